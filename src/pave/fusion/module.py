@@ -1,0 +1,199 @@
+"""`Fusion`: g(query tokens, side tokens) -> residual, for ragged batches, as the paper's code computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from pave.errors import ChannelError
+from pave.fusion.align import Sizes, Times, by_number, by_time, stretch
+from pave.fusion.block import Block, Plan
+from pave.fusion.config import FusionConfig
+from pave.fusion.layout import query_runs, side_runs
+from pave.fusion.rope import rotary
+
+
+class Fusion(nn.Module):
+    """The fusion function of a patch.
+
+    Linear maps bring query and side tokens to the width of the blocks; in each block the query tokens of a frame attend the
+    side tokens of the same moment; an output MLP and a zero-initialised norm make the residual. A fresh fusion returns exact
+    zeros.
+
+    It computes in the dtype of its own weights (float32 as built), whatever the inputs are and also under autocast: cast the
+    residual as the last thing, where it is added.
+
+    Args:
+        config: Shapes and rules.
+
+    Example:
+        >>> fusion = Fusion(FusionConfig(side_dim=8, query_dim=6, out_dim=10, hidden=16))
+        >>> residuals = fusion([torch.randn(4, 9, 6), torch.randn(2, 9, 6)], [torch.randn(30, 1, 8), torch.randn(0, 1, 8)])
+        >>> [tuple(r.shape) for r in residuals]
+        [(4, 9, 10), (2, 9, 10)]
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.side_map = nn.Linear(config.side_dim, config.memory_dim)
+        self.query_map: nn.Linear | None = None
+        self.learnt_query: nn.Parameter | None = None
+        if config.learnable_query is None:
+            self.query_map = nn.Linear(config.query_dim, config.hidden)
+        else:
+            self.learnt_query = nn.Parameter(torch.randn(*config.learnable_query, config.hidden))
+        self.blocks = nn.ModuleList(
+            Block(config.hidden, config.memory_dim, config.heads, config.tie_kv) for _ in range(config.layers)
+        )
+        self.output = nn.Sequential()
+        for inputs, outputs in config.output_widths():
+            if len(self.output):
+                self.output.append(nn.GELU())
+            self.output.append(nn.Linear(inputs, outputs))
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.out_dim) if config.output_norm else None
+        self.markers = nn.Parameter(torch.randn(4, config.out_dim), requires_grad=False) if config.start_end_tokens else None
+        self._zero()
+
+    def _zero(self) -> None:
+        """All linear biases start at 0, and so does the output norm (the authors' initialisation)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if self.norm is not None:
+            nn.init.zeros_(self.norm.weight)
+            nn.init.zeros_(self.norm.bias)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, hence of the residuals."""
+        return self.side_map.weight.dtype
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze or unfreeze, except for the idle tensors of the authors' files, which never take part and stay frozen."""
+        super().requires_grad_(requires_grad)
+        if self.config.tie_kv:
+            for module in self.blocks:
+                assert isinstance(module, Block)
+                module.attention.value.requires_grad_(False)
+        if self.markers is not None:
+            self.markers.requires_grad_(False)
+        return self
+
+    def forward(
+        self,
+        query: Sequence[Tensor],
+        side: Sequence[Tensor | None],
+        query_times: Sequence[Tensor] | None = None,
+        side_times: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
+        """Residuals of a batch of clips, which may all differ in length and in tokens a step.
+
+        Args:
+            query: A clip each, `[T_q, S_q, query_dim]`: the base's visual tokens.
+            side: A clip each, `[T_k, S_k, side_dim]`; None or no tokens at all: the clip has no such channel.
+            query_times: A clip each, `[T_q]` seconds, non-decreasing. Used by `alignment="times"` alone. Without any times,
+                both sequences are taken to spread evenly over the same duration.
+            side_times: A clip each, `[T_k]` seconds, non-decreasing; None where `side` is None.
+
+        Returns:
+            A clip each, `[T_q, S_q, out_dim]` in this module's dtype; exactly zero for a clip without side tokens, and then
+            without a gradient to anything.
+
+        Raises:
+            ChannelError: If shapes, counts or times do not fit.
+        """
+        shapes = self._check(query, side)
+        for name, times in (("query_times", query_times), ("side_times", side_times)):
+            if times is not None and len(times) != len(query):
+                raise ChannelError(f"{len(query)} clips need as many entries of {name}, got {len(times)}")
+        out = [self.side_map.weight.new_zeros(*shape, self.config.out_dim) for shape in shapes]
+        busy = [i for i, tokens in enumerate(side) if tokens is not None and tokens.numel() and out[i].numel()]
+        if busy:
+            channel = [tokens for tokens in (side[i] for i in busy) if tokens is not None]
+            sizes = Sizes.of([shapes[i] for i in busy], [(t.shape[0], t.shape[1]) for t in channel])
+            clock = self._times(sizes, busy, query_times, side_times)
+            with torch.autocast(self.side_map.weight.device.type, enabled=False):
+                residuals = self._run([query[i] for i in busy], channel, sizes, clock)
+            for i, residual in zip(busy, residuals, strict=True):
+                out[i] = residual.view(*shapes[i], self.config.out_dim)
+        return out
+
+    def _check(self, query: Sequence[Tensor], side: Sequence[Tensor | None]) -> list[tuple[int, int]]:
+        """Refuse what cannot fit and return (frames, tokens a frame) of each clip's residual."""
+        if len(query) != len(side):
+            raise ChannelError(
+                f"{len(query)} clips need as many entries of side tokens, got {len(side)}; use None for no channel"
+            )
+        bad = [tuple(s.shape) for s in side if s is not None and (s.dim() != 3 or s.shape[2] != self.config.side_dim)]
+        if bad:
+            raise ChannelError(f"side tokens must be [T, S, {self.config.side_dim}], got {bad[0]}")
+        if self.config.learnable_query is not None:
+            return [self.config.learnable_query] * len(query)
+        bad = [tuple(q.shape) for q in query if q.dim() != 3 or q.shape[2] != self.config.query_dim]
+        if bad:
+            raise ChannelError(f"query tokens must be [T, S, {self.config.query_dim}], got {bad[0]}")
+        return [(q.shape[0], q.shape[1]) for q in query]
+
+    def _times(
+        self,
+        sizes: Sizes,
+        busy: Sequence[int],
+        query_times: Sequence[Tensor] | None,
+        side_times: Sequence[Tensor | None] | None,
+    ) -> Times | None:
+        """The times of the clips that have a channel, or None if this fusion aligns by number."""
+        if self.config.alignment == "groups":
+            return None
+        frames = None if query_times is None else [query_times[i] for i in busy]
+        if side_times is None:
+            return Times.of(sizes, frames, None)
+        steps = [times for times in (side_times[i] for i in busy) if times is not None]
+        return Times.of(sizes, frames, steps)
+
+    def _run(self, query: Sequence[Tensor], side: Sequence[Tensor], sizes: Sizes, times: Times | None) -> Sequence[Tensor]:
+        """The function proper, on clips that all have side tokens."""
+        memory = self.side_map(self._flat(side))
+        if times is None:
+            memory, sizes = _interpolate(memory, sizes)
+        plan = self._plan(sizes, times, memory.device)
+        if self.query_map is not None:
+            x = self.query_map(self._flat(query))
+        else:
+            assert self.learnt_query is not None
+            x = self.learnt_query.flatten(0, 1).repeat(len(query), 1)
+        for block in self.blocks:
+            x = block(x, memory, plan)
+        x = self.dropout(self.output(x))
+        if self.norm is not None:
+            x = self.norm(x)
+        parts: Sequence[Tensor] = x.split((sizes.frames * sizes.cells).tolist())
+        return parts
+
+    def _flat(self, clips: Sequence[Tensor]) -> Tensor:
+        """`[T, S, C]` of every clip -> `[N, C]` in this module's dtype and on its device."""
+        weight = self.side_map.weight
+        flat = [clip.to(weight.device, weight.dtype).flatten(0, 1) for clip in clips]
+        return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+    def _plan(self, sizes: Sizes, times: Times | None, device: torch.device) -> Plan:
+        """Who attends whom, worked out once for all blocks."""
+        start, count = by_number(sizes) if times is None else by_time(sizes, times)
+        frames, groups = query_runs(sizes, device), side_runs(sizes, start, count, device)
+        if self.config.rope is None:
+            return Plan(frames, groups)
+        return Plan(frames, groups, *rotary(sizes, times, self.config.head_dim, device))
+
+
+def _interpolate(memory: Tensor, sizes: Sizes) -> tuple[Tensor, Sizes]:
+    """Bring clips with fewer steps than frames to one step a frame, after the linear map as in the authors' code."""
+    plan = stretch(sizes)
+    if plan is None:
+        return memory, sizes
+    low, high, weight = (part.to(memory.device) for part in (plan[0], plan[1], plan[2].float()))
+    memory = torch.lerp(memory[low], memory[high], weight.to(memory.dtype)[:, None])
+    return memory, Sizes(sizes.frames, sizes.cells, torch.maximum(sizes.steps, sizes.frames), sizes.tokens)
