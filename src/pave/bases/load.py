@@ -1,0 +1,111 @@
+"""`load_base`: from a folder, a Hub id, "smol" or a loaded model to a frozen `Base`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pave.bases.base import Base
+from pave.bases.families import find_family
+from pave.bases.preprocess import BaseSettings, read_settings
+from pave.errors import BaseError
+
+
+def load_base(
+    source: str | Path | Any,
+    tokenizer: Any | None = None,
+    *,
+    settings: BaseSettings | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    name: str = "",
+) -> Base:
+    """Load and freeze a base.
+
+    Args:
+        source: "smol" (the small base that comes with pave), a model folder, a Hub id, or a loaded
+            `*ForConditionalGeneration` (then `tokenizer` is needed).
+        tokenizer: The tokenizer of a loaded model.
+        settings: How frames are prepared; read from the folder, or the family's defaults, when not given.
+        dtype: Floating-point type of the weights, "auto" for that of the files.
+        device: Where to put the model, such as "cuda"; where it is loaded when not given.
+        name: What to call the base in messages and patch files; the source itself by default.
+
+    Raises:
+        BaseError: If files are missing or the model belongs to no supported family.
+
+    Example:
+        >>> base = load_base("llava-hf/llava-onevision-qwen2-7b-ov-hf", device="cuda")  # doctest: +SKIP
+    """
+    if isinstance(source, (str, Path)):
+        base = _load_named(str(source), settings, dtype, name)
+    else:
+        base = _wrap(source, tokenizer, settings, name)
+    if device is not None:
+        base.model.to(device)
+    return base
+
+
+def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name: str) -> Base:
+    model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if model_type is None or not hasattr(model, "model"):
+        raise BaseError(f"a base is a folder, a Hub id, 'smol' or a Hugging Face model, got {type(model).__name__}")
+    if tokenizer is None:
+        raise BaseError(f"a loaded {type(model).__name__} needs its tokenizer; pass it as load_base(model, tokenizer)")
+    return Base(model, tokenizer, find_family(model_type), settings, name)
+
+
+def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str) -> Base:
+    if source == "smol":
+        return _load_smol(settings, dtype, name)
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+
+    _check_folder(Path(source))
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseError(f"{source}: no model configuration could be read ({_first_line(error)}); {_ADVICE}") from error
+    spec = find_family(config.model_type)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(source, config=config, dtype=dtype)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, ImportError) as error:
+        raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
+    found = settings or read_settings(source, spec.settings(config))
+    return Base(model, tokenizer, spec, found, name or source)
+
+
+def _load_smol(settings: BaseSettings | None, dtype: str, name: str) -> Base:
+    import torch
+
+    from pave.bases.smol import load_smol
+
+    base = load_smol() if dtype == "auto" else load_smol(getattr(torch, dtype))
+    return Base(base.model, base.tokenizer, base.spec, settings or base.settings, name or base.name)
+
+
+_ADVICE = "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached (or is cached, when offline)"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _check_folder(folder: Path) -> None:
+    """Say which file a local folder lacks before Hugging Face takes it for a Hub id."""
+    if not folder.exists() and folder.is_absolute():
+        raise BaseError(f"{folder}: no such folder; {_ADVICE}")
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").is_file():
+        raise BaseError(f"{folder}: holds no config.json; {_ADVICE}")
+    try:
+        json.loads((folder / "config.json").read_text("utf-8"))
+    except ValueError as error:
+        raise BaseError(f"{folder / 'config.json'}: is no valid JSON ({error}); download the model again") from error
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise BaseError(f"{folder}: holds no weights (*.safetensors); {_ADVICE}")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
+        raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {_ADVICE}")

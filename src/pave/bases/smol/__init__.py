@@ -1,0 +1,83 @@
+"""`smol`: a genuine small Video LLM that needs no hub, no GPU and no account.
+
+SmolLM2-135M-Instruct reads what an ImageNet EfficientNet-Lite0 sees through a projector and a LoRA that we trained on the embedded
+world (`pave bases --build smol`; data, steps, seed and scores in `weights/README.md`). It is a real
+`LlavaOnevisionForConditionalGeneration`, so it runs the very code path of LLaVA-OneVision-7B. The first load assembles it into the
+cache folder (`$PAVE_CACHE`, else `~/.cache/pave`); later loads read that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pave.bases.base import Base
+from pave.bases.families.llava_onevision import SPEC
+from pave.bases.preprocess import BaseSettings
+from pave.bases.smol.assemble import SHIPPED, WHEELS, merge_trained, missing_parts, raw_parts, require_parts
+from pave.bases.spec import PromptStyle
+
+__all__ = ["SETTINGS", "STYLE", "cache_folder", "load_smol", "missing_parts", "smol_base"]
+
+# Few tokens around each question: on a CPU every token of a prompt is paid for.
+STYLE = PromptStyle(head="<|im_start|>", after_video="\n", ask="\n", end="<|im_end|>", again="\n", answer=" ")
+# EfficientNet-Lite was trained on (x - 127) / 128.
+SETTINGS = BaseSettings(frames=4, size=(192, 192), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+
+
+def smol_base(model: Any, tokenizer: Any) -> Base:
+    """Wrap an assembled model as the base `smol` (its own prompt style and frame settings)."""
+    return Base(model, tokenizer, replace(SPEC, style=STYLE), SETTINGS, name="smol")
+
+
+def load_smol(dtype: torch.dtype = torch.float32) -> Base:
+    """Load `smol`, assembling it on first use (about half a minute, 270 MB in the cache folder).
+
+    Args:
+        dtype: fp32 by default: CPUs without bf16 units are four times slower in bf16.
+
+    Raises:
+        BaseError: If a wheel or the trained weights are missing; the message names the command that mends it.
+    """
+    from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
+
+    from pave.bases.smol.tower import register
+
+    require_parts()
+    register()
+    folder = cache_folder()
+    if not (folder / "config.json").is_file():
+        _assemble_into(folder)
+    model = LlavaOnevisionForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    return smol_base(model, AutoTokenizer.from_pretrained(folder))
+
+
+def cache_folder() -> Path:
+    """Where the assembled base lives; the name changes with the wheels and with the trained weights."""
+    root = Path(os.environ.get("PAVE_CACHE") or Path.home() / ".cache" / "pave")
+    digest = hashlib.sha256("".join(f"{wheel}=={version(wheel)};" for wheel in WHEELS).encode())
+    for file in sorted(SHIPPED.rglob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return root / f"smol-{digest.hexdigest()[:12]}"
+
+
+def _assemble_into(folder: Path) -> None:
+    """Assemble next to the target and rename, so that two processes or a kill leave no half folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-") as scratch:
+        model, tokenizer = raw_parts(Path(scratch) / "tokenizer")
+        ready = Path(scratch) / "ready"
+        merge_trained(model).to(torch.bfloat16).save_pretrained(ready)
+        tokenizer.save_pretrained(ready)
+        try:
+            ready.rename(folder)
+        except OSError:  # another process finished first
+            shutil.rmtree(ready)

@@ -1,0 +1,67 @@
+"""`Layout` and `Visual`: what a base's visual tokens of one clip look like, in one form for every family.
+
+Families return their tokens in different containers (one tensor for the batch, a tuple with one tensor per clip, one row per
+frame). A `FamilySpec` splits that container into one `Visual` per clip and joins it again; everything that adds residuals,
+caches tower outputs or counts tokens works on `Visual` alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the spatial tokens sit in one clip's flat token sequence: `lead + t * (cls + h * w) + trail`.
+
+    Attributes:
+        t: Steps in time (after any temporal merging by the tower).
+        h: Rows of tokens per step.
+        w: Columns of tokens per step.
+        cls: Non-spatial tokens in front of each step (Video-LLaVA keeps CLS).
+        lead: Tokens before the first step.
+        trail: Tokens after the last step (LLaVA-OneVision's newline).
+    """
+
+    t: int
+    h: int
+    w: int
+    cls: int = 0
+    lead: int = 0
+    trail: int = 0
+
+    @property
+    def spatial(self) -> int:
+        """S = h * w, the tokens of one step that a patch may change."""
+        return self.h * self.w
+
+    @property
+    def total(self) -> int:
+        """All tokens of the clip as the language model sees them."""
+        return self.lead + self.t * (self.cls + self.spatial) + self.trail
+
+
+@dataclass(frozen=True)
+class Visual:
+    """The frozen base's visual tokens of one clip: everything a patch needs, so it can be cached instead of recomputed.
+
+    Attributes:
+        tokens: `[layout.total, D]` projected tokens as the language model would get them.
+        query: `[T, S, C_q]` tower tokens before the projector, pooled to the token grid; None when not asked for.
+        layout: Where the spatial tokens sit in `tokens`.
+        extra: Further per-clip features that travel with the tokens untouched (Qwen3-VL's deepstack), one tensor per level.
+    """
+
+    tokens: Tensor
+    layout: Layout
+    query: Tensor | None = None
+    extra: tuple[Tensor, ...] = ()
+
+    def grid(self) -> Tensor:
+        """The spatial tokens as `[T, S, D]` (a view without lead, CLS and trail tokens)."""
+        lay = self.layout
+        body: Tensor = self.tokens[lay.lead : lay.lead + lay.t * (lay.cls + lay.spatial)]
+        steps: Tensor = body.unflatten(0, (lay.t, lay.cls + lay.spatial))
+        return steps[:, lay.cls :]

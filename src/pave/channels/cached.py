@@ -1,0 +1,51 @@
+"""`encode_cached`: an encoder behind the token store, so that no clip is encoded twice."""
+
+from __future__ import annotations
+
+import torch
+
+from pave.channels.encoder import Encoder
+from pave.store import Source, TokenStore
+from pave.tokens import Tokens
+
+# Part of every key: raise it when the output of a built-in encoder or of the media readers changes for the same settings.
+REVISION = 1
+
+
+def cache_key(store: TokenStore, encoder: Encoder, source: Source) -> str:
+    """Where `encode_cached` keeps the tokens of a source.
+
+    Raises:
+        MediaError: If the media cannot be read.
+    """
+    settings = {"encoder": [encoder.channel, encoder.name], "settings": dict(encoder.settings), "revision": REVISION}
+    return store.key(source, settings)
+
+
+def encode_cached(store: TokenStore | None, encoder: Encoder, source: Source) -> Tokens | None:
+    """Tokens of a source, from the store if they are there, else computed and kept.
+
+    That a clip lacks the channel is remembered too.
+
+    Args:
+        store: The store, or None to compute every time.
+        encoder: The encoder.
+        source: The channel's media.
+
+    Returns:
+        What `encoder.encode(source)` gives (values in the store's dtype).
+
+    Raises:
+        MediaError: If the media is broken.
+        ChannelError: If it is not what the encoder reads.
+    """
+    if store is None:
+        return encoder.encode(source)
+    key = cache_key(store, encoder, source)
+    kept = store.get(key)
+    if kept is None:
+        tokens = encoder.encode(source)
+        kept = {"absent": torch.zeros(0)} if tokens is None else {"values": tokens.values, "times": tokens.times}
+        store.put(key, kept)
+        kept = store.get(key) or kept
+    return None if "absent" in kept else Tokens(kept["values"], kept["times"])

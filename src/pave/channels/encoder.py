@@ -1,0 +1,73 @@
+"""`Encoder`: the one thing a side channel must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from pave.errors import ChannelError
+from pave.store import Source
+from pave.tokens import Tokens
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns a channel's raw media into tokens. Frozen: the same source always gives the same tokens.
+
+    Attributes:
+        channel: The kind of signal it reads, e.g. "audio".
+        name: Its name among the channel's encoders, e.g. "mel".
+        dim: C, the features of one token.
+        settings: All its settings as JSON values; channel, name and settings rebuild it from a patch folder.
+    """
+
+    @property
+    def channel(self) -> str:
+        """The kind of signal it reads."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name among the channel's encoders."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """C, the features of one token."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All settings as JSON values."""
+        ...
+
+    def encode(self, source: Source) -> Tokens | None:
+        """Encode one clip's channel.
+
+        Args:
+            source: Where the channel's media is (usually the video's own path for sound).
+
+        Returns:
+            The tokens, or None when the clip has no such channel (a silent film).
+
+        Raises:
+            MediaError: If the media is broken.
+            ChannelError: If it is not what this encoder reads.
+        """
+        ...
+
+
+def one_path(source: Source, encoder: str) -> Path:
+    """The single path that an encoder of one file needs.
+
+    Args:
+        source: What the record gave.
+        encoder: Who asks, for the message.
+
+    Raises:
+        ChannelError: If the source is a list or a mapping.
+    """
+    if isinstance(source, (str, Path)):
+        return Path(source)
+    raise ChannelError(f"{encoder} reads one file, got {type(source).__name__}; give a single path")

@@ -1,0 +1,122 @@
+"""The `features/file` encoder: tokens that somebody has computed before, with any model, kept in a file.
+
+| file | what it may hold |
+|---|---|
+| `.safetensors` | a tensor `values`, optionally `times` |
+| `.npy` | the values; times beside it in `<name>.times.npy` |
+| `.pt`, `.pth` | a tensor, or a dict with `values` and optionally `times`; `weights_only=True`: no code in it can run |
+
+`values` is `[T, C]` (one token a step) or `[T, S, C]`. `times` is `[T]`, seconds from the clip's start; a sidecar
+`<name>.times.npy` works beside every format. Without times step i stands at `(i + 0.5) / rate`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pave.channels.encoder import one_path
+from pave.channels.registry import register_encoder
+from pave.errors import ChannelError
+from pave.store import Source
+from pave.tokens import Tokens
+
+
+class FeaturesSettings(BaseModel):
+    """Settings of the features encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dim: int = Field(ge=1, description="C, the features of one token; every file must have as many.")
+    rate: float = Field(1.0, gt=0, description="Steps per second of files that carry no times.")
+
+
+@register_encoder("features", "file", FeaturesSettings)
+class FeaturesEncoder:
+    """Reads precomputed tokens `[T, S, C]`; values become float32.
+
+    Example:
+        >>> FeaturesEncoder(FeaturesSettings(dim=1024)).dim
+        1024
+    """
+
+    channel = "features"
+    name = "file"
+
+    def __init__(self, settings: FeaturesSettings) -> None:
+        self._set = settings
+
+    @property
+    def dim(self) -> int:
+        """C, as set."""
+        return self._set.dim
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self._set.model_dump(mode="json")
+
+    def encode(self, source: Source) -> Tokens:
+        """Tokens of one file.
+
+        Raises:
+            ChannelError: If the file is missing, cannot be read, or holds something else than tokens of `dim` features.
+        """
+        path = one_path(source, "features/file")
+        values, times = _read(path)
+        if not (values.is_floating_point() or values.dtype in (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)):
+            raise ChannelError(f"{path}: values must be real numbers, got {values.dtype}")
+        if values.dim() == 2:
+            values = values[:, None]
+        if values.dim() != 3 or values.shape[2] != self.dim:
+            wanted = f"[T, {self.dim}] or [T, S, {self.dim}]"
+            raise ChannelError(f"{path}: values must be {wanted}, got {tuple(values.shape)}; set `dim` to what the file holds")
+        if times is None:
+            times = (torch.arange(len(values), dtype=torch.float64) + 0.5) / self._set.rate
+        try:
+            return Tokens(values.to(torch.float32).contiguous(), times)
+        except ChannelError as error:
+            raise ChannelError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> tuple[Tensor, Tensor | None]:
+    """Values and times (None if there are none) of a file."""
+    if not path.is_file():
+        raise ChannelError(f"{path}: no such features file; check the path")
+    suffix = path.suffix.lower()
+    content = _load(path, suffix)
+    values, times = (content.get("values"), content.get("times")) if isinstance(content, dict) else (content, None)
+    if not isinstance(values, Tensor) or not isinstance(times, (Tensor, type(None))):
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ChannelError(f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under that name")
+    sidecar = path.with_name(f"{path.stem}.times.npy")
+    if times is None and sidecar.is_file():
+        times = _load(sidecar, ".npy")
+    return values, times
+
+
+def _load(path: Path, suffix: str) -> Any:
+    """A file's content, none of whose formats can run code here."""
+    try:
+        if suffix == ".safetensors":
+            return load_file(path)
+        if suffix == ".npy":
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        if suffix in (".pt", ".pth"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, EOFError, ValueError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ChannelError(f"{path}: cannot be read as {suffix} tokens ({_first_line(error)}); save it again") from error
+    raise ChannelError(f"{path}: unknown kind of features file {suffix!r}; use .safetensors, .npy or .pt")
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error's often very long text."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,153 @@
+"""The `audio/mel` encoder: log-mel windows with times. No weights, a few milliseconds a clip.
+
+A token is a window of sound cut into a few equal bins; each bin holds the mean log-mel spectrum of its STFT frames. Levels are
+in decibels relative to a full-scale sine and are normalised with fixed numbers, never per clip: which of two clips, or of two
+instruments, is louder stays readable.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from pave.channels.encoder import one_path
+from pave.channels.registry import register_encoder
+from pave.errors import ChannelError
+from pave.media import Sound, read_sound
+from pave.store import Source
+from pave.tokens import Tokens
+
+
+class MelSettings(BaseModel):
+    """Settings of the mel encoder; all lengths in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: int = Field(16000, ge=2000, le=192000, description="Samples per second the sound is brought to.")
+    n_mels: int = Field(64, ge=1, le=512, description="Mel bands.")
+    step: float = Field(0.2, gt=0, description="From one token to the next.")
+    width: float = Field(0.2, gt=0, description="Sound that one token covers; more than `step` makes tokens overlap.")
+    bins: int = Field(4, ge=1, description="Equal parts of a token, each with its own spectrum: dim = n_mels * bins.")
+    hop: float = Field(0.01, gt=0, description="From one STFT frame to the next; divides `step` and `width / bins`.")
+    window: float = Field(0.04, gt=0, description="Length of an STFT frame (Hann).")
+    f_min: float = Field(30.0, ge=0, description="Lowest frequency, Hz.")
+    f_max: float | None = Field(None, description="Highest frequency, Hz; half the rate when None.")
+    floor_db: float = Field(-80.0, description="Anything quieter counts as this level (dB, 0 = full-scale sine).")
+    mean_db: float = Field(-40.0, description="Level that becomes 0.")
+    std_db: float = Field(20.0, gt=0, description="Decibels that become 1.")
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> Self:
+        """Tokens and bins must consist of whole STFT frames, and frames of whole samples."""
+        for name, length in (("step", self.step), ("width / bins", self.width / self.bins)):
+            frames = length / self.hop
+            if round(frames) < 1 or abs(frames - round(frames)) > 1e-6 * frames:
+                raise ValueError(f"{name} = {length:g} s must be a multiple of hop = {self.hop:g} s")
+        if abs(self.hop * self.rate - round(self.hop * self.rate)) > 1e-6:
+            raise ValueError(f"hop = {self.hop:g} s must be a whole number of samples at rate {self.rate}")
+        if round(self.window * self.rate) < 2:
+            raise ValueError(f"window = {self.window:g} s must hold at least 2 samples")
+        if not self.f_min < (self.f_max or self.rate / 2) <= self.rate / 2:
+            raise ValueError("f_min < f_max <= rate / 2 must hold")
+        return self
+
+
+@register_encoder("audio", "mel", MelSettings)
+class MelEncoder:
+    """Log-mel tokens `[T, 1, n_mels * bins]`, feature `b * n_mels + m` being band m of bin b.
+
+    Times are the windows' centres on the clip's clock, so a track that starts late stays late. A last piece shorter than half a
+    step is dropped (it is mostly the codec's padding), a longer one is filled up with silence.
+
+    Example:
+        >>> MelEncoder(MelSettings()).dim
+        256
+    """
+
+    channel = "audio"
+    name = "mel"
+
+    def __init__(self, settings: MelSettings) -> None:
+        self._set = settings
+        self._filters = mel_filters(settings)  # [n_mels, n_fft // 2 + 1]
+        self._window = torch.hann_window(round(settings.window * settings.rate), periodic=True)
+
+    @property
+    def dim(self) -> int:
+        """C = n_mels * bins."""
+        return self._set.n_mels * self._set.bins
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self._set.model_dump(mode="json")
+
+    def encode(self, source: Source) -> Tokens | None:
+        """Tokens of a file's sound track; None when it has none."""
+        sound = read_sound(one_path(source, "audio/mel"), self._set.rate)
+        return None if sound is None else self.encode_sound(sound)
+
+    def encode_sound(self, sound: Sound) -> Tokens:
+        """Tokens of sound that is already decoded (for example straight from a microphone).
+
+        Args:
+            sound: Mono samples at the encoder's rate.
+
+        Raises:
+            ChannelError: If the rate differs.
+        """
+        s = self._set
+        if sound.rate != s.rate:
+            raise ChannelError(
+                f"audio/mel was set up for {s.rate} samples per second, got {sound.rate}; read the sound at its rate"
+            )
+        per_step, per_bin = round(s.step / s.hop), round(s.width / s.bins / s.hop)
+        steps = max(1, round(len(sound.samples) / (s.step * s.rate)))
+        levels = self._levels(sound.samples, (steps - 1) * per_step + per_bin * s.bins)
+        windows = levels.unfold(0, per_bin * s.bins, per_step).reshape(steps, s.n_mels, s.bins, per_bin)
+        values = windows.mean(3).transpose(1, 2).reshape(steps, 1, self.dim)
+        times = sound.start + torch.arange(steps, dtype=torch.float64) * s.step + s.width / 2
+        return Tokens(values.contiguous(), times)
+
+    def _levels(self, samples: Tensor, frames: int) -> Tensor:
+        """Normalised log-mel levels `[frames, n_mels]`; frame k is centred on the middle of hop k."""
+        s = self._set
+        hop, window = round(s.hop * s.rate), len(self._window)
+        before = (window - hop) // 2 if window > hop else 0
+        needed = (frames - 1) * hop + window
+        padded = torch.nn.functional.pad(samples.to(torch.float32), (before, max(0, needed - before - len(samples))))[:needed]
+        framed = padded.unfold(0, window, hop) * self._window  # [frames, window]
+        spectrum = torch.fft.rfft(framed, n=2 * (self._filters.shape[1] - 1))
+        power = (spectrum.real.square() + spectrum.imag.square()) * (2 / self._window.sum()) ** 2
+        decibels = 10 * torch.log10((power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10)))
+        return (decibels - s.mean_db) / s.std_db
+
+
+def mel_filters(settings: MelSettings) -> Tensor:
+    """Triangular filters of height 1, evenly spaced on the HTK mel scale `2595 log10(1 + f / 700)`.
+
+    The FFT is padded until its bins are finer than the narrowest filter, so that no filter is empty.
+
+    Args:
+        settings: Rate, bands, frequency range and STFT window.
+
+    Returns:
+        `[n_mels, n_fft // 2 + 1]` weights of power spectrum bins.
+    """
+    top = settings.f_max or settings.rate / 2
+    mels = torch.linspace(_to_mel(settings.f_min), _to_mel(top), settings.n_mels + 2, dtype=torch.float64)
+    edges = 700 * (10 ** (mels / 2595) - 1)
+    narrowest = float(edges.diff().min())
+    n_fft = 2 ** math.ceil(math.log2(max(settings.window * settings.rate, settings.rate / narrowest)))
+    frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * settings.rate / n_fft
+    rising = (frequencies - edges[:-2, None]) / edges.diff()[:-1, None]
+    falling = (edges[2:, None] - frequencies) / edges.diff()[1:, None]
+    return torch.minimum(rising, falling).clamp_min(0).to(torch.float32)
+
+
+def _to_mel(hertz: float) -> float:
+    return 2595 * math.log10(1 + hertz / 700)

@@ -1,0 +1,32 @@
+"""Media files in, plain tensors out: frames with their real timestamps, mono sound, and a small H.264 + AAC writer.
+
+Everything goes through PyAV, whose wheel carries FFmpeg, so no system package is needed. Every way a file can be wrong
+(missing, empty, text, truncated, without the stream asked for) ends in one `pave.errors.MediaError` with one sentence.
+
+Example:
+    >>> from pave.media import Uniform, read_frames, read_sound
+    >>> frames = read_frames("concert.mp4", Uniform(8))  # doctest: +SKIP
+    >>> sound = read_sound("concert.mp4", rate=16000)  # doctest: +SKIP
+"""
+
+from pave.media.frames import Frames, read_frames
+from pave.media.info import MediaInfo, SoundInfo, VideoInfo, probe
+from pave.media.sampling import At, Rate, Sampling, Uniform
+from pave.media.sound import Sound, read_sound
+from pave.media.write import write_video
+
+__all__ = [
+    "At",
+    "Frames",
+    "MediaInfo",
+    "Rate",
+    "Sampling",
+    "Sound",
+    "SoundInfo",
+    "Uniform",
+    "VideoInfo",
+    "probe",
+    "read_frames",
+    "read_sound",
+    "write_video",
+]

@@ -1,0 +1,60 @@
+"""Frames kept as pictures in a folder (ScanNet scenes and many benchmarks are distributed that way)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pave.errors import ConfigError, MediaError
+from pave.media.container import open_media, video_stream
+from pave.media.sampling import Sampling, choose
+
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+def read_folder(folder: Path, sampling: Sampling, fps: float) -> tuple[Tensor, Tensor]:
+    """Read the pictures that a sampling chooses.
+
+    Args:
+        folder: Holds jpg/png files; other files are ignored. They are sorted by name, numbers inside names by value.
+        sampling: Which pictures to take.
+        fps: Pictures per second: picture i has time `i / fps`.
+
+    Returns:
+        `[F, 3, H, W]` uint8 pixels and `[F]` float64 seconds.
+
+    Raises:
+        MediaError: If there is no picture, one cannot be read, or sizes differ.
+    """
+    if not 0 < fps < float("inf"):
+        raise ConfigError(f"folder_fps={fps}: must be a positive number of frames per second")
+    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=_by_number)
+    if not files:
+        raise MediaError(f"{folder}: the folder holds no jpg or png frames")
+    times = np.arange(len(files)) / fps
+    chosen = choose(times, sampling)
+    pictures = {int(i): _read_picture(files[i]) for i in np.unique(chosen)}
+    sizes = {tuple(p.shape) for p in pictures.values()}
+    if len(sizes) > 1:
+        raise MediaError(f"{folder}: frames of one folder must have one size, found {sorted(sizes)}")
+    return torch.stack([pictures[int(i)] for i in chosen]), torch.from_numpy(times[chosen])
+
+
+def _by_number(file: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts frame 2 before frame 10."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def _read_picture(file: Path) -> Tensor:
+    """One picture as `[3, H, W]` uint8."""
+    with open_media(file) as container:
+        stream = video_stream(container)
+        frame = None if stream is None else next(container.decode(stream), None)
+        if frame is None:
+            raise MediaError(f"{file}: holds no picture; remove it from the folder or replace it")
+        return torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()

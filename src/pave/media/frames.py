@@ -1,0 +1,173 @@
+"""`read_frames`: the chosen frames of a video or of a folder of pictures, with their real timestamps.
+
+Only the chosen frames are ever held. A first pass reads packets without decoding (cheap) and so learns every frame's timestamp;
+then the stream is decoded from front to back, jumping ahead only where the next wanted frame lies behind a later key frame. The
+result is the same as decoding everything, which a test proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from pave.errors import MediaError
+from pave.media.container import open_media, packets, video_stream
+from pave.media.folder import read_folder
+from pave.media.sampling import Sampling, choose
+
+# Codecs whose every packet shows exactly one frame. VP8 has packets that show none, packed MPEG-4 has packets with two.
+ONE_FRAME_A_PACKET = {"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg2video", "mjpeg", "prores"}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Some frames of a clip.
+
+    Attributes:
+        pixels: `[F, 3, H, W]` uint8 RGB.
+        times: `[F]` float64, seconds from the clip's first frame.
+    """
+
+    pixels: Tensor
+    times: Tensor
+
+
+@dataclass(frozen=True)
+class _Index:
+    """Timestamps of all frames in display order and of the key frames, in ticks of `tick` seconds."""
+
+    pts: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64]
+    tick: float
+
+
+def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0) -> Frames:
+    """Decode the frames that a sampling chooses.
+
+    Rotation stored in the file is applied to the pixels; non-square pixels are not stretched. Timestamps are the file's own, so
+    a variable frame rate is right.
+
+    Args:
+        path: A video file, or a folder of jpg/png frames that are sorted by name (numbers by value).
+        sampling: `Uniform(count)`, `Rate(fps, at_most)` or `At(times)`.
+        folder_fps: Frames per second of a folder: its pictures carry no time, so picture i is given `i / folder_fps`.
+
+    Returns:
+        The frames in the order of the sampling.
+
+    Raises:
+        MediaError: If the path is missing, no video, truncated, or cannot be decoded.
+
+    Example:
+        >>> read_frames("concert.mp4", Uniform(4)).times  # doctest: +SKIP
+        tensor([ 0.0000, 19.9167, 39.8750, 59.8333], dtype=torch.float64)
+    """
+    path = Path(path)
+    if path.is_dir():
+        pixels, times = read_folder(path, sampling, folder_fps)
+        return Frames(pixels, times)
+    for make_index in (_index_packets, _index_decoding):
+        index = make_index(path)
+        if index is None:
+            continue
+        times = (index.pts - index.pts[0]) * index.tick
+        chosen = choose(times, sampling)
+        pictures = _decode(path, index, np.unique(index.pts[chosen]))
+        if pictures is not None:
+            stacked = torch.from_numpy(np.stack([pictures[int(pts)] for pts in index.pts[chosen]]))
+            return Frames(stacked.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(times[chosen]))
+    raise MediaError(f"{path}: its timestamps are out of order, so frames cannot be chosen; convert it to H.264")
+
+
+def _stream(path: Path, container: InputContainer) -> VideoStream:
+    """The picture track, or a clear refusal."""
+    stream = video_stream(container)
+    if stream is None:
+        raise MediaError(f"{path}: holds no picture, only sound; give a video file")
+    # A data loader's worker has one torch thread, a main process several: decode with as many, at most 4.
+    stream.thread_count = min(torch.get_num_threads(), 4)
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _index_packets(path: Path) -> _Index | None:
+    """Every frame's timestamp from the packets alone; None where packets do not tell (then one must decode)."""
+    pts: list[int] = []
+    keys: list[int] = []
+    with open_media(path) as container:
+        stream = _stream(path, container)
+        if stream.codec_context.name not in ONE_FRAME_A_PACKET:
+            return None
+        for packet in packets(container, stream):
+            if packet.size == 0:
+                continue
+            if packet.pts is None:
+                return None
+            if packet.is_keyframe:
+                keys.append(packet.pts)
+            # Nothing before the first key frame can be decoded; an edit list marks frames that are decoded and never shown.
+            if keys and not packet.is_discard:
+                pts.append(packet.pts)
+        tick = float(stream.time_base or 1)
+    if len(set(pts)) < len(pts) or not pts:
+        return None
+    return _Index(np.sort(np.asarray(pts, dtype=np.int64)), np.sort(np.asarray(keys, dtype=np.int64)), tick)
+
+
+def _index_decoding(path: Path) -> _Index:
+    """Every frame's timestamp by decoding all of them, one at a time: slow, and right for any file that decodes."""
+    with open_media(path) as container:
+        stream = _stream(path, container)
+        pts = [ticks for ticks, _ in _shown(container, stream)]
+        tick = float(stream.time_base or 1)
+    if not pts:
+        raise MediaError(f"{path}: not one frame can be decoded; convert it to H.264")
+    return _Index(np.asarray(pts, dtype=np.int64), np.asarray(pts[:1], dtype=np.int64), tick)
+
+
+def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.uint8]] | None:
+    """Decode from front to back, jumping to a later key frame where that skips work; None if a wanted frame never comes."""
+    found: dict[int, npt.NDArray[np.uint8]] = {}
+    key_of = np.searchsorted(index.keys, wanted, side="right") - 1
+    with open_media(path) as container:
+        stream = _stream(path, container)
+        at_key, position, shown = 0, 0, _shown(container, stream)
+        while position < len(wanted):
+            if key_of[position] > at_key:
+                at_key = int(key_of[position])
+                container.seek(int(index.keys[at_key]), stream=stream)
+                shown = _shown(container, stream)
+            goal = int(wanted[position])
+            ticks, frame = next((pair for pair in shown if pair[0] >= goal), (None, None))
+            if frame is None or ticks != goal:
+                return None
+            found[goal] = _pixels(frame, next(iter(found.values())).shape[:2] if found else None)
+            position += 1
+    return found
+
+
+def _shown(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, VideoFrame]]:
+    """Decoded frames with their timestamp in ticks; a stream without timestamps is counted at its average rate."""
+    step = 1 / (stream.average_rate or stream.guessed_rate or 25) / (stream.time_base or 1)
+    decoded = (frame for packet in packets(container, stream) for frame in stream.decode(packet))
+    for count, frame in enumerate(decoded):
+        yield (round(count * step) if frame.pts is None else frame.pts), frame
+
+
+def _pixels(frame: VideoFrame, shape: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:
+    """`[H, W, 3]` RGB, turned as the file says; later frames are scaled to the first one's size should a stream change it."""
+    turns = round(frame.rotation / 90) % 4
+    height, width = shape if shape is not None else (None, None)
+    if turns % 2:
+        height, width = width, height
+    picture = frame.to_ndarray(format="rgb24", width=width, height=height)
+    return np.ascontiguousarray(np.rot90(picture, turns))

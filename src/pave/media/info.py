@@ -1,0 +1,84 @@
+"""`probe`: what a media file says about itself, from its header alone (nothing is decoded)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from pave.media.container import open_media, sound_stream, video_stream
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """The picture track.
+
+    Attributes:
+        width: Pixels as shown, after rotation.
+        height: Pixels as shown, after rotation.
+        fps: Average frames per second (a variable-rate file has no other).
+        frames: Frames as the header counts them, or estimated from duration and rate where it does not.
+        rotation: Degrees (multiple of 90, counter-clockwise) by which the stored picture is turned to be shown.
+    """
+
+    width: int
+    height: int
+    fps: float
+    frames: int
+    rotation: int
+
+
+@dataclass(frozen=True)
+class SoundInfo:
+    """The sound track: samples per second and number of channels."""
+
+    rate: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """A media file's header: its path, duration in seconds, and picture and sound track (None where it has none)."""
+
+    path: Path
+    duration: float
+    video: VideoInfo | None
+    sound: SoundInfo | None
+
+
+def probe(path: str | Path) -> MediaInfo:
+    """Read a file's header.
+
+    Args:
+        path: A media file (not a folder of frames).
+
+    Returns:
+        What the file says about itself.
+
+    Raises:
+        MediaError: If the file is missing, empty, truncated or no media file.
+    """
+    with open_media(path) as container:
+        track = sound_stream(container)
+        sound = None if track is None else SoundInfo(int(track.codec_context.sample_rate), int(track.codec_context.channels))
+        duration = (container.duration or 0) / av.time_base
+        return MediaInfo(Path(path), duration, _video_info(container, duration), sound)
+
+
+def _video_info(container: InputContainer, duration: float) -> VideoInfo | None:
+    """The picture track; its rotation is kept with the frames, so the first one is decoded."""
+    stream = video_stream(container)
+    if stream is None:
+        return None
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    if stream.duration is not None and stream.time_base is not None:
+        duration = float(stream.duration * stream.time_base)
+    frames = stream.frames or round(duration * fps)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    first = next(container.decode(stream), None)
+    rotation = 0 if first is None else round(first.rotation / 90) * 90 % 360
+    if rotation % 180:
+        width, height = height, width
+    return VideoInfo(width, height, fps, frames, rotation)

@@ -1,0 +1,104 @@
+"""Which frames of a video to take: a fixed number, a rate, or given times. Pure index arithmetic, no decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pave.errors import ConfigError
+
+# Times in records are often rounded to milliseconds: a frame that starts within one is already on screen.
+ROUNDING_SECONDS = 1e-3
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """`count` frames spread over the whole clip, first and last included.
+
+    The rule of the LLaVA and PAVE code, `np.linspace(0, N - 1, count, dtype=int)`: it rounds down, and a clip with fewer frames
+    than asked for repeats some, so that the number of tokens never depends on the clip.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        """Refuse a count that no clip can satisfy."""
+        if self.count < 1:
+            raise ConfigError(f"Uniform(count={self.count}): take at least 1 frame")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One frame every `1 / fps` seconds from the first frame on; the frame on screen at that moment.
+
+    A frame is never taken twice: a rate above the video's own gives each frame once. When more than `at_most` frames come out,
+    the `Uniform(at_most)` rule is used instead (as LLaVA-Video does), so that a long clip is still seen to its end.
+    """
+
+    fps: float
+    at_most: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse rates and limits that select nothing."""
+        if not 0 < self.fps < float("inf"):
+            raise ConfigError(f"Rate(fps={self.fps}): the rate must be a positive number of frames per second")
+        if self.at_most is not None and self.at_most < 1:
+            raise ConfigError(f"Rate(at_most={self.at_most}): take at least 1 frame")
+
+
+@dataclass(frozen=True)
+class At:
+    """The frame on screen at each of the given times (seconds from the clip's start), in the order given.
+
+    A time before the first frame gives the first, a time after the last gives the last; times may repeat.
+    """
+
+    times: Sequence[float]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty list and times that are no numbers."""
+        if len(self.times) == 0:
+            raise ConfigError("At(times=[]): give at least one time")
+        if not np.isfinite(np.asarray(self.times, dtype=np.float64)).all():
+            raise ConfigError("At(times): every time must be a finite number of seconds")
+
+
+Sampling = Uniform | Rate | At
+
+
+def choose(times: npt.NDArray[np.float64], sampling: Sampling) -> Indices:
+    """Indices of the frames that a sampling takes.
+
+    Args:
+        times: `[N]` timestamps of all frames in display order, seconds, the first one 0, N >= 1.
+        sampling: The rule.
+
+    Returns:
+        `[F]` indices into `times`.
+    """
+    if isinstance(sampling, Uniform):
+        return np.linspace(0, len(times) - 1, sampling.count, dtype=np.int64)
+    if isinstance(sampling, At):
+        return _on_screen(times, np.asarray(sampling.times, dtype=np.float64))
+    indices = _at_rate(times, sampling.fps)
+    if sampling.at_most is not None and len(indices) > sampling.at_most:
+        return choose(times, Uniform(sampling.at_most))
+    return indices
+
+
+def _on_screen(times: npt.NDArray[np.float64], moments: npt.NDArray[np.float64]) -> Indices:
+    """For each moment the last frame that has started by then."""
+    after = np.searchsorted(times, moments + ROUNDING_SECONDS, side="right")
+    return np.clip(after - 1, 0, len(times) - 1).astype(np.int64)
+
+
+def _at_rate(times: npt.NDArray[np.float64], fps: float) -> Indices:
+    """Frames that are on screen at some multiple of 1 / fps: those before whose successor a new multiple falls."""
+    first = np.ceil((times - ROUNDING_SECONDS) * fps)  # number of the first multiple that sees this frame, or a later one
+    beyond = np.append(first[1:], np.floor((times[-1] + ROUNDING_SECONDS) * fps) + 1)
+    return np.flatnonzero(first < beyond).astype(np.int64)

@@ -1,0 +1,88 @@
+"""Is a file whole? FFmpeg reads a truncated one without complaint and simply gives fewer frames and less sound.
+
+The containers that most clips come in say in their first bytes how long they are: MP4 and MOV boxes, the Matroska and WebM
+segment, the RIFF chunk of AVI and WAV. Comparing that with the file's size finds a missing last byte, costs nothing, and has no
+tolerance to tune. MPEG-TS, MP3 and Ogg declare no length: a shorter file of those is a shorter clip.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from pave.errors import MediaError
+
+# Boxes that stand at the top of an MP4 or MOV file; anything else there is padding or rubbish, not a promise.
+BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp", b"uuid", b"meta", b"pdin"}
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+
+def must_be_whole(file: Path) -> None:
+    """Refuse a file that is shorter than it declares itself.
+
+    Args:
+        file: An existing file of any kind.
+
+    Raises:
+        MediaError: If bytes are missing, or the file cannot be read.
+    """
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            declared = _declared_bytes(stream, size)
+    except OSError as error:
+        raise MediaError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+    if declared > size:
+        raise MediaError(f"{file}: truncated: it declares at least {declared} bytes, only {size} are there; copy it again")
+
+
+def _declared_bytes(stream: BinaryIO, size: int) -> int:
+    """Where the file should end according to its own structure; 0 if it has none that we know."""
+    head = stream.read(12)
+    stream.seek(0)
+    if head[4:8] in BOXES:
+        return _boxes_end(stream, size)
+    if head[:4] == EBML:
+        return _segment_end(stream)
+    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
+        length = int.from_bytes(head[4:8], "little")
+        return 0 if length >= 0x7FFFFFFF else length + 8  # writers of a live stream leave the largest number there
+    return 0
+
+
+def _boxes_end(stream: BinaryIO, size: int) -> int:
+    """Walk an MP4's top-level boxes to the end of the last one."""
+    end = 0
+    while end < size:
+        stream.seek(end)
+        head = stream.read(16)
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if head[4:8] not in BOXES or length < 8:  # rubbish after the last box, or one that says "up to the end of the file"
+            return end
+        end += length
+    return end
+
+
+def _segment_end(stream: BinaryIO) -> int:
+    """The end of a Matroska file's one segment, which follows the EBML header."""
+    stream.seek(4)
+    length = _ebml_length(stream)
+    if length is None:
+        return 0
+    stream.seek(length, 1)
+    if stream.read(4) != SEGMENT:
+        return 0
+    length = _ebml_length(stream)
+    return 0 if length is None else stream.tell() + length
+
+
+def _ebml_length(stream: BinaryIO) -> int | None:
+    """One EBML length: the first byte's leading zero bits count the bytes to follow; all ones means unknown (a live stream)."""
+    first = stream.read(1)
+    if not first or not first[0]:
+        return None
+    more = 8 - first[0].bit_length()
+    value = int.from_bytes(first + stream.read(more), "big") & ((1 << 7 * (more + 1)) - 1)
+    return None if value == (1 << 7 * (more + 1)) - 1 else value

@@ -1,0 +1,117 @@
+"""Loading: from a folder and from memory, own families, and one clear line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from pave.bases import Base, BaseSettings, find_family, list_families, load_base, register_family
+from pave.bases import families as registry
+from pave.errors import BaseError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved tiny base with a preprocessor file."""
+    base = tiny.base("llava_onevision")
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    options = {"size": {"height": 42, "width": 42}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(options))
+    return tmp_path
+
+
+def test_a_folder_gives_the_same_base(folder: Path) -> None:
+    """Weights, tokenizer and settings come from the files."""
+    made, loaded = tiny.base("llava_onevision"), load_base(folder)
+    assert loaded.name == str(folder) and loaded.fingerprint() == made.fingerprint()
+    assert loaded.settings.std == (0.25,) * 3 and loaded.settings.frames == 32
+    inputs = tiny.inputs(made)
+    with torch.no_grad():
+        assert torch.equal(made.model(**inputs).logits, loaded.model(**inputs).logits)
+    assert load_base(str(folder), name="mine", settings=BaseSettings(size=(42, 42))).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [("config.json", "no config.json"), ("model.safetensors", "no weights"), ("tokenizer*", "no tokenizer")],
+)
+def test_missing_files_are_named(folder: Path, gone: str, message: str) -> None:
+    """Each file that lacks is named, with the folder."""
+    for path in folder.glob(gone):
+        path.unlink()
+    with pytest.raises(BaseError, match=message) as caught:
+        load_base(folder)
+    assert str(folder) in str(caught.value)
+
+
+def test_broken_and_absent_sources(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken config, a folder that is not there, a Hub id that cannot be reached."""
+    (folder / "config.json").write_text("{")
+    with pytest.raises(BaseError, match="no valid JSON"):
+        load_base(folder)
+    with pytest.raises(BaseError, match="no such folder"):
+        load_base(tmp_path / "nowhere")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(BaseError, match="no model configuration"):
+        load_base("nobody/no-such-model-at-all")
+
+
+def test_unknown_families_are_refused_with_a_list(folder: Path) -> None:
+    """A text model, from disk and from memory."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
+    with pytest.raises(BaseError, match=r"'gpt2' belongs to no supported family \(internvl, .*register_family"):
+        load_base(folder)
+    with pytest.raises(BaseError, match="a base is a folder"):
+        load_base(42)
+    with pytest.raises(BaseError, match="needs its tokenizer"):
+        load_base(tiny.base().model)
+
+
+def test_a_tokenizer_of_another_model_is_refused() -> None:
+    """The placeholder's id must be the one the model looks for."""
+    base = tiny.base()
+    base.model.config.video_token_id = 5
+    with pytest.raises(BaseError, match="load the tokenizer from the same folder"):
+        Base(base.model, base.tokenizer, base.spec)
+
+
+def test_users_can_add_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One spec, registered, is all it takes."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    own = replace(find_family("llava_onevision"), name="mine", model_types=("llava_onevision",))
+    register_family(own)
+    base = tiny.base("llava_onevision")
+    assert base.spec.name == "mine" and "mine" in list_families()
+
+
+def test_wrong_frames_are_refused() -> None:
+    """Float pixels, no frames, grey frames."""
+    base = tiny.base()
+    good = tiny.frames(2)
+    bad: list[Any] = [good.pixels.float(), good.pixels[:0], good.pixels[:, :1]]
+    for pixels in bad:
+        with pytest.raises(BaseError, match="frames must be uint8"):
+            base.clip(tiny.Frames(pixels, good.times))
+
+
+def test_families_are_listed() -> None:
+    """All families of the issue."""
+    wanted = {
+        "internvl",
+        "llava_next_video",
+        "llava_onevision",
+        "qwen2_5_vl",
+        "qwen2_vl",
+        "qwen3_vl",
+        "smolvlm",
+        "video_llama_3",
+    }
+    assert wanted <= set(list_families())

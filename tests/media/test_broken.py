@@ -1,0 +1,127 @@
+"""Broken input of every kind ends in one `MediaError` with one line, and FFmpeg stays silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clips import mux, numbered, tone
+from pave.errors import MediaError
+from pave.media import Uniform, probe, read_frames, read_sound, write_video
+
+READERS: list[Callable[[Path], object]] = [probe, lambda p: read_frames(p, Uniform(4)), read_sound]
+
+
+def refused(path: Path, message: str, readers: list[Callable[[Path], object]] | None = None) -> None:
+    """Every reader refuses with one line that names the file."""
+    for read in readers or READERS:
+        with pytest.raises(MediaError, match=message) as caught:
+            read(path)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same second of film in every container that declares its length."""
+    folder = tmp_path_factory.mktemp("whole")
+    files = {
+        "mp4": write_video(folder / "a.mp4", numbered(25), 25, tone(1.0)),
+        "fast": write_video(folder / "fast.mp4", numbered(25), 25, tone(1.0), faststart=True),
+        "mov": write_video(folder / "a.mov", numbered(25), 25, tone(1.0)),
+        "mkv": write_video(folder / "a.mkv", numbered(25), 25, tone(1.0)),
+        "avi": write_video(folder / "a.avi", numbered(25), 25, tone(1.0)),
+        "wav": mux(folder / "a.wav", sounds=[(0.0, tone(1.0))], sound_codec="pcm_s16le"),
+    }
+    for file in files.values():
+        probe(file)
+    return files
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["mp4", "fast", "mov", "mkv", "avi", "wav"]), share=st.floats(0.0, 1.0, exclude_max=True))
+def test_truncated_files_are_found(whole: dict[str, Path], kind: str, share: float) -> None:
+    """Cut anywhere, down to the last byte: never fewer frames in silence."""
+    data = whole[kind].read_bytes()
+    cut = whole[kind].with_name(f"cut{whole[kind].suffix}")
+    cut.write_bytes(data[: 1 + int((len(data) - 1) * share)])
+    refused(cut, "truncated|cannot be opened|not one frame|holds no picture")
+
+
+@pytest.mark.parametrize("kind", ["mp4", "fast", "mov", "mkv", "avi", "wav"])
+def test_the_last_byte_is_missed(whole: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    """One byte less than declared."""
+    cut = tmp_path / whole[kind].name
+    cut.write_bytes(whole[kind].read_bytes()[:-1])
+    refused(cut, "truncated")
+
+
+def test_a_film_whose_samples_are_all_gone(whole: dict[str, Path], tmp_path: Path) -> None:
+    """Cut exactly between the index and the samples: the structure is whole, the film is not."""
+    data = whole["fast"].read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: data.index(b"mdat") - 4])
+    refused(cut, "not one frame|without one sample", READERS[1:])
+
+
+def test_rubbish_after_the_end_is_harmless(whole: dict[str, Path], tmp_path: Path) -> None:
+    """Padding behind the last box makes no file truncated."""
+    padded = tmp_path / "padded.mp4"
+    padded.write_bytes(whole["mp4"].read_bytes() + b"\x7f" * 1000)
+    assert read_frames(padded, Uniform(2)).pixels.shape[0] == 2
+
+
+@pytest.mark.parametrize("name", ["story.txt", "story.mp4", "story.mkv", "list.m3u8", "list.ffconcat"])
+def test_text(tmp_path: Path, name: str) -> None:
+    """Text under any name; FFmpeg alone would draw some as ANSI art and follow playlists."""
+    file = tmp_path / name
+    text = {
+        "list.m3u8": "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n",
+        "list.ffconcat": "ffconcat version 1.0\nfile /etc/hosts\n",
+    }
+    file.write_text(text.get(name, "Once upon a time there was a film.\n" * 50))
+    refused(file, "not a media file|cannot be opened")
+
+
+def test_missing_empty_and_folders(tmp_path: Path) -> None:
+    """The plainest mistakes have the plainest words."""
+    refused(tmp_path / "nowhere.mp4", "no such file")
+    (tmp_path / "empty.mp4").touch()
+    refused(tmp_path / "empty.mp4", "empty")
+    (tmp_path / "sub").mkdir()
+    refused(tmp_path / "sub", "no jpg or png", READERS[1:2])
+    refused(tmp_path / "sub", "is a folder", READERS[:1])
+    with pytest.raises(MediaError, match="no such file"):
+        read_frames("https://example.org/film.mp4", Uniform(1))
+
+
+def test_sound_file_where_a_film_is_needed(tmp_path: Path) -> None:
+    """It says what is missing."""
+    file = mux(tmp_path / "song.m4a", sounds=[(0.0, tone(0.5))])
+    refused(file, "only sound", READERS[1:2])
+
+
+def test_a_damaged_picture_in_a_folder(tmp_path: Path) -> None:
+    """The message names the picture, not the folder."""
+    (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"rubbish" * 20)
+    with pytest.raises(MediaError, match=r"0\.png"):
+        read_frames(tmp_path, Uniform(1))
+
+
+def test_ffmpeg_stays_silent(whole: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing reaches the terminal, not even from damaged samples."""
+    data = bytearray(whole["fast"].read_bytes())
+    middle = data.index(b"mdat") + 600
+    data[middle : middle + 4000] = b"\xff" * min(4000, len(data) - middle)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(data)
+    for read in READERS:
+        try:
+            read(damaged)
+        except MediaError as error:
+            assert "\n" not in str(error)
+    captured = capfd.readouterr()
+    assert captured.out == "" and captured.err == ""
