@@ -1,0 +1,133 @@
+"""`main`: the list of verbs, how their settings are read, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from cyclopts import App, CycloptsError, Parameter
+
+from pave import __version__
+from pave.errors import ConfigError, PaveError
+
+VERBS = {
+    "demo": "Make a small world with sound, train a patch and its control, and show what the patch is worth.",
+    "train": "Train a patch on your records.",
+    "eval": "Compare the base and patches on test records.",
+    "ask": "Ask a question about a video, with patches or without.",
+    "info": "Show what is in a patch or a video, or what is installed.",
+    "world": "Make clips, sounds and questions of the embedded world.",
+    "bases": "List the families of base models, or build the embedded base.",
+}
+CONFIG_VERBS = ("train", "eval")
+HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any timed features.
+
+New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. `pave VERB --help` explains a verb.
+With `--debug` anywhere, errors come with a traceback.
+"""
+USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+
+
+def make_app(chosen: str = "") -> App:
+    """The application, with every verb under its import path, so that nothing is loaded that is not used.
+
+    Args:
+        chosen: The verb to be run: its help is its own docstring, not the line of the list.
+    """
+    app = App(
+        name="pave",
+        help=HELP,
+        version=__version__,
+        help_format="markdown",
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        help_on_error=False,
+        suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative_iterable=(), negative_none=()),
+    )
+    for place, (verb, text) in enumerate(VERBS.items()):
+        app.command(f"pave.cli.{verb}:{verb}_verb", name=verb, help=None if verb == chosen else text, sort_key=place)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Words after `pave`; those of the process when not given.
+
+    Returns:
+        The exit code: 0, 2 for what the user can mend, 1 for a bug of ours, 130 for an interruption.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = bool(os.environ.get("PAVE_DEBUG")) or "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    _be_quiet()
+    try:
+        return _run(words)
+    except (CycloptsError, PaveError) as error:
+        return _complain(f"error: {_one_line(error, words)}", USER_ERROR, debug)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED, debug)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; keep Python from complaining about it at exit
+        return 0
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return _complain(f"unexpected error: {text} (run again with --debug for the traceback)", BUG, debug)
+
+
+def _run(words: list[str]) -> int:
+    verb = words[0] if words else ""
+    if verb and not verb.startswith("-") and verb not in VERBS:
+        near = get_close_matches(verb, VERBS, 1)
+        raise ConfigError(f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: pave --help)")
+    app = make_app(verb)
+    if verb in CONFIG_VERBS:
+        from pave.cli.settings import take_config
+
+        words, sources = take_config(words)
+        if named := [key for source in sources for key in source.data if key in VERBS]:
+            raise ConfigError(
+                f"unknown setting {named[0]!r} in the settings file"
+            )  # cyclopts would take it for a verb's section
+        app.config = sources
+    result = app(words)
+    return result if isinstance(result, int) else 0
+
+
+def _complain(text: str, code: int, debug: bool) -> int:
+    """One line on the error stream, after the traceback where that is wanted."""
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write(f"pave: {text}\n")
+    return code
+
+
+def _one_line(error: BaseException, words: Sequence[str]) -> str:
+    """The message of an error that the user can mend."""
+    if not isinstance(error, CycloptsError):
+        return " ".join(str(error).split())
+    from pave.cli.settings import usage_error
+
+    verb = words[0] if words and words[0] in VERBS else ""
+    return f"{usage_error(error)} (see: pave {verb + ' ' if verb else ''}--help)"
+
+
+def _be_quiet() -> None:
+    """Keep the libraries' bars and advice off the terminal; environment variables also reach child processes."""
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")

@@ -1,0 +1,107 @@
+"""`pave info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pave.cli import output
+from pave.cli.settings import Switch
+
+_MANIFEST = "patch.json"
+
+
+def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
+    """Show what is in a patch or a video; without either, which versions are installed.
+
+    ```
+    pave info
+    pave info outputs/demo/patch
+    pave info concert.mp4 --json
+    ```
+
+    Args:
+        what: A patch folder, a patch's Hub id, or a video file.
+        json: Print JSON.
+    """
+    facts = _installed() if what is None else _patch(what) if _is_patch(what) else _video(what)
+    if json:
+        output.as_json(facts)
+    else:
+        output.facts([(name.replace("_", " "), _text(value)) for name, value in facts.items()])
+    return 0
+
+
+def _is_patch(what: str) -> bool:
+    """Folders, and names that are no file; a folder of frames is a video."""
+    path = Path(what)
+    if path.is_dir():
+        return (path / _MANIFEST).exists() or not any(path.glob("*.[jp][pn]*g"))
+    return not path.exists() and what.count("/") == 1 and not path.suffix
+
+
+def _installed() -> dict[str, Any]:
+    from importlib.util import find_spec
+
+    from pave.evaluate.machine import versions
+
+    optional = {"plots (matplotlib)": "matplotlib", "building smol (gguf)": "gguf", "the world (resvg_py)": "resvg_py"}
+    extras = {name: "installed" if find_spec(module) else "not installed" for name, module in optional.items()}
+    return {**versions(), **extras}
+
+
+def _patch(source: str) -> dict[str, Any]:
+    from pave.patches import read_config
+    from pave.patches.hub import locate
+
+    folder = locate(source)
+    config = read_config(folder)
+    content = config.model_dump(mode="json")
+    files = [folder / name for name in config.files if (folder / name).is_file()]
+    facts = {
+        "patch": str(folder),
+        "base": config.base.name,
+        **{key: content[key] for key in ("channel", "encoder", "fusion", "lora", "prompt", "task", "licence", "training")},
+        "parameters": sum(_parameters(file) for file in files if file.suffix == ".safetensors"),
+        "bytes": sum(file.stat().st_size for file in files),
+        "pave_version": config.pave_version,
+        "scores": content["scores"],
+    }
+    return {name: value for name, value in facts.items() if value not in (None, {}, [])}
+
+
+def _parameters(file: Path) -> int:
+    """Numbers in a weight file, read from its header."""
+    from math import prod
+
+    from safetensors import SafetensorError, safe_open
+
+    from pave.errors import PatchError
+
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise PatchError(f"{file} is damaged ({error}); fetch the patch again") from error
+
+
+def _video(what: str) -> dict[str, Any]:
+    from pave.media import probe
+
+    info = probe(Path(what))
+    facts: dict[str, Any] = {"video": what, "seconds": round(info.duration, 3)}
+    facts["picture"] = None if info.video is None else {**vars(info.video), "fps": round(info.video.fps, 3)}
+    facts["sound"] = None if info.sound is None else dict(vars(info.sound))
+    return facts
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return "; ".join(_text(inner) for inner in value)
+    return str(value)

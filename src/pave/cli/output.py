@@ -1,0 +1,82 @@
+"""What verbs print: lines, JSON, tables and progress. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def line(text: str = "") -> None:
+    """One line on stdout, as it is."""
+    sys.stdout.write(f"{text}\n")
+
+
+def as_json(data: Any) -> None:
+    """Data for programs, indented; paths become text."""
+    line(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False) -> None:
+    """A table on stdout, never cut to the width of a pipe.
+
+    Args:
+        header: Column titles.
+        rows: Cells.
+        numbers: Align all columns but the first to the right.
+    """
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(header):
+        grid.add_column(title, justify="right" if numbers and place else "left", no_wrap=True)
+    for row in rows:
+        grid.add_row(*row)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=400)
+    with console.capture() as text:
+        console.print(grid)
+    sys.stdout.write("\n".join(part.rstrip() for part in text.get().splitlines()) + "\n")
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values in two columns, long values in full."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        line(f"{name:<{width}}  {value}")
+
+
+def log_to_stderr() -> None:
+    """Show what the library logs, for verbs that run long; on a terminal a progress bar tells it better."""
+    if not sys.stderr.isatty():
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("pave").setLevel(logging.INFO)
+
+
+class Stages:
+    """Progress of several named stages: a bar each on a terminal, nothing elsewhere."""
+
+    def __init__(self, bars: Progress) -> None:
+        """Use these bars."""
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of a stage, which appears the first time."""
+        if stage not in self.tasks:
+            self.tasks[stage] = self.bars.add_task(stage, total=total)
+        self.bars.update(self.tasks[stage], completed=done, total=total)
+
+
+@contextmanager
+def stages() -> Iterator[Stages]:
+    """Bars on stderr while the context lasts, gone afterwards."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        yield Stages(bars)

@@ -1,0 +1,144 @@
+"""Settings on the command line: `--config FILE.yaml`, overrides beside it, and errors in words.
+
+Order of precedence: a flag, then the file, then the default. Unknown keys of the file are refused like unknown flags.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import CycloptsError, Parameter
+from cyclopts.config import Dict
+from pydantic import ValidationError
+
+from pave.errors import ConfigError
+
+FLAG = "--config"
+FREE = {"fusion", "encoder_settings"}
+"""Settings that are handed on as they are, whatever they hold."""
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+"""A flag that is off unless given."""
+
+
+def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
+    """Take `--config FILE` out of the words.
+
+    Returns:
+        The other words, and the file as a source of settings (or no source).
+
+    Raises:
+        ConfigError: If the file cannot be read, or is not a mapping of settings.
+
+    Example:
+        >>> take_config(["train", "--seed", "1"])
+        (['train', '--seed', '1'], [])
+    """
+    rest, files = [], []
+    left = iter(words)
+    for word in left:
+        if word == FLAG:
+            files.append(next(left, ""))
+        elif word.startswith(f"{FLAG}="):
+            files.append(word.removeprefix(f"{FLAG}="))
+        else:
+            rest.append(word)
+    if len(files) > 1:
+        raise ConfigError(f"{FLAG} was given {len(files)} times; give one file, and further settings as flags")
+    if not files:
+        return rest, []
+    values = _read(files[0])
+    # cyclopts keeps only the last item of a list where no type announces one, so such values travel as JSON.
+    for field in FREE & values.keys():
+        if isinstance(values[field], dict):
+            values[field] = {name: json.dumps(value) for name, value in values[field].items()}
+    # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and silently ignored.
+    return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
+
+
+def _read(given: str) -> dict[str, Any]:
+    """The settings in a file, or one sentence on what is wrong with it."""
+    import yaml
+
+    path = Path(given)
+    if not given or not path.is_file():
+        raise ConfigError(f"{FLAG} needs a YAML file, {given or 'nothing'!r} is none; check the path")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings such as `steps: 500`, got {type(values).__name__}")
+    return values
+
+
+def no_value(value: Any) -> Any:
+    """Turn the words `null` and `none` into None, at any depth: a command line has no other way to say it.
+
+    Example:
+        >>> no_value({"channel": "null", "lora": {"rank": "8"}})
+        {'channel': None, 'lora': {'rank': '8'}}
+    """
+    if isinstance(value, dict):
+        return {key: no_value(inner) for key, inner in value.items()}
+    return None if isinstance(value, str) and value.lower() in ("null", "none") else value
+
+
+def from_words(values: Any) -> Any:
+    """Settings as a command line (or a file read by it) hands them over, all in words, as values.
+
+    Where a settings class has types, checking against it makes numbers of words. Fields that hold anything (`FREE`) are read as
+    YAML.
+
+    Example:
+        >>> from_words({"channel": "none", "fusion": {"hidden": "64"}})
+        {'channel': None, 'fusion': {'hidden': 64}}
+    """
+    values = no_value(values)
+    if isinstance(values, dict):
+        values |= {name: _as_yaml(values[name]) for name in FREE & values.keys()}
+    return values
+
+
+def _as_yaml(value: Any) -> Any:
+    import yaml
+
+    if isinstance(value, dict):
+        return {key: _as_yaml(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_yaml(inner) for inner in value]
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        return value
+
+
+def usage_error(error: CycloptsError) -> str:
+    """A command line error in one sentence, in the words of whoever typed it."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        return validation_error(cause)
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def validation_error(error: ValidationError) -> str:
+    """The first problem of settings: which one, what is wrong, and what was given.
+
+    Example:
+        >>> from pydantic import BaseModel
+        >>> class Model(BaseModel):
+        ...     steps: int
+        >>> try:
+        ...     Model(steps="x")
+        ... except ValidationError as error:
+        ...     validation_error(error).startswith("--steps: Input should be a valid integer")
+        True
+    """
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{'--' + where + ': ' if where else ''}{what}{given}{more}"

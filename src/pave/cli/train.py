@@ -1,0 +1,50 @@
+"""`pave train`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import model_validator
+
+from pave.cli import output
+from pave.cli.settings import from_words
+from pave.train.config import TrainConfig
+
+
+class TrainSettings(TrainConfig):
+    """`TrainConfig` as a command line writes it: the word `null` stands for no value."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, values: Any) -> Any:
+        return from_words(values)
+
+
+def train_verb(*, settings: Annotated[TrainSettings, Parameter(name="*")]) -> int:
+    """Train a patch on your records; the base stays frozen.
+
+    Settings come from a YAML file (`--config FILE`) and from flags, which win. An interrupted run goes on when the same command
+    is given again. Leave channel and encoder out (or write `null`) for the LoRA-only control.
+
+    ```
+    pave train --config sound.yaml
+    pave train --config sound.yaml --out runs/lora-only --channel null --encoder null
+    pave train --records train.jsonl --out runs/sound --channel audio --encoder mel --steps 500 --lora.rank 16
+    ```
+    """
+    from pave.train import train
+
+    output.log_to_stderr()
+    result = train(TrainConfig.model_validate(settings.model_dump()))
+    output.facts(
+        [
+            ("patch", str(result.patch)),
+            ("steps", f"{result.steps}" + (f" (resumed from {result.resumed_from})" if result.resumed_from else "")),
+            ("final loss", f"{result.final_loss:.4f}"),
+            ("parameters", f"{result.trainable_parameters:,}"),
+            ("seconds", f"{result.seconds:.0f}, and {result.encode_seconds:.0f} to encode clips"),
+            ("log", str(result.log)),
+        ]
+    )
+    return 0

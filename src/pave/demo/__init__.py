@@ -1,0 +1,3 @@
+"""The demo: from nothing to a trained sound patch and a table of what it is worth, in one command (`pave demo`)."""
+
+from __future__ import annotations

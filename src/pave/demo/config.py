@@ -1,0 +1,53 @@
+"""`DemoConfig`: all numbers of the demo in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DemoConfig(BaseModel):
+    """What the demo makes and how long it trains.
+
+    Both runs, the LoRA-only control and the sound patch, get the same records, steps, batches, learning rates and seed; the
+    patch alone has a fusion function and hears.
+
+    Example:
+        >>> DemoConfig().base
+        'smol'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
+    base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
+    train_clips: int = Field(800, ge=1, description="Clips to train on.")
+    test_clips: int = Field(120, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
+    questions_per_clip: int = Field(8, ge=1, description="At most so many questions about a clip.")
+    steps: int = Field(400, ge=1, description="Optimiser steps of each run.")
+    batch_clips: int = Field(4, ge=1, description="Clips in a step; their questions share a prefix.")
+    questions_per_video: int = Field(6, ge=1, description="Most questions of a clip in a step.")
+    lr_lora: float = Field(1e-3, gt=0, description="Peak learning rate of the LoRA, in both runs.")
+    lr_fusion: float = Field(2e-3, gt=0, description="Peak learning rate of the fusion function.")
+    lr_gate: float = Field(2e-2, gt=0, description="Peak learning rate of the fusion's output norm, which starts at zero.")
+    lora_rank: int = Field(16, ge=1, description="Rank of the LoRA, in both runs.")
+    lora_alpha: int = Field(32, ge=1, description="Scale of the LoRA is alpha / rank.")
+    encoder: str = Field("mel", description="Encoder of the sound.")
+    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
+    fusion: dict[str, Any] = Field(default_factory=dict, description="FusionConfig fields that differ from the defaults.")
+    seed: int = Field(0, ge=0, description="Seed of the world, the initial weights, the order of the data and the bootstrap.")
+    workers: int = Field(2, ge=1, description="Processes that make clips and encode them.")
+    threads: int = Field(1, ge=1, description="Threads of each training; the two runs train at the same time.")
+    batch_questions: int = Field(48, ge=1, description="Questions answered at a time in the comparison.")
+    max_new_tokens: int = Field(8, ge=1, description="Longest answer in the comparison, in tokens.")
+
+    def world(self, split: str) -> Path:
+        """Folder of one split."""
+        return self.out / "world" / split
+
+    @property
+    def store(self) -> Path:
+        """Folder of tokens that both runs and the comparison share."""
+        return self.out / "store"

@@ -1,0 +1,48 @@
+"""`EvalConfig`: all settings of an evaluation in one frozen object, read from YAML and overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class EvalConfig(BaseModel):
+    """What to ask, of whom, and where the results go.
+
+    Every arm answers the same questions about the same frames. An arm is a patch folder, or null for the base as it is. Put the
+    reference arms first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
+
+    Example:
+        >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).max_new_tokens
+        16
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    records: Path = Field(description="JSONL file of test records; each needs accepted answers, or an answer in its last turn.")
+    out: Path = Field(description="Folder of the results: one JSONL of answers per arm, results.json, report.md, plot.png.")
+    base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
+    arms: dict[str, Path | None] = Field({"base": None}, min_length=1, description="Name -> patch folder; null: the bare base.")
+    store: Path | None = Field(None, description="Folder of cached tokens, `out`/cache by default. Share it with the training.")
+    frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
+    limit: int | None = Field(None, ge=1, description="Only the first so many clips, for a quick look.")
+    batch: int = Field(32, ge=1, description="Questions answered at a time; a clip's questions share its prefix.")
+    max_new_tokens: int = Field(16, ge=1, description="Longest answer, in tokens.")
+    resamples: int = Field(10_000, ge=100, description="Bootstrap draws of whole clips for the interval of a difference.")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap; answers are greedy and need none.")
+    workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
+    plot: bool = Field(True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`).")
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _bare(cls, arms: object) -> object:
+        """On the command line null is written as an empty word or `none`."""
+        if not isinstance(arms, dict):
+            return arms
+        return {name: None if str(folder).lower() in ("", "none", "null") else folder for name, folder in arms.items()}
+
+    @property
+    def store_folder(self) -> Path:
+        """Where tokens are cached."""
+        return self.store or self.out / "cache"

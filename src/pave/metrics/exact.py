@@ -1,0 +1,47 @@
+"""Exact match of short answers, after the smallest clean-up that does not punish a correct answer for its spelling.
+
+The rule is that of the SQuAD evaluation script (lower case, no punctuation, no articles, single spaces), because readers know
+it and because it needs no word lists. It does not equate "two" with "2": questions must ask for one form.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_APOSTROPHES = re.compile(r"['\u2019]")
+_APART = re.compile(r"[^\w\s]|_")
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+
+def normalise(text: str) -> str:
+    """Bring an answer to the form in which answers are compared.
+
+    Steps, in this order: Unicode NFKC and case folding, apostrophes dropped ("it's" -> "its"), other punctuation turned into a
+    space, the articles a/an/the removed, white space collapsed. An answer made of nothing but articles ("A") is kept as it is,
+    so that the letter of a multiple-choice option survives. Applying it twice changes nothing.
+
+    Example:
+        >>> normalise(" The Violin. ")
+        'violin'
+        >>> normalise("A.")
+        'a'
+    """
+    plain = _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text))
+    folded = unicodedata.normalize("NFKC", plain.casefold())
+    words = " ".join(_APART.sub(" ", folded).split())
+    return " ".join(_ARTICLES.sub(" ", words).split()) or words
+
+
+def exact_match(prediction: str, answers: Iterable[str]) -> bool:
+    """Whether the prediction equals one of the accepted answers after `normalise`.
+
+    An empty prediction is never correct, not even where an accepted answer normalises to nothing.
+
+    Example:
+        >>> exact_match("A cello.", ["cello", "violoncello"])
+        True
+    """
+    said = normalise(prediction)
+    return bool(said) and any(said == normalise(answer) for answer in answers)

@@ -1,0 +1,279 @@
+"""The command line: help without torch, verbs on a tiny base, every user error one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pave
+import tinyrun
+from pave.cli import main
+from pave.cli.app import VERBS, make_app
+
+Pave = Callable[..., tuple[int, str, str]]
+SOURCE = str(Path(pave.__file__).parents[1])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tinyrun.Run:
+    return tinyrun.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Pave:
+    """Run a command in this process: exit code, stdout, stderr."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # as the environment that `main` sets does where transformers is not loaded yet
+    monkeypatch.delenv("PAVE_DEBUG", raising=False)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def _process(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    code = (
+        "import sys; from pave.cli import main; code = main(['--help']); "
+        "heavy = {'torch', 'transformers', 'numpy', 'av', 'peft'} & set(sys.modules); "
+        "assert code == 0 and not heavy, heavy"
+    )
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = _process(code)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert all(verb in done.stdout for verb in VERBS)
+    assert min(spent) < 0.5, spent
+
+
+def test_module_runs_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pave", "bogus"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": SOURCE}
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "pave: error: there is no verb 'bogus' (see: pave --help)\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(run: Pave, verb: str) -> None:
+    code, out, err = run(verb, "--help")
+    assert (code, err) == (0, "")
+    assert f"pave {verb}" in out.split("Parameters")[0].replace("Usage: ", "", 1), "the help shows examples"
+    parameters = [line for line in out.splitlines() if line.startswith(("│ *  --", "│    --", "│ --"))]
+    assert parameters and "Usage:" in out
+
+
+def test_root_list_has_the_verbs_in_the_order_of_use(run: Pave) -> None:
+    _, out, _ = run("--help")
+    places = [out.index(f"│ {verb} ") for verb in VERBS]
+    assert places == sorted(places)
+    assert run("--version")[1] == f"{pave.__version__}\n"
+    assert make_app() is not None
+
+
+# ---------------------------------------------------------------- ask and info
+
+
+def test_ask_with_patch_without_and_off(run: Pave, made: tinyrun.Run) -> None:
+    asked = ("ask", made.loud, "Hm?", "--max-new-tokens", 6)
+    bare = run(*asked, "--base", made.base)
+    patched = run(*asked, "--base", made.base, "--patch", made.patch)
+    off = run(*asked, "--base", made.base, "--patch", made.patch, "--off")
+    assert {bare[0], patched[0], off[0]} == {0}
+    assert bare[1] == off[1] != patched[1]
+    assert run("ask", made.silent, "Hm?", "--base", made.base, "--patch", made.patch)[0] == 0
+
+
+def test_ask_finds_the_base_in_the_patch_and_speaks_json(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    patch = tinyrun.patch(pave.load_base(made.base), tmp_path / "patch", "audio")
+    code, out, _ = run("ask", made.loud, "Hm?", "What?", "--patch", patch, "--json", "--max-new-tokens", 3)
+    assert code == 0
+    said = json.loads(out)
+    assert said["base"] == str(made.base) and said["off"] is False
+    assert [turn["question"] for turn in said["turns"]] == ["Hm?", "What?"]
+
+
+def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    text, cut, other = tmp_path / "notes.mp4", tmp_path / "cut.mp4", tmp_path / "other"
+    text.write_text("not a video\n" * 50)
+    cut.write_bytes(made.loud.read_bytes()[: made.loud.stat().st_size // 2])
+    (other / "lora").mkdir(parents=True)
+    for file in made.patch.rglob("*"):
+        if file.is_file():
+            (other / file.relative_to(made.patch)).write_bytes(file.read_bytes())
+    config = json.loads((other / "patch.json").read_text())
+    config["base"]["fingerprint"]["hidden_dim"] = 4096
+    (other / "patch.json").write_text(json.dumps(config))
+    for words in (
+        ("ask", text, "Hm?", "--base", made.base),
+        ("ask", cut, "Hm?", "--base", made.base),
+        ("ask", tmp_path / "gone.mp4", "Hm?", "--base", made.base),
+        ("ask", made.loud, "Hm?", "--base", made.base, "--patch", other),
+        ("ask", made.loud, "Hm?", "--base", made.base, "--patch", tmp_path / "gone"),
+        ("ask", made.loud, "Hm?", "--base", tmp_path / "gone"),
+        ("ask", made.loud, "--base", made.base),
+        ("ask", made.loud, "Hm?", "--base", made.base, "--frames", 0),
+        ("ask",),
+        ("ask", made.loud, "Hm?", "--bass", made.base),
+        ("info", text),
+        ("info", tmp_path / "gone.mp4"),
+        ("info", tmp_path),
+        ("world", tmp_path / "w", "--split", "exam"),
+        ("world", tmp_path / "w", "--clips", 0),
+        ("bases", "--build", "huge"),
+        ("infos",),
+    ):
+        code, out, err = run(*words)
+        assert (code, out) == (2, ""), (words, err)
+        assert err.startswith("pave: error: ") and err.count("\n") == 1 and len(err) > 30, (words, err)
+
+
+def test_an_unexpected_error_is_one_line_too(run: Pave, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("pave.cli.output.facts", broken)
+    code, _, err = run("info")
+    assert code == 1
+    assert err == "pave: unexpected error: RuntimeError: two lines (run again with --debug for the traceback)\n"
+    assert "Traceback" in run("info", "--debug")[2]
+    monkeypatch.setenv("PAVE_DEBUG", "1")
+    assert "Traceback" in run("info")[2]
+
+
+def test_interruption_has_its_own_code(run: Pave, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pave.cli.output.facts", stop)
+    assert run("info") == (130, "", "pave: interrupted\n")
+
+
+def test_info_of_patch_video_and_installation(run: Pave, made: tinyrun.Run) -> None:
+    facts = json.loads(run("info", made.patch, "--json")[1])
+    assert facts["channel"] == "audio" and facts["encoder"]["name"] == "mel" and facts["parameters"] > 1000
+    assert facts["bytes"] > 4 * facts["parameters"]
+    assert "channel" in run("info", made.patch)[1]
+    loud, silent = (json.loads(run("info", video, "--json")[1]) for video in (made.loud, made.silent))
+    assert (loud["picture"]["width"], loud["picture"]["height"], loud["sound"]["channels"]) == (64, 48, 1)
+    assert silent["sound"] is None
+    assert "none" in run("info", made.silent)[1]
+    assert json.loads(run("info", "--json")[1])["pave"] == pave.__version__
+
+
+def test_bases_lists_families(run: Pave) -> None:
+    rows = json.loads(run("bases", "--json")[1])
+    assert {"llava_onevision", "qwen2_vl"} <= {row["name"] for row in rows["families"]}
+    assert isinstance(rows["smol"]["ready"], bool)
+    assert "llava_onevision" in run("bases")[1]
+
+
+# ---------------------------------------------------------------- settings files
+
+
+def test_eval_reads_a_file_and_flags_win(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    file = tmp_path / "eval.yaml"
+    file.write_text(
+        f"records: {made.records}\nout: {tmp_path / 'a'}\nbase: {made.base}\nmax_new_tokens: 4\nplot: false\nlimit: 1\n"
+    )
+    arms = ("--arms.base", "none", "--arms.sound", made.patch)
+    code, out, err = run("eval", "--config", file, "--out", tmp_path / "b", "--resamples", 200, *arms, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert [row["arm"] for row in report["arms"] if row["family"] == "all"] == ["base", "sound"]
+    assert report["settings"]["max_new_tokens"] == 4 and report["settings"]["resamples"] == 200
+    assert (tmp_path / "b" / "results.json").is_file() and not (tmp_path / "a").exists()
+    code, out, err = run("eval", f"--config={file}", "--out", tmp_path / "b", "--resamples", 200, *arms)
+    assert code == 0 and "needs sound" in out and "sound - base" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("recrds: a.jsonl", "--records"),
+        ("records: a.jsonl\nout: o\nlora: {rnk: 3}", "--lora.rank"),
+        ("records: a.jsonl\nout: o\nsteps: many", "steps"),
+        ("records: a.jsonl\nout: o\nsteps: 3\nepochs: 2", "not both"),
+        ("records: a.jsonl\nout: o\nsteps: 3", "a.jsonl"),
+        ("records: [", "settings file"),
+        ("records: a.jsonl\nout: o\neval: {a: 1}", "'eval'"),
+        ("- records", "mapping"),
+        ("", "mapping"),
+    ],
+)
+def test_train_says_what_is_wrong_in_a_file(run: Pave, tmp_path: Path, text: str, expected: str) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(text)
+    code, _, err = run("train", "--config", file)
+    assert code == 2 and expected in err and err.count("\n") == 1, err
+
+
+def test_config_flag_itself_is_checked(run: Pave, tmp_path: Path) -> None:
+    for words in (("--config",), ("--config", tmp_path / "gone.yaml"), ("--config", "a", "--config", "b")):
+        code, _, err = run("train", *words)
+        assert code == 2 and "--config" in err
+
+
+def test_null_on_the_command_line_is_no_value(
+    run: Pave, made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def fake(config: object) -> None:
+        seen.append(config)
+        raise pave.TrainError("enough")
+
+    monkeypatch.setattr("pave.train.train", fake)
+    file = tmp_path / "train.yaml"
+    file.write_text(
+        f"records: {made.records}\nout: o\nchannel: audio\nencoder: mel\nlora: {{rank: 8, targets: [q_proj, v_proj]}}\n"
+        f"fusion: {{hidden: 64, rope: null, sections: [1, 2], rate: 1.0e-3, word: '1', more: {{tie_kv: true}}}}\n"
+    )
+    run("train", "--config", file, "--lora.alpha", 4)
+    run("train", "--config", file, "--channel", "null", "--encoder", "none", "--fusion.layers", 1, "--steps", 5)
+    heard, control = seen
+    fusion = {"hidden": 64, "rope": None, "sections": [1, 2], "rate": 1e-3, "word": "1", "more": {"tie_kv": True}}
+    assert (heard.channel, heard.lora.rank, heard.lora.alpha, heard.fusion) == ("audio", 8, 4, fusion)
+    assert heard.lora.targets == ("q_proj", "v_proj")
+    assert (control.channel, control.encoder, control.steps) == (None, None, 5)
+
+
+@pytest.mark.slow
+def test_train_then_eval_then_info(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    common = ("--records", made.records, "--base", made.base, "--out", tmp_path / "run", "--store", tmp_path / "store")
+    sound = ("--channel", "audio", "--encoder", "mel", "--fusion.hidden", 32, "--lora.rank", 2)
+    code, out, err = run("train", *common, *sound, "--steps", 3, "--questions-per-video", 2)
+    assert code == 0, err
+    assert str(tmp_path / "run" / "patch") in out
+    facts = json.loads(run("info", tmp_path / "run" / "patch", "--json")[1])
+    assert facts["training"]["steps"] == 3 and facts["base"] == str(made.base)
+    eval_words = (
+        "--records",
+        made.records,
+        "--base",
+        made.base,
+        "--out",
+        tmp_path / "eval",
+        "--no-plot",
+        "--max-new-tokens",
+        3,
+    )
+    code, out, err = run("eval", *eval_words, "--arms.base", "none", "--arms.sound", tmp_path / "run" / "patch")
+    assert code == 0, err

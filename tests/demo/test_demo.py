@@ -1,0 +1,79 @@
+"""The demo in small: all stages in real processes on a tiny base; interruption, continuation, failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tiny
+from pave.demo.config import DemoConfig
+from pave.demo.run import _Book, run_demo
+from pave.demo.training import CONTROL, PATCH, run_configs, train_both
+from pave.errors import TrainError
+from pave.evaluate.machine import PeakMemory
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    made = tiny.base()
+    made.model.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
+    small = {"train_clips": 4, "test_clips": 3, "steps": 4, "batch_clips": 2, "fusion": {"hidden": 32}, "max_new_tokens": 3}
+    return DemoConfig.model_validate({"base": str(base), "out": out, **small, **changes})
+
+
+def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path) -> None:
+    runs = run_configs(_config(base, tmp_path), tmp_path / "records.jsonl")
+    control, patch = (runs[name].model_dump() for name in (CONTROL, PATCH))
+    different = {name for name in control if control[name] != patch[name]}
+    assert different == {"out", "channel", "encoder", "fusion"}
+
+
+def test_book_adds_up_and_starts_afresh_when_finished_or_changed(base: Path, tmp_path: Path) -> None:
+    config = _config(base, tmp_path)
+    book = _Book(config)
+    with PeakMemory() as memory, pytest.raises(KeyboardInterrupt), book.stage("world", memory):
+        raise KeyboardInterrupt
+    (tmp_path / "world").mkdir()
+    again = _Book(config)
+    assert set(again.watch.seconds) == {"world"} and again.peak > 0 and (tmp_path / "world").exists()
+    assert not _Book(_config(base, tmp_path, steps=9)).watch.seconds and not (tmp_path / "world").exists()
+    book = _Book(config)
+    book.save(finished=True)
+    (tmp_path / "world").mkdir()
+    (tmp_path / "mine.txt").write_text("kept")
+    _Book(config)
+    assert not (tmp_path / "world").exists() and (tmp_path / "mine.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_named_with_its_reason(base: Path, tmp_path: Path) -> None:
+    config = _config(base, tmp_path, fusion={"hidden": 33})
+    records = tmp_path / "gone.jsonl"
+    with pytest.raises(TrainError, match=rf"{CONTROL}|{PATCH}.*gone.jsonl"):
+        train_both(config, records, lambda *_: None, lambda _: None)
+
+
+@pytest.mark.slow
+def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    config = _config(base, tmp_path / "out")
+    report = run_demo(config, said.append)
+    out = config.out
+    saved = json.loads((out / "results.json").read_text())
+    assert [row["arm"] for row in saved["arms"] if row["family"] == "all"] == ["base", CONTROL, PATCH]
+    assert {"all", "sound", "visual"} <= {row["family"] for row in saved["arms"]}
+    assert {(row["a"], row["b"]) for row in saved["paired"]} == {(CONTROL, "base"), (PATCH, "base"), (PATCH, CONTROL)}
+    assert set(saved["seconds"]) == {"world", "features", "training", "comparison"}
+    assert saved["peak_rss_mb"] > 300 and set(saved["trainable_parameters"]) == {CONTROL, PATCH}
+    assert saved["seeds"] == {"world": 0, "training": 0, "bootstrap": 0} and saved["versions"]["torch"]
+    assert (out / "plot.png").is_file() and "needs sound" in (out / "report.md").read_text()
+    card = (out / "patch" / "README.md").read_text()
+    assert CONTROL in card and report.clips == 3 and len(said) >= 4

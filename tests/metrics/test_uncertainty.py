@@ -1,0 +1,93 @@
+"""Intervals and the paired bootstrap against brute force and their own invariants."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pave.metrics import Paired, paired_bootstrap, wilson
+
+_scores = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=1, max_size=40)
+
+
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_wilson_holds_the_share_and_stays_in_range(correct: int, wrong: int) -> None:
+    low, high = wilson(correct, correct + wrong)
+    share = correct / max(correct + wrong, 1)
+    assert 0 <= low <= share <= high <= 1 or correct + wrong == 0
+    mirrored = wilson(wrong, correct + wrong)
+    assert (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high))
+
+
+def test_wilson_covers_95_percent_on_average() -> None:
+    """Exact coverage at n = 40, from the binomial distribution, averaged over a grid of true shares."""
+    n = 40
+    ends = [wilson(k, n) for k in range(n + 1)]
+    cover = [
+        sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1) if ends[k][0] <= p <= ends[k][1])
+        for p in np.linspace(0.02, 0.98, 97)
+    ]
+    assert 0.94 < float(np.mean(cover)) < 0.965
+
+
+@pytest.mark.parametrize(("correct", "total", "level"), [(-1, 3, 0.95), (4, 3, 0.95), (1, 3, 0.0), (1, 3, 1.0)])
+def test_wilson_refuses_nonsense(correct: int, total: int, level: float) -> None:
+    with pytest.raises(ValueError, match="correct"):
+        wilson(correct, total, level)
+
+
+def _brute_force(a: list[float], b: list[float], clusters: list[int], resamples: int, seed: int) -> tuple[float, float]:
+    """The definition, one draw at a time: pick clusters, pool their questions, take the mean gap."""
+    rng = np.random.default_rng(seed)
+    names = sorted(set(clusters))
+    gaps = np.array(a) - np.array(b)
+    means = []
+    members = {name: gaps[np.array(clusters) == name] for name in names}
+    for _ in range(resamples):
+        picked = rng.choice(names, len(names))
+        means.append(np.concatenate([members[name] for name in picked]).mean())
+    return tuple(np.quantile(means, [0.025, 0.975]))  # type: ignore[return-value]
+
+
+def test_interval_agrees_with_the_definition() -> None:
+    rng = np.random.default_rng(1)
+    clusters = rng.integers(0, 60, 300).tolist()
+    a = (rng.random(300) < 0.8).astype(float).tolist()
+    b = (rng.random(300) < 0.5).astype(float).tolist()
+    fast = paired_bootstrap(a, b, clusters, resamples=20_000, seed=3)
+    assert (fast.low, fast.high) == pytest.approx(_brute_force(a, b, clusters, 3_000, 4), abs=0.015)
+    assert fast.excludes_zero
+
+
+def test_clustering_widens_the_interval_of_questions_that_move_together() -> None:
+    a = [float(clip % 2) for clip in range(20) for _ in range(10)]
+    b = [0.5] * 200
+    together = paired_bootstrap(a, b, [clip for clip in range(20) for _ in range(10)])
+    apart = paired_bootstrap(a, b, list(range(200)))
+    assert together.high - together.low > 2.5 * (apart.high - apart.low)
+
+
+@settings(deadline=None, max_examples=50)
+@given(_scores, st.integers(0, 3))
+def test_invariants(rows: list[tuple[bool, bool, int]], seed: int) -> None:
+    a, b, clusters = [float(r[0]) for r in rows], [float(r[1]) for r in rows], [r[2] for r in rows]
+    one = paired_bootstrap(a, b, clusters, resamples=300, seed=seed)
+    assert one == paired_bootstrap(a, b, clusters, resamples=300, seed=seed)
+    assert -1 <= one.low <= one.high <= 1
+    swapped = paired_bootstrap(b, a, clusters, resamples=300, seed=seed)
+    assert (swapped.difference, swapped.low, swapped.high) == pytest.approx((-one.difference, -one.high, -one.low))
+    same = paired_bootstrap(a, a, clusters, resamples=300, seed=seed)
+    assert same.difference == 0 and not same.excludes_zero
+    renamed = paired_bootstrap(a, b, [f"clip {c}" for c in clusters], resamples=300, seed=seed)
+    assert renamed == one
+
+
+def test_one_clip_says_nothing_and_bad_lengths_are_refused() -> None:
+    assert paired_bootstrap([1, 1], [0, 0], ["v", "v"]) == Paired(1.0, -1.0, 1.0)
+    for a, b, clusters in (([1.0], [0.0, 1.0], ["v"]), ([], [], [])):
+        with pytest.raises(ValueError, match="length"):
+            paired_bootstrap(a, b, clusters)
