@@ -70,7 +70,7 @@ def test_rate_and_at(clip: Path) -> None:
     torch.testing.assert_close(at.times, torch.tensor([1.0, 0.0, 1.0, 1.96], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mov"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mov", ".flv"])
 def test_containers(folder: Path, suffix: str) -> None:
     """The same frames at the same times whatever the container, and whatever time its clock starts at."""
     clip = write_video(folder / f"any{suffix}", numbered(30), 25, tone(1.2), keyframe_every=10)

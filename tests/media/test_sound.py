@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ import torch
 from clips import mux, numbered, tone
 from pave.errors import ConfigError
 from pave.media import Sound, read_sound, write_video
+from pave.media.sound import _Track
 
 
 def loudness(sound: Sound, begin: float, end: float) -> float:
@@ -84,6 +87,27 @@ def test_sound_of_another_length_than_the_picture(tmp_path: Path, seconds: float
     clip = write_video(tmp_path / "a.mp4", numbered(25), 25, tone(seconds))
     sound = must(read_sound(clip))
     assert len(sound.samples) / sound.rate == pytest.approx(seconds, abs=0.07)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".flv", ".ts"])
+def test_nothing_is_lost_at_the_end(tmp_path: Path, suffix: str) -> None:
+    """The decoder's and the resampler's last samples arrive, whichever track comes first in the file."""
+    clip = write_video(tmp_path / f"a{suffix}", numbered(25), 25, tone(1.0, 44100), 44100)
+    sound = must(read_sound(clip))
+    assert loudness(sound, 0.93, 0.99) == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_track_that_changes_on_the_way() -> None:
+    """Broadcasts go from mono to stereo and back."""
+    track = _Track(8000)
+    for index, (layout, rate) in enumerate([("mono", 16000), ("stereo", 16000), ("stereo", 48000), ("mono", 16000)]):
+        wave = np.stack([tone(0.5, rate)] * (1 + (layout == "stereo")))
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, index * rate // 2, Fraction(1, rate)
+        track.add(frame)
+    wave = track.finish()
+    assert len(wave) == pytest.approx(16000, abs=40)
+    assert np.sqrt(np.mean(wave**2) * 2) == pytest.approx(0.5, rel=0.02)
 
 
 def test_missing_sound_is_legal(tmp_path: Path) -> None:

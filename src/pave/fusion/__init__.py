@@ -5,7 +5,23 @@ Plain torch; everything else in pave builds on it. `FusionConfig` says which fun
 
 from __future__ import annotations
 
-from pave.fusion.config import FusionConfig
-from pave.fusion.module import Fusion
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pave.fusion.config import FusionConfig
+    from pave.fusion.module import Fusion
+
+_HOMES = {
+    "Fusion": "pave.fusion.module",
+    "FusionConfig": "pave.fusion.config",
+}
 
 __all__ = ["Fusion", "FusionConfig"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that its settings can be read without loading torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pave.fusion' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

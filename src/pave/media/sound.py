@@ -111,9 +111,8 @@ class _Track:
 
     def _flush(self) -> None:
         """Empty the resampler's delay line and start a new one."""
-        if self.start is not None:  # a resampler that was never fed cannot be emptied
-            self._collect(self._resampler.resample(None))
-            self._resampler = AudioResampler(format="fltp", rate=self._rate)
+        self._collect(self._resampler.resample(None))
+        self._resampler = AudioResampler(format="fltp", rate=self._rate)
 
     def _collect(self, frames: list[AudioFrame]) -> None:
         for frame in filter(None, frames):  # flushing a resampler that has nothing to do gives a None

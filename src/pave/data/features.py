@@ -1,0 +1,220 @@
+"""What the frozen parts make of a clip, computed once and kept: visual tokens of the base, tokens of each side channel.
+
+Neither the base's tower nor the encoders ever change while a patch trains, so their outputs are stored and every epoch, every
+arm of a comparison and every evaluation reads them again. A key holds the content of the media, the settings of sampling and
+preprocessing, and the tower's weights; change one and the tokens are computed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pave.bases.base import Base
+from pave.bases.spec import Clip
+from pave.bases.visual import Layout, Visual
+from pave.channels import Encoder, cache_key, encode_cached
+from pave.data.records import Record, clip_key
+from pave.errors import ConfigError, PaveError, RecordError
+from pave.media import Frames, Uniform, read_frames
+from pave.store import TokenStore
+from pave.tokens import Tokens
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """Everything of one clip that training and evaluation need; no media, no tower.
+
+    Attributes:
+        clip: Placeholder text, times and small inputs (grids); its pixels are gone.
+        visual: The frozen base's visual tokens.
+        channels: Side tokens of the channels this clip has.
+    """
+
+    clip: Clip
+    visual: Visual
+    channels: Mapping[str, Tokens] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PrecomputeReport:
+    """How many clips were encoded and how many were in the store already."""
+
+    computed: int
+    reused: int
+
+
+class Features:
+    """Cached features of records: `precompute` fills the store, indexing reads it (and computes what is missing).
+
+    Args:
+        base: The frozen base.
+        encoders: Channel name -> the encoder of that channel. Channels of a record that are not named here are left out.
+        store: Where tokens are kept.
+        frames: Frames sampled evenly from each clip; None takes the base's own number.
+
+    Example:
+        >>> features = Features(base, {"audio": make_encoder("audio", "mel")}, TokenStore("cache"))  # doctest: +SKIP
+        >>> features.precompute(records, workers=2)                                                   # doctest: +SKIP
+        >>> features[records[0]].visual.tokens.shape                                                  # doctest: +SKIP
+        torch.Size([145, 576])
+    """
+
+    def __init__(self, base: Base, encoders: Mapping[str, Encoder], store: TokenStore, *, frames: int | None = None) -> None:
+        """Fix what the keys depend on; the tower's digest is computed here, once."""
+        self.base, self.encoders, self.store = base, dict(encoders), store
+        self.sampling = Uniform(frames or base.settings.frames)
+        self._visual_settings: dict[str, Any] = {
+            "kind": "visual",
+            "fingerprint": base.fingerprint(),
+            "settings": base.settings.model_dump(mode="json"),
+            "weights": tower_digest(base),
+            "frames": self.sampling.count,
+        }
+        self._keys: dict[tuple[str, str], str] = {}
+
+    def __getitem__(self, record: Record) -> ClipFeatures:
+        """The features of a record's clip, from the store where it has them."""
+        key = self._visual_key(record)
+        tensors = self.store.get(key)
+        if tensors is None:
+            self._finish(record, read_frames(record.video, self.sampling))
+            tensors = self.store.get(key) or {}
+        clip, visual = _unpack_visual(tensors)
+        heard = {name: self._encode(record, name) for name in self.encoders if name in record.channels}
+        return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
+
+    def precompute(self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None) -> PrecomputeReport:
+        """Encode every clip that the store does not hold yet.
+
+        Decoding and channel encoders run in threads beside the tower, which takes one clip at a time, so that the result never
+        depends on which clips were missing. An interrupted call continues where it stopped.
+
+        Args:
+            records: Any records; clips that several share are encoded once.
+            workers: Threads that decode and encode channels.
+            progress: Called with `(done, total)` after each clip.
+
+        Raises:
+            ConfigError: If `workers` is below 1.
+            RecordError: If some media could not be read. Everything else has been stored; the message names the first failures.
+        """
+        if workers < 1:
+            raise ConfigError(f"workers={workers}: precomputing needs at least one thread")
+        clips = list({clip_key(record): record for record in records}.values())
+        todo = [record for record in clips if self._missing(record)]
+        failures: list[str] = []
+        done = len(clips) - len(todo)
+        with ThreadPoolExecutor(workers, thread_name_prefix="pave-read") as pool:
+            for record, job in _ahead(pool, self._read, todo, 2 * workers):
+                try:
+                    self._finish(record, job.result())
+                except PaveError as error:
+                    failures.append(f"{record.id}: {error}")
+                done += 1
+                if progress:
+                    progress(done, len(clips))
+        if failures:
+            more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
+            raise RecordError(f"{len(failures)} of {len(clips)} clips cannot be used: {'; '.join(failures[:3])}{more}")
+        return PrecomputeReport(len(todo), len(clips) - len(todo))
+
+    def _missing(self, record: Record) -> bool:
+        return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
+
+    def _missing_channels(self, record: Record) -> list[str]:
+        here = [name for name in self.encoders if name in record.channels]
+        return [name for name in here if not self.store.contains(self._channel_key(record, name))]
+
+    def _read(self, record: Record) -> Frames | None:
+        """All that needs media: encode missing channels, and decode frames unless the visual tokens are there."""
+        for name in self._missing_channels(record):
+            self._encode(record, name)
+        return None if self.store.contains(self._visual_key(record)) else read_frames(record.video, self.sampling)
+
+    def _encode(self, record: Record, name: str) -> Tokens | None:
+        return encode_cached(self.store, self.encoders[name], record.channels[name])
+
+    def _finish(self, record: Record, frames: Frames | None) -> None:
+        """Run the tower where there are frames, and store what it gives."""
+        if frames is not None:
+            clip = self.base.clip(frames)
+            self.store.put(self._visual_key(record), _pack_visual(clip, self.base.visual([clip])[0]))
+
+    def _visual_key(self, record: Record) -> str:
+        return self._remember(("", record.video), lambda: self.store.key(record.video, self._visual_settings))
+
+    def _channel_key(self, record: Record, name: str) -> str:
+        media = record.channels[name]
+        return self._remember((name, repr(media)), lambda: cache_key(self.store, self.encoders[name], media))
+
+    def _remember(self, what: tuple[str, str], make: Callable[[], str]) -> str:
+        """A key, made once a run: making it may hash a large file."""
+        if what not in self._keys:
+            self._keys[what] = make()
+        return self._keys[what]
+
+
+def tower_digest(base: Base) -> str:
+    """A digest of the weights that make visual tokens: names, shapes, types and evenly spread values of each tensor.
+
+    The language model is left out, so that attaching LoRA to it changes nothing. Up to 256 values a tensor tell any two trained
+    towers apart at no cost.
+    """
+    digest = hashlib.sha256()
+    language = f"{base.spec.language_model}."
+    for name, tensor in sorted({**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}.items()):
+        if name.startswith(language) or "lora_" in name:
+            continue
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 256)].float().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[Record], Any], items: Sequence[Record], ahead: int
+) -> Iterable[tuple[Record, Future[Any]]]:
+    """Each item with its running job, in order, with at most `ahead` jobs started and not yet taken (frames are big)."""
+    jobs = deque(pool.submit(work, item) for item in items[:ahead])
+    for position, item in enumerate(items):
+        job = jobs.popleft()
+        if position + ahead < len(items):
+            jobs.append(pool.submit(work, items[position + ahead]))
+        yield item, job
+
+
+def _pack_visual(clip: Clip, visual: Visual) -> dict[str, Tensor]:
+    """A clip's small inputs and its visual tokens as plain tensors."""
+    tensors = {
+        "tokens": visual.tokens,
+        "times": clip.times,
+        "layout": torch.tensor(astuple(visual.layout)),
+        "frames": torch.tensor([clip.frames]),
+        "text": torch.tensor(list(clip.text.encode()), dtype=torch.uint8),
+    }
+    if visual.query is not None:
+        tensors["query"] = visual.query
+    tensors |= {f"extra.{level}": extra for level, extra in enumerate(visual.extra)}
+    tensors |= {f"input.{name}": value for name, value in clip.pixels.items() if not name.startswith("pixel")}
+    return tensors
+
+
+def _unpack_visual(tensors: Mapping[str, Tensor]) -> tuple[Clip, Visual]:
+    """The inverse of `_pack_visual`."""
+    inputs = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
+    levels = sum(name.startswith("extra.") for name in tensors)
+    text = bytes(tensors["text"].tolist()).decode()
+    clip = Clip(inputs, tensors["times"], text, int(tensors["frames"]))
+    layout = Layout(*(int(number) for number in tensors["layout"]))
+    extra = tuple(tensors[f"extra.{level}"] for level in range(levels))
+    return clip, Visual(tensors["tokens"], layout, tensors.get("query"), extra)

@@ -1,0 +1,106 @@
+"""Shared-prefix packing: all questions about a clip behind one copy of its visual tokens.
+
+A clip costs hundreds of visual tokens, a question and its answer about twenty. Training on one question at a time spends nearly
+all compute on the same prefix again and again. Here a sequence is `[prefix][q1 a1][q2 a2]...`; every block sees the prefix and
+itself, causally, and positions restart after the prefix. Loss and gradients are those of separate sequences (dropout aside),
+at a fraction of the cost. It needs one position per token, so families with multi-axial positions train one question at a
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pave.bases.prompt import Prompt
+from pave.errors import RecordError
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One sequence to train on.
+
+    Attributes:
+        ids: All token ids, prefix first.
+        prefix: Length of the prefix.
+        blocks: Length of each dialogue behind it; they add up to `len(ids) - prefix`.
+        keep: Positions whose next token is an answer token, ascending.
+        labels: Those next tokens.
+    """
+
+    ids: list[int]
+    prefix: int
+    blocks: list[int]
+    keep: list[int]
+    labels: list[int]
+
+
+def pack(prompts: Sequence[Prompt]) -> Packed:
+    """Pack the dialogues of one clip behind their common prefix.
+
+    Args:
+        prompts: One or more encoded records of the same clip.
+
+    Raises:
+        RecordError: If a prompt has another prefix than the first one (it is about another clip), or no answer to learn.
+
+    Example:
+        >>> pack([Prompt([1, 2], [([3], [4, 5])]), Prompt([1, 2], [([6], [7])])]).keep
+        [2, 3, 5]
+    """
+    head = list(prompts[0].prefix)
+    ids = list(head)
+    blocks: list[int] = []
+    keep: list[int] = []
+    labels: list[int] = []
+    for prompt in prompts:
+        if prompt.prefix != head:
+            raise RecordError("only dialogues about the same clip can share a sequence; group the records by clip first")
+        start, before = len(ids), len(keep)
+        for number, (question, answer) in enumerate(prompt.turns):
+            if not question:
+                raise RecordError("a turn without a question cannot be trained on; give every turn a question")
+            ids += [*(prompt.again if number else []), *question]
+            # The token in front of each answer token predicts it: the question's last one, then the answer's own.
+            keep += range(len(ids) - 1, len(ids) - 1 + len(answer))
+            labels += answer
+            ids += answer
+        if len(keep) == before:
+            raise RecordError("a record without an answer cannot be trained on; give each turn its answer")
+        blocks.append(len(ids) - start)
+    return Packed(ids, len(head), blocks, keep, labels)
+
+
+def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
+    """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]` (True = visible) of right-padded packed sequences.
+
+    Padding sees the prefix, so that no row of the softmax is empty; nothing sees padding.
+    """
+    length = max(len(sequence.ids) for sequence in sequences)
+    segment = torch.full((len(sequences), length), -1)
+    positions = torch.zeros(len(sequences), length, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        sizes = torch.tensor([sequence.prefix, *sequence.blocks])
+        starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)[:-1]])
+        number = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        used = len(sequence.ids)
+        segment[row, :used] = number
+        restart = starts.clone()
+        restart[1:] -= sequence.prefix
+        positions[row, :used] = torch.arange(used) - restart[number]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    seen = segment[:, None, :]
+    mask = causal & ((seen == 0) | (seen == segment[:, :, None]))
+    return positions, mask[:, None]
+
+
+def targets(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
+    """Where to compute logits, `[B, L]` bool, and the token ids `[N]` expected there, in row-major order."""
+    length = max(len(sequence.ids) for sequence in sequences)
+    keep = torch.zeros(len(sequences), length, dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        keep[row, sequence.keep] = True
+    return keep, torch.tensor([label for sequence in sequences for label in sequence.labels])

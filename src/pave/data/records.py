@@ -1,0 +1,164 @@
+"""Records: one training or test example per line of a JSONL file, checked as it is read.
+
+A line names a video, the media of its side channels, and the turns of question and answer:
+
+    {"id": "a1", "video": "clips/a1.mp4", "channels": {"audio": "clips/a1.mp4"},
+     "turns": [{"question": "Which animal do you hear?", "answer": "dog"}], "answers": ["dog"], "meta": {"family": "existence"}}
+
+`video` and the text or list of texts of a channel are paths, relative to the folder of the file unless absolute. Inside an
+object (a 3D scene) a text is a path if there is such a file, and a plain setting otherwise. A clip without a channel is legal:
+leave it out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pave.errors import RecordError
+
+JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+
+class Turn(BaseModel):
+    """One question and, where it is known, its answer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: str = Field(description="What is asked, without any prompt template around it.")
+    answer: str | None = Field(default=None, description="What to learn to say; null for a question that is only asked.")
+
+
+class Record(BaseModel):
+    """One example: a clip, its side channels, and a dialogue about it.
+
+    Example:
+        >>> Record(id="a1", video="a.mp4", turns=[Turn(question="What sounds?", answer="a dog")]).turns[0].answer
+        'a dog'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(min_length=1, description="Unique name of the record within its file.")
+    video: str = Field(min_length=1, description="A video file, or a folder of frames.")
+    channels: dict[str, Any] = Field(
+        default_factory=dict, description="Channel name -> media: a path, a list of paths, or an object of them."
+    )
+    turns: list[Turn] = Field(min_length=1, description="Questions and answers in the order they are asked.")
+    answers: list[str] = Field(default_factory=list, description="Accepted answers of the last turn, for scoring.")
+    options: list[str] = Field(default_factory=list, description="The choices of a multiple-choice question.")
+    meta: dict[str, Any] = Field(default_factory=dict, description="Anything else, e.g. the question family.")
+
+
+def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> list[Record]:
+    """Read a JSONL file of records; paths come back absolute.
+
+    Args:
+        path: The file. Empty lines are skipped.
+        check_media: Also make sure that every media file exists, so that a long run does not stop at its end.
+
+    Raises:
+        RecordError: For an unreadable file, a broken line (the message has its number and what is wrong), two records with one
+            id, or missing media (the message lists them).
+    """
+    file = Path(path)
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"cannot read the records file {file}: {error}; give a JSONL file in UTF-8") from error
+
+    def absolute(text: str) -> str:
+        return os.path.abspath(file.parent / text)
+
+    seen: dict[str, int] = {}
+    records = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        record = _parse(line, f"{file}:{number}")
+        if record.id in seen:
+            raise RecordError(f"{file}:{number}: id {record.id!r} was used on line {seen[record.id]}; ids must be unique")
+        seen[record.id] = number
+        records.append(_map_paths(record, absolute, lambda text: absolute(text) if os.path.exists(absolute(text)) else text))
+    if not records:
+        raise RecordError(f"{file} holds no records; write one JSON object per line")
+    if check_media and (missing := missing_media(records)):
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise RecordError(f"{file}: {len(missing)} media files are missing: {shown}; paths are relative to the records file")
+    return records
+
+
+def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Path:
+    """Write records as JSONL, atomically; paths below the file's folder become relative, so the folder can be moved."""
+    file = Path(path)
+    folder = os.path.abspath(file.parent)
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def relative(text: str) -> str:
+        inside = os.path.isabs(text) and os.path.commonpath([folder, os.path.abspath(text)]) == folder
+        return Path(os.path.relpath(text, folder)).as_posix() if inside else text
+
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as out:
+        for record in records:
+            row = _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+    os.replace(temporary, file)
+    return file
+
+
+def missing_media(records: Iterable[Record]) -> list[str]:
+    """Every path that some record names and that does not exist, each once, in order."""
+    paths: dict[str, None] = {}
+    for record in records:
+        _map_paths(record, lambda text: paths.setdefault(text) or text, str)
+    return [path for path in paths if not os.path.exists(path)]
+
+
+def clip_key(record: Record) -> str:
+    """A text that is equal for two records exactly when they share the video and all channels."""
+    return json.dumps([record.video, record.channels], sort_keys=True, ensure_ascii=False)
+
+
+def group_by_clip(records: Sequence[Record]) -> list[list[Record]]:
+    """Records that share one clip, together; groups and their members keep the order of the file."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(clip_key(record), []).append(record)
+    return list(groups.values())
+
+
+def _parse(line: str, where: str) -> Record:
+    """One line as a record, every failure named with `where`."""
+    try:
+        return Record.model_validate(json.loads(line))
+    except json.JSONDecodeError as error:
+        raise RecordError(
+            f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per line"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "record"
+        raise RecordError(f"{where}: {field}: {first['msg']}; see the record format in the docs") from error
+
+
+def _map_paths(record: Record, change: Callable[[str], str], inside: Callable[[str], str]) -> Record:
+    """The record with `change` applied to every path in it, and `inside` to texts within objects."""
+    channels = {name: _walk(media, change, inside) for name, media in record.channels.items()}
+    return record.model_copy(update={"video": change(record.video), "channels": channels})
+
+
+def _walk(media: JSON, change: Callable[[str], str], inside: Callable[[str], str]) -> JSON:
+    """The media with its texts changed; keys, numbers and the like stay."""
+    if isinstance(media, str):
+        return change(media)
+    if isinstance(media, list):
+        return [_walk(item, change, inside) for item in media]
+    if isinstance(media, dict):
+        return {key: _walk(item, inside, inside) for key, item in media.items()}
+    return media

@@ -1,0 +1,126 @@
+"""What a patch is, as data: `LoraSpec`, `EncoderSpec` and `PatchConfig`, the content of `patch.json`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pave.errors import PatchError
+from pave.fusion import FusionConfig
+
+SCHEMA_VERSION = 1
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+
+
+class LoraSpec(BaseModel):
+    """The low-rank adapter that a patch puts into the language model (never into a tower).
+
+    The authors train rank 64, alpha 16, dropout 0.05 on every projection of the language model; rank 16 with alpha 32 is
+    enough for small bases and the default here.
+
+    Example:
+        >>> LoraSpec(rank=64, alpha=16).rank
+        64
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(16, ge=1, description="Rank of the update.")
+    alpha: int = Field(32, ge=1, description="The update is scaled by alpha / rank.")
+    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout in front of the update, while training.")
+    targets: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Endings of the language model's module names to adapt; the family's own list when not given.",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _plain_names(cls, targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        wrong = [t for t in targets or () if not re.fullmatch(r"\w+", t)]
+        if wrong:
+            raise ValueError(f"LoRA targets are plain module names such as q_proj, got {wrong[0]!r}")
+        return targets
+
+
+class EncoderSpec(BaseModel):
+    """Which encoder turns a channel's media into the tokens that a patch was trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="Name in the registry of `pave.channels`.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Its settings, spelt out with their defaults.")
+
+
+class BaseId(BaseModel):
+    """The base that a patch belongs to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="What the base was called: a Hub id, a folder, or smol.")
+    fingerprint: dict[str, Any] = Field(description="Facts that must agree: model type, widths, vocabulary, token layout.")
+
+
+class PatchConfig(BaseModel):
+    """The content of `patch.json`.
+
+    A patch has a fusion with its channel, or a LoRA, or both; one without a channel is a LoRA-only control.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = Field(1, description="Version of this file's format.")
+    pave_version: str = Field(description="Version of pave that wrote the patch.")
+    base: BaseId
+    channel: str | None = Field(None, description="The side channel the patch listens to; none for a LoRA-only patch.")
+    encoder: EncoderSpec | None = Field(None, description="What makes the channel's tokens; none if they come ready-made.")
+    fusion: FusionConfig | None = Field(None, description="Shape of the fusion function.")
+    lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
+    prompt: str = Field("{question}", description="How a question was put in training; `ask` puts it the same way.")
+    task: str | None = Field(None, description="Name of the task it was trained for.")
+    licence: str | None = Field(None, description="Licence of the patch's weights.")
+    training: dict[str, Any] = Field(default_factory=dict, description="Summary of the training run: data, steps, seed, rates.")
+    scores: list[dict[str, Any]] = Field(default_factory=list, description="Rows of the card's score table, base beside patch.")
+    files: dict[str, str] = Field(default_factory=dict, description="sha256 of every weight file, by its path in the folder.")
+
+    @field_validator("prompt")
+    @classmethod
+    def _asks(cls, prompt: str) -> str:
+        if prompt.count("{question}") != 1:
+            raise ValueError("the prompt must contain {question} once")
+        return prompt
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PatchConfig:
+        if (self.channel is None) != (self.fusion is None):
+            raise ValueError("a channel needs a fusion and a fusion needs a channel")
+        if self.channel is None and self.encoder is not None:
+            raise ValueError("an encoder needs a channel")
+        if self.fusion is None and self.lora is None:
+            raise ValueError("a patch needs a fusion or a LoRA")
+        return self
+
+
+def check_name(name: str) -> str:
+    """A patch's name, if it may be one: letters, digits, `_` and `-`, and no attribute of a module container.
+
+    Raises:
+        PatchError: If it may not.
+    """
+    from torch import nn  # here, so that settings can be read without loading torch
+
+    if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
+        raise PatchError(
+            f"{name!r} cannot name a patch; use letters, digits, _ and -, and no Python-reserved word such as 'keys'"
+        )
+    return name
+
+
+def reason(error: ValidationError) -> str:
+    """The first problem of a pydantic error in one line: where it is and what is wrong."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{more}"

@@ -1,0 +1,31 @@
+"""Training a patch: settings in, patch folder out; resumable, reproducible, on a CPU or many GPUs.
+
+Example:
+    >>> from pave.train import load_config, train
+    >>> train(load_config("recipe.yaml", {"seed": 1}))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pave.train.config import TrainConfig, load_config
+    from pave.train.run import TrainResult, train
+
+_HOMES = {
+    "TrainConfig": "pave.train.config",
+    "TrainResult": "pave.train.run",
+    "load_config": "pave.train.config",
+    "train": "pave.train.run",
+}
+
+__all__ = ["TrainConfig", "TrainResult", "load_config", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that reading settings does not load torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pave.train' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

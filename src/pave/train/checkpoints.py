@@ -1,0 +1,82 @@
+"""Checkpoints that are whole or absent: written beside their place, renamed into it, and checked before they are trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pave.errors import TrainError
+
+WEIGHTS = "model.safetensors"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Write trainable parameters, and nothing else, to a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}, folder / WEIGHTS)
+
+
+def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
+    """Copy the weights of a checkpoint into parameters of exactly the same names and shapes.
+
+    Raises:
+        TrainError: If names or shapes differ.
+    """
+    state = load_file(folder / WEIGHTS)
+    if state.keys() != parameters.keys():
+        odd = sorted(state.keys() ^ parameters.keys())
+        raise TrainError(f"{folder} was made by another model ({len(odd)} names differ, e.g. {odd[0]}); train in a new folder")
+    for name, value in state.items():
+        if value.shape != parameters[name].shape:
+            raise TrainError(f"{folder}: {name} has shape {tuple(value.shape)}, not {tuple(parameters[name].shape)}")
+        parameters[name].data.copy_(value)
+
+
+def publish(staging: Path, final: Path, keep: int) -> None:
+    """Move a finished checkpoint into place and delete all but the newest `keep`."""
+    for file in staging.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(staging, final)
+    for old in _numbered(final.parent)[keep:]:
+        shutil.rmtree(old)
+
+
+def newest_checkpoint(folder: Path, processes: int = 1) -> Path | None:
+    """The checkpoint with the highest step that has all its parts, or None."""
+    return next((path for path in _numbered(folder) if _complete(path, processes)), None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step a checkpoint was made after."""
+    match = _NAME.fullmatch(checkpoint.name)
+    return int(match.group(1)) if match else 0
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(found, key=step_of, reverse=True)
+
+
+def _complete(path: Path, processes: int) -> bool:
+    chances = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    parts = [path / name for name in (WEIGHTS, "optimizer.pt", "scheduler.pt", *chances)]
+    if not all(part.is_file() and part.stat().st_size for part in parts):
+        return False
+    try:
+        with safe_open(path / WEIGHTS, "pt"):
+            return int(json.loads((path / "trainer_state.json").read_text())["global_step"]) == step_of(path)
+    except (OSError, ValueError, KeyError, SafetensorError):
+        return False

@@ -1,0 +1,138 @@
+"""`TrainConfig`: all settings of a training run in one frozen object, read from YAML and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pave.errors import ConfigError
+from pave.patches import LoraSpec
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides how a patch is trained.
+
+    A patch has a channel, so a fusion function, and a LoRA. Leave the channel out for the control that every result needs: the
+    same LoRA on the same records without the new sense. Leave the LoRA out to train the fusion alone.
+
+    Example:
+        >>> TrainConfig(records="train.jsonl", out="runs/audio", channel="audio", encoder="mel", steps=500).lr_fusion
+        0.001
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
+    records: Path = Field(description="JSONL file of training records.")
+    out: Path = Field(description="Run folder: checkpoints, log, resolved settings and the finished patch.")
+    store: Path | None = Field(None, description="Folder of cached tokens; `out`/cache when not given. Share it between runs.")
+
+    channel: str | None = Field(None, description="Side channel the patch listens to; null trains the LoRA-only control.")
+    encoder: str | None = Field(None, description="Encoder of the channel, by its registered name.")
+    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
+    fusion: dict[str, Any] = Field(default_factory=dict, description="FusionConfig fields that differ from the defaults.")
+    lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
+    prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
+    task: str | None = Field(None, description="Name of the task, for the patch's card.")
+    frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
+
+    steps: int | None = Field(None, ge=1, description="Optimiser steps. Give either steps or epochs.")
+    epochs: float | None = Field(None, gt=0, description="Passes over all questions; 1 when neither is given.")
+    batch_clips: int = Field(4, ge=1, description="Sequences (one clip each) in a forward pass, per process.")
+    questions_per_video: int = Field(
+        1,
+        ge=1,
+        description="Most questions of one clip that share a sequence; above 1 not for families with multi-axial positions.",
+    )
+    accumulation: int = Field(
+        1, ge=1, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
+    )
+
+    lr_lora: float = Field(2e-4, gt=0, description="Peak learning rate of the LoRA.")
+    lr_fusion: float = Field(1e-3, gt=0, description="Peak learning rate of the fusion function, except its output norm.")
+    lr_gate: float = Field(1e-3, gt=0, description="Peak learning rate of the zero-initialised output norm, the patch's gate.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay of matrices; norms and biases have none.")
+    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rates rise from zero.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs forward passes under autocast.")
+    gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")
+
+    seed: int = Field(0, ge=0, description="Seed of initial weights, order of the data and dropout.")
+    save_every: int = Field(200, ge=1, description="Steps between checkpoints to resume from.")
+    log_every: int = Field(10, ge=1, description="Steps between rows of the log.")
+    workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
+    resume: Literal["auto", "never"] = Field(
+        "auto", description='"auto" goes on from the newest complete checkpoint in `out`; "never" starts afresh.'
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give steps or epochs, not both")
+        if (self.channel is None) != (self.encoder is None):
+            raise ValueError("a channel needs an encoder, and an encoder its channel; give both or neither")
+        if self.prompt.count("{question}") != 1:
+            raise ValueError("the prompt must contain {question} once")
+        if self.channel is None and self.lora is None:
+            raise ValueError("nothing to train; give a channel, a LoRA, or both")
+        return self
+
+    @property
+    def store_folder(self) -> Path:
+        """Where tokens are cached."""
+        return self.store or self.out / "cache"
+
+    @property
+    def patch_folder(self) -> Path:
+        """Where the finished patch goes."""
+        return self.out / "patch"
+
+
+# Settings that may change between an interrupted run and its continuation without changing the result.
+FREE_TO_CHANGE = frozenset({"out", "store", "save_every", "log_every", "workers", "resume", "records", "base"})
+
+
+def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read settings from a YAML file, then put overrides on top.
+
+    Args:
+        path: YAML file with a mapping of `TrainConfig` fields, or None. Its `records`, `out` and `store` are relative to the
+            current folder, as on the command line.
+        overrides: Values by field; a dotted name reaches inside, e.g. `{"lora.rank": 8}`.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names it.
+    """
+    values = _read_yaml(Path(path)) if path is not None else {}
+    for name, value in (overrides or {}).items():
+        _set(values, name.split("."), value)
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"training settings: {f'{field}: ' if field else ''}{message}") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
+    return values
+
+
+def _set(values: dict[str, Any], names: list[str], value: Any) -> None:
+    """Put a value at a dotted name, making the objects on the way."""
+    for name in names[:-1]:
+        inner = values.get(name)
+        values[name] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[name]
+    values[names[-1]] = value

@@ -1,0 +1,114 @@
+"""The training objective: negative log-likelihood of answer tokens, with logits computed at those positions only.
+
+A language model head over 150,000 words costs more memory than everything else in a step if it runs at every position of a long
+visual prefix; answers are a few tokens.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pave.bases.visual import Visual
+from pave.fusion import Fusion
+from pave.patches import PatchedModel
+from pave.tokens import Tokens
+
+
+class AnswerModel(nn.Module):
+    """What the Trainer trains: a patched model that returns its loss on cached visual and side tokens.
+
+    It holds base, LoRA and fusion, so that one wrapper (DDP) sees every trainable parameter.
+
+    Args:
+        patched: The model with the patch to train.
+
+    Attributes:
+        ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if none has. It starts at 0 and
+        says
+            how loud the patch has become.
+    """
+
+    accepts_loss_kwargs = True  # tells the Trainer to hand over the number of answer tokens of the whole optimiser step
+
+    def __init__(self, patched: PatchedModel) -> None:
+        """Listen to what the fusion functions give."""
+        super().__init__()
+        self.patched = patched
+        self.ratio = torch.zeros(())
+        self._square = torch.zeros(())
+        self._selects_by_mask = selects_by_mask(patched.base.model)
+        for module in patched.modules():
+            if isinstance(module, Fusion):
+                module.register_forward_hook(self._listen)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        keep: Tensor,
+        labels: Tensor,
+        visuals: Sequence[Visual],
+        channels: Sequence[Mapping[str, Tokens]],
+        times: Sequence[Tensor],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss of one batch.
+
+        Args:
+            inputs: `input_ids [B, L]`, `attention_mask` and what else the base needs.
+            keep: `[B, L]` bool, positions whose next token is an answer token.
+            labels: `[N]` those tokens, row by row.
+            visuals: The base's visual tokens, one a clip.
+            channels: Side tokens, one mapping a clip.
+            times: `[T]` seconds of the visual steps, one tensor a clip.
+            num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this batch's own when None.
+        """
+        device = labels.device
+        visuals = [_to(visual, device) for visual in visuals]
+        channels = [{name: tokens.to(device) for name, tokens in clip.items()} for clip in channels]
+        self._square = torch.zeros((), device=device)
+        logits = self.logits(inputs, keep, visuals=visuals, channels=channels, times=times)
+        self.ratio = self._measure(visuals, channels)
+        total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        return {"loss": total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)}
+
+    def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
+        """Logits `[N, vocabulary]` at the kept positions, row by row."""
+        if self._selects_by_mask:
+            output = self.patched(**inputs, **tokens, logits_to_keep=keep, use_cache=False)
+            return torch.as_tensor(output.logits)
+        head = self.patched.base.model.get_output_embeddings()
+        handle = head.register_forward_pre_hook(lambda module, args: (args[0][keep],))
+        try:
+            return torch.as_tensor(self.patched(**inputs, **tokens, use_cache=False).logits)
+        finally:
+            handle.remove()
+
+    def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
+        for residual in output:
+            self._square = self._square + residual.detach().float().square().sum()
+
+    def _measure(self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]) -> Tensor:
+        heard = [visual.grid().float().square().sum() for visual, clip in zip(visuals, channels, strict=True) if clip]
+        return (self._square / torch.stack(heard).sum()).sqrt() if heard else self._square
+
+
+def selects_by_mask(model: nn.Module) -> bool:
+    """Whether the model's `logits_to_keep` takes a `[B, L]` bool mask.
+
+    VideoLLaMA3 does not know the argument and swallows it; there the rows are picked in front of the head by a hook.
+    """
+    return hasattr(sys.modules[type(model).__module__], "slice_logits_to_keep")
+
+
+def _to(visual: Visual, device: torch.device) -> Visual:
+    query = None if visual.query is None else visual.query.to(device)
+    return replace(
+        visual, tokens=visual.tokens.to(device), query=query, extra=tuple(extra.to(device) for extra in visual.extra)
+    )

@@ -1,0 +1,119 @@
+"""What a run tells: one JSON row every few steps, and a progress bar with the loss and the time left."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pave.errors import TrainError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def progress_bar(title: str, show: bool = True) -> Iterator[Progress]:
+    """A compact bar on the error stream; invisible when that is no terminal or `show` is off.
+
+    Example:
+        >>> with progress_bar("encoding", show=False) as bar:
+        ...     task = bar.add_task("encoding", total=2)
+    """
+    visible = show and sys.stderr.isatty()
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    more = TextColumn("{task.fields[note]}")
+    with Progress(*columns, more, console=Console(stderr=True), disable=not visible, transient=True) as bar:
+        yield bar
+
+
+class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+    """Writes the log and moves the bar.
+
+    Each row of the log has `step`, `loss` (mean per answer token since the last row), `grad_norm`, `lr_<group>`,
+    `residual_ratio` (how loud the patch is beside the visual tokens) and `seconds`.
+
+    Args:
+        path: The log, JSON lines. Rows after the step a run resumes from are dropped.
+        bar: Progress bar to move, or None.
+
+    Raises:
+        TrainError: As soon as a logged loss is not a number.
+    """
+
+    def __init__(self, path: Path, bar: Progress | None = None) -> None:
+        """Nothing is written before training begins."""
+        self.path, self.bar = path, bar
+        self.started = time.perf_counter()
+        self.rates: dict[str, float] = {}
+        self.ratios: list[Tensor] = []
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Drop rows that will be written again, and show the bar."""
+        self.started = time.perf_counter()
+        if not state.is_world_process_zero:
+            return
+        rows = [row for row in read_log(self.path) if row["step"] <= state.global_step]
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        if self.bar:
+            self.task = self.bar.add_task("train", total=state.max_steps, completed=state.global_step, note="")
+
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Note the learning rates this step used, before the schedule moves on."""
+        self.rates = {f"lr_{group['name']}": group["lr"] for group in kwargs["optimizer"].param_groups}
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Note how loud the patch is, and move the bar."""
+        model = kwargs["model"]
+        self.ratios.append(getattr(model, "module", model).ratio)
+        if self.bar and state.is_world_process_zero:
+            self.bar.update(self.task, completed=state.global_step)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Append one row."""
+        logs = kwargs.get("logs", {})
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrainError(
+                f"the loss became {logs['loss']} by step {state.global_step}; lower the learning rates or lengthen the warm-up"
+            )
+        row = {"step": state.global_step, "loss": logs["loss"], "grad_norm": logs.get("grad_norm"), **self.rates}
+        row["residual_ratio"] = float(sum(self.ratios)) / max(1, len(self.ratios))
+        row["seconds"] = round(time.perf_counter() - self.started, 3)
+        self.ratios = []
+        if not state.is_world_process_zero:
+            return
+        with self.path.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        log.info("step %d of %d: loss %.4f, residual %.3f", row["step"], state.max_steps, row["loss"], row["residual_ratio"])
+        if self.bar:
+            self.bar.update(self.task, note=f"loss {row['loss']:.3f}")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The complete rows of a log; a last line that was cut off by a kill is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

@@ -1,0 +1,97 @@
+"""Cached features: equal to computed ones, computed once, never stale."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+import pave.data.features as features_module
+import tiny
+import toy
+from pave.channels import make_encoder
+from pave.data import Features, Record, Turn
+from pave.errors import ConfigError, RecordError
+from pave.media import Uniform, read_frames
+from pave.store import TokenStore
+
+
+def _features(base, folder, frames=4):
+    encoder = make_encoder("features", "file", {"dim": toy.DIM, "rate": 2.0})
+    return Features(base, {"features": encoder}, TokenStore(folder / "store"), frames=frames)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "internvl", "smolvlm", "qwen2_5_vl", "qwen3_vl", "video_llama_3"])
+def test_cached_features_give_the_logits_of_the_live_tower(family, tmp_path):
+    base = tiny.base(family)
+    (record, *_) = toy.records(tmp_path, clips=1)
+    features = _features(base, tmp_path)
+    assert features.precompute([record]).computed == 1
+    cached = features[record]
+    clip = base.clip(read_frames(record.video, Uniform(4)))
+    assert cached.clip.text == clip.text
+    assert not [name for name in cached.clip.pixels if name.startswith("pixel")]
+    ids = base.encode_prompt(clip.text, [("What?", None)]).ask()
+    with torch.no_grad():
+        live = base.model(**base.batch([ids], [clip])).logits
+        outputs = {base.spec.modality: base.join([cached.visual])}
+        fast = base.model(**base.batch([ids], [cached.clip]), mm_encoder_outputs=outputs).logits
+    torch.testing.assert_close(fast, live, rtol=0, atol=0)
+    assert cached.visual.query is not None
+    assert cached.channels["features"].values.shape == (5, 1, toy.DIM)
+
+
+def test_nothing_is_computed_twice(tmp_path, monkeypatch):
+    records = toy.records(tmp_path, clips=3, questions=2)
+    base, seen = tiny.base(), []
+    report = _features(base, tmp_path).precompute(records, workers=2, progress=lambda done, total: seen.append((done, total)))
+    assert (report.computed, report.reused) == (3, 0)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    monkeypatch.setattr(features_module, "read_frames", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(base, "visual", lambda *_: pytest.fail("the tower ran again"))
+    again = _features(base, tmp_path)
+    assert again.precompute(records).reused == 3
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path / "frames", moved)  # the same content under another name
+    assert again[records[0].model_copy(update={"video": str(moved)})].visual.tokens.shape[1] == base.hidden_dim
+
+
+def test_a_missing_entry_is_computed_on_the_way(tmp_path):
+    (record, *_) = toy.records(tmp_path, clips=1)
+    features = _features(tiny.base(), tmp_path)
+    first = features[record]
+    torch.testing.assert_close(first.visual.tokens, features[record].visual.tokens, rtol=0, atol=0)
+
+
+def test_another_tower_or_frame_count_is_another_key(tmp_path):
+    (record, *_) = toy.records(tmp_path, clips=1)
+    store = TokenStore(tmp_path / "store")
+    keys = {
+        Features(tiny.base(seed=0), {}, store, frames=4)._visual_key(record),
+        Features(tiny.base(seed=1), {}, store, frames=4)._visual_key(record),
+        Features(tiny.base(seed=0), {}, store, frames=3)._visual_key(record),
+    }
+    assert len(keys) == 3
+    base = tiny.base(seed=0)
+    before = features_module.tower_digest(base)
+    from pave.patches import LoraSpec, PatchedModel
+
+    patched = PatchedModel(base)
+    patched.new_patch(None, lora=LoraSpec())
+    assert features_module.tower_digest(base) == before  # a patch changes no visual token
+
+
+def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):
+    records = toy.records(tmp_path, clips=2, questions=1)
+    bad = []
+    for number in range(4):
+        file = tmp_path / f"bad{number}.mp4"
+        file.write_text(f"no video {number}")
+        bad.append(Record(id=f"bad{number}", video=str(file), turns=[Turn(question="?")]))
+    features = _features(tiny.base(), tmp_path)
+    with pytest.raises(RecordError, match=r"4 of 6 clips cannot be used: bad0: .*bad2.*\(and 1 more\)"):
+        features.precompute([*bad[:2], *records, *bad[2:]], workers=2)
+    assert features.precompute(records).reused == 2
+    with pytest.raises(ConfigError, match="at least one thread"):
+        features.precompute(records, workers=0)

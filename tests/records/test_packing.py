@@ -1,0 +1,162 @@
+"""Packing: who sees whom, which positions count, and exactness against one sequence per question."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tiny
+import toy
+from pave.bases.prompt import Prompt
+from pave.channels import make_encoder
+from pave.data import Features, group_by_clip, pack, positions_and_mask, read_records, targets
+from pave.errors import ConfigError, RecordError
+from pave.patches import LoraSpec, PatchedModel
+from pave.store import TokenStore
+from pave.train.batches import Collator, Plan, Sequences
+from pave.train.objective import AnswerModel, selects_by_mask
+
+IDS = st.lists(st.integers(1, 99), min_size=1, max_size=4)
+DIALOGUES = st.lists(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@given(st.lists(st.tuples(IDS, DIALOGUES), min_size=1, max_size=3))
+def test_mask_positions_and_targets_by_definition(drawn):
+    packed = [pack([Prompt(prefix, turns, [7]) for turns in dialogues]) for prefix, dialogues in drawn]
+    positions, mask = positions_and_mask(packed)
+    keep, labels = targets(packed)
+    expected = []
+    for row, (prefix, dialogues) in enumerate(drawn):
+        owner = [0] * len(prefix)
+        place = list(range(len(prefix)))
+        for number, turns in enumerate(dialogues, 1):
+            ids = Prompt([], turns, [7]).dialogue()
+            owner += [number] * len(ids)
+            place += range(len(prefix), len(prefix) + len(ids))
+        ids = packed[row].ids
+        assert len(ids) == len(owner)
+        assert positions[row, : len(ids)].tolist() == place
+        for i in range(len(ids)):
+            sees = [j <= i and owner[j] in (0, owner[i]) for j in range(len(ids))]
+            assert mask[row, 0, i, : len(ids)].tolist() == sees
+            assert not mask[row, 0, i, len(ids) :].any()
+        assert mask[row, 0].any(1).all()  # no empty softmax, padding included
+        assert [ids[i + 1] for i in packed[row].keep] == packed[row].labels
+        answers = [token for turns in dialogues for _, answer in turns for token in answer]
+        assert packed[row].labels == answers
+        assert keep[row].nonzero().squeeze(1).tolist() == packed[row].keep
+        expected += answers
+    assert labels.tolist() == expected
+
+
+def test_what_cannot_be_packed_is_refused():
+    with pytest.raises(RecordError, match="same clip"):
+        pack([Prompt([1], [([2], [3])]), Prompt([9], [([2], [3])])])
+    with pytest.raises(RecordError, match="without an answer"):
+        pack([Prompt([1], [([2], [])])])
+    with pytest.raises(RecordError, match="without a question"):
+        pack([Prompt([1], [([], [2])])])
+    with pytest.raises(ConfigError, match="questions_per_video to 1"):
+        Collator(tiny.base("qwen2_vl"), packed=True)
+    base = tiny.base()
+    base.config.get_text_config()._attn_implementation = "flash_attention_2"
+    with pytest.raises(ConfigError, match="takes no free mask"):
+        Collator(base, packed=True)
+
+
+def _model(family, folder):
+    """A tiny patched model whose every trainable weight matters, and its data."""
+    base = tiny.base(family)
+    toy.records(folder, clips=3, questions=3, with_channel=2)
+    groups = group_by_clip(read_records(folder / "records.jsonl"))
+    encoder = make_encoder("features", "file", {"dim": toy.DIM, "rate": 2.0})
+    features = Features(base, {"features": encoder}, TokenStore(folder / "store"), frames=4)
+    patched = PatchedModel(base)
+    patched.new_patch(
+        "features",
+        encoder="file",
+        encoder_settings={"dim": toy.DIM, "rate": 2.0},
+        fusion={"hidden": 16, "heads": 2, "layers": 1},
+        lora=LoraSpec(rank=4, alpha=8, dropout=0.0),
+    )
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in patched.trainable_parameters().values():
+            parameter.normal_(0, 0.2)
+    return base, groups, features, AnswerModel(patched).train()
+
+
+def _gradients(model, loss):
+    loss.backward()
+    found = {name: p.grad.clone() for name, p in model.patched.trainable_parameters().items() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "internvl", "smolvlm", "llava_next_video", "video_llama_3"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_path):
+    base, groups, features, model = _model(family, tmp_path)
+    base.model.set_attn_implementation({"": attention, "text_config": attention})
+    packs = Sequences(base, features, groups, Plan([3, 3, 3], 3, seed=1), length=3)
+    batch = Collator(base, packed=True)([packs[i] for i in range(3)])
+    assert batch["inputs"]["attention_mask"].dim() == 4
+    loss = model(**batch)["loss"]
+    assert model.ratio > 0
+    gradients = _gradients(model, loss)
+
+    singles = Sequences(base, features, groups, Plan([3, 3, 3], 1, seed=1), length=9)
+    collate = Collator(base, packed=False)
+    parts = [collate([singles[i]]) for i in range(9)]
+    total = sum(part["labels"].numel() for part in parts)
+    apart = sum(model(**part, num_items_in_batch=total)["loss"] for part in parts)
+    assert loss.item() == pytest.approx(apart.item(), rel=1e-5)
+    others = _gradients(model, apart)
+    assert gradients.keys() == others.keys() == model.patched.trainable_parameters().keys()
+    largest = max(gradient.abs().max() for gradient in others.values())
+    for name, gradient in gradients.items():
+        # A key bias has no gradient in exact arithmetic, so each tensor's own size is no scale for rounding.
+        scale = others[name].abs().max().clamp_min(0.01 * largest)
+        assert (gradient - others[name]).abs().max() <= 1e-5 * scale, name
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_vl", "qwen3_vl", "video_llama_3"])
+def test_loss_equals_the_models_own(family, tmp_path):
+    base, groups, features, model = _model(family, tmp_path)
+    model.eval()
+    data = Sequences(base, features, groups, Plan([3, 3, 3], 1, seed=0), length=4)
+    samples = [data[i] for i in range(4)]
+    batch = Collator(base, packed=False)(samples)
+    labels = torch.full_like(batch["inputs"]["input_ids"], -100)
+    for row, sample in enumerate(samples):
+        labels[row, torch.tensor(sample.packed.keep) + 1] = torch.tensor(sample.packed.labels)
+    with torch.no_grad():
+        loss = model(**batch)["loss"]
+        tokens = {name: batch[name] for name in ("visuals", "channels", "times")}
+        own = model.patched(**batch["inputs"], **tokens, labels=labels).loss
+    assert loss.item() == pytest.approx(own.item(), rel=1e-5)
+
+
+def test_both_ways_to_ask_for_few_logits_agree(tmp_path):
+    base, groups, features, model = _model("llava_onevision", tmp_path)
+    assert selects_by_mask(base.model)
+    data = Sequences(base, features, groups, Plan([3, 3, 3], 2, seed=0), length=4)
+    batch = Collator(base, packed=True)([data[i] for i in range(4)])
+    tokens = {name: batch[name] for name in ("visuals", "channels", "times")}
+    model.eval()
+    by_mask = model.logits(batch["inputs"], batch["keep"], **tokens)
+    model._selects_by_mask = False
+    by_hook = model.logits(batch["inputs"], batch["keep"], **tokens)
+    assert by_mask.shape == (batch["labels"].numel(), tiny.VOCAB)
+    torch.testing.assert_close(by_mask, by_hook)
+
+
+def test_a_dialogue_is_one_block_with_loss_on_each_answer(tmp_path):
+    base = tiny.base()
+    prompt = base.encode_prompt("<video>", [("a?", "bb"), ("c?", "d")])
+    packed = pack([prompt])
+    assert packed.ids == prompt.dialogue()
+    assert base.decode(packed.labels) == "bbd"
+    assert packed.blocks == [len(packed.ids) - packed.prefix]

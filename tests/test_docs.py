@@ -1,0 +1,119 @@
+"""What the documentation says exists: links, pages in the navigation, commands and their flags, Python that at least parses."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from pave.cli import main
+from pave.media import write_video
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [(name(page), code) for page in PAGES for kind, code in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+def commands(program: str) -> list[tuple[str, list[str]]]:
+    """Every use of a program in the pages: lines of shell blocks, and `inline code` that starts with its name."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        shell = [
+            line for kind, code in BLOCK.findall(text) if kind == "bash" for line in code.replace("\\\n", " ").splitlines()
+        ]
+        inline = re.findall(rf"(?<!`)`({program} [^`\n]+)`(?!`)", BLOCK.sub("", text))
+        for line in [*shell, *inline]:
+            words = shlex.split(line, comments=True)
+            words = [word.removeprefix(".venv/bin/") for word in words]
+            if words and words[0] == program and len(words) > 1:
+                found.append((f"{name(page)}: {line.strip()}", words[1:]))
+    return found
+
+
+@cache
+def help_of(verb: str) -> str:
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
+        patch.setenv("COLUMNS", "200")
+        assert main([verb, "--help"]) == 0
+    return shown.getvalue()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text("utf-8"))
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    missing = [target for target in targets if target and not (page.parent / target).exists()]
+    assert not missing
+    assert page.name == "README.md" or text.startswith("# ")
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text("utf-8")
+    nav = yaml.safe_load(text)["nav"]
+    listed = set(re.findall(r"[\w/.-]+\.md", str(nav)))
+    assert listed == {str(page.relative_to(ROOT / "docs")) for page in PAGES if "docs" in page.parts}
+
+
+def test_pave_commands_in_the_pages_exist() -> None:
+    uses = commands("pave")
+    assert {words[0] for _, words in uses} >= {"demo", "train", "eval", "ask", "info", "world", "bases"}
+    wrong = []
+    for where, words in uses:
+        if words[0].startswith("-"):
+            continue
+        known = help_of(words[0])
+        flags = [word.split("=")[0] for word in words if word.startswith("--") and word != "--help"]
+        wrong += [f"{where} ({flag})" for flag in flags if flag not in known and flag.split(".")[0] not in known]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_make_verbs_in_the_pages_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    wrong = [where for where, words in commands("make") if words[0] not in targets]
+    assert not wrong
+    assert {"demo", "test", "lint", "docs", "bench", "results"} <= targets
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("python"))
+def test_python_in_the_pages_parses(page: str, code: str) -> None:
+    ast.parse(code, page)
+
+
+def test_the_encoder_of_the_channel_page_works(tmp_path: Path) -> None:
+    (code,) = [code for page, code in blocks("python") if page.endswith("add-a-channel.md")]
+    names: dict[str, Any] = {"__name__": "my_package.level"}
+    exec(compile(code, "add-a-channel.md", "exec"), names)
+    sound = np.concatenate([np.zeros(8000), 0.5 * np.sin(np.arange(8000) / 5)]).astype(np.float32)
+    frames = [np.zeros((32, 32, 3), np.uint8)] * 20
+    tokens = names["encoder"].encode(write_video(tmp_path / "clip.mp4", frames, 10, sound, 8000))
+    assert tokens.times[:4].tolist() == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=0.1)
+    assert tokens.values[0] < tokens.values[3] - 20
+    assert names["encoder"].encode(write_video(tmp_path / "silent.mp4", frames, 10, None, 8000)) is None
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for verb in ("make test", "make lint", "make slow"):
+        assert verb in script
+    assert "make demo" in readme
+    assert "make test" in readme

@@ -1,0 +1,105 @@
+"""The promises of the house itself: light imports, small documented files, nothing unfinished or tied to one machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+
+import pave
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+ROOMS = [path for room in ("src", "tests", "docs", "benchmarks", "recipes") for path in (ROOT / room).rglob("*")]
+KINDS = {".md", ".toml", ".txt", ".yml", ".yaml", ".py"}
+TEXTS = [
+    path for path in [*ROOT.glob("*"), *ROOMS, ROOT / ".ci" / "run"] if path.suffix in KINDS or path.name in ("Makefile", "run")
+]
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("module", ["pave", "pave.cli", "pave.errors"])
+def test_imports_stay_light(module: str) -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'av'} & set(sys.modules)"
+    code = f"import sys, {module}; sys.exit(str({heavy}) if {heavy} else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_help_loads_torch() -> None:
+    code = """
+import sys
+from pave.cli.app import VERBS, main
+codes = [main(["--help"]), *(main([verb, "--help"]) for verb in VERBS)]
+sys.exit(str(codes) if any(codes) or "torch" in sys.modules else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_load_and_unknown_ones_do_not() -> None:
+    for name in pave.__all__:
+        assert getattr(pave, name) is not None
+    assert set(pave.__all__) <= set(dir(pave))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        pave.nonsense  # noqa: B018
+
+
+def test_core_dependencies_are_few_and_pinned() -> None:
+    try:
+        declared = requires("pave") or []
+    except PackageNotFoundError:
+        pytest.skip("pave runs from its source tree, not installed")
+    core = [re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared if "extra ==" not in line]
+    assert len(core) <= 8
+    pinned = {line.split("==")[0] for line in lines(ROOT / "constraints.txt") if "==" in line}
+    every = {re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared}
+    assert every <= pinned, f"add to constraints.txt: {sorted(every - pinned)}"
+    assert not [name for name in pinned if name.startswith(("torchvision", "nvidia", "cuda"))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_says_what_it_is_for_and_does_not_print(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "a module opens with a docstring"
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert not [call.lineno for call in calls if call.func.id == "print"], "the library logs, it does not print"
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno - node.lineno >= 120}
+    assert not long
+    assert len(lines(path)) <= 600
+
+
+def test_files_are_small() -> None:
+    sizes = [len(lines(path)) for path in SOURCES]
+    assert statistics.median(sizes) <= 150
+    assert statistics.quantiles(sizes, n=10)[-1] <= 350
+
+
+def test_nothing_is_unfinished_or_tied_to_one_machine() -> None:
+    unfinished = re.compile(r"\b(TO" r"DO|FIX" r"ME|raise NotImplemented" r"Error|set_" r"trace)\b")
+    machine = re.compile(r"(?<![\w.~/])/(home|Users|root|mnt|work|opt)/[A-Za-z.]")
+    hosts = re.compile(r"(pypi\.(org|python)|download\.py" r"torch|registry\.npm)")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in TEXTS
+        for number, line in enumerate(lines(path), 1)
+        if unfinished.search(line) or machine.search(line) or hosts.search(line)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_nothing_large_is_kept() -> None:
+    rooms = [path for path in ROOMS if path.is_file()]
+    large = {str(path.relative_to(ROOT)): path.stat().st_size for path in rooms if path.stat().st_size > 12_000_000}
+    assert not large
+    assert sum(path.stat().st_size for path in rooms if "tests/data" in str(path)) < 6_000_000

@@ -1,0 +1,44 @@
+"""The README's Python runs as printed, on the embedded base and a real concert clip."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import pave
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def printed() -> str:
+    found = re.search(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_example_is_short() -> None:
+    assert len([line for line in printed().splitlines() if line.strip()]) <= 6
+
+
+def test_the_example_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = find_spec("iscc_samples")
+    assert spec is not None, "the wheels of requirements-smol.txt are missing; run `make setup`"
+    (concert,) = Path(str(spec.origin)).parent.rglob("demo.mp4")
+    shutil.copy(concert, tmp_path / "concert.mp4")
+    monkeypatch.chdir(tmp_path)
+
+    model = pave.PatchedModel(pave.load_base("smol"))
+    model.new_patch("audio", name="sound", lora=pave.LoraSpec(rank=2), seed=0)
+    model.save_patch("outputs/demo/patch")
+    capsys.readouterr()
+
+    exec(compile(printed(), str(README), "exec"), {})
+    patched, base = capsys.readouterr().out.split("base: ")
+    # This patch is untrained, so it must say exactly what the base says.
+    assert base == patched

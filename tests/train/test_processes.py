@@ -1,0 +1,44 @@
+"""Two processes under torchrun share the work and end with the weights of one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+import tiny
+import toy
+from pave.train import train
+
+# The second clip has no channel: one process then has no use for the fusion, and must not be waited for.
+SETTINGS = {"steps": 3, "lr_gate": 0.01, "questions_per_video": 2, "gradient_checkpointing": True}
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import tiny, toy
+from pave.train import train
+train(toy.config(Path(sys.argv[1]), "two", batch_clips=1, **eval(sys.argv[2])), base=tiny.base(), progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path):
+    toy.records(tmp_path, clips=2, questions=2, with_channel=1)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    here = Path(__file__).resolve().parents[1]
+    path = os.pathsep.join([str(here), str(here.parent / "src")])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run([*command, str(script), str(tmp_path), repr(SETTINGS)], env=env, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    one = train(toy.config(tmp_path, "one", batch_clips=2, **SETTINGS), base=tiny.base(), progress=False)
+    for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
+        ours, theirs = load_file(one.patch / name), load_file(tmp_path / "two" / "patch" / name)
+        for key, tensor in ours.items():
+            assert (tensor - theirs[key]).abs().max() < 1e-4, key

@@ -1,0 +1,68 @@
+"""A run that is killed, killed again while it saves, and resumed ends with the weights of an uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import tiny
+import toy
+from pave.train import train
+
+SETTINGS = {
+    "steps": 11, "save_every": 3, "batch_clips": 2, "accumulation": 2, "questions_per_video": 2, "fusion__dropout": 0.2,
+    "lora__dropout": 0.2, "lr_gate": 0.01,
+}  # fmt: skip
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import tiny, toy
+from pave.train import run, train, trainer
+from pave.train.progress import Reporter
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+folder, moment, settings = Path(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
+go_on, publish = Reporter.on_step_end, trainer.publish
+if moment == "step 5":
+    Reporter.on_step_end = lambda self, args, state, *rest, **more: (
+        die() if state.global_step == 5 else go_on(self, args, state, *rest, **more))
+else:
+    trainer.publish = lambda staging, final, keep: die() if final.name == "checkpoint-9" else publish(staging, final, keep)
+train(toy.config(folder, "killed", **settings), base=tiny.base(), progress=False)
+"""
+
+
+def _killed(folder: Path, moment: str) -> None:
+    here = Path(__file__).resolve().parents[1]
+    path = os.pathsep.join([str(here), str(here.parent / "src")])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), moment, repr(SETTINGS)], env=env, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+
+
+def _files(patch: Path) -> dict[str, bytes]:
+    return {name: (patch / name).read_bytes() for name in ("fusion.safetensors", "lora/adapter_model.safetensors")}
+
+
+def test_killed_runs_end_bit_equal(tmp_path):
+    toy.records(tmp_path, clips=5, questions=3, with_channel=4)
+    whole = train(toy.config(tmp_path, "whole", **SETTINGS), base=tiny.base(), progress=False)
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    _killed(tmp_path, "step 5")
+    assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-3"]
+    _killed(tmp_path, "while saving step 9")
+    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    resumed = train(toy.config(tmp_path, "killed", **SETTINGS), base=tiny.base(), progress=False)
+    assert (resumed.resumed_from, resumed.steps) == (6, 11)
+    assert _files(resumed.patch) == _files(whole.patch)
+    rows = [(tmp_path / run / "train_log.jsonl").read_text().splitlines() for run in ("whole", "killed")]
+    assert len(rows[0]) == len(rows[1]) == 11
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-11", "checkpoint-9"]

@@ -1,0 +1,54 @@
+"""Settings: from YAML and overrides, every mistake named."""
+
+from __future__ import annotations
+
+import pytest
+
+from pave.errors import ConfigError
+from pave.train import TrainConfig, load_config
+
+GOOD = {"records": "r.jsonl", "out": "o"}
+
+
+def test_file_and_overrides(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("records: r.jsonl\nout: o\nchannel: audio\nencoder: mel\nlora: {rank: 8}\nsteps: 5\n")
+    config = load_config(path, {"lora.alpha": 3, "fusion.layers": 1, "steps": 7})
+    assert (config.lora.rank, config.lora.alpha, config.fusion, config.steps) == (8, 3, {"layers": 1}, 7)
+    assert str(config.patch_folder) == "o/patch"
+    assert str(config.store_folder) == "o/cache"
+    assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "records: Field required"),
+        ({**GOOD, "lr": 1}, "lr: Extra inputs"),
+        ({**GOOD, "lora": {"rnk": 1}}, "lora.rnk"),
+        ({**GOOD, "steps": 1, "epochs": 1}, "not both"),
+        ({**GOOD, "channel": "audio"}, "a channel needs an encoder"),
+        ({**GOOD, "lora": None}, "nothing to train"),
+        ({**GOOD, "prompt": "Say it."}, "must contain {question} once"),
+        ({**GOOD, "precision": "fp8"}, "precision"),
+    ],
+)
+def test_wrong_settings_are_named(values, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(None, values)
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the settings file"):
+        load_config(tmp_path / "none.yaml")
+    path = tmp_path / "x.yaml"
+    path.write_text("a: [")
+    with pytest.raises(ConfigError, match="cannot read the settings file"):
+        load_config(path)
+    path.write_text("- 1")
+    with pytest.raises(ConfigError, match="must hold a mapping"):
+        load_config(path)
+
+
+def test_every_setting_is_explained():
+    assert all(field.description for field in TrainConfig.model_fields.values())

@@ -1,0 +1,165 @@
+"""Training end to end on a tiny base: what it learns, writes, gives back and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny
+import toy
+from pave.data import read_records
+from pave.errors import RecordError, TrainError
+from pave.patches import PatchedModel
+from pave.train import train
+from pave.train.checkpoints import newest_checkpoint, save_weights
+from pave.train.run import LOG_NAME
+from pave.train.trainer import parameter_groups
+
+
+def _weights(folder):
+    return {**load_file(folder / "fusion.safetensors"), **load_file(folder / "lora" / "adapter_model.safetensors")}
+
+
+def _log(config):
+    return [json.loads(line) for line in (config.out / LOG_NAME).read_text().splitlines()]
+
+
+def test_the_patch_learns_what_only_the_channel_tells(tmp_path):
+    toy.records(tmp_path, clips=8, questions=3)
+    more = {"steps": 36, "batch_clips": 4, "questions_per_video": 3, "lr_lora": 0.01, "lr_fusion": 0.01, "lr_gate": 0.05}
+    base = toy.sharp_base()
+    heard = train(toy.config(tmp_path, "patch", **more), base=base, progress=False)
+    alone = train(toy.config(tmp_path, "alone", channel=None, **more), base=base, progress=False)
+    chance = math.log(len(toy.SOUNDS))
+    letters = 5  # "dog" or "horse" and an end, on average: after the first letter everything is certain
+    assert heard.final_loss < 0.1 * chance / letters
+    assert alone.final_loss > 0.9 * chance / letters
+    rows = _log(toy.config(tmp_path, "patch"))
+    assert [row["step"] for row in rows] == list(range(1, 37))
+    assert rows[0]["residual_ratio"] == 0 < rows[-1]["residual_ratio"]
+
+
+def test_what_a_run_writes_and_gives_back(tmp_path):
+    records = toy.records(tmp_path, clips=3, questions=2, with_channel=2)
+    base = tiny.base()
+    keys = list(base.model.state_dict())
+    config = toy.config(tmp_path, epochs=2, batch_clips=2, questions_per_video=2, log_every=2, prompt="Listen. {question}")
+    result = train(config, base=base, progress=False)
+    assert (result.steps, result.resumed_from, result.patch) == (3, 0, config.out / "patch")
+    assert list(base.model.state_dict()) == keys  # the base is plain again
+    assert {p.requires_grad for p in base.model.parameters()} == {False}
+
+    patched = PatchedModel(base)
+    patched.load_patch(result.patch)
+    info = json.loads((result.patch / "patch.json").read_text())
+    assert info["prompt"] == "Listen. {question}"
+    assert {"steps": 3, "clips": 3, "questions": 6, "seed": 0}.items() <= info["training"].items()
+    assert result.trainable_parameters == patched.info()["patch_parameters"]
+    last = newest_checkpoint(config.out / "checkpoints")
+    saved = load_file(last / "model.safetensors")
+    assert sum(tensor.numel() for tensor in saved.values()) == result.trainable_parameters
+    assert (config.out / "settings.yaml").exists()
+    row = _log(config)[0]
+    assert row["step"] == 2
+    assert {"loss", "grad_norm", "lr_lora", "lr_fusion", "lr_gate", "residual_ratio", "seconds"} <= row.keys()
+
+    before = _weights(result.patch)
+    again = train(config, base=_fresh(patched), progress=False)  # a finished run is not trained again
+    assert again.resumed_from == 3
+    assert all(torch.equal(before[name], tensor) for name, tensor in _weights(again.patch).items())
+    with pytest.raises(TrainError, match="other seed; use another folder"):
+        train(
+            toy.config(tmp_path, epochs=2, batch_clips=2, questions_per_video=2, prompt="Listen. {question}", seed=1), base=base
+        )
+    assert records == read_records(config.records)
+
+
+def _fresh(patched):
+    patched.unpatch()
+    return patched.base
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"batch_clips": 1, "accumulation": 4}, {"gradient_checkpointing": True}, {"questions_per_video": 2, "batch_clips": 4}],
+)
+def test_ways_to_cut_a_batch_give_the_same_weights(tmp_path, other):
+    """Answers differ in length, so a mean of means would be off by much more than rounding."""
+    toy.records(tmp_path, clips=4, questions=1)
+    first = train(toy.config(tmp_path, "a", steps=3, batch_clips=4, lr_gate=0.01), base=tiny.base(), progress=False)
+    config = toy.config(tmp_path, "b", **{"steps": 3, "batch_clips": 4, "lr_gate": 0.01, **other})
+    second = train(config, base=tiny.base(), progress=False)
+    ours, theirs = _weights(first.patch), _weights(second.patch)
+    scale = max(float(tensor.abs().max()) for tensor in ours.values())
+    for name, tensor in ours.items():
+        assert (tensor - theirs[name]).abs().max() < 2e-3 * scale, name
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "internvl"])
+def test_bf16_and_other_families(tmp_path, family):
+    toy.records(tmp_path, clips=2, questions=1)
+    result = train(toy.config(tmp_path, steps=2, batch_clips=2, precision="bf16"), base=tiny.base(family), progress=False)
+    assert math.isfinite(result.final_loss)
+    assert {tensor.dtype for tensor in load_file(result.patch / "fusion.safetensors").values()} == {torch.float32}
+
+
+def test_a_batch_without_the_channel_still_gives_every_weight_a_gradient(tmp_path):
+    """Several processes wait for each other's gradients; a weight without one would stop them."""
+    base = tiny.base()
+    patched = PatchedModel(base)
+    patched.new_patch("features", encoder=None, fusion={"side_dim": 8, "hidden": 16, "heads": 2, "layers": 1})
+    patched.train()
+    clip = tiny.clips(base, [4])[0]
+    ids = base.encode_prompt(clip.text, [("What?", None)]).ask()
+    patched(**base.batch([ids], [clip]), channels=[{}]).logits.sum().backward()
+    gradients = [parameter.grad for parameter in patched.trainable_parameters().values()]
+    assert all(gradient is not None and not gradient.any() for gradient in gradients)
+
+
+def test_what_cannot_be_trained_is_told(tmp_path):
+    toy.records(tmp_path, clips=1, questions=1)
+    lines = (tmp_path / "records.jsonl").read_text().replace('"answer": "dog"', '"answer": null')
+    (tmp_path / "open.jsonl").write_text(lines)
+    with pytest.raises(RecordError, match="record 0-0: its last question has no answer"):
+        train(toy.config(tmp_path, records=tmp_path / "open.jsonl"), base=tiny.base(), progress=False)
+    base = tiny.base()
+    hot = toy.config(tmp_path, "hot", steps=30, batch_clips=1, lr_lora=1e30, lr_gate=1e30, lr_fusion=1e30)
+    with pytest.raises(TrainError, match=r"the loss became (nan|inf) by step"):
+        train(hot, base=base, progress=False)
+    PatchedModel(base).unpatch()  # the base was given back all the same
+
+
+def test_each_part_has_its_own_rate(tmp_path):
+    base = tiny.base()
+    patched = PatchedModel(base)
+    config = toy.config(tmp_path, lr_lora=1.0, lr_fusion=2.0, lr_gate=3.0, weight_decay=0.5)
+    patched.new_patch("features", encoder="file", encoder_settings={"dim": 8}, lora=config.lora)
+    groups = parameter_groups(patched.trainable_parameters(), config)
+    assert sum(len(group["params"]) for group in groups) == len(patched.trainable_parameters())
+    assert {(group["name"], group["lr"], group["weight_decay"]) for group in groups} == {
+        ("lora", 1.0, 0.5),
+        ("fusion", 2.0, 0.5),
+        ("fusion", 2.0, 0.0),
+        ("gate", 3.0, 0.0),
+    }
+
+
+def test_incomplete_checkpoints_are_passed_over(tmp_path):
+    parts = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for step in (2, 4, 6, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        save_weights(folder, {"a": torch.zeros(2)})
+        for part in parts:
+            (folder / part).write_bytes(b"x")
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    assert newest_checkpoint(tmp_path).name == "checkpoint-10"
+    (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
+    (tmp_path / "checkpoint-6" / "model.safetensors").write_bytes(b"\0" * 50)
+    (tmp_path / "checkpoint-4" / "trainer_state.json").write_text('{"global')
+    assert newest_checkpoint(tmp_path).name == "checkpoint-2"
+    assert newest_checkpoint(tmp_path, processes=2) is None
+    assert newest_checkpoint(tmp_path / "nowhere") is None
