@@ -25,7 +25,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
-    small = {"train_clips": 4, "test_clips": 3, "steps": 4, "batch_clips": 2, "fusion": {"hidden": 32}, "max_new_tokens": 3}
+    small = {
+        "train_clips": 4,
+        "test_clips": 3,
+        "steps": 4,
+        "align_steps": 5,
+        "batch_clips": 2,
+        "fusion": {"hidden": 32},
+        "max_new_tokens": 3,
+    }
     return DemoConfig.model_validate({"base": str(base), "out": out, **small, **changes})
 
 
@@ -33,7 +41,7 @@ def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path)
     runs = run_configs(_config(base, tmp_path), tmp_path / "records.jsonl")
     control, patch = (runs[name].model_dump() for name in (CONTROL, PATCH))
     different = {name for name in control if control[name] != patch[name]}
-    assert different == {"out", "channel", "encoder", "fusion"}
+    assert different == {"out", "channel", "encoder", "fusion", "align_steps"}
 
 
 def test_book_adds_up_and_starts_afresh_when_finished_or_changed(base: Path, tmp_path: Path) -> None:

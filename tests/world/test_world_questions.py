@@ -8,7 +8,7 @@ from functools import lru_cache
 import pytest
 
 from pave.world import SOUND_FAMILIES, VISUAL_FAMILIES, Question, Scene, questions_for, sample_scene
-from pave.world.catalog import UNSEEN, WALLS, pool_of
+from pave.world.catalog import SOUNDING, UNSEEN, WALLS, pool_of
 from pave.world.scene import Kind
 
 CLIPS = 3000
@@ -160,3 +160,10 @@ def test_questions_and_answers_are_short() -> None:
     for _, question in asked("sound"):
         assert len(question.question.split()) <= 10 and len(question.answer.split()) == 1
     assert {question.answer for _, question in answers("visual", "colour")} == set(WALLS)
+
+
+def test_the_sound_tells_nothing_about_control_questions() -> None:
+    for scene, question in asked("sound", None):
+        if question.needs == "video":
+            assert question.family in {"colour", "number", "middle", "seen"}
+            assert not any(name in f"{question.question} {question.answer}" for name in SOUNDING), (scene, question)

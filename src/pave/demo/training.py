@@ -17,7 +17,6 @@ import pave
 from pave.demo.config import DemoConfig
 from pave.demo.prepare import CHANNEL, Progress
 from pave.errors import TrainError
-from pave.patches import LoraSpec
 from pave.train import TrainConfig
 from pave.train.progress import read_log
 
@@ -54,7 +53,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "base": config.base,
         "records": records,
         "store": config.store,
-        "lora": LoraSpec(rank=config.lora_rank, alpha=config.lora_alpha),
+        "lora": config.lora,
         "steps": config.steps,
         "batch_clips": config.batch_clips,
         "questions_per_video": config.questions_per_video,
@@ -70,6 +69,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "encoder": config.encoder,
         "encoder_settings": config.encoder_settings,
         "fusion": config.fusion,
+        "align_steps": config.align_steps,
     }
     return {
         CONTROL: TrainConfig.model_validate({**same, "out": config.out / "runs" / CONTROL}),

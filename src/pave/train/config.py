@@ -58,6 +58,12 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay of matrices; norms and biases have none.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rates rise from zero.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    align_steps: int = Field(
+        0, ge=0, description="Steps of the aligned start: the fusion alone learns the answers' words before training (cheap)."
+    )
+    align_share: float = Field(
+        0.3, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs forward passes under autocast.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")
 
@@ -79,6 +85,8 @@ class TrainConfig(BaseModel):
             raise ValueError("the prompt must contain {question} once")
         if self.channel is None and self.lora is None:
             raise ValueError("nothing to train; give a channel, a LoRA, or both")
+        if self.channel is None and self.align_steps:
+            raise ValueError("align_steps needs a channel; the LoRA-only control has nothing to align")
         return self
 
     @property

@@ -24,8 +24,10 @@ from pave.bases import Base, load_base
 from pave.channels import Encoder, make_encoder
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.errors import TrainError
+from pave.fusion import Fusion
 from pave.patches import PatchedModel
 from pave.store import TokenStore
+from pave.train.align import align
 from pave.train.batches import Collator, Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.config import FREE_TO_CHANGE, TrainConfig
@@ -107,6 +109,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     encode_seconds = _precompute(features, groups, config, arguments, progress)
     patched = _new_patch(base, encoder, config)
     try:
+        if encoder and config.align_steps and newest_checkpoint(config.out / "checkpoints", arguments.world_size) is None:
+            _align(patched, encoder.channel, groups, features, config)
         return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
     finally:
         if config.gradient_checkpointing:
@@ -186,6 +190,15 @@ def _new_patch(base: Base, encoder: Encoder | None, config: TrainConfig) -> Patc
     return patched
 
 
+def _align(
+    patched: PatchedModel, channel: str, groups: Sequence[Sequence[Record]], features: Features, config: TrainConfig
+) -> None:
+    """Give the fresh fusion its aligned start."""
+    fusion = patched.fusions[NAME]
+    assert isinstance(fusion, Fusion)
+    align(patched.base, fusion, channel, groups, features, steps=config.align_steps, share=config.align_share, seed=config.seed)
+
+
 def _run(
     model: AnswerModel,
     config: TrainConfig,
@@ -240,6 +253,8 @@ def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[s
         "lr_lora": config.lr_lora,
         "lr_fusion": config.lr_fusion,
         "lr_gate": config.lr_gate,
+        "align_steps": config.align_steps,
+        "align_share": config.align_share,
         "weight_decay": config.weight_decay,
         "precision": config.precision,
         "seed": config.seed,

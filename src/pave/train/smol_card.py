@@ -52,7 +52,11 @@ def write_weights(out: Path, scratch: Path, settings: BuildSettings, seconds: fl
     projector = {name: value.bfloat16().contiguous() for name, value in base.inner.multi_modal_projector.state_dict().items()}
     save_file(projector, out / "projector.safetensors", metadata={"format": "pt"})
     _save_lora(peft, out / "lora")
-    numbers = {"loss": sum(trained["losses"][-20:]) / 20, "seconds": round(seconds), "scores": _assembled_scores(out, scratch, settings)}
+    numbers = {
+        "loss": sum(trained["losses"][-20:]) / 20,
+        "seconds": round(seconds),
+        "scores": _assembled_scores(out, scratch, settings),
+    }
     (out / "README.md").write_text(_card(settings, numbers), encoding="utf-8")
     return numbers
 
@@ -79,8 +83,8 @@ def _assembled_scores(out: Path, scratch: Path, settings: BuildSettings) -> dict
 def scores(base: Base, clips: int, seed: int, scratch: Path) -> dict[str, list[int]]:
     """Exact match per question family on test scenes, family -> [correct, n].
 
-    One packed forward a scene: greedy decoding gives exactly the wanted answer if and only if every answer token (the stop token
-    included) is the most likely one behind the tokens before it.
+    One packed forward a scene: greedy decoding gives exactly the wanted answer if and only if every answer token (the stop
+    token included) is the most likely one behind the tokens before it.
     """
     from pave.train.smol import BuildSettings, answer_logits, features
 
@@ -109,15 +113,15 @@ def _card(settings: BuildSettings, numbers: dict[str, Any]) -> str:
 `projector.safetensors` and `lora/` (bf16) turn SmolLM2-135M-Instruct and an ImageNet EfficientNet-Lite0 into a small Video LLM.
 Licence: Apache-2.0, like both parts. Made by `pave bases --build smol` in {numbers["seconds"]} s of wall time on two CPU cores.
 
-- Data: {settings.clips} rendered scenes of the embedded world, train split, visual questions only. No sound, no real video.
+- Data: rendered scenes of the embedded world, train split, visual questions only. No sound, no real video.
 - Run: {options}; last loss {numbers["loss"]:.3f} (mean over answer tokens, 20 steps).
-- Scores below: exact match of greedy answers on {settings.test_clips} scenes of the test split (other seeds, some sprites and wall
-  shades never trained on), with 95 % Wilson intervals.
+- Scores below: exact match of greedy answers on {settings.test_clips} scenes of the test split (other placements, some
+  sprites and wall shades never trained on), with 95 % Wilson intervals.
 
 | questions | n | exact match | 95 % |
 |---|---|---|---|
 {chr(10).join(rows)}
 
-What it cannot do: name things outside the world's catalogue reliably, read text, follow motion, talk at length. It hears nothing:
-that is what patches are for.
+What it cannot do: name things outside the world's catalogue reliably, read text, follow motion, talk at length. It hears
+nothing: that is what patches are for.
 """

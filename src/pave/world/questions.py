@@ -1,5 +1,8 @@
 """Questions about a scene, in families: those that need the sound, and visual ones as control.
 
+Control questions about sound scenes ask only for what the sound says nothing about (wall, number, silent things): what is heard
+makes a thing more likely to be seen, so with weak eyes a model with ears would do better on a question about a sounding thing.
+
 Two rules keep a deaf model at chance (tests check both on thousands of scenes):
 
 - every family's answers are balanced, per asked-for name as well;
@@ -51,7 +54,7 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
     """
     rng = generator(scene.seed, scene.split, scene.index, "questions", part=0 if scene.kind == "sound" else 1)
     sound = _shuffled(rng, _sound_questions(scene, rng), "count", 4)
-    visual = _shuffled(rng, _visual_questions(scene, rng), "number", 6)
+    visual = _shuffled(rng, _visual_questions(scene, rng), "number", 2 if scene.kind == "sound" else 6)
     if limit is None:
         return sound + visual
     room = max(limit - len(sound), min(limit // 3, len(visual)))  # keep some control questions in every clip
@@ -103,9 +106,9 @@ def _visual_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
         _look("colour", "What colour is the wall?", scene.room.wall),
         _look("number", "How many things do you see?", NUMBERS[len(row)]),
     ]
-    if len(row) == 1:
+    if scene.kind == "visual" and len(row) == 1:
         found.append(_look("what", "What do you see?", row[0]))
-    else:
+    elif scene.kind == "visual":
         found.append(_look("left", "What is on the left?", row[0]))
         found.append(_look("right", "What is on the right?", row[-1]))
     if len(row) == 3:
@@ -117,7 +120,8 @@ def _visual_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """One yes and one no from the same pool, so that the asked-for name alone never tells the answer."""
-    known = [name for name in scene.visible if pool_of(name) != "unseen"]
+    pools = ("silent",) if scene.kind == "sound" else ("silent", "sounding")
+    known = [name for name in scene.visible if pool_of(name) in pools]
     if not known:
         return []
     present = str(rng.choice(known))

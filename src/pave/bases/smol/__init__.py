@@ -1,9 +1,9 @@
 """`smol`: a genuine small Video LLM that needs no hub, no GPU and no account.
 
-SmolLM2-135M-Instruct reads what an ImageNet EfficientNet-Lite0 sees through a projector and a LoRA that we trained on the embedded
-world (`pave bases --build smol`; data, steps, seed and scores in `weights/README.md`). It is a real
-`LlavaOnevisionForConditionalGeneration`, so it runs the very code path of LLaVA-OneVision-7B. The first load assembles it into the
-cache folder (`$PAVE_CACHE`, else `~/.cache/pave`); later loads read that.
+SmolLM2-135M-Instruct reads what an ImageNet EfficientNet-Lite0 sees through a projector and a LoRA that we trained on the
+embedded world (`pave bases --build smol`; data, steps, seed and scores in `weights/README.md`). It is a real
+`LlavaOnevisionForConditionalGeneration`, so it runs the very code path of LLaVA-OneVision-7B. The first load assembles it
+into the cache folder (`$PAVE_CACHE`, else `~/.cache/pave`); later loads read that.
 """
 
 from __future__ import annotations

