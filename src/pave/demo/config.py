@@ -31,7 +31,7 @@ class DemoConfig(BaseModel):
     steps: int = Field(200, ge=1, description="Optimiser steps of each run.")
     batch_clips: int = Field(4, ge=1, description="Clips in a step; their questions share a prefix.")
     questions_per_video: int = Field(8, ge=1, description="Most questions of a clip in a step.")
-    lr_lora: float = Field(1e-3, gt=0, description="Peak learning rate of the LoRA, in both runs.")
+    lr_lora: float = Field(1.5e-3, gt=0, description="Peak learning rate of the LoRA, in both runs.")
     lr_fusion: float = Field(3e-4, gt=0, description="Peak learning rate of the fusion function.")
     lr_gate: float = Field(5e-3, gt=0, description="Peak learning rate of the fusion's output norm, which starts at zero.")
     lora: LoraSpec = Field(

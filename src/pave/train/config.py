@@ -62,7 +62,7 @@ class TrainConfig(BaseModel):
         0, ge=0, description="Steps of the aligned start: the fusion alone learns the answers' words before training (cheap)."
     )
     align_share: float = Field(
-        0.3, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
+        0.7, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs forward passes under autocast.")
     gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")

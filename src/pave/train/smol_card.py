@@ -112,6 +112,8 @@ def _card(settings: BuildSettings, numbers: dict[str, Any]) -> str:
 
 `projector.safetensors` and `lora/` (bf16) turn SmolLM2-135M-Instruct and an ImageNet EfficientNet-Lite0 into a small Video LLM.
 Licence: Apache-2.0, like both parts. Made by `pave bases --build smol` in {numbers["seconds"]} s of wall time on two CPU cores.
+Building again gives weights of the same kind, not the same bits: the order of additions in processes and later changes to the
+world's questions both matter.
 
 - Data: rendered scenes of the embedded world, train split, visual questions only. No sound, no real video.
 - Run: {options}; last loss {numbers["loss"]:.3f} (mean over answer tokens, 20 steps).
