@@ -81,7 +81,7 @@ def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
     assert {(row["a"], row["b"]) for row in saved["paired"]} == {(CONTROL, "base"), (PATCH, "base"), (PATCH, CONTROL)}
     assert set(saved["seconds"]) == {"world", "features", "training", "comparison"}
     assert saved["peak_rss_mb"] > 300 and set(saved["trainable_parameters"]) == {CONTROL, PATCH}
-    assert saved["seeds"] == {"world": 0, "training": 0, "bootstrap": 0} and saved["versions"]["torch"]
+    assert saved["seeds"] == {"world": 1, "training": 1, "bootstrap": 1} and saved["versions"]["torch"]
     assert (out / "plot.png").is_file() and "needs sound" in (out / "report.md").read_text()
     card = (out / "patch" / "README.md").read_text()
     assert CONTROL in card and report.clips == 3 and len(said) >= 4
