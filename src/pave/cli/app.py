@@ -128,6 +128,8 @@ def _be_quiet() -> None:
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
         ("TOKENIZERS_PARALLELISM", "false"),
         ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
+        ("TQDM_DISABLE", "1"),
+        ("PYTHONWARNINGS", "ignore"),
     ):
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
