@@ -16,6 +16,8 @@ from pave.errors import RecordError, TrainError
 from pave.patches import PatchedModel
 from pave.train import train
 from pave.train.checkpoints import newest_checkpoint, save_weights
+from pave.train.objective import AnswerModel
+from pave.train.precision import native_precision
 from pave.train.run import LOG_NAME
 from pave.train.trainer import parameter_groups
 
@@ -107,6 +109,24 @@ def test_bf16_and_other_families(tmp_path, family):
     assert {tensor.dtype for tensor in load_file(result.patch / "fusion.safetensors").values()} == {torch.float32}
 
 
+@pytest.mark.parametrize(("precision", "held"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_bf16_holds_the_frozen_base_in_bf16_and_what_trains_in_fp32(tmp_path, monkeypatch, precision, held):
+    toy.records(tmp_path, clips=2, questions=1)
+    made = tiny.base()
+    made.model.save_pretrained(tmp_path / "base")
+    made.tokenizer.save_pretrained(tmp_path / "base")
+    types = []
+    loss = AnswerModel.forward
+
+    def spy(model, *args, **kwargs):
+        types.append((model.patched.base.dtype, {p.dtype for p in model.patched.trainable_parameters().values()}))
+        return loss(model, *args, **kwargs)
+
+    monkeypatch.setattr(AnswerModel, "forward", spy)
+    train(toy.config(tmp_path, base=str(tmp_path / "base"), steps=1, precision=precision), progress=False)
+    assert types == [(held, {torch.float32})]
+
+
 def test_a_batch_without_the_channel_still_gives_every_weight_a_gradient(tmp_path):
     """Several processes wait for each other's gradients; a weight without one would stop them."""
     base = tiny.base()
@@ -163,3 +183,10 @@ def test_incomplete_checkpoints_are_passed_over(tmp_path):
     assert newest_checkpoint(tmp_path).name == "checkpoint-2"
     assert newest_checkpoint(tmp_path, processes=2) is None
     assert newest_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_the_native_precision_follows_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for units, wanted in (({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx2": True}, "fp32"), ({}, "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: units, raising=False)
+        assert native_precision() == wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,7 +29,8 @@ class DemoConfig(BaseModel):
     test_clips: int = Field(150, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
     questions_per_clip: int = Field(8, ge=1, description="At most so many questions about a clip.")
     steps: int = Field(210, ge=1, description="Optimiser steps of each run.")
-    batch_clips: int = Field(4, ge=1, description="Clips in a step; their questions share a prefix.")
+    batch_clips: int = Field(2, ge=1, description="Clips in a forward pass; their questions share a prefix.")
+    accumulation: int = Field(2, ge=1, description="Forward passes in a step: as good as larger ones, at half the memory.")
     questions_per_video: int = Field(8, ge=1, description="Most questions of a clip in a step.")
     lr_lora: float = Field(1.5e-3, gt=0, description="Peak learning rate of the LoRA, in both runs.")
     lr_fusion: float = Field(3e-4, gt=0, description="Peak learning rate of the fusion function.")
@@ -44,6 +45,9 @@ class DemoConfig(BaseModel):
     fusion: dict[str, Any] = Field(
         default_factory=lambda: {"hidden": 256}, description="FusionConfig fields that differ from the defaults."
     )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.'
+    )
     seed: int = Field(
         1, ge=0, description="Seed of the world, the start, the order of the data and the bootstrap; 0 is the world tuned on."
     )
@@ -51,6 +55,16 @@ class DemoConfig(BaseModel):
     threads: int = Field(1, ge=1, description="Threads of each training; the two runs train at the same time.")
     batch_questions: int = Field(48, ge=1, description="Questions answered at a time in the comparison.")
     max_new_tokens: int = Field(8, ge=1, description="Longest answer in the comparison, in tokens.")
+
+    def resolved(self) -> DemoConfig:
+        """The same settings with the precision that "auto" means on this machine."""
+        from pave.train.precision import native_precision
+
+        return self.model_copy(update={"precision": native_precision()}) if self.precision == "auto" else self
+
+    def dtype(self, split: str) -> str:
+        """How `load_base` loads the base that sees a split's clips: answers are given in the base's own type."""
+        return "bfloat16" if split == "train" and self.precision == "bf16" else "auto"
 
     def world(self, split: str) -> Path:
         """Folder of one split."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pave.demo.config import DemoConfig
 
@@ -52,11 +51,9 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
 def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
     """Run the frozen tower and the sound encoder over every clip once, in processes of one thread each."""
     total = 2 * (config.train_clips + config.test_clips)
-    files, settings = list(records.values()), config.encoder_settings
     with _pool(config.workers) as pool:
         jobs = [
-            pool.submit(_encode, config.base, files, config.store, config.encoder, settings, part, config.workers)
-            for part in range(config.workers)
+            pool.submit(_encode, config, split, file, part) for split, file in records.items() for part in range(config.workers)
         ]
         waiting = set(jobs)
         while waiting:
@@ -84,10 +81,8 @@ def _set_up(name: str) -> None:
     load_base(name)
 
 
-def _encode(
-    base: str, files: Sequence[Path], store: Path, encoder: str, settings: dict[str, Any], part: int, parts: int
-) -> None:
-    """One process's share of the clips."""
+def _encode(config: DemoConfig, split: str, file: Path, part: int) -> None:
+    """One process's share of a split's clips."""
     import torch
 
     from pave.bases import load_base
@@ -96,6 +91,7 @@ def _encode(
     from pave.store import TokenStore
 
     torch.set_num_threads(1)
-    clips = [group[0] for file in files for group in group_by_clip(read_records(file))]
-    features = Features(load_base(base), {CHANNEL: make_encoder(CHANNEL, encoder, settings)}, TokenStore(store))
-    features.precompute(clips[part::parts])
+    base = load_base(config.base, dtype=config.dtype(split))
+    encoder = make_encoder(CHANNEL, config.encoder, config.encoder_settings)
+    clips = [group[0] for group in group_by_clip(read_records(file))]
+    Features(base, {CHANNEL: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])

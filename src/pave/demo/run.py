@@ -46,6 +46,7 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
         >>> run_demo(DemoConfig(steps=50, train_clips=100), print).arm("sound-patch").accuracy  # doctest: +SKIP
         0.41
     """
+    config = config.resolved()
     shown = progress or (lambda what, done, total: None)
     book = _Book(config)
     with PeakMemory() as memory:

@@ -56,6 +56,8 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "lora": config.lora,
         "steps": config.steps,
         "batch_clips": config.batch_clips,
+        "accumulation": config.accumulation,
+        "precision": config.precision,
         "questions_per_video": config.questions_per_video,
         "lr_lora": config.lr_lora,
         "lr_fusion": config.lr_fusion,

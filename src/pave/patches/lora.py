@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import Tensor, nn
 
 from pave.bases.spec import FamilySpec
@@ -84,6 +85,8 @@ class LoraSet:
             wanted = ", ".join(spec.targets or self._family.lora_targets)
             raise PatchError(f"no module of the language model is called {wanted}; choose other LoRA targets") from error
         self._find_layers()
+        # As peft's own entry points do: an optimiser's small steps vanish in a half-precision LoRA.
+        cast_adapter_dtype(self._model, adapter_name=name)
         self._trainable[name] = False
         self._scaling[name] = next(layer.scaling[name] for layer in self._layers.values() if name in layer.scaling)
         self._activate(self._active)

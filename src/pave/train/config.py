@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pave.errors import ConfigError
 from pave.patches import LoraSpec
+from pave.train.precision import Precision
 
 
 class TrainConfig(BaseModel):
@@ -64,7 +65,9 @@ class TrainConfig(BaseModel):
     align_share: float = Field(
         0.7, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs forward passes under autocast.")
+    precision: Precision = Field(
+        "fp32", description="bf16 holds the frozen base in bf16 and runs forward passes under autocast; what trains stays fp32."
+    )
     gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")
 
     seed: int = Field(0, ge=0, description="Seed of initial weights, order of the data and dropout.")
