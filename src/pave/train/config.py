@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pave.errors import ConfigError
+from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
 
 
@@ -121,9 +121,7 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | N
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        field, message = first_problem(error)
         raise ConfigError(f"training settings: {f'{field}: ' if field else ''}{message}") from error
 
 
