@@ -33,8 +33,12 @@ class TrainConfig(BaseModel):
 
     channel: str | None = Field(None, description="Side channel the patch listens to; null trains the LoRA-only control.")
     encoder: str | None = Field(None, description="Encoder of the channel, by its registered name.")
-    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
-    fusion: dict[str, Any] = Field(default_factory=dict, description="FusionConfig fields that differ from the defaults.")
+    encoder_settings: dict[str, Any] = Field(
+        default_factory=dict, description="The encoder's settings, as in --encoder-settings.n_mels 32."
+    )
+    fusion: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the fusion function, as in --fusion.hidden 256."
+    )
     lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
     prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
@@ -46,7 +50,7 @@ class TrainConfig(BaseModel):
     questions_per_video: int = Field(
         1,
         ge=1,
-        description="Most questions of one clip that share a sequence; above 1 not for families with multi-axial positions.",
+        description="Most questions of one clip that share a sequence (saves time); Qwen-VL bases take 1 only.",
     )
     accumulation: int = Field(
         1, ge=1, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
