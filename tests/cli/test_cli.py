@@ -195,6 +195,12 @@ def test_info_of_patch_video_and_installation(run: Pave, made: tinyrun.Run) -> N
     assert json.loads(run("info", "--json")[1])["pave"] == pave.__version__
 
 
+def test_info_of_a_patch_without_its_weights(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    (tmp_path / "patch.json").write_bytes((made.patch / "patch.json").read_bytes())
+    code, out, err = run("info", tmp_path)
+    assert (code, out) == (2, "") and "fusion.safetensors is missing" in err
+
+
 def test_bases_lists_families(run: Pave) -> None:
     rows = json.loads(run("bases", "--json")[1])
     assert {"llava_onevision", "qwen2_vl"} <= {row["name"] for row in rows["families"]}

@@ -61,7 +61,7 @@ class Record(BaseModel):
         for name, media in channels.items():
             if not media or not isinstance(media, (str, list, dict)):
                 raise ValueError(
-                    f"{name} must be a path, a list of paths or an object, got {media!r}; leave a missing channel out"
+                    f"{name} must be a path, a list of paths or an object, got {media!r}; leave out what is missing"
                 )
         return channels
 
