@@ -5,6 +5,31 @@ The command line turns a `PaveError` into one line on stderr and exit code 2; an
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+_PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Where pydantic's first complaint is ("lora.rank", or nothing) and what it is, in plain words.
+
+    Example:
+        >>> from pydantic import BaseModel, ValidationError
+        >>> class Model(BaseModel, extra="forbid"):
+        ...     steps: int = 1
+        >>> try:
+        ...     Model(stps=2)
+        ... except ValidationError as error:
+        ...     first_problem(error)
+        ('stps', 'there is no such field')
+    """
+    first = error.errors()[0]
+    what = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return ".".join(str(part) for part in first["loc"]), what
+
 
 class PaveError(Exception):
     """Root of all errors that a user can cause and mend. Catch this to catch them all."""

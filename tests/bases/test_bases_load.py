@@ -115,3 +115,15 @@ def test_families_are_listed() -> None:
         "video_llama_3",
     }
     assert wanted <= set(list_families())
+
+
+def test_smol_says_where_its_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home folder that is read-only, here a file where the folder should be."""
+    from pave.bases import smol
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PAVE_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(smol, "require_parts", lambda: None)
+    monkeypatch.setattr(smol, "WHEELS", {})
+    with pytest.raises(BaseError, match="cannot be written .*set PAVE_CACHE"):
+        load_base("smol")

@@ -139,10 +139,27 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_p
         ("world", tmp_path / "w", "--clips", 0),
         ("bases", "--build", "huge"),
         ("infos",),
+        ("ask", made.loud, "Hm?", "  ", "--base", made.base),
+        ("world", text / "w", "--clips", 1),
+        ("train", "--records", made.records, "--base", made.base, "--out", text / "run"),
+        ("eval", "--records", made.records, "--base", made.base, "--out", text / "eval"),
     ):
         code, out, err = run(*words)
         assert (code, out) == (2, ""), (words, err)
         assert err.startswith("pave: error: ") and err.count("\n") == 1 and len(err) > 30, (words, err)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("train",), "--out is missing (see: pave train --help)"),
+        (("ask",), "VIDEO is missing (see: pave ask --help)"),
+        (("ask", "clip.mp4", "Hm?", "--patch"), "--patch needs a value (see: pave ask --help)"),
+        (("info", "a", "b"), "there is no place for 'b'; quote words that belong together (see: pave info --help)"),
+    ],
+)
+def test_usage_errors_speak_of_the_words_typed(run: Pave, words: tuple[str, ...], expected: str) -> None:
+    assert run(*words) == (2, "", f"pave: error: {expected}\n")
 
 
 def test_an_unexpected_error_is_one_line_too(run: Pave, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,6 +193,12 @@ def test_info_of_patch_video_and_installation(run: Pave, made: tinyrun.Run) -> N
     assert silent["sound"] is None
     assert "none" in run("info", made.silent)[1]
     assert json.loads(run("info", "--json")[1])["pave"] == pave.__version__
+
+
+def test_info_of_a_patch_without_its_weights(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    (tmp_path / "patch.json").write_bytes((made.patch / "patch.json").read_bytes())
+    code, out, err = run("info", tmp_path)
+    assert (code, out) == (2, "") and "fusion.safetensors is missing" in err
 
 
 def test_bases_lists_families(run: Pave) -> None:
@@ -216,6 +239,8 @@ def test_eval_reads_a_file_and_flags_win(run: Pave, made: tinyrun.Run, tmp_path:
         ("records: a.jsonl\nout: o\neval: {a: 1}", "'eval'"),
         ("- records", "mapping"),
         ("", "mapping"),
+        ("1: 2", "words, got 1"),
+        ("records: a.jsonl\nout: o\nlora: {2: 3}", "words, got 2"),
     ],
 )
 def test_train_says_what_is_wrong_in_a_file(run: Pave, tmp_path: Path, text: str, expected: str) -> None:

@@ -143,3 +143,9 @@ def test_stopwatch_adds_up_and_versions_name_torch() -> None:
             pass
     assert list(watch.seconds) == ["a"] and watch.seconds["a"] >= 0
     assert {"python", "torch", "transformers"} <= set(versions())
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", "a b", ""])
+def test_an_arm_is_named_as_a_file_may_be(name: str) -> None:
+    with pytest.raises(ValueError, match="an arm's name may hold letters"):
+        EvalConfig(records=Path("r.jsonl"), out=Path("out"), arms={name: None})

@@ -61,6 +61,7 @@ def test_patch_is_exactly_the_base_or_audibly_not(name: str) -> None:
     with case.model.disable_patches():
         assert torch.equal(case.run(), case.logits)
         assert torch.equal(it.generate(side), it.greedy)
+        assert it.beams is None or torch.equal(it.generate(side, BEAMS), it.beams)
     assert torch.equal(case.run(), patched)
 
     for missing in (None, [{}, {}], [{"audio": tiny_patch.tokens(0)}, {}]):

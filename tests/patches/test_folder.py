@@ -236,7 +236,7 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "manifest leads out": (lambda f: linked(f, "patch.json"), "leads out"),
     "future schema": (lambda f: edit(f, schema_version=2), "schema version 2, this pave reads 1"),
     "boolean schema": (lambda f: edit(f, schema_version=True), "schema version True"),
-    "unknown field": (lambda f: edit(f, colour="red"), "colour: Extra inputs"),
+    "unknown field": (lambda f: edit(f, colour="red"), "colour: there is no such field"),
     "wrong type": (lambda f: edit(f, training=3), "training: "),
     "no fusion config": (lambda f: edit(f, fusion=None), "a channel needs a fusion"),
     "contradicting fusion": (

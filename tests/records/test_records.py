@@ -40,7 +40,9 @@ def test_paths_become_absolute_and_go_back_to_relative(tmp_path):
     ("line", "words"),
     [
         ('{"id": "a"', "records.jsonl:3: not valid JSON"),
-        ({**LINE, "vidoe": "x"}, "records.jsonl:3: vidoe: Extra inputs"),
+        ({**LINE, "channels": {"audio": 3}}, "channels: audio must be a path, .*got 3"),
+        ({**LINE, "channels": {"audio": None}}, "leave out what is missing"),
+        ({**LINE, "vidoe": "x"}, "records.jsonl:3: vidoe: there is no such field"),
         ({**LINE, "id": "b", "turns": []}, "records.jsonl:3: turns"),
         ({**LINE, "id": "b", "turns": [{"answer": "x"}]}, "records.jsonl:3: turns.0.question"),
         ([1], "records.jsonl:3: record"),

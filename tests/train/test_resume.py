@@ -1,4 +1,4 @@
-"""A run that is killed, killed again while it saves, and resumed ends with the weights of an uninterrupted one, bit for bit."""
+"""A run killed in its aligned start, in mid-epoch and while it saves ends, resumed, with an uninterrupted run's weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pave.train import train
 
 SETTINGS = {
     "steps": 11, "save_every": 3, "batch_clips": 2, "accumulation": 2, "questions_per_video": 2, "fusion__dropout": 0.2,
-    "lora__dropout": 0.2, "lr_gate": 0.01,
+    "lora__dropout": 0.2, "lr_gate": 0.01, "align_steps": 4,
 }  # fmt: skip
 
 KILLED = """
@@ -31,7 +31,10 @@ def die(*args, **kwargs):
 
 folder, moment, settings = Path(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
 go_on, publish = Reporter.on_step_end, trainer.publish
-if moment == "step 5":
+if moment == "the aligned start":
+    align = run.align
+    run.align = lambda *args, **kwargs: (align(*args, **kwargs), die())
+elif moment == "step 5":
     Reporter.on_step_end = lambda self, args, state, *rest, **more: (
         die() if state.global_step == 5 else go_on(self, args, state, *rest, **more))
 else:
@@ -56,6 +59,8 @@ def test_killed_runs_end_bit_equal(tmp_path):
     toy.records(tmp_path, clips=5, questions=3, with_channel=4)
     whole = train(toy.config(tmp_path, "whole", **SETTINGS), base=tiny.base(), progress=False)
     checkpoints = tmp_path / "killed" / "checkpoints"
+    _killed(tmp_path, "the aligned start")
+    assert not checkpoints.exists() or not list(checkpoints.iterdir())
     _killed(tmp_path, "step 5")
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-3"]
     _killed(tmp_path, "while saving step 9")

@@ -23,8 +23,8 @@ def test_file_and_overrides(tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "records: Field required"),
-        ({**GOOD, "lr": 1}, "lr: Extra inputs"),
+        ({}, "records: is missing"),
+        ({**GOOD, "lr": 1}, "lr: there is no such field"),
         ({**GOOD, "lora": {"rnk": 1}}, "lora.rnk"),
         ({**GOOD, "steps": 1, "epochs": 1}, "not both"),
         ({**GOOD, "channel": "audio"}, "a channel needs an encoder"),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import tiny
 import toy
 from pave.data import read_records
-from pave.errors import RecordError, TrainError
+from pave.errors import ConfigError, RecordError, TrainError
 from pave.patches import PatchedModel
 from pave.train import train
 from pave.train.checkpoints import newest_checkpoint, save_weights
@@ -28,6 +28,14 @@ def _weights(folder):
 
 def _log(config):
     return [json.loads(line) for line in (config.out / LOG_NAME).read_text().splitlines()]
+
+
+def test_a_run_shorter_than_the_log_interval_has_a_loss(tmp_path):
+    toy.records(tmp_path, clips=2, questions=1)
+    config = toy.config(tmp_path, "short", steps=2, log_every=10)
+    result = train(config, base=tiny.base(), progress=False)
+    assert math.isfinite(result.final_loss) and [row["step"] for row in _log(config)] == [2]
+    assert math.isfinite(json.loads((result.patch / "patch.json").read_text())["training"]["final_loss"])
 
 
 def test_the_patch_learns_what_only_the_channel_tells(tmp_path):
@@ -190,3 +198,11 @@ def test_the_native_precision_follows_the_processor(monkeypatch):
     for units, wanted in (({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx2": True}, "fp32"), ({}, "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: units, raising=False)
         assert native_precision() == wanted
+
+
+def test_wrong_fusion_settings_show_before_clips_are_encoded(tmp_path):
+    toy.records(tmp_path, clips=2, questions=1)
+    config = toy.config(tmp_path, "wrong", steps=1, fusion={"hiden": 8})
+    with pytest.raises(ConfigError, match="hiden: there is no such field"):
+        train(config, base=tiny.base(), progress=False)
+    assert not list(config.store_folder.rglob("*.safetensors"))

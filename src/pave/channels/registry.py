@@ -150,7 +150,8 @@ def _complaint(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown setting {where!r}{_hint(where, names)}; there are: {', '.join(names)}"
     if first["type"] == "missing":
         return f"setting {where!r} is missing; give it a value"
-    return f"setting {where!r}: {first['msg']}" if where else str(first["msg"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"setting {where!r}: {what}" if where else what
 
 
 def _hint(word: str, known: list[str]) -> str:

@@ -31,6 +31,8 @@ New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. 
 With `--debug` anywhere, errors come with a traceback.
 """
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
+PLACE_ERRORS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+"""What the system says of a folder that cannot be made or written."""
 
 
 def make_app(chosen: str = "") -> App:
@@ -79,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; keep Python from complaining about it at exit
         return 0
+    except PLACE_ERRORS as error:
+        return _complain(f"error: cannot use {error.filename}: {error.strerror}; check the path", USER_ERROR, debug)
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return _complain(f"unexpected error: {text} (run again with --debug for the traceback)", BUG, debug)
@@ -95,9 +99,8 @@ def _run(words: list[str]) -> int:
 
         words, sources = take_config(words)
         if named := [key for source in sources for key in source.data if key in VERBS]:
-            raise ConfigError(
-                f"unknown setting {named[0]!r} in the settings file"
-            )  # cyclopts would take it for a verb's section
+            # cyclopts would take it for a verb's section
+            raise ConfigError(f"unknown setting {named[0]!r} in the settings file (see: pave {verb} --help)")
         app.config = sources
     result = app(words)
     return result if isinstance(result, int) else 0

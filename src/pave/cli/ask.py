@@ -41,8 +41,10 @@ def ask_verb(
         max_new_tokens: Longest answer, in tokens.
         json: Print questions, answers and what gave them as JSON.
     """
-    if not question:
-        raise ConfigError('no question was asked; write it after the video, as in: pave ask concert.mp4 "What do you hear?"')
+    if not question or not all(text.strip() for text in question):
+        raise ConfigError(
+            'no question, or an empty one; write it after the video, as in: pave ask concert.mp4 "What do you hear?"'
+        )
     if (frames is not None and frames < 1) or max_new_tokens < 1:
         raise ConfigError("--frames and --max-new-tokens must be at least 1")
     from pave.bases import load_base

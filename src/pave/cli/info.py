@@ -51,13 +51,17 @@ def _installed() -> dict[str, Any]:
 
 
 def _patch(source: str) -> dict[str, Any]:
+    from pave.errors import PatchError
     from pave.patches import read_config
+    from pave.patches.folder import weight_files
     from pave.patches.hub import locate
 
     folder = locate(source)
     config = read_config(folder)
     content = config.model_dump(mode="json")
-    files = [folder / name for name in config.files if (folder / name).is_file()]
+    files = [folder / name for name in weight_files(config)]
+    if missing := [file for file in files if not file.is_file()]:
+        raise PatchError(f"{missing[0]} is missing; the patch folder is incomplete")
     facts = {
         "patch": str(folder),
         "base": config.base.name,

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import CycloptsError, Parameter
+from cyclopts import CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 from cyclopts.config import Dict
 from pydantic import ValidationError
 
-from pave.errors import ConfigError
+from pave.errors import ConfigError, first_problem
 
 FLAG = "--config"
 FREE = {"fusion", "encoder_settings"}
@@ -71,7 +71,17 @@ def _read(given: str) -> dict[str, Any]:
         raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings such as `steps: 500`, got {type(values).__name__}")
+    if odd := _not_a_name(values):
+        raise ConfigError(f"{path}: names of settings are words, got {odd[0]!r}")
     return values
+
+
+def _not_a_name(values: Any) -> list[Any]:
+    """Keys at any depth that YAML reads as something else than text, such as numbers."""
+    if not isinstance(values, dict):
+        return []
+    odd = [key for key in values if not isinstance(key, str)]
+    return odd + [key for inner in values.values() for key in _not_a_name(inner)]
 
 
 def no_value(value: Any) -> Any:
@@ -120,6 +130,11 @@ def usage_error(error: CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return validation_error(cause)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        keyword = error.keyword or next((token.keyword for token in error.argument.tokens if token.keyword), None)
+        return f"{keyword} needs a value" if keyword else f"{error.argument.name} is missing"
+    if isinstance(error, UnusedCliTokensError):
+        return f"there is no place for {', '.join(map(repr, error.unused_tokens or ()))}; quote words that belong together"
     return " ".join(str(error).split()).rstrip(".")
 
 
@@ -137,8 +152,7 @@ def validation_error(error: ValidationError) -> str:
         True
     """
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
+    where, what = first_problem(error)
     given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{'--' + where + ': ' if where else ''}{what}{given}{more}"

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pave.errors import RecordError
+from pave.errors import RecordError, first_problem
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -54,6 +54,17 @@ class Record(BaseModel):
     options: list[str] = Field(default_factory=list, description="The choices of a multiple-choice question.")
     meta: dict[str, Any] = Field(default_factory=dict, description="Anything else, e.g. the question family.")
 
+    @field_validator("channels")
+    @classmethod
+    def _media(cls, channels: dict[str, Any]) -> dict[str, Any]:
+        """A missing channel is left out of the record; there is no other way to say it."""
+        for name, media in channels.items():
+            if not media or not isinstance(media, (str, list, dict)):
+                raise ValueError(
+                    f"{name} must be a path, a list of paths or an object, got {media!r}; leave out what is missing"
+                )
+        return channels
+
 
 def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> list[Record]:
     """Read a JSONL file of records; paths come back absolute.
@@ -70,7 +81,8 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot read the records file {file}: {error}; give a JSONL file in UTF-8") from error
+        why = getattr(error, "strerror", None) or error
+        raise RecordError(f"cannot read the records file {file}: {why}; give a JSONL file in UTF-8") from error
 
     def absolute(text: str) -> str:
         return os.path.abspath(file.parent / text)
@@ -142,9 +154,8 @@ def _parse(line: str, where: str) -> Record:
             f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per line"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "record"
-        raise RecordError(f"{where}: {field}: {first['msg']}; see the record format in the docs") from error
+        field, what = first_problem(error)
+        raise RecordError(f"{where}: {field or 'record'}: {what}; see the record format in the docs") from error
 
 
 def _map_paths(record: Record, change: Callable[[str], str], inside: Callable[[str], str]) -> Record:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_NAME = re.compile(r"[\w-]+")
 
 
 class EvalConfig(BaseModel):
@@ -23,7 +26,9 @@ class EvalConfig(BaseModel):
     records: Path = Field(description="JSONL file of test records; each needs accepted answers, or an answer in its last turn.")
     out: Path = Field(description="Folder of the results: one JSONL of answers per arm, results.json, report.md, plot.png.")
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
-    arms: dict[str, Path | None] = Field({"base": None}, min_length=1, description="Name -> patch folder; null: the bare base.")
+    arms: dict[str, Path | None] = Field(
+        {"base": None}, min_length=1, description="One flag an arm: --arms.NAME FOLDER of its patch, or none for the bare base."
+    )
     store: Path | None = Field(None, description="Folder of cached tokens, `out`/cache by default. Share it with the training.")
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
     limit: int | None = Field(None, ge=1, description="Only the first so many clips, for a quick look.")
@@ -41,6 +46,15 @@ class EvalConfig(BaseModel):
         if not isinstance(arms, dict):
             return arms
         return {name: None if str(folder).lower() in ("", "none", "null") else folder for name, folder in arms.items()}
+
+    @field_validator("arms")
+    @classmethod
+    def _file_names(cls, arms: dict[str, Path | None]) -> dict[str, Path | None]:
+        """An arm's name is also that of its file of answers."""
+        for name in arms:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"an arm's name may hold letters, digits, - and _, got {name!r}")
+        return arms
 
     @property
     def store_folder(self) -> Path:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pave.errors import PatchError
+from pave.errors import PatchError, first_problem
 from pave.fusion import FusionConfig
 
 SCHEMA_VERSION = 1
@@ -120,7 +120,6 @@ def check_name(name: str) -> str:
 
 def reason(error: ValidationError) -> str:
     """The first problem of a pydantic error in one line: where it is and what is wrong."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where, what = first_problem(error)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}{more}"
+    return f"{where + ': ' if where else ''}{what}{more}"

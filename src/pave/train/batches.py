@@ -97,14 +97,8 @@ class Sequences(Dataset[Sample]):
         prompt: str = "{question}",
     ) -> None:
         """Check that there is something to learn in each record."""
-        self.base, self.features, self.groups, self.plan, self.length, self.prompt = (
-            base,
-            features,
-            groups,
-            plan,
-            length,
-            prompt,
-        )
+        self.base, self.features, self.prompt = base, features, prompt
+        self.groups, self.plan, self.length = groups, plan, length
         for record in (record for group in groups for record in group):
             if record.turns[-1].answer is None:
                 raise RecordError(

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pave.errors import ConfigError
+from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
 from pave.train.precision import Precision
 
@@ -34,8 +34,12 @@ class TrainConfig(BaseModel):
 
     channel: str | None = Field(None, description="Side channel the patch listens to; null trains the LoRA-only control.")
     encoder: str | None = Field(None, description="Encoder of the channel, by its registered name.")
-    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
-    fusion: dict[str, Any] = Field(default_factory=dict, description="FusionConfig fields that differ from the defaults.")
+    encoder_settings: dict[str, Any] = Field(
+        default_factory=dict, description="The encoder's settings, as in --encoder-settings.n_mels 32."
+    )
+    fusion: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the fusion function, as in --fusion.hidden 256."
+    )
     lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
     prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
@@ -47,7 +51,7 @@ class TrainConfig(BaseModel):
     questions_per_video: int = Field(
         1,
         ge=1,
-        description="Most questions of one clip that share a sequence; above 1 not for families with multi-axial positions.",
+        description="Most questions of one clip that share a sequence (saves time); Qwen-VL bases take 1 only.",
     )
     accumulation: int = Field(
         1, ge=1, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
@@ -124,9 +128,7 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | N
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        field, message = first_problem(error)
         raise ConfigError(f"training settings: {f'{field}: ' if field else ''}{message}") from error
 
 

@@ -31,8 +31,7 @@ class AnswerModel(nn.Module):
 
     Attributes:
         ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if none has. It starts at 0 and
-        says
-            how loud the patch has become.
+            says how loud the patch has become.
     """
 
     accepts_loss_kwargs = True  # tells the Trainer to hand over the number of answer tokens of the whole optimiser step

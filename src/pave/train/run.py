@@ -26,6 +26,7 @@ from pave.data import Features, Record, group_by_clip, read_records
 from pave.errors import TrainError
 from pave.fusion import Fusion
 from pave.patches import PatchedModel
+from pave.patches.build import new_config
 from pave.store import TokenStore
 from pave.train.align import align
 from pave.train.batches import Collator, Plan, Sequences
@@ -106,6 +107,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     collator = Collator(base, packed=config.questions_per_video > 1)
     length = arguments.max_steps * config.batch_clips * config.accumulation * arguments.world_size
     data = Sequences(base, features, groups, plan, length, config.prompt)
+    if encoder:  # wrong fusion settings show before hours of encoding, not after
+        new_config(base, config.channel, encoder, config.fusion, lora=config.lora, prompt=config.prompt, task=config.task)
     encode_seconds = _precompute(features, groups, config, arguments, progress)
     patched = _new_patch(base, encoder, config)
     try:

@@ -41,7 +41,7 @@ def training_arguments(config: TrainConfig, folder: Path, steps: int) -> Trainin
         seed=config.seed,
         data_seed=config.seed,
         save_steps=config.save_every,
-        logging_steps=config.log_every,
+        logging_steps=min(config.log_every, steps),  # a short run has a row, too
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,

@@ -24,6 +24,7 @@ from pave.bases.families.llava_onevision import SPEC
 from pave.bases.preprocess import BaseSettings
 from pave.bases.smol.assemble import SHIPPED, WHEELS, merge_trained, missing_parts, raw_parts, require_parts
 from pave.bases.spec import PromptStyle
+from pave.errors import BaseError
 
 __all__ = ["SETTINGS", "STYLE", "cache_folder", "load_smol", "missing_parts", "smol_base"]
 
@@ -45,7 +46,8 @@ def load_smol(dtype: torch.dtype = torch.float32) -> Base:
         dtype: fp32 by default: CPUs without bf16 units are four times slower in bf16.
 
     Raises:
-        BaseError: If a wheel or the trained weights are missing; the message names the command that mends it.
+        BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be written; the message says what
+            mends it.
     """
     from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
@@ -71,8 +73,14 @@ def cache_folder() -> Path:
 
 def _assemble_into(folder: Path) -> None:
     """Assemble next to the target and rename, so that two processes or a kill leave no half folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-") as scratch:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")
+    except OSError as error:
+        raise BaseError(
+            f"smol is kept in {folder.parent}, which cannot be written ({error.strerror}); set PAVE_CACHE to another folder"
+        ) from error
+    with place as scratch:
         model, tokenizer = raw_parts(Path(scratch) / "tokenizer")
         ready = Path(scratch) / "ready"
         merge_trained(model).to(torch.bfloat16).save_pretrained(ready)
