@@ -9,9 +9,10 @@ import pytest
 
 import tiny
 from pave.demo.config import DemoConfig
+from pave.demo.prepare import make_clips
 from pave.demo.run import _Book, run_demo
 from pave.demo.training import CONTROL, PATCH, run_configs, train_both
-from pave.errors import TrainError
+from pave.errors import BaseError, TrainError
 from pave.evaluate.machine import PeakMemory
 
 
@@ -92,3 +93,11 @@ def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
     assert (out / "plot.png").is_file() and "needs sound" in (out / "report.md").read_text()
     card = (out / "patch" / "README.md").read_text()
     assert CONTROL in card and report.clips == 3 and len(said) >= 4
+
+
+@pytest.mark.slow
+def test_a_base_that_cannot_be_had_ends_the_work_early(tmp_path: Path) -> None:
+    config = _config(tmp_path / "nowhere", tmp_path / "out", train_clips=5000)
+    with pytest.raises(BaseError, match="nowhere"):
+        make_clips(config, lambda *_: None)
+    assert len(list((tmp_path / "out" / "world" / "train" / "clips").glob("*.mp4"))) < 1000

@@ -23,7 +23,7 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
         Split -> records file.
 
     Raises:
-        BaseError: If parts of the base are missing; that is found out before any work.
+        BaseError: If the base cannot be loaded; missing parts of `smol` are found out before any work.
         ConfigError: If parts of the world are missing.
     """
     from pave.world import make_world
@@ -32,6 +32,12 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
     counts = {TRAIN: config.train_clips, TEST: config.test_clips}
     with _pool(1) as pool:
         base = pool.submit(_set_up, config.base)
+
+        def tell(split: str, done: int, total: int) -> None:
+            if base.done():
+                base.result()  # a base that cannot be had ends the work now, not after all clips
+            progress(f"{split} clips", done, total)
+
         records = {
             split: make_world(
                 config.world(split),
@@ -40,7 +46,7 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
                 config.seed,
                 workers=config.workers,
                 questions_per_clip=config.questions_per_clip,
-                progress=partial(progress, f"{split} clips"),
+                progress=partial(tell, split),
             )
             for split, clips in counts.items()
         }
