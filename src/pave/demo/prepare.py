@@ -90,12 +90,13 @@ def _encode(
     """One process's share of the clips."""
     import torch
 
-    from pave.bases import load_base
+    from pave.bases import load_base, tower_of
     from pave.channels import make_encoder
     from pave.data import Features, group_by_clip, read_records
     from pave.store import TokenStore
 
     torch.set_num_threads(1)
     clips = [group[0] for file in files for group in group_by_clip(read_records(file))]
-    features = Features(load_base(base), {CHANNEL: make_encoder(CHANNEL, encoder, settings)}, TokenStore(store))
+    loaded = load_base(base)
+    features = Features(loaded, {CHANNEL: make_encoder(CHANNEL, encoder, settings, tower=tower_of(loaded))}, TokenStore(store))
     features.precompute(clips[part::parts])
