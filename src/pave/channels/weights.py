@@ -109,3 +109,8 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
         sample = flat[:: max(1, flat.numel() // _SAMPLES)].float().cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()
+
+
+def best_device() -> torch.device:
+    """Where an encoder's own network runs: the first GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
