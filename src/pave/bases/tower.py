@@ -45,6 +45,11 @@ class BaseTower:
         """C, the width of the tower."""
         return self._base.query_dim
 
+    @property
+    def frames_per_step(self) -> int:
+        """Frames merged into one step in time."""
+        return self._base.spec.frames_per_step(self._base.config)
+
     @cached_property
     def digest(self) -> str:
         """Weights, preprocessing and layout in one word."""

@@ -1,8 +1,9 @@
 """Side channels: encoders that turn a clip's sound, cameras, geometry or precomputed features into `Tokens`.
 
 An encoder is found by channel and name; `describe_encoders` lists pave's own with where their weights come from
-(`pave.channels.catalog`). Some read with the base's own tower and get it as a `Tower`. A user's own is one class with the `register_encoder` decorator, in the same program or in an installed
-package that names it under the entry point group `pave.encoders`.
+(`pave.channels.catalog`). Some read with the base's own tower and get it as a `Tower`. A user's own is one class with the
+`register_encoder` decorator, in the same program or in an installed package that names it under the entry point group
+`pave.encoders`.
 
 Example:
     >>> from pave.channels import make_encoder

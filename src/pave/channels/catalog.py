@@ -1,4 +1,4 @@
-"""pave's own encoders: where each lives, what it makes, and where its weights come from under which licence. Imports nothing."""
+"""pave's own encoders: where each lives, what it makes, and where its weights come from. Imports nothing."""
 
 from __future__ import annotations
 

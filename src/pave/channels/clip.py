@@ -96,7 +96,8 @@ class _Embeddings(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         cls = self.class_embedding.expand(len(pixels), 1, -1)
-        return torch.cat([cls, patches], 1) + self.position_embedding.weight
+        tokens: Tensor = torch.cat([cls, patches], 1) + self.position_embedding.weight
+        return tokens
 
 
 class _Encoder(nn.Module):

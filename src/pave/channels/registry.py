@@ -36,9 +36,7 @@ class _Entry:
 _registered: dict[tuple[str, str], _Entry] = {}
 
 
-def register_encoder(
-    channel: str, name: str, settings: type[BaseModel], *, needs_tower: bool = False
-) -> Callable[[F], F]:
+def register_encoder(channel: str, name: str, settings: type[BaseModel], *, needs_tower: bool = False) -> Callable[[F], F]:
     """Class decorator that makes an encoder known.
 
     Args:
@@ -85,15 +83,13 @@ def describe_encoders() -> list[EncoderInfo]:
         info = EncoderInfo(channel, name, entry.build.__module__, doc, needs_tower=entry.needs_tower)
         found.setdefault((channel, name), info)
     for (channel, name), plugin in _plugins().items():
-        about = plugin.dist.metadata if plugin.dist is not None else None
-        summary, licence = ("", "") if about is None else (about.get("Summary", ""), about.get("License-Expression", ""))
-        found[channel, name] = EncoderInfo(channel, name, plugin.value, summary or "", licence=licence or "")
+        about = {} if plugin.dist is None else plugin.dist.metadata.json
+        summary, licence = (str(about.get(key, "")) for key in ("summary", "license_expression"))
+        found[channel, name] = EncoderInfo(channel, name, plugin.value, summary, licence=licence)
     return [found[key] for key in sorted(found)]
 
 
-def make_encoder(
-    channel: str, name: str, settings: Mapping[str, Any] | None = None, *, tower: Tower | None = None
-) -> Encoder:
+def make_encoder(channel: str, name: str, settings: Mapping[str, Any] | None = None, *, tower: Tower | None = None) -> Encoder:
     """Build an encoder.
 
     Args:

@@ -56,6 +56,11 @@ class Tower(Protocol):
         ...
 
     @property
+    def frames_per_step(self) -> int:
+        """Frames that the tower merges into one step in time; 1 but for the Qwen families."""
+        ...
+
+    @property
     def digest(self) -> str:
         """What the tokens depend on: weights, preprocessing, layout. Part of the key of everything that is stored."""
         ...

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pave.errors import ChannelError
@@ -51,29 +50,31 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
     Raises:
         ChannelError: If a file cannot be read, or nothing in it has such a name.
     """
+    wanted = tuple(prefixes)
     files = sorted(file for kind in ("*.safetensors", "*.bin") for file in path.glob(kind)) if path.is_dir() else [path]
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors |= _load(file)
-    prefixes = list(prefixes)
-    for prefix in prefixes:
+        tensors |= _load(file, wanted)
+    for prefix in wanted:
         found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if found:
             return found
-    raise ChannelError(f"{path}: holds no tensor named {' or '.join(prefixes)}...; give the checkpoint of this encoder")
+    raise ChannelError(f"{path}: holds no tensor named {' or '.join(wanted)}...; give the checkpoint of this encoder")
 
 
-def _load(file: Path) -> Mapping[str, Tensor]:
+def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """The wanted tensors of one file; the others, which may be a whole language model, are not read."""
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            with safe_open(file, framework="pt") as shard:
+                return {key: shard.get_tensor(key) for key in shard.keys() if key.startswith(prefixes)}  # noqa: SIM118
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except (SafetensorError, OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise ChannelError(f"{file}: cannot be read as weights ({first}); download it again") from error
     if not isinstance(content, dict):
         raise ChannelError(f"{file}: holds {type(content).__name__}, not named tensors; give a state dict")
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    return {key: value for key, value in content.items() if isinstance(value, Tensor) and str(key).startswith(prefixes)}
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

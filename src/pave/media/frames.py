@@ -1,8 +1,8 @@
 """`read_frames` and `stream_frames`: the chosen frames of a video or of a folder of pictures, with their real timestamps.
 
-Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads packets without decoding (cheap) and so learns every frame's timestamp;
-then the stream is decoded from front to back, jumping ahead only where the next wanted frame lies behind a later key frame. The
-result is the same as decoding everything, which a test proves.
+Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads packets without decoding (cheap)
+and so learns every frame's timestamp; then the stream is decoded from front to back, jumping ahead only where the next wanted
+frame lies behind a later key frame. The result is the same as decoding everything, which a test proves.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class _Index:
     keys: npt.NDArray[np.int64]
     tick: float
 
+    def times(self) -> npt.NDArray[np.float64]:
+        """Seconds from the first frame."""
+        return np.asarray((self.pts - self.pts[0]) * self.tick, dtype=np.float64)
+
 
 def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0) -> Frames:
     """Decode the frames that a sampling chooses.
@@ -79,7 +83,7 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
         pixels, times = read_folder(path, sampling, folder_fps)
         return Frames(pixels, times)
     for index in _indices(path):
-        times = (index.pts - index.pts[0]) * index.tick
+        times = index.times()
         chosen = choose(times, sampling)
         wanted = np.unique(index.pts[chosen])
         pictures = dict(_decode(path, index, wanted))
@@ -115,7 +119,7 @@ def stream_frames(path: str | Path, sampling: Sampling, size: int, *, folder_fps
             yield Frames(read_pictures(path, part), torch.from_numpy(times[part]))
         return
     for index in _indices(path):
-        times = (index.pts - index.pts[0]) * index.tick
+        times = index.times()
         chosen = choose(times, sampling)[done:]
         for frames in _pieces(_decode(path, index, np.unique(index.pts[chosen])), index.pts[chosen], times[chosen], size):
             done += len(frames.times)
@@ -134,8 +138,7 @@ def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.
     path = Path(path)
     if path.is_dir():
         return folder_times(path, folder_fps)
-    index = next(_indices(path))
-    return (index.pts - index.pts[0]) * index.tick
+    return next(_indices(path)).times()
 
 
 def _indices(path: Path) -> Iterator[_Index]:
@@ -210,7 +213,7 @@ def _index_decoding(path: Path) -> _Index:
 
 
 def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, Picture]]:
-    """Decode from front to back, jumping to a later key frame where that skips work; ends early if a wanted frame never comes."""
+    """Decode front to back, jumping to a later key frame where that skips work; ends early if a wanted frame never comes."""
     shape: tuple[int, ...] | None = None
     key_of = np.searchsorted(index.keys, wanted, side="right") - 1
     with open_media(path) as container:

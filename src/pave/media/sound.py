@@ -128,7 +128,7 @@ class _Track:
     def _collect(self, frames: list[AudioFrame]) -> None:
         for frame in filter(None, frames):  # flushing a resampler that has nothing to do gives a None
             piece = frame.to_ndarray()
-            self._keep(piece.mean(axis=0, dtype=np.float32) if self._mono else piece)
+            self._keep(piece.mean(axis=0, dtype=np.float32) if self._mono else piece.astype(np.float32, copy=False))
 
     def _keep(self, piece: Wave) -> None:
         self._pieces.append(piece)

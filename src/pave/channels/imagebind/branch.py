@@ -91,7 +91,8 @@ class _Scale(nn.Module):
         self.register_buffer("log_logit_scale", torch.tensor(math.log(20.0)))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale: Tensor = self.log_logit_scale.exp().clamp(max=100)
+        log_scale: Tensor = self.get_buffer("log_logit_scale")
+        scale = log_scale.exp().clamp(max=100)
         return scale * F.normalize(x, dim=-1)
 
 

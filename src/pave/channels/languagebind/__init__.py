@@ -1,4 +1,4 @@
-"""The `frames/languagebind` encoder: LanguageBind's video tower at 2 frames a second, as the released video patches were trained.
+"""The `frames/languagebind` encoder: LanguageBind's video tower at 2 frames a second, as for the released video patches.
 
 Source: PAVE's `tools/enhanced_video/extract_languagebind_feature.py` on the `languagebind/video` package of Video-LLaVA.
 Weights: LanguageBind/LanguageBind_Video_merge (MIT), given as a local file; the vision tower in Video-LLaVA-7B's shards has the
