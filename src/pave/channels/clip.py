@@ -96,8 +96,7 @@ class _Embeddings(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         cls = self.class_embedding.expand(len(pixels), 1, -1)
-        tokens: Tensor = torch.cat([cls, patches], 1) + self.position_embedding.weight
-        return tokens
+        return torch.cat([cls, patches], 1).add(self.position_embedding.weight)
 
 
 class _Encoder(nn.Module):

@@ -80,8 +80,7 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     """
     path = Path(path)
     if path.is_dir():
-        pixels, times = read_folder(path, sampling, folder_fps)
-        return Frames(pixels, times)
+        return Frames(*read_folder(path, sampling, folder_fps))
     for index in _indices(path):
         times = index.times()
         chosen = choose(times, sampling)

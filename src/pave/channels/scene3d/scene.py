@@ -10,7 +10,7 @@ A record's `scene3d` is a folder, or an object:
 |---|---|---|
 | `color/<n>.jpg` | `color` `[F, H, W, 3]` uint8 | pictures; arrays may leave them to the clip's `video`, at `times` |
 | `depth/<n>.png` | `depth` `[F, h, w]` | depth along the camera's axis, 16-bit millimetres or float metres; 0 is unknown |
-| `pose/<n>.txt` | `pose` `[F, 4, 4]` | camera (x right, y down, z forward) to world; a frame with a pose that is not finite is left out |
+| `pose/<n>.txt` | `pose` `[F, 4, 4]` | camera (x right, y down, z forward) to world; not finite: left out |
 | `intrinsic/intrinsic_depth.txt` | `intrinsic` `[4, 4]` or `[3, 3]` | of the depth maps, in pixels |
 | `axis_align.txt` | `axis_align` `[4, 4]` | turns the world upright; optional |
 | `fps` of the object, 1 if not given | `times` `[F]` | seconds; picture n of a folder stands at n / fps |
