@@ -45,7 +45,7 @@ def test_imagebind_mel(case: str) -> None:
 
 
 def test_imagebind_windows_share_the_track() -> None:
-    """Each window's mean is taken off in place, so the overlap carries a step that two columns see; the track is left as it was."""
+    """A window's mean is taken off in place: the overlap carries a step that two columns see; the track is left as it was."""
     track = torch.randn(2, 118400, generator=torch.Generator().manual_seed(0)) * 0.1
     track[:, 16000:32000] += 0.5
     before = track.clone()
