@@ -71,7 +71,7 @@ OWN = {
             f"{_HERE}.scene3d.llava3d",
             "CLIP patches plus LLaVA-3D's position embedding, before voxel pooling",
             "ChaimZhu/LLaVA-3D-7B, from local files",
-            "as its authors say",
+            "see its model card",
         ),
         EncoderInfo("views", "tower", f"{_HERE}.views", "tower tokens of every other camera", BASE, needs_tower=True),
         EncoderInfo("frames", "tower", f"{_HERE}.frames", "2 x 2 tower tokens of many frames", BASE, needs_tower=True),
