@@ -27,7 +27,7 @@ from pave.store import Source
 from pave.tokens import Tokens
 
 _CLIP = ("model.vision_tower.vision_tower.vision_model.", "vision_model.")
-_HEAD = "model.video_tower.video_tower.positional_embedding.position_embedding_head."
+HEAD = "model.video_tower.video_tower.positional_embedding.position_embedding_head."
 _SOURCE = "ChaimZhu/LLaVA-3D-7B"
 
 
@@ -93,7 +93,7 @@ class Llava3dEncoder:
     @cached_property
     def _head(self) -> nn.Sequential:
         path = find_weights(self._set.weights, "scene3d/llava3d", _SOURCE)
-        return position_head(read_weights(path, [_HEAD]), str(path)).to(best_device())
+        return position_head(read_weights(path, [HEAD]), str(path)).to(best_device())
 
     @property
     def dim(self) -> int:
