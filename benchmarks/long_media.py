@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], Callable[[Path, Path, f
     "audio/clap": (transformers_model("clap"), plain),
     "audio/ast": (transformers_model("ast"), plain),
     "audio/whisper": (transformers_model("whisper"), plain),
-    "frames/tower": (fixed(fps=2.0), plain),
+    "frames/tower": (fixed(fps=1.0), plain),
     "frames/languagebind": (languagebind, plain),
     "views/tower": (fixed(), two),
     "scene3d/tower3d": (fixed(), scene),
