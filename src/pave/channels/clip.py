@@ -81,7 +81,7 @@ class _Layer(nn.Module):
     def _over_time(self, x: Tensor) -> Tensor:
         """Each token attends itself in the other frames of its group; no mask, and no MLP of its own."""
         tokens = x.shape[1]
-        u = x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1) + self.temporal_embedding
+        u: Tensor = x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1) + self.temporal_embedding
         u = u + self.temporal_attn(self.temporal_layer_norm1(u))
         return u.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
 
@@ -96,7 +96,7 @@ class _Embeddings(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
         cls = self.class_embedding.expand(len(pixels), 1, -1)
-        return torch.cat([cls, patches], 1).add(self.position_embedding.weight)
+        return torch.cat([cls, patches], 1) + self.position_embedding.weight
 
 
 class _Encoder(nn.Module):
