@@ -81,9 +81,10 @@ class _Layer(nn.Module):
     def _over_time(self, x: Tensor) -> Tensor:
         """Each token attends itself in the other frames of its group; no mask, and no MLP of its own."""
         tokens = x.shape[1]
-        u: Tensor = x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1) + self.temporal_embedding
+        u = x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1) + self.temporal_embedding
         u = u + self.temporal_attn(self.temporal_layer_norm1(u))
-        return u.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
+        found: Tensor = u.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
+        return found
 
 
 class _Embeddings(nn.Module):

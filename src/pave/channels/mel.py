@@ -21,7 +21,6 @@ from pave.media import Sound, read_sound
 from pave.store import Source
 from pave.tokens import Tokens
 
-
 _BLOCK = 4096
 
 
