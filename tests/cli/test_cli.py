@@ -302,3 +302,44 @@ def test_train_then_eval_then_info(run: Pave, made: tinyrun.Run, tmp_path: Path)
     )
     code, out, err = run("eval", *eval_words, "--arms.base", "none", "--arms.sound", tmp_path / "run" / "patch")
     assert code == 0, err
+
+
+# ---------------------------------------------------------------- channels
+
+
+def test_channels_lists_licences(run: Pave) -> None:
+    """Every encoder of pave's own says where its weights come from; plug-ins say what their package says."""
+    rows = json.loads(run("channels", "--json")[1])["encoders"]
+    found = {(row["channel"], row["name"]): row for row in rows}
+    assert {"audio", "features", "frames", "scene3d", "views"} <= {row["channel"] for row in rows}
+    assert found["audio", "imagebind"]["licence"] == "CC-BY-NC-SA-4.0"
+    assert found["views", "tower"]["needs_tower"] and found["views", "tower"]["weights"] == "the base's own tower"
+    assert all(row["weights"] and row["summary"] for row in rows if row["module"].startswith("pave."))
+    code, out, _ = run("channels")
+    assert code == 0 and "CC-BY-NC-SA-4.0" in out and "scene3d" in out
+
+
+def test_ask_with_other_cameras(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+    """A list, a JSON object, and nothing: with the cameras the patch speaks, without them the base does."""
+    base = pave.load_base(made.base)
+    model = pave.PatchedModel(base)
+    settings = {"frames": 4, "side": 1}
+    name = model.new_patch("views", encoder="tower", encoder_settings=settings, fusion={"hidden": 16}, seed=0)
+    model.fusions[name].norm.weight.data.fill_(3.0)
+    patch = model.save_patch(tmp_path / "patch", name)
+    asked = ("ask", made.silent, "Hm?", "--patch", patch, "--max-new-tokens", 6)
+    listed = run(*asked, "--channel", f"views={made.loud},{made.silent}")
+    videos = json.dumps({"videos": [str(made.loud), str(made.silent)], "offsets": [0.0, 0.0]})
+    objected = run(*asked, "--channel", f"views={videos}")
+    alone = run(*asked)
+    assert listed[0] == alone[0] == 0 and listed[1] == objected[1] != alone[1], (listed, objected, alone)
+    for words in ("views", "views=", "=a.mp4", "views={", "sound=a.mp4", "views=gone.mp4"):
+        code, out, err = run(*asked, "--channel", words)
+        assert (code, out) == (2, "") and err.count("\n") == 1, (words, err)
+
+
+def test_new_channel_writes_a_package(run: Pave, tmp_path: Path) -> None:
+    code, out, _ = run("new-channel", "heart", "--out", tmp_path / "package")
+    assert code == 0 and "pip install -e" in out and (tmp_path / "package" / "pyproject.toml").is_file()
+    assert run("new-channel", "heart", "--out", tmp_path / "package")[0] == 2
+    assert run("new-channel", "audio", "--out", tmp_path / "other")[0] == 2

@@ -8,6 +8,7 @@ from pave.bases.load import load_base
 from pave.bases.preprocess import BaseSettings
 from pave.bases.prompt import Prompt
 from pave.bases.spec import Clip, FamilySpec, PromptStyle
+from pave.bases.tower import tower_of
 from pave.bases.visual import Layout, Visual
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "list_families",
     "load_base",
     "register_family",
+    "tower_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ from pave.errors import BaseError
 
 if TYPE_CHECKING:
     from pave.media import Frames
+
+
+# transformers hooks into layers for the length of a call to hand out hidden states; threads that encode channels with the
+# tower while the clips' own frames go through it would take each other's.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Base:
@@ -201,7 +207,8 @@ class Base:
         method = getattr(type(self.inner), self.spec.method)
         wanted = inspect.signature(method).parameters
         args = {key: self._place(value) for key, value in clip.pixels.items() if key in wanted}
-        output = method(self.inner, **args, return_dict=True)
+        with _ONE_AT_A_TIME:
+            output = method(self.inner, **args, return_dict=True)
         return self.spec.split(self.config, output, args, [clip.frames], want_query)[0]
 
     def join(self, visuals: Sequence[Visual]) -> Any:

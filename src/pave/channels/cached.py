@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pave.channels.encoder import Encoder
+from pave.channels.encoder import Encoder, identity_of
 from pave.store import Source, TokenStore
 from pave.tokens import Tokens
 
@@ -18,7 +18,7 @@ def cache_key(store: TokenStore, encoder: Encoder, source: Source) -> str:
     Raises:
         MediaError: If the media cannot be read.
     """
-    settings = {"encoder": [encoder.channel, encoder.name], "settings": dict(encoder.settings), "revision": REVISION}
+    settings = {"encoder": [encoder.channel, encoder.name], "settings": identity_of(encoder), "revision": REVISION}
     return store.key(source, settings)
 
 

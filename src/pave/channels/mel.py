@@ -21,6 +21,8 @@ from pave.media import Sound, read_sound
 from pave.store import Source
 from pave.tokens import Tokens
 
+_BLOCK = 4096
+
 
 class MelSettings(BaseModel):
     """Settings of the mel encoder; all lengths in seconds."""
@@ -120,7 +122,13 @@ class MelEncoder:
         before = (window - hop) // 2 if window > hop else 0
         needed = (frames - 1) * hop + window
         padded = torch.nn.functional.pad(samples.to(torch.float32), (before, max(0, needed - before - len(samples))))[:needed]
-        framed = padded.unfold(0, window, hop) * self._window  # [frames, window]
+        # In blocks, because the spectra of a long track are many times its size.
+        return torch.cat([self._block(part) for part in padded.unfold(0, window, hop).split(_BLOCK)])
+
+    def _block(self, frames: Tensor) -> Tensor:
+        """Normalised levels `[n, n_mels]` of STFT frames `[n, window]`."""
+        s = self._set
+        framed = frames * self._window
         spectrum = torch.fft.rfft(framed, n=2 * (self._filters.shape[1] - 1))
         power = (spectrum.real.square() + spectrum.imag.square()) * (2 / self._window.sum()) ** 2
         decibels = 10 * torch.log10((power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10)))

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pave.channels.catalog import OWN, EncoderInfo
 from pave.channels.encoder import Encoder
+from pave.channels.tower import Tower
 from pave.errors import ChannelError
 
 GROUP = "pave.encoders"
-OWN = {("audio", "mel"): "pave.channels.mel", ("features", "file"): "pave.channels.features"}
 
 F = TypeVar("F", bound=Callable[..., Encoder])
 
@@ -29,12 +30,13 @@ class _Entry:
 
     settings: type[BaseModel]
     build: Callable[..., Encoder]
+    needs_tower: bool
 
 
 _registered: dict[tuple[str, str], _Entry] = {}
 
 
-def register_encoder(channel: str, name: str, settings: type[BaseModel]) -> Callable[[F], F]:
+def register_encoder(channel: str, name: str, settings: type[BaseModel], *, needs_tower: bool = False) -> Callable[[F], F]:
     """Class decorator that makes an encoder known.
 
     Args:
@@ -42,6 +44,8 @@ def register_encoder(channel: str, name: str, settings: type[BaseModel]) -> Call
         name: The encoder's name within the channel.
         settings: A pydantic model of its settings (`extra="forbid"` lets misspelt settings be caught); the class is called with
             one validated instance.
+        needs_tower: Whether it reads with the base's own tower: the class is then called with the settings and a
+            `pave.channels.Tower`.
 
     Raises:
         ChannelError: If another encoder already has the name.
@@ -60,7 +64,7 @@ def register_encoder(channel: str, name: str, settings: type[BaseModel]) -> Call
         known = _registered.get((channel, name))
         if known is not None and _place(known.build) != _place(build):  # the same place again: a module or notebook cell re-run
             raise ChannelError(f"encoder {channel}/{name} is already registered by {_place(known.build)}; choose another name")
-        _registered[channel, name] = _Entry(settings, build)
+        _registered[channel, name] = _Entry(settings, build, needs_tower)
         return build
 
     return keep
@@ -71,26 +75,44 @@ def list_encoders() -> list[tuple[str, str]]:
     return sorted({*OWN, *_registered, *_plugins()})
 
 
-def make_encoder(channel: str, name: str, settings: Mapping[str, Any] | None = None) -> Encoder:
+def describe_encoders() -> list[EncoderInfo]:
+    """All known encoders with where their weights come from, without importing any; plug-ins tell what their package says."""
+    found = dict(OWN)
+    for (channel, name), entry in _registered.items():
+        doc = (entry.build.__doc__ or "").strip().partition("\n")[0]
+        info = EncoderInfo(channel, name, entry.build.__module__, doc, needs_tower=entry.needs_tower)
+        found.setdefault((channel, name), info)
+    for (channel, name), plugin in _plugins().items():
+        about = {} if plugin.dist is None else plugin.dist.metadata.json
+        summary, licence = (str(about.get(key, "")) for key in ("summary", "license_expression"))
+        found[channel, name] = EncoderInfo(channel, name, plugin.value, summary, licence=licence)
+    return [found[key] for key in sorted(found)]
+
+
+def make_encoder(channel: str, name: str, settings: Mapping[str, Any] | None = None, *, tower: Tower | None = None) -> Encoder:
     """Build an encoder.
 
     Args:
         channel: The kind of signal, e.g. "audio".
         name: The encoder's name, e.g. "mel".
         settings: Settings that differ from the encoder's defaults.
+        tower: The base's tower (`pave.bases.tower_of(base)`), for encoders that read with it.
 
     Returns:
         A ready encoder.
 
     Raises:
-        ChannelError: If the channel, the encoder or a setting is unknown, or a setting has a wrong value.
+        ChannelError: If the channel, the encoder or a setting is unknown, a setting has a wrong value, or the encoder needs
+            a tower and there is none.
     """
     entry = _find(channel, name)
     try:
         ready = entry.settings.model_validate(dict(settings or {}))
     except ValidationError as error:
         raise ChannelError(f"encoder {channel}/{name}: {_complaint(error, entry.settings)}") from error
-    encoder = entry.build(ready)
+    if entry.needs_tower and tower is None:
+        raise ChannelError(f"encoder {channel}/{name} reads with the base's tower; pass tower=pave.bases.tower_of(base)")
+    encoder = entry.build(ready, tower) if entry.needs_tower else entry.build(ready)
     if (encoder.channel, encoder.name) != (channel, name):
         raise ChannelError(f"encoder {channel}/{name} calls itself {encoder.channel}/{encoder.name}; make the two agree")
     return encoder
@@ -100,7 +122,7 @@ def _find(channel: str, name: str) -> _Entry:
     """The registered entry, imported now if it was not yet."""
     wanted = (channel, name)
     if wanted not in _registered and wanted in OWN:
-        import_module(OWN[wanted])
+        import_module(OWN[wanted].module)
     elif wanted not in _registered:
         plugin = _plugins().get(wanted)
         if plugin is None:

@@ -22,6 +22,8 @@ VERBS = {
     "ask": "Ask a question about a video, with patches or without.",
     "info": "Show what is in a patch or a video, or what is installed.",
     "world": "Make clips, sounds and questions of the embedded world.",
+    "channels": "List the side channels and their encoders.",
+    "new-channel": "Write a small package with a channel of your own.",
     "bases": "List the families of base models, or build the embedded base.",
 }
 CONFIG_VERBS = ("train", "eval")
@@ -54,7 +56,8 @@ def make_app(chosen: str = "") -> App:
         default_parameter=Parameter(negative_iterable=(), negative_none=()),
     )
     for place, (verb, text) in enumerate(VERBS.items()):
-        app.command(f"pave.cli.{verb}:{verb}_verb", name=verb, help=None if verb == chosen else text, sort_key=place)
+        module = verb.replace("-", "_")
+        app.command(f"pave.cli.{module}:{module}_verb", name=verb, help=None if verb == chosen else text, sort_key=place)
     return app
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json as json_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,6 +18,7 @@ def ask_verb(
     /,
     *question: str,
     patch: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    channel: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     base: str | None = None,
     off: Switch = False,
     frames: int | None = None,
@@ -29,12 +31,15 @@ def ask_verb(
     pave ask concert.mp4 "What do you hear?" --patch outputs/demo/patch
     pave ask concert.mp4 "What do you hear?" --patch outputs/demo/patch --off
     pave ask concert.mp4 "What do you see?" "What do you hear?" --json
+    pave ask ego.mp4 "What is behind the door?" --patch cameras --channel views=cam1.mp4,cam2.mp4
     ```
 
     Args:
         video: A video file, or a folder of frames.
         question: What to ask; several questions share one decoding of the video.
         patch: A patch folder or Hub id; may be given several times, their effects add up.
+        channel: NAME=MEDIA for a channel that is not in the video itself: a path, several with commas between them, or a JSON
+            object as in records; may be given for several channels.
         base: The base model: smol, a folder or a Hub id. The one the patch was made for when not given.
         off: Load the patches but switch them off: the answer is exactly the base's.
         frames: Frames to look at, evenly spread; the base's own number when not given.
@@ -50,13 +55,14 @@ def ask_verb(
     from pave.bases import load_base
     from pave.patches import PatchedModel
 
+    media = dict(_media(words) for words in channel)
     _check_video(video)
     folders = [_patch(source) for source in patch]
     name = base or (folders[0][1] if folders else "smol")
     model = PatchedModel(load_base(name))
     names = [model.load_patch(folder, name=f"patch{number}") for number, (folder, _) in enumerate(folders)]
     model.set_patches({} if off else dict.fromkeys(names, 1.0))
-    answers = model.ask(video, list(question), frames=frames, max_new_tokens=max_new_tokens)
+    answers = model.ask(video, list(question), channels=media, frames=frames, max_new_tokens=max_new_tokens)
     if json:
         turns = [{"question": asked, "answer": answer} for asked, answer in zip(question, answers, strict=True)]
         output.as_json({"video": video, "base": name, "patches": list(patch), "off": off, "turns": turns})
@@ -64,6 +70,20 @@ def ask_verb(
         for answer in answers:
             output.line(answer)
     return 0
+
+
+def _media(words: str) -> tuple[str, Any]:
+    """`views=a.mp4,b.mp4` as the channel's name and its media."""
+    name, equals, text = words.partition("=")
+    if not name or not equals or not text:
+        raise ConfigError(f"--channel takes NAME=MEDIA such as views=cam1.mp4,cam2.mp4, got {words!r}")
+    if text.startswith(("{", "[")):
+        try:
+            return name, json_module.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"--channel {name}: not valid JSON ({error})") from error
+    paths = [text] if Path(text).exists() else text.split(",")
+    return name, paths[0] if len(paths) == 1 else paths
 
 
 def _check_video(video: Path) -> None:

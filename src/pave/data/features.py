@@ -7,7 +7,6 @@ preprocessing, and the tower's weights; change one and the tokens are computed a
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from pave.bases.base import Base
 from pave.bases.spec import Clip
+from pave.bases.tower import tower_digest
 from pave.bases.visual import Layout, Visual
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data.records import Record, clip_key
@@ -162,23 +162,6 @@ class Features:
         if what not in self._keys:
             self._keys[what] = make()
         return self._keys[what]
-
-
-def tower_digest(base: Base) -> str:
-    """A digest of the weights that make visual tokens: names, shapes, types and evenly spread values of each tensor.
-
-    The language model is left out, so that attaching LoRA to it changes nothing. Up to 256 values a tensor tell any two trained
-    towers apart at no cost.
-    """
-    digest = hashlib.sha256()
-    language = f"{base.spec.language_model}."
-    for name, tensor in sorted({**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}.items()):
-        if name.startswith(language) or "lora_" in name:
-            continue
-        flat = tensor.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 256)].float().cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _ahead(

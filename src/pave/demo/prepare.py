@@ -91,13 +91,13 @@ def _encode(config: DemoConfig, split: str, file: Path, part: int) -> None:
     """One process's share of a split's clips."""
     import torch
 
-    from pave.bases import load_base
+    from pave.bases import load_base, tower_of
     from pave.channels import make_encoder
     from pave.data import Features, group_by_clip, read_records
     from pave.store import TokenStore
 
     torch.set_num_threads(1)
     base = load_base(config.base, dtype=config.dtype(split))
-    encoder = make_encoder(CHANNEL, config.encoder, config.encoder_settings)
+    encoder = make_encoder(CHANNEL, config.encoder, config.encoder_settings, tower=tower_of(base))
     clips = [group[0] for group in group_by_clip(read_records(file))]
     Features(base, {CHANNEL: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])

@@ -9,7 +9,8 @@ Example:
     >>> sound = read_sound("concert.mp4", rate=16000)  # doctest: +SKIP
 """
 
-from pave.media.frames import Frames, read_frames
+from pave.media.folder import list_pictures, read_depth, read_picture
+from pave.media.frames import Frames, frame_times, read_frames, stream_frames
 from pave.media.info import MediaInfo, SoundInfo, VideoInfo, probe
 from pave.media.sampling import At, Rate, Sampling, Uniform
 from pave.media.sound import Sound, read_sound
@@ -25,8 +26,13 @@ __all__ = [
     "SoundInfo",
     "Uniform",
     "VideoInfo",
+    "frame_times",
+    "list_pictures",
     "probe",
+    "read_depth",
     "read_frames",
+    "read_picture",
     "read_sound",
+    "stream_frames",
     "write_video",
 ]

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from av.video.frame import VideoFrame
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
@@ -30,31 +32,80 @@ def read_folder(folder: Path, sampling: Sampling, fps: float) -> tuple[Tensor, T
     Raises:
         MediaError: If there is no picture, one cannot be read, or sizes differ.
     """
+    times = folder_times(folder, fps)
+    chosen = choose(times, sampling)
+    return read_pictures(folder, chosen), torch.from_numpy(times[chosen])
+
+
+def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
+    """`[N]` seconds of all pictures of a folder.
+
+    Raises:
+        MediaError: If there is no picture.
+        ConfigError: If the rate is no positive number.
+    """
     if not 0 < fps < float("inf"):
         raise ConfigError(f"folder_fps={fps}: must be a positive number of frames per second")
-    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=_by_number)
+    return np.arange(len(list_pictures(folder))) / fps
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures of a folder, sorted by name, numbers inside names by value.
+
+    Raises:
+        MediaError: If there is none.
+    """
+    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=by_number)
     if not files:
         raise MediaError(f"{folder}: the folder holds no jpg or png frames")
-    times = np.arange(len(files)) / fps
-    chosen = choose(times, sampling)
-    pictures = {int(i): _read_picture(files[i]) for i in np.unique(chosen)}
+    return files
+
+
+def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
+    """`[F, 3, H, W]` uint8 pixels of the pictures with these numbers.
+
+    Raises:
+        MediaError: If one cannot be read, or sizes differ.
+    """
+    files = list_pictures(folder)
+    pictures = {int(i): read_picture(files[i]) for i in np.unique(chosen)}
     sizes = {tuple(p.shape) for p in pictures.values()}
     if len(sizes) > 1:
         raise MediaError(f"{folder}: frames of one folder must have one size, found {sorted(sizes)}")
-    return torch.stack([pictures[int(i)] for i in chosen]), torch.from_numpy(times[chosen])
+    return torch.stack([pictures[int(i)] for i in chosen])
 
 
-def _by_number(file: Path) -> list[tuple[int, int, str]]:
+def read_depth(file: Path) -> npt.NDArray[np.uint16]:
+    """A 16-bit grey png as `[H, W]` raw values (millimetres in ScanNet's depth maps).
+
+    Raises:
+        MediaError: If it cannot be read, or holds no 16-bit grey picture.
+    """
+    frame = _first_frame(file)
+    if frame.format.name not in ("gray16be", "gray16le"):
+        raise MediaError(f"{file}: a depth map is a 16-bit grey png, this one is {frame.format.name}; save it again")
+    return np.ascontiguousarray(frame.to_ndarray(format="gray16le").astype(np.uint16))
+
+
+def by_number(file: Path) -> list[tuple[int, int, str]]:
     """Sort key that puts frame 2 before frame 10."""
     parts = re.split(r"(\d+)", file.name)
     return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
 
 
-def _read_picture(file: Path) -> Tensor:
-    """One picture as `[3, H, W]` uint8."""
+def read_picture(file: Path) -> Tensor:
+    """One picture as `[3, H, W]` uint8.
+
+    Raises:
+        MediaError: If it cannot be read.
+    """
+    return torch.from_numpy(_first_frame(file).to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()
+
+
+def _first_frame(file: Path) -> VideoFrame:
     with open_media(file) as container:
         stream = video_stream(container)
         frame = None if stream is None else next(container.decode(stream), None)
         if frame is None:
             raise MediaError(f"{file}: holds no picture; remove it from the folder or replace it")
-        return torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()
+        return frame

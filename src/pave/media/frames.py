@@ -1,8 +1,8 @@
-"""`read_frames`: the chosen frames of a video or of a folder of pictures, with their real timestamps.
+"""`read_frames` and `stream_frames`: the chosen frames of a video or of a folder of pictures, with their real timestamps.
 
-Only the chosen frames are ever held. A first pass reads packets without decoding (cheap) and so learns every frame's timestamp;
-then the stream is decoded from front to back, jumping ahead only where the next wanted frame lies behind a later key frame. The
-result is the same as decoding everything, which a test proves.
+Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads packets without decoding (cheap)
+and so learns every frame's timestamp; then the stream is decoded from front to back, jumping ahead only where the next wanted
+frame lies behind a later key frame. The result is the same as decoding everything, which a test proves.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from torch import Tensor
 
 from pave.errors import MediaError
 from pave.media.container import open_media, packets, video_stream
-from pave.media.folder import read_folder
+from pave.media.folder import folder_times, read_folder, read_pictures
 from pave.media.sampling import Sampling, choose
+
+Picture = npt.NDArray[np.uint8]
+_OUT_OF_ORDER = "its timestamps are out of order, so frames cannot be chosen; convert it to H.264"
 
 # Codecs whose every packet shows exactly one frame. VP8 has packets that show none, packed MPEG-4 has packets with two.
 ONE_FRAME_A_PACKET = {"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg2video", "mjpeg", "prores"}
@@ -49,6 +52,10 @@ class _Index:
     keys: npt.NDArray[np.int64]
     tick: float
 
+    def times(self) -> npt.NDArray[np.float64]:
+        """Seconds from the first frame."""
+        return np.asarray((self.pts - self.pts[0]) * self.tick, dtype=np.float64)
+
 
 def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0) -> Frames:
     """Decode the frames that a sampling chooses.
@@ -73,19 +80,89 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     """
     path = Path(path)
     if path.is_dir():
-        pixels, times = read_folder(path, sampling, folder_fps)
-        return Frames(pixels, times)
-    for make_index in (_index_packets, _index_decoding):
-        index = make_index(path)
-        if index is None:
-            continue
-        times = (index.pts - index.pts[0]) * index.tick
+        return Frames(*read_folder(path, sampling, folder_fps))
+    for index in _indices(path):
+        times = index.times()
         chosen = choose(times, sampling)
-        pictures = _decode(path, index, np.unique(index.pts[chosen]))
-        if pictures is not None:
+        wanted = np.unique(index.pts[chosen])
+        pictures = dict(_decode(path, index, wanted))
+        if len(pictures) == len(wanted):
             stacked = torch.from_numpy(np.stack([pictures[int(pts)] for pts in index.pts[chosen]]))
             return Frames(stacked.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(times[chosen]))
-    raise MediaError(f"{path}: its timestamps are out of order, so frames cannot be chosen; convert it to H.264")
+    raise MediaError(f"{path}: {_OUT_OF_ORDER}")
+
+
+def stream_frames(path: str | Path, sampling: Sampling, size: int, *, folder_fps: float = 1.0) -> Iterator[Frames]:
+    """As `read_frames`, a few frames at a time: however long the video, only one piece of it is in memory.
+
+    Args:
+        path: A video file, or a folder of pictures.
+        sampling: Which frames; those of `At` must be in order of time.
+        size: Frames in a piece; the last piece may be shorter.
+        folder_fps: Frames per second of a folder.
+
+    Yields:
+        The pieces, in order; together they are what `read_frames` gives.
+
+    Raises:
+        MediaError: If the path is missing, no video, truncated, or cannot be decoded.
+
+    Example:
+        >>> for piece in stream_frames("match.mp4", Rate(8.0), 32): ...  # doctest: +SKIP
+    """
+    path, done = Path(path), 0
+    if path.is_dir():
+        times = folder_times(path, folder_fps)
+        for begin in range(0, len(chosen := choose(times, sampling)), size):
+            part = chosen[begin : begin + size]
+            yield Frames(read_pictures(path, part), torch.from_numpy(times[part]))
+        return
+    for index in _indices(path):
+        times = index.times()
+        chosen = choose(times, sampling)[done:]
+        for frames in _pieces(_decode(path, index, np.unique(index.pts[chosen])), index.pts[chosen], times[chosen], size):
+            done += len(frames.times)
+            yield frames
+        if done == len(choose(times, sampling)):
+            return
+    raise MediaError(f"{path}: {_OUT_OF_ORDER}")
+
+
+def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.float64]:
+    """The times of all frames of a video or folder, in seconds from the first, without decoding where that is possible.
+
+    Raises:
+        MediaError: If the path is missing or no video.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return folder_times(path, folder_fps)
+    return next(_indices(path)).times()
+
+
+def _indices(path: Path) -> Iterator[_Index]:
+    """Ways to know every frame's timestamp, the cheap one first; the second is for files whose packets lie."""
+    index = _index_packets(path)
+    if index is not None:
+        yield index
+    yield _index_decoding(path)
+
+
+def _pieces(
+    decoded: Iterator[tuple[int, Picture]], wanted: npt.NDArray[np.int64], times: npt.NDArray[np.float64], size: int
+) -> Iterator[Frames]:
+    """Pieces of `size` frames, as far as the decoder gets; frames that are wanted twice are repeated."""
+    last: tuple[int, Picture] | None = None
+    for begin in range(0, len(wanted), size):
+        pictures = []
+        for pts in wanted[begin : begin + size].tolist():
+            if last is None or last[0] != pts:
+                last = next(decoded, None)
+            if last is None or last[0] != pts:
+                return
+            pictures.append(last[1])
+        stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+        yield Frames(stacked, torch.from_numpy(times[begin : begin + size]))
 
 
 def _stream(path: Path, container: InputContainer) -> VideoStream:
@@ -134,25 +211,24 @@ def _index_decoding(path: Path) -> _Index:
     return _Index(np.asarray(pts, dtype=np.int64), np.asarray(pts[:1], dtype=np.int64), tick)
 
 
-def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> dict[int, npt.NDArray[np.uint8]] | None:
-    """Decode from front to back, jumping to a later key frame where that skips work; None if a wanted frame never comes."""
-    found: dict[int, npt.NDArray[np.uint8]] = {}
+def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, Picture]]:
+    """Decode front to back, jumping to a later key frame where that skips work; ends early if a wanted frame never comes."""
+    shape: tuple[int, ...] | None = None
     key_of = np.searchsorted(index.keys, wanted, side="right") - 1
     with open_media(path) as container:
         stream = _stream(path, container)
-        at_key, position, shown = 0, 0, _shown(container, stream)
-        while position < len(wanted):
-            if key_of[position] > at_key:
-                at_key = int(key_of[position])
+        at_key, shown = 0, _shown(container, stream)
+        for goal, key in zip(wanted.tolist(), key_of.tolist(), strict=True):
+            if key > at_key:
+                at_key = key
                 container.seek(int(index.keys[at_key]), stream=stream)
                 shown = _shown(container, stream)
-            goal = int(wanted[position])
             ticks, frame = next((pair for pair in shown if pair[0] >= goal), (None, None))
             if frame is None or ticks != goal:
-                return None
-            found[goal] = _pixels(frame, next(iter(found.values())).shape[:2] if found else None)
-            position += 1
-    return found
+                return
+            picture = _pixels(frame, shape)
+            shape = shape or picture.shape[:2]
+            yield goal, picture
 
 
 def _shown(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, VideoFrame]]:

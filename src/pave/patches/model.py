@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave.bases import Base, Visual
+from pave.bases import Base, Visual, tower_of
 from pave.bases.seam import Active, Seam, Side
 from pave.channels import Encoder, Source, make_encoder
 from pave.errors import PatchError
@@ -116,7 +116,7 @@ class PatchedModel(nn.Module):
             ConfigError: If a setting is wrong.
         """
         name = building.free_name(name or channel or "lora", self.configs)
-        maker = None if channel is None or encoder is None else make_encoder(channel, encoder, encoder_settings or {})
+        maker = None if channel is None or encoder is None else self._make_encoder(channel, encoder, encoder_settings or {})
         config = building.new_config(self.base, channel, maker, fusion or {}, lora=lora, prompt=prompt, task=task)
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
@@ -361,8 +361,11 @@ class PatchedModel(nn.Module):
         if config.channel is None or config.encoder is None:
             return None
         if name not in self._encoders:
-            self._encoders[name] = make_encoder(config.channel, config.encoder.name, config.encoder.settings)
+            self._encoders[name] = self._make_encoder(config.channel, config.encoder.name, config.encoder.settings)
         return self._encoders[name]
+
+    def _make_encoder(self, channel: str, name: str, settings: Mapping[str, Any]) -> Encoder:
+        return make_encoder(channel, name, settings, tower=tower_of(self.base))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for trainable patches and the language model; tower and frozen patches stay in eval mode (dropout)."""

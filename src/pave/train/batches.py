@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -113,13 +113,22 @@ class Sequences(Dataset[Sample]):
         """Read, encode and pack one sequence."""
         clip, chosen = self.plan[position]
         records = [self.groups[clip][index] for index in chosen]
-        features = self.features[records[0]]
+        features = self._varied(self.features[records[0]], position)
         # One call for all records, because the placeholders of a long clip take longer to tokenise than all questions.
         turns = [(self.prompt.replace("{question}", turn.question), turn.answer) for record in records for turn in record.turns]
         prompt = self.base.encode_prompt(features.clip.text, turns)
         rest = iter(prompt.turns)
         prompts = [Prompt(prompt.prefix, [next(rest) for _ in record.turns], prompt.again) for record in records]
         return Sample(pack(prompts), features)
+
+    def _varied(self, features: ClipFeatures, position: int) -> ClipFeatures:
+        """What encoders may vary in cached tokens (a random part of the cameras), drawn from seed and position alone."""
+        channels = dict(features.channels)
+        for name, encoder in self.features.encoders.items():
+            vary = getattr(encoder, "vary", None)
+            if vary is not None and name in channels:
+                channels[name] = vary(channels[name], random.Random(f"{self.plan.seed}/{position}/{name}"))
+        return replace(features, channels=channels)
 
 
 class Collator:

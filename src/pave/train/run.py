@@ -20,7 +20,7 @@ import torch
 import yaml
 from transformers import TrainingArguments, set_seed
 
-from pave.bases import Base, load_base
+from pave.bases import Base, load_base, tower_of
 from pave.channels import Encoder, make_encoder
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.errors import TrainError
@@ -98,9 +98,9 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     arguments.distributed_state.wait_for_everyone()
 
     base = base or load_base(config.base, device=str(arguments.device), dtype="bfloat16" if arguments.bf16 else "auto")
-    encoder = (
-        make_encoder(config.channel, config.encoder, config.encoder_settings) if config.channel and config.encoder else None
-    )
+    encoder = None
+    if config.channel and config.encoder:
+        encoder = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower_of(base))
     features = Features(
         base, {encoder.channel: encoder} if encoder else {}, TokenStore(config.store_folder), frames=config.frames
     )

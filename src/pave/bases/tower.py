@@ -1,0 +1,76 @@
+"""`tower_of`: a base's visual tower in the shape that channel encoders know (`pave.channels.Tower`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+
+import torch
+
+from pave.bases.base import Base
+from pave.channels.tower import Cells, Window
+from pave.channels.weights import weights_digest
+from pave.media import Frames
+
+
+def tower_of(base: Base) -> BaseTower:
+    """The tower of a base, for `pave.channels.make_encoder(..., tower=...)`.
+
+    Example:
+        >>> encoder = make_encoder("views", "tower", tower=tower_of(load_base("smol")))  # doctest: +SKIP
+    """
+    return BaseTower(base)
+
+
+def tower_digest(base: Base) -> str:
+    """A digest of the weights that make visual tokens; the language model is left out, so that LoRA changes nothing."""
+    language = f"{base.spec.language_model}."
+    tensors = {**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}
+    return weights_digest((k, t) for k, t in tensors.items() if not k.startswith(language) and "lora_" not in k)
+
+
+class BaseTower:
+    """Implements `pave.channels.Tower` with the base's own preprocessing, tower and pooling.
+
+    Tokens are what the authors take from LLaVA-OneVision for other cameras: the tower's last used layer before the projector,
+    27 x 27 pooled to 14 x 14; for each family it is the query of the fusion (`Visual.query`).
+    """
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+
+    @property
+    def dim(self) -> int:
+        """C, the width of the tower."""
+        return self._base.query_dim
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames merged into one step in time."""
+        return self._base.spec.frames_per_step(self._base.config)
+
+    @cached_property
+    def digest(self) -> str:
+        """Weights, preprocessing and layout in one word."""
+        base = self._base
+        settings = base.settings.model_dump(mode="json", exclude={"frames"})
+        parts = [base.fingerprint(), settings, tower_digest(base)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def cells(self, frames: Frames) -> Cells:
+        """`[T, h, w, C]` tokens of decoded frames."""
+        clip = self._base.clip(frames)
+        (visual,) = self._base.visual([clip])
+        assert visual.query is not None
+        grid = visual.query.unflatten(1, (visual.layout.h, visual.layout.w))
+        return Cells(grid.to("cpu", torch.float32), clip.times)
+
+    def window(self, height: int, width: int) -> Window:
+        """The centre that is left by a base that crops, else all of the picture."""
+        settings = self._base.settings
+        if settings.crop is None or settings.shortest_edge is None:
+            return Window()
+        scale = settings.shortest_edge / min(height, width)
+        down, across = (min(1.0, side / (scale * full)) for side, full in zip(settings.crop, (height, width), strict=True))
+        return Window((1 - down) / 2, (1 - across) / 2, down, across)

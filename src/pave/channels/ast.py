@@ -1,0 +1,100 @@
+"""The `audio/ast` encoder: the Audio Spectrogram Transformer's patches, averaged over frequency, through transformers.
+
+Weights: MIT/ast-finetuned-audioset-10-10-0.4593 (BSD-3-Clause) or another AST of the Hub, or a model folder.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from pave.channels.encoder import one_path
+from pave.channels.pretrained import Pretrained, averaged, load_pretrained, windows
+from pave.channels.registry import register_encoder
+from pave.channels.weights import best_device
+from pave.media import Sound, read_sound
+from pave.store import Source
+from pave.tokens import Tokens
+
+_FRAME_SECONDS = 0.01
+_SHORTEST = 0.025
+
+
+class AstSettings(BaseModel):
+    """Settings of the AST encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(
+        "MIT/ast-finetuned-audioset-10-10-0.4593", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS."
+    )
+    step: float = Field(0.5, gt=0, description="Seconds of a token: the mean of the patch columns in it (0.1 s each).")
+
+
+@register_encoder("audio", "ast", AstSettings)
+class AstEncoder:
+    """Tokens `[T, 1, C]` (768 for the default model): means over `step` seconds and all frequencies, at their centres.
+
+    The track is heard in passages of 10.24 s that follow one another; columns behind the track's end are dropped.
+    """
+
+    channel = "audio"
+    name = "ast"
+
+    def __init__(self, settings: AstSettings) -> None:
+        self._set = settings
+
+    @cached_property
+    def _loaded(self) -> Pretrained:
+        from transformers import ASTModel
+
+        return load_pretrained(ASTModel, self._set.model, "audio/ast")
+
+    @property
+    def dim(self) -> int:
+        """C, the width of the transformer."""
+        return int(self._loaded.network.config.hidden_size)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self._set.model_dump(mode="json")
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The settings, with digests for the name of the model."""
+        return {**self.settings, **self._loaded.identity()}
+
+    def encode(self, source: Source) -> Tokens | None:
+        """Tokens of a file's sound track; None when it has none."""
+        sound = read_sound(one_path(source, "audio/ast"), int(self._loaded.extractor.sampling_rate))
+        return None if sound is None else self.encode_sound(sound)
+
+    def encode_sound(self, sound: Sound) -> Tokens:
+        """Tokens of mono sound at the model's rate (16 kHz)."""
+        passage = self._loaded.network.config.max_length * _FRAME_SECONDS
+        values, times = [], []
+        for centre, piece in windows(sound, passage, passage):
+            seconds = len(piece) / sound.rate
+            found, at = self._passage(piece, sound.rate)
+            within = (at < seconds) | (torch.arange(len(at)) == 0)
+            per = max(1, round(self._set.step / (self._loaded.network.config.time_stride * _FRAME_SECONDS)))
+            mean, middle = averaged(found[within], at[within], per)
+            values.append(mean)
+            times.append(middle + centre - seconds / 2)
+        return Tokens(torch.cat(values)[:, None], torch.cat(times))
+
+    @torch.inference_mode()
+    def _passage(self, piece: Tensor, rate: int) -> tuple[Tensor, Tensor]:
+        """`[columns, C]` and the columns' centres, in seconds from the passage's start."""
+        config = self._loaded.network.config
+        piece = torch.nn.functional.pad(piece, (0, max(0, round(_SHORTEST * rate) - len(piece))))
+        inputs = self._loaded.extractor(piece.numpy(), sampling_rate=rate, return_tensors="pt")
+        hidden = self._loaded.network(**inputs.to(best_device())).last_hidden_state[0, 2:].float().cpu().clone()
+        columns = (config.max_length - config.patch_size) // config.time_stride + 1
+        starts = torch.arange(columns, dtype=torch.float64) * config.time_stride
+        return hidden.unflatten(0, (-1, columns)).mean(0), (starts + config.patch_size / 2) * _FRAME_SECONDS

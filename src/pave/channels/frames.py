@@ -1,0 +1,63 @@
+"""The `frames/tower` encoder: many more frames than the base looks at, each only 2 x 2 tokens of the base's own tower.
+
+What flashes by between two of the base's frames is in these. No extra weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pave.channels.encoder import one_path
+from pave.channels.registry import register_encoder
+from pave.channels.tower import CHUNK, Tower, encode_chunks
+from pave.media import Rate, stream_frames
+from pave.store import Source
+from pave.tokens import Tokens
+
+
+class FastFramesSettings(BaseModel):
+    """Settings of the fast frames encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fps: float = Field(8.0, gt=0, description="Frames per second; a rate above the video's own takes each frame once.")
+    at_most: int | None = Field(None, ge=1, description="Spread this many over the whole clip where more would come out.")
+    side: int = Field(2, ge=1, description="A frame becomes side x side tokens, each the mean of its region.")
+
+
+@register_encoder("frames", "tower", FastFramesSettings, needs_tower=True)
+class FastFramesEncoder:
+    """Tokens `[T, side * side, C]`: regions row by row, at the frames' own times (a merged step of two frames: between them).
+
+    Frames are decoded and encoded eight at a time, so a long video needs no more memory than a short one.
+    """
+
+    channel = "frames"
+    name = "tower"
+
+    def __init__(self, settings: FastFramesSettings, tower: Tower) -> None:
+        self._set = settings
+        self._tower = tower
+
+    @property
+    def dim(self) -> int:
+        """C, the width of the base's tower."""
+        return self._tower.dim
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self._set.model_dump(mode="json")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings and the tower."""
+        return {**self.settings, "tower": self._tower.digest}
+
+    def encode(self, source: Source) -> Tokens:
+        """Tokens of a video file or a folder of frames (taken as one frame a second)."""
+        s = self._set
+        frames = stream_frames(one_path(source, "frames/tower"), Rate(s.fps, s.at_most), CHUNK)
+        return Tokens(*encode_chunks(self._tower, frames, s.side))

@@ -1,0 +1,86 @@
+"""The `audio/imagebind` encoder: ImageBind embeddings of 2 s windows, what the released sound patches were trained on.
+
+Weights: `imagebind_huge.pth` of facebookresearch/ImageBind, given as a local file. Licence CC-BY-NC-SA-4.0: non-commercial.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from pave.channels.encoder import one_path
+from pave.channels.imagebind.branch import SoundBranch, build_branch
+from pave.channels.imagebind.front import RATE, STRIDE_SECONDS, WINDOW_SECONDS, mel_windows, resample
+from pave.channels.registry import register_encoder
+from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
+from pave.errors import ChannelError
+from pave.media import Sound, read_sound
+from pave.store import Source
+from pave.tokens import Tokens
+
+_BATCH = 16
+_SOURCE = "imagebind_huge.pth, see facebookresearch/ImageBind"
+
+
+class ImageBindSettings(BaseModel):
+    """Settings of the ImageBind encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: str = Field("imagebind_huge.pth", description="The checkpoint: a path, or a name in the folder PAVE_WEIGHTS.")
+    heads: int = Field(12, ge=1, description="Attention heads, which the checkpoint does not tell.")
+
+
+@register_encoder("audio", "imagebind", ImageBindSettings)
+class ImageBindEncoder:
+    """Tokens `[K, 1, 1024]` of norm 20: one for each window [i, i + 2) s, at its centre; about one a second.
+
+    Sound shorter than 2 s is one window. The weights are read when they are first needed.
+    """
+
+    channel = "audio"
+    name = "imagebind"
+
+    def __init__(self, settings: ImageBindSettings) -> None:
+        self._set = settings
+
+    @cached_property
+    def _branch(self) -> SoundBranch:
+        path = find_weights(self._set.weights, "audio/imagebind", _SOURCE)
+        tensors = read_weights(path, [""])
+        if not any(".audio." in key for key in tensors):
+            raise ChannelError(f"{path}: holds no sound branch of ImageBind; give {_SOURCE}")
+        return build_branch(tensors, self._set.heads, str(path)).to(best_device())
+
+    @property
+    def dim(self) -> int:
+        """C, 1024 for the released weights."""
+        return self._branch.out
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self._set.model_dump(mode="json")
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """The settings with a digest of the weights for their path."""
+        return {**self.settings, "weights": weights_digest(self._branch.state_dict().items())}
+
+    def encode(self, source: Source) -> Tokens | None:
+        """Tokens of a file's sound track; None when it has none."""
+        sound = read_sound(one_path(source, "audio/imagebind"), None, mono=False)
+        return None if sound is None else self.encode_sound(sound)
+
+    @torch.inference_mode()
+    def encode_sound(self, sound: Sound) -> Tokens:
+        """Tokens of decoded sound: `[n]` or `[channels, n]` samples at any rate."""
+        wave = resample(sound.samples.view(-1, sound.samples.shape[-1]), sound.rate)
+        windows = mel_windows(wave).to(best_device())
+        values = torch.cat([self._branch(part) for part in windows.split(_BATCH)]).cpu()
+        seconds = min(WINDOW_SECONDS, wave.shape[1] / RATE)
+        times = sound.start + torch.arange(len(values), dtype=torch.float64) * STRIDE_SECONDS + seconds / 2
+        return Tokens(values[:, None].clone(), times)

@@ -1,0 +1,89 @@
+"""Sound encoders of transformers: loading them, and cutting a track into the passages they can hear at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pave.channels.weights import FOLDER, best_device, weights_digest
+from pave.errors import ChannelError
+from pave.media import Sound
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A frozen network of transformers and the feature extractor that came with it."""
+
+    network: Any
+    extractor: Any
+
+    def identity(self) -> dict[str, Any]:
+        """What their output depends on: a digest of the weights, and the extractor's settings."""
+        weights = weights_digest(self.network.state_dict().items())
+        return {"model": weights, "extractor": json.loads(self.extractor.to_json_string())}
+
+
+def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
+    """Load a network and its feature extractor; no torchaudio or torchvision is needed.
+
+    Args:
+        kind: The class in transformers.
+        source: A model folder, the name of one in the folder `PAVE_WEIGHTS`, or a Hub id.
+        encoder: Who asks, for the message.
+
+    Raises:
+        ChannelError: If either cannot be loaded.
+    """
+    from transformers import AutoFeatureExtractor
+
+    beside = Path(os.environ.get(FOLDER, ".")) / source
+    place = str(beside if beside.is_dir() else source)
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(place)
+        network = kind.from_pretrained(place, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ChannelError(
+            f"{encoder} cannot load {source!r} ({first}); set `model` to a folder with config.json, weights and "
+            "preprocessor_config.json, or to a Hub id that can be reached"
+        ) from error
+    return Pretrained(network.eval().requires_grad_(False).to(best_device()), extractor)
+
+
+def windows(sound: Sound, width: float, step: float) -> Iterator[tuple[float, Tensor]]:
+    """Pieces of `width` seconds every `step` seconds that cover the whole track; the last one may be shorter.
+
+    Args:
+        sound: Mono sound.
+        width: Seconds of a piece.
+        step: Seconds from the start of one to the next.
+
+    Yields:
+        The time of each piece's centre, and its samples.
+    """
+    size, stride, total = round(width * sound.rate), round(step * sound.rate), len(sound.samples)
+    for begin in range(0, max(1, total - size + stride), stride):
+        piece = sound.samples[begin : begin + size]
+        yield sound.start + (begin + len(piece) / 2) / sound.rate, piece
+
+
+def averaged(values: Tensor, times: Tensor, per: int) -> tuple[Tensor, Tensor]:
+    """Means of `per` consecutive steps each; the last mean may be of fewer.
+
+    Args:
+        values: `[n, C]`.
+        times: `[n]` seconds.
+        per: Steps in a mean.
+
+    Example:
+        >>> averaged(torch.arange(3.0)[:, None], torch.arange(3.0), 2)[1].tolist()
+        [0.5, 2.0]
+    """
+    return torch.stack([part.mean(0) for part in values.split(per)]), torch.stack([part.mean() for part in times.split(per)])

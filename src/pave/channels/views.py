@@ -1,0 +1,139 @@
+"""The `views/tower` encoder: what other cameras saw at the same time, in tokens of the base's own tower. No extra weights.
+
+A record names the other cameras' videos as a list, or, where their clocks differ from the main video's, as an object with
+the seconds at which each one starts:
+
+    "views": ["cam1.mp4", "cam2.mp4"]
+    "views": {"videos": ["cam1.mp4", "cam2.mp4"], "offsets": [0.0, 1.25]}
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pave.channels.encoder import one_path
+from pave.channels.registry import register_encoder
+from pave.channels.tower import CHUNK, Tower, encode_chunks
+from pave.errors import ChannelError
+from pave.media import At, Uniform, frame_times, stream_frames
+from pave.media.sampling import choose
+from pave.store import Source
+from pave.tokens import Tokens
+
+_SAME_MOMENT = 1e-3
+
+
+class ViewsSettings(BaseModel):
+    """Settings of the views encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    frames: int = Field(32, ge=1, description="Moments, spread evenly over the time in which all cameras film.")
+    side: int | None = Field(None, ge=1, description="Pool a frame to side x side tokens; the base's own grid when not given.")
+    random_views: bool = Field(False, description="In training, use a random part of the cameras each time, as the authors do.")
+
+
+class _Cameras(BaseModel):
+    """The object form of a record's `views`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    videos: list[str] = Field(min_length=1)
+    offsets: list[float] | None = None
+
+
+@register_encoder("views", "tower", ViewsSettings, needs_tower=True)
+class ViewsEncoder:
+    """Tokens `[T * V, S, C]` of V cameras at T moments: entry `t * V + v`, so that a moment's views stand together.
+
+    Moments are those of the first camera's frames, every other camera gives the frame it showed then; times are on the main
+    video's clock. With cameras of one length and no offsets these are the authors' frames (`np.linspace(0, N - 1, 32)`) in the
+    authors' order; cameras stay in the order of the record, where the authors take whatever order the directory has.
+    """
+
+    channel = "views"
+    name = "tower"
+
+    def __init__(self, settings: ViewsSettings, tower: Tower) -> None:
+        self._set = settings
+        self._tower = tower
+
+    @property
+    def dim(self) -> int:
+        """C, the width of the base's tower."""
+        return self._tower.dim
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return self._set.model_dump(mode="json")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that shape tokens, and the tower; all cameras are stored, training draws from them."""
+        return {"frames": self._set.frames, "side": self._set.side, "tower": self._tower.digest}
+
+    def encode(self, source: Source) -> Tokens:
+        """Tokens of one or several videos.
+
+        Raises:
+            ChannelError: If the source is not as this module says, or the cameras never film at the same time.
+        """
+        cameras = _cameras(source)
+        moments = self._moments(cameras)
+        values, times = [], []
+        for path, offset in cameras:
+            frames = stream_frames(path, At((moments - offset).tolist()), CHUNK)
+            tokens, seen = encode_chunks(self._tower, frames, self._set.side)
+            values.append(tokens)
+            times.append(seen + offset)
+        if len({tuple(part.shape) for part in values}) > 1:
+            raise ChannelError("cameras of several picture sizes give several token grids; set `side` to pool them all to one")
+        return Tokens(torch.stack(values, 1).flatten(0, 1), times[0].repeat_interleave(len(cameras)))
+
+    def vary(self, tokens: Tokens, chance: random.Random) -> Tokens:
+        """A random number of the cameras in random order, if `random_views` is set; `chance` decides."""
+        if not self._set.random_views:
+            return tokens
+        steps = math.ceil(self._set.frames / self._tower.frames_per_step)
+        cameras = tokens.steps // steps
+        count = chance.randint(1, cameras)
+        chosen = chance.sample(range(cameras), count)
+        values = tokens.values.unflatten(0, (steps, cameras))[:, chosen].flatten(0, 1)
+        return Tokens(values, tokens.times.view(steps, cameras)[:, chosen].flatten())
+
+    def _moments(self, cameras: list[tuple[Path, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds on the main clock, none of them outside of any camera's own time."""
+        clocks = [frame_times(path) + offset for path, offset in cameras]
+        begin, end = max(clock[0] for clock in clocks), min(clock[-1] for clock in clocks)
+        shared = clocks[0][(clocks[0] >= begin - _SAME_MOMENT) & (clocks[0] <= end + _SAME_MOMENT)]
+        if not len(shared):
+            names = ", ".join(path.name for path, _ in cameras)
+            raise ChannelError(f"the cameras {names} never film at the same time; check their offsets")
+        return np.asarray(shared[choose(shared, Uniform(self._set.frames))])
+
+
+def _cameras(source: Source) -> list[tuple[Path, float]]:
+    """Videos and the seconds at which they start on the main video's clock."""
+    if isinstance(source, (str, Path)):
+        return [(one_path(source, "views/tower"), 0.0)]
+    if not isinstance(source, Mapping):
+        source = {"videos": [str(path) for path in source]}
+    try:
+        named = _Cameras.model_validate(dict(source))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ChannelError(f"views: {where}: {first['msg']}; give a list of videos, or videos and offsets") from error
+    offsets = named.offsets if named.offsets is not None else [0.0] * len(named.videos)
+    if len(offsets) != len(named.videos):
+        raise ChannelError(f"views: {len(named.videos)} videos need as many offsets, got {len(offsets)}")
+    return [(Path(video), offset) for video, offset in zip(named.videos, offsets, strict=True)]

@@ -1,0 +1,117 @@
+"""Reading an encoder's weights from a local file: by the authors' names, strictly, and never by running code in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from pave.errors import ChannelError
+
+FOLDER = "PAVE_WEIGHTS"
+"""Environment variable: a folder in which weight files are looked for by name, so that a patch does not hold a path."""
+
+_SAMPLES = 256
+
+
+def find_weights(name: str, encoder: str, source: str) -> Path:
+    """A weight file or folder: as a path, or by name in the folder that `PAVE_WEIGHTS` names.
+
+    Args:
+        name: Path or file name.
+        encoder: Who asks, for the message.
+        source: Where the weights can be had, for the message.
+
+    Raises:
+        ChannelError: If it is in neither place.
+    """
+    for path in (Path(name), Path(os.environ.get(FOLDER, ".")) / name):
+        if path.exists():
+            return path
+    raise ChannelError(
+        f"{encoder} needs its weights, {name!r} is not there; download them ({source}) and set `weights` to the file, or "
+        f"set {FOLDER} to the folder that holds it"
+    )
+
+
+def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint under one of some prefixes, which is taken off.
+
+    Args:
+        path: A `.safetensors`, `.bin`, `.pt` or `.pth` file (those with `weights_only=True`), or a folder of such shards.
+        prefixes: Wanted prefixes; the first that has any tensor counts. "" takes everything.
+
+    Raises:
+        ChannelError: If a file cannot be read, or nothing in it has such a name.
+    """
+    wanted = tuple(prefixes)
+    files = sorted(file for kind in ("*.safetensors", "*.bin") for file in path.glob(kind)) if path.is_dir() else [path]
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= _load(file, wanted)
+    for prefix in wanted:
+        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if found:
+            return found
+    raise ChannelError(f"{path}: holds no tensor named {' or '.join(wanted)}...; give the checkpoint of this encoder")
+
+
+def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """The wanted tensors of one file; the others, which may be a whole language model, are not read."""
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as shard:
+                return {key: shard.get_tensor(key) for key in shard.keys() if key.startswith(prefixes)}  # noqa: SIM118
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ChannelError(f"{file}: cannot be read as weights ({first}); download it again") from error
+    if not isinstance(content, dict):
+        raise ChannelError(f"{file}: holds {type(content).__name__}, not named tensors; give a state dict")
+    return {key: value for key, value in content.items() if isinstance(value, Tensor) and str(key).startswith(prefixes)}
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Put tensors into a module that must have exactly these names and shapes; it is then frozen and in eval mode.
+
+    Raises:
+        ChannelError: If a name is missing or unexpected, or a shape differs.
+    """
+    own = module.state_dict()
+    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or unexpected:
+        what, names = ("lacks", missing) if missing else ("has an unexpected", unexpected)
+        raise ChannelError(f"{where}: {what} {names[0]} ({len(names)} such names); it belongs to another model")
+    for key, tensor in own.items():
+        if tensor.shape != tensors[key].shape:
+            have, want = tuple(tensors[key].shape), tuple(tensor.shape)
+            raise ChannelError(f"{where}: {key} has shape {have} instead of {want}; it belongs to another model")
+    module.load_state_dict(dict(tensors))
+    module.eval().requires_grad_(False)
+
+
+def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A digest of weights: names, shapes, types and up to 256 evenly spread values of each tensor.
+
+    That tells any two trained models apart at no cost, wherever their files lie.
+
+    Args:
+        tensors: Names and tensors, in any order.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // _SAMPLES)].float().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def best_device() -> torch.device:
+    """Where an encoder's own network runs: the first GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

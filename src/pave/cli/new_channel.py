@@ -1,0 +1,26 @@
+"""`pave new-channel`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pave.cli import output
+
+
+def new_channel_verb(name: str, /, *, out: Path | None = None) -> int:
+    """Write a tiny package with a channel of your own: an encoder, a test, a recipe, and a toy task to try them on.
+
+    ```
+    pave new-channel heart
+    pave new-channel imu --out packages/imu
+    ```
+
+    Args:
+        name: The channel's name: small letters, digits and `_`.
+        out: Where to; `pave-NAME` in the current folder when not given.
+    """
+    from pave.channels.scaffold import write_package
+
+    folder = write_package(name, out)
+    output.line(f"wrote {folder}; next: pip install -e {folder}")
+    return 0

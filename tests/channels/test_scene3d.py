@@ -1,0 +1,187 @@
+"""3D: scenes from ScanNet's layout and from arrays, world positions of cells, and both encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import tiny
+from clips import number_of, numbered
+from pave.bases import tower_of
+from pave.channels import Window, make_encoder
+from pave.channels.scene3d.scene import PosedFrame, open_scene
+from pave.channels.scene3d.tower3d import cell_points, position_code
+from pave.errors import ChannelError, MediaError
+from pave.media import write_video
+
+WEIGHTS = Path(__file__).parents[1] / "data" / "encoders" / "llava3d.safetensors"
+INTRINSIC = np.array([[40.0, 0, 31.5, 0], [0, 40.0, 31.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+ALIGN = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1]])
+
+
+def pose(step: int) -> np.ndarray:
+    """The camera moves one metre a frame along x."""
+    found = np.eye(4)
+    found[0, 3] = step
+    return found
+
+
+def depth(step: int) -> np.ndarray:
+    """A wall at 2 m, its upper left quarter at 1 m; one corner unknown."""
+    found = np.full((64, 64), 2000, np.uint16)
+    found[:32, :32] = 1000
+    found[:8, :8] = 0
+    return found
+
+
+def scannet(folder: Path, frames: int = 5, lost: int | None = None, align: bool = True) -> Path:
+    """A scene in ScanNet's layout."""
+    for part in ("color", "depth", "pose", "intrinsic"):
+        (folder / part).mkdir(parents=True)
+    for step, picture in enumerate(numbered(frames)):
+        Image.fromarray(picture).save(folder / "color" / f"{step}.png")
+        Image.fromarray(depth(step)).save(folder / "depth" / f"{step}.png")
+        np.savetxt(folder / "pose" / f"{step}.txt", np.full((4, 4), -np.inf) if step == lost else pose(step))
+    np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", INTRINSIC)
+    if align:
+        numbers = " ".join(map(str, ALIGN.flatten()))
+        (folder / f"{folder.name}.txt").write_text(f"colorHeight = 968\naxisAlignment = {numbers}\n")
+    return folder
+
+
+def arrays(file: Path, frames: int = 5, **more: np.ndarray) -> Path:
+    """The same scene in one file, depth in metres."""
+    content = {
+        "color": np.stack(numbered(frames)),
+        "depth": np.stack([depth(s) for s in range(frames)]) / 1000.0,
+        "pose": np.stack([pose(s) for s in range(frames)]),
+        "intrinsic": INTRINSIC[:3, :3],
+        "axis_align": ALIGN,
+    }
+    np.savez(file, **{**content, **more})
+    return file
+
+
+def test_both_layouts_are_one_scene(tmp_path: Path) -> None:
+    """Pictures, metres, upright poses and times agree; a frame that the tracker lost is left out and keeps its number."""
+    folder = open_scene(scannet(tmp_path / "scene0000_00", lost=1))
+    poses = np.stack([pose(s) if s != 1 else np.full((4, 4), -np.inf) for s in range(5)])
+    packed = open_scene(arrays(tmp_path / "a.npz", pose=poses))
+    assert folder.count == packed.count == 4
+    for index in range(4):
+        one, two = folder.read(index), packed.read(index)
+        assert number_of(one.pixels) == number_of(two.pixels) == [0, 2, 3, 4][index] == one.time == two.time
+        assert np.array_equal(one.depth, two.depth) and one.depth.max() == 2.0
+        assert torch.equal(one.pose, two.pose) and np.array_equal(one.intrinsic, two.intrinsic)
+    assert folder.evenly(3) == [0, 1, 3] and folder.evenly(99) == [0, 1, 2, 3]
+    assert folder.read(3).pose[:3, 3].tolist() == pytest.approx([0.0, 4.0, 0.5])
+
+
+def test_pictures_of_the_clips_video(tmp_path: Path) -> None:
+    """Arrays without pictures take them from the video, at their times."""
+    video = write_video(tmp_path / "a.mp4", numbered(50), 25)
+    file = arrays(tmp_path / "a.npz", times=np.array([0.0, 0.4, 0.8, 1.2, 1.6]))
+    scene = open_scene({"arrays": str(file), "video": str(video)})
+    assert [number_of(scene.read(i).pixels) for i in range(5)] == [0, 10, 20, 30, 40]
+
+
+def test_alignment_from_elsewhere(tmp_path: Path) -> None:
+    folder = scannet(tmp_path / "scene", align=False)
+    np.savetxt(tmp_path / "upright.txt", ALIGN)
+    scene = open_scene({"folder": str(folder), "axis_align": str(tmp_path / "upright.txt"), "fps": 2.0})
+    assert scene.read(2).pose[1, 3] == 2.0 and scene.read(2).time == 1.0
+    assert open_scene(folder).read(2).pose[0, 3] == 2.0
+
+
+def test_cells_lie_where_their_pixels_are(tmp_path: Path) -> None:
+    """Mean world position of the pixels with depth; a hole is not the camera's position; a crop moves the cells."""
+    frame = PosedFrame(torch.zeros(3, 64, 64, dtype=torch.uint8), depth(0) / 1000.0, INTRINSIC, torch.eye(4), 0.0)
+    points, known = cell_points(frame, Window(), (2, 2))
+    assert bool(known.all()) and points[..., 3].tolist() == [[1.0, 2.0], [2.0, 2.0]]
+    assert points[1, 1, :3].tolist() == pytest.approx([(47.5 - 31.5) * 2 / 40] * 2 + [2.0])
+    fine, known = cell_points(frame, Window(), (8, 8))
+    assert known.sum() == 63 and not known[0, 0] and fine[0, 0].tolist() == [0, 0, 0, 0]
+    middle, _ = cell_points(frame, Window(0.5, 0.5, 0.5, 0.5), (1, 1))
+    torch.testing.assert_close(middle[0, 0], points[1, 1])
+
+
+def test_position_code() -> None:
+    """Zero without depth; near places have near codes; the same place has the same code."""
+    places = torch.tensor([[1.0, 2.0, 0.5, 3.0], [1.1, 2.0, 0.5, 3.0], [4.0, 2.0, 0.5, 3.0]])
+    code = position_code(places, torch.tensor([True, True, True]), 6, 16.0)
+    assert code.shape == (3, 53) and float((code[0] - code[1]).norm()) < float((code[0] - code[2]).norm())
+    assert not position_code(places, torch.zeros(3, dtype=torch.bool), 6, 16.0).any()
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "llava_next_video", "qwen2_vl", "smolvlm"])
+def test_tower3d(family: str, tmp_path: Path) -> None:
+    """The base's tokens of each frame by itself, then the code; from a folder and from arrays the same."""
+    tower = tower_of(tiny.base(family))
+    encoder = make_encoder("scene3d", "tower3d", {"frames": 3, "side": 2}, tower=tower)
+    tokens = encoder.encode(scannet(tmp_path / "scene"))
+    again = encoder.encode(arrays(tmp_path / "a.npz"))
+    assert tokens is not None and again is not None
+    assert tokens.values.shape == (3, 4, tower.dim + 53) == (3, 4, encoder.dim) and tokens.times.tolist() == [0, 2, 4]
+    torch.testing.assert_close(tokens.values, again.values, rtol=0, atol=1e-5)
+    x = tokens.values[:, :, tower.dim + 1]  # the world is turned: the camera's x is the room's y
+    assert bool((x.diff(dim=0) > 0).all())
+
+
+def test_llava3d(tmp_path: Path) -> None:
+    """From files to tokens with the official names; another alignment gives other tokens, the same pictures."""
+    encoder = make_encoder("scene3d", "llava3d", {"weights": str(WEIGHTS), "heads": 4, "frames": 2})
+    tokens = encoder.encode(scannet(tmp_path / "scene"))
+    assert tokens is not None and tokens.values.shape == (2, 36, 16) and tokens.times.tolist() == [0, 4]
+    other = encoder.encode(scannet(tmp_path / "other", align=False))
+    assert other is not None and not torch.equal(tokens.values, other.values)
+
+
+def test_llava3d_parts_from_two_files(tmp_path: Path) -> None:
+    """CLIP may come from its own checkpoint, under its own prefix."""
+    stored = load_file(WEIGHTS)
+    clip = {k.partition("vision_tower.vision_tower.")[2]: v for k, v in stored.items() if "vision_tower.vision_tower." in k}
+    save_file(clip, tmp_path / "clip.safetensors")
+    save_file({k: v for k, v in stored.items() if "position_embedding_head" in k}, tmp_path / "head.safetensors")
+    files = {"weights": str(tmp_path / "head.safetensors"), "clip": str(tmp_path / "clip.safetensors"), "heads": 4, "frames": 1}
+    whole = make_encoder("scene3d", "llava3d", {"weights": str(WEIGHTS), "heads": 4, "frames": 1})
+    scene = scannet(tmp_path / "scene")
+    one, two = make_encoder("scene3d", "llava3d", files).encode(scene), whole.encode(scene)
+    assert one is not None and two is not None and torch.equal(one.values, two.values)
+
+
+def test_broken_scenes(tmp_path: Path) -> None:
+    """Each says which file and what is wrong with it."""
+    scene = scannet(tmp_path / "scene")
+    (scene / "pose" / "3.txt").write_text("1 2 3")
+    with pytest.raises(ChannelError, match=r"3.txt.*4 x 4"):
+        open_scene(scene)
+    (scene / "pose" / "3.txt").unlink()
+    with pytest.raises(ChannelError, match=r"3.txt.*every frame"):
+        open_scene(scene)
+    cases = {
+        "has no folder color": str(tmp_path),
+        "either `folder` or `arrays`": {"folder": "a", "arrays": "b"},
+        "colour": {"folder": "a", "colour": "b"},
+        "lacks pose": arrays_without(tmp_path / "b.npz", "pose"),
+        "holds no `color`": arrays_without(tmp_path / "c.npz", "color"),
+        "times has shape": str(arrays(tmp_path / "d.npz", times=np.zeros(3))),
+        "not one frame": str(arrays(tmp_path / "e.npz", pose=np.full((5, 4, 4), np.nan))),
+    }
+    for message, source in cases.items():
+        with pytest.raises(ChannelError, match=message):
+            open_scene(source)
+    with pytest.raises(MediaError, match="no such file"):
+        open_scene(str(tmp_path / "none.npz"))
+
+
+def arrays_without(file: Path, name: str) -> str:
+    arrays(file)
+    with np.load(file) as content:
+        rest = {key: content[key] for key in content.files if key != name}
+    np.savez(file, **rest)
+    return str(file)
