@@ -46,7 +46,7 @@ class TrainConfig(BaseModel):
     questions_per_video: int = Field(
         1,
         ge=1,
-        description="Most questions of one clip that share a sequence; above 1 not for families with multi-axial positions.",
+        description="Most questions of one clip that share a sequence, with the loss of separate ones; 1 is the paper's way.",
     )
     accumulation: int = Field(
         1, ge=1, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."

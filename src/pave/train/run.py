@@ -28,8 +28,9 @@ from pave.fusion import Fusion
 from pave.patches import PatchedModel
 from pave.store import TokenStore
 from pave.train.align import align
-from pave.train.batches import Collator, Plan, Sequences
+from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
+from pave.train.collate import Collator
 from pave.train.config import FREE_TO_CHANGE, TrainConfig
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
