@@ -17,7 +17,7 @@ from pave.patches import LoraSpec, PatchedModel
 from pave.store import TokenStore
 from pave.train.batches import Plan, Sequences
 from pave.train.collate import Collator
-from pave.train.objective import AnswerModel, selects_by_mask
+from pave.train.objective import AnswerModel
 
 IDS = st.lists(st.integers(1, 99), min_size=1, max_size=4)
 DIALOGUES = st.lists(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=3), min_size=1, max_size=4)
@@ -148,18 +148,17 @@ def test_loss_equals_the_models_own(family, tmp_path):
     assert loss.item() == pytest.approx(own.item(), rel=1e-5)
 
 
-def test_both_ways_to_ask_for_few_logits_agree(tmp_path):
-    base, groups, features, model = _model("llava_onevision", tmp_path)
-    assert selects_by_mask(base.model)
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_head_runs_on_answer_positions_only(family, tmp_path):
+    base, groups, features, model = _model(family, tmp_path)
+    shapes = []
+    base.model.lm_head.register_forward_hook(lambda module, args, output: shapes.append((args[0].shape[0], output.shape)))
     data = Sequences(base, features, groups, Plan([3, 3, 3], 2, seed=0), length=4)
     batch = Collator(base, packed=True)([data[i] for i in range(4)])
-    tokens = {name: batch[name] for name in ("visuals", "channels", "times")}
-    model.eval()
-    by_mask = model.logits(batch["inputs"], batch["keep"], **tokens)
-    model._selects_by_mask = False
-    by_hook = model.logits(batch["inputs"], batch["keep"], **tokens)
-    assert by_mask.shape == (batch["labels"].numel(), tiny.VOCAB)
-    torch.testing.assert_close(by_mask, by_hook)
+    model(**batch)["loss"].backward()
+    answers = batch["labels"].numel()
+    assert answers < batch["inputs"]["input_ids"].numel() / 4
+    assert shapes == [(answers, (answers, tiny.VOCAB))]
 
 
 def test_a_dialogue_is_one_block_with_loss_on_each_answer(tmp_path):

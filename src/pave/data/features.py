@@ -84,14 +84,13 @@ class Features:
 
     def __getitem__(self, record: Record) -> ClipFeatures:
         """The features of a record's clip, from the store where it has them."""
-        key = self._visual_key(record)
-        tensors = self.store.get(key)
-        if tensors is None:
-            self._finish(record, read_frames(record.video, self.sampling))
-            tensors = self.store.get(key) or {}
-        clip, visual = _unpack_visual(tensors)
+        clip, visual = self._visual(record)
         heard = {name: self._encode(record, name) for name in self.encoders if name in record.channels}
         return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
+
+    def clip(self, record: Record) -> Clip:
+        """What the language model needs to know of a record's clip: its text, times and grid; the tokens stay on the disk."""
+        return self._visual(record)[0]
 
     def precompute(self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None) -> PrecomputeReport:
         """Encode every clip that the store does not hold yet.
@@ -127,6 +126,15 @@ class Features:
             more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
             raise RecordError(f"{len(failures)} of {len(clips)} clips cannot be used: {'; '.join(failures[:3])}{more}")
         return PrecomputeReport(len(todo), len(clips) - len(todo))
+
+    def _visual(self, record: Record) -> tuple[Clip, Visual]:
+        """Clip and visual tokens; the tensors are views of the mapped file, read from the disk where they are used."""
+        key = self._visual_key(record)
+        tensors = self.store.get(key)
+        if tensors is None:
+            self._finish(record, read_frames(record.video, self.sampling))
+            tensors = self.store.get(key) or {}
+        return _unpack_visual(tensors)
 
     def _missing(self, record: Record) -> bool:
         return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
