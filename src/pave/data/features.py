@@ -70,14 +70,14 @@ class Features:
     """
 
     def __init__(self, base: Base, encoders: Mapping[str, Encoder], store: TokenStore, *, frames: int | None = None) -> None:
-        """Fix what the keys depend on; the tower's digest is computed here, once."""
+        """Fix what the keys depend on; the tower's digest is computed or looked up here, once."""
         self.base, self.encoders, self.store = base, dict(encoders), store
         self.sampling = Uniform(frames or base.settings.frames)
         self._visual_settings: dict[str, Any] = {
             "kind": "visual",
             "fingerprint": base.fingerprint(),
             "settings": base.settings.model_dump(mode="json"),
-            "weights": tower_digest(base),
+            "weights": _known_digest(base, store),
             "frames": self.sampling.count,
         }
         self._keys: dict[tuple[str, str], str] = {}
@@ -187,6 +187,26 @@ def tower_digest(base: Base) -> str:
         sample = flat[:: max(1, flat.numel() // 256)].float().cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _known_digest(base: Base, store: TokenStore) -> str:
+    """The tower's digest; for a base loaded without its tower, the one that its files gave before, as the store remembers it.
+
+    The first time there is nothing to remember: then the tower is loaded, which it has to be anyway to fill the store. A tower
+    in memory is always looked at itself, because it may have been changed since it was loaded.
+    """
+    if base.origin is None or base.tower_loaded:
+        return tower_digest(base)
+    identity = base.origin.identity()
+    note = store.key(identity.encode(), {"kind": "tower digest"})
+    known = store.get(note) if identity else None
+    if known is not None:
+        return bytes(known["digest"].tolist()).decode()
+    base.load_tower()
+    digest = tower_digest(base)
+    if identity:
+        store.put(note, {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)})
+    return digest
 
 
 def _ahead(

@@ -55,7 +55,7 @@ def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | 
         with watch.stage("load"):
             records = _limited(read_records(config.records), config.limit)
             items = items_of(records)
-            base = base or load_base(config.base)
+            base = base or load_base(config.base, tower=False)
             claim(config.out, _identity(config, base))
             model = PatchedModel(base)
         try:

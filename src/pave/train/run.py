@@ -97,7 +97,7 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         _open_folder(config, records)
     arguments.distributed_state.wait_for_everyone()
 
-    base = base or load_base(config.base, device=str(arguments.device))
+    base = base or load_base(config.base, device=str(arguments.device), tower=False)
     encoder = (
         make_encoder(config.channel, config.encoder, config.encoder_settings) if config.channel and config.encoder else None
     )
