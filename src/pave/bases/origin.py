@@ -78,7 +78,8 @@ class Origin:
             model._keys_to_ignore_on_load_unexpected = {*known, *(rf"(^|\.){re.escape(name)}\." for _, name in gone)}
 
         names = {"__init__": build, "__module__": whole.__module__}
-        model = type(whole.__name__, (whole,), names).from_pretrained(self.source, config=self.config, dtype=self.dtype)
+        partial: Any = type(whole.__name__, (whole,), names)
+        model = partial.from_pretrained(self.source, config=self.config, dtype=self.dtype)
         model.__class__ = whole
         return model
 

@@ -1,0 +1,97 @@
+"""What a patch adds to the base when a clip is read: CPU seconds on `smol`, and operations at 7B sizes.
+
+Seconds: one clip and a question from pixels to the first logits, side tokens at hand, patched against plain. The patch is the
+demo's: sound, a fusion of width 256, LoRA of rank 16 on the attention.
+
+Operations: counted on the meta device, so no weights are needed. Base: LLaVA-OneVision-7B's language model (28 layers of width
+3584) reading 32 frames of 196 tokens, and its SigLIP tower. Patch: the paper's fusion (hidden 512, 2 layers) on 32 x 196
+queries and 100 sound tokens, and its LoRA (rank 64 on all products), which is not merged into the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from harness import Pair, Row, in_turn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+from videos import bench
+
+from pave import FusionConfig
+from pave.bases.head import head_at
+from pave.media import read_frames
+
+FRAMES, CELLS, RANK = 32, 196, 64
+TOWER = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 16,
+    "image_size": 384,
+    "patch_size": 14,
+    "vision_use_head": False,
+}
+TEXT = {
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152128,
+}
+
+
+def seconds() -> Row:
+    """Patched against plain on `smol`."""
+    with bench(1, 1) as made, torch.no_grad():
+        (record,), base = made.groups[0], made.base
+        features = made.features()
+        side = features[record].channels
+        clip = base.clip(read_frames(record.video, features.sampling))
+        inputs = base.batch([base.encode_prompt(clip.text, [(record.turns[0].question, None)]).ask()], [clip], pad="left")
+        model = made.patched()
+
+        def patched() -> None:
+            with head_at(base.model):
+                model([side], [clip.times], **inputs)
+
+        def plain() -> None:
+            with head_at(base.model):
+                model(**inputs)
+
+        assert not torch.equal(model([side], [clip.times], **inputs).logits, model(**inputs).logits)
+        pair = in_turn(patched, plain, 15)
+    return Row.cost("prefill of one clip on smol, patched against plain", pair, promise=1.03)
+
+
+def operations(run: Callable[[], object]) -> float:
+    """Tera-operations of a call."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e12
+
+
+def share() -> Row:
+    """Operations of fusion and LoRA beside those of a 7B base."""
+    config = LlavaOnevisionConfig(vision_config=TOWER, text_config=TEXT)
+    with torch.device("meta"), torch.no_grad():
+        model = LlavaOnevisionForConditionalGeneration(config).eval()
+        frames = torch.empty(FRAMES, 3, 384, 384)
+        length = FRAMES * CELLS + 40
+        embeds, mask = torch.empty(1, length, 3584), torch.empty(1, 1, length, length, dtype=torch.bool)
+        base = operations(lambda: model.model.vision_tower(frames))
+        base += operations(lambda: model.model.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False))
+        layers = [layer for layer in model.model.language_model.modules() if isinstance(layer, nn.Linear)]
+    lora = sum(2 * length * RANK * (layer.in_features + layer.out_features) for layer in layers) / 1e12
+    fusion = FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584).flops(FRAMES, CELLS, 100, 1) / 1e12
+    note = f"fusion {fusion / base:.2%}, unmerged LoRA of rank {RANK} {lora / base:.2%} of the base's operations"
+    return Row.cost("operations of a 7B prefill, patched against plain", Pair(base + fusion + lora, base, 1), "TFLOP", None, note)
+
+
+def measure() -> list[Row]:
+    """Seconds and operations."""
+    return [seconds(), share()]
