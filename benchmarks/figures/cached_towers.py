@@ -1,6 +1,6 @@
 """The second epoch: tokens of picture and sound from the store against decoding, tower and encoder again.
 
-Each side is one pass over 4 clips with 8 questions each on `smol`: once all that makes the tokens, once with the training step
+Each side is one pass over 2 clips with 8 questions each on `smol`: once all that makes the tokens, once with the training step
 behind it. Our side runs on a base whose tower was left on the disk and asserts that it stays there: zero tower calls.
 """
 
@@ -15,7 +15,7 @@ from pave.data import Features
 from pave.store import TokenStore
 from pave.train.objective import AnswerModel
 
-CLIPS, QUESTIONS = 4, 8
+CLIPS, QUESTIONS = 2, 8
 
 
 class Nothing(TokenStore):

@@ -1,7 +1,7 @@
 """Ten questions about each clip: one prefill a clip and batched answers against `generate` for one question at a time.
 
-Both sides have the visual and side tokens at hand, answer greedily, and must say the same, which is asserted. The peer is what an
-evaluation loop does with a Hugging Face model: one prompt, one `generate`, the next prompt.
+Both sides have the visual and side tokens at hand, answer greedily, and must say the same, which is asserted. The peer is what
+an evaluation loop does with a Hugging Face model: one prompt, one `generate`, the next prompt.
 """
 
 from __future__ import annotations
