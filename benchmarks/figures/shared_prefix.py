@@ -7,8 +7,8 @@ one question and add their gradients up:
 - "one question a sample": the same code with `questions_per_video: 1`, tower outputs cached, logits at answers only;
 - "as the authors train": tower and projector run in every step, logits come at every position.
 
-4 frames are what `smol` was made for, 32 what the paper uses. The number of tokens, in the note, is what bounds the first ratio:
-at 4 frames a prefix is 39 tokens, at 32 it is 291.
+4 frames are what `smol` was made for, 32 what the paper uses. The number of tokens, in the note, bounds the first ratio: at 4
+frames a prefix is 39 tokens, at 32 it is 291.
 """
 
 from __future__ import annotations
