@@ -21,12 +21,7 @@ SOUNDS = ("dog", "horse")
 
 def records(folder: Path, clips: int = 4, questions: int = 3, with_channel: int | None = None) -> list[Record]:
     """Write a set; the first `with_channel` clips (all by default) have the channel."""
-    from PIL import Image
-
-    frames = folder / "frames"
-    frames.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(tiny.frames(4).pixels):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(frames / f"{number}.png")
+    shown = frames(folder / "frames")
     chance = np.random.default_rng(0)
     made = []
     for clip in range(clips):
@@ -38,9 +33,19 @@ def records(folder: Path, clips: int = 4, questions: int = 3, with_channel: int 
         for question in range(questions):
             turn = Turn(question="What" + "?" * question, answer=SOUNDS[kind])
             channels = {"features": str(folder / f"{clip}.npy")} if has else {}
-            made.append(Record(id=f"{clip}-{question}", video=str(frames), channels=channels, turns=[turn]))
+            made.append(Record(id=f"{clip}-{question}", video=str(shown), channels=channels, turns=[turn]))
     write_records(folder / "records.jsonl", made)
     return made
+
+
+def frames(folder: Path, seed: int = 0) -> Path:
+    """Write a folder of frames."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(tiny.frames(4, seed=seed).pixels):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    return folder
 
 
 def config(folder: Path, out: str = "run", **overrides: Any) -> TrainConfig:

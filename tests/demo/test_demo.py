@@ -45,11 +45,10 @@ def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path)
     assert different == {"out", "channel", "encoder", "fusion", "align_steps"}
 
 
-def test_one_precision_for_both_runs_and_answers_in_the_type_of_the_base(base: Path, tmp_path: Path) -> None:
+def test_one_precision_for_both_runs(base: Path, tmp_path: Path) -> None:
     assert _config(base, tmp_path).resolved().precision in ("fp32", "bf16")
     config = _config(base, tmp_path, precision="bf16")
     assert {run.precision for run in run_configs(config.resolved(), tmp_path / "records.jsonl").values()} == {"bf16"}
-    assert (config.dtype("train"), config.dtype("test")) == ("bfloat16", "auto")
 
 
 def test_book_adds_up_and_starts_afresh_when_finished_or_changed(base: Path, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import torch
 import tiny
 from pave.bases import Clip
 from pave.data import ClipFeatures
+from pave.evaluate import decode
 from pave.evaluate.decode import Questions, answer
 from pave.patches import LoraSpec, PatchedModel
 from pave.tokens import Tokens
 
-ASKED = ((4, ["Hm?", "What is it, then?"]), (2, ["Who?"]), (4, ["Why?", "Hm?", "And how?"]))
+ASKED = ((10, ["Hm?", "What is it, then?"]), (2, ["Who?"]), (4, ["Why?", "Hm?", "And how?"]))
 
 
 def _model(family: str = "llava_onevision") -> PatchedModel:
@@ -54,7 +55,7 @@ def _plain(model: PatchedModel, clip: Clip, questions: Questions, asked: list[in
     return said[: next((place for place, token in enumerate(said) if token in stop), len(said))]
 
 
-@pytest.mark.parametrize("family", [name for name in ("llava_onevision", "qwen2_vl", "internvl") if name in tiny.FAMILIES])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("patched", [True, False])
 def test_batched_answers_are_those_of_single_questions(family: str, patched: bool) -> None:
     model = _model(family)
@@ -63,6 +64,33 @@ def test_batched_answers_are_those_of_single_questions(family: str, patched: boo
     questions = [asked for _, asked in clips]
     assert len({len(clip.prefix) for clip in questions}) > 1, "different prefix lengths need padding, which this is about"
     assert answer(model, model.base, questions, 6) == _one_by_one(model, clips, 6)
+
+
+def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model("qwen2_vl")
+    clips = [asked for _, asked in _clips(model)]
+    shared = answer(model, model.base, clips, 6)
+    monkeypatch.setattr(decode, "shares_prefix", lambda base: "its layers slide")
+    heads = []
+    model.model.lm_head.register_forward_hook(lambda module, args, output: heads.append(tuple(output.shape[:2])))
+    assert answer(model, model.base, clips, 6) == shared
+    assert set(heads) == {(6, 1)}
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(family: str) -> None:
+    model = _model(family)
+    clips = [asked for _, asked in _clips(model)]
+    layers, heads = [], []
+    language = getattr(model.base.inner, model.base.spec.language_model)
+    model.model.lm_head.register_forward_hook(lambda module, args, output: heads.append(tuple(output.shape)))
+    language.layers[0].register_forward_pre_hook(lambda module, args: layers.append(tuple(args[0].shape[:2])))
+    answer(model, model.base, clips, 3)
+    longest = max(len(clip.prefix) for clip in clips)
+    questions = max(len(asked) for clip in clips for asked in clip.asked)
+    assert layers[:2] == [(3, longest), (6, questions)]
+    assert all(shape == (6, 1) for shape in layers[2:]) and len(layers) <= 4
+    assert heads == [(rows, 1, tiny.VOCAB) for rows, _ in layers]
 
 
 def test_patch_changes_only_the_clips_that_have_its_channel() -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pave.data import Record, Turn
+from pave.data import Record, Turn, clip_key
 from pave.evaluate.answers import append_answers, read_answers
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.items import Item, items_of, judge
 from pave.evaluate.machine import PeakMemory, Stopwatch, tree_megabytes, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
-from pave.evaluate.run import _batches
+from pave.evaluate.run import _batches, _by_length
 from pave.evaluate.table import arm_rows, families_of, paired_rows
 
 
@@ -63,6 +64,19 @@ def test_batches_hold_every_item_once_and_whole_clips_where_they_fit(pairs: list
     for clip in {item.clip for item in items}:
         count = sum(item.clip == clip for item in items)
         assert sum(any(item.clip == clip for item in batch) for batch in batches) == -(-count // size)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99)), min_size=1, max_size=40, unique=True), st.data())
+def test_clips_of_like_length_stand_side_by_side(pairs: list[tuple[int, int]], data: st.DataObject) -> None:
+    items = [_item(f"v{clip}", number) for clip, number in pairs]
+    lengths = {clip_key(item.record): data.draw(st.integers(0, 3)) for item in items}
+    features = SimpleNamespace(clip=lambda record: SimpleNamespace(text="x" * lengths[clip_key(record)]))
+    ordered = _by_length(items, features)
+    found = [lengths[clip_key(item.record)] for item in ordered]
+    assert found == sorted(found)
+    seen = [item.clip for number, item in enumerate(ordered) if number == 0 or ordered[number - 1].clip != item.clip]
+    assert len(seen) == len(set(seen))  # a clip's questions stay together
+    assert sorted(item.id for item in ordered) == sorted(item.id for item in items)
 
 
 def test_torn_line_is_cut_off_and_the_rest_kept(tmp_path: Path) -> None:

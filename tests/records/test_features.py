@@ -6,10 +6,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import pave.data.features as features_module
 import tiny
 import toy
+from pave.bases import load_base
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn
 from pave.errors import ConfigError, RecordError
@@ -80,6 +82,37 @@ def test_another_tower_or_frame_count_is_another_key(tmp_path):
     patched = PatchedModel(base)
     patched.new_patch(None, lora=LoraSpec())
     assert features_module.tower_digest(base) == before  # a patch changes no visual token
+
+
+def test_the_tower_stays_on_the_disk_when_all_tokens_are_there(tmp_path):
+    records = toy.records(tmp_path, clips=2)
+    plain = tiny.base()
+    plain.model.save_pretrained(tmp_path / "base")
+    plain.tokenizer.save_pretrained(tmp_path / "base")
+
+    def blind():
+        return load_base(tmp_path / "base", settings=plain.settings, tower=False)
+
+    first = blind()
+    assert _features(first, tmp_path).precompute(records).computed == 2
+    assert first.tower_loaded  # it had to see
+    second = blind()
+    features = _features(second, tmp_path)
+    assert features.precompute(records).reused == 2
+    assert features[records[0]].visual.tokens.shape[1] == second.hidden_dim
+    assert not second.tower_loaded
+    whole = load_base(tmp_path / "base", settings=plain.settings)
+    assert _features(whole, tmp_path).precompute(records).reused == 2  # one digest, with the tower and without
+    unseen = toy.records(tmp_path / "more", clips=1)[0].model_copy(
+        update={"video": str(toy.frames(tmp_path / "other", seed=5))}
+    )
+    assert features.precompute([unseen]).computed == 1
+    assert second.tower_loaded  # a clip that is not in the store brings it back
+
+    file = tmp_path / "base" / "model.safetensors"
+    tensors = {key: value * 1.5 if "vision_tower" in key else value.clone() for key, value in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert _features(blind(), tmp_path).precompute(records).computed == 2  # another tower, other tokens
 
 
 def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):

@@ -15,8 +15,9 @@ from pave.data import Features, group_by_clip, pack, positions_and_mask, read_re
 from pave.errors import ConfigError, RecordError
 from pave.patches import LoraSpec, PatchedModel
 from pave.store import TokenStore
-from pave.train.batches import Collator, Plan, Sequences
-from pave.train.objective import AnswerModel, selects_by_mask
+from pave.train.batches import Plan, Sequences
+from pave.train.collate import Collator
+from pave.train.objective import AnswerModel
 
 IDS = st.lists(st.integers(1, 99), min_size=1, max_size=4)
 DIALOGUES = st.lists(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=3), min_size=1, max_size=4)
@@ -58,8 +59,16 @@ def test_what_cannot_be_packed_is_refused():
         pack([Prompt([1], [([2], [])])])
     with pytest.raises(RecordError, match="without a question"):
         pack([Prompt([1], [([], [2])])])
-    with pytest.raises(ConfigError, match="questions_per_video to 1"):
-        Collator(tiny.base("qwen2_vl"), packed=True)
+    for kind in ("sliding_attention", "linear_attention"):
+        base = tiny.base("qwen2_vl")
+        base.config.get_text_config().layer_types = ["full_attention", kind]
+        with pytest.raises(ConfigError, match=rf"{kind}, through which one question would reach .* questions_per_video to 1"):
+            Collator(base, packed=True)
+    Collator(base, packed=False)  # one dialogue a sequence works with any attention
+    base = tiny.base("llava_next_video")
+    base.config.get_text_config().sliding_window = 4096  # as Mistral says it
+    with pytest.raises(ConfigError, match="sliding_attention"):
+        Collator(base, packed=True)
     base = tiny.base()
     base.config.get_text_config()._attn_implementation = "flash_attention_2"
     with pytest.raises(ConfigError, match="takes no free mask"):
@@ -95,7 +104,7 @@ def _gradients(model, loss):
     return found
 
 
-@pytest.mark.parametrize("family", ["llava_onevision", "internvl", "smolvlm", "llava_next_video", "video_llama_3"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_path):
     base, groups, features, model = _model(family, tmp_path)
@@ -139,18 +148,17 @@ def test_loss_equals_the_models_own(family, tmp_path):
     assert loss.item() == pytest.approx(own.item(), rel=1e-5)
 
 
-def test_both_ways_to_ask_for_few_logits_agree(tmp_path):
-    base, groups, features, model = _model("llava_onevision", tmp_path)
-    assert selects_by_mask(base.model)
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_head_runs_on_answer_positions_only(family, tmp_path):
+    base, groups, features, model = _model(family, tmp_path)
+    shapes = []
+    base.model.lm_head.register_forward_hook(lambda module, args, output: shapes.append((args[0].shape[0], output.shape)))
     data = Sequences(base, features, groups, Plan([3, 3, 3], 2, seed=0), length=4)
     batch = Collator(base, packed=True)([data[i] for i in range(4)])
-    tokens = {name: batch[name] for name in ("visuals", "channels", "times")}
-    model.eval()
-    by_mask = model.logits(batch["inputs"], batch["keep"], **tokens)
-    model._selects_by_mask = False
-    by_hook = model.logits(batch["inputs"], batch["keep"], **tokens)
-    assert by_mask.shape == (batch["labels"].numel(), tiny.VOCAB)
-    torch.testing.assert_close(by_mask, by_hook)
+    model(**batch)["loss"].backward()
+    answers = batch["labels"].numel()
+    assert answers < batch["inputs"]["input_ids"].numel() / 4
+    assert shapes == [(answers, (answers, tiny.VOCAB))]
 
 
 def test_a_dialogue_is_one_block_with_loss_on_each_answer(tmp_path):

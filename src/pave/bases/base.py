@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.bases.origin import Absent, Origin
 from pave.bases.preprocess import BaseSettings
 from pave.bases.prompt import Prompt, encode_prompt, pad_prompts
 from pave.bases.spec import Clip, FamilySpec
@@ -36,6 +37,7 @@ class Base:
         spec: The family; `load_base` finds it from the model's `model_type`.
         settings: How frames are prepared; the family's defaults when not given.
         name: What to call the base in messages and patch files (its Hub id or folder).
+        origin: Where the weights come from, for a base that may be loaded without its tower.
 
     Raises:
         BaseError: If the tokenizer lacks the family's placeholder token or gives it another id than the model's config.
@@ -48,12 +50,19 @@ class Base:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, spec: FamilySpec, settings: BaseSettings | None = None, name: str = ""
+        self,
+        model: Any,
+        tokenizer: Any,
+        spec: FamilySpec,
+        settings: BaseSettings | None = None,
+        name: str = "",
+        origin: Origin | None = None,
     ) -> None:
         """Freeze the model and check that tokenizer and model belong together."""
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.spec = spec
+        self.origin = origin
         self.settings = settings or spec.settings(model.config)
         self.name = name or str(getattr(model.config, "_name_or_path", "") or spec.name)
         self.placeholder_id = self._placeholder_id()
@@ -77,6 +86,19 @@ class Base:
     def inner(self) -> Any:
         """The inner model that owns the tower method the seam replaces."""
         return self.model.model
+
+    @property
+    def tower_loaded(self) -> bool:
+        """Whether the base can see; one loaded with `tower=False` cannot until it has to."""
+        return not any(isinstance(part, Absent) for part in self.inner.children())
+
+    def load_tower(self) -> None:
+        """Load the tower of a base that was loaded without it; `visual` does it by itself."""
+        if self.origin is None or self.tower_loaded:
+            return
+        device = self.device
+        for name, part in self.origin.load_tower().items():
+            setattr(self.inner, name, part.to(device).eval().requires_grad_(False))
 
     @property
     def hidden_dim(self) -> int:
@@ -200,6 +222,7 @@ class Base:
             clips: What `clip` made.
             want_query: Whether to keep the tower tokens before the projector too.
         """
+        self.load_tower()
         return [self._encode(clip, want_query) for clip in clips]
 
     def _encode(self, clip: Clip, want_query: bool) -> Visual:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pave.bases.base import Base
 from pave.bases.families import find_family
+from pave.bases.origin import Origin
 from pave.bases.preprocess import BaseSettings, read_settings
 from pave.errors import BaseError
 
@@ -20,6 +21,7 @@ def load_base(
     dtype: str = "auto",
     device: str | None = None,
     name: str = "",
+    tower: bool = True,
 ) -> Base:
     """Load and freeze a base.
 
@@ -31,6 +33,8 @@ def load_base(
         dtype: Floating-point type of the weights, "auto" for that of the files.
         device: Where to put the model, such as "cuda"; where it is loaded when not given.
         name: What to call the base in messages and patch files; the source itself by default.
+        tower: False leaves the vision tower on the disk until a clip has to be seen (`Base.visual`), which never happens where
+            all visual tokens come from a store. A model that is loaded already keeps what it has.
 
     Raises:
         BaseError: If files are missing or the model belongs to no supported family.
@@ -39,7 +43,7 @@ def load_base(
         >>> base = load_base("llava-hf/llava-onevision-qwen2-7b-ov-hf", device="cuda")  # doctest: +SKIP
     """
     if isinstance(source, (str, Path)):
-        base = _load_named(str(source), settings, dtype, name)
+        base = _load_named(str(source), settings, dtype, name, tower)
     else:
         base = _wrap(source, tokenizer, settings, name)
     if device is not None:
@@ -56,10 +60,10 @@ def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name
     return Base(model, tokenizer, find_family(model_type), settings, name)
 
 
-def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str) -> Base:
+def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str, tower: bool) -> Base:
     if source == "smol":
-        return _load_smol(settings, dtype, name)
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
+        return _load_smol(settings, dtype, name, tower)
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
 
     _check_folder(Path(source))
     try:
@@ -68,21 +72,22 @@ def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: st
         raise BaseError(f"{source}: no model configuration could be read ({_first_line(error)}); {_ADVICE}") from error
     spec = find_family(config.model_type)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(source, config=config, dtype=dtype)
+        origin = Origin(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)], source, config, dtype, spec.language_model)
+        model = origin.load(tower)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, ImportError) as error:
         raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
     found = settings or read_settings(source, spec.settings(config))
-    return Base(model, tokenizer, spec, found, name or source)
+    return Base(model, tokenizer, spec, found, name or source, origin)
 
 
-def _load_smol(settings: BaseSettings | None, dtype: str, name: str) -> Base:
+def _load_smol(settings: BaseSettings | None, dtype: str, name: str, tower: bool) -> Base:
     import torch
 
     from pave.bases.smol import load_smol
 
-    base = load_smol() if dtype == "auto" else load_smol(getattr(torch, dtype))
-    return Base(base.model, base.tokenizer, base.spec, settings or base.settings, name or base.name)
+    base = load_smol(torch.float32 if dtype == "auto" else getattr(torch, dtype), tower)
+    return Base(base.model, base.tokenizer, base.spec, settings or base.settings, name or base.name, base.origin)
 
 
 _ADVICE = "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached (or is cached, when offline)"

@@ -25,6 +25,7 @@ def tower_of(base: Base) -> BaseTower:
 
 def tower_digest(base: Base) -> str:
     """A digest of the weights that make visual tokens; the language model is left out, so that LoRA changes nothing."""
+    base.load_tower()
     language = f"{base.spec.language_model}."
     tensors = {**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}
     return weights_digest((k, t) for k, t in tensors.items() if not k.startswith(language) and "lora_" not in k)

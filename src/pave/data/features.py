@@ -70,28 +70,27 @@ class Features:
     """
 
     def __init__(self, base: Base, encoders: Mapping[str, Encoder], store: TokenStore, *, frames: int | None = None) -> None:
-        """Fix what the keys depend on; the tower's digest is computed here, once."""
+        """Fix what the keys depend on; the tower's digest is computed or looked up here, once."""
         self.base, self.encoders, self.store = base, dict(encoders), store
         self.sampling = Uniform(frames or base.settings.frames)
         self._visual_settings: dict[str, Any] = {
             "kind": "visual",
             "fingerprint": base.fingerprint(),
             "settings": base.settings.model_dump(mode="json"),
-            "weights": tower_digest(base),
+            "weights": _known_digest(base, store),
             "frames": self.sampling.count,
         }
         self._keys: dict[tuple[str, str], str] = {}
 
     def __getitem__(self, record: Record) -> ClipFeatures:
         """The features of a record's clip, from the store where it has them."""
-        key = self._visual_key(record)
-        tensors = self.store.get(key)
-        if tensors is None:
-            self._finish(record, read_frames(record.video, self.sampling))
-            tensors = self.store.get(key) or {}
-        clip, visual = _unpack_visual(tensors)
+        clip, visual = self._visual(record)
         heard = {name: self._encode(record, name) for name in self.encoders if name in record.channels}
         return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
+
+    def clip(self, record: Record) -> Clip:
+        """What the language model needs to know of a record's clip: its text, times and grid; the tokens stay on the disk."""
+        return self._visual(record)[0]
 
     def precompute(self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None) -> PrecomputeReport:
         """Encode every clip that the store does not hold yet.
@@ -128,6 +127,15 @@ class Features:
             raise RecordError(f"{len(failures)} of {len(clips)} clips cannot be used: {'; '.join(failures[:3])}{more}")
         return PrecomputeReport(len(todo), len(clips) - len(todo))
 
+    def _visual(self, record: Record) -> tuple[Clip, Visual]:
+        """Clip and visual tokens; the tensors are views of the mapped file, read from the disk where they are used."""
+        key = self._visual_key(record)
+        tensors = self.store.get(key)
+        if tensors is None:
+            self._finish(record, read_frames(record.video, self.sampling))
+            tensors = self.store.get(key) or {}
+        return _unpack_visual(tensors)
+
     def _missing(self, record: Record) -> bool:
         return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
 
@@ -162,6 +170,26 @@ class Features:
         if what not in self._keys:
             self._keys[what] = make()
         return self._keys[what]
+
+
+def _known_digest(base: Base, store: TokenStore) -> str:
+    """The tower's digest; for a base loaded without its tower, the one that its files gave before, as the store remembers it.
+
+    The first time there is nothing to remember: then the tower is loaded, which it has to be anyway to fill the store. A tower
+    in memory is always looked at itself, because it may have been changed since it was loaded.
+    """
+    if base.origin is None or base.tower_loaded:
+        return tower_digest(base)
+    identity = base.origin.identity()
+    note = store.key(identity.encode(), {"kind": "tower digest"})
+    known = store.get(note) if identity else None
+    if known is not None:
+        return bytes(known["digest"].tolist()).decode()
+    base.load_tower()
+    digest = tower_digest(base)
+    if identity:
+        store.put(note, {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)})
+    return digest
 
 
 def _ahead(

@@ -2,9 +2,8 @@
 
 A clip costs hundreds of visual tokens, a question and its answer about twenty. Training on one question at a time spends nearly
 all compute on the same prefix again and again. Here a sequence is `[prefix][q1 a1][q2 a2]...`; every block sees the prefix and
-itself, causally, and positions restart after the prefix. Loss and gradients are those of separate sequences (dropout aside),
-at a fraction of the cost. It needs one position per token, so families with multi-axial positions train one question at a
-time.
+itself, causally, and positions restart after the prefix, on every axis where a family has several. Loss and gradients are those
+of separate sequences (dropout aside), at a fraction of the cost.
 """
 
 from __future__ import annotations
@@ -74,27 +73,48 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
     return Packed(ids, len(head), blocks, keep, labels)
 
 
-def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
-    """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]` (True = visible) of right-padded packed sequences.
+def segments(sequences: Sequence[Packed]) -> Tensor:
+    """Who is who, `[B, L]`: 0 for a prefix, 1, 2, ... for the dialogues behind it, -1 for padding on the right."""
+    length = max(len(sequence.ids) for sequence in sequences)
+    numbers = torch.full((len(sequences), length), -1)
+    for row, sequence in enumerate(sequences):
+        sizes = torch.tensor([sequence.prefix, *sequence.blocks])
+        numbers[row, : len(sequence.ids)] = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    return numbers
+
+
+def positions(sequences: Sequence[Packed], prefixes: Sequence[Tensor]) -> Tensor:
+    """Positions `[A, B, L]` of right-padded packed sequences; padding stands at 0.
+
+    Args:
+        sequences: What to place.
+        prefixes: For each, `[A, P + 1]` positions of its prefix and of the first token behind it, see
+            `pave.bases.prefix_positions`. Every dialogue starts there, as it would alone.
+    """
+    length = max(len(sequence.ids) for sequence in sequences)
+    placed = torch.zeros(prefixes[0].shape[0], len(sequences), length, dtype=torch.long)
+    for row, (sequence, prefix) in enumerate(zip(sequences, prefixes, strict=True)):
+        counts = torch.cat([torch.arange(size) for size in sequence.blocks])
+        placed[:, row, : sequence.prefix] = prefix[:, :-1]
+        placed[:, row, sequence.prefix : len(sequence.ids)] = prefix[:, -1:] + counts
+    return placed
+
+
+def visible(numbers: Tensor) -> Tensor:
+    """Who sees whom, `[B, 1, L, L]` (True = visible), from `segments`.
 
     Padding sees the prefix, so that no row of the softmax is empty; nothing sees padding.
     """
-    length = max(len(sequence.ids) for sequence in sequences)
-    segment = torch.full((len(sequences), length), -1)
-    positions = torch.zeros(len(sequences), length, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        sizes = torch.tensor([sequence.prefix, *sequence.blocks])
-        starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)[:-1]])
-        number = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-        used = len(sequence.ids)
-        segment[row, :used] = number
-        restart = starts.clone()
-        restart[1:] -= sequence.prefix
-        positions[row, :used] = torch.arange(used) - restart[number]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    seen = segment[:, None, :]
-    mask = causal & ((seen == 0) | (seen == segment[:, :, None]))
-    return positions, mask[:, None]
+    length = numbers.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()
+    seen = numbers[:, None, :]
+    return (causal & ((seen == 0) | (seen == numbers[:, :, None])))[:, None]
+
+
+def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
+    """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]` for families that count tokens on one axis."""
+    counted = [torch.arange(sequence.prefix + 1)[None] for sequence in sequences]
+    return positions(sequences, counted)[0], visible(segments(sequences))
 
 
 def targets(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:

@@ -62,10 +62,6 @@ class DemoConfig(BaseModel):
 
         return self.model_copy(update={"precision": native_precision()}) if self.precision == "auto" else self
 
-    def dtype(self, split: str) -> str:
-        """How `load_base` loads the base that sees a split's clips: answers are given in the base's own type."""
-        return "bfloat16" if split == "train" and self.precision == "bf16" else "auto"
-
     def world(self, split: str) -> Path:
         """Folder of one split."""
         return self.out / "world" / split

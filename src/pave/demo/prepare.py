@@ -58,9 +58,7 @@ def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Prog
     """Run the frozen tower and the sound encoder over every clip once, in processes of one thread each."""
     total = 2 * (config.train_clips + config.test_clips)
     with _pool(config.workers) as pool:
-        jobs = [
-            pool.submit(_encode, config, split, file, part) for split, file in records.items() for part in range(config.workers)
-        ]
+        jobs = [pool.submit(_encode, config, file, part) for file in records.values() for part in range(config.workers)]
         waiting = set(jobs)
         while waiting:
             _, waiting = wait(waiting, timeout=_POLL)
@@ -87,7 +85,7 @@ def _set_up(name: str) -> None:
     load_base(name)
 
 
-def _encode(config: DemoConfig, split: str, file: Path, part: int) -> None:
+def _encode(config: DemoConfig, file: Path, part: int) -> None:
     """One process's share of a split's clips."""
     import torch
 
@@ -97,7 +95,7 @@ def _encode(config: DemoConfig, split: str, file: Path, part: int) -> None:
     from pave.store import TokenStore
 
     torch.set_num_threads(1)
-    base = load_base(config.base, dtype=config.dtype(split))
+    base = load_base(config.base)
     encoder = make_encoder(CHANNEL, config.encoder, config.encoder_settings, tower=tower_of(base))
     clips = [group[0] for group in group_by_clip(read_records(file))]
     Features(base, {CHANNEL: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])

@@ -55,7 +55,7 @@ def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | 
         with watch.stage("load"):
             records = _limited(read_records(config.records), config.limit)
             items = items_of(records)
-            base = base or load_base(config.base)
+            base = base or load_base(config.base, tower=False)
             claim(config.out, _identity(config, base))
             model = PatchedModel(base)
         try:
@@ -119,7 +119,7 @@ def _ask_arm(
     """One arm's answers: those in its file, and the missing ones, which are written batch by batch."""
     file = config.out / f"{arm}.jsonl"
     answers = read_answers(file)
-    batches = _batches(items, config.batch)
+    batches = _batches(_by_length(items, features), config.batch)
     for number, batch in enumerate(batches, 1):
         missing = {item.id for item in batch if (arm, item.id) not in answers}
         if missing:
@@ -140,12 +140,26 @@ def _encoders(model: PatchedModel, arm: str, folder: Path | None) -> dict[str, E
     return {} if channel is None or encoder is None else {channel: encoder}
 
 
-def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """Whole clips while they fit into `size` questions; a clip with more questions than that is cut up."""
+def _by_length(items: Sequence[Item], features: Features) -> list[Item]:
+    """Items clip by clip, clips of like length and like questions side by side, so that a batch holds little padding."""
+    clips = _by_clip(items)
+    sizes = {
+        clip: (len(features.clip(members[0].record).text), max(len(item.question) for item in members))
+        for clip, members in clips.items()
+    }
+    return [item for clip in sorted(clips, key=sizes.__getitem__) for item in clips[clip]]
+
+
+def _by_clip(items: Sequence[Item]) -> dict[str, list[Item]]:
     clips: dict[str, list[Item]] = {}
     for item in items:
         clips.setdefault(item.clip, []).append(item)
-    pieces = [members[start : start + size] for members in clips.values() for start in range(0, len(members), size)]
+    return clips
+
+
+def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Whole clips while they fit into `size` questions; a clip with more questions than that is cut up."""
+    pieces = [members[start : start + size] for members in _by_clip(items).values() for start in range(0, len(members), size)]
     batches: list[list[Item]] = []
     for piece in pieces:
         if batches and len(batches[-1]) + len(piece) <= size:
@@ -157,9 +171,7 @@ def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
 
 def _ask(model: PatchedModel, features: Features, arm: str, batch: Sequence[Item], limit: int) -> list[Answer]:
     """Answer and judge one batch of whole clips."""
-    clips: dict[str, list[Item]] = {}
-    for item in batch:
-        clips.setdefault(item.clip, []).append(item)
+    clips = _by_clip(batch)
     prompt = model.configs[arm].prompt if arm in model.configs else "{question}"
     questions = [_questions(model.base, features[members[0].record], members, prompt) for members in clips.values()]
     said = answer(model, model.base, questions, limit)

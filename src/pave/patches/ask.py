@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pave.bases import Base
+from pave.bases.head import head_at
 from pave.channels import Source
 from pave.errors import ChannelError, ConfigError
 from pave.media import Uniform, read_frames
@@ -52,7 +53,8 @@ def answer(
         for question in questions:
             prompt = base.encode_prompt(clip.text, [(template.replace("{question}", question), None)])
             inputs = base.batch([prompt.ask()], [light], pad="left")
-            ids = model.generate([side], [clip.times], visuals, **inputs, **_greedy(base), max_new_tokens=max_new_tokens)
+            with head_at(base.model):
+                ids = model.generate([side], [clip.times], visuals, **inputs, **_greedy(base), max_new_tokens=max_new_tokens)
             answers.append(base.decode(ids[0, inputs["input_ids"].shape[1] :]))
     finally:
         model.train(was_training)

@@ -1,4 +1,4 @@
-"""From groups of records to batches: a fixed plan of what is trained when, and the tensors of each step.
+"""From groups of records to sequences: a fixed plan of what is trained when.
 
 The plan is a function of seed and position alone. So a resumed run continues with the very batches it would have seen, however
 it was interrupted, and several processes share the work without talking.
@@ -10,16 +10,13 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from pave.bases.base import Base
 from pave.bases.prompt import Prompt
-from pave.data import ClipFeatures, Features, Packed, Record, pack, positions_and_mask, targets
-from pave.errors import ConfigError, RecordError
+from pave.data import ClipFeatures, Features, Packed, Record, pack
+from pave.errors import RecordError
 
 
 class Plan:
@@ -129,52 +126,3 @@ class Sequences(Dataset[Sample]):
             if vary is not None and name in channels:
                 channels[name] = vary(channels[name], random.Random(f"{self.plan.seed}/{position}/{name}"))
         return replace(features, channels=channels)
-
-
-class Collator:
-    """Samples to the keyword arguments of `AnswerModel`.
-
-    With one dialogue a sequence the mask is the ordinary one and every family works. Packed sequences need explicit positions
-    and a 4-D mask, which families with multi-axial positions and fused attention kernels cannot take.
-
-    Args:
-        base: Makes the model inputs.
-        packed: Whether sequences may hold several dialogues.
-
-    Raises:
-        ConfigError: If the base cannot train on packed sequences.
-    """
-
-    def __init__(self, base: Base, packed: bool) -> None:
-        """Refuse early what cannot work."""
-        self.base, self.packed = base, packed
-        self.attention = str(getattr(base.config.get_text_config(), "_attn_implementation", "sdpa"))
-        if packed and base.spec.mrope:
-            raise ConfigError(f"{base.spec.name} has multi-axial positions; set questions_per_video to 1")
-        if packed and self.attention not in ("sdpa", "eager"):
-            raise ConfigError(f"{self.attention} takes no free mask; set questions_per_video to 1, or load the base with sdpa")
-
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """Right-padded inputs, where to compute logits, what to expect there, and the tokens of each clip."""
-        sequences = [sample.packed for sample in samples]
-        features = [sample.features for sample in samples]
-        inputs = self.base.batch([sequence.ids for sequence in sequences], [feature.clip for feature in features], pad="right")
-        if self.packed:
-            positions, mask = positions_and_mask(sequences)
-            inputs["position_ids"] = positions.to(self.base.device)
-            inputs["attention_mask"] = self._mask(mask).to(self.base.device)
-        keep, labels = targets(sequences)
-        return {
-            "inputs": inputs,
-            "keep": keep.to(self.base.device),
-            "labels": labels.to(self.base.device),
-            "visuals": [feature.visual for feature in features],
-            "channels": [dict(feature.channels) for feature in features],
-            "times": [feature.clip.times for feature in features],
-        }
-
-    def _mask(self, mask: Tensor) -> Tensor:
-        """Eager attention adds the mask to the scores, so it needs numbers."""
-        if self.attention == "sdpa":
-            return mask
-        return torch.zeros(mask.shape, dtype=self.base.dtype).masked_fill_(~mask, torch.finfo(self.base.dtype).min)

@@ -51,7 +51,7 @@ class TrainConfig(BaseModel):
     questions_per_video: int = Field(
         1,
         ge=1,
-        description="Most questions of one clip that share a sequence (saves time); Qwen-VL bases take 1 only.",
+        description="Most questions of one clip that share a sequence, with the loss of separate ones; 1 is the paper's way.",
     )
     accumulation: int = Field(
         1, ge=1, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
@@ -70,7 +70,7 @@ class TrainConfig(BaseModel):
         0.7, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
     )
     precision: Precision = Field(
-        "fp32", description="bf16 holds the frozen base in bf16 and runs forward passes under autocast; what trains stays fp32."
+        "fp32", description="bf16 runs forward passes under autocast, with frozen weights rounded once; what trains stays fp32."
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")
 

@@ -6,7 +6,6 @@ visual prefix; answers are a few tokens.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pave.bases.head import head_at
 from pave.bases.visual import Visual
 from pave.fusion import Fusion
 from pave.patches import PatchedModel
@@ -42,7 +42,6 @@ class AnswerModel(nn.Module):
         self.patched = patched
         self.ratio = torch.zeros(())
         self._square = torch.zeros(())
-        self._selects_by_mask = selects_by_mask(patched.base.model)
         for module in patched.modules():
             if isinstance(module, Fusion):
                 module.register_forward_hook(self._listen)
@@ -79,15 +78,8 @@ class AnswerModel(nn.Module):
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
         """Logits `[N, vocabulary]` at the kept positions, row by row."""
-        if self._selects_by_mask:
-            output = self.patched(**inputs, **tokens, logits_to_keep=keep, use_cache=False)
-            return torch.as_tensor(output.logits)
-        head = self.patched.base.model.get_output_embeddings()
-        handle = head.register_forward_pre_hook(lambda module, args: (args[0][keep],))
-        try:
+        with head_at(self.patched.base.model, keep):
             return torch.as_tensor(self.patched(**inputs, **tokens, use_cache=False).logits)
-        finally:
-            handle.remove()
 
     def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
         for residual in output:
@@ -96,14 +88,6 @@ class AnswerModel(nn.Module):
     def _measure(self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]) -> Tensor:
         heard = [visual.grid().float().square().sum() for visual, clip in zip(visuals, channels, strict=True) if clip]
         return (self._square / torch.stack(heard).sum()).sqrt() if heard else self._square
-
-
-def selects_by_mask(model: nn.Module) -> bool:
-    """Whether the model's `logits_to_keep` takes a `[B, L]` bool mask.
-
-    VideoLLaMA3 does not know the argument and swallows it; there the rows are picked in front of the head by a hook.
-    """
-    return hasattr(sys.modules[type(model).__module__], "slice_logits_to_keep")
 
 
 def _to(visual: Visual, device: torch.device) -> Visual:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -29,9 +30,11 @@ from pave.patches import PatchedModel
 from pave.patches.build import new_config
 from pave.store import TokenStore
 from pave.train.align import align
-from pave.train.batches import Collator, Plan, Sequences
+from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
+from pave.train.collate import Collator
 from pave.train.config import FREE_TO_CHANGE, TrainConfig
+from pave.train.frozen import frozen_in_bf16
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.trainer import PatchTrainer, training_arguments
@@ -97,7 +100,7 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         _open_folder(config, records)
     arguments.distributed_state.wait_for_everyone()
 
-    base = base or load_base(config.base, device=str(arguments.device), dtype="bfloat16" if arguments.bf16 else "auto")
+    base = base or load_base(config.base, device=str(arguments.device), tower=False)
     encoder = None
     if config.channel and config.encoder:
         encoder = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower_of(base))
@@ -114,7 +117,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     try:
         if encoder and config.align_steps and newest_checkpoint(config.out / "checkpoints", arguments.world_size) is None:
             _align(patched, encoder.channel, groups, features, config)
-        return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
+        with _precision(base, config):
+            return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
     finally:
         if config.gradient_checkpointing:
             base.model.activation_checkpointing_disable()
@@ -200,6 +204,12 @@ def _align(
     fusion = patched.fusions[NAME]
     assert isinstance(fusion, Fusion)
     align(patched.base, fusion, channel, groups, features, steps=config.align_steps, share=config.align_share, seed=config.seed)
+
+
+def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
+    """How the frozen language model is held while a patch trains."""
+    language = getattr(base.inner, base.spec.language_model)
+    return frozen_in_bf16(language) if config.precision == "bf16" else contextlib.nullcontext()
 
 
 def _run(

@@ -17,8 +17,8 @@ from torch.optim import AdamW
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from pave.train.batches import Collator
 from pave.train.checkpoints import load_weights, publish, save_weights
+from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
 

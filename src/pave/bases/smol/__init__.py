@@ -21,6 +21,7 @@ import torch
 
 from pave.bases.base import Base
 from pave.bases.families.llava_onevision import SPEC
+from pave.bases.origin import Origin
 from pave.bases.preprocess import BaseSettings
 from pave.bases.smol.assemble import SHIPPED, WHEELS, merge_trained, missing_parts, raw_parts, require_parts
 from pave.bases.spec import PromptStyle
@@ -34,22 +35,23 @@ STYLE = PromptStyle(head="<|im_start|>", after_video="\n", ask="\n", end="<|im_e
 SETTINGS = BaseSettings(frames=4, size=(192, 192), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
-def smol_base(model: Any, tokenizer: Any) -> Base:
+def smol_base(model: Any, tokenizer: Any, origin: Origin | None = None) -> Base:
     """Wrap an assembled model as the base `smol` (its own prompt style and frame settings)."""
-    return Base(model, tokenizer, replace(SPEC, style=STYLE), SETTINGS, name="smol")
+    return Base(model, tokenizer, replace(SPEC, style=STYLE), SETTINGS, name="smol", origin=origin)
 
 
-def load_smol(dtype: torch.dtype = torch.float32) -> Base:
+def load_smol(dtype: torch.dtype = torch.float32, tower: bool = True) -> Base:
     """Load `smol`, assembling it on first use (about half a minute, 270 MB in the cache folder).
 
     Args:
         dtype: fp32 by default: CPUs without bf16 units are four times slower in bf16.
+        tower: False leaves the tower on the disk until a clip has to be seen.
 
     Raises:
         BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be written; the message says what
             mends it.
     """
-    from transformers import AutoTokenizer, LlavaOnevisionForConditionalGeneration
+    from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
     from pave.bases.smol.tower import register
 
@@ -58,8 +60,9 @@ def load_smol(dtype: torch.dtype = torch.float32) -> Base:
     folder = cache_folder()
     if not (folder / "config.json").is_file():
         _assemble_into(folder)
-    model = LlavaOnevisionForConditionalGeneration.from_pretrained(folder, dtype=dtype)
-    return smol_base(model, AutoTokenizer.from_pretrained(folder))
+    config = AutoConfig.from_pretrained(folder)
+    origin = Origin(LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, SPEC.language_model)
+    return smol_base(origin.load(tower), AutoTokenizer.from_pretrained(folder), origin)
 
 
 def cache_folder() -> Path:

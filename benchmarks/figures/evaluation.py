@@ -1,0 +1,62 @@
+"""Ten questions about each clip: one prefill a clip and batched answers against `generate` for one question at a time.
+
+Both sides have the visual and side tokens at hand, answer greedily, and must say the same, which is asserted. The peer is what
+an evaluation loop does with a Hugging Face model: one prompt, one `generate`, the next prompt.
+"""
+
+from __future__ import annotations
+
+from harness import Row, in_turn
+from videos import Bench, bench
+
+from pave.data import ClipFeatures, Record
+from pave.evaluate.decode import Questions, answer
+from pave.patches import PatchedModel
+
+CLIPS, QUESTIONS, TOKENS = 3, 10, 8
+
+
+def asked(made: Bench, features: ClipFeatures, group: list[Record]) -> Questions:
+    """One clip's questions as ids."""
+    prompt = made.base.encode_prompt(features.clip.text, [(record.turns[0].question, None) for record in group])
+    return Questions(features, prompt.prefix, [question for question, _ in prompt.turns])
+
+
+def one_by_one(model: PatchedModel, clips: list[Questions]) -> list[list[list[int]]]:
+    """The plain loop."""
+    return [[alone(model, clip, question) for question in clip.asked] for clip in clips]
+
+
+def alone(model: PatchedModel, clip: Questions, question: list[int]) -> list[int]:
+    """One question through `generate`."""
+    base = model.base
+    inputs = base.batch([clip.prefix + question], [clip.features.clip], pad="left")
+    side, times = [clip.features.channels], [clip.features.clip.times]
+    ids = model.generate(
+        side,
+        times,
+        [clip.features.visual],
+        **inputs,
+        max_new_tokens=TOKENS,
+        do_sample=False,
+        eos_token_id=base.stop_ids,
+        pad_token_id=base.stop_ids[0],
+    )
+    said: list[int] = ids[0, inputs["input_ids"].shape[1] :].tolist()
+    return said[: next((place for place, token in enumerate(said) if token in base.stop_ids), len(said))]
+
+
+def measure() -> list[Row]:
+    """The patch and the bare base."""
+    rows = []
+    with bench(CLIPS, QUESTIONS) as made:
+        features = made.features()
+        clips = [asked(made, features[group[0]], group) for group in made.groups]
+        model = made.patched()
+        for name, weights in (("patch", {"sound": 1.0}), ("base", {})):
+            model.set_patches(weights)
+            assert answer(model, made.base, clips, TOKENS) == one_by_one(model, clips)
+            pair = in_turn(lambda: answer(model, made.base, clips, TOKENS), lambda: one_by_one(model, clips), 3)
+            figure = f"evaluation, {QUESTIONS} questions about each of {CLIPS} clips, {name}"
+            rows.append(Row.gain(figure, pair, f"CPU s for {CLIPS * QUESTIONS} answers", 4.0, "same answers"))
+    return rows

@@ -1,0 +1,111 @@
+"""Training on 8 questions about each of 2 clips: behind one prefix a clip against one question a sample.
+
+Each side makes one optimiser step of `smol` with the demo's patch (sound, LoRA on the attention) on the same 16 questions:
+forward, backward, clipping and AdamW. Ours runs once over 2 sequences of 8 questions. The peers run 8 times over 2 sequences of
+one question and add their gradients up:
+
+- "one question a sample": the same code with `questions_per_video: 1`, tower outputs cached, logits at answers only;
+- "as the authors train": tower and projector run in every step, logits come at every position.
+
+4 frames are what `smol` was made for, 32 what the paper uses. The number of tokens, in the note, bounds the first ratio: at 4
+frames a prefix is 39 tokens, at 32 it is 291.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from harness import Row, in_turn
+from torch.nn import functional as F
+from videos import Bench, bench
+
+from pave.data import pack
+from pave.data.features import Features
+from pave.media import read_frames
+from pave.patches import PatchedModel
+from pave.train.batches import Sample
+from pave.train.collate import Collator
+from pave.train.objective import AnswerModel
+
+CLIPS, QUESTIONS = 2, 8
+
+
+def samples(made: Bench, features: Features, together: bool) -> list[list[Sample]]:
+    """Batches of one sequence a clip: all questions together, or one question in each of several batches."""
+    columns: list[list[Sample]] = []
+    for group in made.groups:
+        clip = features[group[0]]
+        turns = [(turn.question, turn.answer) for record in group for turn in record.turns]
+        prompts = [made.base.encode_prompt(clip.clip.text, [turn]) for turn in turns]
+        parts = [prompts] if together else [[prompt] for prompt in prompts]
+        columns.append([Sample(pack(part), clip) for part in parts])
+    return [list(batch) for batch in zip(*columns, strict=True)]
+
+
+def trainer(model: PatchedModel, losses: Callable[[], Sequence[Any]]) -> Callable[[], None]:
+    """One optimiser step on the sum of the losses that the batches give."""
+    parameters = list(model.trainable_parameters().values())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-6)
+
+    def run() -> None:
+        for loss in losses():
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def cached(model: AnswerModel, batches: Sequence[Sequence[Sample]], packed: bool) -> Callable[[], Any]:
+    """Losses from cached tokens, at answer positions."""
+    collate = Collator(model.patched.base, packed=packed)
+    total = sum(len(sample.packed.labels) for batch in batches for sample in batch)
+    return lambda: (model(**collate(batch), num_items_in_batch=total)["loss"] for batch in batches)
+
+
+def plain(made: Bench, model: PatchedModel, features: Features, batches: Sequence[Sequence[Sample]]) -> Callable[[], Any]:
+    """Losses from pixels, with logits everywhere; frames are decoded beforehand."""
+    base = made.base
+    clips = [base.clip(read_frames(group[0].video, features.sampling)) for group in made.groups]
+    total = sum(len(sample.packed.labels) for batch in batches for sample in batch)
+
+    def loss(batch: Sequence[Sample]) -> Any:
+        inputs = base.batch([sample.packed.ids for sample in batch], clips, pad="right")
+        channels = [dict(sample.features.channels) for sample in batch]
+        logits = model(channels, [clip.times for clip in clips], use_cache=False, **inputs).logits
+        rows = [logits[row, torch.tensor(sample.packed.keep)] for row, sample in enumerate(batch)]
+        labels = torch.tensor([label for sample in batch for label in sample.packed.labels])
+        return F.cross_entropy(torch.cat(rows).float(), labels, reduction="sum") / total
+
+    return lambda: (loss(batch) for batch in batches)
+
+
+def length(batches: Sequence[Sequence[Sample]]) -> int:
+    """Tokens of all sequences."""
+    return sum(len(sample.packed.ids) for batch in batches for sample in batch)
+
+
+def measure() -> list[Row]:
+    """Both numbers of frames, both peers."""
+    rows = []
+    with bench(CLIPS, QUESTIONS, "train") as made:
+        patched = made.patched()
+        model = AnswerModel(patched).train()
+        for frames, repeats in ((4, 3), (32, 1)):
+            features = made.features(frames)
+            together, single = samples(made, features, True), samples(made, features, False)
+            ours = trainer(patched, cached(model, together, True))
+            peers = {
+                "one question a sample": trainer(patched, cached(model, single, False)),
+                "as the authors train": trainer(patched, plain(made, patched, features, single)),
+            }
+            tokens = f"{length(single):,} tokens against {length(together):,}"
+            for name, peer in peers.items():
+                pair = in_turn(ours, peer, repeats)
+                promise = None if frames == 4 and "authors" not in name else 5.0
+                figure = f"shared-prefix training, 8 questions a clip, {frames} frames, against {name}"
+                rows.append(Row.gain(figure, pair, f"CPU s for {CLIPS * QUESTIONS} questions", promise, tokens))
+    return rows

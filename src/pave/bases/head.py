@@ -1,0 +1,35 @@
+"""Running a language model's head only where logits are needed.
+
+A head over 150,000 words makes, at every position of a long visual prefix, more numbers than all the rest of the model.
+Training needs logits in front of answer tokens, generation at the last position. Some families take `logits_to_keep` for that,
+some take it and do nothing, so the rows are picked in front of the head itself, which works on all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+
+@contextlib.contextmanager
+def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
+    """For the time of the context the head sees a few positions only.
+
+    Args:
+        model: A Hugging Face model with output embeddings.
+        keep: `[B, L]` bool, positions to compute logits at; these come as `[N, vocabulary]`, row by row. None: the last
+            position of each row, as `[B, 1, vocabulary]`.
+    """
+
+    def pick(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        hidden = args[0]
+        return (hidden[:, -1:] if keep is None else hidden[keep],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,113 @@
+"""`Origin`: where a base's weights lie, so that its language model can be loaded without the tower, and the tower later.
+
+Once the visual tokens of all clips are in the store, nothing runs the tower again, so training and evaluation need neither its
+memory nor the time to load it. The parts are loaded by Hugging Face's own `from_pretrained`, on a class that builds the whole
+model and takes the other part off again before any weight is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pave.errors import BaseError
+
+BLOCKS, BLOCK = 256, 4096  # what of a weight file is read to tell it from another one
+
+
+class Absent(nn.Module):
+    """Stands where a part was not loaded; it has no weights, and says so when called."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse.
+
+        Raises:
+            BaseError: Always.
+        """
+        raise BaseError("this base was loaded without its tower; call load_tower() on it, or pass visual tokens from a store")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The files of a base and how to load them.
+
+    Attributes:
+        model_class: The Hugging Face class.
+        source: Folder or Hub id.
+        config: The model's config.
+        dtype: As for `from_pretrained`.
+        language_model: Name of the language model's submodule of `model.model`.
+    """
+
+    model_class: Any
+    source: str
+    config: Any
+    dtype: Any
+    language_model: str
+
+    def load(self, tower: bool = True) -> Any:
+        """The model; without its tower, `Absent` stands in the place of tower and projector."""
+        if tower:
+            return self.model_class.from_pretrained(self.source, config=self.config, dtype=self.dtype)
+        return self._load_without(lambda model: [(model.model, name) for name in self._towers(model)])
+
+    def load_tower(self) -> dict[str, nn.Module]:
+        """Tower and projector by their names in `model.model`."""
+        model = self._load_without(lambda model: [(model.model, self.language_model), (model, "lm_head")])
+        return {name: getattr(model.model, name) for name in self._towers(model)}
+
+    def _towers(self, model: Any) -> list[str]:
+        return [name for name, _ in model.model.named_children() if name != self.language_model]
+
+    def _load_without(self, parts: Callable[[Any], list[tuple[nn.Module, str]]]) -> Any:
+        """Load all but some parts."""
+        whole = self.model_class
+
+        def build(model: Any, config: Any) -> None:
+            whole.__init__(model, config)
+            gone = parts(model)
+            for owner, name in gone:
+                setattr(owner, name, Absent())
+            known = model._keys_to_ignore_on_load_unexpected or ()
+            model._keys_to_ignore_on_load_unexpected = {*known, *(rf"(^|\.){re.escape(name)}\." for _, name in gone)}
+
+        names = {"__init__": build, "__module__": whole.__module__}
+        partial: Any = type(whole.__name__, (whole,), names)
+        model = partial.from_pretrained(self.source, config=self.config, dtype=self.dtype)
+        model.__class__ = whole
+        return model
+
+    def identity(self) -> str:
+        """A digest that changes with the files: their names, sizes, times and evenly spread blocks of their content.
+
+        Empty where there are no safetensors files to tell.
+        """
+        folder = _folder(self.source)
+        files = sorted(folder.glob("*.safetensors")) if folder else []
+        if not files:
+            return ""
+        digest = hashlib.sha256(f"{self.config.to_json_string()} {self.dtype}".encode())
+        for file in files:
+            size, changed = file.stat().st_size, file.stat().st_mtime_ns
+            digest.update(f"{file.name} {size} {changed}".encode())
+            with file.open("rb") as stream:
+                for number in range(BLOCKS):
+                    stream.seek(number * max(0, size - BLOCK) // (BLOCKS - 1))
+                    digest.update(stream.read(BLOCK))
+        return digest.hexdigest()
+
+
+def _folder(source: str) -> Path | None:
+    """The folder of a source's files, in the Hub's cache for an id."""
+    if Path(source).is_dir():
+        return Path(source)
+    from transformers.utils import cached_file
+
+    found = cached_file(source, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent if found else None
