@@ -96,10 +96,9 @@ def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
 def _visual_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     row = scene.visible
-    found = [
-        _look("colour", "What colour is the wall?", scene.room.wall),
-        _look("number", "How many things do you see?", NUMBERS[len(row)]),
-    ]
+    found = [_look("colour", "What colour is the wall?", scene.room.wall)]
+    if scene.screen is None:  # whoever sees a screen may well count it
+        found.append(_look("number", "How many things do you see?", NUMBERS[len(row)]))
     if scene.kind != "sound":
         found += _ends(scene)
     if len(row) == 3:

@@ -64,9 +64,9 @@ def _screen(rng: np.random.Generator, slot: int, slots: int) -> Screen:
 
 def _behind(rng: np.random.Generator, screen: Screen) -> tuple[Thing, Pose]:
     """A place behind the screen, and the camera that looks at it from the back of the room."""
-    thing = Thing("", screen.x, 0.0, screen.z + 0.25, float(rng.uniform(0.32, 0.40)))
-    across, away = float(rng.uniform(-0.05, 0.05)), float(rng.uniform(0.68, 0.78))
-    return thing, Pose(screen.x + across, float(rng.uniform(0.27, 0.33)), thing.z + away, math.pi)
+    thing = Thing("", screen.x, 0.0, screen.z + 0.25, float(rng.uniform(0.28, 0.34)))
+    across, away = float(rng.uniform(-0.03, 0.03)), float(rng.uniform(0.60, 0.66))
+    return thing, Pose(screen.x + across, float(rng.uniform(0.20, 0.24)), thing.z + away, math.pi)
 
 
 def _outside(rng: np.random.Generator) -> tuple[Thing, Pose]:
