@@ -137,6 +137,7 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_p
         ("info", tmp_path),
         ("world", tmp_path / "w", "--split", "exam"),
         ("world", tmp_path / "w", "--clips", 0),
+        ("world", tmp_path / "w", "--kind", "smell"),
         ("bases", "--build", "huge"),
         ("infos",),
         ("ask", made.loud, "Hm?", "  ", "--base", made.base),
@@ -160,6 +161,16 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_p
 )
 def test_usage_errors_speak_of_the_words_typed(run: Pave, words: tuple[str, ...], expected: str) -> None:
     assert run(*words) == (2, "", f"pave: error: {expected}\n")
+
+
+@pytest.mark.parametrize("kind", ["scene3d", "views", "frames"])
+def test_world_makes_every_kind(run: Pave, tmp_path: Path, kind: str) -> None:
+    code, out, err = run("world", tmp_path / "w", "--kind", kind, "--clips", 1, "--json")
+    made = json.loads(out)
+    assert code == 0, err
+    assert (made["kind"], made["clips"]) == (kind, 1) and made["questions"] > 4
+    (needs,) = {json.loads(line)["meta"]["needs"] for line in Path(made["records"]).read_text().splitlines()} - {"video"}
+    assert needs == kind
 
 
 def test_an_unexpected_error_is_one_line_too(run: Pave, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import lru_cache
 
 import pytest
 
+from balance import best_guess
 from pave.world import SOUND_FAMILIES, VISUAL_FAMILIES, Question, Scene, questions_for, sample_scene
 from pave.world.catalog import SOUNDING, UNSEEN, WALLS, pool_of
 from pave.world.scene import Kind
@@ -30,14 +31,6 @@ def answers(kind: Kind, family: str, limit: int | None = None) -> list[tuple[Sce
 
 def asked_for(question: Question, scene: Scene) -> str:
     return question.question.rstrip("?").split()[-1]
-
-
-def best_guess(rows: list[tuple[object, str]]) -> float:
-    """Accuracy of the best fixed answer for every cue: what a model could reach that knows the cue alone."""
-    by_cue: dict[object, Counter[str]] = defaultdict(Counter)
-    for cue, answer in rows:
-        by_cue[cue][answer] += 1
-    return sum(max(counts.values()) for counts in by_cue.values()) / len(rows)
 
 
 def test_all_families_are_asked() -> None:

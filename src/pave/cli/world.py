@@ -16,18 +16,19 @@ def world_verb(
     split: Literal["train", "val", "test"] = "train",
     clips: int = 100,
     seed: int = 0,
-    kind: Literal["sound", "visual"] = "sound",
+    kind: Literal["sound", "visual", "scene3d", "views", "frames"] = "sound",
     questions_per_clip: int = 8,
     workers: int = 1,
     json: Switch = False,
 ) -> int:
-    """Make clips of the embedded world with sound, and a records file of questions about them.
+    """Make clips of the embedded world, what their channel reads, and a records file of questions about them.
 
     The same settings always give the same clips. Scenes of the three splits never meet.
 
     ```
     pave world outputs/world/train --split train --clips 500 --workers 2
     pave world outputs/world/test --split test --clips 100
+    pave world outputs/world/views --kind views --clips 500
     ```
 
     Args:
@@ -35,7 +36,7 @@ def world_verb(
         split: Which part of the world.
         clips: How many clips.
         seed: Seed of the scenes.
-        kind: Clips with sound, or silent ones.
+        kind: What the questions need beside the picture: sound, nothing, depth, further cameras, or a high frame rate.
         questions_per_clip: At most so many questions about a clip.
         workers: Processes that make clips.
         json: Print what was made as JSON.

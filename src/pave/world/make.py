@@ -1,4 +1,4 @@
-"""Makes a folder of the world: H.264 + AAC clips, one JSONL record a question, settings and licence note.
+"""Makes a folder of the world: clips and their channels' files, one JSONL record a question, settings, licence note.
 
 Interrupted work goes on where it stopped: finished clips are kept, the records file appears (atomically) when all are there.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pave.errors import ConfigError
-from pave.world.clips import CLIPS, WorldSettings, make_clip
+from pave.world.clips import CLIPS, WorldSettings, channels_of, make_clip
 from pave.world.questions import questions_for
 from pave.world.sample import sample_scene
 
@@ -51,7 +51,7 @@ def make_world(
         split: ``"train"``, ``"val"`` or ``"test"``.
         clips: Number of clips.
         seed: Seed of the data set.
-        kind: ``"sound"`` or ``"visual"``.
+        kind: ``"sound"``, ``"visual"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see `sample_scene`.
         workers: Processes that make clips.
         questions_per_clip: At most so many records a clip.
         progress: Called with (clips done, clips in all) after every clip.
@@ -75,7 +75,7 @@ def make_world(
     try:
         world = WorldSettings.model_validate({"split": split, "seed": seed, "kind": kind, **settings})
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, part['loc'])) or 'kind'}: {part['msg']}" for part in error.errors())
         raise ConfigError(f"Wrong setting of the world: {wrong}") from error
     folder = Path(out)
     _claim(folder, world)
@@ -127,7 +127,7 @@ def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
         {
             "id": f"{scene.name}-{number}",
             "video": media,
-            "channels": {"audio": media} if scene.kind == "sound" else {},
+            "channels": channels_of(scene),
             "turns": [{"question": question.question, "answer": question.answer}],
             "answers": [question.answer],
             "meta": {"family": question.family, "needs": question.needs, "clip": scene.name, "unseen": scene.unseen},

@@ -1,21 +1,22 @@
 """Frames of a scene: pin-hole projection of the room and its billboards, composed from far to near in numpy.
 
+Every camera is drawn by the same code: a billboard faces the camera that films it. What the main camera cannot see is drawn for
+it all the same, and then covered by the screen or cut off at the border.
+
 A 192 x 192 frame takes well under a millisecond, because sprites are cached by (name, size) and composed in integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pave.world.scene import Pose, Scene
+from pave.world.backdrop import NEAR, draw_room, draw_screen, screen_distance
+from pave.world.scene import Pose, Scene, Thing
 from pave.world.sprites import sprite
-
-STRIPE_DARKER = 0.95
-"""Brightness of every second wall stripe."""
-_NEAR = 0.1
 
 
 def frame_times(duration: float, fps: float) -> NDArray[np.float64]:
@@ -28,13 +29,14 @@ def frame_times(duration: float, fps: float) -> NDArray[np.float64]:
     return np.arange(max(1, round(duration * fps))) / fps
 
 
-def render_frames(scene: Scene, times: Iterable[float], size: int = 192) -> NDArray[np.uint8]:
+def render_frames(scene: Scene, times: Iterable[float], size: int = 192, view: int = 0) -> NDArray[np.uint8]:
     """Film a scene.
 
     Args:
         scene: The scene.
         times: Moments in seconds.
         size: Edge of the square image in pixels.
+        view: Which camera: 0 is the main one, 1 and up are the further ones of a ``"views"`` scene.
 
     Returns:
         Frames ``[F, size, size, 3]``, RGB.
@@ -44,10 +46,15 @@ def render_frames(scene: Scene, times: Iterable[float], size: int = 192) -> NDAr
     """
     moments = list(times)
     frames = np.empty((len(moments), size, size, 3), dtype=np.uint8)
-    for frame, moment in zip(frames, moments, strict=True):
-        pose = scene.camera.pose(moment)
-        _draw_room(frame, scene, pose)
-        _draw_things(frame, scene, pose)
+    drawn: tuple[Pose, tuple[Thing, ...]] | None = None
+    for number, moment in enumerate(moments):
+        wanted = scene.pose(moment, view), scene.present(moment)
+        if wanted == drawn:  # a camera on a tripod, and nothing moved
+            frames[number] = frames[number - 1]
+            continue
+        drawn = wanted
+        draw_room(frames[number], scene, wanted[0])
+        _draw_things(frames[number], scene, *wanted)
     return frames
 
 
@@ -64,50 +71,54 @@ def project(scene: Scene, pose: Pose, points: NDArray[np.float64], size: int) ->
         ``[N, 3]``: column and row in pixels (row 0 on top), and depth in metres along the optical axis.
     """
     seen = pose.to_camera(points)
-    depth = np.maximum(seen[:, 2], _NEAR)
+    depth = np.maximum(seen[:, 2], NEAR)
     focal = scene.camera.focal * size
     return np.stack([size / 2 + focal * seen[:, 0] / depth, size / 2 - focal * seen[:, 1] / depth, seen[:, 2]], axis=1)
 
 
-def _draw_room(frame: NDArray[np.uint8], scene: Scene, pose: Pose) -> None:
-    """Fill wall and floor: one ray a column tells where the back wall is hit, hence its foot's row and its stripe."""
-    size, room = frame.shape[0], scene.room
-    focal = scene.camera.focal * size
-    across = (np.arange(size) + 0.5 - size / 2) / focal
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
-    along = (room.depth - pose.z) / (cos - sin * across)  # depth along the optical axis at which each column meets the wall
-    x = pose.x + along * (cos * across + sin)
-    dark = np.floor(x / room.stripe).astype(np.int64) % 2 == 1
-    wall = np.array(room.wall_rgb, dtype=np.float64)
-    columns = np.where(dark[:, None], wall * STRIPE_DARKER, wall).astype(np.uint8)
-    frame[:] = columns[None]
-    foot = size / 2 + focal * pose.y / along
-    upper, lower = (int(np.clip(edge, 0, size)) for edge in (np.floor(foot.min()), np.ceil(foot.max())))
-    edge_rows = np.arange(upper, lower)[:, None] + 0.5 >= foot[None, :]  # the foot line is slanted while the camera pans
-    frame[upper:lower][edge_rows] = room.floor_rgb
-    frame[lower:] = room.floor_rgb
+@dataclass(frozen=True)
+class Spot:
+    """Where a billboard lies in a picture: column and row of its centre and edge in pixels, metres along the optical axis."""
+
+    name: str
+    column: int
+    row: int
+    edge: int
+    depth: float
 
 
-def _draw_things(frame: NDArray[np.uint8], scene: Scene, pose: Pose) -> None:
+def billboards(scene: Scene, pose: Pose, things: tuple[Thing, ...], size: int) -> list[Spot]:
+    """Those of the things that are in a camera's picture, from far to near."""
+    centres = np.array([[thing.x, thing.y + thing.height / 2, thing.z] for thing in things])
+    projected = project(scene, pose, centres.reshape(-1, 3), size)
+    spots = []
+    for number in np.argsort(-projected[:, 2], kind="stable"):
+        column, row, depth = (float(value) for value in projected[number])
+        edge = scene.camera.focal * size * things[number].height / max(depth, NEAR)
+        reach = (size + edge) / 2 + 1
+        if depth > NEAR and abs(column - size / 2) < reach and abs(row - size / 2) < reach:
+            spots.append(Spot(things[number].name, round(column), round(row), round(edge), depth))
+    return spots
+
+
+def _draw_things(frame: NDArray[np.uint8], scene: Scene, pose: Pose, things: tuple[Thing, ...]) -> None:
     size = frame.shape[0]
-    centres = np.array([[thing.x, thing.y + thing.height / 2, thing.z] for thing in scene.things])
-    spots = project(scene, pose, centres.reshape(-1, 3), size)
-    for number in np.argsort(-spots[:, 2], kind="stable"):
-        column, row, depth = spots[number]
-        if depth > _NEAR:
-            edge = scene.camera.focal * size * scene.things[number].height / depth
-            _compose(frame, sprite(scene.things[number].name, round(edge)), round(column), round(row))
+    screen, distance = scene.screen, -np.inf if scene.screen is None else screen_distance(scene.screen, pose)
+    spots = billboards(scene, pose, things, size)
+    for spot in (spot for spot in spots if spot.depth >= distance):
+        _compose(frame, sprite(spot.name, spot.edge), spot.column, spot.row)
+    if screen is not None:
+        draw_screen(frame, screen, pose, scene.camera.focal * size)
+    for spot in (spot for spot in spots if spot.depth < distance):
+        _compose(frame, sprite(spot.name, spot.edge), spot.column, spot.row)
 
 
 def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, row: int) -> None:
     """Lay a premultiplied sprite over the frame with its centre at (column, row); parts outside are cut off."""
-    edge, (height, width) = image.shape[0], frame.shape[:2]
-    top, left = row - edge // 2, column - edge // 2
-    rows = slice(max(0, top), min(height, top + edge))
-    columns = slice(max(0, left), min(width, left + edge))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return
-    part = image[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    size = frame.shape[0]
+    rows, part_rows = overlap(row, image.shape[0], size)
+    columns, part_columns = overlap(column, image.shape[1], size)
+    part = image[part_rows, part_columns]
     below = frame[rows, columns].astype(np.uint16)
     below *= 255 - part[..., 3:].astype(np.uint16)
     below += 128
@@ -115,3 +126,11 @@ def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, ro
     below >>= 8
     below += part[..., :3]
     frame[rows, columns] = np.minimum(below, 255)
+
+
+def overlap(centre: int, edge: int, size: int) -> tuple[slice, slice]:
+    """Where a sprite of `edge` pixels lies in an image of `size`, and which part of the sprite that is (both may be empty)."""
+    start = centre - edge // 2
+    low = min(max(0, start), size)
+    high = max(low, min(size, start + edge))
+    return slice(low, high), slice(low - start, high - start)

@@ -1,14 +1,14 @@
 """What a scene is: things at 3-D positions in a room, a camera with a path, and sound events on a time line.
 
 World axes in metres: x to the right, y up from the floor, z away from the camera's resting place into the room. The back wall
-is the plane ``z = room.depth``. Everything that is rendered (frames, sound) or asked (questions) is a function of a `Scene`,
-so a further channel (depth, another camera, a higher frame rate) needs no new sampling.
+is the plane ``z = room.depth``. Everything that is rendered (frames, depth, sound) or asked (questions) is a function of a
+`Scene`, for whatever camera and at whatever moment.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from pave.world.catalog import Rgb
 
-Kind = Literal["sound", "visual"]
-Mode = Literal["one", "sequence", "mix", "silent"]
+Kind = Literal["sound", "visual", "scene3d", "views", "frames"]
+Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Room:
     depth: float
     stripe: float
     """Width of the wall's faint stripes in metres; they make the camera's motion visible."""
+    half: float = math.inf
+    """Side walls stand at x = -half and x = half; the main camera never sees them."""
+    front: float = -math.inf
+    """z of the wall behind the main camera."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,33 @@ class Thing:
     z: float
     height: float
     """Edge of the square sprite in metres."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A plain panel on the floor, parallel to the back wall: what stands behind it, the main camera cannot see."""
+
+    x: float
+    z: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Transient:
+    """Something that is there from `start` to `end` seconds only, and moves by `travel` metres along x meanwhile."""
+
+    thing: Thing
+    start: float
+    end: float
+    travel: float = 0.0
+
+    def at(self, time: float) -> Thing | None:
+        """The thing as it is at `time` seconds; None before and after."""
+        if not self.start <= time < self.end:
+            return None
+        share = (time - self.start) / (self.end - self.start)
+        return replace(self.thing, x=self.thing.x + share * self.travel)
 
 
 @dataclass(frozen=True)
@@ -110,6 +141,15 @@ class Scene:
     events: tuple[SoundEvent, ...]
     unseen: bool
     """True when something is shown or heard that the training split never has (sprite, wall shade or pitch range)."""
+    screen: Screen | None = None
+    behind: Thing | None = None
+    """What stands behind the screen."""
+    outside: Thing | None = None
+    """What stands beside the main camera, out of its picture."""
+    cameras: tuple[Pose, ...] = ()
+    """Further cameras, on tripods: the first films behind the screen, the second beside the main camera."""
+    transients: tuple[Transient, ...] = ()
+    """What flashes or dashes by, in the order of time."""
 
     @property
     def name(self) -> str:
@@ -125,6 +165,26 @@ class Scene:
     def heard(self) -> tuple[str, ...]:
         """Names of the sounding things in the order of their events."""
         return tuple(event.name for event in self.events)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Names of what the main camera cannot see: behind the screen, then out of the picture."""
+        return tuple(thing.name for thing in (self.behind, self.outside) if thing is not None)
+
+    @property
+    def flashed(self) -> tuple[str, ...]:
+        """Names of what flashes or dashes by, in the order of time."""
+        return tuple(transient.thing.name for transient in self.transients)
+
+    def present(self, time: float) -> tuple[Thing, ...]:
+        """Everything that is in the room at `time` seconds, seen or not."""
+        hidden = tuple(thing for thing in (self.behind, self.outside) if thing is not None)
+        passing = tuple(thing for thing in (transient.at(time) for transient in self.transients) if thing is not None)
+        return self.things + hidden + passing
+
+    def pose(self, time: float, view: int = 0) -> Pose:
+        """Pose of a camera at `time` seconds: 0 is the main one, 1 the first of the further ones."""
+        return self.camera.pose(time) if view == 0 else self.cameras[view - 1]
 
     def left_of(self, name: str) -> bool:
         """Whether a visible thing stands left of the middle of the row."""

@@ -20,6 +20,9 @@ Stream = Literal["scene", "questions", "noise", "event"]
 _SPLIT_IDS: Mapping[str, int] = MappingProxyType({"train": 0, "val": 1, "test": 2})
 _STREAM_IDS: Mapping[str, int] = MappingProxyType({"scene": 0, "questions": 1, "noise": 2, "event": 3})
 
+KIND_PARTS: Mapping[str, int] = MappingProxyType({"sound": 0, "visual": 1, "scene3d": 2, "views": 3, "frames": 4})
+"""Kind of scene -> `part` of its generators, so that kinds share no scene either."""
+
 
 def generator(seed: int, split: str, index: int, stream: Stream, part: int = 0) -> np.random.Generator:
     """Random generator of one purpose of one clip.
