@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pave.bases.base import Base
 from pave.bases.families import find_family
+from pave.bases.llava import is_llava, load_llava, read_llava
+from pave.bases.llava import settings as llava_settings
 from pave.bases.preprocess import BaseSettings, read_settings
 from pave.errors import BaseError
 
@@ -20,17 +23,20 @@ def load_base(
     dtype: str = "auto",
     device: str | None = None,
     name: str = "",
+    weights: bool = True,
 ) -> Base:
     """Load and freeze a base.
 
     Args:
         source: "smol" (the small base that comes with pave), a model folder, a Hub id, or a loaded
-            `*ForConditionalGeneration` (then `tokenizer` is needed).
+            `*ForConditionalGeneration` (then `tokenizer` is needed). LLaVA-OneVision may be in Hugging Face's naming or in that
+            of LLaVA's own code.
         tokenizer: The tokenizer of a loaded model.
         settings: How frames are prepared; read from the folder, or the family's defaults, when not given.
         dtype: Floating-point type of the weights, "auto" for that of the files.
         device: Where to put the model, such as "cuda"; where it is loaded when not given.
         name: What to call the base in messages and patch files; the source itself by default.
+        weights: False leaves the weights on disk and makes the model on the meta device: shapes without numbers, in seconds.
 
     Raises:
         BaseError: If files are missing or the model belongs to no supported family.
@@ -39,7 +45,7 @@ def load_base(
         >>> base = load_base("llava-hf/llava-onevision-qwen2-7b-ov-hf", device="cuda")  # doctest: +SKIP
     """
     if isinstance(source, (str, Path)):
-        base = _load_named(str(source), settings, dtype, name)
+        base = _load_named(str(source), settings, dtype, name, weights)
     else:
         base = _wrap(source, tokenizer, settings, name)
     if device is not None:
@@ -56,24 +62,51 @@ def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name
     return Base(model, tokenizer, find_family(model_type), settings, name)
 
 
-def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str) -> Base:
+def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str, weights: bool) -> Base:
     if source == "smol":
         return _load_smol(settings, dtype, name)
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
     _check_folder(Path(source))
+    if is_llava(source):
+        return _load_llava(source, settings, dtype, name, weights)
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
         raise BaseError(f"{source}: no model configuration could be read ({_first_line(error)}); {_ADVICE}") from error
     spec = find_family(config.model_type)
     try:
-        model = AutoModelForImageTextToText.from_pretrained(source, config=config, dtype=dtype)
+        if weights:
+            model = AutoModelForImageTextToText.from_pretrained(source, config=config, dtype=dtype)
+        else:
+            model = on_meta(AutoModelForImageTextToText.from_config, config)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, ImportError) as error:
         raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
     found = settings or read_settings(source, spec.settings(config))
     return Base(model, tokenizer, spec, found, name or source)
+
+
+def _load_llava(source: str, settings: BaseSettings | None, dtype: str, name: str, weights: bool) -> Base:
+    """A folder in the naming of LLaVA's own code; see `pave.bases.llava`."""
+    from transformers import LlavaOnevisionForConditionalGeneration
+
+    spec = find_family("llava_onevision")
+    try:
+        files = read_llava(source)
+        model = load_llava(source, files, dtype) if weights else on_meta(LlavaOnevisionForConditionalGeneration, files.config)
+    except (OSError, ValueError, ImportError) as error:
+        raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
+    size = spec.settings(files.config).size
+    return Base(model, files.tokenizer, spec, settings or llava_settings().model_copy(update={"size": size}), name or source)
+
+
+def on_meta(make: Callable[[Any], Any], config: Any) -> Any:
+    """A model that has shapes but no numbers, so that one of any size is made in seconds."""
+    import torch
+
+    with torch.device("meta"):
+        return make(config)
 
 
 def _load_smol(settings: BaseSettings | None, dtype: str, name: str) -> Base:

@@ -18,7 +18,11 @@ from pave.channels.encoder import Encoder
 from pave.errors import ChannelError
 
 GROUP = "pave.encoders"
-OWN = {("audio", "mel"): "pave.channels.mel", ("features", "file"): "pave.channels.features"}
+OWN = {
+    ("audio", "mel"): "pave.channels.mel",
+    ("features", "file"): "pave.channels.features",
+    **{(channel, "official"): "pave.channels.official" for channel in ("audio", "frames", "scene3d", "views")},
+}
 
 F = TypeVar("F", bound=Callable[..., Encoder])
 

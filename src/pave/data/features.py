@@ -80,6 +80,8 @@ class Features:
             "weights": tower_digest(base),
             "frames": self.sampling.count,
         }
+        if not base.inputs.native:
+            self._visual_settings["inputs"] = base.inputs.model_dump(mode="json")
         self._keys: dict[tuple[str, str], str] = {}
 
     def __getitem__(self, record: Record) -> ClipFeatures:

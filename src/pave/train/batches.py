@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pave.bases.base import Base
-from pave.bases.prompt import Prompt
 from pave.data import ClipFeatures, Features, Packed, Record, pack, positions_and_mask, targets
 from pave.errors import ConfigError, RecordError
 
@@ -124,7 +123,7 @@ class Sequences(Dataset[Sample]):
         turns = [(self.prompt.replace("{question}", turn.question), turn.answer) for record in records for turn in record.turns]
         prompt = self.base.encode_prompt(features.clip.text, turns)
         rest = iter(prompt.turns)
-        prompts = [Prompt(prompt.prefix, [next(rest) for _ in record.turns], prompt.again) for record in records]
+        prompts = [replace(prompt, turns=[next(rest) for _ in record.turns]) for record in records]
         return Sample(pack(prompts), features)
 
 

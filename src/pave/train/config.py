@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pave.bases.inputs import InputSpec
 from pave.errors import ConfigError
 from pave.patches import LoraSpec
 
@@ -36,6 +37,7 @@ class TrainConfig(BaseModel):
     encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
     fusion: dict[str, Any] = Field(default_factory=dict, description="FusionConfig fields that differ from the defaults.")
     lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
+    inputs: InputSpec = Field(InputSpec(), description="How the base is fed, e.g. as the authors do; the family's way if left.")
     prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
