@@ -22,6 +22,8 @@ VERBS = {
     "ask": "Ask a question about a video, with patches or without.",
     "info": "Show what is in a patch or a video, or what is installed.",
     "world": "Make clips, sounds and questions of the embedded world.",
+    "convert": "Turn a checkpoint of the PAVE authors into a patch folder.",
+    "estimate": "Tell what a recipe costs: parameters, tokens, operations, memory.",
     "bases": "List the families of base models, or build the embedded base.",
 }
 CONFIG_VERBS = ("train", "eval")

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
-from pave.patches.lora import lora_config
+from pave.patches.lora import lora_shapes
 from pave.patches.official.weights import read_state
 
 CONFIG = "adapter_config.json"
@@ -91,12 +91,10 @@ def _rename(state: Mapping[str, Tensor], language_model: str, where: Path) -> di
 
 def _check(tensors: Mapping[str, Tensor], spec: LoraSpec, base: Base, where: Path) -> None:
     """Every targeted module of the language model must have its two tensors, in their shapes."""
-    wanted = re.compile(str(lora_config(spec, base.spec).target_modules))
     expected: dict[str, tuple[int, int]] = {}
-    for name, module in base.model.named_modules():
-        if isinstance(module, nn.Linear) and wanted.fullmatch(name):
-            expected[f"base_model.model.{name}.lora_A.weight"] = (spec.rank, module.in_features)
-            expected[f"base_model.model.{name}.lora_B.weight"] = (module.out_features, spec.rank)
+    for name, inputs, outputs in lora_shapes(base.model, spec, base.spec):
+        expected[f"base_model.model.{name}.lora_A.weight"] = (spec.rank, inputs)
+        expected[f"base_model.model.{name}.lora_B.weight"] = (outputs, spec.rank)
     problems = [f"{key} is missing" for key in expected if key not in tensors]
     problems += [f"{key} is not in {base.name}" for key in tensors if key not in expected]
     problems += [

@@ -147,10 +147,15 @@ def _channels(found: Mapping[Part, Any], model_args: str | Mapping[str, Any], ch
         if channel is not None:
             raise ConfigError("a checkpoint with two side channels listens to frames and audio; leave the channel out")
         return dict(zip(PARTS, ("frames", "audio"), strict=True))
-    return dict.fromkeys(found, channel or _channel_of(_title(model_args)))
+    return dict.fromkeys(found, channel or channel_of(_title(model_args)))
 
 
-def _channel_of(title: str) -> str:
+def channel_of(title: str) -> str:
+    """The channel that a config's name speaks of.
+
+    Raises:
+        ConfigError: If it speaks of none.
+    """
     if "audio" in title:
         return "audio"
     if "egoexo" in title:
