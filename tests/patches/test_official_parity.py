@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import official
 import pytest
 import torch
-from official import FACTS, close, without_placeholders
 
+import official
+from official import FACTS, close, without_placeholders
 from pave.bases import AUTHORS, InputSpec
 from pave.evaluate.decode import Questions, answer
 from pave.patches import PatchedModel, read_config
@@ -67,7 +67,11 @@ def test_pixels_tokens_and_queries(patched):
     for row, video in enumerate(("vidA", "vidB")):
         clip = official.clip(patched, video)
         visual = patched.base.visual([clip])[0]
-        close(clip.pixels["pixel_values_videos"][0, :, :, ::8, ::8][:, :, ::7, ::7], GOLD[f"batch.pixel_values_stride8.{row}.every7"], 1e-6)
+        close(
+            clip.pixels["pixel_values_videos"][0, :, :, ::8, ::8][:, :, ::7, ::7],
+            GOLD[f"batch.pixel_values_stride8.{row}.every7"],
+            1e-6,
+        )
         close(visual.query[:, ::29], GOLD[f"slow_feats.{row}.every29"])
         close(visual.grid()[:, ::29], GOLD[f"image_features_projected.{row}.every29"])
         assert visual.layout.total == len(visual.tokens) == official.FRAMES * 14 * 15

@@ -77,7 +77,9 @@ class Base:
             return
         adapt = self._family.adapt
         if adapt is None and not inputs.native:
-            raise BaseError(f"{self._family.name} can only be fed in its own way; these inputs belong to a LLaVA-OneVision base")
+            raise BaseError(
+                f"{self._family.name} can only be fed in its own way; these inputs belong to a LLaVA-OneVision base"
+            )
         for name in self.spec.shadows:
             self.inner.__dict__.pop(name, None)
         self.spec = self._family if adapt is None or inputs.native else adapt(self._family, inputs)

@@ -3,14 +3,14 @@
 The weights are the same, three things are not:
 
 - **Names**: `model.vision_tower.vision_tower.*`, `model.mm_projector.{0,2}.*` and the language model without a prefix.
-- **Sizes of the tower** are in no file of the folder: they are read off the tensors' shapes. Its number of attention heads cannot
-  be; SigLIP's published widths tell it, and `vision_config` in `config.json` may say it for others.
-- **Vocabulary**: LLaVA's code cuts word embeddings and head to the tokenizer's length when it loads a model, and puts -200 where the
-  video goes. Here the head is cut in the same way, so that probabilities agree, while two rows of the embedding stay for the
-  placeholders `<image>` and `<video>`.
+- **Sizes of the tower** are in no file of the folder: they are read off the tensors' shapes. Its number of attention heads
+  cannot be; SigLIP's published widths tell it, and `vision_config` in `config.json` may say it for others.
+- **Vocabulary**: LLaVA's code cuts word embeddings and head to the tokenizer's length when it loads a model, and puts -200
+  where the video goes. Here the head is cut in the same way, so that probabilities agree, while two rows of the embedding stay
+  for the placeholders `<image>` and `<video>`.
 
-LLaVA drops the last layer of SigLIP and reads the one before it without the final norm; the folder holds the layers that are left,
-and Hugging Face's `vision_feature_layer=-1` reads the same place.
+LLaVA drops the last layer of SigLIP and reads the one before it without the final norm; the folder holds the layers that are
+left, and Hugging Face's `vision_feature_layer=-1` reads the same place.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LlavaFiles:
 def is_llava(source: str) -> bool:
     """Whether a folder or Hub id holds a model in the naming of LLaVA's own code."""
     config = read_json(source, "config.json")
-    return "mm_vision_tower" in config and "vision_config" not in config or "mm_projector_type" in config
+    return "mm_projector_type" in config
 
 
 def read_llava(source: str) -> LlavaFiles:
@@ -78,7 +78,12 @@ def read_llava(source: str) -> LlavaFiles:
     from transformers import AddedToken, Qwen2Tokenizer
 
     raw, shapes = read_json(source, "config.json"), _shapes(source)
-    for key in ("model.embed_tokens.weight", "model.image_newline", "model.mm_projector.2.weight", f"{_TOWER}encoder.layers.0."):
+    for key in (
+        "model.embed_tokens.weight",
+        "model.image_newline",
+        "model.mm_projector.2.weight",
+        f"{_TOWER}encoder.layers.0.",
+    ):
         if not any(name.startswith(key) for name in shapes):
             raise BaseError(f"{source}: holds no {key}; only LLaVA-OneVision models with their tower can be read")
     tokenizer = Qwen2Tokenizer.from_pretrained(source)

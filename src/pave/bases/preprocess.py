@@ -94,7 +94,7 @@ def resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _pillow_weights(have: int, want: int) -> Tensor:
-    """`[want, have]` integers: Pillow's bicubic filter (a = -0.5, widened when shrinking) times 2^22, rounded half away from 0."""
+    """`[want, have]` integers: Pillow's bicubic filter (a = -0.5, widened when shrinking) times 2^22, halves away from 0."""
     scale = have / want
     stretch = max(scale, 1.0)
     centre = (torch.arange(want, dtype=torch.float64) + 0.5) * scale

@@ -119,7 +119,7 @@ class OfficialFeatures:
         except (ChannelError, RuntimeError) as error:
             raise ChannelError(f"{paths[0]}: {str(error).splitlines()[0]}") from error
         if values.shape[2] != self.dim:
-            raise ChannelError(f"{paths[0]}: holds {values.shape[2]} features a token, not {self.dim}; set `dim` to what it holds")
+            raise ChannelError(f"{paths[0]}: holds {values.shape[2]} features a token, not {self.dim}; set `dim` to it")
         return Tokens(values.to(torch.float32).contiguous(), _TIMES[kind](len(values), len(tensor)))
 
 
@@ -144,7 +144,7 @@ def _read(path: Path, channel: str) -> Tensor:
     """A file's tensor."""
     if path.suffix.lower() not in (".pt", ".pth", ".npy"):
         raise ChannelError(
-            f"{path}: {channel}/official reads precomputed .pt or .npy features, not {path.suffix or 'files without a suffix'}; "
+            f"{path}: {channel}/official reads precomputed .pt or .npy features, not '{path.suffix}' files; "
             f"name the feature file as the channel {channel!r}"
         )
     if not path.is_file():

@@ -26,8 +26,7 @@ def convert_verb(
     the names of those that would. The base's weights are not loaded, so this takes seconds for any size.
 
     ```
-    pave convert pave_v5_1_3_lora_avsd_imagebind --base llava-onevision-qwen2-0.5b-ov \\
-        --model-args V5_1_3_audio_languagebind --out patches/avsd
+    pave convert avsd_imagebind --base llava-onevision-0.5b --model-args V5_1_3_audio_languagebind --out patches/avsd
     ```
 
     Args:

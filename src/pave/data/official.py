@@ -1,7 +1,7 @@
 """The authors' annotation and mapping files as records, so that their published data can be used as it lies on disk.
 
-An annotation file is a list of `{"id", "video", "conversations": [{"from": "human" | "gpt", "value"}, ...]}`, the first question
-beginning with `<image>`. Two mapping files say where the media of a video are: `{video id: feature file}` and
+An annotation file is a list of `{"id", "video", "conversations": [{"from": "human" | "gpt", "value"}, ...]}`, the first
+question beginning with `<image>`. Two mapping files say where the media of a video are: `{video id: feature file}` and
 `{video id: video}`, each relative to a folder of its own. The video id is the video's name without folder and suffix.
 """
 
@@ -115,7 +115,7 @@ def _parse(sample: Any, where: str) -> tuple[str, list[Turn]]:
     if [who for who, _ in said] != ["human", "gpt"] * len(answers) or not answers:
         raise RecordError(f"{where}: human and gpt must take turns, the human first")
     if not questions[0].startswith(_TOKEN) or sum(text.count(_TOKEN) for text in questions) != 1:
-        raise RecordError(f"{where}: the first question must begin with {_TOKEN}, which stands for the video, and no other has one")
+        raise RecordError(f"{where}: the first question must begin with {_TOKEN}, which stands for the video; no other has one")
     questions[0] = questions[0].removeprefix(_TOKEN).removeprefix("\n")
     return video_id(video), [Turn(question=q, answer=a) for q, a in zip(questions, answers, strict=True)]
 

@@ -38,7 +38,7 @@ from pave.patches.lora import lora_shapes
 from pave.patches.official.configs import PREFIX, fusion_config, list_configs
 from pave.train.config import TrainConfig, load_config
 
-# Steps and tokens a step of a usual clip: 32 s of sound, two minutes at 2 frames per second, 32 frames of 24 x 24 cells, 4 cameras.
+# Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of 24 x 24 cells, 4 cameras.
 USUAL = {"audio": (32, 1), "frames": (240, 4), "scene3d": (32, 576), "views": (128, 196), "features": (32, 1)}
 WORDS = 50
 """Words of a prompt around the video, as tokens."""
@@ -181,7 +181,9 @@ def estimate(wanted: Plan) -> Estimate:
     sizes = {
         "base": sum(p.numel() for p in model.parameters()),
         "fusion": sum(fusion.parameters() for fusion in fusions),
-        "lora": 0 if wanted.lora is None else sum(wanted.lora.rank * (a + b) for _, a, b in lora_shapes(model, wanted.lora, spec)),
+        "lora": 0
+        if wanted.lora is None
+        else sum(wanted.lora.rank * (a + b) for _, a, b in lora_shapes(model, wanted.lora, spec)),
     }
     sizes["trained"] = sizes["fusion"] + sizes["lora"]
     cells = frames * side_cells**2

@@ -24,7 +24,7 @@ CONFIG = "adapter_config.json"
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _KEY = re.compile(r"^base_model\.model\.model\.(layers\..+)\.(lora_[AB])(?:\.default)?\.weight$")
 # What a LoRA of pave's patch folder cannot say, with the values that mean nothing.
-_PLAIN = {
+_PLAIN: dict[str, tuple[Any, ...]] = {
     "bias": ("none", None), "use_dora": (False, None), "use_rslora": (False, None), "fan_in_fan_out": (False, None),
     "rank_pattern": ({}, None), "alpha_pattern": ({}, None), "modules_to_save": (None, []), "layers_to_transform": (None, []),
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """`convert`: one of the authors' released checkpoints -> a patch folder (two for two side channels).
 
-A checkpoint has its fusion weights in `non_lora_trainables.bin` (with a LoRA beside it) or in `mm_projector.bin` (without). Its name
-does not say which config it needs, and theirs mislead (the zips of Ego-Exo4D say "3d"), so the caller names the config and what does
-not fit is refused with the names of those that would.
+A checkpoint has its fusion weights in `non_lora_trainables.bin` (with a LoRA beside it) or in `mm_projector.bin` (without).
+Its name does not say which config it needs, and some mislead (the zips of Ego-Exo4D say "3d"), so the caller names the config
+and what does not fit is refused with the names of those that would.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,13 @@ def convert(
         training = {"converted_from": folder.resolve().name, "model_args": _title(model_args), "module": part}
         patch = _config(base, config, name, inputs, lora if last else None, training)
         files = PatchFiles(patch, load_fusion(state, config, part).state_dict(), adapter if last else {})
-        write_folder(place, files, adapter_config(patch, base), lambda written, title=place.name: make_card(written, title))
+        write_folder(place, files, adapter_config(patch, base), partial(make_card, name=place.resolve().name))
         done.append(Converted(place, name, config.parameters(), sum(t.numel() for t in files.lora.values())))
     return done
 
 
 def _open(source: Path) -> tuple[Path, Mapping[str, Tensor]]:
-    """The checkpoint's folder and its fusion weights; a folder that holds nothing but the checkpoint's folder is looked through."""
+    """The checkpoint's folder and its fusion weights; a folder around the checkpoint's own is looked through."""
     if source.suffix == ".zip":
         raise PatchError(f"{source} is packed; unpack it and name the folder")
     if source.is_file():
