@@ -6,11 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-import official
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import official
 from pave.bases import load_base
 from pave.bases.published import published_size
 from pave.errors import BaseError

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import official
 import numpy as np
 import pytest
 import torch
 
+import official
 from pave.channels import list_encoders, make_encoder
 from pave.errors import ChannelError
 

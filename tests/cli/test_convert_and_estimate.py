@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 
 import official
-import pytest
-
 from pave.cli import main
 
 

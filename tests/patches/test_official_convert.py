@@ -6,12 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
-import official
 import pytest
-import tiny
 import torch
-from official import KWARGS
 
+import official
+import tiny
+from official import KWARGS
 from pave.bases import AUTHORS, InputSpec, load_base
 from pave.errors import BaseError, ConfigError, PatchError
 from pave.fusion import Fusion

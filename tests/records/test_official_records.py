@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-import official
 import pytest
 
+import official
 from pave.data import write_records
 from pave.data.official import read_annotations, video_id
 from pave.data.records import read_records
@@ -27,7 +27,11 @@ def test_records_of_the_tiny_data(tmp_path):
 
 def test_media_that_is_not_there(tmp_path):
     found = read_annotations(
-        official.DATA / "anno.json", channel="audio", features={"vidA": "vidA.pt"}, videos={"vidA": "vidA"}, feature_root=tmp_path
+        official.DATA / "anno.json",
+        channel="audio",
+        features={"vidA": "vidA.pt"},
+        videos={"vidA": "vidA"},
+        feature_root=tmp_path,
     )
     assert not found.records
     assert "there is no" in found.missing["q0"]

@@ -36,9 +36,15 @@ def test_operations_of_a_7b_base():
 
 def test_a_recipe_file(tmp_path):
     recipe = {
-        "base": "lmms-lab/llava-onevision-qwen2-0.5b-ov", "records": "r.jsonl", "out": "o", "channel": "audio", "encoder": "mel",
-        "lora": {"rank": 64, "alpha": 16}, "inputs": {"newline": "grid", "chat": "llava"}, "batch_clips": 2,
-    }  # fmt: skip
+        "base": "lmms-lab/llava-onevision-qwen2-0.5b-ov",
+        "records": "r.jsonl",
+        "out": "o",
+        "channel": "audio",
+        "encoder": "mel",
+        "lora": {"rank": 64, "alpha": 16},
+        "inputs": {"newline": "grid", "chat": "llava"},
+        "batch_clips": 2,
+    }
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     found = estimate(plan(str(path), side=(300, 1)))
