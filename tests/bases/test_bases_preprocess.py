@@ -9,15 +9,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tiny
 from pave.bases import BaseSettings, find_family
 from pave.bases.families.qwen3_vl import fit
 from pave.bases.families.smolvlm import words
-from pave.bases.preprocess import from_processor, merge_times, normalize, read_settings, resize, smart_resize
+from pave.bases.preprocess import from_processor, merge_times, normalize, read_settings, resize, resize_pillow, smart_resize
 from pave.errors import BaseError, ConfigError
 
 GOLDENS = json.loads((Path(__file__).parents[1] / "data" / "preprocess" / "goldens.json").read_text())["rows"]
@@ -148,3 +150,16 @@ def test_each_kind_of_size_is_understood() -> None:
     del smol["size"]
     assert from_processor(smol, BaseSettings(longest_edge=1, size=(1, 1))) == {"longest_edge": 512, "size": (512, 512)}
     assert from_processor({"use_token_compression": False}, BaseSettings(compress=True)) == {"compress": False}
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(24, 32, (384, 384)), (101, 77, (30, 41)), (48, 30, (48, 12)), (5, 3, (7, 1))]
+)
+def test_pillow_s_filter_to_the_last_bit(height: int, width: int, size: tuple[int, int]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    frames = tiny.frames(2, height, width).pixels
+    frames[0] = (frames[0] > 127) * 255  # hard edges overshoot
+    wanted = [image.fromarray(f.permute(1, 2, 0).numpy()).resize(size[::-1], image.BICUBIC) for f in frames]
+    assert torch.equal(
+        resize_pillow(frames, size), torch.stack([torch.from_numpy(np.array(w)) for w in wanted]).permute(0, 3, 1, 2)
+    )

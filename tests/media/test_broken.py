@@ -51,20 +51,20 @@ def test_truncated_files_are_found(whole: dict[str, Path], kind: str, share: flo
     refused(cut, "truncated|cannot be opened|not one frame|holds no picture")
 
 
+def test_an_index_without_its_media(whole: dict[str, Path], tmp_path: Path) -> None:
+    """Cut between two boxes, where every box is whole."""
+    data = whole["fast"].read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: data.index(b"mdat") - 4])
+    refused(cut, "truncated")
+
+
 @pytest.mark.parametrize("kind", ["mp4", "fast", "mov", "mkv", "avi", "wav"])
 def test_the_last_byte_is_missed(whole: dict[str, Path], kind: str, tmp_path: Path) -> None:
     """One byte less than declared."""
     cut = tmp_path / whole[kind].name
     cut.write_bytes(whole[kind].read_bytes()[:-1])
     refused(cut, "truncated")
-
-
-def test_a_film_whose_samples_are_all_gone(whole: dict[str, Path], tmp_path: Path) -> None:
-    """Cut exactly between the index and the samples: the structure is whole, the film is not."""
-    data = whole["fast"].read_bytes()
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(data[: data.index(b"mdat") - 4])
-    refused(cut, "not one frame|without one sample", READERS[1:])
 
 
 def test_rubbish_after_the_end_is_harmless(whole: dict[str, Path], tmp_path: Path) -> None:

@@ -203,3 +203,17 @@ def test_paths_with_odd_characters(clip: Path, tmp_path: Path) -> None:
     for name in ("with space.mp4", "100%d.mp4", "http:x.mp4", "ünï.mp4"):
         shutil.copy(clip, tmp_path / name)
         assert numbers(read_frames(tmp_path / name, Uniform(2)).pixels) == [0, 49]
+
+
+def test_stacks_of_frames_are_read_as_folders(tmp_path: Path) -> None:
+    stack = np.arange(5 * 2 * 3 * 3, dtype=np.uint8).reshape(5, 2, 3, 3)
+    np.save(tmp_path / "stacked_images.npy", stack)
+    read = read_frames(tmp_path, Uniform(3), folder_fps=2)
+    assert torch.equal(read.pixels, torch.from_numpy(stack[[0, 2, 4]]).permute(0, 3, 1, 2))
+    assert read.times.tolist() == [0, 1, 2]
+    np.save(tmp_path / "stacked_images.npy", stack.astype(np.float32))
+    with pytest.raises(MediaError, match="must hold uint8 frames"):
+        read_frames(tmp_path, Uniform(3))
+    (tmp_path / "stacked_images.npy").write_bytes(b"cut")
+    with pytest.raises(MediaError, match="cannot be read as an array"):
+        read_frames(tmp_path, Uniform(3))

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from pave.bases.base import Base
-from pave.bases.families import find_family, list_families, register_family
-from pave.bases.load import load_base
-from pave.bases.prefix import prefix_positions, shares_prefix
-from pave.bases.preprocess import BaseSettings
-from pave.bases.prompt import Prompt
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
-from pave.bases.tower import tower_of
-from pave.bases.visual import Layout, Visual
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pave.bases.base import Base
+    from pave.bases.families import find_family, list_families, register_family
+    from pave.bases.inputs import AUTHORS, InputSpec
+    from pave.bases.load import load_base
+    from pave.bases.prefix import prefix_positions, shares_prefix
+    from pave.bases.preprocess import BaseSettings
+    from pave.bases.prompt import Prompt
+    from pave.bases.spec import Clip, FamilySpec, PromptStyle
+    from pave.bases.tower import tower_of
+    from pave.bases.visual import Layout, Visual
+
+_HOMES = {
+    "AUTHORS": "pave.bases.inputs",
+    "Base": "pave.bases.base",
+    "BaseSettings": "pave.bases.preprocess",
+    "Clip": "pave.bases.spec",
+    "FamilySpec": "pave.bases.spec",
+    "InputSpec": "pave.bases.inputs",
+    "Layout": "pave.bases.visual",
+    "Prompt": "pave.bases.prompt",
+    "PromptStyle": "pave.bases.spec",
+    "Visual": "pave.bases.visual",
+    "find_family": "pave.bases.families",
+    "list_families": "pave.bases.families",
+    "load_base": "pave.bases.load",
+    "prefix_positions": "pave.bases.prefix",
+    "register_family": "pave.bases.families",
+    "shares_prefix": "pave.bases.prefix",
+    "tower_of": "pave.bases.tower",
+}
 
 __all__ = [
+    "AUTHORS",
     "Base",
     "BaseSettings",
     "Clip",
     "FamilySpec",
+    "InputSpec",
     "Layout",
     "Prompt",
     "PromptStyle",
@@ -29,3 +56,10 @@ __all__ = [
     "shares_prefix",
     "tower_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that settings can be read without loading torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pave.bases' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
 from pave.bases.preprocess import BaseSettings
 from pave.bases.prompt import Prompt, encode_prompt, pad_prompts
@@ -61,9 +62,10 @@ class Base:
         """Freeze the model and check that tokenizer and model belong together."""
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.spec = spec
+        self.spec = self._family = spec
+        self.settings = self._own_settings = settings or spec.settings(model.config)
+        self.inputs = InputSpec()
         self.origin = origin
-        self.settings = settings or spec.settings(model.config)
         self.name = name or str(getattr(model.config, "_name_or_path", "") or spec.name)
         self.placeholder_id = self._placeholder_id()
 
@@ -76,6 +78,29 @@ class Base:
                 f"{wanted}; load the tokenizer from the same folder as the model"
             )
         return int(found)
+
+    def use(self, inputs: InputSpec) -> None:
+        """Be fed in this way from now on: clips, prompts, visual tokens and the seam of a `PatchedModel` all follow.
+
+        Args:
+            inputs: As a patch declares it; `InputSpec()` is the family's own way.
+
+        Raises:
+            BaseError: If the family cannot be fed in another way than its own.
+        """
+        if inputs == self.inputs:
+            return
+        adapt = self._family.adapt
+        if adapt is None and not inputs.native:
+            raise BaseError(
+                f"{self._family.name} can only be fed in its own way; these inputs belong to a LLaVA-OneVision base"
+            )
+        for name in self.spec.shadows:
+            self.inner.__dict__.pop(name, None)
+        self.spec = self._family if adapt is None or inputs.native else adapt(self._family, inputs)
+        self.inner.__dict__.update(self.spec.shadows)
+        self.settings = self._own_settings.model_copy(update={"frames": inputs.frames or self._own_settings.frames})
+        self.inputs = inputs
 
     @property
     def config(self) -> Any:
@@ -252,5 +277,5 @@ class Base:
             "layers": int(text.num_hidden_layers),
             "vocab_size": int(text.vocab_size),
             "frames_per_step": self.spec.frames_per_step(self.config),
-            "token_layout": self.spec.token_layout,
+            "token_layout": self._family.token_layout,
         }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pave.bases.base import Base
 from pave.bases.families import find_family
+from pave.bases.llava import is_llava, load_llava, read_llava
+from pave.bases.llava import settings as llava_settings
 from pave.bases.origin import Origin
 from pave.bases.preprocess import BaseSettings, read_settings
 from pave.errors import BaseError
@@ -22,12 +25,14 @@ def load_base(
     device: str | None = None,
     name: str = "",
     tower: bool = True,
+    weights: bool = True,
 ) -> Base:
     """Load and freeze a base.
 
     Args:
         source: "smol" (the small base that comes with pave), a model folder, a Hub id, or a loaded
-            `*ForConditionalGeneration` (then `tokenizer` is needed).
+            `*ForConditionalGeneration` (then `tokenizer` is needed). LLaVA-OneVision may be in Hugging Face's naming or in that
+            of LLaVA's own code.
         tokenizer: The tokenizer of a loaded model.
         settings: How frames are prepared; read from the folder, or the family's defaults, when not given.
         dtype: Floating-point type of the weights, "auto" for that of the files.
@@ -35,6 +40,7 @@ def load_base(
         name: What to call the base in messages and patch files; the source itself by default.
         tower: False leaves the vision tower on the disk until a clip has to be seen (`Base.visual`), which never happens where
             all visual tokens come from a store. A model that is loaded already keeps what it has.
+        weights: False leaves the weights on disk and makes the model on the meta device: shapes without numbers, in seconds.
 
     Raises:
         BaseError: If files are missing or the model belongs to no supported family.
@@ -43,7 +49,7 @@ def load_base(
         >>> base = load_base("llava-hf/llava-onevision-qwen2-7b-ov-hf", device="cuda")  # doctest: +SKIP
     """
     if isinstance(source, (str, Path)):
-        base = _load_named(str(source), settings, dtype, name, tower)
+        base = _load_named(str(source), settings, dtype, name, tower, weights)
     else:
         base = _wrap(source, tokenizer, settings, name)
     if device is not None:
@@ -60,12 +66,14 @@ def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name
     return Base(model, tokenizer, find_family(model_type), settings, name)
 
 
-def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str, tower: bool) -> Base:
+def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str, tower: bool, weights: bool) -> Base:
     if source == "smol":
         return _load_smol(settings, dtype, name, tower)
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
 
     _check_folder(Path(source))
+    if is_llava(source):
+        return _load_llava(source, settings, dtype, name, weights)
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError, KeyError) as error:
@@ -73,12 +81,34 @@ def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: st
     spec = find_family(config.model_type)
     try:
         origin = Origin(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)], source, config, dtype, spec.language_model)
-        model = origin.load(tower)
+        model = origin.load(tower) if weights else on_meta(origin.model_class, config)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, ImportError) as error:
         raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
     found = settings or read_settings(source, spec.settings(config))
     return Base(model, tokenizer, spec, found, name or source, origin)
+
+
+def _load_llava(source: str, settings: BaseSettings | None, dtype: str, name: str, weights: bool) -> Base:
+    """A folder in the naming of LLaVA's own code; see `pave.bases.llava`."""
+    from transformers import LlavaOnevisionForConditionalGeneration
+
+    spec = find_family("llava_onevision")
+    try:
+        files = read_llava(source)
+        model = load_llava(source, files, dtype) if weights else on_meta(LlavaOnevisionForConditionalGeneration, files.config)
+    except (OSError, ValueError, ImportError) as error:
+        raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
+    size = spec.settings(files.config).size
+    return Base(model, files.tokenizer, spec, settings or llava_settings().model_copy(update={"size": size}), name or source)
+
+
+def on_meta(make: Callable[[Any], Any], config: Any) -> Any:
+    """A model that has shapes but no numbers, so that one of any size is made in seconds."""
+    import torch
+
+    with torch.device("meta"):
+        return make(config)
 
 
 def _load_smol(settings: BaseSettings | None, dtype: str, name: str, tower: bool) -> Base:

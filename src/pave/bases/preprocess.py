@@ -72,6 +72,43 @@ def resize(frames: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
         return F.interpolate(frames, size=size, mode="bicubic", antialias=True)
 
 
+def resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic as Pillow does it, to the last bit: first along the width, then along the height, in fixed-point numbers.
+
+    LLaVA's own code resizes with Pillow; `resize` differs from it by a grey level or two.
+
+    Args:
+        frames: `[F, 3, H, W]` uint8.
+        size: Height and width wanted.
+
+    Returns:
+        `[F, 3, height, width]` uint8.
+    """
+    for axis, wanted in ((3, size[1]), (2, size[0])):
+        if frames.shape[axis] != wanted:
+            weights = _pillow_weights(frames.shape[axis], wanted)
+            summed = torch.stack([frame.double().movedim(axis - 1, -1) @ weights.T for frame in frames])
+            rounded = ((summed + (1 << 21)) / (1 << 22)).floor().clamp(0, 255).to(torch.uint8)
+            frames = rounded.movedim(-1, axis)
+    return frames.contiguous()
+
+
+def _pillow_weights(have: int, want: int) -> Tensor:
+    """`[want, have]` integers: Pillow's bicubic filter (a = -0.5, widened when shrinking) times 2^22, halves away from 0."""
+    scale = have / want
+    stretch = max(scale, 1.0)
+    centre = (torch.arange(want, dtype=torch.float64) + 0.5) * scale
+    first = (centre - 2 * stretch + 0.5).long().clamp(min=0)
+    last = (centre + 2 * stretch + 0.5).long().clamp(max=have)
+    pixel = torch.arange(have)
+    x = ((pixel + 0.5 - centre[:, None]) / stretch).abs()
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    weights = weights.where((pixel >= first[:, None]) & (pixel < last[:, None]), 0.0)
+    weights = weights / weights.sum(1, keepdim=True) * (1 << 22)
+    return (weights.abs() + 0.5).floor() * weights.sign()
+
+
 def shortest_edge(frames: Tensor, edge: int) -> tuple[int, int]:
     """Height and width with the shorter edge at `edge`, the aspect ratio kept."""
     height, width = frames.shape[-2:]
@@ -122,14 +159,19 @@ def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
         Settings; the video preprocessor's file wins over the image preprocessor's.
     """
     for name in SETTINGS_FILES:
-        found = _read_json(source, name)
+        found = read_json(source, name)
         found = found.get("video_processor") or found.get("image_processor") or found
         if found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
             return defaults.model_copy(update=from_processor(found, defaults))
     return defaults
 
 
-def _read_json(source: str, name: str) -> dict[str, Any]:
+def read_json(source: str, name: str) -> dict[str, Any]:
+    """A JSON file of a model folder or Hub id; empty where there is none.
+
+    Raises:
+        BaseError: If it is no valid JSON.
+    """
     from transformers.utils import cached_file
 
     path = cached_file(source, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)

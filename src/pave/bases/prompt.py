@@ -27,11 +27,15 @@ class Prompt:
         prefix: Head, clip placeholders and what follows them.
         turns: `(question ids, answer ids)` a turn; the answer ids are empty where the answer is not known.
         again: Put between one turn's answer and the next question when turns form a dialogue.
+        header: So many ids at the end of each question are learnt with the answer.
+        learnt: Ids that are learnt wherever they stand.
     """
 
     prefix: list[int]
     turns: list[tuple[list[int], list[int]]] = field(default_factory=list)
     again: list[int] = field(default_factory=list)
+    header: int = 0
+    learnt: frozenset[int] = frozenset()
 
     def ask(self, turn: int = 0) -> list[int]:
         """Ids to generate the answer of one turn from, as if it were the only one."""
@@ -75,9 +79,10 @@ def encode_prompt(tokenizer: Any, style: PromptStyle, text: str, turns: Sequence
     pairs = []
     for question, answer in turns:
         closed = [] if answer is None else _continue(tokenizer, style.answer + answer + style.end)
-        pairs.append((_continue(tokenizer, question + style.ask), closed))
+        pairs.append((_continue(tokenizer, style.question + question + style.ask), closed))
     prefix = _head(tokenizer, style.head + text + style.after_video)
-    return Prompt(prefix, pairs, _continue(tokenizer, style.again))
+    learnt = frozenset(token for text in style.learnt for token in _ids(tokenizer, text))
+    return Prompt(prefix, pairs, _continue(tokenizer, style.again), len(_ids(tokenizer, style.header)), learnt)
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:

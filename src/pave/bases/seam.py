@@ -3,7 +3,8 @@
 Hugging Face Video LLMs make their projected visual tokens in one method of the inner model (`get_video_features`, or
 `get_image_features` for families that see a video as a run of images). `forward()` and `generate()` both call it there, so a
 callable object that shadows it on the instance reaches both, changes no weight, no module and no token count, and is removed
-by deleting one instance attribute. With nothing to add it calls the original method with the very arguments it got.
+by deleting one instance attribute. With nothing to add it calls the original method with the very arguments it got. Where
+a patch declares another order of tokens than Hugging Face's (`InputSpec`), the seam puts them into that order, too.
 
 Three details are load-bearing:
 
@@ -71,7 +72,7 @@ class Seam:
     """
 
     def __init__(self, base: Any) -> None:
-        self.spec: FamilySpec = base.spec
+        self.base = base
         self.config: Any = base.model.config
         self.owner: nn.Module = base.model.model
         self.patches: dict[str, Active] = {}
@@ -83,6 +84,12 @@ class Seam:
                 f"the model is already patched ({self.spec.method} is shadowed); call unpatch() on its PatchedModel first"
             )
         self.owner.__dict__[self.spec.method] = self
+
+    @property
+    def spec(self) -> FamilySpec:
+        """The family as it is fed now; a patch may have changed that since the seam was made."""
+        spec: FamilySpec = self.base.spec
+        return spec
 
     @property
     def original(self) -> Callable[..., Any]:
@@ -107,12 +114,13 @@ class Seam:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; with a side channel set and a patch active, add the residuals to what it returns."""
         with self._guard():
-            if self.side is None or not self._live():
+            hears_nothing = self.side is None or not self._live()
+            if hears_nothing and self.spec.native:
                 return self.original(*args, **kwargs)
             wants_dict = kwargs.pop("return_dict", None)
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
-        visuals = self.spec.split(self.config, output, arguments, self.frames, self.wants_query())
+        visuals = self.spec.split(self.config, output, arguments, self.frames, not hears_nothing and self.wants_query())
         fused = self.spec.join(self.config, self.fuse(visuals, self.side, self.times), output)
         return fused.to_tuple() if wants_dict is False else fused
 
@@ -218,15 +226,18 @@ def _accumulate(totals: dict[int, Tensor], residuals: Mapping[int, Tensor], weig
 
 
 def _add(visual: Visual, residual: Tensor) -> Visual:
-    """The clip with `residual` `[T, S, D]` added to its grid; CLS, lead and trail tokens get an exact zero."""
+    """The clip with `residual` `[T, S, D]` added to its grid; CLS, newline, lead and trail tokens get an exact zero."""
     lay, tokens = visual.layout, visual.tokens
     if residual.shape != (lay.t, lay.spatial, tokens.shape[-1]):
         wanted = (lay.t, lay.spatial, tokens.shape[-1])
         raise ChannelError(
             f"a fusion returned {tuple(residual.shape)} for a grid of {wanted}; the patch does not fit this clip"
         )
-    rows = F.pad(residual.to(tokens.device, tokens.dtype), (0, 0, lay.cls, 0)).flatten(0, 1)
-    return replace(visual, tokens=tokens + F.pad(rows, (0, 0, lay.lead, lay.trail)))
+    steps = residual.to(tokens.device, tokens.dtype)
+    if lay.row:
+        steps = F.pad(steps.unflatten(1, (lay.h, lay.w)), (0, 0, 0, lay.row)).flatten(1, 2)
+    flat = F.pad(steps, (0, 0, lay.cls, lay.tail)).flatten(0, 1)
+    return replace(visual, tokens=tokens + F.pad(flat, (0, 0, lay.lead, lay.trail)))
 
 
 def _touch(visual: Visual, fusion: nn.Module) -> Visual:

@@ -7,11 +7,12 @@ and register it (see docs/how-to/add-a-family.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from pave.bases.inputs import InputSpec
 from pave.bases.preprocess import BaseSettings
 from pave.bases.visual import Visual
 
@@ -31,6 +32,9 @@ class PromptStyle:
         again: Opens a further user turn.
         answer: Put before every answer, where the chat format writes a space there. Part of the answer, so that the model
             learns (and predicts) it as it did in its own training.
+        question: Put before every question and tokenised together with it.
+        header: The end of `ask` that is learnt as a part of the answer (the assistant's header, in LLaVA's training).
+        learnt: Tokens that are learnt wherever they stand, in questions and in the system turn too (LLaVA's training).
     """
 
     head: str
@@ -39,6 +43,9 @@ class PromptStyle:
     end: str
     again: str
     answer: str = ""
+    question: str = ""
+    header: str = ""
+    learnt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,9 @@ class FamilySpec:
         mrope: True where positions are multi-axial (they depend on the visual grid).
         pad_frames: True where clips of one batch are padded to the same number of frames with all-zero ones.
         token_layout: The layout in words, kept in a patch so that it is never attached to tokens in another order.
+        adapt: `(spec, inputs) -> spec` for families that can be fed in other ways than Hugging Face's; None for the others.
+        native: Whether tokens come in the order of `method`; False makes the seam rearrange them in every call.
+        shadows: Methods of the inner model to replace while this spec is in use, by name.
     """
 
     name: str
@@ -101,3 +111,6 @@ class FamilySpec:
     mrope: bool = False
     pad_frames: bool = False
     token_layout: str = "t*h*w"
+    adapt: Callable[[FamilySpec, InputSpec], FamilySpec] | None = None
+    native: bool = True
+    shadows: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

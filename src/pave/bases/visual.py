@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the spatial tokens sit in one clip's flat token sequence: `lead + t * (cls + h * w) + trail`.
+    """Where the spatial tokens sit in a clip's flat token sequence: `lead + t * (cls + h * (w + row) + tail) + trail`.
 
     Attributes:
         t: Steps in time (after any temporal merging by the tower).
@@ -23,6 +23,12 @@ class Layout:
         cls: Non-spatial tokens in front of each step (Video-LLaVA keeps CLS).
         lead: Tokens before the first step.
         trail: Tokens after the last step (LLaVA-OneVision's newline).
+        row: Tokens after each row (the newlines of the authors' 'grid' layout).
+        tail: Tokens after the last row of each step.
+
+    Example:
+        >>> Layout(32, 14, 14, row=1).total
+        6720
     """
 
     t: int
@@ -31,6 +37,8 @@ class Layout:
     cls: int = 0
     lead: int = 0
     trail: int = 0
+    row: int = 0
+    tail: int = 0
 
     @property
     def spatial(self) -> int:
@@ -38,9 +46,14 @@ class Layout:
         return self.h * self.w
 
     @property
+    def step(self) -> int:
+        """All tokens of one step."""
+        return self.cls + self.h * (self.w + self.row) + self.tail
+
+    @property
     def total(self) -> int:
         """All tokens of the clip as the language model sees them."""
-        return self.lead + self.t * (self.cls + self.spatial) + self.trail
+        return self.lead + self.t * self.step + self.trail
 
 
 @dataclass(frozen=True)
@@ -60,8 +73,9 @@ class Visual:
     extra: tuple[Tensor, ...] = ()
 
     def grid(self) -> Tensor:
-        """The spatial tokens as `[T, S, D]` (a view without lead, CLS and trail tokens)."""
+        """The spatial tokens as `[T, S, D]`, without CLS and newline tokens."""
         lay = self.layout
-        body: Tensor = self.tokens[lay.lead : lay.lead + lay.t * (lay.cls + lay.spatial)]
-        steps: Tensor = body.unflatten(0, (lay.t, lay.cls + lay.spatial))
-        return steps[:, lay.cls :]
+        body: Tensor = self.tokens[lay.lead : lay.lead + lay.t * lay.step]
+        steps: Tensor = body.unflatten(0, (lay.t, lay.step))
+        rows: Tensor = steps[:, lay.cls : lay.step - lay.tail].unflatten(1, (lay.h, lay.w + lay.row))
+        return rows[:, :, : lay.w].flatten(1, 2)

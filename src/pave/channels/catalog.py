@@ -83,6 +83,10 @@ OWN = {
             "LanguageBind/LanguageBind_Video_merge, from a local file",
             "MIT",
         ),
+        *(
+            EncoderInfo(channel, "official", f"{_HERE}.official", f"the authors' {kind} feature files", NONE)
+            for channel, kind in (("audio", "audio"), ("frames", "languagebind"), ("scene3d", "3d_feature"), ("views", "exo"))
+        ),
         EncoderInfo("features", "file", f"{_HERE}.features", "precomputed tokens of a file", NONE),
     )
 }

@@ -91,20 +91,24 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     """Values and times (None if there are none) of a file."""
     if not path.is_file():
         raise ChannelError(f"{path}: no such features file; check the path")
-    suffix = path.suffix.lower()
-    content = _load(path, suffix)
+    content = load_content(path)
     values, times = (content.get("values"), content.get("times")) if isinstance(content, dict) else (content, None)
     if not isinstance(values, Tensor) or not isinstance(times, (Tensor, type(None))):
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise ChannelError(f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under that name")
     sidecar = path.with_name(f"{path.stem}.times.npy")
     if times is None and sidecar.is_file():
-        times = _load(sidecar, ".npy")
+        times = load_content(sidecar)
     return values, times
 
 
-def _load(path: Path, suffix: str) -> Any:
-    """A file's content, none of whose formats can run code here."""
+def load_content(path: Path) -> Any:
+    """What a features file holds (see the table above); none of the formats can run code here.
+
+    Raises:
+        ChannelError: If it cannot be read, or is of another kind.
+    """
+    suffix = path.suffix.lower()
     try:
         if suffix == ".safetensors":
             return load_file(path)

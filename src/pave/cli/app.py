@@ -24,6 +24,8 @@ VERBS = {
     "world": "Make clips, sounds and questions of the embedded world.",
     "channels": "List the side channels and their encoders.",
     "new-channel": "Write a small package with a channel of your own.",
+    "convert": "Turn a checkpoint of the PAVE authors into a patch folder.",
+    "estimate": "Tell what a recipe costs: parameters, tokens, operations, memory.",
     "bases": "List the families of base models, or build the embedded base.",
 }
 CONFIG_VERBS = ("train", "eval")

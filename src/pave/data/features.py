@@ -80,6 +80,8 @@ class Features:
             "weights": _known_digest(base, store),
             "frames": self.sampling.count,
         }
+        if not base.inputs.native:
+            self._visual_settings["inputs"] = base.inputs.model_dump(mode="json")
         self._keys: dict[tuple[str, str], str] = {}
 
     def __getitem__(self, record: Record) -> ClipFeatures:

@@ -26,7 +26,7 @@ class Packed:
         ids: All token ids, prefix first.
         prefix: Length of the prefix.
         blocks: Length of each dialogue behind it; they add up to `len(ids) - prefix`.
-        keep: Positions whose next token is an answer token, ascending.
+        keep: Positions whose next token is learnt (an answer token, and what else the chat format says), ascending.
         labels: Those next tokens.
     """
 
@@ -53,24 +53,28 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
     head = list(prompts[0].prefix)
     ids = list(head)
     blocks: list[int] = []
-    keep: list[int] = []
-    labels: list[int] = []
+    learnt = [token in prompts[0].learnt for token in head]
     for prompt in prompts:
         if prompt.prefix != head:
             raise RecordError("only dialogues about the same clip can share a sequence; group the records by clip first")
-        start, before = len(ids), len(keep)
+        start, answered = len(ids), False
         for number, (question, answer) in enumerate(prompt.turns):
             if not question:
                 raise RecordError("a turn without a question cannot be trained on; give every turn a question")
-            ids += [*(prompt.again if number else []), *question]
-            # The token in front of each answer token predicts it: the question's last one, then the answer's own.
-            keep += range(len(ids) - 1, len(ids) - 1 + len(answer))
-            labels += answer
-            ids += answer
-        if len(keep) == before:
+            asked = [*(prompt.again if number else []), *question]
+            header = len(asked) - prompt.header if answer else len(asked)
+            learnt += [token in prompt.learnt or place >= header for place, token in enumerate(asked)]
+            learnt += [True] * len(answer)
+            ids += [*asked, *answer]
+            answered |= bool(answer)
+        if not answered:
             raise RecordError("a record without an answer cannot be trained on; give each turn its answer")
+        if blocks:
+            learnt[start] = False  # the token that predicts it is the prefix's last, which can have one target only
         blocks.append(len(ids) - start)
-    return Packed(ids, len(head), blocks, keep, labels)
+    # The token in front of each learnt token predicts it; nothing predicts the first.
+    keep = [place - 1 for place, flag in enumerate(learnt) if flag and place]
+    return Packed(ids, len(head), blocks, keep, [ids[place + 1] for place in keep])
 
 
 def segments(sequences: Sequence[Packed]) -> Tensor:

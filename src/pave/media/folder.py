@@ -1,4 +1,7 @@
-"""Frames kept as pictures in a folder (ScanNet scenes and many benchmarks are distributed that way)."""
+"""Frames kept as pictures in a folder (ScanNet scenes and many benchmarks are distributed that way).
+
+The PAVE authors' scene folders keep their 32 frames in one file, `stacked_images.npy`, `[N, H, W, 3]` uint8; it is read too.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,15 @@ from pave.media.container import open_media, video_stream
 from pave.media.sampling import Sampling, choose
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
+STACK = "stacked_images.npy"
 
 
 def read_folder(folder: Path, sampling: Sampling, fps: float) -> tuple[Tensor, Tensor]:
     """Read the pictures that a sampling chooses.
 
     Args:
-        folder: Holds jpg/png files; other files are ignored. They are sorted by name, numbers inside names by value.
+        folder: Holds `stacked_images.npy`, or jpg/png files; other files are ignored. Files are sorted by name, numbers inside
+            names by value.
         sampling: Which pictures to take.
         fps: Pictures per second: picture i has time `i / fps`.
 
@@ -46,7 +51,8 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
     """
     if not 0 < fps < float("inf"):
         raise ConfigError(f"folder_fps={fps}: must be a positive number of frames per second")
-    return np.arange(len(list_pictures(folder))) / fps
+    stack = folder / STACK
+    return np.arange(len(_open_stack(stack) if stack.is_file() else list_pictures(folder))) / fps
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -67,12 +73,26 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
     Raises:
         MediaError: If one cannot be read, or sizes differ.
     """
+    if (folder / STACK).is_file():
+        frames = np.ascontiguousarray(_open_stack(folder / STACK)[chosen].transpose(0, 3, 1, 2))
+        return torch.from_numpy(frames)
     files = list_pictures(folder)
     pictures = {int(i): read_picture(files[i]) for i in np.unique(chosen)}
     sizes = {tuple(p.shape) for p in pictures.values()}
     if len(sizes) > 1:
         raise MediaError(f"{folder}: frames of one folder must have one size, found {sorted(sizes)}")
     return torch.stack([pictures[int(i)] for i in chosen])
+
+
+def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
+    """The frames of an array file, `[N, H, W, 3]`; they stay on disk until they are asked for."""
+    try:
+        stack: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MediaError(f"{file}: cannot be read as an array of frames ({error}); make it again") from error
+    if stack.ndim != 4 or stack.shape[0] == 0 or stack.shape[3] != 3 or stack.dtype != np.uint8:
+        raise MediaError(f"{file}: must hold uint8 frames [N, H, W, 3], got {stack.dtype} {stack.shape}")
+    return stack
 
 
 def read_depth(file: Path) -> npt.NDArray[np.uint16]:

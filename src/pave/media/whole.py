@@ -51,18 +51,20 @@ def _declared_bytes(stream: BinaryIO, size: int) -> int:
 
 
 def _boxes_end(stream: BinaryIO, size: int) -> int:
-    """Walk an MP4's top-level boxes to the end of the last one."""
+    """Walk an MP4's top-level boxes to the end of the last one; an index without any media is no whole file."""
     end = 0
+    kinds = set()
     while end < size:
         stream.seek(end)
         head = stream.read(16)
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
+        kinds.add(head[4:8])
         if head[4:8] not in BOXES or length < 8:  # rubbish after the last box, or one that says "up to the end of the file"
-            return end
+            break
         end += length
-    return end
+    return end if b"moov" not in kinds or kinds & {b"mdat", b"moof"} else max(end, size) + 1
 
 
 def _segment_end(stream: BinaryIO) -> int:

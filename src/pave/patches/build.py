@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import pave
 from pave.bases import Base
 from pave.channels import Encoder
-from pave.errors import ConfigError, PatchError
+from pave.errors import BaseError, ConfigError, PatchError
 from pave.fusion import Fusion, FusionConfig
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig, check_name, reason
 from pave.patches.folder import FUSION, PatchFiles, check_tensors, read_folder
@@ -43,6 +43,7 @@ def new_config(
         return PatchConfig(
             pave_version=pave.__version__,
             base=BaseId(name=base.name, fingerprint=base.fingerprint()),
+            inputs=base.inputs,
             channel=channel,
             encoder=None if encoder is None else EncoderSpec(name=encoder.name, settings=dict(encoder.settings)),
             fusion=None if channel is None else _fusion_config(base, encoder, fusion),
@@ -146,6 +147,27 @@ def check_base(folder: Path, config: PatchConfig, base: Base) -> None:
     query = base.hidden_dim if fusion.query == "projected" else base.query_dim
     if (fusion.query_dim, fusion.out_dim) != (query, base.hidden_dim):
         raise PatchError(f"{folder}: the fusion's widths do not fit the base that patch.json names; the folder is inconsistent")
+
+
+def agree(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
+    """Feed the base as a patch was trained with; patches that share a base must agree on that.
+
+    Raises:
+        PatchError: If the patches already on the base want other inputs, or the base cannot be fed so.
+    """
+    if config.inputs == base.inputs:
+        return
+    if taken:
+        differ = [key for key, value in config.inputs if value != getattr(base.inputs, key)]
+        facts = ", ".join(f"{key} {getattr(config.inputs, key)!r} instead of {getattr(base.inputs, key)!r}" for key in differ)
+        raise PatchError(
+            f"the patch was trained with other inputs ({facts}) than {', '.join(taken)}, which is on the base already; "
+            "patches work together only on one token layout and prompt"
+        )
+    try:
+        base.use(config.inputs)
+    except BaseError as error:
+        raise PatchError(str(error)) from error
 
 
 def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:

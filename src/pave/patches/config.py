@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pave.bases.inputs import InputSpec
 from pave.errors import PatchError, first_problem
 from pave.fusion import FusionConfig
 
@@ -78,6 +79,7 @@ class PatchConfig(BaseModel):
     encoder: EncoderSpec | None = Field(None, description="What makes the channel's tokens; none if they come ready-made.")
     fusion: FusionConfig | None = Field(None, description="Shape of the fusion function.")
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
+    inputs: InputSpec = Field(InputSpec(), description="How the base is fed where that is not its family's own way.")
     prompt: str = Field("{question}", description="How a question was put in training; `ask` puts it the same way.")
     task: str | None = Field(None, description="Name of the task it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")

@@ -9,6 +9,7 @@ instead of a side effect of activating it, and rows of one batch can be switched
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,6 +44,13 @@ def lora_config(spec: LoraSpec, family: FamilySpec, base_name: str = "") -> Lora
         bias="none",
         base_model_name_or_path=base_name or None,
     )
+
+
+def lora_shapes(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> list[tuple[str, int, int]]:
+    """(name, inputs, outputs) of every module that a LoRA would adapt; the model's weights are not needed."""
+    wanted = re.compile(str(lora_config(spec, family).target_modules))
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [(name, module.in_features, module.out_features) for name, module in found if wanted.fullmatch(name)]
 
 
 class LoraSet:

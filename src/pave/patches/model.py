@@ -60,6 +60,7 @@ class PatchedModel(nn.Module):
     def __init__(self, base: Base) -> None:
         super().__init__()
         self.base = base
+        self._inputs = base.inputs
         self.model: Any = base.model
         self.model.requires_grad_(False)
         self.fusions = Float32Modules()
@@ -127,7 +128,7 @@ class PatchedModel(nn.Module):
         return name
 
     def load_patch(self, source: str | Path, name: str | None = None, trainable: bool = False) -> str:
-        """Put a saved patch on the base, at weight 1.
+        """Put a saved patch on the base, at weight 1; the first one decides how the base is fed (`PatchConfig.inputs`).
 
         Args:
             source: A patch folder, or a Hub id `owner/name`.
@@ -138,11 +139,13 @@ class PatchedModel(nn.Module):
             The patch's name.
 
         Raises:
-            PatchError: If the folder is incomplete, damaged or unsafe, or the patch was made for another base.
+            PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another base, or it was trained
+                with another token layout or prompt than the patches already loaded.
         """
         folder = locate(source)
         name = building.free_name(name or building.default_name(source, folder), self.configs)
         files = building.read_patch(folder, self.base)
+        building.agree(files.config, self.base, self.configs)
         self._attach(name, files.config, trainable)
         try:
             check_tensors(files.lora, self.loras.parameters(name), str(folder / LORA))
@@ -208,6 +211,7 @@ class PatchedModel(nn.Module):
             self.delete_patch(name)
         self.loras.unload()
         self.seam.detach()
+        self.base.use(self._inputs)
         return self.model.eval()
 
     @property

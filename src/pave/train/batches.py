@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from torch.utils.data import Dataset
 
 from pave.bases.base import Base
-from pave.bases.prompt import Prompt
 from pave.data import ClipFeatures, Features, Packed, Record, pack
 from pave.errors import RecordError
 
@@ -115,7 +114,7 @@ class Sequences(Dataset[Sample]):
         turns = [(self.prompt.replace("{question}", turn.question), turn.answer) for record in records for turn in record.turns]
         prompt = self.base.encode_prompt(features.clip.text, turns)
         rest = iter(prompt.turns)
-        prompts = [Prompt(prompt.prefix, [next(rest) for _ in record.turns], prompt.again) for record in records]
+        prompts = [replace(prompt, turns=[next(rest) for _ in record.turns]) for record in records]
         return Sample(pack(prompts), features)
 
     def _varied(self, features: ClipFeatures, position: int) -> ClipFeatures:

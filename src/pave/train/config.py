@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pave.bases.inputs import InputSpec
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
 from pave.train.precision import Precision
@@ -41,6 +42,7 @@ class TrainConfig(BaseModel):
         default_factory=dict, description="Settings of the fusion function, as in --fusion.hidden 256."
     )
     lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
+    inputs: InputSpec = Field(InputSpec(), description="How the base is fed, e.g. as the authors do; the family's way if left.")
     prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")

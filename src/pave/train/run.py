@@ -101,6 +101,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     arguments.distributed_state.wait_for_everyone()
 
     base = base or load_base(config.base, device=str(arguments.device), tower=False)
+    before = base.inputs
+    base.use(config.inputs)
     encoder = None
     if config.channel and config.encoder:
         encoder = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower_of(base))
@@ -123,6 +125,7 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         if config.gradient_checkpointing:
             base.model.activation_checkpointing_disable()
         patched.unpatch()
+        base.use(before)
 
 
 def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:

@@ -36,7 +36,7 @@ def list_families() -> list[str]:
 
 def list_specs() -> list[FamilySpec]:
     """All known specs, each once, by name; a family whose model types differ in some fact has several."""
-    return sorted(dict.fromkeys(_REGISTRY.values()), key=lambda spec: spec.name)
+    return sorted({id(spec): spec for spec in _REGISTRY.values()}.values(), key=lambda spec: spec.name)
 
 
 def find_family(model_type: str) -> FamilySpec:

@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from pave.bases.families.common import container, feature_layers, pool_bilinear, selected_hidden
-from pave.bases.preprocess import CLIP_MEAN, CLIP_STD, BaseSettings, normalize, resize
+from pave.bases.families.common import (
+    container,
+    feature_layers,
+    from_map,
+    pool_bilinear,
+    pool_mean,
+    selected_hidden,
+    to_map,
+)
+from pave.bases.inputs import InputSpec
+from pave.bases.preprocess import CLIP_MEAN, CLIP_STD, BaseSettings, normalize, resize, resize_pillow
 from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Layout, Visual
 
 
-def grid_side(config: Any) -> int:
-    """Tokens along one side of a frame after pooling, e.g. ceil(27 / 2) = 14."""
+def grid_side(config: Any, pool: str = "bilinear") -> int:
+    """Tokens along one side of a frame after pooling, e.g. ceil(27 / 2) = 14; 13 with the poolings that drop a last row."""
     patches = int(config.vision_config.image_size // config.vision_config.patch_size)
-    return math.ceil(patches / 2)
+    return math.ceil(patches / 2) if pool == "bilinear" else patches // 2
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
+    inputs: InputSpec = InputSpec(),  # noqa: B008 - frozen
 ) -> list[Visual]:
     """`pooler_output [B, F * S + 1, D]` -> one `Visual` a clip; query pooled as the authors' `get_2dPool` does."""
     batch, frames = args["pixel_values_videos"].shape[:2]
-    side = grid_side(config)
+    side = grid_side(config, inputs.pool)
     tokens = output.pooler_output
-    layout = Layout(frames, side, side, trail=tokens.shape[1] - frames * side * side)
+    layout = layout_of(frames, side, inputs.newline)
+    if inputs.newline == "one_token":
+        layout = replace(layout, trail=tokens.shape[1] - frames * side * side)
     queries: list[Tensor | None] = [None] * batch
     if want_query:
-        pooled = pool_bilinear(selected_hidden(config, output, args), side)
+        hidden = selected_hidden(config, output, args)
+        pooled = pool_bilinear(hidden, side) if inputs.pool == "bilinear" else POOLS[inputs.pool](hidden)
         queries = list(pooled.unflatten(0, (batch, frames)))
-    return [Visual(tokens[i], layout, queries[i]) for i in range(batch)]
+    native = inputs.newline == "one_token"
+    return [Visual(tokens[i] if native else arrange(tokens[i], layout), layout, queries[i]) for i in range(batch)]
 
 
 class Ragged(list[Tensor]):
@@ -73,11 +94,18 @@ def settings(config: Any) -> BaseSettings:
     return BaseSettings(frames=32, size=(side, side), mean=CLIP_MEAN, std=CLIP_STD)
 
 
-def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+def prepare(
+    config: Any,
+    options: BaseSettings,
+    frames: Tensor,
+    times: Tensor,
+    inputs: InputSpec = InputSpec(),  # noqa: B008 - frozen
+) -> Clip:
     """Resize (no crop), normalise; one token step a frame."""
-    pixels = normalize(resize(frames, options.frame_size()), options)
+    scale = resize_pillow if inputs.resize == "pillow" else resize
+    pixels = normalize(scale(frames, options.frame_size()), options)
     count = frames.shape[0]
-    text = "<video>" * (count * grid_side(config) ** 2 + 1)
+    text = "<video>" * layout_of(count, grid_side(config, inputs.pool), inputs.newline).total
     return Clip({"pixel_values_videos": pixels[None]}, times, text, count)
 
 
@@ -88,6 +116,57 @@ STYLE = PromptStyle(
     end="<|im_end|>",
     again="<|im_start|>user \n",
 )
+
+LLAVA_STYLE = PromptStyle(
+    head="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+    after_video="",
+    ask="<|im_end|>\n<|im_start|>assistant\n",
+    end="<|im_end|>\n",
+    again="<|im_start|>user",
+    question="\n",
+    header="<|im_start|>assistant\n",
+    learnt=("\n", "<|im_start|>", "<|im_end|>"),
+)
+"""The prompt of LLaVA's own code (`conv_llava_ov_qwen`) and its labels (`preprocess_llavaov_qwen`): three kinds of tokens are
+learnt even in the system's and the user's turns. The question is tokenised together with the newline after the video."""
+
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda tokens: pool_mean(tokens, 2),
+    "max": lambda tokens: from_map(F.max_pool2d(to_map(tokens), 2)),
+}
+"""LLaVA's other poolings (`get_2dPool`); an odd last row or column is dropped. Bilinear is Hugging Face's own."""
+
+
+def adapt(spec: FamilySpec, inputs: InputSpec) -> FamilySpec:
+    """The family fed as LLaVA's own code feeds it, in whole or in part."""
+    return replace(
+        spec,
+        split=partial(split, inputs=inputs),
+        prepare=partial(prepare, inputs=inputs),
+        style=LLAVA_STYLE if inputs.chat == "llava" else spec.style,
+        native=inputs.newline == "one_token",
+        shadows={} if inputs.pool == "bilinear" else {"apply_pooling": POOLS[inputs.pool]},
+    )
+
+
+def layout_of(frames: int, side: int, newline: str) -> Layout:
+    """Where the tokens of a clip sit for each place of the newline tokens."""
+    return Layout(
+        frames, side, side, trail=int(newline == "one_token"), row=int(newline == "grid"), tail=int(newline == "frame")
+    )
+
+
+def arrange(tokens: Tensor, layout: Layout) -> Tensor:
+    """Hugging Face's `[F * S + 1, D]`, the newline last, in another layout: `[layout.total, D]`."""
+    body, newline = tokens[:-1], tokens[-1]
+    rows = body.view(layout.t, layout.h, layout.w, -1)
+    if layout.row:
+        rows = torch.cat([rows, newline.expand(layout.t, layout.h, 1, -1)], 2)
+    steps = rows.flatten(1, 2)
+    if layout.tail:
+        steps = torch.cat([steps, newline.expand(layout.t, 1, -1)], 1)
+    return steps.flatten(0, 1)
+
 
 SPEC = FamilySpec(
     name="llava_onevision",
@@ -100,6 +179,7 @@ SPEC = FamilySpec(
     style=STYLE,
     placeholder="<video>",
     token_layout="t*h*w+1",
+    adapt=adapt,
 )
 
 SPECS = (SPEC,)

@@ -1,0 +1,197 @@
+"""Bases in the key naming of LLaVA's own code (`lmms-lab/llava-onevision-qwen2-*`), as Hugging Face's LLaVA-OneVision.
+
+The weights are the same, three things are not:
+
+- **Names**: `model.vision_tower.vision_tower.*`, `model.mm_projector.{0,2}.*` and the language model without a prefix.
+- **Sizes of the tower** are in no file of the folder: they are read off the tensors' shapes. Its number of attention heads
+  cannot be; SigLIP's published widths tell it, and `vision_config` in `config.json` may say it for others.
+- **Vocabulary**: LLaVA's code cuts word embeddings and head to the tokenizer's length when it loads a model, and puts -200
+  where the video goes. Here the head is cut in the same way, so that probabilities agree, while two rows of the embedding stay
+  for the placeholders `<image>` and `<video>`.
+
+LLaVA drops the last layer of SigLIP and reads the one before it without the final norm; the folder holds the layers that are
+left, and Hugging Face's `vision_feature_layer=-1` reads the same place.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from pave.bases.preprocess import HALF, BaseSettings, read_json
+from pave.errors import BaseError
+
+log = logging.getLogger(__name__)
+
+KEY_MAPPING = {
+    r"^model\.vision_tower\.vision_tower\.": "model.vision_tower.",
+    r"^model\.mm_projector\.0\.": "model.multi_modal_projector.linear_1.",
+    r"^model\.mm_projector\.2\.": "model.multi_modal_projector.linear_2.",
+    r"^model\.(embed_tokens|layers|norm)\.": r"model.language_model.\1.",
+}
+PLACEHOLDERS = ("<image>", "<video>")
+
+_TEXT = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_act",
+    "max_position_embeddings", "rms_norm_eps", "bos_token_id", "eos_token_id", "attention_dropout", "initializer_range",
+)  # fmt: skip
+_HEADS = {768: 12, 1024: 16, 1152: 16}
+_TOWER = "model.vision_tower.vision_tower.vision_model."
+
+
+@dataclass(frozen=True)
+class LlavaFiles:
+    """What the folder says without its weights.
+
+    Attributes:
+        config: Hugging Face's configuration; its vocabulary has as many words as the head will have.
+        rows: Rows of the word embedding in the file.
+        words: Length of the tokenizer, hence rows of the head.
+        tokenizer: With the two placeholders.
+    """
+
+    config: Any
+    rows: int
+    words: int
+    tokenizer: Any
+
+
+def is_llava(source: str) -> bool:
+    """Whether a folder or Hub id holds a model in the naming of LLaVA's own code."""
+    config = read_json(source, "config.json")
+    return "mm_projector_type" in config
+
+
+def read_llava(source: str) -> LlavaFiles:
+    """Read configuration, shapes and tokenizer.
+
+    Raises:
+        BaseError: If tensors are missing, or it is not a Qwen2 model behind a SigLIP tower and a two-layer projector.
+    """
+    from transformers import AddedToken, Qwen2Tokenizer
+
+    raw, shapes = read_json(source, "config.json"), _shapes(source)
+    for key in (
+        "model.embed_tokens.weight",
+        "model.image_newline",
+        "model.mm_projector.2.weight",
+        f"{_TOWER}encoder.layers.0.",
+    ):
+        if not any(name.startswith(key) for name in shapes):
+            raise BaseError(f"{source}: holds no {key}; only LLaVA-OneVision models with their tower can be read")
+    tokenizer = Qwen2Tokenizer.from_pretrained(source)
+    words = len(tokenizer) - sum(text in tokenizer.get_vocab() for text in PLACEHOLDERS)
+    rows = shapes["model.embed_tokens.weight"][0]
+    if words > rows:
+        raise BaseError(f"{source}: the tokenizer has {words} words but the model knows {rows}; they do not belong together")
+    tokenizer.add_tokens([AddedToken(text, special=True, normalized=False) for text in PLACEHOLDERS], special_tokens=True)
+    config = _config(raw, shapes, words, [tokenizer.convert_tokens_to_ids(text) for text in PLACEHOLDERS])
+    return LlavaFiles(config, rows, words, tokenizer)
+
+
+def settings() -> BaseSettings:
+    """What LLaVA's own image processor does to SigLIP's frames; the size follows from the configuration."""
+    return BaseSettings(frames=32, mean=HALF, std=HALF)
+
+
+def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
+    """The model, its vocabulary cut to the tokenizer's.
+
+    Raises:
+        BaseError: If a tensor is missing or has another shape than the configuration says.
+    """
+    from transformers import LlavaOnevisionForConditionalGeneration
+
+    text = files.config.text_config
+    text.vocab_size = files.rows
+    model, report = LlavaOnevisionForConditionalGeneration.from_pretrained(
+        source, config=files.config, dtype=dtype, key_mapping=KEY_MAPPING, output_loading_info=True
+    )
+    wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if wrong:
+        raise BaseError(f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; download it again")
+    _cut(model, files.words)
+    return model
+
+
+def _cut(model: Any, words: int) -> None:
+    """Head with `words` rows, embedding with two more for the placeholders; a tied head shares the embedding's memory."""
+    known = model.get_input_embeddings().weight.detach()
+    missing = max(0, words + len(PLACEHOLDERS) - known.shape[0])
+    table = torch.cat([known, known.new_zeros(missing, known.shape[1])]) if missing else known[: words + len(PLACEHOLDERS)]
+    head = model.lm_head.weight.detach()[:words]
+    model.set_input_embeddings(nn.Embedding.from_pretrained(table, freeze=True))
+    model.lm_head = nn.Linear(head.shape[1], words, bias=False, device="meta")
+    model.lm_head.weight = nn.Parameter(head, requires_grad=False)
+    text = model.config.get_text_config()
+    text.vocab_size, text.tie_word_embeddings, model.config.tie_word_embeddings = words, False, False
+
+
+def _config(raw: Mapping[str, Any], shapes: Mapping[str, list[int]], words: int, placeholders: list[int]) -> Any:
+    from transformers import LlavaOnevisionConfig
+
+    theta = float(raw.get("rope_theta", 1e6))
+    tied = bool(raw.get("tie_word_embeddings", False)) or "lm_head.weight" not in shapes
+    text = {key: raw[key] for key in _TEXT if raw.get(key) is not None}
+    more = {"image_grid_pinpoints": raw["image_grid_pinpoints"]} if isinstance(raw.get("image_grid_pinpoints"), list) else {}
+    return LlavaOnevisionConfig(
+        vision_config={**_vision(raw, shapes), **(raw.get("vision_config") or {})},
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": words,
+            "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+            "tie_word_embeddings": tied,
+            **text,
+        },
+        image_token_index=placeholders[0],
+        video_token_index=placeholders[1],
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=tied,
+        **more,
+    )
+
+
+def _vision(raw: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> dict[str, Any]:
+    """The tower's configuration from its tensors' shapes and its name."""
+    width, _, patch, _ = shapes[f"{_TOWER}embeddings.patch_embedding.weight"]
+    side = math.isqrt(shapes[f"{_TOWER}embeddings.position_embedding.weight"][0])
+    named = re.search(r"-(\d+)$", str(raw.get("mm_vision_tower", "")))
+    size = int(named[1]) if named and int(named[1]) // patch == side else side * patch
+    layers = {match[1] for key in shapes if (match := re.match(rf"{re.escape(_TOWER)}encoder\.layers\.(\d+)\.", key))}
+    if width not in _HEADS and "vision_config" not in raw:
+        log.warning("a tower %d wide is none of SigLIP's; taking %d attention heads", width, max(2, width // 72))
+    return {
+        "model_type": "siglip_vision_model",
+        "hidden_size": width,
+        "intermediate_size": shapes[f"{_TOWER}encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": _HEADS.get(width, max(2, width // 72)),
+        "image_size": size,
+        "patch_size": patch,
+        "vision_use_head": False,
+    }
+
+
+def _shapes(source: str) -> dict[str, list[int]]:
+    """Shape of every tensor, from the headers of the safetensors files."""
+    from safetensors import SafetensorError, safe_open
+    from transformers.utils import cached_file
+
+    index = read_json(source, "model.safetensors.index.json")
+    names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+    shapes: dict[str, list[int]] = {}
+    try:
+        for path in (cached_file(source, name) for name in names):
+            with safe_open(path, framework="pt") as tensors:
+                shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise BaseError(f"{source}: its weights cannot be read ({str(error).splitlines()[0]}); download it again") from error
+    return shapes

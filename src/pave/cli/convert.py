@@ -1,0 +1,69 @@
+"""`pave convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pave.cli import output
+from pave.cli.settings import Switch
+from pave.errors import ConfigError
+
+
+def convert_verb(
+    checkpoint: Path,
+    /,
+    *,
+    base: str,
+    model_args: str | None = None,
+    out: Path,
+    channel: str | None = None,
+    json: Switch = False,
+) -> int:
+    """Turn a checkpoint that the PAVE authors released into a patch folder.
+
+    The checkpoint's name does not say which of the authors' configs it needs; name it, and what does not fit is refused with
+    the names of those that would. The base's weights are not loaded, so this takes seconds for any size.
+
+    ```
+    pave convert avsd_imagebind --base llava-onevision-0.5b --model-args V5_1_3_audio_languagebind --out patches/avsd
+    ```
+
+    Args:
+        checkpoint: The unpacked checkpoint folder, or its non_lora_trainables.bin or mm_projector.bin.
+        base: The base it was trained on, LLaVA-OneVision in Hugging Face's naming or in LLaVA's own: a folder or a Hub id.
+        model_args: Class name of the authors' config, such as V5_1_3_audio_languagebind_7B, or a JSON or YAML file with the
+            arguments of their aggregator.
+        out: The patch folder; with two side channels it gets a folder for each.
+        channel: What the side channel is (audio, frames, scene3d or views), where the config's name does not say it.
+        json: Print what was written as JSON.
+    """
+    if not checkpoint.exists():
+        raise ConfigError(f"{checkpoint}: no such checkpoint; unpack the authors' zip and name the folder")
+    arguments = _arguments(model_args)
+    from pave.bases import load_base
+    from pave.patches.official import convert
+
+    done = convert(checkpoint, load_base(base, weights=False), arguments, out, channel)
+    if json:
+        output.as_json({"patches": [vars(patch) for patch in done]})
+        return 0
+    for patch in done:
+        sizes = f"fusion {patch.fusion_parameters:,}, LoRA {patch.lora_parameters:,} parameters"
+        output.line(f"{patch.folder}  {patch.channel}: {sizes}")
+    return 0
+
+
+def _arguments(model_args: str | None) -> str | dict[str, Any] | None:
+    """A config's name as it is; a file's content."""
+    if model_args is None or Path(model_args).suffix.lower() not in (".json", ".yaml", ".yml"):
+        return model_args
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(model_args).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read --model-args {model_args}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"--model-args {model_args} must hold a mapping of arguments, got {type(content).__name__}")
+    return content

@@ -1,0 +1,67 @@
+"""`pave estimate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pave.cli import output
+from pave.cli.settings import Switch
+from pave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pave.train.estimate import Estimate
+
+
+def estimate_verb(
+    recipe: str,
+    /,
+    *,
+    base: str | None = None,
+    side_steps: int | None = None,
+    side_tokens: int | None = None,
+    batch: int | None = None,
+    json: Switch = False,
+) -> int:
+    """Tell what a recipe costs, in seconds and without weights: parameters, tokens, operations, memory of a training step.
+
+    ```
+    pave estimate V5_1_3_audio_languagebind_7B
+    pave estimate sound.yaml --base 0.5b --batch 2 --json
+    ```
+
+    Args:
+        recipe: A settings file of `pave train`, or one of the authors' configs.
+        base: Another base: 0.5b or 7b (LLaVA-OneVision), smol, a folder or a Hub id.
+        side_steps: Steps of the side channel; those of a usual clip when not given.
+        side_tokens: Tokens of a step of the side channel.
+        batch: Clips of a forward pass; the recipe's own number when not given.
+        json: Print JSON.
+    """
+    if (side_steps is None) != (side_tokens is None):
+        raise ConfigError("--side-steps and --side-tokens go together; give both or neither")
+    if any(number is not None and number < 1 for number in (side_steps, side_tokens, batch)):
+        raise ConfigError("--side-steps, --side-tokens and --batch must be at least 1")
+    from pave.train.estimate import estimate, plan
+
+    side = None if side_steps is None or side_tokens is None else (side_steps, side_tokens)
+    found = estimate(plan(recipe, base, side, batch))
+    if json:
+        output.as_json(vars(found))
+    else:
+        _show(found)
+    return 0
+
+
+def _show(found: Estimate) -> None:
+    """The estimate as tables for people."""
+    output.line(f"{found.recipe} on {found.base}\n")
+    output.table(["parameters", ""], [[name, f"{value:,}"] for name, value in found.parameters.items()], numbers=True)
+    output.line()
+    output.table(["tokens of a clip", ""], [[name, f"{value:,}"] for name, value in found.tokens.items()], numbers=True)
+    output.line()
+    rows = [[name.replace("_", " "), f"{value / 1e12:.3f} TFLOP"] for name, value in found.flops.items()]
+    output.table(["operations of a clip", ""], [*rows, ["patch's share", f"{100 * found.share:.3f} %"]], numbers=True)
+    output.line()
+    rows = [[name, f"{value / 2**30:.1f} GiB"] for name, value in found.memory.items()]
+    how = "recomputed activations" if found.checkpointing else "kept activations"
+    output.table([f"training, batch {found.batch}, {how}", ""], rows, numbers=True)

@@ -1,0 +1,249 @@
+"""`estimate`: what a patch costs before anything is trained: parameters, tokens, floating-point operations, memory.
+
+The model is made on the meta device (shapes without numbers), so a 7B base takes seconds and no memory. Operations are those of
+the matrix products, a multiply-add counting as two:
+
+    tower            counted by torch on one frame, times the frames
+    language model   2 * tokens * weights of its linear layers + causal attention, 2 * tokens^2 * width a layer
+    patch            `FusionConfig.flops`; the LoRA is merged for inference and costs nothing
+
+Memory of a training step is an estimate, not a measurement:
+
+    weights          2 bytes a parameter of the base (bf16)
+    trained          16 bytes a trained parameter: fp32 weight, gradient and two moments of AdamW
+    activations      per language-model token: checkpointed, one hidden vector a layer and the inside of one layer; else the
+                     inside of every layer (6 width + 2 key-value width + 4 MLP width, in bf16)
+    fusion           fp32: 8 hidden vectors a block and query token, and the output MLP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pave.bases import AUTHORS, FamilySpec, InputSpec, find_family, load_base
+from pave.bases.families.llava_onevision import grid_side, layout_of
+from pave.bases.published import published_model, published_size
+from pave.channels import make_encoder
+from pave.errors import ConfigError
+from pave.fusion import FusionConfig
+from pave.patches import LoraSpec
+from pave.patches.lora import lora_shapes
+from pave.patches.official.configs import PREFIX, fusion_config, list_configs
+from pave.train.config import TrainConfig, load_config
+
+# Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of 24 x 24 cells, 4 cameras.
+USUAL = {"audio": (32, 1), "frames": (240, 4), "scene3d": (32, 576), "views": (128, 196), "features": (32, 1)}
+WORDS = 50
+"""Words of a prompt around the video, as tokens."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to estimate.
+
+    Attributes:
+        name: The recipe.
+        base: A size, a folder or a Hub id.
+        fusions: One a side channel; none for a LoRA-only control.
+        lora: The LoRA, or None.
+        side: (steps, tokens a step) of each fusion's side channel.
+        inputs: How the base is fed.
+        frames: Frames of a clip; None takes the base's own number.
+        batch: Clips of a forward pass.
+        checkpointing: Whether activations are recomputed.
+    """
+
+    name: str
+    base: str
+    fusions: tuple[FusionConfig, ...]
+    lora: LoraSpec | None
+    side: tuple[tuple[int, int], ...]
+    inputs: InputSpec
+    frames: int | None = None
+    batch: int = 4
+    checkpointing: bool = True
+
+
+def plan(recipe: str, base: str | None = None, side: tuple[int, int] | None = None, batch: int | None = None) -> Plan:
+    """What a recipe or one of the authors' configs asks for.
+
+    Args:
+        recipe: A YAML file of `TrainConfig`, or a name such as "V5_1_3_audio_languagebind_7B".
+        base: Another base than the recipe's.
+        side: (steps, tokens a step) of the side channel, instead of the usual ones of its channel.
+        batch: Clips of a forward pass, instead of the recipe's.
+
+    Raises:
+        ConfigError: If there is no such recipe, or a setting in it is wrong.
+    """
+    name = recipe.removeprefix(PREFIX)
+    if name in list_configs():
+        return _official(name, base, side, batch)
+    if not Path(recipe).is_file():
+        raise ConfigError(f"{recipe} is neither a recipe file nor a config of the authors: {', '.join(list_configs())}")
+    config = load_config(recipe)
+    shape = side or USUAL.get(config.channel or "", (32, 1))
+    return Plan(
+        name=recipe,
+        base=base or config.base,
+        fusions=_fusions(config),
+        lora=config.lora,
+        side=(shape,) if config.channel else (),
+        inputs=config.inputs,
+        frames=config.frames,
+        batch=batch or config.batch_clips,
+        checkpointing=config.gradient_checkpointing,
+    )
+
+
+def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: int | None) -> Plan:
+    from pave.patches.official.convert import channel_of
+
+    config = fusion_config(name)
+    channels = ["frames", "audio"] if "multi_side" in name else [channel_of(name if name != "default" else "V5_1_3")]
+    return Plan(
+        name=name,
+        base=base or ("7b" if config.out_dim == 3584 else "0.5b"),
+        fusions=(config,) * len(channels),
+        lora=LoraSpec(rank=64, alpha=16),
+        side=tuple(side or USUAL[channel] for channel in channels),
+        inputs=AUTHORS,
+        batch=batch or 4,
+    )
+
+
+def _fusions(config: TrainConfig) -> tuple[FusionConfig, ...]:
+    """The recipe's fusion with stand-ins for the widths that the base decides."""
+    if config.channel is None or config.encoder is None:
+        return ()
+    given = dict(config.fusion)
+    if "side_dim" not in given:
+        given["side_dim"] = make_encoder(config.channel, config.encoder, config.encoder_settings).dim
+    return (FusionConfig(**{"query_dim": 1, "out_dim": 1, **given}),)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What it costs. Operations are floating-point operations of one clip, forward; memory is bytes.
+
+    Attributes:
+        recipe: What was estimated.
+        base: Its base.
+        parameters: `base`, `fusion` (with the authors' idle tensors), `lora`, `trained`.
+        tokens: `visual`, `prompt` (all tokens the language model sees), `side`.
+        flops: `tower`, `language_model`, `patch`.
+        share: The patch's operations as a part of tower and language model.
+        memory: `weights`, `trained`, `activations`, `total` of a training step.
+        batch: Clips of the forward pass that the memory is for.
+        checkpointing: Whether activations are recomputed in it.
+    """
+
+    recipe: str
+    base: str
+    parameters: dict[str, int]
+    tokens: dict[str, int]
+    flops: dict[str, int]
+    share: float
+    memory: dict[str, int]
+    batch: int
+    checkpointing: bool
+
+
+def estimate(wanted: Plan) -> Estimate:
+    """Estimate a plan.
+
+    Raises:
+        ConfigError: If the base is not of the LLaVA-OneVision kind, or the fusion was not made for it.
+        BaseError: If the base cannot be found.
+
+    Example:
+        >>> estimate(plan("V5_1_3_audio_languagebind_7B")).parameters["trained"]  # doctest: +SKIP
+        170477056
+    """
+    model, spec, default_frames = _model(wanted.base)
+    config = model.config
+    frames = wanted.frames or wanted.inputs.frames or default_frames
+    side_cells = grid_side(config, wanted.inputs.pool)
+    visual = layout_of(frames, side_cells, wanted.inputs.newline).total
+    width = int(config.get_text_config().hidden_size)
+    fusions = [_fit(fusion, spec.query_dim(config), width, wanted.name) for fusion in wanted.fusions]
+    language, tower = model.model.get_submodule(spec.language_model), _tower_flops(model, frames)
+    patch = sum(f.flops(frames, side_cells**2, *side) for f, side in zip(fusions, wanted.side, strict=True))
+    tokens = {"visual": visual, "prompt": visual + WORDS, "side": sum(steps * each for steps, each in wanted.side)}
+    llm = _language_flops(language, config.get_text_config(), tokens["prompt"])
+    sizes = {
+        "base": sum(p.numel() for p in model.parameters()),
+        "fusion": sum(fusion.parameters() for fusion in fusions),
+        "lora": 0
+        if wanted.lora is None
+        else sum(wanted.lora.rank * (a + b) for _, a, b in lora_shapes(model, wanted.lora, spec)),
+    }
+    sizes["trained"] = sizes["fusion"] + sizes["lora"]
+    cells = frames * side_cells**2
+    active = _activations(config.get_text_config(), tokens["prompt"], wanted.checkpointing) + _fusion_bytes(fusions, cells)
+    memory = {"weights": 2 * sizes["base"], "trained": 16 * sizes["trained"], "activations": wanted.batch * active}
+    memory["total"] = sum(memory.values())
+    flops = {"tower": tower, "language_model": llm, "patch": patch}
+    share = patch / (tower + llm)
+    return Estimate(wanted.name, wanted.base, sizes, tokens, flops, share, memory, wanted.batch, wanted.checkpointing)
+
+
+def _model(base: str) -> tuple[Any, FamilySpec, int]:
+    """The model on the meta device, its family, and how many frames it takes."""
+    size = None if Path(base).is_dir() else published_size(base)
+    if size is not None:
+        spec = find_family("llava_onevision")
+        model = published_model(size)
+        return model, spec, spec.settings(model.config).frames
+    loaded = load_base(base, weights=False)
+    if loaded.spec.name != "llava_onevision":
+        raise ConfigError(f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.spec.name}")
+    return loaded.model, loaded.spec, loaded.settings.frames
+
+
+def _fit(fusion: FusionConfig, query: int, width: int, name: str) -> FusionConfig:
+    """The fusion with the base's widths; a config that states others belongs to another base."""
+    query = width if fusion.query == "projected" else query
+    for key, given, wanted in (("query_dim", fusion.query_dim, query), ("out_dim", fusion.out_dim, width)):
+        if given not in (1, wanted):
+            raise ConfigError(f"{name} needs a base with {key} {given}, this one has {wanted}; name the base it is for")
+    return FusionConfig(**{**fusion.model_dump(), "query_dim": query, "out_dim": width})
+
+
+def _tower_flops(model: Any, frames: int) -> int:
+    """Operations of tower and projector, counted by torch on one frame."""
+    config = model.config
+    size, device = int(config.vision_config.image_size), next(model.model.vision_tower.parameters()).device
+    pixels = torch.empty(1, 3, size, size, device=device, dtype=next(model.model.vision_tower.parameters()).dtype)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[config.vision_feature_layer]
+        model.model.multi_modal_projector(hidden)
+    return int(counter.get_total_flops()) * frames
+
+
+def _language_flops(language: nn.Module, text: Any, tokens: int) -> int:
+    """Operations of the prompt's pass through the layers; the head, which runs on one token, is left out."""
+    weights = sum(module.weight.numel() for module in language.modules() if isinstance(module, nn.Linear))
+    heads = int(text.num_attention_heads)
+    width = heads * int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    return 2 * tokens * weights + 2 * tokens**2 * width * int(text.num_hidden_layers)
+
+
+def _activations(text: Any, tokens: int, checkpointing: bool) -> int:
+    """Bytes that the language model keeps of one clip for the backward pass."""
+    layers, width = int(text.num_hidden_layers), int(text.hidden_size)
+    keys = int(text.num_key_value_heads) * (width // int(text.num_attention_heads))
+    inside = 2 * tokens * (6 * width + 2 * keys + 4 * int(text.intermediate_size))
+    return 2 * tokens * width * layers + inside if checkpointing else inside * layers
+
+
+def _fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:
+    """Bytes that the fusions keep of one clip for the backward pass."""
+    return sum(4 * queries * (8 * f.hidden * f.layers + 2 * f.hidden + 2 * f.out_dim) for f in fusions)

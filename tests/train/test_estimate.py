@@ -1,0 +1,63 @@
+"""What a recipe costs: the published parameter counts to the last digit, the patch's share, and refusals in words."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from pave.errors import ConfigError
+from pave.train.estimate import estimate, plan
+
+# PAVE's numbers: fusion, LoRA of rank 64, both.
+COUNTS = {
+    "V5_1_3_audio_languagebind": (6_235_776, 35_192_832, 41_428_608),
+    "V5_1_3_audio_languagebind_7B": (8_996_352, 161_480_704, 170_477_056),
+    "V5_1_3_audio_languagebind_7B_3layers": (10_833_920, 161_480_704, 172_314_624),
+    "V5_1_3_egoexo_7B": (9_061_888, 161_480_704, 170_542_592),
+    "V5_1_3_multi_side_audio_languagebind_7B": (17_992_704, 161_480_704, 179_473_408),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_published_counts(name):
+    found = estimate(plan(name))
+    assert (found.parameters["fusion"], found.parameters["lora"], found.parameters["trained"]) == COUNTS[name]
+    assert found.tokens["visual"] == 32 * 14 * 15
+
+
+def test_operations_of_a_7b_base():
+    sound, scene = (estimate(plan(f"V5_1_3_{name}_7B")) for name in ("audio_languagebind", "3d"))
+    assert 0.0007 < sound.share < scene.share < 0.0014
+    # Worked out by hand in multiply-adds: 48.8 T in the language model, 10.3 T in the tower (10.7 with the projector).
+    assert sound.flops["language_model"] / 2e12 == pytest.approx(48.8, abs=0.05)
+    assert sound.flops["tower"] / 2e12 == pytest.approx(10.7, abs=0.1)
+    assert sound.flops["patch"] / 2e9 == pytest.approx(46.5, abs=0.1)
+
+
+def test_a_recipe_file(tmp_path):
+    recipe = {
+        "base": "lmms-lab/llava-onevision-qwen2-0.5b-ov",
+        "records": "r.jsonl",
+        "out": "o",
+        "channel": "audio",
+        "encoder": "mel",
+        "lora": {"rank": 64, "alpha": 16},
+        "inputs": {"newline": "grid", "chat": "llava"},
+        "batch_clips": 2,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    found = estimate(plan(str(path), side=(300, 1)))
+    assert (found.parameters["lora"], found.tokens["side"], found.batch) == (35_192_832, 300, 2)
+    again = estimate(plan(str(path), batch=4))
+    assert again.memory["activations"] == 2 * found.memory["activations"] and not again.checkpointing
+    path.write_text(yaml.safe_dump({**recipe, "channel": None, "encoder": None}))
+    control = estimate(plan(str(path)))
+    assert (control.parameters["fusion"], control.share, control.parameters["lora"]) == (0, 0, 35_192_832)
+
+
+def test_what_cannot_be_estimated(tmp_path):
+    with pytest.raises(ConfigError, match="neither a recipe file nor a config"):
+        plan("nothing.yaml")
+    with pytest.raises(ConfigError, match="needs a base with out_dim 3584, this one has 896"):
+        estimate(plan("V5_1_3_7B", base="0.5b"))
