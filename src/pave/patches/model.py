@@ -59,8 +59,7 @@ class PatchedModel(nn.Module):
 
     def __init__(self, base: Base) -> None:
         super().__init__()
-        self.base = base
-        self._inputs = base.inputs
+        self.base, self._inputs = base, base.inputs
         self.model: Any = base.model
         self.model.requires_grad_(False)
         self.fusions = Float32Modules()
@@ -139,8 +138,7 @@ class PatchedModel(nn.Module):
             The patch's name.
 
         Raises:
-            PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another base, or it was trained
-                with another token layout or prompt than the patches already loaded.
+            PatchError: If the folder is incomplete, damaged or unsafe, or the patch was made for another base or fed otherwise.
         """
         folder = locate(source)
         name = building.free_name(name or building.default_name(source, folder), self.configs)

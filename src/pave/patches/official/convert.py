@@ -78,7 +78,8 @@ def convert(
         >>> convert("pave_v5_1_3_lora_avsd_imagebind", base, "V5_1_3_audio_languagebind", "avsd")  # doctest: +SKIP
     """
     folder, state = _open(Path(source))
-    found = {part: tensors for part in PARTS if (tensors := select(state, part))}
+    parts = PARTS if any(PARTS[1] in key for key in state) else PARTS[:1]
+    found = {part: tensors for part in parts if (tensors := select(state, part))}
     if not found:
         raise PatchError(f"{source} holds no fusion; its keys begin with {', '.join(list(state)[:3]) or 'nothing'}")
     if model_args is None:
