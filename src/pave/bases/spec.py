@@ -85,7 +85,7 @@ class FamilySpec:
         placeholder: The token that stands for one visual token in the prompt.
         language_model: Name of the language model's submodule, so that LoRA never touches a tower.
         lora_targets: Module-name endings inside the language model that get LoRA by default.
-        mrope: True where positions are multi-axial (they depend on the visual grid).
+        mrope: True where positions are multi-axial (they depend on the visual grid; the inner model has `get_rope_index`).
         pad_frames: True where clips of one batch are padded to the same number of frames with all-zero ones.
         token_layout: The layout in words, kept in a patch so that it is never attached to tokens in another order.
         adapt: `(spec, inputs) -> spec` for families that can be fed in other ways than Hugging Face's; None for the others.
