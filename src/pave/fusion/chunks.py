@@ -1,10 +1,10 @@
 """A ragged batch cut into chunks of neighbouring frames, so that memory does not grow with the batch.
 
 The fusion function treats frames independently: a chunk of frames and the side tokens they attend are all it needs at a time. A
-chunk is as many frames as keep its widest activation within a budget. On a CPU the budget is what stays in the last cache and what
-the allocator hands out again: larger blocks come fresh from the system each time and every page of them is paid for (a third of
-the time of a large layer norm). On other devices it only bounds memory. A chunk may hold many small clips or a part of a large
-one; its tokens are views where they lie in one clip.
+chunk is as many frames as keep its widest activation within a budget. On a CPU the budget is what the allocator hands out again:
+blocks above 32 MB come fresh from the system each time and every page of them is paid for (measured: a layer norm of 6,272 x
+3,584 takes 42 ms in one piece, 10 ms in pieces). On other devices it only bounds memory. A chunk may hold many small clips or a
+part of a large one; its tokens are views where they lie in one clip.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def take(clips: Sequence[Tensor], span: tuple[int, int]) -> Tensor:
 class Gathered:
     """Puts the chunks' results `[n, C]`, which come in order, together to one tensor a clip.
 
-    Without gradients each result is copied to its place at once, so that no chunk outlives its turn. Where a graph is recorded they
-    are concatenated at the end: writing into one tensor would make autograd copy all of it once a chunk.
+    Without gradients each result is copied to its place at once, so that no chunk outlives its turn. Where a graph is recorded
+    they are concatenated at the end: writing into one tensor would make autograd copy all of it once a chunk.
 
     Args:
         lengths: Rows of each clip.

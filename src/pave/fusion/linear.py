@@ -1,8 +1,8 @@
 """`Linear`: a linear map whose float32 products go through oneDNN on CPUs.
 
-PyTorch hands float32 products on x86 CPUs to MKL, which leaves the 512-bit units of AMD's processors idle: measured there, the
-same product takes half the time in oneDNN, which PyTorch carries as well and uses for bfloat16 anyway. The way to it is PyTorch's
-own: a linear map of a tensor in oneDNN's layout. Going there and back copies rows, which costs a few per cent of the product.
+PyTorch hands float32 products on x86 CPUs to MKL, which does not use the 512-bit units of AMD's processors: measured there, the
+same product takes half the time in oneDNN, which PyTorch carries as well and uses for bfloat16 anyway. The way to it is
+PyTorch's own: a linear map of a tensor in oneDNN's layout. Going there and back copies rows, a few per cent of the product.
 """
 
 from __future__ import annotations
