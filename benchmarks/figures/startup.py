@@ -1,8 +1,8 @@
 """Start-up: `import pave`, `pave --help`, the first answer of `pave ask`, loading and switching a patch.
 
 Each against the limit that it should stay under (the column `peer`). The first three are fresh processes, counted with all
-that they spend; the base is assembled beforehand, as one earlier `pave ask` leaves it. The patch has the size of the paper's at 7B
-(9 M parameters, out_dim 3584) and meets a random base of that hidden size with one thin layer.
+that they spend; the base is assembled beforehand, as one earlier `pave ask` leaves it. The patch has the size of the paper's
+at 7B (9 M parameters, out_dim 3584) and meets a random base of that hidden size with one thin layer.
 """
 
 from __future__ import annotations

@@ -381,6 +381,7 @@ class PatchedModel(nn.Module):
     ) -> None:
         """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
         for fusion in self.fusions.values():
+            assert isinstance(fusion, Fusion)
             fusion.checkpointing = True
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         # Called gradient_checkpointing_enable before transformers 5.2x.
