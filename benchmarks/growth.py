@@ -2,8 +2,9 @@
 
     python benchmarks/growth.py          # writes docs/assets/growth.svg and prints the points
 
-The first three are the fusion function at 7B sizes, forward, fp32. The fourth is a training step on one video of 8 frames (1,569
-visual tokens) with a thin random language model, its questions behind one prefix, beside as many steps of one question each.
+The first three are the fusion function at 7B sizes, forward, fp32. The fourth is a training step on one video of 8 frames
+(1,569 visual tokens) with a thin random language model, its questions behind one prefix, beside as many steps of one question
+each.
 """
 
 from __future__ import annotations

@@ -70,6 +70,13 @@ def groups(case: Case) -> Iterator[tuple[int, int]]:
     yield from ((len(list(same)), length) for length, same in groupby(keys))
 
 
+def operations(case: Case, backward: bool) -> int:
+    """Floating-point operations of the products, a multiply-add counted as two."""
+    total = sum(2 * rows * a * b * (1 + (1 + deep) * backward) for rows, a, b, deep in linears(case))
+    pairs = sum(frames * CELLS * keys for frames, keys in groups(case))
+    return total + CONFIG.layers * 4 * pairs * CONFIG.hidden * (3 if backward else 1)
+
+
 def products(case: Case, dtype: torch.dtype, backward: bool) -> Callable[[], None]:
     """The bare products on ready tensors."""
 
@@ -123,7 +130,7 @@ def row(case: Case, kind: str, backward: bool, repeats: int) -> Row:
     pair = in_turn(ours, peer, repeats)
     with peak_growth() as peak:
         ours()
-        note = f"peak {peak():,.0f} MB"
+        note = f"{operations(case, backward) / 1e9 / pair.ours:,.0f} GFLOP a CPU s, peak {peak():,.0f} MB"
     way = "forward and backward" if backward else "forward"
     return Row.cost(f"fusion: {case.name}, {kind}, {way}", pair, promise=1.3, note=note)
 
