@@ -127,10 +127,11 @@ def fused(case: Case, dtype: torch.dtype, backward: bool) -> Callable[[], None]:
 def row(case: Case, kind: str, backward: bool, repeats: int) -> Row:
     """One case."""
     ours, peer = fused(case, DTYPES[kind], backward), products(case, DTYPES[kind], backward)
-    pair = in_turn(ours, peer, repeats)
     with peak_growth() as peak:
         ours()
-        note = f"{operations(case, backward) / 1e9 / pair.ours:,.0f} GFLOP a CPU s, peak {peak():,.0f} MB"
+        memory = f"peak {peak():,.0f} MB"
+    pair = in_turn(ours, peer, repeats, warm=False)
+    note = f"{operations(case, backward) / 1e9 / pair.ours:,.0f} GFLOP a CPU s, {memory}"
     way = "forward and backward" if backward else "forward"
     return Row.cost(f"fusion: {case.name}, {kind}, {way}", pair, promise=1.3, note=note)
 
