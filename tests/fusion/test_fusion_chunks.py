@@ -10,7 +10,8 @@ from pave.fusion.align import Sizes, by_number
 from pave.fusion.chunks import Gathered, cut, take
 
 SMALL = {"side_dim": 5, "query_dim": 6, "out_dim": 7, "hidden": 32, "heads": 2}
-OPTIONS = [{}, {"alignment": "groups"}, {"alignment": "groups", "rope": "3d"}, {"rope": "3d"}, {"learnable_query": (4, 9), "alignment": "groups"}]
+GROUPS = {"alignment": "groups"}
+OPTIONS = [{}, GROUPS, {**GROUPS, "rope": "3d"}, {"rope": "3d"}, {**GROUPS, "learnable_query": (4, 9)}]
 CPU = torch.device("cpu")
 
 

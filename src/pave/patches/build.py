@@ -126,7 +126,7 @@ def read_patch(folder: Path, base: Base) -> PatchFiles:
 
     files = read_folder(folder, expected)
     if files.config.fusion is not None:
-        with torch.device("meta"):  # names and shapes alone; drawing nine million initial weights would take longer than reading
+        with torch.device("meta"):  # names and shapes alone: drawing nine million initial weights takes longer than reading
             wanted = Fusion(files.config.fusion).state_dict()
         check_tensors(files.fusion, wanted, str(folder / FUSION))
     return files
