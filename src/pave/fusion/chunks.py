@@ -89,15 +89,18 @@ class Gathered:
 
     Args:
         lengths: Rows of each clip.
+        recording: Whether a graph is recorded.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self.lengths, self.parts, self.rows = list(lengths), list[Tensor](), 0
+    def __init__(self, lengths: Sequence[int], recording: bool) -> None:
+        self.lengths, self.recording = list(lengths), recording
+        self.parts: list[Tensor] = []
         self.whole: list[Tensor] = []
+        self.rows = 0
 
     def add(self, part: Tensor) -> None:
         """The next rows."""
-        if part.requires_grad:
+        if self.recording:
             self.parts.append(part)
             return
         if not self.whole:

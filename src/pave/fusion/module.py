@@ -177,7 +177,7 @@ class Fusion(nn.Module):
         width = max(self.config.out_dim, 2 * self.config.hidden) * self.side_map.weight.element_size()
         call = self._checkpointed if self.checkpointing and torch.is_grad_enabled() else self._chunk
         lengths = (sizes.frames * sizes.cells).tolist()
-        done = Gathered(lengths)
+        done = Gathered(lengths, torch.is_grad_enabled())
         for chunk in cut(sizes, start, count, budget(device, width), device):
             done.add(call(take(frames, chunk.rows), take(clips, chunk.side), _seats(chunk, angles), plan is not None))
         return done.clips()
