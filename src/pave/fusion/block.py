@@ -41,7 +41,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     scores = (query * query.shape[-1] ** -0.5) @ key.mT
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1) @ value
+    seen: Tensor = scores.softmax(-1) @ value
+    return seen
 
 
 class Attention(nn.Module):
@@ -71,7 +72,7 @@ class Attention(nn.Module):
         keys = plan.groups.take(key)
         values = keys if value is key else plan.groups.take(value)
         mask = None if plan.groups.mask is None else plan.groups.mask[:, None, None]
-        seen = attend(*(part.transpose(1, 2) for part in (plan.frames.take(query), keys, values)), mask)
+        seen = attend(plan.frames.take(query).transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), mask)
         return plan.frames.put(seen.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
