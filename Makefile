@@ -62,8 +62,8 @@ lint: $(DEV) ## style, types, layers
 docs: $(DEV) ## build the documentation site into site/
 	$(VENV)/bin/zensical build --clean --strict
 
-bench: $(DEV) ## time the fusion function against its bare matrix products
-	$(PY) benchmarks/fusion.py $(ARGS)
+bench: $(DEV) ## every figure of docs/performance.md, a few minutes; one: make bench ARGS=fusion
+	$(PY) benchmarks/run.py $(ARGS)
 
 results: $(READY) ## the demo with three seeds, recorded in README.md and docs/results.md
 	for seed in 1 2 3; do $(VENV)/bin/pave demo --seed $$seed --out outputs/results/seed-$$seed $(ARGS) || exit 1; done

@@ -222,7 +222,7 @@ def test_the_config_counts_the_flops_of_the_module(alignment, tied, steps):
 
     config = FusionConfig(**SMALL, alignment=alignment, tie_kv=tied)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        Fusion(config)([torch.randn(8, 9, 6)], [torch.randn(steps, 4, 5)])
+        Fusion(config).double()([torch.randn(8, 9, 6)], [torch.randn(steps, 4, 5)])
     assert counter.get_total_flops() == config.flops(frames=8, query_tokens=9, side_steps=steps, side_tokens=4)
 
 

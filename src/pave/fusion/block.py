@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pave.fusion.layout import Runs
+from pave.fusion.linear import Linear
 from pave.fusion.rope import rotate
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Who attends whom in this batch; the same for all blocks.
+    """Who attends whom in this chunk of frames; the same for all blocks.
 
     Attributes:
         frames: The query tokens of each frame.
@@ -26,6 +28,21 @@ class Plan:
     groups: Runs
     query_angles: Tensor | None = None
     side_angles: Tensor | None = None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax attention, `[F, heads, L, head_dim]` each.
+
+    PyTorch's fused kernel for CPUs is right for float32; in bfloat16 plain products are three times as fast at our sizes (few
+    keys a frame), and a chunk's weights are small enough to hold.
+    """
+    if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = (query * query.shape[-1] ** -0.5) @ key.mT
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    seen: Tensor = scores.softmax(-1) @ value
+    return seen
 
 
 class Attention(nn.Module):
@@ -41,9 +58,9 @@ class Attention(nn.Module):
     def __init__(self, width: int, memory: int, heads: int, tied: bool) -> None:
         super().__init__()
         self.heads, self.tied = heads, tied
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(memory, width)
-        self.value = nn.Linear(memory, width).requires_grad_(not tied)
+        self.query = Linear(width, width)
+        self.key = Linear(memory, width)
+        self.value = Linear(memory, width).requires_grad_(not tied)
 
     def forward(self, x: Tensor, memory: Tensor, plan: Plan) -> Tensor:
         """`[N_q, width]`, `[N_k, memory]` -> `[N_q, width]`."""
@@ -55,9 +72,7 @@ class Attention(nn.Module):
         keys = plan.groups.take(key)
         values = keys if value is key else plan.groups.take(value)
         mask = None if plan.groups.mask is None else plan.groups.mask[:, None, None]
-        seen = F.scaled_dot_product_attention(
-            plan.frames.take(query).transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask
-        )
+        seen = attend(plan.frames.take(query).transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), mask)
         return plan.frames.put(seen.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -79,7 +94,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(width, memory, heads, tied)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width, bias=False), nn.GELU(), nn.Linear(2 * width, width, bias=False)
+            nn.LayerNorm(width), Linear(width, 2 * width, bias=False), nn.GELU(), Linear(2 * width, width, bias=False)
         )
 
     def forward(self, x: Tensor, memory: Tensor, plan: Plan) -> Tensor:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pave.errors import ChannelError
 from pave.fusion.align import Sizes, Times, by_number, by_time, stretch
 from pave.fusion.block import Block, Plan
+from pave.fusion.chunks import Chunk, Gathered, budget, cut, take
 from pave.fusion.config import FusionConfig
-from pave.fusion.layout import query_runs, side_runs
+from pave.fusion.linear import Linear
 from pave.fusion.rope import rotary
 
 
@@ -29,6 +32,10 @@ class Fusion(nn.Module):
     Args:
         config: Shapes and rules.
 
+    Attributes:
+        checkpointing: Keep no activations for the backward pass but compute them again: about a third more time, a small part
+            of the memory. Off unless set.
+
     Example:
         >>> fusion = Fusion(FusionConfig(side_dim=8, query_dim=6, out_dim=10, hidden=16))
         >>> residuals = fusion([torch.randn(4, 9, 6), torch.randn(2, 9, 6)], [torch.randn(30, 1, 8), torch.randn(0, 1, 8)])
@@ -39,11 +46,12 @@ class Fusion(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.side_map = nn.Linear(config.side_dim, config.memory_dim)
-        self.query_map: nn.Linear | None = None
+        self.checkpointing = False
+        self.side_map = Linear(config.side_dim, config.memory_dim)
+        self.query_map: Linear | None = None
         self.learnt_query: nn.Parameter | None = None
         if config.learnable_query is None:
-            self.query_map = nn.Linear(config.query_dim, config.hidden)
+            self.query_map = Linear(config.query_dim, config.hidden)
         else:
             self.learnt_query = nn.Parameter(torch.randn(*config.learnable_query, config.hidden))
         self.blocks = nn.ModuleList(
@@ -53,7 +61,7 @@ class Fusion(nn.Module):
         for inputs, outputs in config.output_widths():
             if len(self.output):
                 self.output.append(nn.GELU())
-            self.output.append(nn.Linear(inputs, outputs))
+            self.output.append(Linear(inputs, outputs))
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.out_dim) if config.output_norm else None
         self.markers = nn.Parameter(torch.randn(4, config.out_dim), requires_grad=False) if config.start_end_tokens else None
@@ -62,7 +70,7 @@ class Fusion(nn.Module):
     def _zero(self) -> None:
         """All linear biases start at 0, and so does the output norm (the authors' initialisation)."""
         for module in self.modules():
-            if isinstance(module, nn.Linear) and module.bias is not None:
+            if isinstance(module, Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         if self.norm is not None:
             nn.init.zeros_(self.norm.weight)
@@ -155,45 +163,62 @@ class Fusion(nn.Module):
         steps = [times for times in (side_times[i] for i in busy) if times is not None]
         return Times.of(sizes, frames, steps)
 
-    def _run(self, query: Sequence[Tensor], side: Sequence[Tensor], sizes: Sizes, times: Times | None) -> Sequence[Tensor]:
-        """The function proper, on clips that all have side tokens."""
-        memory = self.side_map(self._flat(side))
-        if times is None:
-            memory, sizes = _interpolate(memory, sizes)
-        plan = self._plan(sizes, times, memory.device)
+    def _run(self, query: Sequence[Tensor], side: Sequence[Tensor], sizes: Sizes, times: Times | None) -> list[Tensor]:
+        """The function proper, on clips that all have side tokens: `[T_q * S_q, out_dim]` a clip, chunk after chunk."""
+        clips = [clip.flatten(0, 1) for clip in side]
+        plan = stretch(sizes) if times is None else None
+        if plan is not None:
+            clips = [_interpolate(self.side_map(self._ready(torch.cat(clips))), *plan)]
+            sizes = replace(sizes, steps=torch.maximum(sizes.steps, sizes.frames))
+        device = self.side_map.weight.device
+        angles = None if self.config.rope is None else rotary(sizes, times, self.config.head_dim, device)
+        start, count = by_number(sizes) if times is None else by_time(sizes, times)
+        frames = self._frames(query)
+        width = max(self.config.out_dim, 2 * self.config.hidden) * self.side_map.weight.element_size()
+        call = self._checkpointed if self.checkpointing and torch.is_grad_enabled() else self._chunk
+        lengths = (sizes.frames * sizes.cells).tolist()
+        done = Gathered(lengths, torch.is_grad_enabled())
+        for chunk in cut(sizes, start, count, budget(device, width), device):
+            done.add(call(take(frames, chunk.rows), take(clips, chunk.side), _seats(chunk, angles), plan is not None))
+        return done.clips()
+
+    def _chunk(self, x: Tensor, memory: Tensor, plan: Plan, mapped: bool) -> Tensor:
+        """A chunk's query tokens and the side tokens that its frames attend -> its residuals, `[N, out_dim]`."""
+        memory = self._ready(memory)
+        if not mapped:
+            memory = self.side_map(memory)
+        x = self._ready(x)
         if self.query_map is not None:
-            x = self.query_map(self._flat(query))
-        else:
-            assert self.learnt_query is not None
-            x = self.learnt_query.flatten(0, 1).repeat(len(query), 1)
+            x = self.query_map(x)
         for block in self.blocks:
             x = block(x, memory, plan)
         x = self.dropout(self.output(x))
-        if self.norm is not None:
-            x = self.norm(x)
-        parts: Sequence[Tensor] = x.split((sizes.frames * sizes.cells).tolist())
-        return parts
+        return x if self.norm is None else self.norm(x)
 
-    def _flat(self, clips: Sequence[Tensor]) -> Tensor:
-        """`[T, S, C]` of every clip -> `[N, C]` in this module's dtype and on its device."""
-        weight = self.side_map.weight
-        flat = [clip.to(weight.device, weight.dtype).flatten(0, 1) for clip in clips]
-        return flat[0] if len(flat) == 1 else torch.cat(flat)
+    def _checkpointed(self, x: Tensor, memory: Tensor, plan: Plan, mapped: bool) -> Tensor:
+        """The same, computed again in the backward pass: between the two only the chunk's inputs are kept."""
+        out: Tensor = checkpoint(self._chunk, x, memory, plan, mapped, use_reentrant=False)
+        return out
 
-    def _plan(self, sizes: Sizes, times: Times | None, device: torch.device) -> Plan:
-        """Who attends whom, worked out once for all blocks."""
-        start, count = by_number(sizes) if times is None else by_time(sizes, times)
-        frames, groups = query_runs(sizes, device), side_runs(sizes, start, count, device)
-        if self.config.rope is None:
-            return Plan(frames, groups)
-        return Plan(frames, groups, *rotary(sizes, times, self.config.head_dim, device))
+    def _frames(self, query: Sequence[Tensor]) -> list[Tensor]:
+        """`[T_q * S_q, C]` of every clip: what the base saw, or the learnt query, the same for all."""
+        if self.learnt_query is None:
+            return [clip.flatten(0, 1) for clip in query]
+        return [self.learnt_query.flatten(0, 1)] * len(query)
+
+    def _ready(self, x: Tensor) -> Tensor:
+        """In this module's dtype and on its device; done chunk by chunk, so that no copy of the whole batch is made."""
+        return x.to(self.side_map.weight.device, self.side_map.weight.dtype)
 
 
-def _interpolate(memory: Tensor, sizes: Sizes) -> tuple[Tensor, Sizes]:
+def _seats(chunk: Chunk, angles: tuple[Tensor, Tensor] | None) -> Plan:
+    """Who attends whom in a chunk."""
+    if angles is None:
+        return Plan(chunk.frames, chunk.groups)
+    return Plan(chunk.frames, chunk.groups, angles[0][slice(*chunk.rows)], angles[1][slice(*chunk.side)])
+
+
+def _interpolate(memory: Tensor, low: Tensor, high: Tensor, weight: Tensor) -> Tensor:
     """Bring clips with fewer steps than frames to one step a frame, after the linear map as in the authors' code."""
-    plan = stretch(sizes)
-    if plan is None:
-        return memory, sizes
-    low, high, weight = (part.to(memory.device) for part in (plan[0], plan[1], plan[2].float()))
-    memory = torch.lerp(memory[low], memory[high], weight.to(memory.dtype)[:, None])
-    return memory, Sizes(sizes.frames, sizes.cells, torch.maximum(sizes.steps, sizes.frames), sizes.tokens)
+    device = memory.device
+    return torch.lerp(memory[low.to(device)], memory[high.to(device)], weight.to(device, memory.dtype)[:, None])

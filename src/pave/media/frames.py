@@ -2,12 +2,13 @@
 
 Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads packets without decoding (cheap)
 and so learns every frame's timestamp; then the stream is decoded from front to back, jumping ahead only where the next wanted
-frame lies behind a later key frame. The result is the same as decoding everything, which a test proves.
+frame lies behind a later key frame, and leaving out pictures on the way that no other picture is built from. The result is the
+same as decoding everything, which a test proves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,12 +218,13 @@ def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> Iterato
     key_of = np.searchsorted(index.keys, wanted, side="right") - 1
     with open_media(path) as container:
         stream = _stream(path, container)
-        at_key, shown = 0, _shown(container, stream)
+        goals = set(wanted.tolist())
+        at_key, shown = 0, _shown(container, stream, goals)
         for goal, key in zip(wanted.tolist(), key_of.tolist(), strict=True):
             if key > at_key:
                 at_key = key
                 container.seek(int(index.keys[at_key]), stream=stream)
-                shown = _shown(container, stream)
+                shown = _shown(container, stream, goals)
             ticks, frame = next((pair for pair in shown if pair[0] >= goal), (None, None))
             if frame is None or ticks != goal:
                 return
@@ -231,12 +233,21 @@ def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> Iterato
             yield goal, picture
 
 
-def _shown(container: InputContainer, stream: VideoStream) -> Iterator[tuple[int, VideoFrame]]:
-    """Decoded frames with their timestamp in ticks; a stream without timestamps is counted at its average rate."""
+def _shown(
+    container: InputContainer, stream: VideoStream, wanted: Container[int] | None = None
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decoded frames with their timestamp in ticks; a stream without timestamps is counted at its average rate.
+
+    With `wanted` timestamps, frames besides these come only where others are built from them.
+    """
     step = 1 / (stream.average_rate or stream.guessed_rate or 25) / (stream.time_base or 1)
-    decoded = (frame for packet in packets(container, stream) for frame in stream.decode(packet))
-    for count, frame in enumerate(decoded):
-        yield (round(count * step) if frame.pts is None else frame.pts), frame
+    count = 0
+    for packet in packets(container, stream):
+        if wanted is not None and stream.codec_context.name in ONE_FRAME_A_PACKET:
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
+        for frame in stream.decode(packet):
+            yield (round(count * step) if frame.pts is None else frame.pts), frame
+            count += 1
 
 
 def _pixels(frame: VideoFrame, shape: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:

@@ -384,7 +384,10 @@ class PatchedModel(nn.Module):
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """Trade time for memory in the language model; the tower keeps no graph anyway. The trainer's name for it."""
+        """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
+        for fusion in self.fusions.values():
+            assert isinstance(fusion, Fusion)
+            fusion.checkpointing = True
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         # Called gradient_checkpointing_enable before transformers 5.2x.
         enable = getattr(self.model, "activation_checkpointing_enable", None) or self.model.gradient_checkpointing_enable

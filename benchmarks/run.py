@@ -1,0 +1,126 @@
+"""Run the benchmark: every figure in a fresh process, one table, `outputs/bench/results.json`.
+
+    python benchmarks/run.py                      # make bench
+    python benchmarks/run.py fusion media         # make bench ARGS="fusion media": figures whose name begins so
+    python benchmarks/run.py --write              # make bench ARGS=--write: also record the tables in docs/performance.md
+    python benchmarks/run.py --list
+
+How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the results file as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import multiprocessing
+import os
+import platform
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from harness import Row
+from record import between_marks
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "outputs" / "bench" / "results.json"
+
+
+def names() -> list[str]:
+    """All figures, in alphabetical order."""
+    return sorted(path.stem for path in (Path(__file__).parent / "figures").glob("[a-z]*.py"))
+
+
+def measure(name: str) -> list[Row]:
+    """Called in a fresh process."""
+    rows: list[Row] = importlib.import_module(f"figures.{name}").measure()
+    return rows
+
+
+def number(value: float) -> str:
+    """Three digits that matter: `0.0123`, `4.56`, `1,234`."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown, readable as it is."""
+    head = ["figure", "ours", "peer", "unit", "ratio", "promise", "n", "note"]
+    cells = [
+        [row.figure, number(row.ours), number(row.peer), row.unit, f"{row.ratio:.2f}", _promise(row), str(row.n), row.note]
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *cells]]
+    return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _promise(row: Row) -> str:
+    return row.promise if row.kept is not False else f"{row.promise}: missed"
+
+
+def machine() -> str:
+    """What the numbers were measured on."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    return f"torch {version('torch')}, {threads} threads, {platform.machine()}{_units()}"
+
+
+def _units() -> str:
+    """The CPU's units for bf16 products: without them bf16 is far slower than fp32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text("ascii", "replace")
+    except OSError:
+        return ""
+    found = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
+    return f" with {' and '.join(found)}" if found else ", no bf16 units"
+
+
+def keep(results: dict[str, list[Row]]) -> None:
+    """Merge these figures' rows into the results file; each row says which figure file it comes from."""
+    old: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
+    rows = [row for row in old if row["bench"] not in results]
+    rows += [{"bench": name, **asdict(row), "machine": machine()} for name, found in results.items() for row in found]
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    partial = RESULTS.with_suffix(".partial")
+    partial.write_text(json.dumps(sorted(rows, key=lambda row: row["bench"]), indent=1) + "\n", "utf-8")
+    partial.replace(RESULTS)
+
+
+def record(name: str, rows: list[Row]) -> None:
+    """Put one figure's table into docs/performance.md."""
+    mark = f"bench:{name.replace('_', '-')}"
+    text = f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}"
+    PAGE.write_text(between_marks(PAGE.read_text("utf-8"), mark, text), "utf-8")
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("figures", nargs="*", help="beginnings of figures' names (default: all)")
+    parser.add_argument("--write", action="store_true", help="record the tables in docs/performance.md")
+    parser.add_argument("--list", action="store_true", help="list the figures and stop")
+    args = parser.parse_args()
+    chosen = [name for name in names() if not args.figures or name.startswith(tuple(args.figures))]
+    if not chosen:
+        parser.error(f"no figure begins with {' or '.join(args.figures)}; there are {', '.join(names())}")
+    if args.list:
+        print("\n".join(chosen))
+        return 0
+    results: dict[str, list[Row]] = {}
+    for name in chosen:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+            results[name] = fresh.submit(measure, name).result()
+        keep({name: results[name]})
+        if args.write:
+            record(name, results[name])
+    print(f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""A batch cut into chunks of frames is the batch in one piece, whatever the chunk; so is one that keeps no activations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pave.fusion import Fusion, FusionConfig, module
+from pave.fusion.align import Sizes, by_number
+from pave.fusion.chunks import Gathered, cut, take
+
+SMALL = {"side_dim": 5, "query_dim": 6, "out_dim": 7, "hidden": 32, "heads": 2}
+GROUPS = {"alignment": "groups"}
+OPTIONS = [{}, GROUPS, {**GROUPS, "rope": "3d"}, {"rope": "3d"}, {**GROUPS, "learnable_query": (4, 9)}]
+CPU = torch.device("cpu")
+
+
+def trained(**options):
+    torch.manual_seed(0)
+    fusion = Fusion(FusionConfig(**{**SMALL, **options})).double()
+    with torch.no_grad():
+        for parameter in fusion.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return fusion
+
+
+def batch():
+    """Long, short (interpolated under groups), one step, and a clip without a channel; frames of 9 and of 4 tokens."""
+    random = torch.Generator().manual_seed(0)
+    shapes = [(5, 9, 23, 1), (6, 4, 4, 4), (3, 9, 1, 1), (2, 4, 5, 1)]
+    query = [torch.randn(t, s, 6, generator=random, dtype=torch.float64) for t, s, _, _ in shapes]
+    side = [torch.randn(t, s, 5, generator=random, dtype=torch.float64) for _, _, t, s in shapes]
+    return query, [*side[:3], None]
+
+
+def run(fusion, grad=True):
+    fusion.zero_grad()
+    query, side = batch()
+    with torch.set_grad_enabled(grad):
+        residuals = fusion(query, side)
+    if grad:
+        sum((r * torch.arange(r.numel()).view_as(r).sin()).sum() for r in residuals).backward()
+    return residuals, [None if p.grad is None else p.grad.clone() for p in fusion.parameters()]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("rows", [1, 20, 40])
+def test_chunks_change_neither_residuals_nor_gradients(options, rows, monkeypatch):
+    fusion = trained(**options)
+    whole, gradients = run(fusion)
+    monkeypatch.setattr(module, "budget", lambda device, bytes_a_row: rows)
+    for checkpointing in (False, True):
+        fusion.checkpointing = checkpointing
+        parts, others = run(fusion)
+        torch.testing.assert_close(parts, whole)
+        torch.testing.assert_close(others, gradients)
+    torch.testing.assert_close(run(fusion, grad=False)[0], [residual.detach() for residual in whole])
+
+
+@pytest.mark.parametrize("rows", [1, 9, 30, 1000])
+def test_chunks_cover_all_frames_once_in_order(rows):
+    sizes = Sizes.of([(5, 9), (1, 4), (7, 4)], [(11, 2), (3, 1), (7, 1)])
+    chunks = list(cut(sizes, *by_number(sizes), rows, CPU))
+    assert [c.rows[0] for c in chunks] == [0, *(c.rows[1] for c in chunks[:-1])] and chunks[-1].rows[1] == 45 + 4 + 28
+    assert [c.side[0] for c in chunks] == [0, *(c.side[1] for c in chunks[:-1])] and chunks[-1].side[1] == 22 + 3 + 7
+    assert max(c.rows[1] - c.rows[0] for c in chunks) <= max(9, rows + 9)
+
+
+def test_a_chunk_within_one_clip_copies_nothing():
+    clips = [torch.randn(4, 3), torch.randn(6, 3)]
+    assert take(clips, (5, 9)).data_ptr() == clips[1][1:].data_ptr()
+    assert torch.equal(take(clips, (2, 7)), torch.cat(clips)[2:7])
+
+
+def test_gathered_parts_of_several_clips():
+    rows = torch.arange(20.0).view(10, 2)
+    for recording in (False, True):
+        gathered = Gathered([3, 7], recording)
+        for part in rows.split([2, 2, 5, 1]):
+            gathered.add(part)
+        assert all(torch.equal(a, b) for a, b in zip(gathered.clips(), rows.split([3, 7]), strict=True))
+
+
+def test_float32_products_agree_with_float64_and_frozen_maps_get_no_gradient():
+    fusion = trained()
+    exact, _ = run(fusion)
+    fusion.float()
+    fusion.side_map.requires_grad_(False)
+    single, gradients = run(fusion)
+    torch.testing.assert_close(single, [residual.float() for residual in exact], rtol=1e-5, atol=1e-5)
+    assert fusion.side_map.weight.grad is None and sum(g is not None for g in gradients) == len(gradients) - 2
+
+
+@pytest.mark.parametrize("steps", [3, 90])
+def test_bfloat16_is_as_near_to_float32_as_its_rounding(steps):
+    fusion = trained().float()
+    query, side = [torch.randn(4, 9, 6)], [torch.randn(steps, 4, 5)]
+    exact = fusion(query, side)[0]
+    rough = fusion.bfloat16()(query, side)[0].float()
+    assert (rough - exact).abs().max() < 0.05 * exact.abs().max()
