@@ -7,6 +7,9 @@ channel: the clip's mean residual must point to the mean embedding of the answer
 through the model, so it can see every clip many times. Answers that no clip decides ("yes") are left to a bias that is thrown
 away.
 
+There are many vectors near a word, and most of them would blur what the visual tokens say themselves. So the residual is also
+pushed out of the directions in which visual tokens differ from each other, which are few: it speaks where the picture is silent.
+
 The zero gate is opened afterwards, to a set share of the visual tokens' size; training then goes on as always, with the usual
 loss.
 """
@@ -34,6 +37,7 @@ _BATCH = 32
 _RATE = 1e-3
 _BIAS_RATE = 1e-2
 _SHARPNESS = 20.0  # a cosine of 1 stands for a logit of 20
+_QUIET = 1.0  # weight of the residual's energy in the picture's directions; random directions have an energy of 1
 _SPOTS = 4  # places of a frame that are kept as queries; one of them is drawn in each step
 _MOST_CLIPS = 4000  # more are not held in memory
 
@@ -61,6 +65,7 @@ class _Example:
     times: Tensor
     side: Tokens
     answers: Counter[str]
+    sight: Tensor  # [_SPOTS, D], visual tokens of the middle frame
     size: float  # RMS of the clip's visual tokens
 
 
@@ -101,7 +106,7 @@ def align(
     size = sum(example.size for example in examples) / len(examples)
     with torch.random.fork_rng(), torch.enable_grad():
         torch.manual_seed(seed)
-        losses = _fit(fusion, examples, words, _directions(base, words), steps)
+        losses = _fit(fusion, examples, words, _directions(base, words), _busy(examples).to(fusion.norm.weight.device), steps)
     with torch.no_grad():
         fusion.norm.weight.fill_(share * size)
     last = losses[-max(1, steps // 10) :]
@@ -127,7 +132,8 @@ def _examples(groups: Sequence[Sequence[Record]], features: Features, channel: s
         query = grid if projected or clip.visual.query is None else clip.visual.query
         spots = torch.linspace(0, query.shape[1] - 1, min(_SPOTS, query.shape[1])).long()
         size = float(grid.float().square().mean().sqrt())
-        examples.append(_Example(query[:, spots].float(), clip.clip.times, side, answers, size))
+        sight = grid[len(grid) // 2, spots].float()
+        examples.append(_Example(query[:, spots].float(), clip.clip.times, side, answers, sight, size))
     return examples
 
 
@@ -140,7 +146,15 @@ def _directions(base: Base, words: Sequence[str]) -> Tensor:
     return F.normalize(means - means.mean(0) * (len(words) > 1), dim=-1)
 
 
-def _fit(fusion: Fusion, examples: Sequence[_Example], words: Sequence[str], directions: Tensor, steps: int) -> list[float]:
+def _busy(examples: Sequence[_Example]) -> Tensor:
+    """`[D, D]` covariance of visual tokens, scaled so that a unit vector in a random direction has an energy of 1."""
+    covariance = torch.cat([example.sight for example in examples]).T.cov(correction=0)
+    return covariance / covariance.diagonal().mean()
+
+
+def _fit(
+    fusion: Fusion, examples: Sequence[_Example], words: Sequence[str], directions: Tensor, busy: Tensor, steps: int
+) -> list[float]:
     device = directions.device
     norm = fusion.norm
     assert norm is not None  # checked by `align`
@@ -160,8 +174,9 @@ def _fit(fusion: Fusion, examples: Sequence[_Example], words: Sequence[str], dir
         for row, example in enumerate(batch):
             for answer, count in example.answers.items():
                 targets[row, number[answer]] = count
-        logits = F.normalize(_means(fusion, batch, device), dim=-1) @ directions.T * _SHARPNESS + bias
-        loss = -(targets * logits.log_softmax(-1)).sum() / targets.sum()
+        heard = F.normalize(_means(fusion, batch, device), dim=-1)
+        logits = heard @ directions.T * _SHARPNESS + bias
+        loss = -(targets * logits.log_softmax(-1)).sum() / targets.sum() + _QUIET * ((heard @ busy) * heard).sum(-1).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
