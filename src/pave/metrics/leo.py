@@ -48,7 +48,8 @@ def clean_answer(text: str) -> str:
         >>> clean_answer(" The 2 chairs, to the rigth of the TV. ")
         'two chairs, to right of TV'
     """
-    text = re.sub(" {2,}", " ", text.lower().strip(" "))
+    # `$` also stands before a last line break, so this is not strip(" ").
+    text = re.sub(" {2,}", " ", re.sub("^ +", "", re.sub(" +$", "", text.lower())))
     text = _FOREIGN.sub("", text)
     text = _TYPO.sub(lambda found: _TYPOS[found[0]], text)
     text = re.sub(r"\bo'[ ]+clock\b", "o'clock", text)

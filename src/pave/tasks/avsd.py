@@ -63,6 +63,9 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     unknown = [prediction.id for prediction in predictions if prediction.id not in wanted]
     if unknown:
         raise RecordError(f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; is this the right file?")
+    names = [prediction.id for prediction in predictions]
+    if len(set(names)) < len(names):
+        raise RecordError("a video has two predictions; AVSD's test set asks one question a video")
     return [Item(p.id, p.id, p.text, tuple(wanted[p.id])) for p in predictions]
 
 

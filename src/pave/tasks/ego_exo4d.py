@@ -18,7 +18,8 @@ from pave.tasks.task import Example, Files, Item, Style, Task, conversation, onl
 LEVELS = ("Novice", "Early Expert", "Intermediate Expert", "Late Expert")
 QUESTION = (
     "In this video, a human is performing an activity. "
-    "Your goal is to evaluate the human's skill level based on their technique, consistency, and overall execution of the activity. "
+    "Your goal is to evaluate the human's skill level based on their technique, consistency, and overall execution of the "
+    "activity. "
     "You will classify the performance into one of the following levels: "
     "1. Novice: Beginner-level performance with noticeable gaps in basic skills, understanding, or execution. "
     "2. Early Expert: Competent performance showing solid foundational skills, but with room for refinement. "

@@ -63,7 +63,8 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     Raises:
         RecordError: If the file cannot be read, is empty, or a row has no answer.
     """
-    rows = read_json(path)
+    content = read_json(path)
+    rows = [content] if isinstance(content, dict) and any(name in content for name in _IDS) else content
     if not isinstance(rows, list) or not rows:
         raise RecordError(
             f'{path} holds no predictions; write one object per line, such as {{"id": "a1", "prediction": "dog"}}'
