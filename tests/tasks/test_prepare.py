@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import pave
 from pave.cli import main
 from pave.data import read_records
 from pave.errors import ConfigError, RecordError
 from pave.tasks import get_task
 from pave.tasks.files import read_annotations
 from pave.tasks.prepare import prepare, write
+
+SOURCE = str(Path(pave.__file__).parents[1])
 
 
 def question(number: int, video: str, answer: str, kind: str = '["Audio", "Counting"]') -> dict:
@@ -141,6 +147,11 @@ def test_prepare_score_compare_by_command(music: Path, capsys: pytest.CaptureFix
     assert result["only_b"] == ["3"]
     code, out, _ = run(capsys, "compare", "patch.rows.jsonl", "patch.rows.jsonl")
     assert code == 0 and "resample videos" in out and "+0.0" in out
+
+
+def test_preparing_and_scoring_load_no_torch():
+    code = "import sys, pave.tasks.prepare, pave.tasks.score, pave.tasks.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCE}, check=False).returncode == 0
 
 
 def test_compare_reads_what_eval_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

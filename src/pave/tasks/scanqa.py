@@ -102,6 +102,8 @@ def _rows(files: Files) -> list[dict[str, Any]]:
 
 def _texts(row: dict[str, Any]) -> list[Any]:
     texts = field(row, "text", "reference")
+    if not texts and texts != "":
+        raise RecordError(f"question {row['question_id']!r} has no reference answer; is this the answer file?")
     return texts if isinstance(texts, list) else [texts]
 
 
