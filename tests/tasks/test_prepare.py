@@ -159,6 +159,8 @@ def test_compare_reads_what_eval_writes(tmp_path: Path, capsys: pytest.CaptureFi
     for arm, hits in (("a", [True, False]), ("b", [True, True])):
         lines = [json.dumps({"id": str(n), **row, "correct": hit}) for n, hit in enumerate(hits)]
         (tmp_path / f"{arm}.jsonl").write_text("\n".join(lines))
+    code, _, err = run(capsys, "compare", tmp_path, tmp_path / "b.jsonl")
+    assert code == 2 and "2 items files (a.jsonl, b.jsonl)" in err
     code, out, _ = run(capsys, "compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert code == 0 and "+50.0" in out and "heard" in out and "single questions" in out
 

@@ -41,7 +41,7 @@ def compare_files(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> CompareReport:
-    """Compare two files of items (JSON lines with `id` and `scores`, or `correct`).
+    """Compare two files of items (JSON lines with `id` and `scores`, or `correct`), or folders that hold one such file each.
 
     Raises:
         RecordError: If a file cannot be read, repeats a question, or the two share nothing.
@@ -71,7 +71,7 @@ def _swap(row: Comparison) -> Comparison:
 
 
 def _items(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
-    content = read_json(Path(path))
+    content = read_json(_only_items(Path(path)))
     rows = content if isinstance(content, list) else []
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
@@ -86,6 +86,17 @@ def _items(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     if not found:
         raise RecordError(f"{path} holds no items; make the file with pave score --rows")
     return found
+
+
+def _only_items(path: Path) -> Path:
+    """The items file that is meant: the one given, or the only one in a run's folder."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.jsonl"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise RecordError(f"{path} holds {len(found)} items files ({names}); name the one to compare")
+    return found[0]
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
