@@ -28,6 +28,7 @@ def test_without_java_meteor_is_left_out_and_the_result_says_so(monkeypatch):
     assert result.items[0]["rouge_l"] == pytest.approx(1.0)
     assert "no Java was found" in result.notes["warning"] and "METEOR" in result.notes["warning"]
     assert caption_scores([""], [["a"]]).scores["CIDEr"] == 0
+    assert caption_scores(["a"], [["..."]]).scores["CIDEr"] == 0
 
 
 def test_java_is_found_in_java_home(monkeypatch, tmp_path):

@@ -84,7 +84,9 @@ def _score(java: str | None, said: list[str], wanted: list[list[str]]) -> tuple[
     gts, res = dict(enumerate(wanted)), {place: [one] for place, one in enumerate(said)}
     bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)
     rouge, rouges = Rouge().compute_score(gts, res)
-    cider, ciders = Cider().compute_score(gts, res)
+    # Where no reference has a single word the scorer divides nothing by nothing.
+    words = any(one.strip() for many in wanted for one in many)
+    cider, ciders = Cider().compute_score(gts, res) if words else (0.0, [0.0] * len(said))
     whole, parts = meteor(java, said, wanted) if java else (None, [None] * len(said))
     scores = {**dict(zip(BLEU, map(float, bleu), strict=True)), "METEOR": whole, "ROUGE_L": float(rouge), "CIDEr": float(cider)}
     columns: dict[str, list[Any]] = {
