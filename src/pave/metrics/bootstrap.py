@@ -1,4 +1,4 @@
-"""The difference of two arms on the same questions, with an interval from resampling whole clips.
+"""A mean, or the difference of two arms on the same questions, with an interval from resampling whole clips.
 
 Questions about one clip share its difficulty, so they are not independent draws. The cluster bootstrap (Davison & Hinkley 1997,
 section 3.8) resamples clips with replacement and keeps each clip's questions together; pairing the arms question by question
@@ -69,7 +69,7 @@ def paired_bootstrap(
     if not len(a) == len(b) == len(clusters) or not len(a):
         raise ValueError(f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and {len(clusters)}")
     gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    sums, sizes = _per_cluster(gaps, clusters)
+    sums, sizes = per_cluster(gaps, clusters)
     difference = float(gaps.mean())
     if len(sums) < 2:
         return Paired(difference, -1.0, 1.0)
@@ -78,7 +78,43 @@ def paired_bootstrap(
     return Paired(difference, float(low), float(high))
 
 
-def _per_cluster(gaps: NDArray[np.float64], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_bootstrap(
+    scores: Sequence[float], clusters: Sequence[Hashable], *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of a mean score, resampling clusters (clips) with replacement.
+
+    Unlike Wilson's interval it takes scores of any size (CIDEr goes to 10) and respects that questions about one clip hang
+    together.
+
+    Args:
+        scores: One a question.
+        clusters: The clip of each question.
+        resamples: Number of bootstrap draws.
+        level: Coverage of the interval.
+        seed: Seed of the draws.
+
+    Returns:
+        Lower and upper end. With fewer than two clips nothing can be resampled: (-inf, inf).
+
+    Raises:
+        ValueError: If the sequences differ in length or are empty.
+
+    Example:
+        >>> low, high = mean_bootstrap([1, 0, 1, 1], ["v1", "v1", "v2", "v3"])
+        >>> low <= 0.75 <= high
+        True
+    """
+    if len(scores) != len(clusters) or not len(scores):
+        raise ValueError(f"need two sequences of one non-zero length, got {len(scores)} and {len(clusters)}")
+    sums, sizes = per_cluster(np.asarray(scores, np.float64), clusters)
+    if len(sums) < 2:
+        return -np.inf, np.inf
+    means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def per_cluster(gaps: NDArray[np.float64], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of the gaps and number of questions of each cluster, in order of first appearance (so a seed means something)."""
     index: dict[Hashable, int] = {}
     labels = np.array([index.setdefault(cluster, len(index)) for cluster in clusters])

@@ -8,7 +8,7 @@ through the model, so it can see every clip many times. Answers that no clip dec
 away.
 
 There are many vectors near a word, and most of them would blur what the visual tokens say themselves. So the residual is also
-pushed out of the directions in which visual tokens differ from each other, which are few: it speaks where the picture is silent.
+pushed out of the directions in which visual tokens differ from each other, which are few: it speaks where they are silent.
 
 The zero gate is opened afterwards, to a set share of the visual tokens' size; training then goes on as always, with the usual
 loss.

@@ -1,0 +1,72 @@
+"""`pave prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from pave.cli import output
+from pave.cli.settings import Switch
+
+
+def prepare_verb(
+    task: str,
+    /,
+    *,
+    annotations: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)],
+    media: Path,
+    split: str,
+    out: Path,
+    features: Path | None = None,
+    style: Literal["default", "authors"] = "default",
+    allow_missing: Switch = False,
+    authors_files: Path | None = None,
+    json: Switch = False,
+) -> int:
+    """Turn the public annotation files of a benchmark into records.
+
+    Tasks: avsd, avqa, music-avqa, scanqa, sqa3d, ego-exo4d, llava-video, videomme, mvbench, mlvu. Missing media are listed
+    beside the records and stop the command unless `--allow-missing` is given.
+
+    ```
+    pave prepare avqa --annotations val_qa.json --media avqa/videos --split val --out avqa-val.jsonl
+    pave prepare scanqa --annotations ScanQA_v1.0_val.json --media scannet --split val --out val.jsonl --features features
+    ```
+
+    Args:
+        task: The benchmark.
+        annotations: Its annotation files, one or several, or a folder of them.
+        media: Folder of the videos (or of folders of frames).
+        split: Which part: train, val or test.
+        out: The records file; a summary and the list of missing media go beside it.
+        features: Folder of precomputed features; the records then name these as the channel `features`.
+        style: `authors` converts as the PAVE authors' scripts do, to the letter.
+        allow_missing: Go on without the examples whose media are missing.
+        authors_files: Also write the very files that the authors' scripts would make into this folder.
+        json: Print the summary as JSON.
+    """
+    from pave.tasks import get_task
+    from pave.tasks.prepare import prepare, write, write_authors_files
+
+    chosen = get_task(task)
+    prepared = prepare(chosen, annotations, media, split, style=style, features=features)
+    write(prepared, out, allow_missing=allow_missing)
+    extra = write_authors_files(chosen, annotations, split, authors_files) if authors_files else []
+    summary = prepared.summary
+    if json:
+        output.as_json({**summary.model_dump(mode="json"), "records": out, "authors_files": extra})
+        return 0
+    expected = f"{summary.expected:,} expected" if summary.expected else "the published number is not known"
+    output.facts(
+        [
+            ("records", f"{out} ({summary.written:,}, prompt {summary.prompt})"),
+            ("annotated", f"{summary.converted:,} examples; {expected}"),
+            ("left out", f"{summary.left_out:,}"),
+            ("without the channel", f"{summary.without_channel:,}"),
+            ("missing media", f"{len(summary.missing):,}"),
+            *(("also wrote", str(path)) for path in extra),
+        ]
+    )
+    return 0

@@ -1,0 +1,95 @@
+"""`pave score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pave.cli import output
+from pave.cli.settings import Switch
+from pave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pave.tasks.report import ScoreReport
+
+
+def score_verb(
+    task: str,
+    /,
+    *,
+    predictions: Path,
+    records: Path | None = None,
+    references: Path | None = None,
+    style: Literal["default", "authors"] = "default",
+    rows: Path | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    json: Switch = False,
+) -> int:
+    """Score predictions against records, or against the reference files of the authors' own scripts.
+
+    Predictions are JSON lines of `id` and `prediction` (what `pave eval` writes), or a file of the authors' scripts. Caption
+    scores need the extra `eval`; METEOR and the tokenizer behind the others need Java.
+
+    ```
+    pave score scanqa --predictions runs/eval/patch.jsonl --records val.jsonl --rows patch.rows.jsonl
+    pave score avsd --predictions avsd_pred.json --references coco_version_test_gt.json --style authors --json
+    ```
+
+    Args:
+        task: The benchmark, see `pave prepare --help`.
+        predictions: What was answered.
+        records: The records that were asked.
+        references: Instead of records, the authors' reference file, paired as their script does. AVQA and Ego-Exo4D predictions
+            of theirs carry the answers themselves and need neither.
+        style: `authors` scores as their scripts do, to the letter.
+        rows: Write one JSON line for each item, for `pave compare`.
+        resamples: Bootstrap draws of whole videos for the intervals.
+        seed: Seed of the draws.
+        json: Print the whole report as JSON.
+    """
+    from pave.tasks import get_task
+    from pave.tasks.report import write_rows
+    from pave.tasks.score import score_files
+
+    if records is not None and references is not None:
+        raise ConfigError("give --records or --references, not both")
+    if resamples < 100:
+        raise ConfigError("--resamples must be at least 100")
+    chosen = get_task(task)
+    report, items = score_files(
+        chosen, predictions, records=records, references=references, style=style, resamples=resamples, seed=seed
+    )
+    if rows:
+        write_rows(rows, items)
+    if json:
+        output.as_json(report.model_dump(mode="json"))
+    else:
+        _show(report)
+    return 0
+
+
+def _show(report: ScoreReport) -> None:
+    rows = []
+    for name, value in report.scores.items():
+        low, high = report.ci95.get(name, (None, None))
+        interval = f"{100 * low:.1f} to {100 * high:.1f}" if low is not None and high is not None else ""
+        rows.append([name, "n/a" if value is None else f"{100 * value:.1f}", interval])
+    output.table(["score", "x 100", "95 % interval"], rows, numbers=True)
+    if report.labels:
+        names = list(report.labels[0].scores)
+        output.line()
+        output.table(
+            ["questions", "n", *names],
+            [[row.label, str(row.n), *(f"{100 * row.scores[name]:.1f}" for name in names)] for row in report.labels],
+            numbers=True,
+        )
+    published = f"; the paper's split has {report.published:,}" if report.published else ""
+    output.line(
+        f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style {report.style}, prompt {report.prompt}."
+    )
+    for text, names in (("no prediction", report.missing), ("no item", report.unknown)):
+        if names:
+            output.line(f"{len(names):,} with {text}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+    for name, note in report.notes.items():
+        output.line(f"{name}: {note}")

@@ -1,0 +1,50 @@
+"""How likely a difference of two arms is if neither is better: a paired permutation test over whole clips."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from pave.metrics.bootstrap import per_cluster
+
+_CHUNK = 1000
+
+
+def paired_permutation(
+    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable], *, resamples: int = 10_000, seed: int = 0
+) -> float:
+    """Two-sided p-value of mean(a) - mean(b), swapping the arms clip by clip (Fisher's randomisation test).
+
+    If the arms were equally good, the sign of every clip's difference would be a coin toss. All 2^k sign patterns of k clips
+    are counted where there are no more than `resamples`; otherwise so many are drawn, and the p-value is never below
+    1 / (resamples + 1).
+
+    Args:
+        a: Scores of arm a, one a question.
+        b: Scores of arm b on the same questions.
+        clusters: The clip of each question.
+        resamples: Sign patterns drawn.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the three sequences differ in length or are empty.
+
+    Example:
+        >>> paired_permutation([1, 1, 1, 1], [0, 0, 0, 0], ["v1", "v2", "v3", "v4"])
+        0.125
+    """
+    if not len(a) == len(b) == len(clusters) or not len(a):
+        raise ValueError(f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and {len(clusters)}")
+    sums, _ = per_cluster(np.asarray(a, np.float64) - np.asarray(b, np.float64), clusters)
+    observed = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # a tie is a tie also after rounding
+    count = len(sums)
+    if 2**count <= resamples:
+        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        return float((np.abs((2 * bits - 1) @ sums) >= observed).mean())
+    rng = np.random.default_rng(seed)
+    reached = 0
+    for start in range(0, resamples, _CHUNK):
+        signs = rng.integers(0, 2, (min(_CHUNK, resamples - start), count)) * 2 - 1
+        reached += int((np.abs(signs @ sums) >= observed).sum())
+    return (1 + reached) / (1 + resamples)

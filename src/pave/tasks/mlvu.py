@@ -1,0 +1,55 @@
+"""MLVU, development set, multiple choice: nine kinds of questions about long videos. Accuracy, pooled.
+
+Reads the repackaged rows that lmms-eval uses (options inside the question, a letter as answer). The authors score with its
+script: the character before the first ")", or the whole answer; by default the letter is read properly.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pave.metrics.choice import bracketed
+from pave.tasks.pairing import field
+from pave.tasks.prompt import Prompt
+from pave.tasks.scoring import choice
+from pave.tasks.task import Example, Files, Style, Task, only_file
+
+PROMPT = Prompt("\n{question}\nOnly give the best option.\n\nBest option: (")
+_WHAT = "the rows of sy1998/MLVU_dev (split test) as JSON or JSON lines"
+
+
+def examples(files: Files, split: str, style: Style) -> list[Example]:
+    """One question a record."""
+    found = []
+    for number, row in enumerate(only_file(files, _WHAT)):
+        video, letter = str(field(row, "video_name", f"row {number}")), str(row["answer"])
+        stem = video.split(".")[0]
+        options = tuple(map(str, row.get("candidates") or ()))
+        kind = str(row["task_type"])
+        found.append(
+            Example(
+                str(row.get("question_id", f"{kind}-{number}")),
+                video,
+                (video, f"video/{video}", f"videos/{video}"),
+                ((PROMPT.render(str(row["question"])), letter),),
+                answers=(letter,),
+                options=options,
+                labels=(kind,),
+                feature=(f"{stem}.pt", f"{PurePosixPath(stem).name}.pt"),
+                meta={"duration": row.get("duration")},
+            )
+        )
+    return found
+
+
+TASK = Task(
+    name="mlvu",
+    title="MLVU",
+    splits={"test": 2_174},
+    tested_on="test",
+    channel="frames",
+    annotations=_WHAT,
+    prompt=PROMPT,
+    examples=examples,
+    score=choice(bracketed),
+)

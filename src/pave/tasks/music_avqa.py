@@ -1,0 +1,181 @@
+"""Music-AVQA: short answers about music videos, from 42 words. Tested on test, accuracy by modality and kind.
+
+| | default | authors |
+|---|---|---|
+| training records | each once | those about sound (Audio and Audio-Visual) twice in a row |
+| right if | the answer is in the prediction as a word, "2" is "two" | the answer is anywhere in it, "no" in "piano" too |
+
+Questions are templates; `<Object>` and its like are filled from `templ_values` in order. There are two public test files:
+json/avqa-test.json has 9,185 questions, json_update 9,129, and results on them differ.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pave.errors import RecordError
+from pave.tasks.pairing import field, in_order
+from pave.tasks.prompt import Prompt
+from pave.tasks.scoring import NUMBERS, accuracy, contains, plain
+from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation, only_file, videos
+
+INSTRUMENTS = (
+    "accordion",
+    "acoustic_guitar",
+    "bagpipe",
+    "banjo",
+    "bassoon",
+    "cello",
+    "clarinet",
+    "congas",
+    "drum",
+    "electric_bass",
+    "erhu",
+    "flute",
+    "guzheng",
+    "piano",
+    "pipa",
+    "saxophone",
+    "suona",
+    "trumpet",
+    "tuba",
+    "ukulele",
+    "violin",
+    "xylophone",
+)
+_OTHERS = ("more than ten", "yes", "no", "left", "middle", "right", "indoor", "outdoor", "simultaneously")
+ANSWERS = (*INSTRUMENTS, *NUMBERS, *_OTHERS)
+"""The 42 answers of the data set."""
+REAL, SYNTHETIC = "MUSIC-AVQA-videos-Real", "MUCIS-AVQA-videos-Synthetic"  # the second is spelt so in the data set
+_WHAT = "avqa-train.json, avqa-val.json or avqa-test.json, or the authors' updated_ ones"
+_TEMPLATE = re.compile(r"<(.*?)>")
+_KNOWN = sorted((plain(word) for word in ANSWERS), key=len, reverse=True)
+# The longest first, so that "ten" is not seen in "more than ten"; "indoors" and "violins" count.
+_MENTION = re.compile(rf"\b({'|'.join(_KNOWN)})s?\b")
+
+
+def fill(question: str, values: Sequence[str]) -> str:
+    """A question with its templates filled in order; a value that looks like a template stays as it is.
+
+    Raises:
+        RecordError: If there are more or fewer values than templates.
+
+    Example:
+        >>> fill("Is the <Object> louder than the <Object>?", ["flute", "drum"])
+        'Is the flute louder than the drum?'
+    """
+    templates = _TEMPLATE.findall(question)
+    if len(templates) != len(values):
+        raise RecordError(
+            f"{len(templates)} templates but {len(values)} values in the question {question!r}; check the annotation file"
+        )
+    for template, value in zip(templates, values, strict=True):
+        question = question.replace(f"<{template}>", value, 1)
+    return question
+
+
+def examples(files: Files, split: str, style: Style) -> list[Example]:
+    """One question a record."""
+    rows = [row for row in _filled(files) for _ in range(_copies(row, split, style))]
+    return [_example(row) for row in rows]
+
+
+def authors_files(files: Files, split: str) -> dict[str, Any]:
+    """`updated_avqa-*.json` with filled templates, and for training the file of conversations."""
+    ((name, _),) = files.items()
+    rows = _filled(files)
+    made: dict[str, Any] = {} if _is_filled(name) else {f"updated_{name}": rows}
+    if split == "train":
+        made["music_avqa_train_instruct_duplicate_audio.json"] = [
+            {
+                "id": row["question_id"],
+                "conversations": conversation(row["question_content"], row["anser"]),
+                "video": row["video_id"],
+            }
+            for row in rows
+            for _ in range(_copies(row, split, "authors"))
+        ]
+    return made
+
+
+def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
+    """Predictions beside annotations, line by line; the answer is the predictions file's, as in the authors' script."""
+    items = []
+    for number, (prediction, row) in enumerate(in_order(predictions, references, key=""), 1):
+        answer = prediction.row.get("answer", row.get("anser"))
+        if answer is None:
+            raise RecordError(f"line {number}: neither the prediction nor the reference has an answer")
+        items.append(
+            Item(str(row.get("question_id", number)), prediction.id, prediction.text, (str(answer),), labels=_labels(row))
+        )
+    return items
+
+
+def _parse(item: Item, style: Style) -> str:
+    """What was said, in lower case; by default the answer words in it."""
+    return item.prediction.lower() if style == "authors" else ", ".join(_MENTION.findall(plain(item.prediction)))
+
+
+def _right(item: Item, said: str, style: Style) -> bool:
+    if style == "authors":
+        return item.references[0].lower() in said
+    wanted = plain(item.references[0])
+    return wanted in said.split(", ") or (wanted not in _KNOWN and contains(item.prediction, wanted))
+
+
+def _is_filled(name: str) -> bool:
+    return name.startswith("updated_")
+
+
+def _filled(files: Files) -> list[dict[str, Any]]:
+    """The questions, templates filled unless the file's name says that they are."""
+    content = only_file(files, _WHAT)
+    if _is_filled(next(iter(files))):
+        return list(content)
+    return [
+        {**row, "question_content": fill(field(row, "question_content", "question"), json.loads(row.get("templ_values", "[]")))}
+        for row in content
+    ]
+
+
+def _copies(row: dict[str, Any], split: str, style: Style) -> int:
+    return 2 if style == "authors" and split == "train" and "Audio" in row["type"] else 1
+
+
+def _labels(row: Any) -> tuple[str, ...]:
+    """("Audio", "Audio Counting") of '["Audio", "Counting"]'."""
+    modality, kind = ast.literal_eval(field(row, "type", "annotation"))[:2]
+    return modality, f"{modality} {kind}"
+
+
+def _example(row: dict[str, Any]) -> Example:
+    video, answer = str(row["video_id"]), str(field(row, "anser", "question"))
+    folder = REAL if video[:1].isdigit() else SYNTHETIC
+    return Example(
+        str(row["question_id"]),
+        video,
+        videos(f"{folder}/{video}", video),
+        ((row["question_content"], answer),),
+        answers=(answer,),
+        labels=_labels(row),
+        feature=(f"{folder}_audio_imagebind_feat/{video}.pt", f"{video}.pt"),
+    )
+
+
+TASK = Task(
+    name="music-avqa",
+    title="Music-AVQA",
+    splits={"train": 32_087, "val": 4_595, "test": 9_185},
+    tested_on="test",
+    channel="audio",
+    annotations=_WHAT,
+    prompt=Prompt(),
+    examples=examples,
+    score=accuracy(_parse, _right),
+    authors_files=authors_files,
+    pair=pair,
+)

@@ -1,0 +1,101 @@
+"""MVBench: 20 kinds of temporal understanding, 200 multiple-choice questions each. Accuracy by kind.
+
+The authors score with the script in lmms-eval: their reading of the letter, and empty answers are left out of the mean. By
+default the letter is read properly and an empty answer is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from string import ascii_uppercase
+from typing import Any
+
+from pave.errors import RecordError
+from pave.metrics.choice import standing_letter
+from pave.tasks.pairing import field
+from pave.tasks.prompt import Prompt
+from pave.tasks.scoring import choice
+from pave.tasks.task import Example, Files, Item, Scored, Style, Task
+
+PROMPT = Prompt("Question:{question}\nOption:\n{options}Only give the best option.\n", "({letter}) {text}\n")
+FOLDERS = {
+    "action_antonym": "ssv2_video_mp4",
+    "action_count": "perception/videos",
+    "action_localization": "sta/sta_video_segment",
+    "action_prediction": "star/Charades_segment",
+    "action_sequence": "star/Charades_segment",
+    "character_order": "perception/videos",
+    "counterfactual_inference": "clevrer/video_validation",
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa/video_fps3_hq_segment",
+    "fine_grained_action": "Moments_in_Time_Raw/videos",
+    "fine_grained_pose": "nturgbd_convert",
+    "moving_attribute": "clevrer/video_validation",
+    "moving_count": "clevrer/video_validation",
+    "moving_direction": "clevrer/video_validation",
+    "object_existence": "clevrer/video_validation",
+    "object_interaction": "star/Charades_segment",
+    "object_shuffle": "perception/videos",
+    "scene_transition": "scene_qa/video",
+    "state_change": "perception/videos",
+    "unexpected_action": "FunQA_test/test",
+}
+"""Kind -> folder of its videos (of episodic_reasoning: folders of frames)."""
+_WHAT = "the files json/<kind>.json of OpenGVLab/MVBench, or a folder of them"
+_score = choice(standing_letter)
+
+
+def examples(files: Files, split: str, style: Style) -> list[Example]:
+    """One question a record, named by kind and place in the file."""
+    found = []
+    for name, rows in files.items():
+        kind = PurePosixPath(name).stem
+        if kind not in FOLDERS:
+            raise RecordError(f"{name}: there is no kind {kind!r} in MVBench; wanted: {_WHAT}")
+        found += [_example(kind, number, row) for number, row in enumerate(rows)]
+    return found
+
+
+def _example(kind: str, number: int, row: Any) -> Example:
+    options = tuple(map(str, field(row, "candidates", f"{kind} {number}")))
+    if row["answer"] not in row["candidates"]:
+        raise RecordError(f"{kind} {number}: the answer {row['answer']!r} is none of the candidates")
+    letter = ascii_uppercase[row["candidates"].index(row["answer"])]
+    video, folder = str(row["video"]), FOLDERS[kind]
+    feature = str(PurePosixPath(video).with_suffix(".pt"))
+    return Example(
+        f"{kind}-{number}",
+        f"{folder}/{video}",
+        (f"{folder}/{video}", f"data0613/{folder}/{video}", video),
+        ((PROMPT.render(str(row["question"]), options), letter),),
+        answers=(letter,),
+        options=options,
+        labels=(kind,),
+        feature=(f"{folder}/{feature}", feature),
+        meta={name: row[name] for name in ("start", "end") if name in row},
+    )
+
+
+def score(items: Sequence[Item], style: Style) -> Scored:
+    """Accuracy; in the authors' style over the answers that are not empty, whose number is in the notes."""
+    if style == "default":
+        return _score(items, style)
+    said = [item for item in items if item.prediction]
+    everything = _score(items, style)
+    answered = _score(said, style).scores["accuracy"] if said else 0.0
+    notes = {"answered": f"{len(said)} of {len(items)}: empty answers are left out of the accuracy, not of its interval"}
+    return Scored({"accuracy": answered}, everything.columns, everything.details, notes, everything.table)
+
+
+TASK = Task(
+    name="mvbench",
+    title="MVBench",
+    splits={"test": 4_000},
+    tested_on="test",
+    channel="frames",
+    annotations=_WHAT,
+    prompt=PROMPT,
+    examples=examples,
+    score=score,
+)

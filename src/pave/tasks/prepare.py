@@ -1,0 +1,238 @@
+"""`prepare`: a benchmark's annotation files and media -> a records file, with an account of what was missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pave.data import Record, Turn, write_records
+from pave.errors import ConfigError, RecordError
+from pave.tasks.files import read_annotations
+from pave.tasks.task import Example, Style, Task
+
+
+class Summary(BaseModel):
+    """What `prepare` did, kept beside the records as `<name>.summary.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    split: str
+    style: str
+    prompt: str = Field(description="Hash of the prompt template.")
+    annotations: dict[str, str] = Field(description="Annotation file -> SHA-256.")
+    expected: int | None = Field(description="Annotated examples that the published split has; null where nobody has counted.")
+    converted: int = Field(description="Examples made of the annotation files.")
+    written: int = Field(description="Records written.")
+    left_out: int = Field(description="Examples left out because their video (in the authors' style: any medium) is missing.")
+    without_channel: int = Field(description="Records written without the channel, because its media are missing.")
+    missing: list[str] = Field(description="Every missing medium, once: the first place where it was looked for.")
+    labels: dict[str, int] = Field(description="Records by label.")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Records, not yet written, and the account of them."""
+
+    records: list[Record]
+    summary: Summary
+
+
+def prepare(
+    task: Task,
+    annotations: Sequence[str | os.PathLike[str]],
+    media: str | os.PathLike[str],
+    split: str,
+    *,
+    style: Style = "default",
+    features: str | os.PathLike[str] | None = None,
+) -> Prepared:
+    """Turn annotation files into records.
+
+    A record's question is the text that the model reads after the video, prompt included.
+
+    Args:
+        task: The benchmark.
+        annotations: Its annotation files, or a folder of them.
+        media: Folder of the videos.
+        split: One of the task's splits.
+        style: What to do where the authors' scripts do something odd.
+        features: Folder of precomputed features; the records then name the channel `features` instead of the task's own.
+
+    Raises:
+        ConfigError: If the task has no such split, or the media folder is not there.
+        RecordError: If the annotation files cannot be read as the task's.
+    """
+    if split not in task.splits:
+        raise ConfigError(f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}")
+    for folder in (media, *([features] if features is not None else [])):
+        if not Path(folder).is_dir():
+            raise ConfigError(f"there is no folder {folder}; give the folder that holds the media of {task.title}")
+    examples = convert(task, read_annotations(annotations), split, style)
+    finder = _Finder(task, Path(media), Path(features) if features is not None else None, style, split)
+    records = [record for example in examples if (record := finder.record(example)) is not None]
+    summary = Summary(
+        task=task.name,
+        split=split,
+        style=style,
+        prompt=task.prompt.hash,
+        annotations=_digests(annotations),
+        expected=task.splits[split],
+        converted=len(examples),
+        written=len(records),
+        left_out=len(examples) - len(records),
+        without_channel=finder.without_channel,
+        missing=list(finder.missing),
+        labels=dict(Counter(label for record in records for label in record.meta.get("labels", []))),
+    )
+    return Prepared(records, summary)
+
+
+def convert(task: Task, files: dict[str, Any], split: str, style: Style = "default") -> list[Example]:
+    """The examples of parsed annotation files, with unique names.
+
+    Annotations that repeat a name get it with "#2", "#3" behind: the authors' Music-AVQA training file holds every question
+    about sound twice, LLaVA-Video names records after videos.
+
+    Raises:
+        RecordError: If the files are not the task's.
+    """
+    try:
+        examples = task.examples(files, split, style)
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        raise RecordError(
+            f"{', '.join(files)}: not in the format of {task.title} ({what}); wanted: {task.annotations}"
+        ) from error
+    if not examples:
+        raise RecordError(f"{', '.join(files)}: no examples in there; wanted: {task.annotations}")
+    seen: Counter[str] = Counter()
+    unique = []
+    for example in examples:
+        seen[example.id] += 1
+        name = example.id if seen[example.id] == 1 else f"{example.id}#{seen[example.id]}"
+        unique.append(example if name == example.id else _renamed(example, name))
+    return unique
+
+
+def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: bool = False) -> Path:
+    """Write the records, and beside them the summary and, where media are missing, the list of them.
+
+    Args:
+        prepared: What `prepare` made.
+        out: The records file.
+        allow_missing: Go on without the examples whose media are missing.
+
+    Raises:
+        RecordError: If media are missing and that is not allowed, or no record is left. The list is written all the same.
+    """
+    file, summary = Path(out), prepared.summary
+    listed = file.with_name(f"{file.stem}.missing.txt")
+    if summary.missing:
+        _replace(listed, "\n".join(summary.missing) + "\n")
+    else:
+        listed.unlink(missing_ok=True)
+    if summary.missing and not allow_missing:
+        shown = ", ".join(summary.missing[:3]) + (", ..." if len(summary.missing) > 3 else "")
+        raise RecordError(
+            f"{len(summary.missing)} media files of {summary.converted} examples are missing: {shown}; all are listed in "
+            f"{listed}; with --allow-missing their examples are left out"
+        )
+    if not prepared.records:
+        raise RecordError(f"no record is left: the media of all {summary.converted} examples are missing, see {listed}")
+    write_records(file, prepared.records)
+    _replace(file.with_name(f"{file.stem}.summary.json"), summary.model_dump_json(indent=2) + "\n")
+    return file
+
+
+class _Finder:
+    """Looks media up and keeps account."""
+
+    def __init__(self, task: Task, media: Path, features: Path | None, style: Style, split: str) -> None:
+        self.task, self.media, self.features, self.style, self.split = task, media, features, style, split
+        self.missing: dict[str, None] = {}
+        self.without_channel = 0
+        self._known: dict[tuple[Path, tuple[str, ...]], Path | None] = {}
+
+    def record(self, example: Example) -> Record | None:
+        """The record of an example, None if it has to be left out."""
+        video, channels = self._find(self.media, example.video), self._channels(example)
+        if video is None or (not channels and self.style == "authors"):
+            return None
+        self.without_channel += not channels
+        about = {"task": self.task.name, "split": self.split, "style": self.style, "prompt": self.task.prompt.hash}
+        meta = {**example.meta, **about, "video_id": example.video_id, "labels": list(example.labels)}
+        if example.labels:
+            meta["family"] = example.labels[-1]
+        return Record(
+            id=example.id,
+            video=str(video),
+            channels=channels,
+            turns=[Turn(question=question, answer=answer) for question, answer in example.turns],
+            answers=list(example.answers),
+            options=list(example.options),
+            meta=meta,
+        )
+
+    def _channels(self, example: Example) -> dict[str, Any]:
+        """The side channel's media, nothing where they are missing."""
+        if self.features is not None:
+            found = self._find(self.features, example.feature)
+            return {} if found is None else {"features": str(found)}
+        if not example.views:
+            found = self._find(self.media, example.video)
+            return {} if found is None else {self.task.channel: str(found)}
+        views = [self._find(self.media, places) for places in example.views]
+        there = [str(view) for view in views if view is not None]
+        return {self.task.channel: there} if there else {}
+
+    def _find(self, folder: Path, places: tuple[str, ...]) -> Path | None:
+        """The first place that exists, looked up once."""
+        key = (folder, places)
+        if key not in self._known:
+            self._known[key] = next((folder / place for place in places if (folder / place).exists()), None)
+            if self._known[key] is None:
+                self.missing[str(folder / places[0])] = None
+        return self._known[key]
+
+
+def _renamed(example: Example, name: str) -> Example:
+    return replace(example, id=name)
+
+
+def _digests(paths: Sequence[str | os.PathLike[str]]) -> dict[str, str]:
+    """SHA-256 of every annotation file."""
+    files = [file for path in map(Path, paths) for file in (sorted(path.glob("*.json*")) if path.is_dir() else [path])]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_authors_files(
+    task: Task, annotations: Sequence[str | os.PathLike[str]], split: str, folder: str | os.PathLike[str]
+) -> list[Path]:
+    """Write the files that the authors' own scripts would make of the annotations.
+
+    Raises:
+        ConfigError: If they have no script for the task.
+    """
+    if task.authors_files is None:
+        raise ConfigError(f"the authors convert nothing for {task.title}: it is read as published; leave --authors-files out")
+    written = []
+    for name, content in task.authors_files(read_annotations(annotations), split).items():
+        written.append(Path(folder) / name)
+        _replace(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
+    return written

@@ -1,0 +1,60 @@
+"""VideoMME: 2,700 multiple-choice questions about 900 videos, short, medium and long. Accuracy, here without subtitles.
+
+The authors score with the benchmark's script in lmms-eval, where the first capital A to D anywhere counts; by default the
+letter is read properly. The prompt is theirs in both styles.
+"""
+
+from __future__ import annotations
+
+from pave.errors import RecordError
+from pave.metrics.choice import first_capital
+from pave.tasks.avqa import SELECT
+from pave.tasks.pairing import field
+from pave.tasks.prompt import Prompt
+from pave.tasks.scoring import choice
+from pave.tasks.task import Example, Files, Style, Task, only_file, videos
+
+PROMPT = Prompt(
+    SELECT + "{question}\n{options}\n\nAnswer with the option's letter from the given choices directly.", "{text}", "\n"
+)
+DURATIONS = ("short", "medium", "long")
+_WHAT = "the rows of lmms-lab/Video-MME (split test) as JSON or JSON lines"
+
+
+def examples(files: Files, split: str, style: Style) -> list[Example]:
+    """One question a record."""
+    found = []
+    for row in only_file(files, _WHAT):
+        video, letter, duration = str(field(row, "videoID", "question")), str(row["answer"]), str(row["duration"])
+        if duration not in DURATIONS:
+            raise RecordError(
+                f"question {row['question_id']!r}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}"
+            )
+        options = tuple(row["options"])
+        found.append(
+            Example(
+                str(row["question_id"]),
+                video,
+                videos(video, f"data/{video}"),
+                ((PROMPT.render(row["question"], options), letter),),
+                answers=(letter,),
+                options=options,
+                labels=(duration, str(row["task_type"])),
+                feature=(f"{video}.pt",),
+                meta={"domain": row.get("domain", ""), "sub_category": row.get("sub_category", "")},
+            )
+        )
+    return found
+
+
+TASK = Task(
+    name="videomme",
+    title="VideoMME",
+    splits={"test": 2_700},
+    tested_on="test",
+    channel="frames",
+    annotations=_WHAT,
+    prompt=PROMPT,
+    examples=examples,
+    score=choice(first_capital),
+)
