@@ -1,18 +1,24 @@
-"""Frozen weights in bf16 for the time of a bf16 training.
+"""The frozen linear maps of a language model, made fast for the time of a training: in bf16, or in fp32 on a CPU.
 
-Autocast rounds the weights of every linear map to bf16 each time it is used; for weights that train it remembers the result
-within a step, for frozen ones it does not. Where the base is kept in fp32, a step so spends a good part of its time on turning
-the same numbers into the same numbers. Rounded once they give the very same products. Norms and embeddings stay as they are:
-autocast leaves those in fp32, and so the residual stream.
+**bf16.** Autocast rounds the weights of every linear map to bf16 each time it is used; for weights that train it remembers the
+result within a step, for frozen ones it does not. Where the base is kept in fp32, a step so spends a good part of its time on
+turning the same numbers into the same numbers. Rounded once they give the very same products. Norms and embeddings stay as they
+are: autocast leaves those in fp32, and so the residual stream.
+
+**fp32 on a CPU.** The products go to the library that is fast at them, see `pave.fusion.linear`; sums are rounded in another
+order, nothing else changes.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
+
+from pave.fusion.linear import fast_linear
 
 
 @contextlib.contextmanager
@@ -25,7 +31,7 @@ def frozen_in_bf16(module: nn.Module) -> Iterator[None]:
     Args:
         module: Usually the base's language model, LoRA layers and all.
     """
-    found = [layer for layer in module.modules() if type(layer) is nn.Linear and _is_frozen(layer)]
+    found = _frozen_layers(module)
     kept: list[tuple[nn.Parameter, Tensor | None]] = []
     try:
         for parameter in [p for layer in found for p in layer.parameters()]:
@@ -36,6 +42,28 @@ def frozen_in_bf16(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter, before in kept:
             parameter.data = parameter.data.float() if before is None else before
+
+
+@contextlib.contextmanager
+def frozen_through_onednn(module: nn.Module) -> Iterator[None]:
+    """Let the frozen fp32 linear maps of a module on a CPU multiply in oneDNN; elsewhere they multiply as always."""
+    found = _frozen_layers(module)
+    try:
+        for layer in found:
+            layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
+        yield
+    finally:
+        for layer in found:
+            del layer.forward
+
+
+def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
+    rows = fast_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias)
+    return rows.view(*x.shape[:-1], rows.shape[-1])
+
+
+def _frozen_layers(module: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in module.modules() if type(layer) is nn.Linear and _is_frozen(layer)]
 
 
 def _is_frozen(layer: nn.Linear) -> bool:

@@ -34,7 +34,7 @@ from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import FREE_TO_CHANGE, TrainConfig
-from pave.train.frozen import frozen_in_bf16
+from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.trainer import PatchTrainer, training_arguments
@@ -212,7 +212,7 @@ def _align(
 def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
     """How the frozen language model is held while a patch trains."""
     language = getattr(base.inner, base.spec.language_model)
-    return frozen_in_bf16(language) if config.precision == "bf16" else contextlib.nullcontext()
+    return frozen_in_bf16(language) if config.precision == "bf16" else frozen_through_onednn(language)
 
 
 def _run(

@@ -62,7 +62,10 @@ def load_smol(dtype: torch.dtype = torch.float32, tower: bool = True) -> Base:
         _assemble_into(folder)
     config = AutoConfig.from_pretrained(folder)
     origin = Origin(LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, SPEC.language_model)
-    return smol_base(origin.load(tower), AutoTokenizer.from_pretrained(folder), origin)
+    model = origin.load(tower)
+    # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a fifth of a training step.
+    model.model.language_model.set_attn_implementation("eager")
+    return smol_base(model, AutoTokenizer.from_pretrained(folder), origin)
 
 
 def cache_folder() -> Path:
