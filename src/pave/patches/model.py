@@ -398,8 +398,7 @@ class PatchedModel(nn.Module):
         if config.lora is not None:
             self.loras.add(name, config.lora)
         if config.fusion is not None and config.channel is not None:
-            fusion = Fusion(config.fusion).to(self.device)
-            self.fusions[name] = fusion
+            self.fusions[name] = fusion = Fusion(config.fusion).to(self.device)
             self.seam.patches[name] = Active(fusion, config.channel, query=config.fusion.query)
         self.configs[name] = config
         self.set_trainable(name, trainable)
