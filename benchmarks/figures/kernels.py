@@ -1,0 +1,45 @@
+"""The three choices inside the fusion, each alone: which library multiplies, which attention, how large a piece at a time.
+
+Ours is what the fusion does, peer what it would do without thinking. The note gives the rate of our side.
+"""
+
+from __future__ import annotations
+
+import torch
+from harness import Row, in_turn
+from torch.nn import functional as F
+
+from pave.fusion.block import attend
+from pave.fusion.linear import Linear
+
+ROWS, REPEATS = 6272, 7
+
+
+def product() -> Row:
+    """A float32 linear map in oneDNN's layout, against `torch.nn.Linear` (MKL on x86)."""
+    ours = Linear(1152, 512)
+    x = torch.randn(ROWS, 1152)
+    pair = in_turn(lambda: ours(x), lambda: F.linear(x, ours.weight, ours.bias), REPEATS)
+    rate = 2 * ROWS * 1152 * 512 / 1e9
+    note = f"{rate / pair.ours:,.0f} against {rate / pair.peer:,.0f} GFLOP a CPU s"
+    return Row.gain("float32 product of 6,272 x 1,152 x 512, oneDNN against MKL", pair, note=note)
+
+
+def attention() -> Row:
+    """Plain products against PyTorch's fused kernel: 32 frames of 196 queries, 609 keys, 4 heads of 128, bfloat16."""
+    query, key = (torch.randn(32, 4, n, 128, dtype=torch.bfloat16) for n in (196, 609))
+    pair = in_turn(lambda: attend(query, key, key, None), lambda: F.scaled_dot_product_attention(query, key, key), REPEATS)
+    return Row.gain("bfloat16 attention of 196 queries and 609 keys, plain against fused", pair)
+
+
+def pieces() -> Row:
+    """A layer norm of 6,272 x 3,584 in pieces of 24 MB against one of 90 MB."""
+    x = torch.randn(ROWS, 3584)
+    pair = in_turn(lambda: [F.layer_norm(part, (3584,)) for part in x.split(1568)], lambda: F.layer_norm(x, (3584,)), REPEATS)
+    return Row.gain("layer norm of 6,272 x 3,584, pieces of 1,568 rows against one", pair)
+
+
+def measure() -> list[Row]:
+    """Three rows."""
+    with torch.no_grad():
+        return [product(), attention(), pieces()]
