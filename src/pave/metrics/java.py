@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 from pave.errors import ConfigError
 
@@ -82,26 +83,35 @@ def meteor(java: str, hypotheses: Sequence[str], references: Sequence[Sequence[s
     jar = package_folder() / "meteor" / "meteor-1.5.jar"
     words = [java, *_OPTIONS, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=jar.parent) as process:
-        assert process.stdin is not None and process.stdout is not None
+    try:  # around the process too: closing its input sends what is left, which also fails when it has ended
+        with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=jar.parent) as process:
+            try:
+                return _talk(process, hypotheses, references)
+            finally:
+                process.kill()
+    except (BrokenPipeError, ValueError) as error:
+        raise ConfigError(f"METEOR's Java process ended early; it needs 2 GB of memory and `{java}` 8 or newer") from error
 
-        def ask(line: str) -> None:
-            process.stdin.write(f"{line}\n".encode())  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
 
-        try:
-            parts = []
-            for hypothesis, wanted in zip(hypotheses, references, strict=True):
-                said = hypothesis.replace("|||", "").replace("  ", " ")
-                ask(" ||| ".join(["SCORE", *wanted, said]))
-                parts.append(process.stdout.readline().decode().strip())
-            ask(" ||| ".join(["EVAL", *parts]))
-            scores = [float(process.stdout.readline()) for _ in parts]
-            return float(process.stdout.readline()), scores
-        except (BrokenPipeError, ValueError) as error:
-            raise ConfigError(f"METEOR's Java process ended early; it needs 2 GB of memory and `{java}` 8 or newer") from error
-        finally:
-            process.kill()
+def _talk(
+    process: subprocess.Popen[bytes], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[float, list[float]]:
+    """METEOR's protocol on standard input and output: statistics of each sentence, then scores from them."""
+    assert process.stdin is not None and process.stdout is not None
+    ask, told = process.stdin, process.stdout
+    parts = []
+    for hypothesis, wanted in zip(hypotheses, references, strict=True):
+        said = hypothesis.replace("|||", "").replace("  ", " ")
+        _send(ask, "SCORE", *wanted, said)
+        parts.append(told.readline().decode().strip())
+    _send(ask, "EVAL", *parts)
+    scores = [float(told.readline()) for _ in parts]
+    return float(told.readline()), scores
+
+
+def _send(stream: IO[bytes], *parts: str) -> None:
+    stream.write((" ||| ".join(parts) + "\n").encode())
+    stream.flush()
 
 
 def _last_line(text: bytes) -> str:
