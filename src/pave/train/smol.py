@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,22 +24,40 @@ from pave.bases.base import Base
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
 from pave.data.packing import Packed, pack, positions_and_mask, targets
-from pave.world import questions_for, render_frames, sample_scene
+from pave.train.frozen import frozen_through_onednn
+from pave.world import Scene, questions_for, render_frames, sample_scene
+from pave.world.scene import Kind
 
 log = logging.getLogger(__name__)
 
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)"
+MOST_QUESTIONS = 8
 VIEW_TIMES = (1.0, 3.0)  # two renders a scene stand for its four frames: the camera hardly moves
 
 
 @dataclass(frozen=True)
-class BuildSettings:
-    """How the shipped weights are made: in legs, each with its own warm-up and cosine decay.
+class Leg:
+    """One leg of the training, with a warm-up and a cosine decay of its own.
 
     Attributes:
-        clips: Scenes to train on, a number for each leg.
-        steps: Optimiser steps, a number for each leg.
-        peaks: Share of the learning rates that each leg rises to.
+        clips: Scenes to train on.
+        steps: Optimiser steps.
+        peak: Share of the learning rates that it rises to.
+        kinds: Kinds of scenes, in turn. Scenes of the kind "sound" are shown and asked about without their sound.
+    """
+
+    clips: int
+    steps: int
+    peak: float
+    kinds: tuple[Kind, ...] = ("visual",)
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How the shipped weights are made.
+
+    Attributes:
+        legs: What is trained on, and how long.
         batch: Scenes a step and process.
         workers: Processes.
         rank: LoRA rank.
@@ -48,9 +67,7 @@ class BuildSettings:
         test_clips: Scenes of the test split to score on.
     """
 
-    clips: tuple[int, ...] = (1600, 2400)
-    steps: tuple[int, ...] = (400, 350)
-    peaks: tuple[float, ...] = (1.0, 0.7)
+    legs: tuple[Leg, ...] = (Leg(1600, 400, 1.0), Leg(2400, 350, 0.7), Leg(3000, 350, 0.6, ("sound", "visual")))
     batch: int = 4
     workers: int = 2
     rank: int = 12
@@ -65,7 +82,8 @@ def build(out: Path, scratch: Path, settings: BuildSettings | None = None) -> di
 
     Args:
         out: Folder for `projector.safetensors`, `lora/` and `README.md`.
-        scratch: Folder for tower features (about 0.4 MB a scene); reused when the command runs again.
+        scratch: Folder for tower features (about 0.2 MB a scene) and the weights after each leg; an interrupted build goes on
+            with the leg it was in.
         settings: See `BuildSettings`.
 
     Returns:
@@ -92,30 +110,58 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
         model, tokenizer = raw_parts(folder / f"tokenizer-{rank}")
         base = smol_base(model, tokenizer)
         peft = trainable(base, settings)
-        losses: list[float] = []
-        for leg, clips in enumerate(settings.clips):
-            cells = features(base, "train", clips, settings, folder, rank)
+        done, losses = _resume(peft, folder)
+        for number, leg in list(enumerate(settings.legs))[done:]:
+            cells = features(base, "train", leg.clips, leg.kinds, settings, folder, rank)
             dist.barrier()
-            losses += fit(base, peft, cells, settings, leg, rank)
+            with frozen_through_onednn(base.inner.language_model):
+                losses += fit(base, peft, cells, settings, number, rank)
             if rank == 0:
-                torch.save({"trained": trained_state(peft), "losses": losses}, folder / "trained.pt")
+                state = {"trained": trained_state(peft), "losses": losses, "legs": number + 1}
+                torch.save(state, folder / "trained.pt")
+            dist.barrier()
     finally:
         dist.destroy_process_group()
         (folder / f"rendezvous-{settings.seed}").unlink(missing_ok=True)
 
 
-def features(base: Base, split: str, clips: int, settings: BuildSettings, folder: Path, rank: int = 0) -> Tensor:
+def _resume(peft: Any, folder: Path) -> tuple[int, list[float]]:
+    """Legs that are behind an interrupted build, and its losses; their weights are put in place."""
+    file = folder / "trained.pt"
+    if not file.is_file():
+        return 0, []
+    state = torch.load(file, weights_only=True)
+    load_trained(peft, state["trained"])
+    return int(state["legs"]), list(state["losses"])
+
+
+def load_trained(peft: Any, trained: Mapping[str, Tensor]) -> None:
+    """Put what `trained_state` gave into the model."""
+    with torch.no_grad():
+        for name, parameter in peft.named_parameters():
+            if name in trained:
+                parameter.copy_(trained[name])
+
+
+def scene_of(kinds: Sequence[Kind], split: str, index: int, seed: int) -> Scene:
+    """The scene with a number, where kinds take turns."""
+    return sample_scene(kinds[index % len(kinds)], split, index, seed)
+
+
+def features(
+    base: Base, split: str, clips: int, kinds: Sequence[Kind], settings: BuildSettings, folder: Path, rank: int = 0
+) -> Tensor:
     """Tower cells `[clips, views, 36, 1280]` fp16 of all scenes, memory-mapped, each process computing its share."""
     size = base.settings.frame_size()[0]
     cells = (size // 32) ** 2
     shape = (clips, len(VIEW_TIMES), cells, base.query_dim)
-    file = folder / f"cells-{split}-{settings.seed}-{clips}.bin"
+    file = folder / f"cells-{split}-{settings.seed}-{clips}-{'-'.join(kinds)}.bin"
     numel = int(torch.tensor(shape).prod())
     mapped = torch.from_file(str(file), shared=True, size=numel, dtype=torch.float16).view(shape)
     for index in range(rank, clips, settings.workers):
         if bool(mapped[index].any()):
             continue
-        scene = sample_scene("visual", split, index, settings.seed)
+        scene = scene_of(kinds, split, index, settings.seed)
         frames = torch.from_numpy(render_frames(scene, VIEW_TIMES, size=size)).permute(0, 3, 1, 2).contiguous()
         clip = base.spec.prepare(base.config, base.settings, frames, torch.tensor(VIEW_TIMES))
         with torch.no_grad():
@@ -148,10 +194,10 @@ def visual_tokens(base: Base, cells: Tensor) -> Tensor:
     return torch.cat([tokens, newline], 1)
 
 
-def sequence(base: Base, split: str, index: int, seed: int, limit: int | None = 8) -> Packed:
-    """All questions of one scene behind its placeholders."""
+def sequence(base: Base, scene: Scene) -> Packed:
+    """Visual questions of one scene behind its placeholders."""
     text = "<video>" * (base.settings.frames * 9 + 1)
-    asked = questions_for(sample_scene("visual", split, index, seed), limit=limit)
+    asked = [question for question in questions_for(scene, limit=None) if question.needs == "video"][:MOST_QUESTIONS]
     return pack([base.encode_prompt(text, [(q.question, q.answer)]) for q in asked])
 
 
@@ -173,10 +219,11 @@ def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int,
     """One leg of the training; returns this process's losses."""
     projector = list(base.inner.multi_modal_projector.parameters())
     lora = [p for name, p in peft.named_parameters() if p.requires_grad and "lora_" in name]
-    rates = [settings.lr * settings.peaks[leg], settings.lr_projector * settings.peaks[leg]]
+    this = settings.legs[leg]
+    rates = [settings.lr * this.peak, settings.lr_projector * this.peak]
     groups = [{"params": part, "lr": rate} for part, rate in zip((lora, projector), rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-    per_step, steps = settings.batch * settings.workers, settings.steps[leg]
+    per_step, steps = settings.batch * settings.workers, this.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.05, anneal_strategy="cos")
     shuffle = torch.Generator().manual_seed(settings.seed + leg)
     passes = 1 + steps * per_step // cells.shape[0]
@@ -184,7 +231,7 @@ def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int,
     losses: list[float] = []
     for step in range(steps):
         mine = order[step * per_step :][rank * settings.batch : (rank + 1) * settings.batch].tolist()
-        packed = [sequence(base, "train", index, settings.seed) for index in mine]
+        packed = [sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine]
         logits, labels = answer_logits(base, cells[mine], packed)
         loss = nn.functional.cross_entropy(logits, labels)
         optimizer.zero_grad()

@@ -38,16 +38,13 @@ def write_weights(out: Path, scratch: Path, settings: BuildSettings, seconds: fl
     """
     from safetensors.torch import save_file
 
-    from pave.train.smol import trainable
+    from pave.train.smol import load_trained, trainable
 
     trained = torch.load(scratch / "trained.pt", weights_only=True)
     model, tokenizer = raw_parts(scratch / "tokenizer-0")
     base = smol_base(model, tokenizer)
     peft = trainable(base, settings)
-    with torch.no_grad():
-        for name, parameter in peft.named_parameters():
-            if name in trained["trained"]:
-                parameter.copy_(trained["trained"][name].bfloat16())
+    load_trained(peft, {name: value.bfloat16() for name, value in trained["trained"].items()})
     out.mkdir(parents=True, exist_ok=True)
     projector = {name: value.bfloat16().contiguous() for name, value in base.inner.multi_modal_projector.state_dict().items()}
     save_file(projector, out / "projector.safetensors", metadata={"format": "pt"})
@@ -88,7 +85,7 @@ def scores(base: Base, clips: int, seed: int, scratch: Path) -> dict[str, list[i
     """
     from pave.train.smol import BuildSettings, answer_logits, features
 
-    cells = features(base, "test", clips, BuildSettings(seed=seed, workers=1), scratch)
+    cells = features(base, "test", clips, ("visual",), BuildSettings(seed=seed, workers=1), scratch)
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for index in range(clips):
         asked = questions_for(sample_scene("visual", "test", index, seed), limit=None)
@@ -115,7 +112,7 @@ Licence: Apache-2.0, like both parts. Made by `pave bases --build smol` in {numb
 Building again gives weights of the same kind, not the same bits: the order of additions in processes and later changes to the
 world's questions both matter.
 
-- Data: rendered scenes of the embedded world, train split, visual questions only. No sound, no real video.
+- Data: rendered scenes of the embedded world, train split, visual questions only. Nothing to hear, no real video.
 - Run: {options}; last loss {numbers["loss"]:.3f} (mean over answer tokens, 20 steps).
 - Scores below: exact match of greedy answers on {settings.test_clips} scenes of the test split (other placements, some
   sprites and wall shades never trained on), with 95 % Wilson intervals.
