@@ -19,6 +19,8 @@ VERBS = {
     "demo": "Make a small world with sound, train a patch and its control, and show what the patch is worth.",
     "train": "Train a patch on your records.",
     "eval": "Compare the base and patches on test records.",
+    "extract": "Encode the clips of your records once, on all the machines you have.",
+    "store": "Look into a store of tokens, check it, clean it, join several.",
     "ask": "Ask a question about a video, with patches or without.",
     "info": "Show what is in a patch or a video, or what is installed.",
     "world": "Make clips, sounds and questions of the embedded world.",

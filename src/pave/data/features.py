@@ -89,7 +89,7 @@ class Features:
         if tensors is None:
             self._finish(record, read_frames(record.video, self.sampling))
             tensors = self.store.get(key) or {}
-        clip, visual = _unpack_visual(tensors)
+        clip, visual = _unpack_visual(tensors, self.base.dtype)
         heard = {name: self._encode(record, name) for name in self.encoders if name in record.channels}
         return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
 
@@ -128,6 +128,33 @@ class Features:
             raise RecordError(f"{len(failures)} of {len(clips)} clips cannot be used: {'; '.join(failures[:3])}{more}")
         return PrecomputeReport(len(todo), len(clips) - len(todo))
 
+    def visual_key(self, video: str) -> str:
+        """Where the visual tokens of a video are kept.
+
+        Raises:
+            MediaError: If the video cannot be read.
+        """
+        return self._remember(("", video), lambda: self.store.key(video, self._visual_settings))
+
+    def make_visual(self, video: str, frames: Frames | None = None) -> None:
+        """Run the tower over a video's frames, and store what it gives.
+
+        Args:
+            video: The video.
+            frames: Its frames, where they have been read already.
+
+        Raises:
+            MediaError: If the video cannot be read.
+        """
+        clip = self.base.clip(frames or read_frames(video, self.sampling))
+        tensors = _pack_visual(clip, self.base.visual([clip])[0])
+        self.store.put(self.visual_key(video), tensors, label=self.visual_label, content=self.store.content(video))
+
+    @property
+    def visual_label(self) -> str:
+        """What the store calls the visual tokens."""
+        return f"visual/{self.base.name}"
+
     def _missing(self, record: Record) -> bool:
         return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
 
@@ -147,11 +174,10 @@ class Features:
     def _finish(self, record: Record, frames: Frames | None) -> None:
         """Run the tower where there are frames, and store what it gives."""
         if frames is not None:
-            clip = self.base.clip(frames)
-            self.store.put(self._visual_key(record), _pack_visual(clip, self.base.visual([clip])[0]))
+            self.make_visual(record.video, frames)
 
     def _visual_key(self, record: Record) -> str:
-        return self._remember(("", record.video), lambda: self.store.key(record.video, self._visual_settings))
+        return self.visual_key(record.video)
 
     def _channel_key(self, record: Record, name: str) -> str:
         media = record.channels[name]
@@ -205,16 +231,19 @@ def _pack_visual(clip: Clip, visual: Visual) -> dict[str, Tensor]:
     if visual.query is not None:
         tensors["query"] = visual.query
     tensors |= {f"extra.{level}": extra for level, extra in enumerate(visual.extra)}
-    tensors |= {f"input.{name}": value for name, value in clip.pixels.items() if not name.startswith("pixel")}
-    return tensors
+    # As float64, which a store never narrows: these are not tokens but seconds and the like.
+    small = {name: value for name, value in clip.pixels.items() if not name.startswith("pixel")}
+    return tensors | {f"input.{name}": value.double() if value.is_floating_point() else value for name, value in small.items()}
 
 
-def _unpack_visual(tensors: Mapping[str, Tensor]) -> tuple[Clip, Visual]:
-    """The inverse of `_pack_visual`."""
-    inputs = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
+def _unpack_visual(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[Clip, Visual]:
+    """The inverse of `_pack_visual`; tokens come in the base's type, whatever the store keeps them in."""
+    small = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
+    inputs = {name: value.float() if value.is_floating_point() else value for name, value in small.items()}
     levels = sum(name.startswith("extra.") for name in tensors)
     text = bytes(tensors["text"].tolist()).decode()
     clip = Clip(inputs, tensors["times"], text, int(tensors["frames"]))
     layout = Layout(*(int(number) for number in tensors["layout"]))
-    extra = tuple(tensors[f"extra.{level}"] for level in range(levels))
-    return clip, Visual(tensors["tokens"], layout, tensors.get("query"), extra)
+    extra = tuple(tensors[f"extra.{level}"].to(dtype) for level in range(levels))
+    query = tensors["query"].to(dtype) if "query" in tensors else None
+    return clip, Visual(tensors["tokens"].to(dtype), layout, query, extra)
