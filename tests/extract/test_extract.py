@@ -61,7 +61,8 @@ def same(one: Path, other: Path) -> bool:
     """Whether two stores hold the same tokens, to the bit."""
     ours, theirs = content(one), content(other)
     return ours.keys() == theirs.keys() and all(
-        ours[key].keys() == theirs[key].keys() and all(torch.equal(tensor, theirs[key][name]) for name, tensor in ours[key].items())
+        ours[key].keys() == theirs[key].keys()
+        and all(torch.equal(tensor, theirs[key][name]) for name, tensor in ours[key].items())
         for key in ours
     )
 
@@ -91,7 +92,9 @@ def test_training_finds_what_was_extracted(tmp_path: Path, monkeypatch: pytest.M
     records = toy.records(tmp_path, clips=3, questions=2, with_channel=2)
     base, seen = tiny.base(), list[Progress]()
     settings = {"channel": "features", "encoder": "file", "encoder_settings": {"dim": toy.DIM, "rate": 2.0}}
-    wanted = config(tmp_path / "records.jsonl", tmp_path / "store", visual=True, base="tiny", frames=4, dtype="exact", **settings)
+    wanted = config(
+        tmp_path / "records.jsonl", tmp_path / "store", visual=True, base="tiny", frames=4, dtype="exact", **settings
+    )
     report = extract(wanted, base=base, watch=seen.append)
     # The clips show the same frames: one set of visual tokens serves all.
     assert (report.clips, report.made, report.found, report.without, report.skipped) == (3, 3, 2, 1, [])
@@ -223,7 +226,10 @@ def test_an_encoder_with_a_bug_costs_only_its_clip(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(FeaturesEncoder, "encode", encode)
     report = extract(config(records, tmp_path / "store", **FILE))
-    assert (report.made, [(row.id, row.reason) for row in report.skipped]) == (2, [("1", "unexpected ZeroDivisionError: oh no")])
+    assert (report.made, [(row.id, row.reason) for row in report.skipped]) == (
+        2,
+        [("1", "unexpected ZeroDivisionError: oh no")],
+    )
     monkeypatch.undo()
     assert extract(config(records, tmp_path / "store", **FILE)).made == 1  # not noted: it may be mended
 
@@ -301,7 +307,7 @@ def test_work_held_by_somebody_who_vanishes_is_done(tmp_path: Path) -> None:
     assert process.exitcode == 0 and len(TokenStore(tmp_path / "store").keys()) == 24
 
 
-CRASHER = '''
+CRASHER = """
 import os
 from pathlib import Path
 import numpy as np, torch
@@ -322,14 +328,20 @@ class Crash:
             os._exit(9)
         values = torch.from_numpy(np.load(source))
         return Tokens(values, torch.arange(len(values), dtype=torch.float64))
-'''
+"""
 
 
 @pytest.mark.slow
 def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path) -> None:
     """With real worker processes; also: a killed call leaves no workers behind."""
     records = feature_records(tmp_path, 20)
-    write_records(records, [r.model_copy(update={"channels": {"crash": r.channels["features"]}}) for r in read_records(records)])
+    write_records(
+        records,
+        [
+            r.model_copy(update={"channels": {"crash": r.channels["features"]}})
+            for r in read_records(records, check_media=False)
+        ],
+    )
     plugin = tmp_path / "plugin"
     (plugin / "crasher-0.dist-info").mkdir(parents=True)
     (plugin / "crasher.py").write_text(CRASHER)

@@ -39,8 +39,8 @@ def extract_verb(
     """Encode every clip of some records once and keep the tokens; training and evaluation then find them there.
 
     Interrupt or kill it whenever you like: the same command goes on. Given on several machines that see the same folder, the
-    calls share the work; without a common folder, give each a `--shard` and join the stores with `pave store merge`. A clip that
-    cannot be read is named and skipped.
+    calls share the work; without a common folder, give each a `--shard` and join the stores with `pave store merge`. A clip
+    that cannot be read is named and skipped.
 
     ```
     pave extract train.jsonl --channel audio --encoder mel --store tokens --workers 4
@@ -73,8 +73,8 @@ def extract_verb(
     settings = from_words({"encoder_settings": encoder_settings or {}})
     try:
         config = ExtractConfig(
-            records=records, store=store, channel=channel, encoder=encoder, visual=visual, base=base, frames=frames, dtype=dtype,
-            workers=workers, shard=shard, retry=retry, **settings,
+            records=records, store=store, channel=channel, encoder=encoder, visual=visual, base=base, frames=frames,
+            dtype=dtype, workers=workers, shard=shard, retry=retry, **settings,
         )  # fmt: skip
     except ValidationError as error:
         raise ConfigError(validation_error(error)) from error

@@ -154,5 +154,7 @@ def _text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, dict):
-        return "; ".join(f"{name or 'unknown'}: {', '.join(f'{n:,} {what}' for what, n in row.items())}" for name, row in value.items())
+        return "; ".join(
+            f"{name or 'unknown'}: {', '.join(f'{n:,} {what}' for what, n in row.items())}" for name, row in value.items()
+        )
     return str(value)

@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig
 from pydantic import ValidationError
+from torch import Tensor, nn
 
 import pave
 from pave.bases import Base
@@ -146,6 +148,13 @@ def check_base(folder: Path, config: PatchConfig, base: Base) -> None:
     query = base.hidden_dim if fusion.query == "projected" else base.query_dim
     if (fusion.query_dim, fusion.out_dim) != (query, base.hidden_dim):
         raise PatchError(f"{folder}: the fusion's widths do not fit the base that patch.json names; the folder is inconsistent")
+
+
+def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:
+    """Put the values of tensors into parameters of the same names."""
+    with torch.no_grad():
+        for key, parameter in target.items():
+            parameter.copy_(source[key])
 
 
 def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:

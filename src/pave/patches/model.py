@@ -16,13 +16,14 @@ from pave.channels import Encoder, Source, make_encoder
 from pave.errors import PatchError
 from pave.fusion import Fusion
 from pave.patches import build as building
+from pave.patches import stack
 from pave.patches.ask import answer
 from pave.patches.call import prepared
 from pave.patches.card import make_card
 from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.folder import LORA, PatchFiles, check_tensors, write_folder
 from pave.patches.hub import locate
-from pave.patches.info import describe
+from pave.patches.info import describe, summarise
 from pave.patches.lora import LoraSet
 from pave.patches.precision import Float32Modules
 from pave.tokens import Tokens
@@ -93,6 +94,8 @@ class PatchedModel(nn.Module):
         prompt: str = "{question}",
         task: str | None = None,
         seed: int | None = None,
+        on_top_of: Sequence[str] = (),
+        continue_lora: str | None = None,
     ) -> str:
         """Put a fresh, trainable patch on the base; until it is trained it changes nothing.
 
@@ -106,22 +109,31 @@ class PatchedModel(nn.Module):
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
             seed: Seed of its initial weights; the caller's random state is left alone. None draws from it.
+            on_top_of: Patches that stay at work below it; the saved patch will ask for them. They are frozen from now on.
+            continue_lora: The one of them whose LoRA the new patch trains on, in its place (the authors' way).
 
         Returns:
             The patch's name.
 
         Raises:
-            PatchError: If the name is taken or invalid, or the patch would hold nothing.
+            PatchError: If the name is taken or invalid, the patch would hold nothing, or there is no such patch to stand on.
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
         name = building.free_name(name or channel or "lora", self.configs)
         maker = None if channel is None or encoder is None else make_encoder(channel, encoder, encoder_settings or {})
-        config = building.new_config(self.base, channel, maker, fusion or {}, lora=lora, prompt=prompt, task=task)
+        below = stack.foundations(self.configs, on_top_of, continue_lora)
+        lora = stack.lora_of_new(self.configs, lora, continue_lora)
+        more = {"lora": lora, "prompt": prompt, "task": task, "stands_on": below}
+        config = building.new_config(self.base, channel, maker, fusion or {}, **more)
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             self._attach(name, config, trainable=True)
+        for other in on_top_of:
+            self.set_trainable(other, False)
+        if continue_lora is not None:
+            building.copy_tensors(self.loras.parameters(continue_lora), self.loras.parameters(name))
         if maker is not None:
             self._encoders[name] = maker
         return name
@@ -138,22 +150,21 @@ class PatchedModel(nn.Module):
             The patch's name.
 
         Raises:
-            PatchError: If the folder is incomplete, damaged or unsafe, or the patch was made for another base.
+            PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another base, or it stands on a
+                patch that is not on this one yet.
         """
         folder = locate(source)
         name = building.free_name(name or building.default_name(source, folder), self.configs)
         files = building.read_patch(folder, self.base)
-        self._attach(name, files.config, trainable)
+        self._attach(name, stack.recognise(files.config, self.configs, str(folder)), trainable)
         try:
             check_tensors(files.lora, self.loras.parameters(name), str(folder / LORA))
         except PatchError:
             self.delete_patch(name)
             raise
-        with torch.no_grad():
-            if files.fusion:
-                self.fusions[name].load_state_dict(files.fusion)
-            for key, parameter in self.loras.parameters(name).items():
-                parameter.copy_(files.lora[key])
+        if files.fusion:
+            self.fusions[name].load_state_dict(files.fusion)
+        building.copy_tensors(files.lora, self.loras.parameters(name))
         return name
 
     def save_patch(
@@ -175,10 +186,11 @@ class PatchedModel(nn.Module):
             licence: Licence of the weights.
 
         Raises:
-            PatchError: If the folder holds something else, or the weights hold a NaN.
+            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it stands on was never saved.
         """
         name = building.known_name(name, self.configs)
-        config = building.saved_config(self.configs[name], training=training, scores=scores, licence=licence)
+        given = {"training": training, "scores": scores, "licence": licence}
+        config = stack.identified(building.saved_config(self.configs[name], **given), self.configs)
         fusion = self.fusions[name].state_dict() if name in self.fusions else {}
         files = PatchFiles(config, fusion, dict(self.loras.parameters(name)))
         title = Path(folder).resolve().name
@@ -191,9 +203,10 @@ class PatchedModel(nn.Module):
         """Take one patch off the base.
 
         Raises:
-            PatchError: If there is no such patch.
+            PatchError: If there is no such patch, or another one stands on it.
         """
         name = building.known_name(name, self.configs)
+        stack.must_carry_none(self.configs, name)
         self.seam.patches.pop(name, None)
         if name in self.fusions:
             del self.fusions[name]
@@ -201,10 +214,11 @@ class PatchedModel(nn.Module):
             self.loras.remove(name)
         del self.configs[name], self._weights[name], self._trainable[name]
         self._encoders.pop(name, None)
+        self.set_patches(self._weights)
 
     def unpatch(self) -> Any:
         """Take everything off, for good, and return the plain model object as it was: same modules, same keys, same logits."""
-        for name in list(self.configs):
+        for name in reversed(list(self.configs)):  # what stands on others came after them
             self.delete_patch(name)
         self.loras.unload()
         self.seam.detach()
@@ -230,7 +244,7 @@ class PatchedModel(nn.Module):
         self._weights = {name: float(weights.get(name, 0.0)) for name in self.configs}
         for name, active in self.seam.patches.items():
             active.weight = self._weights[name]
-        self.loras.set_weights(self._weights)
+        self.loras.set_weights(self._weights, idle=stack.replaced(self.configs, self._weights))
 
     @contextlib.contextmanager
     def disable_patches(self) -> Iterator[None]:
@@ -272,9 +286,7 @@ class PatchedModel(nn.Module):
         """
         own = self.trainable_parameters()
         check_tensors(state, own, "checkpoint")
-        with torch.no_grad():
-            for key, parameter in own.items():
-                parameter.copy_(state[key])
+        building.copy_tensors(state, own)
 
     def info(self) -> dict[str, Any]:
         """What is on the base, as plain data: base, patches with channel, weight and parameter counts, totals."""
@@ -282,9 +294,7 @@ class PatchedModel(nn.Module):
 
     def summary(self) -> str:
         """One line as peft prints it: trainable, all, per cent."""
-        info = self.info()
-        share = 100 * info["trainable_parameters"] / info["all_parameters"]
-        return f"trainable: {info['trainable_parameters']:,} of {info['all_parameters']:,} parameters ({share:.2f} %)"
+        return summarise(self)
 
     def forward(
         self, channels: Side | None = None, times: Times | None = None, visuals: Visuals | None = None, **inputs: Any

@@ -28,9 +28,12 @@ class ExtractConfig(BaseModel):
     encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
     visual: bool = Field(False, description="Also (or only) the base's own visual tokens.")
     base: str | None = Field(None, description='The base whose tower makes visual tokens: a folder, a Hub id, or "smol".')
-    frames: int | None = Field(None, ge=1, description="Frames sampled evenly for visual tokens; the base's own number when null.")
+    frames: int | None = Field(
+        None, ge=1, description="Frames sampled evenly for visual tokens; the base's own number when null."
+    )
     dtype: Literal["bf16", "exact"] | None = Field(
-        None, description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the store's own, bf16 for a new one."
+        None,
+        description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the store's own, bf16 for a new one.",
     )
     workers: int = Field(1, ge=1, description="Processes that encode; with 1, this process does.")
     shard: str | None = Field(None, description='Only a part of the work, e.g. "2/8" for the second of eight.')

@@ -173,7 +173,9 @@ class Encoding:
             if key:
                 self.store.fail(key, str(error))
             return Outcome(job.id, job.part, "skipped", str(error))
-        except Exception as error:  # an encoder's bug on one clip must not cost the others; it is not noted, so it is tried again
+        except (
+            Exception
+        ) as error:  # an encoder's bug on one clip must not cost the others; it is not noted, so it is tried again
             logger.exception("encoding %s of %s failed", job.part, job.id)
             return Outcome(job.id, job.part, "skipped", f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
         if self.retry:
