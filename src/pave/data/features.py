@@ -37,7 +37,7 @@ class ClipFeatures:
     Attributes:
         clip: Placeholder text, times and small inputs (grids); its pixels are gone.
         visual: The frozen base's visual tokens.
-        channels: Side tokens of the channels this clip has.
+        channels: Side tokens of the channels this clip has, by the names of `Features.encoders`.
     """
 
     clip: Clip
@@ -58,7 +58,8 @@ class Features:
 
     Args:
         base: The frozen base.
-        encoders: Channel name -> the encoder of that channel. Channels of a record that are not named here are left out.
+        encoders: Name under which a model looks for the tokens (a patch's, or its channel's) -> the encoder that makes them
+            from the record's media of the encoder's channel. Other channels of a record are left out.
         store: Where tokens are kept.
         frames: Frames sampled evenly from each clip; None takes the base's own number.
 
@@ -90,7 +91,7 @@ class Features:
             self._finish(record, read_frames(record.video, self.sampling))
             tensors = self.store.get(key) or {}
         clip, visual = _unpack_visual(tensors, self.base.dtype)
-        heard = {name: self._encode(record, name) for name in self.encoders if name in record.channels}
+        heard = {name: self._encode(record, name) for name in self._here(record)}
         return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
 
     def precompute(self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None) -> PrecomputeReport:
@@ -159,8 +160,11 @@ class Features:
         return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
 
     def _missing_channels(self, record: Record) -> list[str]:
-        here = [name for name in self.encoders if name in record.channels]
-        return [name for name in here if not self.store.contains(self._channel_key(record, name))]
+        return [name for name in self._here(record) if not self.store.contains(self._channel_key(record, name))]
+
+    def _here(self, record: Record) -> list[str]:
+        """Names whose channel the record has."""
+        return [name for name, encoder in self.encoders.items() if encoder.channel in record.channels]
 
     def _read(self, record: Record) -> Frames | None:
         """All that needs media: encode missing channels, and decode frames unless the visual tokens are there."""
@@ -169,7 +173,8 @@ class Features:
         return None if self.store.contains(self._visual_key(record)) else read_frames(record.video, self.sampling)
 
     def _encode(self, record: Record, name: str) -> Tokens | None:
-        return encode_cached(self.store, self.encoders[name], record.channels[name])
+        encoder = self.encoders[name]
+        return encode_cached(self.store, encoder, record.channels[encoder.channel])
 
     def _finish(self, record: Record, frames: Frames | None) -> None:
         """Run the tower where there are frames, and store what it gives."""
@@ -180,7 +185,7 @@ class Features:
         return self.visual_key(record.video)
 
     def _channel_key(self, record: Record, name: str) -> str:
-        media = record.channels[name]
+        media = record.channels[self.encoders[name].channel]
         return self._remember((name, repr(media)), lambda: cache_key(self.store, self.encoders[name], media))
 
     def _remember(self, what: tuple[str, str], make: Callable[[], str]) -> str:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class EvalConfig(BaseModel):
     """What to ask, of whom, and where the results go.
 
-    Every arm answers the same questions about the same frames. An arm is a patch folder, or null for the base as it is. Put the
-    reference arms first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
+    Every arm answers the same questions about the same frames. An arm is a patch folder, several of them for patches that work
+    together (one that another stands on comes first), or null for the base as it is. Put the reference arms first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
 
     Example:
         >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).max_new_tokens
@@ -23,7 +23,9 @@ class EvalConfig(BaseModel):
     records: Path = Field(description="JSONL file of test records; each needs accepted answers, or an answer in its last turn.")
     out: Path = Field(description="Folder of the results: one JSONL of answers per arm, results.json, report.md, plot.png.")
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
-    arms: dict[str, Path | None] = Field({"base": None}, min_length=1, description="Name -> patch folder; null: the bare base.")
+    arms: dict[str, list[Path] | None] = Field(
+        {"base": None}, min_length=1, description="Name -> patch folder, or a list of them; null: the bare base."
+    )
     store: Path | None = Field(None, description="Folder of cached tokens, `out`/cache by default. Share it with the training.")
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
     limit: int | None = Field(None, ge=1, description="Only the first so many clips, for a quick look.")
@@ -36,13 +38,22 @@ class EvalConfig(BaseModel):
 
     @field_validator("arms", mode="before")
     @classmethod
-    def _bare(cls, arms: object) -> object:
-        """On the command line null is written as an empty word or `none`."""
+    def _as_lists(cls, arms: object) -> object:
+        """One folder is a list of one. On the command line commas make a list, and an empty word or `none` stands for null."""
         if not isinstance(arms, dict):
             return arms
-        return {name: None if str(folder).lower() in ("", "none", "null") else folder for name, folder in arms.items()}
+        return {name: _folders(given) for name, given in arms.items()}
 
     @property
     def store_folder(self) -> Path:
         """Where tokens are cached."""
         return self.store or self.out / "cache"
+
+
+def _folders(given: object) -> object:
+    """What an arm was given as, as a list or None."""
+    folders = given.split(",") if isinstance(given, str) else [given] if given is None or isinstance(given, Path) else given
+    if not isinstance(folders, list | tuple):
+        return given  # the field's own type says what is wrong
+    bare = [folder is None or str(folder).lower() in ("", "none", "null") for folder in folders]
+    return None if all(bare) else list(folders)

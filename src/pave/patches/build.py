@@ -18,7 +18,7 @@ from pave.channels import Encoder
 from pave.errors import ConfigError, PatchError
 from pave.fusion import Fusion, FusionConfig
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig, check_name, reason
-from pave.patches.folder import FUSION, PatchFiles, check_tensors, read_folder
+from pave.patches.folder import FUSION, LORA, PatchFiles, check_tensors, read_folder
 from pave.patches.lora import lora_config
 
 
@@ -148,6 +148,18 @@ def check_base(folder: Path, config: PatchConfig, base: Base) -> None:
     query = base.hidden_dim if fusion.query == "projected" else base.query_dim
     if (fusion.query_dim, fusion.out_dim) != (query, base.hidden_dim):
         raise PatchError(f"{folder}: the fusion's widths do not fit the base that patch.json names; the folder is inconsistent")
+
+
+def fill(fusions: nn.ModuleDict, lora: Mapping[str, nn.Parameter], name: str, files: PatchFiles, folder: Path) -> None:
+    """Put the weights of a patch folder into the modules that were made for it.
+
+    Raises:
+        PatchError: If the LoRA's tensors are not those of the modules.
+    """
+    check_tensors(files.lora, lora, str(folder / LORA))
+    if files.fusion:
+        fusions[name].load_state_dict(files.fusion)
+    copy_tensors(files.lora, lora)
 
 
 def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:

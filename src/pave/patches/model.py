@@ -21,7 +21,7 @@ from pave.patches.ask import answer
 from pave.patches.call import prepared
 from pave.patches.card import make_card
 from pave.patches.config import LoraSpec, PatchConfig
-from pave.patches.folder import LORA, PatchFiles, check_tensors, write_folder
+from pave.patches.folder import PatchFiles, check_tensors, write_folder
 from pave.patches.hub import locate
 from pave.patches.info import describe, summarise
 from pave.patches.lora import LoraSet
@@ -109,7 +109,7 @@ class PatchedModel(nn.Module):
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
             seed: Seed of its initial weights; the caller's random state is left alone. None draws from it.
-            on_top_of: Patches that stay at work below it; the saved patch will ask for them. They are frozen from now on.
+            on_top_of: Patches that stay at work below it, frozen; the saved patch will ask for them.
             continue_lora: The one of them whose LoRA the new patch trains on, in its place (the authors' way).
 
         Returns:
@@ -158,13 +158,10 @@ class PatchedModel(nn.Module):
         files = building.read_patch(folder, self.base)
         self._attach(name, stack.recognise(files.config, self.configs, str(folder)), trainable)
         try:
-            check_tensors(files.lora, self.loras.parameters(name), str(folder / LORA))
+            building.fill(self.fusions, self.loras.parameters(name), name, files, folder)
         except PatchError:
             self.delete_patch(name)
             raise
-        if files.fusion:
-            self.fusions[name].load_state_dict(files.fusion)
-        building.copy_tensors(files.lora, self.loras.parameters(name))
         return name
 
     def save_patch(
@@ -212,8 +209,8 @@ class PatchedModel(nn.Module):
             del self.fusions[name]
         if name in self.loras:
             self.loras.remove(name)
-        del self.configs[name], self._weights[name], self._trainable[name]
-        self._encoders.pop(name, None)
+        for kept in (self.configs, self._weights, self._trainable, self._encoders):
+            kept.pop(name, None)
         self.set_patches(self._weights)
 
     def unpatch(self) -> Any:

@@ -1,13 +1,13 @@
 """Patches on top of patches: what a patch stands on, how that is recognised, and whose LoRA takes whose place.
 
 The authors add sound to a base that already has a patch for dense frames: the first patch's fusion stays frozen, and a second
-fusion and the language model's LoRA train with it at work (their `pave_qwen2_multi_sides`; output = V + g1 + g2). Here the second
-patch is a patch like any other that says in `patch.json` what it stands on. It does not hold the other patch's weights: that one
-must be on the base first, and is recognised by the hashes of its weight files, not by its name or path.
+fusion and the language model's LoRA train with it at work (their `pave_qwen2_multi_sides`; output = V + g1 + g2). Here the
+second patch is a patch like any other that says in `patch.json` what it stands on. It does not hold the other patch's weights:
+that one must be on the base first, and is recognised by the hashes of its weight files, not by its name or path.
 
 Its LoRA is either one more beside the other patch's frozen LoRA, or that LoRA trained on ("continued", the authors' way). A
-continued LoRA takes the other's place wherever its patch is at work; on clips that lack its channel the other's LoRA comes back,
-so that there the first patch alone is exactly what it was.
+continued LoRA takes the other's place wherever its patch is at work; on clips that lack its channel the other's LoRA comes
+back, so that there the first patch alone is exactly what it was.
 """
 
 from __future__ import annotations

@@ -23,9 +23,10 @@ from transformers import TrainingArguments, set_seed
 from pave.bases import Base, load_base
 from pave.channels import Encoder, make_encoder
 from pave.data import Features, Record, group_by_clip, read_records
-from pave.errors import TrainError
+from pave.errors import ConfigError, TrainError
 from pave.fusion import Fusion
-from pave.patches import PatchedModel
+from pave.patches import PatchedModel, read_config
+from pave.patches.hub import locate
 from pave.store import TokenStore
 from pave.train.align import align
 from pave.train.batches import Collator, Plan, Sequences
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 LOG_NAME = "train_log.jsonl"
 NAME = "patch"
+BELOW = "below"  # and a number: the patches that the new one stands on
 
 
 @dataclass(frozen=True)
@@ -100,17 +102,19 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     encoder = (
         make_encoder(config.channel, config.encoder, config.encoder_settings) if config.channel and config.encoder else None
     )
-    features = Features(
-        base, {encoder.channel: encoder} if encoder else {}, TokenStore(config.store_folder), frames=config.frames
-    )
     collator = Collator(base, packed=config.questions_per_video > 1)
     length = arguments.max_steps * config.batch_clips * config.accumulation * arguments.world_size
-    data = Sequences(base, features, groups, plan, length, config.prompt)
-    encode_seconds = _precompute(features, groups, config, arguments, progress)
-    patched = _new_patch(base, encoder, config)
+    patched = PatchedModel(base)
     try:
+        below = [patched.load_patch(source, name=f"{BELOW}{number}") for number, source in enumerate(config.on_top_of, 1)]
+        encoders = {name: patched.encoder(name) for name in below} | {NAME: encoder}
+        made = {name: maker for name, maker in encoders.items() if maker is not None}
+        features = Features(base, made, TokenStore(config.store_folder), frames=config.frames)
+        data = Sequences(base, features, groups, plan, length, config.prompt)
+        encode_seconds = _precompute(features, groups, config, arguments, progress)
+        _new_patch(patched, encoder, below, config)
         if encoder and config.align_steps and newest_checkpoint(config.out / "checkpoints", arguments.world_size) is None:
-            _align(patched, encoder.channel, groups, features, config)
+            _align(patched, groups, features, config)
         return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
     finally:
         if config.gradient_checkpointing:
@@ -133,6 +137,7 @@ def _open_folder(config: TrainConfig, records: Sequence[Record]) -> None:
     content = "\n".join(record.model_dump_json(exclude={"video", "channels"}) for record in records)
     identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     identity["records"] = hashlib.sha256(content.encode()).hexdigest()
+    identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
     note, checkpoints = config.out / "run.json", config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -168,35 +173,51 @@ def _precompute(
     return time.perf_counter() - started
 
 
-def _new_patch(base: Base, encoder: Encoder | None, config: TrainConfig) -> PatchedModel:
-    """A fresh patch on the base; its weights depend on the seed alone."""
+def _new_patch(patched: PatchedModel, encoder: Encoder | None, below: Sequence[str], config: TrainConfig) -> None:
+    """A fresh patch on the model, on top of those below; its weights depend on the seed (and a continued LoRA) alone."""
     set_seed(config.seed)
-    patched = PatchedModel(base)
-    if encoder is None:
-        patched.new_patch(None, name=NAME, lora=config.lora, prompt=config.prompt, task=config.task)
-    else:
-        patched.new_patch(
-            encoder.channel,
-            name=NAME,
-            encoder=encoder.name,
-            encoder_settings=dict(encoder.settings),
-            fusion={"side_dim": encoder.dim, **config.fusion},
-            lora=config.lora,
-            prompt=config.prompt,
-            task=config.task,
-        )
+    continued = _continued(patched, below) if config.lora_below == "continued" else None
+    patched.new_patch(
+        None if encoder is None else encoder.channel,
+        name=NAME,
+        encoder=None if encoder is None else encoder.name,
+        encoder_settings=None if encoder is None else dict(encoder.settings),
+        fusion=None if encoder is None else {"side_dim": encoder.dim, **config.fusion},
+        lora=None if continued is not None else config.lora,
+        prompt=config.prompt,
+        task=config.task,
+        on_top_of=below,
+        continue_lora=continued,
+    )
     if config.gradient_checkpointing:
         patched.activation_checkpointing_enable()
-    return patched
 
 
-def _align(
-    patched: PatchedModel, channel: str, groups: Sequence[Sequence[Record]], features: Features, config: TrainConfig
-) -> None:
+def _continued(patched: PatchedModel, below: Sequence[str]) -> str:
+    """The patch whose LoRA is trained on: the last one that has one (an earlier one is what that one stands on)."""
+    names = [name for name in below if patched.configs[name].lora is not None]
+    if not names:
+        raise ConfigError("none of the patches in on_top_of has a LoRA to continue; set lora_below to frozen")
+    return names[-1]
+
+
+def _align(patched: PatchedModel, groups: Sequence[Sequence[Record]], features: Features, config: TrainConfig) -> None:
     """Give the fresh fusion its aligned start."""
     fusion = patched.fusions[NAME]
     assert isinstance(fusion, Fusion)
-    align(patched.base, fusion, channel, groups, features, steps=config.align_steps, share=config.align_share, seed=config.seed)
+    channel = patched.configs[NAME].channel
+    assert channel is not None  # a patch with a fusion has one
+    align(
+        patched.base,
+        fusion,
+        channel,
+        groups,
+        features,
+        name=NAME,
+        steps=config.align_steps,
+        share=config.align_share,
+        seed=config.seed,
+    )
 
 
 def _run(
@@ -244,6 +265,11 @@ def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[s
         "records": config.records.name,
         "questions": sum(len(group) for group in data.groups),
         "clips": len(data.groups),
+        **(
+            {"on_top_of": [Path(source).name for source in config.on_top_of], "lora_below": config.lora_below}
+            if config.on_top_of
+            else {}
+        ),
         "steps": result.steps,
         "epochs": round(len(data) / data.plan.per_epoch, 3),
         "batch_clips": config.batch_clips,
