@@ -65,14 +65,23 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(first: Path, tmp_path: Path
     saved = read_config(result.patch)
     (foundation,) = saved.stands_on
     weights = {name: digest for name, digest in read_config(first).files.items() if name.endswith(".safetensors")}
-    assert (foundation.channel, foundation.task, foundation.lora, foundation.files) == ("features", "dense frames", below, weights)
+    assert (foundation.channel, foundation.task, foundation.lora, foundation.files) == (
+        "features",
+        "dense frames",
+        below,
+        weights,
+    )
     assert saved.channel == "audio" and saved.training["on_top_of"] == ["patch"] and saved.training["lora_below"] == below
     card = (result.patch / "README.md").read_text()
     assert "# the patch it stands on" in card and f"its LoRA {below}" in card
-    assert json.loads((config.out / LOG_NAME).read_text().splitlines()[0])["residual_ratio"] == 0  # its own, not the frozen one's
+    assert (
+        json.loads((config.out / LOG_NAME).read_text().splitlines()[0])["residual_ratio"] == 0
+    )  # its own, not the frozen one's
 
     model = PatchedModel(base)
-    with pytest.raises(PatchError, match=r"stands on the patch 'below1' \(channel features, dense frames\), which is not on the"):
+    with pytest.raises(
+        PatchError, match=r"stands on the patch 'below1' \(channel features, dense frames\), which is not on the"
+    ):
         model.load_patch(result.patch)
     assert model.configs == {}
     model.load_patch(first, name="dense")
