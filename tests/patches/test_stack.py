@@ -50,7 +50,7 @@ def add(visual: Visual, total: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("a", "b"), [(1, 1), (1, 0), (0, 1), (0, 0), (0.5, 2.0), (-1, 1)])
 def test_residuals_add_to_the_bit(two: Case, a: float, b: float, dtype: torch.dtype) -> None:
-    """z + a g1 + b g2, summed in float32 and rounded once; at weight 0 a patch is not there at all."""
+    """Tokens are z + a g1 + b g2, summed in float32 and rounded once; at weight 0 a patch is not there at all."""
     two.base.model.to(dtype)
     two.model.set_patches({"dense": a, "sound": b})
     visuals = two.visuals()

@@ -98,8 +98,8 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(first: Path, tmp_path: Path
     arms = {"base": None, "dense": [first], "both": [first, result.patch]}
     report = evaluate(
         EvalConfig(
-            records=first.parents[1] / "records.jsonl", out=tmp_path / "eval", arms=arms, frames=4, max_new_tokens=2, plot=False,
-            store=first.parents[1] / "store", resamples=100,
+            records=first.parents[1] / "records.jsonl", out=tmp_path / "eval", arms=arms, frames=4, max_new_tokens=2,
+            plot=False, store=first.parents[1] / "store", resamples=100,
         ),
         base,
     )  # fmt: skip

@@ -11,7 +11,8 @@ class EvalConfig(BaseModel):
     """What to ask, of whom, and where the results go.
 
     Every arm answers the same questions about the same frames. An arm is a patch folder, several of them for patches that work
-    together (one that another stands on comes first), or null for the base as it is. Put the reference arms first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
+    together (one that another stands on comes first), or null for the base as it is. Put the reference arms
+    first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
 
     Example:
         >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).max_new_tokens

@@ -17,8 +17,9 @@ from pave.bases import Base
 from pave.channels import Encoder
 from pave.errors import ConfigError, PatchError
 from pave.fusion import Fusion, FusionConfig
+from pave.patches.card import make_card
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig, check_name, reason
-from pave.patches.folder import FUSION, LORA, PatchFiles, check_tensors, read_folder
+from pave.patches.folder import FUSION, LORA, PatchFiles, check_tensors, read_folder, write_folder
 from pave.patches.lora import lora_config
 
 
@@ -148,6 +149,16 @@ def check_base(folder: Path, config: PatchConfig, base: Base) -> None:
     query = base.hidden_dim if fusion.query == "projected" else base.query_dim
     if (fusion.query_dim, fusion.out_dim) != (query, base.hidden_dim):
         raise PatchError(f"{folder}: the fusion's widths do not fit the base that patch.json names; the folder is inconsistent")
+
+
+def write(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
+    """Write a patch folder with its card; the config as written.
+
+    Raises:
+        PatchError: If the folder holds something else, or the weights hold a NaN.
+    """
+    title = folder.resolve().name
+    return write_folder(folder, files, adapter_config(files.config, base), lambda written: make_card(written, title))
 
 
 def fill(fusions: nn.ModuleDict, lora: Mapping[str, nn.Parameter], name: str, files: PatchFiles, folder: Path) -> None:

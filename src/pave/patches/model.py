@@ -19,9 +19,8 @@ from pave.patches import build as building
 from pave.patches import stack
 from pave.patches.ask import answer
 from pave.patches.call import prepared
-from pave.patches.card import make_card
 from pave.patches.config import LoraSpec, PatchConfig
-from pave.patches.folder import PatchFiles, check_tensors, write_folder
+from pave.patches.folder import PatchFiles, check_tensors
 from pave.patches.hub import locate
 from pave.patches.info import describe, summarise
 from pave.patches.lora import LoraSet
@@ -190,10 +189,7 @@ class PatchedModel(nn.Module):
         config = stack.identified(building.saved_config(self.configs[name], **given), self.configs)
         fusion = self.fusions[name].state_dict() if name in self.fusions else {}
         files = PatchFiles(config, fusion, dict(self.loras.parameters(name)))
-        title = Path(folder).resolve().name
-        self.configs[name] = write_folder(
-            Path(folder), files, building.adapter_config(config, self.base), lambda written: make_card(written, title)
-        )
+        self.configs[name] = building.write(Path(folder), files, self.base)
         return Path(folder)
 
     def delete_patch(self, name: str) -> None:
