@@ -85,5 +85,5 @@ def test_one_cpu_is_left_for_ray_itself(ray: ModuleType, tmp_path: Path, monkeyp
         cluster.cpus_per_worker(1, 1)
     monkeypatch.setitem(sys.modules, "ray", None)
     config = ExtractConfig(records=records(tmp_path), store=tmp_path / "s", channel="features", encoder="file")
-    with pytest.raises(ConfigError, match=r"pip install 'pave\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"needs Ray .* pip install 'pave\[ray\]'"):
         cluster.extract_on_ray(config)

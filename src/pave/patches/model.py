@@ -227,9 +227,6 @@ class PatchedModel(nn.Module):
 
         A weight scales the fusion's residual and the LoRA's update alike; 1 is as trained. Several patches add up.
 
-        Args:
-            weights: Patch name -> weight.
-
         Raises:
             PatchError: If a patch is unknown or a weight is not a finite number.
         """

@@ -118,4 +118,4 @@ def _ray() -> tuple[Any, Any]:
     try:
         return import_module("ray"), import_module("ray.data")
     except ImportError as error:
-        raise ConfigError("--engine ray needs Ray: pip install 'pave[ray]'") from error
+        raise ConfigError(f"--engine ray needs Ray ({error}): pip install 'pave[ray]'") from error
