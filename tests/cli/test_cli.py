@@ -281,6 +281,7 @@ def test_null_on_the_command_line_is_no_value(
     file.write_text(
         f"records: {made.records}\nout: o\nchannel: audio\nencoder: mel\nlora: {{rank: 8, targets: [q_proj, v_proj]}}\n"
         f"fusion: {{hidden: 64, rope: null, sections: [1, 2], rate: 1.0e-3, word: '1', more: {{tie_kv: true}}}}\n"
+        "store: tokens\ninputs: {newline: grid, frames: 32}\non_top_of: [a/patch, b/patch]\nlora_below: continued\n"
     )
     run("train", "--config", file, "--lora.alpha", 4)
     run("train", "--config", file, "--channel", "null", "--encoder", "none", "--fusion.layers", 1, "--steps", 5)
@@ -288,6 +289,9 @@ def test_null_on_the_command_line_is_no_value(
     fusion = {"hidden": 64, "rope": None, "sections": [1, 2], "rate": 1e-3, "word": "1", "more": {"tie_kv": True}}
     assert (heard.channel, heard.lora.rank, heard.lora.alpha, heard.fusion) == ("audio", 8, 4, fusion)
     assert heard.lora.targets == ("q_proj", "v_proj")
+    assert heard.store == Path("tokens")  # a setting that is called like a verb
+    assert (heard.inputs.newline, heard.inputs.frames) == ("grid", 32)
+    assert (heard.on_top_of, heard.lora_below) == (("a/patch", "b/patch"), "continued")
     assert (control.channel, control.encoder, control.steps) == (None, None, 5)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pave.cli.settings import take_config
 from pave.data import Record, Turn, clip_key
 from pave.evaluate.answers import append_answers, read_answers
 from pave.evaluate.config import EvalConfig
@@ -163,3 +164,12 @@ def test_stopwatch_adds_up_and_versions_name_torch() -> None:
 def test_an_arm_is_named_as_a_file_may_be(name: str) -> None:
     with pytest.raises(ValueError, match="an arm's name may hold letters"):
         EvalConfig(records=Path("r.jsonl"), out=Path("out"), arms={name: None})
+
+
+@pytest.mark.parametrize("given", ["a/patch,b/patch", ["a/patch", "b/patch"], [Path("a/patch"), Path("b/patch")]])
+def test_an_arm_may_hold_several_patches(given: object, tmp_path: Path) -> None:
+    config = EvalConfig.model_validate({"records": "r", "out": "o", "arms": {"base": None, "both": given}})
+    assert config.arms == {"base": None, "both": [Path("a/patch"), Path("b/patch")]}
+    (tmp_path / "eval.yaml").write_text("arms: {base: null, both: [a/patch, b/patch]}\n")
+    words, (source,) = take_config(["eval", "--config", str(tmp_path / "eval.yaml")])
+    assert words == ["eval"] and source.data["arms"] == {"base": None, "both": "a/patch,b/patch"}

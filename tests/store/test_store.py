@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pave.errors import ConfigError, MediaError
-from pave.store import TokenStore, content_digest, store
+from pave.store import TokenStore, content_digest, files, store
 
 KEY = "ab" * 32
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool]
@@ -82,7 +82,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def full(source: object, target: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(store.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match="no space"):
         kept.put(KEY, {"values": torch.zeros(2)})
     got = kept.get(KEY)

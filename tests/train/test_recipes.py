@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pave.bases import AUTHORS
 from pave.fusion import FusionConfig
 from pave.tasks import TASKS, get_task
 from pave.train import TrainConfig, load_config
@@ -27,6 +28,7 @@ def test_recipe_loads_and_says_only_what_differs(path: Path) -> None:
     defaults = TrainConfig(records="r", out="o").model_dump()
     same = [name for name, value in values.items() if name in defaults and config.model_dump()[name] == defaults[name]]
     assert not same
+    assert config.inputs == AUTHORS
     assert config.task in TASKS and config.channel == get_task(config.task).channel or "sound-and-frames" in path.stem
     assert (config.lora.rank, config.lora.alpha, config.lora.dropout) == (64, 16, 0.05)
     assert config.lr_lora == config.lr_fusion == config.lr_gate == 2e-5
@@ -46,3 +48,8 @@ def test_every_experiment_of_the_paper_has_its_recipes() -> None:
     trained = [name for name in TASKS if "train" in get_task(name).splits]
     wanted = {f"{name}-{size}" for name in trained for size in HIDDEN} | {"avsd-sound-and-frames-7b"}
     assert {path.stem for path in RECIPES} == wanted
+
+
+def test_sound_on_top_of_frames_starts_from_the_video_recipe() -> None:
+    config, below = (load_config(FOLDER / f"{name}.yaml") for name in ("avsd-sound-and-frames-7b", "llava-video-7b"))
+    assert config.on_top_of == (str(below.patch_folder),) and config.lora_below == "continued" and below.channel == "frames"

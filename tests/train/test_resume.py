@@ -23,7 +23,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import tiny, toy
-from pave.train import run, train, trainer
+from pave.train import start, train, trainer
 from pave.train.progress import Reporter
 
 def die(*args, **kwargs):
@@ -32,8 +32,8 @@ def die(*args, **kwargs):
 folder, moment, settings = Path(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
 go_on, publish = Reporter.on_step_end, trainer.publish
 if moment == "the aligned start":
-    align = run.align
-    run.align = lambda *args, **kwargs: (align(*args, **kwargs), die())
+    align = start.align
+    start.align = lambda *args, **kwargs: (align(*args, **kwargs), die())
 elif moment == "step 5":
     Reporter.on_step_end = lambda self, args, state, *rest, **more: (
         die() if state.global_step == 5 else go_on(self, args, state, *rest, **more))

@@ -57,6 +57,8 @@ class BaseTower:
         base = self._base
         settings = base.settings.model_dump(mode="json", exclude={"frames"})
         parts = [base.fingerprint(), settings, tower_digest(base)]
+        if not base.inputs.native:
+            parts.append(base.inputs.model_dump(mode="json", include={"resize", "pool"}))  # the rest is about words
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def cells(self, frames: Frames) -> Cells:

@@ -14,7 +14,7 @@ Example:
 from pave.channels.cached import cache_key, encode_cached
 from pave.channels.catalog import EncoderInfo
 from pave.channels.encoder import Encoder
-from pave.channels.registry import describe_encoders, list_encoders, make_encoder, register_encoder
+from pave.channels.registry import describe_encoders, list_encoders, make_encoder, needs_tower, register_encoder
 from pave.channels.tower import Cells, Tower, Window
 from pave.store import Source
 
@@ -30,5 +30,6 @@ __all__ = [
     "encode_cached",
     "list_encoders",
     "make_encoder",
+    "needs_tower",
     "register_encoder",
 ]

@@ -22,6 +22,11 @@ def cache_key(store: TokenStore, encoder: Encoder, source: Source) -> str:
     return store.key(source, settings)
 
 
+def label_of(encoder: Encoder) -> str:
+    """What the store calls an encoder's tokens, e.g. "audio/mel"."""
+    return f"{encoder.channel}/{encoder.name}"
+
+
 def encode_cached(store: TokenStore | None, encoder: Encoder, source: Source) -> Tokens | None:
     """Tokens of a source, from the store if they are there, else computed and kept.
 
@@ -46,6 +51,6 @@ def encode_cached(store: TokenStore | None, encoder: Encoder, source: Source) ->
     if kept is None:
         tokens = encoder.encode(source)
         kept = {"absent": torch.zeros(0)} if tokens is None else {"values": tokens.values, "times": tokens.times}
-        store.put(key, kept)
+        store.put(key, kept, label=label_of(encoder), content=store.content(source))
         kept = store.get(key) or kept
     return None if "absent" in kept else Tokens(kept["values"], kept["times"])

@@ -118,6 +118,15 @@ def make_encoder(channel: str, name: str, settings: Mapping[str, Any] | None = N
     return encoder
 
 
+def needs_tower(channel: str, name: str) -> bool:
+    """Whether an encoder reads with the base's own tower.
+
+    Raises:
+        ChannelError: If the channel or the encoder is unknown.
+    """
+    return _find(channel, name).needs_tower
+
+
 def _find(channel: str, name: str) -> _Entry:
     """The registered entry, imported now if it was not yet."""
     wanted = (channel, name)

@@ -22,6 +22,8 @@ VERBS = {
     "prepare": "Turn the public annotation files of a benchmark into records.",
     "score": "Score predictions as a benchmark does.",
     "compare": "Compare two sets of answers, with paired intervals and p-values.",
+    "extract": "Encode the clips of your records once, on all the machines you have.",
+    "store": "Look into a store of tokens, check it, clean it, join several.",
     "ask": "Ask a question about a video, with patches or without.",
     "info": "Show what is in a patch or a video, or what is installed.",
     "world": "Make clips, sounds and questions of the embedded world.",
@@ -32,6 +34,8 @@ VERBS = {
     "bases": "List the families of base models, or build the embedded base.",
 }
 CONFIG_VERBS = ("train", "eval")
+SETTINGS_TOO = ("store",)
+"""Verbs whose name is also that of a setting."""
 HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any timed features.
 
 New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. `pave VERB --help` explains a verb.
@@ -42,11 +46,13 @@ PLACE_ERRORS = (PermissionError, FileExistsError, NotADirectoryError, IsADirecto
 """What the system says of a folder that cannot be made or written."""
 
 
-def make_app(chosen: str = "") -> App:
+def make_app(chosen: str = "", *, alone: bool = False) -> App:
     """The application, with every verb under its import path, so that nothing is loaded that is not used.
 
     Args:
         chosen: The verb to be run: its help is its own docstring, not the line of the list.
+        alone: Leave the other verbs out. A settings file goes with its verb alone, because cyclopts passes over every key of a
+            file that is also a verb's name.
     """
     app = App(
         name="pave",
@@ -61,6 +67,8 @@ def make_app(chosen: str = "") -> App:
         default_parameter=Parameter(negative_iterable=(), negative_none=()),
     )
     for place, (verb, text) in enumerate(VERBS.items()):
+        if alone and verb != chosen:
+            continue
         module = verb.replace("-", "_")
         app.command(f"pave.cli.{module}:{module}_verb", name=verb, help=None if verb == chosen else text, sort_key=place)
     return app
@@ -101,12 +109,12 @@ def _run(words: list[str]) -> int:
     if verb and not verb.startswith("-") and verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
         raise ConfigError(f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: pave --help)")
-    app = make_app(verb)
+    app = make_app(verb, alone=verb in CONFIG_VERBS)
     if verb in CONFIG_VERBS:
         from pave.cli.settings import take_config
 
         words, sources = take_config(words)
-        if named := [key for source in sources for key in source.data if key in VERBS]:
+        if named := [key for source in sources for key in source.data if key in VERBS and key not in SETTINGS_TOO]:
             # cyclopts would take it for a verb's section
             raise ConfigError(f"unknown setting {named[0]!r} in the settings file (see: pave {verb} --help)")
         app.config = sources

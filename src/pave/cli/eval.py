@@ -24,9 +24,10 @@ class EvalSettings(EvalConfig):
 def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: Switch = False) -> int:
     """Ask the base and patches the same questions about the same frames, and compare.
 
-    Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch folder, or `none` for the base
-    as it is. Differences are reported of each later arm to each earlier one, so name the reference arms first. An interrupted
-    evaluation goes on when the same command is given again.
+    Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch folder, several folders with
+    commas between them for patches that work together, or `none` for the base as it is. Differences are
+    reported of each later arm to each earlier one, so name the reference arms first. An interrupted evaluation goes on when the
+    same command is given again.
 
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch --arms.sound runs/sound/patch

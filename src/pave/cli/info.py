@@ -9,6 +9,7 @@ from pave.cli import output
 from pave.cli.settings import Switch
 
 _MANIFEST = "patch.json"
+_SHOWN = ("channel", "encoder", "fusion", "lora", "stands_on", "prompt", "task", "licence", "training")
 
 
 def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
@@ -65,7 +66,7 @@ def _patch(source: str) -> dict[str, Any]:
     facts = {
         "patch": str(folder),
         "base": config.base.name,
-        **{key: content[key] for key in ("channel", "encoder", "fusion", "lora", "prompt", "task", "licence", "training")},
+        **{key: content[key] for key in _SHOWN},
         "parameters": sum(_parameters(file) for file in files if file.suffix == ".safetensors"),
         "bytes": sum(file.stat().st_size for file in files),
         "pave_version": config.pave_version,

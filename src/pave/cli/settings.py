@@ -54,6 +54,10 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
     for field in FREE & values.keys():
         if isinstance(values[field], dict):
             values[field] = {name: json.dumps(value) for name, value in values[field].items()}
+    if isinstance(values.get("arms"), dict):
+        values["arms"] = {
+            name: ",".join(map(str, given)) if isinstance(given, list) else given for name, given in values["arms"].items()
+        }
     # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and silently ignored.
     return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
 

@@ -37,7 +37,7 @@ class ClipFeatures:
     Attributes:
         clip: Placeholder text, times and small inputs (grids); its pixels are gone.
         visual: The frozen base's visual tokens.
-        channels: Side tokens of the channels this clip has.
+        channels: Side tokens of the channels this clip has, by the names of `Features.encoders`.
     """
 
     clip: Clip
@@ -58,7 +58,8 @@ class Features:
 
     Args:
         base: The frozen base.
-        encoders: Channel name -> the encoder of that channel. Channels of a record that are not named here are left out.
+        encoders: Name under which a model looks for the tokens (a patch's, or its channel's) -> the encoder that makes them
+            from the record's media of the encoder's channel. Other channels of a record are left out.
         store: Where tokens are kept.
         frames: Frames sampled evenly from each clip; None takes the base's own number.
 
@@ -86,13 +87,14 @@ class Features:
 
     def __getitem__(self, record: Record) -> ClipFeatures:
         """The features of a record's clip, from the store where it has them."""
-        clip, visual = self._visual(record)
-        heard = {name: self._encode(record, name) for name in self.encoders if name in record.channels}
+        tensors = self._visual(record)
+        clip, visual = _unpack_clip(tensors), _unpack_visual(tensors, self.base.dtype)
+        heard = {name: self._encode(record, name) for name in self._here(record)}
         return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
 
     def clip(self, record: Record) -> Clip:
         """What the language model needs to know of a record's clip: its text, times and grid; the tokens stay on the disk."""
-        return self._visual(record)[0]
+        return _unpack_clip(self._visual(record))
 
     def precompute(self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None) -> PrecomputeReport:
         """Encode every clip that the store does not hold yet.
@@ -129,21 +131,51 @@ class Features:
             raise RecordError(f"{len(failures)} of {len(clips)} clips cannot be used: {'; '.join(failures[:3])}{more}")
         return PrecomputeReport(len(todo), len(clips) - len(todo))
 
-    def _visual(self, record: Record) -> tuple[Clip, Visual]:
-        """Clip and visual tokens; the tensors are views of the mapped file, read from the disk where they are used."""
+    def _visual(self, record: Record) -> Mapping[str, Tensor]:
+        """What is kept of a clip's frames: views of the mapped file, read from the disk where they are used."""
         key = self._visual_key(record)
         tensors = self.store.get(key)
         if tensors is None:
             self._finish(record, read_frames(record.video, self.sampling))
             tensors = self.store.get(key) or {}
-        return _unpack_visual(tensors)
+        return tensors
+
+    def visual_key(self, video: str) -> str:
+        """Where the visual tokens of a video are kept.
+
+        Raises:
+            MediaError: If the video cannot be read.
+        """
+        return self._remember(("", video), lambda: self.store.key(video, self._visual_settings))
+
+    def make_visual(self, video: str, frames: Frames | None = None) -> None:
+        """Run the tower over a video's frames, and store what it gives.
+
+        Args:
+            video: The video.
+            frames: Its frames, where they have been read already.
+
+        Raises:
+            MediaError: If the video cannot be read.
+        """
+        clip = self.base.clip(frames or read_frames(video, self.sampling))
+        tensors = _pack_visual(clip, self.base.visual([clip])[0])
+        self.store.put(self.visual_key(video), tensors, label=self.visual_label, content=self.store.content(video))
+
+    @property
+    def visual_label(self) -> str:
+        """What the store calls the visual tokens."""
+        return f"visual/{self.base.name}"
 
     def _missing(self, record: Record) -> bool:
         return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
 
     def _missing_channels(self, record: Record) -> list[str]:
-        here = [name for name in self.encoders if name in record.channels]
-        return [name for name in here if not self.store.contains(self._channel_key(record, name))]
+        return [name for name in self._here(record) if not self.store.contains(self._channel_key(record, name))]
+
+    def _here(self, record: Record) -> list[str]:
+        """Names whose channel the record has."""
+        return [name for name, encoder in self.encoders.items() if encoder.channel in record.channels]
 
     def _read(self, record: Record) -> Frames | None:
         """All that needs media: encode missing channels, and decode frames unless the visual tokens are there."""
@@ -152,19 +184,19 @@ class Features:
         return None if self.store.contains(self._visual_key(record)) else read_frames(record.video, self.sampling)
 
     def _encode(self, record: Record, name: str) -> Tokens | None:
-        return encode_cached(self.store, self.encoders[name], record.channels[name])
+        encoder = self.encoders[name]
+        return encode_cached(self.store, encoder, record.channels[encoder.channel])
 
     def _finish(self, record: Record, frames: Frames | None) -> None:
         """Run the tower where there are frames, and store what it gives."""
         if frames is not None:
-            clip = self.base.clip(frames)
-            self.store.put(self._visual_key(record), _pack_visual(clip, self.base.visual([clip])[0]))
+            self.make_visual(record.video, frames)
 
     def _visual_key(self, record: Record) -> str:
-        return self._remember(("", record.video), lambda: self.store.key(record.video, self._visual_settings))
+        return self.visual_key(record.video)
 
     def _channel_key(self, record: Record, name: str) -> str:
-        media = record.channels[name]
+        media = record.channels[self.encoders[name].channel]
         return self._remember((name, repr(media)), lambda: cache_key(self.store, self.encoders[name], media))
 
     def _remember(self, what: tuple[str, str], make: Callable[[], str]) -> str:
@@ -218,16 +250,22 @@ def _pack_visual(clip: Clip, visual: Visual) -> dict[str, Tensor]:
     if visual.query is not None:
         tensors["query"] = visual.query
     tensors |= {f"extra.{level}": extra for level, extra in enumerate(visual.extra)}
-    tensors |= {f"input.{name}": value for name, value in clip.pixels.items() if not name.startswith("pixel")}
-    return tensors
+    # As float64, which a store never narrows: these are not tokens but seconds and the like.
+    small = {name: value for name, value in clip.pixels.items() if not name.startswith("pixel")}
+    return tensors | {f"input.{name}": value.double() if value.is_floating_point() else value for name, value in small.items()}
 
 
-def _unpack_visual(tensors: Mapping[str, Tensor]) -> tuple[Clip, Visual]:
-    """The inverse of `_pack_visual`."""
-    inputs = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
+def _unpack_clip(tensors: Mapping[str, Tensor]) -> Clip:
+    """The small part of what `_pack_visual` makes."""
+    small = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
+    inputs = {name: value.float() if value.is_floating_point() else value for name, value in small.items()}
+    return Clip(inputs, tensors["times"], bytes(tensors["text"].tolist()).decode(), int(tensors["frames"]))
+
+
+def _unpack_visual(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Visual:
+    """The tokens of what `_pack_visual` makes, in the base's type, whatever the store keeps them in."""
     levels = sum(name.startswith("extra.") for name in tensors)
-    text = bytes(tensors["text"].tolist()).decode()
-    clip = Clip(inputs, tensors["times"], text, int(tensors["frames"]))
     layout = Layout(*(int(number) for number in tensors["layout"]))
-    extra = tuple(tensors[f"extra.{level}"] for level in range(levels))
-    return clip, Visual(tensors["tokens"], layout, tensors.get("query"), extra)
+    extra = tuple(tensors[f"extra.{level}"].to(dtype) for level in range(levels))
+    query = tensors["query"].to(dtype) if "query" in tensors else None
+    return Visual(tensors["tokens"].to(dtype), layout, query, extra)

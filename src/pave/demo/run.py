@@ -109,7 +109,7 @@ def _compare(config: DemoConfig, records: Path, runs: dict[str, TrainConfig], pr
         records=records,
         out=config.out / "eval",
         base=config.base,
-        arms={BASE: None, **{name: run.patch_folder for name, run in runs.items()}},
+        arms={BASE: None, **{name: [run.patch_folder] for name, run in runs.items()}},
         store=config.store,
         batch=config.batch_questions,
         max_new_tokens=config.max_new_tokens,

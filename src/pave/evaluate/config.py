@@ -13,8 +13,9 @@ _NAME = re.compile(r"[\w-]+")
 class EvalConfig(BaseModel):
     """What to ask, of whom, and where the results go.
 
-    Every arm answers the same questions about the same frames. An arm is a patch folder, or null for the base as it is. Put the
-    reference arms first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
+    Every arm answers the same questions about the same frames. An arm is a patch folder, several of them for patches that work
+    together (one that another stands on comes first), or null for the base as it is. Put the reference arms
+    first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
 
     Example:
         >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).max_new_tokens
@@ -26,8 +27,10 @@ class EvalConfig(BaseModel):
     records: Path = Field(description="JSONL file of test records; each needs accepted answers, or an answer in its last turn.")
     out: Path = Field(description="Folder of the results: one JSONL of answers per arm, results.json, report.md, plot.png.")
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
-    arms: dict[str, Path | None] = Field(
-        {"base": None}, min_length=1, description="One flag an arm: --arms.NAME FOLDER of its patch, or none for the bare base."
+    arms: dict[str, list[Path] | None] = Field(
+        {"base": None},
+        min_length=1,
+        description="One flag an arm: --arms.NAME FOLDER of its patch (of several: FOLDER,FOLDER), or none for the bare base.",
     )
     store: Path | None = Field(None, description="Folder of cached tokens, `out`/cache by default. Share it with the training.")
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
@@ -41,15 +44,15 @@ class EvalConfig(BaseModel):
 
     @field_validator("arms", mode="before")
     @classmethod
-    def _bare(cls, arms: object) -> object:
-        """On the command line null is written as an empty word or `none`."""
+    def _as_lists(cls, arms: object) -> object:
+        """One folder is a list of one. On the command line commas make a list, and an empty word or `none` stands for null."""
         if not isinstance(arms, dict):
             return arms
-        return {name: None if str(folder).lower() in ("", "none", "null") else folder for name, folder in arms.items()}
+        return {name: _folders(given) for name, given in arms.items()}
 
     @field_validator("arms")
     @classmethod
-    def _file_names(cls, arms: dict[str, Path | None]) -> dict[str, Path | None]:
+    def _file_names(cls, arms: dict[str, list[Path] | None]) -> dict[str, list[Path] | None]:
         """An arm's name is also that of its file of answers."""
         for name in arms:
             if not _NAME.fullmatch(name):
@@ -60,3 +63,12 @@ class EvalConfig(BaseModel):
     def store_folder(self) -> Path:
         """Where tokens are cached."""
         return self.store or self.out / "cache"
+
+
+def _folders(given: object) -> object:
+    """What an arm was given as, as a list or None."""
+    folders = given.split(",") if isinstance(given, str) else [given] if given is None or isinstance(given, Path) else given
+    if not isinstance(folders, list | tuple):
+        return given  # the field's own type says what is wrong
+    bare = [folder is None or str(folder).lower() in ("", "none", "null") for folder in folders]
+    return None if all(bare) else list(folders)

@@ -60,11 +60,9 @@ def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | 
             model = PatchedModel(base)
         try:
             with watch.stage("load"):
-                for arm, folder in config.arms.items():
-                    if folder is not None:
-                        model.load_patch(folder, name=arm)
-            answers = _ask_all(model, base, items, config, watch, progress)
-            sizes = _sizes(model, config.arms)
+                patches = {arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()}
+            answers = _ask_all(model, base, items, config, patches, watch, progress)
+            sizes = _sizes(model, patches)
         finally:
             model.unpatch()
         report = _report(config, items, answers, sizes, watch, memory)
@@ -74,6 +72,12 @@ def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | 
     return report
 
 
+def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
+    """Put an arm's patches on the base; the last one, or the only one, has the arm's name."""
+    names = [f"{arm}-{number}" for number in range(1, len(folders))] + [arm]
+    return [model.load_patch(folder, name=name) for folder, name in zip(folders, names, strict=False)]
+
+
 def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
     """The records of the first `limit` clips."""
     return [record for group in group_by_clip(records)[:limit] for record in group]
@@ -81,9 +85,15 @@ def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
 
 def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
     """All that the answers depend on; an interrupted evaluation goes on only where it agrees."""
-    arms = {arm: None if folder is None else _digest(Path(folder) / "patch.json") for arm, folder in config.arms.items()}
+    arms = {arm: _identities(folders) for arm, folders in config.arms.items()}
     decided_by = config.model_dump(mode="json", include={"frames", "limit", "batch", "max_new_tokens"})
     return {**decided_by, "base": base.fingerprint(), "records": _digest(config.records), "arms": arms}
+
+
+def _identities(folders: Sequence[Path] | None) -> str | list[str] | None:
+    """What tells an arm from another one of the same name."""
+    found = [_digest(Path(folder) / "patch.json") for folder in folders or []]
+    return (found[0] if len(found) == 1 else found) or None
 
 
 def _digest(path: Path) -> str:
@@ -92,17 +102,23 @@ def _digest(path: Path) -> str:
 
 
 def _ask_all(
-    model: PatchedModel, base: Base, items: Sequence[Item], config: EvalConfig, watch: Stopwatch, progress: Progress | None
+    model: PatchedModel,
+    base: Base,
+    items: Sequence[Item],
+    config: EvalConfig,
+    patches: Mapping[str, Sequence[str]],
+    watch: Stopwatch,
+    progress: Progress | None,
 ) -> dict[tuple[str, str], Answer]:
     """Every arm's answers, by (arm, item id)."""
     store = TokenStore(config.store_folder)
     answers: dict[tuple[str, str], Answer] = {}
-    for arm, folder in config.arms.items():
-        features = Features(base, _encoders(model, arm, folder), store, frames=config.frames)
+    for arm, names in patches.items():
+        features = Features(base, _encoders(model, names), store, frames=config.frames)
         with watch.stage("read"):
             reading = partial(progress, "read") if progress else None
             features.precompute([item.record for item in items], workers=config.workers, progress=reading)
-        model.set_patches({} if folder is None else {arm: 1.0})
+        model.set_patches(dict.fromkeys(names, 1.0))
         with watch.stage(f"answer {arm}"):
             answers |= _ask_arm(model, features, arm, items, config, partial(progress, arm) if progress else None)
     return answers
@@ -132,12 +148,10 @@ def _ask_arm(
     return answers
 
 
-def _encoders(model: PatchedModel, arm: str, folder: Path | None) -> dict[str, Encoder]:
-    """The encoder of the arm's channel, where it has one."""
-    if folder is None:
-        return {}
-    channel, encoder = model.configs[arm].channel, model.encoder(arm)
-    return {} if channel is None or encoder is None else {channel: encoder}
+def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
+    """Patch name -> encoder, for the arm's patches that have one."""
+    encoders = {name: model.encoder(name) for name in names}
+    return {name: encoder for name, encoder in encoders.items() if encoder is not None}
 
 
 def _by_length(items: Sequence[Item], features: Features) -> list[Item]:
@@ -192,10 +206,14 @@ def _questions(base: Base, features: ClipFeatures, members: Sequence[Item], temp
     return Questions(features, prefix, asked)
 
 
-def _sizes(model: PatchedModel, arms: Mapping[str, Path | None]) -> dict[str, int]:
-    """Trained parameters of each arm that is a patch."""
-    rows = {arm: row for arm, row in model.info()["patches"].items() if arms.get(arm) is not None}
-    return {arm: row["fusion_parameters"] + row["lora_parameters"] for arm, row in rows.items()}
+def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Trained parameters of each arm that has patches, all of them together."""
+    rows = model.info()["patches"]
+    return {
+        arm: sum(rows[name]["fusion_parameters"] + rows[name]["lora_parameters"] for name in names)
+        for arm, names in patches.items()
+        if names
+    }
 
 
 def _report(

@@ -13,6 +13,7 @@ from pave.channels import Source
 from pave.errors import ChannelError, ConfigError
 from pave.media import Uniform, read_frames
 from pave.patches.config import PatchConfig
+from pave.patches.stack import topmost
 from pave.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -94,11 +95,11 @@ def _tokens(
 
 
 def _template(model: PatchedModel, side: Mapping[str, Tokens]) -> str:
-    """How the question is put: as in the training of the first patch at work, plainly when none is."""
-    for name, config in model.configs.items():
-        if model.weights[name] != 0 and (config.channel is None or name in side):
-            return config.prompt
-    return "{question}"
+    """How the question is put: as in the training of the first patch at work that no other stands on, plainly when none is."""
+    working = [
+        name for name, config in model.configs.items() if model.weights[name] != 0 and (config.channel is None or name in side)
+    ]
+    return next((model.configs[name].prompt for name in topmost(model.configs, working)), "{question}")
 
 
 def _greedy(base: Base) -> dict[str, object]:

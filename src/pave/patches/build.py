@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from pydantic import ValidationError
+from torch import Tensor, nn
 
 import pave
-from pave.bases import Base
-from pave.channels import Encoder
+from pave.bases import Base, tower_of
+from pave.channels import Encoder, make_encoder
 from pave.errors import BaseError, ConfigError, PatchError
 from pave.fusion import Fusion, FusionConfig
+from pave.patches.card import make_card
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig, check_name, reason
-from pave.patches.folder import FUSION, PatchFiles, check_tensors, read_folder
+from pave.patches.folder import FUSION, LORA, PatchFiles, check_tensors, read_folder, write_folder
 from pave.patches.lora import lora_config
 
 
@@ -63,6 +65,15 @@ def _fusion_config(base: Base, encoder: Encoder | None, fusion: Mapping[str, Any
     if wrong:
         raise ConfigError(f"the fusion settings say {wrong[0]} for this base and encoder; leave it out")
     return FusionConfig(**{**widths, **fusion})
+
+
+def encoder_for(base: Base, channel: str | None, name: str | None, settings: Mapping[str, Any]) -> Encoder | None:
+    """A patch's encoder, with the base's tower where it reads with that; None where tokens come ready-made.
+
+    Raises:
+        ChannelError: If the encoder is unknown or misconfigured.
+    """
+    return None if channel is None or name is None else make_encoder(channel, name, settings, tower=tower_of(base))
 
 
 def saved_config(config: PatchConfig, **given: Any) -> PatchConfig:
@@ -171,6 +182,35 @@ def agree(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
         base.use(config.inputs)
     except BaseError as error:
         raise PatchError(str(error)) from error
+
+
+def write(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
+    """Write a patch folder with its card; the config as written.
+
+    Raises:
+        PatchError: If the folder holds something else, or the weights hold a NaN.
+    """
+    title = folder.resolve().name
+    return write_folder(folder, files, adapter_config(files.config, base), lambda written: make_card(written, title))
+
+
+def fill(fusions: nn.ModuleDict, lora: Mapping[str, nn.Parameter], name: str, files: PatchFiles, folder: Path) -> None:
+    """Put the weights of a patch folder into the modules that were made for it.
+
+    Raises:
+        PatchError: If the LoRA's tensors are not those of the modules.
+    """
+    check_tensors(files.lora, lora, str(folder / LORA))
+    if files.fusion:
+        fusions[name].load_state_dict(files.fusion)
+    copy_tensors(files.lora, lora)
+
+
+def copy_tensors(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:
+    """Put the values of tensors into parameters of the same names."""
+    with torch.no_grad():
+        for key, parameter in target.items():
+            parameter.copy_(source[key])
 
 
 def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:

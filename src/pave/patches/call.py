@@ -2,7 +2,8 @@
 
 A patch without its channel is off as a whole. Its fusion has nothing to add, but a trained LoRA would still move the logits,
 so the LoRA is switched off too: for the whole call where no clip has the channel, for single rows of a mixed batch otherwise.
-A LoRA-only patch has no channel to miss and is on in every row. While training, every LoRA stays on (see `PatchedModel`).
+A LoRA-only patch has no channel to miss and is on in every row. A LoRA that another patch continues works where that one does
+not. While training, every LoRA stays on (see `PatchedModel`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from pave.bases.seam import Side, hears
 from pave.bases.visual import Visual
 from pave.errors import ChannelError
+from pave.patches.stack import replaced
 
 if TYPE_CHECKING:
     from pave.patches.model import PatchedModel
@@ -35,7 +38,13 @@ class Route:
     masks: dict[str, list[bool]]
 
 
-def route(channels: Mapping[str, str | None], side: Side | None, row_of_clip: Sequence[int] | None, rows: int) -> Route:
+def route(
+    channels: Mapping[str, str | None],
+    side: Side | None,
+    row_of_clip: Sequence[int] | None,
+    rows: int,
+    replaced: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Route:
     """Decide for every active patch.
 
     Args:
@@ -43,6 +52,7 @@ def route(channels: Mapping[str, str | None], side: Side | None, row_of_clip: Se
         side: One mapping a clip, or None.
         row_of_clip: Row of the batch that holds each clip; None where it cannot be told.
         rows: Rows of the batch.
+        replaced: Patch -> active patches whose LoRA takes the place of its own, see `pave.patches.stack`.
 
     Raises:
         ChannelError: If some clips have a channel, some do not, and their rows cannot be told apart.
@@ -66,6 +76,23 @@ def route(channels: Mapping[str, str | None], side: Side | None, row_of_clip: Se
             flags[row] = flags[row] or has
         if not all(flags):
             masks[name] = flags
+    return _step_aside(Route(on, masks), replaced)
+
+
+def _step_aside(plan: Route, replaced: Mapping[str, Sequence[str]]) -> Route:
+    """Take every replaced LoRA off the rows on which one of its successors works."""
+    on, masks = list(plan.on), dict(plan.masks)
+    for name, successors in replaced.items():
+        works = [other for other in successors if other in plan.on]
+        if name not in plan.on or not works:
+            continue
+        if all(other in plan.masks for other in works):
+            taken = [any(flags) for flags in zip(*(plan.masks[other] for other in works), strict=True)]
+            own = plan.masks.get(name, [True] * len(taken))
+            masks[name] = [mine and not his for mine, his in zip(own, taken, strict=True)]
+        if name not in masks or not any(masks[name]) or any(other not in plan.masks for other in works):
+            on.remove(name)
+            masks.pop(name, None)
     return Route(on, masks)
 
 
@@ -186,6 +213,6 @@ def _switch(
     ids = inputs.get("input_ids")
     rows = 0 if ids is None else int(ids.shape[0])
     where = rows_of_clips(ids, model.base.placeholder_id, len(side), visuals) if side is not None else None
-    plan = route(active, side, where, rows)
+    plan = route(active, side, where, rows, replaced(model.configs, model.weights))
     stack.enter_context(model.loras.only(plan.on))
     stack.enter_context(model.loras.rows(plan.masks))

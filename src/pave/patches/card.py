@@ -82,6 +82,7 @@ def _usage(config: PatchConfig, name: str) -> str:
         "",
         f"base = pave.load_base({json.dumps(config.base.name)})",
         "model = pave.PatchedModel(base)",
+        *(f'model.load_patch("path/to/{below.name}")  # the patch it stands on' for below in config.stands_on),
         f'model.load_patch("path/to/{name}")',
         f'print(model.ask("video.mp4", "What is happening?"{extra}))',
     ]
@@ -96,6 +97,10 @@ def _facts(config: PatchConfig) -> str:
         rows.append(
             {"": "encoder", " ": f"{encoder.name} {json.dumps(encoder.settings)}" if encoder else "none (ready-made tokens)"}
         )
+    for below in config.stands_on:
+        digest = next(iter(below.files.values()), "")[:12]
+        text = f"{below.name}{f' ({below.channel})' if below.channel else ''}, sha256 {digest}..., its LoRA {below.lora}"
+        rows.append({"": "stands on", " ": text})
     if config.fusion is not None:
         rows.append({"": "fusion", " ": f"{config.fusion.parameters():,} parameters"})
     if config.lora is not None:

@@ -64,6 +64,21 @@ class BaseId(BaseModel):
     fingerprint: dict[str, Any] = Field(description="Facts that must agree: model type, widths, vocabulary, token layout.")
 
 
+class Foundation(BaseModel):
+    """A patch that another one was trained on top of, and needs beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="What it was called in training; on a model, what it is called there.")
+    channel: str | None = Field(None, description="Its channel.")
+    task: str | None = Field(None, description="What it was trained for.")
+    files: dict[str, str] = Field(default_factory=dict, description="sha256 of its weight files, by which it is recognised.")
+    lora: Literal["frozen", "continued"] = Field(
+        "frozen",
+        description="Frozen: its LoRA works beside the patch's own. Continued: the patch's own is that LoRA, trained on.",
+    )
+
+
 class PatchConfig(BaseModel):
     """The content of `patch.json`.
 
@@ -80,6 +95,9 @@ class PatchConfig(BaseModel):
     fusion: FusionConfig | None = Field(None, description="Shape of the fusion function.")
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
     inputs: InputSpec = Field(InputSpec(), description="How the base is fed where that is not its family's own way.")
+    stands_on: list[Foundation] = Field(
+        default_factory=list, description="Patches it was trained on top of; they must be on the base before it."
+    )
     prompt: str = Field("{question}", description="How a question was put in training; `ask` puts it the same way.")
     task: str | None = Field(None, description="Name of the task it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")
@@ -102,6 +120,10 @@ class PatchConfig(BaseModel):
             raise ValueError("an encoder needs a channel")
         if self.fusion is None and self.lora is None:
             raise ValueError("a patch needs a fusion or a LoRA")
+        if len({foundation.name for foundation in self.stands_on}) < len(self.stands_on):
+            raise ValueError("a patch stands on another one once")
+        if self.lora is None and any(foundation.lora == "continued" for foundation in self.stands_on):
+            raise ValueError("a patch without a LoRA continues none")
         return self
 
 

@@ -21,6 +21,13 @@ def describe(model: PatchedModel) -> dict[str, Any]:
     }
 
 
+def summarise(model: PatchedModel) -> str:
+    """What trains, in one line as peft prints it."""
+    info = describe(model)
+    share = 100 * info["trainable_parameters"] / info["all_parameters"]
+    return f"trainable: {info['trainable_parameters']:,} of {info['all_parameters']:,} parameters ({share:.2f} %)"
+
+
 def _patch(model: PatchedModel, name: str) -> dict[str, Any]:
     config = model.configs[name]
     fusion = model.fusions[name].parameters() if name in model.fusions else ()
@@ -28,6 +35,7 @@ def _patch(model: PatchedModel, name: str) -> dict[str, Any]:
         "channel": config.channel,
         "encoder": None if config.encoder is None else config.encoder.model_dump(),
         "weight": model.weights[name],
+        "stands_on": [foundation.name for foundation in config.stands_on],
         "trainable": any(key.startswith(f"{name}.") for key in model.trainable_parameters()),
         "fusion_parameters": sum(p.numel() for p in fusion),
         "lora_parameters": sum(p.numel() for p in model.loras.parameters(name).values()),

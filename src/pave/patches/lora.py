@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -122,16 +122,20 @@ class LoraSet:
         """The wrapped layers by the name they have in the plain model."""
         self._layers = {name: module for name, module in self._model.named_modules() if isinstance(module, LoraLayer)}
 
-    def set_weights(self, weights: Mapping[str, float]) -> None:
+    def set_weights(self, weights: Mapping[str, float], idle: Collection[str] = ()) -> None:
         """Activate the LoRAs named in `weights` at these factors; the others are off. Names without a LoRA are passed over.
 
         Weight 1 restores the scale of training to the bit.
+
+        Args:
+            weights: LoRA name -> factor.
+            idle: LoRAs that get their factor but stay off until `only` names them.
         """
         on = {name: weight for name, weight in weights.items() if weight != 0 and name in self}
         for layer in self._layers.values():
             for name, weight in on.items():
                 layer.scaling[name] = self._scaling[name] if weight == 1 else self._scaling[name] * weight
-        self._activate(list(on))
+        self._activate([name for name in on if name not in idle])
 
     def _activate(self, names: list[str]) -> None:
         self._active = names
@@ -154,13 +158,12 @@ class LoraSet:
 
     @contextlib.contextmanager
     def only(self, names: Sequence[str]) -> Iterator[None]:
-        """For the time of the context, switch off every active LoRA that is not in `names`."""
+        """For the time of the context, exactly these LoRAs are active, at the factors last set."""
         before = list(self._active)
-        kept = [name for name in before if name in names]
-        if kept == before:
+        if list(names) == before:
             yield
             return
-        self._activate(kept)
+        self._activate(list(names))
         try:
             yield
         finally:

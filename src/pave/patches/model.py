@@ -10,19 +10,19 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave.bases import Base, Visual, tower_of
+from pave.bases import Base, Visual
 from pave.bases.seam import Active, Seam, Side
-from pave.channels import Encoder, Source, make_encoder
+from pave.channels import Encoder, Source
 from pave.errors import PatchError
 from pave.fusion import Fusion
 from pave.patches import build as building
+from pave.patches import stack
 from pave.patches.ask import answer
 from pave.patches.call import prepared
-from pave.patches.card import make_card
 from pave.patches.config import LoraSpec, PatchConfig
-from pave.patches.folder import LORA, PatchFiles, check_tensors, write_folder
+from pave.patches.folder import PatchFiles, check_tensors
 from pave.patches.hub import locate
-from pave.patches.info import describe
+from pave.patches.info import describe, summarise
 from pave.patches.lora import LoraSet
 from pave.patches.precision import Float32Modules
 from pave.tokens import Tokens
@@ -30,7 +30,8 @@ from pave.tokens import Tokens
 Times = Sequence[Tensor]
 Visuals = Sequence[Visual]
 Film = str | Path
-Media = Mapping[str, Source | Tokens]
+Several = Sequence[str]
+Media = Mapping[str, Source | Tokens] | None
 
 
 class PatchedModel(nn.Module):
@@ -68,7 +69,7 @@ class PatchedModel(nn.Module):
         self.configs: dict[str, PatchConfig] = {}
         self._weights: dict[str, float] = {}
         self._trainable: dict[str, bool] = {}
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[str, Encoder | None] = {}
         self.eval()
 
     @property
@@ -93,6 +94,8 @@ class PatchedModel(nn.Module):
         prompt: str = "{question}",
         task: str | None = None,
         seed: int | None = None,
+        on_top_of: Sequence[str] = (),
+        continue_lora: str | None = None,
     ) -> str:
         """Put a fresh, trainable patch on the base; until it is trained it changes nothing.
 
@@ -106,22 +109,31 @@ class PatchedModel(nn.Module):
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
             seed: Seed of its initial weights; the caller's random state is left alone. None draws from it.
+            on_top_of: Patches that stay at work below it, frozen; the saved patch will ask for them.
+            continue_lora: The one of them whose LoRA the new patch trains on, in its place (the authors' way).
 
         Returns:
             The patch's name.
 
         Raises:
-            PatchError: If the name is taken or invalid, or the patch would hold nothing.
+            PatchError: If the name is taken or invalid, the patch would hold nothing, or there is no such patch to stand on.
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
         name = building.free_name(name or channel or "lora", self.configs)
-        maker = None if channel is None or encoder is None else self._make_encoder(channel, encoder, encoder_settings or {})
-        config = building.new_config(self.base, channel, maker, fusion or {}, lora=lora, prompt=prompt, task=task)
+        maker = building.encoder_for(self.base, channel, encoder, encoder_settings or {})
+        below = stack.foundations(self.configs, on_top_of, continue_lora)
+        lora = stack.lora_of_new(self.configs, lora, continue_lora)
+        more = {"lora": lora, "prompt": prompt, "task": task, "stands_on": below}
+        config = building.new_config(self.base, channel, maker, fusion or {}, **more)
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             self._attach(name, config, trainable=True)
+        for other in on_top_of:
+            self.set_trainable(other, False)
+        if continue_lora is not None:
+            building.copy_tensors(self.loras.parameters(continue_lora), self.loras.parameters(name))
         if maker is not None:
             self._encoders[name] = maker
         return name
@@ -138,23 +150,20 @@ class PatchedModel(nn.Module):
             The patch's name.
 
         Raises:
-            PatchError: If the folder is incomplete, damaged or unsafe, or the patch was made for another base or fed otherwise.
+            PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another base or fed otherwise, or
+                it stands on a patch that is not on this one yet.
         """
         folder = locate(source)
         name = building.free_name(name or building.default_name(source, folder), self.configs)
         files = building.read_patch(folder, self.base)
-        building.agree(files.config, self.base, self.configs)
-        self._attach(name, files.config, trainable)
+        config = stack.recognise(files.config, self.configs, str(folder))
+        building.agree(config, self.base, self.configs)
+        self._attach(name, config, trainable)
         try:
-            check_tensors(files.lora, self.loras.parameters(name), str(folder / LORA))
+            building.fill(self.fusions, self.loras.parameters(name), name, files, folder)
         except PatchError:
             self.delete_patch(name)
             raise
-        with torch.no_grad():
-            if files.fusion:
-                self.fusions[name].load_state_dict(files.fusion)
-            for key, parameter in self.loras.parameters(name).items():
-                parameter.copy_(files.lora[key])
         return name
 
     def save_patch(
@@ -176,36 +185,36 @@ class PatchedModel(nn.Module):
             licence: Licence of the weights.
 
         Raises:
-            PatchError: If the folder holds something else, or the weights hold a NaN.
+            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it stands on was never saved.
         """
         name = building.known_name(name, self.configs)
-        config = building.saved_config(self.configs[name], training=training, scores=scores, licence=licence)
+        given = {"training": training, "scores": scores, "licence": licence}
+        config = stack.identified(building.saved_config(self.configs[name], **given), self.configs)
         fusion = self.fusions[name].state_dict() if name in self.fusions else {}
         files = PatchFiles(config, fusion, dict(self.loras.parameters(name)))
-        title = Path(folder).resolve().name
-        self.configs[name] = write_folder(
-            Path(folder), files, building.adapter_config(config, self.base), lambda written: make_card(written, title)
-        )
+        self.configs[name] = building.write(Path(folder), files, self.base)
         return Path(folder)
 
     def delete_patch(self, name: str) -> None:
         """Take one patch off the base.
 
         Raises:
-            PatchError: If there is no such patch.
+            PatchError: If there is no such patch, or another one stands on it.
         """
         name = building.known_name(name, self.configs)
+        stack.must_carry_none(self.configs, name)
         self.seam.patches.pop(name, None)
         if name in self.fusions:
             del self.fusions[name]
         if name in self.loras:
             self.loras.remove(name)
-        del self.configs[name], self._weights[name], self._trainable[name]
-        self._encoders.pop(name, None)
+        for kept in (self.configs, self._weights, self._trainable, self._encoders):
+            kept.pop(name, None)
+        self.set_patches(self._weights)
 
     def unpatch(self) -> Any:
         """Take everything off, for good, and return the plain model object as it was: same modules, same keys, same logits."""
-        for name in list(self.configs):
+        for name in reversed(list(self.configs)):  # what stands on others came after them
             self.delete_patch(name)
         self.loras.unload()
         self.seam.detach()
@@ -222,9 +231,6 @@ class PatchedModel(nn.Module):
 
         A weight scales the fusion's residual and the LoRA's update alike; 1 is as trained. Several patches add up.
 
-        Args:
-            weights: Patch name -> weight.
-
         Raises:
             PatchError: If a patch is unknown or a weight is not a finite number.
         """
@@ -232,7 +238,7 @@ class PatchedModel(nn.Module):
         self._weights = {name: float(weights.get(name, 0.0)) for name in self.configs}
         for name, active in self.seam.patches.items():
             active.weight = self._weights[name]
-        self.loras.set_weights(self._weights)
+        self.loras.set_weights(self._weights, idle=stack.replaced(self.configs, self._weights))
 
     @contextlib.contextmanager
     def disable_patches(self) -> Iterator[None]:
@@ -274,9 +280,7 @@ class PatchedModel(nn.Module):
         """
         own = self.trainable_parameters()
         check_tensors(state, own, "checkpoint")
-        with torch.no_grad():
-            for key, parameter in own.items():
-                parameter.copy_(state[key])
+        building.copy_tensors(state, own)
 
     def info(self) -> dict[str, Any]:
         """What is on the base, as plain data: base, patches with channel, weight and parameter counts, totals."""
@@ -284,9 +288,7 @@ class PatchedModel(nn.Module):
 
     def summary(self) -> str:
         """One line as peft prints it: trainable, all, per cent."""
-        info = self.info()
-        share = 100 * info["trainable_parameters"] / info["all_parameters"]
-        return f"trainable: {info['trainable_parameters']:,} of {info['all_parameters']:,} parameters ({share:.2f} %)"
+        return summarise(self)
 
     def forward(
         self, channels: Side | None = None, times: Times | None = None, visuals: Visuals | None = None, **inputs: Any
@@ -316,24 +318,18 @@ class PatchedModel(nn.Module):
 
     @overload
     def ask(  # type: ignore[overload-overlap]  # a str is a sequence of str too; the first signature wins
-        self, video: Film, question: str, *, channels: Media | None = ..., frames: int | None = ..., max_new_tokens: int = ...
+        self, video: Film, question: str, *, channels: Media = ..., frames: int | None = ..., max_new_tokens: int = ...
     ) -> str: ...
     @overload
     def ask(
-        self,
-        video: Film,
-        question: Sequence[str],
-        *,
-        channels: Media | None = ...,
-        frames: int | None = ...,
-        max_new_tokens: int = ...,
+        self, video: Film, question: Several, *, channels: Media = ..., frames: int | None = ..., max_new_tokens: int = ...
     ) -> list[str]: ...
     def ask(
         self,
         video: Film,
-        question: str | Sequence[str],
+        question: str | Several,
         *,
-        channels: Media | None = None,
+        channels: Media = None,
         frames: int | None = None,
         max_new_tokens: int = 64,
     ) -> str | list[str]:
@@ -360,14 +356,10 @@ class PatchedModel(nn.Module):
     def encoder(self, name: str) -> Encoder | None:
         """The encoder of one patch's channel, made once; None if its tokens come ready-made."""
         config = self.configs[building.known_name(name, self.configs)]
-        if config.channel is None or config.encoder is None:
-            return None
         if name not in self._encoders:
-            self._encoders[name] = self._make_encoder(config.channel, config.encoder.name, config.encoder.settings)
+            name_of, settings = (None, {}) if config.encoder is None else (config.encoder.name, config.encoder.settings)
+            self._encoders[name] = building.encoder_for(self.base, config.channel, name_of, settings)
         return self._encoders[name]
-
-    def _make_encoder(self, channel: str, name: str, settings: Mapping[str, Any]) -> Encoder:
-        return make_encoder(channel, name, settings, tower=tower_of(self.base))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for trainable patches and the language model; tower and frozen patches stay in eval mode (dropout)."""

@@ -1,6 +1,20 @@
 """The token store: what a frozen encoder or tower once computed is kept on disk and never computed again."""
 
 from pave.store.digest import Source, content_digest
-from pave.store.store import TokenStore
+from pave.store.lease import Leases
+from pave.store.store import TokenStore, kept_dtype
+from pave.store.upkeep import gc, list_entries, merge, pack, stats, verify
 
-__all__ = ["Source", "TokenStore", "content_digest"]
+__all__ = [
+    "Leases",
+    "Source",
+    "TokenStore",
+    "content_digest",
+    "gc",
+    "kept_dtype",
+    "list_entries",
+    "merge",
+    "pack",
+    "stats",
+    "verify",
+]

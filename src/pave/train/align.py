@@ -76,6 +76,7 @@ def align(
     groups: Sequence[Sequence[Record]],
     features: Features,
     *,
+    name: str | None = None,
     steps: int,
     share: float,
     seed: int,
@@ -88,6 +89,7 @@ def align(
         channel: Its channel. Records whose `meta["needs"]` is the channel teach; all of them where none says so.
         groups: Records by clip.
         features: Cached tokens of the clips.
+        name: Under which the features keep the channel's tokens; the channel's own name when not given.
         steps: Optimiser steps of 32 clips each.
         share: RMS of the residual afterwards, as a share of the RMS of the visual tokens.
         seed: Of the order of the clips and of dropout.
@@ -99,7 +101,7 @@ def align(
         raise ConfigError(
             "an aligned start opens the output norm, which fusion.output_norm=false removed; set align_steps to 0"
         )
-    examples = _examples(groups, features, channel, projected=fusion.config.query == "projected")
+    examples = _examples(groups, features, channel, name or channel, projected=fusion.config.query == "projected")
     if not examples:
         raise ConfigError(f"no clip has the channel '{channel}' and an answer to align with; set align_steps to 0")
     words = sorted({answer for example in examples for answer in example.answers})
@@ -115,7 +117,9 @@ def align(
     return report
 
 
-def _examples(groups: Sequence[Sequence[Record]], features: Features, channel: str, *, projected: bool) -> list[_Example]:
+def _examples(
+    groups: Sequence[Sequence[Record]], features: Features, channel: str, name: str, *, projected: bool
+) -> list[_Example]:
     """What each clip offers, with a few query places of each frame, so that thousands of clips fit into memory."""
     told = any(record.meta.get("needs") == channel for group in groups for record in group)
     examples: list[_Example] = []
@@ -125,7 +129,7 @@ def _examples(groups: Sequence[Sequence[Record]], features: Features, channel: s
         if not answers or len(examples) == _MOST_CLIPS:
             continue
         clip = features[group[0]]
-        side = clip.channels.get(channel)
+        side = clip.channels.get(name)
         if side is None or side.steps == 0:
             continue
         grid = clip.visual.grid()

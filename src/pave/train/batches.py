@@ -118,10 +118,13 @@ class Sequences(Dataset[Sample]):
         return Sample(pack(prompts), features)
 
     def _varied(self, features: ClipFeatures, position: int) -> ClipFeatures:
-        """What encoders may vary in cached tokens (a random part of the cameras), drawn from seed and position alone."""
+        """What encoders may vary in cached tokens (a random part of the cameras), drawn from seed and position alone.
+
+        Patches that listen to one channel draw alike, whatever they are called.
+        """
         channels = dict(features.channels)
         for name, encoder in self.features.encoders.items():
             vary = getattr(encoder, "vary", None)
             if vary is not None and name in channels:
-                channels[name] = vary(channels[name], random.Random(f"{self.plan.seed}/{position}/{name}"))
+                channels[name] = vary(channels[name], random.Random(f"{self.plan.seed}/{position}/{encoder.channel}"))
         return replace(features, channels=channels)

@@ -43,6 +43,14 @@ class TrainConfig(BaseModel):
     )
     lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
     inputs: InputSpec = Field(InputSpec(), description="How the base is fed, e.g. as the authors do; the family's way if left.")
+    on_top_of: tuple[str, ...] = Field(
+        (),
+        description="Finished patches (folders or Hub ids) that are at work, frozen, while the new one trains on top of them.",
+    )
+    lora_below: Literal["frozen", "continued"] = Field(
+        "frozen",
+        description="frozen: the new patch gets a LoRA of its own beside theirs; continued: it trains theirs on, in its place.",
+    )
     prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
@@ -94,6 +102,8 @@ class TrainConfig(BaseModel):
             raise ValueError("the prompt must contain {question} once")
         if self.channel is None and self.lora is None:
             raise ValueError("nothing to train; give a channel, a LoRA, or both")
+        if self.lora_below == "continued" and not self.on_top_of:
+            raise ValueError("lora_below=continued needs a patch in on_top_of whose LoRA is trained on")
         if self.channel is None and self.align_steps:
             raise ValueError("align_steps needs a channel; the LoRA-only control has nothing to align")
         return self
@@ -110,7 +120,7 @@ class TrainConfig(BaseModel):
 
 
 # Settings that may change between an interrupted run and its continuation without changing the result.
-FREE_TO_CHANGE = frozenset({"out", "store", "save_every", "log_every", "workers", "resume", "records", "base"})
+FREE_TO_CHANGE = frozenset({"out", "store", "save_every", "log_every", "workers", "resume", "records", "base", "on_top_of"})
 
 
 def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases.head import head_at
+from pave.bases.seam import tokens_of
 from pave.bases.visual import Visual
 from pave.fusion import Fusion
 from pave.patches import PatchedModel
@@ -31,7 +32,7 @@ class AnswerModel(nn.Module):
 
     Attributes:
         ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if none has. It starts at 0 and
-            says how loud the patch has become.
+            says how loud the patch that trains has become; frozen patches below it do not count.
     """
 
     accepts_loss_kwargs = True  # tells the Trainer to hand over the number of answer tokens of the whole optimiser step
@@ -42,7 +43,9 @@ class AnswerModel(nn.Module):
         self.patched = patched
         self.ratio = torch.zeros(())
         self._square = torch.zeros(())
-        for module in patched.modules():
+        self._names = [name for name, fusion in patched.fusions.items() if any(p.requires_grad for p in fusion.parameters())]
+        for name in self._names:  # a frozen patch below is as loud as it is
+            module = patched.fusions[name]
             if isinstance(module, Fusion):
                 module.register_forward_hook(self._listen)
 
@@ -86,8 +89,12 @@ class AnswerModel(nn.Module):
             self._square = self._square + residual.detach().float().square().sum()
 
     def _measure(self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]) -> Tensor:
-        heard = [visual.grid().float().square().sum() for visual, clip in zip(visuals, channels, strict=True) if clip]
+        has = [any(self._hears(name, clip) for name in self._names) for clip in channels]
+        heard = [visual.grid().float().square().sum() for visual, hears in zip(visuals, has, strict=True) if hears]
         return (self._square / torch.stack(heard).sum()).sqrt() if heard else self._square
+
+    def _hears(self, name: str, clip: Mapping[str, Tokens]) -> bool:
+        return tokens_of(clip, name, str(self.patched.configs[name].channel)) is not None
 
 
 def _to(visual: Visual, device: torch.device) -> Visual:

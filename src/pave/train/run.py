@@ -19,17 +19,14 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import TrainingArguments, set_seed
+from transformers import TrainingArguments
 
-from pave.bases import Base, load_base, tower_of
-from pave.channels import Encoder, make_encoder
+from pave.bases import Base, load_base
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.errors import TrainError
-from pave.fusion import Fusion
-from pave.patches import PatchedModel
-from pave.patches.build import new_config
+from pave.patches import PatchedModel, read_config
+from pave.patches.hub import locate
 from pave.store import TokenStore
-from pave.train.align import align
 from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
@@ -37,12 +34,12 @@ from pave.train.config import FREE_TO_CHANGE, TrainConfig
 from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
+from pave.train.start import NAME, align_new, encoders_of, put_below, put_new
 from pave.train.trainer import PatchTrainer, training_arguments
 
 log = logging.getLogger(__name__)
 
 LOG_NAME = "train_log.jsonl"
-NAME = "patch"
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     records = read_records(config.records)
     groups = group_by_clip(records)
     plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
-    arguments = training_arguments(config, config.out / "checkpoints", steps_of(config, plan, processes=1))
+    checkpoints = config.out / "checkpoints"
+    arguments = training_arguments(config, checkpoints, steps_of(config, plan, processes=1))
     if arguments.world_size > 1:
         arguments.max_steps = steps_of(config, plan, arguments.world_size)
     if arguments.process_index == 0:
@@ -101,31 +99,25 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     arguments.distributed_state.wait_for_everyone()
 
     base = base or load_base(config.base, device=str(arguments.device), tower=False)
-    before = base.inputs
-    base.use(config.inputs)
-    encoder = None
-    if config.channel and config.encoder:
-        encoder = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower_of(base))
-    features = Features(
-        base, {encoder.channel: encoder} if encoder else {}, TokenStore(config.store_folder), frames=config.frames
-    )
     collator = Collator(base, packed=config.questions_per_video > 1)
     length = arguments.max_steps * config.batch_clips * config.accumulation * arguments.world_size
-    data = Sequences(base, features, groups, plan, length, config.prompt)
-    if encoder:  # wrong fusion settings show before hours of encoding, not after
-        new_config(base, config.channel, encoder, config.fusion, lora=config.lora, prompt=config.prompt, task=config.task)
-    encode_seconds = _precompute(features, groups, config, arguments, progress)
-    patched = _new_patch(base, encoder, config)
+    patched = PatchedModel(base)
     try:
-        if encoder and config.align_steps and newest_checkpoint(config.out / "checkpoints", arguments.world_size) is None:
-            _align(patched, encoder.channel, groups, features, config)
+        base.use(config.inputs)
+        below = put_below(patched, config)
+        encoders = encoders_of(patched, below, config)
+        features = Features(base, encoders, TokenStore(config.store_folder), frames=config.frames)
+        data = Sequences(base, features, groups, plan, length, config.prompt)
+        encode_seconds = _precompute(features, groups, config, arguments, progress)
+        put_new(patched, encoders, below, config)
+        if NAME in encoders and config.align_steps and not newest_checkpoint(checkpoints, arguments.world_size):
+            align_new(patched, groups, features, config)
         with _precision(base, config):
             return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
     finally:
         if config.gradient_checkpointing:
             base.model.activation_checkpointing_disable()
-        patched.unpatch()
-        base.use(before)
+        patched.unpatch()  # which also feeds the base as before
 
 
 def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
@@ -143,6 +135,7 @@ def _open_folder(config: TrainConfig, records: Sequence[Record]) -> None:
     content = "\n".join(record.model_dump_json(exclude={"video", "channels"}) for record in records)
     identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     identity["records"] = hashlib.sha256(content.encode()).hexdigest()
+    identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
     note, checkpoints = config.out / "run.json", config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -176,37 +169,6 @@ def _precompute(
     args.distributed_state.wait_for_everyone()
     log.info("tokens of %d clips computed, %d found in %s", report.computed, report.reused, features.store.folder)
     return time.perf_counter() - started
-
-
-def _new_patch(base: Base, encoder: Encoder | None, config: TrainConfig) -> PatchedModel:
-    """A fresh patch on the base; its weights depend on the seed alone."""
-    set_seed(config.seed)
-    patched = PatchedModel(base)
-    if encoder is None:
-        patched.new_patch(None, name=NAME, lora=config.lora, prompt=config.prompt, task=config.task)
-    else:
-        patched.new_patch(
-            encoder.channel,
-            name=NAME,
-            encoder=encoder.name,
-            encoder_settings=dict(encoder.settings),
-            fusion={"side_dim": encoder.dim, **config.fusion},
-            lora=config.lora,
-            prompt=config.prompt,
-            task=config.task,
-        )
-    if config.gradient_checkpointing:
-        patched.activation_checkpointing_enable()
-    return patched
-
-
-def _align(
-    patched: PatchedModel, channel: str, groups: Sequence[Sequence[Record]], features: Features, config: TrainConfig
-) -> None:
-    """Give the fresh fusion its aligned start."""
-    fusion = patched.fusions[NAME]
-    assert isinstance(fusion, Fusion)
-    align(patched.base, fusion, channel, groups, features, steps=config.align_steps, share=config.align_share, seed=config.seed)
 
 
 def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
@@ -260,6 +222,11 @@ def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[s
         "records": config.records.name,
         "questions": sum(len(group) for group in data.groups),
         "clips": len(data.groups),
+        **(
+            {"on_top_of": [Path(source).name for source in config.on_top_of], "lora_below": config.lora_below}
+            if config.on_top_of
+            else {}
+        ),
         "steps": result.steps,
         "epochs": round(len(data) / data.plan.per_epoch, 3),
         "batch_clips": config.batch_clips,

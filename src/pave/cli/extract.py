@@ -1,0 +1,135 @@
+"""`pave extract`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from pave.cli import output
+from pave.cli.settings import Switch, from_words
+
+if TYPE_CHECKING:
+    from pave.data.extract import ExtractReport, Progress
+
+_TELL = 15.0  # seconds between lines where there is no terminal
+
+
+def extract_verb(
+    records: Path,
+    /,
+    *,
+    store: Path,
+    channel: str | None = None,
+    encoder: str | None = None,
+    encoder_settings: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,
+    visual: Switch = False,
+    base: str | None = None,
+    inputs: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,
+    frames: int | None = None,
+    dtype: Literal["bf16", "exact"] | None = None,
+    workers: int = 1,
+    shard: str | None = None,
+    retry: Switch = False,
+    engine: Literal["local", "ray"] = "local",
+    json: Switch = False,
+) -> int:
+    """Encode every clip of some records once and keep the tokens; training and evaluation then find them there.
+
+    Interrupt or kill it whenever you like: the same command goes on. Given on several machines that see the same folder, the
+    calls share the work; without a common folder, give each a `--shard` and join the stores with `pave store merge`. A clip
+    that cannot be read is named and skipped.
+
+    ```
+    pave extract train.jsonl --channel audio --encoder mel --store tokens --workers 4
+    pave extract train.jsonl --visual --base smol --store tokens
+    pave extract train.jsonl --channel views --encoder tower --base smol --store tokens
+    pave extract train.jsonl --channel features --encoder file --encoder-settings.dim 1024 --store part2 --shard 2/8
+    ```
+
+    Args:
+        records: JSONL file of records.
+        store: Folder of the token store; give the same one to `pave train` and `pave eval`.
+        channel: Side channel to encode.
+        encoder: Encoder of the channel.
+        encoder_settings: Settings of the encoder, each as `--encoder-settings.NAME VALUE`.
+        visual: Also (or only) the base's own visual tokens.
+        base: The base whose tower makes them, or with which the encoder reads: a folder, a Hub id, or smol.
+        inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
+        frames: Frames sampled evenly for visual tokens; the base's own number when not given.
+        dtype: Type of the stored tokens; a new store keeps bf16 when not given, an older one what it has.
+        workers: Processes that encode; with 1, this process does.
+        shard: Only a part of the work, such as 2/8.
+        retry: Try clips again that are noted as broken.
+        engine: Run the workers here, or on a Ray cluster (needs the extra `ray`).
+        json: Print the summary as JSON.
+    """
+    from pydantic import ValidationError
+
+    from pave.cli.settings import validation_error
+    from pave.data.extract import ExtractConfig, extract
+    from pave.errors import ConfigError
+
+    settings = from_words({"encoder_settings": encoder_settings or {}, "inputs": inputs or {}})
+    try:
+        config = ExtractConfig(
+            records=records, store=store, channel=channel, encoder=encoder, visual=visual, base=base, frames=frames,
+            dtype=dtype, workers=workers, shard=shard, retry=retry, **settings,
+        )  # fmt: skip
+    except ValidationError as error:
+        raise ConfigError(validation_error(error)) from error
+    output.log_to_stderr()
+    with output.stages() as bars:
+        watch = _Watch(bars)
+        if engine == "ray":
+            from pave.data.extract.cluster import extract_on_ray
+
+            report = extract_on_ray(config, watch=watch)
+        else:
+            report = extract(config, watch=watch)
+    if json:
+        output.as_json(report.as_dict())
+    else:
+        _tell(report)
+    return 0
+
+
+class _Watch:
+    """Progress: a bar on a terminal, else a line now and then, both with rate and time left."""
+
+    def __init__(self, bars: output.Stages) -> None:
+        self.bars, self.told = bars, time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it."""
+        self.bars("clips", progress.done, progress.total)
+        if sys.stderr.isatty() or time.monotonic() - self.told < _TELL:
+            return
+        self.told = time.monotonic()
+        left = "" if progress.left is None else f", about {_duration(progress.left)} left"
+        skipped = f", {progress.skipped} skipped" if progress.skipped else ""
+        sys.stderr.write(f"{progress.done} of {progress.total} clips, {progress.rate:.1f} a second{skipped}{left}\n")
+
+
+def _tell(report: ExtractReport) -> None:
+    rows = [
+        ("clips", f"{report.clips:,}"),
+        ("encoded", f"{report.made:,}"),
+        ("found", f"{report.found:,}"),
+        ("absent", f"{report.absent:,} (the clip has no such channel)"),
+        ("without", f"{report.without:,} (the record names no such channel)"),
+        ("skipped", f"{len(report.skipped):,}"),
+        ("bytes", f"{report.bytes:,}"),
+        ("seconds", f"{report.seconds:.1f}"),
+    ]
+    output.facts([row for row in rows if row[0] not in ("absent", "without") or not row[1].startswith("0 ")])
+    for skipped in report.skipped:
+        output.line(f"skipped {skipped.part} of {skipped.id}: {skipped.reason}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

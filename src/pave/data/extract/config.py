@@ -1,0 +1,69 @@
+"""`ExtractConfig`: what to extract from which records into which store, and how many processes may do it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pave.bases.inputs import InputSpec
+
+_SHARE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
+
+
+class ExtractConfig(BaseModel):
+    """Settings of an extraction.
+
+    Example:
+        >>> ExtractConfig(records="a.jsonl", store="tokens", channel="audio", encoder="mel", shard="2/8").share
+        (1, 8)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    records: Path = Field(description="JSONL file of records.")
+    store: Path = Field(description="Folder of the token store; made if missing.")
+    channel: str | None = Field(None, description="Side channel to encode.")
+    encoder: str | None = Field(None, description="Encoder of the channel.")
+    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
+    visual: bool = Field(False, description="Also (or only) the base's own visual tokens.")
+    base: str | None = Field(
+        None,
+        description='The base whose tower makes visual tokens, or with which the encoder reads: a folder, a Hub id, or "smol".',
+    )
+    inputs: InputSpec = Field(
+        InputSpec(), description="How the base is fed, as in training or in the patch's patch.json; the family's way if left."
+    )
+    frames: int | None = Field(
+        None, ge=1, description="Frames sampled evenly for visual tokens; the base's own number when null."
+    )
+    dtype: Literal["bf16", "exact"] | None = Field(
+        None,
+        description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the store's own, bf16 for a new one.",
+    )
+    workers: int = Field(1, ge=1, description="Processes that encode; with 1, this process does.")
+    shard: str | None = Field(None, description='Only a part of the work, e.g. "2/8" for the second of eight.')
+    retry: bool = Field(False, description="Try clips again that are noted as broken.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.channel is None) != (self.encoder is None):
+            raise ValueError("a channel needs an encoder, and an encoder its channel; give both or neither")
+        if self.channel is None and not self.visual:
+            raise ValueError("nothing to extract; name a channel and its encoder, or ask for visual tokens")
+        if self.visual and self.base is None:
+            raise ValueError("visual tokens are made by a base's tower; name the base")
+        match = _SHARE.fullmatch(self.shard) if self.shard is not None else None
+        if self.shard is not None and (match is None or int(match[1]) > int(match[2])):
+            raise ValueError(f"shard must be like 2/8, from 1/8 to 8/8, got {self.shard!r}")
+        return self
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(number of the part counted from 0, number of parts)."""
+        if self.shard is None:
+            return (0, 1)
+        part, parts = self.shard.split("/")
+        return int(part) - 1, int(parts)

@@ -1,0 +1,78 @@
+"""The processes that encode: started afresh when one dies, so that one clip that crashes a decoder costs only itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+
+from pave.data.extract.config import ExtractConfig
+from pave.data.extract.report import Outcome
+from pave.data.extract.work import Encoding, Job, encode_unit
+
+Work = Callable[[Sequence[Job]], list[Outcome]]
+
+
+class Workers:
+    """Runs units in `workers` processes; with one, in a thread of this process.
+
+    Args:
+        config: What the processes encode.
+        encoding: What this process encodes with, for one worker.
+    """
+
+    def __init__(self, config: ExtractConfig, encoding: Encoding | None) -> None:
+        self.count = config.workers
+        self._encoding, self._stopped = encoding, threading.Event()
+        self._work: Work = self._here if encoding is not None else partial(encode_unit, config.model_dump_json())
+        self._pool = self._start()
+
+    def submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
+        """Run some jobs; the future raises `BrokenProcessPool` if a process died meanwhile."""
+        return self._pool.submit(self._work, jobs)
+
+    def restart(self) -> None:
+        """New processes, after one has died."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._start()
+
+    def stop(self) -> None:
+        """End all after the clip (in other processes: the unit) at hand, without beginning what is still waiting."""
+        self._stopped.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _here(self, jobs: Sequence[Job]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for outcome in self._encoding(jobs) if self._encoding is not None else ():
+            outcomes.append(outcome)
+            if self._stopped.is_set():
+                break
+        return outcomes
+
+    def _start(self) -> Executor:
+        if self._encoding is not None:
+            return ThreadPoolExecutor(1, thread_name_prefix="pave-extract")
+        context = multiprocessing.get_context("spawn")  # forking a process whose libraries run threads can hang
+        threads = max(1, (os.cpu_count() or 1) // self.count)
+        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin, initargs=(threads,))
+
+
+def _begin(threads: int) -> None:
+    """In a new worker: leave Ctrl-C to the parent, end with it, share the processors."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
