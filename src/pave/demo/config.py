@@ -28,7 +28,7 @@ class DemoConfig(BaseModel):
     train_clips: int = Field(800, ge=1, description="Clips to train on.")
     test_clips: int = Field(150, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
     questions_per_clip: int = Field(10, ge=1, description="At most so many questions about a clip.")
-    steps: int = Field(320, ge=1, description="Optimiser steps of each run.")
+    steps: int = Field(340, ge=1, description="Optimiser steps of each run.")
     batch_clips: int = Field(2, ge=1, description="Clips in a forward pass; their questions share a prefix.")
     accumulation: int = Field(2, ge=1, description="Forward passes in a step: as good as larger ones, at half the memory.")
     questions_per_video: int = Field(10, ge=1, description="Most questions of a clip in a step.")
