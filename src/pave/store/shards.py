@@ -105,9 +105,8 @@ class Shards:
         return {name for name, was in self._bad.items() if self._identity(name) == was}
 
     def place(self, key: str) -> str | None:
-        """The shard that holds the key, or None."""
-        if key not in self._where:
-            self.refresh(force=False)
+        """The shard that holds the key, or None; what others removed is gone here too."""
+        self.refresh(force=False)
         return self._where.get(key)
 
     def _changed(self) -> bool:
