@@ -84,9 +84,10 @@ def test_a_store_is_a_dictionary_whatever_is_done_to_it(
             gc(store, drop=[f"l{number}"])
             model = {n: label for n, label in model.items() if label != f"l{number}"}
         elif step == "merge":
-            other = fill(folder / f"b{place}", [number, number + 1], label=f"l{number % 3}", packed=bool(number % 2))
-            merge(store, [other])
-            model = {number: f"l{number % 3}", number + 1: f"l{number % 3}"} | model
+            both = (number, number + 1)  # a key always has one label: both say what made the tokens
+            others = [fill(folder / f"b{place}-{n}", [n], label=f"l{n % 3}", packed=bool(number % 2)) for n in both]
+            merge(store, others)
+            model = {n: f"l{n % 3}" for n in both} | model
         elif step == "reopen":
             store = TokenStore(folder / "a")
         else:
