@@ -11,16 +11,19 @@ from pave.bases import load_base
 from pave.errors import BaseError
 
 
-def _saved(family, folder):
+def _saved(family, folder, tied=False):
     base = tiny.base(family)
+    if tied:
+        base.config.tie_word_embeddings = base.config.get_text_config().tie_word_embeddings = True
+        base.model.tie_weights()
     base.model.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
     return base
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_base(family, tmp_path, caplog):
-    plain = _saved(family, tmp_path)
+@pytest.mark.parametrize(("family", "tied"), [*((family, False) for family in tiny.FAMILIES), ("llava_onevision", True)])
+def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_base(family, tied, tmp_path, caplog):
+    plain = _saved(family, tmp_path, tied)
     whole = load_base(tmp_path, settings=plain.settings)
     blind = load_base(tmp_path, settings=plain.settings, tower=False)
     assert whole.tower_loaded and not blind.tower_loaded

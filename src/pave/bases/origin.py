@@ -74,6 +74,9 @@ class Origin:
             gone = parts(model)
             for owner, name in gone:
                 setattr(owner, name, Absent())
+            left = dict(model.named_parameters(remove_duplicate=False))
+            tied = model.all_tied_weights_keys.items()  # a head that shares the embedding's weights goes with them
+            model.all_tied_weights_keys = {to: source for to, source in tied if to in left and source in left}
             known = model._keys_to_ignore_on_load_unexpected or ()
             model._keys_to_ignore_on_load_unexpected = {*known, *(rf"(^|\.){re.escape(name)}\." for _, name in gone)}
 
