@@ -145,6 +145,7 @@ def _be_quiet() -> None:
     for name, value in (
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("HF_HUB_VERBOSITY", "error"),
         ("TOKENIZERS_PARALLELISM", "false"),
         ("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1"),
         ("TQDM_DISABLE", "1"),
