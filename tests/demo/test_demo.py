@@ -70,7 +70,7 @@ def test_book_adds_up_and_starts_afresh_when_finished_or_changed(base: Path, tmp
 
 @pytest.mark.slow
 def test_a_failed_run_is_named_with_its_reason(base: Path, tmp_path: Path) -> None:
-    config = _config(base, tmp_path, fusion={"hidden": 33})
+    config = _config(base, tmp_path, fusion={"hidden": 33}).resolved()
     records = tmp_path / "gone.jsonl"
     with pytest.raises(TrainError, match=rf"{CONTROL}|{PATCH}.*gone.jsonl"):
         train_both(config, records, lambda *_: None, lambda _: None)
