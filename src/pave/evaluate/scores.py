@@ -101,9 +101,10 @@ def score_arms(
         seed: Their seed.
     """
     prompt = prompt_of(records, task)
-    reports, rows = {}, {}
+    reports, rows, asked = {}, {}, {item.id for item in items}
     for arm in arms:
-        said = [item_of(item.record, answers[arm, item.id].prediction) for item in items]
+        # In the order of the file, as pave score has them: a bootstrap draws by place.
+        said = [item_of(record, answers[arm, record.id].prediction) for record in records if record.id in asked]
         about: dict[str, Any] = {"prompt": prompt, "expected": len(records)}
         reports[arm], rows[arm] = score_items(task, said, resamples=resamples, seed=seed, **about)
         write_rows(out / "items" / f"{arm}.jsonl", rows[arm])
