@@ -61,11 +61,14 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
+def _train_split(task: Task, data: minisets.MiniSet) -> str:
+    return "train" if "train" in task.splits else data.split
+
+
 def _features(task: Task, data: minisets.MiniSet, folder: Path) -> Path:
     """Precomputed features of every example, under the names that the task looks for."""
-    files = read_annotations(data.annotations)
-    for split in {data.split, *({"train"} & set(task.splits))}:
-        for example in convert(task, files, split):
+    for files, split in ((data.annotations, data.split), (data.learnt, _train_split(task, data))):
+        for example in convert(task, read_annotations(files), split):
             file = folder / example.feature[0]
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.save(torch.randn(3, 2, DIM), file)
@@ -80,14 +83,13 @@ def _pictures(data: minisets.MiniSet) -> None:
             Image.fromarray(rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(first.with_name(f"{number}.jpg"))
 
 
-def _prepared(run: Run, data: minisets.MiniSet, split: str, out: Path, features: Path | None) -> Path:
+def _prepared(run: Run, name: str, annotations: list[Path], media: Path, split: str, out: Path, features: Path | None) -> Path:
     where = ["--features", features] if features is not None else []
-    words = ["--annotations", *data.annotations, "--media", data.media, "--split", split, "--out", out, *where]
-    assert run("prepare", data.task, *words, "--json")["missing"] == []
+    words = ["--annotations", *annotations, "--media", media, "--split", split, "--out", out, *where]
+    assert run("prepare", name, *words, "--json")["missing"] == []
     return out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_from_annotations_to_a_comparison(name: str, run: Run, base: Path, clip: Path, tmp_path: Path, capsys: Any) -> None:
     task, data = get_task(name), minisets.make(name, tmp_path, clip)
@@ -96,8 +98,8 @@ def test_from_annotations_to_a_comparison(name: str, run: Run, base: Path, clip:
     features = None if heard else _features(task, data, tmp_path / "features")
     channel = ["--channel", "audio", "--encoder", "mel"] if heard else ["--channel", "features", "--encoder", "file"]
     channel += [] if heard else ["--encoder-settings.dim", str(DIM)]
-    asked = _prepared(run, data, data.split, tmp_path / "asked.jsonl", features)
-    learnt = _prepared(run, data, "train" if "train" in task.splits else data.split, tmp_path / "learnt.jsonl", features)
+    asked = _prepared(run, name, data.annotations, data.media, data.split, tmp_path / "asked.jsonl", features)
+    learnt = _prepared(run, name, data.learnt, data.media, _train_split(task, data), tmp_path / "learnt.jsonl", features)
 
     store, clips = tmp_path / "store", ["--base", base, "--frames", 3]
     extracted = run("extract", learnt, *channel, "--visual", *clips, "--store", store, "--json")
