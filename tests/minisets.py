@@ -26,6 +26,8 @@ class MiniSet:
     annotations: list[Path]
     media: Path
     examples: int
+    learnt: list[Path]
+    """Annotations to train on: the same files where the formats of all splits are one."""
 
 
 def _avsd() -> tuple[dict[str, Any], list[str], str, int]:
@@ -137,14 +139,20 @@ _MAKERS: dict[str, Callable[[], tuple[dict[str, Any], list[str], str, int]]] = {
 assert set(_MAKERS) == set(TASKS)
 
 
+def _write(folder: Path, files: dict[str, Any]) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return [folder / name for name in files]
+
+
 def make(task: str, folder: Path, clip: Path | None = None) -> MiniSet:
     """Write a mini data set below `folder`; every medium is a copy of `clip`, or an empty file."""
     files, media, split, examples = _MAKERS[task]()
-    written = []
-    for name, content in files.items():
-        written.append(folder / "annotations" / name)
-        written[-1].parent.mkdir(parents=True, exist_ok=True)
-        written[-1].write_text(json.dumps(content), encoding="utf-8")
+    written = learnt = _write(folder / "annotations", files)
+    if task == "avsd":  # its test set comes in a challenge's format
+        dialogue = files["mock_test.json"]["dialogs"][0]["dialog"]
+        learnt = _write(folder / "training", {"avsd_train.json": {f"V{n}": {"data": dialogue} for n in range(2)}})
     for name in media:
         file = folder / "media" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -152,4 +160,4 @@ def make(task: str, folder: Path, clip: Path | None = None) -> MiniSet:
             file.write_bytes(b"")
         else:
             shutil.copy(clip, file)
-    return MiniSet(task, split, written, folder / "media", examples)
+    return MiniSet(task, split, written, folder / "media", examples, learnt)

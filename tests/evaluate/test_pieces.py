@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pave.cli.settings import take_config
 from pave.data import Record, Turn, clip_key
 from pave.evaluate.answers import append_answers, read_answers
+from pave.evaluate.batches import by_length, cut
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.items import Item, items_of, judge
 from pave.evaluate.machine import PeakMemory, Stopwatch, tree_megabytes, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
-from pave.evaluate.run import _batches, _by_length
 from pave.evaluate.table import arm_rows, families_of, paired_rows
 
 
@@ -59,7 +59,7 @@ def test_rows_keep_groups_apart_from_families_of_the_same_name() -> None:
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 99)), min_size=1, max_size=40, unique=True), st.integers(1, 9))
 def test_batches_hold_every_item_once_and_whole_clips_where_they_fit(pairs: list[tuple[int, int]], size: int) -> None:
     items = [_item(f"v{clip}", number) for clip, number in pairs]
-    batches = _batches(items, size)
+    batches = cut(items, size)
     assert sorted(item.id for batch in batches for item in batch) == sorted(item.id for item in items)
     assert all(0 < len(batch) <= size for batch in batches)
     for clip in {item.clip for item in items}:
@@ -72,7 +72,7 @@ def test_clips_of_like_length_stand_side_by_side(pairs: list[tuple[int, int]], d
     items = [_item(f"v{clip}", number) for clip, number in pairs]
     lengths = {clip_key(item.record): data.draw(st.integers(0, 3)) for item in items}
     features = SimpleNamespace(clip=lambda record: SimpleNamespace(text="x" * lengths[clip_key(record)]))
-    ordered = _by_length(items, features)
+    ordered = by_length(items, features)
     found = [lengths[clip_key(item.record)] for item in ordered]
     assert found == sorted(found)
     seen = [item.clip for number, item in enumerate(ordered) if number == 0 or ordered[number - 1].clip != item.clip]

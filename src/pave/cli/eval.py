@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import model_validator
@@ -10,6 +10,9 @@ from pydantic import model_validator
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
 from pave.evaluate.config import EvalConfig
+
+if TYPE_CHECKING:
+    from pave.evaluate.run import Share
 
 
 class EvalSettings(EvalConfig):
@@ -27,11 +30,15 @@ def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: S
     Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch folder, several folders with
     commas between them for patches that work together, or `none` for the base as it is. Differences are
     reported of each later arm to each earlier one, so name the reference arms first. An interrupted evaluation goes on when the
-    same command is given again.
+    same command is given again. With `--task` the answers are scored as that benchmark does.
+
+    Several processes share the work if each is given a `--shard`; they need the out folder and the store in common. The last
+    one joins the answers and makes the report.
 
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch --arms.sound runs/sound/patch
     pave eval --config eval.yaml --limit 20 --json
+    pave eval --records avqa-val.jsonl --task avqa --out runs/avqa --arms.base none --arms.sound runs/sound/patch --shard 1/2
     ```
 
     Args:
@@ -39,13 +46,29 @@ def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: S
         json: Print the results as JSON instead of a table.
     """
     from pave.evaluate.report import table
-    from pave.evaluate.run import evaluate
+    from pave.evaluate.run import evaluate, evaluate_share
 
+    config = EvalConfig.model_validate(settings.model_dump())
     with output.stages() as stages:
-        report = evaluate(EvalConfig.model_validate(settings.model_dump()), progress=stages)
+        if config.shard is None:
+            report = evaluate(config, progress=stages)
+        else:
+            share = evaluate_share(config, progress=stages)
+            if share.report is None:
+                return _tell_share(config.shard, share, json)
+            report = share.report
     if json:
         output.as_json(report.model_dump(mode="json"))
         return 0
     output.table(*table(report), numbers=True)
-    output.line(f"\nPer cent exact match and 95 % intervals; details in {settings.out / 'report.md'}")
+    what = "Per cent exact match" if report.task is None else f"{report.task.counts()}. Times 100"
+    output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
+    return 0
+
+
+def _tell_share(shard: str, share: Share, json: bool) -> int:
+    if json:
+        output.as_json({"shard": shard, "answered": share.answered, "total": share.total})
+    else:
+        output.line(f"part {shard} is done; {share.answered:,} of {share.total:,} answers are there, the last part joins them")
     return 0

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pave.evaluate.config import EvalConfig
     from pave.evaluate.report import Report
-    from pave.evaluate.run import evaluate
+    from pave.evaluate.run import Share, evaluate, evaluate_share
 
-_HOMES = {"EvalConfig": "pave.evaluate.config", "Report": "pave.evaluate.report", "evaluate": "pave.evaluate.run"}
+_RUN = "pave.evaluate.run"
+_HOMES = {"EvalConfig": "pave.evaluate.config", "Report": "pave.evaluate.report"}
+_HOMES |= dict.fromkeys(("Share", "evaluate", "evaluate_share"), _RUN)
 
-__all__ = ["EvalConfig", "Report", "evaluate"]
+__all__ = ["EvalConfig", "Report", "Share", "evaluate", "evaluate_share"]
 
 
 def __getattr__(name: str) -> Any:

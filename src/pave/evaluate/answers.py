@@ -1,4 +1,9 @@
-"""The answers file: one JSON line a question, written as answers come, read again when an interrupted evaluation goes on."""
+"""The answers file: one JSON line a question, written as answers come, read again when an interrupted evaluation goes on.
+
+`<arm>.jsonl` holds an arm's answers in the order of the batches. Where several processes share the work, each writes
+`<arm>.part-<i>-of-<n>.jsonl`, and whoever comes last puts the rows into `<arm>.jsonl`, in the order in which one process would
+have written them.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +18,14 @@ from pave.errors import ConfigError
 from pave.evaluate.items import Answer
 
 
-def read_answers(path: Path) -> dict[tuple[str, str], Answer]:
-    """Answers written so far, by (arm, item id). A last line cut short by a kill is taken off the file."""
+def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answer]:
+    """Answers written so far, by (arm, item id).
+
+    Args:
+        path: The file.
+        mend: Take a last line off the file that was cut short by a kill. Never for a file that another process may be
+            writing: there the rest of the line is on its way.
+    """
     if not path.exists():
         return {}
     kept, found = 0, {}
@@ -25,7 +36,7 @@ def read_answers(path: Path) -> dict[tuple[str, str], Answer]:
                 break
             found[row.arm, row.id] = row
             kept += len(line)
-    if kept < path.stat().st_size:
+    if mend and kept < path.stat().st_size:
         os.truncate(path, kept)
     return found
 
@@ -33,7 +44,37 @@ def read_answers(path: Path) -> dict[tuple[str, str], Answer]:
 def append_answers(path: Path, answers: Iterable[Answer]) -> None:
     """Add lines to the file and hand them to the operating system, so that a killed process loses none of them."""
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
+        file.writelines(_line(answer) for answer in answers)
+
+
+def write_answers(path: Path, answers: Iterable[Answer]) -> None:
+    """Write a whole file of answers, complete or not at all."""
+    replace_text(path, "".join(_line(answer) for answer in answers))
+
+
+def part_file(out: Path, arm: str, share: tuple[int, int]) -> Path:
+    """Where a process that answers only a share writes.
+
+    Example:
+        >>> part_file(Path("out"), "sound", (0, 2)).name
+        'sound.part-1-of-2.jsonl'
+    """
+    return out / f"{arm}.part-{share[0] + 1}-of-{share[1]}.jsonl"
+
+
+def all_answers(out: Path, arm: str) -> dict[tuple[str, str], Answer]:
+    """What any process has answered so far; no file is touched."""
+    found: dict[tuple[str, str], Answer] = {}
+    for file in (out / f"{arm}.jsonl", *sorted(out.glob(f"{arm}.part-*-of-*.jsonl"))):
+        found |= read_answers(file, mend=False)
+    return found
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file, complete or not at all, also where several processes write the same."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def claim(out: Path, settings: Mapping[str, Any]) -> None:
@@ -49,7 +90,12 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     if known is not None and known != wanted:
         changed = ", ".join(sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)))
         raise ConfigError(f"{out} holds answers made with other settings ({changed}); choose another out folder, or delete it")
-    file.write_text(text, encoding="utf-8")
+    if known is None:
+        replace_text(file, text)
+
+
+def _line(answer: Answer) -> str:
+    return json.dumps(asdict(answer), ensure_ascii=False) + "\n"
 
 
 def _parse(line: bytes) -> Answer | None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pave.data.share import share_of
+
 _NAME = re.compile(r"[\w-]+")
 
 
@@ -18,14 +20,17 @@ class EvalConfig(BaseModel):
     first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
 
     Example:
-        >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).max_new_tokens
-        16
+        >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).arms["base"] is None
+        True
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     records: Path = Field(description="JSONL file of test records; each needs accepted answers, or an answer in its last turn.")
     out: Path = Field(description="Folder of the results: one JSONL of answers per arm, results.json, report.md, plot.png.")
+    task: str | None = Field(
+        None, description="Score as this benchmark does (see pave prepare --help); exact match with the answers when null."
+    )
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     arms: dict[str, list[Path] | None] = Field(
         {"base": None},
@@ -36,7 +41,12 @@ class EvalConfig(BaseModel):
     frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
     limit: int | None = Field(None, ge=1, description="Only the first so many clips, for a quick look.")
     batch: int = Field(32, ge=1, description="Questions answered at a time; a clip's questions share its prefix.")
-    max_new_tokens: int = Field(16, ge=1, description="Longest answer, in tokens.")
+    max_new_tokens: int | None = Field(
+        None, ge=1, description="Longest answer, in tokens; the task's own number when null, 16 without a task."
+    )
+    shard: str | None = Field(
+        None, description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the last part joins them.'
+    )
     resamples: int = Field(10_000, ge=100, description="Bootstrap draws of whole clips for the interval of a difference.")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap; answers are greedy and need none.")
     workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
@@ -58,6 +68,17 @@ class EvalConfig(BaseModel):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"an arm's name may hold letters, digits, - and _, got {name!r}")
         return arms
+
+    @field_validator("shard")
+    @classmethod
+    def _is_share(cls, shard: str | None) -> str | None:
+        share_of(shard)
+        return shard
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(number of the part counted from 0, number of parts)."""
+        return share_of(self.shard)
 
     @property
     def store_folder(self) -> Path:

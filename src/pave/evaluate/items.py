@@ -53,7 +53,8 @@ class Answer:
         question: What was asked.
         answer: The first accepted answer.
         prediction: What the arm said.
-        correct: Exact match with any accepted answer, see `pave.metrics.exact_match`.
+        correct: Exact match with any accepted answer, see `pave.metrics.exact_match`; None where a task scores the answers,
+            which it does when all are there.
     """
 
     id: str
@@ -62,7 +63,7 @@ class Answer:
     question: str
     answer: str
     prediction: str
-    correct: bool
+    correct: bool | None
 
 
 def items_of(records: Sequence[Record]) -> list[Item]:
@@ -74,8 +75,14 @@ def items_of(records: Sequence[Record]) -> list[Item]:
     return [_item(record) for record in records]
 
 
-def judge(item: Item, arm: str, prediction: str) -> Answer:
+def judge(item: Item, arm: str, prediction: str, *, exact: bool = True) -> Answer:
     """Score a prediction.
+
+    Args:
+        item: What was asked.
+        arm: Who answered.
+        prediction: What it said.
+        exact: By exact match; otherwise it is left to the task.
 
     Example:
         >>> from pave.data import Record, Turn
@@ -83,7 +90,7 @@ def judge(item: Item, arm: str, prediction: str) -> Answer:
         >>> judge(item, "base", "A dog.").correct
         True
     """
-    correct = exact_match(prediction, item.answers)
+    correct = exact_match(prediction, item.answers) if exact else None
     return Answer(item.id, arm, item.family, item.question, item.answers[0], prediction, correct)
 
 

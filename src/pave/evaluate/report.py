@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pave.evaluate.answers import replace_text
 from pave.evaluate.items import TITLES
+from pave.evaluate.scores import TaskScores, score_table
 from pave.evaluate.table import ArmRow, PairedRow
 
 
@@ -19,8 +20,9 @@ class Report(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arms: list[ArmRow] = Field(description="Accuracy by arm and family.")
-    paired: list[PairedRow] = Field(description="Differences of later arms to earlier ones, on the same questions.")
+    arms: list[ArmRow] = Field(description="Accuracy by arm and family, by exact match; empty where a task scores.")
+    paired: list[PairedRow] = Field(description="Differences of later arms to earlier ones, on the same questions; likewise.")
+    task: TaskScores | None = Field(None, description="Scores and differences by the task's own metric, where one was named.")
     clips: int = Field(description="Clips that were asked about.")
     seconds: dict[str, float] = Field(description="Wall seconds of each stage.")
     peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
@@ -32,6 +34,8 @@ class Report(BaseModel):
 
     def arm_names(self) -> list[str]:
         """Arms in order."""
+        if self.task is not None:
+            return list(self.task.arms)
         return list(dict.fromkeys(row.arm for row in self.arms))
 
     def families(self) -> list[str]:
@@ -62,7 +66,12 @@ class Report(BaseModel):
 
 
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the result table in points: a row a family, a column an arm, then the last arm's differences."""
+    """Header and cells of the result table in points: a row a family, a column an arm, then the last arm's differences.
+
+    Where a task scored, a row is a score of all questions or of one label.
+    """
+    if report.task is not None:
+        return score_table(report.task)
     arms = report.arm_names()
     last, others = arms[-1], arms[:-1]
     header = ["questions", "n", *arms, *(f"{last} - {other}" for other in others)]
@@ -87,11 +96,7 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     header, rows = table(report)
     lines = [f"# {title}", "", _row(header), _row(["---"] + ["---:"] * (len(header) - 1))]
     lines += [_row([f"**{row[0]}**", *row[1:]] if row[0] in TITLES.values() else row) for row in rows]
-    lines += ["", f"Exact match in per cent, {report.clips} clips, greedy answers, every arm on the same frames in one run."]
-    lines += [
-        "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a paired bootstrap over whole clips.",
-        "",
-    ]
+    lines += ["", *_how_to_read(report), ""]
     lines += [f"![{Path(name).stem}]({name})\n" for name in images]
     lines += ["| cost | |", "|---|---:|"]
     lines += [f"| {stage} | {seconds:.1f} s |" for stage, seconds in report.seconds.items()]
@@ -99,6 +104,22 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     lines += [f"| trained parameters, {arm} | {count:,} |" for arm, count in report.trainable_parameters.items()]
     lines += ["", f"Seeds: {_pairs(report.seeds)}. Versions: {_pairs(report.versions)}.", "", f"    {report.command}", ""]
     return "\n".join(lines)
+
+
+def _how_to_read(report: Report) -> list[str]:
+    """What the numbers of the table are."""
+    run = f"{report.clips} clips, greedy answers, every arm on the same frames in one run."
+    if report.task is None:
+        wilson = (
+            "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a paired bootstrap over whole clips."
+        )
+        return [f"Exact match in per cent, {run}", wilson]
+    notes = {f"{name}: {note}" for arm in report.task.arms.values() for name, note in arm.notes.items()}
+    return [
+        f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. Prompt {report.task.prompt}.",
+        "In parentheses the 95 % interval, a bootstrap over whole videos; scores that pool all questions have none.",
+        *(f"\n{note}" for note in sorted(notes)),
+    ]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -112,11 +133,5 @@ def _pairs(values: dict[str, Any]) -> str:
 def write_report(report: Report, out: Path, *, title: str = "Evaluation", images: Sequence[str] = ()) -> None:
     """Write `results.json` and `report.md`, each complete or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    _replace(out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
-    _replace(out / "report.md", markdown(report, title, images))
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    replace_text(out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
+    replace_text(out / "report.md", markdown(report, title, images))

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,58 +20,144 @@ from typing import Any
 from pave.bases import Base, load_base
 from pave.channels import Encoder
 from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
-from pave.evaluate.answers import append_answers, claim, read_answers
+from pave.errors import ConfigError
+from pave.evaluate.answers import all_answers, append_answers, claim, part_file, read_answers, write_answers
+from pave.evaluate.batches import by_clip, by_length, cut
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.decode import Questions, answer
 from pave.evaluate.items import Answer, Item, items_of, judge
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
+from pave.evaluate.scores import score_arms, task_of
 from pave.evaluate.table import arm_rows, paired_rows
 from pave.patches import PatchedModel
 from pave.store import TokenStore
+from pave.tasks import Task
 
 Progress = Callable[[str, int, int], None]
+MAX_NEW_TOKENS = 16
+"""Longest answer where neither the settings nor a task say one."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What became of one share of an evaluation.
+
+    Attributes:
+        answered: Answers that are there by now, of all arms and all shares.
+        total: Answers that there have to be.
+        report: The report, from the share that came last; None while others are missing.
+    """
+
+    answered: int
+    total: int
+    report: Report | None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """An evaluation that has been loaded: what to ask whom."""
+
+    config: EvalConfig
+    model: PatchedModel
+    records: Sequence[Record]
+    items: Sequence[Item]
+    task: Task | None
+    patches: Mapping[str, Sequence[str]]
+    watch: Stopwatch
+    progress: Progress | None
 
 
 def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | None = None) -> Report:
     """Evaluate every arm and write `<arm>.jsonl`, `results.json`, `report.md` and `plot.png` into `config.out`.
 
+    Answers that shares of the work have left there (`evaluate_share`) are used, missing ones are asked for.
+
     Args:
-        config: What to ask whom.
+        config: What to ask whom; `shard` is left open.
         base: A loaded base, instead of the one that `config.base` names. It is given back unpatched.
         progress: Called with (stage, done, total): stage is "read" or an arm's name.
 
     Raises:
         RecordError: If the records cannot be read or scored.
         PatchError: If a patch cannot be loaded, or belongs to another base.
-        ConfigError: If `config.out` holds answers made with other settings.
+        ConfigError: If `config.out` holds answers made with other settings, the task is not known or only trained on, or
+            `config.shard` is set.
 
     Example:
         >>> report = evaluate(EvalConfig(records="test.jsonl", out="out", arms={"base": None}))  # doctest: +SKIP
         >>> report.arm("base", "sound").accuracy                                                 # doctest: +SKIP
         0.31
     """
+    if config.shard is not None:
+        raise ConfigError(f"shard={config.shard!r}: a part of an evaluation is what evaluate_share does; leave shard out here")
     watch = Stopwatch()
     with PeakMemory() as memory:
-        with watch.stage("load"):
-            records = _limited(read_records(config.records), config.limit)
-            items = items_of(records)
-            base = base or load_base(config.base, tower=False)
-            claim(config.out, _identity(config, base))
-            model = PatchedModel(base)
-        try:
-            with watch.stage("load"):
-                patches = {arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()}
-            answers = _ask_all(model, base, items, config, patches, watch, progress)
-            sizes = _sizes(model, patches)
-        finally:
-            model.unpatch()
-        report = _report(config, items, answers, sizes, watch, memory)
+        with _opened(config, base, watch, progress) as run:
+            answers = _ask_all(run)
+            sizes = _sizes(run.model, run.patches)
+        report = _report(run, answers, sizes, memory)
     write_report(report, config.out, images=["plot.png"] if config.plot else [])
     if config.plot:
         draw(report, config.out / "plot.png")
     return report
+
+
+def evaluate_share(config: EvalConfig, base: Base | None = None, progress: Progress | None = None) -> Share:
+    """Answer the questions of one share, `config.shard`, into `<arm>.part-<i>-of-<n>.jsonl`; the last share makes the report.
+
+    Shares are dealt out batch by batch from the batches that one process would have, so `<arm>.jsonl` ends byte for byte as
+    that process would have left it. The shares need `config.out` in common, and had better have the store.
+
+    Args:
+        config: What to ask whom.
+        base: A loaded base, instead of the one that `config.base` names. It is given back unpatched.
+        progress: Called with (stage, done, total).
+
+    Raises:
+        PaveError: As for `evaluate`.
+
+    Example:
+        >>> config = EvalConfig(records="test.jsonl", out="out", shard="1/2")  # doctest: +SKIP
+        >>> evaluate_share(config).report is None                              # doctest: +SKIP
+        True
+    """
+    part, parts = config.share
+    with _opened(config, base, Stopwatch(), progress) as run:
+        for arm in run.patches:
+            features = _features(run, arm, config.share)
+            file = part_file(config.out, arm, config.share)
+            read_answers(file)  # takes off a line that a kill has cut short, before more are added
+            known = all_answers(config.out, arm)
+            for batch in _watched(run, arm, cut(by_length(run.items, features), config.batch)[part::parts]):
+                append_answers(file, _missing(run, features, arm, batch, known))
+        found = [key for arm in run.patches for key in all_answers(config.out, arm)]
+    total = len(run.items) * len(run.patches)
+    if len(found) < total:
+        return Share(len(found), total, None)
+    return Share(total, total, evaluate(config.model_copy(update={"shard": None}), run.model.base, progress))
+
+
+@contextmanager
+def _opened(config: EvalConfig, base: Base | None, watch: Stopwatch, progress: Progress | None) -> Iterator[_Run]:
+    """Everything loaded and checked; the base is unpatched afterwards."""
+    with watch.stage("load"):
+        records = read_records(config.records)
+        asked = _limited(records, config.limit)
+        task = task_of(config.task, records)
+        items = items_of(asked)
+        own = task.max_new_tokens if task is not None else MAX_NEW_TOKENS
+        config = config.model_copy(update={"max_new_tokens": config.max_new_tokens or own})
+        base = base or load_base(config.base, tower=False)
+        claim(config.out, _identity(config, base))
+        model = PatchedModel(base)
+    try:
+        with watch.stage("load"):
+            patches = {arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()}
+        yield _Run(config, model, records, items, task, patches, watch, progress)
+    finally:
+        model.unpatch()
 
 
 def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
@@ -87,7 +175,8 @@ def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
     """All that the answers depend on; an interrupted evaluation goes on only where it agrees."""
     arms = {arm: _identities(folders) for arm, folders in config.arms.items()}
     decided_by = config.model_dump(mode="json", include={"frames", "limit", "batch", "max_new_tokens"})
-    return {**decided_by, "base": base.fingerprint(), "records": _digest(config.records), "arms": arms}
+    scored_by = {"task": config.task} if config.task is not None else {}
+    return {**decided_by, **scored_by, "base": base.fingerprint(), "records": _digest(config.records), "arms": arms}
 
 
 def _identities(folders: Sequence[Path] | None) -> str | list[str] | None:
@@ -101,51 +190,67 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
 
 
-def _ask_all(
-    model: PatchedModel,
-    base: Base,
-    items: Sequence[Item],
-    config: EvalConfig,
-    patches: Mapping[str, Sequence[str]],
-    watch: Stopwatch,
-    progress: Progress | None,
-) -> dict[tuple[str, str], Answer]:
+def _ask_all(run: _Run) -> dict[tuple[str, str], Answer]:
     """Every arm's answers, by (arm, item id)."""
-    store = TokenStore(config.store_folder)
     answers: dict[tuple[str, str], Answer] = {}
-    for arm, names in patches.items():
-        features = Features(base, _encoders(model, names), store, frames=config.frames)
-        with watch.stage("read"):
-            reading = partial(progress, "read") if progress else None
-            features.precompute([item.record for item in items], workers=config.workers, progress=reading)
-        model.set_patches(dict.fromkeys(names, 1.0))
-        with watch.stage(f"answer {arm}"):
-            answers |= _ask_arm(model, features, arm, items, config, partial(progress, arm) if progress else None)
+    for arm in run.patches:
+        features = _features(run, arm)
+        with run.watch.stage(f"answer {arm}"):
+            answers |= _ask_arm(run, features, arm)
     return answers
 
 
-def _ask_arm(
-    model: PatchedModel,
-    features: Features,
-    arm: str,
-    items: Sequence[Item],
-    config: EvalConfig,
-    progress: Callable[[int, int], None] | None,
-) -> dict[tuple[str, str], Answer]:
-    """One arm's answers: those in its file, and the missing ones, which are written batch by batch."""
-    file = config.out / f"{arm}.jsonl"
-    answers = read_answers(file)
-    batches = _batches(_by_length(items, features), config.batch)
+def _features(run: _Run, arm: str, share: tuple[int, int] = (0, 1)) -> Features:
+    """Put an arm's patches to work, and see to it that the store has what they read.
+
+    The cut into batches needs every clip. A share reads its own part of them first, and then what the others have not yet read.
+    """
+    names = run.patches[arm]
+    features = Features(
+        run.model.base, _encoders(run.model, names), TokenStore(run.config.store_folder), frames=run.config.frames
+    )
+    reading = partial(run.progress, "read") if run.progress else None
+    firsts = [members[0].record for members in by_clip(run.items).values()]
+    part, parts = share
+    with run.watch.stage("read"):
+        for records in (firsts[part::parts], firsts)[parts == 1 :]:
+            features.precompute(records, workers=run.config.workers, progress=reading)
+    run.model.set_patches(dict.fromkeys(names, 1.0))
+    return features
+
+
+def _ask_arm(run: _Run, features: Features, arm: str) -> dict[tuple[str, str], Answer]:
+    """One arm's answers: those that are there, and the missing ones; its file gets them batch by batch, in order."""
+    file = run.config.out / f"{arm}.jsonl"
+    written = read_answers(file)
+    answers = written | all_answers(run.config.out, arm)
+    batches = cut(by_length(run.items, features), run.config.batch)
+    if len(written) < len(answers) == len(run.items):
+        # All parts are there. Should several processes find that at once, they write the same whole file.
+        write_answers(file, (answers[arm, item.id] for batch in batches for item in batch))
+        return answers
+    for batch in _watched(run, arm, batches):
+        _missing(run, features, arm, batch, answers)
+        append_answers(file, [answers[arm, item.id] for item in batch if (arm, item.id) not in written])
+    return answers
+
+
+def _missing(
+    run: _Run, features: Features, arm: str, batch: Sequence[Item], known: dict[tuple[str, str], Answer]
+) -> list[Answer]:
+    """The answers of a batch that are not known yet, which then are. The whole batch is asked, for the sake of rounding."""
+    missing = {item.id for item in batch if (arm, item.id) not in known}
+    new = [row for row in _ask(run, features, arm, batch) if row.id in missing] if missing else []
+    known |= {(arm, row.id): row for row in new}
+    return new
+
+
+def _watched(run: _Run, arm: str, batches: Sequence[list[Item]]) -> Iterator[list[Item]]:
+    """The batches; progress is told after each."""
     for number, batch in enumerate(batches, 1):
-        missing = {item.id for item in batch if (arm, item.id) not in answers}
-        if missing:
-            rows = _ask(model, features, arm, batch, config.max_new_tokens)
-            new = [row for row in rows if row.id in missing]
-            append_answers(file, new)
-            answers |= {(arm, row.id): row for row in new}
-        if progress:
-            progress(number, len(batches))
-    return answers
+        yield batch
+        if run.progress:
+            run.progress(arm, number, len(batches))
 
 
 def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
@@ -154,44 +259,16 @@ def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
     return {name: encoder for name, encoder in encoders.items() if encoder is not None}
 
 
-def _by_length(items: Sequence[Item], features: Features) -> list[Item]:
-    """Items clip by clip, clips of like length and like questions side by side, so that a batch holds little padding."""
-    clips = _by_clip(items)
-    sizes = {
-        clip: (len(features.clip(members[0].record).text), max(len(item.question) for item in members))
-        for clip, members in clips.items()
-    }
-    return [item for clip in sorted(clips, key=sizes.__getitem__) for item in clips[clip]]
-
-
-def _by_clip(items: Sequence[Item]) -> dict[str, list[Item]]:
-    clips: dict[str, list[Item]] = {}
-    for item in items:
-        clips.setdefault(item.clip, []).append(item)
-    return clips
-
-
-def _batches(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """Whole clips while they fit into `size` questions; a clip with more questions than that is cut up."""
-    pieces = [members[start : start + size] for members in _by_clip(items).values() for start in range(0, len(members), size)]
-    batches: list[list[Item]] = []
-    for piece in pieces:
-        if batches and len(batches[-1]) + len(piece) <= size:
-            batches[-1] += piece
-        else:
-            batches.append(list(piece))
-    return batches
-
-
-def _ask(model: PatchedModel, features: Features, arm: str, batch: Sequence[Item], limit: int) -> list[Answer]:
+def _ask(run: _Run, features: Features, arm: str, batch: Sequence[Item]) -> list[Answer]:
     """Answer and judge one batch of whole clips."""
-    clips = _by_clip(batch)
+    clips, model = by_clip(batch), run.model
     prompt = model.configs[arm].prompt if arm in model.configs else "{question}"
     questions = [_questions(model.base, features[members[0].record], members, prompt) for members in clips.values()]
-    said = answer(model, model.base, questions, limit)
+    said = answer(model, model.base, questions, run.config.max_new_tokens or MAX_NEW_TOKENS)
     rows = []
     for members, replies in zip(clips.values(), said, strict=True):
-        rows += [judge(item, arm, model.base.decode(reply)) for item, reply in zip(members, replies, strict=True)]
+        texts = [model.base.decode(reply) for reply in replies]
+        rows += [judge(item, arm, text, exact=run.task is None) for item, text in zip(members, texts, strict=True)]
     return rows
 
 
@@ -216,22 +293,21 @@ def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[st
     }
 
 
-def _report(
-    config: EvalConfig,
-    items: Sequence[Item],
-    answers: Mapping[tuple[str, str], Answer],
-    sizes: dict[str, int],
-    watch: Stopwatch,
-    memory: PeakMemory,
-) -> Report:
-    arms = list(config.arms)
-    with watch.stage("statistics"):
-        paired = paired_rows(items, arms, answers, resamples=config.resamples, seed=config.seed)
+def _report(run: _Run, answers: Mapping[tuple[str, str], Answer], sizes: dict[str, int], memory: PeakMemory) -> Report:
+    config, arms = run.config, list(run.config.arms)
+    draws: dict[str, int] = {"resamples": config.resamples, "seed": config.seed}
+    scores, rows, paired = None, [], []
+    with run.watch.stage("statistics"):
+        if run.task is not None:
+            scores = score_arms(run.task, run.records, run.items, arms, answers, config.out, **draws)
+        else:
+            rows, paired = arm_rows(run.items, arms, answers), paired_rows(run.items, arms, answers, **draws)
     return Report(
-        arms=arm_rows(items, arms, answers),
+        arms=rows,
         paired=paired,
-        clips=len({item.clip for item in items}),
-        seconds=watch.seconds,
+        task=scores,
+        clips=len({item.clip for item in run.items}),
+        seconds=run.watch.seconds,
         peak_rss_mb=memory.megabytes,
         trainable_parameters=sizes,
         seeds={"bootstrap": config.seed},

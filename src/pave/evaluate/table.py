@@ -60,7 +60,7 @@ def arm_rows(items: Sequence[Item], arms: Sequence[str], answers: Answers) -> li
     rows = []
     for family, members in families_of(items).items():
         for arm in arms:
-            correct = sum(answers[arm, item.id].correct for item in members)
+            correct = sum(bool(answers[arm, item.id].correct) for item in members)
             interval = wilson(correct, len(members))
             rows.append(
                 ArmRow(arm=arm, family=family, n=len(members), correct=correct, accuracy=correct / len(members), ci95=interval)
@@ -73,7 +73,7 @@ def paired_rows(items: Sequence[Item], arms: Sequence[str], answers: Answers, *,
     rows = []
     for family, members in families_of(items).items():
         clips = [item.clip for item in members]
-        scores = {arm: [float(answers[arm, item.id].correct) for item in members] for arm in arms}
+        scores = {arm: [float(bool(answers[arm, item.id].correct)) for item in members] for arm in arms}
         for b, a in combinations(arms, 2):
             gap = paired_bootstrap(scores[a], scores[b], clips, resamples=resamples, seed=seed)
             rows.append(PairedRow(family=family, a=a, b=b, difference=gap.difference, ci95=(gap.low, gap.high)))

@@ -89,10 +89,10 @@ def _items(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
 
 
 def _only_items(path: Path) -> Path:
-    """The items file that is meant: the one given, or the only one in a run's folder."""
+    """The items file that is meant: the one given, or the only one in a run's folder (shares of it do not count)."""
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.jsonl"))
+    found = sorted(file for file in path.glob("*.jsonl") if ".part-" not in file.name)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise RecordError(f"{path} holds {len(found)} items files ({names}); name the one to compare")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pave.bases.inputs import InputSpec
-
-_SHARE = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})")
+from pave.data.share import share_of
 
 
 class ExtractConfig(BaseModel):
@@ -55,15 +53,10 @@ class ExtractConfig(BaseModel):
             raise ValueError("nothing to extract; name a channel and its encoder, or ask for visual tokens")
         if self.visual and self.base is None:
             raise ValueError("visual tokens are made by a base's tower; name the base")
-        match = _SHARE.fullmatch(self.shard) if self.shard is not None else None
-        if self.shard is not None and (match is None or int(match[1]) > int(match[2])):
-            raise ValueError(f"shard must be like 2/8, from 1/8 to 8/8, got {self.shard!r}")
+        share_of(self.shard)
         return self
 
     @property
     def share(self) -> tuple[int, int]:
         """(number of the part counted from 0, number of parts)."""
-        if self.shard is None:
-            return (0, 1)
-        part, parts = self.shard.split("/")
-        return int(part) - 1, int(parts)
+        return share_of(self.shard)

@@ -1,0 +1,84 @@
+"""A base with a patch as a model of lmms-eval (0.7), found by its name `pave`; importing this needs lmms-eval.
+
+lmms-eval hands over a finished prompt and a function that names the video; the channels that the video itself holds (sound,
+fast frames) are encoded from it. Answers are greedy, whatever the benchmark's generation settings say of sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lmms_eval.api.model import lmms
+
+from pave.bases import load_base
+from pave.errors import ConfigError
+from pave.patches import PatchedModel
+
+MAX_NEW_TOKENS = 64
+"""Longest answer where a benchmark does not say."""
+
+
+class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of its own class only
+    """`--model pave --model_args pretrained=BASE,patch=FOLDER`.
+
+    Args:
+        pretrained: The base: a folder, a Hub id, or "smol".
+        patch: Folder or Hub id of a patch; left out for the base as it is.
+        frames: Frames sampled evenly from a video; the base's own number when left out.
+        device: Where to run, as lmms-eval passes it on.
+        batch_size: Passed by lmms-eval; videos are asked about one at a time.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str = "smol",
+        patch: str | None = None,
+        frames: int | None = None,
+        device: str | None = None,
+        batch_size: int | str = 1,
+    ) -> None:
+        """Load the base and put the patch on it."""
+        super().__init__()
+        self.frames = frames
+        self.model = PatchedModel(load_base(pretrained, device=device))
+        if patch:
+            self.model.load_patch(patch)
+
+    def generate_until(self, requests: Sequence[Any]) -> list[str]:
+        """Greedy answers, one a request.
+
+        Raises:
+            ConfigError: If a request is not about one video file or folder of frames.
+        """
+        return [self._answer(*request.args) for request in requests]
+
+    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+        """Refused: the benchmarks of Video LLMs score what is said.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError("pave answers questions (generate_until); choose a benchmark that does not score likelihoods")
+
+    def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
+        """Refused.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError("pave answers one question at a time here (generate_until); choose a benchmark of one round")
+
+    def _answer(self, prompt: str, settings: dict[str, Any], visual: Any, doc: Any, task: str, split: str) -> str:
+        videos = visual(self.task_dict[task][split][doc])
+        if len(videos) != 1 or not isinstance(videos[0], str):
+            kinds = ", ".join(type(video).__name__ for video in videos) or "nothing"
+            raise ConfigError(
+                f"{task}, question {doc}: pave takes the path of one video, got {kinds}; choose a video benchmark"
+            )
+        limit = int(settings.get("max_new_tokens") or MAX_NEW_TOKENS)
+        answer = self.model.ask(videos[0], prompt, frames=self.frames, max_new_tokens=limit)
+        self.cache_hook.add_partial("generate_until", (prompt, settings), answer)
+        return answer
