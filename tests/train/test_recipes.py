@@ -11,6 +11,7 @@ from pave.bases import AUTHORS
 from pave.fusion import FusionConfig
 from pave.tasks import TASKS, get_task
 from pave.train import TrainConfig, load_config
+from pave.train.estimate import estimate, plan
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -53,3 +54,14 @@ def test_every_experiment_of_the_paper_has_its_recipes() -> None:
 def test_sound_on_top_of_frames_starts_from_the_video_recipe() -> None:
     config, below = (load_config(FOLDER / f"{name}.yaml") for name in ("avsd-sound-and-frames-7b", "llava-video-7b"))
     assert config.on_top_of == (str(below.patch_folder),) and config.lora_below == "continued" and below.channel == "frames"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_estimated_without_the_weights_of_its_encoder(path: Path) -> None:
+    found = estimate(plan(str(path)))
+    config, size = load_config(path), path.stem.rpartition("-")[2]
+    assert (
+        found.parameters["fusion"]
+        == COUNTS["views" if config.channel == "views" else "audio", config.fusion.get("layers", 2), size]
+    )
+    assert size == "0.5b" or 0.0007 < found.share < 0.00145

@@ -17,6 +17,7 @@ class EncoderInfo:
         weights: Where its weights come from; empty for unknown.
         licence: Licence of those weights (of the package, for plug-ins).
         needs_tower: Whether it reads with the base's own tower.
+        dim: Features of a token of its published weights; 0 where settings, files or the base decide.
     """
 
     channel: str
@@ -26,6 +27,7 @@ class EncoderInfo:
     weights: str = ""
     licence: str = ""
     needs_tower: bool = False
+    dim: int = 0
 
 
 NONE, BASE = "none", "the base's own tower"
@@ -42,6 +44,7 @@ OWN = {
             "ImageBind's sound branch, a 2 s window every second",
             "imagebind_huge.pth of facebookresearch/ImageBind, from a local file",
             "CC-BY-NC-SA-4.0",
+            dim=1024,
         ),
         EncoderInfo(
             "audio", "clap", f"{_HERE}.clap", "CLAP, a 2 s window every second", "laion/clap-htsat-unfused", "Apache-2.0"
@@ -72,6 +75,7 @@ OWN = {
             "CLIP patches plus LLaVA-3D's position embedding, before voxel pooling",
             "ChaimZhu/LLaVA-3D-7B, from local files",
             "see its model card",
+            dim=1024,
         ),
         EncoderInfo("views", "tower", f"{_HERE}.views", "tower tokens of every other camera", BASE, needs_tower=True),
         EncoderInfo("frames", "tower", f"{_HERE}.frames", "2 x 2 tower tokens of many frames", BASE, needs_tower=True),
@@ -82,6 +86,7 @@ OWN = {
             "LanguageBind's video tower, 2 x 2 tokens of 2 frames a second",
             "LanguageBind/LanguageBind_Video_merge, from a local file",
             "MIT",
+            dim=1024,
         ),
         *(
             EncoderInfo(channel, "official", f"{_HERE}.official", f"the authors' {kind} feature files", NONE)

@@ -18,8 +18,9 @@ Memory of a training step is an estimate, not a measurement:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ from pave.bases import AUTHORS, FamilySpec, InputSpec, find_family, load_base
 from pave.bases.families.llava_onevision import grid_side, layout_of
 from pave.bases.published import published_model, published_size
 from pave.channels import make_encoder
+from pave.channels.catalog import OWN
+from pave.channels.tower import Cells, Window
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
+from pave.media import Frames
 from pave.patches import LoraSpec
 from pave.patches.lora import lora_shapes
 from pave.patches.official.configs import PREFIX, fusion_config, list_configs
@@ -93,7 +97,7 @@ def plan(recipe: str, base: str | None = None, side: tuple[int, int] | None = No
     return Plan(
         name=recipe,
         base=base or config.base,
-        fusions=_fusions(config),
+        fusions=_fusions(config, base or config.base),
         lora=config.lora,
         side=(shape,) if config.channel else (),
         inputs=config.inputs,
@@ -119,14 +123,40 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
     )
 
 
-def _fusions(config: TrainConfig) -> tuple[FusionConfig, ...]:
+def _fusions(config: TrainConfig, base: str) -> tuple[FusionConfig, ...]:
     """The recipe's fusion with stand-ins for the widths that the base decides."""
     if config.channel is None or config.encoder is None:
         return ()
     given = dict(config.fusion)
     if "side_dim" not in given:
-        given["side_dim"] = make_encoder(config.channel, config.encoder, config.encoder_settings).dim
+        given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
     return (FusionConfig(**{"query_dim": 1, "out_dim": 1, **given}),)
+
+
+def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str) -> int:
+    """Features of an encoder's tokens, without its weights where those are published."""
+    info = OWN.get((channel, encoder))
+    if info is not None and info.dim:
+        return info.dim
+    if info is None or not info.needs_tower:
+        return make_encoder(channel, encoder, settings).dim
+    model, spec, _ = _model(base)
+    return make_encoder(channel, encoder, settings, tower=_Width(spec.query_dim(model.config))).dim
+
+
+@dataclass(frozen=True)
+class _Width:
+    """A tower of which only the width is known."""
+
+    dim: int
+    frames_per_step: int = 1
+    digest: str = ""
+
+    def cells(self, frames: Frames) -> Cells:
+        raise ConfigError("an estimate has no tower to look with")
+
+    def window(self, height: int, width: int) -> Window:
+        return Window()
 
 
 @dataclass(frozen=True)
@@ -195,6 +225,7 @@ def estimate(wanted: Plan) -> Estimate:
     return Estimate(wanted.name, wanted.base, sizes, tokens, flops, share, memory, wanted.batch, wanted.checkpointing)
 
 
+@cache
 def _model(base: str) -> tuple[Any, FamilySpec, int]:
     """The model on the meta device, its family, and how many frames it takes."""
     size = None if Path(base).is_dir() else published_size(base)
