@@ -42,6 +42,8 @@ def measure() -> list[Row]:
             made.base = seeing
             made.features(frames).precompute([group[0] for group in made.groups])
             made.base = load_base("smol", tower=False)
+            made.features(frames)  # the first epoch: the store learns whose tower these weight files hold
+            made.base = load_base("smol", tower=False)
             features = made.features(frames)
             model = AnswerModel(made.patched()).train()
             step = trainer(model.patched, cached(model, samples(made, features, True), True))
