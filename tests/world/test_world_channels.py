@@ -46,7 +46,7 @@ def test_depth_frames_are_the_four_that_a_base_takes(made: Path) -> None:
     with np.load(record.channels["scene3d"]) as arrays:
         assert arrays["times"] == pytest.approx(taken.times.numpy())
         pixels = taken.pixels.permute(0, 2, 3, 1).numpy().astype(float)
-        assert np.abs(arrays["rgb"] - pixels).mean() < 6
+        assert np.abs(arrays["color"] - pixels).mean() < 6
 
 
 def test_further_cameras_are_synchronised_films_of_their_own(made: Path) -> None:

@@ -144,13 +144,13 @@ def test_the_file_holds_what_was_rendered(tmp_path: Path) -> None:
     path = write_scene3d(tmp_path / "new" / "a.npz", scene, times, 64)
     with np.load(path) as file:
         assert {name: (file[name].dtype.name, file[name].shape) for name in file} == {
-            "rgb": ("uint8", (2, 64, 64, 3)),
+            "color": ("uint8", (2, 64, 64, 3)),
             "depth": ("float32", (2, 64, 64)),
-            "intrinsics": ("float64", (3, 3)),
-            "poses": ("float64", (2, 4, 4)),
+            "intrinsic": ("float64", (3, 3)),
+            "pose": ("float64", (2, 4, 4)),
             "times": ("float64", (2,)),
         }
-        assert np.array_equal(file["rgb"], render_frames(scene, times, 64))
+        assert np.array_equal(file["color"], render_frames(scene, times, 64))
         assert np.array_equal(file["depth"][1], render_depth(scene, 1.5, 64))
     assert path.read_bytes() == write_scene3d(tmp_path / "b.npz", scene, times, 64).read_bytes()
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.npz", "b.npz", "new"]

@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pave.demo.senses import SENSES, Sense, SenseName
 from pave.patches import LoraSpec
 
 
 class DemoConfig(BaseModel):
     """What the demo makes and how long it trains.
 
-    Both runs, the LoRA-only control and the sound patch, get the same records, steps, batches, learning rates and seed; the
-    patch alone has a fusion function and hears.
+    Both runs, the LoRA-only control and the patch, get the same records, steps, batches, learning rates and seed; the
+    patch alone has a fusion function and the new sense.
 
     Example:
         >>> DemoConfig().base
@@ -23,6 +24,7 @@ class DemoConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    sense: SenseName = Field("sound", description="The channel to learn, with the kind of world that needs it.")
     out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
     base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
     train_clips: int = Field(800, ge=1, description="Clips to train on.")
@@ -40,11 +42,12 @@ class DemoConfig(BaseModel):
         description="The LoRA, the same in both runs. On the attention only: on a CPU every further product is felt.",
     )
     align_steps: int = Field(400, ge=0, description="Steps of the patch's aligned start, in which no language model runs.")
-    encoder: str = Field("mel", description="Encoder of the sound.")
-    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
+    encoder: str = Field("", description="Encoder of the channel; the one chosen for the sense when empty.")
+    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder; likewise.")
     fusion: dict[str, Any] = Field(
-        default_factory=lambda: {"hidden": 256}, description="FusionConfig fields that differ from the defaults."
+        default_factory=dict, description="Fields of FusionConfig that differ from its own; likewise."
     )
+    align_families: tuple[str, ...] = Field((), description="Questions that teach the aligned start; likewise.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.'
     )
@@ -57,10 +60,27 @@ class DemoConfig(BaseModel):
     max_new_tokens: int = Field(8, ge=1, description="Longest answer in the comparison, in tokens.")
 
     def resolved(self) -> DemoConfig:
-        """The same settings with the precision that "auto" means on this machine."""
+        """The same settings with nothing left open: the sense's own choices, and the precision that "auto" means here."""
         from pave.train.precision import native_precision
 
-        return self.model_copy(update={"precision": native_precision()}) if self.precision == "auto" else self
+        chosen = self.preset
+        update: dict[str, Any] = {
+            "encoder": self.encoder or chosen.encoder,
+            "encoder_settings": self.encoder_settings or (dict(chosen.settings) if not self.encoder else {}),
+            "fusion": self.fusion or dict(chosen.fusion),
+            "align_families": self.align_families or chosen.align_families,
+        }
+        return self.model_copy(update=update | ({"precision": native_precision()} if self.precision == "auto" else {}))
+
+    @property
+    def preset(self) -> Sense:
+        """What was chosen for the sense."""
+        return SENSES[self.sense]
+
+    @property
+    def patch_arm(self) -> str:
+        """Name of the patch among the arms."""
+        return f"{self.sense}-patch"
 
     def world(self, split: str) -> Path:
         """Folder of one split."""

@@ -1,4 +1,4 @@
-"""The first half of the demo: the base set up, the clips made, and what the frozen parts see and hear of them stored."""
+"""The first half of the demo: the base set up, the clips made, and what the frozen parts make of them stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from pave.demo.config import DemoConfig
 
 Progress = Callable[[str, int, int], None]
-CHANNEL = "audio"
 TRAIN, TEST = "train", "test"
 _POLL = 0.5
 
@@ -44,6 +43,7 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
                 split,
                 clips,
                 config.seed,
+                config.sense,
                 workers=config.workers,
                 questions_per_clip=config.questions_per_clip,
                 progress=partial(tell, split),
@@ -55,7 +55,7 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
 
 
 def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
-    """Run the frozen tower and the sound encoder over every clip once, in processes of one thread each."""
+    """Run the frozen tower and the channel's encoder over every clip once, in processes of one thread each."""
     total = 2 * (config.train_clips + config.test_clips)
     with _pool(config.workers) as pool:
         jobs = [pool.submit(_encode, config, file, part) for file in records.values() for part in range(config.workers)]
@@ -95,7 +95,8 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     from pave.store import TokenStore
 
     torch.set_num_threads(1)
+    channel = config.preset.channel
     base = load_base(config.base)
-    encoder = make_encoder(CHANNEL, config.encoder, config.encoder_settings, tower=tower_of(base))
+    encoder = make_encoder(channel, config.encoder, config.encoder_settings, tower=tower_of(base))
     clips = [group[0] for group in group_by_clip(read_records(file))]
-    Features(base, {CHANNEL: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])
+    Features(base, {channel: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])

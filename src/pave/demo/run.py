@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pave.demo.config import DemoConfig
 from pave.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips
-from pave.demo.training import CONTROL, PATCH, curves, train_both
+from pave.demo.training import CONTROL, curves, train_both
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch
 from pave.evaluate.report import Report, write_report
@@ -54,15 +54,26 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
             say(f"making {config.train_clips} clips to train on and {config.test_clips} to compare on ...")
             records = make_clips(config, shown)
         with book.stage("features", memory):
-            say("encoding every clip once, picture and sound ...")
+            say(f"encoding every clip once, {config.preset.does} ...")
             encode_clips(config, records, shown)
         with book.stage("training", memory):
-            say(f"training the LoRA-only control and the sound patch, {config.steps} steps each ...")
+            say(f"training the LoRA-only control and the {config.sense} patch, {config.steps} steps each ...")
             runs = train_both(config, records[TRAIN], shown, say)
         with book.stage("comparison", memory):
             say("asking base, control and patch about the held-out clips ...")
             report = _compare(config, records[TEST], runs, shown)
     return _write(config, report, book, runs)
+
+
+def finished_report(config: DemoConfig) -> Report | None:
+    """The report of a demo that ran to its end with just these settings; None where there is none."""
+    note, results = config.out / _NOTE, config.out / "results.json"
+    if not (note.is_file() and results.is_file()):
+        return None
+    known = json.loads(note.read_text(encoding="utf-8"))
+    if not known["finished"] or known["settings"] != config.resolved().model_dump(mode="json"):
+        return None
+    return Report.model_validate_json(results.read_text(encoding="utf-8"))
 
 
 class _Book:
@@ -118,7 +129,7 @@ def _compare(config: DemoConfig, records: Path, runs: dict[str, TrainConfig], pr
     )
     report = evaluate(settings, base, progress)
     model = PatchedModel(base)
-    name = model.load_patch(runs[PATCH].patch_folder, name=PATCH)
+    name = model.load_patch(runs[config.patch_arm].patch_folder, name=config.patch_arm)
     model.save_patch(config.out / "patch", name=name, scores=[row.model_dump(mode="json") for row in report.arms])
     model.unpatch()
     return report
@@ -137,10 +148,10 @@ def _write(config: DemoConfig, report: Report, book: _Book, runs: dict[str, Trai
             "settings": config.model_dump(mode="json"),
         }
     )
-    write_report(whole, config.out, title="What a sound patch is worth", images=["plot.png"])
+    write_report(whole, config.out, title=f"What a {config.sense} patch is worth", images=["plot.png"])
     draw(whole, config.out / "plot.png", curves(runs))
     book.save(finished=True)
     return whole
 
 
-__all__ = ["BASE", "CONTROL", "PATCH", "run_demo"]
+__all__ = ["BASE", "CONTROL", "finished_report", "run_demo"]

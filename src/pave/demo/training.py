@@ -15,12 +15,12 @@ import yaml
 
 import pave
 from pave.demo.config import DemoConfig
-from pave.demo.prepare import CHANNEL, Progress
+from pave.demo.prepare import Progress
 from pave.errors import TrainError
 from pave.train import TrainConfig
 from pave.train.progress import read_log
 
-CONTROL, PATCH = "LoRA-only", "sound-patch"
+CONTROL = "LoRA-only"
 LOG = "train_log.jsonl"
 _POLL, _TELL = 0.5, 20.0  # seconds between looks at the runs, and between lines about them
 
@@ -64,18 +64,19 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "lr_gate": config.lr_gate,
         "seed": config.seed,
         "log_every": max(1, min(10, config.steps // 10)),
-        "task": "the embedded world, with sound",
+        "task": f"the embedded world, {config.sense}",
     }
-    hears = {
-        "channel": CHANNEL,
+    senses = {
+        "channel": config.preset.channel,
         "encoder": config.encoder,
         "encoder_settings": config.encoder_settings,
         "fusion": config.fusion,
         "align_steps": config.align_steps,
+        "align_families": config.align_families,
     }
     return {
         CONTROL: TrainConfig.model_validate({**same, "out": config.out / "runs" / CONTROL}),
-        PATCH: TrainConfig.model_validate({**same, **hears, "out": config.out / "runs" / PATCH}),
+        config.patch_arm: TrainConfig.model_validate({**same, **senses, "out": config.out / "runs" / config.patch_arm}),
     }
 
 

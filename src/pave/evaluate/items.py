@@ -11,7 +11,14 @@ from pave.metrics import exact_match
 
 # What a question takes (`meta.needs`) -> the row in which such questions are pooled.
 GROUPS = {"audio": "sound", "video": "visual"}
-TITLES = {"all": "all questions", "sound": "needs sound", "visual": "visual control"}
+TITLES = {
+    "all": "all questions",
+    "sound": "needs sound",
+    "scene3d": "needs depth",
+    "views": "needs other cameras",
+    "frames": "needs a high frame rate",
+    "visual": "visual control",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Item:
         id: The record's id.
         clip: Equal for questions about the same clip; the unit that the bootstrap resamples.
         family: Kind of question, from `meta.family`; "other" where the record does not say.
-        group: "sound", "visual", or whatever else `meta.needs` names; empty where the record does not say.
+        group: "sound", "visual", or whatever `meta.needs` names; empty where the record does not say.
         question: The record's last turn.
         answers: Accepted answers.
         record: Where it comes from.

@@ -77,6 +77,7 @@ def align(
     features: Features,
     *,
     name: str | None = None,
+    families: Sequence[str] = (),
     steps: int,
     share: float,
     seed: int,
@@ -90,6 +91,8 @@ def align(
         groups: Records by clip.
         features: Cached tokens of the clips.
         name: Under which the features keep the channel's tokens; the channel's own name when not given.
+        families: Only records of these families (`meta["family"]`) teach, where one clip has answers that contradict each other
+            unless the question is known ("What is nearest?", "What is farthest?"); all that need the channel when empty.
         steps: Optimiser steps of 32 clips each.
         share: RMS of the residual afterwards, as a share of the RMS of the visual tokens.
         seed: Of the order of the clips and of dropout.
@@ -101,9 +104,11 @@ def align(
         raise ConfigError(
             "an aligned start opens the output norm, which fusion.output_norm=false removed; set align_steps to 0"
         )
-    examples = _examples(groups, features, channel, name or channel, projected=fusion.config.query == "projected")
+    teaching = _teaching(groups, channel, families)
+    examples = _examples(teaching, features, name or channel, projected=fusion.config.query == "projected")
     if not examples:
-        raise ConfigError(f"no clip has the channel '{channel}' and an answer to align with; set align_steps to 0")
+        among = f" to a question of the families {', '.join(families)}" if families else ""
+        raise ConfigError(f"no clip has the channel '{channel}' and an answer{among} to align with; set align_steps to 0")
     words = sorted({answer for example in examples for answer in example.answers})
     size = sum(example.size for example in examples) / len(examples)
     with torch.random.fork_rng(), torch.enable_grad():
@@ -117,15 +122,21 @@ def align(
     return report
 
 
-def _examples(
-    groups: Sequence[Sequence[Record]], features: Features, channel: str, name: str, *, projected: bool
-) -> list[_Example]:
-    """What each clip offers, with a few query places of each frame, so that thousands of clips fit into memory."""
+def _teaching(groups: Sequence[Sequence[Record]], channel: str, families: Sequence[str]) -> list[list[Record]]:
+    """The records of each clip whose answers the fusion learns."""
     told = any(record.meta.get("needs") == channel for group in groups for record in group)
+
+    def teaches(record: Record) -> bool:
+        return (not told or record.meta.get("needs") == channel) and (not families or record.meta.get("family") in families)
+
+    return [[record for record in group if teaches(record)] for group in groups]
+
+
+def _examples(groups: Sequence[Sequence[Record]], features: Features, name: str, *, projected: bool) -> list[_Example]:
+    """What each clip offers, with a few query places of each frame, so that thousands of clips fit into memory."""
     examples: list[_Example] = []
     for group in groups:
-        teaching = [record for record in group if not told or record.meta.get("needs") == channel]
-        answers = Counter(turn.answer for record in teaching for turn in record.turns if turn.answer)
+        answers = Counter(turn.answer for record in group for turn in record.turns if turn.answer)
         if not answers or len(examples) == _MOST_CLIPS:
             continue
         clip = features[group[0]]

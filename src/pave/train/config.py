@@ -76,6 +76,10 @@ class TrainConfig(BaseModel):
     align_steps: int = Field(
         0, ge=0, description="Steps of the aligned start: the fusion alone learns the answers' words before training (cheap)."
     )
+    align_families: tuple[str, ...] = Field(
+        (),
+        description="Only questions of these families (meta.family) teach the aligned start; all of the channel if empty.",
+    )
     align_share: float = Field(
         0.7, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
     )

@@ -91,6 +91,7 @@ def align_new(patched: PatchedModel, groups: Sequence[Sequence[Record]], feature
         groups,
         features,
         name=NAME,
+        families=config.align_families,
         steps=config.align_steps,
         share=config.align_share,
         seed=config.seed,

@@ -71,8 +71,9 @@ def render_depth(scene: Scene, time: float, size: int = 192) -> NDArray[np.float
 def write_scene3d(path: Path, scene: Scene, times: NDArray[np.float64], size: int) -> Path:
     """Write posed RGB-D frames, atomically; the same input gives the same bytes.
 
-    The file holds ``rgb`` uint8 ``[F, size, size, 3]``, ``depth`` float32 metres ``[F, size, size]``, ``intrinsics`` float64
-    ``[3, 3]``, ``poses`` float64 ``[F, 4, 4]`` camera to world, and ``times`` float64 seconds ``[F]``.
+    The file holds ``color`` uint8 ``[F, size, size, 3]``, ``depth`` float32 metres ``[F, size, size]``, ``intrinsic`` float64
+    ``[3, 3]``, ``pose`` float64 ``[F, 4, 4]`` camera to world, and ``times`` float64 seconds ``[F]``: the names that
+    `pave.channels.scene3d.scene` reads.
 
     Args:
         path: Where to write, ending in ``.npz``.
@@ -85,10 +86,10 @@ def write_scene3d(path: Path, scene: Scene, times: NDArray[np.float64], size: in
     with temporary.open("wb") as file:
         np.savez_compressed(
             file,
-            rgb=render_frames(scene, times, size),
+            color=render_frames(scene, times, size),
             depth=np.stack([render_depth(scene, float(time), size) for time in times]),
-            intrinsics=intrinsics(scene, size),
-            poses=np.stack([camera_to_world(scene.pose(float(time))) for time in times]),
+            intrinsic=intrinsics(scene, size),
+            pose=np.stack([camera_to_world(scene.pose(float(time))) for time in times]),
             times=times,
         )
     os.replace(temporary, path)

@@ -1,14 +1,14 @@
 """The `scene3d/tower3d` encoder: what the base's tower sees, beside where in the world it lies. No extra weights.
 
-Every token of a posed frame is the base's own tower token, followed by a code of the mean world position of the depth pixels
-in its cell. The fusion can so tell two things that look alike by their place, and near from far, which a picture alone
-does not say.
+Every token of a posed frame is the base's own tower token, followed by a code of the world position of its cell's depth
+pixels: their mean, or the nearest one. The fusion can so tell two things that look alike by their place, and near from far,
+which a picture alone does not say.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from pave.store import Source
 from pave.tokens import Tokens
 
 COORDINATES = 4
+CellPoint = Literal["mean", "nearest"]
 
 
 class Tower3dSettings(BaseModel):
@@ -36,6 +37,10 @@ class Tower3dSettings(BaseModel):
     side: int | None = Field(None, ge=1, description="Pool a frame to side x side tokens; the base's own grid when not given.")
     bands: int = Field(6, ge=1, description="Wavelengths of the position code, each half of the one before.")
     longest: float = Field(16.0, gt=0, description="The longest wavelength, metres.")
+    cell: CellPoint = Field(
+        "mean",
+        description='What stands for a cell: the mean of its points, or the "nearest" one, so that a thing keeps its place.',
+    )
 
 
 def position_code(points: Tensor, known: Tensor, bands: int, longest: float) -> Tensor:
@@ -55,13 +60,15 @@ def position_code(points: Tensor, known: Tensor, bands: int, longest: float) -> 
     return torch.cat([*parts, torch.ones_like(points[..., :1])], -1) * known[..., None]
 
 
-def cell_points(frame: PosedFrame, window: Window, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Where the cells of a frame lie: the mean over their pixels that have depth.
+def cell_points(frame: PosedFrame, window: Window, grid: tuple[int, int], cell: CellPoint = "mean") -> tuple[Tensor, Tensor]:
+    """Where the cells of a frame lie.
 
     Args:
         frame: A posed frame.
         window: The part of the picture that the grid covers.
         grid: Rows and columns.
+        cell: The mean over a cell's pixels that have depth, or the nearest of them: the mean of a small thing and of the wall
+            far behind it is a place where nothing stands.
 
     Returns:
         `[rows, columns, 4]` x, y, z in the world and depth, and `[rows, columns]` whether any pixel had depth.
@@ -72,9 +79,13 @@ def cell_points(frame: PosedFrame, window: Window, grid: tuple[int, int]) -> tup
     top, left = round(window.top * height), round(window.left * width)
     bottom, right = top + max(1, round(window.height * height)), left + max(1, round(window.width * width))
     points = torch.cat([world, depth[..., None]], -1)[top:bottom, left:right]
-    valid = (points[..., 3] > 0).to(torch.float32)
-    share = F.adaptive_avg_pool2d(valid[None], grid)[0]
-    mean = F.adaptive_avg_pool2d((points * valid[..., None]).permute(2, 0, 1)[None], grid)[0].permute(1, 2, 0)
+    valid = points[..., 3] > 0
+    if cell == "nearest":
+        near, pixel = F.adaptive_max_pool2d(-points[None, ..., 3].where(valid, torch.inf), grid, return_indices=True)
+        return points.flatten(0, 1)[pixel[0]], near[0].isfinite()
+    weight = valid.to(torch.float32)
+    share = F.adaptive_avg_pool2d(weight[None], grid)[0]
+    mean = F.adaptive_avg_pool2d((points * weight[..., None]).permute(2, 0, 1)[None], grid)[0].permute(1, 2, 0)
     return mean / share.clamp_min(1e-9)[..., None], share > 0
 
 
@@ -124,6 +135,6 @@ class Tower3dEncoder:
         side = self._set.side
         grid = (cells.shape[1], cells.shape[2]) if side is None else (side, side)
         seen = cells.flatten(1, 2)[0] if side is None else pool(cells, side)[0]
-        points, known = cell_points(frame, self._tower.window(*frame.pixels.shape[1:]), grid)
+        points, known = cell_points(frame, self._tower.window(*frame.pixels.shape[1:]), grid, self._set.cell)
         code = position_code(points.flatten(0, 1), known.flatten(), self._set.bands, self._set.longest)
         return torch.cat([seen, code], 1)

@@ -1,0 +1,71 @@
+"""Several seeds of one sense as one comparison: their questions side by side, every clip of every world a draw of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pave.data import read_records
+from pave.demo.config import DemoConfig
+from pave.demo.prepare import TEST
+from pave.demo.training import CONTROL
+from pave.evaluate.answers import read_answers
+from pave.evaluate.items import Answer, Item, items_of
+from pave.evaluate.report import Report
+from pave.evaluate.table import arm_rows, paired_rows
+from pave.world.make import RECORDS
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One sense over several seeds.
+
+    Attributes:
+        config: The settings of the first run; the others differ in the seed.
+        runs: Seed -> the run's own report.
+        whole: The report over all of them.
+    """
+
+    config: DemoConfig
+    runs: Mapping[int, Report]
+    whole: Report
+
+    @property
+    def arms(self) -> tuple[str, str, str]:
+        """Base, control and patch."""
+        base, control, patch = self.whole.arm_names()
+        return base, control, patch
+
+
+def pooled(reports: Mapping[DemoConfig, Report]) -> Channel:
+    """Pool the answers of the runs of one sense.
+
+    The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these trainings; how much
+    trainings differ is seen from the seeds' own differences.
+    """
+    items: list[Item] = []
+    answers: dict[tuple[str, str], Answer] = {}
+    first = next(iter(reports))
+    arms = reports[first].arm_names()
+    for config in reports:
+        mark = f"{config.seed}:"
+        for item in items_of(read_records(config.world(TEST) / RECORDS)):
+            items.append(replace(item, id=mark + item.id, clip=mark + item.clip))
+        for arm in arms:
+            for answer in read_answers(config.out / "eval" / f"{arm}.jsonl"):
+                answers[arm, mark + answer.id] = answer
+    runs = list(reports.values())
+    whole = runs[0].model_copy(
+        update={
+            "arms": arm_rows(items, arms, answers),
+            "paired": paired_rows(items, arms, answers, resamples=RESAMPLES, seed=0),
+            "clips": sum(run.clips for run in runs),
+            "peak_rss_mb": max(run.peak_rss_mb for run in runs),
+        }
+    )
+    return Channel(first, {config.seed: report for config, report in reports.items()}, whole)
+
+
+__all__ = ["CONTROL", "Channel", "pooled"]

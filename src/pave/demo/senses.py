@@ -1,0 +1,47 @@
+"""`SENSES`: for each channel of the paper the kind of world that needs it, and the settings its patch is trained with.
+
+The settings were chosen on the worlds of seed 0. What differs between the senses is the encoder, the fusion's shape, and
+which questions teach the aligned start; the language model's side (steps, batches, rates, LoRA) is `DemoConfig`'s, one for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+SenseName = Literal["sound", "scene3d", "views", "frames"]
+
+
+@dataclass(frozen=True)
+class Sense:
+    """What the demo of one channel takes.
+
+    Attributes:
+        channel: The side channel.
+        encoder: Its encoder.
+        does: What the encoder's part of the work is called in a line about it.
+        settings: The encoder's settings.
+        fusion: `FusionConfig` fields that differ from the defaults.
+        align_families: Families of questions that teach the aligned start; all that need the channel when empty.
+    """
+
+    channel: str
+    encoder: str
+    does: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fusion: Mapping[str, Any] = field(default_factory=lambda: {"hidden": 256})
+    align_families: tuple[str, ...] = ()
+
+
+SENSES: Mapping[SenseName, Sense] = MappingProxyType(
+    {
+        "sound": Sense("audio", "mel", "picture and sound"),
+        "scene3d": Sense(
+            "scene3d", "tower3d", "picture and depth", {"frames": 2, "cell": "nearest"}, align_families=("nearest",)
+        ),
+        "views": Sense("views", "tower", "the main camera's picture and the others'", {"frames": 4}),
+        "frames": Sense("frames", "tower", "few frames and many", {"fps": 10.0, "side": 3}),
+    }
+)
