@@ -65,9 +65,8 @@ docs: $(DEV) ## build the documentation site into site/
 bench: $(DEV) ## every figure of docs/performance.md, a few minutes; one: make bench ARGS=fusion
 	$(PY) benchmarks/run.py $(ARGS)
 
-results: $(READY) ## the demo with three seeds, recorded in README.md and docs/results.md
-	for seed in 1 2 3; do $(VENV)/bin/pave demo --seed $$seed --out outputs/results/seed-$$seed $(ARGS) || exit 1; done
-	$(PY) benchmarks/record.py outputs/results/seed-*/results.json
+results: $(READY) ## every channel over three seeds, written into docs/results.md and README.md; goes on where it stopped
+	$(PY) benchmarks/results.py $(ARGS)
 
 clean: ## remove what the verbs made, except outputs/
 	rm -rf $(VENV) site build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

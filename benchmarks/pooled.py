@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pave.data import read_records
@@ -39,7 +39,7 @@ class Channel:
         return base, control, patch
 
 
-def pooled(reports: Mapping[DemoConfig, Report]) -> Channel:
+def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
     """Pool the answers of the runs of one sense.
 
     The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these trainings; how much
@@ -47,25 +47,25 @@ def pooled(reports: Mapping[DemoConfig, Report]) -> Channel:
     """
     items: list[Item] = []
     answers: dict[tuple[str, str], Answer] = {}
-    first = next(iter(reports))
-    arms = reports[first].arm_names()
-    for config in reports:
+    first, report = finished[0]
+    arms = report.arm_names()
+    for config, _ in finished:
         mark = f"{config.seed}:"
-        for item in items_of(read_records(config.world(TEST) / RECORDS)):
+        for item in items_of(read_records(config.world(TEST) / RECORDS, check_media=False)):
             items.append(replace(item, id=mark + item.id, clip=mark + item.clip))
         for arm in arms:
-            for answer in read_answers(config.out / "eval" / f"{arm}.jsonl"):
+            for answer in read_answers(config.out / "eval" / f"{arm}.jsonl").values():
                 answers[arm, mark + answer.id] = answer
-    runs = list(reports.values())
-    whole = runs[0].model_copy(
+    runs = {config.seed: run for config, run in finished}
+    whole = report.model_copy(
         update={
             "arms": arm_rows(items, arms, answers),
             "paired": paired_rows(items, arms, answers, resamples=RESAMPLES, seed=0),
-            "clips": sum(run.clips for run in runs),
-            "peak_rss_mb": max(run.peak_rss_mb for run in runs),
+            "clips": sum(run.clips for run in runs.values()),
+            "peak_rss_mb": max(run.peak_rss_mb for run in runs.values()),
         }
     )
-    return Channel(first, {config.seed: report for config, report in reports.items()}, whole)
+    return Channel(first, runs, whole)
 
 
 __all__ = ["CONTROL", "Channel", "pooled"]

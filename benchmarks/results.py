@@ -55,8 +55,9 @@ def _config(out: Path, sense: str, seed: int) -> DemoConfig:
 
 def _channel(sense: str, wanted: list[DemoConfig]) -> Channel | None:
     """The finished runs of one sense, pooled."""
-    reports = {config: report for config in wanted if config.sense == sense and (report := finished_report(config)) is not None}
-    return pooled(reports) if reports else None
+    runs = [(config, finished_report(config)) for config in wanted if config.sense == sense]
+    finished = [(config, report) for config, report in runs if report is not None]
+    return pooled(finished) if finished else None
 
 
 if __name__ == "__main__":

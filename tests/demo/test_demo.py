@@ -10,8 +10,9 @@ import pytest
 import tiny
 from pave.demo.config import DemoConfig
 from pave.demo.prepare import make_clips
-from pave.demo.run import _Book, run_demo
-from pave.demo.training import CONTROL, PATCH, run_configs, train_both
+from pave.demo.run import _Book, finished_report, run_demo
+from pave.demo.senses import SENSES, SenseName
+from pave.demo.training import CONTROL, run_configs, train_both
 from pave.errors import BaseError, TrainError
 from pave.evaluate.machine import PeakMemory
 
@@ -23,6 +24,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
     return folder
+
+
+PATCH = "sound-patch"
 
 
 def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
@@ -39,10 +43,22 @@ def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
 
 
 def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path) -> None:
-    runs = run_configs(_config(base, tmp_path).resolved(), tmp_path / "records.jsonl")
-    control, patch = (runs[name].model_dump() for name in (CONTROL, PATCH))
-    different = {name for name in control if control[name] != patch[name]}
-    assert different == {"out", "channel", "encoder", "fusion", "align_steps"}
+    own = {"out", "channel", "encoder", "encoder_settings", "fusion", "align_steps", "align_families"}
+    for sense, chosen in SENSES.items():
+        config = _config(base, tmp_path, sense=sense).resolved()
+        runs = run_configs(config, tmp_path / "records.jsonl")
+        control, patch = (runs[name].model_dump() for name in (CONTROL, config.patch_arm))
+        different = {name for name in control if control[name] != patch[name]}
+        assert {"channel", "encoder", "fusion", "align_steps"} < different <= own
+        assert (patch["channel"], patch["encoder"]) == (chosen.channel, chosen.encoder)
+
+
+def test_a_sense_fills_in_what_was_not_chosen(base: Path, tmp_path: Path) -> None:
+    views = _config(base, tmp_path, sense="views", fusion={}).resolved()
+    assert (views.encoder, views.fusion, views.patch_arm) == ("tower", {"hidden": 256}, "views-patch")
+    assert views.resolved() == views
+    mine = _config(base, tmp_path, sense="frames", encoder="languagebind").resolved()
+    assert mine.encoder_settings == {}  # the settings were chosen for the other encoder
 
 
 def test_one_precision_for_both_runs(base: Path, tmp_path: Path) -> None:
@@ -92,6 +108,18 @@ def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
     assert (out / "plot.png").is_file() and "needs sound" in (out / "report.md").read_text()
     card = (out / "patch" / "README.md").read_text()
     assert CONTROL in card and report.clips == 3 and len(said) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sense", [sense for sense in SENSES if sense != "sound"])
+def test_every_sense_goes_through_all_stages(base: Path, tmp_path: Path, sense: SenseName) -> None:
+    config = _config(base, tmp_path, sense=sense)
+    assert finished_report(config) is None
+    report = run_demo(config, lambda _: None)
+    assert {"all", sense, "visual"} <= set(report.families())
+    assert report.arm_names() == ["base", CONTROL, f"{sense}-patch"]
+    assert finished_report(config) == report
+    assert finished_report(_config(base, tmp_path, sense=sense, steps=5)) is None
 
 
 @pytest.mark.slow

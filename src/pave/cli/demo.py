@@ -24,13 +24,14 @@ class DemoSettings(DemoConfig):
 def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] = None) -> int:
     """Show the whole of pave on a CPU: make a world, train a patch and its control, compare them with the base.
 
-    Clips with sound are made; the frozen base and the sound encoder see each once; a LoRA alone and a LoRA with a sound patch
-    are trained for the same steps; base, control and patch then answer questions about clips that none of them has seen.
-    An interrupted demo goes on; a finished one starts afresh.
+    Clips are made, with sound unless another sense is chosen; the frozen base and the channel's encoder see each once; a LoRA
+    alone and a LoRA with a patch are trained for the same steps; base, control and patch then answer questions about clips that
+    none of them has seen. An interrupted demo goes on; a finished one starts afresh.
 
     ```
     pave demo
     pave demo --seed 1 --out outputs/demo-1
+    pave demo --sense views --out outputs/demo-views
     ```
     """
     from pave.demo.run import run_demo
@@ -44,5 +45,5 @@ def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] =
     output.line("\nPer cent exact match on held-out clips, with 95 % intervals (the differences': paired, over clips).")
     output.line(f"{sum(report.seconds.values()):.0f} s, at most {report.peak_rss_mb:,.0f} MB. More: {config.out / 'report.md'}")
     output.line("\nNow ask about a video of your own:")
-    output.line(f'  pave ask VIDEO.mp4 "What do you hear?" --patch {config.out / "patch"}')
+    output.line(f"  pave ask VIDEO.mp4 {config.preset.ask} --patch {config.out / 'patch'}")
     return 0

@@ -21,7 +21,8 @@ class Sense:
     Attributes:
         channel: The side channel.
         encoder: Its encoder.
-        does: What the encoder's part of the work is called in a line about it.
+        does: What is encoded, in words.
+        ask: How to ask about a video of one's own with `pave ask`: the question, and what else it takes.
         settings: The encoder's settings.
         fusion: `FusionConfig` fields that differ from the defaults.
         align_families: Families of questions that teach the aligned start; all that need the channel when empty.
@@ -30,6 +31,7 @@ class Sense:
     channel: str
     encoder: str
     does: str
+    ask: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     fusion: Mapping[str, Any] = field(default_factory=lambda: {"hidden": 256})
     align_families: tuple[str, ...] = ()
@@ -37,11 +39,22 @@ class Sense:
 
 SENSES: Mapping[SenseName, Sense] = MappingProxyType(
     {
-        "sound": Sense("audio", "mel", "picture and sound"),
+        "sound": Sense("audio", "mel", "picture and sound", '"What do you hear?"'),
         "scene3d": Sense(
-            "scene3d", "tower3d", "picture and depth", {"frames": 2, "cell": "nearest"}, align_families=("nearest",)
+            "scene3d",
+            "tower3d",
+            "picture and depth",
+            '"What is nearest?" --channel scene3d=SCENE.npz',
+            settings={"frames": 2, "cell": "nearest"},
+            align_families=("nearest",),
         ),
-        "views": Sense("views", "tower", "the main camera's picture and the others'", {"frames": 4}),
-        "frames": Sense("frames", "tower", "few frames and many", {"fps": 10.0, "side": 3}),
+        "views": Sense(
+            "views",
+            "tower",
+            "the main camera's picture and the others'",
+            '"What is behind the screen?" --channel views=CAMERA1.mp4,CAMERA2.mp4',
+            settings={"frames": 4},
+        ),
+        "frames": Sense("frames", "tower", "few frames and many", '"What flashes first?"', settings={"fps": 5.0, "side": 3}),
     }
 )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from pave.bases.base import Base
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
 from pave.data.packing import Packed, pack, positions_and_mask, targets
-from pave.train.frozen import frozen_through_onednn
+from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
+from pave.train.precision import native_precision
 from pave.world import Scene, questions_for, render_frames, sample_scene
 from pave.world.scene import Kind
 
@@ -43,7 +45,7 @@ class Leg:
         clips: Scenes to train on.
         steps: Optimiser steps.
         peak: Share of the learning rates that it rises to.
-        kinds: Kinds of scenes, in turn. Scenes of the kind "sound" are shown and asked about without their sound.
+        kinds: Kinds of scenes, in turn. They are asked about what the main camera's usual frames show, and nothing else.
     """
 
     clips: int
@@ -67,7 +69,12 @@ class BuildSettings:
         test_clips: Scenes of the test split to score on.
     """
 
-    legs: tuple[Leg, ...] = (Leg(1600, 400, 1.0), Leg(2400, 350, 0.7), Leg(3000, 350, 0.6, ("sound", "visual")))
+    legs: tuple[Leg, ...] = (
+        Leg(1600, 400, 1.0),
+        Leg(2400, 350, 0.7),
+        Leg(3000, 350, 0.6, ("sound", "visual")),
+        Leg(3000, 350, 0.6, ("sound", "visual", "scene3d", "views", "frames")),
+    )
     batch: int = 4
     workers: int = 2
     rank: int = 12
@@ -114,7 +121,7 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
         for number, leg in list(enumerate(settings.legs))[done:]:
             cells = features(base, "train", leg.clips, leg.kinds, settings, folder, rank)
             dist.barrier()
-            with frozen_through_onednn(base.inner.language_model):
+            with _fast(base.inner.language_model):
                 losses += fit(base, peft, cells, settings, number, rank)
             if rank == 0:
                 state = {"trained": trained_state(peft), "losses": losses, "legs": number + 1}
@@ -123,6 +130,17 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
     finally:
         dist.destroy_process_group()
         (folder / f"rendezvous-{settings.seed}").unlink(missing_ok=True)
+
+
+@contextmanager
+def _fast(language_model: nn.Module) -> Iterator[None]:
+    """bf16 where the processor multiplies it natively, else fp32 through the library that is fast at it."""
+    if native_precision() == "bf16":
+        with frozen_in_bf16(language_model), torch.autocast("cpu", torch.bfloat16):
+            yield
+    else:
+        with frozen_through_onednn(language_model):
+            yield
 
 
 def _resume(peft: Any, folder: Path) -> tuple[int, list[float]]:
@@ -233,7 +251,7 @@ def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int,
         mine = order[step * per_step :][rank * settings.batch : (rank + 1) * settings.batch].tolist()
         packed = [sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine]
         logits, labels = answer_logits(base, cells[mine], packed)
-        loss = nn.functional.cross_entropy(logits, labels)
+        loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
         _average_gradients(lora + projector, settings.workers)

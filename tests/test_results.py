@@ -1,0 +1,135 @@
+"""The results page: seeds pooled into one comparison, honest words for every outcome, nothing typed by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pave.demo.config import DemoConfig
+from pave.demo.run import finished_report
+from pave.demo.training import CONTROL
+from pave.evaluate.answers import write_answers
+from pave.evaluate.items import items_of, judge
+from pave.evaluate.report import Report, write_report
+from pave.evaluate.table import arm_rows, paired_rows
+
+ARMS = ["base", CONTROL, "views-patch"]
+CLIPS = 8
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+
+
+def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
+    """A finished run without the running: of the clips, so many of an (arm, need) answer right."""
+    from pave.data import Record, Turn
+
+    config = DemoConfig.model_validate({"sense": "views", "seed": seed, "out": out / str(seed)}).resolved()
+    records = [
+        Record(
+            id=f"{clip}-{need}",
+            video=f"{clip}.mp4",
+            turns=[Turn(question="What?", answer="dog")],
+            meta={"needs": need, "family": "behind" if need == "views" else "colour"},
+        )
+        for clip in range(CLIPS)
+        for need in ("views", "video")
+    ]
+    file = config.world("test") / "records.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records), "utf-8")
+    items = items_of(records)
+    answers = {}
+    (config.out / "eval").mkdir()
+    for arm in ARMS:
+        said = [
+            judge(item, arm, "dog" if number // 2 < right.get((arm, item.record.meta["needs"]), 0) else "cat")
+            for number, item in enumerate(items)
+        ]
+        write_answers(config.out / "eval" / f"{arm}.jsonl", said)
+        answers |= {(arm, answer.id): answer for answer in said}
+    report = Report(
+        arms=arm_rows(items, ARMS, answers),
+        paired=paired_rows(items, ARMS, answers, resamples=200, seed=0),
+        clips=CLIPS,
+        seconds={"training": 120.0},
+        peak_rss_mb=2048.0,
+        trainable_parameters={CONTROL: 100, "views-patch": 300},
+        seeds={"world": seed},
+        versions={"torch": "2"},
+        command="pave demo",
+    )
+    write_report(report, config.out, title="t", images=[])
+    note = {"finished": True, "settings": config.model_dump(mode="json"), "seconds": {}, "peak_rss_mb": 0.0}
+    (config.out / "demo.json").write_text(json.dumps(note), "utf-8")
+    return config
+
+
+def _channel(out: Path, *outcomes: dict[tuple[str, str], int]) -> Any:
+    from pooled import pooled
+
+    configs = [_run(out, seed, outcome) for seed, outcome in enumerate(outcomes, start=1)]
+    finished = [(config, report) for config in configs if (report := finished_report(config)) is not None]
+    assert len(finished) == len(outcomes)
+    return pooled(finished)
+
+
+def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
+    from results_pages import section, summary
+
+    one = {
+        ("base", "video"): 8,
+        (CONTROL, "video"): 8,
+        ("views-patch", "video"): 8,
+        (CONTROL, "views"): 2,
+        ("views-patch", "views"): 8,
+    }
+    two = {**one, (CONTROL, "views"): 4}
+    channel = _channel(tmp_path, one, two)
+    row = channel.whole.arm(CONTROL, "views")
+    assert (row.n, row.correct) == (2 * CLIPS, 6) and channel.whole.clips == 2 * CLIPS
+    gap = channel.whole.gap("views-patch", CONTROL, "views")
+    assert gap.difference == pytest.approx(10 / 16) and 0 < gap.ci95[0] < gap.difference < gap.ci95[1]
+    line = next(line for line in summary([channel]).splitlines() if line.startswith("| views"))
+    assert "| 37.5 | 100.0 | +62.5 (" in line and "+75.0, +50.0" in line and "seeds 1, 2" in summary([channel])
+    text = section(channel)
+    assert "62 in a hundred questions more" in text and "within 3 points" in text and "300 trained parameters" in text
+
+
+@pytest.mark.parametrize(
+    ("patch", "control", "words"),
+    [
+        ({"views": 2, "video": 8}, {"views": 2, "video": 8}, "not shown to help"),
+        ({"views": 8, "video": 4}, {"views": 2, "video": 8}, "On visual questions it loses 50.0 points"),
+        ({"views": 8, "video": 8}, {"views": 2, "video": 4}, "On visual questions it gains 50.0 points"),
+    ],
+)
+def test_a_bad_outcome_is_said(tmp_path: Path, patch: dict[str, int], control: dict[str, int], words: str) -> None:
+    from results_pages import verdict
+
+    outcome = {("views-patch", need): right for need, right in patch.items()} | {
+        (CONTROL, need): right for need, right in control.items()
+    }
+    assert words in verdict(_channel(tmp_path, outcome))
+
+
+def test_text_goes_between_the_marks_and_nowhere_else() -> None:
+    from results_pages import between_marks
+
+    page = "before\n<!-- results:start -->\nold\n<!-- results:end -->\nafter\n"
+    assert between_marks(page, "results", "new") == "before\n<!-- results:start -->\n\nnew\n\n<!-- results:end -->\nafter\n"
+    with pytest.raises(SystemExit, match="no markers"):
+        between_marks("a page", "results", "new")
+
+
+def test_a_run_with_other_settings_is_not_taken(tmp_path: Path) -> None:
+    config = _run(tmp_path, 1, {})
+    assert finished_report(config) is not None
+    assert finished_report(config.model_copy(update={"steps": 7})) is None
+    (config.out / "results.json").unlink()
+    assert finished_report(config) is None
