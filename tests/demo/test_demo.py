@@ -43,7 +43,7 @@ def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
 
 
 def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path) -> None:
-    own = {"out", "channel", "encoder", "encoder_settings", "fusion", "align_steps", "align_families"}
+    own = {"out", "channel", "encoder", "encoder_settings", "fusion", "align_steps", "align_families", "align_share"}
     for sense, chosen in SENSES.items():
         config = _config(base, tmp_path, sense=sense).resolved()
         runs = run_configs(config, tmp_path / "records.jsonl")

@@ -47,6 +47,7 @@ class DemoConfig(BaseModel):
     fusion: dict[str, Any] = Field(
         default_factory=dict, description="Fields of FusionConfig that differ from its own; likewise."
     )
+    align_share: float = Field(0, ge=0, le=2, description="Size of the residual after the aligned start; likewise when 0.")
     align_families: tuple[str, ...] = Field((), description="Questions that teach the aligned start; likewise.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.'
@@ -68,6 +69,7 @@ class DemoConfig(BaseModel):
             "encoder": self.encoder or chosen.encoder,
             "encoder_settings": self.encoder_settings or (dict(chosen.settings) if not self.encoder else {}),
             "fusion": self.fusion or dict(chosen.fusion),
+            "align_share": self.align_share or chosen.align_share,
             "align_families": self.align_families or chosen.align_families,
         }
         return self.model_copy(update=update | ({"precision": native_precision()} if self.precision == "auto" else {}))

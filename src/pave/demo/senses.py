@@ -26,6 +26,7 @@ class Sense:
         settings: The encoder's settings.
         fusion: `FusionConfig` fields that differ from the defaults.
         align_families: Families of questions that teach the aligned start; all that need the channel when empty.
+        align_share: Size of the residual after the aligned start, as a share of the visual tokens'.
     """
 
     channel: str
@@ -35,6 +36,7 @@ class Sense:
     settings: Mapping[str, Any] = field(default_factory=dict)
     fusion: Mapping[str, Any] = field(default_factory=lambda: {"hidden": 256})
     align_families: tuple[str, ...] = ()
+    align_share: float = 0.7
 
 
 SENSES: Mapping[SenseName, Sense] = MappingProxyType(

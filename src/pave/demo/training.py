@@ -72,6 +72,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "encoder_settings": config.encoder_settings,
         "fusion": config.fusion,
         "align_steps": config.align_steps,
+        "align_share": config.align_share,
         "align_families": config.align_families,
     }
     return {

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ class BuildSettings:
         Leg(1600, 400, 1.0),
         Leg(2400, 350, 0.7),
         Leg(3000, 350, 0.6, ("sound", "visual")),
-        Leg(3000, 350, 0.6, ("sound", "visual", "scene3d", "views", "frames")),
+        Leg(3000, 200, 0.5, ("sound", "visual", "scene3d", "views", "frames")),
     )
     batch: int = 4
     workers: int = 2
@@ -121,7 +120,8 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
         for number, leg in list(enumerate(settings.legs))[done:]:
             cells = features(base, "train", leg.clips, leg.kinds, settings, folder, rank)
             dist.barrier()
-            with _fast(base.inner.language_model):
+            frozen = frozen_in_bf16 if native_precision() == "bf16" else frozen_through_onednn
+            with frozen(base.inner.language_model):
                 losses += fit(base, peft, cells, settings, number, rank)
             if rank == 0:
                 state = {"trained": trained_state(peft), "losses": losses, "legs": number + 1}
@@ -130,17 +130,6 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
     finally:
         dist.destroy_process_group()
         (folder / f"rendezvous-{settings.seed}").unlink(missing_ok=True)
-
-
-@contextmanager
-def _fast(language_model: nn.Module) -> Iterator[None]:
-    """bf16 where the processor multiplies it natively, else fp32 through the library that is fast at it."""
-    if native_precision() == "bf16":
-        with frozen_in_bf16(language_model), torch.autocast("cpu", torch.bfloat16):
-            yield
-    else:
-        with frozen_through_onednn(language_model):
-            yield
 
 
 def _resume(peft: Any, folder: Path) -> tuple[int, list[float]]:
@@ -250,7 +239,9 @@ def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int,
     for step in range(steps):
         mine = order[step * per_step :][rank * settings.batch : (rank + 1) * settings.batch].tolist()
         packed = [sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine]
-        logits, labels = answer_logits(base, cells[mine], packed)
+        # Entered anew in every step: autocast remembers the rounded weights for as long as it lasts, also those that train.
+        with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16"):
+            logits, labels = answer_logits(base, cells[mine], packed)
         loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
