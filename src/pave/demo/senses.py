@@ -48,7 +48,8 @@ SENSES: Mapping[SenseName, Sense] = MappingProxyType(
             "picture and depth",
             '"What is nearest?" --channel scene3d=SCENE.npz',
             settings={"frames": 2, "cell": "nearest"},
-            align_families=("nearest",),
+            align_families=("nearest", "side"),
+            align_share=1.0,
         ),
         "views": Sense(
             "views",
