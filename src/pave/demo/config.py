@@ -27,10 +27,10 @@ class DemoConfig(BaseModel):
     sense: SenseName = Field("sound", description="The channel to learn, with the kind of world that needs it.")
     out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
     base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
-    train_clips: int = Field(800, ge=1, description="Clips to train on.")
-    test_clips: int = Field(150, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
+    train_clips: int = Field(600, ge=1, description="Clips to train on.")
+    test_clips: int = Field(100, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
     questions_per_clip: int = Field(10, ge=1, description="At most so many questions about a clip.")
-    steps: int = Field(400, ge=1, description="Optimiser steps of each run.")
+    steps: int = Field(0, ge=0, description="Optimiser steps of each run; what was chosen for the sense when 0.")
     batch_clips: int = Field(2, ge=1, description="Clips in a forward pass; their questions share a prefix.")
     accumulation: int = Field(1, ge=1, description="Forward passes in a step.")
     questions_per_video: int = Field(10, ge=1, description="Most questions of a clip in a step.")
@@ -42,7 +42,7 @@ class DemoConfig(BaseModel):
         description="The LoRA, the same in both runs. On the attention only: on a CPU every further product is felt.",
     )
     align_steps: int = Field(400, ge=0, description="Steps of the patch's aligned start, in which no language model runs.")
-    encoder: str = Field("", description="Encoder of the channel; the one chosen for the sense when empty.")
+    encoder: str = Field("", description="Encoder of the channel; likewise when empty.")
     encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder; likewise.")
     fusion: dict[str, Any] = Field(
         default_factory=dict, description="Fields of FusionConfig that differ from its own; likewise."
@@ -66,6 +66,7 @@ class DemoConfig(BaseModel):
 
         chosen = self.preset
         update: dict[str, Any] = {
+            "steps": self.steps or chosen.steps,
             "encoder": self.encoder or chosen.encoder,
             "encoder_settings": self.encoder_settings or (dict(chosen.settings) if not self.encoder else {}),
             "fusion": self.fusion or dict(chosen.fusion),

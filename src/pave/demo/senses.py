@@ -1,7 +1,8 @@
 """`SENSES`: for each channel of the paper the kind of world that needs it, and the settings its patch is trained with.
 
-The settings were chosen on the worlds of seed 0. What differs between the senses is the encoder, the fusion's shape, and
-which questions teach the aligned start; the language model's side (steps, batches, rates, LoRA) is `DemoConfig`'s, one for all.
+The settings were chosen on the worlds of seed 0. What differs between the senses is the encoder, the number of steps (of
+the control as of the patch), and which questions teach the aligned start; batches, rates and LoRA are `DemoConfig`'s, one for
+all.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Sense:
         settings: The encoder's settings.
         fusion: `FusionConfig` fields that differ from the defaults.
         align_families: Families of questions that teach the aligned start; all that need the channel when empty.
+        steps: Optimiser steps, of the control as of the patch.
         align_share: Size of the residual after the aligned start, as a share of the visual tokens'.
     """
 
@@ -37,6 +39,7 @@ class Sense:
     fusion: Mapping[str, Any] = field(default_factory=lambda: {"hidden": 256})
     align_families: tuple[str, ...] = ()
     align_share: float = 0.7
+    steps: int = 340
 
 
 SENSES: Mapping[SenseName, Sense] = MappingProxyType(
@@ -50,6 +53,7 @@ SENSES: Mapping[SenseName, Sense] = MappingProxyType(
             settings={"frames": 2, "cell": "nearest"},
             align_families=("nearest", "side"),
             align_share=1.0,
+            steps=600,
         ),
         "views": Sense(
             "views",
