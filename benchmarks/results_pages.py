@@ -45,17 +45,14 @@ def between_marks(page: str, mark: str, text: str) -> str:
 def summary(channels: Sequence[Channel]) -> str:
     """A line a channel: what needs it, and the visual control."""
     lines = [
-        "| sense | n | base | LoRA-only | patch | patch - LoRA-only | each seed | control: LoRA-only | patch | difference |",
-        "|---" * 10 + "|",
+        "| questions that need | n | base | LoRA-only | patch | patch - LoRA-only | and on visual control |",
+        "|---" * 7 + "|",
     ]
     for channel in channels:
-        group, (base, control, patch) = channel.config.sense, channel.arms
-        shares = [_percent(channel, arm, group) for arm in (base, control, patch)]
-        visual = [_percent(channel, arm, "visual") for arm in (control, patch)]
-        lines.append(
-            f"| {group} | {channel.whole.arm(base, group).n} | {' | '.join(shares)} | {_gap(channel, group)} |"
-            f" {_by_seed(channel, group)} | {' | '.join(visual)} | {_gap(channel, 'visual')} |"
-        )
+        group = channel.config.sense
+        shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
+        name, count = TITLES[group].removeprefix("needs "), channel.whole.arm(channel.arms[0], group).n
+        lines.append(f"| {name} | {count} | {shares} | {_gap(channel, group)} | {_gap(channel, 'visual')} |")
     return "\n".join([*lines, "", _note(channels)])
 
 

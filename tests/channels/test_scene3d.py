@@ -18,6 +18,7 @@ from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.scene3d.tower3d import cell_points, position_code
 from pave.errors import ChannelError, MediaError
 from pave.media import write_video
+from pave.world import make_world, sample_scene
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "encoders" / "llava3d.safetensors"
 INTRINSIC = np.array([[40.0, 0, 31.5, 0], [0, 40.0, 31.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -108,6 +109,31 @@ def test_cells_lie_where_their_pixels_are(tmp_path: Path) -> None:
     assert known.sum() == 63 and not known[0, 0] and fine[0, 0].tolist() == [0, 0, 0, 0]
     middle, _ = cell_points(frame, Window(0.5, 0.5, 0.5, 0.5), (1, 1))
     torch.testing.assert_close(middle[0, 0], points[1, 1])
+
+
+def test_a_cell_may_stand_where_its_nearest_pixel_is() -> None:
+    """The mean of a small thing and of the wall behind it is nowhere; the nearest pixel is on the thing."""
+    metres = np.full((64, 64), 4.0)
+    metres[40:44, 8:12] = 1.0
+    metres[:32, 32:] = 0.0
+    frame = PosedFrame(torch.zeros(3, 64, 64, dtype=torch.uint8), metres, INTRINSIC, torch.eye(4), 0.0)
+    points, known = cell_points(frame, Window(), (2, 2), "nearest")
+    assert points[..., 3].tolist() == [[4.0, 0.0], [1.0, 4.0]] and known.tolist() == [[True, False], [True, True]]
+    x, y = ((points[1, 0, :2]) * 40 + 31.5).tolist()
+    assert 8 <= x < 12 and 40 <= y < 44
+    assert 3.9 < float(cell_points(frame, Window(), (2, 2))[0][1, 0, 3]) < 4.0
+
+
+def test_tower3d_reads_the_embedded_world(tmp_path: Path) -> None:
+    """What the world writes is what the encoder reads, with the depth of the nearest thing in it."""
+    records = make_world(tmp_path / "w", "test", clips=1, kind="scene3d", size=64)
+    encoder = make_encoder("scene3d", "tower3d", {"frames": 2, "cell": "nearest"}, tower=tower_of(tiny.base()))
+    tokens = encoder.encode(records.parent / "clips" / "test-scene3d-00000.npz")
+    assert tokens is not None and tokens.steps == 2
+    scene = sample_scene("scene3d", "test", 0)
+    nearest = min(thing.z for thing in scene.things)
+    depth = tokens.values[0, :, encoder.dim - 53 + 3] * 8
+    assert float(depth.min()) == pytest.approx(nearest, abs=0.05)
 
 
 def test_position_code() -> None:

@@ -82,7 +82,8 @@ def cell_points(frame: PosedFrame, window: Window, grid: tuple[int, int], cell: 
     valid = points[..., 3] > 0
     if cell == "nearest":
         near, pixel = F.adaptive_max_pool2d(-points[None, ..., 3].where(valid, torch.inf), grid, return_indices=True)
-        return points.flatten(0, 1)[pixel[0]], near[0].isfinite()
+        known = near[0].isfinite()
+        return points.flatten(0, 1)[pixel[0]] * known[..., None], known
     weight = valid.to(torch.float32)
     share = F.adaptive_avg_pool2d(weight[None], grid)[0]
     mean = F.adaptive_avg_pool2d((points * weight[..., None]).permute(2, 0, 1)[None], grid)[0].permute(1, 2, 0)
