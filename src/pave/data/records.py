@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pave.errors import RecordError, first_problem
+from pave.store.files import write_text_atomically
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -109,18 +110,13 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
     """Write records as JSONL, atomically; paths below the file's folder become relative, so the folder can be moved."""
     file = Path(path)
     folder = os.path.abspath(file.parent)
-    file.parent.mkdir(parents=True, exist_ok=True)
 
     def relative(text: str) -> str:
         inside = os.path.isabs(text) and os.path.commonpath([folder, os.path.abspath(text)]) == folder
         return Path(os.path.relpath(text, folder)).as_posix() if inside else text
 
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as out:
-        for record in records:
-            row = _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-    os.replace(temporary, file)
+    rows = [_map_paths(record, relative, relative).model_dump(exclude_defaults=True) for record in records]
+    write_text_atomically(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return file
 
 

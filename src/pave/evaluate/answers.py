@@ -16,6 +16,7 @@ from typing import Any
 
 from pave.errors import ConfigError
 from pave.evaluate.items import Answer
+from pave.store.files import write_text_atomically
 
 
 def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answer]:
@@ -49,7 +50,7 @@ def append_answers(path: Path, answers: Iterable[Answer]) -> None:
 
 def write_answers(path: Path, answers: Iterable[Answer]) -> None:
     """Write a whole file of answers, complete or not at all."""
-    replace_text(path, "".join(_line(answer) for answer in answers))
+    write_text_atomically(path, "".join(_line(answer) for answer in answers))
 
 
 def part_file(out: Path, arm: str, share: tuple[int, int]) -> Path:
@@ -70,13 +71,6 @@ def all_answers(out: Path, arm: str) -> dict[tuple[str, str], Answer]:
     return found
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file, complete or not at all, also where several processes write the same."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
 def claim(out: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder belong to these settings, or check that it does.
 
@@ -91,7 +85,7 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
         changed = ", ".join(sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)))
         raise ConfigError(f"{out} holds answers made with other settings ({changed}); choose another out folder, or delete it")
     if known is None:
-        replace_text(file, text)
+        write_text_atomically(file, text)
 
 
 def _line(answer: Answer) -> str:

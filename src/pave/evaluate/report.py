@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pave.evaluate.answers import replace_text
 from pave.evaluate.items import TITLES
 from pave.evaluate.scores import TaskScores, score_table
 from pave.evaluate.table import ArmRow, PairedRow
+from pave.store.files import write_text_atomically
 
 
 class Report(BaseModel):
@@ -133,5 +133,5 @@ def _pairs(values: dict[str, Any]) -> str:
 def write_report(report: Report, out: Path, *, title: str = "Evaluation", images: Sequence[str] = ()) -> None:
     """Write `results.json` and `report.md`, each complete or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    replace_text(out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
-    replace_text(out / "report.md", markdown(report, title, images))
+    write_text_atomically(out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
+    write_text_atomically(out / "report.md", markdown(report, title, images))

@@ -16,6 +16,11 @@ def write_atomically(file: Path, data: bytes) -> None:
     replace_atomically(file, lambda temporary: temporary.write_bytes(data))
 
 
+def write_text_atomically(file: Path, text: str) -> None:
+    """The same for UTF-8 text."""
+    write_atomically(file, text.encode())
+
+
 def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
     """As `write_atomically`, for content that something else writes.
 

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shlex
 import shutil
 import sys
@@ -27,6 +26,7 @@ from pave.errors import TrainError
 from pave.patches import PatchedModel, read_config
 from pave.patches.hub import locate
 from pave.store import TokenStore
+from pave.store.files import write_text_atomically
 from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
@@ -147,14 +147,8 @@ def _open_folder(config: TrainConfig, records: Sequence[Record]) -> None:
             raise TrainError(
                 f"{config.out} holds a run with other {', '.join(changed)}; use another folder, or resume=never to start over"
             )
-    _write(note, json.dumps(identity, indent=1))
-    _write(config.out / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text_atomically(note, json.dumps(identity, indent=1))
+    write_text_atomically(config.out / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
 
 
 def _precompute(

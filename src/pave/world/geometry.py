@@ -7,12 +7,13 @@ A `Scene` has y up and z into the room: x, y, z of the file are x, z, y of the s
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pave.store.files import replace_atomically
 from pave.world.backdrop import room_depth
 from pave.world.render import billboards, overlap, render_frames
 from pave.world.scene import Pose, Scene
@@ -81,16 +82,17 @@ def write_scene3d(path: Path, scene: Scene, times: NDArray[np.float64], size: in
         times: Moments in seconds.
         size: Edge of the picture in pixels.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            color=render_frames(scene, times, size),
-            depth=np.stack([render_depth(scene, float(time), size) for time in times]),
-            intrinsic=intrinsics(scene, size),
-            pose=np.stack([camera_to_world(scene.pose(float(time))) for time in times]),
-            times=times,
-        )
-    os.replace(temporary, path)
+    arrays: dict[str, Any] = {
+        "color": render_frames(scene, times, size),
+        "depth": np.stack([render_depth(scene, float(time), size) for time in times]),
+        "intrinsic": intrinsics(scene, size),
+        "pose": np.stack([camera_to_world(scene.pose(float(time))) for time in times]),
+        "times": times,
+    }
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a path, numpy would add its own ending
+            np.savez_compressed(file, **arrays)
+
+    replace_atomically(path, save)
     return path

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pave.errors import ConfigError
+from pave.store.files import write_text_atomically
 from pave.world.clips import CLIPS, WorldSettings, channels_of, make_clip
 from pave.world.questions import questions_for
 from pave.world.sample import sample_scene
@@ -92,8 +93,8 @@ def _claim(folder: Path, world: WorldSettings) -> None:
     text = json.dumps(world.model_dump(), indent=2) + "\n"
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise ConfigError(f"{folder} holds a world with other settings (see {note}); choose another folder or delete it")
-    _write_text(note, text)
-    _write_text(folder / LICENCE, LICENCE_TEXT)
+    write_text_atomically(note, text)
+    write_text_atomically(folder / LICENCE, LICENCE_TEXT)
 
 
 def _clips(folder: Path, world: WorldSettings, clips: int, workers: int) -> Iterator[Path]:
@@ -115,7 +116,7 @@ def _clips(folder: Path, world: WorldSettings, clips: int, workers: int) -> Iter
 def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per_clip: int) -> Path:
     rows = [row for index in range(clips) for row in _rows(world, index, questions_per_clip)]
     path = folder / RECORDS
-    _write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
 
 
@@ -134,10 +135,3 @@ def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
         }
         for number, question in enumerate(questions_for(scene, limit))
     ]
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a small file atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
