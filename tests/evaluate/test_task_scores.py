@@ -83,7 +83,7 @@ def test_table_page_and_plot(tmp_path: Path) -> None:
     ]
     assert rows[0][3].startswith("33.3 (") and rows[0][5].startswith("+50.0 (") and rows[1][3] == "33.3"
     page = markdown(report)
-    assert "Scores of AVQA times 100" in page and "6 of 6 items scored" in page and "Prompt p1" in page
+    assert "Scores of AVQA times 100" in page and "6 of 6 items scored" in page and "Style default, prompt p1" in page
     assert report.arm_names() == ["base", "sound"]
     assert Report.model_validate(json.loads(report.model_dump_json())) == report
     assert draw(report, tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

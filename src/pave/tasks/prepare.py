@@ -15,8 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.data import Record, Turn, write_records
 from pave.errors import ConfigError, RecordError
+from pave.tasks import authors
 from pave.tasks.files import read_annotations
 from pave.tasks.task import Example, Style, Task
+
+
+Place = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Where precomputed features lie, and the channel that they are."""
+
+    folder: Path
+    channel: str
 
 
 class Summary(BaseModel):
@@ -53,7 +65,10 @@ def prepare(
     split: str,
     *,
     style: Style = "default",
-    features: str | os.PathLike[str] | None = None,
+    features: Place | None = None,
+    authors_features: Place | None = None,
+    video_map: Place | None = None,
+    feature_map: Place | None = None,
 ) -> Prepared:
     """Turn annotation files into records.
 
@@ -61,23 +76,30 @@ def prepare(
 
     Args:
         task: The benchmark.
-        annotations: Its annotation files, or a folder of them.
+        annotations: Its annotation files or the authors' training file of it, or a folder of them.
         media: Folder of the videos.
         split: One of the task's splits.
         style: What to do where the authors' scripts do something odd.
         features: Folder of precomputed features; the records then name the channel `features` instead of the task's own.
+        authors_features: Folder of the authors' features; the records name them as the task's own channel, which the encoder
+            `official` reads.
+        video_map: The authors' mapping file of videos, relative to `media`.
+        feature_map: Their mapping file of features, relative to the folder of features.
 
     Raises:
-        ConfigError: If the task has no such split, or the media folder is not there.
-        RecordError: If the annotation files cannot be read as the task's.
+        ConfigError: If the task has no such split, or a folder is not there or given twice.
+        RecordError: If the annotation files cannot be read as the task's, or a mapping file is none.
     """
     if split not in task.splits:
         raise ConfigError(f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}")
-    for folder in (media, *([features] if features is not None else [])):
+    side = _side_folder(task, features, authors_features, feature_map)
+    for folder in (media, *([side.folder] if side else [])):
         if not Path(folder).is_dir():
             raise ConfigError(f"there is no folder {folder}; give the folder that holds the media of {task.title}")
     examples = convert(task, read_annotations(annotations), split, style)
-    finder = _Finder(task, Path(media), Path(features) if features is not None else None, style, split)
+    maps = [authors.read_map(path) if path is not None else {} for path in (video_map, feature_map)]
+    examples = authors.placed(examples, *maps)
+    finder = _Finder(task, Path(media), side, style, split)
     records = [record for example in examples if (record := finder.record(example)) is not None]
     summary = Summary(
         task=task.name,
@@ -106,7 +128,8 @@ def convert(task: Task, files: dict[str, Any], split: str, style: Style = "defau
         RecordError: If the files are not the task's.
     """
     try:
-        examples = task.examples(files, split, style)
+        theirs = authors.are_conversations(task, files)
+        examples = authors.examples(files) if theirs else task.examples(files, split, style)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise RecordError(
@@ -156,8 +179,8 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
 class _Finder:
     """Looks media up and keeps account."""
 
-    def __init__(self, task: Task, media: Path, features: Path | None, style: Style, split: str) -> None:
-        self.task, self.media, self.features, self.style, self.split = task, media, features, style, split
+    def __init__(self, task: Task, media: Path, side: _Side | None, style: Style, split: str) -> None:
+        self.task, self.media, self.side, self.style, self.split = task, media, side, style, split
         self.missing: dict[str, None] = {}
         self.without_channel = 0
         self._known: dict[tuple[Path, tuple[str, ...]], Path | None] = {}
@@ -184,9 +207,9 @@ class _Finder:
 
     def _channels(self, example: Example) -> dict[str, Any]:
         """The side channel's media, nothing where they are missing."""
-        if self.features is not None:
-            found = self._find(self.features, example.feature)
-            return {} if found is None else {"features": str(found)}
+        if self.side is not None:
+            found = self._find(self.side.folder, example.feature)
+            return {} if found is None else {self.side.channel: str(found)}
         if not example.views:
             found = self._find(self.media, example.video)
             return {} if found is None else {self.task.channel: str(found)}
@@ -202,6 +225,21 @@ class _Finder:
             if self._known[key] is None:
                 self.missing[str(folder / places[0])] = None
         return self._known[key]
+
+
+def _side_folder(task: Task, features: Place | None, theirs: Place | None, feature_map: Place | None) -> _Side | None:
+    """The one folder of features that was given.
+
+    Raises:
+        ConfigError: If there are two, or a mapping into none.
+    """
+    if features is not None and theirs is not None:
+        raise ConfigError("give --features or --authors-features, not both")
+    if features is None and theirs is None:
+        if feature_map is not None:
+            raise ConfigError("--feature-map says where features lie below a folder; give --authors-features (or --features)")
+        return None
+    return _Side(Path(theirs), task.channel) if theirs is not None else _Side(Path(str(features)), "features")
 
 
 def _renamed(example: Example, name: str) -> Example:
@@ -231,8 +269,10 @@ def write_authors_files(
     """
     if task.authors_files is None:
         raise ConfigError(f"the authors convert nothing for {task.title}: it is read as published; leave --authors-files out")
-    written = []
-    for name, content in task.authors_files(read_annotations(annotations), split).items():
+    files, written = read_annotations(annotations), []
+    if authors.are_conversations(task, files):
+        raise ConfigError(f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out")
+    for name, content in task.authors_files(files, split).items():
         written.append(Path(folder) / name)
         _replace(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
     return written
