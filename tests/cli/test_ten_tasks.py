@@ -103,7 +103,11 @@ def test_from_annotations_to_a_comparison(
         return
     report = run(*words, "--json")
     scores = report["task"]
-    assert (list(scores["arms"]), scores["scored"], scores["records"]) == (["base", "lora", "patch"], data.examples, data.examples)
+    assert (list(scores["arms"]), scores["scored"], scores["records"]) == (
+        ["base", "lora", "patch"],
+        data.examples,
+        data.examples,
+    )
     assert scores["expected"] == task.splits[data.split] and scores["prompt"] == task.prompt.hash
     assert report["settings"]["max_new_tokens"] == task.max_new_tokens
     assert task.title in (out / "report.md").read_text() and (out / "plot.png").is_file()

@@ -1,7 +1,7 @@
 """The authors' published files in place of a benchmark's own: their training files, and the mapping files beside them.
 
-Their scripts turn every benchmark's training annotations into lists of `{"id", "video", "conversations"}`, with the prompt in the
-question. Two mapping files say where the media of a video are: `{video id: video}` (`slow_path_mapping_path`) and
+Their scripts turn every benchmark's training annotations into lists of `{"id", "video", "conversations"}`, with the prompt in
+the question. Two mapping files say where the media of a video are: `{video id: video}` (`slow_path_mapping_path`) and
 `{video id: feature file}` (`fast_path_mapping_path`), relative to a folder each.
 """
 

@@ -19,7 +19,6 @@ from pave.tasks import authors
 from pave.tasks.files import read_annotations
 from pave.tasks.task import Example, Style, Task
 
-
 Place = str | os.PathLike[str]
 
 
