@@ -1,8 +1,8 @@
 """Invented mini data sets in the public formats of all ten tasks, about two clips of the embedded world each.
 
-`worlds(folder)` films the clips, half a second for all of them. `make(task, folder, films)` writes a task's annotation files, which
-speak of what the clips show and sound like, and lays the clips under the names that the data set gives them. Without `films`
-the media are empty files, for tests that only look for them.
+`worlds(folder)` films the clips, in half a CPU second for all of them. `make(task, folder, films)` writes a task's annotation
+files, which speak of what the clips show and sound like, and lays the clips under the names that the data set gives them.
+Without `films` the media are empty files, for tests that only look for them.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def test_their_mapping_files_of_avqa_go_with_the_public_annotations(tmp_path: Pa
         "video_map": files["from_vid_to_video_name.json"],
         "feature_map": files["from_vid_to_feat_name.json"],
     }
-    for annotations in (data.annotations, [files["train_qa_instruct.json"]]):
-        prepared = prepare(task, annotations, data.media, "train", authors_features=features, **maps)
+    for given in (data.annotations, [files["train_qa_instruct.json"]]):
+        prepared = prepare(task, given, data.media, "train", authors_features=features, **maps)
         assert prepared.summary.missing == []
         assert [Path(record.channels["audio"]).name for record in prepared.records[:2]] == ["clip_000000.pt", "clip_000001.pt"]
     with pytest.raises(ConfigError, match="made by the authors' scripts already"):

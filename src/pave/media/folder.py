@@ -60,10 +60,14 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures of a folder (or of `color/` in it), sorted by name, numbers inside names by value.
 
+    A png beside a jpg of its name is that frame's depth map (`posed_images` of ScanNet) and no picture.
+
     Raises:
         MediaError: If there is none.
     """
     files = sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=by_number)
+    photos = {f.stem for f in files if f.suffix.lower() != ".png"}
+    files = [f for f in files if f.suffix.lower() != ".png" or f.stem not in photos]
     if not files and (folder / COLOR).is_dir():
         return list_pictures(folder / COLOR)
     if not files:
