@@ -71,6 +71,27 @@ def test_their_mapping_files_of_avqa_go_with_the_public_annotations(tmp_path: Pa
         write_authors_files(task, [files["train_qa_instruct.json"]], "train", tmp_path / "again")
 
 
+def test_sound_and_frames_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = minisets.make("avsd", tmp_path), tmp_path / "r.jsonl"
+    for kind in ("imagebind", "languagebind"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "V0.pt").write_bytes(b"x")
+    (tmp_path / "imagebind" / "V1.pt").write_bytes(b"x")
+    words = ["prepare", "avsd", "--annotations", str(data.annotations[0]), "--media", str(data.media), "--split", "test"]
+    assert main([*words, "--out", str(out), "--channels", "audio", "frames"]) == 0
+    assert all(record.channels == {"audio": record.video, "frames": record.video} for record in read_records(out))
+    theirs = ["--authors-features", str(tmp_path / "imagebind"), f"frames={tmp_path / 'languagebind'}"]
+    assert main([*words, "--out", str(out), *theirs, "--allow-missing"]) == 0
+    found = [{name: Path(media).parent.name for name, media in record.channels.items()} for record in read_records(out)]
+    assert found == [{"audio": "imagebind", "frames": "languagebind"}, {"audio": "imagebind"}]
+    assert "without the channel  1" in capsys.readouterr().out
+    assert main([*words, "--out", str(out), *theirs, "--allow-missing", "--style", "authors"]) == 0
+    assert [record.id for record in read_records(out)] == ["V0"]
+    capsys.readouterr()
+    assert main([*words, "--out", str(out), "--channels", "views"]) == 2
+    assert "hold no channel 'views'; there are: audio, frames" in capsys.readouterr().err
+
+
 def test_other_cameras_are_a_folder_of_files(tmp_path: Path) -> None:
     data = minisets.make("ego-exo4d", tmp_path)
     cameras = torch.randn(3, 2, 4, 5)

@@ -20,7 +20,8 @@ def prepare_verb(
     split: str,
     out: Path,
     features: Path | None = None,
-    authors_features: Path | None = None,
+    authors_features: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    channels: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     video_map: Path | None = None,
     feature_map: Path | None = None,
     style: Literal["default", "authors"] = "default",
@@ -51,6 +52,8 @@ def prepare_verb(
         out: The records file; a summary and the list of missing media go beside it.
         features: Folder of precomputed features; the records then name these as the channel `features`.
         authors_features: Folder of the authors' features, as unpacked; the records then name these as the benchmark's channel.
+            Of another channel: CHANNEL=FOLDER.
+        channels: Channels that the records name, e.g. audio frames; the benchmark's own (or those with features) by default.
         video_map: The authors' mapping file of videos (video id to path below `--media`).
         feature_map: The authors' mapping file of features (video id to path below the folder of features).
         style: `authors` converts as the PAVE authors' scripts do, to the letter.
@@ -69,7 +72,8 @@ def prepare_verb(
         split,
         style=style,
         features=features,
-        authors_features=authors_features,
+        authors_features=dict(_named(word, chosen.channel) for word in authors_features),
+        channels=channels,
         video_map=video_map,
         feature_map=feature_map,
     )
@@ -91,3 +95,9 @@ def prepare_verb(
         ]
     )
     return 0
+
+
+def _named(word: str, own: str) -> tuple[str, str]:
+    """`frames=FOLDER` as channel and folder; a folder alone is of the benchmark's own channel."""
+    head, equals, folder = word.partition("=")
+    return (head, folder) if equals and "/" not in head else (own, word)

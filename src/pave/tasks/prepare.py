@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,8 @@ from pave.tasks.files import read_annotations
 from pave.tasks.task import Example, Style, Task
 
 Place = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class _Side:
-    """Where precomputed features lie, and the channel that they are."""
-
-    folder: Path
-    channel: str
+IN_VIDEO = ("audio", "frames")
+"""Channels that a video holds itself."""
 
 
 class Summary(BaseModel):
@@ -65,7 +59,8 @@ def prepare(
     *,
     style: Style = "default",
     features: Place | None = None,
-    authors_features: Place | None = None,
+    authors_features: Place | Mapping[str, Place] | None = None,
+    channels: Sequence[str] = (),
     video_map: Place | None = None,
     feature_map: Place | None = None,
 ) -> Prepared:
@@ -80,25 +75,27 @@ def prepare(
         split: One of the task's splits.
         style: What to do where the authors' scripts do something odd.
         features: Folder of precomputed features; the records then name the channel `features` instead of the task's own.
-        authors_features: Folder of the authors' features; the records name them as the task's own channel, which the encoder
-            `official` reads.
+        authors_features: Folder of the authors' features, which the records name as the task's own channel for the encoder
+            `official`; or a folder for each of several channels.
+        channels: What the records name, the task's own channel when not given. "audio" and "frames" are in every video.
         video_map: The authors' mapping file of videos, relative to `media`.
         feature_map: Their mapping file of features, relative to the folder of features.
 
     Raises:
-        ConfigError: If the task has no such split, or a folder is not there or given twice.
+        ConfigError: If the task has no such split, a folder is not there or given twice, or a channel cannot be had.
         RecordError: If the annotation files cannot be read as the task's, or a mapping file is none.
     """
     if split not in task.splits:
         raise ConfigError(f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}")
-    side = _side_folder(task, features, authors_features, feature_map)
-    for folder in (media, *([side.folder] if side else [])):
+    sides = _side_folders(task, features, authors_features, feature_map)
+    wanted = _wanted(task, sides, channels)
+    for folder in (media, *sides.values()):
         if not Path(folder).is_dir():
             raise ConfigError(f"there is no folder {folder}; give the folder that holds the media of {task.title}")
     examples = convert(task, read_annotations(annotations), split, style)
     maps = [authors.read_map(path) if path is not None else {} for path in (video_map, feature_map)]
     examples = authors.placed(examples, *maps)
-    finder = _Finder(task, Path(media), side, style, split)
+    finder = _Finder(task, Path(media), sides, wanted, style, split)
     records = [record for example in examples if (record := finder.record(example)) is not None]
     summary = Summary(
         task=task.name,
@@ -178,8 +175,10 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
 class _Finder:
     """Looks media up and keeps account."""
 
-    def __init__(self, task: Task, media: Path, side: _Side | None, style: Style, split: str) -> None:
-        self.task, self.media, self.side, self.style, self.split = task, media, side, style, split
+    def __init__(
+        self, task: Task, media: Path, sides: Mapping[str, Path], wanted: Sequence[str], style: Style, split: str
+    ) -> None:
+        self.task, self.media, self.sides, self.wanted, self.style, self.split = task, media, sides, wanted, style, split
         self.missing: dict[str, None] = {}
         self.without_channel = 0
         self._known: dict[tuple[Path, tuple[str, ...]], Path | None] = {}
@@ -187,9 +186,10 @@ class _Finder:
     def record(self, example: Example) -> Record | None:
         """The record of an example, None if it has to be left out."""
         video, channels = self._find(self.media, example.video), self._channels(example)
-        if video is None or (not channels and self.style == "authors"):
+        lacks = len(channels) < len(self.wanted)
+        if video is None or (lacks and self.style == "authors"):
             return None
-        self.without_channel += not channels
+        self.without_channel += lacks
         about = {"task": self.task.name, "split": self.split, "style": self.style, "prompt": self.task.prompt.hash}
         meta = {**example.meta, **about, "video_id": example.video_id, "labels": list(example.labels)}
         if example.labels:
@@ -205,16 +205,20 @@ class _Finder:
         )
 
     def _channels(self, example: Example) -> dict[str, Any]:
-        """The side channel's media, nothing where they are missing."""
-        if self.side is not None:
-            found = self._find(self.side.folder, example.feature)
-            return {} if found is None else {self.side.channel: str(found)}
-        if not example.views:
-            found = self._find(self.media, example.video)
-            return {} if found is None else {self.task.channel: str(found)}
+        """The side channels' media, without those that are missing."""
+        found = {name: self._channel(example, name) for name in self.wanted}
+        return {name: media for name, media in found.items() if media}
+
+    def _channel(self, example: Example, name: str) -> str | list[str] | None:
+        """The media of one channel."""
+        if name in self.sides or name != "views":
+            in_features = name in self.sides
+            place = self._find(
+                self.sides[name] if in_features else self.media, example.feature if in_features else example.video
+            )
+            return None if place is None else str(place)
         views = [self._find(self.media, places) for places in example.views]
-        there = [str(view) for view in views if view is not None]
-        return {self.task.channel: there} if there else {}
+        return [str(view) for view in views if view is not None]
 
     def _find(self, folder: Path, places: tuple[str, ...]) -> Path | None:
         """The first place that exists, looked up once."""
@@ -226,19 +230,37 @@ class _Finder:
         return self._known[key]
 
 
-def _side_folder(task: Task, features: Place | None, theirs: Place | None, feature_map: Place | None) -> _Side | None:
-    """The one folder of features that was given.
+def _side_folders(
+    task: Task, features: Place | None, theirs: Place | Mapping[str, Place] | None, feature_map: Place | None
+) -> dict[str, Path]:
+    """Channel -> folder of its precomputed features.
 
     Raises:
-        ConfigError: If there are two, or a mapping into none.
+        ConfigError: If there are two kinds of them, or a mapping into none.
     """
-    if features is not None and theirs is not None:
+    if features is not None and theirs:
         raise ConfigError("give --features or --authors-features, not both")
-    if features is None and theirs is None:
+    if features is not None:
+        return {"features": Path(features)}
+    if not theirs:
         if feature_map is not None:
             raise ConfigError("--feature-map says where features lie below a folder; give --authors-features (or --features)")
-        return None
-    return _Side(Path(theirs), task.channel) if theirs is not None else _Side(Path(str(features)), "features")
+        return {}
+    named = theirs if isinstance(theirs, Mapping) else {task.channel: theirs}
+    return {name: Path(folder) for name, folder in named.items()}
+
+
+def _wanted(task: Task, sides: Mapping[str, Path], channels: Sequence[str]) -> list[str]:
+    """The channels that records name: those asked for, else those with features, else the task's own.
+
+    Raises:
+        ConfigError: If nothing holds one of them.
+    """
+    wanted = list(dict.fromkeys((*channels, *sides))) or [task.channel]
+    known = {task.channel, *sides, *IN_VIDEO}
+    if odd := [name for name in wanted if name not in known]:
+        raise ConfigError(f"the media of {task.title} hold no channel {odd[0]!r}; there are: {', '.join(sorted(known))}")
+    return wanted
 
 
 def _renamed(example: Example, name: str) -> Example:
