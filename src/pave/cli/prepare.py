@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from pave.cli import output
 from pave.cli.settings import Switch
+from pave.errors import ConfigError
 
 
 def prepare_verb(
@@ -72,7 +74,7 @@ def prepare_verb(
         split,
         style=style,
         features=features,
-        authors_features=dict(_named(word, chosen.channel) for word in authors_features),
+        authors_features=_named(authors_features, chosen.channel),
         channels=channels,
         video_map=video_map,
         feature_map=feature_map,
@@ -97,7 +99,19 @@ def prepare_verb(
     return 0
 
 
-def _named(word: str, own: str) -> tuple[str, str]:
-    """`frames=FOLDER` as channel and folder; a folder alone is of the benchmark's own channel."""
-    head, equals, folder = word.partition("=")
-    return (head, folder) if equals and "/" not in head else (own, word)
+def _named(words: Sequence[str], own: str) -> dict[str, str]:
+    """Channel -> folder; a folder alone is of the benchmark's own channel.
+
+    Raises:
+        ConfigError: If a channel has two.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        head, equals, folder = word.partition("=")
+        channel, folder = (head, folder) if equals and "/" not in head else (own, word)
+        if channel in found:
+            raise ConfigError(
+                f"{found[channel]} and {folder} are both of {channel}; give one folder a channel, that above both"
+            )
+        found[channel] = folder
+    return found
