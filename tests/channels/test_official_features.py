@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 import torch
 
 import official
 from pave.channels import list_encoders, make_encoder
+from pave.channels.encoder import identity_of
 from pave.errors import ChannelError
 
 
@@ -47,6 +50,29 @@ def test_cameras_interleave(tmp_path):
     assert tokens.times.tolist() == [0, 0, 1, 1, 2, 2]
     one = make_encoder("views", "official", {"dim": 5}).encode(paths[0])
     assert torch.equal(one.values, cameras[0])
+
+
+def test_cameras_in_a_folder_and_a_random_part_of_them(tmp_path):
+    cameras = torch.randn(3, 4, 2, 5)
+    for number, camera in enumerate(cameras):
+        torch.save(camera.clone(), tmp_path / f"cam{number}.pt")
+    encoder = make_encoder("views", "official", {"dim": 5, "random_views": True})
+    every = encoder.encode(tmp_path)
+    assert torch.equal(every.values, cameras.transpose(0, 1).flatten(0, 1))
+    assert torch.equal(make_encoder("views", "official", {"dim": 5}).vary(every, random.Random(0)).values, every.values)
+    assert identity_of(encoder) == {"dim": 5, "vhw": [32, 24, 24]}, "which cameras are drawn does not change what is stored"
+    seen = set()
+    for seed in range(20):
+        some = encoder.vary(every, random.Random(seed))
+        count = some.steps // 4
+        assert some.times.tolist() == [step for step in range(4) for _ in range(count)]
+        drawn = [next(n for n in range(3) if torch.equal(cameras[n, 0], values)) for values in some.values[:count]]
+        assert torch.equal(some.values, cameras[drawn].transpose(0, 1).flatten(0, 1))
+        seen.add(tuple(drawn))
+    assert len(seen) > 5
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ChannelError, match="no features in this folder"):
+        encoder.encode(tmp_path / "none")
 
 
 def test_strangers_are_refused(tmp_path):

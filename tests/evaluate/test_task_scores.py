@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pave.data import Record, Turn
 from pave.errors import ConfigError, RecordError
+from pave.evaluate.config import EvalConfig
 from pave.evaluate.items import items_of, judge
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
@@ -59,6 +61,22 @@ def test_scores_are_those_of_the_task(tmp_path: Path) -> None:
     assert scores.gap("accuracy", "all", "base", "sound") is None
 
 
+def test_the_authors_style_is_that_of_pave_score(tmp_path: Path) -> None:
+    records = _records()
+    answers = {
+        (arm, item.id): judge(item, arm, said[int(item.id)], exact=False)
+        for arm, said in SAID.items()
+        for item in items_of(records)
+    }
+    about = {"resamples": 200, "seed": 3}
+    scores = score_arms(get_task("avqa"), records, items_of(records), ["base"], answers, tmp_path, style="authors", **about)
+    wanted = [item_of(record, text) for record, text in zip(records, SAID["base"], strict=True)]
+    assert scores.arms["base"] == score_items(get_task("avqa"), wanted, "authors", prompt="p1", **about)[0]
+    assert (scores.style, scores.how()) == ("authors", "Style authors, prompt p1")
+    with pytest.raises(ValidationError, match="name the `task` too"):
+        EvalConfig(records="r.jsonl", out="o", style="authors")
+
+
 def test_a_shortened_run_does_not_pass_for_a_whole_one(tmp_path: Path) -> None:
     records = _records()
     scores = _scores(tmp_path, records, records[:4])
@@ -83,7 +101,7 @@ def test_table_page_and_plot(tmp_path: Path) -> None:
     ]
     assert rows[0][3].startswith("33.3 (") and rows[0][5].startswith("+50.0 (") and rows[1][3] == "33.3"
     page = markdown(report)
-    assert "Scores of AVQA times 100" in page and "6 of 6 items scored" in page and "Prompt p1" in page
+    assert "Scores of AVQA times 100" in page and "6 of 6 items scored" in page and "Style default, prompt p1" in page
     assert report.arm_names() == ["base", "sound"]
     assert Report.model_validate(json.loads(report.model_dump_json())) == report
     assert draw(report, tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from clips import mux, number_of, numbered, numbers, photo, rotate, tone
 from pave.errors import ConfigError, MediaError
 from pave.media import At, Rate, Uniform, frames, probe, read_frames, write_video
+from pave.media.folder import list_pictures as folder_pictures
 
 X264 = {"preset": "medium", "threads": "1", "g": "12", "keyint_min": "12", "sc_threshold": "0", "bf": "3"}
 
@@ -203,6 +205,20 @@ def test_paths_with_odd_characters(clip: Path, tmp_path: Path) -> None:
     for name in ("with space.mp4", "100%d.mp4", "http:x.mp4", "ünï.mp4"):
         shutil.copy(clip, tmp_path / name)
         assert numbers(read_frames(tmp_path / name, Uniform(2)).pixels) == [0, 49]
+
+
+def test_scans_in_scannets_layout_show_their_colour_pictures(tmp_path: Path) -> None:
+    pictures = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
+    for part in ("color", "depth"):
+        (tmp_path / part).mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "color" / f"{number}.png")
+        Image.fromarray(picture[..., 0].astype(np.uint16)).save(tmp_path / "depth" / f"{number}.png")
+    assert torch.equal(read_frames(tmp_path, Uniform(3)).pixels, torch.from_numpy(pictures).permute(0, 3, 1, 2))
+    for number in range(3):  # in one folder: pictures are jpg, depth maps png of the same name
+        Image.fromarray(pictures[number]).save(tmp_path / f"{number}.jpg")
+        shutil.copy(tmp_path / "depth" / f"{number}.png", tmp_path / f"{number}.png")
+    assert [file.name for file in folder_pictures(tmp_path)] == ["0.jpg", "1.jpg", "2.jpg"]
 
 
 def test_stacks_of_frames_are_read_as_folders(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from pave.bases import AUTHORS
+from pave.channels import make_encoder
 from pave.fusion import FusionConfig
 from pave.tasks import TASKS, get_task
 from pave.train import TrainConfig, load_config
@@ -43,6 +44,12 @@ def test_recipe_has_the_papers_number_of_parameters(path: Path) -> None:
     channel = "views" if config.channel == "views" else "audio"
     assert fusion.parameters() == COUNTS[channel, fusion.layers, size]
     assert fusion.tie_kv and fusion.alignment == "groups"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_authors_features_fit_a_recipe(path: Path) -> None:
+    config = load_config(path)
+    assert make_encoder(config.channel, "official", config.encoder_settings).dim == WIDTHS[config.encoder]
 
 
 def test_every_experiment_of_the_paper_has_its_recipes() -> None:

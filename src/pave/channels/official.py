@@ -5,7 +5,7 @@
 | `audio` | audio | `[T, 1024]`, ImageBind, one window of 2 s a second |
 | `frames` | languagebind | `[T, 5, 1024]`, LanguageBind at 2 frames per second, a class token before 2 x 2 cells |
 | `scene3d` | 3d_feature | `[1, 32 * 24 * 24, 1024]`, LLaVA-3D |
-| `views` | exo | `[32, 196, 1152]` a camera, SigLIP; one file a camera, or one of `[cameras, 32, 196, 1152]` |
+| `views` | exo | `[32, 196, 1152]` a camera, SigLIP; a folder with a file a camera, a list of files, or one `[cameras, ...]` |
 
 Files are `.pt` (read with `weights_only=True`, wherever and in whatever precision they were saved, with or without a graph) or
 `.npy`. Their times are what the authors' extraction scripts imply; the authors' patches align by number and never read them.
@@ -14,6 +14,7 @@ Files are `.pt` (read with `weights_only=True`, wherever and in whatever precisi
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +25,12 @@ from torch import Tensor
 
 from pave.channels.features import load_content
 from pave.channels.registry import register_encoder
+from pave.channels.vary import some_cameras
 from pave.errors import ChannelError
 from pave.store import Source
 from pave.tokens import Tokens
 
+_SUFFIXES = (".pt", ".pth", ".npy")
 Kind = Literal["audio", "languagebind", "3d_feature", "exo"]
 KINDS: dict[str, Kind] = {"audio": "audio", "frames": "languagebind", "scene3d": "3d_feature", "views": "exo"}
 """Channel -> what the authors call its files."""
@@ -72,8 +75,15 @@ class OfficialSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dim: int = Field(1024, ge=1, description="C, the features of one token; 1152 for views.")
+    dim: int = Field(1024, ge=1, description="C, the features of one token.")
     vhw: tuple[int, int, int] = Field((32, 24, 24), description="Views, height and width of a scene3d file.")
+
+
+class OfficialViewsSettings(OfficialSettings):
+    """Settings of the authors' feature files of other cameras."""
+
+    dim: int = Field(1152, ge=1, description="C, the features of one token.")
+    random_views: bool = Field(False, description="In training, use a random part of the cameras each time, as the authors do.")
 
 
 class OfficialFeatures:
@@ -104,6 +114,17 @@ class OfficialFeatures:
         """All settings as JSON values."""
         return self._set.model_dump(mode="json")
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that shape tokens; all cameras are stored, training draws from them."""
+        return self._set.model_dump(mode="json", exclude={"random_views"})
+
+    def vary(self, tokens: Tokens, chance: random.Random) -> Tokens:
+        """A random number of the cameras in random order, if `random_views` is set; `chance` decides."""
+        if not getattr(self._set, "random_views", False):
+            return tokens
+        return some_cameras(tokens, int((tokens.times == tokens.times[0]).sum()), chance)
+
     def encode(self, source: Source) -> Tokens:
         """Tokens of one file, or of one file a camera.
 
@@ -132,9 +153,14 @@ _TIMES: dict[Kind, Callable[[int, int], Tensor]] = {
 
 
 def _paths(source: Source, channel: str) -> list[Path]:
-    """One path, or one a camera for views."""
+    """One path, or one a camera for views: those of a folder in the order of their names."""
     if isinstance(source, str | Path):
-        return [Path(source)]
+        path = Path(source)
+        if channel != "views" or not path.is_dir():
+            return [path]
+        if found := sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES):
+            return found
+        raise ChannelError(f"{path}: no features in this folder; it should hold one {' or '.join(_SUFFIXES)} file a camera")
     if channel == "views" and isinstance(source, Sequence) and source and all(isinstance(s, str | Path) for s in source):
         return [Path(str(path)) for path in source]
     raise ChannelError(f"{channel}/official reads one file{' or one a camera' if channel == 'views' else ''}, got {source!r}")
@@ -142,7 +168,7 @@ def _paths(source: Source, channel: str) -> list[Path]:
 
 def _read(path: Path, channel: str) -> Tensor:
     """A file's tensor."""
-    if path.suffix.lower() not in (".pt", ".pth", ".npy"):
+    if path.suffix.lower() not in _SUFFIXES:
         raise ChannelError(
             f"{path}: {channel}/official reads precomputed .pt or .npy features, not '{path.suffix}' files; "
             f"name the feature file as the channel {channel!r}"
@@ -159,7 +185,8 @@ def _register(channel: str) -> None:
     def build(settings: OfficialSettings) -> OfficialFeatures:
         return OfficialFeatures(channel, settings)
 
-    register_encoder(channel, OfficialFeatures.name, OfficialSettings)(build)
+    settings = OfficialViewsSettings if channel == "views" else OfficialSettings
+    register_encoder(channel, OfficialFeatures.name, settings)(build)
 
 
 for _channel in KINDS:

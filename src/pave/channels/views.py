@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
 from pave.channels.tower import CHUNK, Tower, encode_chunks
+from pave.channels.vary import some_cameras
 from pave.errors import ChannelError
 from pave.media import At, Uniform, frame_times, stream_frames
 from pave.media.sampling import choose
@@ -103,12 +104,7 @@ class ViewsEncoder:
         """A random number of the cameras in random order, if `random_views` is set; `chance` decides."""
         if not self._set.random_views:
             return tokens
-        steps = math.ceil(self._set.frames / self._tower.frames_per_step)
-        cameras = tokens.steps // steps
-        count = chance.randint(1, cameras)
-        chosen = chance.sample(range(cameras), count)
-        values = tokens.values.unflatten(0, (steps, cameras))[:, chosen].flatten(0, 1)
-        return Tokens(values, tokens.times.view(steps, cameras)[:, chosen].flatten())
+        return some_cameras(tokens, tokens.steps // math.ceil(self._set.frames / self._tower.frames_per_step), chance)
 
     def _moments(self, cameras: list[tuple[Path, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Seconds on the main clock, none of them outside of any camera's own time."""

@@ -34,8 +34,8 @@ def compare_verb(
         a: Items of the first arm.
         b: Items of the second; differences are second minus first.
         records: The records that were asked, to know which questions share a video where the files do not say.
-        resamples: Draws of the bootstrap and of the permutation test.
-        seed: Their seed.
+        resamples: Bootstrap draws of whole videos for the intervals, and as many of the permutation test.
+        seed: Seed of the draws.
         json: Print the comparison as JSON.
     """
     from pave.tasks.compare import compare_files

@@ -60,7 +60,8 @@ def _show(found: Estimate) -> None:
     output.table(["tokens of a clip", ""], [[name, f"{value:,}"] for name, value in found.tokens.items()], numbers=True)
     output.line()
     rows = [[name.replace("_", " "), f"{value / 1e12:.3f} TFLOP"] for name, value in found.flops.items()]
-    output.table(["operations of a clip", ""], [*rows, ["patch's share", f"{100 * found.share:.3f} %"]], numbers=True)
+    rows.append(["patch, of tower and language model", f"{100 * found.share:.3f} %"])
+    output.table(["operations of a clip", ""], rows, numbers=True)
     output.line()
     rows = [[name, f"{value / 2**30:.1f} GiB"] for name, value in found.memory.items()]
     how = "recomputed activations" if found.checkpointing else "kept activations"

@@ -30,7 +30,8 @@ def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: S
     Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch folder, several folders with
     commas between them for patches that work together, or `none` for the base as it is. Differences are
     reported of each later arm to each earlier one, so name the reference arms first. An interrupted evaluation goes on when the
-    same command is given again. With `--task` the answers are scored as that benchmark does.
+    same command is given again. With `--task` the answers are scored as `pave score` does, in the same `--style`; giving the
+    command again with the other style asks nothing anew.
 
     Several processes share the work if each is given a `--shard`; they need the out folder and the store in common. The last
     one joins the answers and makes the report.
@@ -61,7 +62,7 @@ def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: S
         output.as_json(report.model_dump(mode="json"))
         return 0
     output.table(*table(report), numbers=True)
-    what = "Per cent exact match" if report.task is None else f"{report.task.counts()}. Times 100"
+    what = "Per cent exact match" if report.task is None else f"{report.task.counts()}. {report.task.how()}. Times 100"
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
     return 0
 

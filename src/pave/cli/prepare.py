@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 
 from pave.cli import output
 from pave.cli.settings import Switch
+from pave.errors import ConfigError
 
 
 def prepare_verb(
@@ -20,6 +22,10 @@ def prepare_verb(
     split: str,
     out: Path,
     features: Path | None = None,
+    authors_features: Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)] = (),
+    channels: Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)] = (),
+    video_map: Path | None = None,
+    feature_map: Path | None = None,
     style: Literal["default", "authors"] = "default",
     allow_missing: Switch = False,
     authors_files: Path | None = None,
@@ -30,18 +36,28 @@ def prepare_verb(
     Tasks: avsd, avqa, music-avqa, scanqa, sqa3d, ego-exo4d, llava-video, videomme, mvbench, mlvu. Missing media are listed
     beside the records and stop the command unless `--allow-missing` is given.
 
+    What the PAVE authors publish is read as it is: their training files in place of a benchmark's own, their mapping files, and
+    their features, which the records then name as the benchmark's channel for the encoder `official`.
+
     ```
     pave prepare avqa --annotations val_qa.json --media avqa/videos --split val --out avqa-val.jsonl
     pave prepare scanqa --annotations ScanQA_v1.0_val.json --media scannet --split val --out val.jsonl --features features
+    pave prepare avsd --annotations avsd_train_instruct.json --media Charades_v1_480 --split train --out train.jsonl
+        --authors-features Charades_v1_audio_imagebind_feat
     ```
 
     Args:
         task: The benchmark.
-        annotations: Its annotation files, one or several, or a folder of them.
+        annotations: Its annotation files, one or several, or a folder of them; or the authors' training file of it.
         media: Folder of the videos (or of folders of frames).
         split: Which part: train, val or test.
         out: The records file; a summary and the list of missing media go beside it.
         features: Folder of precomputed features; the records then name these as the channel `features`.
+        authors_features: Folder of the authors' features, as unpacked; the records then name these as the benchmark's channel.
+            Of another channel: CHANNEL=FOLDER.
+        channels: Channels that the records name, e.g. audio frames; the benchmark's own (or those with features) by default.
+        video_map: The authors' mapping file of videos (video id to path below `--media`).
+        feature_map: The authors' mapping file of features (video id to path below the folder of features).
         style: `authors` converts as the PAVE authors' scripts do, to the letter.
         allow_missing: Go on without the examples whose media are missing.
         authors_files: Also write the very files that the authors' scripts would make into this folder.
@@ -51,7 +67,18 @@ def prepare_verb(
     from pave.tasks.prepare import prepare, write, write_authors_files
 
     chosen = get_task(task)
-    prepared = prepare(chosen, annotations, media, split, style=style, features=features)
+    prepared = prepare(
+        chosen,
+        annotations,
+        media,
+        split,
+        style=style,
+        features=features,
+        authors_features=_named(authors_features, chosen.channel),
+        channels=channels,
+        video_map=video_map,
+        feature_map=feature_map,
+    )
     write(prepared, out, allow_missing=allow_missing)
     extra = write_authors_files(chosen, annotations, split, authors_files) if authors_files else []
     summary = prepared.summary
@@ -70,3 +97,21 @@ def prepare_verb(
         ]
     )
     return 0
+
+
+def _named(words: Sequence[str], own: str) -> dict[str, str]:
+    """Channel -> folder; a folder alone is of the benchmark's own channel.
+
+    Raises:
+        ConfigError: If a channel has two.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        head, equals, folder = word.partition("=")
+        channel, folder = (head, folder) if equals and "/" not in head else (own, word)
+        if channel in found:
+            raise ConfigError(
+                f"{found[channel]} and {folder} are both of {channel}; give one folder a channel, that above both"
+            )
+        found[channel] = folder
+    return found

@@ -42,7 +42,7 @@ def score_verb(
         records: The records that were asked.
         references: Instead of records, the authors' reference file, paired as their script does. AVQA and Ego-Exo4D predictions
             of theirs carry the answers themselves and need neither.
-        style: `authors` scores as their scripts do, to the letter.
+        style: `authors` scores as the PAVE authors' scripts do, to the letter.
         rows: Write one JSON line for each item, for `pave compare`.
         resamples: Bootstrap draws of whole videos for the intervals.
         seed: Seed of the draws.

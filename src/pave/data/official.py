@@ -68,7 +68,7 @@ def read_annotations(
     missing: dict[str, str] = {}
     for number, sample in enumerate(samples, 1):
         where = f"{annotations}: sample {number}"
-        key, turns = _parse(sample, where)
+        key, turns = parse_sample(sample, where)
         name = str(sample.get("id", number))
         if key not in heard or key not in seen:
             missing[name] = f"{key} is in no mapping file of {'features' if key not in heard else 'videos'}"
@@ -103,8 +103,16 @@ def _json(path: Place, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
     return content
 
 
-def _parse(sample: Any, where: str) -> tuple[str, list[Turn]]:
-    """The sample's video id and its turns; a first answer without a question is passed over, as in the authors' code."""
+def parse_sample(sample: Any, where: str) -> tuple[str, list[Turn]]:
+    """The video id and the turns of a sample; a first answer without a question is passed over, as in the authors' code.
+
+    Args:
+        sample: `{"video", "conversations": [{"from": "human" | "gpt", "value"}, ...]}`.
+        where: What to call it in an error.
+
+    Raises:
+        RecordError: If it is no such sample.
+    """
     try:
         said = [(str(part["from"]), str(part["value"])) for part in sample["conversations"]]
         video = str(sample["video"])

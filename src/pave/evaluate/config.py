@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pave.data.share import share_of
+from pave.tasks.task import Style
 
 _NAME = re.compile(r"[\w-]+")
 
@@ -31,6 +33,7 @@ class EvalConfig(BaseModel):
     task: str | None = Field(
         None, description="Score as this benchmark does (see pave prepare --help); exact match with the answers when null."
     )
+    style: Style = Field("default", description="`authors` scores the task as the PAVE authors' scripts do, to the letter.")
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     arms: dict[str, list[Path] | None] = Field(
         {"base": None},
@@ -47,8 +50,8 @@ class EvalConfig(BaseModel):
     shard: str | None = Field(
         None, description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the last part joins them.'
     )
-    resamples: int = Field(10_000, ge=100, description="Bootstrap draws of whole clips for the interval of a difference.")
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap; answers are greedy and need none.")
+    resamples: int = Field(10_000, ge=100, description="Bootstrap draws of whole videos for the intervals.")
+    seed: int = Field(0, ge=0, description="Seed of the draws; answers are greedy and need none.")
     workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
     plot: bool = Field(True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`).")
 
@@ -74,6 +77,13 @@ class EvalConfig(BaseModel):
     def _is_share(cls, shard: str | None) -> str | None:
         share_of(shard)
         return shard
+
+    @model_validator(mode="after")
+    def _styles_belong_to_tasks(self) -> Self:
+        """Without a task there is nothing that the authors' scripts would score."""
+        if self.style != "default" and self.task is None:
+            raise ValueError("style says how a task is scored; name the `task` too")
+        return self
 
     @property
     def share(self) -> tuple[int, int]:

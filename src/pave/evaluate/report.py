@@ -116,7 +116,7 @@ def _how_to_read(report: Report) -> list[str]:
         return [f"Exact match in per cent, {run}", wilson]
     notes = {f"{name}: {note}" for arm in report.task.arms.values() for name, note in arm.notes.items()}
     return [
-        f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. Prompt {report.task.prompt}.",
+        f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. {report.task.how()}.",
         "In parentheses the 95 % interval, a bootstrap over whole videos; scores that pool all questions have none.",
         *(f"\n{note}" for note in sorted(notes)),
     ]

@@ -299,7 +299,7 @@ def _report(run: _Run, answers: Mapping[tuple[str, str], Answer], sizes: dict[st
     scores, rows, paired = None, [], []
     with run.watch.stage("statistics"):
         if run.task is not None:
-            scores = score_arms(run.task, run.records, run.items, arms, answers, config.out, **draws)
+            scores = score_arms(run.task, run.records, run.items, arms, answers, config.out, style=config.style, **draws)
         else:
             rows, paired = arm_rows(run.items, arms, answers), paired_rows(run.items, arms, answers, **draws)
     return Report(

@@ -13,7 +13,7 @@ from pave.data import Record
 from pave.errors import ConfigError
 from pave.evaluate.items import Answer, Item
 from pave.metrics.compare import compare
-from pave.tasks import Task, get_task
+from pave.tasks import Style, Task, get_task
 from pave.tasks.report import ScoreReport, item_of, prompt_of, score_items, write_rows
 
 ALL = "all"
@@ -41,6 +41,7 @@ class TaskScores(BaseModel):
 
     name: str
     title: str
+    style: str = Field("default", description="How the answers were scored.")
     split: str = Field(description="Split of the records, empty where they do not say.")
     prompt: str = Field(description="Hash of the prompt that was asked; results of other prompts cannot be compared.")
     scored: int = Field(description="Items scored, of each arm.")
@@ -59,6 +60,10 @@ class TaskScores(BaseModel):
         split = f"split {self.split}" if self.split else "the split"
         published = f"{split} has {self.expected:,}" if self.expected else f"the published size of {split} is not known"
         return f"{self.scored:,} of {self.records:,} items scored; {published}"
+
+    def how(self) -> str:
+        """What was asked and how it was scored, in words."""
+        return f"Style {self.style}, prompt {self.prompt}"
 
 
 def task_of(name: str | None, records: Sequence[Record]) -> Task | None:
@@ -85,6 +90,7 @@ def score_arms(
     answers: Mapping[tuple[str, str], Answer],
     out: Path,
     *,
+    style: Style = "default",
     resamples: int,
     seed: int,
 ) -> TaskScores:
@@ -97,6 +103,7 @@ def score_arms(
         arms: Arms in order, reference arms first.
         answers: What they said.
         out: Folder of the results.
+        style: "authors" for the authors' scripts to the letter.
         resamples: Draws of whole videos.
         seed: Their seed.
     """
@@ -106,13 +113,14 @@ def score_arms(
         # In the order of the file, as pave score has them: a bootstrap draws by place.
         said = [item_of(record, answers[arm, record.id].prediction) for record in records if record.id in asked]
         about: dict[str, Any] = {"prompt": prompt, "expected": len(records)}
-        reports[arm], rows[arm] = score_items(task, said, resamples=resamples, seed=seed, **about)
+        reports[arm], rows[arm] = score_items(task, said, style, resamples=resamples, seed=seed, **about)
         write_rows(out / "items" / f"{arm}.jsonl", rows[arm])
     splits = {str(record.meta.get("split", "")) for record in records}
     split = splits.pop() if len(splits) == 1 else ""
     return TaskScores(
         name=task.name,
         title=task.title,
+        style=style,
         split=split,
         prompt=prompt,
         scored=len(items),

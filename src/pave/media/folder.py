@@ -1,6 +1,7 @@
 """Frames kept as pictures in a folder (ScanNet scenes and many benchmarks are distributed that way).
 
-The PAVE authors' scene folders keep their 32 frames in one file, `stacked_images.npy`, `[N, H, W, 3]` uint8; it is read too.
+The PAVE authors' scene folders keep their 32 frames in one file, `stacked_images.npy`, `[N, H, W, 3]` uint8; it is read too. A
+scene in ScanNet's layout keeps its pictures in `color/`, beside depth and poses.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pave.media.sampling import Sampling, choose
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 STACK = "stacked_images.npy"
+COLOR = "color"
 
 
 def read_folder(folder: Path, sampling: Sampling, fps: float) -> tuple[Tensor, Tensor]:
@@ -56,12 +58,18 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder, sorted by name, numbers inside names by value.
+    """The pictures of a folder (or of `color/` in it), sorted by name, numbers inside names by value.
+
+    A png beside a jpg of its name is that frame's depth map (`posed_images` of ScanNet) and no picture.
 
     Raises:
         MediaError: If there is none.
     """
     files = sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=by_number)
+    photos = {f.stem for f in files if f.suffix.lower() != ".png"}
+    files = [f for f in files if f.suffix.lower() != ".png" or f.stem not in photos]
+    if not files and (folder / COLOR).is_dir():
+        return list_pictures(folder / COLOR)
     if not files:
         raise MediaError(f"{folder}: the folder holds no jpg or png frames")
     return files

@@ -50,7 +50,8 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
                 options=LEVELS,
                 labels=tuple(str(row[name]) for name in ("scenario_name",) if row.get(name)),
                 views=tuple(_places(cameras[name]) for name in sorted(cameras)),
-                feature=(f"{take}.pt", f"{take}.safetensors"),
+                # The authors extract a folder of files, one a camera, under the path of the ego video's own folder.
+                feature=(f"{take}.pt", f"{take}.safetensors", str(PurePosixPath(_places(ego)[0]).parent)),
                 meta={"task_name": row.get("task_name", "")},
             )
         )

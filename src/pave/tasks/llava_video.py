@@ -82,4 +82,5 @@ TASK = Task(
     prompt=Prompt(),
     examples=examples,
     authors_files=authors_files,
+    conversations=True,
 )

@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pave.data import Record, Turn, write_records
+from pave.data import Record, write_records
 from pave.errors import ConfigError, RecordError
+from pave.tasks import authors
 from pave.tasks.files import read_annotations
+from pave.tasks.media import Finder, Place, side_folders, wanted_channels
 from pave.tasks.task import Example, Style, Task
 
 
@@ -53,7 +55,11 @@ def prepare(
     split: str,
     *,
     style: Style = "default",
-    features: str | os.PathLike[str] | None = None,
+    features: Place | None = None,
+    authors_features: Place | Mapping[str, Place] | None = None,
+    channels: Sequence[str] = (),
+    video_map: Place | None = None,
+    feature_map: Place | None = None,
 ) -> Prepared:
     """Turn annotation files into records.
 
@@ -61,23 +67,32 @@ def prepare(
 
     Args:
         task: The benchmark.
-        annotations: Its annotation files, or a folder of them.
+        annotations: Its annotation files or the authors' training file of it, or a folder of them.
         media: Folder of the videos.
         split: One of the task's splits.
         style: What to do where the authors' scripts do something odd.
         features: Folder of precomputed features; the records then name the channel `features` instead of the task's own.
+        authors_features: Folder of the authors' features, which the records name as the task's own channel for the encoder
+            `official`; or a folder for each of several channels.
+        channels: What the records name, the task's own channel when not given. "audio" and "frames" are in every video.
+        video_map: The authors' mapping file of videos, relative to `media`.
+        feature_map: Their mapping file of features, relative to the folder of features.
 
     Raises:
-        ConfigError: If the task has no such split, or the media folder is not there.
-        RecordError: If the annotation files cannot be read as the task's.
+        ConfigError: If the task has no such split, a folder is not there or given twice, or a channel cannot be had.
+        RecordError: If the annotation files cannot be read as the task's, or a mapping file is none.
     """
     if split not in task.splits:
         raise ConfigError(f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}")
-    for folder in (media, *([features] if features is not None else [])):
+    sides = side_folders(task, features, authors_features, feature_map)
+    wanted = wanted_channels(task, sides, channels)
+    for folder in (media, *sides.values()):
         if not Path(folder).is_dir():
             raise ConfigError(f"there is no folder {folder}; give the folder that holds the media of {task.title}")
     examples = convert(task, read_annotations(annotations), split, style)
-    finder = _Finder(task, Path(media), Path(features) if features is not None else None, style, split)
+    maps = [authors.read_map(path) if path is not None else {} for path in (video_map, feature_map)]
+    examples = authors.placed(examples, *maps)
+    finder = Finder(task, Path(media), sides, wanted, style, split)
     records = [record for example in examples if (record := finder.record(example)) is not None]
     summary = Summary(
         task=task.name,
@@ -106,7 +121,8 @@ def convert(task: Task, files: dict[str, Any], split: str, style: Style = "defau
         RecordError: If the files are not the task's.
     """
     try:
-        examples = task.examples(files, split, style)
+        theirs = authors.are_conversations(task, files)
+        examples = authors.examples(files) if theirs else task.examples(files, split, style)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         what = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise RecordError(
@@ -153,57 +169,6 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
     return file
 
 
-class _Finder:
-    """Looks media up and keeps account."""
-
-    def __init__(self, task: Task, media: Path, features: Path | None, style: Style, split: str) -> None:
-        self.task, self.media, self.features, self.style, self.split = task, media, features, style, split
-        self.missing: dict[str, None] = {}
-        self.without_channel = 0
-        self._known: dict[tuple[Path, tuple[str, ...]], Path | None] = {}
-
-    def record(self, example: Example) -> Record | None:
-        """The record of an example, None if it has to be left out."""
-        video, channels = self._find(self.media, example.video), self._channels(example)
-        if video is None or (not channels and self.style == "authors"):
-            return None
-        self.without_channel += not channels
-        about = {"task": self.task.name, "split": self.split, "style": self.style, "prompt": self.task.prompt.hash}
-        meta = {**example.meta, **about, "video_id": example.video_id, "labels": list(example.labels)}
-        if example.labels:
-            meta["family"] = example.labels[-1]
-        return Record(
-            id=example.id,
-            video=str(video),
-            channels=channels,
-            turns=[Turn(question=question, answer=answer) for question, answer in example.turns],
-            answers=list(example.answers),
-            options=list(example.options),
-            meta=meta,
-        )
-
-    def _channels(self, example: Example) -> dict[str, Any]:
-        """The side channel's media, nothing where they are missing."""
-        if self.features is not None:
-            found = self._find(self.features, example.feature)
-            return {} if found is None else {"features": str(found)}
-        if not example.views:
-            found = self._find(self.media, example.video)
-            return {} if found is None else {self.task.channel: str(found)}
-        views = [self._find(self.media, places) for places in example.views]
-        there = [str(view) for view in views if view is not None]
-        return {self.task.channel: there} if there else {}
-
-    def _find(self, folder: Path, places: tuple[str, ...]) -> Path | None:
-        """The first place that exists, looked up once."""
-        key = (folder, places)
-        if key not in self._known:
-            self._known[key] = next((folder / place for place in places if (folder / place).exists()), None)
-            if self._known[key] is None:
-                self.missing[str(folder / places[0])] = None
-        return self._known[key]
-
-
 def _renamed(example: Example, name: str) -> Example:
     return replace(example, id=name)
 
@@ -231,8 +196,10 @@ def write_authors_files(
     """
     if task.authors_files is None:
         raise ConfigError(f"the authors convert nothing for {task.title}: it is read as published; leave --authors-files out")
-    written = []
-    for name, content in task.authors_files(read_annotations(annotations), split).items():
+    files, written = read_annotations(annotations), []
+    if authors.are_conversations(task, files):
+        raise ConfigError(f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out")
+    for name, content in task.authors_files(files, split).items():
         written.append(Path(folder) / name)
         _replace(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
     return written

@@ -115,6 +115,7 @@ class Task:
         authors_files: Annotation files, split -> the files that the authors' scripts make of them, by their names.
         pair: Predictions, reference file -> items, for predictions in the authors' format; None where they have none.
         max_new_tokens: Longest answer worth waiting for.
+        conversations: Whether its own annotations are lists of conversations, as the authors' training files are.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Task:
     authors_files: Callable[[Files, str], dict[str, Any]] | None = None
     pair: Callable[[Sequence[Prediction], Any], list[Item]] | None = None
     max_new_tokens: int = 16
+    conversations: bool = False
 
 
 def only_file(files: Files, what: str) -> Any:

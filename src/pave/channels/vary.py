@@ -1,0 +1,26 @@
+"""What training may do to cached tokens of several cameras: draw some of them, so that a patch does not count on all."""
+
+from __future__ import annotations
+
+import random
+
+from pave.tokens import Tokens
+
+
+def some_cameras(tokens: Tokens, cameras: int, chance: random.Random) -> Tokens:
+    """A random number of the cameras in random order, as the authors train (`exo_random`).
+
+    Args:
+        tokens: `[T * cameras, S, C]`, entry `t * cameras + v`: a moment's cameras stand together.
+        cameras: How many there are.
+        chance: Decides.
+
+    Example:
+        >>> import torch
+        >>> every = Tokens(torch.zeros(6, 1, 1), torch.arange(2.0).double().repeat_interleave(3))
+        >>> some_cameras(every, 3, random.Random(0)).steps
+        4
+    """
+    chosen = chance.sample(range(cameras), chance.randint(1, cameras))
+    values = tokens.values.unflatten(0, (-1, cameras))[:, chosen].flatten(0, 1)
+    return Tokens(values, tokens.times.view(-1, cameras)[:, chosen].flatten())
