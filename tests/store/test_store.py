@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pave import files
 from pave.errors import ConfigError, MediaError
-from pave.store import TokenStore, content_digest, files, store
+from pave.store import TokenStore, content_digest, store
 
 KEY = "ab" * 32
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from pave.errors import ConfigError
+from pave.files import UNFINISHED
 from pave.store import Leases, TokenStore, gc, list_entries, merge, pack, shards, stats, upkeep, verify
-from pave.store.files import UNFINISHED
 
 
 def key(number: int) -> str:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pave.errors import RecordError, first_problem
-from pave.store.files import write_text_atomically
+from pave.files import write_text_atomically
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from pave.errors import ConfigError
 from pave.evaluate.items import Answer
-from pave.store.files import write_text_atomically
+from pave.files import write_text_atomically
 
 
 def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answer]:

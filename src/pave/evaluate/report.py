@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.evaluate.items import TITLES
 from pave.evaluate.scores import TaskScores, score_table
 from pave.evaluate.table import ArmRow, PairedRow
-from pave.store.files import write_text_atomically
+from pave.files import write_text_atomically
 
 
 class Report(BaseModel):

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pave.files import replace_atomically, sync
 from pave.store.entry import Note
-from pave.store.files import replace_atomically, sync
 
 logger = logging.getLogger(__name__)
 

@@ -29,9 +29,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pave.errors import ConfigError
+from pave.files import write_atomically
 from pave.store.digest import Source, canonical_json, content_digest, digest_bytes_of
 from pave.store.entry import Note, note_of
-from pave.store.files import write_atomically
 from pave.store.shards import Shards
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pave.errors import ConfigError
+from pave.files import UNFINISHED, write_atomically
 from pave.store.entry import Note, checksum, note_of
-from pave.store.files import UNFINISHED, write_atomically
 from pave.store.lease import Leases, file_clock
 from pave.store.shards import MOST_BYTES, MOST_ENTRIES, write_shards
 from pave.store.store import TokenStore

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.data import Record, write_records
 from pave.errors import ConfigError, RecordError
+from pave.files import write_text_atomically
 from pave.tasks import authors
 from pave.tasks.files import read_annotations
 from pave.tasks.media import Finder, Place, side_folders, wanted_channels
@@ -153,7 +154,7 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
     file, summary = Path(out), prepared.summary
     listed = file.with_name(f"{file.stem}.missing.txt")
     if summary.missing:
-        _replace(listed, "\n".join(summary.missing) + "\n")
+        write_text_atomically(listed, "\n".join(summary.missing) + "\n")
     else:
         listed.unlink(missing_ok=True)
     if summary.missing and not allow_missing:
@@ -165,7 +166,7 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
     if not prepared.records:
         raise RecordError(f"no record is left: the media of all {summary.converted} examples are missing, see {listed}")
     write_records(file, prepared.records)
-    _replace(file.with_name(f"{file.stem}.summary.json"), summary.model_dump_json(indent=2) + "\n")
+    write_text_atomically(file.with_name(f"{file.stem}.summary.json"), summary.model_dump_json(indent=2) + "\n")
     return file
 
 
@@ -177,13 +178,6 @@ def _digests(paths: Sequence[str | os.PathLike[str]]) -> dict[str, str]:
     """SHA-256 of every annotation file."""
     files = [file for path in map(Path, paths) for file in (sorted(path.glob("*.json*")) if path.is_dir() else [path])]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def write_authors_files(
@@ -201,5 +195,5 @@ def write_authors_files(
         raise ConfigError(f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out")
     for name, content in task.authors_files(files, split).items():
         written.append(Path(folder) / name)
-        _replace(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
+        write_text_atomically(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
     return written

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.data import Record, clip_key
 from pave.errors import ConfigError, RecordError
+from pave.files import write_text_atomically
 from pave.metrics import mean_bootstrap
 from pave.tasks.task import Item, Prediction, Scored, Style, Task
 
@@ -142,11 +143,7 @@ def prompt_of(records: Sequence[Record], task: Task) -> str:
 def write_rows(path: str | os.PathLike[str], rows: Sequence[dict[str, Any]]) -> Path:
     """Write the rows as JSON lines, atomically."""
     file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    os.replace(temporary, file)
+    write_text_atomically(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return file
 
 

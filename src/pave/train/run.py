@@ -23,10 +23,10 @@ from transformers import TrainingArguments
 from pave.bases import Base, load_base
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.errors import TrainError
+from pave.files import write_text_atomically
 from pave.patches import PatchedModel, read_config
 from pave.patches.hub import locate
 from pave.store import TokenStore
-from pave.store.files import write_text_atomically
 from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator

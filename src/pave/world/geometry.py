@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pave.store.files import replace_atomically
+from pave.files import replace_atomically
 from pave.world.backdrop import room_depth
 from pave.world.render import billboards, overlap, render_frames
 from pave.world.scene import Pose, Scene

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pave.errors import ConfigError
-from pave.store.files import write_text_atomically
+from pave.files import write_text_atomically
 from pave.world.clips import CLIPS, WorldSettings, channels_of, make_clip
 from pave.world.questions import questions_for
 from pave.world.sample import sample_scene
