@@ -70,6 +70,17 @@ def test_records_that_need_the_channel_teach_alone(tmp_path):
     assert align(base, fusion, "features", told, features, steps=1, share=0.3, seed=0).clips == 1
 
 
+def test_families_choose_who_teaches(tmp_path):
+    base, fusion, groups, features = _setting(tmp_path)
+    order = [
+        record.model_copy(update={"meta": {"family": ("far", "near")[number % 2]}}) for number, record in enumerate(groups[0])
+    ]
+    told = [order, *groups[1:]]
+    assert align(base, fusion, "features", told, features, families=("near",), steps=1, share=0.3, seed=0).clips == 1
+    with pytest.raises(ConfigError, match="families middle"):
+        align(base, fusion, "features", told, features, families=("middle",), steps=1, share=0.3, seed=0)
+
+
 def test_what_it_refuses(tmp_path):
     base, fusion, groups, features = _setting(tmp_path, output_norm=False)
     with pytest.raises(ConfigError, match="output norm"):
