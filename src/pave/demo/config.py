@@ -30,7 +30,7 @@ class DemoConfig(BaseModel):
     train_clips: int = Field(600, ge=1, description="Clips to train on.")
     test_clips: int = Field(100, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
     questions_per_clip: int = Field(10, ge=1, description="At most so many questions about a clip.")
-    steps: int = Field(0, ge=0, description="Optimiser steps of each run; what was chosen for the sense when 0.")
+    steps: int | None = Field(None, ge=1, description="Optimiser steps of each run; if not given, those chosen for the sense.")
     batch_clips: int = Field(2, ge=1, description="Clips in a forward pass; their questions share a prefix.")
     accumulation: int = Field(1, ge=1, description="Forward passes in a step.")
     questions_per_video: int = Field(10, ge=1, description="Most questions of a clip in a step.")
@@ -42,12 +42,12 @@ class DemoConfig(BaseModel):
         description="The LoRA, the same in both runs. On the attention only: on a CPU every further product is felt.",
     )
     align_steps: int = Field(400, ge=0, description="Steps of the patch's aligned start, in which no language model runs.")
-    encoder: str = Field("", description="Encoder of the channel; likewise when empty.")
-    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder; likewise.")
+    encoder: str | None = Field(None, description="Encoder of the channel; if not given, the sense's.")
+    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Its settings; likewise.")
     fusion: dict[str, Any] = Field(
         default_factory=dict, description="Fields of FusionConfig that differ from its own; likewise."
     )
-    align_share: float = Field(0, ge=0, le=2, description="Size of the residual after the aligned start; likewise when 0.")
+    align_share: float | None = Field(None, gt=0, le=2, description="Size of the residual after the aligned start; likewise.")
     align_families: tuple[str, ...] = Field((), description="Questions that teach the aligned start; likewise.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.'

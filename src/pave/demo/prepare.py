@@ -97,6 +97,6 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     torch.set_num_threads(1)
     channel = config.preset.channel
     base = load_base(config.base)
-    encoder = make_encoder(channel, config.encoder, config.encoder_settings, tower=tower_of(base))
+    encoder = make_encoder(channel, config.encoder or config.preset.encoder, config.encoder_settings, tower=tower_of(base))
     clips = [group[0] for group in group_by_clip(read_records(file))]
     Features(base, {channel: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])

@@ -49,12 +49,13 @@ class Run:
 
 def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
     """The two runs: all settings are the same but for the channel and its fusion."""
+    steps = config.steps or config.preset.steps
     same = {
         "base": config.base,
         "records": records,
         "store": config.store,
         "lora": config.lora,
-        "steps": config.steps,
+        "steps": steps,
         "batch_clips": config.batch_clips,
         "accumulation": config.accumulation,
         "precision": config.precision,
@@ -63,7 +64,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "lr_fusion": config.lr_fusion,
         "lr_gate": config.lr_gate,
         "seed": config.seed,
-        "log_every": max(1, min(10, config.steps // 10)),
+        "log_every": max(1, min(10, steps // 10)),
         "task": f"the embedded world, {config.sense}",
     }
     senses = {
