@@ -61,9 +61,10 @@ def fresh(work: Callable[..., Any], *args: Any) -> Any:
         return None
 
 
-def draw_growth() -> None:
-    """Called in a fresh process."""
-    importlib.import_module("growth").main()
+def draw_growth() -> str:
+    """Called in a fresh process; returns the points."""
+    points: str = importlib.import_module("growth").main()
+    return points
 
 
 def number(value: float) -> str:
@@ -114,10 +115,9 @@ def keep(results: dict[str, list[Row]]) -> None:
     partial.replace(RESULTS)
 
 
-def record(name: str, rows: list[Row]) -> None:
-    """Put one figure's table into docs/performance.md."""
+def record(name: str, text: str) -> None:
+    """Put one figure's text into docs/performance.md."""
     mark = f"bench:{name.replace('_', '-')}"
-    text = f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}"
     PAGE.write_text(between_marks(PAGE.read_text("utf-8"), mark, text), "utf-8")
 
 
@@ -143,9 +143,10 @@ def main() -> int:
         results[name] = rows
         keep({name: rows})
         if args.write:
-            record(name, rows)
-    if args.write and not args.figures:
-        fresh(draw_growth)
+            record(name, f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}")
+    if args.write and not args.figures and (points := fresh(draw_growth)):
+        drawing = "![CPU seconds against frames, side tokens, clips of a batch and questions a video](assets/growth.svg)"
+        record("growth", f"`python benchmarks/growth.py`, {machine()}.\n\n{drawing}\n\n{points}")
     print(f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}")
     failed = [name for name in chosen if name not in results]
     if failed:

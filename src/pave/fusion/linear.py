@@ -27,7 +27,7 @@ class _ThroughOneDNN(torch.autograd.Function):
         return F.linear(x.to_mkldnn(), weight, bias).to_dense()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad

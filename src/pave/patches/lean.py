@@ -38,7 +38,7 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
         return last.weight.dtype == x.dtype and last.bias is None and not drops and name not in self.lora_variant
 
 
-def lean(layer: nn.Module) -> None:
+def lean(layer: Any) -> None:
     """Give a peft LoRA layer on a plain linear map the short way; other layers stay as they are."""
     if type(layer) is Linear and type(layer.get_base_layer()) is nn.Linear:
         layer.__class__ = LeanLinear
