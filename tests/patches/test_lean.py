@@ -71,3 +71,11 @@ def test_other_types_go_pefts_way() -> None:
     lean(ours)
     with torch.no_grad():
         assert torch.equal(ours(x), peft(x))
+
+
+def test_autocast_goes_pefts_way() -> None:
+    peft, x = layer(), torch.randn(3, 24)
+    ours = copy.deepcopy(peft)
+    lean(ours)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(x), peft(x))

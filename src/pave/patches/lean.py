@@ -19,17 +19,21 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """`[..., in]` -> `[..., out]`."""
-        if torch.is_grad_enabled() or args or kwargs or self.merged_adapters or self.disable_adapters:
-            return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         names = [name for name in self.active_adapters if name in self.lora_A]
-        if any(not self._plain(name, x) for name in names):
-            return super().forward(x)  # type: ignore[no-any-return]
+        if args or kwargs or not self._lean(names, x):
+            return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         result: Tensor = self.base_layer(x)
         rows = result.view(-1, result.shape[-1])
         for name in names:
             inner = self.lora_A[name](x)  # as a module: hooks may restrict it to some rows
-            rows.addmm_(inner.view(len(rows), -1), self.lora_B[name].weight.t(), alpha=self.scaling[name])
+            rows.addmm_(inner.view(-1, inner.shape[-1]), self.lora_B[name].weight.t(), alpha=self.scaling[name])
         return result
+
+    def _lean(self, names: list[str], x: Tensor) -> bool:
+        """Whether nothing is recorded, cast, merged or switched off, and all LoRAs at work are plain."""
+        other = torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
+        other = other or self.merged_adapters or self.disable_adapters
+        return not other and all(self._plain(name, x) for name in names)
 
     def _plain(self, name: str, x: Tensor) -> bool:
         """Whether the LoRA is of the input's type, has neither variant nor bias, and drops nothing now."""
