@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x.to_mkldnn(), weight, bias).to_dense()
+
+
 class _ThroughOneDNN(torch.autograd.Function):
     """The product and its gradients by oneDNN, keeping the rows themselves for the backward pass.
 
@@ -24,7 +28,7 @@ class _ThroughOneDNN(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.linear(x.to_mkldnn(), weight, bias).to_dense()
+        return _product(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -39,7 +43,7 @@ class _ThroughOneDNN(torch.autograd.Function):
 def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`torch.nn.functional.linear` of rows `[N, in]`, by the library that is fast at it."""
     if x.device.type == "cpu" and x.dtype == torch.float32 and len(x) and torch.backends.mkldnn.is_available():
-        out: Tensor = _ThroughOneDNN.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        out: Tensor = (_ThroughOneDNN.apply if torch.is_grad_enabled() else _product)(x, weight, bias)
         return out
     return F.linear(x, weight, bias)
 
