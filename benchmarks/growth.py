@@ -2,6 +2,8 @@
 
     python benchmarks/growth.py          # writes docs/assets/growth.svg and prints the points
 
+`make bench ARGS=--write` runs it too, and puts drawing and points into docs/performance.md.
+
 The first three are the fusion function at 7B sizes, forward, fp32. The fourth is a training step on one video of 8 frames
 (1,569 visual tokens) with a thin random language model, its questions behind one prefix, beside as many steps of one question
 each.
@@ -94,14 +96,22 @@ def draw(found: dict[str, dict[str, Curve]]) -> None:
     figure.savefig(DRAWING, metadata={"Date": None})
 
 
-def main() -> None:
-    """Measure, print, draw."""
+def points(found: dict[str, dict[str, Curve]]) -> str:
+    """One line a curve."""
+    lines = [
+        f"- {label}, {name}: " + ", ".join(f"{n:,}: {seconds:.3g} s" for n, seconds in zip(x, y, strict=True))
+        for label, curves in found.items()
+        for name, (x, y) in curves.items()
+    ]
+    return "\n".join(lines)
+
+
+def main() -> str:
+    """Measure, draw, and return the points as text."""
     found = curves()
-    for label, lines in found.items():
-        for name, (x, y) in lines.items():
-            print(f"{label}, {name}: " + ", ".join(f"{n:,}: {seconds:.3g} s" for n, seconds in zip(x, y, strict=True)))
     draw(found)
+    return points(found)
 
 
 if __name__ == "__main__":
-    main()
+    print(main())

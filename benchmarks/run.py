@@ -3,9 +3,11 @@
     python benchmarks/run.py                      # make bench
     python benchmarks/run.py fusion media         # make bench ARGS="fusion media": figures whose name begins so
     python benchmarks/run.py --write              # make bench ARGS=--write: also record the tables in docs/performance.md
+                                                  # and, with all figures, draw docs/assets/growth.svg (growth.py)
     python benchmarks/run.py --list
 
-How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the results file as they were.
+How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the results file as they were. A
+figure that fails does not stop the others; the exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import multiprocessing
 import os
 import platform
 import sys
+import traceback
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import version
@@ -40,6 +44,27 @@ def measure(name: str) -> list[Row]:
     """Called in a fresh process."""
     rows: list[Row] = importlib.import_module(f"figures.{name}").measure()
     return rows
+
+
+def fresh(work: Callable[..., Any], *args: Any) -> Any:
+    """The result of a call in a new process, or None if it failed, which is said.
+
+    Idle threads sleep there instead of spinning, as they do by default between two products: spinning is CPU time that is not
+    work, and more of it the busier the machine is.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(work, *args).result()
+    except Exception:
+        traceback.print_exc()
+        return None
+
+
+def draw_growth() -> str:
+    """Called in a fresh process; returns the points."""
+    points: str = importlib.import_module("growth").main()
+    return points
 
 
 def number(value: float) -> str:
@@ -90,10 +115,9 @@ def keep(results: dict[str, list[Row]]) -> None:
     partial.replace(RESULTS)
 
 
-def record(name: str, rows: list[Row]) -> None:
-    """Put one figure's table into docs/performance.md."""
+def record(name: str, text: str) -> None:
+    """Put one figure's text into docs/performance.md."""
     mark = f"bench:{name.replace('_', '-')}"
-    text = f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}"
     PAGE.write_text(between_marks(PAGE.read_text("utf-8"), mark, text), "utf-8")
 
 
@@ -113,13 +137,21 @@ def main() -> int:
     results: dict[str, list[Row]] = {}
     for name in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-            results[name] = fresh.submit(measure, name).result()
-        keep({name: results[name]})
+        rows = fresh(measure, name)
+        if rows is None:
+            continue
+        results[name] = rows
+        keep({name: rows})
         if args.write:
-            record(name, results[name])
+            record(name, f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}")
+    if args.write and not args.figures and (points := fresh(draw_growth)):
+        drawing = "![CPU seconds against frames, side tokens, clips of a batch and questions a video](assets/growth.svg)"
+        record("growth", f"`python benchmarks/growth.py`, {machine()}.\n\n{drawing}\n\n{points}")
     print(f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}")
-    return 0
+    failed = [name for name in chosen if name not in results]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

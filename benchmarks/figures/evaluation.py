@@ -13,7 +13,7 @@ from pave.data import ClipFeatures, Record
 from pave.evaluate.decode import Questions, answer
 from pave.patches import PatchedModel
 
-CLIPS, QUESTIONS, TOKENS = 3, 10, 8
+QUESTIONS, TOKENS = 10, 8
 
 
 def asked(made: Bench, features: ClipFeatures, group: list[Record]) -> Questions:
@@ -49,14 +49,17 @@ def alone(model: PatchedModel, clip: Questions, question: list[int]) -> list[int
 def measure() -> list[Row]:
     """The patch and the bare base."""
     rows = []
-    with bench(CLIPS, QUESTIONS) as made:
-        features = made.features()
-        clips = [asked(made, features[group[0]], group) for group in made.groups]
+    with bench(3, QUESTIONS) as made:
         model = made.patched()
-        for name, weights in (("patch", {"sound": 1.0}), ("base", {})):
-            model.set_patches(weights)
-            assert answer(model, made.base, clips, TOKENS) == one_by_one(model, clips)
-            pair = in_turn(lambda: answer(model, made.base, clips, TOKENS), lambda: one_by_one(model, clips), 3)
-            figure = f"evaluation, {QUESTIONS} questions about each of {CLIPS} clips, {name}"
-            rows.append(Row.gain(figure, pair, f"CPU s for {CLIPS * QUESTIONS} answers", 4.0, "same answers"))
+        for frames, groups, repeats in ((4, made.groups, 3), (32, made.groups[:1], 1)):
+            features = made.features(frames)
+            clips = [asked(made, features[group[0]], group) for group in groups]
+            for name, weights in (("patch", {"sound": 1.0}), ("base", {})):
+                model.set_patches(weights)
+                assert answer(model, made.base, clips, TOKENS) == one_by_one(model, clips)
+                run, peer = (lambda: answer(model, made.base, clips, TOKENS)), (lambda: one_by_one(model, clips))  # noqa: B023
+                pair = in_turn(run, peer, repeats, warm=False)  # warm: both have just run
+                note = f"same answers; prefixes of {len(clips[0].prefix)} tokens"
+                figure = f"evaluation, {QUESTIONS} questions a clip, {frames} frames, {name}"
+                rows.append(Row.gain(figure, pair, f"CPU s for {len(clips) * QUESTIONS} answers", 4.0, note))
     return rows

@@ -17,10 +17,10 @@ from harness import Pair, Row, in_turn
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
-from videos import bench
+from videos import Bench, bench
 
 from pave import FusionConfig
-from pave.bases import load_base
+from pave.bases import Base, load_base
 from pave.bases.head import head_at
 from pave.media import read_frames
 from pave.patches import PatchedModel
@@ -48,31 +48,34 @@ TEXT = {
 
 
 def seconds() -> list[Row]:
-    """Patched against a base of its own that never met a patch: the fusion alone, and fusion and LoRA."""
+    """Patched against a base of its own that never met a patch, at the paper's number of frames and at smol's own."""
     with bench(1, 1) as made, torch.no_grad():
-        (record,), plain = made.groups[0], load_base("smol")
-        features = made.features()
-        side = features[record].channels
-        clip = plain.clip(read_frames(record.video, features.sampling))
-        inputs = plain.batch([plain.encode_prompt(clip.text, [(record.turns[0].question, None)]).ask()], [clip], pad="left")
-        rows = []
-        for name, lora, promise in (("fusion alone", False, None), ("fusion and LoRA", True, 1.03)):
-            model = made.patched(lora)
+        plain = load_base("smol")
+        return [row for frames, repeats in ((32, 5), (4, 15)) for row in prefills(made, plain, frames, repeats)]
 
-            def patched(model: PatchedModel = model) -> None:
-                with head_at(model.model):
-                    model([side], [clip.times], **inputs)
 
-            def bare() -> None:
-                with head_at(plain.model):
-                    plain.model(**inputs)
+def prefills(made: Bench, plain: Base, frames: int, repeats: int) -> list[Row]:
+    """The fusion alone, and fusion and LoRA."""
+    (record,) = made.groups[0]
+    features = made.features(frames)
+    side = features[record].channels
+    clip = plain.clip(read_frames(record.video, features.sampling))
+    inputs = plain.batch([plain.encode_prompt(clip.text, [(record.turns[0].question, None)]).ask()], [clip], pad="left")
+    rows = []
+    for name, lora, promise in (("fusion alone", False, None), ("fusion and LoRA", True, 1.03)):
+        model = made.patched(lora)
 
-            rows.append(
-                Row.cost(
-                    f"prefill of one clip on smol, {name}, against the plain base", in_turn(patched, bare, 11), promise=promise
-                )
-            )
-            model.unpatch()
+        def patched(model: PatchedModel = model) -> None:
+            with head_at(model.model):
+                model([side], [clip.times], **inputs)
+
+        def bare() -> None:
+            with head_at(plain.model):
+                plain.model(**inputs)
+
+        figure = f"prefill of one clip on smol, {frames} frames, {name}, against the plain base"
+        rows.append(Row.cost(figure, in_turn(patched, bare, repeats), promise=promise))
+        model.unpatch()
     return rows
 
 

@@ -164,6 +164,8 @@ class Seam:
         return {name: active for name, active in self.patches.items() if active.weight != 0}
 
     def _guard(self) -> contextlib.AbstractContextManager[Any]:
+        if not torch.is_grad_enabled():  # the answer costs a walk over all parameters
+            return contextlib.nullcontext()
         frozen = not any(p.requires_grad for p in encoder_parameters(self.owner, self.spec.language_model))
         return torch.no_grad() if frozen else contextlib.nullcontext()
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from pave.bases.spec import FamilySpec
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
+from pave.patches.lean import lean
 
 _PARTS = ("lora_A", "lora_B")
 
@@ -121,6 +122,8 @@ class LoraSet:
     def _find_layers(self) -> None:
         """The wrapped layers by the name they have in the plain model."""
         self._layers = {name: module for name, module in self._model.named_modules() if isinstance(module, LoraLayer)}
+        for layer in self._layers.values():
+            lean(layer)
 
     def set_weights(self, weights: Mapping[str, float], idle: Collection[str] = ()) -> None:
         """Activate the LoRAs named in `weights` at these factors; the others are off. Names without a LoRA are passed over.

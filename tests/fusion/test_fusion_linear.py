@@ -1,0 +1,40 @@
+"""The linear map that takes another library: same numbers, same gradients, nothing kept twice."""
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+
+from pave.fusion.linear import Linear, fast_linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_gradients_are_those_of_torch(bias: bool, frozen: bool) -> None:
+    torch.manual_seed(0)
+    ours = Linear(48, 32, bias=bias)
+    x, gradient = torch.randn(70, 48, requires_grad=not frozen), torch.randn(70, 32)
+    wanted = [*ours.parameters(), *([] if frozen else [x])]
+    out, reference = ours(x), F.linear(x, ours.weight, ours.bias)
+    torch.testing.assert_close(out, reference)
+    got, expected = (torch.autograd.grad(y, wanted, gradient) for y in (out, reference))
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_frozen_weight_lets_gradients_through() -> None:
+    x = torch.randn(5, 8, requires_grad=True)
+    fast_linear(x, torch.randn(3, 8), None).sum().backward()
+    assert x.grad is not None and x.grad.shape == x.shape
+
+
+def test_only_rows_and_weight_are_kept() -> None:
+    ours, x = Linear(48, 32), torch.randn(70, 48, requires_grad=True)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        ours(x)
+    assert {tensor.data_ptr() for tensor in kept} == {x.data_ptr(), ours.weight.data_ptr()}

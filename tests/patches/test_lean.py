@@ -1,0 +1,81 @@
+"""The short way through a LoRA layer gives what peft's own forward gives."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, LoraModel
+from peft.tuners.lora import Linear
+from torch import nn
+
+from pave.patches.lean import LeanLinear, lean
+
+
+def layer(dropout: float = 0.0) -> Linear:
+    """Peft's layer with two LoRAs at work, one of them scaled by hand."""
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, lora_alpha=12, target_modules=["0"], lora_dropout=dropout, init_lora_weights=False)
+    tuner = LoraModel(nn.Sequential(nn.Linear(24, 20)), {"a": config}, "a")
+    tuner.peft_config["b"] = config
+    tuner.inject_adapter(tuner.model, "b")
+    made = tuner.model[0]
+    made.set_adapter(["a", "b"])
+    made.scaling["b"] = 0.3
+    return made.eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 7), (9,), (2, 0)])
+def test_as_peft(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    peft = layer().to(dtype)
+    ours, x = copy.deepcopy(peft), torch.randn(*shape, 24, dtype=dtype)
+    lean(ours)
+    assert isinstance(ours, LeanLinear)
+    with torch.no_grad():
+        tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+        torch.testing.assert_close(ours(x), peft(x), **tolerance)
+
+
+def test_a_fresh_lora_and_rows_that_are_off_change_no_bit() -> None:
+    ours, x = layer(), torch.randn(2, 5, 24)
+    lean(ours)
+    ours.set_adapter("a")
+    with torch.no_grad():
+        plain = ours.base_layer(x)
+        handle = ours.lora_A["a"].register_forward_hook(lambda *call: call[2] * torch.tensor([0.0, 1.0])[:, None, None])
+        assert torch.equal(ours(x)[0], plain[0]) and not torch.equal(ours(x)[1], plain[1])
+        handle.remove()
+        ours.lora_B["a"].weight.zero_()
+        assert torch.equal(ours(x), plain)
+
+
+def test_training_goes_pefts_way() -> None:
+    peft = layer(dropout=0.5)
+    ours, x = copy.deepcopy(peft), torch.randn(3, 24)
+    lean(ours)
+    assert torch.equal(ours(x), peft(x))  # with gradients: peft's own sum
+    with torch.no_grad():
+        ours.train(), peft.train()
+        torch.manual_seed(1)
+        dropped = ours(x)
+        torch.manual_seed(1)
+        assert torch.equal(dropped, peft(x)) and not torch.equal(dropped, ours.eval()(x))
+
+
+def test_other_types_go_pefts_way() -> None:
+    ours, x = layer().to(torch.bfloat16), torch.randn(3, 24, dtype=torch.bfloat16)
+    ours.lora_A.float(), ours.lora_B.float()
+    peft = copy.deepcopy(ours)
+    lean(ours)
+    with torch.no_grad():
+        assert torch.equal(ours(x), peft(x))
+
+
+def test_autocast_goes_pefts_way() -> None:
+    peft, x = layer(), torch.randn(3, 24)
+    ours = copy.deepcopy(peft)
+    lean(ours)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(x), peft(x))
