@@ -7,6 +7,7 @@ import platform
 import re
 import statistics
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from pooled import Channel
@@ -89,17 +90,27 @@ def verdict(channel: Channel) -> str:
         helped = (
             f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the same LoRA without the sense."
         )
+    flat = [name for name in _families(channel, group) if _row(channel, name).ci95[0] <= 0]
+    if flat and gain.ci95[0] > 0:
+        helped += f" No gain is shown on: {', '.join(flat)}."
     if abs(harm.difference) <= HARMLESS:
         return f"{helped} What needs no such sense stays within {100 * HARMLESS:.0f} points."
     way = "loses" if harm.difference < 0 else "gains"
     return f"{helped} On visual questions it {way} {100 * abs(harm.difference):.1f} points."
 
 
+def _families(channel: Channel, group: str) -> list[str]:
+    """The families of a group: they stand between its row and that of the next group."""
+    names = channel.whole.families()
+    below = names[names.index(group) + 1 :]
+    return list(takewhile(lambda name: name not in TITLES, below))
+
+
 def _note(channels: Sequence[Channel]) -> str:
     seeds = ", ".join(str(seed) for seed in channels[0].runs)
     return (
-        f"Exact match in percent on held-out clips, world and training of seeds {seeds} pooled; differences in points with 95 %"
-        " intervals (paired, over the clips of all seeds). Both trainings of a run have the same clips, steps, batches, rates"
+        f"Exact match in percent on held-out clips, seeds {seeds} (of world and training) pooled; differences in points with 95"
+        " % intervals (paired, over the clips of all seeds). Both trainings of a run have the same clips, steps, batches, rates"
         f" and LoRA. Command: `make results`. {_machine(channels)}"
     )
 
@@ -109,7 +120,7 @@ def _machine(channels: Sequence[Channel]) -> str:
     hours = sum(sum(run.seconds.values()) for run in runs) / 3600
     versions = runs[0].versions
     return (
-        f"{len(runs)} runs, {hours:.1f} h in all on {os.cpu_count()} CPU cores ({platform.machine()}),"
+        f"{len(runs)} runs, {hours:.1f} h added up, on {os.cpu_count()} CPU cores ({platform.machine()}),"
         f" trained in {channels[0].config.precision}, torch {versions['torch']}."
     )
 

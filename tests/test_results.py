@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     text = section(channel)
     assert "+75.0, +50.0" in text
     assert "62 in a hundred questions more" in text and "within 3 points" in text and "300 trained parameters" in text
+    assert "No gain" not in text
 
 
 @pytest.mark.parametrize(
@@ -134,3 +136,12 @@ def test_a_run_with_other_settings_is_not_taken(tmp_path: Path) -> None:
     assert finished_report(config.model_copy(update={"steps": 7})) is None
     (config.out / "results.json").unlink()
     assert finished_report(config) is None
+
+
+def test_families_without_a_gain_are_named(tmp_path: Path) -> None:
+    from results_pages import verdict
+
+    channel = _channel(tmp_path, {("views-patch", "views"): 8, (CONTROL, "views"): 2})
+    rows = [row.model_copy(update={"ci95": (-0.1, 0.9)}) if row.family == "behind" else row for row in channel.whole.paired]
+    flat = replace(channel, whole=channel.whole.model_copy(update={"paired": rows}))
+    assert "No gain is shown on: behind." in verdict(flat)
