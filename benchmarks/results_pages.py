@@ -107,9 +107,9 @@ def _families(channel: Channel, group: str) -> list[str]:
 
 
 def _note(channels: Sequence[Channel]) -> str:
-    seeds = ", ".join(str(seed) for seed in channels[0].runs)
+    seeds = "; ".join(dict.fromkeys(_seeds(channel) for channel in channels))
     return (
-        f"Exact match in percent on held-out clips, seeds {seeds} (of world and training) pooled; differences in points with 95"
+        f"Exact match in percent on held-out clips, seeds of world and training pooled: {seeds}; differences with 95"
         " % intervals (paired, over the clips of all seeds). Both trainings of a run have the same clips, steps, batches, rates"
         f" and LoRA. Command: `make results`. {_machine(channels)}"
     )
@@ -127,13 +127,16 @@ def _machine(channels: Sequence[Channel]) -> str:
 
 def _cost(channel: Channel) -> str:
     minutes = [sum(run.seconds.values()) / 60 for run in channel.runs.values()]
-    seed = channel.config.seed
     parameters = channel.whole.trainable_parameters
     patch, control = parameters[channel.arms[2]], parameters[channel.arms[1]]
     return (
-        f"`pave demo --sense {channel.config.sense} --seed {seed}`, and the other seeds: {statistics.mean(minutes):.0f} min"
+        f"`pave demo --sense {channel.config.sense} --seed N`, N = {_seeds(channel)}: {statistics.mean(minutes):.0f} min"
         f" a run, {channel.whole.peak_rss_mb / 1024:.1f} GB, {patch:,} trained parameters ({control:,} of them the LoRA's)."
     )
+
+
+def _seeds(channel: Channel) -> str:
+    return ", ".join(str(seed) for seed in channel.runs)
 
 
 def _percent(channel: Channel, arm: str, family: str) -> str:

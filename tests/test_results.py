@@ -97,7 +97,7 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     gap = channel.whole.gap("views-patch", CONTROL, "views")
     assert gap.difference == pytest.approx(10 / 16) and 0 < gap.ci95[0] < gap.difference < gap.ci95[1]
     line = next(line for line in summary([channel]).splitlines() if line.startswith("| other cameras"))
-    assert "| 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line and "seeds 1, 2" in summary([channel])
+    assert "| 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line and "pooled: 1, 2;" in summary([channel])
     text = section(channel)
     assert "+75.0, +50.0" in text
     assert "62 in a hundred questions more" in text and "within 3 points" in text and "300 trained parameters" in text
