@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pave.data import read_records
 from pave.demo.config import DemoConfig
 from pave.demo.prepare import TEST
-from pave.demo.training import CONTROL
 from pave.evaluate.answers import read_answers
 from pave.evaluate.items import Answer, Item, items_of
 from pave.evaluate.report import Report
@@ -66,6 +65,3 @@ def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
         }
     )
     return Channel(first, runs, whole)
-
-
-__all__ = ["CONTROL", "Channel", "pooled"]

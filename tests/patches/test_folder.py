@@ -134,7 +134,7 @@ def test_a_failure_while_saving_leaves_the_old_patch(saved: Path, tmp_path: Path
     def fail(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder_module, "_sync", fail)
+    monkeypatch.setattr(folder_module, "sync", fail)
     with pytest.raises(PatchError, match="No space left on device"):
         case.model.save_patch(folder)
     monkeypatch.undo()

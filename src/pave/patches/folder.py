@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pave.errors import ConfigError, PatchError
+from pave.files import sync
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 
 MANIFEST = "patch.json"
@@ -118,7 +118,7 @@ def _fill(folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Cal
     (folder / CARD).write_text(card(config), encoding="utf-8")
     (folder / MANIFEST).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
+        sync(path)
     return config
 
 
@@ -126,14 +126,6 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     own = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     save_file(own, path, metadata={"format": "pt"})
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _swap(staging: Path, folder: Path) -> None:
@@ -148,7 +140,7 @@ def _swap(staging: Path, folder: Path) -> None:
         if moved:
             old.rename(folder)
         raise
-    _sync(folder.parent)
+    sync(folder.parent)
     if moved:
         shutil.rmtree(old, ignore_errors=True)
 
