@@ -1,7 +1,7 @@
 """What each sense is worth: base, LoRA-only and patch on every channel over several seeds, written into docs/results.md.
 
     python benchmarks/results.py                                   # all of it, about an hour and a half on two cores
-    python benchmarks/results.py --senses views --seeds 1 2        # a part; runs that are done are kept
+    python benchmarks/results.py --senses views                    # one sense; the pages keep what they say of the others
     python benchmarks/results.py --write-only                      # the pages alone, from the runs that are done
 
 A run is `pave demo --sense SENSE --seed SEED`: its own world, its own start, its own order of the data. Seeds come before

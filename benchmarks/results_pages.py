@@ -4,57 +4,66 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import statistics
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+from pages import between_marks
 from pooled import Channel
 
+from pave.demo.senses import SENSES
 from pave.evaluate.items import TITLES
 from pave.evaluate.plot import draw
 from pave.evaluate.table import PairedRow
 
 ROOT = Path(__file__).parents[1]
 PLOTS = ROOT / "docs" / "assets"
+NOTE = (
+    "Exact match in percent on held-out clips, seeds of world and training pooled; differences with 95 % intervals (paired,"
+    " over all clips). Both trainings of a run have the same clips, steps, batches, rates and LoRA. Command: `make results`."
+)
 ENOUGH, HARMLESS = 0.15, 0.03  # what a sense should be worth, and what it may cost elsewhere
 
 
 def write_pages(channels: Sequence[Channel]) -> None:
-    """Fill what stands between the markers of both pages, and draw a plot for each channel."""
+    """Fill the places between the markers of both pages and draw a plot for each channel; other channels stay as they are."""
     for channel in channels:
         draw(channel.whole, PLOTS / f"results-{channel.config.sense}.png")
-    sections = [summary(channels), *(section(channel) for channel in channels)]
-    for page, text in ((ROOT / "README.md", summary(channels)), (ROOT / "docs" / "results.md", "\n\n".join(sections))):
-        page.write_text(between_marks(page.read_text("utf-8"), "results", text), "utf-8")
+    for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+        page = path.read_text("utf-8")
+        page = between_marks(page, "results", summary(channels, page))
+        if path.parent != ROOT:
+            for channel in channels:
+                page = between_marks(page, f"results-{channel.config.sense}", section(channel))
+        path.write_text(page, "utf-8")
     print(summary(channels))
 
 
-def between_marks(page: str, mark: str, text: str) -> str:
-    """`page` with the lines between `<!-- mark:start -->` and `<!-- mark:end -->` replaced.
+def summary(channels: Sequence[Channel], before: str = "") -> str:
+    """A line a channel: what needs it, and the visual control.
 
-    Raises:
-        SystemExit: If the page has no such markers.
+    Args:
+        channels: What was measured.
+        before: A page with an older table: its lines about other channels are taken over.
     """
-    pattern = re.compile(rf"(<!-- {mark}:start -->\n).*?(<!-- {mark}:end -->)", re.DOTALL)
-    if not pattern.search(page):
-        raise SystemExit(f"the page has no markers <!-- {mark}:start --> and <!-- {mark}:end -->")
-    return pattern.sub(lambda found: f"{found[1]}\n{text.strip()}\n\n{found[2]}", page)
-
-
-def summary(channels: Sequence[Channel]) -> str:
-    """A line a channel: what needs it, and the visual control."""
+    fresh = {channel.config.sense: channel for channel in channels}
     lines = [
-        "| questions that need | n | base | LoRA-only | patch | patch - LoRA-only | and on visual control |",
-        "|---" * 7 + "|",
+        "| questions that need | seeds | n | base | LoRA-only | patch | patch - LoRA-only | and on visual control |",
+        "|---" * 8 + "|",
     ]
-    for channel in channels:
-        group = channel.config.sense
-        shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
-        name, count = TITLES[group].removeprefix("needs "), channel.whole.arm(channel.arms[0], group).n
-        lines.append(f"| {name} | {count} | {shares} | {_gap(channel, group)} | {_gap(channel, 'visual')} |")
-    return "\n".join([*lines, "", _note(channels)])
+    for sense in SENSES:
+        name = TITLES[sense].removeprefix("needs ")
+        old = [line for line in before.splitlines() if line.startswith(f"| {name} | ")]
+        lines += [_line(fresh[sense], name)] if sense in fresh else old[:1]
+    return "\n".join([*lines, "", NOTE])
+
+
+def _line(channel: Channel, name: str) -> str:
+    group = channel.config.sense
+    shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
+    cells = [name, _seeds(channel), str(channel.whole.arm(channel.arms[0], group).n), shares]
+    return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, 'visual')} |"
 
 
 def section(channel: Channel) -> str:
@@ -106,32 +115,16 @@ def _families(channel: Channel, group: str) -> list[str]:
     return list(takewhile(lambda name: name not in TITLES, below))
 
 
-def _note(channels: Sequence[Channel]) -> str:
-    seeds = "; ".join(dict.fromkeys(_seeds(channel) for channel in channels))
-    return (
-        f"Exact match in percent on held-out clips, seeds of world and training pooled: {seeds}; differences with 95"
-        " % intervals (paired, over the clips of all seeds). Both trainings of a run have the same clips, steps, batches, rates"
-        f" and LoRA. Command: `make results`. {_machine(channels)}"
-    )
-
-
-def _machine(channels: Sequence[Channel]) -> str:
-    runs = [run for channel in channels for run in channel.runs.values()]
-    hours = sum(sum(run.seconds.values()) for run in runs) / 3600
-    versions = runs[0].versions
-    return (
-        f"{len(runs)} runs, {hours:.1f} h added up, on {os.cpu_count()} CPU cores ({platform.machine()}),"
-        f" trained in {channels[0].config.precision}, torch {versions['torch']}."
-    )
-
-
 def _cost(channel: Channel) -> str:
-    minutes = [sum(run.seconds.values()) / 60 for run in channel.runs.values()]
+    runs = list(channel.runs.values())
+    minutes = statistics.mean(sum(run.seconds.values()) / 60 for run in runs)
     parameters = channel.whole.trainable_parameters
     patch, control = parameters[channel.arms[2]], parameters[channel.arms[1]]
     return (
-        f"`pave demo --sense {channel.config.sense} --seed N`, N = {_seeds(channel)}: {statistics.mean(minutes):.0f} min"
-        f" a run, {channel.whole.peak_rss_mb / 1024:.1f} GB, {patch:,} trained parameters ({control:,} of them the LoRA's)."
+        f"`pave demo --sense {channel.config.sense} --seed N`, N = {_seeds(channel)}: {minutes:.0f} min a run on"
+        f" {os.cpu_count()} CPU cores ({platform.machine()}), {channel.whole.peak_rss_mb / 1024:.1f} GB, trained in"
+        f" {channel.config.precision}, torch {runs[0].versions['torch']}; {patch:,} trained parameters"
+        f" ({control:,} of them the LoRA's)."
     )
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import Row
-from record import between_marks
+from pages import between_marks
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from record import between_marks
+from pages import between_marks
 
 from pave.store import TokenStore, pack
 

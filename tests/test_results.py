@@ -97,7 +97,9 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     gap = channel.whole.gap("views-patch", CONTROL, "views")
     assert gap.difference == pytest.approx(10 / 16) and 0 < gap.ci95[0] < gap.difference < gap.ci95[1]
     line = next(line for line in summary([channel]).splitlines() if line.startswith("| other cameras"))
-    assert "| 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line and "pooled: 1, 2;" in summary([channel])
+    assert "| 1, 2 | 16 | 0.0 | 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line
+    old = "| sound | 7 | kept |\n| other cameras | 7 | replaced |"
+    assert "kept" in summary([channel], old) and "replaced" not in summary([channel], old)
     text = section(channel)
     assert "+75.0, +50.0" in text
     assert "62 in a hundred questions more" in text and "within 3 points" in text and "300 trained parameters" in text
@@ -119,15 +121,6 @@ def test_a_bad_outcome_is_said(tmp_path: Path, patch: dict[str, int], control: d
         (CONTROL, need): right for need, right in control.items()
     }
     assert words in verdict(_channel(tmp_path, outcome))
-
-
-def test_text_goes_between_the_marks_and_nowhere_else() -> None:
-    from results_pages import between_marks
-
-    page = "before\n<!-- results:start -->\nold\n<!-- results:end -->\nafter\n"
-    assert between_marks(page, "results", "new") == "before\n<!-- results:start -->\n\nnew\n\n<!-- results:end -->\nafter\n"
-    with pytest.raises(SystemExit, match="no markers"):
-        between_marks("a page", "results", "new")
 
 
 def test_a_run_with_other_settings_is_not_taken(tmp_path: Path) -> None:
