@@ -30,19 +30,45 @@ class Plan:
     side_angles: Tensor | None = None
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention, `[F, heads, L, head_dim]` each.
+def attend(query: Tensor, key: Tensor, value: Tensor, frames: Runs, groups: Runs) -> Tensor:
+    """Softmax attention of each frame's query tokens over the side tokens of its group.
 
-    PyTorch's fused kernel for CPUs is right for float32; in bfloat16 plain products are three times as fast at our sizes (few
-    keys a frame), and a chunk's weights are small enough to hold.
+    PyTorch's fused kernel for CPUs is right for float32; in bfloat16 plain products are faster at our sizes (few keys a frame),
+    and a chunk's weights are small enough to hold.
+
+    Args:
+        query: `[N_q, heads, head_dim]`.
+        key: `[N_k, heads, head_dim]`.
+        value: As `key`; may be the same tensor.
+        frames: The query tokens of each frame.
+        groups: The side tokens each frame attends; padding gets no weight.
+
+    Returns:
+        `[N_q, heads * head_dim]`.
     """
-    if query.device.type != "cpu" or query.dtype not in (torch.bfloat16, torch.float16):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    scores = (query * query.shape[-1] ** -0.5) @ key.mT
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    seen: Tensor = scores.softmax(-1) @ value
-    return seen
+    if query.device.type == "cpu" and query.dtype in (torch.bfloat16, torch.float16):
+        return _by_products(query, key, value, frames, groups)
+    keys = groups.take(key)
+    values = keys if value is key else groups.take(value)
+    mask = None if groups.mask is None else groups.mask[:, None, None]
+    seen = F.scaled_dot_product_attention(
+        frames.take(query).transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask
+    )
+    return frames.put(seen.transpose(1, 2).flatten(2))
+
+
+def _by_products(query: Tensor, key: Tensor, value: Tensor, frames: Runs, groups: Runs) -> Tensor:
+    """Heads come first, as the products want them: so the keys are copied once and serve as values, too."""
+    keys = groups.take(key.transpose(0, 1).contiguous(), 1)
+    values = keys if value is key else groups.take(value.transpose(0, 1).contiguous(), 1)
+    asked = frames.take(query.transpose(0, 1).contiguous() * query.shape[-1] ** -0.5, 1)
+    scores = asked @ keys.mT
+    if groups.mask is not None:
+        # Only where padding can be, and unseen by autograd: a weight of 0 passes no gradient to its score anyway.
+        padded = slice(groups.shortest, None)
+        scores.detach()[..., padded].masked_fill_(~groups.mask[:, None, padded], -torch.inf)
+    seen = scores.softmax(-1) @ values
+    return frames.put(seen.permute(1, 2, 0, 3).flatten(2))
 
 
 class Attention(nn.Module):
@@ -69,11 +95,7 @@ class Attention(nn.Module):
         value = key if self.tied else self._split(self.value(memory))
         if plan.query_angles is not None and plan.side_angles is not None:
             query, key = rotate(query, plan.query_angles), rotate(key, plan.side_angles)
-        keys = plan.groups.take(key)
-        values = keys if value is key else plan.groups.take(value)
-        mask = None if plan.groups.mask is None else plan.groups.mask[:, None, None]
-        seen = attend(plan.frames.take(query).transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), mask)
-        return plan.frames.put(seen.transpose(1, 2).flatten(2))
+        return attend(query, key, value, plan.frames, plan.groups)
 
     def _split(self, x: Tensor) -> Tensor:
         """`[N, width]` -> `[N, heads, head_dim]`."""

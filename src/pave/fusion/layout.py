@@ -23,12 +23,14 @@ class Runs:
         width: L.
         index: `[F, L]` flat token of each place (padding repeats the run's first), or None if the runs tile the flat tensor.
         mask: `[F, L]`, True at real tokens, or None if no run is padded.
+        shortest: Length of the shortest run; padding begins there at the earliest.
     """
 
     rows: int
     width: int
     index: Tensor | None
     mask: Tensor | None
+    shortest: int
 
     @classmethod
     def of(cls, start: Tensor, count: Tensor, total: int, device: torch.device) -> Runs:
@@ -37,16 +39,16 @@ class Runs:
         place = torch.arange(width)
         even = bool((count == width).all())
         if even and len(start) * width == total and torch.equal(start, torch.arange(len(start)) * width):
-            return cls(len(start), width, None, None)
+            return cls(len(start), width, None, None, width)
         real = place < count[:, None]
         index = start[:, None] + place * real
-        return cls(len(start), width, index.to(device), None if even else real.to(device))
+        return cls(len(start), width, index.to(device), None if even else real.to(device), int(count.min()))
 
-    def take(self, flat: Tensor) -> Tensor:
-        """`[N, ...]` -> `[F, L, ...]`."""
+    def take(self, flat: Tensor, dim: int = 0) -> Tensor:
+        """`[..., N, ...]` -> `[..., F, L, ...]`, N being dimension `dim`."""
         if self.index is not None:
-            flat = flat.index_select(0, self.index.flatten())
-        return flat.view(self.rows, self.width, *flat.shape[1:])
+            flat = flat.index_select(dim, self.index.flatten())
+        return flat.unflatten(dim, (self.rows, self.width))
 
     def put(self, block: Tensor) -> Tensor:
         """`[F, L, ...]` -> `[N, ...]`, without the padding. Only for runs that cover every token once, in order."""

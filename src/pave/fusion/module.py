@@ -119,17 +119,22 @@ class Fusion(nn.Module):
         for name, times in (("query_times", query_times), ("side_times", side_times)):
             if times is not None and len(times) != len(query):
                 raise ChannelError(f"{len(query)} clips need as many entries of {name}, got {len(times)}")
-        out = [self.side_map.weight.new_zeros(*shape, self.config.out_dim) for shape in shapes]
-        busy = [i for i, tokens in enumerate(side) if tokens is not None and tokens.numel() and out[i].numel()]
+        busy = [i for i, tokens in enumerate(side) if tokens is not None and tokens.numel() and all(shapes[i])]
+        residuals: list[Tensor] = []
         if busy:
             channel = [tokens for tokens in (side[i] for i in busy) if tokens is not None]
             sizes = Sizes.of([shapes[i] for i in busy], [(t.shape[0], t.shape[1]) for t in channel])
             clock = self._times(sizes, busy, query_times, side_times)
             with torch.autocast(self.side_map.weight.device.type, enabled=False):
                 residuals = self._run([query[i] for i in busy], channel, sizes, clock)
-            for i, residual in zip(busy, residuals, strict=True):
-                out[i] = residual.view(*shapes[i], self.config.out_dim)
-        return out
+        found = dict(zip(busy, residuals, strict=True))
+        return [self._shaped(found.get(i), shape) for i, shape in enumerate(shapes)]
+
+    def _shaped(self, residual: Tensor | None, shape: tuple[int, int]) -> Tensor:
+        """`[T_q, S_q, out_dim]`; zeros where there is none."""
+        if residual is None:
+            return self.side_map.weight.new_zeros(*shape, self.config.out_dim)
+        return residual.view(*shape, self.config.out_dim)
 
     def _check(self, query: Sequence[Tensor], side: Sequence[Tensor | None]) -> list[tuple[int, int]]:
         """Refuse what cannot fit and return (frames, tokens a frame) of each clip's residual."""
