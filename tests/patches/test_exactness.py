@@ -82,6 +82,20 @@ def test_missing_channel_of_one_row_leaves_that_row_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_merged_patch_says_the_same_and_leaves_the_base_alone(family: str) -> None:
+    case = exact(f"{family}-fp32").case
+    case.wake()
+    patched = case.run()
+    case.model.merge()
+    assert torch.allclose(case.run(), patched, atol=1e-4) and not torch.equal(case.run(), patched)
+    assert torch.equal(case.run([case.side[0], {}])[1], case.logits[1])  # a row without the channel
+    with case.model.disable_patches():
+        assert torch.equal(case.run(), case.logits)
+    case.model.unmerge()
+    assert torch.equal(case.run(), patched)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_cached_visual_tokens_give_the_same_logits(family: str) -> None:
     case = exact(f"{family}-fp32").case
     case.wake()

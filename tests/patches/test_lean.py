@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -79,3 +80,65 @@ def test_autocast_goes_pefts_way() -> None:
     lean(ours)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(ours(x), peft(x))
+
+
+def merged(made: Linear) -> tuple[LeanLinear, Linear]:
+    """A layer with a merged copy of both LoRAs, and peft's."""
+    peft = copy.deepcopy(made)
+    lean(made)
+    assert isinstance(made, LeanLinear)
+    made.merge_copy()
+    assert made.merged_copy is not None
+    return made, peft
+
+
+@torch.no_grad()
+def test_a_merged_copy_serves_what_it_was_made_for() -> None:
+    (ours, peft), x = merged(layer()), torch.randn(3, 7, 24)
+    before, parts = ours.base_layer.weight.clone(), ours.lora_A
+    parts["a"].forward = parts["b"].forward = None  # type: ignore[assignment,method-assign]  # the LoRA itself is not run
+    torch.testing.assert_close(ours(x), peft(x), rtol=1e-5, atol=1e-5)
+    assert torch.equal(ours.base_layer.weight, before)
+
+
+@torch.no_grad()
+def test_a_merged_copy_in_half_precision_under_a_lora_in_full() -> None:
+    made = layer().to(torch.bfloat16)
+    made.lora_A.float(), made.lora_B.float()
+    (ours, peft), x = merged(made), torch.randn(3, 24, dtype=torch.bfloat16)
+    torch.testing.assert_close(ours(x), peft(x), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ours: ours.set_adapter(["a"]),
+        lambda ours: ours.set_adapter([]),
+        lambda ours: ours.scaling.update(a=0.1),
+        lambda ours: ours.lora_B["b"].weight.mul_(2),
+        lambda ours: ours.lora_A["a"].register_forward_hook(lambda *call: call[2] * 0),
+        lambda ours: ours.base_layer.weight.mul_(2),
+        lambda ours: ours.enable_adapters(False),
+        lambda ours: ours.to(torch.float64),
+    ],
+    ids=["one-lora", "no-lora", "weight", "step", "rows", "base", "disabled", "type"],
+)
+@torch.no_grad()
+def test_a_merged_copy_is_not_used_for_anything_else(change: Callable[[Linear], object]) -> None:
+    ours, peft = merged(layer())
+    change(ours), change(peft)
+    x = torch.randn(3, 24, dtype=ours.base_layer.weight.dtype)
+    torch.testing.assert_close(ours(x), peft(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_merged_layer_trains_as_before() -> None:
+    (ours, peft), x = merged(layer()), torch.randn(3, 24)
+    assert torch.equal(ours(x), peft(x)) and ours(x).requires_grad
+
+
+@torch.no_grad()
+def test_nothing_is_merged_where_nothing_is_at_work() -> None:
+    ours, _ = merged(layer())
+    ours.set_adapter([])
+    ours.merge_copy()
+    assert ours.merged_copy is None

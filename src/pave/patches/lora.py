@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pave.bases.spec import FamilySpec
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
-from pave.patches.lean import lean
+from pave.patches.lean import LeanLinear, lean
 
 _PARTS = ("lora_A", "lora_B")
 
@@ -102,6 +102,7 @@ class LoraSet:
 
     def remove(self, name: str) -> None:
         """Take one LoRA off; with the last one the plain layers come back."""
+        self.unmerge()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft warns that it activates another adapter; the caller sets them right after
             self._forget(name)
@@ -158,6 +159,18 @@ class LoraSet:
         for layer in self._layers.values():
             if name in layer.lora_dropout:
                 layer.lora_dropout[name].train(mode)
+
+    def merge(self) -> None:
+        """Give the adapted layers merged copies of their weights for the LoRAs at work, see `PatchedModel.merge`."""
+        for layer in self._layers.values():
+            if isinstance(layer, LeanLinear):
+                layer.merge_copy()
+
+    def unmerge(self) -> None:
+        """Drop the merged copies."""
+        for layer in self._layers.values():
+            if isinstance(layer, LeanLinear):
+                layer.merged_copy = None
 
     @contextlib.contextmanager
     def only(self, names: Sequence[str]) -> Iterator[None]:

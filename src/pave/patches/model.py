@@ -240,6 +240,24 @@ class PatchedModel(nn.Module):
             active.weight = self._weights[name]
         self.loras.set_weights(self._weights, idle=stack.replaced(self.configs, self._weights))
 
+    def merge(self) -> None:
+        """Fold the LoRAs at work, at their weights, into copies of the layers' weights: what is left to pay is the fusion.
+
+        The base's own weights are not touched, so it still comes back to the bit; the copies take as much memory as the adapted
+        layers. They serve calls without gradients for which just these LoRAs are on; any other call (another choice of patches,
+        a clip without the channel in a mixed batch, training) goes the usual way, and so does every call after the LoRA's
+        weights changed, until `merge` is called again. Logits differ from the unmerged ones by rounding.
+
+        Example:
+            >>> model.set_patches({"sound": 1.0})  # doctest: +SKIP
+            >>> model.merge()  # doctest: +SKIP
+        """
+        self.loras.merge()
+
+    def unmerge(self) -> None:
+        """Drop the copies that `merge` made and give their memory back."""
+        self.loras.unmerge()
+
     @contextlib.contextmanager
     def disable_patches(self) -> Iterator[None]:
         """For the time of the context this is exactly the base; afterwards the weights are what they were."""
