@@ -15,6 +15,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pooled import Channel, pooled
@@ -22,20 +23,22 @@ from results_pages import write_pages
 
 from pave.demo.config import DemoConfig
 from pave.demo.run import finished_report
-from pave.demo.senses import SENSES
+from pave.demo.senses import SENSES, SenseName
 
-SEEDS = (1, 2, 3)  # seed 0 is the world on which the settings were chosen
+# Seed 0 is the world on which the settings were chosen. Those of `frames` were mended there once more after its worlds 1 to 3
+# had been seen, so it is measured on new ones.
+SEEDS = {"sound": (1, 2, 3), "scene3d": (1, 2, 3), "views": (1, 2, 3), "frames": (4, 5, 6)}
 
 
 def main() -> int:
     """Run what is missing, then write the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--senses", nargs="+", choices=list(SENSES), default=list(SENSES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--seeds", nargs="+", type=int, help="of all senses (default: three for each, see SEEDS)")
     parser.add_argument("--out", type=Path, default=Path("outputs/results"))
     parser.add_argument("--write-only", action="store_true", help="run nothing")
     args = parser.parse_args()
-    wanted = [_config(args.out, sense, seed) for seed in args.seeds for sense in args.senses]
+    wanted = [_config(args.out, sense, seed) for sense, seed in _runs(args.senses, args.seeds)]
     for config in wanted:
         if not args.write_only and finished_report(config) is None:
             command = ["pave", "demo", "--sense", config.sense, "--seed", str(config.seed), "--out", str(config.out)]
@@ -47,6 +50,12 @@ def main() -> int:
         sys.exit("no run is finished; leave out --write-only")
     write_pages(channels)
     return 0
+
+
+def _runs(senses: Sequence[SenseName], seeds: Sequence[int] | None) -> list[tuple[SenseName, int]]:
+    """Every sense's first seed, then every sense's second, ..."""
+    rounds = zip(*(seeds or SEEDS[sense] for sense in senses), strict=True)
+    return [(sense, seed) for one_each in rounds for sense, seed in zip(senses, one_each, strict=True)]
 
 
 def _config(out: Path, sense: str, seed: int) -> DemoConfig:

@@ -62,6 +62,13 @@ SENSES: Mapping[SenseName, Sense] = MappingProxyType(
             '"What is behind the screen?" --channel views=CAMERA1.mp4,CAMERA2.mp4',
             settings={"frames": 4},
         ),
-        "frames": Sense("frames", "tower", "few frames and many", '"What flashes first?"', settings={"fps": 5.0, "side": 3}),
+        "frames": Sense(
+            "frames",
+            "tower",
+            "few frames and many",
+            '"What flashes first?"',
+            settings={"fps": 5.0, "side": 3},
+            align_share=0.4,
+        ),
     }
 )
