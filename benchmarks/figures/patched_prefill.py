@@ -1,7 +1,7 @@
 """What a patch adds to the base when a clip is read: CPU seconds on `smol`, and operations at 7B sizes.
 
 Seconds: one clip and a question from pixels to the first logits, side tokens at hand, patched against plain. The patch is the
-demo's: sound, a fusion of width 256, LoRA of rank 16 on the attention.
+demo's: sound, a fusion of width 256, LoRA of rank 16 on the attention, as it is loaded and merged (`PatchedModel.merge`).
 
 Operations: counted on the meta device, so no weights are needed. Base: LLaVA-OneVision-7B's language model (28 layers of width
 3584) reading 32 frames of 196 tokens, and its SigLIP tower. Patch: the paper's fusion (hidden 512, 2 layers) on 32 x 196
@@ -51,19 +51,21 @@ def seconds() -> list[Row]:
     """Patched against a base of its own that never met a patch, at the paper's number of frames and at smol's own."""
     with bench(1, 1) as made, torch.no_grad():
         plain = load_base("smol")
-        return [row for frames, repeats in ((32, 5), (4, 15)) for row in prefills(made, plain, frames, repeats)]
+        return [row for frames, repeats in ((32, 5), (4, 25)) for row in prefills(made, plain, frames, repeats)]
 
 
 def prefills(made: Bench, plain: Base, frames: int, repeats: int) -> list[Row]:
-    """The fusion alone, and fusion and LoRA."""
+    """The fusion alone, with the LoRA, and with the LoRA merged."""
     (record,) = made.groups[0]
     features = made.features(frames)
     side = features[record].channels
     clip = plain.clip(read_frames(record.video, features.sampling))
     inputs = plain.batch([plain.encode_prompt(clip.text, [(record.turns[0].question, None)]).ask()], [clip], pad="left")
     rows = []
-    for name, lora, promise in (("fusion alone", False, None), ("fusion and LoRA", True, 1.03)):
-        model = made.patched(lora)
+    for name, promise in (("fusion alone", None), ("fusion and LoRA", None), ("fusion and merged LoRA", 1.03)):
+        model = made.patched("LoRA" in name)
+        if "merged" in name:
+            model.merge()
 
         def patched(model: PatchedModel = model) -> None:
             with head_at(model.model):
