@@ -222,7 +222,7 @@ def _known_digest(base: Base, store: TokenStore) -> str:
     base.load_tower()
     digest = tower_digest(base)
     if identity:
-        store.put(note, {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)})
+        store.put(note, {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)}, label="digest of a base")
     return digest
 
 
