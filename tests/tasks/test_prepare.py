@@ -148,6 +148,11 @@ def test_prepare_score_compare_by_command(music: Path, capsys: pytest.CaptureFix
     code, out, _ = run(capsys, "compare", "patch.rows.jsonl", "patch.rows.jsonl")
     assert code == 0 and "resample videos" in out and "+0.0" in out
 
+    theirs = ("--predictions", "patch.jsonl", *files[2:], "--style", "authors", "--rows", "authors.rows.jsonl")
+    assert run(capsys, "score", "music-avqa", *theirs)[0] == 0
+    code, out, err = run(capsys, "compare", "base.rows.jsonl", "authors.rows.jsonl")
+    assert (code, out) == (2, "") and "authors.rows.jsonl in style authors" in err and "same --style" in err
+
 
 def test_preparing_and_scoring_load_no_torch():
     code = "import sys, pave.tasks.prepare, pave.tasks.score, pave.tasks.compare; sys.exit('torch' in sys.modules)"

@@ -48,7 +48,8 @@ class Runs:
         """`[..., N, ...]` -> `[..., F, L, ...]`, N being dimension `dim`."""
         if self.index is not None:
             flat = flat.index_select(dim, self.index.flatten())
-        return flat.unflatten(dim, (self.rows, self.width))
+        block: Tensor = flat.unflatten(dim, (self.rows, self.width))
+        return block
 
     def put(self, block: Tensor) -> Tensor:
         """`[F, L, ...]` -> `[N, ...]`, without the padding. Only for runs that cover every token once, in order."""

@@ -44,9 +44,13 @@ def compare_files(
     """Compare two files of items (JSON lines with `id` and `scores`, or `correct`), or folders that hold one such file each.
 
     Raises:
-        RecordError: If a file cannot be read, repeats a question, or the two share nothing.
+        RecordError: If a file cannot be read, repeats a question, the two share nothing, or were scored in different styles.
     """
     first, second = _items(a), _items(b)
+    styles = [{str(row["style"]) for row in arm.values() if "style" in row} for arm in (first, second)]
+    if all(styles) and styles[0] != styles[1]:
+        said = " and ".join(f"{file} in style {', '.join(sorted(found))}" for file, found in zip((a, b), styles, strict=True))
+        raise RecordError(f"{said} were scored by different rules; score both with the same --style")
     clusters, labels = _about(records) if records is not None else ({}, {})
     for row in first.values():
         if records is None and row.get("cluster"):

@@ -125,7 +125,7 @@ def score_items(
         settings={"resamples": resamples, "seed": seed, "clusters": len(set(clusters))},
         **{"expected": len(items), "missing": [], "unknown": [], "prompt": task.prompt.hash, **about},
     )
-    return report, _rows(items, scored)
+    return report, _rows(items, scored, style)
 
 
 def prompt_of(records: Sequence[Record], task: Task) -> str:
@@ -147,10 +147,10 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[dict[str, Any]]) -> 
     return file
 
 
-def _rows(items: Sequence[Item], scored: Scored) -> list[dict[str, Any]]:
+def _rows(items: Sequence[Item], scored: Scored, style: Style) -> list[dict[str, Any]]:
     rows = []
     for place, (item, detail) in enumerate(zip(items, scored.details, strict=True)):
-        head = {"id": item.id, "cluster": item.cluster, "labels": list(item.labels)}
+        head = {"id": item.id, "cluster": item.cluster, "labels": list(item.labels), "style": style}
         said = {"prediction": item.prediction, "references": list(item.references)}
         rows.append({**head, **said, **detail, "scores": {name: values[place] for name, values in scored.columns.items()}})
     return rows
