@@ -1,10 +1,11 @@
 """A ragged batch cut into chunks of neighbouring frames, so that memory does not grow with the batch.
 
 The fusion function treats frames independently: a chunk of frames and the side tokens they attend are all it needs at a time.
-A chunk is as many frames as keep its widest activation within a budget. On a CPU the budget is what the allocator hands out
-again: blocks above 32 MB come fresh from the system each time and every page of them is paid for, several times the arithmetic
-of a layer norm (`make bench ARGS=kernels`). On other devices it only bounds memory. A chunk may hold many small clips or a part
-of a large one; its tokens are views where they lie in one clip.
+A chunk is as many frames as keep its widest activation within a budget. On a CPU all activations of a chunk together should be
+what the allocator hands out again: blocks above 32 MB, and what lies free at the heap's end beyond some 50 MB, go back to the
+system, and every page of them is paid for anew, several times the arithmetic of a layer norm (`make bench ARGS=kernels`). On
+other devices the budget only bounds memory. A chunk may hold many small clips or a part of a large one; its tokens are views
+where they lie in one clip.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from pave.fusion.align import Sizes, before
 from pave.fusion.layout import Runs
 
-CPU_BYTES, OTHER_BYTES = 24_000_000, 1_000_000_000
+CPU_BYTES, OTHER_BYTES = 8_000_000, 1_000_000_000
 
 
 @dataclass(frozen=True)
