@@ -5,6 +5,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
+from pave.fusion import linear
 from pave.fusion.linear import Linear, fast_linear
 
 
@@ -38,3 +39,15 @@ def test_only_rows_and_weight_are_kept() -> None:
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         ours(x)
     assert {tensor.data_ptr() for tensor in kept} == {x.data_ptr(), ours.weight.data_ptr()}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_operator_and_the_public_way_agree_to_the_bit(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Linear(24, 40, bias=bias)
+    for x in (torch.randn(7, 24), torch.randn(24, 7).T, torch.randn(7, 48)[:, ::2], torch.randn(0, 24)):
+        direct = layer(x)
+        with monkeypatch.context() as patch:
+            patch.setattr(linear, "_direct", None)
+            assert torch.equal(layer(x), direct)
+        torch.testing.assert_close(direct, torch.nn.functional.linear(x, layer.weight, layer.bias))

@@ -36,9 +36,9 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """`[..., in]` -> `[..., out]`."""
-        names = [name for name in self.active_adapters if name in self.lora_A]
         if args or kwargs or torch.is_grad_enabled():
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+        names = [name for name in self.active_adapters if name in self.lora_A]
         if self.merged_copy is not None and self.merged_copy.state == self._state(names):
             return F.linear(x, self.merged_copy.weight, self.base_layer.bias)
         if not self._lean(names, x):
@@ -61,22 +61,25 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
             self.merged_copy = Merged((weight.float() + update).to(weight.dtype), state)
 
     def _state(self, names: list[str]) -> State | None:
-        """All that a merged copy depends on; None where the update is more than one fixed matrix.
+        """All that a merged copy depends on; None where the update is more than one fixed matrix (rows masked, dropout, ...).
 
-        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint.
+        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint. Looked up
+        in the modules' own dictionaries, for it is asked in every call and attributes of modules are ten times as slow.
         """
-        if self.merged_adapters or self.disable_adapters or not all(self._fixed(name) for name in names):
+        if self.merged_adapters or self._disable_adapters:
             return None
-        weight = self.base_layer.weight
-        parts = [(name, self.scaling[name], *self._versions(name)) for name in names]
-        return (weight.dtype, weight.device, weight._version, *parts)
-
-    def _versions(self, name: str) -> tuple[int, int]:
-        return self.lora_A[name].weight._version, self.lora_B[name].weight._version
-
-    def _fixed(self, name: str) -> bool:
-        """Whether the LoRA adds the same matrix to every row: no hook that masks rows, nothing that drops, no variant."""
-        return not self.lora_A[name]._forward_hooks and self._plain(name)
+        modules = self._modules
+        first, last, dropout = (modules[part]._modules for part in ("lora_A", "lora_B", "lora_dropout"))
+        weights = [modules["base_layer"]._parameters["weight"]]
+        for name in names:
+            drop, inner, outer = dropout[name], first[name], last[name]
+            if inner._forward_hooks or outer._parameters["bias"] is not None or name in self.lora_variant:
+                return None
+            if drop.training and type(drop) is not nn.Identity:
+                return None
+            weights += (inner._parameters["weight"], outer._parameters["weight"])
+        scales = [self.scaling[name] for name in names]
+        return (names, scales, [(id(weight), weight._version, weight.dtype, weight.device) for weight in weights])
 
     def _lean(self, names: list[str], x: Tensor) -> bool:
         """Whether nothing is cast, merged or switched off, and all LoRAs at work are plain and of the input's type."""
