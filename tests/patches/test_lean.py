@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, LoraModel
 from peft.tuners.lora import Linear
+from safetensors.torch import save_file
 from torch import nn
 
 from pave.patches.lean import LeanLinear, lean
+from pave.train.checkpoints import WEIGHTS, load_weights
 
 
 def layer(dropout: float = 0.0) -> Linear:
@@ -142,3 +145,14 @@ def test_nothing_is_merged_where_nothing_is_at_work() -> None:
     ours.set_adapter([])
     ours.merge_copy()
     assert ours.merged_copy is None
+
+
+@torch.no_grad()
+def test_a_loaded_checkpoint_makes_a_merged_copy_stale(tmp_path: Path) -> None:
+    ours, peft = merged(layer())
+    weights = dict(ours.lora_B.named_parameters())
+    save_file({name: torch.randn_like(weight) for name, weight in weights.items()}, tmp_path / WEIGHTS)
+    load_weights(tmp_path, weights)
+    load_weights(tmp_path, dict(peft.lora_B.named_parameters()))
+    x = torch.randn(3, 24)
+    torch.testing.assert_close(ours(x), peft(x), rtol=1e-5, atol=1e-5)

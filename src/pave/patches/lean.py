@@ -23,10 +23,17 @@ State = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Merged:
-    """A layer's weight with the LoRAs of `state` in it."""
+    """A layer's weight with the LoRAs of `state` in it.
+
+    Attributes:
+        weight: The sum.
+        state: See `LeanLinear._state`.
+        sources: What it is the sum of, kept so that their ids in `state` stay theirs.
+    """
 
     weight: Tensor
     state: State
+    sources: list[Tensor]
 
 
 class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
@@ -58,28 +65,26 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
         self.merged_copy = None
         if names and state is not None:
             update = sum(self.get_delta_weight(name).float() for name in names)
-            self.merged_copy = Merged((weight.float() + update).to(weight.dtype), state)
+            self.merged_copy = Merged((weight.float() + update).to(weight.dtype), state, self._sources(names))
 
     def _state(self, names: list[str]) -> State | None:
         """All that a merged copy depends on; None where the update is more than one fixed matrix (rows masked, dropout, ...).
 
-        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint. Looked up
-        in the modules' own dictionaries, for it is asked in every call and attributes of modules are ten times as slow.
+        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint.
         """
-        if self.merged_adapters or self._disable_adapters:
+        if self.merged_adapters or self._disable_adapters or not all(self._plain(name) for name in names):
             return None
+        first = self._modules["lora_A"]._modules
+        if any(first[name]._forward_hooks for name in names):
+            return None
+        weights = [(id(weight), weight._version, weight.dtype, weight.device) for weight in self._sources(names)]
+        return (names, [self.scaling[name] for name in names], weights)
+
+    def _sources(self, names: list[str]) -> list[Tensor]:
+        """The weights at work, from the modules' own dictionaries: every call asks, and attributes of modules take longer."""
         modules = self._modules
-        first, last, dropout = (modules[part]._modules for part in ("lora_A", "lora_B", "lora_dropout"))
-        weights = [modules["base_layer"]._parameters["weight"]]
-        for name in names:
-            drop, inner, outer = dropout[name], first[name], last[name]
-            if inner._forward_hooks or outer._parameters["bias"] is not None or name in self.lora_variant:
-                return None
-            if drop.training and type(drop) is not nn.Identity:
-                return None
-            weights += (inner._parameters["weight"], outer._parameters["weight"])
-        scales = [self.scaling[name] for name in names]
-        return (names, scales, [(id(weight), weight._version, weight.dtype, weight.device) for weight in weights])
+        parts = [modules[part]._modules[name] for name in names for part in ("lora_A", "lora_B")]
+        return [module._parameters["weight"] for module in (modules["base_layer"], *parts)]
 
     def _lean(self, names: list[str], x: Tensor) -> bool:
         """Whether nothing is cast, merged or switched off, and all LoRAs at work are plain and of the input's type."""
@@ -88,9 +93,9 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
 
     def _plain(self, name: str) -> bool:
         """Whether the LoRA has neither variant nor bias, and drops nothing now."""
-        dropout, last = self.lora_dropout[name], self.lora_B[name]
+        dropout, last = (self._modules[part]._modules[name] for part in ("lora_dropout", "lora_B"))
         drops = dropout.training and not isinstance(dropout, nn.Identity)
-        return last.bias is None and not drops and name not in self.lora_variant
+        return last._parameters["bias"] is None and not drops and name not in self.lora_variant
 
 
 def lean(layer: Any) -> None:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -38,7 +39,8 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     for name, value in state.items():
         if value.shape != parameters[name].shape:
             raise TrainError(f"{folder}: {name} has shape {tuple(value.shape)}, not {tuple(parameters[name].shape)}")
-        parameters[name].data.copy_(value)
+        with torch.no_grad():  # not through .data, which would hide the change from whoever counts them
+            parameters[name].copy_(value)
 
 
 def publish(staging: Path, final: Path, keep: int) -> None:
