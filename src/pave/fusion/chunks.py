@@ -77,7 +77,9 @@ def take(clips: Sequence[Tensor], span: tuple[int, int]) -> Tensor:
     parts, offset = [], 0
     for clip in clips:
         if offset < high and low < offset + len(clip):
-            parts.append(clip[max(low - offset, 0) : high - offset])
+            # Whole clips go unsliced: the gradient of a slice is a tensor of zeros to fill in.
+            inner = low <= offset and offset + len(clip) <= high
+            parts.append(clip if inner else clip[max(low - offset, 0) : high - offset])
         offset += len(clip)
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 

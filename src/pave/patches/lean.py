@@ -3,7 +3,7 @@
 peft's forward serves every kind of adapter and costs some 50 microseconds of Python and small tensors beside two thin products
 of 10 each. On a small base that is a few per cent of reading a clip. Without gradients, and where nothing but plain LoRAs is at
 work, the update is two products, the second one scaled and added to the layer's own result in place. Where the layer holds a
-merged copy of its weight that is just what is at work, it is one product, the base's.
+merged copy of its weight that is just what is at work, it is one product, by the library that is fast at it.
 
 The base's weight is never written to, so the base comes back to the bit and there is nothing to undo.
 """
@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pave.fusion.linear import fast_linear
 
 State = tuple[object, ...]
 
@@ -47,7 +48,7 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         names = [name for name in self.active_adapters if name in self.lora_A]
         if self.merged_copy is not None and self.merged_copy.state == self._state(names):
-            return F.linear(x, self.merged_copy.weight, self.base_layer.bias)
+            return fast_linear(x, self.merged_copy.weight, self.base_layer.bias)
         if not self._lean(names, x):
             return super().forward(x)  # type: ignore[no-any-return]
         result: Tensor = self.base_layer(x)

@@ -58,8 +58,7 @@ def frozen_through_onednn(module: nn.Module) -> Iterator[None]:
 
 
 def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
-    rows = fast_linear(x.reshape(-1, x.shape[-1]), layer.weight, layer.bias)
-    return rows.view(*x.shape[:-1], rows.shape[-1])
+    return fast_linear(x, layer.weight, layer.bias)
 
 
 def _frozen_layers(module: nn.Module) -> list[nn.Linear]:
