@@ -126,7 +126,7 @@ def fused(case: Case, dtype: torch.dtype, backward: bool) -> Callable[[], None]:
 
 def row(case: Case, kind: str, backward: bool) -> Row:
     """One case; a single measurement is off by up to a tenth, and short ones by more."""
-    repeats = 7 if operations(case, backward) < 4e11 else 3
+    repeats = 5 if operations(case, backward) < 4e11 else 3
     ours, peer = fused(case, DTYPES[kind], backward), products(case, DTYPES[kind], backward)
     with peak_growth() as peak:
         ours()

@@ -1,8 +1,9 @@
 """What a patch adds to the base when a clip is read: CPU seconds on `smol`, and operations at 7B sizes.
 
 Seconds: one clip and a question from pixels to the first logits, side tokens at hand, patched against plain. The patch is the
-demo's: sound, a fusion of width 256, LoRA of rank 16 on the attention, as it is loaded and merged (`PatchedModel.merge`). Merged
-layers multiply through oneDNN, as the fusion does and the base does not; the row of the fusion alone is the patch without that.
+demo's: sound, a fusion of width 256, LoRA of rank 16 on the attention, as it is loaded and merged (`PatchedModel.merge`).
+Merged layers multiply through oneDNN, as the fusion does and the base does not; the row of the fusion alone is the patch
+without that.
 
 Operations: counted on the meta device, so no weights are needed. Base: LLaVA-OneVision-7B's language model (28 layers of width
 3584) reading 32 frames of 196 tokens, and its SigLIP tower. Patch: the paper's fusion (hidden 512, 2 layers) on 32 x 196
