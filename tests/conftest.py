@@ -1,8 +1,19 @@
-"""Settings for all tests: no example of a property test has a time limit, because other work may share the machine."""
+"""For all tests: no example of a property test has a time limit, because other work may share the machine."""
 
 from __future__ import annotations
 
+import pytest
+import torch
 from hypothesis import settings
+from torch.nn.attention import flex_attention
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def flex_on_cpu(monkeypatch):
+    """FlexAttention with gradients on a CPU: PyTorch refuses, but its reference, which is not compiled, has them."""
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *tensors: None)
+    with torch.compiler.set_stance("force_eager"):
+        yield

@@ -15,6 +15,7 @@ from pave.data import Features, group_by_clip, pack, positions_and_mask, read_re
 from pave.errors import ConfigError, RecordError
 from pave.patches import LoraSpec, PatchedModel
 from pave.store import TokenStore
+from pave.train.attention import attend_with
 from pave.train.batches import Plan, Sequences
 from pave.train.collate import Collator
 from pave.train.objective import AnswerModel
@@ -105,13 +106,13 @@ def _gradients(model, loss):
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_path):
+@pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
+def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_path, flex_on_cpu):
     base, groups, features, model = _model(family, tmp_path)
-    base.model.set_attn_implementation({"": attention, "text_config": attention})
+    attend_with(base, attention)
     packs = Sequences(base, features, groups, Plan([3, 3, 3], 3, seed=1), length=3)
     batch = Collator(base, packed=True)([packs[i] for i in range(3)])
-    assert batch["inputs"]["attention_mask"].dim() == 4
+    assert len(batch["inputs"]["attention_mask"].shape) == 4
     loss = model(**batch)["loss"]
     assert model.ratio > 0
     gradients = _gradients(model, loss)

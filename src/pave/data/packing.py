@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pave.bases.prompt import Prompt
 from pave.errors import RecordError
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,18 @@ def visible(numbers: Tensor) -> Tensor:
     causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()
     seen = numbers[:, None, :]
     return (causal & ((seen == 0) | (seen == numbers[:, :, None])))[:, None]
+
+
+def visible_blocks(numbers: Tensor) -> BlockMask:
+    """The same as a rule for FlexAttention, which skips the blocks in which nobody sees anybody."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        owner = numbers[row, key]
+        return (query >= key) & ((owner == 0) | (owner == numbers[row, query]))
+
+    batch, length = numbers.shape
+    return create_block_mask(sees, batch, None, length, length, device=str(numbers.device))
 
 
 def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:

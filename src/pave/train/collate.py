@@ -10,11 +10,12 @@ from torch import Tensor
 
 from pave.bases import Base, prefix_positions, shares_prefix
 from pave.data import targets
-from pave.data.packing import positions, segments, visible
+from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
+from pave.train.attention import FLEX, attention_of
 from pave.train.batches import Sample
 
-MASKED = ("sdpa", "eager")
+MASKED = ("sdpa", "eager", FLEX)
 
 
 class Collator:
@@ -34,14 +35,14 @@ class Collator:
     def __init__(self, base: Base, packed: bool) -> None:
         """Refuse early what cannot work."""
         self.base, self.packed = base, packed
-        self.attention = str(getattr(base.config.get_text_config(), "_attn_implementation", "sdpa"))
         if not packed:
             return
         reason = shares_prefix(base)
         if reason:
             raise ConfigError(f"{reason}; set questions_per_video to 1")
-        if self.attention not in MASKED:
-            raise ConfigError(f"{self.attention} takes no free mask; set questions_per_video to 1, or load the base with sdpa")
+        attention = attention_of(base)
+        if attention not in MASKED:
+            raise ConfigError(f"{attention} takes no free mask; set questions_per_video to 1, or load the base with sdpa")
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Right-padded inputs, where to compute logits, what to expect there, and the tokens of each clip."""
@@ -53,7 +54,7 @@ class Collator:
             starts = prefix_positions(self.base, [sequence.ids[: sequence.prefix] for sequence in sequences], clips)
             placed = positions(sequences, starts)
             inputs["position_ids"] = (placed if self.base.spec.mrope else placed[0]).to(self.base.device)
-            inputs["attention_mask"] = self._mask(visible(segments(sequences))).to(self.base.device)
+            inputs["attention_mask"] = self._mask(segments(sequences).to(self.base.device))
         keep, labels = targets(sequences)
         return {
             "inputs": inputs,
@@ -64,8 +65,14 @@ class Collator:
             "times": [feature.clip.times for feature in features],
         }
 
-    def _mask(self, mask: Tensor) -> Tensor:
-        """Eager attention adds the mask to the scores, so it needs numbers."""
-        if self.attention == "sdpa":
+    def _mask(self, numbers: Tensor) -> Any:
+        """Who sees whom, as the attention that the base has now wants to be told."""
+        attention = attention_of(self.base)
+        if attention == FLEX:
+            return visible_blocks(numbers)
+        mask = visible(numbers)
+        if attention == "sdpa":
             return mask
-        return torch.zeros(mask.shape, dtype=self.base.dtype).masked_fill_(~mask, torch.finfo(self.base.dtype).min)
+        # Eager attention adds the mask to the scores, so it needs numbers.
+        zeros = torch.zeros(mask.shape, dtype=self.base.dtype, device=mask.device)
+        return zeros.masked_fill_(~mask, torch.finfo(self.base.dtype).min)

@@ -27,6 +27,7 @@ from pave.files import write_text_atomically
 from pave.patches import PatchedModel, read_config
 from pave.patches.hub import locate
 from pave.store import TokenStore
+from pave.train.attention import packed_attention
 from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
@@ -112,7 +113,7 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         put_new(patched, encoders, below, config)
         if NAME in encoders and config.align_steps and not newest_checkpoint(checkpoints, arguments.world_size):
             align_new(patched, groups, features, config)
-        with _precision(base, config):
+        with _precision(base, config), packed_attention(base, collator.packed, config.precision == "bf16"):
             return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
     finally:
         if config.gradient_checkpointing:
