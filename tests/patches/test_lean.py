@@ -112,6 +112,17 @@ def test_a_merged_copy_in_half_precision_under_a_lora_in_full() -> None:
     torch.testing.assert_close(ours(x), peft(x), rtol=0.02, atol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_merged_copy_under_autocast_and_in_inference_mode(dtype: torch.dtype) -> None:
+    (ours, peft), x = merged(layer()), torch.randn(3, 24)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x), peft(x), rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast, expected = ours(x.to(dtype)), peft(x.to(dtype))
+        assert cast.dtype == torch.bfloat16
+        torch.testing.assert_close(cast.float(), expected.float(), rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -56,9 +56,10 @@ class _ThroughOneDNN(torch.autograd.Function):
 def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`torch.nn.functional.linear` of `[..., in]`, by the library that is fast at it.
 
-    A single row stays with PyTorch, whose product of a vector and a matrix starts sooner.
+    A single row stays with PyTorch, whose product of a vector and a matrix starts sooner, and so does all that autocast casts.
     """
-    if x.device.type != "cpu" or x.numel() <= x.shape[-1]:
+    rows_on_cpu = x.device.type == "cpu" and x.numel() > x.shape[-1]
+    if not rows_on_cpu or x.dtype != weight.dtype or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     if x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
