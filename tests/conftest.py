@@ -15,5 +15,6 @@ settings.load_profile("untimed")
 def flex_on_cpu(monkeypatch):
     """FlexAttention with gradients on a CPU: PyTorch refuses, but its reference, which is not compiled, has them."""
     monkeypatch.setattr(flex_attention, "_validate_device", lambda *tensors: None)
+    monkeypatch.setattr("pave.train.attention.DEVICES", ("cpu",))
     with torch.compiler.set_stance("force_eager"):
         yield

@@ -71,9 +71,10 @@ def test_what_cannot_be_packed_is_refused():
     with pytest.raises(ConfigError, match="sliding_attention"):
         Collator(base, packed=True)
     base = tiny.base()
-    base.config.get_text_config()._attn_implementation = "flash_attention_2"
-    with pytest.raises(ConfigError, match="takes no free mask"):
-        Collator(base, packed=True)
+    for attention in ("flash_attention_2", "flex_attention"):
+        attend_with(base, attention)
+        with pytest.raises(ConfigError, match=f"{attention} cannot be told on cpu .* load the base with sdpa"):
+            Collator(base, packed=True)
 
 
 def _model(family, folder):

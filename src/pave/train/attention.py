@@ -21,7 +21,7 @@ from torch import Tensor
 from pave.bases import Base
 from pave.data.packing import visible, visible_blocks
 
-FLEX = "flex_attention"
+MASKED, FLEX = ("sdpa", "eager"), "flex_attention"
 DEVICES = ("cuda",)  # those that it has a backward pass for
 LENGTH = 192
 # How far apart the two may be, of the largest number: in float32, and in 16-bit types, whose rounding adds up.
@@ -33,6 +33,12 @@ log = logging.getLogger(__name__)
 def attention_of(base: Base) -> str:
     """What the base's language model attends with, as Hugging Face names it."""
     return str(getattr(base.config.get_text_config(), "_attn_implementation", "sdpa"))
+
+
+def takes_rules(base: Base) -> bool:
+    """Whether the attention that the base has can be told who sees whom, and trained."""
+    attention = attention_of(base)
+    return attention in MASKED or (attention == FLEX and base.device.type in DEVICES)
 
 
 def attend_with(base: Base, name: str) -> None:

@@ -12,10 +12,8 @@ from pave.bases import Base, prefix_positions, shares_prefix
 from pave.data import targets
 from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
-from pave.train.attention import FLEX, attention_of
+from pave.train.attention import FLEX, attention_of, takes_rules
 from pave.train.batches import Sample
-
-MASKED = ("sdpa", "eager", FLEX)
 
 
 class Collator:
@@ -40,9 +38,11 @@ class Collator:
         reason = shares_prefix(base)
         if reason:
             raise ConfigError(f"{reason}; set questions_per_video to 1")
-        attention = attention_of(base)
-        if attention not in MASKED:
-            raise ConfigError(f"{attention} takes no free mask; set questions_per_video to 1, or load the base with sdpa")
+        if not takes_rules(base):
+            raise ConfigError(
+                f"{attention_of(base)} cannot be told on {base.device.type} which tokens see each other; "
+                "set questions_per_video to 1, or load the base with sdpa"
+            )
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Right-padded inputs, where to compute logits, what to expect there, and the tokens of each clip."""
