@@ -136,8 +136,8 @@ def peak_growth() -> Iterator[Callable[[], float]]:
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     _reset_peak()
-    before = _memory("VmRSS")
-    yield lambda: _memory("VmHWM") - before
+    before = memory("VmRSS")
+    yield lambda: memory("VmHWM") - before
 
 
 def _reset_peak() -> None:
@@ -146,7 +146,8 @@ def _reset_peak() -> None:
         file.write("5")
 
 
-def _memory(field: str) -> float:
+def memory(field: str) -> float:
+    """What Linux says of this process, in MB: `VmRSS` is its resident memory now, `VmHWM` the most it has been."""
     with open("/proc/self/status", encoding="ascii") as file:
         line = next(line for line in file if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6

@@ -1,6 +1,6 @@
 """Ten minutes of video through every channel: does the process ever hold all its frames?
 
-    python benchmarks/long_media.py                 # 10 min, 30 fps, 640 x 360; about ten minutes on one core
+    python benchmarks/long_media.py                 # 10 min, 30 fps, 640 x 360; about two minutes
     python benchmarks/long_media.py --json --width 160 --height 120
 
 Makes one H.264 + AAC video, then encodes it with each encoder in a process of its own, and prints what that process's memory
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import memory, peak_growth
 
 from pave.bases import load_base, tower_of
 from pave.channels import Encoder, Source, make_encoder
 from pave.media import write_video
 
 RATE, FPS = 16000, 30
-MB = 1024 * 1024
+MB = 1e6
 
 
 def film(path: Path, minutes: float, width: int, height: int) -> None:
@@ -153,11 +153,6 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], Callable[[Path, Path, f
 }
 
 
-def peak() -> float:
-    """Most memory this process has ever held, MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def run_case(case: str, folder: Path, video: Path, minutes: float) -> dict[str, Any]:
     """Encode with one encoder, in this process."""
     torch.set_num_threads(1)
@@ -167,15 +162,17 @@ def run_case(case: str, folder: Path, video: Path, minutes: float) -> dict[str, 
     needs = case in ("frames/tower", "views/tower", "scene3d/tower3d")
     encoder: Encoder = make_encoder(channel, name, settings(folder), tower=tower_of(load_base("smol")) if needs else None)
     _ = encoder.dim  # loads weights
-    before, started = peak(), time.process_time()
-    tokens = encoder.encode(given)
+    started = time.process_time()
+    with peak_growth() as growth:
+        tokens = encoder.encode(given)
+        grew, peak = growth(), memory("VmHWM")
     assert tokens is not None
     return {
         "case": case,
         "tokens": list(tokens.values.shape),
         "cpu_seconds": round(time.process_time() - started, 1),
-        "peak_mb": round(peak()),
-        "grew_mb": round(peak() - before),
+        "peak_mb": round(peak),
+        "grew_mb": round(grew),
     }
 
 
