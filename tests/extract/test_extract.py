@@ -249,7 +249,7 @@ def _process(*arguments: Any) -> multiprocessing.process.BaseProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "clips"), [("features", 160), ("sound", 60)])
+@pytest.mark.parametrize(("kind", "clips"), [("features", 160), ("sound", 240)])
 def test_ten_kills_lose_nothing_and_double_nothing(tmp_path: Path, kind: str, clips: int, _small_shards: None) -> None:
     """SIGKILL at random moments, while encoding, writing, packing and removing; then one call to the end."""
     make, settings = (feature_records, FILE) if kind == "features" else (sound_records, MEL)

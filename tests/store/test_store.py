@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pave import files
 from pave.errors import ConfigError, MediaError
-from pave.store import TokenStore, content_digest, store
+from pave.store import TokenStore, content_digest, is_store, store
 
 KEY = "ab" * 32
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.bool]
@@ -175,3 +175,12 @@ def test_refusals(tmp_path: Path) -> None:
         kept.key(b"x", {"a": torch.zeros(1)})
     with pytest.raises(ConfigError, match="JSON"):
         kept.key(b"x", {"a": float("nan")})
+
+
+def test_what_counts_as_a_store(tmp_path: Path) -> None:
+    """Its own parts do, and an empty folder; other folders and files do not."""
+    assert is_store(tmp_path) and not is_store(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert not is_store(tmp_path) and not is_store(tmp_path / "notes.txt")
+    TokenStore(tmp_path).put(KEY, {"values": torch.zeros(1)})
+    assert is_store(tmp_path)

@@ -51,10 +51,10 @@ def store_verb(
         json: Print JSON.
     """
     from pave.errors import ConfigError
-    from pave.store import TokenStore
+    from pave.store import TokenStore, is_store
 
     _check(action, sources, bool(drop or keep), remove)
-    if action != "merge" and not folder.is_dir():
+    if action != "merge" and not is_store(folder):
         raise ConfigError(f"there is no store at {folder}; check the path")
     store = TokenStore(folder) if action != "merge" else _open_like(folder, sources)
     found, code = _ACTIONS[action](store, sources, drop or [], keep, remove)
@@ -83,9 +83,9 @@ def _check(action: str, sources: tuple[Path, ...], chooses: bool, remove: bool) 
 def _open_like(folder: Path, sources: tuple[Path, ...]) -> TokenStore:
     """The store that grows; a new one keeps what the first source keeps."""
     from pave.errors import ConfigError
-    from pave.store import TokenStore, kept_dtype
+    from pave.store import TokenStore, is_store, kept_dtype
 
-    missing = [source for source in sources if not source.is_dir()]
+    missing = [source for source in sources if not is_store(source)]
     if missing:
         raise ConfigError(f"there is no store at {missing[0]}; check the path")
     return TokenStore(folder, None if folder.is_dir() else kept_dtype(sources[0]))

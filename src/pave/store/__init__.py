@@ -2,7 +2,7 @@
 
 from pave.store.digest import Source, content_digest
 from pave.store.lease import Leases
-from pave.store.store import TokenStore, kept_dtype
+from pave.store.store import TokenStore, is_store, kept_dtype
 from pave.store.upkeep import gc, list_entries, merge, pack, stats, verify
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "TokenStore",
     "content_digest",
     "gc",
+    "is_store",
     "kept_dtype",
     "list_entries",
     "merge",

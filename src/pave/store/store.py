@@ -40,6 +40,7 @@ KEY = re.compile(r"[0-9a-f]{64}")
 # A file changed this recently may change again within its timestamp's grain: its hash is not remembered yet.
 SETTLED_SECONDS = 2.0
 SETTINGS = "store.json"
+PARTS = re.compile(r"[0-9a-f]{2}|shards|failed|digests|leases|" + re.escape(SETTINGS))
 
 
 class TokenStore:
@@ -215,6 +216,14 @@ class TokenStore:
             self._digests[path] = (stat.st_size, stat.st_mtime_ns, digest)
             write_atomically(note, json.dumps(self._digests[path]).encode())
         return digest
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a store: it holds a part of one, or nothing yet."""
+    if not folder.is_dir():
+        return False
+    names = [path.name for path in folder.iterdir()]
+    return not names or any(PARTS.fullmatch(name) for name in names)
 
 
 def kept_dtype(folder: Path) -> torch.dtype | None:
