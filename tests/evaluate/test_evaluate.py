@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+import tiny
 import tinyrun
 from pave.bases import load_base
 from pave.data import read_records, write_records
@@ -14,6 +16,7 @@ from pave.errors import ConfigError, PatchError, RecordError
 from pave.evaluate import EvalConfig, Report, evaluate
 from pave.evaluate import run as running
 from pave.metrics import paired_bootstrap, wilson
+from pave.patches import PatchedModel, read_config
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +137,31 @@ def test_user_errors(made: tinyrun.Run, tmp_path: Path) -> None:
 def test_limit_counts_clips(made: tinyrun.Run, tmp_path: Path) -> None:
     report = evaluate(_config(made, tmp_path, limit=2, arms={"base": None}))
     assert report.clips == 2 and report.arm("base").n == 6
+
+
+def test_another_base_of_the_same_shape_gets_no_old_answers(made: tinyrun.Run, tmp_path: Path) -> None:
+    evaluate(_config(made, tmp_path, arms={"base": None}))
+    with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
+        evaluate(_config(made, tmp_path, arms={"base": None}), tiny.base(seed=7))
+
+
+def test_a_mistyped_arm_binds_no_folder(made: tinyrun.Run, tmp_path: Path) -> None:
+    with pytest.raises(PatchError):
+        evaluate(_config(made, tmp_path, arms={"sound": tmp_path / "ptach"}))
+    evaluate(_config(made, tmp_path, arms={"sound": made.patch}))
+
+
+def test_an_arm_may_be_called_like_a_channel(made: tinyrun.Run, tmp_path: Path) -> None:
+    """And then does not feed another patch of the arm with the wrong tokens."""
+    model = PatchedModel(load_base(made.base))
+    settings = {"dim": read_config(made.patch).fusion.side_dim, "rate": 2.0}
+    model.new_patch("features", encoder="file", encoder_settings=settings, fusion={"hidden": 32}, seed=3)
+    with torch.no_grad():
+        for parameter in model.trainable_parameters().values():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.3)
+    deaf = model.save_patch(tmp_path / "patch")
+    said = {}
+    for arm, patches in {"features": [deaf, made.patch], "both": [deaf, made.patch], "sound": made.patch}.items():
+        evaluate(_config(made, tmp_path / arm, arms={arm: patches}))
+        said[arm] = [json.loads(line)["prediction"] for line in (tmp_path / arm / f"{arm}.jsonl").read_text().splitlines()]
+    assert said["features"] == said["both"] == said["sound"]

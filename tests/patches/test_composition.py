@@ -321,3 +321,23 @@ def test_a_base_takes_one_patched_model(two: Case) -> None:
         two.model.save_patch("anywhere")
     with pytest.raises(PatchError, match="no patch 'nobody'"):
         two.model.delete_patch("nobody")
+
+
+def test_no_patch_is_called_like_anothers_channel() -> None:
+    model = PatchedModel(tiny.base())
+    tiny_patch.add(model, "views", name="frames-1")
+    tiny_patch.add(model, "depth", name="frames")
+    for channel, name in (("frames", "dense"), ("audio", "depth")):
+        with pytest.raises(PatchError, match="are not told apart; give the new one a name that is no channel"):
+            tiny_patch.add(model, channel, name=name)
+    tiny_patch.add(model, "depth", name="views-2")
+    tiny_patch.add(model, None, name="views")  # it has no tokens to mix up
+    assert list(model.configs) == ["frames-1", "frames", "views-2", "views"]
+
+
+def test_a_patch_that_comes_while_all_are_off_is_on_afterwards(two: Case) -> None:
+    two.model.set_patches({"audio": 0.5})
+    with two.model.disable_patches():
+        tiny_patch.add(two.model, "views")
+        two.model.delete_patch("depth")
+    assert two.model.weights == {"audio": 0.5, "views": 1.0}

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 import tiny_patch
+from pave.bases import AUTHORS
 from pave.errors import PatchError
-from pave.patches import LoraSpec, PatchedModel, read_config
+from pave.patches import LoraSpec, PatchedModel, build, read_config
 from pave.patches import folder as folder_module
 
 FILES = ["README.md", "fusion.safetensors", "lora/adapter_config.json", "lora/adapter_model.safetensors", "patch.json"]
@@ -349,3 +350,30 @@ def test_an_unreachable_hub_is_one_line(error: str, model: PatchedModel, monkeyp
     with pytest.raises(PatchError, match="'some/patch' is no local folder") as caught:
         model.load_patch("some/patch")
     assert "\n" not in str(caught.value)
+
+
+def test_a_patch_that_fails_to_load_leaves_the_base_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its way of feeding the base included, which also goes with the last patch."""
+    base = tiny.base()
+    native = base.inputs
+    base.use(AUTHORS)
+    made = PatchedModel(base)
+    tiny_patch.add(made)
+    made.save_patch(tmp_path / "theirs")
+    made.unpatch()
+    base.use(native)
+    model = PatchedModel(base)
+    keys = list(model.state_dict())
+
+    def fill(*arguments: object) -> None:
+        raise PatchError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "fill", fill)
+        with pytest.raises(PatchError):
+            model.load_patch(tmp_path / "theirs")
+    assert (base.inputs, list(model.configs), list(model.state_dict())) == (native, [], keys)
+    model.load_patch(tmp_path / "theirs")
+    assert base.inputs == AUTHORS
+    model.delete_patch("theirs")
+    assert base.inputs == native

@@ -12,6 +12,7 @@ from peft import LoraConfig, LoraModel
 from peft.tuners.lora import Linear
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import vector_to_parameters
 
 from pave.patches.lean import LeanLinear, lean
 from pave.train.checkpoints import WEIGHTS, load_weights
@@ -167,3 +168,31 @@ def test_a_loaded_checkpoint_makes_a_merged_copy_stale(tmp_path: Path) -> None:
     load_weights(tmp_path, dict(peft.lora_B.named_parameters()))
     x = torch.randn(3, 24)
     torch.testing.assert_close(ours(x), peft(x), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ours: vector_to_parameters(torch.ones(4 * 24), ours.lora_A["a"].parameters()),
+        lambda ours: setattr(ours.lora_B["b"].weight, "data", torch.ones(20, 4)),
+        lambda ours: ours.to(torch.bfloat16).to(torch.float32),
+    ],
+    ids=["vector", "data", "cast"],
+)
+def test_exchanged_weights_make_a_merged_copy_stale(change: Callable[[Linear], object]) -> None:
+    ours, peft = merged(layer())
+    change(ours), change(peft)
+    x = torch.randn(3, 24)
+    torch.testing.assert_close(ours(x), peft(x), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_inference_mode_have_no_copies() -> None:
+    with torch.inference_mode():
+        made = layer()
+        peft = copy.deepcopy(made)
+        lean(made)
+        made.merge_copy()
+        x = torch.randn(3, 24)
+        assert made.merged_copy is None
+        torch.testing.assert_close(made(x), peft(x))

@@ -197,3 +197,21 @@ def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
         case.model.configs[name] = case.model.configs[name].model_copy(update={"prompt": prompt})
     assert _template(case.model, {"dense": tokens(), "sound": tokens()}) == "Listen. {question}"
     assert _template(case.model, {"dense": tokens()}) == "Look. {question}"
+
+
+def test_a_foundation_that_changed_since_it_was_saved_is_not_what_is_stood_on(tmp_path: Path) -> None:
+    case = on_top(continued=False)
+    case.model.save_patch(tmp_path / "dense", "dense")
+    case.model.set_trainable("dense", True)
+    tiny_patch.wake(case.model, "dense", seed=8)
+    with pytest.raises(PatchError, match="'dense', which has changed since it was saved; save that one again first"):
+        case.model.save_patch(tmp_path / "sound", "sound")
+    assert not (tmp_path / "sound").exists()
+    case.model.save_patch(tmp_path / "dense", "dense")
+    case.model.save_patch(tmp_path / "sound", "sound")
+    wanted = case.run()
+    case.model.unpatch()
+    case.model = PatchedModel(case.base)
+    for name in ("dense", "sound"):
+        case.model.load_patch(tmp_path / name)
+    assert torch.equal(case.run(), wanted)

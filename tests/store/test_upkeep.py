@@ -312,3 +312,25 @@ def test_a_lease_is_renewed(tmp_path: Path) -> None:
                 break
             mine._closed.wait(0.05)
         assert (tmp_path / "a").stat().st_mtime > 1e9
+
+
+def test_what_was_put_last_stays(tmp_path: Path) -> None:
+    """Over a packed value, and over one that is damaged."""
+    store = fill(tmp_path, range(3), packed=True)
+    newer = {name: tensor + 1 for name, tensor in value(1).items()}
+    for settle in (pack, gc):
+        store.put(key(1), newer)
+        settle(store)
+        got = store.get(key(1))
+        assert got is not None and torch.equal(got["values"], newer["values"]) and holds(store, 0) and holds(store, 2)
+    pack(store)
+    whole = next(path for path in (tmp_path / "shards").iterdir() if f"{key(2)}.values" in load_file(path))
+    content = bytearray(whole.read_bytes())
+    content[-1] ^= 0x40
+    whole.write_bytes(content)
+    store = TokenStore(tmp_path)
+    bad = [number for number in (0, 2) if not holds(store, number)]
+    store.put(key(bad[0]), value(bad[0]))
+    pack(store)
+    assert len(bad) == 1 and holds(store, bad[0]) and verify(store).damaged == []
+    assert sorted(places(store)) == sorted(set(places(store)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import toy
 from pave.train import train
 
 # The second clip has no channel: one process then has no use for the fusion, and must not be waited for.
-SETTINGS = {"steps": 3, "lr_gate": 0.01, "questions_per_video": 2, "gradient_checkpointing": True}
+SETTINGS = {"lr_gate": 0.01, "questions_per_video": 2, "gradient_checkpointing": True}
 
 SCRIPT = """
 import sys
@@ -26,19 +27,32 @@ train(toy.config(Path(sys.argv[1]), "two", batch_clips=1, **eval(sys.argv[2])), 
 """
 
 
-@pytest.mark.slow
-def test_two_processes_equal_one(tmp_path):
-    toy.records(tmp_path, clips=2, questions=2, with_channel=1)
-    script = tmp_path / "script.py"
+def _two(folder: Path, settings: dict[str, object]) -> subprocess.CompletedProcess[bytes]:
+    script = folder / "script.py"
     script.write_text(SCRIPT)
     here = Path(__file__).resolve().parents[1]
     path = os.pathsep.join([str(here), str(here.parent / "src")])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = subprocess.run([*command, str(script), str(tmp_path), repr(SETTINGS)], env=env, capture_output=True, timeout=600)
+    return subprocess.run([*command, str(script), str(folder), repr(settings)], env=env, capture_output=True, timeout=600)
+
+
+def _rates(folder: Path) -> list[float]:
+    return [json.loads(line)["lr_lora"] for line in (folder / "train_log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [{"steps": 3}, {"epochs": 4, "warmup": 0.5, "log_every": 1}], ids=["steps", "epochs"])
+def test_two_processes_equal_one(tmp_path, length):
+    toy.records(tmp_path, clips=2, questions=2, with_channel=1)
+    settings = {**SETTINGS, **length}
+    done = _two(tmp_path, settings)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    one = train(toy.config(tmp_path, "one", batch_clips=2, **SETTINGS), base=tiny.base(), progress=False)
+    one = train(toy.config(tmp_path, "one", batch_clips=2, **settings), base=tiny.base(), progress=False)
     for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
         ours, theirs = load_file(one.patch / name), load_file(tmp_path / "two" / "patch" / name)
         for key, tensor in ours.items():
             assert (tensor - theirs[key]).abs().max() < 1e-4, key
+    assert _rates(tmp_path / "two") == _rates(tmp_path / "one")
+    again = _two(tmp_path, {**settings, "seed": 5})
+    assert again.returncode and b"holds a run with other seed" in again.stderr

@@ -15,7 +15,7 @@ from pave.data import read_records
 from pave.errors import ConfigError, RecordError, TrainError
 from pave.patches import LoraSpec, PatchedModel
 from pave.train import train
-from pave.train.checkpoints import newest_checkpoint, save_weights
+from pave.train.checkpoints import newest_checkpoint, processes_of, publish, save_weights
 from pave.train.precision import native_precision
 from pave.train.run import LOG_NAME
 from pave.train.trainer import parameter_groups
@@ -179,7 +179,37 @@ def test_incomplete_checkpoints_are_passed_over(tmp_path):
     (tmp_path / "checkpoint-4" / "trainer_state.json").write_text('{"global')
     assert newest_checkpoint(tmp_path).name == "checkpoint-2"
     assert newest_checkpoint(tmp_path, processes=2) is None
+    for rank in (0, 1):
+        (tmp_path / "checkpoint-10" / f"rng_state_{rank}.pth").write_bytes(b"x")
+    (tmp_path / "checkpoint-10" / "rng_state.pth").unlink()
+    (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"x")
+    assert newest_checkpoint(tmp_path, processes=1).name == "checkpoint-2"
+    assert newest_checkpoint(tmp_path).name == newest_checkpoint(tmp_path, processes=2).name == "checkpoint-10"
+    assert (processes_of(tmp_path / "checkpoint-10"), processes_of(tmp_path / "checkpoint-2")) == (2, 1)
     assert newest_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_checkpoint_that_is_published_stays(tmp_path):
+    for step in (1, 3, 8, 9):  # the last two were cut off by a kill
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "staging").mkdir()
+    publish(tmp_path / "staging", tmp_path / "checkpoint-4", keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]
+
+
+def test_a_run_goes_on_with_the_same_base_and_as_many_processes(tmp_path):
+    toy.records(tmp_path, clips=2, questions=1)
+    config = toy.config(tmp_path, "run", steps=2, save_every=1)
+    train(config, base=tiny.base(), progress=False)
+    with pytest.raises(TrainError, match="holds a run with other base"):
+        train(config, base=tiny.base(seed=7), progress=False)
+    for folder in (config.out / "checkpoints").iterdir():
+        for rank in (0, 1):
+            (folder / f"rng_state_{rank}.pth").write_bytes((folder / "rng_state.pth").read_bytes())
+        (folder / "rng_state.pth").unlink()
+    with pytest.raises(TrainError, match="a run of 2 processes, not 1; continue it with as many, or resume=never"):
+        train(config, base=tiny.base(), progress=False)
+    assert train(config.model_copy(update={"resume": "never"}), base=tiny.base(), progress=False).resumed_from == 0
 
 
 def test_the_native_precision_follows_the_processor(monkeypatch):

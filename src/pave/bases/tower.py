@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 
 from pave.bases.base import Base
+from pave.bases.digest import tower_digest
 from pave.channels.tower import Cells, Window
-from pave.channels.weights import weights_digest
 from pave.media import Frames
 
 
@@ -21,14 +21,6 @@ def tower_of(base: Base) -> BaseTower:
         >>> encoder = make_encoder("views", "tower", tower=tower_of(load_base("smol")))  # doctest: +SKIP
     """
     return BaseTower(base)
-
-
-def tower_digest(base: Base) -> str:
-    """A digest of the weights that make visual tokens; the language model is left out, so that LoRA changes nothing."""
-    base.load_tower()
-    language = f"{base.spec.language_model}."
-    tensors = {**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}
-    return weights_digest((k, t) for k, t in tensors.items() if not k.startswith(language) and "lora_" not in k)
 
 
 class BaseTower:

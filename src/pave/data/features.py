@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from pave.bases.base import Base
+from pave.bases.digest import tower_digest
 from pave.bases.spec import Clip
-from pave.bases.tower import tower_digest
 from pave.bases.visual import Layout, Visual
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data.records import Record, clip_key

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pave.bases import Base, load_base
+from pave.bases.digest import language_digest
 from pave.channels import Encoder
 from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
 from pave.errors import ConfigError
@@ -150,20 +151,20 @@ def _opened(config: EvalConfig, base: Base | None, watch: Stopwatch, progress: P
         own = task.max_new_tokens if task is not None else MAX_NEW_TOKENS
         config = config.model_copy(update={"max_new_tokens": config.max_new_tokens or own})
         base = base or load_base(config.base, tower=False)
-        claim(config.out, _identity(config, base))
+        identity = _identity(config, base)
         model = PatchedModel(base)
     try:
         with watch.stage("load"):
             patches = {arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()}
+        claim(config.out, identity)  # not earlier: a mistyped arm must not bind the folder
         yield _Run(config, model, records, items, task, patches, watch, progress)
     finally:
         model.unpatch()
 
 
 def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
-    """Put an arm's patches on the base; the last one, or the only one, has the arm's name."""
-    names = [f"{arm}-{number}" for number in range(1, len(folders))] + [arm]
-    return [model.load_patch(folder, name=name) for folder, name in zip(folders, names, strict=False)]
+    """Put an arm's patches on the base, under names that are no channels: an arm may be called like one."""
+    return [model.load_patch(folder, name=f"{arm}-{number}") for number, folder in enumerate(folders, 1)]
 
 
 def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
@@ -176,7 +177,8 @@ def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
     arms = {arm: _identities(folders) for arm, folders in config.arms.items()}
     decided_by = config.model_dump(mode="json", include={"frames", "limit", "batch", "max_new_tokens"})
     scored_by = {"task": config.task} if config.task is not None else {}
-    return {**decided_by, **scored_by, "base": base.fingerprint(), "records": _digest(config.records), "arms": arms}
+    asked = {"base": base.fingerprint(), "weights": language_digest(base), "records": _digest(config.records)}
+    return {**decided_by, **scored_by, **asked, "arms": arms}
 
 
 def _identities(folders: Sequence[Path] | None) -> str | list[str] | None:

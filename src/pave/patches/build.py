@@ -95,14 +95,25 @@ def default_name(source: str | Path, folder: Path) -> str:
     return last.replace(".", "-")
 
 
-def free_name(name: str, taken: Collection[str]) -> str:
-    """A new patch's name.
+def free_name(name: str, channel: str | None, configs: Mapping[str, PatchConfig]) -> str:
+    """A new patch's name. Tokens are given by a patch's name or by its channel, so neither may mean two things.
+
+    Args:
+        name: What it is to be called.
+        channel: Its channel, or None.
+        configs: Patches on the base.
 
     Raises:
-        PatchError: If it is taken or invalid.
+        PatchError: If it is taken or invalid, or one patch's name would be another's channel.
     """
-    if name in taken:
+    if name in configs:
         raise PatchError(f"there is already a patch '{name}'; give the new one another name")
+    for other, config in configs.items():
+        if None not in (channel, config.channel) and channel != config.channel and (name == config.channel or other == channel):
+            raise PatchError(
+                f"patch '{name}' of channel '{channel}' and patch '{other}' of channel '{config.channel}' are not told apart; "
+                "give the new one a name that is no channel"
+            )
     return check_name(name)
 
 

@@ -29,7 +29,8 @@ class Merged:
     Attributes:
         weight: The sum.
         state: See `LeanLinear._state`.
-        sources: What it is the sum of, kept so that their ids in `state` stay theirs.
+        sources: What it is the sum of, kept so that their ids and addresses in `state` stay theirs (not the base's address, for
+            its memory's sake).
     """
 
     weight: Tensor
@@ -66,19 +67,29 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
         self.merged_copy = None
         if names and state is not None:
             update = sum(self.get_delta_weight(name).float() for name in names)
-            self.merged_copy = Merged((weight.float() + update).to(weight.dtype), state, self._sources(names))
+            merged = (weight.float() + update).to(weight.dtype)
+            self.merged_copy = Merged(merged, state, [*self._sources(names), *(w.detach() for w in self._sources(names)[1:])])
+
+    def _apply(self, *args: Any, **kwargs: Any) -> LeanLinear:
+        """Moving or casting a layer gives its weights new memory, maybe the old one's address: its copy goes."""
+        self.merged_copy = None
+        return super()._apply(*args, **kwargs)  # type: ignore[no-any-return]
 
     def _state(self, names: list[str]) -> State | None:
         """All that a merged copy depends on; None where the update is more than one fixed matrix (rows masked, dropout, ...).
 
-        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint.
+        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint, the
+        addresses one whose weights were exchanged through `.data`. Weights made in inference mode count nothing: no copies.
         """
         if self.merged_adapters or self._disable_adapters or not all(self._plain(name) for name in names):
             return None
         first = self._modules["lora_A"]._modules
         if any(first[name]._forward_hooks for name in names):
             return None
-        weights = [(id(weight), weight._version, weight.dtype, weight.device) for weight in self._sources(names)]
+        sources = self._sources(names)
+        if any(weight.is_inference() for weight in sources):
+            return None
+        weights = [(id(weight), weight._version, weight.data_ptr(), weight.dtype, weight.device) for weight in sources]
         return (names, [self.scaling[name] for name in names], weights)
 
     def _sources(self, names: list[str]) -> list[Tensor]:

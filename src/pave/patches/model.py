@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from pave.bases import Base, Visual
 from pave.bases.seam import Active, Seam, Side
 from pave.channels import Encoder, Source
-from pave.errors import PatchError
 from pave.fusion import Fusion
 from pave.patches import build as building
 from pave.patches import stack
@@ -70,6 +69,7 @@ class PatchedModel(nn.Module):
         self._weights: dict[str, float] = {}
         self._trainable: dict[str, bool] = {}
         self._encoders: dict[str, Encoder | None] = {}
+        self._marks: dict[str, list[int]] = {}
         self.eval()
 
     @property
@@ -120,7 +120,7 @@ class PatchedModel(nn.Module):
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
-        name = building.free_name(name or channel or "lora", self.configs)
+        name = building.free_name(name or channel or "lora", channel, self.configs)
         maker = building.encoder_for(self.base, channel, encoder, encoder_settings or {})
         below = stack.foundations(self.configs, on_top_of, continue_lora)
         lora = stack.lora_of_new(self.configs, lora, continue_lora)
@@ -154,16 +154,18 @@ class PatchedModel(nn.Module):
                 it stands on a patch that is not on this one yet.
         """
         folder = locate(source)
-        name = building.free_name(name or building.default_name(source, folder), self.configs)
         files = building.read_patch(folder, self.base)
-        config = stack.recognise(files.config, self.configs, str(folder))
+        name = building.free_name(name or building.default_name(source, folder), files.config.channel, self.configs)
+        config, fed = stack.recognise(files.config, self.configs, str(folder)), self.base.inputs
         building.agree(config, self.base, self.configs)
-        self._attach(name, config, trainable)
         try:
+            self._attach(name, config, trainable)
             building.fill(self.fusions, self.loras.parameters(name), name, files, folder)
-        except PatchError:
-            self.delete_patch(name)
+        except BaseException:
+            self._detach(name)
+            self.base.use(fed)
             raise
+        self._marks[name] = self._mark(name)
         return name
 
     def save_patch(
@@ -185,32 +187,30 @@ class PatchedModel(nn.Module):
             licence: Licence of the weights.
 
         Raises:
-            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it stands on was never saved.
+            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it stands on was never saved or
+                has changed since.
         """
         name = building.known_name(name, self.configs)
         given = {"training": training, "scores": scores, "licence": licence}
-        config = stack.identified(building.saved_config(self.configs[name], **given), self.configs)
+        changed = [other for other, mark in self._marks.items() if mark != self._mark(other)]
+        config = stack.identified(building.saved_config(self.configs[name], **given), self.configs, changed)
         fusion = self.fusions[name].state_dict() if name in self.fusions else {}
         files = PatchFiles(config, fusion, dict(self.loras.parameters(name)))
         self.configs[name] = building.write(Path(folder), files, self.base)
+        self._marks[name] = self._mark(name)
         return Path(folder)
 
     def delete_patch(self, name: str) -> None:
-        """Take one patch off the base.
+        """Take one patch off the base; without any the base is fed as before.
 
         Raises:
             PatchError: If there is no such patch, or another one stands on it.
         """
         name = building.known_name(name, self.configs)
         stack.must_carry_none(self.configs, name)
-        self.seam.patches.pop(name, None)
-        if name in self.fusions:
-            del self.fusions[name]
-        if name in self.loras:
-            self.loras.remove(name)
-        for kept in (self.configs, self._weights, self._trainable, self._encoders):
-            kept.pop(name, None)
-        self.set_patches(self._weights)
+        self._detach(name)
+        if not self.configs:
+            self.base.use(self._inputs)
 
     def unpatch(self) -> Any:
         """Take everything off, for good, and return the plain model object as it was: same modules, same keys, same logits."""
@@ -246,7 +246,8 @@ class PatchedModel(nn.Module):
         The base's own weights are not touched, so it still comes back to the bit; the copies take as much memory as the adapted
         layers. They serve calls without gradients for which just these LoRAs are on; any other call (another choice of patches,
         a clip without the channel in a mixed batch, training) goes the usual way, and so does every call after the LoRA's
-        weights changed, until `merge` is called again. Logits differ from the unmerged ones by rounding.
+        weights changed, until `merge` is called again (all but a change in place through `.data`, which nobody can see).
+        Logits differ from the unmerged ones by rounding.
 
         Example:
             >>> model.set_patches({"sound": 1.0})  # doctest: +SKIP
@@ -266,7 +267,7 @@ class PatchedModel(nn.Module):
         try:
             yield
         finally:
-            self.set_patches({name: weight for name, weight in before.items() if name in self.configs})
+            self.set_patches({name: before.get(name, weight) for name, weight in self._weights.items()})
 
     def set_trainable(self, name: str, trainable: bool) -> None:
         """Freeze or unfreeze one patch, e.g. to train a second one on top of a finished first."""
@@ -413,3 +414,20 @@ class PatchedModel(nn.Module):
         self.configs[name] = config
         self.set_trainable(name, trainable)
         self.set_patches({**self._weights, name: 1.0})
+
+    def _detach(self, name: str) -> None:
+        """Take away whatever there is of a patch."""
+        self.seam.patches.pop(name, None)
+        if name in self.fusions:
+            del self.fusions[name]
+        if name in self.loras:
+            self.loras.remove(name)
+        for kept in (self.configs, self._weights, self._trainable, self._encoders, self._marks):
+            kept.pop(name, None)
+        self.set_patches(self._weights)
+
+    def _mark(self, name: str) -> list[int]:
+        """How often each of a patch's tensors was changed in place: tells whether it still is what its files hold."""
+        fusion = self.fusions[name].parameters() if name in self.fusions else ()
+        tensors = (*fusion, *self.loras.parameters(name).values())
+        return [0 if tensor.is_inference() else tensor._version for tensor in tensors]

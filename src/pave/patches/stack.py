@@ -88,14 +88,23 @@ def recognise(config: PatchConfig, configs: Mapping[str, PatchConfig], where: st
     return config.model_copy(update={"stands_on": found})
 
 
-def identified(config: PatchConfig, configs: Mapping[str, PatchConfig]) -> PatchConfig:
+def identified(config: PatchConfig, configs: Mapping[str, PatchConfig], changed: Collection[str]) -> PatchConfig:
     """A config to save, with the hashes by which its foundations will be recognised.
 
+    Args:
+        config: Of the patch to save.
+        configs: Patches on the base.
+        changed: Those whose weights are no longer what they were when they were saved or loaded.
+
     Raises:
-        PatchError: If one of them was never saved.
+        PatchError: If one of them was never saved, or has changed since.
     """
     found = []
     for foundation in config.stands_on:
+        if foundation.name in changed:
+            raise PatchError(
+                f"the patch stands on '{foundation.name}', which has changed since it was saved; save that one again first"
+            )
         files = _weights(configs[foundation.name].files)
         if not files:
             raise PatchError(f"the patch stands on '{foundation.name}', which was never saved; save that one first")

@@ -343,11 +343,31 @@ def _drop_loose(store: TokenStore, unwanted: Callable[[Note], bool]) -> int:
 
 
 def _drop_copies(store: TokenStore) -> int:
-    """Remove single files whose entry is in a shard: a process was killed between writing the one and removing the other."""
-    copies = [key for key in store.loose_keys() if store.shards.contains(key)]
-    for key in copies:
-        store.loose(key).unlink(missing_ok=True)
-    return len(copies)
+    """Settle keys that are both packed and single files; how many of the latter went.
+
+    One of a process that was killed between packing it and removing it holds the same and goes. One that holds something else
+    was put since, perhaps because the packed one is damaged: readers already prefer it, so the packed one goes.
+    """
+    removed, older = 0, dict[str, set[str]]()
+    for key in [key for key in store.loose_keys() if store.shards.contains(key)]:
+        shards = [name for name, notes in store.shards.notes().items() if key in notes]
+        if _holds(store, "", key) in (None, *(_holds(store, shard, key) for shard in shards)):
+            store.loose(key).unlink(missing_ok=True)
+            removed += 1
+            continue
+        for shard in shards:
+            older.setdefault(shard, set()).add(key)
+    for shard, keys in older.items():
+        _rewrite(store, [shard], lambda key, _, old=keys: key not in old)  # type: ignore[misc]
+    return removed
+
+
+def _holds(store: TokenStore, shard: str, key: str) -> str | None:
+    """Checksum of what a shard, or a single file, holds for a key; None if it cannot be read."""
+    try:
+        return checksum(_load(store, shard, key)[1])
+    except (SafetensorError, OSError, KeyError):
+        return None
 
 
 def _is_small(notes: Mapping[str, Note]) -> bool:

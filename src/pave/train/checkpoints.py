@@ -44,20 +44,32 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
 
 
 def publish(staging: Path, final: Path, keep: int) -> None:
-    """Move a finished checkpoint into place and delete all but the newest `keep`."""
+    """Move a finished checkpoint into place and delete all but the newest `keep`, itself being the newest.
+
+    Those of later steps were not whole, or the run would have gone on from them.
+    """
     for file in staging.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     if final.exists():
         shutil.rmtree(final)
     os.replace(staging, final)
-    for old in _numbered(final.parent)[keep:]:
-        shutil.rmtree(old)
+    found = _numbered(final.parent)
+    kept = [path for path in found if step_of(path) <= step_of(final)][:keep]
+    for old in found:
+        if old not in kept:
+            shutil.rmtree(old)
 
 
-def newest_checkpoint(folder: Path, processes: int = 1) -> Path | None:
-    """The checkpoint with the highest step that has all its parts, or None."""
+def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None:
+    """The checkpoint with the highest step that has all its parts, or None; with `processes`, of a run of so many."""
     return next((path for path in _numbered(folder) if _complete(path, processes)), None)
+
+
+def processes_of(checkpoint: Path) -> int:
+    """How many processes made a checkpoint: each left its random state."""
+    alone = (checkpoint / "rng_state.pth").is_file()
+    return 1 if alone else len(list(checkpoint.glob("rng_state_*.pth")))
 
 
 def step_of(checkpoint: Path) -> int:
@@ -72,10 +84,11 @@ def _numbered(folder: Path) -> list[Path]:
     return sorted(found, key=step_of, reverse=True)
 
 
-def _complete(path: Path, processes: int) -> bool:
+def _complete(path: Path, processes: int | None) -> bool:
+    processes = processes or processes_of(path)
     chances = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
     parts = [path / name for name in (WEIGHTS, "optimizer.pt", "scheduler.pt", *chances)]
-    if not all(part.is_file() and part.stat().st_size for part in parts):
+    if not chances or not all(part.is_file() and part.stat().st_size for part in parts):
         return False
     try:
         with safe_open(path / WEIGHTS, "pt"):

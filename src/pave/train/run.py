@@ -21,6 +21,7 @@ import yaml
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
+from pave.bases.digest import language_digest
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.errors import TrainError
 from pave.files import write_text_atomically
@@ -29,7 +30,7 @@ from pave.patches.hub import locate
 from pave.store import TokenStore
 from pave.train.attention import packed_attention
 from pave.train.batches import Plan, Sequences
-from pave.train.checkpoints import newest_checkpoint, step_of
+from pave.train.checkpoints import newest_checkpoint, processes_of, step_of
 from pave.train.collate import Collator
 from pave.train.config import FREE_TO_CHANGE, TrainConfig
 from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
@@ -93,13 +94,13 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
     checkpoints = config.out / "checkpoints"
     arguments = training_arguments(config, checkpoints, steps_of(config, plan, processes=1))
-    if arguments.world_size > 1:
-        arguments.max_steps = steps_of(config, plan, arguments.world_size)
+    if arguments.world_size > 1:  # which only the arguments know; warm-up and log follow from the steps
+        arguments = training_arguments(config, checkpoints, steps_of(config, plan, arguments.world_size))
+    base = base or load_base(config.base, device=str(arguments.device), tower=False)
     if arguments.process_index == 0:
-        _open_folder(config, records)
+        _open_folder(config, records, base, arguments.world_size)
     arguments.distributed_state.wait_for_everyone()
 
-    base = base or load_base(config.base, device=str(arguments.device), tower=False)
     collator = Collator(base, packed=config.questions_per_video > 1)
     length = arguments.max_steps * config.batch_clips * config.accumulation * arguments.world_size
     patched = PatchedModel(base)
@@ -129,7 +130,7 @@ def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
     return max(1, math.ceil(sequences / (config.batch_clips * config.accumulation * processes)))
 
 
-def _open_folder(config: TrainConfig, records: Sequence[Record]) -> None:
+def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
     """Make the run folder, or check that it holds this very run."""
     config.out.mkdir(parents=True, exist_ok=True)
     settings = config.model_dump(mode="json")
@@ -137,16 +138,22 @@ def _open_folder(config: TrainConfig, records: Sequence[Record]) -> None:
     identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     identity["records"] = hashlib.sha256(content.encode()).hexdigest()
     identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
+    identity["base"] = language_digest(base)  # it may lie elsewhere now, but must be the same
     note, checkpoints = config.out / "run.json", config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
         (config.out / LOG_NAME).unlink(missing_ok=True)
-    elif newest_checkpoint(checkpoints) and note.exists():
+    elif (newest := newest_checkpoint(checkpoints)) and note.exists():
         before = json.loads(note.read_text(encoding="utf-8"))
         changed = sorted(name for name in identity if before.get(name) != identity[name])
         if changed:
             raise TrainError(
                 f"{config.out} holds a run with other {', '.join(changed)}; use another folder, or resume=never to start over"
+            )
+        if processes_of(newest) != processes:
+            raise TrainError(
+                f"{config.out} holds a run of {processes_of(newest)} processes, not {processes}; "
+                "continue it with as many, or resume=never to start over"
             )
     write_text_atomically(note, json.dumps(identity, indent=1))
     write_text_atomically(config.out / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
