@@ -284,6 +284,46 @@ def test_a_holder_elsewhere_is_replaced_when_it_stops_renewing(tmp_path: Path, o
         assert mine.acquire("a")
 
 
+@pytest.mark.parametrize("moment", ["link", "rename"])
+def test_a_kill_in_the_midst_of_taking_a_lease_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    """Killed with its own lease written but not in place, or with a dead holder's put aside: the lease is free at once."""
+
+    def die(*_: object, **__: object) -> None:
+        os._exit(9)
+
+    def take() -> None:
+        setattr(os if moment == "link" else Path, moment, die if moment == "link" else moved_then_die)
+        Leases(tmp_path).acquire("a")
+
+    original = Path.rename
+
+    def moved_then_die(self: Path, target: Path) -> None:
+        original(self, target)
+        os._exit(9)
+
+    (tmp_path / "a").write_text("dead")
+    os.utime(tmp_path / "a", (1e9, 1e9))
+    process = multiprocessing.get_context("fork").Process(target=take)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9 and any(path.name.startswith(".") for path in tmp_path.iterdir())
+    with Leases(tmp_path) as mine:
+        assert mine.acquire("a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_hard_links_keeps_leases_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    with Leases(tmp_path) as one, Leases(tmp_path) as two:
+        assert one.acquire("a") and not two.acquire("a")
+        one.release("a")
+        assert two.acquire("a")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_of_two_that_see_a_dead_lease_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slower one moves the faster one's fresh lease aside, sees that, and puts it back."""
     with Leases(tmp_path) as fast, Leases(tmp_path) as slow:

@@ -1,8 +1,8 @@
 """Leases: who works on what, among processes that share nothing but a folder.
 
-A lease is a file that only one process can create (`O_EXCL`), and whose modification time its holder renews. A holder that
-was killed stops renewing; after a while, or at once if it ran on this machine, its lease is taken over. No server and no
-file locks, which network file systems keep badly.
+A lease is a file that only one process can put in place (by a hard link), and whose modification time its holder renews. A
+holder that was killed stops renewing; after a while, or at once if it ran on this machine, its lease is taken over. No server
+and no file locks, which network file systems keep badly.
 
 Leases save work, they do not guard data: two processes that do the same work (one was suspended for longer than a lease
 lives) write the same content under the same names.
@@ -51,12 +51,15 @@ class Leases:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Release all that are still held."""
+        """Release all that are still held, and clear away what killed processes of this machine left half done."""
         self._closed.set()
         for name in list(self._held):
             self.release(name)
         if self._thread is not None:
             self._thread.join()
+        for path in self.folder.glob(".*"):
+            if _has_no_author(path):
+                path.unlink(missing_ok=True)
 
     def acquire(self, name: str) -> bool:
         """Take a lease if nobody alive holds it."""
@@ -64,17 +67,12 @@ class Leases:
         path = self.folder / name
         owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": uuid4().hex})
         for _ in range(2):
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            except FileExistsError:
-                if not self._take_over(path):
-                    return False
-                continue
-            with os.fdopen(handle, "w") as stream:
-                stream.write(owner)
-            self._held[name] = owner
-            self._renew_from_now_on()
-            return True
+            if _put_in_place(path, owner):
+                self._held[name] = owner
+                self._renew_from_now_on()
+                return True
+            if not self._take_over(path):
+                return False
         return False
 
     def release(self, name: str) -> None:
@@ -114,7 +112,7 @@ class Leases:
             return True
         if not _is_dead(owner) and file_clock(self.folder) - seen.st_mtime <= self.stale:
             return False
-        aside = path.with_name(f".{path.name}.{uuid4().hex}")
+        aside = _own_file(self.folder)
         try:
             path.rename(aside)  # of several that see the same dead lease, one succeeds
         except FileNotFoundError:
@@ -147,13 +145,47 @@ def file_clock(folder: Path) -> float:
         return os.fstat(probe.fileno()).st_mtime
 
 
+def _put_in_place(path: Path, owner: str) -> bool:
+    """Make a lease file, whole from the first moment; whether there was none before."""
+    draft = _own_file(path.parent)
+    try:
+        draft.write_text(owner)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except OSError:  # no hard links here (exFAT, some mounted clouds): for a moment it is there, but empty
+            try:
+                with path.open("x") as stream:
+                    stream.write(owner)
+            except FileExistsError:
+                return False
+        return True
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _own_file(folder: Path) -> Path:
+    """A hidden file for a moment, whose name says who made it, so that it can be cleared away if its author is killed."""
+    return folder / f".{socket.gethostname()}-{os.getpid()}-{uuid4().hex}"
+
+
+def _has_no_author(path: Path) -> bool:
+    host, pid, _ = ["", "", *path.name[1:].rsplit("-", 2)][-3:]
+    return pid.isdecimal() and _has_ended(host, int(pid))
+
+
 def _is_dead(owner: str) -> bool:
-    """Whether the holder was a process of this machine that has ended."""
+    """Whether a lease's holder has ended, as far as this machine can tell."""
     try:
         facts = json.loads(owner)
-        host, pid = str(facts["host"]), int(facts["pid"])
+        return _has_ended(str(facts["host"]), int(facts["pid"]))
     except (ValueError, TypeError, KeyError):
-        return False  # killed between making and filling the file: only its age tells
+        return False  # not filled yet: only its age tells
+
+
+def _has_ended(host: str, pid: int) -> bool:
+    """Whether a process ran on this machine and runs no more."""
     if host != socket.gethostname():
         return False
     try:
