@@ -143,6 +143,11 @@ def test_another_base_of_the_same_shape_gets_no_old_answers(made: tinyrun.Run, t
     evaluate(_config(made, tmp_path, arms={"base": None}))
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         evaluate(_config(made, tmp_path, arms={"base": None}), tiny.base(seed=7))
+    other = load_base(made.base)
+    with torch.no_grad():
+        next(other.inner.multi_modal_projector.parameters()).mul_(2)  # the language model is the same
+    with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
+        evaluate(_config(made, tmp_path, arms={"base": None}), other)
 
 
 def test_a_mistyped_arm_binds_no_folder(made: tinyrun.Run, tmp_path: Path) -> None:

@@ -377,3 +377,7 @@ def test_a_patch_that_fails_to_load_leaves_the_base_as_it_was(tmp_path: Path, mo
     assert base.inputs == AUTHORS
     model.delete_patch("theirs")
     assert base.inputs == native
+    base.use(AUTHORS)  # one's own choice, and no patch's: it stays
+    tiny_patch.add(model)
+    model.delete_patch("audio")
+    assert base.inputs == AUTHORS

@@ -15,9 +15,6 @@ def tower_digest(base: Base) -> str:
 
 
 def language_digest(base: Base) -> str:
-    """A digest of the language model's own weights, whatever LoRA is on them; needs no tower.
-
-    Runs and answers are bound to it: a fine-tuned base has the fingerprint of the base that it was made from.
-    """
+    """A digest of the language model's own weights, whatever LoRA is on them; needs no tower."""
     language = getattr(base.inner, base.spec.language_model)
     return weights_digest((k.replace(".base_layer.", "."), t) for k, t in language.named_parameters() if "lora_" not in k)

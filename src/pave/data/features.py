@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pave.bases.base import Base
-from pave.bases.digest import tower_digest
+from pave.bases.digest import language_digest, tower_digest
 from pave.bases.spec import Clip
 from pave.bases.visual import Layout, Visual
 from pave.channels import Encoder, cache_key, encode_cached
@@ -204,6 +204,14 @@ class Features:
         if what not in self._keys:
             self._keys[what] = make()
         return self._keys[what]
+
+
+def digests_of(base: Base, store: TokenStore) -> list[str]:
+    """Digests of a base's language model and tower, without loading a tower that the store knows.
+
+    A run and an evaluation are bound to them: a fine-tuned base has the fingerprint of the base that it was made from.
+    """
+    return [language_digest(base), _known_digest(base, store)]
 
 
 def _known_digest(base: Base, store: TokenStore) -> str:

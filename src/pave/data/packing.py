@@ -120,7 +120,7 @@ def visible(numbers: Tensor) -> Tensor:
 
 
 def visible_blocks(numbers: Tensor) -> BlockMask:
-    """The same as a rule for FlexAttention, which skips the blocks in which nobody sees anybody."""
+    """What `visible` says, as a rule for FlexAttention, which skips the blocks in which nobody sees anybody."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:

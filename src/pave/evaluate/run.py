@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pave.bases import Base, load_base
-from pave.bases.digest import language_digest
 from pave.channels import Encoder
 from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
+from pave.data.features import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.answers import all_answers, append_answers, claim, part_file, read_answers, write_answers
 from pave.evaluate.batches import by_clip, by_length, cut
@@ -151,12 +151,11 @@ def _opened(config: EvalConfig, base: Base | None, watch: Stopwatch, progress: P
         own = task.max_new_tokens if task is not None else MAX_NEW_TOKENS
         config = config.model_copy(update={"max_new_tokens": config.max_new_tokens or own})
         base = base or load_base(config.base, tower=False)
-        identity = _identity(config, base)
         model = PatchedModel(base)
     try:
         with watch.stage("load"):
             patches = {arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()}
-        claim(config.out, identity)  # not earlier: a mistyped arm must not bind the folder
+        claim(config.out, _identity(config, base))  # not earlier: a mistyped arm must not bind the folder
         yield _Run(config, model, records, items, task, patches, watch, progress)
     finally:
         model.unpatch()
@@ -177,7 +176,8 @@ def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
     arms = {arm: _identities(folders) for arm, folders in config.arms.items()}
     decided_by = config.model_dump(mode="json", include={"frames", "limit", "batch", "max_new_tokens"})
     scored_by = {"task": config.task} if config.task is not None else {}
-    asked = {"base": base.fingerprint(), "weights": language_digest(base), "records": _digest(config.records)}
+    weights = digests_of(base, TokenStore(config.store_folder))
+    asked = {"base": base.fingerprint(), "weights": weights, "records": _digest(config.records)}
     return {**decided_by, **scored_by, **asked, "arms": arms}
 
 

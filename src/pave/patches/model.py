@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave.bases import Base, Visual
+from pave.bases import Base, InputSpec, Visual
 from pave.bases.seam import Active, Seam, Side
 from pave.channels import Encoder, Source
 from pave.fusion import Fusion
@@ -70,6 +70,7 @@ class PatchedModel(nn.Module):
         self._trainable: dict[str, bool] = {}
         self._encoders: dict[str, Encoder | None] = {}
         self._marks: dict[str, list[int]] = {}
+        self._fed: InputSpec | None = None
         self.eval()
 
     @property
@@ -166,6 +167,8 @@ class PatchedModel(nn.Module):
             self.base.use(fed)
             raise
         self._marks[name] = self._mark(name)
+        if self.base.inputs != fed:
+            self._fed = fed
         return name
 
     def save_patch(
@@ -201,7 +204,7 @@ class PatchedModel(nn.Module):
         return Path(folder)
 
     def delete_patch(self, name: str) -> None:
-        """Take one patch off the base; without any the base is fed as before.
+        """Take one patch off the base; without any the base is fed as before the first was loaded.
 
         Raises:
             PatchError: If there is no such patch, or another one stands on it.
@@ -209,8 +212,9 @@ class PatchedModel(nn.Module):
         name = building.known_name(name, self.configs)
         stack.must_carry_none(self.configs, name)
         self._detach(name)
-        if not self.configs:
-            self.base.use(self._inputs)
+        if not self.configs and self._fed is not None:
+            self.base.use(self._fed)
+            self._fed = None
 
     def unpatch(self) -> Any:
         """Take everything off, for good, and return the plain model object as it was: same modules, same keys, same logits."""

@@ -69,7 +69,8 @@ def packed_attention(base: Base, packed: bool, autocast: bool) -> Iterator[None]
                 attend_with(base, FLEX)
         yield
     finally:
-        attend_with(base, before)
+        if attention_of(base) != before:
+            attend_with(base, before)
 
 
 def why_not(base: Base, autocast: bool) -> str:

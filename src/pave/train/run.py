@@ -21,8 +21,8 @@ import yaml
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
-from pave.bases.digest import language_digest
 from pave.data import Features, Record, group_by_clip, read_records
+from pave.data.features import digests_of
 from pave.errors import TrainError
 from pave.files import write_text_atomically
 from pave.patches import PatchedModel, read_config
@@ -138,7 +138,7 @@ def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, pro
     identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     identity["records"] = hashlib.sha256(content.encode()).hexdigest()
     identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
-    identity["base"] = language_digest(base)  # it may lie elsewhere now, but must be the same
+    identity["base"] = digests_of(base, TokenStore(config.store_folder))  # it may lie elsewhere now, but must be the same
     note, checkpoints = config.out / "run.json", config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
