@@ -50,16 +50,50 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
     if not files:
         return rest, []
     values = _read(files[0])
+    rest = _reach_inside(rest, values)
     # cyclopts keeps only the last item of a list where no type announces one, so such values travel as JSON.
     for field in FREE & values.keys():
         if isinstance(values[field], dict):
-            values[field] = {name: json.dumps(value) for name, value in values[field].items()}
+            values[field] = {name: json.dumps(value, default=str) for name, value in values[field].items()}
     if isinstance(values.get("arms"), dict):
         values["arms"] = {
             name: ",".join(map(str, given)) if isinstance(given, list) else given for name, given in values["arms"].items()
         }
     # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and silently ignored.
     return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
+
+
+def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
+    """Put `--fusion.heads 4` and its like into the file's own block; the words that are left.
+
+    Cyclopts merges a file and flags only where a settings class names the keys; of a free mapping it takes the flags alone.
+    """
+    given = {word.partition("=")[0].replace("-", "_") for word in words}
+    open_blocks = {name for name in FREE | {"arms"} if isinstance(values.get(name), dict) and f"__{name}" not in given}
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        flag, equals, value = word.partition("=")
+        block, *path = flag.removeprefix("--").split(".")
+        block = block.replace("-", "_")
+        has_value = equals or (left and not left[0].startswith("--"))
+        if not path or block not in open_blocks or not has_value:
+            rest.append(word)
+            continue
+        value = value if equals else left.pop(0)
+        _put(values[block], path, value if block == "arms" else _as_yaml(value))
+    return rest
+
+
+def _put(block: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a value at a path of keys, over whatever was there."""
+    *outer, last = path
+    for key in outer:
+        if not isinstance(block.get(key), dict):
+            block[key] = {}
+        block = block[key]
+    block[last] = value
 
 
 def _read(given: str) -> dict[str, Any]:
