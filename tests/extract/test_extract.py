@@ -234,6 +234,36 @@ def test_an_encoder_with_a_bug_costs_only_its_clip(tmp_path: Path, monkeypatch: 
     assert extract(config(records, tmp_path / "store", **FILE)).made == 1  # not noted: it may be mended
 
 
+# ---------------------------------------------------------------- scripts with workers
+
+
+def _page_script() -> str:
+    """The page's example, with two workers."""
+    page = (Path(__file__).parents[2] / "docs/reference/store.md").read_text()
+    return page.split("```python\n")[1].split("```")[0].replace("workers=4", "workers=2")
+
+
+def _run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    sound_records(folder, 2).rename(folder / "train.jsonl")
+    (folder / "script.py").write_text(script)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "script.py"]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_page_s_script_runs(tmp_path: Path) -> None:
+    done = _run_script(tmp_path, _page_script())
+    assert (done.returncode, done.stdout) == (0, "2 []\n[]\n"), done.stderr
+
+
+def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
+    """Each worker would run the script again, and wait for the leases of its own parent."""
+    lines = [line for line in _page_script().splitlines() if "__main__" not in line]
+    done = _run_script(tmp_path, "\n".join(line.removeprefix("    ") for line in lines))
+    assert done.returncode == 1 and "ConfigError: the workers ended as they began: a script that calls extract" in done.stderr
+    assert not list((tmp_path / "tokens").rglob("*.safetensors")) and not list((tmp_path / "tokens").rglob("failed/*"))
+
+
 # ---------------------------------------------------------------- kills and company
 
 

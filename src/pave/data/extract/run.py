@@ -16,7 +16,7 @@ from pave.bases import Base
 from pave.data.extract.config import ExtractConfig
 from pave.data.extract.report import ExtractReport, Outcome, Progress, Skipped, Watch
 from pave.data.extract.work import Encoding, Unit, open_store, plan
-from pave.data.extract.workers import Workers
+from pave.data.extract.workers import Workers, must_not_be_starting
 from pave.store import Leases, TokenStore, pack
 from pave.store.shards import MOST_ENTRIES
 
@@ -43,13 +43,14 @@ def extract(config: ExtractConfig, *, base: Base | None = None, watch: Watch | N
         RecordError: If the records cannot be read.
         ChannelError: If the encoder is unknown or misconfigured.
         BaseError: If the base cannot be loaded.
-        ConfigError: If the store keeps another type of tensors.
+        ConfigError: If the store keeps another type of tensors, or a script with several workers lacks its main guard.
 
     Example:
         >>> config = ExtractConfig(records="train.jsonl", store="tokens", channel="audio", encoder="mel")  # doctest: +SKIP
         >>> extract(config).skipped                                                                      # doctest: +SKIP
         []
     """
+    must_not_be_starting()
     started = time.monotonic()
     units, without = plan(config)
     store = open_store(config)

@@ -8,13 +8,16 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 from pave.data.extract.config import ExtractConfig
 from pave.data.extract.report import Outcome
 from pave.data.extract.work import Encoding, Job, encode_unit
+from pave.errors import ConfigError
 
 Work = Callable[[Sequence[Job]], list[Outcome]]
+GUARD = 'a script that calls extract must do so under `if __name__ == "__main__":`, because each worker imports the script'
 
 
 class Workers:
@@ -23,6 +26,9 @@ class Workers:
     Args:
         config: What the processes encode.
         encoding: What this process encodes with, for one worker.
+
+    Raises:
+        ConfigError: If new processes end before they do anything, as in a script without a main guard.
     """
 
     def __init__(self, config: ExtractConfig, encoding: Encoding | None) -> None:
@@ -30,6 +36,10 @@ class Workers:
         self._encoding, self._stopped = encoding, threading.Event()
         self._work: Work = self._here if encoding is not None else partial(encode_unit, config.model_dump_json())
         self._pool = self._start()
+        try:
+            self._pool.submit(int).result()
+        except BrokenProcessPool as error:
+            raise ConfigError(f"the workers ended as they began: {GUARD}; elsewhere give fewer workers, or one") from error
 
     def submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
         """Run some jobs; the future raises `BrokenProcessPool` if a process died meanwhile."""
@@ -59,6 +69,16 @@ class Workers:
         context = multiprocessing.get_context("spawn")  # forking a process whose libraries run threads can hang
         threads = max(1, (os.cpu_count() or 1) // self.count)
         return ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin, initargs=(threads,))
+
+
+def must_not_be_starting() -> None:
+    """Refuse to work while a new worker imports its parent's script: it would wait for its own parent.
+
+    Raises:
+        ConfigError: If that is the case.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        raise ConfigError(GUARD)
 
 
 def _begin(threads: int) -> None:
