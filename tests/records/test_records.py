@@ -42,6 +42,13 @@ def test_paths_become_absolute_and_go_back_to_relative(tmp_path):
         ('{"id": "a"', "records.jsonl:3: not valid JSON"),
         ({**LINE, "channels": {"audio": 3}}, "channels: audio must be a path, .*got 3"),
         ({**LINE, "channels": {"audio": None}}, "leave out what is missing"),
+        ({**LINE, "channels": {"views": ["a.mp4", 2]}}, r"channels: views must be a path, .*got \['a.mp4', 2\]"),
+        ({**LINE, "channels": {"views": ["a.mp4", ""]}}, "channels: views must be a path"),
+        ({**LINE, "id": "\ud800"}, "records.jsonl:3: holds half of a surrogate pair"),
+        ({**LINE, "meta": {"x": ["\udfff"]}}, "records.jsonl:3: holds half of a surrogate pair"),
+        ('{"id": ' + 5000 * "9" + "}", "records.jsonl:3: cannot be read"),
+        ('{"meta": ' + 2000 * "[" + 2000 * "]" + "}", "records.jsonl:3: cannot be read"),
+        ('{"id": "b", "video": "v", "channels": {"c": ' + 600 * '{"a":' + "1" + 602 * "}", "records.jsonl:3"),
         ({**LINE, "vidoe": "x"}, "records.jsonl:3: vidoe: there is no such field"),
         ({**LINE, "id": "b", "turns": []}, "records.jsonl:3: turns"),
         ({**LINE, "id": "b", "turns": [{"answer": "x"}]}, "records.jsonl:3: turns.0.question"),
@@ -62,6 +69,21 @@ def test_missing_media_are_listed(tmp_path):
         read_records(_file(tmp_path, ""))
     with pytest.raises(RecordError, match="cannot read"):
         read_records(tmp_path / "nowhere.jsonl")
+
+
+def test_a_path_inside_an_object_is_never_taken_from_the_current_folder(tmp_path, monkeypatch):
+    """It is missing beside the records, though the current folder has one of that name."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "z.npz").touch()
+    (tmp_path / "here" / "scene").mkdir()
+    (tmp_path / "v.mp4").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    for named in ("z.npz", "scene", "nowhere.txt"):
+        path = _file(tmp_path, {**LINE, "channels": {"scene3d": {"arrays": named, "unit": "m/s", "version": "1.5"}}})
+        with pytest.raises(RecordError, match=rf"1 media files are missing: {tmp_path / named}; paths are relative to"):
+            read_records(path)
+        (record,) = read_records(path, check_media=False)
+        assert record.channels["scene3d"] == {"arrays": str(tmp_path / named), "unit": "m/s", "version": "1.5"}
 
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)

@@ -6,14 +6,15 @@ A line names a video, the media of its side channels, and the turns of question 
      "turns": [{"question": "Which animal do you hear?", "answer": "dog"}], "answers": ["dog"], "meta": {"family": "existence"}}
 
 `video` and the text or list of texts of a channel are paths, relative to the folder of the file unless absolute. Inside an
-object (a 3D scene) a text is a path if there is such a file, and a plain setting otherwise. A clip without a channel is legal:
-leave it out.
+object (a 3D scene) a text is a path if there is such a file or its name has an ending (`0011.npz`), and a plain setting
+otherwise. A clip without a channel is legal: leave it out.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ from pave.errors import RecordError, first_problem
 from pave.files import write_text_atomically
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+_FILE_NAME = re.compile(r"\.[A-Za-z]\w*$")
 
 
 class Turn(BaseModel):
@@ -60,7 +62,8 @@ class Record(BaseModel):
     def _media(cls, channels: dict[str, Any]) -> dict[str, Any]:
         """A missing channel is left out of the record; there is no other way to say it."""
         for name, media in channels.items():
-            if not media or not isinstance(media, (str, list, dict)):
+            paths = media if isinstance(media, list) else []
+            if not media or not isinstance(media, (str, list, dict)) or not all(p and isinstance(p, str) for p in paths):
                 raise ValueError(
                     f"{name} must be a path, a list of paths or an object, got {media!r}; leave out what is missing"
                 )
@@ -88,16 +91,21 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
     def absolute(text: str) -> str:
         return os.path.abspath(file.parent / text)
 
+    def inside(text: str) -> str:
+        """What exists in the current folder alone is a path too, and missing: nothing is ever read from there."""
+        place = absolute(text)
+        return place if _FILE_NAME.search(text) or os.path.exists(place) or os.path.exists(text) else text
+
     seen: dict[str, int] = {}
     records = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        record = _parse(line, f"{file}:{number}")
+        record = _parse(line, f"{file}:{number}", lambda record: _map_paths(record, absolute, inside))
         if record.id in seen:
             raise RecordError(f"{file}:{number}: id {record.id!r} was used on line {seen[record.id]}; ids must be unique")
         seen[record.id] = number
-        records.append(_map_paths(record, absolute, lambda text: absolute(text) if os.path.exists(absolute(text)) else text))
+        records.append(record)
     if not records:
         raise RecordError(f"{file} holds no records; write one JSON object per line")
     if check_media and (missing := missing_media(records)):
@@ -123,8 +131,13 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
 def missing_media(records: Iterable[Record]) -> list[str]:
     """Every path that some record names and that does not exist, each once, in order."""
     paths: dict[str, None] = {}
+
+    def note(text: str) -> str:
+        paths.setdefault(text)
+        return text
+
     for record in records:
-        _map_paths(record, lambda text: paths.setdefault(text) or text, str)
+        _map_paths(record, note, lambda text: note(text) if os.path.isabs(text) else text)
     return [path for path in paths if not os.path.exists(path)]
 
 
@@ -141,10 +154,13 @@ def group_by_clip(records: Sequence[Record]) -> list[list[Record]]:
     return list(groups.values())
 
 
-def _parse(line: str, where: str) -> Record:
-    """One line as a record, every failure named with `where`."""
+def _parse(line: str, where: str, locate: Callable[[Record], Record]) -> Record:
+    """One line as a record with its paths located, every failure named with `where`."""
     try:
-        return Record.model_validate(json.loads(line))
+        values = json.loads(line)
+        if "\\u" in line:  # half of a surrogate pair can be escaped, but never written or hashed
+            json.dumps(values, ensure_ascii=False).encode()
+        return locate(Record.model_validate(values))
     except json.JSONDecodeError as error:
         raise RecordError(
             f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per line"
@@ -152,6 +168,12 @@ def _parse(line: str, where: str) -> Record:
     except ValidationError as error:
         field, what = first_problem(error)
         raise RecordError(f"{where}: {field or 'record'}: {what}; see the record format in the docs") from error
+    except UnicodeEncodeError as error:
+        raise RecordError(
+            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff alone); write the text as UTF-8"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{where}: cannot be read ({error}); write one flat object per line") from error
 
 
 def _map_paths(record: Record, change: Callable[[str], str], inside: Callable[[str], str]) -> Record:
