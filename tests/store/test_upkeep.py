@@ -220,7 +220,7 @@ def test_damage_does_not_spread(tmp_path: Path, caplog: pytest.LogCaptureFixture
     store.loose(key(1)).write_bytes(bytes(data))
     into = TokenStore(tmp_path / "b")
     with caplog.at_level(logging.WARNING):
-        merge(into, [store])
+        assert merge(into, [store]) == 1
     assert holds(into, 0) and not into.contains(key(1)) and "checksum" in caplog.text
 
 

@@ -224,7 +224,7 @@ def merge(into: TokenStore, sources: Sequence[TokenStore], *, progress: Progress
         progress: Called with (stores done, stores).
 
     Returns:
-        Number of entries copied.
+        Number of entries copied. Those that cannot be read are left out, with a warning.
 
     Raises:
         ConfigError: If a store keeps another type, is the same store, or holds nothing.
@@ -241,12 +241,12 @@ def merge(into: TokenStore, sources: Sequence[TokenStore], *, progress: Progress
         for done, source in enumerate(sources, 1):
             lacking = sorted(source.keys() - into.keys())
             write_shards(into.shards.folder, _entries(source, lacking))
-            copied += len(lacking)
+            into.shards.refresh()
+            copied += len(into.keys().intersection(lacking))  # what cannot be read was left out
             for note in source.folder.glob("failed/*.json"):
                 write_atomically(into.folder / "failed" / note.name, note.read_bytes())
             if progress:
                 progress(done, len(sources))
-    into.shards.refresh()
     return copied
 
 
