@@ -90,3 +90,10 @@ def test_strangers_are_refused(tmp_path):
     ):
         with pytest.raises(ChannelError, match=words):
             encoder.encode(source)
+
+
+def test_numbers_that_are_none_name_their_file(tmp_path):
+    """A store of thousands of files needs to know which one is bad."""
+    torch.save(torch.full((3, 10), float("nan")), tmp_path / "bad.pt")
+    with pytest.raises(ChannelError, match=r"bad\.pt: tokens hold a NaN"):
+        make_encoder("audio", "official", {"dim": 10}).encode(tmp_path / "bad.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,75 @@ def test_broken_scenes(tmp_path: Path) -> None:
             open_scene(source)
     with pytest.raises(MediaError, match="no such file"):
         open_scene(str(tmp_path / "none.npz"))
+
+
+Z, EYES = np.zeros, np.stack([np.eye(4)] * 5)
+ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "upright 3 x 3": ({"axis_align": np.eye(3)}, "axis_align must be 4 x 4"),
+    "upright nan": ({"axis_align": np.full((4, 4), np.nan)}, "axis_align must be 4 x 4 finite"),
+    "upright text": ({"axis_align": np.array(["a"])}, "'axis_align' in it is no array of real numbers"),
+    "camera number": ({"intrinsic": Z(())}, "intrinsic must be 4 x 4 or 3 x 3"),
+    "camera row": ({"intrinsic": Z((5, 4, 4))}, "intrinsic must be 4 x 4 or 3 x 3"),
+    "camera zero": ({"intrinsic": Z((4, 4))}, "focal lengths.* are positive"),
+    "camera nan": ({"intrinsic": np.full((3, 3), np.nan)}, "intrinsic must be .* finite"),
+    "pose 3 x 4": ({"pose": EYES[:, :3]}, "pose has shape .* instead of frames x 4 x 4"),
+    "pose number": ({"pose": Z(())}, "pose has shape"),
+    "pose complex": ({"pose": EYES * 1j}, "'pose' in it is no array of real numbers"),
+    "depth flat": ({"depth": Z((5, 0, 8))}, "depth has shape"),
+    "depth fewer": ({"depth": np.ones((4, 8, 8))}, "depth has shape .* the same 5 frames"),
+    "color rgba": ({"color": Z((5, 8, 8, 4), np.uint8)}, "color has shape"),
+    "color floats": ({"color": Z((5, 8, 8, 3))}, "color must be uint8"),
+    "times nan": ({"times": np.full(5, np.nan)}, "times must be finite"),
+    "depth nan": ({"depth": np.full((5, 8, 8), np.nan)}, "depth of frame 0 holds NaN.*write 0"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_arrays_that_do_not_fit(tmp_path: Path, case: str) -> None:
+    """The file, the array and what it should be, in one line."""
+    content, message = ODD[case]
+    with pytest.raises(ChannelError, match=message) as caught:
+        open_scene(str(arrays(tmp_path / "a.npz", **content))).read(0)
+    assert "a.npz" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", ["cut", "empty", "text", "npy", "folder", "objects", "not arrays"])
+def test_archives_that_are_none(tmp_path: Path, case: str) -> None:
+    """Damaged, renamed, or with Python objects in it."""
+    file = arrays(tmp_path / "a.npz")
+    if case in ("cut", "empty", "text"):
+        file.write_bytes({"cut": file.read_bytes()[:-100], "empty": b"", "text": b"words " * 50}[case])
+    elif case == "npy":
+        np.save(tmp_path / "b.npy", np.zeros(4))
+        (tmp_path / "b.npy").rename(file)
+    elif case == "folder":
+        file.unlink()
+        file.mkdir()
+    elif case == "objects":
+        arrays(file, depth=np.array([{}], dtype=object))
+    else:
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in ("depth", "pose", "intrinsic"):
+                archive.writestr(f"{name}.npy", "words")
+    with pytest.raises(ChannelError, match=r"a\.npz: cannot be read as arrays") as caught:
+        open_scene(str(file))
+    assert "pickle" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_whose_camera_is_none(tmp_path: Path) -> None:
+    """Zeros for a focal length would put every pixel at infinity; so would an alignment without numbers."""
+    scene = scannet(tmp_path / "scene")
+    np.savetxt(scene / "scene.txt", np.full((4, 4), np.nan))
+    with pytest.raises(ChannelError, match=r"scene\.txt: axis_align must be 4 x 4 finite"):
+        open_scene(scene)
+    (scene / "scene.txt").unlink()
+    np.savetxt(scene / "intrinsic" / "intrinsic_depth.txt", np.zeros((4, 4)))
+    with pytest.raises(ChannelError, match=r"intrinsic_depth\.txt: intrinsic must be"):
+        open_scene(scene)
+    with pytest.raises(ChannelError, match="has no folder color"):
+        open_scene("x" * 300)
+    with pytest.raises(ChannelError, match="fps: Input should be a finite number"):
+        open_scene({"folder": str(scene), "fps": float("inf")})
 
 
 def arrays_without(file: Path, name: str) -> str:

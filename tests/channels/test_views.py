@@ -82,6 +82,8 @@ def test_one_camera_and_a_variable_rate(tmp_path: Path, cameras: list[Path]) -> 
         ({"videos": ["a.mp4"], "offsets": [0.0, 1.0]}, "1 videos need as many offsets"),
         ({"video": ["a.mp4"]}, "videos"),
         ([], "videos"),
+        (1, "got 1; give a list of videos"),
+        ({"videos": ["a.mp4", "b.mp4"], "offsets": [0.0, float("nan")]}, "offsets.1: Input should be a finite number"),
     ],
 )
 def test_wrong_sources(source: object, message: str) -> None:

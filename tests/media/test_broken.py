@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clips import mux, numbered, tone
+from clips import mux, numbered, photo, tone
 from pave.errors import MediaError
-from pave.media import Uniform, probe, read_frames, read_sound, write_video
+from pave.media import Rate, Uniform, frame_rate, frame_times, probe, read_frames, read_sound, stream_frames, write_video
 
 READERS: list[Callable[[Path], object]] = [probe, lambda p: read_frames(p, Uniform(4)), read_sound]
 
@@ -102,6 +103,77 @@ def test_sound_file_where_a_film_is_needed(tmp_path: Path) -> None:
     """It says what is missing."""
     file = mux(tmp_path / "song.m4a", sounds=[(0.0, tone(0.5))])
     refused(file, "only sound", READERS[1:2])
+
+
+def patched(file: Path, old: bytes, new: bytes) -> Path:
+    """A copy in which the name of a codec is one that nobody knows."""
+    data = file.read_bytes()
+    at = data.rindex(old)
+    copy = file.with_name(f"odd{file.suffix}")
+    copy.write_bytes(data[:at] + new + data[at + len(old) :])
+    return copy
+
+
+@pytest.mark.parametrize(("kind", "codec", "odd"), [("mp4", b"avc1", b"XXXX"), ("mkv", b"V_MPEG4/ISO/AVC", b"V_XXXXX/XXX/XXX")])
+def test_a_picture_that_nothing_decodes(whole: dict[str, Path], kind: str, codec: bytes, odd: bytes) -> None:
+    """FFmpeg opens such a file without complaint; its sound can still be heard."""
+    file = patched(whole[kind], codec, odd)
+    pictures: list[Callable[[Path], object]] = [frame_times, lambda p: list(stream_frames(p, Rate(1.0), 2))]
+    refused(file, r"codec of its picture \(track 0\) is unknown.*convert it", [*READERS[:2], *pictures])
+    sound = read_sound(file)
+    assert sound is not None and len(sound.samples) > 15000
+
+
+def test_a_sound_that_nothing_decodes(whole: dict[str, Path]) -> None:
+    """The pictures of such a file can still be seen, and their rate is known."""
+    file = patched(whole["mkv"], b"A_AAC", b"A_XXX")
+    refused(file, r"codec of its sound \(track 1\) is unknown.*convert it", [probe, read_sound])
+    assert len(read_frames(file, Uniform(2)).times) == 2 and frame_rate(file) == 25.0
+
+
+def test_subtitles_alone(tmp_path: Path) -> None:
+    """It says what the file does hold; a clip without sound is legal, a file without anything to see or hear is none."""
+    file = tmp_path / "film.srt"
+    file.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+    refused(file, "no picture, only subtitles", READERS[1:2])
+    refused(file, "neither picture nor sound, only subtitles", READERS[2:])
+    bare = mux(tmp_path / "bare.mkv", sounds=[(0.0, tone(0.5))])
+    bare.write_bytes(bare.read_bytes().replace(b"\x16\x54\xae\x6b", b"\x16\x54\xae\x6c"))  # hides the list of tracks
+    refused(bare, "nor any other track", READERS[1:])
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "a\0b.mp4"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    """A question given in the place of the video, for example."""
+    refused(Path(name), "no such file")
+
+
+@pytest.mark.parametrize("content", ["text", "zip", "npz", "objects", "negative", "cut", "flat"])
+def test_a_folder_with_a_bad_stack(tmp_path: Path, content: str) -> None:
+    """Whatever stands in the place of the array: one line, without advice to run code in it."""
+    file, frames = tmp_path / "stacked_images.npy", np.zeros((3, 4, 4, 3), np.uint8)
+    np.save(file, np.array([{}], dtype=object) if content == "objects" else frames[:, :0] if content == "flat" else frames)
+    data = file.read_bytes()
+    if content == "npz":
+        np.savez(tmp_path / "a.npz", frames=frames)
+        data = (tmp_path / "a.npz").read_bytes()
+    changed = {
+        "text": b"no frames at all" * 9,
+        "zip": b"PK\x03\x04" + bytes(40),
+        "negative": data.replace(b"(3, 4, 4, 3)", b"(3, 4, 4,-3)"),
+        "cut": data[:-1],
+    }
+    file.write_bytes(changed.get(content, data))
+    with pytest.raises(MediaError, match="stacked_images.npy: (cannot be read|must hold)") as caught:
+        read_frames(tmp_path, Uniform(2))
+    assert "\n" not in str(caught.value) and "pickle" not in str(caught.value)
+
+
+def test_digits_that_are_no_numbers(tmp_path: Path) -> None:
+    """A superscript in a picture's name does not keep the folder from being sorted."""
+    for name in ("m\u00b2 10.png", "m\u00b2 9.png"):
+        photo(tmp_path / name, numbered(1)[0])
+    assert len(read_frames(tmp_path, Uniform(2)).times) == 2
 
 
 def test_a_damaged_picture_in_a_folder(tmp_path: Path) -> None:

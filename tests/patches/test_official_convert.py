@@ -118,6 +118,10 @@ def test_settings_that_make_no_patch(base, checkpoint, tmp_path):
     refused("adapter_config.json", "use_dora", use_dora=True)
     refused("adapter_config.json", "r and lora_alpha|has shape", r=32)
     (checkpoint / "adapter_model.safetensors").unlink()
+    torch.save({"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": "words"}, checkpoint / "adapter_model.bin")
+    with pytest.raises(PatchError, match="adapter_model.bin: .*lora_A.weight is a str, not a tensor"):
+        convert(checkpoint, base, KWARGS, tmp_path / "out", "audio")
+    (checkpoint / "adapter_model.bin").unlink()
     with pytest.raises(PatchError, match="neither"):
         convert(checkpoint, base, KWARGS, tmp_path / "out", "audio")
     with pytest.raises(ConfigError, match="name it: audio, frames"):

@@ -27,12 +27,12 @@ _SHORTEST = 0.025
 class AstSettings(BaseModel):
     """Settings of the AST encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field(
         "MIT/ast-finetuned-audioset-10-10-0.4593", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS."
     )
-    step: float = Field(0.5, gt=0, description="Seconds of a token: the mean of the patch columns in it (0.1 s each).")
+    step: float = Field(0.5, gt=0, le=3600, description="Seconds of a token: the mean of the patch columns in it (0.1 s each).")
 
 
 @register_encoder("audio", "ast", AstSettings)

@@ -23,11 +23,11 @@ from pave.tokens import Tokens
 class ClapSettings(BaseModel):
     """Settings of the CLAP encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field("laion/clap-htsat-unfused", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.")
-    width: float = Field(2.0, gt=0, le=10, description="Seconds of sound in a token; CLAP repeats it to fill its 10 s.")
-    step: float = Field(1.0, gt=0, description="Seconds from one token to the next.")
+    width: float = Field(2.0, ge=0.01, le=10, description="Seconds of sound in a token; CLAP repeats it to fill its 10 s.")
+    step: float = Field(1.0, ge=0.01, le=3600, description="Seconds from one token to the next.")
 
 
 @register_encoder("audio", "clap", ClapSettings)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.channels.weights import load_strictly
+from pave.errors import ChannelError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -153,6 +154,8 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, quick_gelu: bool, wher
         quick_gelu=quick_gelu,
         frames=0 if time is None else time.shape[1],
     )
+    if shape.dim % heads:
+        raise ChannelError(f"{where}: {shape.dim} features cannot be split among {heads} heads; set `heads` to the model's own")
     tower = ClipTower(shape)
     load_strictly(tower, own, where)
     return tower

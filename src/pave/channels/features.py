@@ -12,31 +12,32 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pave.channels.encoder import one_path
+from pave.channels.plain import NotPlain, read_plain
 from pave.channels.registry import register_encoder
 from pave.errors import ChannelError
 from pave.store import Source
 from pave.tokens import Tokens
 
+_SUFFIXES = (".safetensors", ".npy", ".pt", ".pth")
+_REAL = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
+
 
 class FeaturesSettings(BaseModel):
     """Settings of the features encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    dim: int = Field(ge=1, description="C, the features of one token; every file must have as many.")
-    rate: float = Field(1.0, gt=0, description="Steps per second of files that carry no times.")
+    dim: int = Field(ge=1, le=1_000_000, description="C, the features of one token; every file must have as many.")
+    rate: float = Field(1.0, ge=1e-6, le=1e6, description="Steps per second of files that carry no times.")
 
 
 @register_encoder("features", "file", FeaturesSettings)
@@ -72,8 +73,9 @@ class FeaturesEncoder:
         """
         path = one_path(source, "features/file")
         values, times = _read(path)
-        if not (values.is_floating_point() or values.dtype in (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)):
-            raise ChannelError(f"{path}: values must be real numbers, got {values.dtype}")
+        for name, numbers in (("values", values), ("times", times)):
+            if numbers is not None and not (numbers.is_floating_point() or numbers.dtype in _REAL):
+                raise ChannelError(f"{path}: {name} must be real numbers, got {numbers.dtype}")
         if values.dim() == 2:
             values = values[:, None]
         if values.dim() != 3 or values.shape[2] != self.dim:
@@ -89,15 +91,17 @@ class FeaturesEncoder:
 
 def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     """Values and times (None if there are none) of a file."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ChannelError(f"{path}: no such features file; check the path")
     content = load_content(path)
     values, times = (content.get("values"), content.get("times")) if isinstance(content, dict) else (content, None)
-    if not isinstance(values, Tensor) or not isinstance(times, (Tensor, type(None))):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    if not isinstance(times, (Tensor, type(None))):
+        raise ChannelError(f"{path}: its 'times' must be a tensor, got {type(times).__name__}; save one a step")
+    if not isinstance(values, Tensor):
+        found = ", ".join(map(str, content)) or "nothing" if isinstance(content, dict) else type(content).__name__
         raise ChannelError(f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under that name")
     sidecar = path.with_name(f"{path.stem}.times.npy")
-    if times is None and sidecar.is_file():
+    if times is None and os.path.isfile(sidecar):
         times = load_content(sidecar)
     return values, times
 
@@ -109,18 +113,9 @@ def load_content(path: Path) -> Any:
         ChannelError: If it cannot be read, or is of another kind.
     """
     suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ChannelError(f"{path}: unknown kind of features file {suffix!r}; use .safetensors, .npy or .pt")
     try:
-        if suffix == ".safetensors":
-            return load_file(path)
-        if suffix == ".npy":
-            return torch.from_numpy(np.load(path, allow_pickle=False))
-        if suffix in (".pt", ".pth"):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, EOFError, ValueError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ChannelError(f"{path}: cannot be read as {suffix} tokens ({_first_line(error)}); save it again") from error
-    raise ChannelError(f"{path}: unknown kind of features file {suffix!r}; use .safetensors, .npy or .pt")
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of an error's often very long text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        return read_plain(path)
+    except NotPlain as error:
+        raise ChannelError(f"{path}: cannot be read as {suffix} tokens ({error}); save it again as plain tensors") from error

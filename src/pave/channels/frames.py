@@ -20,11 +20,13 @@ from pave.tokens import Tokens
 class FastFramesSettings(BaseModel):
     """Settings of the fast frames encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    fps: float = Field(8.0, gt=0, description="Frames per second; a rate above the video's own takes each frame once.")
-    at_most: int | None = Field(None, ge=1, description="Spread this many over the whole clip where more would come out.")
-    side: int = Field(2, ge=1, description="A frame becomes side x side tokens, each the mean of its region.")
+    fps: float = Field(8.0, gt=0, le=1000, description="Frames per second; a rate above the video's own takes each frame once.")
+    at_most: int | None = Field(
+        None, ge=1, le=1_000_000, description="Spread this many over the whole clip where more would come out."
+    )
+    side: int = Field(2, ge=1, le=256, description="A frame becomes side x side tokens, each the mean of its region.")
 
 
 @register_encoder("frames", "tower", FastFramesSettings, needs_tower=True)

@@ -22,25 +22,29 @@ from pave.store import Source
 from pave.tokens import Tokens
 
 _BLOCK = 4096
+_LARGEST = 2**26
+"""Weights of all mel filters together, beyond which settings are a slip: 512 bands up to 96 kHz need a quarter of it."""
 
 
 class MelSettings(BaseModel):
     """Settings of the mel encoder; all lengths in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rate: int = Field(16000, ge=2000, le=192000, description="Samples per second the sound is brought to.")
     n_mels: int = Field(64, ge=1, le=512, description="Mel bands.")
-    step: float = Field(0.2, gt=0, description="From one token to the next.")
-    width: float = Field(0.2, gt=0, description="Sound that one token covers; more than `step` makes tokens overlap.")
-    bins: int = Field(4, ge=1, description="Equal parts of a token, each with its own spectrum: dim = n_mels * bins.")
-    hop: float = Field(0.01, gt=0, description="From one STFT frame to the next; divides `step` and `width / bins`.")
-    window: float = Field(0.04, gt=0, description="Length of an STFT frame (Hann).")
+    step: float = Field(0.2, gt=0, le=600, description="From one token to the next.")
+    width: float = Field(0.2, gt=0, le=600, description="Sound that one token covers; more than `step` makes tokens overlap.")
+    bins: int = Field(4, ge=1, le=1000, description="Equal parts of a token, each with its own spectrum: dim = n_mels * bins.")
+    hop: float = Field(0.01, gt=0, le=600, description="From one STFT frame to the next; divides `step` and `width / bins`.")
+    window: float = Field(0.04, gt=0, le=10, description="Length of an STFT frame (Hann).")
     f_min: float = Field(30.0, ge=0, description="Lowest frequency, Hz.")
-    f_max: float | None = Field(None, description="Highest frequency, Hz; half the rate when None.")
-    floor_db: float = Field(-80.0, description="Anything quieter counts as this level (dB, 0 = full-scale sine).")
-    mean_db: float = Field(-40.0, description="Level that becomes 0.")
-    std_db: float = Field(20.0, gt=0, description="Decibels that become 1.")
+    f_max: float | None = Field(None, gt=0, description="Highest frequency, Hz; half the rate when None.")
+    floor_db: float = Field(
+        -80.0, ge=-300, le=100, description="Anything quieter counts as this level (dB, 0 = full-scale sine)."
+    )
+    mean_db: float = Field(-40.0, ge=-1000, le=1000, description="Level that becomes 0.")
+    std_db: float = Field(20.0, ge=0.001, le=1000, description="Decibels that become 1.")
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:
@@ -49,12 +53,15 @@ class MelSettings(BaseModel):
             frames = length / self.hop
             if round(frames) < 1 or abs(frames - round(frames)) > 1e-6 * frames:
                 raise ValueError(f"{name} = {length:g} s must be a multiple of hop = {self.hop:g} s")
-        if abs(self.hop * self.rate - round(self.hop * self.rate)) > 1e-6:
+        samples = self.hop * self.rate
+        if round(samples) < 1 or abs(samples - round(samples)) > 1e-6:
             raise ValueError(f"hop = {self.hop:g} s must be a whole number of samples at rate {self.rate}")
         if round(self.window * self.rate) < 2:
             raise ValueError(f"window = {self.window:g} s must hold at least 2 samples")
         if not self.f_min < (self.f_max or self.rate / 2) <= self.rate / 2:
             raise ValueError("f_min < f_max <= rate / 2 must hold")
+        if self.n_mels * _fft_size(self) > _LARGEST:
+            raise ValueError("the spectrum would be too fine; take fewer bands, a wider range of them or a shorter window")
         return self
 
 
@@ -146,15 +153,24 @@ def mel_filters(settings: MelSettings) -> Tensor:
     Returns:
         `[n_mels, n_fft // 2 + 1]` weights of power spectrum bins.
     """
-    top = settings.f_max or settings.rate / 2
-    mels = torch.linspace(_to_mel(settings.f_min), _to_mel(top), settings.n_mels + 2, dtype=torch.float64)
-    edges = 700 * (10 ** (mels / 2595) - 1)
-    narrowest = float(edges.diff().min())
-    n_fft = 2 ** math.ceil(math.log2(max(settings.window * settings.rate, settings.rate / narrowest)))
+    edges, n_fft = _edges(settings), _fft_size(settings)
     frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * settings.rate / n_fft
     rising = (frequencies - edges[:-2, None]) / edges.diff()[:-1, None]
     falling = (edges[2:, None] - frequencies) / edges.diff()[1:, None]
     return torch.minimum(rising, falling).clamp_min(0).to(torch.float32)
+
+
+def _edges(settings: MelSettings) -> Tensor:
+    """`[n_mels + 2]` Hz, at which the filters begin, peak and end."""
+    top = settings.f_max or settings.rate / 2
+    mels = torch.linspace(_to_mel(settings.f_min), _to_mel(top), settings.n_mels + 2, dtype=torch.float64)
+    return torch.as_tensor(700 * (10 ** (mels / 2595) - 1))
+
+
+def _fft_size(settings: MelSettings) -> int:
+    """The power of two that holds a window and gives the narrowest filter a bin."""
+    narrowest = max(float(_edges(settings).diff().min()), 1e-6)  # Hz; 0 where f_min and f_max differ by next to nothing
+    return int(2 ** math.ceil(math.log2(max(settings.window * settings.rate, settings.rate / narrowest))))
 
 
 def _to_mel(hertz: float) -> float:

@@ -14,10 +14,11 @@ Files are `.pt` (read with `weights_only=True`, wherever and in whatever precisi
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +32,7 @@ from pave.store import Source
 from pave.tokens import Tokens
 
 _SUFFIXES = (".pt", ".pth", ".npy")
+Size = Annotated[int, Field(ge=1)]
 Kind = Literal["audio", "languagebind", "3d_feature", "exo"]
 KINDS: dict[str, Kind] = {"audio": "audio", "frames": "languagebind", "scene3d": "3d_feature", "views": "exo"}
 """Channel -> what the authors call its files."""
@@ -75,14 +77,14 @@ class OfficialSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dim: int = Field(1024, ge=1, description="C, the features of one token.")
-    vhw: tuple[int, int, int] = Field((32, 24, 24), description="Views, height and width of a scene3d file.")
+    dim: int = Field(1024, ge=1, le=1_000_000, description="C, the features of one token.")
+    vhw: tuple[Size, Size, Size] = Field((32, 24, 24), description="Views, height and width of a scene3d file.")
 
 
 class OfficialViewsSettings(OfficialSettings):
     """Settings of the authors' feature files of other cameras."""
 
-    dim: int = Field(1152, ge=1, description="C, the features of one token.")
+    dim: int = Field(1152, ge=1, le=1_000_000, description="C, the features of one token.")
     random_views: bool = Field(False, description="In training, use a random part of the cameras each time, as the authors do.")
 
 
@@ -141,7 +143,10 @@ class OfficialFeatures:
             raise ChannelError(f"{paths[0]}: {str(error).splitlines()[0]}") from error
         if values.shape[2] != self.dim:
             raise ChannelError(f"{paths[0]}: holds {values.shape[2]} features a token, not {self.dim}; set `dim` to it")
-        return Tokens(values.to(torch.float32).contiguous(), _TIMES[kind](len(values), len(tensor)))
+        try:
+            return Tokens(values.to(torch.float32).contiguous(), _TIMES[kind](len(values), len(tensor)))
+        except ChannelError as error:
+            raise ChannelError(f"{paths[0]}: {error}") from error
 
 
 _TIMES: dict[Kind, Callable[[int, int], Tensor]] = {
@@ -156,7 +161,7 @@ def _paths(source: Source, channel: str) -> list[Path]:
     """One path, or one a camera for views: those of a folder in the order of their names."""
     if isinstance(source, str | Path):
         path = Path(source)
-        if channel != "views" or not path.is_dir():
+        if channel != "views" or not os.path.isdir(path):
             return [path]
         if found := sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES):
             return found
@@ -173,11 +178,12 @@ def _read(path: Path, channel: str) -> Tensor:
             f"{path}: {channel}/official reads precomputed .pt or .npy features, not '{path.suffix}' files; "
             f"name the feature file as the channel {channel!r}"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ChannelError(f"{path}: no such features file; check the path")
     content = load_content(path)
     if not isinstance(content, Tensor) or not content.is_floating_point():
-        raise ChannelError(f"{path}: holds {type(content).__name__}, not a tensor of floats; is it one of the authors' files?")
+        what = f"a tensor of {content.dtype}" if isinstance(content, Tensor) else type(content).__name__
+        raise ChannelError(f"{path}: holds {what}, not a tensor of floats; is it one of the authors' files?")
     return content.detach().cpu()
 
 

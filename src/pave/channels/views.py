@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,19 @@ _SAME_MOMENT = 1e-3
 class ViewsSettings(BaseModel):
     """Settings of the views encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    frames: int = Field(32, ge=1, description="Moments, spread evenly over the time in which all cameras film.")
-    side: int | None = Field(None, ge=1, description="Pool a frame to side x side tokens; the base's own grid when not given.")
+    frames: int = Field(32, ge=1, le=100_000, description="Moments, spread evenly over the time in which all cameras film.")
+    side: int | None = Field(
+        None, ge=1, le=256, description="Pool a frame to side x side tokens; the base's own grid when not given."
+    )
     random_views: bool = Field(False, description="In training, use a random part of the cameras each time, as the authors do.")
 
 
 class _Cameras(BaseModel):
     """The object form of a record's `views`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     videos: list[str] = Field(min_length=1)
     offsets: list[float] | None = None
@@ -121,6 +123,8 @@ def _cameras(source: Source) -> list[tuple[Path, float]]:
     """Videos and the seconds at which they start on the main video's clock."""
     if isinstance(source, (str, Path)):
         return [(one_path(source, "views/tower"), 0.0)]
+    if not isinstance(source, Mapping | Sequence):
+        raise ChannelError(f"views: got {source!r}; give a list of videos, or videos and offsets")
     if not isinstance(source, Mapping):
         source = {"videos": [str(path) for path in source]}
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from pave.channels.plain import NotPlain, read_plain
 from pave.errors import ChannelError
 
 FOLDER = "PAVE_WEIGHTS"
@@ -32,7 +32,7 @@ def find_weights(name: str, encoder: str, source: str) -> Path:
         ChannelError: If it is in neither place.
     """
     for path in (Path(name), Path(os.environ.get(FOLDER, ".")) / name):
-        if path.exists():
+        if os.path.exists(path):
             return path
     raise ChannelError(
         f"{encoder} needs its weights, {name!r} is not there; download them ({source}) and set `weights` to the file, or "
@@ -68,10 +68,10 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as shard:
                 return {key: shard.get_tensor(key) for key in shard.keys() if key.startswith(prefixes)}  # noqa: SIM118
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ChannelError(f"{file}: cannot be read as weights ({first}); download it again") from error
+        content = read_plain(file, mmap=True)
+    except (SafetensorError, OSError, NotPlain) as error:
+        what = f"{file}: cannot be read as weights ({error})"
+        raise ChannelError(f"{what}; download it again, or save its state dict alone, as plain tensors") from error
     if not isinstance(content, dict):
         raise ChannelError(f"{file}: holds {type(content).__name__}, not named tensors; give a state dict")
     return {key: value for key, value in content.items() if isinstance(value, Tensor) and str(key).startswith(prefixes)}

@@ -27,11 +27,13 @@ _STATES_A_SECOND = 50
 class WhisperSettings(BaseModel):
     """Settings of the Whisper encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field("openai/whisper-base", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.")
     passage: int = Field(30, ge=1, le=30, description="Seconds heard at once; fewer cost less where clips are short.")
-    step: float = Field(0.2, gt=0, description="Seconds of a token: the mean of the encoder's states in it (0.02 s each).")
+    step: float = Field(
+        0.2, gt=0, le=3600, description="Seconds of a token: the mean of the encoder's states in it (0.02 s each)."
+    )
 
 
 @register_encoder("audio", "whisper", WhisperSettings)

@@ -11,7 +11,7 @@ Example:
 
 from pave.media.folder import list_pictures, read_depth, read_picture
 from pave.media.frames import Frames, frame_times, read_frames, stream_frames
-from pave.media.info import MediaInfo, SoundInfo, VideoInfo, probe
+from pave.media.info import MediaInfo, SoundInfo, VideoInfo, frame_rate, probe
 from pave.media.sampling import At, Rate, Sampling, Uniform
 from pave.media.sound import Sound, read_sound
 from pave.media.write import write_video
@@ -26,6 +26,7 @@ __all__ = [
     "SoundInfo",
     "Uniform",
     "VideoInfo",
+    "frame_rate",
     "frame_times",
     "list_pictures",
     "probe",

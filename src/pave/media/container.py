@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from pave.media.whole import must_be_whole
 
 # FFmpeg would draw a text file as ANSI art and follow playlists to other files or hosts: neither is a clip.
 NOT_MEDIA = {"tty", "concat", "hls", "dash", "lavfi", "ffmetadata", "bin", "xbin", "adf", "idf"}
+_TRACKS = {"video": "a cover picture", "audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachments"}
 
 
 @contextmanager
@@ -49,6 +51,11 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         raise MediaError(f"{file}: {_reason(error, step)}") from error
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether a path is a folder; a name that is too long for the system is none, where `Path.is_dir` raises."""
+    return os.path.isdir(path)
+
+
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The first moving picture of the file, or None (cover art of a sound file is a video stream to FFmpeg, not to us)."""
     for stream in container.streams.video:
@@ -60,6 +67,29 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 def sound_stream(container: InputContainer) -> AudioStream | None:
     """The first sound track of the file, or None."""
     return next(iter(container.streams.audio), None)
+
+
+def must_decode(container: InputContainer, stream: Stream) -> None:
+    """Refuse a track that nothing here can decode: PyAV gives such a one no codec, whatever its type hints say.
+
+    Raises:
+        MediaError: If there is no decoder for it.
+    """
+    if stream.codec_context is None:
+        kind = "picture" if stream.type == "video" else "sound"
+        raise MediaError(
+            f"{container.name}: the codec of its {kind} (track {stream.index}) is unknown to this FFmpeg, so it cannot be "
+            "decoded; convert it to H.264 + AAC"
+        )
+
+
+def other_tracks(container: InputContainer) -> str:
+    """What a file without a moving picture does hold, for messages: "only sound and subtitles", "nor any other track".
+
+    Of the video streams only cover art is left by then.
+    """
+    kinds = dict.fromkeys(_TRACKS.get(stream.type, "unknown data") for stream in container.streams)
+    return f"only {' and '.join(kinds)}" if kinds else "nor any other track"
 
 
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Stream]]:
@@ -74,9 +104,9 @@ def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Stre
 
 def _must_be_file(file: Path) -> None:
     """Say plainly what stands in the way before FFmpeg gets to see the path."""
-    if file.is_dir():
+    if is_folder(file):
         raise MediaError(f"{file}: is a folder, a media file is needed here")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise MediaError(f"{file}: no such file; check the path")
     if file.stat().st_size == 0:
         raise MediaError(f"{file}: the file is empty (0 bytes); copy it again")

@@ -95,10 +95,11 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
 def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
     """The frames of an array file, `[N, H, W, 3]`; they stay on disk until they are asked for."""
     try:
-        stack: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise MediaError(f"{file}: cannot be read as an array of frames ({error}); make it again") from error
-    if stack.ndim != 4 or stack.shape[0] == 0 or stack.shape[3] != 3 or stack.dtype != np.uint8:
+        # Not `numpy.load`: that opens zip archives too, and tells users to unpickle whatever it does not know.
+        stack: npt.NDArray[np.uint8] = np.lib.format.open_memmap(file, mode="r")
+    except (OSError, ValueError, OverflowError) as error:
+        raise MediaError(f"{file}: cannot be read as an array of frames ({error}); save it again with numpy.save") from error
+    if stack.ndim != 4 or 0 in stack.shape or stack.shape[3] != 3 or stack.dtype != np.uint8:
         raise MediaError(f"{file}: must hold uint8 frames [N, H, W, 3], got {stack.dtype} {stack.shape}")
     return stack
 
@@ -118,7 +119,7 @@ def read_depth(file: Path) -> npt.NDArray[np.uint16]:
 def by_number(file: Path) -> list[tuple[int, int, str]]:
     """Sort key that puts frame 2 before frame 10."""
     parts = re.split(r"(\d+)", file.name)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def read_picture(file: Path) -> Tensor:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
-from pave.media.container import open_media, sound_stream, video_stream
+from pave.media.container import must_decode, open_media, sound_stream, video_stream
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,35 @@ def probe(path: str | Path) -> MediaInfo:
         What the file says about itself.
 
     Raises:
+        MediaError: If the file is missing, empty, truncated or no media file, or a track's codec is unknown.
+    """
+    with open_media(path) as container:
+        duration = (container.duration or 0) / av.time_base
+        return MediaInfo(Path(path), duration, _video_info(container, duration), _sound_info(container))
+
+
+def frame_rate(path: str | Path) -> float:
+    """Average frames per second of a file's picture track, whatever its sound is; 0 where the header tells none.
+
+    Raises:
         MediaError: If the file is missing, empty, truncated or no media file.
     """
     with open_media(path) as container:
-        track = sound_stream(container)
-        sound = None if track is None else SoundInfo(int(track.codec_context.sample_rate), int(track.codec_context.channels))
-        duration = (container.duration or 0) / av.time_base
-        return MediaInfo(Path(path), duration, _video_info(container, duration), sound)
+        stream = video_stream(container)
+        return 0.0 if stream is None else _rate(stream)
+
+
+def _rate(stream: VideoStream) -> float:
+    return float(stream.average_rate or stream.guessed_rate or 0)
+
+
+def _sound_info(container: InputContainer) -> SoundInfo | None:
+    """The sound track."""
+    stream = sound_stream(container)
+    if stream is None:
+        return None
+    must_decode(container, stream)
+    return SoundInfo(int(stream.codec_context.sample_rate), int(stream.codec_context.channels))
 
 
 def _video_info(container: InputContainer, duration: float) -> VideoInfo | None:
@@ -72,7 +95,8 @@ def _video_info(container: InputContainer, duration: float) -> VideoInfo | None:
     stream = video_stream(container)
     if stream is None:
         return None
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    must_decode(container, stream)
+    fps = _rate(stream)
     if stream.duration is not None and stream.time_base is not None:
         duration = float(stream.duration * stream.time_base)
     frames = stream.frames or round(duration * fps)

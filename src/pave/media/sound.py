@@ -14,7 +14,7 @@ from av.audio.resampler import AudioResampler
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
-from pave.media.container import open_media, packets, sound_stream, video_stream
+from pave.media.container import is_folder, must_decode, open_media, other_tracks, packets, sound_stream, video_stream
 
 # A jump in the timestamps larger than this is a hole in the track (filled with silence); smaller ones are rounding.
 HOLE_SECONDS = 0.05
@@ -52,17 +52,21 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
         The sound, or None when the file has no sound track: a legal missing channel.
 
     Raises:
-        MediaError: If the file is missing, truncated, or cannot be decoded.
+        MediaError: If the file is missing, truncated, cannot be decoded, or holds neither picture nor sound.
     """
     if rate is not None and rate < 1:
         raise ConfigError(f"rate={rate}: must be a positive number of samples per second")
-    if Path(path).is_dir():
+    if is_folder(path):
         return None
     clip_start, key_seen = math.inf, False
     with open_media(path) as container:
         stream, picture = sound_stream(container), video_stream(container)
+        if stream is None and picture is None:
+            what = other_tracks(container)
+            raise MediaError(f"{path}: holds neither picture nor sound, {what}; give a video or sound file")
         if stream is None:
             return None
+        must_decode(container, stream)
         track = _Track(rate or stream.codec_context.sample_rate, mono)
         for packet in packets(container, *(s for s in (stream, picture) if s is not None)):
             if packet.stream.index == stream.index:  # `stream_index` is wrong in the packets that flush

@@ -31,7 +31,7 @@ class ImageBindSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field("imagebind_huge.pth", description="The checkpoint: a path, or a name in the folder PAVE_WEIGHTS.")
-    heads: int = Field(12, ge=1, description="Attention heads, which the checkpoint does not tell.")
+    heads: int = Field(12, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell.")
 
 
 @register_encoder("audio", "imagebind", ImageBindSettings)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.channels.weights import load_strictly
+from pave.errors import ChannelError
 
 
 class _PositionTable(nn.Module):
@@ -143,8 +144,11 @@ def build_branch(tensors: Mapping[str, Tensor], heads: int, where: str) -> Sound
     def size(name: str, axis: int, otherwise: int) -> int:
         return own[name].shape[axis] if name in own and own[name].dim() > axis else otherwise
 
+    dim = size("modality_preprocessors.audio.cls_token", 2, 768)
+    if dim % heads:
+        raise ChannelError(f"{where}: {dim} features cannot be split among {heads} heads; set `heads` to the model's own")
     branch = SoundBranch(
-        dim=size("modality_preprocessors.audio.cls_token", 2, 768),
+        dim=dim,
         blocks=len(blocks),
         heads=heads,
         out=size("modality_heads.audio.2.weight", 0, 1024),

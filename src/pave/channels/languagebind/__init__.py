@@ -20,7 +20,7 @@ from pave.channels.clip import ClipTower, build_clip, normalise
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
 from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
-from pave.media import Uniform, frame_times, probe, stream_frames
+from pave.media import Uniform, frame_rate, frame_times, stream_frames
 from pave.store import Source
 from pave.tokens import Tokens
 
@@ -38,8 +38,10 @@ class LanguageBindSettings(BaseModel):
     weights: str = Field(
         "LanguageBind_Video_merge", description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS."
     )
-    heads: int = Field(16, ge=1, description="Attention heads, which the checkpoint does not tell.")
-    min_frames: int | None = Field(None, ge=1, description="Frames that short clips are sampled to, before cutting to eights.")
+    heads: int = Field(16, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell.")
+    min_frames: int | None = Field(
+        None, ge=1, le=100_000, description="Frames that short clips are sampled to, before cutting to eights."
+    )
 
 
 def frame_count(frames: int, fps: float, min_frames: int | None = None) -> int:
@@ -137,5 +139,4 @@ class LanguageBindEncoder:
 
 def _rate(path: Path) -> float:
     """Average frames per second."""
-    video = None if path.is_dir() else probe(path).video
-    return 1.0 if video is None or not video.fps else video.fps
+    return 1.0 if path.is_dir() else frame_rate(path) or 1.0

@@ -38,8 +38,8 @@ class Llava3dSettings(BaseModel):
 
     weights: str = Field("LLaVA-3D-7B", description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS.")
     clip: str | None = Field(None, description="The CLIP tower's checkpoint, if it is another one.")
-    heads: int = Field(16, ge=1, description="Attention heads of CLIP, which the checkpoint does not tell.")
-    frames: int = Field(32, ge=1, description="Frames, spread evenly over the scene.")
+    heads: int = Field(16, ge=1, le=1024, description="Attention heads of CLIP, which the checkpoint does not tell.")
+    frames: int = Field(32, ge=1, le=100_000, description="Frames, spread evenly over the scene.")
 
 
 def position_head(tensors: dict[str, Tensor], where: str) -> nn.Sequential:

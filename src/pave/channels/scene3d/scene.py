@@ -20,10 +20,10 @@ ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +32,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from pave.channels.encoder import one_path
+from pave.channels.plain import NotPlain, read_arrays
+from pave.channels.scene3d.matrices import Array, as_alignment, as_intrinsic, read_alignment, read_matrix
 from pave.errors import ChannelError, MediaError
 from pave.media import At, list_pictures, read_depth, read_frames, read_picture
 from pave.store import Source
 
-Array = npt.NDArray[Any]
 MILLIMETRES = 1000.0
+# None stands for a number that the file itself decides; F is the same in all of them.
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "pose": (4, 4), "depth": (None, None), "color": (None, None, 3), "times": (),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Scene:
 class _Source(BaseModel):
     """The object form of a record's `scene3d`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     folder: str | None = None
     arrays: str | None = None
@@ -103,7 +108,7 @@ def open_scene(source: Source) -> Scene:
         raise ChannelError(f"scene3d: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     if (given.folder is None) == (given.arrays is None):
         raise ChannelError("scene3d: give either `folder` or `arrays`")
-    align = None if given.axis_align is None else _alignment(Path(given.axis_align))
+    align = None if given.axis_align is None else read_alignment(Path(given.axis_align))
     if given.arrays is not None:
         return _from_arrays(Path(given.arrays), given.video, align)
     return _from_folder(Path(str(given.folder)), align, given.fps)
@@ -112,15 +117,16 @@ def open_scene(source: Source) -> Scene:
 def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
     """ScanNet's layout."""
     for part in ("color", "depth", "pose"):
-        if not (folder / part).is_dir():
+        if not os.path.isdir(folder / part):
             raise ChannelError(f"{folder}: has no folder {part}/; a scene holds color/, depth/, pose/ and intrinsic/")
     if align is None:
         named = (folder / "axis_align.txt", folder / f"{folder.name}.txt")
-        align = next((_alignment(file) for file in named if file.is_file()), np.eye(4))
-    intrinsic = _matrix(folder / "intrinsic" / "intrinsic_depth.txt")
+        align = next((read_alignment(file) for file in named if file.is_file()), np.eye(4))
+    camera = folder / "intrinsic" / "intrinsic_depth.txt"
+    intrinsic = as_intrinsic(read_matrix(camera), str(camera))
     frames = []
     for number, picture in enumerate(list_pictures(folder / "color")):
-        pose = _matrix(folder / "pose" / f"{picture.stem}.txt")
+        pose = read_matrix(folder / "pose" / f"{picture.stem}.txt")
         if np.isfinite(pose).all():  # ScanNet marks frames that its tracker lost
             frames.append((picture, _upright(align, pose), number / fps))
     if not frames:
@@ -138,10 +144,8 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
     """One `.npz`, with the pictures in it or in a video beside it."""
     arrays = _load(file)
     depth, poses, times = arrays["depth"], arrays["pose"].astype(np.float64), arrays["times"].astype(np.float64)
-    intrinsic = np.eye(4)
-    size = arrays["intrinsic"].shape[0]
-    intrinsic[:size, :size] = arrays["intrinsic"]
-    align = arrays.get("axis_align", np.eye(4)) if align is None else align
+    intrinsic = as_intrinsic(arrays["intrinsic"], str(file))
+    align = as_alignment(arrays.get("axis_align", np.eye(4)), str(file)) if align is None else align
     scale = MILLIMETRES if np.issubdtype(depth.dtype, np.integer) else 1.0
     kept = [int(i) for i in np.flatnonzero(np.isfinite(poses).all((1, 2)))]
     if not kept:
@@ -156,6 +160,8 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
         else:
             pixels = read_frames(video, At([float(times[at])])).pixels[0]
         metres = depth[at].astype(np.float64) / scale
+        if not np.isfinite(metres).all():
+            raise ChannelError(f"{file}: the depth of frame {at} holds NaN or infinity; write 0 where it is unknown")
         return PosedFrame(pixels, metres, intrinsic, _upright(align, poses[at]), float(times[at]))
 
     return Scene(len(kept), read)
@@ -164,49 +170,31 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
 def _load(file: Path) -> dict[str, Array]:
     """The arrays of a scene, with shapes that fit each other."""
     try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
+        arrays = read_arrays(file, ("depth", "pose", "intrinsic"), ("color", "times", "axis_align"))
     except FileNotFoundError as error:
         raise MediaError(f"{file}: no such file; check the path") from error
-    except (OSError, ValueError, EOFError) as error:
+    except NotPlain as error:
         raise ChannelError(f"{file}: cannot be read as arrays ({error}); save it again with numpy.savez") from error
-    missing = [name for name in ("depth", "pose", "intrinsic") if name not in arrays]
-    if missing:
-        raise ChannelError(f"{file}: lacks {', '.join(missing)}; there are: {', '.join(arrays) or 'none'}")
-    count = len(arrays["depth"])
+    count = len(arrays["pose"]) if arrays["pose"].ndim else 0
     arrays.setdefault("times", np.arange(count, dtype=np.float64))
-    shapes = {"depth": 3, "pose": 3, "color": 4, "times": 1}
-    for name, dims in shapes.items():
-        if name in arrays and (arrays[name].ndim != dims or len(arrays[name]) != count):
-            raise ChannelError(f"{file}: {name} has shape {arrays[name].shape}; every array holds the same {count} frames")
+    for name, shape in _SHAPES.items():
+        if name in arrays and not _fits(arrays[name], (count, *shape)):
+            wanted = " x ".join(["frames", *("any" if size is None else str(size) for size in shape)])
+            what = f"{name} has shape {arrays[name].shape} instead of {wanted}"
+            raise ChannelError(f"{file}: {what}; every array holds the same {count} frames as pose")
+    if "color" in arrays and arrays["color"].dtype != np.uint8:
+        raise ChannelError(f"{file}: color must be uint8, 0 to 255, got {arrays['color'].dtype}")
+    if not np.isfinite(arrays["times"]).all():
+        raise ChannelError(f"{file}: times must be finite numbers of seconds")
     return arrays
+
+
+def _fits(array: Array, shape: tuple[int | None, ...]) -> bool:
+    """Whether an array has a shape, and something in it wherever the shape leaves that open."""
+    sizes = zip(array.shape, shape, strict=False)
+    return array.ndim == len(shape) and all(have == want if want is not None else have > 0 for have, want in sizes)
 
 
 def _upright(align: Array, pose: Array) -> Tensor:
     """`axis_align @ pose` in float32, as the authors multiply them."""
     return torch.from_numpy(np.asarray(align, dtype=np.float32)) @ torch.from_numpy(np.asarray(pose, dtype=np.float32))
-
-
-def _matrix(file: Path) -> Array:
-    """A 4 x 4 matrix in a text file."""
-    try:
-        found = np.loadtxt(file, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise ChannelError(f"{file}: cannot be read as a matrix ({error}); every frame needs its file") from error
-    if found.shape != (4, 4):
-        raise ChannelError(f"{file}: must hold 4 x 4 numbers, got {found.shape}")
-    return found
-
-
-def _alignment(file: Path) -> Array:
-    """A 4 x 4 matrix as such, or the line `axisAlignment = 16 numbers` of ScanNet's scene file."""
-    try:
-        lines = [line for line in file.read_text("utf-8").splitlines() if line.startswith("axisAlignment")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChannelError(f"{file}: cannot be read ({error}); check the path") from error
-    if not lines:
-        return _matrix(file)
-    try:
-        return np.array(lines[0].partition("=")[2].split(), dtype=np.float64).reshape(4, 4)
-    except ValueError as error:
-        raise ChannelError(f"{file}: axisAlignment must be 16 numbers ({error})") from error

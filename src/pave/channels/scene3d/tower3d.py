@@ -31,12 +31,14 @@ CellPoint = Literal["mean", "nearest"]
 class Tower3dSettings(BaseModel):
     """Settings of the 3D encoder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    frames: int = Field(32, ge=1, description="Frames, spread evenly over the scene.")
-    side: int | None = Field(None, ge=1, description="Pool a frame to side x side tokens; the base's own grid when not given.")
-    bands: int = Field(6, ge=1, description="Wavelengths of the position code, each half of the one before.")
-    longest: float = Field(16.0, gt=0, description="The longest wavelength, metres.")
+    frames: int = Field(32, ge=1, le=100_000, description="Frames, spread evenly over the scene.")
+    side: int | None = Field(
+        None, ge=1, le=256, description="Pool a frame to side x side tokens; the base's own grid when not given."
+    )
+    bands: int = Field(6, ge=1, le=32, description="Wavelengths of the position code, each half of the one before.")
+    longest: float = Field(16.0, ge=1e-3, le=1e6, description="The longest wavelength, metres.")
     cell: CellPoint = Field(
         "mean",
         description='What stands for a cell: the mean of its points, or the "nearest" one, so that a thing keeps its place.',

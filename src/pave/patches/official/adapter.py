@@ -83,6 +83,8 @@ def _rename(state: Mapping[str, Tensor], language_model: str, where: Path) -> di
         match = _KEY.match(key)
         if match is None:
             raise PatchError(f"{where} holds {key}, which is no LoRA tensor of a Qwen2 layer; is it one of the authors' files?")
+        if not isinstance(tensor, Tensor):
+            raise PatchError(f"{where}: {key} is a {type(tensor).__name__}, not a tensor; unpack the checkpoint again")
         renamed[f"base_model.model.model.{language_model}.{match[1]}.{match[2]}.weight"] = tensor
     if not renamed:
         raise PatchError(f"{where} holds no tensors; it was saved without gathering the sharded model")

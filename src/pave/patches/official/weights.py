@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from pave.channels.plain import NotPlain, read_plain
 from pave.errors import PatchError
 from pave.fusion import Fusion, FusionConfig
 
@@ -88,11 +88,14 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise PatchError(f"{path} is missing; an official checkpoint has {' or '.join(FILES)}")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise PatchError(f"{path} cannot be read as a plain file of tensors: {str(error).splitlines()[0]}") from error
-    if not isinstance(state, Mapping):
-        raise PatchError(f"{path} holds a {type(state).__name__}, not a dictionary of tensors")
+        state = read_plain(path)
+    except NotPlain as error:
+        raise PatchError(
+            f"{path} cannot be read as a plain file of tensors ({error}); fetch it again, or save its tensors alone"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        what = "names that are no text" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        raise PatchError(f"{path} holds {what}, not a dictionary of tensors by name")
     return state
 
 

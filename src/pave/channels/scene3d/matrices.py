@@ -1,0 +1,84 @@
+"""The matrices of a scene, checked: poses, camera intrinsics, and what turns the world upright."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pave.errors import ChannelError
+
+Array = npt.NDArray[Any]
+
+
+def read_matrix(file: Path) -> Array:
+    """A 4 x 4 matrix in a text file; its numbers need not be finite (ScanNet marks poses so that its tracker lost).
+
+    Raises:
+        ChannelError: If it cannot be read, or holds something else.
+    """
+    try:
+        found = np.loadtxt(file, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise ChannelError(f"{file}: cannot be read as a matrix ({error}); every frame needs its file") from error
+    if found.shape != (4, 4):
+        raise ChannelError(f"{file}: must hold 4 x 4 numbers, got {found.shape}")
+    return found
+
+
+def read_alignment(file: Path) -> Array:
+    """A 4 x 4 matrix as such, or the line `axisAlignment = 16 numbers` of ScanNet's scene file.
+
+    Raises:
+        ChannelError: If it cannot be read, or holds something else.
+    """
+    try:
+        lines = [line for line in file.read_text("utf-8").splitlines() if line.startswith("axisAlignment")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChannelError(f"{file}: cannot be read ({error}); check the path") from error
+    if not lines:
+        return as_alignment(read_matrix(file), str(file))
+    try:
+        return as_alignment(np.array(lines[0].partition("=")[2].split(), dtype=np.float64).reshape(4, 4), str(file))
+    except ValueError as error:
+        raise ChannelError(f"{file}: axisAlignment must be 16 numbers ({error})") from error
+
+
+def as_alignment(matrix: Array, where: str) -> Array:
+    """The matrix, if it can turn a world.
+
+    Args:
+        matrix: Any array.
+        where: Its file, for the message.
+
+    Raises:
+        ChannelError: If it is not 4 x 4, or a number is not finite.
+    """
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ChannelError(f"{where}: axis_align must be 4 x 4 finite numbers, got {_what(matrix)}")
+    return matrix
+
+
+def as_intrinsic(matrix: Array, where: str) -> npt.NDArray[np.float64]:
+    """A camera's matrix as 4 x 4, if it can be one.
+
+    Args:
+        matrix: Any array.
+        where: Its file, for the message.
+
+    Raises:
+        ChannelError: If it is neither 4 x 4 nor 3 x 3, a number is not finite, or a focal length is not positive.
+    """
+    if matrix.shape not in ((4, 4), (3, 3)) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+        wanted = "4 x 4 or 3 x 3 finite numbers whose focal lengths, the first two on the diagonal, are positive"
+        raise ChannelError(f"{where}: intrinsic must be {wanted}, got {_what(matrix)}")
+    found = np.eye(4)
+    found[: len(matrix), : len(matrix)] = matrix
+    return found
+
+
+def _what(matrix: Array) -> str:
+    """A small matrix's numbers, a large one's shape."""
+    return str(matrix.tolist()) if matrix.shape in ((4, 4), (3, 3)) else f"shape {matrix.shape}"
