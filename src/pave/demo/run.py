@@ -20,6 +20,7 @@ from pave.demo.training import CONTROL, curves, train_both
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch
 from pave.evaluate.report import Report, write_report
+from pave.files import write_text_atomically
 from pave.train import TrainConfig
 
 Say = Callable[[str], None]
@@ -90,7 +91,6 @@ class _Book:
         self.watch = Stopwatch()
         self.watch.seconds |= known["seconds"] if known else {}
         self.peak = float(known["peak_rss_mb"]) if known else 0.0
-        config.out.mkdir(parents=True, exist_ok=True)
         self.save(finished=False)
 
     @contextmanager
@@ -106,7 +106,7 @@ class _Book:
     def save(self, *, finished: bool) -> None:
         """Write the note."""
         note = {"settings": self.settings, "seconds": self.watch.seconds, "peak_rss_mb": self.peak, "finished": finished}
-        self.file.write_text(json.dumps(note, indent=2), encoding="utf-8")
+        write_text_atomically(self.file, json.dumps(note, indent=2))
 
 
 def _compare(config: DemoConfig, records: Path, runs: dict[str, TrainConfig], progress: Progress) -> Report:

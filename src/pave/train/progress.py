@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pave.errors import TrainError
+from pave.files import write_text_atomically, writing
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         if not state.is_world_process_zero:
             return
         rows = [row for row in read_log(self.path) if row["step"] <= state.global_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         if self.bar:
             self.task = self.bar.add_task("train", total=state.max_steps, completed=state.global_step, note="")
 
@@ -101,7 +102,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.ratios = []
         if not state.is_world_process_zero:
             return
-        with self.path.open("a", encoding="utf-8") as out:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
         log.info("step %d of %d: loss %.4f, residual %.3f", row["step"], state.max_steps, row["loss"], row["residual_ratio"])
         if self.bar:
