@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
+
+from pave.errors import PaveError
 
 UNFINISHED = ".writing-"
 """How files begin that are not in place yet; one that is left over belongs to a writer that was killed."""
@@ -62,6 +66,26 @@ def make_folder(folder: Path) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, Any]:
+    """A JSON object that pave itself wrote, and that something else may have damaged.
+
+    Args:
+        file: The file.
+        error: What to raise where it is damaged.
+        advice: What to do then.
+
+    Raises:
+        PaveError: Of the kind given, if it is no JSON object.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as why:
+        raise error(f"{file} is damaged ({' '.join(str(why).split())}); {advice}") from why
+    if not isinstance(found, dict):
+        raise error(f"{file} is damaged (a JSON object is wanted, not {type(found).__name__}); {advice}")
+    return found
 
 
 def write_atomically(file: Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pave.errors import ConfigError
 from pave.evaluate.items import Answer
-from pave.files import make_folder, write_text_atomically, writing
+from pave.files import make_folder, read_object, write_text_atomically, writing
 
 
 def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answer]:
@@ -79,7 +79,8 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     """
     make_folder(out)
     file, text = out / "settings.json", json.dumps(settings, indent=2, sort_keys=True)
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    advice = "choose another out folder, or delete it with the answers beside it"
+    known = read_object(file, ConfigError, advice) if file.exists() else None
     wanted = json.loads(text)
     if known is not None and known != wanted:
         changed = ", ".join(sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)))

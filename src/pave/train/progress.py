@@ -110,11 +110,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a log; a last line that was cut off by a kill is left out."""
+    """The complete rows of a log; a last line that was cut off by a kill is left out, as is any other that is no row."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("loss"), int | float):
+            rows.append(row)
     return rows

@@ -91,7 +91,7 @@ def _claim(folder: Path, world: WorldSettings) -> None:
     make_folder(folder)
     note = folder / SETTINGS
     text = json.dumps(world.model_dump(), indent=2) + "\n"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    if note.exists() and note.read_bytes() != text.encode():
         raise ConfigError(f"{folder} holds a world with other settings (see {note}); choose another folder or delete it")
     write_text_atomically(note, text)
     write_text_atomically(folder / LICENCE, LICENCE_TEXT)
