@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -103,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = bool(os.environ.get("PAVE_DEBUG")) or "--debug" in words
     words = [word for word in words if word != "--debug"]
     _be_quiet()
+    _print_anything()
     try:
         code = _run(words)
         sys.stdout.flush()  # what cannot be written is to be known here, not at the exit of Python
@@ -123,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     verb = words[0] if words else ""
-    if verb and not verb.startswith("-") and verb not in VERBS:
+    if words and not verb.startswith("-") and verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
         raise ConfigError(f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: pave --help)")
     app = make_app(verb, alone=verb in CONFIG_VERBS)
@@ -190,3 +192,9 @@ def _be_quiet() -> None:
     ):
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
+
+
+def _print_anything() -> None:
+    """Answers and file names may hold characters that the terminal's encoding lacks; these are spelt out."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
