@@ -1,14 +1,91 @@
-"""Writing so that a crash leaves the old file or the new one, never half of either."""
+"""Writing so that a crash leaves the old file or the new one, never half of either, and a refusal names the user's path."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from pave.errors import PaveError
 
 UNFINISHED = ".writing-"
 """How files begin that are not in place yet; one that is left over belongs to a writer that was killed."""
+
+
+class PlaceError(OSError):
+    """What the system says of a place that cannot be written; `filename` is the path by which the user knows the place.
+
+    No `PaveError`: whoever passes over a clip that a user could mend must not pass over a full disk.
+    """
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """What the system refuses in here is said of `place`, and not of a file under a hidden name, or of none.
+
+    Raises:
+        PlaceError: In place of an `OSError`, or of what safetensors makes of one.
+    """
+    try:
+        yield
+    except PlaceError:  # named already
+        raise
+    except (OSError, SafetensorError) as error:
+        number, text = _refusal(error)
+        if number is None:
+            raise
+        raise PlaceError(number, text + _in_the_way(error, place), str(place)) from error
+
+
+def _refusal(error: OSError | SafetensorError) -> tuple[int | None, str]:
+    """The system's number and words; safetensors hides the number in a text of its own."""
+    if isinstance(error, OSError):
+        return error.errno, error.strerror or str(error)
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return (int(number[1]), os.strerror(int(number[1]))) if number else (None, "")
+
+
+def _in_the_way(error: OSError | SafetensorError, place: Path) -> str:
+    """Which folder above the place was refused, where it was one."""
+    name = getattr(error, "filename", None)
+    return f": {name}" if isinstance(name, str) and Path(name) in place.parents else ""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        PlaceError: If that cannot be done.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, Any]:
+    """A JSON object that pave itself wrote, and that something else may have damaged.
+
+    Args:
+        file: The file.
+        error: What to raise where it is damaged.
+        advice: What to do then.
+
+    Raises:
+        PaveError: Of the kind given, if it is no JSON object.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as why:
+        raise error(f"{file} is damaged ({' '.join(str(why).split())}); {advice}") from why
+    if not isinstance(found, dict):
+        raise error(f"{file} is damaged (a JSON object is wanted, not {type(found).__name__}); {advice}")
+    return found
 
 
 def write_atomically(file: Path, data: bytes) -> None:
@@ -27,19 +104,26 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
     Args:
         file: The file to make or replace; its folder is made if missing.
         write: Called with the path to write to.
+
+    Raises:
+        PlaceError: If the file cannot be written; it names the file.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=file.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        sync(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with writing(file):
+        if file.exists() and not file.is_file() and not file.is_dir():
+            write(file)  # a device or a pipe, such as /dev/stdout: it takes what comes, and must not be replaced
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=file.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            sync(temporary)
+            temporary.chmod(0o644)
+            os.replace(temporary, file)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def sync(path: Path) -> None:

@@ -63,6 +63,47 @@ def test_broken_and_absent_sources(folder: Path, tmp_path: Path, monkeypatch: py
         load_base("nobody/no-such-model-at-all")
 
 
+@pytest.mark.parametrize(
+    "source", ["./nope", "models/a/b", "../x", "a//b", "", " ", "~", "x" * 300, "/tmp/" + "x" * 300, "a\0b", "é"]
+)
+def test_what_can_be_no_base_is_told_what_one_is(source: str) -> None:
+    """Paths that lead nowhere and names that no Hub id can have; Hugging Face is not asked."""
+    with pytest.raises(BaseError, match='no such folder, and no Hub id either; a base is "smol", a model folder, or a Hub id'):
+        load_base(source)
+
+
+def test_a_file_is_no_base(folder: Path) -> None:
+    """Not even the right one of a folder."""
+    with pytest.raises(BaseError, match="is a file; a base is a folder"):
+        load_base(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"[1]", "config.json: must hold a JSON object, got list"),
+        ("config.json", b'{"model_type": [1]}', "no model configuration could be read"),
+        ("model.safetensors", b"", "the model could not be loaded .*header"),
+        ("model.safetensors", b"\xff" * 99, "the model could not be loaded .*header"),
+        ("tokenizer.json", b"{}", "the tokenizer could not be read"),
+        ("tokenizer_config.json", b"[1]", "the tokenizer could not be read"),
+        ("preprocessor_config.json", b"[1]", "must hold a JSON object, got list"),
+        ("preprocessor_config.json", b'{"size": "x"}', "preprocessor_config.json is not the configuration of a preprocessor"),
+        (
+            "preprocessor_config.json",
+            b'{"image_mean": [0], "image_std": [0, 1, 1]}',
+            "preprocessor_config.json is not the configuration",
+        ),
+    ],
+)
+def test_damaged_files_are_one_error(folder: Path, name: str, content: bytes, message: str) -> None:
+    """Hugging Face's readers raise whatever comes; here it has one name, and the folder is in it."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(BaseError, match=message) as caught:
+        load_base(folder)
+    assert str(folder) in str(caught.value)
+
+
 def test_unknown_families_are_refused_with_a_list(folder: Path) -> None:
     """A text model, from disk and from memory."""
     config = json.loads((folder / "config.json").read_text())

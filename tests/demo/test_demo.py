@@ -13,7 +13,7 @@ from pave.demo.prepare import make_clips
 from pave.demo.run import _Book, finished_report, run_demo
 from pave.demo.senses import SENSES, SenseName
 from pave.demo.training import CONTROL, run_configs, train_both
-from pave.errors import BaseError, TrainError
+from pave.errors import BaseError, ConfigError, TrainError
 from pave.evaluate.machine import PeakMemory
 
 
@@ -82,6 +82,13 @@ def test_book_adds_up_and_starts_afresh_when_finished_or_changed(base: Path, tmp
     (tmp_path / "mine.txt").write_text("kept")
     _Book(config)
     assert not (tmp_path / "world").exists() and (tmp_path / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}"])
+def test_a_damaged_note_is_named(base: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "demo.json").write_text(content)
+    with pytest.raises(ConfigError, match="demo.json is damaged .*; choose another out folder"):
+        _Book(_config(base, tmp_path))
 
 
 @pytest.mark.slow

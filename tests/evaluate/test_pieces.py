@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pave.cli.settings import take_config
 from pave.data import Record, Turn, clip_key
-from pave.evaluate.answers import append_answers, read_answers
+from pave.errors import ConfigError
+from pave.evaluate.answers import append_answers, claim, read_answers
 from pave.evaluate.batches import by_length, cut
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.items import Item, items_of, judge
@@ -173,3 +174,12 @@ def test_an_arm_may_hold_several_patches(given: object, tmp_path: Path) -> None:
     (tmp_path / "eval.yaml").write_text("arms: {base: null, both: [a/patch, b/patch]}\n")
     words, (source,) = take_config(["eval", "--config", str(tmp_path / "eval.yaml")])
     assert words == ["eval"] and source.data["arms"] == {"base": None, "both": "a/patch,b/patch"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\x00"], ids=["empty", "cut", "list", "null", "binary"])
+def test_a_damaged_folder_of_answers_is_named(tmp_path: Path, content: bytes) -> None:
+    claim(tmp_path, {"batch": 1})
+    claim(tmp_path, {"batch": 1})
+    (tmp_path / "settings.json").write_bytes(content)
+    with pytest.raises(ConfigError, match="settings.json is damaged .*; choose another out folder, or delete it"):
+        claim(tmp_path, {"batch": 1})

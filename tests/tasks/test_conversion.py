@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import minisets
 from pave.errors import RecordError
 from pave.tasks import TASKS, Style, get_task
+from pave.tasks.files import read_annotations
 from pave.tasks.music_avqa import ANSWERS, fill
 from pave.tasks.prepare import convert
 
@@ -187,3 +189,36 @@ def test_wrong_files_are_one_clear_error(name: str, style: Style):
     for wrong in ([], {}, [{"nonsense": 1}], {"annotations": 3}, [3], "text"):
         with pytest.raises(RecordError):
             convert(task, {"wrong.json": wrong}, next(iter(task.splits)), style)
+
+
+@pytest.mark.parametrize("value", [None, [1], {"a": 1}, True, float("nan")], ids=["null", "list", "object", "true", "nan"])
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_no_text_where_one_is_needed_is_refused(name, value, tmp_path):
+    """In the first row of every task: its question, or what stands for it, and its video."""
+    fields = {
+        "avqa": ("video_name", "question_text", "id"),
+        "avsd": ("image_id",),
+        "ego-exo4d": ("take_uid", "proficiency_score"),
+        "llava-video": ("video",),
+        "mlvu": ("video_name", "question", "answer"),
+        "music-avqa": ("video_id", "question_content", "anser", "question_id"),
+        "mvbench": ("video", "question"),
+        "scanqa": ("scene_id", "question", "question_id"),
+        "sqa3d": ("scene_id", "question", "situation"),
+        "videomme": ("videoID", "question", "answer", "question_id"),
+    }
+    made = minisets.make(name, tmp_path)
+    files = read_annotations(made.annotations)
+    for field in fields[name]:
+        changed = json.loads(json.dumps(files))
+        _first_with(changed, field)[field] = value
+        with pytest.raises(RecordError, match=field if value is None else "."):
+            convert(get_task(name), changed, made.split)
+
+
+def _first_with(content, field):
+    """The first object at any depth that has a field."""
+    if isinstance(content, dict) and field in content:
+        return content
+    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list) else []
+    return next((found for part in parts if (found := _first_with(part, field)) is not None), None)

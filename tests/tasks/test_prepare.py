@@ -184,3 +184,16 @@ def test_user_errors_are_one_line(words, says, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "") and says in err and err.count("\n") == 1
+
+
+def test_examples_that_make_no_record_are_named(music: Path):
+    rows = json.loads((music / "avqa-test.json").read_text())
+    (music / "avqa-test.json").write_text(json.dumps([{**rows[0], "question_id": ""}]))
+    with pytest.raises(RecordError, match="example '' makes no record: id: .*check the annotation file"):
+        prepare(get_task("music-avqa"), [music / "avqa-test.json"], music / "media", "test")
+
+
+def test_a_records_file_needs_a_name(music: Path):
+    prepared = prepare(get_task("music-avqa"), [music / "avqa-test.json"], music / "media", "test")
+    with pytest.raises(ConfigError, match="names no file; name the records file"):
+        write(prepared, "")

@@ -11,6 +11,7 @@ from pave.errors import ConfigError, RecordError
 from pave.metrics import captions
 from pave.metrics.java import find_java
 from pave.tasks import Item, get_task
+from pave.tasks.compare import compare_files
 from pave.tasks.report import ScoreReport, score_items
 from pave.tasks.score import score_files
 
@@ -172,3 +173,67 @@ def test_nothing_to_score_is_an_error():
         score_items(get_task("llava-video"), [Item("1", "v", "a", ("a",))])
     with pytest.raises(ConfigError, match="did you mean 'scanqa'"):
         get_task("scanq")
+
+
+@pytest.mark.parametrize("caption", [None, ["a cup"], {"text": "a cup"}, True])
+@pytest.mark.parametrize("field", ["image_id", "caption"])
+def test_odd_references_of_avsd_are_named(tmp_path: Path, field: str, caption: object):
+    (tmp_path / "gt.json").write_text(json.dumps({"annotations": [{"image_id": "V1", "caption": "a cup", field: caption}]}))
+    (tmp_path / "p.json").write_text(json.dumps([{"image_id": "V1", "caption": "a cup"}]))
+    with pytest.raises(RecordError, match=f"reference 1: '{field}' must be a text, got"):
+        score_files(get_task("avsd"), tmp_path / "p.json", references=tmp_path / "gt.json")
+
+
+@pytest.mark.parametrize("content", ["3", "[1]", '{"annotations": 3}', '{"annotations": [3]}', '{"annotations": [{}]}', "null"])
+@pytest.mark.parametrize("task", ["avsd", "scanqa", "sqa3d", "music-avqa"])
+def test_references_of_another_kind_are_one_error(tmp_path: Path, task: str, content: str):
+    (tmp_path / "gt.json").write_text(content)
+    (tmp_path / "p.json").write_text(json.dumps([{"question_id": "V1", "text": "a cup"}]))
+    with pytest.raises(RecordError):
+        score_files(get_task(task), tmp_path / "p.json", references=tmp_path / "gt.json")
+
+
+@pytest.mark.parametrize("row", [{"type": "("}, {"type": "[]"}, {"type": None}, {"anser": None}, {"anser": ["two"]}])
+def test_odd_annotations_of_music_avqa_are_one_error(tmp_path: Path, row: dict):
+    (tmp_path / "gt.json").write_text(json.dumps([{"type": '["Audio", "Counting"]', "anser": "two", **row}]))
+    (tmp_path / "p.json").write_text(json.dumps([{"question_id": "V1", "text": "two"}]))
+    with pytest.raises(RecordError):
+        score_files(get_task("music-avqa"), tmp_path / "p.json", references=tmp_path / "gt.json")
+
+
+@pytest.mark.parametrize("name", [None, ["a"], {"a": 1}])
+def test_a_prediction_needs_a_name(tmp_path: Path, name: object):
+    (tmp_path / "p.json").write_text(json.dumps([{"id": name, "prediction": "A", "answer": "A"}]))
+    with pytest.raises(RecordError, match="prediction 1 needs id"):
+        score_files(get_task("avqa"), tmp_path / "p.json")
+
+
+def test_deep_nesting_is_no_bug_of_ours(tmp_path: Path):
+    for name in ("p.json", "p.jsonl"):
+        (tmp_path / name).write_text("[" * 100_000)
+        with pytest.raises(RecordError, match="nested too deeply"):
+            score_files(get_task("avqa"), tmp_path / name)
+
+
+def _compared(folder: Path, row: str, **options: int):
+    (folder / "a.jsonl").write_text(row + "\n")
+    return compare_files(folder / "a.jsonl", folder / "a.jsonl", **options)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ['"id": null, "scores": {"em": 1}', '"id": "a", "scores": {"em": NaN}', f'"id": "a", "scores": {{"em": 1{"0" * 400}}}'],
+)
+def test_items_that_cannot_be_compared_are_named(tmp_path: Path, row: str):
+    with pytest.raises(RecordError, match=r"a.jsonl:1: an item needs `id` and `scores`"):
+        _compared(tmp_path, f"{{{row}}}")
+
+
+def test_odd_labels_and_clusters_are_no_reason_to_stop(tmp_path: Path):
+    for more in ('"labels": 3', '"labels": {"x": 1}, "family": [2]', '"cluster": [1]'):
+        assert _compared(tmp_path, f'{{"id": "a", "scores": {{"em": 1}}, {more}}}').shared == 1
+
+
+def test_a_wrong_seed_is_not_laid_on_the_files(tmp_path: Path):
+    with pytest.raises(ConfigError, match="seed must be 0 or more"):
+        _compared(tmp_path, '{"id": "a", "correct": true}', seed=-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from pave.errors import ConfigError
+from pave.errors import BaseError, ConfigError, PatchError
 from pave.train.estimate import estimate, plan
 
 # PAVE's numbers: fusion, LoRA of rank 64, both.
@@ -61,3 +61,27 @@ def test_what_cannot_be_estimated(tmp_path):
         plan("nothing.yaml")
     with pytest.raises(ConfigError, match="needs a base with out_dim 3584, this one has 896"):
         estimate(plan("V5_1_3_7B", base="0.5b"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "words"),
+    [
+        ({"fusion": {"hidden": "wide"}}, ConfigError, "recipe.yaml: fusion.hidden: Input should be a valid integer"),
+        ({"fusion": {"hiden": 3}}, ConfigError, "recipe.yaml: fusion.hiden: there is no such field"),
+        ({"fusion": {"layers": 10**9}}, ConfigError, "fusion.layers: Input should be less than or equal to 1000"),
+        ({"lora": {"targets": ["nope"]}}, PatchError, "no module of the language model is called nope"),
+    ],
+)
+def test_a_wrong_recipe_is_named_in_words(tmp_path, settings, error, words):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        yaml.safe_dump({"base": "0.5b", "records": "r", "out": "o", "channel": "audio", "encoder": "mel", **settings})
+    )
+    with pytest.raises(error, match=words) as caught:
+        estimate(plan(str(path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_base_is_not_the_recipes_own():
+    with pytest.raises(BaseError, match="an empty name: no such folder"):
+        estimate(plan("V5_1_3", base=""))

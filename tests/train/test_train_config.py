@@ -31,6 +31,12 @@ def test_file_and_overrides(tmp_path):
         ({**GOOD, "lora": None}, "nothing to train"),
         ({**GOOD, "prompt": "Say it."}, "must contain {question} once"),
         ({**GOOD, "precision": "fp8"}, "precision"),
+        ({**GOOD, "seed": -1}, "seed"),
+        ({**GOOD, "seed": 2**32}, "seed"),
+        *(({**GOOD, "epochs": number}, "epochs") for number in (float("inf"), float("nan"), 1e300)),
+        *(({**GOOD, name: float("inf")}, name) for name in ("lr_lora", "lr_fusion", "lr_gate", "weight_decay")),
+        *(({**GOOD, name: 10**30}, name) for name in ("steps", "batch_clips", "accumulation", "frames")),
+        ({**GOOD, "lora": {"rank": 10**30}}, "lora.rank"),
     ],
 )
 def test_wrong_settings_are_named(values, words):
@@ -45,6 +51,9 @@ def test_unreadable_files(tmp_path):
     path.write_text("a: [")
     with pytest.raises(ConfigError, match="cannot read the settings file"):
         load_config(path)
+    path.write_text("[" * 3000)
+    with pytest.raises(ConfigError, match="cannot read the settings file"):
+        load_config(path)
     path.write_text("- 1")
     with pytest.raises(ConfigError, match="must hold a mapping"):
         load_config(path)
@@ -52,3 +61,9 @@ def test_unreadable_files(tmp_path):
 
 def test_every_setting_is_explained():
     assert all(field.description for field in TrainConfig.model_fields.values())
+
+
+def test_the_largest_seed_is_one_that_every_generator_takes():
+    from transformers import set_seed
+
+    set_seed(load_config(None, {**GOOD, "seed": 2**32 - 1}).seed)

@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 import tiny
 import toy
 from pave.data import read_records
-from pave.errors import ConfigError, RecordError, TrainError
+from pave.errors import ConfigError, PatchError, RecordError, TrainError
 from pave.patches import LoraSpec, PatchedModel
 from pave.train import train
 from pave.train.checkpoints import newest_checkpoint, processes_of, publish, save_weights
 from pave.train.precision import native_precision
+from pave.train.progress import read_log
 from pave.train.run import LOG_NAME
 from pave.train.trainer import parameter_groups
 
@@ -225,3 +226,42 @@ def test_wrong_fusion_settings_show_before_clips_are_encoded(tmp_path):
     with pytest.raises(ConfigError, match="hiden: there is no such field"):
         train(config, base=tiny.base(), progress=False)
     assert not list(config.store_folder.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("nope", "no module of the language model is called nope"), ("mlp", "mlp is a .*MLP, which takes no LoRA")],
+)
+def test_lora_targets_are_checked_before_anything_is_encoded(tmp_path, target, words):
+    toy.records(tmp_path, clips=2, questions=1)
+    with pytest.raises(PatchError, match=words):
+        train(toy.config(tmp_path, steps=1, lora__targets=[target]), base=tiny.base(), progress=False)
+    assert not list((tmp_path / "store").rglob("*.safetensors"))
+
+
+def test_lora_targets_are_found_under_the_loras_of_the_patches_below(tmp_path):
+    toy.records(tmp_path, clips=2, questions=1)
+    targets = {"lora__targets": ["q_proj"], "steps": 1}
+    first = train(toy.config(tmp_path, "a", **targets), base=tiny.base(), progress=False)
+    again = toy.config(tmp_path, "b", channel=None, on_top_of=[str(first.patch)], **targets)
+    assert train(again, base=tiny.base(), progress=False).steps == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff\x00", b"[" * 100_000], ids=["empty", "cut", "list", "binary", "deep"]
+)
+def test_a_damaged_run_is_named(tmp_path, content):
+    toy.records(tmp_path, clips=2, questions=1)
+    config = toy.config(tmp_path, steps=1, save_every=1)
+    train(config, base=tiny.base(), progress=False)
+    (config.out / "run.json").write_bytes(content)
+    with pytest.raises(TrainError, match="run.json is damaged .*; use another folder, or resume=never to start over"):
+        train(config, base=tiny.base(), progress=False)
+    train(config.model_copy(update={"resume": "never"}), base=tiny.base(), progress=False)
+
+
+def test_lines_of_a_log_that_are_no_rows_are_passed_over(tmp_path):
+    (tmp_path / "log").write_bytes(
+        b'{"step": 1, "loss": 2.0}\n[1]\nnull\n{"step": "x", "loss": 1}\n\xff\n{"step": 2, "loss": 1.5}\n{"st'
+    )
+    assert [row["step"] for row in read_log(tmp_path / "log")] == [1, 2]

@@ -7,9 +7,12 @@ what it was trained with in `patch.json`, and loading it makes the base behave s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+FrameCount = Annotated[int, Field(ge=1, le=2**20)]
+"""How many frames are sampled from a clip; a day of video at ten frames a second has fewer than the most."""
 
 
 class InputSpec(BaseModel):
@@ -30,7 +33,7 @@ class InputSpec(BaseModel):
         "family", description="The family's chat format, or that of LLaVA's own code, with its rule of which tokens are learnt."
     )
     resize: Literal["torch", "pillow"] = Field("torch", description="Whose bicubic filter brings frames to the tower's size.")
-    frames: int | None = Field(None, ge=1, description="Frames sampled evenly unless asked otherwise; the base's own if null.")
+    frames: FrameCount | None = Field(None, description="Frames sampled evenly unless asked otherwise; the base's own if null.")
 
     @property
     def native(self) -> bool:

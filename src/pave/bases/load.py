@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pave.bases.llava import is_llava, load_llava, read_llava
 from pave.bases.llava import settings as llava_settings
 from pave.bases.origin import Origin
 from pave.bases.preprocess import BaseSettings, read_settings
+from pave.bases.source import check_source, reading
 from pave.errors import BaseError
 
 
@@ -71,20 +71,17 @@ def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: st
         return _load_smol(settings, dtype, name, tower)
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
 
-    _check_folder(Path(source))
+    check_source(source)
     if is_llava(source):
         return _load_llava(source, settings, dtype, name, weights)
-    try:
+    with reading(source, "no model configuration could be read"):
         config = AutoConfig.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
-        raise BaseError(f"{source}: no model configuration could be read ({_first_line(error)}); {_ADVICE}") from error
     spec = find_family(config.model_type)
-    try:
+    with reading(source, "the model could not be loaded"):
         origin = Origin(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)], source, config, dtype, spec.language_model)
         model = origin.load(tower) if weights else on_meta(origin.model_class, config)
+    with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, ImportError) as error:
-        raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
     found = settings or read_settings(source, spec.settings(config))
     return Base(model, tokenizer, spec, found, name or source, origin)
 
@@ -94,11 +91,9 @@ def _load_llava(source: str, settings: BaseSettings | None, dtype: str, name: st
     from transformers import LlavaOnevisionForConditionalGeneration
 
     spec = find_family("llava_onevision")
-    try:
+    with reading(source, "the model could not be loaded"):
         files = read_llava(source)
         model = load_llava(source, files, dtype) if weights else on_meta(LlavaOnevisionForConditionalGeneration, files.config)
-    except (OSError, ValueError, ImportError) as error:
-        raise BaseError(f"{source}: the model could not be loaded ({_first_line(error)}); {_ADVICE}") from error
     size = spec.settings(files.config).size
     return Base(model, files.tokenizer, spec, settings or llava_settings().model_copy(update={"size": size}), name or source)
 
@@ -118,29 +113,3 @@ def _load_smol(settings: BaseSettings | None, dtype: str, name: str, tower: bool
 
     base = load_smol(torch.float32 if dtype == "auto" else getattr(torch, dtype), tower)
     return Base(base.model, base.tokenizer, base.spec, settings or base.settings, name or base.name, base.origin)
-
-
-_ADVICE = "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached (or is cached, when offline)"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def _check_folder(folder: Path) -> None:
-    """Say which file a local folder lacks before Hugging Face takes it for a Hub id."""
-    if not folder.exists() and folder.is_absolute():
-        raise BaseError(f"{folder}: no such folder; {_ADVICE}")
-    if not folder.is_dir():
-        return
-    if not (folder / "config.json").is_file():
-        raise BaseError(f"{folder}: holds no config.json; {_ADVICE}")
-    try:
-        json.loads((folder / "config.json").read_text("utf-8"))
-    except ValueError as error:
-        raise BaseError(f"{folder / 'config.json'}: is no valid JSON ({error}); download the model again") from error
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise BaseError(f"{folder}: holds no weights (*.safetensors); {_ADVICE}")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
-        raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {_ADVICE}")

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.bases.source import reading
 from pave.errors import BaseError, ConfigError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -20,6 +21,10 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
+
+Pixels = Annotated[int, Field(ge=1)]
+Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Shift = Annotated[float, Field(allow_inf_nan=False)]
 
 SETTINGS_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -30,15 +35,15 @@ class BaseSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frames: int = Field(32, ge=1, description="Frames sampled evenly from a video unless the caller asks otherwise.")
-    size: tuple[int, int] | None = Field(None, description="Height and width every frame is resized to.")
+    size: tuple[Pixels, Pixels] | None = Field(None, description="Height and width every frame is resized to.")
     shortest_edge: int | None = Field(None, ge=1, description="Resize so that the shorter edge has this many pixels.")
-    crop: tuple[int, int] | None = Field(None, description="Height and width cut from the centre after resizing.")
+    crop: tuple[Pixels, Pixels] | None = Field(None, description="Height and width cut from the centre after resizing.")
     longest_edge: int | None = Field(None, ge=1, description="Resize the longer edge to this before squaring to `size`.")
     min_pixels: int | None = Field(None, ge=1, description="Fewest pixels of a frame or clip (Qwen families).")
     max_pixels: int | None = Field(None, ge=1, description="Most pixels of a frame or clip (Qwen families).")
     compress: bool = Field(False, description="Drop tokens whose patch hardly changed since the frame before (VideoLLaMA3).")
-    mean: tuple[float, float, float] = Field(HALF, description="Per-channel mean on the 0..1 scale.")
-    std: tuple[float, float, float] = Field(HALF, description="Per-channel standard deviation on the 0..1 scale.")
+    mean: tuple[Shift, Shift, Shift] = Field(HALF, description="Per-channel mean on the 0..1 scale.")
+    std: tuple[Spread, Spread, Spread] = Field(HALF, description="Per-channel standard deviation on the 0..1 scale.")
 
     def frame_size(self) -> tuple[int, int]:
         """`size`, for families that need it.
@@ -157,12 +162,17 @@ def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
 
     Returns:
         Settings; the video preprocessor's file wins over the image preprocessor's.
+
+    Raises:
+        BaseError: If a file is damaged.
     """
     for name in SETTINGS_FILES:
         found = read_json(source, name)
-        found = found.get("video_processor") or found.get("image_processor") or found
+        inner = found.get("video_processor") or found.get("image_processor")
+        found = inner if isinstance(inner, dict) else found
         if found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
-            return defaults.model_copy(update=from_processor(found, defaults))
+            with reading(source, f"{name} is not the configuration of a preprocessor"):
+                return BaseSettings.model_validate({**dict(defaults), **from_processor(found, defaults)})
     return defaults
 
 
@@ -170,18 +180,23 @@ def read_json(source: str, name: str) -> dict[str, Any]:
     """A JSON file of a model folder or Hub id; empty where there is none.
 
     Raises:
-        BaseError: If it is no valid JSON.
+        BaseError: If it cannot be fetched, or is no JSON object.
     """
     from transformers.utils import cached_file
 
-    path = cached_file(source, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)
+    with reading(source, f"{name} cannot be fetched"):
+        path = cached_file(
+            source, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        )
     if path is None:
         return {}
     try:
         found = json.loads(Path(path).read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BaseError(f"{path}: is no valid JSON ({error}); download the model again") from error
-    return dict(found)
+    if not isinstance(found, dict):
+        raise BaseError(f"{path}: must hold a JSON object, got {type(found).__name__}; download the model again")
+    return found
 
 
 def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str, Any]:

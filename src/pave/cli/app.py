@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -42,8 +44,23 @@ New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. 
 With `--debug` anywhere, errors come with a traceback.
 """
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
-PLACE_ERRORS = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
-"""What the system says of a folder that cannot be made or written."""
+PLACE_ADVICE = {
+    errno.EACCES: "check who may write there",
+    errno.EPERM: "check who may write there",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOSPC: "make room, or choose another place",
+    errno.EDQUOT: "make room, or choose another place",
+    errno.EFBIG: "make room, or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "that is a folder, name a file",
+    errno.EEXIST: "what is there is in the way, choose another place",
+    errno.ENOTDIR: "what is there is no folder, choose another place",
+    errno.ENOTEMPTY: "what is there is in the way, choose another place",
+    errno.ELOOP: "check the links on the way there",
+}
+"""What the system says of a place that cannot be used, and what to do. Any other number is a bug of ours."""
+PLACE_ADVICE_WRITING = PLACE_ADVICE | {errno.ENOENT: "check the path"}
+"""The same for a place that was to be written: a missing file is the user's fault there, else we have lost it."""
 
 
 def make_app(chosen: str = "", *, alone: bool = False) -> App:
@@ -87,26 +104,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = bool(os.environ.get("PAVE_DEBUG")) or "--debug" in words
     words = [word for word in words if word != "--debug"]
     _be_quiet()
+    _print_anything()
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()  # what cannot be written is to be known here, not at the exit of Python
+        return code
     except (CycloptsError, PaveError) as error:
         return _complain(f"error: {_one_line(error, words)}", USER_ERROR, debug)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED, debug)
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; keep Python from complaining about it at exit
+    except BrokenPipeError:  # the reader has gone
+        _drop_output()
         return 0
-    except PLACE_ERRORS as error:
-        return _complain(f"error: cannot use {error.filename}: {error.strerror}; check the path", USER_ERROR, debug)
     except Exception as error:
+        if place := _place(error):
+            return _complain(f"error: {place}", USER_ERROR, debug)
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return _complain(f"unexpected error: {text} (run again with --debug for the traceback)", BUG, debug)
 
 
 def _run(words: list[str]) -> int:
     verb = words[0] if words else ""
-    if verb and not verb.startswith("-") and verb not in VERBS:
+    if words and not verb.startswith("-") and verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
         raise ConfigError(f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: pave --help)")
     app = make_app(verb, alone=verb in CONFIG_VERBS)
@@ -120,6 +139,26 @@ def _run(words: list[str]) -> int:
         app.config = sources
     result = app(words)
     return result if isinstance(result, int) else 0
+
+
+def _place(error: Exception) -> str:
+    """What to say of a place that cannot be used; empty if the error is of another kind."""
+    from pave.files import PlaceError
+
+    if not isinstance(error, OSError):
+        return ""
+    advice = PLACE_ADVICE_WRITING if isinstance(error, PlaceError) else PLACE_ADVICE
+    if error.errno not in advice:
+        return ""
+    if error.filename is None:  # only a stream that is open already has no name: standard output
+        _drop_output()
+    return f"cannot use {error.filename or 'the output'}: {error.strerror}; {advice[error.errno]}"
+
+
+def _drop_output() -> None:
+    """Keep Python from complaining at exit about lines that cannot be written."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _complain(text: str, code: int, debug: bool) -> int:
@@ -153,3 +192,9 @@ def _be_quiet() -> None:
     ):
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
+
+
+def _print_anything() -> None:
+    """Answers and file names may hold characters that the terminal's encoding lacks; these are spelt out."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

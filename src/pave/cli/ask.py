@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,9 @@ from cyclopts import Parameter
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+
+MOST = 2**20
+"""Most frames, and most new tokens: more is a slip of the finger."""
 
 
 def ask_verb(
@@ -50,15 +54,16 @@ def ask_verb(
         raise ConfigError(
             'no question, or an empty one; write it after the video, as in: pave ask concert.mp4 "What do you hear?"'
         )
-    if (frames is not None and frames < 1) or max_new_tokens < 1:
-        raise ConfigError("--frames and --max-new-tokens must be at least 1")
+    _check_text(question)
+    if not all(1 <= number <= MOST for number in (1 if frames is None else frames, max_new_tokens)):
+        raise ConfigError(f"--frames and --max-new-tokens must be at least 1 and at most {MOST:,}")
     from pave.bases import load_base
     from pave.patches import PatchedModel
 
     media = dict(_media(words) for words in channel)
     _check_video(video)
     folders = [_patch(source) for source in patch]
-    name = base or (folders[0][1] if folders else "smol")
+    name = base if base is not None else folders[0][1] if folders else "smol"
     model = PatchedModel(load_base(name))
     names = [model.load_patch(folder, name=f"patch{number}") for number, (folder, _) in enumerate(folders)]
     model.set_patches({} if off else dict.fromkeys(names, 1.0))
@@ -70,6 +75,14 @@ def ask_verb(
         for answer in answers:
             output.line(answer)
     return 0
+
+
+def _check_text(question: Sequence[str]) -> None:
+    """Bytes that are no UTF-8 come from the system as half characters, which no tokenizer takes."""
+    try:
+        "".join(question).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError("the question is no text in UTF-8; check the encoding of the terminal") from error
 
 
 def _media(words: str) -> tuple[str, Any]:

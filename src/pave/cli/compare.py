@@ -42,6 +42,8 @@ def compare_verb(
 
     if resamples < 100:
         raise ConfigError("--resamples must be at least 100")
+    if seed < 0:
+        raise ConfigError("--seed must be 0 or more")
     result = compare_files(a, b, records=records, resamples=resamples, seed=seed)
     if json:
         output.as_json(asdict(result))

@@ -62,7 +62,7 @@ def _arguments(model_args: str | None) -> str | dict[str, Any] | None:
 
     try:
         content = yaml.safe_load(Path(model_args).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --model-args {model_args}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"--model-args {model_args} must hold a mapping of arguments, got {type(content).__name__}")

@@ -20,7 +20,9 @@ def new_channel_verb(name: str, /, *, out: Path | None = None) -> int:
         out: Where to; `pave-NAME` in the current folder when not given.
     """
     from pave.channels.scaffold import write_package
+    from pave.files import writing
 
-    folder = write_package(name, out)
+    with writing(out or Path.cwd()):
+        folder = write_package(name, out)
     output.line(f"wrote {folder}; next: pip install -e {folder}")
     return 0

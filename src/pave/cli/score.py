@@ -56,6 +56,8 @@ def score_verb(
         raise ConfigError("give --records or --references, not both")
     if resamples < 100:
         raise ConfigError("--resamples must be at least 100")
+    if seed < 0:
+        raise ConfigError("--seed must be 0 or more")
     chosen = get_task(task)
     report, items = score_files(
         chosen, predictions, records=records, references=references, style=style, resamples=resamples, seed=seed

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.demo.senses import SENSES, Sense, SenseName
 from pave.patches import LoraSpec
+from pave.train.config import MAX_SEED, Rate
 
 
 class DemoConfig(BaseModel):
@@ -30,13 +31,15 @@ class DemoConfig(BaseModel):
     train_clips: int = Field(600, ge=1, description="Clips to train on.")
     test_clips: int = Field(100, ge=2, description="Held-out clips to compare on; their scenes never occur in training.")
     questions_per_clip: int = Field(10, ge=1, description="At most so many questions about a clip.")
-    steps: int | None = Field(None, ge=1, description="Optimiser steps of each run; if not given, those chosen for the sense.")
-    batch_clips: int = Field(2, ge=1, description="Clips in a forward pass; their questions share a prefix.")
-    accumulation: int = Field(1, ge=1, description="Forward passes in a step.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Optimiser steps of each run; if not given, those chosen for the sense."
+    )
+    batch_clips: int = Field(2, ge=1, le=2**16, description="Clips in a forward pass; their questions share a prefix.")
+    accumulation: int = Field(1, ge=1, le=2**16, description="Forward passes in a step.")
     questions_per_video: int = Field(10, ge=1, description="Most questions of a clip in a step.")
-    lr_lora: float = Field(1.5e-3, gt=0, description="Peak learning rate of the LoRA, in both runs.")
-    lr_fusion: float = Field(3e-4, gt=0, description="Peak learning rate of the fusion function.")
-    lr_gate: float = Field(5e-3, gt=0, description="Peak learning rate of the fusion's output norm, which starts at zero.")
+    lr_lora: Rate = Field(1.5e-3, description="Peak learning rate of the LoRA, in both runs.")
+    lr_fusion: Rate = Field(3e-4, description="Peak learning rate of the fusion function.")
+    lr_gate: Rate = Field(5e-3, description="Peak learning rate of the fusion's output norm, which starts at zero.")
     lora: LoraSpec = Field(
         LoraSpec(rank=16, alpha=32, dropout=0.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")),
         description="The LoRA, the same in both runs. On the attention only: on a CPU every further product is felt.",
@@ -53,7 +56,10 @@ class DemoConfig(BaseModel):
         "auto", description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.'
     )
     seed: int = Field(
-        1, ge=0, description="Seed of the world, the start, the order of the data and the bootstrap; 0 is the world tuned on."
+        1,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of the world, the start, the order of the data and the bootstrap; 0 is the world tuned on.",
     )
     workers: int = Field(2, ge=1, description="Processes that make clips and encode them.")
     threads: int = Field(1, ge=1, description="Threads of each training; the two runs train at the same time.")

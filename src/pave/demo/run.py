@@ -13,13 +13,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pave.demo.config import DemoConfig
 from pave.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips
 from pave.demo.training import CONTROL, curves, train_both
+from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch
 from pave.evaluate.report import Report, write_report
+from pave.files import read_object, write_text_atomically
 from pave.train import TrainConfig
 
 Say = Callable[[str], None]
@@ -70,10 +73,23 @@ def finished_report(config: DemoConfig) -> Report | None:
     note, results = config.out / _NOTE, config.out / "results.json"
     if not (note.is_file() and results.is_file()):
         return None
-    known = json.loads(note.read_text(encoding="utf-8"))
+    known = _read_note(note)
     if not known["finished"] or known["settings"] != config.resolved().model_dump(mode="json"):
         return None
     return Report.model_validate_json(results.read_text(encoding="utf-8"))
+
+
+def _read_note(file: Path) -> dict[str, Any]:
+    """What the demo wrote down of itself.
+
+    Raises:
+        ConfigError: If something else is in there.
+    """
+    advice = "choose another out folder, or delete this one"
+    known = read_object(file, ConfigError, advice)
+    if missing := {"settings", "seconds", "peak_rss_mb", "finished"} - known.keys():
+        raise ConfigError(f"{file} is damaged (it lacks {', '.join(sorted(missing))}); {advice}")
+    return known
 
 
 class _Book:
@@ -82,7 +98,7 @@ class _Book:
     def __init__(self, config: DemoConfig) -> None:
         self.file = config.out / _NOTE
         self.settings = config.model_dump(mode="json")
-        known = json.loads(self.file.read_text(encoding="utf-8")) if self.file.is_file() else None
+        known = _read_note(self.file) if self.file.is_file() else None
         if known is not None and (known["finished"] or known["settings"] != self.settings):
             for name in MADE:
                 shutil.rmtree(config.out / name, ignore_errors=True)
@@ -90,7 +106,6 @@ class _Book:
         self.watch = Stopwatch()
         self.watch.seconds |= known["seconds"] if known else {}
         self.peak = float(known["peak_rss_mb"]) if known else 0.0
-        config.out.mkdir(parents=True, exist_ok=True)
         self.save(finished=False)
 
     @contextmanager
@@ -106,7 +121,7 @@ class _Book:
     def save(self, *, finished: bool) -> None:
         """Write the note."""
         note = {"settings": self.settings, "seconds": self.watch.seconds, "peak_rss_mb": self.peak, "finished": finished}
-        self.file.write_text(json.dumps(note, indent=2), encoding="utf-8")
+        write_text_atomically(self.file, json.dumps(note, indent=2))
 
 
 def _compare(config: DemoConfig, records: Path, runs: dict[str, TrainConfig], progress: Progress) -> Report:

@@ -17,6 +17,7 @@ import pave
 from pave.demo.config import DemoConfig
 from pave.demo.prepare import Progress
 from pave.errors import TrainError
+from pave.files import make_folder, write_text_atomically, writing
 from pave.train import TrainConfig
 from pave.train.progress import read_log
 
@@ -118,15 +119,15 @@ def curves(configs: Mapping[str, TrainConfig]) -> dict[str, list[tuple[float, fl
 
 def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
     """Write the run's settings, ready for `pave train --config`, and start it."""
-    settings.out.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.out)
     file = settings.out.with_suffix(".yaml")
-    file.write_text(yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False), encoding="utf-8")
+    write_text_atomically(file, yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False))
     threads = str(config.threads)
     source = str(Path(pave.__file__).parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}
     output = settings.out.with_suffix(".log")
-    with output.open("wb") as log:
+    with writing(output), output.open("wb") as log:
         command = [sys.executable, "-m", "pave", "train", "--config", str(file)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
     return Run(name, settings, process, output)

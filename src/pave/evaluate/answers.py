@@ -16,7 +16,7 @@ from typing import Any
 
 from pave.errors import ConfigError
 from pave.evaluate.items import Answer
-from pave.files import write_text_atomically
+from pave.files import make_folder, read_object, write_text_atomically, writing
 
 
 def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answer]:
@@ -44,7 +44,7 @@ def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answ
 
 def append_answers(path: Path, answers: Iterable[Answer]) -> None:
     """Add lines to the file and hand them to the operating system, so that a killed process loses none of them."""
-    with path.open("a", encoding="utf-8") as file:
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.writelines(_line(answer) for answer in answers)
 
 
@@ -77,9 +77,10 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: If it holds answers made with other settings: mixing them would make a result that no run gives.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     file, text = out / "settings.json", json.dumps(settings, indent=2, sort_keys=True)
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    advice = "choose another out folder, or delete it with the answers beside it"
+    known = read_object(file, ConfigError, advice) if file.exists() else None
     wanted = json.loads(text)
     if known is not None and known != wanted:
         changed = ", ".join(sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)))

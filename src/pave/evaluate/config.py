@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pave.bases.inputs import FrameCount
 from pave.data.share import share_of
 from pave.tasks.task import Style
 
@@ -41,16 +42,16 @@ class EvalConfig(BaseModel):
         description="One flag an arm: --arms.NAME FOLDER of its patch (of several: FOLDER,FOLDER), or none for the bare base.",
     )
     store: Path | None = Field(None, description="Folder of cached tokens, `out`/cache by default. Share it with the training.")
-    frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
+    frames: FrameCount | None = Field(None, description="Frames sampled evenly from a clip; the base's own number when null.")
     limit: int | None = Field(None, ge=1, description="Only the first so many clips, for a quick look.")
     batch: int = Field(32, ge=1, description="Questions answered at a time; a clip's questions share its prefix.")
     max_new_tokens: int | None = Field(
-        None, ge=1, description="Longest answer, in tokens; the task's own number when null, 16 without a task."
+        None, ge=1, le=2**20, description="Longest answer, in tokens; the task's own number when null, 16 without a task."
     )
     shard: str | None = Field(
         None, description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the last part joins them.'
     )
-    resamples: int = Field(10_000, ge=100, description="Bootstrap draws of whole videos for the intervals.")
+    resamples: int = Field(10_000, ge=100, le=10**7, description="Bootstrap draws of whole videos for the intervals.")
     seed: int = Field(0, ge=0, description="Seed of the draws; answers are greedy and need none.")
     workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
     plot: bool = Field(True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`).")

@@ -11,6 +11,7 @@ from pave.errors import ConfigError
 from pave.evaluate.items import TITLES
 from pave.evaluate.report import Report
 from pave.evaluate.scores import ALL, TaskScores, score_rows
+from pave.files import make_folder, writing
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 _COLOURS = ("#9aa5b1", "#e0a458", "#2a6f97", "#6a994e", "#bc4749", "#7b2d8b")  # base, LoRA-only, patch, others
@@ -40,8 +41,9 @@ def draw(report: Report, path: Path, curves: Curves | None = None) -> Path:
     _bars(axes[0], report, groups)
     if curves:
         _lines(axes[1], curves)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    make_folder(path.parent)
+    with writing(path):
+        figure.savefig(path, dpi=110)
     return path
 
 

@@ -132,6 +132,5 @@ def _pairs(values: dict[str, Any]) -> str:
 
 def write_report(report: Report, out: Path, *, title: str = "Evaluation", images: Sequence[str] = ()) -> None:
     """Write `results.json` and `report.md`, each complete or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
     write_text_atomically(out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
     write_text_atomically(out / "report.md", markdown(report, title, images))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pave.errors import ConfigError
+
+Size = Annotated[int, Field(ge=1, le=2**20)]
+"""A width or a count; beyond this nothing fits into any memory."""
 
 
 class FusionConfig(BaseModel):
@@ -25,13 +28,13 @@ class FusionConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    side_dim: PositiveInt = Field(description="C of the side tokens, as the channel's encoder makes them.")
-    query_dim: PositiveInt = Field(description="C of the query tokens, as the base makes them.")
-    out_dim: PositiveInt = Field(description="C of the residual: the hidden size of the base's language model.")
-    hidden: PositiveInt = Field(default=512, description="Width of the blocks.")
-    memory: PositiveInt | None = Field(default=None, description="Width of the mapped side tokens; None: the same as `hidden`.")
-    heads: PositiveInt = Field(default=4, description="Attention heads.")
-    layers: PositiveInt = Field(default=2, description="Blocks of attention and MLP.")
+    side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
+    query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
+    out_dim: Size = Field(description="C of the residual: the hidden size of the base's language model.")
+    hidden: Size = Field(default=512, description="Width of the blocks.")
+    memory: Size | None = Field(default=None, description="Width of the mapped side tokens; None: the same as `hidden`.")
+    heads: Size = Field(default=4, description="Attention heads.")
+    layers: Annotated[int, Field(ge=1, le=1000)] = Field(default=2, description="Blocks of attention and MLP.")
     rope: Literal["3d"] | None = Field(default=None, description="Rotary positions in time, height and width, or none.")
     tie_kv: bool = Field(
         default=False,
@@ -47,11 +50,11 @@ class FusionConfig(BaseModel):
         default=True,
         description="LayerNorm at the end with weight and bias 0, so that a fresh patch changes nothing. Without it, it does.",
     )
-    output_layers: Annotated[int, Field(ge=0)] = Field(
+    output_layers: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=2,
         description="Linear layers of the output MLP; 0: none (needs out_dim = hidden), 1 and 3 or more: out_dim = 2 hidden.",
     )
-    learnable_query: tuple[PositiveInt, PositiveInt] | None = Field(
+    learnable_query: tuple[Size, Size] | None = Field(
         default=None, description="(frames, tokens a frame) of a learnt query that takes the place of the base's tokens."
     )
     start_end_tokens: bool = Field(

@@ -28,8 +28,8 @@ class LoraSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int = Field(16, ge=1, description="Rank of the update.")
-    alpha: int = Field(32, ge=1, description="The update is scaled by alpha / rank.")
+    rank: int = Field(16, ge=1, le=2**16, description="Rank of the update.")
+    alpha: int = Field(32, ge=1, le=2**31, description="The update is scaled by alpha / rank.")
     dropout: float = Field(0.05, ge=0, lt=1, description="Dropout in front of the update, while training.")
     targets: tuple[str, ...] | None = Field(
         None,

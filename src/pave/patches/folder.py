@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pave.errors import ConfigError, PatchError
-from pave.files import sync
+from pave.files import sync, writing
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 
 MANIFEST = "patch.json"
@@ -94,16 +94,23 @@ def write_folder(
     for tensors, what in ((files.fusion, FUSION), (files.lora, LORA)):
         _check_values(tensors, what)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
-        staging.mkdir()
-        try:
-            config = _fill(staging, files, adapter, card)
-            _swap(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        with writing(folder):
+            config = _stage(folder, files, adapter, card)
     except OSError as error:
         raise PatchError(f"cannot write the patch to {folder}: {error.strerror or error}") from error
+    return config
+
+
+def _stage(folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]) -> PatchConfig:
+    """Write beside the target, then take its place."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
+    staging.mkdir()
+    try:
+        config = _fill(staging, files, adapter, card)
+        _swap(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
     return config
 
 

@@ -26,6 +26,7 @@ from pave.patches.config import LoraSpec
 from pave.patches.lean import LeanLinear, lean
 
 _PARTS = ("lora_A", "lora_B")
+_ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLayer)
 
 
 def lora_config(spec: LoraSpec, family: FamilySpec, base_name: str = "") -> LoraConfig:
@@ -52,6 +53,29 @@ def lora_shapes(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> list[tu
     wanted = re.compile(str(lora_config(spec, family).target_modules))
     found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [(name, module.in_features, module.out_features) for name, module in found if wanted.fullmatch(name)]
+
+
+def check_targets(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> None:
+    """Find out whether a LoRA can be put on a model without doing it; other LoRAs may be on it already.
+
+    Raises:
+        PatchError: If no module of the language model has one of the targets' names, or one that has takes no LoRA.
+    """
+    wanted = re.compile(str(lora_config(spec, family).target_modules))
+    found = {name: module for name, module in model.named_modules() if wanted.fullmatch(name)}
+    if not found:
+        raise PatchError(_nothing_called(spec, family))
+    if odd := [name for name, module in found.items() if not isinstance(module, _ADAPTABLE)]:
+        raise PatchError(
+            f"{odd[0]} is a {type(found[odd[0]]).__name__}, which takes no LoRA; choose linear layers as LoRA targets, such as "
+            f"{', '.join(family.lora_targets)}"
+        )
+
+
+def _nothing_called(spec: LoraSpec, family: FamilySpec) -> str:
+    usual = ", ".join(family.lora_targets)
+    wanted = ", ".join(spec.targets or family.lora_targets)
+    return f"no module of the language model is called {wanted}; choose other LoRA targets, such as {usual}"
 
 
 class LoraSet:
@@ -91,8 +115,7 @@ class LoraSet:
                 self._tuner.inject_adapter(self._model, name)
         except ValueError as error:
             self._forget(name)
-            wanted = ", ".join(spec.targets or self._family.lora_targets)
-            raise PatchError(f"no module of the language model is called {wanted}; choose other LoRA targets") from error
+            raise PatchError(_nothing_called(spec, self._family)) from error
         self._find_layers()
         # As peft's own entry points do: an optimiser's small steps vanish in a half-precision LoRA.
         cast_adapter_dtype(self._model, adapter_name=name)

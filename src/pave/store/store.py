@@ -236,7 +236,9 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
         name = json.loads((folder / SETTINGS).read_bytes())["dtype"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be a store ({error.strerror}); a store is a folder, choose another path") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / SETTINGS} cannot be read ({error}); delete it if the store is empty") from error
     dtype = getattr(torch, str(name), None)
     if not isinstance(dtype, torch.dtype):

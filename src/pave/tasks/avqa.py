@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pave.tasks.pairing import field, self_contained
+from pave.tasks.pairing import self_contained, text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, conversation, only_file, videos
@@ -28,7 +28,8 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One multiple-choice question a record; the answer is the letter."""
     found = []
     for row in only_file(files, _WHAT):
-        video, letter = str(field(row, "video_name", "question")), LETTERS[row["answer"]]
+        video, letter = text(row, "video_name", "question"), LETTERS[row["answer"]]
+        where = f"question {text(row, 'id', 'question')}"
         relation, kind = str(row.get("question_relation", "")), str(row.get("question_type", ""))
         found.append(
             Example(
@@ -37,7 +38,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
                 videos(video),
                 ((_question(row), letter),),
                 answers=(letter,),
-                options=tuple(row["multi_choice"][: len(LETTERS)]),
+                options=texts(row, "multi_choice", where)[: len(LETTERS)],
                 labels=tuple(label for label in (relation, kind) if label),
                 feature=(f"{video}.pt",),
             )
@@ -60,7 +61,7 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
 
 
 def _question(row: Any) -> str:
-    return PROMPT.render(row["question_text"], row["multi_choice"][: len(LETTERS)])
+    return PROMPT.render(text(row, "question_text", "question"), texts(row, "multi_choice", "question")[: len(LETTERS)])
 
 
 TASK = Task(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pave.errors import RecordError
-from pave.tasks.pairing import field
+from pave.tasks.pairing import field, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import captions
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, only_file, videos
@@ -58,8 +58,9 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     Only predicted videos count; one may have several references.
     """
     wanted: dict[str, list[str]] = {}
-    for row in field(references, "annotations", "references"):
-        wanted.setdefault(str(row["image_id"]), []).append(str(row["caption"]))
+    for number, row in enumerate(field(references, "annotations", "references"), 1):
+        where = f"reference {number}"
+        wanted.setdefault(text(row, "image_id", where), []).append(text(row, "caption", where))
     unknown = [prediction.id for prediction in predictions if prediction.id not in wanted]
     if unknown:
         raise RecordError(f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; is this the right file?")
@@ -75,20 +76,25 @@ def _pieces(content: Any, *, keep_rest: bool) -> list[tuple[str, int, list[tuple
         raise RecordError("AVSD's training file maps videos to dialogues ({video: {data: [...]}}); this is another file")
     pieces = []
     for video, entry in content.items():
-        rounds = [(turn["question"], turn["answer"]) for turn in field(entry, "data", f"video {video}")]
+        rounds = _rounds(entry, "data", f"video {video}")
         count = -(-len(rounds) // ROUNDS) if keep_rest else len(rounds) // ROUNDS
         pieces += [(video, place, rounds[place * ROUNDS : (place + 1) * ROUNDS]) for place in range(count)]
     return pieces
 
 
 def _tested(dialogue: Any) -> Example:
-    video = str(field(dialogue, "image_id", "dialogue"))
-    rounds = [(turn["question"], turn["answer"]) for turn in dialogue["dialog"]]
+    video = text(dialogue, "image_id", "dialogue")
+    rounds = _rounds(dialogue, "dialog", f"video {video}")
     question, answer = rounds[-1]
     if answer == UNDISCLOSED:
         raise RecordError(f"video {video}: the answer is not disclosed; use the file with answers")
     turns: tuple[tuple[str, str | None], ...] = (*rounds[:-1], (question, None))
     return Example(video, video, videos(video), turns, answers=(answer,), feature=_feature(video))
+
+
+def _rounds(dialogue: Any, name: str, where: str) -> list[tuple[str, str]]:
+    """Questions and answers of a dialogue."""
+    return [(text(turn, "question", where), text(turn, "answer", where)) for turn in field(dialogue, name, where)]
 
 
 def _feature(video: str) -> tuple[str, ...]:

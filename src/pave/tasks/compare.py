@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pave.data import clip_key, read_records
-from pave.errors import RecordError
+from pave.errors import ConfigError, RecordError
 from pave.metrics.compare import Comparison, compare
 from pave.tasks.files import read_json
 
@@ -45,7 +46,10 @@ def compare_files(
 
     Raises:
         RecordError: If a file cannot be read, repeats a question, the two share nothing, or were scored in different styles.
+        ConfigError: If the seed or the number of draws cannot be used.
     """
+    if seed < 0 or resamples < 1:
+        raise ConfigError(f"seed must be 0 or more and resamples 1 or more, got {seed} and {resamples}")
     first, second = _items(a), _items(b)
     styles = [{str(row["style"]) for row in arm.values() if "style" in row} for arm in (first, second)]
     if all(styles) and styles[0] != styles[1]:
@@ -54,10 +58,8 @@ def compare_files(
     clusters, labels = _about(records) if records is not None else ({}, {})
     for row in first.values():
         if records is None and row.get("cluster"):
-            clusters[row["id"]] = row["cluster"]
-        labels.setdefault(
-            row["id"], [str(label) for label in row.get("labels") or ([row["family"]] if row.get("family") else [])]
-        )
+            clusters[row["id"]] = str(row["cluster"])
+        labels.setdefault(row["id"], [str(label) for label in _labels(row)])
     scores = [{name: _scores(row) for name, row in arm.items()} for arm in (second, first)]
     try:
         rows = compare(scores[0], scores[1], clusters, labels, resamples=resamples, seed=seed)
@@ -79,7 +81,7 @@ def _items(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     rows = content if isinstance(content, list) else []
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or "id" not in row or not _scores(row):
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str | int) or not _scores(row):
             raise RecordError(
                 f"{path}:{number}: an item needs `id` and `scores` (or `correct`); make the file with pave score --rows"
             )
@@ -106,8 +108,21 @@ def _only_items(path: Path) -> Path:
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     given = row.get("scores")
     if isinstance(given, dict):
-        return {str(name): float(value) for name, value in given.items() if isinstance(value, int | float)}
+        return {str(name): float(value) for name, value in given.items() if isinstance(value, int | float) and _finite(value)}
     return {"accuracy": float(row["correct"])} if isinstance(row.get("correct"), bool) else {}
+
+
+def _finite(value: float) -> bool:
+    """Whether it can be averaged; JSON has NaN, infinity, and whole numbers beyond every float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _labels(row: Mapping[str, Any]) -> list[Any]:
+    given = row.get("labels")
+    return given if isinstance(given, list) and given else [row["family"]] if row.get("family") else []
 
 
 def _about(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, list[str]]]:

@@ -10,7 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
-from pave.tasks.pairing import field, self_contained
+from pave.tasks.pairing import field, self_contained, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import accuracy
 from pave.tasks.task import Example, Files, Item, Style, Task, conversation, only_file
@@ -37,7 +37,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One take a record: the ego camera is the video, the others are the channel `views`."""
     found = []
     for row in field(only_file(files, _WHAT), "annotations", "annotations"):
-        take, level = str(row["take_uid"]), str(field(row, "proficiency_score", "take"))
+        take, level = text(row, "take_uid", "take"), text(row, "proficiency_score", "take")
         cameras = dict(row["video_paths"])
         ego = cameras.pop("ego")
         found.append(

@@ -49,6 +49,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         content = json.loads(text)
         return [content] if file.suffix == ".jsonl" else content
+    except RecursionError as error:
+        raise RecordError(f"{file}: lists or objects are nested too deeply; give a JSON file of annotations") from error
     except json.JSONDecodeError as error:
         if file.suffix != ".jsonl" and not _is_lines(text):
             raise RecordError(f"{file}: not valid JSON ({error.msg}, line {error.lineno}, column {error.colno})") from error
@@ -75,10 +77,10 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
 def _prediction(row: Any, where: str) -> Prediction:
     if not isinstance(row, dict):
         raise RecordError(f"{where} is no object; write one per prediction")
-    name = next((key for key in _IDS if key in row), None)
+    name = next((key for key in _IDS if isinstance(row.get(key), str | int)), None)
     text = next((key for key in _TEXTS if isinstance(row.get(key), str)), None)
     if name is None or text is None:
-        wanted = f"{' or '.join(_IDS[:3])} and {' or '.join(_TEXTS[:4])} (a text)"
+        wanted = f"{' or '.join(_IDS[:3])} and {' or '.join(_TEXTS[:4])} (texts)"
         raise RecordError(f"{where} needs {wanted}; it has {', '.join(row) or 'nothing'}")
     return Prediction(str(row[name]), row[text], row)
 
@@ -87,12 +89,14 @@ def _is_lines(text: str) -> bool:
     """Whether the first line is an object of its own."""
     try:
         return isinstance(json.loads(text.lstrip().split("\n", 1)[0]), dict)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return False
 
 
 def _line(line: str, where: str) -> Any:
     try:
         return json.loads(line)
+    except RecursionError as error:
+        raise RecordError(f"{where}: lists or objects are nested too deeply") from error
     except json.JSONDecodeError as error:
         raise RecordError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from error

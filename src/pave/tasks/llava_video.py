@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pave.errors import RecordError
-from pave.tasks.pairing import field
+from pave.tasks.pairing import field, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.task import Example, Files, Style, Task
 
@@ -23,7 +23,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for name, rows in files.items():
         for row in subset(rows, name):
-            video, turns = str(row["video"]), _turns(row)
+            video, turns = text(row, "video", f"record {row['id']}"), _turns(row)
             stem = PurePosixPath(video).stem
             found.append(
                 Example(
@@ -61,8 +61,9 @@ def subset(rows: Any, name: str = "annotations") -> list[dict[str, Any]]:
 
 
 def _turns(row: dict[str, Any]) -> tuple[tuple[str, str | None], ...]:
-    said = [turn["value"] for turn in field(row, "conversations", f"record {row['id']}")]
-    questions = [text.replace(f"{_IMAGE}\n", "").replace(_IMAGE, "") for text in said[::2]]
+    where = f"record {row['id']}"
+    said = [text(turn, "value", where) for turn in field(row, "conversations", where)]
+    questions = [asked.replace(f"{_IMAGE}\n", "").replace(_IMAGE, "") for asked in said[::2]]
     return tuple(zip(questions, said[1::2], strict=True))
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pave.data import Record, Turn
-from pave.errors import ConfigError
+from pave.errors import ConfigError, RecordError, first_problem
 from pave.tasks.task import Example, Style, Task
 
 Place = str | os.PathLike[str]
@@ -28,7 +30,11 @@ class Finder:
         self._known: dict[tuple[Path, tuple[str, ...]], Path | None] = {}
 
     def record(self, example: Example) -> Record | None:
-        """The record of an example, None if it has to be left out."""
+        """The record of an example, None if it has to be left out.
+
+        Raises:
+            RecordError: If it lacks what every record has: a name, a video, a question.
+        """
         video, channels = self._find(self.media, example.video), self._channels(example)
         lacks = len(channels) < len(self.wanted)
         if video is None or (lacks and self.style == "authors"):
@@ -38,15 +44,19 @@ class Finder:
         meta = {**example.meta, **about, "video_id": example.video_id, "labels": list(example.labels)}
         if example.labels:
             meta["family"] = example.labels[-1]
-        return Record(
-            id=example.id,
-            video=str(video),
-            channels=channels,
-            turns=[Turn(question=question, answer=answer) for question, answer in example.turns],
-            answers=list(example.answers),
-            options=list(example.options),
-            meta=meta,
-        )
+        try:
+            return Record(
+                id=example.id,
+                video=str(video),
+                channels=channels,
+                turns=[Turn(question=question, answer=answer) for question, answer in example.turns],
+                answers=list(example.answers),
+                options=list(example.options),
+                meta=meta,
+            )
+        except ValidationError as error:
+            where, what = first_problem(error)
+            raise RecordError(f"example {example.id!r} makes no record: {where}: {what}; check the annotation file") from error
 
     def _channels(self, example: Example) -> dict[str, Any]:
         """The side channels' media, without those that are missing."""

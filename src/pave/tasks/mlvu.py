@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from pave.metrics.choice import bracketed
-from pave.tasks.pairing import field
+from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file
@@ -22,16 +22,16 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record."""
     found = []
     for number, row in enumerate(only_file(files, _WHAT)):
-        video, letter = str(field(row, "video_name", f"row {number}")), str(row["answer"])
+        where = f"row {number}"
+        video, letter, kind = (text(row, name, where) for name in ("video_name", "answer", "task_type"))
         stem = video.split(".")[0]
-        options = tuple(map(str, row.get("candidates") or ()))
-        kind = str(row["task_type"])
+        options = texts(row, "candidates", where) if row.get("candidates") else ()
         found.append(
             Example(
                 str(row.get("question_id", f"{kind}-{number}")),
                 video,
                 (video, f"video/{video}", f"videos/{video}"),
-                ((PROMPT.render(str(row["question"])), letter),),
+                ((PROMPT.render(text(row, "question", where)), letter),),
                 answers=(letter,),
                 options=options,
                 labels=(kind,),

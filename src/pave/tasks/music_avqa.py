@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pave.errors import RecordError
-from pave.tasks.pairing import field, in_order
+from pave.tasks.pairing import as_text, field, in_order, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import NUMBERS, accuracy, contains, plain
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation, only_file, videos
@@ -109,9 +109,8 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
         answer = prediction.row.get("answer", row.get("anser"))
         if answer is None:
             raise RecordError(f"line {number}: neither the prediction nor the reference has an answer")
-        items.append(
-            Item(str(row.get("question_id", number)), prediction.id, prediction.text, (str(answer),), labels=_labels(row))
-        )
+        said = (as_text(answer, f"line {number}: the answer"),)
+        items.append(Item(str(row.get("question_id", number)), prediction.id, prediction.text, said, labels=_labels(row)))
     return items
 
 
@@ -137,7 +136,7 @@ def _filled(files: Files) -> list[dict[str, Any]]:
     if _is_filled(next(iter(files))):
         return list(content)
     return [
-        {**row, "question_content": fill(field(row, "question_content", "question"), json.loads(row.get("templ_values", "[]")))}
+        {**row, "question_content": fill(text(row, "question_content", "question"), json.loads(row.get("templ_values", "[]")))}
         for row in content
     ]
 
@@ -153,13 +152,14 @@ def _labels(row: Any) -> tuple[str, ...]:
 
 
 def _example(row: dict[str, Any]) -> Example:
-    video, answer = str(row["video_id"]), str(field(row, "anser", "question"))
+    where = f"question {text(row, 'question_id', 'question')}"
+    video, answer = text(row, "video_id", where), text(row, "anser", where)
     folder = REAL if video[:1].isdigit() else SYNTHETIC
     return Example(
         str(row["question_id"]),
         video,
         videos(f"{folder}/{video}", video),
-        ((row["question_content"], answer),),
+        ((text(row, "question_content", where), answer),),
         answers=(answer,),
         labels=_labels(row),
         feature=(f"{folder}_audio_imagebind_feat/{video}.pt", f"{video}.pt"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from pave.errors import RecordError
 from pave.metrics.choice import standing_letter
-from pave.tasks.pairing import field
+from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Item, Scored, Style, Task
@@ -58,17 +58,18 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
 
 
 def _example(kind: str, number: int, row: Any) -> Example:
-    options = tuple(map(str, field(row, "candidates", f"{kind} {number}")))
+    where = f"{kind} {number}"
+    options = texts(row, "candidates", where)
     if row["answer"] not in row["candidates"]:
-        raise RecordError(f"{kind} {number}: the answer {row['answer']!r} is none of the candidates")
+        raise RecordError(f"{where}: the answer {row['answer']!r} is none of the candidates")
     letter = ascii_uppercase[row["candidates"].index(row["answer"])]
-    video, folder = str(row["video"]), FOLDERS[kind]
+    video, folder = text(row, "video", where), FOLDERS[kind]
     feature = str(PurePosixPath(video).with_suffix(".pt"))
     return Example(
         f"{kind}-{number}",
         f"{folder}/{video}",
         (f"{folder}/{video}", f"data0613/{folder}/{video}", video),
-        ((PROMPT.render(str(row["question"]), options), letter),),
+        ((PROMPT.render(text(row, "question", where), options), letter),),
         answers=(letter,),
         options=options,
         labels=(kind,),

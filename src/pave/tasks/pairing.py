@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pave.errors import RecordError
@@ -55,6 +57,58 @@ def field(row: Any, name: str, where: str) -> Any:
     return row[name]
 
 
+def text(row: Any, name: str, where: str) -> str:
+    """A field that must hold a text; a number counts as one.
+
+    Raises:
+        RecordError: If it is not there, or holds something else, such as null or a list.
+    """
+    return as_text(field(row, name, where), f"{where}: {name!r}")
+
+
+def texts(row: Any, name: str, where: str) -> tuple[str, ...]:
+    """A field that must hold a list of texts.
+
+    Raises:
+        RecordError: If it is not there, or holds something else.
+    """
+    found = field(row, name, where)
+    if not isinstance(found, list):
+        raise RecordError(f"{where}: {name!r} must be a list of texts, got {type(found).__name__}")
+    return tuple(as_text(value, f"{where}: {name!r}") for value in found)
+
+
+def as_text(value: Any, where: str) -> str:
+    """A value that must be a text or a number.
+
+    Raises:
+        RecordError: If it is neither.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and not isinstance(value, str):
+        raise RecordError(f"{where} must be a text, got {'null' if value is None else type(value).__name__}")
+    return str(value)
+
+
+@contextmanager
+def in_format(files: str, title: str, wanted: str) -> Iterator[None]:
+    """Whatever goes wrong while a task reads its files means that they are none of its own.
+
+    Args:
+        files: What is read.
+        title: The task.
+        wanted: What should have been given.
+
+    Raises:
+        RecordError: In place of the errors that content of another shape gives.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, SyntaxError, RecursionError) as error:
+        what = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RecordError(f"{files}: not in the format of {title} ({what}); wanted: {wanted}") from error
+
+
 def self_contained(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions that carry their own right answer, as the authors' AVQA and Ego-Exo4D files do."""
     return [
@@ -62,7 +116,7 @@ def self_contained(predictions: Sequence[Prediction], references: Any) -> list[I
             f"{prediction.id}#{number}",
             prediction.id,
             prediction.text,
-            (str(field(prediction.row, "answer", f"prediction {number}")),),
+            (text(prediction.row, "answer", f"prediction {number}"),),
         )
         for number, prediction in enumerate(predictions, 1)
     ]

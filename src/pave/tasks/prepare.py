@@ -19,6 +19,7 @@ from pave.files import write_text_atomically
 from pave.tasks import authors
 from pave.tasks.files import read_annotations
 from pave.tasks.media import Finder, Place, side_folders, wanted_channels
+from pave.tasks.pairing import in_format
 from pave.tasks.task import Example, Style, Task
 
 
@@ -121,14 +122,9 @@ def convert(task: Task, files: dict[str, Any], split: str, style: Style = "defau
     Raises:
         RecordError: If the files are not the task's.
     """
-    try:
+    with in_format(", ".join(files), task.title, task.annotations):
         theirs = authors.are_conversations(task, files)
         examples = authors.examples(files) if theirs else task.examples(files, split, style)
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        what = f"no field {error}" if isinstance(error, KeyError) else str(error)
-        raise RecordError(
-            f"{', '.join(files)}: not in the format of {task.title} ({what}); wanted: {task.annotations}"
-        ) from error
     if not examples:
         raise RecordError(f"{', '.join(files)}: no examples in there; wanted: {task.annotations}")
     seen: Counter[str] = Counter()
@@ -149,9 +145,12 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
         allow_missing: Go on without the examples whose media are missing.
 
     Raises:
+        ConfigError: If `out` names no file.
         RecordError: If media are missing and that is not allowed, or no record is left. The list is written all the same.
     """
     file, summary = Path(out), prepared.summary
+    if not file.name:
+        raise ConfigError(f"out is {str(out)!r}, which names no file; name the records file to write, such as val.jsonl")
     listed = file.with_name(f"{file.stem}.missing.txt")
     if summary.missing:
         write_text_atomically(listed, "\n".join(summary.missing) + "\n")
@@ -187,13 +186,16 @@ def write_authors_files(
 
     Raises:
         ConfigError: If they have no script for the task.
+        RecordError: If the annotation files cannot be read as the task's.
     """
     if task.authors_files is None:
         raise ConfigError(f"the authors convert nothing for {task.title}: it is read as published; leave --authors-files out")
     files, written = read_annotations(annotations), []
     if authors.are_conversations(task, files):
         raise ConfigError(f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out")
-    for name, content in task.authors_files(files, split).items():
+    with in_format(", ".join(files), task.title, task.annotations):
+        made = task.authors_files(files, split)
+    for name, content in made.items():
         written.append(Path(folder) / name)
         write_text_atomically(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
     return written

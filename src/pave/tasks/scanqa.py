@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pave.errors import RecordError
-from pave.tasks.pairing import field, in_order
+from pave.tasks.pairing import as_text, field, in_order, text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import matches_and_captions
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation, only_file
@@ -28,7 +28,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for number, row in enumerate(_rows(files), 1):
         name = f"{number:06d}" if style == "authors" and split != "train" else str(row["question_id"])
-        answers = tuple(map(str, row["answers"]))
+        answers = texts(row, "answers", f"question {name}")
         turn = (str(row["question"]), answers[0] if answers else None)
         kind = kind_of(row["question"], _KINDS)
         meta = {"question_id": row["question_id"], "object_ids": row.get("object_ids", [])}
@@ -67,7 +67,7 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
 def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions beside the authors' answer file, line by line."""
     return [
-        Item(prediction.id, str(row.get("scene_id", prediction.id)), prediction.text, tuple(map(str, _texts(row))))
+        Item(prediction.id, str(row.get("scene_id", prediction.id)), prediction.text, tuple(_answers(row)))
         for prediction, row in in_order(predictions, references)
     ]
 
@@ -94,17 +94,17 @@ def _rows(files: Files) -> list[dict[str, Any]]:
         raise RecordError(f"ScanQA's annotations are a list of questions; this is another file (wanted: {_WHAT})")
     for number, row in enumerate(rows, 1):
         for name in ("scene_id", "question_id", "question"):
-            field(row, name, f"question {number}")
+            text(row, name, f"question {number}")
         if "answers" not in row:
             raise RecordError(f"question {row['question_id']!r} has no answers: ScanQA's test answers are hidden; use val")
     return rows
 
 
-def _texts(row: dict[str, Any]) -> list[Any]:
-    texts = field(row, "text", "reference")
-    if not texts and texts != "":
+def _answers(row: dict[str, Any]) -> list[str]:
+    found, where = field(row, "text", "reference"), f"reference of question {row['question_id']!r}"
+    if found in ([], None):
         raise RecordError(f"question {row['question_id']!r} has no reference answer; is this the answer file?")
-    return texts if isinstance(texts, list) else [texts]
+    return [as_text(value, where) for value in (found if isinstance(found, list) else [found])]
 
 
 TASK = Task(

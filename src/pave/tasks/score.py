@@ -9,6 +9,7 @@ from typing import Any
 from pave.data import read_records
 from pave.errors import ConfigError
 from pave.tasks.files import read_json, read_predictions
+from pave.tasks.pairing import in_format
 from pave.tasks.report import ScoreReport, items_of, prompt_of, score_items
 from pave.tasks.task import Style, Task
 
@@ -65,7 +66,8 @@ def score_files(
     if references is None and task.name not in _SELF_CONTAINED:
         raise ConfigError(f"give --records, or --references with the authors' reference file of {task.title}")
     wanted = read_json(references) if references is not None else None
-    items = task.pair(said, wanted)
+    with in_format(str(references or predictions), task.title, "the authors' reference file, and predictions made with it"):
+        items = task.pair(said, wanted)
     expected = len(wanted) if isinstance(wanted, list) else len(items)
     return score_items(
         task, items, style, **settings, expected=expected, prompt=f"unknown (no records for {Path(predictions).name})"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pave.errors import RecordError
-from pave.tasks.pairing import field, in_order
+from pave.tasks.pairing import field, in_order, text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.scanqa import kind_of, scene_features, scene_folders
 from pave.tasks.scoring import matches
@@ -31,7 +31,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record: the situation, a space, the question."""
     found = []
     for row in _rows(files):
-        answers = tuple(map(str, row["answers"]))
+        answers = texts(row, "answers", f"question {row['question_id']}")
         kind = KINDS[_kind(row["question"])] if style == "authors" else kind_of(row["question"], _LOWER).capitalize()
         scene, turn = str(row["scene_id"]), (_text(row), answers[0])
         accepted = answers[:1] if style == "authors" else answers
@@ -78,7 +78,8 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions beside the authors' answer file, line by line."""
     items = []
     for prediction, row in in_order(predictions, references):
-        answer, kind = str(field(row, "text", "reference")), KINDS[int(row.get("type", 5))]
+        where = f"reference of question {prediction.id!r}"
+        answer, kind = text(row, "text", where), KINDS[int(row.get("type", 5))]
         items.append(Item(prediction.id, str(row.get("scene_id", prediction.id)), prediction.text, (answer,), labels=(kind,)))
     return items
 
@@ -119,9 +120,9 @@ def _rows(files: Files) -> list[dict[str, Any]]:
 
 
 def _checked(row: Any) -> dict[str, Any]:
-    for name in ("question_id", "scene_id", "situation", "question", "answers"):
-        field(row, name, "question")
-    if not row["answers"]:
+    for name in ("question_id", "scene_id", "situation", "question"):
+        text(row, name, "question")
+    if not field(row, "answers", "question"):
         raise RecordError(f"question {row['question_id']} has no answers")
     return dict(row)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pave.errors import RecordError
 from pave.metrics.choice import first_capital
 from pave.tasks.avqa import SELECT
-from pave.tasks.pairing import field
+from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file, videos
@@ -25,21 +25,20 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record."""
     found = []
     for row in only_file(files, _WHAT):
-        video, letter, duration = str(field(row, "videoID", "question")), str(row["answer"]), str(row["duration"])
+        where = f"question {text(row, 'question_id', 'question')}"
+        video, letter, duration = (text(row, name, where) for name in ("videoID", "answer", "duration"))
         if duration not in DURATIONS:
-            raise RecordError(
-                f"question {row['question_id']!r}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}"
-            )
-        options = tuple(row["options"])
+            raise RecordError(f"{where}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}")
+        options = texts(row, "options", where)
         found.append(
             Example(
                 str(row["question_id"]),
                 video,
                 videos(video, f"data/{video}"),
-                ((PROMPT.render(row["question"], options), letter),),
+                ((PROMPT.render(text(row, "question", where), options), letter),),
                 answers=(letter,),
                 options=options,
-                labels=(duration, str(row["task_type"])),
+                labels=(duration, text(row, "task_type", where)),
                 feature=(f"{video}.pt",),
                 meta={"domain": row.get("domain", ""), "sub_category": row.get("sub_category", "")},
             )

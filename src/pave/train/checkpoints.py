@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pave.errors import TrainError
+from pave.files import writing
 
 WEIGHTS = "model.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -24,6 +26,23 @@ def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     """Write trainable parameters, and nothing else, to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}, folder / WEIGHTS)
+
+
+@contextmanager
+def saving(checkpoint: Path) -> Iterator[None]:
+    """What cannot be written in here is said of the checkpoint.
+
+    Raises:
+        PlaceError: If the system or safetensors refuses.
+        TrainError: If torch does, which keeps the system's reason to itself.
+    """
+    try:
+        with writing(checkpoint):
+            yield
+    except RuntimeError as error:
+        if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
+            raise
+        raise TrainError(f"the checkpoint {checkpoint} cannot be written whole; make room and start again") from error
 
 
 def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:

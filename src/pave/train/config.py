@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pave.bases.inputs import InputSpec
+from pave.bases.inputs import FrameCount, InputSpec
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
 from pave.train.precision import Precision
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that every generator takes; NumPy's is the one that takes no more."""
+
+Rate = Annotated[float, Field(gt=0, le=1e30)]
+"""A learning rate; what is far above leaves the numbers that a GPU has."""
 
 
 class TrainConfig(BaseModel):
@@ -53,24 +59,26 @@ class TrainConfig(BaseModel):
     )
     prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
-    frames: int | None = Field(None, ge=1, description="Frames sampled evenly from a clip; the base's own number when null.")
+    frames: FrameCount | None = Field(None, description="Frames sampled evenly from a clip; the base's own number when null.")
 
-    steps: int | None = Field(None, ge=1, description="Optimiser steps. Give either steps or epochs.")
-    epochs: float | None = Field(None, gt=0, description="Passes over all questions; 1 when neither is given.")
-    batch_clips: int = Field(4, ge=1, description="Sequences (one clip each) in a forward pass, per process.")
+    steps: int | None = Field(None, ge=1, le=10**9, description="Optimiser steps. Give either steps or epochs.")
+    epochs: float | None = Field(None, gt=0, le=1e6, description="Passes over all questions; 1 when neither is given.")
+    batch_clips: int = Field(4, ge=1, le=2**16, description="Sequences (one clip each) in a forward pass, per process.")
     questions_per_video: int = Field(
         1,
         ge=1,
         description="Most questions of one clip that share a sequence, with the loss of separate ones; 1 is the paper's way.",
     )
     accumulation: int = Field(
-        1, ge=1, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
+        1, ge=1, le=2**16, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
     )
 
-    lr_lora: float = Field(2e-4, gt=0, description="Peak learning rate of the LoRA.")
-    lr_fusion: float = Field(1e-3, gt=0, description="Peak learning rate of the fusion function, except its output norm.")
-    lr_gate: float = Field(1e-3, gt=0, description="Peak learning rate of the zero-initialised output norm, the patch's gate.")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay of matrices; norms and biases have none.")
+    lr_lora: Rate = Field(2e-4, description="Peak learning rate of the LoRA.")
+    lr_fusion: Rate = Field(1e-3, description="Peak learning rate of the fusion function, except its output norm.")
+    lr_gate: Rate = Field(1e-3, description="Peak learning rate of the zero-initialised output norm, the patch's gate.")
+    weight_decay: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="AdamW weight decay of matrices; norms and biases have none."
+    )
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rates rise from zero.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     align_steps: int = Field(
@@ -88,7 +96,7 @@ class TrainConfig(BaseModel):
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")
 
-    seed: int = Field(0, ge=0, description="Seed of initial weights, order of the data and dropout.")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of initial weights, order of the data and dropout.")
     save_every: int = Field(200, ge=1, description="Steps between checkpoints to resume from.")
     log_every: int = Field(10, ge=1, description="Steps between rows of the log.")
     workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
@@ -151,7 +159,7 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | N
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, got {type(values).__name__}")

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,11 +35,11 @@ from pave.bases.published import published_model, published_size
 from pave.channels import make_encoder
 from pave.channels.catalog import OWN
 from pave.channels.tower import Cells, Window
-from pave.errors import ConfigError
+from pave.errors import ConfigError, first_problem
 from pave.fusion import FusionConfig
 from pave.media import Frames
 from pave.patches import LoraSpec
-from pave.patches.lora import lora_shapes
+from pave.patches.lora import check_targets, lora_shapes
 from pave.patches.official.configs import PREFIX, fusion_config, list_configs
 from pave.train.config import TrainConfig, load_config
 
@@ -91,13 +92,13 @@ def plan(recipe: str, base: str | None = None, side: tuple[int, int] | None = No
     if name in list_configs():
         return _official(name, base, side, batch)
     if not Path(recipe).is_file():
-        raise ConfigError(f"{recipe} is neither a recipe file nor a config of the authors: {', '.join(list_configs())}")
+        raise ConfigError(f"{recipe!r} is neither a recipe file nor a config of the authors: {', '.join(list_configs())}")
     config = load_config(recipe)
     shape = side or USUAL.get(config.channel or "", (32, 1))
     return Plan(
         name=recipe,
-        base=base or config.base,
-        fusions=_fusions(config, base or config.base),
+        base=config.base if base is None else base,
+        fusions=_fusions(config, config.base if base is None else base, name),
         lora=config.lora,
         side=(shape,) if config.channel else (),
         inputs=config.inputs,
@@ -114,7 +115,7 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
     channels = ["frames", "audio"] if "multi_side" in name else [channel_of(name if name != "default" else "V5_1_3")]
     return Plan(
         name=name,
-        base=base or ("7b" if config.out_dim == 3584 else "0.5b"),
+        base=base if base is not None else "7b" if config.out_dim == 3584 else "0.5b",
         fusions=(config,) * len(channels),
         lora=LoraSpec(rank=64, alpha=16),
         side=tuple(side or USUAL[channel] for channel in channels),
@@ -123,14 +124,23 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
     )
 
 
-def _fusions(config: TrainConfig, base: str) -> tuple[FusionConfig, ...]:
+def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, ...]:
     """The recipe's fusion with stand-ins for the widths that the base decides."""
     if config.channel is None or config.encoder is None:
         return ()
     given = dict(config.fusion)
     if "side_dim" not in given:
         given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
-    return (FusionConfig(**{"query_dim": 1, "out_dim": 1, **given}),)
+    return (_fusion(name, {"query_dim": 1, "out_dim": 1, **given}),)
+
+
+def _fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
+    """A fusion of settings that somebody else wrote."""
+    try:
+        return FusionConfig(**fields)
+    except ValidationError as error:
+        where, what = first_problem(error)
+        raise ConfigError(f"{name}: {f'fusion.{where}' if where else 'fusion'}: {what}") from error
 
 
 def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str) -> int:
@@ -192,6 +202,7 @@ def estimate(wanted: Plan) -> Estimate:
     Raises:
         ConfigError: If the base is not of the LLaVA-OneVision kind, or the fusion was not made for it.
         BaseError: If the base cannot be found.
+        PatchError: If the LoRA has no place in it.
 
     Example:
         >>> estimate(plan("V5_1_3_audio_languagebind_7B")).parameters["trained"]  # doctest: +SKIP
@@ -208,6 +219,8 @@ def estimate(wanted: Plan) -> Estimate:
     patch = sum(f.flops(frames, side_cells**2, *side) for f, side in zip(fusions, wanted.side, strict=True))
     tokens = {"visual": visual, "prompt": visual + WORDS, "side": sum(steps * each for steps, each in wanted.side)}
     llm = _language_flops(language, config.get_text_config(), tokens["prompt"])
+    if wanted.lora is not None:
+        check_targets(model, wanted.lora, spec)
     sizes = {
         "base": sum(p.numel() for p in model.parameters()),
         "fusion": sum(fusion.parameters() for fusion in fusions),
@@ -245,7 +258,7 @@ def _fit(fusion: FusionConfig, query: int, width: int, name: str) -> FusionConfi
     for key, given, wanted in (("query_dim", fusion.query_dim, query), ("out_dim", fusion.out_dim, width)):
         if given not in (1, wanted):
             raise ConfigError(f"{name} needs a base with {key} {given}, this one has {wanted}; name the base it is for")
-    return FusionConfig(**{**fusion.model_dump(), "query_dim": query, "out_dim": width})
+    return _fusion(name, {**fusion.model_dump(), "query_dim": query, "out_dim": width})
 
 
 def _tower_flops(model: Any, frames: int) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pave.errors import TrainError
+from pave.files import write_text_atomically, writing
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         if not state.is_world_process_zero:
             return
         rows = [row for row in read_log(self.path) if row["step"] <= state.global_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         if self.bar:
             self.task = self.bar.add_task("train", total=state.max_steps, completed=state.global_step, note="")
 
@@ -101,7 +102,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.ratios = []
         if not state.is_world_process_zero:
             return
-        with self.path.open("a", encoding="utf-8") as out:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
         log.info("step %d of %d: loss %.4f, residual %.3f", row["step"], state.max_steps, row["loss"], row["residual_ratio"])
         if self.bar:
@@ -109,11 +110,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a log; a last line that was cut off by a kill is left out."""
+    """The complete rows of a log; a last line that was cut off by a kill is left out, as is any other that is no row."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("loss"), int | float):
+            rows.append(row)
     return rows

@@ -24,7 +24,7 @@ from pave.bases import Base, load_base
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.data.features import digests_of
 from pave.errors import TrainError
-from pave.files import write_text_atomically
+from pave.files import make_folder, read_object, write_text_atomically
 from pave.patches import PatchedModel, read_config
 from pave.patches.hub import locate
 from pave.store import TokenStore
@@ -132,7 +132,7 @@ def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
 
 def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
     """Make the run folder, or check that it holds this very run."""
-    config.out.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out)
     settings = config.model_dump(mode="json")
     content = "\n".join(record.model_dump_json(exclude={"video", "channels"}) for record in records)
     identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
@@ -144,7 +144,7 @@ def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, pro
         shutil.rmtree(checkpoints, ignore_errors=True)
         (config.out / LOG_NAME).unlink(missing_ok=True)
     elif (newest := newest_checkpoint(checkpoints)) and note.exists():
-        before = json.loads(note.read_text(encoding="utf-8"))
+        before = read_object(note, TrainError, "use another folder, or resume=never to start over")
         changed = sorted(name for name in identity if before.get(name) != identity[name])
         if changed:
             raise TrainError(

@@ -16,6 +16,7 @@ from pave.errors import ConfigError
 from pave.fusion import Fusion
 from pave.patches import LoraSpec, PatchedModel
 from pave.patches.build import new_config
+from pave.patches.lora import check_targets
 from pave.patches.stack import lora_of_new
 from pave.train.align import align
 from pave.train.config import TrainConfig
@@ -48,9 +49,12 @@ def encoders_of(patched: PatchedModel, below: Sequence[str], config: TrainConfig
     Raises:
         ChannelError: If an encoder is unknown or misconfigured.
         ConfigError: If the new patch cannot be made.
+        PatchError: If the LoRA has no place in the language model.
     """
     found = {name: patched.encoder(name) for name in below}
     lora = lora_of_new(patched.configs, _own_lora(config), _continued(patched, below, config))
+    if lora is not None:
+        check_targets(patched.base.model, lora, patched.base.spec)
     if config.channel and config.encoder:
         tower = tower_of(patched.base)
         own = found[NAME] = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower)

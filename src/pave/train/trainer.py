@@ -17,7 +17,7 @@ from torch.optim import AdamW
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from pave.train.checkpoints import load_weights, publish, save_weights
+from pave.train.checkpoints import load_weights, publish, save_weights, saving
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
@@ -115,18 +115,19 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         """Write a checkpoint beside its place and rename it, so that a kill leaves none or a whole one."""
         folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
         self._staging = folder / ".unfinished"
-        if self.args.should_save:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            (self._staging / name).mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
+        with saving(folder / name):
             if self.args.should_save:
-                publish(self._staging / name, folder / name, CHECKPOINTS_KEPT)
-                shutil.rmtree(self._staging)
-        finally:
-            self._staging = None
+                shutil.rmtree(self._staging, ignore_errors=True)
+                (self._staging / name).mkdir(parents=True)
+            self.accelerator.wait_for_everyone()
+            try:
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    publish(self._staging / name, folder / name, CHECKPOINTS_KEPT)
+                    shutil.rmtree(self._staging)
+            finally:
+                self._staging = None
         self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pave.errors import ConfigError
-from pave.files import write_text_atomically
+from pave.files import make_folder, write_text_atomically
 from pave.world.clips import CLIPS, WorldSettings, channels_of, make_clip
 from pave.world.questions import questions_for
 from pave.world.sample import sample_scene
@@ -88,10 +88,10 @@ def make_world(
 
 def _claim(folder: Path, world: WorldSettings) -> None:
     """Write the settings and the licence note, or refuse a folder that was made with other settings."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     note = folder / SETTINGS
     text = json.dumps(world.model_dump(), indent=2) + "\n"
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    if note.exists() and note.read_bytes() != text.encode():
         raise ConfigError(f"{folder} holds a world with other settings (see {note}); choose another folder or delete it")
     write_text_atomically(note, text)
     write_text_atomically(folder / LICENCE, LICENCE_TEXT)
