@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tiny
 from pave.bases import Base, BaseSettings, find_family, list_families, load_base, register_family
@@ -49,6 +50,28 @@ def test_missing_files_are_named(folder: Path, gone: str, message: str) -> None:
     with pytest.raises(BaseError, match=message) as caught:
         load_base(folder)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gone", "loads"),
+    [
+        ("layers.1.mlp.up_proj.weight", {True: False, False: False}),
+        ("multi_modal_projector.linear_2.bias", {True: False, False: True}),  # not needed until the tower is
+    ],
+)
+def test_weights_that_lack_a_tensor_are_refused(folder: Path, gone: str, loads: dict[bool, bool]) -> None:
+    """Hugging Face would draw random numbers for it and go on."""
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith(gone))
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for tower, fine in loads.items():
+        if fine:
+            with pytest.raises(BaseError, match="1 tensors are missing"):
+                load_base(folder, tower=tower).load_tower()
+        else:
+            with pytest.raises(BaseError, match=rf"{folder}: 1 tensors are missing or of another shape, first .*{gone}"):
+                load_base(folder, tower=tower)
 
 
 def test_broken_and_absent_sources(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,9 +67,7 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 def test_numbers_beyond_use(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for flag in ("--frames", "--max-new-tokens"):
         assert "at most" in refused(capsys, "ask", video, "Hm?", flag, 10**30)
-        assert flag.replace("-n", "_n").replace("w-", "w_") in refused(
-            capsys, "eval", "--records", "r", "--out", tmp_path / "eval", flag, 10**30
-        )
+        assert flag in refused(capsys, "eval", "--records", "r", "--out", tmp_path / "eval", flag, 10**30)
 
 
 def test_an_empty_verb(capsys: pytest.CaptureFixture[str]):

@@ -8,6 +8,7 @@ from cyclopts import CycloptsError
 
 from pave.cli.app import make_app
 from pave.cli.settings import take_config
+from pave.errors import ConfigError
 
 TRAIN = """
 records: r.jsonl
@@ -57,6 +58,11 @@ def test_a_dotted_flag_changes_one_arm(tmp_path: Path) -> None:
     settings = _settings(tmp_path, "eval", EVAL, "--arms.patch", "runs/b/patch", "--arms.c=x,y")
     both = [Path("a/patch"), Path("b/patch")]
     assert settings.arms == {"base": None, "patch": [Path("runs/b/patch")], "both": both, "c": [Path("x"), Path("y")]}
+
+
+def test_a_file_without_an_end_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the settings file"):
+        _settings(tmp_path, "train", "fusion: " + "[" * 5000)
 
 
 @pytest.mark.parametrize(

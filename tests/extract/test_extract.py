@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ from pave.cli import main
 from pave.data import Features, Record, Turn, read_records, write_records
 from pave.data.extract import ExtractConfig, Progress, extract, run
 from pave.errors import ChannelError, ConfigError, RecordError
+from pave.files import PlaceError
 from pave.media import write_video
 from pave.store import TokenStore, gc, merge, shards, upkeep, verify
 
@@ -232,6 +234,20 @@ def test_an_encoder_with_a_bug_costs_only_its_clip(tmp_path: Path, monkeypatch: 
     )
     monkeypatch.undo()
     assert extract(config(records, tmp_path / "store", **FILE)).made == 1  # not noted: it may be mended
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_is_not_a_broken_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    records = feature_records(tmp_path, 3)
+
+    def put(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pave.files.sync", put)
+    with pytest.raises(PlaceError, match=os.strerror(number)):
+        extract(config(records, tmp_path / "store", **FILE))
+    monkeypatch.undo()
+    assert extract(config(records, tmp_path / "store", **FILE)).made == 3
 
 
 # ---------------------------------------------------------------- scripts with workers

@@ -51,6 +51,9 @@ def test_a_recipe_file(tmp_path):
     assert (found.parameters["lora"], found.tokens["side"], found.batch) == (35_192_832, 300, 2)
     again = estimate(plan(str(path), batch=4))
     assert again.memory["activations"] == 2 * found.memory["activations"] and not again.checkpointing
+    for layers, hidden in ((0, 896), (1, 448)):  # an output MLP that needs the base's width to be as it is
+        path.write_text(yaml.safe_dump({**recipe, "fusion": {"hidden": hidden, "heads": 7, "output_layers": layers}}))
+        assert estimate(plan(str(path))).parameters["fusion"] != found.parameters["fusion"] > 0
     path.write_text(yaml.safe_dump({**recipe, "channel": None, "encoder": None}))
     control = estimate(plan(str(path)))
     assert (control.parameters["fusion"], control.share, control.parameters["lora"]) == (0, 0, 35_192_832)

@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from pave.bases.preprocess import HALF, BaseSettings, read_json
+from pave.bases.source import must_be_whole
 from pave.errors import BaseError
 
 log = logging.getLogger(__name__)
@@ -114,9 +115,7 @@ def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
     model, report = LlavaOnevisionForConditionalGeneration.from_pretrained(
         source, config=files.config, dtype=dtype, key_mapping=KEY_MAPPING, output_loading_info=True
     )
-    wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-    if wrong:
-        raise BaseError(f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; download it again")
+    must_be_whole(source, report)
     _cut(model, files.words)
     return model
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from pave.bases.source import must_be_whole
 from pave.errors import BaseError
 
 BLOCKS, BLOCK = 256, 4096  # what of a weight file is read to tell it from another one
@@ -52,9 +53,13 @@ class Origin:
     language_model: str
 
     def load(self, tower: bool = True) -> Any:
-        """The model; without its tower, `Absent` stands in the place of tower and projector."""
+        """The model; without its tower, `Absent` stands in the place of tower and projector.
+
+        Raises:
+            BaseError: If the files lack some of its weights.
+        """
         if tower:
-            return self.model_class.from_pretrained(self.source, config=self.config, dtype=self.dtype)
+            return self._read(self.model_class)
         return self._load_without(lambda model: [(model.model, name) for name in self._towers(model)])
 
     def load_tower(self) -> dict[str, nn.Module]:
@@ -82,8 +87,13 @@ class Origin:
 
         names = {"__init__": build, "__module__": whole.__module__}
         partial: Any = type(whole.__name__, (whole,), names)
-        model = partial.from_pretrained(self.source, config=self.config, dtype=self.dtype)
+        model = self._read(partial)
         model.__class__ = whole
+        return model
+
+    def _read(self, model_class: Any) -> Any:
+        model, report = model_class.from_pretrained(self.source, config=self.config, dtype=self.dtype, output_loading_info=True)
+        must_be_whole(self.source, report)
         return model
 
     def identity(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pave.errors import BaseError, PaveError
 
@@ -27,6 +28,21 @@ def check_source(source: str) -> None:
     elif not _can_be_hub_id(source):
         wanted = 'a base is "smol", a model folder, or a Hub id such as llava-hf/llava-onevision-qwen2-0.5b-ov-hf'
         raise BaseError(f"{source or 'an empty name'}: no such folder, and no Hub id either; {wanted}")
+
+
+def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
+    """Refuse weights that do not fill the model: Hugging Face draws random numbers for what is missing, and only logs it.
+
+    Args:
+        source: Folder or Hub id.
+        report: What `from_pretrained` gives with `output_loading_info`.
+
+    Raises:
+        BaseError: If tensors are missing or of another shape.
+    """
+    wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if wrong:
+        raise BaseError(f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; download it again")
 
 
 @contextlib.contextmanager

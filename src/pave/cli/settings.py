@@ -105,7 +105,7 @@ def _read(given: str) -> dict[str, Any]:
         raise ConfigError(f"{FLAG} needs a YAML file, {given or 'nothing'!r} is none; check the path")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings such as `steps: 500`, got {type(values).__name__}")
@@ -193,4 +193,6 @@ def validation_error(error: ValidationError) -> str:
     where, what = first_problem(error)
     given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{'--' + where + ': ' if where else ''}{what}{given}{more}"
+    flag, dot, inside = where.partition(".")
+    named = f"--{flag.replace('_', '-')}{dot}{inside}: " if where else ""
+    return f"{named}{what}{given}{more}"

@@ -125,13 +125,14 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
 
 
 def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, ...]:
-    """The recipe's fusion with stand-ins for the widths that the base decides."""
+    """The recipe's fusion; the query's width, which the base decides, is filled in with the rest of the base's sizes."""
     if config.channel is None or config.encoder is None:
         return ()
     given = dict(config.fusion)
     if "side_dim" not in given:
         given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
-    return (_fusion(name, {"query_dim": 1, "out_dim": 1, **given}),)
+    width = int(_model(base)[0].config.get_text_config().hidden_size)  # sizes must agree with it from the first
+    return (_fusion(name, {"query_dim": 1, "out_dim": width, **given}),)
 
 
 def _fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:

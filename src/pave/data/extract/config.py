@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pave.bases.inputs import InputSpec
+from pave.bases.inputs import FrameCount, InputSpec
 from pave.data.share import share_of
 
 
@@ -34,8 +34,8 @@ class ExtractConfig(BaseModel):
     inputs: InputSpec = Field(
         InputSpec(), description="How the base is fed, as in training or in the patch's patch.json; the family's way if left."
     )
-    frames: int | None = Field(
-        None, ge=1, description="Frames sampled evenly for visual tokens; the base's own number when null."
+    frames: FrameCount | None = Field(
+        None, description="Frames sampled evenly for visual tokens; the base's own number when null."
     )
     dtype: Literal["bf16", "exact"] | None = Field(
         None,

@@ -18,6 +18,7 @@ from pave.data.extract.report import Outcome
 from pave.data.features import Features
 from pave.data.records import group_by_clip, read_records
 from pave.errors import ConfigError, PaveError
+from pave.files import PlaceError
 from pave.store import TokenStore, kept_dtype
 
 logger = logging.getLogger(__name__)
@@ -177,6 +178,8 @@ class Encoding:
             if key:
                 self.store.fail(key, str(error))
             return Outcome(job.id, job.part, "skipped", str(error))
+        except PlaceError:  # a full disk is no fault of the clip
+            raise
         except (
             Exception
         ) as error:  # an encoder's bug on one clip must not cost the others; it is not noted, so it is tried again
