@@ -84,6 +84,26 @@ def test_both_layouts_are_one_scene(tmp_path: Path) -> None:
     assert folder.read(3).pose[:3, 3].tolist() == pytest.approx([0.0, 4.0, 0.5])
 
 
+def test_a_flat_folder_is_the_same_scene(tmp_path: Path) -> None:
+    """`posed_images`: picture, depth and pose of a frame side by side; the second intrinsic, of the pictures, is not used."""
+    scene = scannet(tmp_path / "scene0000_00", lost=1)
+    flat = tmp_path / "posed_images" / scene.name
+    flat.mkdir(parents=True)
+    for step in range(5):
+        Image.open(scene / "color" / f"{step}.png").save(flat / f"{step:05}.jpg", quality=100)
+        for part, suffix in (("depth", "png"), ("pose", "txt")):
+            (flat / f"{step:05}.{suffix}").write_bytes((scene / part / f"{step}.{suffix}").read_bytes())
+    (flat / "depth_intrinsic.txt").write_bytes((scene / "intrinsic" / "intrinsic_depth.txt").read_bytes())
+    np.savetxt(flat / "intrinsic.txt", 2 * np.eye(4))
+    one, two = open_scene(scene), open_scene({"folder": str(flat), "axis_align": str(scene / f"{scene.name}.txt")})
+    assert two.count == one.count == 4
+    for index in range(4):
+        left, right = one.read(index), two.read(index)
+        assert number_of(right.pixels) == number_of(left.pixels) and right.time == left.time
+        assert np.array_equal(right.depth, left.depth) and torch.equal(right.pose, left.pose)
+        assert np.array_equal(right.intrinsic, INTRINSIC)
+
+
 def test_pictures_of_the_clips_video(tmp_path: Path) -> None:
     """Arrays without pictures take them from the video, at their times."""
     video = write_video(tmp_path / "a.mp4", numbered(50), 25)

@@ -1,4 +1,4 @@
-"""`open_scene`: posed RGB-D frames from a folder laid out like ScanNet's, or from arrays, read one frame at a time.
+"""`open_scene`: posed RGB-D frames from a folder, laid out as people keep ScanNet, or from arrays, read one frame at a time.
 
 A record's `scene3d` is a folder, or an object:
 
@@ -15,7 +15,8 @@ A record's `scene3d` is a folder, or an object:
 | `axis_align.txt` | `axis_align` `[4, 4]` | turns the world upright; optional |
 | `fps` of the object, 1 if not given | `times` `[F]` | seconds; picture n of a folder stands at n / fps |
 
-ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too.
+ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too, and the flat folders `posed_images/<scene>`
+of mmdetection3d and EmbodiedScan: `<n>.jpg`, `<n>.png` (depth), `<n>.txt` (pose), and `depth_intrinsic.txt` for all.
 """
 
 from __future__ import annotations
@@ -115,18 +116,23 @@ def open_scene(source: Source) -> Scene:
 
 
 def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
-    """ScanNet's layout."""
-    for part in ("color", "depth", "pose"):
-        if not os.path.isdir(folder / part):
-            raise ChannelError(f"{folder}: has no folder {part}/; a scene holds color/, depth/, pose/ and intrinsic/")
+    """Color, depth and pose in folders of their own, or all in one."""
+    flat = os.path.isfile(folder / "depth_intrinsic.txt")
+    color, depths, poses = (folder if flat else folder / part for part in ("color", "depth", "pose"))
+    for part in (color, depths, poses):
+        if not os.path.isdir(part):
+            raise ChannelError(
+                f"{folder}: has no folder {part.name}/; a scene holds color/, depth/, pose/ and intrinsic/, "
+                "or all frames in one folder and depth_intrinsic.txt"
+            )
     if align is None:
         named = (folder / "axis_align.txt", folder / f"{folder.name}.txt")
         align = next((read_alignment(file) for file in named if file.is_file()), np.eye(4))
-    camera = folder / "intrinsic" / "intrinsic_depth.txt"
+    camera = folder / "depth_intrinsic.txt" if flat else folder / "intrinsic" / "intrinsic_depth.txt"
     intrinsic = as_intrinsic(read_matrix(camera), str(camera))
     frames = []
-    for number, picture in enumerate(list_pictures(folder / "color")):
-        pose = read_matrix(folder / "pose" / f"{picture.stem}.txt")
+    for number, picture in enumerate(list_pictures(color)):
+        pose = read_matrix(poses / f"{picture.stem}.txt")
         if np.isfinite(pose).all():  # ScanNet marks frames that its tracker lost
             frames.append((picture, _upright(align, pose), number / fps))
     if not frames:
@@ -134,7 +140,7 @@ def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
 
     def read(index: int) -> PosedFrame:
         picture, pose, time = frames[index]
-        depth = read_depth(folder / "depth" / f"{picture.stem}.png").astype(np.float64) / MILLIMETRES
+        depth = read_depth(depths / f"{picture.stem}.png").astype(np.float64) / MILLIMETRES
         return PosedFrame(read_picture(picture), depth, intrinsic, pose, time)
 
     return Scene(len(frames), read)
