@@ -70,6 +70,10 @@ def test_numbers_beyond_use(video: Path, tmp_path: Path, capsys: pytest.CaptureF
         assert flag in refused(capsys, "eval", "--records", "r", "--out", tmp_path / "eval", flag, 10**30)
 
 
+def test_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]):
+    assert "xxx" in refused(capsys, "info", "x" * 5000)
+
+
 def test_an_empty_verb(capsys: pytest.CaptureFixture[str]):
     assert "there is no verb ''" in refused(capsys, "")
 

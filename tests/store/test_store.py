@@ -184,3 +184,11 @@ def test_what_counts_as_a_store(tmp_path: Path) -> None:
     assert not is_store(tmp_path) and not is_store(tmp_path / "notes.txt")
     TokenStore(tmp_path).put(KEY, {"values": torch.zeros(1)})
     assert is_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source", ["x" * 5000, {"video": "v", "offsets": [float("nan")]}, {"path": "y" * 5000, "at": float("inf")}]
+)
+def test_sources_that_have_no_content(source: object) -> None:
+    with pytest.raises(MediaError, match=r"check the path|not finite"):
+        content_digest(source)

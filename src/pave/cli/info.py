@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
 def _is_patch(what: str) -> bool:
     """Folders, and names that are no file; a folder of frames is a video."""
     path = Path(what)
-    if path.is_dir():
+    if os.path.isdir(what):  # unlike pathlib's, it also answers for names that are too long
         return (path / _MANIFEST).exists() or not any(path.glob("*.[jp][pn]*g"))
-    return not path.exists() and what.count("/") == 1 and not path.suffix
+    return not os.path.exists(what) and what.count("/") == 1 and not path.suffix
 
 
 def _installed() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def content_digest(source: Source, digest_file: Callable[[Path], str] | None = N
         64 hexadecimal digits.
 
     Raises:
-        MediaError: If a file does not exist or cannot be read.
+        MediaError: If a file does not exist or cannot be read, or a number is not finite.
     """
     digest_file = digest_file or digest_bytes_of
     if isinstance(source, (str, Path)):
@@ -37,7 +38,10 @@ def content_digest(source: Source, digest_file: Callable[[Path], str] | None = N
         parts: Any = {key: _of_value(value, digest_file) for key, value in source.items()}
     else:
         parts = [content_digest(item, digest_file) for item in source]
-    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    try:
+        return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
+    except ValueError as error:
+        raise MediaError(f"a source holds a number that is not finite: {source}; leave it out") from error
 
 
 def digest_bytes_of(file: Path) -> str:
@@ -56,7 +60,7 @@ def canonical_json(value: object) -> str:
 
 def _of_path(path: Path, digest_file: Callable[[Path], str]) -> str:
     """A file, or a folder with all its files."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike pathlib's, it also answers for names that are too long
         return digest_file(path)
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     return hashlib.sha256(canonical_json([[name, digest_file(path / name)] for name in names]).encode()).hexdigest()
@@ -65,7 +69,7 @@ def _of_path(path: Path, digest_file: Callable[[Path], str]) -> str:
 def _of_value(value: Any, digest_file: Callable[[Path], str]) -> Any:
     """A mapping's value: the content behind a path, anything else as it is."""
     if isinstance(value, (str, Path)):
-        return ["content", _of_path(Path(value), digest_file)] if Path(value).exists() else ["plain", str(value)]
+        return ["content", _of_path(Path(value), digest_file)] if os.path.exists(value) else ["plain", str(value)]
     if isinstance(value, Mapping):
         return {key: _of_value(item, digest_file) for key, item in value.items()}
     if isinstance(value, Sequence):
