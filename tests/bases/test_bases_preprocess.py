@@ -163,3 +163,12 @@ def test_pillow_s_filter_to_the_last_bit(height: int, width: int, size: tuple[in
     assert torch.equal(
         resize_pillow(frames, size), torch.stack([torch.from_numpy(np.array(w)) for w in wanted]).permute(0, 3, 1, 2)
     )
+
+
+@pytest.mark.parametrize(("version", "own"), [("2.6.0", False), ("2.9.1+cpu", False), ("2.13.0+cpu", True), ("2.14.1", True)])
+def test_lanczos_is_bicubic_where_torch_has_none(version: str, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.randint(0, 256, (1, 3, 24, 36), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    lanczos, bicubic = resize(frames, (12, 18), "lanczos"), resize(frames, (12, 18))
+    assert not torch.equal(lanczos, bicubic)
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion(version))
+    assert torch.equal(resize(frames, (12, 18), "lanczos"), lanczos if own else bicubic)

@@ -55,8 +55,9 @@ def test_arguments_of_a_model_that_are_no_mapping(content: bytes, tmp_path: Path
 def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"id": "a", "correct": true}\n')
-    assert "--seed must be 0 or more" in refused(capsys, "compare", rows, rows, "--seed", -1)
-    assert "--seed must be 0 or more" in refused(capsys, "score", "avqa", "--predictions", rows, "--seed", -1)
+    assert "resamples must be 100" in refused(capsys, "compare", rows, rows, "--resamples", 99)
+    assert "seed must be 0 or more" in refused(capsys, "compare", rows, rows, "--seed", -1)
+    assert "seed must be 0 or more" in refused(capsys, "score", "avqa", "--predictions", rows, "--seed", -1)
     for seed in (-1, 2**32):
         assert "--seed" in refused(capsys, "demo", "--out", tmp_path / "demo", "--seed", seed)
         train = ("train", "--records", rows, "--out", tmp_path / "run", "--seed", seed)

@@ -69,12 +69,9 @@ def resize(frames: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
     """
     if tuple(frames.shape[-2:]) == tuple(size):
         return frames
-    try:
-        return F.interpolate(frames, size=size, mode=mode, antialias=True)
-    except (NotImplementedError, ValueError):
-        if mode != "lanczos":
-            raise
-        return F.interpolate(frames, size=size, mode="bicubic", antialias=True)
+    if mode == "lanczos" and torch.__version__ < "2.13":  # compares versions, not letters
+        mode = "bicubic"
+    return F.interpolate(frames, size=size, mode=mode, antialias=True)
 
 
 def resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:

@@ -37,7 +37,7 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
 def _is_patch(what: str) -> bool:
     """Folders, and names that are no file; a folder of frames is a video."""
     path = Path(what)
-    if os.path.isdir(what):  # unlike pathlib's, it also answers for names that are too long
+    if os.path.isdir(what):
         return (path / _MANIFEST).exists() or not any(path.glob("*.[jp][pn]*g"))
     return not os.path.exists(what) and what.count("/") == 1 and not path.suffix
 

@@ -51,11 +51,6 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         raise MediaError(f"{file}: {_reason(error, step)}") from error
 
 
-def is_folder(path: str | Path) -> bool:
-    """Whether a path is a folder; a name that is too long for the system is none, where `Path.is_dir` raises."""
-    return os.path.isdir(path)
-
-
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The first moving picture of the file, or None (cover art of a sound file is a video stream to FFmpeg, not to us)."""
     for stream in container.streams.video:
@@ -104,7 +99,7 @@ def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Stre
 
 def _must_be_file(file: Path) -> None:
     """Say plainly what stands in the way before FFmpeg gets to see the path."""
-    if is_folder(file):
+    if os.path.isdir(file):
         raise MediaError(f"{file}: is a folder, a media file is needed here")
     if not os.path.isfile(file):
         raise MediaError(f"{file}: no such file; check the path")

@@ -8,6 +8,7 @@ same as decoding everything, which a test proves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import MediaError
-from pave.media.container import is_folder, must_decode, open_media, other_tracks, packets, video_stream
+from pave.media.container import must_decode, open_media, other_tracks, packets, video_stream
 from pave.media.folder import folder_times, read_folder, read_pictures
 from pave.media.sampling import Sampling, choose
 
@@ -80,7 +81,7 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
         tensor([ 0.0000, 19.9167, 39.8750, 59.8333], dtype=torch.float64)
     """
     path = Path(path)
-    if is_folder(path):
+    if os.path.isdir(path):
         return Frames(*read_folder(path, sampling, folder_fps))
     for index in _indices(path):
         times = index.times()
@@ -112,7 +113,7 @@ def stream_frames(path: str | Path, sampling: Sampling, size: int, *, folder_fps
         >>> for piece in stream_frames("match.mp4", Rate(8.0), 32): ...  # doctest: +SKIP
     """
     path, done = Path(path), 0
-    if is_folder(path):
+    if os.path.isdir(path):
         times = folder_times(path, folder_fps)
         for begin in range(0, len(chosen := choose(times, sampling)), size):
             part = chosen[begin : begin + size]
@@ -136,7 +137,7 @@ def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.
         MediaError: If the path is missing or no video.
     """
     path = Path(path)
-    if is_folder(path):
+    if os.path.isdir(path):
         return folder_times(path, folder_fps)
     return next(_indices(path)).times()
 

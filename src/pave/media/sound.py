@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
-from pave.media.container import is_folder, must_decode, open_media, other_tracks, packets, sound_stream, video_stream
+from pave.media.container import must_decode, open_media, other_tracks, packets, sound_stream, video_stream
 
 # A jump in the timestamps larger than this is a hole in the track (filled with silence); smaller ones are rounding.
 HOLE_SECONDS = 0.05
@@ -56,7 +57,7 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
     """
     if rate is not None and rate < 1:
         raise ConfigError(f"rate={rate}: must be a positive number of samples per second")
-    if is_folder(path):
+    if os.path.isdir(path):
         return None
     clip_start, key_seen = math.inf, False
     with open_media(path) as container:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pave.metrics.bootstrap import Paired, mean_bootstrap, paired_bootstrap
+from pave.metrics.bootstrap import Paired, check_draws, mean_bootstrap, paired_bootstrap
 from pave.metrics.captions import CaptionScores, caption_scores
 from pave.metrics.choice import choice_letter
 from pave.metrics.exact import exact_match, normalise
@@ -15,6 +15,7 @@ __all__ = [
     "Paired",
     "answer_match",
     "caption_scores",
+    "check_draws",
     "choice_letter",
     "clean_answer",
     "exact_match",

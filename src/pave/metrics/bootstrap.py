@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pave.errors import ConfigError
+
 _CHUNK = 1000  # resamples drawn at a time: keeps the count matrix at a few MB for thousands of clips
 
 
@@ -34,6 +36,18 @@ class Paired:
     def excludes_zero(self) -> bool:
         """Whether the interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
+
+
+def check_draws(resamples: int, seed: int) -> None:
+    """Refuse numbers that no interval can be drawn with, before anything is read.
+
+    Raises:
+        ConfigError: If there are too few draws for an interval, or more than end, or the seed is negative.
+    """
+    if not 100 <= resamples <= 10**7:
+        raise ConfigError(f"resamples must be 100 to 10,000,000, got {resamples}")
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or more, got {seed}")
 
 
 def paired_bootstrap(

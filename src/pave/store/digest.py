@@ -60,7 +60,7 @@ def canonical_json(value: object) -> str:
 
 def _of_path(path: Path, digest_file: Callable[[Path], str]) -> str:
     """A file, or a folder with all its files."""
-    if not os.path.isdir(path):  # unlike pathlib's, it also answers for names that are too long
+    if not os.path.isdir(path):
         return digest_file(path)
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     return hashlib.sha256(canonical_json([[name, digest_file(path / name)] for name in names]).encode()).hexdigest()

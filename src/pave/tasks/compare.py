@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pave.data import clip_key, read_records
-from pave.errors import ConfigError, RecordError
+from pave.errors import RecordError
+from pave.metrics import check_draws
 from pave.metrics.compare import Comparison, compare
 from pave.tasks.files import read_json
 
@@ -48,8 +49,7 @@ def compare_files(
         RecordError: If a file cannot be read, repeats a question, the two share nothing, or were scored in different styles.
         ConfigError: If the seed or the number of draws cannot be used.
     """
-    if seed < 0 or resamples < 1:
-        raise ConfigError(f"seed must be 0 or more and resamples 1 or more, got {seed} and {resamples}")
+    check_draws(resamples, seed)
     first, second = _items(a), _items(b)
     styles = [{str(row["style"]) for row in arm.values() if "style" in row} for arm in (first, second)]
     if all(styles) and styles[0] != styles[1]:

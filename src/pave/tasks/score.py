@@ -8,6 +8,7 @@ from typing import Any
 
 from pave.data import read_records
 from pave.errors import ConfigError
+from pave.metrics import check_draws
 from pave.tasks.files import read_json, read_predictions
 from pave.tasks.pairing import in_format
 from pave.tasks.report import ScoreReport, items_of, prompt_of, score_items
@@ -41,7 +42,7 @@ def score_files(
         The report and a row for each item, see `pave.tasks.report.score_items`.
 
     Raises:
-        ConfigError: If there is nothing to score against, or the task has no reference format.
+        ConfigError: If there is nothing to score against, the task has no reference format, or `check_draws` refuses.
         RecordError: If the files cannot be read or do not go together.
 
     Example:
@@ -49,6 +50,7 @@ def score_files(
         >>> report.scores["accuracy"]                                                        # doctest: +SKIP
         0.904
     """
+    check_draws(resamples, seed)
     said = read_predictions(predictions)
     settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
     if records is not None:
