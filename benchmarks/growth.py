@@ -4,9 +4,9 @@
 
 `make bench ARGS=--write` runs it too, and puts drawing and points into docs/performance.md.
 
-The first three are the fusion function at 7B sizes, forward, fp32. The fourth is a training step on one video of 8 frames
-(1,569 visual tokens) with a thin random language model, its questions behind one prefix, beside as many steps of one question
-each.
+The first three are the fusion function at 7B sizes, forward, fp32. The fourth is a training step on
+one video of 8 frames (1,569 visual tokens) with a thin random language model, its questions behind
+one prefix, beside as many steps of one question each.
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ def step_seconds(questions: int, shared: bool) -> float:
         sequences = [pack(prompts)]
         positions, mask = positions_and_mask(sequences)
         keep, labels = targets(sequences)
-        inputs = {"input_ids": torch.tensor([sequences[0].ids]), "position_ids": positions, "attention_mask": mask}
+        inputs = {
+            "input_ids": torch.tensor([sequences[0].ids]),
+            "position_ids": positions,
+            "attention_mask": mask,
+        }
         model(inputs, keep, labels, **tokens)["loss"].backward()
 
     if shared:
@@ -70,7 +74,12 @@ def step_seconds(questions: int, shared: bool) -> float:
 
 def curves() -> dict[str, dict[str, Curve]]:
     """Axis label -> line -> points."""
-    frames, side, clips, questions = (4, 8, 16, 32, 64), (32, 1000, 5000, 10000, 20000), (1, 2, 3, 4), (1, 2, 4, 8, 16)
+    frames, side, clips, questions = (
+        (4, 8, 16, 32, 64),
+        (32, 1000, 5000, 10000, 20000),
+        (1, 2, 3, 4),
+        (1, 2, 4, 8, 16),
+    )
     return {
         "frames": {"fusion": (frames, [fusion_seconds(frames=n) for n in frames])},
         "side tokens": {"fusion": (side, [fusion_seconds(side=n) for n in side])},
@@ -99,7 +108,8 @@ def draw(found: dict[str, dict[str, Curve]]) -> None:
 def points(found: dict[str, dict[str, Curve]]) -> str:
     """One line a curve."""
     lines = [
-        f"- {label}, {name}: " + ", ".join(f"{n:,}: {seconds:.3g} s" for n, seconds in zip(x, y, strict=True))
+        f"- {label}, {name}: "
+        + ", ".join(f"{n:,}: {seconds:.3g} s" for n, seconds in zip(x, y, strict=True))
         for label, curves in found.items()
         for name, (x, y) in curves.items()
     ]

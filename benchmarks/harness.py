@@ -4,17 +4,19 @@ A figure is one short file in `benchmarks/figures/` with a docstring that says w
 
     def measure() -> list[Row]: ...
 
-`run.py` finds the file, calls `measure` in a fresh process of its own, prints the rows, and writes them to
-`outputs/bench/results.json` (and, with `--write`, between `<!-- bench:NAME:start -->` and `<!-- bench:NAME:end -->` of
-docs/performance.md, NAME being the file's name with hyphens). Nothing has to be registered. A complete figure:
+`run.py` finds the file, calls `measure` in a fresh process of its own, prints the rows, and writes
+them to `outputs/bench/results.json` (and, with `--write`, between `<!-- bench:NAME:start -->` and
+`<!-- bench:NAME:end -->` of docs/performance.md, NAME being the file's name with hyphens). Nothing
+has to be registered. A complete figure:
 
-    def measure() -> list[Row]:
-        pair = in_turn(lambda: ours(batch), lambda: theirs(batch), repeats=5)
-        return [Row.gain("shared prefix, 8 questions a video", pair, unit="CPU s a video", promise=5.0)]
+    def measure() -> list[Row]: pair = in_turn(lambda: ours(batch), lambda: theirs(batch),
+        repeats=5) return [Row.gain("shared prefix, 8 questions a video", pair, unit="CPU s a
+        video", promise=5.0)]
 
-CPU seconds are used, not wall time: they say the same on a busy machine. They count all threads of this process, and with
-`children=True` those of child processes that have ended. The two sides alternate (ours, peer, ours, peer, ...), so that a
-change of clock speed meets both, and the median of each side counts.
+CPU seconds are used, not wall time: they say the same on a busy machine. They count all threads of
+this process, and with `children=True` those of child processes that have ended. The two sides
+alternate (ours, peer, ours, peer, ...), so that a change of clock speed meets both, and the median
+of each side counts.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class Row:
         figure: What is measured, in words.
         ours: Our side, in `unit`.
         peer: The other side, or the limit itself where there is no other side; in `unit`.
-        ratio: `ours / peer` for a cost, `peer / ours` for a gain; the sign of `promise` says which way is good.
+        ratio: `ours / peer` for a cost, `peer / ours` for a gain; the sign of `promise` says which
+            way is good.
         unit: Of `ours` and `peer`.
         n: Measurements a side.
         promise: What the ratio should be ("at most 1.3", "at least 5"), or empty.
@@ -64,21 +67,39 @@ class Row:
     note: str = ""
 
     @classmethod
-    def cost(cls, figure: str, pair: Pair, unit: str = "CPU s", promise: float | None = None, note: str = "") -> Self:
+    def cost(
+        cls,
+        figure: str,
+        pair: Pair,
+        unit: str = "CPU s",
+        promise: float | None = None,
+        note: str = "",
+    ) -> Self:
         """Ratio = ours / peer: small is good."""
         words = "" if promise is None else f"at most {promise:g}"
         return cls(figure, pair.ours, pair.peer, pair.ours / pair.peer, unit, pair.n, words, note)
 
     @classmethod
-    def gain(cls, figure: str, pair: Pair, unit: str = "CPU s", promise: float | None = None, note: str = "") -> Self:
+    def gain(
+        cls,
+        figure: str,
+        pair: Pair,
+        unit: str = "CPU s",
+        promise: float | None = None,
+        note: str = "",
+    ) -> Self:
         """Ratio = peer / ours: large is good."""
         words = "" if promise is None else f"at least {promise:g}"
         return cls(figure, pair.ours, pair.peer, pair.peer / pair.ours, unit, pair.n, words, note)
 
     @classmethod
-    def limit(cls, figure: str, values: list[float], limit: float, unit: str = "CPU s", note: str = "") -> Self:
+    def limit(
+        cls, figure: str, values: list[float], limit: float, unit: str = "CPU s", note: str = ""
+    ) -> Self:
         """The median of our side against a number that it must stay under."""
-        return cls.cost(figure, Pair(statistics.median(values), limit, len(values)), unit, 1.0, note)
+        return cls.cost(
+            figure, Pair(statistics.median(values), limit, len(values)), unit, 1.0, note
+        )
 
     @property
     def kept(self) -> bool | None:
@@ -106,7 +127,12 @@ def spent(run: Callable[[], Any], children: bool = False) -> float:
 
 
 def in_turn(
-    ours: Callable[[], Any], peer: Callable[[], Any], repeats: int = 5, *, warm: bool = True, children: bool = False
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    repeats: int = 5,
+    *,
+    warm: bool = True,
+    children: bool = False,
 ) -> Pair:
     """CPU seconds of both sides, measured alternately.
 
@@ -121,7 +147,9 @@ def in_turn(
         ours()
         peer()
     both = [(spent(ours, children), spent(peer, children)) for _ in range(repeats)]
-    return Pair(statistics.median(a for a, _ in both), statistics.median(b for _, b in both), repeats)
+    return Pair(
+        statistics.median(a for a, _ in both), statistics.median(b for _, b in both), repeats
+    )
 
 
 @contextmanager

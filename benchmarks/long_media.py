@@ -3,9 +3,10 @@
     python benchmarks/long_media.py                 # 10 min, 30 fps, 640 x 360; about two minutes
     python benchmarks/long_media.py --json --width 160 --height 120
 
-Makes one H.264 + AAC video, then encodes it with each encoder in a process of its own, and prints what that process's memory
-grew by from the moment the encoder was ready. Towers are those of `smol`; networks whose weights are not here are small random
-ones, which changes their speed and not what is held of the video.
+Makes one H.264 + AAC video, then encodes it with each encoder in a process of its own, and prints
+what that process's memory grew by from the moment the encoder was ready. Towers are those of
+`smol`; networks whose weights are not here are small random ones, which changes their speed and not
+what is held of the video.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ def film(path: Path, minutes: float, width: int, height: int) -> None:
             yield picture
 
     seconds = np.arange(round(minutes * 60 * RATE)) / RATE
-    write_video(path, pictures(), FPS, (0.3 * np.sin(2 * np.pi * (200 + seconds) * seconds)).astype(np.float32), RATE)
+    write_video(
+        path,
+        pictures(),
+        FPS,
+        (0.3 * np.sin(2 * np.pi * (200 + seconds) * seconds)).astype(np.float32),
+        RATE,
+    )
 
 
 def imagebind(folder: Path) -> dict[str, Any]:
@@ -61,7 +68,10 @@ def languagebind(folder: Path) -> dict[str, Any]:
     from pave.channels.clip import ClipShape, ClipTower
 
     tower = ClipTower(ClipShape(32, 64, 3, 4, 14, 257, False, 8))
-    torch.save({f"vision_model.{key}": value for key, value in tower.state_dict().items()}, folder / "languagebind.pt")
+    torch.save(
+        {f"vision_model.{key}": value for key, value in tower.state_dict().items()},
+        folder / "languagebind.pt",
+    )
     return {"weights": str(folder / "languagebind.pt"), "heads": 4}
 
 
@@ -71,7 +81,9 @@ def llava3d(folder: Path) -> dict[str, Any]:
     from pave.channels.scene3d.llava3d import HEAD
 
     clip = ClipTower(ClipShape(32, 64, 3, 4, 14, 577, True)).state_dict()
-    head = torch.nn.Sequential(torch.nn.Linear(3, 32), torch.nn.LayerNorm(32), torch.nn.ReLU(), torch.nn.Linear(32, 32))
+    head = torch.nn.Sequential(
+        torch.nn.Linear(3, 32), torch.nn.LayerNorm(32), torch.nn.ReLU(), torch.nn.Linear(32, 32)
+    )
     named = {f"vision_model.{key}": value for key, value in clip.items()} | {
         f"{HEAD}{key}": value for key, value in head.state_dict().items()
     }
@@ -85,17 +97,36 @@ def transformers_model(name: str) -> Callable[[Path], dict[str, Any]]:
     def make(folder: Path) -> dict[str, Any]:
         import transformers as hf
 
-        small = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 32, "intermediate_size": 64}
-        heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_layers": 2, "decoder_layers": 1}
-        tower = {"hidden_size": 64, "patch_embeds_hidden_size": 8, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
+        small = {
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+        }
+        heads = {
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+        }
+        tower = {
+            "hidden_size": 64,
+            "patch_embeds_hidden_size": 8,
+            "depths": [1, 1, 1, 1],
+            "num_attention_heads": [1, 1, 2, 2],
+        }
         network, extractor = {
             "clap": lambda: (
-                hf.ClapAudioModelWithProjection(hf.ClapAudioConfig(**tower, num_hidden_layers=4, enable_fusion=False)),
+                hf.ClapAudioModelWithProjection(
+                    hf.ClapAudioConfig(**tower, num_hidden_layers=4, enable_fusion=False)
+                ),
                 hf.ClapFeatureExtractor(truncation="rand_trunc"),
             ),
             "ast": lambda: (hf.ASTModel(hf.ASTConfig(**small)), hf.ASTFeatureExtractor()),
             "whisper": lambda: (
-                hf.WhisperModel(hf.WhisperConfig(d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64, **heads)),
+                hf.WhisperModel(
+                    hf.WhisperConfig(d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64, **heads)
+                ),
                 hf.WhisperFeatureExtractor(),
             ),
         }[name]()
@@ -119,7 +150,13 @@ def scene(folder: Path, video: Path, minutes: float) -> Source:
     pose[:, 0, 3] = np.arange(count) / 10
     intrinsic = np.array([[60.0, 0, 31.5], [0, 60.0, 31.5], [0, 0, 1]])
     depth = np.full((count, 64, 64), 2000, np.uint16)
-    np.savez(folder / "scene.npz", depth=depth, pose=pose, intrinsic=intrinsic, times=np.arange(count, dtype=np.float64))
+    np.savez(
+        folder / "scene.npz",
+        depth=depth,
+        pose=pose,
+        intrinsic=intrinsic,
+        times=np.arange(count, dtype=np.float64),
+    )
     return {"arrays": str(folder / "scene.npz"), "video": str(video)}
 
 
@@ -160,7 +197,9 @@ def run_case(case: str, folder: Path, video: Path, minutes: float) -> dict[str, 
     channel, _, name = case.partition("/")
     given = source(folder, video, minutes)
     needs = case in ("frames/tower", "views/tower", "scene3d/tower3d")
-    encoder: Encoder = make_encoder(channel, name, settings(folder), tower=tower_of(load_base("smol")) if needs else None)
+    encoder: Encoder = make_encoder(
+        channel, name, settings(folder), tower=tower_of(load_base("smol")) if needs else None
+    )
     _ = encoder.dim  # loads weights
     started = time.process_time()
     with peak_growth() as growth:
@@ -178,7 +217,9 @@ def run_case(case: str, folder: Path, video: Path, minutes: float) -> dict[str, 
 
 def main() -> None:
     """Make the video, run every case in a child, print a table or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
@@ -201,13 +242,27 @@ def main() -> None:
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             if not args.json:
                 row = rows[-1]
-                print(f"{row['case']:<20} {row['tokens']!s:<18} {row['cpu_seconds']:>7} CPU-s", end=" ")
+                print(
+                    f"{row['case']:<20} {row['tokens']!s:<18} {row['cpu_seconds']:>7} CPU-s",
+                    end=" ",
+                )
                 print(f"peak {row['peak_mb']:>5} MB, grew by {row['grew_mb']:>4} MB", flush=True)
         frames = args.minutes * 60 * FPS * args.width * args.height * 3 / MB
         if args.json:
-            print(json.dumps({"all_frames_mb": round(frames), "video_mb": round(video.stat().st_size / MB, 1), "cases": rows}))
+            print(
+                json.dumps(
+                    {
+                        "all_frames_mb": round(frames),
+                        "video_mb": round(video.stat().st_size / MB, 1),
+                        "cases": rows,
+                    }
+                )
+            )
         else:
-            print(f"all frames of the video would be {frames:,.0f} MB; its file has {video.stat().st_size / MB:.1f} MB")
+            print(
+                f"all frames of the video would be {frames:,.0f} MB; its file has "
+                f"{video.stat().st_size / MB:.1f} MB"
+            )
 
 
 if __name__ == "__main__":

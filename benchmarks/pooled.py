@@ -41,8 +41,8 @@ class Channel:
 def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
     """Pool the answers of the runs of one sense.
 
-    The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these trainings; how much
-    trainings differ is seen from the seeds' own differences.
+    The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these
+    trainings; how much trainings differ is seen from the seeds' own differences.
     """
     items: list[Item] = []
     answers: dict[tuple[str, str], Answer] = {}

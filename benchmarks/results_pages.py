@@ -20,8 +20,10 @@ from pave.evaluate.table import PairedRow
 ROOT = Path(__file__).parents[1]
 PLOTS = ROOT / "docs" / "assets"
 NOTE = (
-    "Exact match in percent on held-out clips, seeds of world and training pooled; differences with 95 % intervals (paired,"
-    " over all clips). Both trainings of a run have the same clips, steps, batches, rates and LoRA. Command: `make results`."
+    "Exact match in percent on held-out clips, seeds of world and training pooled; differences "
+    "with 95 % intervals (paired,"
+    " over all clips). Both trainings of a run have the same clips, steps, batches, rates and "
+    "LoRA. Command: `make results`."
 )
 ENOUGH, HARMLESS = 0.15, 0.03  # what a sense should be worth, and what it may cost elsewhere
 
@@ -49,7 +51,8 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
     """
     fresh = {channel.config.sense: channel for channel in channels}
     lines = [
-        "| questions that need | seeds | n | base | LoRA-only | patch | patch - LoRA-only | and on visual control |",
+        "| questions that need | seeds | n | base | LoRA-only | patch | patch - LoRA-only | and "
+        "on visual control |",
         "|---" * 8 + "|",
     ]
     for sense in SENSES:
@@ -74,7 +77,8 @@ def section(channel: Channel) -> str:
     lines = [
         f"## {sense}",
         "",
-        f"Encoder `{run.preset.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. {verdict(channel)}",
+        f"Encoder `{run.preset.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
+        f"{verdict(channel)}",
         "",
         f"| questions | n | {base} | {control} | {patch} | patch - LoRA-only | each seed |",
         "|---" * 7 + "|",
@@ -83,8 +87,19 @@ def section(channel: Channel) -> str:
         shares = " | ".join(_percent(channel, arm, family) for arm in channel.arms)
         name = f"**{TITLES[family]}**" if family in TITLES else family
         count = channel.whole.arm(base, family).n
-        lines.append(f"| {name} | {count} | {shares} | {_gap(channel, family)} | {_by_seed(channel, family)} |")
-    return "\n".join([*lines, "", f"![Accuracy by question family](assets/results-{sense}.png)", "", _cost(channel)])
+        lines.append(
+            f"| {name} | {count} | {shares} | {_gap(channel, family)} | "
+            f"{_by_seed(channel, family)} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"![Accuracy by question family](assets/results-{sense}.png)",
+            "",
+            _cost(channel),
+        ]
+    )
 
 
 def verdict(channel: Channel) -> str:
@@ -96,9 +111,7 @@ def verdict(channel: Channel) -> str:
     elif gain.difference < ENOUGH:
         helped = f"The patch helps, but by less than the {100 * ENOUGH:.0f} points that we hold worth a channel."
     else:
-        helped = (
-            f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the same LoRA without the sense."
-        )
+        helped = f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the same LoRA without the sense."
     flat = [name for name in _families(channel, group) if _row(channel, name).ci95[0] <= 0]
     if flat and gain.ci95[0] > 0:
         helped += f" No gain is shown on: {', '.join(flat)}."
@@ -121,9 +134,12 @@ def _cost(channel: Channel) -> str:
     parameters = channel.whole.trainable_parameters
     patch, control = parameters[channel.arms[2]], parameters[channel.arms[1]]
     return (
-        f"`pave demo --sense {channel.config.sense} --seed N`, N = {_seeds(channel)}: {minutes:.0f} min a run on"
-        f" {os.cpu_count()} CPU cores ({platform.machine()}), {channel.whole.peak_rss_mb / 1024:.1f} GB, trained in"
-        f" {channel.config.precision}, torch {runs[0].versions['torch']}; {patch:,} trained parameters"
+        f"`pave demo --sense {channel.config.sense} --seed N`, N = {_seeds(channel)}: "
+        f"{minutes:.0f} min a run on"
+        f" {os.cpu_count()} CPU cores ({platform.machine()}), "
+        f"{channel.whole.peak_rss_mb / 1024:.1f} GB, trained in"
+        f" {channel.config.precision}, torch {runs[0].versions['torch']}; {patch:,} trained "
+        "parameters"
         f" ({control:,} of them the LoRA's)."
     )
 
@@ -147,5 +163,9 @@ def _gap(channel: Channel, family: str) -> str:
 
 def _by_seed(channel: Channel, family: str) -> str:
     """The difference of each run by itself."""
-    gaps = [run.gap(channel.arms[2], channel.arms[1], family) for run in channel.runs.values() if family in run.families()]
+    gaps = [
+        run.gap(channel.arms[2], channel.arms[1], family)
+        for run in channel.runs.values()
+        if family in run.families()
+    ]
     return ", ".join(f"{100 * gap.difference:+.1f}" for gap in gaps)

@@ -6,8 +6,8 @@
                                                   # and, with all figures, draw docs/assets/growth.svg (growth.py)
     python benchmarks/run.py --list
 
-How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the results file as they were. A
-figure that fails does not stop the others; the exit code is 1 then.
+How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the
+results file as they were. A figure that fails does not stop the others; the exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def measure(name: str) -> list[Row]:
 def fresh(work: Callable[..., Any], *args: Any) -> Any:
     """The result of a call in a new process, or None if it failed, which is said.
 
-    Idle threads sleep there instead of spinning, as they do by default between two products: spinning is CPU time that is not
-    work, and more of it the busier the machine is.
+    Idle threads sleep there instead of spinning, as they do by default between two products:
+    spinning is CPU time that is not work, and more of it the busier the machine is.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
@@ -76,12 +76,27 @@ def table(rows: list[Row]) -> str:
     """Markdown, readable as it is."""
     head = ["figure", "ours", "peer", "unit", "ratio", "promise", "n", "note"]
     cells = [
-        [row.figure, number(row.ours), number(row.peer), row.unit, f"{row.ratio:.2f}", _promise(row), str(row.n), row.note]
+        [
+            row.figure,
+            number(row.ours),
+            number(row.peer),
+            row.unit,
+            f"{row.ratio:.2f}",
+            _promise(row),
+            str(row.n),
+            row.note,
+        ]
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [head, *cells]) for i in range(len(head))]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [head, *cells]]
-    return "\n".join(f"| {line} |" for line in [lines[0], " | ".join("-" * width for width in widths), *lines[1:]])
+    lines = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in [head, *cells]
+    ]
+    return "\n".join(
+        f"| {line} |"
+        for line in [lines[0], " | ".join("-" * width for width in widths), *lines[1:]]
+    )
 
 
 def _promise(row: Row) -> str:
@@ -108,10 +123,16 @@ def keep(results: dict[str, list[Row]]) -> None:
     """Merge these figures' rows into the results file; each row says which figure file it comes from."""
     old: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
     rows = [row for row in old if row["bench"] not in results]
-    rows += [{"bench": name, **asdict(row), "machine": machine()} for name, found in results.items() for row in found]
+    rows += [
+        {"bench": name, **asdict(row), "machine": machine()}
+        for name, found in results.items()
+        for row in found
+    ]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(sorted(rows, key=lambda row: row["bench"]), indent=1) + "\n", "utf-8")
+    partial.write_text(
+        json.dumps(sorted(rows, key=lambda row: row["bench"]), indent=1) + "\n", "utf-8"
+    )
     partial.replace(RESULTS)
 
 
@@ -125,12 +146,16 @@ def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("figures", nargs="*", help="beginnings of figures' names (default: all)")
-    parser.add_argument("--write", action="store_true", help="record the tables in docs/performance.md")
+    parser.add_argument(
+        "--write", action="store_true", help="record the tables in docs/performance.md"
+    )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     args = parser.parse_args()
     chosen = [name for name in names() if not args.figures or name.startswith(tuple(args.figures))]
     if not chosen:
-        parser.error(f"no figure begins with {' or '.join(args.figures)}; there are {', '.join(names())}")
+        parser.error(
+            f"no figure begins with {' or '.join(args.figures)}; there are {', '.join(names())}"
+        )
     if args.list:
         print("\n".join(chosen))
         return 0
@@ -147,7 +172,9 @@ def main() -> int:
     if args.write and not args.figures and (points := fresh(draw_growth)):
         drawing = "![CPU seconds against frames, side tokens, clips of a batch and questions a video](assets/growth.svg)"
         record("growth", f"`python benchmarks/growth.py`, {machine()}.\n\n{drawing}\n\n{points}")
-    print(f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}")
+    print(
+        f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}"
+    )
     failed = [name for name in chosen if name not in results]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

@@ -3,9 +3,10 @@
     python benchmarks/store.py                         # 600 clips of [100..600, 1, 1024] in bf16
     python benchmarks/store.py --clips 2000 --write    # also puts the table into docs/performance.md
 
-`ratio` is the shards' speed / the files' speed for the same clips in the same order: above 1, shards are faster. Both are read
-in turn, seven times; the best time counts, because other work on the machine only ever makes it longer. "cold" means that the
-kernel was asked to forget the files before (`posix_fadvise`); what a disk's own cache then does is not controlled.
+`ratio` is the shards' speed / the files' speed for the same clips in the same order: above 1,
+shards are faster. Both are read in turn, seven times; the best time counts, because other work on
+the machine only ever makes it longer. "cold" means that the kernel was asked to forget the files
+before (`posix_fadvise`); what a disk's own cache then does is not controlled.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def fill(folder: Path, clips: int) -> tuple[TokenStore, list[str], int]:
     for key in keys:
         steps = int(torch.randint(100, 601, (1,), generator=chance))
         values = torch.randn(steps, 1, 1024, generator=chance)
-        store.put(key, {"values": values, "times": torch.arange(steps, dtype=torch.float64)}, label="audio/mel")
+        store.put(
+            key,
+            {"values": values, "times": torch.arange(steps, dtype=torch.float64)},
+            label="audio/mel",
+        )
         size += 2 * values.numel() + 8 * steps
     return store, keys, size
 
@@ -77,7 +82,10 @@ def rows(clips: int, folder: Path) -> list[tuple[str, float, float]]:
         ("in order, warm", sorted(keys), False),
         ("random, warm", shuffled, False),
     ):
-        seconds = [(read(single.folder, order, cold), read(packed.folder, order, cold)) for _ in range(REPEATS)]
+        seconds = [
+            (read(single.folder, order, cold), read(packed.folder, order, cold))
+            for _ in range(REPEATS)
+        ]
         one, many = (size / 1e6 / min(column) for column in zip(*seconds, strict=True))
         found.append((name, one, many))
     return found
@@ -94,10 +102,16 @@ def table(found: Sequence[tuple[str, float, float]], clips: int) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=int, default=600)
-    parser.add_argument("--folder", type=Path, help="where to put the stores; a temporary folder when not given")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument(
+        "--folder", type=Path, help="where to put the stores; a temporary folder when not given"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="put the table into docs/performance.md"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         text = table(rows(arguments.clips, Path(folder)), arguments.clips)

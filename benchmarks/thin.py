@@ -28,10 +28,32 @@ def thin_base(hidden: int, vocabulary: int, query: int = 1152) -> Base:
         vocabulary: Words of its head.
         query: Width of the vision tower.
     """
-    tower = {"model_type": "siglip_vision_model", "hidden_size": query, "intermediate_size": 16, "num_hidden_layers": 1}
-    tower |= {"num_attention_heads": 4, "image_size": 378, "patch_size": 14, "vision_use_head": False}
-    text = {"model_type": "qwen2", "hidden_size": hidden, "intermediate_size": 64, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": vocabulary, "tie_word_embeddings": False}
+    tower = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": query,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+    }
+    tower |= {
+        "num_attention_heads": 4,
+        "image_size": 378,
+        "patch_size": 14,
+        "vision_use_head": False,
+    }
+    text = {
+        "model_type": "qwen2",
+        "hidden_size": hidden,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+    }
+    text |= {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": False,
+    }
     text |= {"pad_token_id": 0, "bos_token_id": END, "eos_token_id": END}
-    config = LlavaOnevisionConfig(vision_config=tower, text_config=text, image_token_id=2, video_token_id=VIDEO)
+    config = LlavaOnevisionConfig(
+        vision_config=tower, text_config=text, image_token_id=2, video_token_id=VIDEO
+    )
     return load_base(LlavaOnevisionForConditionalGeneration(config), Tokenizer())

@@ -36,7 +36,9 @@ class Bench:
     def patched(self, lora: bool = True) -> PatchedModel:
         """A patch of the demo's size, with its gate open, so that nothing of it is skipped."""
         model = PatchedModel(self.base)
-        name = model.new_patch("audio", name="sound", fusion=FUSION, lora=LORA if lora else None, seed=0)
+        name = model.new_patch(
+            "audio", name="sound", fusion=FUSION, lora=LORA if lora else None, seed=0
+        )
         norm = model.fusions[name].norm
         norm.weight.data.fill_(0.1)
         return model
@@ -56,7 +58,11 @@ def _more(group: list[Record], count: int) -> list[Record]:
     asked = [f"Can you hear {with_article(name)}?" for name in names("sounding")[: max(0, count)]]
     return [
         group[0].model_copy(
-            update={"id": f"{group[0].id}-more-{n}", "turns": [Turn(question=q, answer="no")], "answers": ["no"]}
+            update={
+                "id": f"{group[0].id}-more-{n}",
+                "turns": [Turn(question=q, answer="no")],
+                "answers": ["no"],
+            }
         )
         for n, q in enumerate(asked)
     ]

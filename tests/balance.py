@@ -11,4 +11,6 @@ def best_guess(rows: Iterable[tuple[Hashable, str]]) -> float:
     by_cue: dict[Hashable, Counter[str]] = defaultdict(Counter)
     for cue, answer in rows:
         by_cue[cue][answer] += 1
-    return sum(max(counts.values()) for counts in by_cue.values()) / sum(counts.total() for counts in by_cue.values())
+    return sum(max(counts.values()) for counts in by_cue.values()) / sum(
+        counts.total() for counts in by_cue.values()
+    )

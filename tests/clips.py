@@ -41,7 +41,9 @@ def numbers(pixels: Tensor) -> list[int]:
 
 def tone(seconds: float, rate: int = 16000, hertz: float = 440.0, level: float = 0.5) -> Wave:
     """A sine wave."""
-    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (level * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 def mux(
@@ -59,7 +61,9 @@ def mux(
     pieces = [(start, np.atleast_2d(wave)) for start, wave in sounds]
     with av.open(str(path), "w", options=container_options or {}) as container:
         if len(frames):
-            picture = container.add_stream(codec, rate=25, options=options or {"preset": "ultrafast", "threads": "1"})
+            picture = container.add_stream(
+                codec, rate=25, options=options or {"preset": "ultrafast", "threads": "1"}
+            )
             picture.height, picture.width = frames[0].shape[:2]
             picture.pix_fmt, picture.codec_context.time_base = "yuv420p", Fraction(1, 1000)
         if pieces:
@@ -67,7 +71,10 @@ def mux(
             sound.layout = "mono" if len(pieces[0][1]) == 1 else "stereo"
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = (40 * index if ticks is None else ticks[index]), Fraction(1, 1000)
+            frame.pts, frame.time_base = (
+                (40 * index if ticks is None else ticks[index]),
+                Fraction(1, 1000),
+            )
             container.mux(picture.encode(frame))
         if len(frames):
             container.mux(picture.encode(None))
@@ -85,12 +92,18 @@ def photo(path: Path, pixels: Picture) -> Path:
     context.height, context.width = pixels.shape[:2]
     context.pix_fmt, context.time_base = pix_fmt, Fraction(1, 25)
     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-    path.write_bytes(b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)]))
+    path.write_bytes(
+        b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+    )
     return path
 
 
 def _encode_sound(
-    container: av.container.OutputContainer, stream: av.audio.AudioStream, begin: int, wave: Wave, rate: int
+    container: av.container.OutputContainer,
+    stream: av.audio.AudioStream,
+    begin: int,
+    wave: Wave,
+    rate: int,
 ) -> None:
     planar = stream.codec_context.format.is_planar
     block = stream.codec_context.frame_size or 1024
@@ -99,7 +112,9 @@ def _encode_sound(
         if stream.codec_context.format.name.startswith("s16"):
             piece = (piece * 32767).astype(np.int16)
         data = np.ascontiguousarray(piece if planar else piece.T.reshape(1, -1))
-        frame = av.AudioFrame.from_ndarray(data, format=stream.codec_context.format.name, layout=stream.layout.name)
+        frame = av.AudioFrame.from_ndarray(
+            data, format=stream.codec_context.format.name, layout=stream.layout.name
+        )
         frame.sample_rate, frame.pts, frame.time_base = rate, begin + offset, Fraction(1, rate)
         container.mux(stream.encode(frame))
 
@@ -109,6 +124,8 @@ def rotate(path: Path, out: Path, clockwise: int) -> Path:
     data = bytearray(path.read_bytes())
     matrix = data.index(b"tkhd") + 44
     a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[clockwise]
-    data[matrix : matrix + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    data[matrix : matrix + 36] = struct.pack(
+        ">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30
+    )
     out.write_bytes(data)
     return out

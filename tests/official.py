@@ -1,6 +1,7 @@
 """The authors' tiny checkpoint, converted, on the base of the same weights: shared by the tests of parity and conversion.
 
-`tests/data/official` holds a base, two checkpoints and data in the authors' formats, and what their code computes from them.
+`tests/data/official` holds a base, two checkpoints and data in the authors' formats, and what their
+code computes from them.
 """
 
 from __future__ import annotations

@@ -16,8 +16,12 @@ def test_every_script_and_figure_imports() -> None:
     scripts = [path.stem for path in BENCHMARKS.glob("*.py")]
     figures = [f"figures.{path.stem}" for path in (BENCHMARKS / "figures").glob("[a-z]*.py")]
     assert "run" in scripts and "figures.fusion" in figures
-    code = f"import importlib\nfor name in {sorted(scripts + figures)}: importlib.import_module(name)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True)
+    code = (
+        f"import importlib\nfor name in {sorted(scripts + figures)}: importlib.import_module(name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=BENCHMARKS, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -38,6 +42,9 @@ def test_a_text_replaces_what_stands_between_its_markers(monkeypatch: pytest.Mon
     from pages import between_marks
 
     page = "before\n<!-- results:start -->\nold\n<!-- results:end -->\nafter\n"
-    assert between_marks(page, "results", "new") == "before\n<!-- results:start -->\n\nnew\n\n<!-- results:end -->\nafter\n"
+    assert (
+        between_marks(page, "results", "new")
+        == "before\n<!-- results:start -->\n\nnew\n\n<!-- results:end -->\nafter\n"
+    )
     with pytest.raises(SystemExit, match="no markers"):
         between_marks("a page", "results", "new")

@@ -29,7 +29,12 @@ def name(path: Path) -> str:
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    return [(name(page), code) for page in PAGES for kind, code in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+    return [
+        (name(page), code)
+        for page in PAGES
+        for kind, code in BLOCK.findall(page.read_text("utf-8"))
+        if kind == language
+    ]
 
 
 def commands(program: str) -> list[tuple[str, list[str]]]:
@@ -38,7 +43,10 @@ def commands(program: str) -> list[tuple[str, list[str]]]:
     for page in PAGES:
         text = page.read_text("utf-8")
         shell = [
-            line for kind, code in BLOCK.findall(text) if kind == "bash" for line in code.replace("\\\n", " ").splitlines()
+            line
+            for kind, code in BLOCK.findall(text)
+            if kind == "bash"
+            for line in code.replace("\\\n", " ").splitlines()
         ]
         inline = re.findall(rf"(?<!`)`({program} [^`\n]+)`(?!`)", BLOCK.sub("", text))
         for line in [*shell, *inline]:
@@ -61,7 +69,11 @@ def help_of(verb: str) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = BLOCK.sub("", page.read_text("utf-8"))
-    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    targets = [
+        target.split("#")[0]
+        for target in re.findall(r"\]\(([^)\s]+)\)", text)
+        if "://" not in target
+    ]
     missing = [target for target in targets if target and not (page.parent / target).exists()]
     assert not missing
     assert page.name == "README.md" or text.startswith("# ")
@@ -71,19 +83,33 @@ def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text("utf-8")
     nav = yaml.safe_load(text)["nav"]
     listed = set(re.findall(r"[\w/.-]+\.md", str(nav)))
-    assert listed == {str(page.relative_to(ROOT / "docs")) for page in PAGES if "docs" in page.parts}
+    assert listed == {
+        str(page.relative_to(ROOT / "docs")) for page in PAGES if "docs" in page.parts
+    }
 
 
 def test_pave_commands_in_the_pages_exist() -> None:
     uses = commands("pave")
-    assert {words[0] for _, words in uses} >= {"demo", "train", "eval", "ask", "info", "world", "bases"}
+    assert {words[0] for _, words in uses} >= {
+        "demo",
+        "train",
+        "eval",
+        "ask",
+        "info",
+        "world",
+        "bases",
+    }
     wrong = []
     for where, words in uses:
         if words[0].startswith("-"):
             continue
         known = help_of(words[0])
         flags = [word.split("=")[0] for word in words if word.startswith("--") and word != "--help"]
-        wrong += [f"{where} ({flag})" for flag in flags if flag not in known and flag.split(".")[0] not in known]
+        wrong += [
+            f"{where} ({flag})"
+            for flag in flags
+            if flag not in known and flag.split(".")[0] not in known
+        ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -99,8 +125,12 @@ def test_python_in_the_pages_parses(page: str, code: str) -> None:
     ast.parse(code, page)
 
 
-def test_the_encoder_of_the_channel_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))  # other tests have a `Level` of their own
+def test_the_encoder_of_the_channel_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        registry, "_registered", dict(registry._registered)
+    )  # other tests have a `Level` of their own
     (code,) = [code for page, code in blocks("python") if page.endswith("add-a-channel.md")]
     names: dict[str, Any] = {"__name__": "my_package.level"}
     exec(compile(code, "add-a-channel.md", "exec"), names)
@@ -109,7 +139,10 @@ def test_the_encoder_of_the_channel_page_works(tmp_path: Path, monkeypatch: pyte
     tokens = names["encoder"].encode(write_video(tmp_path / "clip.mp4", frames, 10, sound, 8000))
     assert tokens.times[:4].tolist() == pytest.approx([0.25, 0.75, 1.25, 1.75], abs=0.1)
     assert tokens.values[0] < tokens.values[3] - 20
-    assert names["encoder"].encode(write_video(tmp_path / "silent.mp4", frames, 10, None, 8000)) is None
+    assert (
+        names["encoder"].encode(write_video(tmp_path / "silent.mp4", frames, 10, None, 8000))
+        is None
+    )
 
 
 def test_ci_runs_what_the_readme_says() -> None:

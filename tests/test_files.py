@@ -27,29 +27,42 @@ def test_a_folder_in_the_way_is_named_by_the_users_path(tmp_path: Path):
     assert refused(tmp_path / "rows.jsonl").errno == errno.EISDIR
     (tmp_path / "file").write_text("")
     error = refused(tmp_path / "file" / "rows.jsonl")
-    assert error.errno in (errno.EEXIST, errno.ENOTDIR) and str(error.strerror).endswith(f": {tmp_path / 'file'}")
+    assert error.errno in (errno.EEXIST, errno.ENOTDIR) and str(error.strerror).endswith(
+        f": {tmp_path / 'file'}"
+    )
     assert refused(tmp_path / ("x" * 300)).errno == errno.ENAMETOOLONG
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "rows.jsonl"], "nothing is left over"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "rows.jsonl"], (
+        "nothing is left over"
+    )
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where nothing can be made")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a place where nothing can be made"
+)
 def test_a_place_where_nothing_can_be_made():
     refused(Path("/proc/nowhere/rows.jsonl"))
     with pytest.raises(PlaceError, match="/proc/nowhere/at/all"):
         make_folder(Path("/proc/nowhere/at/all"))
 
 
-@pytest.mark.parametrize("said", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError(FULL)])
+@pytest.mark.parametrize(
+    "said", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError(FULL)]
+)
 def test_a_full_disk_is_one_error_whoever_meets_it(tmp_path: Path, said: Exception):
     def write(temporary: Path) -> None:
         raise said
 
     with pytest.raises(PlaceError, match="No space left on device") as caught:
         replace_atomically(tmp_path / "rows.jsonl", write)
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "rows.jsonl"))
+    assert (caught.value.errno, caught.value.filename) == (
+        errno.ENOSPC,
+        str(tmp_path / "rows.jsonl"),
+    )
     assert not list(tmp_path.iterdir())
     copy = pickle.loads(pickle.dumps(caught.value))
-    assert (type(copy), str(copy)) == (PlaceError, str(caught.value)), "it comes whole out of another process"
+    assert (type(copy), str(copy)) == (PlaceError, str(caught.value)), (
+        "it comes whole out of another process"
+    )
 
 
 def test_the_innermost_name_stays_and_other_errors_are_left_alone(tmp_path: Path):

@@ -16,10 +16,16 @@ import pave
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
-ROOMS = [path for room in ("src", "tests", "docs", "benchmarks", "recipes") for path in (ROOT / room).rglob("*")]
+ROOMS = [
+    path
+    for room in ("src", "tests", "docs", "benchmarks", "recipes")
+    for path in (ROOT / room).rglob("*")
+]
 KINDS = {".md", ".toml", ".txt", ".yml", ".yaml", ".py"}
 TEXTS = [
-    path for path in [*ROOT.glob("*"), *ROOMS, ROOT / ".ci" / "run"] if path.suffix in KINDS or path.name in ("Makefile", "run")
+    path
+    for path in [*ROOT.glob("*"), *ROOMS, ROOT / ".ci" / "run"]
+    if path.suffix in KINDS or path.name in ("Makefile", "run")
 ]
 
 
@@ -59,7 +65,9 @@ def test_core_dependencies_are_few_and_pinned() -> None:
         declared = requires("pave") or []
     except PackageNotFoundError:
         pytest.skip("pave runs from its source tree, not installed")
-    core = [re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared if "extra ==" not in line]
+    core = [
+        re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared if "extra ==" not in line
+    ]
     assert len(core) <= 8
     pinned = {line.split("==")[0] for line in lines(ROOT / "constraints.txt") if "==" in line}
     every = {re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared}
@@ -71,10 +79,20 @@ def test_core_dependencies_are_few_and_pinned() -> None:
 def test_every_file_says_what_it_is_for_and_does_not_print(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), "a module opens with a docstring"
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert not [call.lineno for call in calls if call.func.id == "print"], "the library logs, it does not print"
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    assert not [call.lineno for call in calls if call.func.id == "print"], (
+        "the library logs, it does not print"
+    )
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno - node.lineno >= 120}
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in functions
+        if node.end_lineno - node.lineno >= 120
+    }
     assert not long
     assert len(lines(path)) <= 600
 
@@ -100,6 +118,10 @@ def test_nothing_is_unfinished_or_tied_to_one_machine() -> None:
 
 def test_nothing_large_is_kept() -> None:
     rooms = [path for path in ROOMS if path.is_file()]
-    large = {str(path.relative_to(ROOT)): path.stat().st_size for path in rooms if path.stat().st_size > 12_000_000}
+    large = {
+        str(path.relative_to(ROOT)): path.stat().st_size
+        for path in rooms
+        if path.stat().st_size > 12_000_000
+    }
     assert not large
     assert sum(path.stat().st_size for path in rooms if "tests/data" in str(path)) < 6_000_000

@@ -30,7 +30,9 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
     """A finished run without the running: of the clips, so many of an (arm, need) answer right."""
     from pave.data import Record, Turn
 
-    config = DemoConfig.model_validate({"sense": "views", "seed": seed, "out": out / str(seed)}).resolved()
+    config = DemoConfig.model_validate(
+        {"sense": "views", "seed": seed, "out": out / str(seed)}
+    ).resolved()
     records = [
         Record(
             id=f"{clip}-{need}",
@@ -43,13 +45,19 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
     ]
     file = config.world("test") / "records.jsonl"
     file.parent.mkdir(parents=True)
-    file.write_text("".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records), "utf-8")
+    file.write_text(
+        "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records), "utf-8"
+    )
     items = items_of(records)
     answers = {}
     (config.out / "eval").mkdir()
     for arm in ARMS:
         said = [
-            judge(item, arm, "dog" if number // 2 < right.get((arm, item.record.meta["needs"]), 0) else "cat")
+            judge(
+                item,
+                arm,
+                "dog" if number // 2 < right.get((arm, item.record.meta["needs"]), 0) else "cat",
+            )
             for number, item in enumerate(items)
         ]
         write_answers(config.out / "eval" / f"{arm}.jsonl", said)
@@ -66,7 +74,12 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
         command="pave demo",
     )
     write_report(report, config.out, title="t", images=[])
-    note = {"finished": True, "settings": config.model_dump(mode="json"), "seconds": {}, "peak_rss_mb": 0.0}
+    note = {
+        "finished": True,
+        "settings": config.model_dump(mode="json"),
+        "seconds": {},
+        "peak_rss_mb": 0.0,
+    }
     (config.out / "demo.json").write_text(json.dumps(note), "utf-8")
     return config
 
@@ -75,7 +88,9 @@ def _channel(out: Path, *outcomes: dict[tuple[str, str], int]) -> Any:
     from pooled import pooled
 
     configs = [_run(out, seed, outcome) for seed, outcome in enumerate(outcomes, start=1)]
-    finished = [(config, report) for config in configs if (report := finished_report(config)) is not None]
+    finished = [
+        (config, report) for config in configs if (report := finished_report(config)) is not None
+    ]
     assert len(finished) == len(outcomes)
     return pooled(finished)
 
@@ -95,14 +110,22 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     row = channel.whole.arm(CONTROL, "views")
     assert (row.n, row.correct) == (2 * CLIPS, 6) and channel.whole.clips == 2 * CLIPS
     gap = channel.whole.gap("views-patch", CONTROL, "views")
-    assert gap.difference == pytest.approx(10 / 16) and 0 < gap.ci95[0] < gap.difference < gap.ci95[1]
-    line = next(line for line in summary([channel]).splitlines() if line.startswith("| other cameras"))
+    assert (
+        gap.difference == pytest.approx(10 / 16) and 0 < gap.ci95[0] < gap.difference < gap.ci95[1]
+    )
+    line = next(
+        line for line in summary([channel]).splitlines() if line.startswith("| other cameras")
+    )
     assert "| 1, 2 | 16 | 0.0 | 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line
     old = "| sound | 7 | kept |\n| other cameras | 7 | replaced |"
     assert "kept" in summary([channel], old) and "replaced" not in summary([channel], old)
     text = section(channel)
     assert "+75.0, +50.0" in text
-    assert "62 in a hundred questions more" in text and "within 3 points" in text and "300 trained parameters" in text
+    assert (
+        "62 in a hundred questions more" in text
+        and "within 3 points" in text
+        and "300 trained parameters" in text
+    )
     assert "No gain" not in text
 
 
@@ -110,11 +133,21 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     ("patch", "control", "words"),
     [
         ({"views": 2, "video": 8}, {"views": 2, "video": 8}, "not shown to help"),
-        ({"views": 8, "video": 4}, {"views": 2, "video": 8}, "On visual questions it loses 50.0 points"),
-        ({"views": 8, "video": 8}, {"views": 2, "video": 4}, "On visual questions it gains 50.0 points"),
+        (
+            {"views": 8, "video": 4},
+            {"views": 2, "video": 8},
+            "On visual questions it loses 50.0 points",
+        ),
+        (
+            {"views": 8, "video": 8},
+            {"views": 2, "video": 4},
+            "On visual questions it gains 50.0 points",
+        ),
     ],
 )
-def test_a_bad_outcome_is_said(tmp_path: Path, patch: dict[str, int], control: dict[str, int], words: str) -> None:
+def test_a_bad_outcome_is_said(
+    tmp_path: Path, patch: dict[str, int], control: dict[str, int], words: str
+) -> None:
     from results_pages import verdict
 
     outcome = {("views-patch", need): right for need, right in patch.items()} | {
@@ -135,6 +168,9 @@ def test_families_without_a_gain_are_named(tmp_path: Path) -> None:
     from results_pages import verdict
 
     channel = _channel(tmp_path, {("views-patch", "views"): 8, (CONTROL, "views"): 2})
-    rows = [row.model_copy(update={"ci95": (-0.1, 0.9)}) if row.family == "behind" else row for row in channel.whole.paired]
+    rows = [
+        row.model_copy(update={"ci95": (-0.1, 0.9)}) if row.family == "behind" else row
+        for row in channel.whole.paired
+    ]
     flat = replace(channel, whole=channel.whole.model_copy(update={"paired": rows}))
     assert "No gain is shown on: behind." in verdict(flat)

@@ -4,7 +4,8 @@
     clip = base.clip(tiny.frames(4))                 # a clip of 4 frames, half a second apart
     tiny.inputs(base, frames=(4, 4))                 # model inputs with one clip a row
 
-The weights are spread (normal 0.15), because the usual initialisation makes tiny models nearly blind to their input.
+The weights are spread (normal 0.15), because the usual initialisation makes tiny models nearly
+blind to their input.
 """
 
 from __future__ import annotations
@@ -48,13 +49,21 @@ def tokenizer(bos: bool = False) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[]))
+    inner = Tokenizer(
+        models.BPE(vocab={letter: number for number, letter in enumerate(letters)}, merges=[])
+    )
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIALS])
+    inner.add_special_tokens(
+        [AddedToken(text, special=True, normalized=False) for text in SPECIALS]
+    )
     if bos:
-        inner.post_processor = TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", token("<s>"))])
-    return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+        inner.post_processor = TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", token("<s>"))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
 
 
 TEXT: dict[str, Any] = {
@@ -62,13 +71,24 @@ TEXT: dict[str, Any] = {
     "num_key_value_heads": 2, "max_position_embeddings": 4096, "pad_token_id": token("<pad>"), "bos_token_id": token("<s>"),
     "eos_token_id": token("</s>"), "tie_word_embeddings": False,
 }  # fmt: skip
-TOWER: dict[str, Any] = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+TOWER: dict[str, Any] = {
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 
 
 def _llava_onevision() -> tuple[Any, BaseSettings | None]:
     from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
-    tower = {"model_type": "siglip_vision_model", "image_size": 42, "patch_size": 14, "vision_use_head": False, **TOWER}
+    tower = {
+        "model_type": "siglip_vision_model",
+        "image_size": 42,
+        "patch_size": 14,
+        "vision_use_head": False,
+        **TOWER,
+    }
     config = LlavaOnevisionConfig(
         vision_config=tower,
         text_config={"model_type": "qwen2", **TEXT},
@@ -82,7 +102,13 @@ def _llava_onevision() -> tuple[Any, BaseSettings | None]:
 def _llava_next_video() -> tuple[Any, BaseSettings | None]:
     from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
 
-    tower = {"model_type": "clip_vision_model", "image_size": 56, "patch_size": 14, "projection_dim": 24, **TOWER}
+    tower = {
+        "model_type": "clip_vision_model",
+        "image_size": 56,
+        "patch_size": 14,
+        "projection_dim": 24,
+        **TOWER,
+    }
     config = LlavaNextVideoConfig(
         vision_config=tower,
         text_config={"model_type": "llama", **TEXT},
@@ -105,15 +131,23 @@ VISION_IDS = {
     "vision_start_token_id": token("<|vision_start|>"),
     "vision_end_token_id": token("<|vision_end|>"),
 }
-SMALL = {"frames": 4, "min_pixels": 28 * 28, "max_pixels": 12 * 28 * 28}  # a 48 x 64 frame becomes 56 x 56: 2 x 2 tokens
+SMALL = {
+    "frames": 4,
+    "min_pixels": 28 * 28,
+    "max_pixels": 12 * 28 * 28,
+}  # a 48 x 64 frame becomes 56 x 56: 2 x 2 tokens
 
 
 def _qwen2_vl() -> tuple[Any, BaseSettings | None]:
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     tower = {"depth": 2, "embed_dim": 24, "hidden_size": HIDDEN, "num_heads": 3, "mlp_ratio": 2}
-    config = Qwen2VLConfig(vision_config=tower, text_config={**TEXT, "rope_parameters": MROPE}, **VISION_IDS)
-    return Qwen2VLForConditionalGeneration(config), BaseSettings(mean=CLIP_MEAN, std=CLIP_STD, **SMALL)
+    config = Qwen2VLConfig(
+        vision_config=tower, text_config={**TEXT, "rope_parameters": MROPE}, **VISION_IDS
+    )
+    return Qwen2VLForConditionalGeneration(config), BaseSettings(
+        mean=CLIP_MEAN, std=CLIP_STD, **SMALL
+    )
 
 
 def _qwen2_5_vl() -> tuple[Any, BaseSettings | None]:
@@ -123,15 +157,23 @@ def _qwen2_5_vl() -> tuple[Any, BaseSettings | None]:
         "depth": 2, "hidden_size": 24, "out_hidden_size": HIDDEN, "num_heads": 3, "intermediate_size": 32, "window_size": 56,
         "fullatt_block_indexes": [1],
     }  # fmt: skip
-    config = Qwen2_5_VLConfig(vision_config=tower, text_config={**TEXT, "rope_parameters": MROPE}, **VISION_IDS)
-    return Qwen2_5_VLForConditionalGeneration(config), BaseSettings(mean=CLIP_MEAN, std=CLIP_STD, **SMALL)
+    config = Qwen2_5_VLConfig(
+        vision_config=tower, text_config={**TEXT, "rope_parameters": MROPE}, **VISION_IDS
+    )
+    return Qwen2_5_VLForConditionalGeneration(config), BaseSettings(
+        mean=CLIP_MEAN, std=CLIP_STD, **SMALL
+    )
 
 
 QWEN3_TOWER: dict[str, Any] = {
     "depth": 3, "hidden_size": 24, "out_hidden_size": HIDDEN, "num_heads": 3, "intermediate_size": 32, "patch_size": 16,
     "deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64,
 }  # fmt: skip
-QWEN3_TEXT: dict[str, Any] = {**TEXT, "head_dim": 8, "rope_parameters": {**MROPE, "mrope_interleaved": True}}
+QWEN3_TEXT: dict[str, Any] = {
+    **TEXT,
+    "head_dim": 8,
+    "rope_parameters": {**MROPE, "mrope_interleaved": True},
+}
 QWEN3_SMALL = {"frames": 4, "min_pixels": 1024, "max_pixels": 64 * 1024}
 
 
@@ -145,8 +187,15 @@ def _qwen3_vl() -> tuple[Any, BaseSettings | None]:
 def _qwen3_vl_moe() -> tuple[Any, BaseSettings | None]:
     from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
 
-    experts = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
-    config = Qwen3VLMoeConfig(vision_config=QWEN3_TOWER, text_config={**QWEN3_TEXT, **experts}, **VISION_IDS)
+    experts = {
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 16,
+        "decoder_sparse_step": 1,
+    }
+    config = Qwen3VLMoeConfig(
+        vision_config=QWEN3_TOWER, text_config={**QWEN3_TEXT, **experts}, **VISION_IDS
+    )
     return Qwen3VLMoeForConditionalGeneration(config), BaseSettings(**QWEN3_SMALL)
 
 
@@ -181,7 +230,9 @@ def _video_llama_3() -> tuple[Any, BaseSettings | None]:
 
     ids = {key: VISION_IDS[key] for key in ("image_token_id", "video_token_id")}
     config = VideoLlama3Config(
-        vision_config={"patch_size": 14, **TOWER, "hidden_size": 32}, text_config={"model_type": "qwen2", **TEXT}, **ids
+        vision_config={"patch_size": 14, **TOWER, "hidden_size": 32},
+        text_config={"model_type": "qwen2", **TEXT},
+        **ids,
     )
     settings = BaseSettings(frames=4, min_pixels=28 * 28, max_pixels=48 * 28 * 28, compress=True)
     return VideoLlama3ForConditionalGeneration(config), settings
@@ -213,20 +264,31 @@ def base(family: str = "llava_onevision", seed: int = 0) -> Base:
     return load_base(model, tokenizer(), settings=settings, name=f"tiny-{family}")
 
 
-def frames(count: int, height: int = 48, width: int = 64, seed: int = 0, fps: float = 2.0) -> Frames:
+def frames(
+    count: int, height: int = 48, width: int = 64, seed: int = 0, fps: float = 2.0
+) -> Frames:
     """Random frames; frame i is shown at `i / fps` seconds."""
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8
+    )
     return Frames(pixels, torch.arange(count, dtype=torch.float64) / fps)
 
 
-def clips(base: Base, counts: Sequence[int] = (4, 4), height: int = 48, width: int = 64) -> list[Clip]:
+def clips(
+    base: Base, counts: Sequence[int] = (4, 4), height: int = 48, width: int = 64
+) -> list[Clip]:
     """One clip of random frames for each count."""
     return [base.clip(frames(count, height, width, seed)) for seed, count in enumerate(counts)]
 
 
-def inputs(base: Base, counts: Sequence[int] = (4, 4), question: str = "What?", pad: str = "left") -> dict[str, Tensor]:
+def inputs(
+    base: Base, counts: Sequence[int] = (4, 4), question: str = "What?", pad: str = "left"
+) -> dict[str, Tensor]:
     """Model inputs for one random clip and one question a row; questions differ in length."""
     made = clips(base, counts)
-    asked = [base.encode_prompt(clip.text, [(question + "?" * row, None)]).ask() for row, clip in enumerate(made)]
+    asked = [
+        base.encode_prompt(clip.text, [(question + "?" * row, None)]).ask()
+        for row, clip in enumerate(made)
+    ]
     return base.batch(asked, made, pad=pad)

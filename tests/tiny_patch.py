@@ -16,14 +16,23 @@ from pave.tokens import Tokens
 DIM = 6
 
 
-def tokens(steps: int = 5, spread: float = 2.0, seed: int = 0, dim: int = DIM, cells: int = 1) -> Tokens:
+def tokens(
+    steps: int = 5, spread: float = 2.0, seed: int = 0, dim: int = DIM, cells: int = 1
+) -> Tokens:
     """`steps` random tokens over `spread` seconds."""
     generator = torch.Generator().manual_seed(seed)
     times = (torch.arange(steps, dtype=torch.float64) + 0.5) * spread / max(steps, 1)
     return Tokens(torch.randn(steps, cells, dim, generator=generator), times)
 
 
-def add(model: PatchedModel, channel: str | None = "audio", *, awake: bool = True, seed: int = 1, **options: Any) -> str:
+def add(
+    model: PatchedModel,
+    channel: str | None = "audio",
+    *,
+    awake: bool = True,
+    seed: int = 1,
+    **options: Any,
+) -> str:
     """A small patch with a fusion and a LoRA; awake: with random weights instead of the ones that change nothing."""
     if channel is not None:
         options.setdefault("encoder", None)
@@ -92,7 +101,11 @@ def ragged(family: str) -> tuple[int, int]:
     return (4, 4) if family.startswith("llava") else (4, 6)
 
 
-def case(family: str = "llava_onevision", dtype: torch.dtype = torch.float32, counts: tuple[int, int] | None = None) -> Case:
+def case(
+    family: str = "llava_onevision",
+    dtype: torch.dtype = torch.float32,
+    counts: tuple[int, int] | None = None,
+) -> Case:
     """A case without any patch yet."""
     base = tiny.base(family)
     base.model.to(dtype)

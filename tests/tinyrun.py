@@ -36,7 +36,13 @@ def clip(path: Path, seed: int, sound: bool = True) -> Path:
     """One second of coloured noise, with noise to hear unless told otherwise."""
     rng = np.random.default_rng(seed)
     frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(8)]
-    write_video(path, frames, 8, (rng.standard_normal(RATE) * 0.1).astype(np.float32) if sound else None, RATE)
+    write_video(
+        path,
+        frames,
+        8,
+        (rng.standard_normal(RATE) * 0.1).astype(np.float32) if sound else None,
+        RATE,
+    )
     return path
 
 
@@ -44,7 +50,11 @@ def patch(base: Base, folder: Path, channel: str | None, seed: int = 0) -> Path:
     """Save a patch with random weights, so that it changes what the base says."""
     model = PatchedModel(base)
     name = model.new_patch(
-        channel, name="p", lora=LoraSpec(rank=2), fusion=None if channel is None else {"hidden": 32}, seed=seed
+        channel,
+        name="p",
+        lora=LoraSpec(rank=2),
+        fusion=None if channel is None else {"hidden": 32},
+        seed=seed,
     )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -67,7 +77,15 @@ def make(folder: Path, clips: int = 4, questions: int = 3) -> Run:
             turns = [Turn(question="Hm?" * (asked + 1), answer="dog")]
             meta = {"family": f"f{asked}", "needs": "audio" if asked < 2 else "video"}
             channels = {} if number == 2 else {"audio": str(video)}
-            records.append(Record(id=f"{number}-{asked}", video=str(video), channels=channels, turns=turns, meta=meta))
+            records.append(
+                Record(
+                    id=f"{number}-{asked}",
+                    video=str(video),
+                    channels=channels,
+                    turns=turns,
+                    meta=meta,
+                )
+            )
     return Run(
         records=write_records(folder / "records.jsonl", records),
         base=folder / "base",

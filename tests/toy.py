@@ -19,7 +19,9 @@ DIM = 8
 SOUNDS = ("dog", "horse")
 
 
-def records(folder: Path, clips: int = 4, questions: int = 3, with_channel: int | None = None) -> list[Record]:
+def records(
+    folder: Path, clips: int = 4, questions: int = 3, with_channel: int | None = None
+) -> list[Record]:
     """Write a set; the first `with_channel` clips (all by default) have the channel."""
     shown = frames(folder / "frames")
     chance = np.random.default_rng(0)
@@ -33,7 +35,9 @@ def records(folder: Path, clips: int = 4, questions: int = 3, with_channel: int 
         for question in range(questions):
             turn = Turn(question="What" + "?" * question, answer=SOUNDS[kind])
             channels = {"features": str(folder / f"{clip}.npy")} if has else {}
-            made.append(Record(id=f"{clip}-{question}", video=str(shown), channels=channels, turns=[turn]))
+            made.append(
+                Record(id=f"{clip}-{question}", video=str(shown), channels=channels, turns=[turn])
+            )
     write_records(folder / "records.jsonl", made)
     return made
 

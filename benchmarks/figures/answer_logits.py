@@ -1,8 +1,9 @@
 """Peak memory of a training step with logits at the answer's positions only, against logits everywhere.
 
-One clip of 4 frames (785 visual tokens), a question and an answer of 8 tokens, a vocabulary of 150,000 words, a language model
-of hidden size 32, so that what is left is the head. A step is forward, loss and backward into a LoRA. Memory is what the kernel
-says the process's resident set rose by at its highest, after all freed memory was given back; both losses must agree.
+One clip of 4 frames (785 visual tokens), a question and an answer of 8 tokens, a vocabulary of
+150,000 words, a language model of hidden size 32, so that what is left is the head. A step is
+forward, loss and backward into a LoRA. Memory is what the kernel says the process's resident set
+rose by at its highest, after all freed memory was given back; both losses must agree.
 """
 
 from __future__ import annotations
@@ -73,5 +74,14 @@ def measure() -> list[Row]:
     ours, everywhere = steps()
     torch.testing.assert_close(ours(), everywhere())
     both = [(megabytes(ours), megabytes(everywhere)) for _ in range(REPEATS)]
-    pair = Pair(statistics.median(a for a, _ in both), statistics.median(b for _, b in both), REPEATS)
-    return [Row.gain("memory of a training step, answer-only logits against all", pair, "MB", note="vocabulary 150,000")]
+    pair = Pair(
+        statistics.median(a for a, _ in both), statistics.median(b for _, b in both), REPEATS
+    )
+    return [
+        Row.gain(
+            "memory of a training step, answer-only logits against all",
+            pair,
+            "MB",
+            note="vocabulary 150,000",
+        )
+    ]

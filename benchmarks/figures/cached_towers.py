@@ -1,7 +1,8 @@
 """The second epoch: tokens of picture and sound from the store against decoding, tower and encoder again.
 
-Each side is one pass over 2 clips with 8 questions each on `smol`: once all that makes the tokens, once with the training step
-behind it. Our side runs on a base whose tower was left on the disk and asserts that it stays there: zero tower calls.
+Each side is one pass over 2 clips with 8 questions each on `smol`: once all that makes the tokens,
+once with the training step behind it. Our side runs on a base whose tower was left on the disk and
+asserts that it stays there: zero tower calls.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def measure() -> list[Row]:
             made.base = seeing
             made.features(frames).precompute([group[0] for group in made.groups])
             made.base = load_base("smol", tower=False)
-            made.features(frames)  # the first epoch: the store learns whose tower these weight files hold
+            made.features(
+                frames
+            )  # the first epoch: the store learns whose tower these weight files hold
             made.base = load_base("smol", tower=False)
             features = made.features(frames)
             model = AnswerModel(made.patched()).train()
@@ -56,9 +59,17 @@ def measure() -> list[Row]:
             blind, made.base = made.base, seeing
             again = lambda frames=frames: recomputed(made, frames)  # noqa: E731
             tokens = in_turn(read, again, 3)
-            rows.append(Row.gain(f"tokens of {CLIPS} clips of {frames} frames, stored against computed", tokens))
+            rows.append(
+                Row.gain(
+                    f"tokens of {CLIPS} clips of {frames} frames, stored against computed", tokens
+                )
+            )
             epoch = in_turn(lambda: (read(), step()), lambda: (again(), step()), 3)  # noqa: B023
             assert not blind.tower_loaded, "the second epoch ran the tower"
             note = "zero tower calls: the tower stayed on the disk"
-            rows.append(Row.gain(f"second epoch, {QUESTIONS} questions a clip, {frames} frames", epoch, note=note))
+            rows.append(
+                Row.gain(
+                    f"second epoch, {QUESTIONS} questions a clip, {frames} frames", epoch, note=note
+                )
+            )
     return rows

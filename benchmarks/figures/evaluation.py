@@ -1,7 +1,8 @@
 """Ten questions about each clip: one prefill a clip and batched answers against `generate` for one question at a time.
 
-Both sides have the visual and side tokens at hand, answer greedily, and must say the same, which is asserted. The peer is what
-an evaluation loop does with a Hugging Face model: one prompt, one `generate`, the next prompt.
+Both sides have the visual and side tokens at hand, answer greedily, and must say the same, which is
+asserted. The peer is what an evaluation loop does with a Hugging Face model: one prompt, one
+`generate`, the next prompt.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ QUESTIONS, TOKENS = 10, 8
 
 def asked(made: Bench, features: ClipFeatures, group: list[Record]) -> Questions:
     """One clip's questions as ids."""
-    prompt = made.base.encode_prompt(features.clip.text, [(record.turns[0].question, None) for record in group])
+    prompt = made.base.encode_prompt(
+        features.clip.text, [(record.turns[0].question, None) for record in group]
+    )
     return Questions(features, prompt.prefix, [question for question, _ in prompt.turns])
 
 
@@ -43,7 +46,9 @@ def alone(model: PatchedModel, clip: Questions, question: list[int]) -> list[int
         pad_token_id=base.stop_ids[0],
     )
     said: list[int] = ids[0, inputs["input_ids"].shape[1] :].tolist()
-    return said[: next((place for place, token in enumerate(said) if token in base.stop_ids), len(said))]
+    return said[
+        : next((place for place, token in enumerate(said) if token in base.stop_ids), len(said))
+    ]
 
 
 def measure() -> list[Row]:
@@ -57,9 +62,14 @@ def measure() -> list[Row]:
             for name, weights in (("patch", {"sound": 1.0}), ("base", {})):
                 model.set_patches(weights)
                 assert answer(model, made.base, clips, TOKENS) == one_by_one(model, clips)
-                run, peer = (lambda: answer(model, made.base, clips, TOKENS)), (lambda: one_by_one(model, clips))  # noqa: B023
+                run, peer = (
+                    (lambda: answer(model, made.base, clips, TOKENS)),
+                    (lambda: one_by_one(model, clips)),
+                )
                 pair = in_turn(run, peer, repeats, warm=False)  # warm: both have just run
                 note = f"same answers; prefixes of {len(clips[0].prefix)} tokens"
                 figure = f"evaluation, {QUESTIONS} questions a clip, {frames} frames, {name}"
-                rows.append(Row.gain(figure, pair, f"CPU s for {len(clips) * QUESTIONS} answers", 4.0, note))
+                rows.append(
+                    Row.gain(figure, pair, f"CPU s for {len(clips) * QUESTIONS} answers", 4.0, note)
+                )
     return rows

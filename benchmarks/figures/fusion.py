@@ -1,12 +1,14 @@
 """The fusion function at LLaVA-OneVision-7B sizes against the matrix products that it cannot avoid.
 
-Ours: `Fusion` on ready tokens, forward alone (`no_grad`) or forward and backward into its parameters. Peer: the bare products
-of the same shapes and dtype, one after the other with nothing between them:
+Ours: `Fusion` on ready tokens, forward alone (`no_grad`) or forward and backward into its
+parameters. Peer: the bare products of the same shapes and dtype, one after the other with nothing
+between them:
 
-- forward: each linear map once (side map, query map, a block's query, key, value and two MLP maps, the output MLP), and for
-  each group of side steps `Q K'` and `P V`;
-- backward: for each linear map the weight's gradient and, where something behind it needs one, the input's (the two maps at the
-  entrance read frozen tokens: none), and for each group the four products of attention (to P, V, Q and K).
+- forward: each linear map once (side map, query map, a block's query, key, value and two MLP maps,
+  the output MLP), and for each group of side steps `Q K'` and `P V`;
+- backward: for each linear map the weight's gradient and, where something behind it needs one, the
+  input's (the two maps at the entrance read frozen tokens: none), and for each group the four
+  products of attention (to P, V, Q and K).
 
 Groups of a ragged batch have the number of steps that they have: no padding is in the peer.
 """
@@ -66,13 +68,17 @@ def linears(case: Case) -> Iterator[tuple[int, int, int, bool]]:
 
 def groups(case: Case) -> Iterator[tuple[int, int]]:
     """(frames, keys of each) for all frames of a batch, those with equally many keys together."""
-    keys = sorted((t // FRAMES + (i < t % FRAMES)) * case.tokens for t in case.steps for i in range(FRAMES))
+    keys = sorted(
+        (t // FRAMES + (i < t % FRAMES)) * case.tokens for t in case.steps for i in range(FRAMES)
+    )
     yield from ((len(list(same)), length) for length, same in groupby(keys))
 
 
 def operations(case: Case, backward: bool) -> int:
     """Floating-point operations of the products, a multiply-add counted as two."""
-    total = sum(2 * rows * a * b * (1 + (1 + deep) * backward) for rows, a, b, deep in linears(case))
+    total = sum(
+        2 * rows * a * b * (1 + (1 + deep) * backward) for rows, a, b, deep in linears(case)
+    )
     pairs = sum(frames * CELLS * keys for frames, keys in groups(case))
     return total + CONFIG.layers * 4 * pairs * CONFIG.hidden * (3 if backward else 1)
 
@@ -91,7 +97,10 @@ def products(case: Case, dtype: torch.dtype, backward: bool) -> Callable[[], Non
             jobs.append((torch.mm, out.T, x))
             jobs += [(torch.mm, out, weight)] if deep else []
     for frames, keys in groups(case):
-        query, key = made(frames * CONFIG.heads, CELLS, CONFIG.head_dim), made(frames * CONFIG.heads, keys, CONFIG.head_dim)
+        query, key = (
+            made(frames * CONFIG.heads, CELLS, CONFIG.head_dim),
+            made(frames * CONFIG.heads, keys, CONFIG.head_dim),
+        )
         weights = made(frames * CONFIG.heads, CELLS, keys)
         block = [(torch.bmm, query, key.mT), (torch.bmm, weights, key)]
         if backward:
@@ -140,4 +149,6 @@ def row(case: Case, kind: str, backward: bool) -> Row:
 def measure() -> list[Row]:
     """All cases, both dtypes, with and without the backward pass."""
     torch.manual_seed(0)
-    return [row(case, kind, backward) for case in CASES for kind in DTYPES for backward in (False, True)]
+    return [
+        row(case, kind, backward) for case in CASES for kind in DTYPES for backward in (False, True)
+    ]

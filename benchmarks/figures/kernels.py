@@ -1,6 +1,7 @@
 """The choices inside the fusion, each alone: which library multiplies and how, which attention, how large a piece at a time.
 
-Ours is what the fusion does, peer what it would do without thinking. The note gives the rate of our side.
+Ours is what the fusion does, peer what it would do without thinking. The note gives the rate of our
+side.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def attention() -> Row:
 
     def fused() -> torch.Tensor:
         asked, keys = frames.take(query).transpose(1, 2), groups.take(key).transpose(1, 2)
-        return frames.put(F.scaled_dot_product_attention(asked, keys, keys).transpose(1, 2).flatten(2))
+        return frames.put(
+            F.scaled_dot_product_attention(asked, keys, keys).transpose(1, 2).flatten(2)
+        )
 
     pair = in_turn(lambda: attend(query, key, key, frames, groups), fused, REPEATS)
     return Row.gain("bfloat16 attention of 196 queries and 609 keys, plain against fused", pair)
@@ -50,7 +53,11 @@ def attention() -> Row:
 def pieces() -> Row:
     """A layer norm of 6,272 x 3,584 in pieces of 7.5 MB against one of 90 MB."""
     x = torch.randn(ROWS, 3584)
-    pair = in_turn(lambda: [F.layer_norm(part, (3584,)) for part in x.split(523)], lambda: F.layer_norm(x, (3584,)), REPEATS)
+    pair = in_turn(
+        lambda: [F.layer_norm(part, (3584,)) for part in x.split(523)],
+        lambda: F.layer_norm(x, (3584,)),
+        REPEATS,
+    )
     return Row.gain("layer norm of 6,272 x 3,584, pieces of 523 rows against one", pair)
 
 

@@ -1,8 +1,9 @@
 """32 frames of a 10-minute clip: decoding only the groups of pictures that hold them, against decoding everything.
 
-The clip is 320 x 180 at 30 fps, H.264 as x264 makes it (a key frame every 250 frames, B-frames): a minute is encoded and its
-packets are repeated ten times. Peer: one pass over all frames that keeps the wanted ones, as a reader without an index does
-it, with as many decoder threads as ours. Both give the same pixels, which is checked.
+The clip is 320 x 180 at 30 fps, H.264 as x264 makes it (a key frame every 250 frames, B-frames): a
+minute is encoded and its packets are repeated ten times. Peer: one pass over all frames that keeps
+the wanted ones, as a reader without an index does it, with as many decoder threads as ours. Both
+give the same pixels, which is checked.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ HEIGHT, WIDTH = 180, 320
 
 def pictures() -> Iterator[npt.NDArray[np.uint8]]:
     """A bright square wanders over a textured wall that scrolls: motion everywhere, as in a hand-held film."""
-    wall = np.random.default_rng(0).integers(0, 200, (HEIGHT // 8, WIDTH // 8 + 200, 3), dtype=np.uint8)
+    wall = np.random.default_rng(0).integers(
+        0, 200, (HEIGHT // 8, WIDTH // 8 + 200, 3), dtype=np.uint8
+    )
     wall = wall.repeat(8, 0).repeat(8, 1)
     for number in range(FPS * SECONDS):
         picture = wall[:, number : number + WIDTH].copy()
-        row, column = (int(HEIGHT / 2.5 * (1 + wave)) for wave in (np.sin(number / 20), np.cos(number / 33)))
+        row, column = (
+            int(HEIGHT / 2.5 * (1 + wave)) for wave in (np.sin(number / 20), np.cos(number / 33))
+        )
         picture[row : row + 60, column : column + 60] = 255
         yield picture
 
@@ -59,7 +64,11 @@ def repeated(source: Path, target: Path) -> Path:
                 packet = av.Packet(content)
                 shift = number * length * step
                 packet.stream, packet.time_base = copy, tick
-                packet.pts, packet.dts, packet.is_keyframe = (pts or 0) + shift, (dts or 0) + shift, key
+                packet.pts, packet.dts, packet.is_keyframe = (
+                    (pts or 0) + shift,
+                    (dts or 0) + shift,
+                    key,
+                )
                 out.mux(packet)
     return target
 
@@ -70,7 +79,11 @@ def all_decoded(path: Path) -> torch.Tensor:
     with av.open(str(path)) as film:
         track = film.streams.video[0]
         track.thread_count, track.thread_type = min(torch.get_num_threads(), 4), "AUTO"
-        kept = [frame.to_ndarray(format="rgb24") for number, frame in enumerate(film.decode(track)) if number in wanted]
+        kept = [
+            frame.to_ndarray(format="rgb24")
+            for number, frame in enumerate(film.decode(track))
+            if number in wanted
+        ]
     return torch.from_numpy(np.stack(kept)).permute(0, 3, 1, 2)
 
 
@@ -82,5 +95,14 @@ def measure() -> list[Row]:
         ours, peer = read_frames(film, Uniform(COUNT)).pixels, all_decoded(film)
         if not torch.equal(ours, peer):
             raise SystemExit("the frames differ from those of decoding everything")
-        pair = in_turn(lambda: read_frames(film, Uniform(COUNT)), lambda: all_decoded(film), 3, warm=False)
-    return [Row.gain("32 frames of 10 minutes, against decoding it all", pair, promise=3.5, note="same frames: checked")]
+        pair = in_turn(
+            lambda: read_frames(film, Uniform(COUNT)), lambda: all_decoded(film), 3, warm=False
+        )
+    return [
+        Row.gain(
+            "32 frames of 10 minutes, against decoding it all",
+            pair,
+            promise=3.5,
+            note="same frames: checked",
+        )
+    ]

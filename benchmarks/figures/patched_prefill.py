@@ -1,13 +1,14 @@
 """What a patch adds to the base when a clip is read: CPU seconds on `smol`, and operations at 7B sizes.
 
-Seconds: one clip and a question from pixels to the first logits, side tokens at hand, patched against plain. The patch is the
-demo's: sound, a fusion of width 256, LoRA of rank 16 on the attention, as it is loaded and merged (`PatchedModel.merge`).
-Merged layers multiply through oneDNN, as the fusion does and the base does not; the row of the fusion alone is the patch
-without that.
+Seconds: one clip and a question from pixels to the first logits, side tokens at hand, patched
+against plain. The patch is the demo's: sound, a fusion of width 256, LoRA of rank 16 on the
+attention, as it is loaded and merged (`PatchedModel.merge`). Merged layers multiply through oneDNN,
+as the fusion does and the base does not; the row of the fusion alone is the patch without that.
 
-Operations: counted on the meta device, so no weights are needed. Base: LLaVA-OneVision-7B's language model (28 layers of width
-3584) reading 32 frames of 196 tokens, and its SigLIP tower. Patch: the paper's fusion (hidden 512, 2 layers) on 32 x 196
-queries and 100 sound tokens, and its LoRA (rank 64 on all products), which is not merged into the base.
+Operations: counted on the meta device, so no weights are needed. Base: LLaVA-OneVision-7B's
+language model (28 layers of width 3584) reading 32 frames of 196 tokens, and its SigLIP tower.
+Patch: the paper's fusion (hidden 512, 2 layers) on 32 x 196 queries and 100 sound tokens, and its
+LoRA (rank 64 on all products), which is not merged into the base.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ def seconds() -> list[Row]:
     """Patched against a base of its own that never met a patch, at the paper's number of frames and at smol's own."""
     with bench(1, 1) as made, torch.no_grad():
         plain = load_base("smol")
-        return [row for frames, repeats in ((32, 5), (4, 25)) for row in prefills(made, plain, frames, repeats)]
+        return [
+            row
+            for frames, repeats in ((32, 5), (4, 25))
+            for row in prefills(made, plain, frames, repeats)
+        ]
 
 
 def prefills(made: Bench, plain: Base, frames: int, repeats: int) -> list[Row]:
@@ -62,9 +67,17 @@ def prefills(made: Bench, plain: Base, frames: int, repeats: int) -> list[Row]:
     features = made.features(frames)
     side = features[record].channels
     clip = plain.clip(read_frames(record.video, features.sampling))
-    inputs = plain.batch([plain.encode_prompt(clip.text, [(record.turns[0].question, None)]).ask()], [clip], pad="left")
+    inputs = plain.batch(
+        [plain.encode_prompt(clip.text, [(record.turns[0].question, None)]).ask()],
+        [clip],
+        pad="left",
+    )
     rows = []
-    for name, promise in (("fusion alone", None), ("fusion and LoRA", None), ("fusion and merged LoRA", 1.03)):
+    for name, promise in (
+        ("fusion alone", None),
+        ("fusion and LoRA", None),
+        ("fusion and merged LoRA", 1.03),
+    ):
         model = made.patched("LoRA" in name)
         if "merged" in name:
             model.merge()
@@ -97,15 +110,33 @@ def share() -> Row:
         model = LlavaOnevisionForConditionalGeneration(config).eval()
         frames = torch.empty(FRAMES, 3, 384, 384)
         length = FRAMES * CELLS + 40
-        embeds, mask = torch.empty(1, length, 3584), torch.empty(1, 1, length, length, dtype=torch.bool)
+        embeds, mask = (
+            torch.empty(1, length, 3584),
+            torch.empty(1, 1, length, length, dtype=torch.bool),
+        )
         base = operations(lambda: model.model.vision_tower(frames))
-        base += operations(lambda: model.model.language_model(inputs_embeds=embeds, attention_mask=mask, use_cache=False))
-        layers = [layer for layer in model.model.language_model.modules() if isinstance(layer, nn.Linear)]
-    lora = sum(2 * length * RANK * (layer.in_features + layer.out_features) for layer in layers) / 1e12
-    fusion = FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584).flops(FRAMES, CELLS, 100, 1) / 1e12
+        base += operations(
+            lambda: model.model.language_model(
+                inputs_embeds=embeds, attention_mask=mask, use_cache=False
+            )
+        )
+        layers = [
+            layer for layer in model.model.language_model.modules() if isinstance(layer, nn.Linear)
+        ]
+    lora = (
+        sum(2 * length * RANK * (layer.in_features + layer.out_features) for layer in layers) / 1e12
+    )
+    fusion = (
+        FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584).flops(FRAMES, CELLS, 100, 1)
+        / 1e12
+    )
     note = f"fusion {fusion / base:.2%}, unmerged LoRA of rank {RANK} {lora / base:.2%} of the base's operations"
     return Row.cost(
-        "operations of a 7B prefill, patched against plain", Pair(base + fusion + lora, base, 1), "TFLOP", None, note
+        "operations of a 7B prefill, patched against plain",
+        Pair(base + fusion + lora, base, 1),
+        "TFLOP",
+        None,
+        note,
     )
 
 

@@ -1,14 +1,15 @@
 """Training on 8 questions about each of 2 clips: behind one prefix a clip against one question a sample.
 
-Each side makes one optimiser step of `smol` with the demo's patch (sound, LoRA on the attention) on the same 16 questions:
-forward, backward, clipping and AdamW. Ours runs once over 2 sequences of 8 questions. The peers run 8 times over 2 sequences of
-one question and add their gradients up:
+Each side makes one optimiser step of `smol` with the demo's patch (sound, LoRA on the attention) on
+the same 16 questions: forward, backward, clipping and AdamW. Ours runs once over 2 sequences of 8
+questions. The peers run 8 times over 2 sequences of one question and add their gradients up:
 
-- "one question a sample": the same code with `questions_per_video: 1`, tower outputs cached, logits at answers only;
+- "one question a sample": the same code with `questions_per_video: 1`, tower outputs cached, logits
+  at answers only;
 - "as the authors train": tower and projector run in every step, logits come at every position.
 
-32 frames are what the paper uses, 4 what `smol` was made for. The number of tokens, in the note, bounds the first ratio: at 32
-frames a prefix is 291 tokens, at 4 it is 39.
+32 frames are what the paper uses, 4 what `smol` was made for. The number of tokens, in the note,
+bounds the first ratio: at 32 frames a prefix is 291 tokens, at 4 it is 39.
 """
 
 from __future__ import annotations
@@ -59,14 +60,18 @@ def trainer(model: PatchedModel, losses: Callable[[], Sequence[Any]]) -> Callabl
     return run
 
 
-def cached(model: AnswerModel, batches: Sequence[Sequence[Sample]], packed: bool) -> Callable[[], Any]:
+def cached(
+    model: AnswerModel, batches: Sequence[Sequence[Sample]], packed: bool
+) -> Callable[[], Any]:
     """Losses from cached tokens, at answer positions."""
     collate = Collator(model.patched.base, packed=packed)
     total = sum(len(sample.packed.labels) for batch in batches for sample in batch)
     return lambda: (model(**collate(batch), num_items_in_batch=total)["loss"] for batch in batches)
 
 
-def plain(made: Bench, model: PatchedModel, features: Features, batches: Sequence[Sequence[Sample]]) -> Callable[[], Any]:
+def plain(
+    made: Bench, model: PatchedModel, features: Features, batches: Sequence[Sequence[Sample]]
+) -> Callable[[], Any]:
     """Losses from pixels, with logits everywhere; frames are decoded beforehand."""
     base = made.base
     clips = [base.clip(read_frames(group[0].video, features.sampling)) for group in made.groups]
@@ -108,6 +113,12 @@ def measure() -> list[Row]:
             for name, peer in peers.items():
                 pair = in_turn(ours, peer, repeats, warm=False)
                 promise = None if frames == 4 and "authors" not in name else 5.0
-                figure = f"shared-prefix training, 8 questions a clip, {frames} frames, against {name}"
-                rows.append(Row.gain(figure, pair, f"CPU s for {CLIPS * QUESTIONS} questions", promise, tokens))
+                figure = (
+                    f"shared-prefix training, 8 questions a clip, {frames} frames, against {name}"
+                )
+                rows.append(
+                    Row.gain(
+                        figure, pair, f"CPU s for {CLIPS * QUESTIONS} questions", promise, tokens
+                    )
+                )
     return rows

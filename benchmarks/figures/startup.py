@@ -1,8 +1,9 @@
 """Start-up: `import pave`, `pave --help`, the first answer of `pave ask`, loading and switching a patch.
 
-Each against the limit that it should stay under (the column `peer`). The first three are fresh processes, counted with all
-that they spend; the base is assembled beforehand, as one earlier `pave ask` leaves it. The patch has the size of the paper's
-at 7B (9 M parameters, out_dim 3584) and meets a random base of that hidden size with one thin layer.
+Each against the limit that it should stay under (the column `peer`). The first three are fresh
+processes, counted with all that they spend; the base is assembled beforehand, as one earlier `pave
+ask` leaves it. The patch has the size of the paper's at 7B (9 M parameters, out_dim 3584) and meets
+a random base of that hidden size with one thin layer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from harness import Row, spent
 
 def fresh(*words: str) -> float:
     """CPU seconds of one new Python process."""
-    return spent(lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True), children=True)
+    return spent(
+        lambda: subprocess.run([sys.executable, *words], check=True, capture_output=True),
+        children=True,
+    )
 
 
 def process_rows(folder: Path) -> list[Row]:

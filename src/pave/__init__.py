@@ -1,6 +1,7 @@
 """pave gives a frozen Video LLM a new sense: small patches that fuse a side channel into its visual tokens.
 
-The names below load on first use, so that `import pave` (and with it `pave --help`) stays free of torch.
+The names below load on first use, so that `import pave` (and with it `pave --help`) stays free of
+torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pave.bases import load_base
-    from pave.errors import BaseError, ChannelError, ConfigError, MediaError, PatchError, PaveError, RecordError, TrainError
+    from pave.errors import (
+        BaseError,
+        ChannelError,
+        ConfigError,
+        MediaError,
+        PatchError,
+        PaveError,
+        RecordError,
+        TrainError,
+    )
     from pave.fusion import Fusion, FusionConfig
     from pave.patches import LoraSpec, PatchedModel
     from pave.tokens import Tokens

@@ -1,6 +1,7 @@
 """Typed errors: every way a user's input can be wrong has a class here, and every message says what, where and what to do.
 
-The command line turns a `PaveError` into one line on stderr and exit code 2; anything else is our bug and exits with 1.
+The command line turns a `PaveError` into one line on stderr and exit code 2; anything else is our
+bug and exits with 1.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ UNFINISHED = ".writing-"
 class PlaceError(OSError):
     """What the system says of a place that cannot be written; `filename` is the path by which the user knows the place.
 
-    No `PaveError`: whoever passes over a clip that a user could mend must not pass over a full disk.
+    No `PaveError`: whoever passes over a clip that a user could mend must not pass over a full
+    disk.
     """
 
 
@@ -84,7 +85,9 @@ def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, An
     except (OSError, ValueError, RecursionError) as why:
         raise error(f"{file} is damaged ({' '.join(str(why).split())}); {advice}") from why
     if not isinstance(found, dict):
-        raise error(f"{file} is damaged (a JSON object is wanted, not {type(found).__name__}); {advice}")
+        raise error(
+            f"{file} is damaged (a JSON object is wanted, not {type(found).__name__}); {advice}"
+        )
     return found
 
 
@@ -110,7 +113,9 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
     """
     with writing(file):
         if file.exists() and not file.is_file() and not file.is_dir():
-            write(file)  # a device or a pipe, such as /dev/stdout: it takes what comes, and must not be replaced
+            write(
+                file
+            )  # a device or a pipe, such as /dev/stdout: it takes what comes, and must not be replaced
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=file.parent)

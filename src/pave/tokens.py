@@ -16,8 +16,8 @@ class Tokens:
 
     Attributes:
         values: `[T, S, C]` float tensor.
-        times: `[T]` float64 tensor, seconds from the start of the clip, non-decreasing. A step stands for the instant at its
-            centre (a 0.2 s sound window starting at 0 has time 0.1).
+        times: `[T]` float64 tensor, seconds from the start of the clip, non-decreasing. A step
+            stands for the instant at its centre (a 0.2 s sound window starting at 0 has time 0.1).
 
     Raises:
         ChannelError: If shapes disagree, a value is not finite, or times go backwards.
@@ -33,11 +33,19 @@ class Tokens:
     def __post_init__(self) -> None:
         """Check the shapes once, where tokens are made, so that no later code has to."""
         if self.values.dim() != 3:
-            raise ChannelError(f"tokens must be [T, S, C], got shape {tuple(self.values.shape)}; add the missing axis")
+            raise ChannelError(
+                f"tokens must be [T, S, C], got shape {tuple(self.values.shape)}; add the missing "
+                "axis"
+            )
         if self.times.shape != self.values.shape[:1]:
-            raise ChannelError(f"{self.values.shape[0]} token steps need as many times, got shape {tuple(self.times.shape)}")
+            raise ChannelError(
+                f"{self.values.shape[0]} token steps need as many times, got shape "
+                f"{tuple(self.times.shape)}"
+            )
         object.__setattr__(self, "times", self.times.to(torch.float64))
-        if not bool(torch.isfinite(self.values).all()) or not bool(torch.isfinite(self.times).all()):
+        if not bool(torch.isfinite(self.values).all()) or not bool(
+            torch.isfinite(self.times).all()
+        ):
             raise ChannelError("tokens hold a NaN or infinite value; check the encoder's input")
         if bool((self.times.diff() < 0).any()):
             raise ChannelError("token times must not go backwards; sort the steps by time")

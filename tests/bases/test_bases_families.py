@@ -35,7 +35,11 @@ def same(a: Any, b: Any) -> bool:
     """Equal containers of equal tensors, bit for bit."""
     if isinstance(a, Tensor) or a is None:
         return a is b or (isinstance(b, Tensor) and torch.equal(a, b))
-    return type(a) is type(b) and len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return (
+        type(a) is type(b)
+        and len(a) == len(b)
+        and all(same(x, y) for x, y in zip(a, b, strict=True))
+    )
 
 
 def counts_for(base: Base) -> tuple[int, int]:
@@ -53,18 +57,26 @@ def test_split_and_join_are_inverse(base: Base) -> None:
     assert type(again) is type(output) and again is not output
     for container in (again, base.join(visuals)):
         assert same(container.pooler_output, output.pooler_output)
-        assert same(getattr(container, "deepstack_features", None), getattr(output, "deepstack_features", None))
+        assert same(
+            getattr(container, "deepstack_features", None),
+            getattr(output, "deepstack_features", None),
+        )
     rest = {key: value for key, value in inputs.items() if key != base.spec.pixels}
     with torch.no_grad():
         live = base.model(**inputs).logits
-        cached = base.model(**rest, mm_encoder_outputs={base.spec.modality: base.join(visuals)}).logits
+        cached = base.model(
+            **rest, mm_encoder_outputs={base.spec.modality: base.join(visuals)}
+        ).logits
     assert torch.equal(live, cached)
 
 
 def test_generation_from_cached_tokens_is_the_same(base: Base) -> None:
     """Greedy tokens with the tower and with its cached output."""
     made = tiny.clips(base, counts_for(base))
-    prompts = [base.encode_prompt(clip.text, [("What" + "?" * row, None)]).ask() for row, clip in enumerate(made)]
+    prompts = [
+        base.encode_prompt(clip.text, [("What" + "?" * row, None)]).ask()
+        for row, clip in enumerate(made)
+    ]
     options = {"max_new_tokens": 4, "do_sample": False}
     live = base.model.generate(**base.batch(prompts, made, pad="left"), **options)
     light = base.batch(prompts, [base.light(clip) for clip in made], pad="left")
@@ -83,7 +95,10 @@ def test_clips_of_different_lengths_in_one_batch(base: Base) -> None:
     def logits(rows: list[int]) -> list[Tensor]:
         inputs = base.batch([prompts[r] for r in rows], [light[r] for r in rows])
         with torch.no_grad():
-            out = base.model(**inputs, mm_encoder_outputs={base.spec.modality: base.join([visuals[r] for r in rows])}).logits
+            out = base.model(
+                **inputs,
+                mm_encoder_outputs={base.spec.modality: base.join([visuals[r] for r in rows])},
+            ).logits
         return [out[i, : len(prompts[r])] for i, r in enumerate(rows)]
 
     together = logits([0, 1])
@@ -98,9 +113,13 @@ def test_beams_over_clips_of_different_lengths(base: Base) -> None:
     visuals = base.visual(made)
 
     def replies(rows: list[int], **options: int) -> Tensor:
-        inputs = base.batch([prompts[r] for r in rows], [base.light(made[r]) for r in rows], pad="left")
+        inputs = base.batch(
+            [prompts[r] for r in rows], [base.light(made[r]) for r in rows], pad="left"
+        )
         outputs = {base.spec.modality: base.join([visuals[r] for r in rows])}
-        ids = base.model.generate(**inputs, mm_encoder_outputs=outputs, max_new_tokens=4, do_sample=False, **options)
+        ids = base.model.generate(
+            **inputs, mm_encoder_outputs=outputs, max_new_tokens=4, do_sample=False, **options
+        )
         return torch.as_tensor(ids)[:, -4:]
 
     alone = [replies([row], num_beams=2) for row in (0, 1)]
@@ -171,7 +190,9 @@ def test_a_corner_moves_that_corner_most(base: Base, corner: tuple[int, int]) ->
 
     def change(pixels: Tensor) -> None:
         rows = slice(42, 56) if down else slice(0, 14)
-        cols = slice(76, 104) if right else slice(8, 36)  # inside the centre that LLaVA-NeXT-Video cuts out
+        cols = (
+            slice(76, 104) if right else slice(8, 36)
+        )  # inside the centre that LLaVA-NeXT-Video cuts out
         if base.spec.name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "video_llama_3"):
             cols = slice(98, 112) if right else slice(0, 14)
         if base.spec.name == "llava_next_video":
@@ -188,7 +209,8 @@ def test_a_corner_moves_that_corner_most(base: Base, corner: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize(
-    ("family", "projector"), [("llava_next_video", "multi_modal_projector"), ("video_llama_3", "projector")]
+    ("family", "projector"),
+    [("llava_next_video", "multi_modal_projector"), ("video_llama_3", "projector")],
 )
 def test_the_query_is_what_the_projector_sees(family: str, projector: str) -> None:
     """Where the projector reads pooled tokens, projecting the query gives the tokens."""
@@ -203,7 +225,9 @@ def test_the_query_is_what_the_projector_sees(family: str, projector: str) -> No
 def test_the_query_is_pooled_as_the_tokens_are() -> None:
     """LLaVA-OneVision: the projector's input, pooled with the model's own pooling."""
     base, seen = tiny.base("llava_onevision"), []
-    hook = base.inner.multi_modal_projector.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    hook = base.inner.multi_modal_projector.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0])
+    )
     (visual,) = base.visual(tiny.clips(base, (3,)))
     hook.remove()
     assert visual.query is not None and torch.equal(visual.query, base.inner.apply_pooling(seen[0]))
@@ -213,7 +237,9 @@ def test_lora_reaches_the_language_model_only(base: Base) -> None:
     """Default targets below the language model are every projection it has, and nothing of the tower or projector."""
     linears = [name for name, module in base.model.named_modules() if isinstance(module, nn.Linear)]
     inside = [name for name in linears if name.startswith(f"model.{base.spec.language_model}.")]
-    assert inside and not [name for name in inside if "vision" in name or "visual" in name or "tower" in name]
+    assert inside and not [
+        name for name in inside if "vision" in name or "visual" in name or "tower" in name
+    ]
     hit = [name for name in inside if name.rsplit(".", 1)[1] in base.spec.lora_targets]
     assert hit == [name for name in inside if name.endswith("_proj")] and len(hit) >= 2 * 4
 

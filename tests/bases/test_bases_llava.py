@@ -32,10 +32,16 @@ def test_shards_and_a_tied_head(folder):
     del tensors["lm_head.weight"]
     (folder / "model.safetensors").unlink()
     names = sorted(tensors)
-    parts = {"model-00001-of-00002.safetensors": names[:20], "model-00002-of-00002.safetensors": names[20:]}
+    parts = {
+        "model-00001-of-00002.safetensors": names[:20],
+        "model-00002-of-00002.safetensors": names[20:],
+    }
     for file, keys in parts.items():
         save_file({key: tensors[key] for key in keys}, folder / file, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {key: file for file, keys in parts.items() for key in keys}}
+    index = {
+        "metadata": {},
+        "weight_map": {key: file for file, keys in parts.items() for key in keys},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     change(folder, tie_word_embeddings=True)
     model = load_base(folder, dtype="float32").model
@@ -46,7 +52,11 @@ def test_shards_and_a_tied_head(folder):
 
 def test_shapes_alone_say_the_same(folder):
     meta, real = load_base(folder, weights=False), load_base(folder)
-    assert meta.device.type == "meta" and meta.fingerprint() == real.fingerprint() and meta.settings == real.settings
+    assert (
+        meta.device.type == "meta"
+        and meta.fingerprint() == real.fingerprint()
+        and meta.settings == real.settings
+    )
     assert real.settings.size == (384, 384) and real.settings.mean == (0.5, 0.5, 0.5)
 
 
@@ -63,10 +73,21 @@ def test_what_is_no_such_base(folder):
         with pytest.raises(BaseError, match=words):
             load_base(folder)
 
-    refused("holds no model.image_newline", {k: v for k, v in tensors.items() if k != "model.image_newline"})
-    refused("holds no model.vision_tower", {k: v for k, v in tensors.items() if "vision_tower" not in k})
-    refused("tensors are missing", {k: v for k, v in tensors.items() if k != "model.layers.1.mlp.up_proj.weight"})
-    refused("275 words but the model knows 200", {**tensors, "model.embed_tokens.weight": torch.zeros(200, 32)})
+    refused(
+        "holds no model.image_newline",
+        {k: v for k, v in tensors.items() if k != "model.image_newline"},
+    )
+    refused(
+        "holds no model.vision_tower", {k: v for k, v in tensors.items() if "vision_tower" not in k}
+    )
+    refused(
+        "tensors are missing",
+        {k: v for k, v in tensors.items() if k != "model.layers.1.mlp.up_proj.weight"},
+    )
+    refused(
+        "275 words but the model knows 200",
+        {**tensors, "model.embed_tokens.weight": torch.zeros(200, 32)},
+    )
     (folder / "model.safetensors").write_bytes(b"cut short")
     with pytest.raises(BaseError, match="cannot be read"):
         load_base(folder)

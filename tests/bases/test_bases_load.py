@@ -23,7 +23,11 @@ def folder(tmp_path: Path) -> Path:
     base = tiny.base("llava_onevision")
     base.model.save_pretrained(tmp_path)
     base.tokenizer.save_pretrained(tmp_path)
-    options = {"size": {"height": 42, "width": 42}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+    options = {
+        "size": {"height": 42, "width": 42},
+        "image_mean": [0.5] * 3,
+        "image_std": [0.25] * 3,
+    }
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(options))
     return tmp_path
 
@@ -41,7 +45,11 @@ def test_a_folder_gives_the_same_base(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("gone", "message"),
-    [("config.json", "no config.json"), ("model.safetensors", "no weights"), ("tokenizer*", "no tokenizer")],
+    [
+        ("config.json", "no config.json"),
+        ("model.safetensors", "no weights"),
+        ("tokenizer*", "no tokenizer"),
+    ],
 )
 def test_missing_files_are_named(folder: Path, gone: str, message: str) -> None:
     """Each file that lacks is named, with the folder."""
@@ -56,10 +64,15 @@ def test_missing_files_are_named(folder: Path, gone: str, message: str) -> None:
     ("gone", "loads"),
     [
         ("layers.1.mlp.up_proj.weight", {True: False, False: False}),
-        ("multi_modal_projector.linear_2.bias", {True: False, False: True}),  # not needed until the tower is
+        (
+            "multi_modal_projector.linear_2.bias",
+            {True: False, False: True},
+        ),  # not needed until the tower is
     ],
 )
-def test_weights_that_lack_a_tensor_are_refused(folder: Path, gone: str, loads: dict[bool, bool]) -> None:
+def test_weights_that_lack_a_tensor_are_refused(
+    folder: Path, gone: str, loads: dict[bool, bool]
+) -> None:
     """Hugging Face would draw random numbers for it and go on."""
     weights = load_file(folder / "model.safetensors")
     name = next(name for name in weights if name.endswith(gone))
@@ -70,11 +83,16 @@ def test_weights_that_lack_a_tensor_are_refused(folder: Path, gone: str, loads: 
             with pytest.raises(BaseError, match="1 tensors are missing"):
                 load_base(folder, tower=tower).load_tower()
         else:
-            with pytest.raises(BaseError, match=rf"{folder}: 1 tensors are missing or of another shape, first .*{gone}"):
+            with pytest.raises(
+                BaseError,
+                match=rf"{folder}: 1 tensors are missing or of another shape, first .*{gone}",
+            ):
                 load_base(folder, tower=tower)
 
 
-def test_broken_and_absent_sources(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_and_absent_sources(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A broken config, a folder that is not there, a Hub id that cannot be reached."""
     (folder / "config.json").write_text("{")
     with pytest.raises(BaseError, match="no valid JSON"):
@@ -87,11 +105,27 @@ def test_broken_and_absent_sources(folder: Path, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "source", ["./nope", "models/a/b", "../x", "a//b", "", " ", "~", "x" * 300, "/tmp/" + "x" * 300, "a\0b", "é"]
+    "source",
+    [
+        "./nope",
+        "models/a/b",
+        "../x",
+        "a//b",
+        "",
+        " ",
+        "~",
+        "x" * 300,
+        "/tmp/" + "x" * 300,
+        "a\0b",
+        "é",
+    ],
 )
 def test_what_can_be_no_base_is_told_what_one_is(source: str) -> None:
     """Paths that lead nowhere and names that no Hub id can have; Hugging Face is not asked."""
-    with pytest.raises(BaseError, match='no such folder, and no Hub id either; a base is "smol", a model folder, or a Hub id'):
+    with pytest.raises(
+        BaseError,
+        match='no such folder, and no Hub id either; a base is "smol", a model folder, or a Hub id',
+    ):
         load_base(source)
 
 
@@ -111,7 +145,11 @@ def test_a_file_is_no_base(folder: Path) -> None:
         ("tokenizer.json", b"{}", "the tokenizer could not be read"),
         ("tokenizer_config.json", b"[1]", "the tokenizer could not be read"),
         ("preprocessor_config.json", b"[1]", "must hold a JSON object, got list"),
-        ("preprocessor_config.json", b'{"size": "x"}', "preprocessor_config.json is not the configuration of a preprocessor"),
+        (
+            "preprocessor_config.json",
+            b'{"size": "x"}',
+            "preprocessor_config.json is not the configuration of a preprocessor",
+        ),
         (
             "preprocessor_config.json",
             b'{"image_mean": [0], "image_std": [0, 1, 1]}',
@@ -131,7 +169,9 @@ def test_unknown_families_are_refused_with_a_list(folder: Path) -> None:
     """A text model, from disk and from memory."""
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
-    with pytest.raises(BaseError, match=r"'gpt2' belongs to no supported family \(internvl, .*register_family"):
+    with pytest.raises(
+        BaseError, match=r"'gpt2' belongs to no supported family \(internvl, .*register_family"
+    ):
         load_base(folder)
     with pytest.raises(BaseError, match="a base is a folder"):
         load_base(42)
@@ -181,7 +221,9 @@ def test_families_are_listed() -> None:
     assert wanted <= set(list_families())
 
 
-def test_smol_says_where_its_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smol_says_where_its_cache_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A home folder that is read-only, here a file where the folder should be."""
     from pave.bases import smol
 

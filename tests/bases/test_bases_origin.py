@@ -21,8 +21,12 @@ def _saved(family, folder, tied=False):
     return base
 
 
-@pytest.mark.parametrize(("family", "tied"), [*((family, False) for family in tiny.FAMILIES), ("llava_onevision", True)])
-def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_base(family, tied, tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("family", "tied"), [*((family, False) for family in tiny.FAMILIES), ("llava_onevision", True)]
+)
+def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_base(
+    family, tied, tmp_path, caplog
+):
     plain = _saved(family, tmp_path, tied)
     whole = load_base(tmp_path, settings=plain.settings)
     blind = load_base(tmp_path, settings=plain.settings, tower=False)
@@ -32,10 +36,16 @@ def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_b
     rest = {name for name, _ in whole.model.named_parameters()} - names
     assert rest and not any(name.startswith(f"model.{blind.spec.language_model}.") for name in rest)
     assert not any(tensor.is_meta for tensor in [*blind.model.parameters(), *blind.model.buffers()])
-    assert (blind.dtype, blind.device, blind.fingerprint()) == (whole.dtype, whole.device, whole.fingerprint())
+    assert (blind.dtype, blind.device, blind.fingerprint()) == (
+        whole.dtype,
+        whole.device,
+        whole.fingerprint(),
+    )
 
     clip = whole.clip(tiny.frames(4))
-    inputs = whole.batch([whole.encode_prompt(clip.text, [("What?", None)]).ask()], [whole.light(clip)])
+    inputs = whole.batch(
+        [whole.encode_prompt(clip.text, [("What?", None)]).ask()], [whole.light(clip)]
+    )
     seen = {whole.spec.modality: whole.join(whole.visual([clip]))}
     with torch.no_grad():
         expected = whole.model(**inputs, mm_encoder_outputs=seen).logits
@@ -68,6 +78,8 @@ def test_the_identity_of_files_changes_with_them(tmp_path):
     assert load_base(tmp_path, tower=False, dtype="bfloat16").origin.identity() != before
     file = tmp_path / "model.safetensors"
     tensors = load_file(file)
-    tensors = {key: value + 1 if "vision_tower" in key else value.clone() for key, value in tensors.items()}
+    tensors = {
+        key: value + 1 if "vision_tower" in key else value.clone() for key, value in tensors.items()
+    }
     save_file(tensors, file, metadata={"format": "pt"})
     assert load_base(tmp_path, tower=False).origin.identity() != before

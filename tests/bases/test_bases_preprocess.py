@@ -19,22 +19,38 @@ import tiny
 from pave.bases import BaseSettings, find_family
 from pave.bases.families.qwen3_vl import fit
 from pave.bases.families.smolvlm import words
-from pave.bases.preprocess import from_processor, merge_times, normalize, read_settings, resize, resize_pillow, smart_resize
+from pave.bases.preprocess import (
+    from_processor,
+    merge_times,
+    normalize,
+    read_settings,
+    resize,
+    resize_pillow,
+    smart_resize,
+)
 from pave.errors import BaseError, ConfigError
 
-GOLDENS = json.loads((Path(__file__).parents[1] / "data" / "preprocess" / "goldens.json").read_text())["rows"]
+GOLDENS = json.loads(
+    (Path(__file__).parents[1] / "data" / "preprocess" / "goldens.json").read_text()
+)["rows"]
 
 
 def namespace(value: Any) -> Any:
     """Nested dicts as the attribute access that configs offer."""
-    return SimpleNamespace(**{k: namespace(v) for k, v in value.items()}) if isinstance(value, dict) else value
+    return (
+        SimpleNamespace(**{k: namespace(v) for k, v in value.items()})
+        if isinstance(value, dict)
+        else value
+    )
 
 
 def golden_frames(row: dict[str, Any]) -> torch.Tensor:
     """The clip a golden was made of."""
     count, height, width = row["frames"]
     generator = torch.Generator().manual_seed(count * height + width)
-    frames = torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
+    frames = torch.randint(
+        0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8
+    )
     for i in range(1, count, 2) if row["family"] == "video_llama_3" else ():
         frames[i, :, height // 2 :] = frames[i - 1, :, height // 2 :]
         frames[i, :, :, width // 2 :] = frames[i - 1, :, :, width // 2 :]
@@ -52,18 +68,29 @@ def test_pixels_and_text_equal_hugging_face(row: dict[str, Any]) -> None:
     """Shapes, sampled values, sums and the expanded placeholder text."""
     spec, config = find_family(row["family"]), namespace(row["config"])
     options = BaseSettings(**{**spec.settings(config).model_dump(), **row["settings"]})
-    clip = spec.prepare(config, options, golden_frames(row), torch.tensor(row["times"], dtype=torch.float64))
+    clip = spec.prepare(
+        config, options, golden_frames(row), torch.tensor(row["times"], dtype=torch.float64)
+    )
     for key, shape in row["shapes"].items():
         ours = clip.pixels["pixel_values" if row["family"] == "internvl" else key]
         ours = ours[None] if row["family"] == "internvl" else ours
         assert list(ours.shape) == shape
         flat = ours.flatten().to(torch.float64)
         picks = torch.linspace(0, len(flat) - 1, len(row["samples"][key])).long()
-        assert (flat[picks] - torch.tensor(row["samples"][key], dtype=torch.float64)).abs().max() < 1e-6
+        assert (
+            flat[picks] - torch.tensor(row["samples"][key], dtype=torch.float64)
+        ).abs().max() < 1e-6
         assert float(flat.abs().sum()) == pytest.approx(row["sums"][key], rel=1e-7)
     token = re.escape(spec.placeholder)
-    text = re.sub(f"(?:{token})+", lambda m: f"{spec.placeholder}*{len(m[0]) // len(spec.placeholder)}", clip.text)
-    if row["family"] in ("qwen2_vl", "qwen2_5_vl"):  # here Hugging Face keeps the span's ends in the chat template
+    text = re.sub(
+        f"(?:{token})+",
+        lambda m: f"{spec.placeholder}*{len(m[0]) // len(spec.placeholder)}",
+        clip.text,
+    )
+    if row["family"] in (
+        "qwen2_vl",
+        "qwen2_5_vl",
+    ):  # here Hugging Face keeps the span's ends in the chat template
         text = text.removeprefix("<|vision_start|>").removesuffix("<|vision_end|>")
     assert text == row["text"]
 
@@ -93,7 +120,11 @@ def test_merged_times(times: list[float], step: int) -> None:
     """As many as token steps, inside the clip, in order."""
     merged = merge_times(torch.tensor(sorted(times), dtype=torch.float64), step)
     assert len(merged) == -(-len(times) // step)
-    assert bool((merged.diff() >= 0).all()) and min(times) <= float(merged[0]) and float(merged[-1]) <= max(times)
+    assert (
+        bool((merged.diff() >= 0).all())
+        and min(times) <= float(merged[0])
+        and float(merged[-1]) <= max(times)
+    )
 
 
 def test_narrow_frames_are_refused() -> None:
@@ -130,7 +161,9 @@ def test_settings_are_read_from_a_folder(tmp_path: Path) -> None:
         json.dumps({"size": {"height": 10, "width": 12}, "image_mean": [0, 0, 0]})
     )
     assert read_settings(str(tmp_path), defaults).size == (10, 12)
-    (tmp_path / "video_preprocessor_config.json").write_text(json.dumps({"size": {"height": 20, "width": 20}}))
+    (tmp_path / "video_preprocessor_config.json").write_text(
+        json.dumps({"size": {"height": 20, "width": 20}})
+    )
     found = read_settings(str(tmp_path), defaults)
     assert found.size == (20, 20) and found.mean == defaults.mean
     (tmp_path / "video_preprocessor_config.json").write_text("{")
@@ -140,34 +173,59 @@ def test_settings_are_read_from_a_folder(tmp_path: Path) -> None:
 
 def test_each_kind_of_size_is_understood() -> None:
     """Pixel budgets, edges, crops and SmolVLM's two sizes."""
-    budget = from_processor({"min_pixels": 5, "max_pixels": 9}, BaseSettings(min_pixels=1, max_pixels=2))
+    budget = from_processor(
+        {"min_pixels": 5, "max_pixels": 9}, BaseSettings(min_pixels=1, max_pixels=2)
+    )
     assert budget == {"min_pixels": 5, "max_pixels": 9}
     edges = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
-    assert from_processor(edges, BaseSettings(shortest_edge=1, crop=(1, 1))) == {"shortest_edge": 336, "crop": (336, 336)}
+    assert from_processor(edges, BaseSettings(shortest_edge=1, crop=(1, 1))) == {
+        "shortest_edge": 336,
+        "crop": (336, 336),
+    }
     smol = {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512},
             "video_sampling": {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 512}}}  # fmt: skip
-    assert from_processor(smol, BaseSettings(longest_edge=1, size=(1, 1))) == {"longest_edge": 2048, "size": (512, 512)}
+    assert from_processor(smol, BaseSettings(longest_edge=1, size=(1, 1))) == {
+        "longest_edge": 2048,
+        "size": (512, 512),
+    }
     del smol["size"]
-    assert from_processor(smol, BaseSettings(longest_edge=1, size=(1, 1))) == {"longest_edge": 512, "size": (512, 512)}
-    assert from_processor({"use_token_compression": False}, BaseSettings(compress=True)) == {"compress": False}
+    assert from_processor(smol, BaseSettings(longest_edge=1, size=(1, 1))) == {
+        "longest_edge": 512,
+        "size": (512, 512),
+    }
+    assert from_processor({"use_token_compression": False}, BaseSettings(compress=True)) == {
+        "compress": False
+    }
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "size"), [(24, 32, (384, 384)), (101, 77, (30, 41)), (48, 30, (48, 12)), (5, 3, (7, 1))]
+    ("height", "width", "size"),
+    [(24, 32, (384, 384)), (101, 77, (30, 41)), (48, 30, (48, 12)), (5, 3, (7, 1))],
 )
 def test_pillow_s_filter_to_the_last_bit(height: int, width: int, size: tuple[int, int]) -> None:
     image = pytest.importorskip("PIL.Image")
     frames = tiny.frames(2, height, width).pixels
     frames[0] = (frames[0] > 127) * 255  # hard edges overshoot
-    wanted = [image.fromarray(f.permute(1, 2, 0).numpy()).resize(size[::-1], image.BICUBIC) for f in frames]
+    wanted = [
+        image.fromarray(f.permute(1, 2, 0).numpy()).resize(size[::-1], image.BICUBIC)
+        for f in frames
+    ]
     assert torch.equal(
-        resize_pillow(frames, size), torch.stack([torch.from_numpy(np.array(w)) for w in wanted]).permute(0, 3, 1, 2)
+        resize_pillow(frames, size),
+        torch.stack([torch.from_numpy(np.array(w)) for w in wanted]).permute(0, 3, 1, 2),
     )
 
 
-@pytest.mark.parametrize(("version", "own"), [("2.6.0", False), ("2.9.1+cpu", False), ("2.13.0+cpu", True), ("2.14.1", True)])
-def test_lanczos_is_bicubic_where_torch_has_none(version: str, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = torch.randint(0, 256, (1, 3, 24, 36), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+@pytest.mark.parametrize(
+    ("version", "own"),
+    [("2.6.0", False), ("2.9.1+cpu", False), ("2.13.0+cpu", True), ("2.14.1", True)],
+)
+def test_lanczos_is_bicubic_where_torch_has_none(
+    version: str, own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = torch.randint(
+        0, 256, (1, 3, 24, 36), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     lanczos, bicubic = resize(frames, (12, 18), "lanczos"), resize(frames, (12, 18))
     assert not torch.equal(lanczos, bicubic)
     monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion(version))

@@ -82,12 +82,16 @@ def test_a_sentencepiece_tokenizer_gets_no_spaces_of_its_own() -> None:
 
     letters = ["<unk>", "▁", "\n", *"aksbQS?.:"]
     inner = Tokenizer(models.BPE({x: i for i, x in enumerate(letters)}, [], unk_token="<unk>"))
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
     inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
     from transformers import PreTrainedTokenizerFast
 
     tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
-    prompt = encode_prompt(tokenizer, PromptStyle("Q", "\n", " S:", ".", "Q", " "), "", [("ask?", "kk")])
+    prompt = encode_prompt(
+        tokenizer, PromptStyle("Q", "\n", " S:", ".", "Q", " "), "", [("ask?", "kk")]
+    )
     spelt = ["".join(tokenizer.convert_ids_to_tokens(part)) for part in prompt.turns[0]]
     assert spelt == ["ask?▁S:", "▁kk."]
 
@@ -122,5 +126,7 @@ def test_placeholders_in_a_question_are_refused() -> None:
     base = tiny.base()
     clip = base.clip(tiny.frames(2))
     prompt = base.encode_prompt(clip.text, [("What is a <video>?", None)]).ask()
-    with pytest.raises(BaseError, match="row 0: the prompt holds 10 placeholders <video> but its clip has 9"):
+    with pytest.raises(
+        BaseError, match="row 0: the prompt holds 10 placeholders <video> but its clip has 9"
+    ):
         base.batch([prompt], [clip])

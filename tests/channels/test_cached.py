@@ -19,7 +19,9 @@ def test_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of the clip, and a silent film, are found in the store; other settings are not."""
     calls: list[object] = []
     original = MelEncoder.encode
-    monkeypatch.setattr(MelEncoder, "encode", lambda self, source: calls.append(source) or original(self, source))
+    monkeypatch.setattr(
+        MelEncoder, "encode", lambda self, source: calls.append(source) or original(self, source)
+    )
     loud = write_video(tmp_path / "loud.mp4", numbered(10), 25, tone(0.4))
     copy = Path(shutil.copy(loud, tmp_path / "copy.mp4"))
     silent = write_video(tmp_path / "silent.mp4", numbered(10), 25)
@@ -27,7 +29,10 @@ def test_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, again = encode_cached(store, encoder, loud), encode_cached(store, encoder, copy)
     assert first is not None and again is not None
     assert torch.equal(first.values, again.values) and torch.equal(first.times, again.times)
-    assert encode_cached(store, encoder, silent) is None and encode_cached(store, encoder, silent) is None
+    assert (
+        encode_cached(store, encoder, silent) is None
+        and encode_cached(store, encoder, silent) is None
+    )
     assert calls == [loud, silent]
     encode_cached(store, make_encoder("audio", "mel", {"n_mels": 32}), loud)
     assert len(calls) == 3
@@ -37,7 +42,10 @@ def test_without_a_store(tmp_path: Path) -> None:
     """None computes every time and gives the same."""
     clip = write_video(tmp_path / "a.mp4", numbered(10), 25, tone(0.4))
     encoder = make_encoder("audio", "mel")
-    plain, kept = encode_cached(None, encoder, clip), encode_cached(TokenStore(tmp_path / "s"), encoder, clip)
+    plain, kept = (
+        encode_cached(None, encoder, clip),
+        encode_cached(TokenStore(tmp_path / "s"), encoder, clip),
+    )
     assert plain is not None and kept is not None and torch.equal(plain.values, kept.values)
 
 

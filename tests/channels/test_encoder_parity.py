@@ -36,11 +36,15 @@ def wave(stored: Tensor) -> Tensor:
     return stored.float() / 32768
 
 
-@pytest.mark.parametrize("case", ["noise_stereo_2s", "sweep_mono_2s", "short_mono_1p3s", "silence_mono_2s"])
+@pytest.mark.parametrize(
+    "case", ["noise_stereo_2s", "sweep_mono_2s", "short_mono_1p3s", "silence_mono_2s"]
+)
 def test_imagebind_mel(case: str) -> None:
     """Left channel only, zeros behind the end, the empty filter: tolerance of the fixture 5e-3, mean 1e-4."""
     stored = part("imagebind")
-    error = (melspec(wave(stored[f"mel.{case}.waveform_i16"]))[:, ::3, 1::2] - stored[f"mel.{case}.mel"]).abs()
+    error = (
+        melspec(wave(stored[f"mel.{case}.waveform_i16"]))[:, ::3, 1::2] - stored[f"mel.{case}.mel"]
+    ).abs()
     assert float(error.max()) < 5e-4 and float(error.mean()) < 1e-5
 
 
@@ -67,7 +71,9 @@ def test_imagebind_branch() -> None:
     """Extra key and value, two norms' epsilons, norm 20 at the end."""
     stored = part("imagebind")
     branch = build_branch({k: v for k, v in stored.items() if k.startswith("modality")}, 4, "file")
-    torch.testing.assert_close(branch(stored["input.mel"]), stored["output.feature"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        branch(stored["input.mel"]), stored["output.feature"], rtol=0, atol=1e-5
+    )
 
 
 def test_languagebind_sampling() -> None:
@@ -86,8 +92,14 @@ def test_languagebind_preprocessing(case: str) -> None:
 def test_languagebind_tower() -> None:
     """Attention over time before attention over space, states before the last layer, quadrant means."""
     stored = part("languagebind")
-    weights = {key.removeprefix("vision_model."): value for key, value in stored.items() if key.startswith("vision_model.")}
-    tower = build_clip({**weights, "embeddings.position_ids": torch.arange(257)[None]}, 4, False, "file")
+    weights = {
+        key.removeprefix("vision_model."): value
+        for key, value in stored.items()
+        if key.startswith("vision_model.")
+    }
+    tower = build_clip(
+        {**weights, "embeddings.position_ids": torch.arange(257)[None]}, 4, False, "file"
+    )
     hidden = tower(stored["input.pixel_values"][0].transpose(0, 1))
     torch.testing.assert_close(hidden[None, :, ::16], stored["output.tower"], rtol=0, atol=5e-5)
     torch.testing.assert_close(pool_quadrants(hidden), stored["output.pooled"], rtol=0, atol=2e-5)
@@ -100,7 +112,11 @@ def test_llava3d_geometry() -> None:
     for grid in ((6, 8), (4, 5)):
         wanted = stored[f"A.patch_xyz_{grid[0]}x{grid[1]}"][0]
         torch.testing.assert_close(patch_points(points[0], grid), wanted, rtol=0, atol=1e-6)
-    assert np.allclose(fit_depth(stored["B.depth_u16_60x80"].numpy(), 48), stored["B.depth_48x48"].numpy(), atol=1e-6)
+    assert np.allclose(
+        fit_depth(stored["B.depth_u16_60x80"].numpy(), 48),
+        stored["B.depth_48x48"].numpy(),
+        atol=1e-6,
+    )
     given = stored["B.intrinsic_in"].numpy()
     found = fit_intrinsic(given, 80, 60, 48)
     assert np.allclose(found, stored["B.intrinsic_out"].numpy(), atol=1e-5) and given[0, 0] == 72.0
@@ -110,9 +126,13 @@ def test_llava3d_geometry() -> None:
         columns = fit_depth(np.tile(np.arange(width), (height, 1)), 336, 1.0)[0]
         assert rows.tolist() == stored[f"B.index_map.{case}.rows"].tolist()
         assert columns.tolist() == stored[f"B.index_map.{case}.cols"].tolist()
-        matrix = np.array([[row["in"][0], 0, row["in"][2]], [0, row["in"][1], row["in"][3]], [0, 0, 1]])
+        matrix = np.array(
+            [[row["in"][0], 0, row["in"][2]], [0, row["in"][1], row["in"][3]], [0, 0, 1]]
+        )
         moved = fit_intrinsic(matrix, width, height, 336)
-        assert np.allclose([moved[0, 0], moved[1, 1], moved[0, 2], moved[1, 2]], row["out"], atol=1e-9)
+        assert np.allclose(
+            [moved[0, 0], moved[1, 1], moved[0, 2], moved[1, 2]], row["out"], atol=1e-9
+        )
 
 
 def test_llava3d_features() -> None:
@@ -120,9 +140,15 @@ def test_llava3d_features() -> None:
     stored = part("llava3d")
     encoder = Llava3dEncoder(Llava3dSettings(weights=str(DATA / "llava3d.safetensors"), heads=4))
     assert encoder.dim == 16
-    found = encoder.fuse(*(stored[f"C.{name}"][0] for name in ("images", "depth", "intrinsics", "poses")))
-    torch.testing.assert_close(found.flatten(0, 1), stored["C.output_before_voxel_pooling"][0], rtol=0, atol=1e-5)
-    torch.testing.assert_close(encoder._head(stored["C.pe_points"]), stored["C.pe_points_out"], rtol=0, atol=1e-6)
+    found = encoder.fuse(
+        *(stored[f"C.{name}"][0] for name in ("images", "depth", "intrinsics", "poses"))
+    )
+    torch.testing.assert_close(
+        found.flatten(0, 1), stored["C.output_before_voxel_pooling"][0], rtol=0, atol=1e-5
+    )
+    torch.testing.assert_close(
+        encoder._head(stored["C.pe_points"]), stored["C.pe_points_out"], rtol=0, atol=1e-6
+    )
 
 
 class NoTower:
@@ -137,7 +163,9 @@ def test_views_pool_and_stack() -> None:
     cameras = stored["input.siglip_tokens"]
     pooled = pool_bilinear(cameras.flatten(0, 1), 14).unflatten(0, cameras.shape[:2])
     torch.testing.assert_close(pooled, stored["output.pool_bilinear"], rtol=0, atol=1e-6)
-    stacked = pooled.transpose(0, 1).flatten(0, 1)  # what ViewsEncoder.encode returns, see test_views
+    stacked = pooled.transpose(0, 1).flatten(
+        0, 1
+    )  # what ViewsEncoder.encode returns, see test_views
     wanted = stored["output.stacked_C_T_H_W"].permute(1, 2, 3, 0).flatten(1, 2)
     assert torch.equal(stacked.bfloat16(), wanted)
 
@@ -152,7 +180,9 @@ def test_random_views_are_the_authors_draw() -> None:
         found = encoder.vary(tokens, random.Random(row["python_random_seed"]))
         cameras = [files.index(name) for name in row["files_in_order"]]
         assert found.values[:, 0, 0].tolist() == [c + 3 * t for t in range(2) for c in cameras]
-        assert found.steps == row["T"] and found.times.tolist() == [float(t) for t in range(2) for _ in cameras]
+        assert found.steps == row["T"] and found.times.tolist() == [
+            float(t) for t in range(2) for _ in cameras
+        ]
     assert "random_views" not in encoder.identity and "random_views" in encoder.settings
 
 
@@ -161,11 +191,19 @@ def test_uniform_is_the_authors_linspace() -> None:
     from pave.media.sampling import choose
 
     for row in TABLES["views"]["linspace"]:
-        assert choose(np.arange(row["n_frames"], dtype=np.float64), Uniform(32)).tolist() == row["indices"]
+        assert (
+            choose(np.arange(row["n_frames"], dtype=np.float64), Uniform(32)).tolist()
+            == row["indices"]
+        )
 
 
 def test_antialiasing_would_be_seen() -> None:
     """The fixtures are sharp enough to tell the two resizings apart, so the parity above means something."""
     frames = part("languagebind")["landscape_36x64.frames"].permute(0, 3, 1, 2).float()
     plain = F.interpolate(frames, (20, 30), mode="bilinear")
-    assert float((plain - F.interpolate(frames, (20, 30), mode="bilinear", antialias=True)).abs().max()) > 1
+    assert (
+        float(
+            (plain - F.interpolate(frames, (20, 30), mode="bilinear", antialias=True)).abs().max()
+        )
+        > 1
+    )

@@ -51,7 +51,12 @@ def test_formats(tmp_path: Path, name: str) -> None:
     """The same tokens from every format, with times, without, and as [T, S, C]."""
     write(tmp_path / name, VALUES, None)
     plain = read(tmp_path / name, rate=2.0)
-    assert torch.equal(plain.values, VALUES[:, None]) and plain.times.tolist() == [0.25, 0.75, 1.25, 1.75]
+    assert torch.equal(plain.values, VALUES[:, None]) and plain.times.tolist() == [
+        0.25,
+        0.75,
+        1.25,
+        1.75,
+    ]
     write(tmp_path / name, VALUES.view(4, 2, 3), TIMES)
     timed = read(tmp_path / name, dim=3)
     assert torch.equal(timed.values, VALUES.view(4, 2, 3)) and torch.equal(timed.times, TIMES)
@@ -72,9 +77,17 @@ def test_bare_tensor_and_sidecar(tmp_path: Path) -> None:
     dim=st.integers(1, 8),
     dtype=st.sampled_from(["f16", "bf16", "f32", "f64", "i32"]),
 )
-def test_shapes_and_types(tmp_path_factory: pytest.TempPathFactory, steps: int, tokens: int, dim: int, dtype: str) -> None:
+def test_shapes_and_types(
+    tmp_path_factory: pytest.TempPathFactory, steps: int, tokens: int, dim: int, dtype: str
+) -> None:
     """Any shape, also no steps at all; any number type becomes float32."""
-    kinds = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64, "i32": torch.int32}
+    kinds = {
+        "f16": torch.float16,
+        "bf16": torch.bfloat16,
+        "f32": torch.float32,
+        "f64": torch.float64,
+        "i32": torch.int32,
+    }
     path = tmp_path_factory.mktemp("features") / "x.safetensors"
     values = torch.randn(steps, tokens, dim).mul(10).to(kinds[dtype])
     save_file({"values": values}, path)

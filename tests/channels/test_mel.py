@@ -18,7 +18,9 @@ from pave.media import Sound, write_video
 from pave.tokens import Tokens
 
 
-def sound(seconds: float, hertz: float = 440.0, level: float = 0.5, rate: int = 16000, start: float = 0.0) -> Sound:
+def sound(
+    seconds: float, hertz: float = 440.0, level: float = 0.5, rate: int = 16000, start: float = 0.0
+) -> Sound:
     """A sine as decoded sound."""
     return Sound(torch.from_numpy(tone(seconds, rate, hertz, level)), rate, start)
 
@@ -59,11 +61,15 @@ def test_late_sound_keeps_its_time(tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None)
 def test_shapes_and_times(seconds: float, step: int, bins: int, per_bin: int, start: float) -> None:
     """Any length, overlap or gap: one token a step, centred times, finite values within the fixed scale."""
-    encoder = MelEncoder(MelSettings(step=step / 100, width=bins * per_bin / 100, bins=bins, n_mels=20))
+    encoder = MelEncoder(
+        MelSettings(step=step / 100, width=bins * per_bin / 100, bins=bins, n_mels=20)
+    )
     tokens = encoder.encode_sound(sound(seconds, start=start))
     samples = round(seconds * 16000)
     assert tokens.values.shape == (max(1, round(samples / (step * 160))), 1, 20 * bins)
-    expected = start + torch.arange(tokens.steps, dtype=torch.float64) * step / 100 + bins * per_bin / 200
+    expected = (
+        start + torch.arange(tokens.steps, dtype=torch.float64) * step / 100 + bins * per_bin / 200
+    )
     torch.testing.assert_close(tokens.times, expected, rtol=0, atol=1e-9)
     assert float(tokens.values.min()) >= -2.0 and float(tokens.values.max()) < 2.5
 
@@ -71,17 +77,24 @@ def test_shapes_and_times(seconds: float, step: int, bins: int, per_bin: int, st
 def test_levels_are_decibels() -> None:
     """A full-scale sine reads 0 dB in its band; half the amplitude is 6 dB less; silence is the floor."""
     encoder = MelEncoder(MelSettings())
-    full, half = (encoder.encode_sound(sound(1.0, 1000.0, level)).values[1:4].amax() * 20 - 40 for level in (1.0, 0.5))
+    full, half = (
+        encoder.encode_sound(sound(1.0, 1000.0, level)).values[1:4].amax() * 20 - 40
+        for level in (1.0, 0.5)
+    )
     assert float(full) == pytest.approx(0.0, abs=3.0)
     assert float(full - half) == pytest.approx(6.02, abs=0.05)
-    assert torch.equal(encoder.encode_sound(sound(1.0, level=0.0)).values, torch.full((5, 1, 256), -2.0))
+    assert torch.equal(
+        encoder.encode_sound(sound(1.0, level=0.0)).values, torch.full((5, 1, 256), -2.0)
+    )
 
 
 def test_louder_clips_have_larger_tokens() -> None:
     """Nothing is normalised per clip: scaling the sound shifts every band above the floor by the same decibels."""
     encoder = MelEncoder(MelSettings(floor_db=-200.0))
     noise = torch.randn(16000, generator=torch.Generator().manual_seed(0)) * 0.2
-    loud, soft = (encoder.encode_sound(Sound(noise * gain, 16000, 0.0)).values for gain in (1.0, 0.1))
+    loud, soft = (
+        encoder.encode_sound(Sound(noise * gain, 16000, 0.0)).values for gain in (1.0, 0.1)
+    )
     torch.testing.assert_close(loud - soft, torch.ones_like(loud), rtol=0, atol=1e-3)
 
 
@@ -115,7 +128,9 @@ def test_independent_of_what_follows() -> None:
     encoder = MelEncoder(MelSettings())
     long = sound(2.0, 300.0)
     short = Sound(long.samples[:16800], 16000, 0.0)
-    assert torch.equal(encoder.encode_sound(short).values[:4], encoder.encode_sound(long).values[:4])
+    assert torch.equal(
+        encoder.encode_sound(short).values[:4], encoder.encode_sound(long).values[:4]
+    )
 
 
 def test_fast() -> None:

@@ -25,7 +25,13 @@ def test_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     folder = write_package("gait2_x")
     files = [file for file in folder.rglob("*") if file.is_file()]
-    assert {file.name for file in files} >= {"pyproject.toml", "encoder.py", "test_encoder.py", "recipe.yaml", "toy.py"}
+    assert {file.name for file in files} >= {
+        "pyproject.toml",
+        "encoder.py",
+        "test_encoder.py",
+        "recipe.yaml",
+        "toy.py",
+    }
     for file in files:
         text = file.read_text("utf-8")
         assert "@NAME@" not in text and "gait2_x" in text
@@ -56,9 +62,23 @@ def environment(folder: Path) -> dict[str, str]:
         script.write_text(f'#!/bin/sh\nexec "{python}" -m {command} "$@"\n')
         script.chmod(0o755)
     # Nothing is downloaded: the build backend and all that the package needs are there.
-    pip = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    return {**kept, **pip, "PATH": f"{python.parent}{os.pathsep}{kept['PATH']}", "OMP_NUM_THREADS": "1"}
+    pip = {
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONHOME")
+    }
+    return {
+        **kept,
+        **pip,
+        "PATH": f"{python.parent}{os.pathsep}{kept['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 @pytest.mark.slow
@@ -68,12 +88,21 @@ def test_the_page_as_written(tmp_path: Path) -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     script = "set -e\n" + "".join(blocks)
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^heart +series", done.stdout, re.MULTILINE) and " passed" in done.stdout
     results = json.loads((tmp_path / "pave-heart" / "runs" / "eval" / "results.json").read_text())
     accuracy = {row["arm"]: row["accuracy"] for row in results["arms"] if row["family"] == "all"}
     assert accuracy["heart"] >= 0.95 and accuracy["lora"] <= 0.6 and accuracy["base"] == 0
-    (gain,) = [row for row in results["paired"] if (row["family"], row["a"], row["b"]) == ("all", "heart", "lora")]
+    (gain,) = [
+        row
+        for row in results["paired"]
+        if (row["family"], row["a"], row["b"]) == ("all", "heart", "lora")
+    ]
     assert gain["difference"] >= 0.15 and gain["ci95"][0] > 0

@@ -22,12 +22,18 @@ def test_every_channel_has_a_reader():
 def test_sound_in_bf16_with_a_graph(tmp_path):
     torch.save(torch.randn(7, 10).bfloat16().requires_grad_(), tmp_path / "a.pt")
     tokens = make_encoder("audio", "official", {"dim": 10}).encode(tmp_path / "a.pt")
-    assert (tuple(tokens.values.shape), tokens.values.dtype, tokens.values.requires_grad) == ((7, 1, 10), torch.float32, False)
+    assert (tuple(tokens.values.shape), tokens.values.dtype, tokens.values.requires_grad) == (
+        (7, 1, 10),
+        torch.float32,
+        False,
+    )
     assert tokens.times.tolist() == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_video_drops_its_class_token():
-    tokens = make_encoder("frames", "official", {"dim": 10}).encode(official.DATA / "feat" / "vidA_languagebind.pt")
+    tokens = make_encoder("frames", "official", {"dim": 10}).encode(
+        official.DATA / "feat" / "vidA_languagebind.pt"
+    )
     wanted = official.goldens()["dataset.languagebind.video_feat"]  # [C, T, H, W]
     assert torch.equal(tokens.values, wanted.flatten(2).permute(1, 2, 0))
     assert tokens.times[:2].tolist() == [0.25, 0.75]
@@ -36,7 +42,9 @@ def test_video_drops_its_class_token():
 def test_scenes_as_arrays(tmp_path):
     values = np.random.default_rng(0).normal(size=(1, 24, 3)).astype(np.float32)
     np.save(tmp_path / "video_features.npy", values)
-    tokens = make_encoder("scene3d", "official", {"dim": 3, "vhw": (6, 2, 2)}).encode(tmp_path / "video_features.npy")
+    tokens = make_encoder("scene3d", "official", {"dim": 3, "vhw": (6, 2, 2)}).encode(
+        tmp_path / "video_features.npy"
+    )
     assert torch.equal(tokens.values, torch.from_numpy(values).view(6, 4, 3))
 
 
@@ -59,14 +67,22 @@ def test_cameras_in_a_folder_and_a_random_part_of_them(tmp_path):
     encoder = make_encoder("views", "official", {"dim": 5, "random_views": True})
     every = encoder.encode(tmp_path)
     assert torch.equal(every.values, cameras.transpose(0, 1).flatten(0, 1))
-    assert torch.equal(make_encoder("views", "official", {"dim": 5}).vary(every, random.Random(0)).values, every.values)
-    assert identity_of(encoder) == {"dim": 5, "vhw": [32, 24, 24]}, "which cameras are drawn does not change what is stored"
+    assert torch.equal(
+        make_encoder("views", "official", {"dim": 5}).vary(every, random.Random(0)).values,
+        every.values,
+    )
+    assert identity_of(encoder) == {"dim": 5, "vhw": [32, 24, 24]}, (
+        "which cameras are drawn does not change what is stored"
+    )
     seen = set()
     for seed in range(20):
         some = encoder.vary(every, random.Random(seed))
         count = some.steps // 4
         assert some.times.tolist() == [step for step in range(4) for _ in range(count)]
-        drawn = [next(n for n in range(3) if torch.equal(cameras[n, 0], values)) for values in some.values[:count]]
+        drawn = [
+            next(n for n in range(3) if torch.equal(cameras[n, 0], values))
+            for values in some.values[:count]
+        ]
         assert torch.equal(some.values, cameras[drawn].transpose(0, 1).flatten(0, 1))
         seen.add(tuple(drawn))
     assert len(seen) > 5

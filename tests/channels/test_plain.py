@@ -62,23 +62,45 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "half a number": ("x.pt", raw(b"G" * 5), DAMAGED),
     "cut": ("x.pt", cut, DAMAGED),
     "pickle": ("x.pt", raw(pickle.dumps([1, 2], protocol=4)), DAMAGED),
-    "object": ("x.pt", torch_file({"values": Recipe()}), r"Python objects such as [\w.]+Recipe, not only tensors"),
-    "numpy inside": ("x.pt", torch_file({"values": VALUES.numpy()}), "Python objects such as numpy"),
+    "object": (
+        "x.pt",
+        torch_file({"values": Recipe()}),
+        r"Python objects such as [\w.]+Recipe, not only tensors",
+    ),
+    "numpy inside": (
+        "x.pt",
+        torch_file({"values": VALUES.numpy()}),
+        "Python objects such as numpy",
+    ),
     "sparse": ("x.pt", torch_file({"values": VALUES.to_sparse()}), "'values' as a sparse tensor"),
-    "sparse rows": ("x.pt", lambda path: torch.save(VALUES.to_sparse_csr(), path), "a sparse tensor"),
+    "sparse rows": (
+        "x.pt",
+        lambda path: torch.save(VALUES.to_sparse_csr(), path),
+        "a sparse tensor",
+    ),
     "no data": ("x.pt", torch_file(VALUES.to("meta")), "meta"),
-    "nested": ("x.pt", lambda path: torch.save(torch.nested.nested_tensor([VALUES, VALUES[:2]]), path), "nested"),
+    "nested": (
+        "x.pt",
+        lambda path: torch.save(torch.nested.nested_tensor([VALUES, VALUES[:2]]), path),
+        "nested",
+    ),
     "archive": ("x.npy", zipped, "npz archive"),
     "junk array": ("x.npy", raw(b"x" * 100), DAMAGED),
     "cut array": ("x.npy", raw(b"\x93NUMPY\x01\x00v\x00"), "EOF"),
     "text array": ("x.npy", lambda path: np.save(path, np.array(["a", "b"])), "numpy.str_"),
     "records": ("x.npy", lambda path: np.save(path, np.zeros(4, [("a", "f4")])), "numpy.void"),
-    "objects": ("x.npy", lambda path: np.save(path, np.array([{}], dtype=object)), "Python objects, not numbers"),
+    "objects": (
+        "x.npy",
+        lambda path: np.save(path, np.array([{}], dtype=object)),
+        "Python objects, not numbers",
+    ),
     "cut header": ("x.safetensors", raw(b"\xff" * 16), DAMAGED),
 }
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:Sparse", "ignore:The PyTorch API of nested")
+@pytest.mark.filterwarnings(
+    "ignore:Detected pickle protocol", "ignore:Sparse", "ignore:The PyTorch API of nested"
+)
 @pytest.mark.parametrize("case", FILES)
 def test_what_is_wrong(tmp_path: Path, case: str) -> None:
     """One reason for each file, the same for all who read it, each with their own kind of error and no foreign advice."""
@@ -95,7 +117,9 @@ def test_what_is_wrong(tmp_path: Path, case: str) -> None:
         with pytest.raises(error, match=reason) as caught:
             read(path)
         text = str(caught.value)
-        assert "\n" not in text and not any(word in text for word in ("weights_only", "allow_pickle", "trust", "unsafe"))
+        assert "\n" not in text and not any(
+            word in text for word in ("weights_only", "allow_pickle", "trust", "unsafe")
+        )
 
 
 def test_the_older_format_of_torch(tmp_path: Path) -> None:
@@ -110,7 +134,10 @@ def test_times_must_be_real_tensors(tmp_path: Path) -> None:
     torch.save({"values": VALUES, "times": "now"}, tmp_path / "x.pt")
     with pytest.raises(ChannelError, match="'times' must be a tensor, got str"):
         encoder.encode(tmp_path / "x.pt")
-    save_file({"values": VALUES, "times": torch.zeros(4, dtype=torch.complex64)}, tmp_path / "x.safetensors")
+    save_file(
+        {"values": VALUES, "times": torch.zeros(4, dtype=torch.complex64)},
+        tmp_path / "x.safetensors",
+    )
     with pytest.raises(ChannelError, match="times must be real numbers"):
         encoder.encode(tmp_path / "x.safetensors")
 
@@ -124,7 +151,12 @@ def test_a_state_dict_has_names(tmp_path: Path) -> None:
 
 def test_arrays_that_nobody_asked_for(tmp_path: Path) -> None:
     """They may be anything, and stay unread."""
-    np.savez(tmp_path / "x.npz", a=np.zeros(3), notes=np.array(["x"]), objects=np.array([{}], dtype=object))
+    np.savez(
+        tmp_path / "x.npz",
+        a=np.zeros(3),
+        notes=np.array(["x"]),
+        objects=np.array([{}], dtype=object),
+    )
     assert list(read_arrays(tmp_path / "x.npz", ["a"], ["b"])) == ["a"]
     with pytest.raises(NotPlain, match="lacks c; there are: a, notes, objects"):
         read_arrays(tmp_path / "x.npz", ["c"], [])

@@ -42,7 +42,9 @@ class Level:
             return None
         parts = sound.samples.split(round(self.step * sound.rate))
         levels = torch.stack([part.square().mean().sqrt() for part in parts])
-        return Tokens(levels[:, None, None], sound.start + (torch.arange(len(parts)) + 0.5) * self.step)
+        return Tokens(
+            levels[:, None, None], sound.start + (torch.arange(len(parts)) + 0.5) * self.step
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -59,9 +61,13 @@ def test_own_encoder_in_the_program(tmp_path: Path) -> None:
     register_encoder("audio", "level", LevelSettings)(Level)
     encoder = make_encoder("audio", "level", {"step": 0.25})
     assert isinstance(encoder, Encoder) and ("audio", "level") in list_encoders()
-    tokens = encoder.encode(mux(tmp_path / "a.wav", sounds=[(0.0, tone(1.0))], sound_codec="pcm_s16le"))
+    tokens = encoder.encode(
+        mux(tmp_path / "a.wav", sounds=[(0.0, tone(1.0))], sound_codec="pcm_s16le")
+    )
     assert tokens is not None and tokens.values.shape == (4, 1, 1)
-    torch.testing.assert_close(tokens.values.flatten(), torch.full((4,), 0.5 / 2**0.5), rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        tokens.values.flatten(), torch.full((4,), 0.5 / 2**0.5), rtol=0.05, atol=0
+    )
 
 
 def test_registering_twice() -> None:
@@ -141,5 +147,7 @@ def test_listing_imports_no_decoder() -> None:
     """Encoders' modules are imported when one is built, not before."""
     code = "import sys, pave.channels as c; c.list_encoders(); print('pave.channels.mel' in sys.modules, 'av' in sys.modules)"
     environment = {"PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.split() == ["False", "False"]

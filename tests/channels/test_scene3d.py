@@ -48,11 +48,16 @@ def scannet(folder: Path, frames: int = 5, lost: int | None = None, align: bool 
     for step, picture in enumerate(numbered(frames)):
         Image.fromarray(picture).save(folder / "color" / f"{step}.png")
         Image.fromarray(depth(step)).save(folder / "depth" / f"{step}.png")
-        np.savetxt(folder / "pose" / f"{step}.txt", np.full((4, 4), -np.inf) if step == lost else pose(step))
+        np.savetxt(
+            folder / "pose" / f"{step}.txt",
+            np.full((4, 4), -np.inf) if step == lost else pose(step),
+        )
     np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", INTRINSIC)
     if align:
         numbers = " ".join(map(str, ALIGN.flatten()))
-        (folder / f"{folder.name}.txt").write_text(f"colorHeight = 968\naxisAlignment = {numbers}\n")
+        (folder / f"{folder.name}.txt").write_text(
+            f"colorHeight = 968\naxisAlignment = {numbers}\n"
+        )
     return folder
 
 
@@ -77,7 +82,13 @@ def test_both_layouts_are_one_scene(tmp_path: Path) -> None:
     assert folder.count == packed.count == 4
     for index in range(4):
         one, two = folder.read(index), packed.read(index)
-        assert number_of(one.pixels) == number_of(two.pixels) == [0, 2, 3, 4][index] == one.time == two.time
+        assert (
+            number_of(one.pixels)
+            == number_of(two.pixels)
+            == [0, 2, 3, 4][index]
+            == one.time
+            == two.time
+        )
         assert np.array_equal(one.depth, two.depth) and one.depth.max() == 2.0
         assert torch.equal(one.pose, two.pose) and np.array_equal(one.intrinsic, two.intrinsic)
     assert folder.evenly(3) == [0, 1, 3] and folder.evenly(99) == [0, 1, 2, 3]
@@ -92,10 +103,17 @@ def test_a_flat_folder_is_the_same_scene(tmp_path: Path) -> None:
     for step in range(5):
         Image.open(scene / "color" / f"{step}.png").save(flat / f"{step:05}.jpg", quality=100)
         for part, suffix in (("depth", "png"), ("pose", "txt")):
-            (flat / f"{step:05}.{suffix}").write_bytes((scene / part / f"{step}.{suffix}").read_bytes())
-    (flat / "depth_intrinsic.txt").write_bytes((scene / "intrinsic" / "intrinsic_depth.txt").read_bytes())
+            (flat / f"{step:05}.{suffix}").write_bytes(
+                (scene / part / f"{step}.{suffix}").read_bytes()
+            )
+    (flat / "depth_intrinsic.txt").write_bytes(
+        (scene / "intrinsic" / "intrinsic_depth.txt").read_bytes()
+    )
     np.savetxt(flat / "intrinsic.txt", 2 * np.eye(4))
-    one, two = open_scene(scene), open_scene({"folder": str(flat), "axis_align": str(scene / f"{scene.name}.txt")})
+    one, two = (
+        open_scene(scene),
+        open_scene({"folder": str(flat), "axis_align": str(scene / f"{scene.name}.txt")}),
+    )
     assert two.count == one.count == 4
     for index in range(4):
         left, right = one.read(index), two.read(index)
@@ -115,14 +133,18 @@ def test_pictures_of_the_clips_video(tmp_path: Path) -> None:
 def test_alignment_from_elsewhere(tmp_path: Path) -> None:
     folder = scannet(tmp_path / "scene", align=False)
     np.savetxt(tmp_path / "upright.txt", ALIGN)
-    scene = open_scene({"folder": str(folder), "axis_align": str(tmp_path / "upright.txt"), "fps": 2.0})
+    scene = open_scene(
+        {"folder": str(folder), "axis_align": str(tmp_path / "upright.txt"), "fps": 2.0}
+    )
     assert scene.read(2).pose[1, 3] == 2.0 and scene.read(2).time == 1.0
     assert open_scene(folder).read(2).pose[0, 3] == 2.0
 
 
 def test_cells_lie_where_their_pixels_are(tmp_path: Path) -> None:
     """Mean world position of the pixels with depth; a hole is not the camera's position; a crop moves the cells."""
-    frame = PosedFrame(torch.zeros(3, 64, 64, dtype=torch.uint8), depth(0) / 1000.0, INTRINSIC, torch.eye(4), 0.0)
+    frame = PosedFrame(
+        torch.zeros(3, 64, 64, dtype=torch.uint8), depth(0) / 1000.0, INTRINSIC, torch.eye(4), 0.0
+    )
     points, known = cell_points(frame, Window(), (2, 2))
     assert bool(known.all()) and points[..., 3].tolist() == [[1.0, 2.0], [2.0, 2.0]]
     assert points[1, 1, :3].tolist() == pytest.approx([(47.5 - 31.5) * 2 / 40] * 2 + [2.0])
@@ -137,9 +159,14 @@ def test_a_cell_may_stand_where_its_nearest_pixel_is() -> None:
     metres = np.full((64, 64), 4.0)
     metres[40:44, 8:12] = 1.0
     metres[:32, 32:] = 0.0
-    frame = PosedFrame(torch.zeros(3, 64, 64, dtype=torch.uint8), metres, INTRINSIC, torch.eye(4), 0.0)
+    frame = PosedFrame(
+        torch.zeros(3, 64, 64, dtype=torch.uint8), metres, INTRINSIC, torch.eye(4), 0.0
+    )
     points, known = cell_points(frame, Window(), (2, 2), "nearest")
-    assert points[..., 3].tolist() == [[4.0, 0.0], [1.0, 4.0]] and known.tolist() == [[True, False], [True, True]]
+    assert points[..., 3].tolist() == [[4.0, 0.0], [1.0, 4.0]] and known.tolist() == [
+        [True, False],
+        [True, True],
+    ]
     x, y = ((points[1, 0, :2]) * 40 + 31.5).tolist()
     assert 8 <= x < 12 and 40 <= y < 44
     assert 3.9 < float(cell_points(frame, Window(), (2, 2))[0][1, 0, 3]) < 4.0
@@ -148,7 +175,9 @@ def test_a_cell_may_stand_where_its_nearest_pixel_is() -> None:
 def test_tower3d_reads_the_embedded_world(tmp_path: Path) -> None:
     """What the world writes is what the encoder reads, with the depth of the nearest thing in it."""
     records = make_world(tmp_path / "w", "test", clips=1, kind="scene3d", size=64)
-    encoder = make_encoder("scene3d", "tower3d", {"frames": 2, "cell": "nearest"}, tower=tower_of(tiny.base()))
+    encoder = make_encoder(
+        "scene3d", "tower3d", {"frames": 2, "cell": "nearest"}, tower=tower_of(tiny.base())
+    )
     tokens = encoder.encode(records.parent / "clips" / "test-scene3d-00000.npz")
     assert tokens is not None and tokens.steps == 2
     scene = sample_scene("scene3d", "test", 0)
@@ -161,7 +190,9 @@ def test_position_code() -> None:
     """Zero without depth; near places have near codes; the same place has the same code."""
     places = torch.tensor([[1.0, 2.0, 0.5, 3.0], [1.1, 2.0, 0.5, 3.0], [4.0, 2.0, 0.5, 3.0]])
     code = position_code(places, torch.tensor([True, True, True]), 6, 16.0)
-    assert code.shape == (3, 53) and float((code[0] - code[1]).norm()) < float((code[0] - code[2]).norm())
+    assert code.shape == (3, 53) and float((code[0] - code[1]).norm()) < float(
+        (code[0] - code[2]).norm()
+    )
     assert not position_code(places, torch.zeros(3, dtype=torch.bool), 6, 16.0).any()
 
 
@@ -173,7 +204,11 @@ def test_tower3d(family: str, tmp_path: Path) -> None:
     tokens = encoder.encode(scannet(tmp_path / "scene"))
     again = encoder.encode(arrays(tmp_path / "a.npz"))
     assert tokens is not None and again is not None
-    assert tokens.values.shape == (3, 4, tower.dim + 53) == (3, 4, encoder.dim) and tokens.times.tolist() == [0, 2, 4]
+    assert tokens.values.shape == (3, 4, tower.dim + 53) == (
+        3,
+        4,
+        encoder.dim,
+    ) and tokens.times.tolist() == [0, 2, 4]
     torch.testing.assert_close(tokens.values, again.values, rtol=0, atol=1e-5)
     x = tokens.values[:, :, tower.dim + 1]  # the world is turned: the camera's x is the room's y
     assert bool((x.diff(dim=0) > 0).all())
@@ -183,7 +218,11 @@ def test_llava3d(tmp_path: Path) -> None:
     """From files to tokens with the official names; another alignment gives other tokens, the same pictures."""
     encoder = make_encoder("scene3d", "llava3d", {"weights": str(WEIGHTS), "heads": 4, "frames": 2})
     tokens = encoder.encode(scannet(tmp_path / "scene"))
-    assert tokens is not None and tokens.values.shape == (2, 36, 16) and tokens.times.tolist() == [0, 4]
+    assert (
+        tokens is not None
+        and tokens.values.shape == (2, 36, 16)
+        and tokens.times.tolist() == [0, 4]
+    )
     other = encoder.encode(scannet(tmp_path / "other", align=False))
     assert other is not None and not torch.equal(tokens.values, other.values)
 
@@ -191,10 +230,22 @@ def test_llava3d(tmp_path: Path) -> None:
 def test_llava3d_parts_from_two_files(tmp_path: Path) -> None:
     """CLIP may come from its own checkpoint, under its own prefix."""
     stored = load_file(WEIGHTS)
-    clip = {k.partition("vision_tower.vision_tower.")[2]: v for k, v in stored.items() if "vision_tower.vision_tower." in k}
+    clip = {
+        k.partition("vision_tower.vision_tower.")[2]: v
+        for k, v in stored.items()
+        if "vision_tower.vision_tower." in k
+    }
     save_file(clip, tmp_path / "clip.safetensors")
-    save_file({k: v for k, v in stored.items() if "position_embedding_head" in k}, tmp_path / "head.safetensors")
-    files = {"weights": str(tmp_path / "head.safetensors"), "clip": str(tmp_path / "clip.safetensors"), "heads": 4, "frames": 1}
+    save_file(
+        {k: v for k, v in stored.items() if "position_embedding_head" in k},
+        tmp_path / "head.safetensors",
+    )
+    files = {
+        "weights": str(tmp_path / "head.safetensors"),
+        "clip": str(tmp_path / "clip.safetensors"),
+        "heads": 4,
+        "frames": 1,
+    }
     whole = make_encoder("scene3d", "llava3d", {"weights": str(WEIGHTS), "heads": 4, "frames": 1})
     scene = scannet(tmp_path / "scene")
     one, two = make_encoder("scene3d", "llava3d", files).encode(scene), whole.encode(scene)
@@ -230,7 +281,10 @@ Z, EYES = np.zeros, np.stack([np.eye(4)] * 5)
 ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "upright 3 x 3": ({"axis_align": np.eye(3)}, "axis_align must be 4 x 4"),
     "upright nan": ({"axis_align": np.full((4, 4), np.nan)}, "axis_align must be 4 x 4 finite"),
-    "upright text": ({"axis_align": np.array(["a"])}, "'axis_align' in it is no array of real numbers"),
+    "upright text": (
+        {"axis_align": np.array(["a"])},
+        "'axis_align' in it is no array of real numbers",
+    ),
     "camera number": ({"intrinsic": Z(())}, "intrinsic must be 4 x 4 or 3 x 3"),
     "camera row": ({"intrinsic": Z((5, 4, 4))}, "intrinsic must be 4 x 4 or 3 x 3"),
     "camera zero": ({"intrinsic": Z((4, 4))}, "focal lengths.* are positive"),
@@ -261,7 +315,9 @@ def test_archives_that_are_none(tmp_path: Path, case: str) -> None:
     """Damaged, renamed, or with Python objects in it."""
     file = arrays(tmp_path / "a.npz")
     if case in ("cut", "empty", "text"):
-        file.write_bytes({"cut": file.read_bytes()[:-100], "empty": b"", "text": b"words " * 50}[case])
+        file.write_bytes(
+            {"cut": file.read_bytes()[:-100], "empty": b"", "text": b"words " * 50}[case]
+        )
     elif case == "npy":
         np.save(tmp_path / "b.npy", np.zeros(4))
         (tmp_path / "b.npy").rename(file)

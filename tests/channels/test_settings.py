@@ -41,7 +41,10 @@ def test_no_setting_is_endless(channel: str, name: str, field: str, value: float
     [
         ({"step": 0}, "step"),
         ({"step": -0.2}, "step"),
-        ({"hop": 1e-9, "step": 1e-8, "width": 4e-8}, "hop = 1e-09 s must be a whole number of samples"),
+        (
+            {"hop": 1e-9, "step": 1e-8, "width": 4e-8},
+            "hop = 1e-09 s must be a whole number of samples",
+        ),
         ({"bins": 10**400}, "bins"),
         ({"f_min": 30.0, "f_max": 30.001}, "too fine"),
         ({"window": 10.0, "rate": 192000}, "too fine"),
@@ -62,14 +65,19 @@ def test_the_finest_mel_that_anyone_wants() -> None:
     make_encoder("audio", "mel", {"rate": 192000, "n_mels": 512})
 
 
-@pytest.mark.parametrize(("channel", "name"), [("audio", "imagebind"), ("frames", "languagebind"), ("scene3d", "llava3d")])
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [("audio", "imagebind"), ("frames", "languagebind"), ("scene3d", "llava3d")],
+)
 def test_heads_that_do_not_divide(channel: str, name: str) -> None:
     """The checkpoint does not tell their number, so a wrong one is the user's to mend."""
     from pathlib import Path
 
     weights = Path(__file__).parents[1] / "data" / "encoders" / f"{name}.safetensors"
     encoder = make_encoder(channel, name, {"weights": str(weights), "heads": 7})
-    with pytest.raises(ChannelError, match=rf"{name}.safetensors: \d+ features .* 7 heads; set `heads`"):
+    with pytest.raises(
+        ChannelError, match=rf"{name}.safetensors: \d+ features .* 7 heads; set `heads`"
+    ):
         _ = encoder.dim
 
 

@@ -32,14 +32,31 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    tower = {"hidden_size": 64, "patch_embeds_hidden_size": 8, "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
-    config = hf.ClapAudioConfig(**tower, num_classes=4, num_hidden_layers=4, enable_fusion=False, projection_dim=16)
+    tower = {
+        "hidden_size": 64,
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 1, 1, 1],
+        "num_attention_heads": [1, 1, 2, 2],
+    }
+    config = hf.ClapAudioConfig(
+        **tower, num_classes=4, num_hidden_layers=4, enable_fusion=False, projection_dim=16
+    )
     hf.ClapAudioModelWithProjection(config).save_pretrained(folder / "clap")
     hf.ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder / "clap")
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     hf.ASTModel(hf.ASTConfig(**small)).save_pretrained(folder / "ast")
     hf.ASTFeatureExtractor().save_pretrained(folder / "ast")
-    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    layers = {
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    }
     whisper = hf.WhisperConfig(
         d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16, vocab_size=51, pad_token_id=1, bos_token_id=1, eos_token_id=1,
         decoder_start_token_id=1, **layers,
@@ -55,7 +72,8 @@ def encoder(models: Path, name: str, **more: object) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps", "first"), [("imagebind", 4, 1.0), ("clap", 5, 1.0), ("ast", 11, 0.28), ("whisper", 28, 0.1)]
+    ("name", "steps", "first"),
+    [("imagebind", 4, 1.0), ("clap", 5, 1.0), ("ast", 11, 0.28), ("whisper", 28, 0.1)],
 )
 def test_from_a_clip(models: Path, tmp_path: Path, name: str, steps: int, first: float) -> None:
     """5.4 s of sound: documented windows, centred times that never leave the clip, the encoder's width."""
@@ -64,7 +82,9 @@ def test_from_a_clip(models: Path, tmp_path: Path, name: str, steps: int, first:
     tokens = heard.encode(clip)
     assert isinstance(heard, Encoder) and isinstance(tokens, Tokens)
     assert tokens.values.shape == (steps, 1, heard.dim)
-    assert float(tokens.times[0]) == pytest.approx(first, abs=0.06) and float(tokens.times[-1]) < 5.5
+    assert (
+        float(tokens.times[0]) == pytest.approx(first, abs=0.06) and float(tokens.times[-1]) < 5.5
+    )
     assert bool((tokens.times.diff() > 0).all())
     assert heard.encode(write_video(tmp_path / "silent.mp4", numbered(5), 25)) is None
 
@@ -73,7 +93,9 @@ def test_from_a_clip(models: Path, tmp_path: Path, name: str, steps: int, first:
 def test_very_short_and_late_sound(models: Path, name: str) -> None:
     """A click is one token at least; a track that starts late stays late."""
     rate = 48000 if name == "clap" else 16000
-    tokens = encoder(models, name).encode_sound(Sound(torch.from_numpy(tone(0.02, rate)), rate, 3.0))
+    tokens = encoder(models, name).encode_sound(
+        Sound(torch.from_numpy(tone(0.02, rate)), rate, 3.0)
+    )
     assert tokens.steps == 1 and 3.0 <= float(tokens.times[0]) < 3.2
 
 
@@ -81,7 +103,9 @@ def test_very_short_and_late_sound(models: Path, name: str) -> None:
 def test_passages_follow_one_another(models: Path, name: str) -> None:
     """Tokens of the second passage are those of the second passage alone, later."""
     seconds = 10.24 if name == "ast" else 3
-    sound = torch.randn(round(2 * seconds * 16000), generator=torch.Generator().manual_seed(0)) * 0.1
+    sound = (
+        torch.randn(round(2 * seconds * 16000), generator=torch.Generator().manual_seed(0)) * 0.1
+    )
     heard = encoder(models, name)
     whole = heard.encode_sound(Sound(sound, 16000, 0.0))
     second = heard.encode_sound(Sound(sound[len(sound) // 2 :], 16000, 0.0))
@@ -94,10 +118,18 @@ def test_whisper_is_transformers_whisper(models: Path) -> None:
     from transformers import WhisperFeatureExtractor, WhisperModel
 
     sound = torch.randn(30 * 16000, generator=torch.Generator().manual_seed(0)) * 0.1
-    tokens = encoder(models, "whisper", passage=30, step=0.02).encode_sound(Sound(sound, 16000, 0.0))
-    features = WhisperFeatureExtractor()(sound.numpy(), sampling_rate=16000, return_tensors="pt")["input_features"]
+    tokens = encoder(models, "whisper", passage=30, step=0.02).encode_sound(
+        Sound(sound, 16000, 0.0)
+    )
+    features = WhisperFeatureExtractor()(sound.numpy(), sampling_rate=16000, return_tensors="pt")[
+        "input_features"
+    ]
     with torch.no_grad():
-        states = WhisperModel.from_pretrained(models / "whisper").encoder.eval()(features).last_hidden_state[0]
+        states = (
+            WhisperModel.from_pretrained(models / "whisper")
+            .encoder.eval()(features)
+            .last_hidden_state[0]
+        )
     torch.testing.assert_close(tokens.values[:, 0], states, rtol=0, atol=1e-5)
 
 
@@ -105,16 +137,23 @@ def test_imagebind_hears_the_left_channel(tmp_path: Path) -> None:
     """Sound on the right alone is nearly silence to it: the authors' quirk, kept."""
     heard = make_encoder("audio", "imagebind", SETTINGS["imagebind"])
     silence, sine = torch.zeros(48000), torch.from_numpy(tone(3.0))
-    right, left = (heard.encode_sound(Sound(torch.stack(pair), 16000, 0.0)) for pair in ((silence, sine), (sine, silence)))  # type: ignore[attr-defined]
+    right, left = (
+        heard.encode_sound(Sound(torch.stack(pair), 16000, 0.0))
+        for pair in ((silence, sine), (sine, silence))
+    )  # type: ignore[attr-defined]
     nothing = heard.encode_sound(Sound(torch.stack([silence, silence]), 16000, 0.0))  # type: ignore[attr-defined]
-    assert float((left.values - nothing.values).norm()) > 5 * float((right.values - nothing.values).norm())
+    assert float((left.values - nothing.values).norm()) > 5 * float(
+        (right.values - nothing.values).norm()
+    )
     torch.testing.assert_close(left.values.norm(dim=-1), torch.full((2, 1), 20.0))
 
 
 def test_languagebind_from_a_clip(tmp_path: Path) -> None:
     """5 s at 25 fps: eight frames spread over the clip, four quadrants each, no class token."""
     clip = mux(tmp_path / "a.mp4", numbered(125))
-    seen = make_encoder("frames", "languagebind", {"weights": str(DATA / "languagebind.safetensors"), "heads": 4})
+    seen = make_encoder(
+        "frames", "languagebind", {"weights": str(DATA / "languagebind.safetensors"), "heads": 4}
+    )
     tokens = seen.encode(clip)
     assert tokens is not None and tokens.values.shape == (8, 4, 32) and seen.dim == 32
     assert tokens.times.tolist() == pytest.approx([int(124 / 7 * i) / 25 for i in range(8)])
@@ -122,28 +161,49 @@ def test_languagebind_from_a_clip(tmp_path: Path) -> None:
     assert long is not None and long.steps == 16
 
 
-def test_weights_are_in_the_key_and_their_place_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_in_the_key_and_their_place_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A copy elsewhere, or found by name in PAVE_WEIGHTS, is the same encoder; one changed value is another."""
     stored = load_file(DATA / "imagebind.safetensors")
     save_file(stored, tmp_path / "copy.safetensors")
     stored["modality_heads.audio.2.weight"] = stored["modality_heads.audio.2.weight"] + 1e-3
     save_file(stored, tmp_path / "other.safetensors")
-    clip, store = mux(tmp_path / "a.wav", sounds=[(0.0, tone(1.0))], sound_codec="pcm_s16le"), TokenStore(tmp_path / "store")
+    clip, store = (
+        mux(tmp_path / "a.wav", sounds=[(0.0, tone(1.0))], sound_codec="pcm_s16le"),
+        TokenStore(tmp_path / "store"),
+    )
 
     def key(weights: str) -> str:
-        return cache_key(store, make_encoder("audio", "imagebind", {"weights": weights, "heads": 4}), clip)
+        return cache_key(
+            store, make_encoder("audio", "imagebind", {"weights": weights, "heads": 4}), clip
+        )
 
     same = key(str(tmp_path / "copy.safetensors"))
     monkeypatch.setenv("PAVE_WEIGHTS", str(tmp_path))
-    assert key(str(DATA / "imagebind.safetensors")) == same == key("copy.safetensors") != key("other.safetensors")
+    assert (
+        key(str(DATA / "imagebind.safetensors"))
+        == same
+        == key("copy.safetensors")
+        != key("other.safetensors")
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("modality_trunks.audio.blocks.1.attn.bias_k"), "lacks modality_trunks.audio.blocks.1.attn.bias_k"),
-        (lambda w: w.update({"modality_heads.audio.9.weight": torch.zeros(1)}), "unexpected modality_heads.audio.9"),
-        (lambda w: w.update({"modality_heads.audio.0.bias": torch.zeros(3)}), r"has shape \(3,\) instead of \(32,\)"),
+        (
+            lambda w: w.pop("modality_trunks.audio.blocks.1.attn.bias_k"),
+            "lacks modality_trunks.audio.blocks.1.attn.bias_k",
+        ),
+        (
+            lambda w: w.update({"modality_heads.audio.9.weight": torch.zeros(1)}),
+            "unexpected modality_heads.audio.9",
+        ),
+        (
+            lambda w: w.update({"modality_heads.audio.0.bias": torch.zeros(3)}),
+            r"has shape \(3,\) instead of \(32,\)",
+        ),
         (lambda w: [w.pop(key) for key in list(w) if "audio" in key], "no sound branch"),
     ],
 )

@@ -52,14 +52,18 @@ def test_moments_stand_together(cameras: list[Path]) -> None:
     assert tokens is not None and tokens.values.shape == (20, 4, 3)
     frames = [int(49 / 9 * step) for step in range(10)]
     assert seen(tokens) == [number for frame in frames for number in (frame, 500 + frame)]
-    assert tokens.times.tolist() == pytest.approx([frame / 25 for frame in frames for _ in range(2)])
+    assert tokens.times.tolist() == pytest.approx(
+        [frame / 25 for frame in frames for _ in range(2)]
+    )
     assert tower.most <= 8
 
 
 def test_offsets_synchronise(cameras: list[Path]) -> None:
     """A camera that started 0.4 s later shows frame n - 10; only the shared time is used."""
     source = {"videos": [str(path) for path in cameras], "offsets": [0.0, 0.4]}
-    tokens = make_encoder("views", "tower", {"frames": 5, "side": 1}, tower=NumberTower()).encode(source)
+    tokens = make_encoder("views", "tower", {"frames": 5, "side": 1}, tower=NumberTower()).encode(
+        source
+    )
     assert tokens is not None and tokens.values.shape == (10, 1, 3)
     first, second = seen(tokens)[::2], seen(tokens)[1::2]
     assert first == [10, 19, 29, 39, 49] and [n - 490 for n in second] == first
@@ -83,7 +87,10 @@ def test_one_camera_and_a_variable_rate(tmp_path: Path, cameras: list[Path]) -> 
         ({"video": ["a.mp4"]}, "videos"),
         ([], "videos"),
         (1, "got 1; give a list of videos"),
-        ({"videos": ["a.mp4", "b.mp4"], "offsets": [0.0, float("nan")]}, "offsets.1: Input should be a finite number"),
+        (
+            {"videos": ["a.mp4", "b.mp4"], "offsets": [0.0, float("nan")]},
+            "offsets.1: Input should be a finite number",
+        ),
     ],
 )
 def test_wrong_sources(source: object, message: str) -> None:
@@ -107,9 +114,20 @@ def test_fast_frames(cameras: list[Path]) -> None:
     tower = NumberTower()
     tokens = make_encoder("frames", "tower", {"fps": 12.5}, tower=tower).encode(cameras[0])
     assert tokens is not None and tokens.values.shape == (25, 4, 3) and tower.most <= 8
-    assert seen(tokens) == list(range(0, 50, 2)) and tokens.values[0, :, 1:].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    few = make_encoder("frames", "tower", {"fps": 12.5, "at_most": 4, "side": 1}, tower=tower).encode(cameras[0])
-    assert few is not None and seen(few) == [0, 16, 32, 49] and few.values[0, 0].tolist() == [0, 0.5, 0.5]
+    assert seen(tokens) == list(range(0, 50, 2)) and tokens.values[0, :, 1:].tolist() == [
+        [0, 0],
+        [0, 1],
+        [1, 0],
+        [1, 1],
+    ]
+    few = make_encoder(
+        "frames", "tower", {"fps": 12.5, "at_most": 4, "side": 1}, tower=tower
+    ).encode(cameras[0])
+    assert (
+        few is not None
+        and seen(few) == [0, 16, 32, 49]
+        and few.values[0, 0].tolist() == [0, 0.5, 0.5]
+    )
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -119,12 +137,20 @@ def test_on_every_family(family: str, tmp_path: Path, cameras: list[Path]) -> No
     tower = tower_of(base)
     tokens = make_encoder("views", "tower", {"frames": 10}, tower=tower).encode(cameras)
     steps = -(-10 // tower.frames_per_step)
-    assert tokens is not None and tokens.values.shape[0] == 2 * steps and tokens.dim == tower.dim == base.query_dim
+    assert (
+        tokens is not None
+        and tokens.values.shape[0] == 2 * steps
+        and tokens.dim == tower.dim == base.query_dim
+    )
     encoder = make_encoder("views", "tower", {"frames": 10, "random_views": True}, tower=tower)
     varied = encoder.vary(tokens, random.Random(1))  # type: ignore[attr-defined]
     assert varied.steps in (steps, 2 * steps)
     fast = make_encoder("frames", "tower", {"fps": 5.0}, tower=tower).encode(cameras[0])
-    assert fast is not None and fast.values.shape[1:] == (4, tower.dim) and bool((fast.times.diff() > 0).all())
+    assert (
+        fast is not None
+        and fast.values.shape[1:] == (4, tower.dim)
+        and bool((fast.times.diff() > 0).all())
+    )
 
 
 def test_tower_tokens_are_the_fusions_queries(cameras: list[Path]) -> None:
@@ -143,7 +169,11 @@ def test_another_tower_is_another_key(tmp_path: Path, cameras: list[Path]) -> No
     store = TokenStore(tmp_path / "store")
 
     def key(seed: int, **settings: object) -> str:
-        return cache_key(store, make_encoder("views", "tower", settings, tower=tower_of(tiny.base(seed=seed))), cameras)
+        return cache_key(
+            store,
+            make_encoder("views", "tower", settings, tower=tower_of(tiny.base(seed=seed))),
+            cameras,
+        )
 
     assert key(0) == key(0) == key(0, random_views=True)
     assert len({key(0), key(1), key(0, frames=16), key(0, side=1)}) == 4

@@ -19,7 +19,10 @@ def test_convert_prepare_and_evaluate(
 ) -> None:
     monkeypatch.setattr(captions, "find_java", lambda: None)
     (tmp_path / "tiny.json").write_text(json.dumps(official.KWARGS))
-    dialogs = [{"image_id": name, "dialog": [{"question": QUESTION, "answer": "a dog"}]} for name in ("vidA", "vidB")]
+    dialogs = [
+        {"image_id": name, "dialog": [{"question": QUESTION, "answer": "a dog"}]}
+        for name in ("vidA", "vidB")
+    ]
     (tmp_path / "mock.json").write_text(json.dumps({"dialogs": dialogs}))
 
     def run(*words: object) -> str:
@@ -29,15 +32,51 @@ def test_convert_prepare_and_evaluate(
     patch, records, out = tmp_path / "patch", tmp_path / "test.jsonl", tmp_path / "eval"
     made = ["--model-args", tmp_path / "tiny.json", "--channel", "audio", "--out", patch]
     run("convert", official.ROOT / "pave_tiny_lora", "--base", official.BASE, *made)
-    where = ["--media", official.DATA / "vid", "--authors-features", official.DATA / "feat", "--out", records]
+    where = [
+        "--media",
+        official.DATA / "vid",
+        "--authors-features",
+        official.DATA / "feat",
+        "--out",
+        records,
+    ]
     run("prepare", "avsd", "--annotations", tmp_path / "mock.json", "--split", "test", *where)
     arms = ["--arms.base", "none", "--arms.authors", patch]
-    asked = ["--frames", official.FRAMES, "--max-new-tokens", 6, "--task", "avsd", "--style", "authors", "--resamples", 100]
-    report = json.loads(run("eval", "--records", records, "--base", official.BASE, "--out", out, *asked, *arms, "--json"))
+    asked = [
+        "--frames",
+        official.FRAMES,
+        "--max-new-tokens",
+        6,
+        "--task",
+        "avsd",
+        "--style",
+        "authors",
+        "--resamples",
+        100,
+    ]
+    report = json.loads(
+        run(
+            "eval",
+            "--records",
+            records,
+            "--base",
+            official.BASE,
+            "--out",
+            out,
+            *asked,
+            *arms,
+            "--json",
+        )
+    )
     assert report["task"]["style"] == "authors" and report["task"]["scored"] == 2
 
-    said = {arm: [json.loads(line) for line in (out / f"{arm}.jsonl").read_text().splitlines()] for arm in ("base", "authors")}
+    said = {
+        arm: [json.loads(line) for line in (out / f"{arm}.jsonl").read_text().splitlines()]
+        for arm in ("base", "authors")
+    }
     decode = official.base().decode
     for row in said["authors"]:
         assert row["prediction"] == decode(official.FACTS[f"infer_audio_{row['id']}.greedy_tokens"])
-    assert [row["prediction"] for row in said["base"]] != [row["prediction"] for row in said["authors"]]
+    assert [row["prediction"] for row in said["base"]] != [
+        row["prediction"] for row in said["authors"]
+    ]

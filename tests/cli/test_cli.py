@@ -44,7 +44,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 def _process(code: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": SOURCE}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
 
 
 def test_help_is_quick_and_imports_no_torch() -> None:
@@ -54,7 +56,9 @@ def test_help_is_quick_and_imports_no_torch() -> None:
         "assert code == 0 and not heavy, heavy"
     )
     spent: list[float] = []
-    while len(spent) < 12 and min(spent, default=1.0) >= 0.5:  # other work makes CPU seconds longer, never shorter
+    while (
+        len(spent) < 12 and min(spent, default=1.0) >= 0.5
+    ):  # other work makes CPU seconds longer, never shorter
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = _process(code)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -65,7 +69,10 @@ def test_help_is_quick_and_imports_no_torch() -> None:
 
 def test_module_runs_as_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pave", "bogus"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": SOURCE}
+        [sys.executable, "-m", "pave", "bogus"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": SOURCE},
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "pave: error: there is no verb 'bogus' (see: pave --help)\n"
@@ -75,8 +82,12 @@ def test_module_runs_as_a_program() -> None:
 def test_every_verb_explains_itself(run: Pave, verb: str) -> None:
     code, out, err = run(verb, "--help")
     assert (code, err) == (0, "")
-    assert f"pave {verb}" in out.split("Parameters")[0].replace("Usage: ", "", 1), "the help shows examples"
-    parameters = [line for line in out.splitlines() if line.startswith(("│ *  --", "│    --", "│ --"))]
+    assert f"pave {verb}" in out.split("Parameters")[0].replace("Usage: ", "", 1), (
+        "the help shows examples"
+    )
+    parameters = [
+        line for line in out.splitlines() if line.startswith(("│ *  --", "│    --", "│ --"))
+    ]
     assert parameters and "Usage:" in out
 
 
@@ -101,9 +112,13 @@ def test_ask_with_patch_without_and_off(run: Pave, made: tinyrun.Run) -> None:
     assert run("ask", made.silent, "Hm?", "--base", made.base, "--patch", made.patch)[0] == 0
 
 
-def test_ask_finds_the_base_in_the_patch_and_speaks_json(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
+def test_ask_finds_the_base_in_the_patch_and_speaks_json(
+    run: Pave, made: tinyrun.Run, tmp_path: Path
+) -> None:
     patch = tinyrun.patch(pave.load_base(made.base), tmp_path / "patch", "audio")
-    code, out, _ = run("ask", made.loud, "Hm?", "What?", "--patch", patch, "--json", "--max-new-tokens", 3)
+    code, out, _ = run(
+        "ask", made.loud, "Hm?", "What?", "--patch", patch, "--json", "--max-new-tokens", 3
+    )
     assert code == 0
     said = json.loads(out)
     assert said["base"] == str(made.base) and said["off"] is False
@@ -147,7 +162,10 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_p
     ):
         code, out, err = run(*words)
         assert (code, out) == (2, ""), (words, err)
-        assert err.startswith("pave: error: ") and err.count("\n") == 1 and len(err) > 30, (words, err)
+        assert err.startswith("pave: error: ") and err.count("\n") == 1 and len(err) > 30, (
+            words,
+            err,
+        )
 
 
 @pytest.mark.parametrize(
@@ -156,10 +174,15 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_p
         (("train",), "--out is missing (see: pave train --help)"),
         (("ask",), "VIDEO is missing (see: pave ask --help)"),
         (("ask", "clip.mp4", "Hm?", "--patch"), "--patch needs a value (see: pave ask --help)"),
-        (("info", "a", "b"), "there is no place for 'b'; quote words that belong together (see: pave info --help)"),
+        (
+            ("info", "a", "b"),
+            "there is no place for 'b'; quote words that belong together (see: pave info --help)",
+        ),
     ],
 )
-def test_usage_errors_speak_of_the_words_typed(run: Pave, words: tuple[str, ...], expected: str) -> None:
+def test_usage_errors_speak_of_the_words_typed(
+    run: Pave, words: tuple[str, ...], expected: str
+) -> None:
     assert run(*words) == (2, "", f"pave: error: {expected}\n")
 
 
@@ -169,7 +192,9 @@ def test_world_makes_every_kind(run: Pave, tmp_path: Path, kind: str) -> None:
     made = json.loads(out)
     assert code == 0, err
     assert (made["kind"], made["clips"]) == (kind, 1) and made["questions"] > 4
-    (needs,) = {json.loads(line)["meta"]["needs"] for line in Path(made["records"]).read_text().splitlines()} - {"video"}
+    (needs,) = {
+        json.loads(line)["meta"]["needs"] for line in Path(made["records"]).read_text().splitlines()
+    } - {"video"}
     assert needs == kind
 
 
@@ -180,7 +205,10 @@ def test_an_unexpected_error_is_one_line_too(run: Pave, monkeypatch: pytest.Monk
     monkeypatch.setattr("pave.cli.output.facts", broken)
     code, _, err = run("info")
     assert code == 1
-    assert err == "pave: unexpected error: RuntimeError: two lines (run again with --debug for the traceback)\n"
+    assert (
+        err
+        == "pave: unexpected error: RuntimeError: two lines (run again with --debug for the traceback)\n"
+    )
     assert "Traceback" in run("info", "--debug")[2]
     monkeypatch.setenv("PAVE_DEBUG", "1")
     assert "Traceback" in run("info")[2]
@@ -196,11 +224,21 @@ def test_interruption_has_its_own_code(run: Pave, monkeypatch: pytest.MonkeyPatc
 
 def test_info_of_patch_video_and_installation(run: Pave, made: tinyrun.Run) -> None:
     facts = json.loads(run("info", made.patch, "--json")[1])
-    assert facts["channel"] == "audio" and facts["encoder"]["name"] == "mel" and facts["parameters"] > 1000
+    assert (
+        facts["channel"] == "audio"
+        and facts["encoder"]["name"] == "mel"
+        and facts["parameters"] > 1000
+    )
     assert facts["bytes"] > 4 * facts["parameters"]
     assert "channel" in run("info", made.patch)[1]
-    loud, silent = (json.loads(run("info", video, "--json")[1]) for video in (made.loud, made.silent))
-    assert (loud["picture"]["width"], loud["picture"]["height"], loud["sound"]["channels"]) == (64, 48, 1)
+    loud, silent = (
+        json.loads(run("info", video, "--json")[1]) for video in (made.loud, made.silent)
+    )
+    assert (loud["picture"]["width"], loud["picture"]["height"], loud["sound"]["channels"]) == (
+        64,
+        48,
+        1,
+    )
     assert silent["sound"] is None
     assert "none" in run("info", made.silent)[1]
     assert json.loads(run("info", "--json")[1])["pave"] == pave.__version__
@@ -225,16 +263,21 @@ def test_bases_lists_families(run: Pave) -> None:
 def test_eval_reads_a_file_and_flags_win(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
     file = tmp_path / "eval.yaml"
     file.write_text(
-        f"records: {made.records}\nout: {tmp_path / 'a'}\nbase: {made.base}\nmax_new_tokens: 4\nplot: false\nlimit: 1\n"
+        f"records: {made.records}\nout: {tmp_path / 'a'}\nbase: {made.base}\nmax_new_tokens: "
+        "4\nplot: false\nlimit: 1\n"
     )
     arms = ("--arms.base", "none", "--arms.sound", made.patch)
-    code, out, err = run("eval", "--config", file, "--out", tmp_path / "b", "--resamples", 200, *arms, "--json")
+    code, out, err = run(
+        "eval", "--config", file, "--out", tmp_path / "b", "--resamples", 200, *arms, "--json"
+    )
     assert code == 0, err
     report = json.loads(out)
     assert [row["arm"] for row in report["arms"] if row["family"] == "all"] == ["base", "sound"]
     assert report["settings"]["max_new_tokens"] == 4 and report["settings"]["resamples"] == 200
     assert (tmp_path / "b" / "results.json").is_file() and not (tmp_path / "a").exists()
-    code, out, err = run("eval", f"--config={file}", "--out", tmp_path / "b", "--resamples", 200, *arms)
+    code, out, err = run(
+        "eval", f"--config={file}", "--out", tmp_path / "b", "--resamples", 200, *arms
+    )
     assert code == 0 and "needs sound" in out and "sound - base" in out
 
 
@@ -254,7 +297,9 @@ def test_eval_reads_a_file_and_flags_win(run: Pave, made: tinyrun.Run, tmp_path:
         ("records: a.jsonl\nout: o\nlora: {2: 3}", "words, got 2"),
     ],
 )
-def test_train_says_what_is_wrong_in_a_file(run: Pave, tmp_path: Path, text: str, expected: str) -> None:
+def test_train_says_what_is_wrong_in_a_file(
+    run: Pave, tmp_path: Path, text: str, expected: str
+) -> None:
     file = tmp_path / "train.yaml"
     file.write_text(text)
     code, _, err = run("train", "--config", file)
@@ -262,7 +307,11 @@ def test_train_says_what_is_wrong_in_a_file(run: Pave, tmp_path: Path, text: str
 
 
 def test_config_flag_itself_is_checked(run: Pave, tmp_path: Path) -> None:
-    for words in (("--config",), ("--config", tmp_path / "gone.yaml"), ("--config", "a", "--config", "b")):
+    for words in (
+        ("--config",),
+        ("--config", tmp_path / "gone.yaml"),
+        ("--config", "a", "--config", "b"),
+    ):
         code, _, err = run("train", *words)
         assert code == 2 and "--config" in err
 
@@ -279,15 +328,41 @@ def test_null_on_the_command_line_is_no_value(
     monkeypatch.setattr("pave.train.train", fake)
     file = tmp_path / "train.yaml"
     file.write_text(
-        f"records: {made.records}\nout: o\nchannel: audio\nencoder: mel\nlora: {{rank: 8, targets: [q_proj, v_proj]}}\n"
+        f"records: {made.records}\nout: o\nchannel: audio\nencoder: mel\nlora: "
+        f"{{rank: 8, targets: [q_proj, v_proj]}}\n"
         f"fusion: {{hidden: 64, rope: null, sections: [1, 2], rate: 1.0e-3, word: '1', more: {{tie_kv: true}}}}\n"
-        "store: tokens\ninputs: {newline: grid, frames: 32}\non_top_of: [a/patch, b/patch]\nlora_below: continued\n"
+        "store: tokens\ninputs: {newline: grid, frames: 32}\non_top_of: [a/patch, "
+        "b/patch]\nlora_below: continued\n"
     )
     run("train", "--config", file, "--lora.alpha", 4)
-    run("train", "--config", file, "--channel", "null", "--encoder", "none", "--fusion.layers", 1, "--steps", 5)
+    run(
+        "train",
+        "--config",
+        file,
+        "--channel",
+        "null",
+        "--encoder",
+        "none",
+        "--fusion.layers",
+        1,
+        "--steps",
+        5,
+    )
     heard, control = seen
-    fusion = {"hidden": 64, "rope": None, "sections": [1, 2], "rate": 1e-3, "word": "1", "more": {"tie_kv": True}}
-    assert (heard.channel, heard.lora.rank, heard.lora.alpha, heard.fusion) == ("audio", 8, 4, fusion)
+    fusion = {
+        "hidden": 64,
+        "rope": None,
+        "sections": [1, 2],
+        "rate": 1e-3,
+        "word": "1",
+        "more": {"tie_kv": True},
+    }
+    assert (heard.channel, heard.lora.rank, heard.lora.alpha, heard.fusion) == (
+        "audio",
+        8,
+        4,
+        fusion,
+    )
     assert heard.lora.targets == ("q_proj", "v_proj")
     assert heard.store == Path("tokens")  # a setting that is called like a verb
     assert (heard.inputs.newline, heard.inputs.frames) == ("grid", 32)
@@ -297,7 +372,16 @@ def test_null_on_the_command_line_is_no_value(
 
 @pytest.mark.slow
 def test_train_then_eval_then_info(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
-    common = ("--records", made.records, "--base", made.base, "--out", tmp_path / "run", "--store", tmp_path / "store")
+    common = (
+        "--records",
+        made.records,
+        "--base",
+        made.base,
+        "--out",
+        tmp_path / "run",
+        "--store",
+        tmp_path / "store",
+    )
     sound = ("--channel", "audio", "--encoder", "mel", "--fusion.hidden", 32, "--lora.rank", 2)
     code, out, err = run("train", *common, *sound, "--steps", 3, "--questions-per-video", 2)
     assert code == 0, err
@@ -315,7 +399,9 @@ def test_train_then_eval_then_info(run: Pave, made: tinyrun.Run, tmp_path: Path)
         "--max-new-tokens",
         3,
     )
-    code, out, err = run("eval", *eval_words, "--arms.base", "none", "--arms.sound", tmp_path / "run" / "patch")
+    code, out, err = run(
+        "eval", *eval_words, "--arms.base", "none", "--arms.sound", tmp_path / "run" / "patch"
+    )
     assert code == 0, err
 
 
@@ -328,8 +414,13 @@ def test_channels_lists_licences(run: Pave) -> None:
     found = {(row["channel"], row["name"]): row for row in rows}
     assert {"audio", "features", "frames", "scene3d", "views"} <= {row["channel"] for row in rows}
     assert found["audio", "imagebind"]["licence"] == "CC-BY-NC-SA-4.0"
-    assert found["views", "tower"]["needs_tower"] and found["views", "tower"]["weights"] == "the base's own tower"
-    assert all(row["weights"] and row["summary"] for row in rows if row["module"].startswith("pave."))
+    assert (
+        found["views", "tower"]["needs_tower"]
+        and found["views", "tower"]["weights"] == "the base's own tower"
+    )
+    assert all(
+        row["weights"] and row["summary"] for row in rows if row["module"].startswith("pave.")
+    )
     code, out, _ = run("channels")
     assert code == 0 and "CC-BY-NC-SA-4.0" in out and "scene3d" in out
 
@@ -339,7 +430,9 @@ def test_ask_with_other_cameras(run: Pave, made: tinyrun.Run, tmp_path: Path) ->
     base = pave.load_base(made.base)
     model = pave.PatchedModel(base)
     settings = {"frames": 4, "side": 1}
-    name = model.new_patch("views", encoder="tower", encoder_settings=settings, fusion={"hidden": 16}, seed=0)
+    name = model.new_patch(
+        "views", encoder="tower", encoder_settings=settings, fusion={"hidden": 16}, seed=0
+    )
     model.fusions[name].norm.weight.data.fill_(3.0)
     patch = model.save_patch(tmp_path / "patch", name)
     asked = ("ask", made.silent, "Hm?", "--patch", patch, "--max-new-tokens", 6)
@@ -347,7 +440,11 @@ def test_ask_with_other_cameras(run: Pave, made: tinyrun.Run, tmp_path: Path) ->
     videos = json.dumps({"videos": [str(made.loud), str(made.silent)], "offsets": [0.0, 0.0]})
     objected = run(*asked, "--channel", f"views={videos}")
     alone = run(*asked)
-    assert listed[0] == alone[0] == 0 and listed[1] == objected[1] != alone[1], (listed, objected, alone)
+    assert listed[0] == alone[0] == 0 and listed[1] == objected[1] != alone[1], (
+        listed,
+        objected,
+        alone,
+    )
     for words in ("views", "views=", "=a.mp4", "views={", "sound=a.mp4", "views=gone.mp4"):
         code, out, err = run(*asked, "--channel", words)
         assert (code, out) == (2, "") and err.count("\n") == 1, (words, err)
@@ -355,6 +452,10 @@ def test_ask_with_other_cameras(run: Pave, made: tinyrun.Run, tmp_path: Path) ->
 
 def test_new_channel_writes_a_package(run: Pave, tmp_path: Path) -> None:
     code, out, _ = run("new-channel", "heart", "--out", tmp_path / "package")
-    assert code == 0 and "pip install -e" in out and (tmp_path / "package" / "pyproject.toml").is_file()
+    assert (
+        code == 0
+        and "pip install -e" in out
+        and (tmp_path / "package" / "pyproject.toml").is_file()
+    )
     assert run("new-channel", "heart", "--out", tmp_path / "package")[0] == 2
     assert run("new-channel", "audio", "--out", tmp_path / "other")[0] == 2

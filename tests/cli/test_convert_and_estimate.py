@@ -11,10 +11,24 @@ from pave.cli import main
 def test_convert(tmp_path, capsys):
     arguments = tmp_path / "tiny.json"
     arguments.write_text(json.dumps(official.KWARGS))
-    words = ["convert", str(official.ROOT / "pave_tiny_lora"), "--base", str(official.BASE), "--channel", "audio"]
-    assert main([*words, "--model-args", str(arguments), "--out", str(tmp_path / "patch"), "--json"]) == 0
+    words = [
+        "convert",
+        str(official.ROOT / "pave_tiny_lora"),
+        "--base",
+        str(official.BASE),
+        "--channel",
+        "audio",
+    ]
+    assert (
+        main([*words, "--model-args", str(arguments), "--out", str(tmp_path / "patch"), "--json"])
+        == 0
+    )
     (patch,) = json.loads(capsys.readouterr().out)["patches"]
-    assert (patch["channel"], patch["fusion_parameters"], patch["lora_parameters"]) == ("audio", 17840, 59392)
+    assert (patch["channel"], patch["fusion_parameters"], patch["lora_parameters"]) == (
+        "audio",
+        17840,
+        59392,
+    )
     assert main(["info", str(tmp_path / "patch")]) == 0
     assert "pave_tiny_lora" in capsys.readouterr().out
     assert main([*words, "--model-args", "V5_1_3", "--out", str(tmp_path / "b")]) == 2
@@ -26,8 +40,13 @@ def test_convert(tmp_path, capsys):
 def test_estimate(capsys):
     assert main(["estimate", "V5_1_3_audio_languagebind_7B"]) == 0
     shown = capsys.readouterr().out
-    assert all(number in shown for number in ("8,996,352", "161,480,704", "170,477,056", "6,720", "0.078 %", "GiB"))
-    assert main(["estimate", "V5_1_3_3d", "--side-steps", "16", "--side-tokens", "4", "--json"]) == 0
+    assert all(
+        number in shown
+        for number in ("8,996,352", "161,480,704", "170,477,056", "6,720", "0.078 %", "GiB")
+    )
+    assert (
+        main(["estimate", "V5_1_3_3d", "--side-steps", "16", "--side-tokens", "4", "--json"]) == 0
+    )
     assert json.loads(capsys.readouterr().out)["tokens"]["side"] == 64
     assert main(["estimate", "V5_1_3", "--side-steps", "16"]) == 2
     assert "go together" in capsys.readouterr().err

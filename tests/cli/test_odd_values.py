@@ -38,17 +38,39 @@ def test_what_can_be_no_base(base: str, video: Path, capsys: pytest.CaptureFixtu
 def test_a_file_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "file"
     file.write_text("")
-    (tmp_path / "records.jsonl").write_text('{"id": "a", "video": "file", "turns": [{"question": "?", "answer": "b"}]}\n')
+    (tmp_path / "records.jsonl").write_text(
+        '{"id": "a", "video": "file", "turns": [{"question": "?", "answer": "b"}]}\n'
+    )
     for store in (file, file / "below"):
-        words = ("extract", tmp_path / "records.jsonl", "--channel", "audio", "--encoder", "mel", "--store", store)
-        assert f"{store} cannot be a store (Not a directory); a store is a folder" in refused(capsys, *words)
+        words = (
+            "extract",
+            tmp_path / "records.jsonl",
+            "--channel",
+            "audio",
+            "--encoder",
+            "mel",
+            "--store",
+            store,
+        )
+        assert f"{store} cannot be a store (Not a directory); a store is a folder" in refused(
+            capsys, *words
+        )
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[1]", b"null", b"", b"[" * 3000, b"{"])
-def test_arguments_of_a_model_that_are_no_mapping(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_arguments_of_a_model_that_are_no_mapping(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     file = tmp_path / "arguments.json"
     file.write_bytes(content)
-    words = ("convert", official.ROOT / "pave_tiny_lora", "--base", official.BASE, "--out", tmp_path / "patch")
+    words = (
+        "convert",
+        official.ROOT / "pave_tiny_lora",
+        "--base",
+        official.BASE,
+        "--out",
+        tmp_path / "patch",
+    )
     assert f"--model-args {file}" in refused(capsys, *words, "--model-args", file)
 
 
@@ -57,7 +79,9 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     rows.write_text('{"id": "a", "correct": true}\n')
     assert "resamples must be 100" in refused(capsys, "compare", rows, rows, "--resamples", 99)
     assert "seed must be 0 or more" in refused(capsys, "compare", rows, rows, "--seed", -1)
-    assert "seed must be 0 or more" in refused(capsys, "score", "avqa", "--predictions", rows, "--seed", -1)
+    assert "seed must be 0 or more" in refused(
+        capsys, "score", "avqa", "--predictions", rows, "--seed", -1
+    )
     for seed in (-1, 2**32):
         assert "--seed" in refused(capsys, "demo", "--out", tmp_path / "demo", "--seed", seed)
         train = ("train", "--records", rows, "--out", tmp_path / "run", "--seed", seed)
@@ -68,7 +92,9 @@ def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 def test_numbers_beyond_use(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for flag in ("--frames", "--max-new-tokens"):
         assert "at most" in refused(capsys, "ask", video, "Hm?", flag, 10**30)
-        assert flag in refused(capsys, "eval", "--records", "r", "--out", tmp_path / "eval", flag, 10**30)
+        assert flag in refused(
+            capsys, "eval", "--records", "r", "--out", tmp_path / "eval", flag, 10**30
+        )
 
 
 def test_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]):
@@ -85,6 +111,12 @@ def test_a_question_in_another_encoding(video: Path, capsys: pytest.CaptureFixtu
 
 def test_characters_that_the_terminal_lacks_are_spelt_out(video: Path):
     named = video.rename(video.with_name("é.mp4"))
-    environment = {**os.environ, "PYTHONPATH": str(Path(pave.__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-m", "pave", "info", str(named)], capture_output=True, env=environment)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(pave.__file__).parents[1]),
+        "PYTHONIOENCODING": "ascii",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pave", "info", str(named)], capture_output=True, env=environment
+    )
     assert done.returncode == 0 and b"\\xe9.mp4" in done.stdout

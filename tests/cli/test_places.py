@@ -19,7 +19,9 @@ from pave.files import PlaceError
 from pave.train.checkpoints import saving
 
 LONG = "x" * 300
-needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where nothing can be made")
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a place where nothing can be made"
+)
 
 
 @pytest.fixture
@@ -38,13 +40,21 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 def test_rows_into_a_folder(predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "rows").mkdir()
-    error = refused(capsys, "score", "avqa", "--predictions", predictions, "--rows", tmp_path / "rows")
+    error = refused(
+        capsys, "score", "avqa", "--predictions", predictions, "--rows", tmp_path / "rows"
+    )
     assert f"cannot use {tmp_path / 'rows'}: Is a directory; that is a folder, name a file" in error
 
 
-@pytest.mark.parametrize("out", [LONG, f"{LONG}/{LONG}", pytest.param("/proc/nowhere/at/all", marks=needs_proc)])
+@pytest.mark.parametrize(
+    "out", [LONG, f"{LONG}/{LONG}", pytest.param("/proc/nowhere/at/all", marks=needs_proc)]
+)
 def test_places_where_nothing_can_be_made(
-    out: str, predictions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    out: str,
+    predictions: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     monkeypatch.chdir(tmp_path)
     for words in (
@@ -65,14 +75,18 @@ def test_what_the_system_says_of_a_place_is_the_users_to_mend(
 
         return facts
 
-    monkeypatch.setattr("pave.cli.output.facts", fail(PlaceError(number, os.strerror(number), "place")))
+    monkeypatch.setattr(
+        "pave.cli.output.facts", fail(PlaceError(number, os.strerror(number), "place"))
+    )
     assert f"cannot use place: {os.strerror(number)}; " in refused(capsys, "info")
     monkeypatch.setattr("pave.cli.output.facts", fail(OSError(number, os.strerror(number), "file")))
     assert main(["info"]) == (2 if number in PLACE_ADVICE else 1)
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EBADF, errno.EINVAL, errno.ECHILD])
-def test_other_system_errors_are_our_bugs(number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_other_system_errors_are_our_bugs(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     def lost(*_: object) -> None:
         raise OSError(number, os.strerror(number), "file")
 
@@ -81,15 +95,24 @@ def test_other_system_errors_are_our_bugs(number: int, monkeypatch: pytest.Monke
     assert "unexpected error" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs a device that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="needs a device that is always full"
+)
 def test_output_that_nobody_can_take():
     environment = {**os.environ, "PYTHONPATH": str(Path(pave.__file__).parents[1])}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "pave", "--version"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-m", "pave", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
     assert done.returncode == 2
-    assert done.stderr == "pave: error: cannot use the output: No space left on device; make room, or choose another place\n"
+    assert (
+        done.stderr
+        == "pave: error: cannot use the output: No space left on device; make room, or choose another place\n"
+    )
 
 
 def test_torch_hides_why_a_checkpoint_cannot_be_written():

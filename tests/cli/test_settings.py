@@ -19,7 +19,9 @@ encoder_settings: {rate: 8000, deep: {er: [1, 2], est: 3}}
 fusion: {heads: 2, hidden: 64}
 lora: {rank: 4, alpha: 8}
 """
-EVAL = "{records: r.jsonl, out: o, arms: {base: null, patch: runs/a/patch, both: [a/patch, b/patch]}}"
+EVAL = (
+    "{records: r.jsonl, out: o, arms: {base: null, patch: runs/a/patch, both: [a/patch, b/patch]}}"
+)
 
 
 def _settings(tmp_path: Path, verb: str, text: str, *flags: str) -> Any:
@@ -43,12 +45,18 @@ ENCODER = {"rate": 8000, "deep": {"er": [1, 2], "est": 3}}
         (("--fusion.heads", "4", "--lora.rank", "8"), FUSION | {"heads": 4}, ENCODER),
         (("--fusion.dropout=0.1",), FUSION | {"dropout": 0.1}, ENCODER),
         (("--encoder-settings.rate", "16000"), FUSION, ENCODER | {"rate": 16000}),
-        (("--encoder_settings.deep.est=null",), FUSION, ENCODER | {"deep": {"er": [1, 2], "est": None}}),
+        (
+            ("--encoder_settings.deep.est=null",),
+            FUSION,
+            ENCODER | {"deep": {"er": [1, 2], "est": None}},
+        ),
         (("--encoder-settings.rate.a", "x"), FUSION, ENCODER | {"rate": {"a": "x"}}),
         (("--fusion", '{"heads": 8}'), {"heads": 8}, ENCODER),  # the block as a whole
     ],
 )
-def test_a_dotted_flag_changes_one_value(tmp_path: Path, flags: tuple[str, ...], fusion: object, encoder: object) -> None:
+def test_a_dotted_flag_changes_one_value(
+    tmp_path: Path, flags: tuple[str, ...], fusion: object, encoder: object
+) -> None:
     settings = _settings(tmp_path, "train", TRAIN, *flags)
     assert settings.fusion == fusion and settings.encoder_settings == encoder
     assert settings.lora.alpha == 8 and settings.lora.rank == (8 if "--lora.rank" in flags else 4)
@@ -57,7 +65,12 @@ def test_a_dotted_flag_changes_one_value(tmp_path: Path, flags: tuple[str, ...],
 def test_a_dotted_flag_changes_one_arm(tmp_path: Path) -> None:
     settings = _settings(tmp_path, "eval", EVAL, "--arms.patch", "runs/b/patch", "--arms.c=x,y")
     both = [Path("a/patch"), Path("b/patch")]
-    assert settings.arms == {"base": None, "patch": [Path("runs/b/patch")], "both": both, "c": [Path("x"), Path("y")]}
+    assert settings.arms == {
+        "base": None,
+        "patch": [Path("runs/b/patch")],
+        "both": both,
+        "c": [Path("x"), Path("y")],
+    }
 
 
 def test_a_file_without_an_end_is_one_line(tmp_path: Path) -> None:
@@ -66,7 +79,12 @@ def test_a_file_without_an_end_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flags", [("--fusion.heads",), ("--fusion.heads", "--seed", "3"), ("--fusion", '{"heads": 8}', "--fusion.hidden", "32")]
+    "flags",
+    [
+        ("--fusion.heads",),
+        ("--fusion.heads", "--seed", "3"),
+        ("--fusion", '{"heads": 8}', "--fusion.hidden", "32"),
+    ],
 )
 def test_flags_that_make_no_sense_are_refused(tmp_path: Path, flags: tuple[str, ...]) -> None:
     with pytest.raises(CycloptsError):

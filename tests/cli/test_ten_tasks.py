@@ -1,8 +1,9 @@
 """Every task by command line, from public annotation files to a comparison: prepare, extract, train, eval, score, compare.
 
-The data sets are invented (`minisets`): clips of the embedded world under the names of the public ones. The base is tiny and
-training takes two steps, so this is about the way there: each channel is read from its own media (sound, scans, other cameras,
-fast frames), and base, LoRA-only control and patch are asked about the same frames in one go.
+The data sets are invented (`minisets`): clips of the embedded world under the names of the public
+ones. The base is tiny and training takes two steps, so this is about the way there: each channel is
+read from its own media (sound, scans, other cameras, fast frames), and base, LoRA-only control and
+patch are asked about the same frames in one go.
 """
 
 from __future__ import annotations
@@ -62,25 +63,49 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def _prepared(run: Run, name: str, annotations: list[Path], media: Path, split: str, out: Path) -> Path:
+def _prepared(
+    run: Run, name: str, annotations: list[Path], media: Path, split: str, out: Path
+) -> Path:
     words = ["--annotations", *annotations, "--media", media, "--split", split, "--out", out]
     summary = run("prepare", name, *words, "--json")
     assert (summary["missing"], summary["without_channel"]) == ([], 0)
     return out
 
 
-def _trained(run: Run, task: Task, learnt: Path, out: Path, shared: list[Any], channel: list[Any]) -> Path:
+def _trained(
+    run: Run, task: Task, learnt: Path, out: Path, shared: list[Any], channel: list[Any]
+) -> Path:
     """The patch of a two-step run."""
-    small = ["--steps", 2, "--batch-clips", 2, "--lora.rank", 2, "--fusion.hidden", 16, "--task", task.name]
-    assert str(out / "patch") in run("train", "--records", learnt, *shared, *channel, *small, "--out", out)
+    small = [
+        "--steps",
+        2,
+        "--batch-clips",
+        2,
+        "--lora.rank",
+        2,
+        "--fusion.hidden",
+        16,
+        "--task",
+        task.name,
+    ]
+    assert str(out / "patch") in run(
+        "train", "--records", learnt, *shared, *channel, *small, "--out", out
+    )
     return out / "patch"
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_from_annotations_to_a_comparison(
-    name: str, run: Run, base: Path, films: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    run: Run,
+    base: Path,
+    films: Path,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # METEOR is held by the slow test below: Java takes 8 CPU seconds a scoring, and this test scores 11 times.
+    # METEOR is held by the slow test below: Java takes 8 CPU seconds a scoring, and this test
+    # scores 11 times.
     monkeypatch.setattr(captions, "find_java", lambda: None)
     task, data = get_task(name), minisets.make(name, tmp_path, films)
     asked = _prepared(run, name, data.annotations, data.media, data.split, tmp_path / "asked.jsonl")
@@ -91,7 +116,9 @@ def test_from_annotations_to_a_comparison(
     channel = ["--channel", task.channel, *CHANNELS[task.channel]]
     extracted = run("extract", learnt, *channel, "--visual", *shared, "--json")
     assert extracted["made"] > 0 and extracted["skipped"] == [] and extracted["absent"] == 0
-    lora = _trained(run, task, learnt, tmp_path / "lora", shared, ["--channel", "none", "--encoder", "none"])
+    lora = _trained(
+        run, task, learnt, tmp_path / "lora", shared, ["--channel", "none", "--encoder", "none"]
+    )
     patch = _trained(run, task, learnt, tmp_path / "patch", shared, channel)
 
     out = tmp_path / "eval"
@@ -119,32 +146,48 @@ def test_from_annotations_to_a_comparison(
     assert theirs["style"] == "authors" and theirs["arms"]["patch"] == again
     assert (out / "patch.jsonl").stat().st_mtime_ns == answers, "another style asks nothing anew"
     shown = run(*words)
-    assert f"{data.examples} of {data.examples} items scored" in shown and f"Style default, prompt {task.prompt.hash}" in shown
+    assert (
+        f"{data.examples} of {data.examples} items scored" in shown
+        and f"Style default, prompt {task.prompt.hash}" in shown
+    )
 
 
 def _files(out: Path, asked: Path) -> list[Any]:
     return ["--predictions", out / "patch.jsonl", "--records", asked]
 
 
-def _scored_and_compared(run: Run, name: str, asked: Path, out: Path, scores: dict[str, Any]) -> None:
+def _scored_and_compared(
+    run: Run, name: str, asked: Path, out: Path, scores: dict[str, Any]
+) -> None:
     """`score` and `compare` on the answers give what the evaluation says."""
     rows = out.parent / "patch.rows.jsonl"
-    assert run("score", name, *_files(out, asked), "--rows", rows, *RESAMPLES, "--json") == scores["arms"]["patch"]
+    assert (
+        run("score", name, *_files(out, asked), "--rows", rows, *RESAMPLES, "--json")
+        == scores["arms"]["patch"]
+    )
     assert rows.read_bytes() == (out / "items" / "patch.jsonl").read_bytes()
     for arm in ("base", "lora"):
-        compared = run("compare", out / "items" / f"{arm}.jsonl", rows, *RESAMPLES, "--json")["rows"]
+        compared = run("compare", out / "items" / f"{arm}.jsonl", rows, *RESAMPLES, "--json")[
+            "rows"
+        ]
         gaps = [row for row in scores["gaps"] if (row["a"], row["b"]) == ("patch", arm)]
         key = ("score", "label", "difference")
-        assert sorted(tuple(row[k] for k in key) for row in compared) == sorted(tuple(row[k] for k in key) for row in gaps)
+        assert sorted(tuple(row[k] for k in key) for row in compared) == sorted(
+            tuple(row[k] for k in key) for row in gaps
+        )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_java() is None, reason="METEOR and the Penn Treebank tokenizer need Java")
 def test_meteor_by_command(run: Run, films: Path, tmp_path: Path) -> None:
     data = minisets.make("avsd", tmp_path, films)
-    asked = _prepared(run, "avsd", data.annotations, data.media, data.split, tmp_path / "asked.jsonl")
+    asked = _prepared(
+        run, "avsd", data.annotations, data.media, data.split, tmp_path / "asked.jsonl"
+    )
     said = tmp_path / "said.jsonl"
-    said.write_text("\n".join(json.dumps({"id": f"V{n}", "prediction": "There is a piano."}) for n in range(2)))
+    said.write_text(
+        "\n".join(json.dumps({"id": f"V{n}", "prediction": "There is a piano."}) for n in range(2))
+    )
     report = run("score", "avsd", "--predictions", said, "--records", asked, *RESAMPLES, "--json")
     assert 0 < report["scores"]["METEOR"] < 1 and "METEOR" in report["table"]
     assert "METEOR" in run("score", "avsd", "--predictions", said, "--records", asked, *RESAMPLES)

@@ -43,7 +43,16 @@ def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
 
 
 def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path) -> None:
-    own = {"out", "channel", "encoder", "encoder_settings", "fusion", "align_steps", "align_families", "align_share"}
+    own = {
+        "out",
+        "channel",
+        "encoder",
+        "encoder_settings",
+        "fusion",
+        "align_steps",
+        "align_families",
+        "align_share",
+    }
     for sense, chosen in SENSES.items():
         config = _config(base, tmp_path, sense=sense).resolved()
         runs = run_configs(config, tmp_path / "records.jsonl")
@@ -55,7 +64,11 @@ def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path)
 
 def test_a_sense_fills_in_what_was_not_chosen(base: Path, tmp_path: Path) -> None:
     views = _config(base, tmp_path, sense="views", fusion={}).resolved()
-    assert (views.encoder, views.fusion, views.patch_arm) == ("tower", {"hidden": 256}, "views-patch")
+    assert (views.encoder, views.fusion, views.patch_arm) == (
+        "tower",
+        {"hidden": 256},
+        "views-patch",
+    )
     assert views.resolved() == views
     mine = _config(base, tmp_path, sense="frames", encoder="languagebind").resolved()
     assert mine.encoder_settings == {}  # the settings were chosen for the other encoder
@@ -64,18 +77,27 @@ def test_a_sense_fills_in_what_was_not_chosen(base: Path, tmp_path: Path) -> Non
 def test_one_precision_for_both_runs(base: Path, tmp_path: Path) -> None:
     assert _config(base, tmp_path).resolved().precision in ("fp32", "bf16")
     config = _config(base, tmp_path, precision="bf16")
-    assert {run.precision for run in run_configs(config.resolved(), tmp_path / "records.jsonl").values()} == {"bf16"}
+    assert {
+        run.precision for run in run_configs(config.resolved(), tmp_path / "records.jsonl").values()
+    } == {"bf16"}
 
 
-def test_book_adds_up_and_starts_afresh_when_finished_or_changed(base: Path, tmp_path: Path) -> None:
+def test_book_adds_up_and_starts_afresh_when_finished_or_changed(
+    base: Path, tmp_path: Path
+) -> None:
     config = _config(base, tmp_path)
     book = _Book(config)
     with PeakMemory() as memory, pytest.raises(KeyboardInterrupt), book.stage("world", memory):
         raise KeyboardInterrupt
     (tmp_path / "world").mkdir()
     again = _Book(config)
-    assert set(again.watch.seconds) == {"world"} and again.peak > 0 and (tmp_path / "world").exists()
-    assert not _Book(_config(base, tmp_path, steps=9)).watch.seconds and not (tmp_path / "world").exists()
+    assert (
+        set(again.watch.seconds) == {"world"} and again.peak > 0 and (tmp_path / "world").exists()
+    )
+    assert (
+        not _Book(_config(base, tmp_path, steps=9)).watch.seconds
+        and not (tmp_path / "world").exists()
+    )
     book = _Book(config)
     book.save(finished=True)
     (tmp_path / "world").mkdir()
@@ -106,12 +128,22 @@ def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
     report = run_demo(config, said.append)
     out = config.out
     saved = json.loads((out / "results.json").read_text())
-    assert [row["arm"] for row in saved["arms"] if row["family"] == "all"] == ["base", CONTROL, PATCH]
+    assert [row["arm"] for row in saved["arms"] if row["family"] == "all"] == [
+        "base",
+        CONTROL,
+        PATCH,
+    ]
     assert {"all", "sound", "visual"} <= {row["family"] for row in saved["arms"]}
-    assert {(row["a"], row["b"]) for row in saved["paired"]} == {(CONTROL, "base"), (PATCH, "base"), (PATCH, CONTROL)}
+    assert {(row["a"], row["b"]) for row in saved["paired"]} == {
+        (CONTROL, "base"),
+        (PATCH, "base"),
+        (PATCH, CONTROL),
+    }
     assert set(saved["seconds"]) == {"world", "features", "training", "comparison"}
     assert saved["peak_rss_mb"] > 300 and set(saved["trainable_parameters"]) == {CONTROL, PATCH}
-    assert saved["seeds"] == {"world": 1, "training": 1, "bootstrap": 1} and saved["versions"]["torch"]
+    assert (
+        saved["seeds"] == {"world": 1, "training": 1, "bootstrap": 1} and saved["versions"]["torch"]
+    )
     assert (out / "plot.png").is_file() and "needs sound" in (out / "report.md").read_text()
     card = (out / "patch" / "README.md").read_text()
     assert CONTROL in card and report.clips == 3 and len(said) >= 4

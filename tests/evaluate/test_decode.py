@@ -33,24 +33,40 @@ def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
     base, found = model.base, []
     for number, (frames, asked) in enumerate(ASKED):
         clip = base.clip(tiny.frames(frames, seed=number))
-        values = torch.randn(7, 1, model.configs["p"].fusion.side_dim, generator=torch.Generator().manual_seed(number))
+        values = torch.randn(
+            7,
+            1,
+            model.configs["p"].fusion.side_dim,
+            generator=torch.Generator().manual_seed(number),
+        )
         channels = {} if number == 1 else {"audio": Tokens(values, torch.linspace(0, 2, 7))}
         prompt = base.encode_prompt(clip.text, [(question, None) for question in asked])
         features = ClipFeatures(base.light(clip), base.visual([clip])[0], channels)
-        found.append((clip, Questions(features, prompt.prefix, [question for question, _ in prompt.turns])))
+        found.append(
+            (clip, Questions(features, prompt.prefix, [question for question, _ in prompt.turns]))
+        )
     return found
 
 
-def _one_by_one(model: PatchedModel, clips: list[tuple[Clip, Questions]], limit: int) -> list[list[list[int]]]:
+def _one_by_one(
+    model: PatchedModel, clips: list[tuple[Clip, Questions]], limit: int
+) -> list[list[list[int]]]:
     """The plain way: pixels, one full prompt, `generate`."""
-    return [[_plain(model, clip, questions, asked, limit) for asked in questions.asked] for clip, questions in clips]
+    return [
+        [_plain(model, clip, questions, asked, limit) for asked in questions.asked]
+        for clip, questions in clips
+    ]
 
 
-def _plain(model: PatchedModel, clip: Clip, questions: Questions, asked: list[int], limit: int) -> list[int]:
+def _plain(
+    model: PatchedModel, clip: Clip, questions: Questions, asked: list[int], limit: int
+) -> list[int]:
     stop = model.base.stop_ids
     inputs = model.base.batch([questions.prefix + asked], [clip], pad="left")
     settings = {"max_new_tokens": limit, "do_sample": False, "eos_token_id": stop}
-    ids = model.generate(channels=[questions.features.channels], times=[clip.times], **inputs, **settings)
+    ids = model.generate(
+        channels=[questions.features.channels], times=[clip.times], **inputs, **settings
+    )
     said = ids[0, inputs["input_ids"].shape[1] :].tolist()
     return said[: next((place for place, token in enumerate(said) if token in stop), len(said))]
 
@@ -62,17 +78,23 @@ def test_batched_answers_are_those_of_single_questions(family: str, patched: boo
     model.set_patches({"p": 1.0} if patched else {})
     clips = _clips(model)
     questions = [asked for _, asked in clips]
-    assert len({len(clip.prefix) for clip in questions}) > 1, "different prefix lengths need padding, which this is about"
+    assert len({len(clip.prefix) for clip in questions}) > 1, (
+        "different prefix lengths need padding, which this is about"
+    )
     assert answer(model, model.base, questions, 6) == _one_by_one(model, clips, 6)
 
 
-def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = _model("qwen2_vl")
     clips = [asked for _, asked in _clips(model)]
     shared = answer(model, model.base, clips, 6)
     monkeypatch.setattr(decode, "shares_prefix", lambda base: "its layers slide")
     heads = []
-    model.model.lm_head.register_forward_hook(lambda module, args, output: heads.append(tuple(output.shape[:2])))
+    model.model.lm_head.register_forward_hook(
+        lambda module, args, output: heads.append(tuple(output.shape[:2]))
+    )
     assert answer(model, model.base, clips, 6) == shared
     assert set(heads) == {(6, 1)}
 
@@ -83,8 +105,12 @@ def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(fa
     clips = [asked for _, asked in _clips(model)]
     layers, heads = [], []
     language = getattr(model.base.inner, model.base.spec.language_model)
-    model.model.lm_head.register_forward_hook(lambda module, args, output: heads.append(tuple(output.shape)))
-    language.layers[0].register_forward_pre_hook(lambda module, args: layers.append(tuple(args[0].shape[:2])))
+    model.model.lm_head.register_forward_hook(
+        lambda module, args, output: heads.append(tuple(output.shape))
+    )
+    language.layers[0].register_forward_pre_hook(
+        lambda module, args: layers.append(tuple(args[0].shape[:2]))
+    )
     answer(model, model.base, clips, 3)
     longest = max(len(clip.prefix) for clip in clips)
     questions = max(len(asked) for clip in clips for asked in clip.asked)

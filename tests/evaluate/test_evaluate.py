@@ -24,12 +24,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tinyrun.Run:
     """Clips, base and patches; then the answers are set to what the base says, for half of the questions."""
     made = tinyrun.make(tmp_path_factory.mktemp("made"))
     evaluate(
-        EvalConfig(records=made.records, out=made.records.parent / "first", base=str(made.base), frames=4, batch=5, plot=False)
+        EvalConfig(
+            records=made.records,
+            out=made.records.parent / "first",
+            base=str(made.base),
+            frames=4,
+            batch=5,
+            plot=False,
+        )
     )
-    rows = [json.loads(line) for line in (made.records.parent / "first" / "base.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (made.records.parent / "first" / "base.jsonl").read_text().splitlines()
+    ]
     said = {row["id"]: row["prediction"] for row in rows}
     records = [
-        record.model_copy(update={"answers": [said[record.id] or "x" if number % 2 else "nothing of the kind"]})
+        record.model_copy(
+            update={"answers": [said[record.id] or "x" if number % 2 else "nothing of the kind"]}
+        )
         for number, record in enumerate(read_records(made.records))
     ]
     write_records(made.records, records)
@@ -47,7 +59,14 @@ def _config(made: tinyrun.Run, out: Path, **changes: object) -> EvalConfig:
         "plot": False,
     }
     return EvalConfig.model_validate(
-        {"records": made.records, "out": out, "base": str(made.base), "arms": arms, **settings, **changes}
+        {
+            "records": made.records,
+            "out": out,
+            "base": str(made.base),
+            "arms": arms,
+            **settings,
+            **changes,
+        }
     )
 
 
@@ -58,7 +77,15 @@ def _answers(out: Path) -> dict[str, str]:
 def test_numbers_follow_from_the_answer_files(made: tinyrun.Run, tmp_path: Path) -> None:
     report = evaluate(_config(made, tmp_path, max_new_tokens=16, plot=True))
     rows = [json.loads(line) for text in _answers(tmp_path).values() for line in text.splitlines()]
-    assert len(rows) == 36 and set(rows[0]) == {"id", "arm", "family", "question", "answer", "prediction", "correct"}
+    assert len(rows) == 36 and set(rows[0]) == {
+        "id",
+        "arm",
+        "family",
+        "question",
+        "answer",
+        "prediction",
+        "correct",
+    }
     assert report.families() == ["all", "sound", "f0", "f1", "visual", "f2"]
     assert report.clips == 4
     for row in report.arms:
@@ -67,17 +94,42 @@ def test_numbers_follow_from_the_answer_files(made: tinyrun.Run, tmp_path: Path)
         assert (row.n, row.correct) == (len(own), sum(r["correct"] for r in own))
         assert row.accuracy == row.correct / row.n and row.ci95 == wilson(row.correct, row.n)
     assert report.arm("base").correct >= 4, "the base must match its own answers"
-    scores = {arm: [float(r["correct"]) for r in rows if r["arm"] == arm] for arm in ("base", "sound")}
-    by_hand = paired_bootstrap(scores["sound"], scores["base"], [r["id"][0] for r in rows if r["arm"] == "base"], resamples=500)
+    scores = {
+        arm: [float(r["correct"]) for r in rows if r["arm"] == arm] for arm in ("base", "sound")
+    }
+    by_hand = paired_bootstrap(
+        scores["sound"],
+        scores["base"],
+        [r["id"][0] for r in rows if r["arm"] == "base"],
+        resamples=500,
+    )
     gap = report.gap("sound", "base")
     assert (gap.difference, *gap.ci95) == (by_hand.difference, by_hand.low, by_hand.high)
-    assert gap.difference == pytest.approx(report.arm("sound").accuracy - report.arm("base").accuracy)
+    assert gap.difference == pytest.approx(
+        report.arm("sound").accuracy - report.arm("base").accuracy
+    )
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert "| **needs sound** | 8 |" in (tmp_path / "report.md").read_text()
     saved = json.loads((tmp_path / "results.json").read_text())
     assert Report.model_validate(saved) == report
-    wanted = {"arms", "paired", "seconds", "peak_rss_mb", "trainable_parameters", "seeds", "versions", "command"}
-    assert wanted <= set(saved) and set(saved["arms"][0]) == {"arm", "family", "n", "correct", "accuracy", "ci95"}
+    wanted = {
+        "arms",
+        "paired",
+        "seconds",
+        "peak_rss_mb",
+        "trainable_parameters",
+        "seeds",
+        "versions",
+        "command",
+    }
+    assert wanted <= set(saved) and set(saved["arms"][0]) == {
+        "arm",
+        "family",
+        "n",
+        "correct",
+        "accuracy",
+        "ci95",
+    }
     assert set(saved["paired"][0]) == {"family", "a", "b", "difference", "ci95"}
     assert saved["trainable_parameters"]["sound"] > saved["trainable_parameters"]["lora"] > 0
     assert saved["peak_rss_mb"] > 50
@@ -102,7 +154,9 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
     base = load_base(made.base)
     with pytest.raises(KeyboardInterrupt):
         evaluate(broken, base)
-    last = sorted((tmp_path / "broken").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)[-1]
+    last = sorted((tmp_path / "broken").glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)[
+        -1
+    ]
     last.write_text(last.read_text()[:-20])  # a line cut by a kill
     monkeypatch.setattr(running, "answer", real)
     report = evaluate(broken, base)  # the same object: the interruption left it unpatched
@@ -110,7 +164,9 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
     assert _answers(tmp_path / "broken") == _answers(tmp_path / "whole")
 
 
-def test_finished_evaluation_asks_nothing_again(made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_evaluation_asks_nothing_again(
+    made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = evaluate(_config(made, tmp_path))
     monkeypatch.setattr(running, "answer", None)
     again = evaluate(_config(made, tmp_path))
@@ -139,13 +195,17 @@ def test_limit_counts_clips(made: tinyrun.Run, tmp_path: Path) -> None:
     assert report.clips == 2 and report.arm("base").n == 6
 
 
-def test_another_base_of_the_same_shape_gets_no_old_answers(made: tinyrun.Run, tmp_path: Path) -> None:
+def test_another_base_of_the_same_shape_gets_no_old_answers(
+    made: tinyrun.Run, tmp_path: Path
+) -> None:
     evaluate(_config(made, tmp_path, arms={"base": None}))
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         evaluate(_config(made, tmp_path, arms={"base": None}), tiny.base(seed=7))
     other = load_base(made.base)
     with torch.no_grad():
-        next(other.inner.multi_modal_projector.parameters()).mul_(2)  # the language model is the same
+        next(other.inner.multi_modal_projector.parameters()).mul_(
+            2
+        )  # the language model is the same
     with pytest.raises(ConfigError, match=r"other settings \(weights\)"):
         evaluate(_config(made, tmp_path, arms={"base": None}), other)
 
@@ -160,13 +220,24 @@ def test_an_arm_may_be_called_like_a_channel(made: tinyrun.Run, tmp_path: Path) 
     """And then does not feed another patch of the arm with the wrong tokens."""
     model = PatchedModel(load_base(made.base))
     settings = {"dim": read_config(made.patch).fusion.side_dim, "rate": 2.0}
-    model.new_patch("features", encoder="file", encoder_settings=settings, fusion={"hidden": 32}, seed=3)
+    model.new_patch(
+        "features", encoder="file", encoder_settings=settings, fusion={"hidden": 32}, seed=3
+    )
     with torch.no_grad():
         for parameter in model.trainable_parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.3)
+            parameter.add_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.3
+            )
     deaf = model.save_patch(tmp_path / "patch")
     said = {}
-    for arm, patches in {"features": [deaf, made.patch], "both": [deaf, made.patch], "sound": made.patch}.items():
+    for arm, patches in {
+        "features": [deaf, made.patch],
+        "both": [deaf, made.patch],
+        "sound": made.patch,
+    }.items():
         evaluate(_config(made, tmp_path / arm, arms={arm: patches}))
-        said[arm] = [json.loads(line)["prediction"] for line in (tmp_path / arm / f"{arm}.jsonl").read_text().splitlines()]
+        said[arm] = [
+            json.loads(line)["prediction"]
+            for line in (tmp_path / arm / f"{arm}.jsonl").read_text().splitlines()
+        ]
     assert said["features"] == said["both"] == said["sound"]

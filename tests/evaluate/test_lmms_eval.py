@@ -1,7 +1,8 @@
 """The adapter for lmms-eval: against its own classes where it is installed, and else against stand-ins of them.
 
-It is not among the development packages, because it wants an older av than the one pinned. The stand-ins hold what its classes
-`lmms` and `ModelManifest` (0.7.3) ask of a model; names and order of arguments are theirs.
+It is not among the development packages, because it wants an older av than the one pinned. The
+stand-ins hold what its classes `lmms` and `ModelManifest` (0.7.3) ask of a model; names and order
+of arguments are theirs.
 """
 
 from __future__ import annotations
@@ -43,7 +44,13 @@ class ModelManifest:
 def adapter(monkeypatch: pytest.MonkeyPatch) -> type:
     """The class that the manifest names."""
     if find_spec("lmms_eval") is None:
-        for name in ("lmms_eval", "lmms_eval.api", "lmms_eval.api.model", "lmms_eval.models", "lmms_eval.models.registry_v2"):
+        for name in (
+            "lmms_eval",
+            "lmms_eval.api",
+            "lmms_eval.api.model",
+            "lmms_eval.models",
+            "lmms_eval.models.registry_v2",
+        ):
             monkeypatch.setitem(sys.modules, name, ModuleType(name))
         sys.modules["lmms_eval.api.model"].lmms = Lmms
         sys.modules["lmms_eval.models.registry_v2"].ModelManifest = ModelManifest
@@ -64,7 +71,9 @@ def _request(prompt: str, visuals: list[Any], **settings: Any) -> SimpleNamespac
 
 def test_answers_are_those_of_the_patched_model(adapter: type, tmp_path: Path) -> None:
     made = tinyrun.make(tmp_path, clips=1, questions=1)
-    with_patch = adapter(pretrained=str(made.base), patch=str(made.patch), frames=4, batch_size=1, device="cpu")
+    with_patch = adapter(
+        pretrained=str(made.base), patch=str(made.patch), frames=4, batch_size=1, device="cpu"
+    )
     bare = adapter(pretrained=str(made.base), frames=4)
     model = pave.PatchedModel(pave.load_base(made.base))
     wanted = [model.ask(made.loud, "What do you hear?", frames=4, max_new_tokens=12)]
@@ -72,7 +81,9 @@ def test_answers_are_those_of_the_patched_model(adapter: type, tmp_path: Path) -
     wanted.append(model.ask(made.loud, "What do you hear?", frames=4, max_new_tokens=12))
     for lmm in (bare, with_patch):
         lmm.task_dict = {"bench": {"test": [{}]}}
-    request = _request("What do you hear?", [str(made.loud)], max_new_tokens=12, until=["\n\n"], do_sample=False)
+    request = _request(
+        "What do you hear?", [str(made.loud)], max_new_tokens=12, until=["\n\n"], do_sample=False
+    )
     assert [bare.generate_until([request])[0], with_patch.generate_until([request])[0]] == wanted
     assert wanted[0] != wanted[1]
     for visuals in ([], [object()], [str(made.loud)] * 2):
@@ -86,5 +97,9 @@ def test_answers_are_those_of_the_patched_model(adapter: type, tmp_path: Path) -
 def test_lmms_eval_finds_the_manifest() -> None:
     import tomllib
 
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["entry-points"]["lmms_eval.models"] == {"pave": "pave.evaluate.lmms_plugin:manifest"}
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))[
+        "project"
+    ]
+    assert project["entry-points"]["lmms_eval.models"] == {
+        "pave": "pave.evaluate.lmms_plugin:manifest"
+    }

@@ -20,7 +20,8 @@ from pave.evaluate import EvalConfig, evaluate, evaluate_share
 from pave.evaluate import run as running
 from pave.tasks.compare import compare_files
 
-# `pave eval` that is killed (not interrupted: nothing is cleaned up) instead of answering the batch after so many.
+# `pave eval` that is killed (not interrupted: nothing is cleaned up) instead of answering the batch
+# after so many.
 SCRIPT = """
 import os, signal, sys
 from pave.cli import main
@@ -48,7 +49,9 @@ def base(made: tinyrun.Run) -> Base:
 
 
 @pytest.fixture(scope="module")
-def plain(made: tinyrun.Run, base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def plain(
+    made: tinyrun.Run, base: Base, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
     """The answers of one uninterrupted process."""
     out = tmp_path_factory.mktemp("plain")
     evaluate(_config(made, out), base)
@@ -56,14 +59,30 @@ def plain(made: tinyrun.Run, base: Base, tmp_path_factory: pytest.TempPathFactor
 
 
 def _config(made: tinyrun.Run, out: Path, **changes: object) -> EvalConfig:
-    settings = {"frames": 4, "batch": 2, "max_new_tokens": 6, "store": made.records.parent / "store", "resamples": 100}
+    settings = {
+        "frames": 4,
+        "batch": 2,
+        "max_new_tokens": 6,
+        "store": made.records.parent / "store",
+        "resamples": 100,
+    }
     arms = {"base": None, "sound": made.patch}
-    given = {"records": made.records, "out": out, "base": str(made.base), "arms": arms, "plot": False}
+    given = {
+        "records": made.records,
+        "out": out,
+        "base": str(made.base),
+        "arms": arms,
+        "plot": False,
+    }
     return EvalConfig.model_validate({**given, **settings, **changes})
 
 
 def _answers(out: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(out.glob("*.jsonl")) if ".part-" not in file.name}
+    return {
+        file.name: file.read_bytes()
+        for file in sorted(out.glob("*.jsonl"))
+        if ".part-" not in file.name
+    }
 
 
 @pytest.mark.parametrize("order", [("1/2", "2/2"), ("3/3", "1/3", "2/3")])
@@ -81,11 +100,17 @@ def test_shares_in_any_order_leave_the_files_of_one_process(
 
 
 def test_without_a_shard_missing_parts_are_answered(
-    made: tinyrun.Run, base: Base, plain: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: tinyrun.Run,
+    base: Base,
+    plain: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluate_share(_config(made, tmp_path, shard="2/2"), base)
     part = tmp_path / "sound.part-2-of-2.jsonl"
-    part.write_bytes(part.read_bytes()[:-9])  # as a kill leaves it, or another process that is writing
+    part.write_bytes(
+        part.read_bytes()[:-9]
+    )  # as a kill leaves it, or another process that is writing
     torn = part.read_bytes()
     asked = []
     real = running.answer
@@ -95,10 +120,14 @@ def test_without_a_shard_missing_parts_are_answered(
     assert part.read_bytes() == torn, "another process's file is read, not mended"
     assert 0 < len(asked) < 12
     monkeypatch.setattr(running, "answer", None)
-    assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, "nothing is left to ask"
+    assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, (
+        "nothing is left to ask"
+    )
 
 
-def test_a_share_is_checked_and_is_not_a_whole(made: tinyrun.Run, base: Base, tmp_path: Path) -> None:
+def test_a_share_is_checked_and_is_not_a_whole(
+    made: tinyrun.Run, base: Base, tmp_path: Path
+) -> None:
     for wrong in ("3/2", "0/2", "half", "2"):
         with pytest.raises(ValueError, match="shard must be like 2/8"):
             _config(made, tmp_path, shard=wrong)
@@ -111,15 +140,42 @@ def test_a_share_is_checked_and_is_not_a_whole(made: tinyrun.Run, base: Base, tm
 
 def _words(made: tinyrun.Run, out: Path) -> list[str]:
     arms = ["--arms.base", "none", "--arms.sound", str(made.patch)]
-    settings = ["--frames", "4", "--batch", "2", "--max-new-tokens", "6", "--resamples", "100", "--no-plot"]
-    return ["eval", "--records", str(made.records), "--base", str(made.base), "--out", str(out), *arms, *settings]
+    settings = [
+        "--frames",
+        "4",
+        "--batch",
+        "2",
+        "--max-new-tokens",
+        "6",
+        "--resamples",
+        "100",
+        "--no-plot",
+    ]
+    return [
+        "eval",
+        "--records",
+        str(made.records),
+        "--base",
+        str(made.base),
+        "--out",
+        str(out),
+        *arms,
+        *settings,
+    ]
 
 
 def _start(killed_after: int, words: list[str]) -> subprocess.Popen[str]:
     source = str(Path(pave.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": source,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
     command = [sys.executable, "-c", SCRIPT, str(killed_after), *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 @pytest.mark.slow
@@ -128,7 +184,10 @@ def test_two_processes_one_of_them_killed_leave_the_files_of_one(
 ) -> None:
     """Both start at once with an empty store; the first is killed while the second arm answers, and goes on."""
     shared, alone = _words(made, tmp_path / "shared"), _words(made, tmp_path / "alone")
-    first, second = _start(4, [*shared, "--shard", "1/2"]), _start(NEVER, [*shared, "--shard", "2/2"])
+    first, second = (
+        _start(4, [*shared, "--shard", "1/2"]),
+        _start(NEVER, [*shared, "--shard", "2/2"]),
+    )
     _, complaint = first.communicate(timeout=300)
     said, error = second.communicate(timeout=300)
     assert (first.returncode, second.returncode) == (-signal.SIGKILL, 0), (complaint, error)

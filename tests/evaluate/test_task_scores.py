@@ -19,7 +19,10 @@ from pave.tasks import get_task
 from pave.tasks.report import item_of, score_items
 
 LETTERS = "ABABAB"
-SAID = {"base": ["A.", "A", "C", "A", "It is B", "B"], "sound": ["A", "B", "(A)", "", "A", "Answer: B"]}
+SAID = {
+    "base": ["A.", "A", "C", "A", "It is B", "B"],
+    "sound": ["A", "B", "(A)", "", "A", "Answer: B"],
+}
 
 
 def _records(**meta: object) -> list[Record]:
@@ -30,7 +33,11 @@ def _records(**meta: object) -> list[Record]:
             video=f"v{number % 3}.mp4",
             turns=[Turn(question="Which?", answer=letter)],
             options=["dog", "cat", "bell"],
-            meta={**about, "video_id": f"v{number % 3}", "labels": ["Sound", ["Come From", "Where"][number % 2]]},
+            meta={
+                **about,
+                "video_id": f"v{number % 3}",
+                "labels": ["Sound", ["Come From", "Where"][number % 2]],
+            },
         )
         for number, letter in enumerate(LETTERS)
     ]
@@ -39,10 +46,14 @@ def _records(**meta: object) -> list[Record]:
 def _scores(out: Path, records: list[Record], asked: list[Record]) -> TaskScores:
     items = items_of(asked)
     answers = {
-        (arm, item.id): judge(item, arm, said[int(item.id)], exact=False) for arm, said in SAID.items() for item in items
+        (arm, item.id): judge(item, arm, said[int(item.id)], exact=False)
+        for arm, said in SAID.items()
+        for item in items
     }
     assert {answer.correct for answer in answers.values()} == {None}
-    return score_arms(get_task("avqa"), records, items, list(SAID), answers, out, resamples=200, seed=3)
+    return score_arms(
+        get_task("avqa"), records, items, list(SAID), answers, out, resamples=200, seed=3
+    )
 
 
 def test_scores_are_those_of_the_task(tmp_path: Path) -> None:
@@ -53,7 +64,10 @@ def test_scores_are_those_of_the_task(tmp_path: Path) -> None:
         wanted = [item_of(record, text) for record, text in zip(records, said, strict=True)]
         report, rows = score_items(get_task("avqa"), wanted, resamples=200, seed=3, prompt="p1")
         assert scores.arms[arm] == report
-        assert [json.loads(line) for line in (tmp_path / "items" / f"{arm}.jsonl").read_text().splitlines()] == rows
+        assert [
+            json.loads(line)
+            for line in (tmp_path / "items" / f"{arm}.jsonl").read_text().splitlines()
+        ] == rows
     assert scores.arms["base"].scores == {"accuracy": pytest.approx(2 / 6)}
     gap = scores.gap("accuracy", "all", "sound", "base")
     assert gap is not None and gap.difference == pytest.approx(5 / 6 - 2 / 6)
@@ -69,9 +83,21 @@ def test_the_authors_style_is_that_of_pave_score(tmp_path: Path) -> None:
         for item in items_of(records)
     }
     about = {"resamples": 200, "seed": 3}
-    scores = score_arms(get_task("avqa"), records, items_of(records), ["base"], answers, tmp_path, style="authors", **about)
+    scores = score_arms(
+        get_task("avqa"),
+        records,
+        items_of(records),
+        ["base"],
+        answers,
+        tmp_path,
+        style="authors",
+        **about,
+    )
     wanted = [item_of(record, text) for record, text in zip(records, SAID["base"], strict=True)]
-    assert scores.arms["base"] == score_items(get_task("avqa"), wanted, "authors", prompt="p1", **about)[0]
+    assert (
+        scores.arms["base"]
+        == score_items(get_task("avqa"), wanted, "authors", prompt="p1", **about)[0]
+    )
     assert (scores.style, scores.how()) == ("authors", "Style authors, prompt p1")
     with pytest.raises(ValidationError, match="name the `task` too"):
         EvalConfig(records="r.jsonl", out="o", style="authors")
@@ -99,9 +125,17 @@ def test_table_page_and_plot(tmp_path: Path) -> None:
         ["Come From", "accuracy", "3"],
         ["Where", "accuracy", "3"],
     ]
-    assert rows[0][3].startswith("33.3 (") and rows[0][5].startswith("+50.0 (") and rows[1][3] == "33.3"
+    assert (
+        rows[0][3].startswith("33.3 (")
+        and rows[0][5].startswith("+50.0 (")
+        and rows[1][3] == "33.3"
+    )
     page = markdown(report)
-    assert "Scores of AVQA times 100" in page and "6 of 6 items scored" in page and "Style default, prompt p1" in page
+    assert (
+        "Scores of AVQA times 100" in page
+        and "6 of 6 items scored" in page
+        and "Style default, prompt p1" in page
+    )
     assert report.arm_names() == ["base", "sound"]
     assert Report.model_validate(json.loads(report.model_dump_json())) == report
     assert draw(report, tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -25,7 +25,13 @@ class _Rows:
         self.rows = rows
 
     def map_batches(
-        self, fn: Any, *, fn_constructor_args: tuple[Any, ...], batch_size: int, compute: Any, num_cpus: float
+        self,
+        fn: Any,
+        *,
+        fn_constructor_args: tuple[Any, ...],
+        batch_size: int,
+        compute: Any,
+        num_cpus: float,
     ) -> _Rows:
         assert compute == ("pool", 2) and num_cpus == 0.5
         actors = [fn(*fn_constructor_args) for _ in range(compute[1])]
@@ -34,7 +40,10 @@ class _Rows:
             rows = self.rows[start : start + batch_size]
             batch = {name: np.array([row[name] for row in rows]) for name in rows[0]}
             columns = actors[start % 2](batch)
-            made += [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            made += [
+                dict(zip(columns, values, strict=True))
+                for values in zip(*columns.values(), strict=True)
+            ]
         return _Rows(made)
 
     def iter_rows(self) -> Iterator[dict[str, Any]]:
@@ -59,31 +68,66 @@ def records(folder: Path, clips: int = 20) -> Path:
     made = []
     for number in range(clips):
         np.save(folder / f"{number}.npy", np.full((3, 1, 4), number, np.float32))
-        made.append(Record(id=str(number), video="v", channels={"features": f"{number}.npy"}, turns=[Turn(question="?")]))
+        made.append(
+            Record(
+                id=str(number),
+                video="v",
+                channels={"features": f"{number}.npy"},
+                turns=[Turn(question="?")],
+            )
+        )
     (folder / "7.npy").write_bytes(b"broken")
     return write_records(folder / "records.jsonl", made)
 
 
-def test_the_same_work_on_a_cluster(ray: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_work_on_a_cluster(
+    ray: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, seen = records(tmp_path), []
-    settings = {"channel": "features", "encoder": "file", "encoder_settings": {"dim": 4}, "workers": 2}
+    settings = {
+        "channel": "features",
+        "encoder": "file",
+        "encoder_settings": {"dim": 4},
+        "workers": 2,
+    }
     config = ExtractConfig(records=file, store=tmp_path / "store", **settings)  # type: ignore[arg-type]
     report = cluster.extract_on_ray(config, watch=seen.append)
     assert (report.clips, report.made, report.packed) == (20, 19, 19)
     assert [row.id for row in report.skipped] == ["7"] and "7.npy" in report.skipped[0].reason
     assert [progress.done for progress in seen] == [8, 16, 20]
-    assert len(TokenStore(tmp_path / "store").keys()) == 19 == len(read_records(file, check_media=False)) - 1
-    words = ["extract", str(file), "--store", str(tmp_path / "store"), "--channel", "features", "--encoder", "file"]
+    assert (
+        len(TokenStore(tmp_path / "store").keys())
+        == 19
+        == len(read_records(file, check_media=False)) - 1
+    )
+    words = [
+        "extract",
+        str(file),
+        "--store",
+        str(tmp_path / "store"),
+        "--channel",
+        "features",
+        "--encoder",
+        "file",
+    ]
     assert main([*words, "--encoder-settings.dim", "4", "--workers", "2", "--engine", "ray"]) == 0
     assert "found    19" in capsys.readouterr().out
 
 
-def test_one_cpu_is_left_for_ray_itself(ray: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_cpu_is_left_for_ray_itself(
+    ray: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ray waits for ever, without a word, when its actors take every CPU."""
-    assert [cluster.cpus_per_worker(8, 7), cluster.cpus_per_worker(8, 8), cluster.cpus_per_worker(2, 4)] == [1, 0.875, 0.25]
+    assert [
+        cluster.cpus_per_worker(8, 7),
+        cluster.cpus_per_worker(8, 8),
+        cluster.cpus_per_worker(2, 4),
+    ] == [1, 0.875, 0.25]
     with pytest.raises(ConfigError, match="needs 2 CPUs"):
         cluster.cpus_per_worker(1, 1)
     monkeypatch.setitem(sys.modules, "ray", None)
-    config = ExtractConfig(records=records(tmp_path), store=tmp_path / "s", channel="features", encoder="file")
+    config = ExtractConfig(
+        records=records(tmp_path), store=tmp_path / "s", channel="features", encoder="file"
+    )
     with pytest.raises(ConfigError, match=r"needs Ray .* pip install 'pave\[ray\]'"):
         cluster.extract_on_ray(config)

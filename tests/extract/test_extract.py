@@ -38,9 +38,18 @@ def feature_records(folder: Path, clips: int) -> Path:
     chance = np.random.default_rng(0)
     records = []
     for number in range(clips):
-        np.save(folder / f"{number}.npy", chance.normal(size=(2 + number % 5, 1, 4)).astype(np.float32))
+        np.save(
+            folder / f"{number}.npy", chance.normal(size=(2 + number % 5, 1, 4)).astype(np.float32)
+        )
         channels = {"features": str(folder / f"{number}.npy")}
-        records.append(Record(id=str(number), video=str(folder / "v.mp4"), channels=channels, turns=[Turn(question="?")]))
+        records.append(
+            Record(
+                id=str(number),
+                video=str(folder / "v.mp4"),
+                channels=channels,
+                turns=[Turn(question="?")],
+            )
+        )
     return write_records(folder / "records.jsonl", records)
 
 
@@ -48,8 +57,16 @@ def sound_records(folder: Path, clips: int) -> Path:
     """Records of short films with a tone each."""
     records = []
     for number in range(clips):
-        film = str(mux(folder / f"{number}.mp4", numbered(3), sounds=[(0.0, tone(0.5, hertz=200 + 50 * number))]))
-        records.append(Record(id=str(number), video=film, channels={"audio": film}, turns=[Turn(question="?")]))
+        film = str(
+            mux(
+                folder / f"{number}.mp4",
+                numbered(3),
+                sounds=[(0.0, tone(0.5, hertz=200 + 50 * number))],
+            )
+        )
+        records.append(
+            Record(id=str(number), video=film, channels={"audio": film}, turns=[Turn(question="?")])
+        )
     return write_records(folder / "records.jsonl", records)
 
 
@@ -73,7 +90,10 @@ def once(folder: Path) -> bool:
     """Whether every key has one copy."""
     store = TokenStore(folder)
     store.shards.refresh()
-    copies = [*store.loose_keys(), *(key for notes in store.shards.notes().values() for key in notes)]
+    copies = [
+        *store.loose_keys(),
+        *(key for notes in store.shards.notes().values() for key in notes),
+    ]
     return len(copies) == len(set(copies))
 
 
@@ -93,13 +113,29 @@ def config(records: Path, store: Path, **more: Any) -> ExtractConfig:
 def test_training_finds_what_was_extracted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = toy.records(tmp_path, clips=3, questions=2, with_channel=2)
     base, seen = tiny.base(), list[Progress]()
-    settings = {"channel": "features", "encoder": "file", "encoder_settings": {"dim": toy.DIM, "rate": 2.0}}
+    settings = {
+        "channel": "features",
+        "encoder": "file",
+        "encoder_settings": {"dim": toy.DIM, "rate": 2.0},
+    }
     wanted = config(
-        tmp_path / "records.jsonl", tmp_path / "store", visual=True, base="tiny", frames=4, dtype="exact", **settings
+        tmp_path / "records.jsonl",
+        tmp_path / "store",
+        visual=True,
+        base="tiny",
+        frames=4,
+        dtype="exact",
+        **settings,
     )
     report = extract(wanted, base=base, watch=seen.append)
     # The clips show the same frames: one set of visual tokens serves all.
-    assert (report.clips, report.made, report.found, report.without, report.skipped) == (3, 3, 2, 1, [])
+    assert (report.clips, report.made, report.found, report.without, report.skipped) == (
+        3,
+        3,
+        2,
+        1,
+        [],
+    )
     assert (seen[-1].done, seen[-1].total, seen[-1].left) == (3, 3, 0.0) and seen[-1].rate > 0
     assert report.packed == 3 and report.bytes > 0
     monkeypatch.setattr(base, "visual", lambda *_: pytest.fail("the tower ran again"))
@@ -120,7 +156,10 @@ def test_a_narrow_store_gives_tokens_of_the_base_type(tmp_path: Path, family: st
     assert narrow.visual.tokens.dtype == base.dtype and narrow.visual.layout == exact.visual.layout
     torch.testing.assert_close(narrow.visual.tokens, exact.visual.tokens, rtol=2**-8, atol=0)
     for name, value in exact.clip.pixels.items():
-        assert torch.equal(narrow.clip.pixels[name], value) and narrow.clip.pixels[name].dtype == value.dtype
+        assert (
+            torch.equal(narrow.clip.pixels[name], value)
+            and narrow.clip.pixels[name].dtype == value.dtype
+        )
     assert torch.equal(narrow.clip.times, exact.clip.times)
 
 
@@ -145,7 +184,9 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ChannelError, match="unknown encoder"):
         extract(config(records, tmp_path / "s", channel="audio", encoder="nope"))
     extract(config(records, tmp_path / "s", **FILE))
-    assert extract(config(records, tmp_path / "s", **FILE)).found == 1  # the type need not be named again
+    assert (
+        extract(config(records, tmp_path / "s", **FILE)).found == 1
+    )  # the type need not be named again
     with pytest.raises(ConfigError, match="keeps torch.bfloat16"):
         TokenStore(tmp_path / "s", torch.float32)
 
@@ -153,7 +194,9 @@ def test_refusals(tmp_path: Path) -> None:
 def test_parts_join_to_the_whole(tmp_path: Path) -> None:
     records = feature_records(tmp_path, 30)
     whole = extract(config(records, tmp_path / "whole", **FILE))
-    parts = [extract(config(records, tmp_path / f"part{i}", shard=f"{i}/3", **FILE)) for i in (1, 2, 3)]
+    parts = [
+        extract(config(records, tmp_path / f"part{i}", shard=f"{i}/3", **FILE)) for i in (1, 2, 3)
+    ]
     assert sum(part.clips for part in parts) == sum(part.made for part in parts) == whole.made == 30
     into = TokenStore(tmp_path / "all", torch.bfloat16)
     assert merge(into, [TokenStore(tmp_path / f"part{i}") for i in (1, 2, 3)]) == 30
@@ -163,7 +206,9 @@ def test_parts_join_to_the_whole(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- broken media
 
 
-def test_broken_media_is_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_media_is_named_and_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Truncated, text, empty, missing, a playlist, and a file of noise; a silent film is no broken one."""
     records = sound_records(tmp_path, 3)
     whole = (tmp_path / "0.mp4").read_bytes()
@@ -183,19 +228,39 @@ def test_broken_media_is_named_and_skipped(tmp_path: Path, capsys: pytest.Captur
             film.write_bytes(data)
         elif name == "empty":
             film.touch()
-        more.append(Record(id=name, video=str(film), channels={"audio": str(film)}, turns=[Turn(question="?")]))
+        more.append(
+            Record(
+                id=name, video=str(film), channels={"audio": str(film)}, turns=[Turn(question="?")]
+            )
+        )
     write_records(records, [*more, *read_records(records)])
-    words = ["extract", str(records), "--channel", "audio", "--encoder", "mel", "--store", str(tmp_path / "store")]
+    words = [
+        "extract",
+        str(records),
+        "--channel",
+        "audio",
+        "--encoder",
+        "mel",
+        "--store",
+        str(tmp_path / "store"),
+    ]
     assert main([*words, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["clips"], report["made"], report["absent"]) == (10, 3, 1)
     assert {row["id"] for row in report["skipped"]} == set(bad)
-    assert all(f"{row['id']}.mp4" in row["reason"] and "\n" not in row["reason"] for row in report["skipped"])
+    assert all(
+        f"{row['id']}.mp4" in row["reason"] and "\n" not in row["reason"]
+        for row in report["skipped"]
+    )
     assert len(TokenStore(tmp_path / "store").keys()) == 4  # nothing stands in for what is broken
 
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "skipped  6" in out and "noted before; --retry tries again" in out and "skipped audio of missing" in out
+    assert (
+        "skipped  6" in out
+        and "noted before; --retry tries again" in out
+        and "skipped audio of missing" in out
+    )
     (tmp_path / "truncated.mp4").write_bytes(whole)  # mended: other bytes, another key
     assert main([*words, "--json"]) == 0
     assert "truncated" not in {row["id"] for row in json.loads(capsys.readouterr().out)["skipped"]}
@@ -212,10 +277,15 @@ def test_retry_takes_a_note_back(tmp_path: Path) -> None:
     report = extract(config(records, tmp_path / "store", **FILE))
     assert report.made == 1 and "the disk was gone" in report.skipped[0].reason
     assert extract(config(records, tmp_path / "store", retry=True, **FILE)).made == 1
-    assert store.failure(some) is None and extract(config(records, tmp_path / "store", **FILE)).found == 2
+    assert (
+        store.failure(some) is None
+        and extract(config(records, tmp_path / "store", **FILE)).found == 2
+    )
 
 
-def test_an_encoder_with_a_bug_costs_only_its_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_with_a_bug_costs_only_its_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records = feature_records(tmp_path, 3)
     from pave.channels.features import FeaturesEncoder
 
@@ -233,11 +303,15 @@ def test_an_encoder_with_a_bug_costs_only_its_clip(tmp_path: Path, monkeypatch: 
         [("1", "unexpected ZeroDivisionError: oh no")],
     )
     monkeypatch.undo()
-    assert extract(config(records, tmp_path / "store", **FILE)).made == 1  # not noted: it may be mended
+    assert (
+        extract(config(records, tmp_path / "store", **FILE)).made == 1
+    )  # not noted: it may be mended
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_full_disk_is_not_a_broken_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_full_disk_is_not_a_broken_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     records = feature_records(tmp_path, 3)
 
     def put(*_: object, **__: object) -> None:
@@ -262,9 +336,15 @@ def _page_script() -> str:
 def _run_script(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     sound_records(folder, 2).rename(folder / "train.jsonl")
     (folder / "script.py").write_text(script)
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "script.py"]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def test_the_page_s_script_runs(tmp_path: Path) -> None:
@@ -276,8 +356,14 @@ def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
     """Each worker would run the script again, and wait for the leases of its own parent."""
     lines = [line for line in _page_script().splitlines() if "__main__" not in line]
     done = _run_script(tmp_path, "\n".join(line.removeprefix("    ") for line in lines))
-    assert done.returncode == 1 and "ConfigError: the workers ended as they began: a script that calls extract" in done.stderr
-    assert not list((tmp_path / "tokens").rglob("*.safetensors")) and not list((tmp_path / "tokens").rglob("failed/*"))
+    assert (
+        done.returncode == 1
+        and "ConfigError: the workers ended as they began: a script that calls extract"
+        in done.stderr
+    )
+    assert not list((tmp_path / "tokens").rglob("*.safetensors")) and not list(
+        (tmp_path / "tokens").rglob("failed/*")
+    )
 
 
 # ---------------------------------------------------------------- kills and company
@@ -296,7 +382,9 @@ def _process(*arguments: Any) -> multiprocessing.process.BaseProcess:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "clips"), [("features", 160), ("sound", 240)])
-def test_ten_kills_lose_nothing_and_double_nothing(tmp_path: Path, kind: str, clips: int, _small_shards: None) -> None:
+def test_ten_kills_lose_nothing_and_double_nothing(
+    tmp_path: Path, kind: str, clips: int, _small_shards: None
+) -> None:
     """SIGKILL at random moments, while encoding, writing, packing and removing; then one call to the end."""
     make, settings = (feature_records, FILE) if kind == "features" else (sound_records, MEL)
     records = make(tmp_path, clips)
@@ -391,14 +479,36 @@ def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path) -> Non
     plugin = tmp_path / "plugin"
     (plugin / "crasher-0.dist-info").mkdir(parents=True)
     (plugin / "crasher.py").write_text(CRASHER)
-    (plugin / "crasher-0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: crasher\nVersion: 0\n")
-    (plugin / "crasher-0.dist-info" / "entry_points.txt").write_text("[pave.encoders]\ncrash.test = crasher\n")
+    (plugin / "crasher-0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: crasher\nVersion: 0\n"
+    )
+    (plugin / "crasher-0.dist-info" / "entry_points.txt").write_text(
+        "[pave.encoders]\ncrash.test = crasher\n"
+    )
     source = Path(__file__).parents[2] / "src"
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(plugin), str(source)]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pave", "extract", str(records), "--channel", "crash", "--encoder", "test"]
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(plugin), str(source)]),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "pave",
+        "extract",
+        str(records),
+        "--channel",
+        "crash",
+        "--encoder",
+        "test",
+    ]
     command += ["--store", str(tmp_path / "store"), "--workers", "2", "--json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=500, check=False
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert {row["id"]: row["reason"] for row in report["skipped"]} == dict.fromkeys(("3", "11"), run.CRASH)
+    assert {row["id"]: row["reason"] for row in report["skipped"]} == dict.fromkeys(
+        ("3", "11"), run.CRASH
+    )
     assert len(TokenStore(tmp_path / "store").keys()) == 18 and once(tmp_path / "store")

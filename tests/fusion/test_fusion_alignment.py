@@ -54,16 +54,24 @@ def test_number_rule(shapes):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3)), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3)), min_size=1, max_size=4
+    )
+)
 def test_interpolation(shapes):
-    sizes = Sizes.of([(frames, 1) for frames, _, _ in shapes], [(steps, tokens) for _, steps, tokens in shapes])
+    sizes = Sizes.of(
+        [(frames, 1) for frames, _, _ in shapes], [(steps, tokens) for _, steps, tokens in shapes]
+    )
     side = [torch.randn(steps, tokens, 2, dtype=torch.float64) for _, steps, tokens in shapes]
     flat = torch.cat([clip.flatten(0, 1) for clip in side])
     plan = stretch(sizes)
     got = flat if plan is None else torch.lerp(flat[plan[0]], flat[plan[1]], plan[2][:, None])
     for (frames, steps, tokens), clip in zip(shapes, side, strict=True):
         size = max(frames, steps)
-        exact = torch.nn.functional.interpolate(clip.flatten(1).T[None], size=size, mode="linear", align_corners=True)[0].T
+        exact = torch.nn.functional.interpolate(
+            clip.flatten(1).T[None], size=size, mode="linear", align_corners=True
+        )[0].T
         torch.testing.assert_close(got[: size * tokens].view(size, -1), exact)
         got = got[size * tokens :]
     assert not len(got)
@@ -100,7 +108,10 @@ def test_times_that_do_not_fit(query, side, words):
 
 def test_runs_that_tile_need_neither_index_nor_mask():
     sizes = Sizes.of([(3, 4), (3, 4)], [(6, 2), (6, 2)])
-    for runs in (query_runs(sizes, torch.device("cpu")), side_runs(sizes, *by_number(sizes), torch.device("cpu"))):
+    for runs in (
+        query_runs(sizes, torch.device("cpu")),
+        side_runs(sizes, *by_number(sizes), torch.device("cpu")),
+    ):
         assert runs.index is None and runs.mask is None
 
 

@@ -11,7 +11,13 @@ from pave.fusion.chunks import Gathered, cut, take
 
 SMALL = {"side_dim": 5, "query_dim": 6, "out_dim": 7, "hidden": 32, "heads": 2}
 GROUPS = {"alignment": "groups"}
-OPTIONS = [{}, GROUPS, {**GROUPS, "rope": "3d"}, {"rope": "3d"}, {**GROUPS, "learnable_query": (4, 9)}]
+OPTIONS = [
+    {},
+    GROUPS,
+    {**GROUPS, "rope": "3d"},
+    {"rope": "3d"},
+    {**GROUPS, "learnable_query": (4, 9)},
+]
 CPU = torch.device("cpu")
 
 
@@ -54,15 +60,21 @@ def test_chunks_change_neither_residuals_nor_gradients(options, rows, monkeypatc
         parts, others = run(fusion)
         torch.testing.assert_close(parts, whole)
         torch.testing.assert_close(others, gradients)
-    torch.testing.assert_close(run(fusion, grad=False)[0], [residual.detach() for residual in whole])
+    torch.testing.assert_close(
+        run(fusion, grad=False)[0], [residual.detach() for residual in whole]
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 9, 30, 1000])
 def test_chunks_cover_all_frames_once_in_order(rows):
     sizes = Sizes.of([(5, 9), (1, 4), (7, 4)], [(11, 2), (3, 1), (7, 1)])
     chunks = list(cut(sizes, *by_number(sizes), rows, CPU))
-    assert [c.rows[0] for c in chunks] == [0, *(c.rows[1] for c in chunks[:-1])] and chunks[-1].rows[1] == 45 + 4 + 28
-    assert [c.side[0] for c in chunks] == [0, *(c.side[1] for c in chunks[:-1])] and chunks[-1].side[1] == 22 + 3 + 7
+    assert [c.rows[0] for c in chunks] == [0, *(c.rows[1] for c in chunks[:-1])] and chunks[
+        -1
+    ].rows[1] == 45 + 4 + 28
+    assert [c.side[0] for c in chunks] == [0, *(c.side[1] for c in chunks[:-1])] and chunks[
+        -1
+    ].side[1] == 22 + 3 + 7
     assert max(c.rows[1] - c.rows[0] for c in chunks) <= max(9, rows + 9)
 
 
@@ -78,7 +90,9 @@ def test_gathered_parts_of_several_clips():
         gathered = Gathered([3, 7], recording)
         for part in rows.split([2, 2, 5, 1]):
             gathered.add(part)
-        assert all(torch.equal(a, b) for a, b in zip(gathered.clips(), rows.split([3, 7]), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(gathered.clips(), rows.split([3, 7]), strict=True)
+        )
 
 
 def test_float32_products_agree_with_float64_and_frozen_maps_get_no_gradient():
@@ -87,8 +101,13 @@ def test_float32_products_agree_with_float64_and_frozen_maps_get_no_gradient():
     fusion.float()
     fusion.side_map.requires_grad_(False)
     single, gradients = run(fusion)
-    torch.testing.assert_close(single, [residual.float() for residual in exact], rtol=1e-5, atol=1e-5)
-    assert fusion.side_map.weight.grad is None and sum(g is not None for g in gradients) == len(gradients) - 2
+    torch.testing.assert_close(
+        single, [residual.float() for residual in exact], rtol=1e-5, atol=1e-5
+    )
+    assert (
+        fusion.side_map.weight.grad is None
+        and sum(g is not None for g in gradients) == len(gradients) - 2
+    )
 
 
 @pytest.mark.parametrize("steps", [3, 90])

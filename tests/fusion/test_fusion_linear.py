@@ -43,9 +43,17 @@ def test_only_rows_and_weight_are_kept() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_operator_and_the_public_way_agree_to_the_bit(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_operator_and_the_public_way_agree_to_the_bit(
+    bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     layer = Linear(24, 40, bias=bias)
-    for x in (torch.randn(7, 24), torch.randn(24, 7).T, torch.randn(7, 48)[:, ::2], torch.randn(2, 3, 24), torch.randn(0, 24)):
+    for x in (
+        torch.randn(7, 24),
+        torch.randn(24, 7).T,
+        torch.randn(7, 48)[:, ::2],
+        torch.randn(2, 3, 24),
+        torch.randn(0, 24),
+    ):
         direct = layer(x)
         with monkeypatch.context() as patch:
             patch.setattr(linear, "_direct", None)
@@ -61,13 +69,16 @@ def test_bfloat16_is_rounded_once(bias: bool, shape: tuple[int, ...]) -> None:
     x = torch.randn(*shape, dtype=torch.bfloat16)
     out = layer(x)
     assert out.dtype == torch.bfloat16
-    exact = F.linear(x.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float())
+    exact = F.linear(
+        x.float(), layer.weight.float(), None if layer.bias is None else layer.bias.float()
+    )
     torch.testing.assert_close(out.float(), exact, rtol=2**-8, atol=1e-5)
 
 
 def test_bfloat16_trains_as_in_torch() -> None:
     layer, x = Linear(24, 40).bfloat16(), torch.randn(7, 24, dtype=torch.bfloat16)
     ours, theirs = (
-        torch.autograd.grad(out.sum(), list(layer.parameters())) for out in (layer(x), F.linear(x, layer.weight, layer.bias))
+        torch.autograd.grad(out.sum(), list(layer.parameters()))
+        for out in (layer(x), F.linear(x, layer.weight, layer.bias))
     )
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

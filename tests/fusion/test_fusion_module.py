@@ -40,12 +40,17 @@ def clip(shape, seed):
     random = torch.Generator().manual_seed(seed)
     query = torch.randn(frames, cells, 6, generator=random, dtype=torch.float64)
     side = torch.randn(steps, tokens, 5, generator=random, dtype=torch.float64)
-    times = [torch.rand(n, generator=random, dtype=torch.float64).mul(9).sort().values for n in (frames, steps)]
+    times = [
+        torch.rand(n, generator=random, dtype=torch.float64).mul(9).sort().values
+        for n in (frames, steps)
+    ]
     return query, side, *times
 
 
 SQUARES = st.sampled_from([1, 4, 9])
-SHAPES = st.lists(st.tuples(st.integers(1, 6), SQUARES, st.integers(0, 15), SQUARES), min_size=1, max_size=4)
+SHAPES = st.lists(
+    st.tuples(st.integers(1, 6), SQUARES, st.integers(0, 15), SQUARES), min_size=1, max_size=4
+)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -79,7 +84,11 @@ def reference(fusion, query, side, groups):
             for part in torch.arange(32).chunk(2):
                 q, k, v = (
                     m(t)[:, part]
-                    for m, t in zip((attention.query, attention.key, attention.value), (x, seen, seen), strict=True)
+                    for m, t in zip(
+                        (attention.query, attention.key, attention.value),
+                        (x, seen, seen),
+                        strict=True,
+                    )
                 )
                 heads.append((q @ k.T / math.sqrt(16)).softmax(-1) @ v)
             x = x + torch.cat(heads, -1)
@@ -93,7 +102,9 @@ def test_against_loops_over_frames_and_heads():
     query, side, _, _ = clip((3, 4, 7, 2), 1)
     times = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0.0, 1.2, 1.5, 2.9, 3.0, 9.0, 9.5])
     residual = fusion([query], [side], [times[0]], [times[1]])[0]
-    torch.testing.assert_close(residual, reference(fusion, query, side, [[0, 1], [2, 3], [4, 5, 6]]))
+    torch.testing.assert_close(
+        residual, reference(fusion, query, side, [[0, 1], [2, 3], [4, 5, 6]])
+    )
 
 
 @pytest.mark.parametrize("options", OPTIONS[:5], ids=str)
@@ -124,7 +135,9 @@ def test_an_empty_channel_leaves_exact_zeros_and_spares_the_others(options):
     (q0, s0, *_), (q1, _, *_) = clip((3, 4, 5, 1), 0), clip((2, 9, 5, 1), 1)
     residuals = fusion([q1, q0, q1, q1], [None, s0, torch.zeros(0, 1, 5), torch.zeros(4, 0, 5)])
     for i in (0, 2, 3):
-        assert torch.equal(residuals[i], torch.zeros(2, 9, fusion.config.out_dim, dtype=torch.float64))
+        assert torch.equal(
+            residuals[i], torch.zeros(2, 9, fusion.config.out_dim, dtype=torch.float64)
+        )
     torch.testing.assert_close(residuals[1], fusion([q0], [s0])[0])
     nothing = fusion([q0, q1], [None, None])
     assert not any(r.any() or r.requires_grad for r in nothing)
@@ -162,7 +175,10 @@ def test_tied_value_projections_stay_frozen_and_idle():
     query, side, *_ = clip((2, 1, 5, 1), 0)
     fusion([query], [side])[0].sum().backward()
     idle = {name for name, p in fusion.named_parameters() if p.grad is None}
-    assert idle == {"markers", *(f"blocks.{i}.attention.value.{n}" for i in range(2) for n in ("weight", "bias"))}
+    assert idle == {
+        "markers",
+        *(f"blocks.{i}.attention.value.{n}" for i in range(2) for n in ("weight", "bias")),
+    }
     assert not any(p.requires_grad for name, p in fusion.named_parameters() if name in idle)
     trains = sum(p.numel() for p in fusion.parameters() if p.requires_grad)
     assert fusion.config.parameters(idle=False) == trains
@@ -196,17 +212,26 @@ def test_dropout_acts_in_training_alone():
         ([(2, 1, 6)], [], {}, "1 clips need as many entries of side tokens"),
         ([(2, 6)], [(3, 1, 5)], {}, r"query tokens must be \[T, S, 6\], got \(2, 6\)"),
         ([(2, 1, 6)], [(3, 1, 4)], {}, r"side tokens must be \[T, S, 5\]"),
-        ([(2, 1, 6)], [(3, 1, 5)], {"query_times": [], "side_times": []}, "as many entries of query_times"),
+        (
+            [(2, 1, 6)],
+            [(3, 1, 5)],
+            {"query_times": [], "side_times": []},
+            "as many entries of query_times",
+        ),
         ([(2, 3, 6)], [(3, 1, 5)], {}, "square grids of query tokens"),
     ],
 )
 def test_inputs_that_do_not_fit(query, side, more, words):
     with pytest.raises(ChannelError, match=words):
-        trained(rope="3d")([torch.zeros(shape) for shape in query], [torch.zeros(shape) for shape in side], **more)
+        trained(rope="3d")(
+            [torch.zeros(shape) for shape in query], [torch.zeros(shape) for shape in side], **more
+        )
 
 
 @pytest.mark.parametrize(
-    "options", [*OPTIONS, {"learnable_query": (3, 4), "alignment": "groups"}, {"layers": 5, "memory": 9}], ids=str
+    "options",
+    [*OPTIONS, {"learnable_query": (3, 4), "alignment": "groups"}, {"layers": 5, "memory": 9}],
+    ids=str,
 )
 def test_the_config_counts_the_parameters_of_the_module(options):
     config = FusionConfig(**{**SMALL, **options})
@@ -223,7 +248,9 @@ def test_the_config_counts_the_flops_of_the_module(alignment, tied, steps):
     config = FusionConfig(**SMALL, alignment=alignment, tie_kv=tied)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         Fusion(config).double()([torch.randn(8, 9, 6)], [torch.randn(steps, 4, 5)])
-    assert counter.get_total_flops() == config.flops(frames=8, query_tokens=9, side_steps=steps, side_tokens=4)
+    assert counter.get_total_flops() == config.flops(
+        frames=8, query_tokens=9, side_steps=steps, side_tokens=4
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from pave.fusion import Fusion
-from pave.patches.official import fusion_config, load_fusion, official_name, side_from_batch, side_from_disk
+from pave.patches.official import (
+    fusion_config,
+    load_fusion,
+    official_name,
+    side_from_batch,
+    side_from_disk,
+)
 
 DATA = Path(__file__).parents[1] / "data" / "fusion"
 CASES = sorted(path.stem for path in DATA.glob("*.safetensors"))
@@ -66,12 +72,15 @@ def test_gradients(name):
     out = torch.stack(fusion(query, side_from_batch(batch, data["input.frame_nums"]))).flatten(1, 2)
     (out * data["input.loss_weight"]).sum().backward()
     ours = {f"grad.{official_name(key)}": p.grad for key, p in fusion.named_parameters()}
-    ours |= {f"grad_input.slow_feats.{i}": q.grad for i, q in enumerate(query)} | {"grad_input.side_feats": batch.grad}
+    ours |= {f"grad_input.slow_feats.{i}": q.grad for i, q in enumerate(query)} | {
+        "grad_input.side_feats": batch.grad
+    }
     theirs = {key: value for key, value in data.items() if key.startswith(("grad.", "grad_input."))}
     idle = {f"grad.{key}" for key in info["none_grads"]}
     assert len(theirs) > 10 and set(ours) == set(theirs) | idle
     for key, value in theirs.items():
-        # Relative to the largest entry: their own float32 gradients are about as far from their float64 ones.
+        # Relative to the largest entry: their own float32 gradients are about as far from their
+        # float64 ones.
         assert (ours[key] - value).abs().max() <= 2e-5 * max(1.0, value.abs().max().item()), key
     assert all(ours[key] is None for key in idle)
 
@@ -80,16 +89,33 @@ def test_gradients(name):
 def test_parameter_count(name):
     info, _ = read(name)
     config = fusion_config(info["kwargs"])
-    assert config.parameters() == info["num_params"] == sum(p.numel() for p in Fusion(config).parameters())
+    assert (
+        config.parameters()
+        == info["num_params"]
+        == sum(p.numel() for p in Fusion(config).parameters())
+    )
 
 
 def test_upsampling_reaches_every_frame_where_the_authors_rounding_misses_one():
     config = fusion_config(
-        {"input_dim": 4, "output_dim": 8, "embed_dim": 8, "fast_input_mapping_type": "linear", "query_input_dim": 4}
-        | {"cross_attn_hidden_dim": 8, "num_cross_attn_head": 2, "use_3d_rope": False, "use_dropout": False}
+        {
+            "input_dim": 4,
+            "output_dim": 8,
+            "embed_dim": 8,
+            "fast_input_mapping_type": "linear",
+            "query_input_dim": 4,
+        }
+        | {
+            "cross_attn_hidden_dim": 8,
+            "num_cross_attn_head": 2,
+            "use_3d_rope": False,
+            "use_dropout": False,
+        }
     )
     fusion = Fusion(config).double().eval()
     query, side = torch.randn(64, 1, 4).double(), torch.randn(49, 1, 4).double()
     assert int(49 * (64 / 49)) == 63
-    exact = torch.nn.functional.interpolate(side[:, 0].T[None], size=64, mode="linear", align_corners=True)[0].T[:, None]
+    exact = torch.nn.functional.interpolate(
+        side[:, 0].T[None], size=64, mode="linear", align_corners=True
+    )[0].T[:, None]
     torch.testing.assert_close(fusion([query], [side])[0], fusion([query], [exact])[0])

@@ -12,12 +12,24 @@ from hypothesis import strategies as st
 
 from clips import mux, numbered, photo, tone
 from pave.errors import MediaError
-from pave.media import Rate, Uniform, frame_rate, frame_times, probe, read_frames, read_sound, stream_frames, write_video
+from pave.media import (
+    Rate,
+    Uniform,
+    frame_rate,
+    frame_times,
+    probe,
+    read_frames,
+    read_sound,
+    stream_frames,
+    write_video,
+)
 
 READERS: list[Callable[[Path], object]] = [probe, lambda p: read_frames(p, Uniform(4)), read_sound]
 
 
-def refused(path: Path, message: str, readers: list[Callable[[Path], object]] | None = None) -> None:
+def refused(
+    path: Path, message: str, readers: list[Callable[[Path], object]] | None = None
+) -> None:
     """Every reader refuses with one line that names the file."""
     for read in readers or READERS:
         with pytest.raises(MediaError, match=message) as caught:
@@ -43,7 +55,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(kind=st.sampled_from(["mp4", "fast", "mov", "mkv", "avi", "wav"]), share=st.floats(0.0, 1.0, exclude_max=True))
+@given(
+    kind=st.sampled_from(["mp4", "fast", "mov", "mkv", "avi", "wav"]),
+    share=st.floats(0.0, 1.0, exclude_max=True),
+)
 def test_truncated_files_are_found(whole: dict[str, Path], kind: str, share: float) -> None:
     """Cut anywhere, down to the last byte: never fewer frames in silence."""
     data = whole[kind].read_bytes()
@@ -75,7 +90,9 @@ def test_rubbish_after_the_end_is_harmless(whole: dict[str, Path], tmp_path: Pat
     assert read_frames(padded, Uniform(2)).pixels.shape[0] == 2
 
 
-@pytest.mark.parametrize("name", ["story.txt", "story.mp4", "story.mkv", "list.m3u8", "list.ffconcat"])
+@pytest.mark.parametrize(
+    "name", ["story.txt", "story.mp4", "story.mkv", "list.m3u8", "list.ffconcat"]
+)
 def test_text(tmp_path: Path, name: str) -> None:
     """Text under any name; FFmpeg alone would draw some as ANSI art and follow playlists."""
     file = tmp_path / name
@@ -114,12 +131,22 @@ def patched(file: Path, old: bytes, new: bytes) -> Path:
     return copy
 
 
-@pytest.mark.parametrize(("kind", "codec", "odd"), [("mp4", b"avc1", b"XXXX"), ("mkv", b"V_MPEG4/ISO/AVC", b"V_XXXXX/XXX/XXX")])
-def test_a_picture_that_nothing_decodes(whole: dict[str, Path], kind: str, codec: bytes, odd: bytes) -> None:
+@pytest.mark.parametrize(
+    ("kind", "codec", "odd"),
+    [("mp4", b"avc1", b"XXXX"), ("mkv", b"V_MPEG4/ISO/AVC", b"V_XXXXX/XXX/XXX")],
+)
+def test_a_picture_that_nothing_decodes(
+    whole: dict[str, Path], kind: str, codec: bytes, odd: bytes
+) -> None:
     """FFmpeg opens such a file without complaint; its sound can still be heard."""
     file = patched(whole[kind], codec, odd)
-    pictures: list[Callable[[Path], object]] = [frame_times, lambda p: list(stream_frames(p, Rate(1.0), 2))]
-    refused(file, r"codec of its picture \(track 0\) is unknown.*convert it", [*READERS[:2], *pictures])
+    pictures: list[Callable[[Path], object]] = [
+        frame_times,
+        lambda p: list(stream_frames(p, Rate(1.0), 2)),
+    ]
+    refused(
+        file, r"codec of its picture \(track 0\) is unknown.*convert it", [*READERS[:2], *pictures]
+    )
     sound = read_sound(file)
     assert sound is not None and len(sound.samples) > 15000
 
@@ -138,7 +165,9 @@ def test_subtitles_alone(tmp_path: Path) -> None:
     refused(file, "no picture, only subtitles", READERS[1:2])
     refused(file, "neither picture nor sound, only subtitles", READERS[2:])
     bare = mux(tmp_path / "bare.mkv", sounds=[(0.0, tone(0.5))])
-    bare.write_bytes(bare.read_bytes().replace(b"\x16\x54\xae\x6b", b"\x16\x54\xae\x6c"))  # hides the list of tracks
+    bare.write_bytes(
+        bare.read_bytes().replace(b"\x16\x54\xae\x6b", b"\x16\x54\xae\x6c")
+    )  # hides the list of tracks
     refused(bare, "nor any other track", READERS[1:])
 
 
@@ -152,7 +181,14 @@ def test_names_that_no_file_can_have(name: str) -> None:
 def test_a_folder_with_a_bad_stack(tmp_path: Path, content: str) -> None:
     """Whatever stands in the place of the array: one line, without advice to run code in it."""
     file, frames = tmp_path / "stacked_images.npy", np.zeros((3, 4, 4, 3), np.uint8)
-    np.save(file, np.array([{}], dtype=object) if content == "objects" else frames[:, :0] if content == "flat" else frames)
+    np.save(
+        file,
+        np.array([{}], dtype=object)
+        if content == "objects"
+        else frames[:, :0]
+        if content == "flat"
+        else frames,
+    )
     data = file.read_bytes()
     if content == "npz":
         np.savez(tmp_path / "a.npz", frames=frames)
@@ -164,7 +200,9 @@ def test_a_folder_with_a_bad_stack(tmp_path: Path, content: str) -> None:
         "cut": data[:-1],
     }
     file.write_bytes(changed.get(content, data))
-    with pytest.raises(MediaError, match="stacked_images.npy: (cannot be read|must hold)") as caught:
+    with pytest.raises(
+        MediaError, match="stacked_images.npy: (cannot be read|must hold)"
+    ) as caught:
         read_frames(tmp_path, Uniform(2))
     assert "\n" not in str(caught.value) and "pickle" not in str(caught.value)
 
@@ -183,7 +221,9 @@ def test_a_damaged_picture_in_a_folder(tmp_path: Path) -> None:
         read_frames(tmp_path, Uniform(1))
 
 
-def test_ffmpeg_stays_silent(whole: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_ffmpeg_stays_silent(
+    whole: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Nothing reaches the terminal, not even from damaged samples."""
     data = bytearray(whole["fast"].read_bytes())
     middle = data.index(b"mdat") + 600

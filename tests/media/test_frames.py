@@ -17,7 +17,14 @@ from pave.errors import ConfigError, MediaError
 from pave.media import At, Rate, Uniform, frames, probe, read_frames, write_video
 from pave.media.folder import list_pictures as folder_pictures
 
-X264 = {"preset": "medium", "threads": "1", "g": "12", "keyint_min": "12", "sc_threshold": "0", "bf": "3"}
+X264 = {
+    "preset": "medium",
+    "threads": "1",
+    "g": "12",
+    "keyint_min": "12",
+    "sc_threshold": "0",
+    "bf": "3",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,13 @@ def test_probe(clip: Path) -> None:
     info = probe(clip)
     assert info.duration == pytest.approx(2.0, abs=0.05)
     assert info.video is not None and info.sound is not None
-    assert (info.video.width, info.video.height, info.video.fps, info.video.frames, info.video.rotation) == (
+    assert (
+        info.video.width,
+        info.video.height,
+        info.video.fps,
+        info.video.frames,
+        info.video.rotation,
+    ) == (
         64,
         64,
         25.0,
@@ -60,7 +73,9 @@ def test_uniform_frames_and_times(clip: Path) -> None:
 def test_short_clips_repeat_frames(folder: Path) -> None:
     """Three frames asked for eight times."""
     short = write_video(folder / "short.mp4", numbered(3), 25)
-    assert numbers(read_frames(short, Uniform(8)).pixels) == np.linspace(0, 2, 8, dtype=int).tolist()
+    assert (
+        numbers(read_frames(short, Uniform(8)).pixels) == np.linspace(0, 2, 8, dtype=int).tolist()
+    )
 
 
 def test_rate_and_at(clip: Path) -> None:
@@ -119,7 +134,9 @@ def test_jumping_gives_the_frames_of_a_full_decode(folder: Path, suffix: str, ex
     for count in (1, 2, 5, 13, 60):
         few = read_frames(clip, Uniform(count))
         index = np.linspace(0, 149, count, dtype=int)
-        assert torch.equal(few.pixels, full.pixels[index]) and torch.equal(few.times, full.times[index])
+        assert torch.equal(few.pixels, full.pixels[index]) and torch.equal(
+            few.times, full.times[index]
+        )
     for moment in (0.0, 1.0, 3.3, 7.7):
         one = read_frames(clip, At([moment]))
         assert torch.equal(one.pixels[0], full.pixels[number_of(one.pixels[0])])
@@ -152,10 +169,18 @@ def test_streams_without_timestamps(folder: Path) -> None:
 
 def test_hidden_frames_are_not_counted(folder: Path) -> None:
     """VP8 keeps reference frames that are never shown as packets of their own: count what is shown."""
-    options = {"auto-alt-ref": "1", "lag-in-frames": "16", "arnr-maxframes": "5", "b": "200k", "cpu-used": "8"}
+    options = {
+        "auto-alt-ref": "1",
+        "lag-in-frames": "16",
+        "arnr-maxframes": "5",
+        "b": "200k",
+        "cpu-used": "8",
+    }
     clip = mux(folder / "hidden.webm", numbered(60), codec="libvpx", options=options)
     assert numbers(read_frames(clip, Uniform(60)).pixels) == list(range(60))
-    assert numbers(read_frames(clip, Uniform(6)).pixels) == np.linspace(0, 59, 6, dtype=int).tolist()
+    assert (
+        numbers(read_frames(clip, Uniform(6)).pixels) == np.linspace(0, 59, 6, dtype=int).tolist()
+    )
 
 
 def test_folder_of_frames(folder: Path, clip: Path) -> None:
@@ -166,7 +191,9 @@ def test_folder_of_frames(folder: Path, clip: Path) -> None:
         photo(pictures / f"frame{number}.{'png' if number % 2 else 'jpg'}", picture)
     (pictures / "poses.txt").write_text("not a frame")
     taken = read_frames(pictures, Uniform(12))
-    assert numbers(taken.pixels) == list(range(12)) and taken.times.tolist() == [float(i) for i in range(12)]
+    assert numbers(taken.pixels) == list(range(12)) and taken.times.tolist() == [
+        float(i) for i in range(12)
+    ]
     assert numbers(read_frames(pictures, Rate(1), folder_fps=4).pixels) == [0, 4, 8]
     with pytest.raises(ConfigError, match="folder_fps"):
         read_frames(pictures, Uniform(1), folder_fps=0)
@@ -213,8 +240,12 @@ def test_scans_in_scannets_layout_show_their_colour_pictures(tmp_path: Path) -> 
         (tmp_path / part).mkdir()
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "color" / f"{number}.png")
-        Image.fromarray(picture[..., 0].astype(np.uint16)).save(tmp_path / "depth" / f"{number}.png")
-    assert torch.equal(read_frames(tmp_path, Uniform(3)).pixels, torch.from_numpy(pictures).permute(0, 3, 1, 2))
+        Image.fromarray(picture[..., 0].astype(np.uint16)).save(
+            tmp_path / "depth" / f"{number}.png"
+        )
+    assert torch.equal(
+        read_frames(tmp_path, Uniform(3)).pixels, torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    )
     for number in range(3):  # in one folder: pictures are jpg, depth maps png of the same name
         Image.fromarray(pictures[number]).save(tmp_path / f"{number}.jpg")
         shutil.copy(tmp_path / "depth" / f"{number}.png", tmp_path / f"{number}.png")

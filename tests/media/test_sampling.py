@@ -11,7 +11,9 @@ from pave.errors import ConfigError
 from pave.media import At, Rate, Uniform
 from pave.media.sampling import choose
 
-timelines = st.lists(st.floats(0.005, 3.0), min_size=0, max_size=60).map(lambda gaps: np.concatenate([[0.0], np.cumsum(gaps)]))
+timelines = st.lists(st.floats(0.005, 3.0), min_size=0, max_size=60).map(
+    lambda gaps: np.concatenate([[0.0], np.cumsum(gaps)])
+)
 
 
 @given(timelines, st.integers(1, 80))
@@ -59,7 +61,14 @@ def test_times_rounded_to_milliseconds_find_their_frame() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "arguments"),
-    [(Uniform, (0,)), (Rate, (0,)), (Rate, (float("nan"),)), (Rate, (1, 0)), (At, ([],)), (At, ([float("inf")],))],
+    [
+        (Uniform, (0,)),
+        (Rate, (0,)),
+        (Rate, (float("nan"),)),
+        (Rate, (1, 0)),
+        (At, ([],)),
+        (At, ([float("inf")],)),
+    ],
 )
 def test_impossible_samplings_are_refused(kind: type, arguments: tuple[object, ...]) -> None:
     """A sampling that selects nothing is an error where it is written, not where it is used."""

@@ -61,14 +61,21 @@ def test_sound_that_starts_late(tmp_path: Path, suffix: str) -> None:
     """Its place beside the picture is kept."""
     clip = mux(tmp_path / f"late{suffix}", numbered(50), sounds=[(0.7, tone(0.8))])
     sound = must(read_sound(clip))
-    assert sound.start == pytest.approx(0.7, abs=0.08)  # an encoder's first block may be counted in or out
+    assert sound.start == pytest.approx(
+        0.7, abs=0.08
+    )  # an encoder's first block may be counted in or out
     onset = sound.start + float((sound.samples.abs() > 0.1).nonzero()[0]) / sound.rate
     assert onset == pytest.approx(0.7, abs=0.08 if suffix == ".ts" else 0.02)
 
 
 def test_picture_that_starts_late(tmp_path: Path) -> None:
     """Time zero is the first frame, so earlier sound has negative times."""
-    clip = mux(tmp_path / "early.mkv", numbered(25), [500 + 40 * i for i in range(25)], sounds=[(0.0, tone(1.0))])
+    clip = mux(
+        tmp_path / "early.mkv",
+        numbered(25),
+        [500 + 40 * i for i in range(25)],
+        sounds=[(0.0, tone(1.0))],
+    )
     assert must(read_sound(clip)).start == pytest.approx(-0.5, abs=0.08)
 
 
@@ -100,7 +107,9 @@ def test_nothing_is_lost_at_the_end(tmp_path: Path, suffix: str) -> None:
 def test_a_track_that_changes_on_the_way() -> None:
     """Broadcasts go from mono to stereo and back."""
     track = _Track(8000)
-    for index, (layout, rate) in enumerate([("mono", 16000), ("stereo", 16000), ("stereo", 48000), ("mono", 16000)]):
+    for index, (layout, rate) in enumerate(
+        [("mono", 16000), ("stereo", 16000), ("stereo", 48000), ("mono", 16000)]
+    ):
         wave = np.stack([tone(0.5, rate)] * (1 + (layout == "stereo")))
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, index * rate // 2, Fraction(1, rate)
@@ -116,10 +125,15 @@ def test_missing_sound_is_legal(tmp_path: Path) -> None:
     assert read_sound(tmp_path) is None
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".wav", "pcm_s16le"), (".flac", "flac"), (".m4a", "aac"), (".ogg", "libopus")])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".wav", "pcm_s16le"), (".flac", "flac"), (".m4a", "aac"), (".ogg", "libopus")],
+)
 def test_sound_files(tmp_path: Path, suffix: str, codec: str) -> None:
     """A file without picture starts at zero."""
-    file = mux(tmp_path / f"only{suffix}", sounds=[(0.0, np.stack([tone(1.0)] * 2))], sound_codec=codec)
+    file = mux(
+        tmp_path / f"only{suffix}", sounds=[(0.0, np.stack([tone(1.0)] * 2))], sound_codec=codec
+    )
     sound = must(read_sound(file))
     assert sound.start == 0.0
     assert len(sound.samples) / sound.rate == pytest.approx(1.0, abs=0.13)

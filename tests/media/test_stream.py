@@ -31,7 +31,9 @@ def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "mp4":
         return write_video(tmp_path / "a.mp4", numbered(45), 25)
     if request.param == "vp8":
-        return mux(tmp_path / "a.webm", numbered(45), codec="libvpx", options={"deadline": "realtime"})
+        return mux(
+            tmp_path / "a.webm", numbered(45), codec="libvpx", options={"deadline": "realtime"}
+        )
     folder = tmp_path / "frames"
     folder.mkdir()
     for number, picture in enumerate(numbered(45)):
@@ -39,7 +41,9 @@ def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("sampling", [Uniform(10), Uniform(100), Rate(10.0), At([0.0, 0.3, 0.3, 1.1])], ids=str)
+@pytest.mark.parametrize(
+    "sampling", [Uniform(10), Uniform(100), Rate(10.0), At([0.0, 0.3, 0.3, 1.1])], ids=str
+)
 @pytest.mark.parametrize("size", [1, 4, 1000])
 def test_pieces_are_the_whole(clip: Path, sampling: Sampling, size: int) -> None:
     """Also for frames that are wanted twice."""

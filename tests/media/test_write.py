@@ -23,7 +23,9 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 def test_fractional_rates(tmp_path: Path) -> None:
     """29.97 is kept."""
     clip = write_video(tmp_path / "ntsc.mp4", numbered(10), 30000 / 1001)
-    assert read_frames(clip, Rate(1000)).times[-1].item() == pytest.approx(9 * 1001 / 30000, abs=1e-4)
+    assert read_frames(clip, Rate(1000)).times[-1].item() == pytest.approx(
+        9 * 1001 / 30000, abs=1e-4
+    )
 
 
 def test_index_in_front(tmp_path: Path) -> None:
@@ -51,7 +53,9 @@ GOOD = np.zeros((32, 32, 3), np.uint8)
         ([GOOD], {"name": "film.unknown"}, "cannot be written"),
     ],
 )
-def test_refusals(tmp_path: Path, frames: list[np.ndarray], kwargs: dict[str, object], message: str) -> None:
+def test_refusals(
+    tmp_path: Path, frames: list[np.ndarray], kwargs: dict[str, object], message: str
+) -> None:
     """One clear error, and nothing left behind."""
     options: dict[str, object] = {"fps": 25, "name": "film.mp4"} | kwargs
     with pytest.raises(MediaError, match=message):

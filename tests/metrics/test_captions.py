@@ -13,16 +13,34 @@ needs_java = pytest.mark.skipif(find_java() is None, reason="there is no Java")
 
 @needs_java
 def test_one_line_in_is_one_line_out():
-    odd = ["", "a\r\nb", "c\u2028d", "  ", "\x85x\x0by", "他在笑", "", "it's 5,000.5%!", "\ud800", ""]
+    odd = [
+        "",
+        "a\r\nb",
+        "c\u2028d",
+        "  ",
+        "\x85x\x0by",
+        "他在笑",
+        "",
+        "it's 5,000.5%!",
+        "\ud800",
+        "",
+    ]
     lines = treebank(find_java(), [*odd, "the end"])
     assert len(lines) == len(odd) + 1
-    assert lines[1] == "a b" and lines[-1] == "the end" and lines[5] == "他在笑" and lines[0] == lines[3] == lines[-2] == ""
+    assert (
+        lines[1] == "a b"
+        and lines[-1] == "the end"
+        and lines[5] == "他在笑"
+        and lines[0] == lines[3] == lines[-2] == ""
+    )
     assert treebank(find_java(), [""]) == [""]
 
 
 def test_without_java_meteor_is_left_out_and_the_result_says_so(monkeypatch):
     monkeypatch.setattr(captions, "find_java", lambda: None)
-    result = caption_scores(["A red cup.", "two dogs"], [["a red cup"], ["some dogs", "two dogs run"]])
+    result = caption_scores(
+        ["A red cup.", "two dogs"], [["a red cup"], ["some dogs", "two dogs run"]]
+    )
     assert result.scores["METEOR"] is None and result.items[0]["meteor"] is None
     assert result.items[0]["tok_pred"] == ["a red cup"]
     assert result.items[0]["rouge_l"] == pytest.approx(1.0)

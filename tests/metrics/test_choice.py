@@ -57,7 +57,16 @@ def test_any_text_gives_a_letter_of_the_options_or_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "letter"),
-    [("B. dog", "B"), ("b.dog", "B"), ("(D)", "D"), ("1,000 (B)", "B"), ("x/E", "E"), ("A-B", "A"), ("no.", "no"), ("", "")],
+    [
+        ("B. dog", "B"),
+        ("b.dog", "B"),
+        ("(D)", "D"),
+        ("1,000 (B)", "B"),
+        ("x/E", "E"),
+        ("A-B", "A"),
+        ("no.", "no"),
+        ("", ""),
+    ],
 )
 def test_mvbench_letters(answer: str, letter: str) -> None:
     assert standing_letter(answer) == letter

@@ -12,15 +12,23 @@ from hypothesis import strategies as st
 from pave.metrics import mean_bootstrap, paired_bootstrap, paired_permutation
 from pave.metrics.compare import compare
 
-_rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=25)
+_rows = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=25
+)
 
 
 @settings(deadline=None)
 @given(_rows)
 def test_p_counts_the_sign_patterns_at_least_as_extreme(rows) -> None:
     a, b, clips = (list(map(float, column)) for column in zip(*rows, strict=True))
-    sums = [sum(x - y for x, y, c in zip(a, b, clips, strict=True) if c == clip) for clip in sorted(set(clips))]
-    patterns = [abs(sum(s * x for s, x in zip(signs, sums, strict=True))) for signs in product((-1, 1), repeat=len(sums))]
+    sums = [
+        sum(x - y for x, y, c in zip(a, b, clips, strict=True) if c == clip)
+        for clip in sorted(set(clips))
+    ]
+    patterns = [
+        abs(sum(s * x for s, x in zip(signs, sums, strict=True)))
+        for signs in product((-1, 1), repeat=len(sums))
+    ]
     wanted = np.mean([value >= abs(sum(sums)) - 1e-9 for value in patterns])
     assert paired_permutation(a, b, clips) == pytest.approx(wanted)
     assert paired_permutation(b, a, clips) == pytest.approx(wanted)
@@ -39,7 +47,10 @@ def test_drawn_p_agrees_with_the_exact_one() -> None:
 
 def test_p_is_uniform_where_there_is_no_difference() -> None:
     rng = np.random.default_rng(1)
-    ps = [paired_permutation(*rng.random((2, 40)), np.arange(40) // 2, resamples=200, seed=seed) for seed in range(200)]
+    ps = [
+        paired_permutation(*rng.random((2, 40)), np.arange(40) // 2, resamples=200, seed=seed)
+        for seed in range(200)
+    ]
     assert 0.01 <= float(np.mean(np.array(ps) < 0.05)) <= 0.1
 
 
@@ -53,11 +64,17 @@ def test_interval_of_a_mean_is_that_of_its_difference_to_nothing() -> None:
 
 
 def test_compare_joins_by_question_and_splits_by_label() -> None:
-    a = {"q1": {"em": 1.0, "cider": 3.0}, "q2": {"em": 1.0, "cider": 1.0}, "only": {"em": 0.0, "cider": 0.0}}
+    a = {
+        "q1": {"em": 1.0, "cider": 3.0},
+        "q2": {"em": 1.0, "cider": 1.0},
+        "only": {"em": 0.0, "cider": 0.0},
+    }
     b = {"q2": {"em": 0.0, "cider": 2.0}, "q1": {"em": 1.0, "cider": 1.0}}
     rows = compare(a, b, {"q1": "v1", "q2": "v2"}, {"q1": ["Audio"], "q2": ["all"]})
     table = {(row.label, row.score): row for row in rows}
-    assert set(table) == {(label, score) for label in ("all", "Audio", "all (label)") for score in ("em", "cider")}
+    assert set(table) == {
+        (label, score) for label in ("all", "Audio", "all (label)") for score in ("em", "cider")
+    }
     assert (table["all", "cider"].difference, table["all", "cider"].n) == (0.5, 2)
     assert table["all", "em"].ci95 is not None and table["Audio", "em"].ci95 is None
     with pytest.raises(ValueError, match="no question in common"):

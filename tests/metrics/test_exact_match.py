@@ -25,7 +25,8 @@ def test_same_answer_in_another_spelling(prediction: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prediction", "answer"), [("violin and cello", "violin"), ("two", "2"), ("", ""), ("?!", "..."), ("no", "not")]
+    ("prediction", "answer"),
+    [("violin and cello", "violin"), ("two", "2"), ("", ""), ("?!", "..."), ("no", "not")],
 )
 def test_different_answers(prediction: str, answer: str) -> None:
     assert not exact_match(prediction, [answer])

@@ -72,7 +72,10 @@ _words = st.sampled_from(
         "Ö",
     ]
 )
-_texts = st.one_of(st.text(), st.lists(st.one_of(_words, st.sampled_from([" ", "  ", "\n", ""])), max_size=12).map(" ".join))
+_texts = st.one_of(
+    st.text(),
+    st.lists(st.one_of(_words, st.sampled_from([" ", "  ", "\n", ""])), max_size=12).map(" ".join),
+)
 
 
 @given(_texts)

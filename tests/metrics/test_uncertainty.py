@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from pave.metrics import Paired, paired_bootstrap, wilson
 
-_scores = st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=1, max_size=40)
+_scores = st.lists(
+    st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=1, max_size=40
+)
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
@@ -28,19 +30,27 @@ def test_wilson_covers_95_percent_on_average() -> None:
     n = 40
     ends = [wilson(k, n) for k in range(n + 1)]
     cover = [
-        sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1) if ends[k][0] <= p <= ends[k][1])
+        sum(
+            comb(n, k) * p**k * (1 - p) ** (n - k)
+            for k in range(n + 1)
+            if ends[k][0] <= p <= ends[k][1]
+        )
         for p in np.linspace(0.02, 0.98, 97)
     ]
     assert 0.94 < float(np.mean(cover)) < 0.965
 
 
-@pytest.mark.parametrize(("correct", "total", "level"), [(-1, 3, 0.95), (4, 3, 0.95), (1, 3, 0.0), (1, 3, 1.0)])
+@pytest.mark.parametrize(
+    ("correct", "total", "level"), [(-1, 3, 0.95), (4, 3, 0.95), (1, 3, 0.0), (1, 3, 1.0)]
+)
 def test_wilson_refuses_nonsense(correct: int, total: int, level: float) -> None:
     with pytest.raises(ValueError, match="correct"):
         wilson(correct, total, level)
 
 
-def _brute_force(a: list[float], b: list[float], clusters: list[int], resamples: int, seed: int) -> tuple[float, float]:
+def _brute_force(
+    a: list[float], b: list[float], clusters: list[int], resamples: int, seed: int
+) -> tuple[float, float]:
     """The definition, one draw at a time: pick clusters, pool their questions, take the mean gap."""
     rng = np.random.default_rng(seed)
     names = sorted(set(clusters))
@@ -79,7 +89,9 @@ def test_invariants(rows: list[tuple[bool, bool, int]], seed: int) -> None:
     assert one == paired_bootstrap(a, b, clusters, resamples=300, seed=seed)
     assert -1 <= one.low <= one.high <= 1
     swapped = paired_bootstrap(b, a, clusters, resamples=300, seed=seed)
-    assert (swapped.difference, swapped.low, swapped.high) == pytest.approx((-one.difference, -one.high, -one.low))
+    assert (swapped.difference, swapped.low, swapped.high) == pytest.approx(
+        (-one.difference, -one.high, -one.low)
+    )
     same = paired_bootstrap(a, a, clusters, resamples=300, seed=seed)
     assert same.difference == 0 and not same.excludes_zero
     renamed = paired_bootstrap(a, b, [f"clip {c}" for c in clusters], resamples=300, seed=seed)

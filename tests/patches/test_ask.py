@@ -37,7 +37,9 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def model() -> PatchedModel:
     """An awake sound patch with the real encoder."""
     made = PatchedModel(tiny.base())
-    made.new_patch("audio", fusion={"hidden": 16}, lora=LoraSpec(rank=2), prompt="Listen. {question}", seed=1)
+    made.new_patch(
+        "audio", fusion={"hidden": 16}, lora=LoraSpec(rank=2), prompt="Listen. {question}", seed=1
+    )
     tiny_patch.wake(made, "audio")
     return made
 
@@ -46,9 +48,13 @@ def plain_answer(model: PatchedModel, film: Path, question: str, count: int = 4)
     """What the base says, by hand."""
     base = model.base
     clip = base.clip(read_frames(film, Uniform(count)))
-    inputs = base.batch([base.encode_prompt(clip.text, [(question, None)]).ask()], [clip], pad="left")
+    inputs = base.batch(
+        [base.encode_prompt(clip.text, [(question, None)]).ask()], [clip], pad="left"
+    )
     with model.disable_patches():
-        ids = model.generate(**inputs, do_sample=False, max_new_tokens=6, eos_token_id=base.stop_ids)
+        ids = model.generate(
+            **inputs, do_sample=False, max_new_tokens=6, eos_token_id=base.stop_ids
+        )
     return base.decode(ids[0, inputs["input_ids"].shape[1] :])
 
 
@@ -59,9 +65,13 @@ def test_sound_is_heard(model: PatchedModel, films: dict[str, Path]) -> None:
     tokens = make_encoder("audio", "mel").encode(films["loud"])
     assert tokens is not None
     assert model.ask(films["silent"], "What?", channels={"audio": tokens}, **options) == heard
-    assert model.ask(films["silent"], "What?", channels={"audio": films["loud"]}, **options) == heard
+    assert (
+        model.ask(films["silent"], "What?", channels={"audio": films["loud"]}, **options) == heard
+    )
     with model.disable_patches():
-        assert model.ask(films["loud"], "What?", **options) == plain_answer(model, films["loud"], "What?")
+        assert model.ask(films["loud"], "What?", **options) == plain_answer(
+            model, films["loud"], "What?"
+        )
 
 
 def test_a_silent_film_is_answered_by_the_base_with_a_note(
@@ -76,11 +86,17 @@ def test_a_silent_film_is_answered_by_the_base_with_a_note(
 def test_several_questions_share_one_decode_and_one_tower_run(
     model: PatchedModel, films: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one_by_one = [model.ask(films["loud"], q, frames=4, max_new_tokens=4) for q in ("What?", "Who is it?")]
+    one_by_one = [
+        model.ask(films["loud"], q, frames=4, max_new_tokens=4) for q in ("What?", "Who is it?")
+    ]
     runs: list[int] = []
     visual = model.base.visual
-    monkeypatch.setattr(model.base, "visual", lambda *args, **options: runs.append(1) or visual(*args, **options))
-    assert model.ask(films["loud"], ["What?", "Who is it?"], frames=4, max_new_tokens=4) == one_by_one
+    monkeypatch.setattr(
+        model.base, "visual", lambda *args, **options: runs.append(1) or visual(*args, **options)
+    )
+    assert (
+        model.ask(films["loud"], ["What?", "Who is it?"], frames=4, max_new_tokens=4) == one_by_one
+    )
     assert runs == [1]
     assert model.ask(films["loud"], [], frames=4) == []
 
@@ -100,7 +116,10 @@ def test_a_patch_with_ready_made_tokens(films: dict[str, Path]) -> None:
     options: dict[str, Any] = {"frames": 4, "max_new_tokens": 6}
     alone = made.ask(films["loud"], "What?", **options)
     assert alone == plain_answer(made, films["loud"], "What?")
-    assert made.ask(films["loud"], "What?", channels={"smell": tiny_patch.tokens(4)}, **options) != alone
+    assert (
+        made.ask(films["loud"], "What?", channels={"smell": tiny_patch.tokens(4)}, **options)
+        != alone
+    )
     with pytest.raises(ChannelError, match="takes ready-made tokens"):
         made.ask(films["loud"], "What?", channels={"smell": films["loud"]}, **options)
 
@@ -111,13 +130,23 @@ def test_a_patch_with_ready_made_tokens(films: dict[str, Path]) -> None:
         ("text", {}, MediaError, "text.mp4"),
         ("nothing", {}, MediaError, "nothing.mp4"),
         ("loud", {"channels": {"smell": "x"}}, ChannelError, "no patch listens to 'smell'"),
-        ("loud", {"channels": {"audio": tiny_patch.tokens()}}, ChannelError, "reads 160|reads \\d+ features"),
+        (
+            "loud",
+            {"channels": {"audio": tiny_patch.tokens()}},
+            ChannelError,
+            "reads 160|reads \\d+ features",
+        ),
         ("loud", {"frames": 0}, ConfigError, "at least 1 frame"),
         ("loud", {"max_new_tokens": 0}, ConfigError, "1 new token"),
     ],
 )
 def test_wrong_questions(
-    model: PatchedModel, films: dict[str, Path], film: str, options: dict[str, Any], error: Any, message: str
+    model: PatchedModel,
+    films: dict[str, Path],
+    film: str,
+    options: dict[str, Any],
+    error: Any,
+    message: str,
 ) -> None:
     path = films.get(film, films["loud"].with_name(f"{film}.mp4"))
     with pytest.raises(error, match=message):

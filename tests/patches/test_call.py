@@ -32,7 +32,9 @@ def clip(size: int) -> Visual:
 @given(st.lists(st.lists(st.integers(1, 5), max_size=3), min_size=1, max_size=4))
 def test_clips_are_found_in_their_rows_by_size(rows: list[list[int]]) -> None:
     sizes = [size for row in rows for size in row]
-    found = rows_of_clips(ids(*(sum(row) for row in rows)), VIDEO, len(sizes), [clip(size) for size in sizes])
+    found = rows_of_clips(
+        ids(*(sum(row) for row in rows)), VIDEO, len(sizes), [clip(size) for size in sizes]
+    )
     assert found == [number for number, row in enumerate(rows) for _ in row]
 
 
@@ -68,6 +70,9 @@ def test_what_cannot_be_told_is_refused() -> None:
 def test_frames_follow_from_times_or_from_the_rows() -> None:
     inputs = {"input_ids": ids(8, 4), "pixel_values": torch.zeros(6, 3, 2, 2)}
     assert frames_of_clips(inputs, "pixel_values", VIDEO, 2, None) == [4, 2]
-    assert frames_of_clips(inputs, "pixel_values", VIDEO, 2, [torch.zeros(1), torch.zeros(5)]) == [1, 5]
+    assert frames_of_clips(inputs, "pixel_values", VIDEO, 2, [torch.zeros(1), torch.zeros(5)]) == [
+        1,
+        5,
+    ]
     assert frames_of_clips(inputs, "pixel_values", VIDEO, 3, None) is None
     assert frames_of_clips({}, "pixel_values", VIDEO, 1, None) is None

@@ -22,7 +22,10 @@ def two() -> Case:
     made = tiny_patch.case()
     tiny_patch.add(made.model, "audio", seed=1)
     tiny_patch.add(made.model, "depth", seed=2)
-    made.side = [{"audio": tokens(4), "depth": tokens(2, cells=3)}, {"audio": tokens(3), "depth": tokens(6)}]
+    made.side = [
+        {"audio": tokens(4), "depth": tokens(2, cells=3)},
+        {"audio": tokens(3), "depth": tokens(6)},
+    ]
     return made
 
 
@@ -63,7 +66,9 @@ def test_weight_half_is_half_of_residual_and_lora(two: Case) -> None:
     model.set_patches({"audio": 0.5})
     half = model.seam.fuse(visuals, two.side)
     for before, one, part in zip(visuals, full, half, strict=True):
-        assert torch.allclose((one.tokens - before.tokens) / 2, part.tokens - before.tokens, atol=1e-5)
+        assert torch.allclose(
+            (one.tokens - before.tokens) / 2, part.tokens - before.tokens, atol=1e-5
+        )
     layer = next(m for m in model.modules() if isinstance(m, LoraLayer))
     assert layer.scaling["audio"] == 1.0  # alpha 4 / rank 2, halved
 
@@ -104,15 +109,23 @@ def test_training_keeps_every_lora_on() -> None:
 def test_a_second_patch_trains_on_top_of_a_frozen_first(two: Case) -> None:
     two.model.set_trainable("audio", False)
     assert {key.split(".")[0] for key in two.model.trainable_parameters()} == {"depth"}
-    two.model.train()(two.side, two.times, **two.inputs, labels=two.inputs["input_ids"]).loss.backward()
+    two.model.train()(
+        two.side, two.times, **two.inputs, labels=two.inputs["input_ids"]
+    ).loss.backward()
     reached = [name for name, p in two.model.named_parameters() if p.grad is not None]
     assert reached
     assert all("depth" in name for name in reached)
     two.model.set_patches({"audio": 1.0, "depth": 1.0})  # switching does not thaw
     assert {key.split(".")[0] for key in two.model.trainable_parameters()} == {"depth"}
     assert all("depth" in name for name, p in two.model.named_parameters() if p.requires_grad)
-    droppers = {name: module.training for name, module in two.model.named_modules() if isinstance(module, torch.nn.Dropout)}
-    assert not any(on for name, on in droppers.items() if "audio" in name)  # a frozen patch gives no noise
+    droppers = {
+        name: module.training
+        for name, module in two.model.named_modules()
+        if isinstance(module, torch.nn.Dropout)
+    }
+    assert not any(
+        on for name, on in droppers.items() if "audio" in name
+    )  # a frozen patch gives no noise
     assert any(on for name, on in droppers.items() if "depth" in name)
 
 
@@ -161,10 +174,18 @@ def test_deepcopy_is_independent(two: Case) -> None:
 
 def test_an_error_inside_the_call_leaves_nothing_behind(two: Case) -> None:
     patched = two.run()
-    for side in ([two.side[0]], [{"audio": tokens(dim=9)}, {}], [{"audio": tokens()}, {"depth": tokens(dim=9)}]):
+    for side in (
+        [two.side[0]],
+        [{"audio": tokens(dim=9)}, {}],
+        [{"audio": tokens()}, {"depth": tokens(dim=9)}],
+    ):
         with pytest.raises(ChannelError):
             two.run(side)
-        assert (two.model.seam.side, two.model.seam.times, two.model.seam.frames) == (None, None, None)
+        assert (two.model.seam.side, two.model.seam.times, two.model.seam.frames) == (
+            None,
+            None,
+            None,
+        )
     with pytest.raises(IndexError):
         two.run(input_ids=two.inputs["input_ids"] + 10_000)
     assert torch.equal(two.run(), patched)
@@ -178,7 +199,10 @@ def test_casting_the_model_leaves_the_fusion_in_fp32(two: Case) -> None:
     two.model.to(torch.bfloat16).half().to("cpu", torch.bfloat16)
     assert two.base.dtype == torch.bfloat16
     after = two.model.fusions.state_dict()
-    assert all(torch.equal(after[key], value) and after[key].dtype == torch.float32 for key, value in before.items())
+    assert all(
+        torch.equal(after[key], value) and after[key].dtype == torch.float32
+        for key, value in before.items()
+    )
     with two.model.disable_patches():
         plain = two.run()
     assert torch.equal(two.run(None), plain)
@@ -197,9 +221,14 @@ def test_autocast_keeps_a_fresh_patch_exact() -> None:
 def test_rows_with_several_clips(cached: bool) -> None:
     base = tiny.base()
     clips = tiny.clips(base, (2, 2, 2))
-    prompts = [base.encode_prompt(text, [("What?", None)]).ask() for text in (clips[0].text + clips[1].text, clips[2].text)]
+    prompts = [
+        base.encode_prompt(text, [("What?", None)]).ask()
+        for text in (clips[0].text + clips[1].text, clips[2].text)
+    ]
     inputs = base.batch(prompts, pad="left")
-    inputs["pixel_values_videos"] = torch.cat([clip.pixels["pixel_values_videos"] for clip in clips])
+    inputs["pixel_values_videos"] = torch.cat(
+        [clip.pixels["pixel_values_videos"] for clip in clips]
+    )
     with torch.no_grad():
         plain = base.model(**inputs).logits
     model = PatchedModel(base)
@@ -279,16 +308,28 @@ def test_bad_names_are_refused(name: str) -> None:
     ("channel", "options", "error", "message"),
     [
         (None, {}, ConfigError, "a patch needs a fusion or a LoRA"),
-        (None, {"fusion": {"hidden": 8}, "lora": LoraSpec()}, ConfigError, "without a channel has no fusion"),
+        (
+            None,
+            {"fusion": {"hidden": 8}, "lora": LoraSpec()},
+            ConfigError,
+            "without a channel has no fusion",
+        ),
         ("audio", {"encoder": None}, ConfigError, "no encoder to tell its width"),
         ("audio", {"encoder": "nope"}, ChannelError, "unknown encoder 'nope'"),
         ("audio", {"fusion": {"hiden": 8}}, ConfigError, "hiden"),
         ("audio", {"fusion": {"out_dim": 7}}, ConfigError, "out_dim=7, but it is 32"),
         ("audio", {"prompt": "no place"}, ConfigError, "must contain {question} once"),
-        (None, {"lora": LoraSpec(targets=("nowhere",))}, PatchError, "no module of the language model is called nowhere"),
+        (
+            None,
+            {"lora": LoraSpec(targets=("nowhere",))},
+            PatchError,
+            "no module of the language model is called nowhere",
+        ),
     ],
 )
-def test_bad_patches_are_refused_and_leave_nothing(channel: Any, options: Any, error: Any, message: str) -> None:
+def test_bad_patches_are_refused_and_leave_nothing(
+    channel: Any, options: Any, error: Any, message: str
+) -> None:
     case = tiny_patch.case()
     with pytest.raises(error, match=message):
         case.model.new_patch(channel, **options)
@@ -328,7 +369,9 @@ def test_no_patch_is_called_like_anothers_channel() -> None:
     tiny_patch.add(model, "views", name="frames-1")
     tiny_patch.add(model, "depth", name="frames")
     for channel, name in (("frames", "dense"), ("audio", "depth")):
-        with pytest.raises(PatchError, match="are not told apart; give the new one a name that is no channel"):
+        with pytest.raises(
+            PatchError, match="are not told apart; give the new one a name that is no channel"
+        ):
             tiny_patch.add(model, channel, name=name)
     tiny_patch.add(model, "depth", name="views-2")
     tiny_patch.add(model, None, name="views")  # it has no tokens to mix up

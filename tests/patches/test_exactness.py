@@ -29,7 +29,9 @@ class Exact:
 
     def generate(self, side: Any, options: Any = GREEDY) -> torch.Tensor:
         """Ids with the patch on."""
-        result: torch.Tensor = self.case.model.generate(side, self.case.times, **self.case.inputs, **options)
+        result: torch.Tensor = self.case.model.generate(
+            side, self.case.times, **self.case.inputs, **options
+        )
         return result
 
 

@@ -19,14 +19,21 @@ from pave.patches import PatchedModel
 def structure(model: nn.Module) -> Any:
     """Everything about a model object that patching could leave behind."""
     modules = {name: (type(module), set(module.__dict__)) for name, module in model.named_modules()}
-    return modules, list(model.state_dict()), {name: p.requires_grad for name, p in model.named_parameters()}
+    return (
+        modules,
+        list(model.state_dict()),
+        {name: p.requires_grad for name, p in model.named_parameters()},
+    )
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_save_load_peft_and_unpatch(family: str, tmp_path: Path) -> None:
     base = tiny.base(family)
     inputs, clips = tiny.inputs(base), tiny.clips(base)
-    times, side = [clip.times for clip in clips], [{"audio": tiny_patch.tokens(4)}, {"audio": tiny_patch.tokens(3, seed=5)}]
+    times, side = (
+        [clip.times for clip in clips],
+        [{"audio": tiny_patch.tokens(4)}, {"audio": tiny_patch.tokens(3, seed=5)}],
+    )
     with torch.no_grad():
         plain = base.model(**inputs).logits
     before = structure(base.model)
@@ -69,7 +76,11 @@ def test_gradients_reach_fusion_and_lora_alone(family: str, checkpointing: bool)
         model.model.enable_input_require_grads()  # what trainers do; it hooks the tower's patch embedding too
     seen: list[bool] = []
     language = case.base.spec.language_model
-    towers = [child for name, child in model.model.model.named_children() if name != language and list(child.parameters())]
+    towers = [
+        child
+        for name, child in model.model.model.named_children()
+        if name != language and list(child.parameters())
+    ]
     for tower in towers:
         assert not any(module.training for module in tower.modules())
         tower.register_forward_hook(lambda module, args, output: seen.append(_tracked(output)))
@@ -81,7 +92,9 @@ def test_gradients_reach_fusion_and_lora_alone(family: str, checkpointing: bool)
     unreached = [key for key, p in trainable.items() if p.grad is None]
     assert not unreached
     assert not any(seen)
-    assert {id(p) for p in model.parameters() if p.requires_grad} == {id(p) for p in trainable.values()}
+    assert {id(p) for p in model.parameters() if p.requires_grad} == {
+        id(p) for p in trainable.values()
+    }
 
 
 def _tracked(output: Any) -> bool:
@@ -89,7 +102,11 @@ def _tracked(output: Any) -> bool:
     if isinstance(output, torch.Tensor):
         return output.requires_grad
     parts = output.values() if hasattr(output, "values") else output
-    return any(_tracked(part) for part in parts if part is not None) if isinstance(output, (tuple, list, dict)) else False
+    return (
+        any(_tracked(part) for part in parts if part is not None)
+        if isinstance(output, (tuple, list, dict))
+        else False
+    )
 
 
 def test_checkpointing_gives_the_same_gradients() -> None:
@@ -103,6 +120,8 @@ def test_checkpointing_gives_the_same_gradients() -> None:
                 module.p = 0.0
         if checkpointing:
             model.activation_checkpointing_enable()
-        model([case.side[0], {}], case.times, **case.inputs, labels=case.inputs["input_ids"]).loss.backward()
+        model(
+            [case.side[0], {}], case.times, **case.inputs, labels=case.inputs["input_ids"]
+        ).loss.backward()
         gradients.append({key: p.grad for key, p in model.trainable_parameters().items()})
     assert all(torch.equal(gradients[0][key], gradients[1][key]) for key in gradients[0])

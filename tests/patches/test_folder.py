@@ -21,23 +21,41 @@ from pave.errors import PatchError
 from pave.patches import LoraSpec, PatchedModel, build, read_config
 from pave.patches import folder as folder_module
 
-FILES = ["README.md", "fusion.safetensors", "lora/adapter_config.json", "lora/adapter_model.safetensors", "patch.json"]
+FILES = [
+    "README.md",
+    "fusion.safetensors",
+    "lora/adapter_config.json",
+    "lora/adapter_model.safetensors",
+    "patch.json",
+]
 
 
 def listing(folder: Path) -> list[str]:
     """All files of a folder."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good patch folder."""
     model = PatchedModel(tiny.base())
-    model.new_patch("audio", fusion={"hidden": 16}, lora=LoraSpec(rank=2), seed=0, task="demo", prompt="Q: {question}")
+    model.new_patch(
+        "audio",
+        fusion={"hidden": 16},
+        lora=LoraSpec(rank=2),
+        seed=0,
+        task="demo",
+        prompt="Q: {question}",
+    )
     tiny_patch.wake(model, "audio")
     scores = [{"arm": "base", "accuracy": 0.2}, {"arm": "patch", "accuracy": 0.7}]
     return model.save_patch(
-        tmp_path_factory.mktemp("saved") / "hearing", training={"steps": 3}, scores=scores, licence="Apache-2.0"
+        tmp_path_factory.mktemp("saved") / "hearing",
+        training={"steps": 3},
+        scores=scores,
+        licence="Apache-2.0",
     )
 
 
@@ -95,7 +113,9 @@ def test_a_lora_only_and_a_fusion_only_patch_save_what_they_have(tmp_path: Path)
     on = case.run()
     case.model.save_patch(tmp_path / "control", "lora")
     case.model.save_patch(tmp_path / "hearing", "audio")
-    assert listing(tmp_path / "control") == [name for name in FILES if not name.startswith("fusion")]
+    assert listing(tmp_path / "control") == [
+        name for name in FILES if not name.startswith("fusion")
+    ]
     assert listing(tmp_path / "hearing") == [name for name in FILES if not name.startswith("lora")]
     again = tiny_patch.case()
     again.model.load_patch(tmp_path / "control")
@@ -105,7 +125,9 @@ def test_a_lora_only_and_a_fusion_only_patch_save_what_they_have(tmp_path: Path)
 
 
 @pytest.mark.parametrize("what", ["file", "strangers", "stranger beside a patch", "broken link"])
-def test_saving_over_something_else_is_refused_and_leaves_it(saved: Path, tmp_path: Path, what: str) -> None:
+def test_saving_over_something_else_is_refused_and_leaves_it(
+    saved: Path, tmp_path: Path, what: str
+) -> None:
     target = tmp_path / "target"
     if what == "file":
         target.write_text("mine")
@@ -126,7 +148,9 @@ def test_saving_over_something_else_is_refused_and_leaves_it(saved: Path, tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_failure_while_saving_leaves_the_old_patch(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_while_saving_leaves_the_old_patch(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "x"
     shutil.copytree(saved, folder)
     case = tiny_patch.case()
@@ -176,7 +200,10 @@ def edit(folder: Path, **changes: Any) -> None:
 def resign(folder: Path) -> None:
     """Record the present hashes, as somebody would who tampers with a patch on purpose."""
     names = [name for name in FILES if name not in ("README.md", "patch.json")]
-    edit(folder, files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names})
+    edit(
+        folder,
+        files={name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
+    )
 
 
 def retensor(folder: Path, name: str, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
@@ -229,11 +256,20 @@ F, L = "fusion.safetensors", "lora/adapter_model.safetensors"
 TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no manifest": (lambda f: (f / "patch.json").unlink(), "patch.json is missing"),
     "empty manifest": (lambda f: (f / "patch.json").write_text(""), "cannot be read as JSON"),
-    "binary manifest": (lambda f: (f / "patch.json").write_bytes(b"\xff\xfe\x00"), "cannot be read as JSON"),
+    "binary manifest": (
+        lambda f: (f / "patch.json").write_bytes(b"\xff\xfe\x00"),
+        "cannot be read as JSON",
+    ),
     "list manifest": (lambda f: (f / "patch.json").write_text("[]"), "schema version None"),
-    "deep manifest": (lambda f: (f / "patch.json").write_text("[" * 100_000), "cannot be read as JSON"),
+    "deep manifest": (
+        lambda f: (f / "patch.json").write_text("[" * 100_000),
+        "cannot be read as JSON",
+    ),
     "huge manifest": (lambda f: (f / "patch.json").write_text(" " * (1 << 22) + "{}"), "too large"),
-    "manifest is a folder": (lambda f: ((f / "patch.json").unlink(), (f / "patch.json").mkdir()), "is not a file"),
+    "manifest is a folder": (
+        lambda f: ((f / "patch.json").unlink(), (f / "patch.json").mkdir()),
+        "is not a file",
+    ),
     "manifest leads out": (lambda f: linked(f, "patch.json"), "leads out"),
     "future schema": (lambda f: edit(f, schema_version=2), "schema version 2, this pave reads 1"),
     "boolean schema": (lambda f: edit(f, schema_version=True), "schema version True"),
@@ -241,39 +277,73 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "wrong type": (lambda f: edit(f, training=3), "training: "),
     "no fusion config": (lambda f: edit(f, fusion=None), "a channel needs a fusion"),
     "contradicting fusion": (
-        lambda f: edit(f, fusion={**json.loads((f / "patch.json").read_text())["fusion"], "heads": 3}),
+        lambda f: edit(
+            f, fusion={**json.loads((f / "patch.json").read_text())["fusion"], "heads": 3}
+        ),
         "not a multiple of heads",
     ),
-    "nothing in it": (lambda f: edit(f, fusion=None, channel=None, encoder=None, lora=None), "needs a fusion or a LoRA"),
-    "another width": (lambda f: rebase(f, hidden_dim=3584), "made for another base, other/base .hidden_dim 3584 instead of 32"),
+    "nothing in it": (
+        lambda f: edit(f, fusion=None, channel=None, encoder=None, lora=None),
+        "needs a fusion or a LoRA",
+    ),
+    "another width": (
+        lambda f: rebase(f, hidden_dim=3584),
+        "made for another base, other/base .hidden_dim 3584 instead of 32",
+    ),
     "another fact": (lambda f: rebase(f, colour="red"), "made for another base"),
     "escaping path": (
-        lambda f: edit(f, files={**json.loads((f / "patch.json").read_text())["files"], "../evil": "0" * 64}),
+        lambda f: edit(
+            f, files={**json.loads((f / "patch.json").read_text())["files"], "../evil": "0" * 64}
+        ),
         "must list exactly .* ../evil is wrong",
     ),
     "unlisted file": (lambda f: edit(f, files={}), "must list exactly"),
     "no fusion file": (lambda f: (f / F).unlink(), "fusion.safetensors is missing"),
     "no adapter": (lambda f: shutil.rmtree(f / "lora"), "is missing"),
-    "changed byte": (lambda f: (f / F).write_bytes((f / F).read_bytes()[:-1] + b"\x01"), "does not have the hash"),
+    "changed byte": (
+        lambda f: (f / F).write_bytes((f / F).read_bytes()[:-1] + b"\x01"),
+        "does not have the hash",
+    ),
     "fusion leads out": (lambda f: linked(f, F), "leads out"),
     "adapter folder leads out": (link_dir, "leads out"),
     "link to itself": (lambda f: ((f / F).unlink(), (f / F).symlink_to(f / F)), "is missing"),
     "pipe": (pipe, "is not a file"),
-    "pickle inside": (lambda f: rewrite(f, F, b"\x80\x04cos\nsystem\n(S'true'\ntR."), "no readable safetensors"),
+    "pickle inside": (
+        lambda f: rewrite(f, F, b"\x80\x04cos\nsystem\n(S'true'\ntR."),
+        "no readable safetensors",
+    ),
     "truncated": (lambda f: rewrite(f, L, (f / L).read_bytes()[:-9]), "no readable safetensors"),
     "empty file": (lambda f: rewrite(f, L, b""), "no readable safetensors"),
     "lost tensor": (lambda f: retensor(f, F, lambda t: t.popitem()), "is missing .1 in all"),
     "lost lora tensor": (lambda f: retensor(f, L, lambda t: t.popitem()), "is missing .1 in all"),
-    "extra tensor": (lambda f: retensor(f, F, lambda t: t.update(more=torch.ones(1))), "more is unexpected"),
-    "extra lora tensor": (lambda f: retensor(f, L, lambda t: t.update(more=torch.ones(1))), "more is unexpected"),
-    "empty tensor": (lambda f: retensor(f, F, lambda t: t.update({"side_map.bias": torch.zeros(0)})), "is empty"),
+    "extra tensor": (
+        lambda f: retensor(f, F, lambda t: t.update(more=torch.ones(1))),
+        "more is unexpected",
+    ),
+    "extra lora tensor": (
+        lambda f: retensor(f, L, lambda t: t.update(more=torch.ones(1))),
+        "more is unexpected",
+    ),
+    "empty tensor": (
+        lambda f: retensor(f, F, lambda t: t.update({"side_map.bias": torch.zeros(0)})),
+        "is empty",
+    ),
     "wrong shape": (
         lambda f: retensor(f, F, lambda t: t.update({"side_map.bias": torch.zeros(3)})),
         "has shape .3,., expected",
     ),
-    "integers": (lambda f: retensor(f, F, lambda t: t.update({"side_map.bias": torch.zeros(16).int()})), "not floating-point"),
-    "nan": (lambda f: retensor(f, F, lambda t: t["side_map.bias"].fill_(float("nan"))), "NaN or infinite"),
-    "adapter is no JSON": (lambda f: rewrite(f, "lora/adapter_config.json", b"{"), "cannot be read as JSON"),
+    "integers": (
+        lambda f: retensor(f, F, lambda t: t.update({"side_map.bias": torch.zeros(16).int()})),
+        "not floating-point",
+    ),
+    "nan": (
+        lambda f: retensor(f, F, lambda t: t["side_map.bias"].fill_(float("nan"))),
+        "NaN or infinite",
+    ),
+    "adapter is no JSON": (
+        lambda f: rewrite(f, "lora/adapter_config.json", b"{"),
+        "cannot be read as JSON",
+    ),
     "other peft method": (lambda f: adapter(f, peft_type="IA3"), "describes no LoRA"),
     "other rank": (lambda f: adapter(f, r=4), "says r=4 but patch.json means 2"),
     "tower targets": (lambda f: adapter(f, target_modules=["q_proj"]), "says target_modules="),
@@ -282,7 +352,9 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", TORTURE)
-def test_broken_folders_are_refused_with_one_line(name: str, saved: Path, tmp_path: Path, model: PatchedModel) -> None:
+def test_broken_folders_are_refused_with_one_line(
+    name: str, saved: Path, tmp_path: Path, model: PatchedModel
+) -> None:
     folder = tmp_path / "patch"
     shutil.copytree(saved, folder)
     damage, message = TORTURE[name]
@@ -302,12 +374,16 @@ def test_a_patch_of_another_family_is_refused(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["nowhere/at/all", "missing-folder", "/no/such/folder", ""])
-def test_what_is_no_folder_is_said_to_be_none(source: str, model: PatchedModel, tmp_path: Path) -> None:
+def test_what_is_no_folder_is_said_to_be_none(
+    source: str, model: PatchedModel, tmp_path: Path
+) -> None:
     with pytest.raises(PatchError, match="there is no patch folder|is missing"):
         model.load_patch(tmp_path / source)
 
 
-def test_a_hub_cache_may_link_to_its_blobs_only(saved: Path, tmp_path: Path, model: PatchedModel) -> None:
+def test_a_hub_cache_may_link_to_its_blobs_only(
+    saved: Path, tmp_path: Path, model: PatchedModel
+) -> None:
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
     blobs.mkdir()
     for number, name in enumerate(FILES):
@@ -323,7 +399,9 @@ def test_a_hub_cache_may_link_to_its_blobs_only(saved: Path, tmp_path: Path, mod
         model.load_patch(snapshot, "cached")
 
 
-def test_hub_ids_download_only_what_a_patch_has(saved: Path, model: PatchedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_ids_download_only_what_a_patch_has(
+    saved: Path, model: PatchedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub
 
     asked: list[Any] = []
@@ -338,8 +416,12 @@ def test_hub_ids_download_only_what_a_patch_has(saved: Path, model: PatchedModel
     assert asked == [("someone/pave-v1.0", FILES)]
 
 
-@pytest.mark.parametrize("error", ["LocalEntryNotFoundError", "OfflineModeIsEnabled", "HFValidationError"])
-def test_an_unreachable_hub_is_one_line(error: str, model: PatchedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error", ["LocalEntryNotFoundError", "OfflineModeIsEnabled", "HFValidationError"]
+)
+def test_an_unreachable_hub_is_one_line(
+    error: str, model: PatchedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -352,7 +434,9 @@ def test_an_unreachable_hub_is_one_line(error: str, model: PatchedModel, monkeyp
     assert "\n" not in str(caught.value)
 
 
-def test_a_patch_that_fails_to_load_leaves_the_base_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patch_that_fails_to_load_leaves_the_base_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its way of feeding the base included, which also goes with the last patch."""
     base = tiny.base()
     native = base.inputs

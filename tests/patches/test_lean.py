@@ -21,7 +21,9 @@ from pave.train.checkpoints import WEIGHTS, load_weights
 def layer(dropout: float = 0.0) -> Linear:
     """Peft's layer with two LoRAs at work, one of them scaled by hand."""
     torch.manual_seed(0)
-    config = LoraConfig(r=4, lora_alpha=12, target_modules=["0"], lora_dropout=dropout, init_lora_weights=False)
+    config = LoraConfig(
+        r=4, lora_alpha=12, target_modules=["0"], lora_dropout=dropout, init_lora_weights=False
+    )
     tuner = LoraModel(nn.Sequential(nn.Linear(24, 20)), {"a": config}, "a")
     tuner.peft_config["b"] = config
     tuner.inject_adapter(tuner.model, "b")
@@ -39,7 +41,9 @@ def test_as_peft(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     lean(ours)
     assert isinstance(ours, LeanLinear)
     with torch.no_grad():
-        tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+        tolerance = (
+            {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+        )
         torch.testing.assert_close(ours(x), peft(x), **tolerance)
 
 
@@ -49,7 +53,9 @@ def test_a_fresh_lora_and_rows_that_are_off_change_no_bit() -> None:
     ours.set_adapter("a")
     with torch.no_grad():
         plain = ours.base_layer(x)
-        handle = ours.lora_A["a"].register_forward_hook(lambda *call: call[2] * torch.tensor([0.0, 1.0])[:, None, None])
+        handle = ours.lora_A["a"].register_forward_hook(
+            lambda *call: call[2] * torch.tensor([0.0, 1.0])[:, None, None]
+        )
         assert torch.equal(ours(x)[0], plain[0]) and not torch.equal(ours(x)[1], plain[1])
         handle.remove()
         ours.lora_B["a"].weight.zero_()
@@ -163,7 +169,9 @@ def test_nothing_is_merged_where_nothing_is_at_work() -> None:
 def test_a_loaded_checkpoint_makes_a_merged_copy_stale(tmp_path: Path) -> None:
     ours, peft = merged(layer())
     weights = dict(ours.lora_B.named_parameters())
-    save_file({name: torch.randn_like(weight) for name, weight in weights.items()}, tmp_path / WEIGHTS)
+    save_file(
+        {name: torch.randn_like(weight) for name, weight in weights.items()}, tmp_path / WEIGHTS
+    )
     load_weights(tmp_path, weights)
     load_weights(tmp_path, dict(peft.lora_B.named_parameters()))
     x = torch.randn(3, 24)

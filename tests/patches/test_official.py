@@ -11,9 +11,18 @@ import torch
 
 from pave.errors import ChannelError, ConfigError, PatchError
 from pave.fusion import Fusion
-from pave.patches.official import fusion_config, list_configs, load_fusion, official_name, side_from_batch, side_from_disk
+from pave.patches.official import (
+    fusion_config,
+    list_configs,
+    load_fusion,
+    official_name,
+    side_from_batch,
+    side_from_disk,
+)
 
-CONFIGS = json.loads((Path(__file__).parents[1] / "data" / "fusion" / "official_configs.json").read_text())
+CONFIGS = json.loads(
+    (Path(__file__).parents[1] / "data" / "fusion" / "official_configs.json").read_text()
+)
 TINY = {
     "input_dim": 10,
     "output_dim": 16,
@@ -32,24 +41,40 @@ TINY = {
 def official_state(prefix="", part="temporal_aggregator", seed=0, **kwargs):
     torch.manual_seed(seed)
     fusion = Fusion(fusion_config({**TINY, **kwargs}))
-    return {f"{prefix}{part}.{official_name(name)}": torch.randn_like(value) for name, value in fusion.state_dict().items()}
+    return {
+        f"{prefix}{part}.{official_name(name)}": torch.randn_like(value)
+        for name, value in fusion.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_released_configs(name):
     entry = CONFIGS[name]
     config = fusion_config(name)
-    assert config == fusion_config(entry["python_class"]) == fusion_config(entry["kwargs"]) == fusion_config(entry)
+    assert (
+        config
+        == fusion_config(entry["python_class"])
+        == fusion_config(entry["kwargs"])
+        == fusion_config(entry)
+    )
     assert config.parameters() == entry["num_params"]
-    assert config.parameters(idle=False) == entry["num_params"] - entry["num_params_never_used_v_linear"]
+    assert (
+        config.parameters(idle=False)
+        == entry["num_params"] - entry["num_params_never_used_v_linear"]
+    )
     assert config.tie_kv and config.alignment == "groups" and config.query == "pre_projector"
     assert (config.rope == "3d") == name.endswith("V5_1_2")
 
 
 def test_names_shapes_and_initial_values():
     entry = CONFIGS["VideoFeatModelArgumentsV5_1_3_audio_7B_3layers"]
-    state = {official_name(k): v for k, v in Fusion(fusion_config("V5_1_3_audio_7B_3layers")).state_dict().items()}
-    assert {f"base_model.model.model.temporal_aggregator.{k}": list(v.shape) for k, v in state.items()} == entry["state_dict"]
+    state = {
+        official_name(k): v
+        for k, v in Fusion(fusion_config("V5_1_3_audio_7B_3layers")).state_dict().items()
+    }
+    assert {
+        f"base_model.model.model.temporal_aggregator.{k}": list(v.shape) for k, v in state.items()
+    } == entry["state_dict"]
     assert {k for k, v in state.items() if not v.any()} == set(entry["zero_at_init"])
     assert {k for k, v in state.items() if bool((v == 1).all())} == set(entry["ones_at_init"])
 
@@ -59,7 +84,9 @@ def test_the_published_size_and_later_names():
     assert fusion_config("V5_1_3_egoexo_7B").parameters() == 9_061_888
     assert fusion_config("V5_1_3_audio_languagebind_3layers").parameters() == 8_073_344
     assert 2 * fusion_config("V5_1_3_multi_side_audio_languagebind_7B").parameters() == 17_992_704
-    assert fusion_config({"temporal_aggregator_type": "ssmv5", "kwargs": TINY}) == fusion_config(TINY)
+    assert fusion_config({"temporal_aggregator_type": "ssmv5", "kwargs": TINY}) == fusion_config(
+        TINY
+    )
     assert all(fusion_config(name) for name in list_configs())
 
 
@@ -72,15 +99,25 @@ def test_constructor_defaults():
 
 def test_rarely_used_arguments():
     assert fusion_config({**TINY, "mlp_depth": 1}).output_layers == 1
-    assert fusion_config({**TINY, "mlp_depth": 1, "use_output_norm": False, "output_dim": 99}).out_dim == 16
+    assert (
+        fusion_config({**TINY, "mlp_depth": 1, "use_output_norm": False, "output_dim": 99}).out_dim
+        == 16
+    )
     assert fusion_config({**TINY, "use_output_mlp": False, "output_dim": 8}).output_layers == 0
-    assert fusion_config({**TINY, "query_type": "learnable", "chunks_number": 4, "number_of_query": 9}).learnable_query == (
+    assert fusion_config(
+        {**TINY, "query_type": "learnable", "chunks_number": 4, "number_of_query": 9}
+    ).learnable_query == (
         4,
         9,
     )
     state = official_state(train_addition_start_end_tokens=True, query_type="learnable")
-    assert {"temporal_aggregator.start_end_tokens", "temporal_aggregator.learnable_query"} <= set(state)
-    load_fusion(state, fusion_config({**TINY, "train_addition_start_end_tokens": True, "query_type": "learnable"}))
+    assert {"temporal_aggregator.start_end_tokens", "temporal_aggregator.learnable_query"} <= set(
+        state
+    )
+    load_fusion(
+        state,
+        fusion_config({**TINY, "train_addition_start_end_tokens": True, "query_type": "learnable"}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,15 +156,24 @@ def test_two_aggregators_are_kept_apart_and_bf16_becomes_float32():
     one = {k: v.bfloat16() for k, v in official_state("model.").items()}
     two = official_state("model.", part="temporal_aggregator2", seed=1)
     config = fusion_config(TINY)
-    first, second = (load_fusion({**one, **two}, config, part) for part in ("temporal_aggregator", "temporal_aggregator2"))
+    first, second = (
+        load_fusion({**one, **two}, config, part)
+        for part in ("temporal_aggregator", "temporal_aggregator2")
+    )
     assert first.dtype == torch.float32
-    assert torch.equal(first.side_map.weight, one["model.temporal_aggregator.input_mapping.weight"].float())
-    assert torch.equal(second.side_map.weight, two["model.temporal_aggregator2.input_mapping.weight"])
+    assert torch.equal(
+        first.side_map.weight, one["model.temporal_aggregator.input_mapping.weight"].float()
+    )
+    assert torch.equal(
+        second.side_map.weight, two["model.temporal_aggregator2.input_mapping.weight"]
+    )
     with pytest.raises(PatchError, match="holds no 'temporal_aggregator2'"):
         load_fusion(one, config, "temporal_aggregator2")
 
 
-@pytest.mark.parametrize("key", [official_name(name) for name in Fusion(fusion_config(TINY)).state_dict()])
+@pytest.mark.parametrize(
+    "key", [official_name(name) for name in Fusion(fusion_config(TINY)).state_dict()]
+)
 def test_each_tensor_is_needed_in_its_shape(key):
     state, config = official_state(), fusion_config(TINY)
     full = f"temporal_aggregator.{key}"
@@ -143,13 +189,24 @@ def test_each_tensor_is_needed_in_its_shape(key):
 def test_strangers_are_named():
     state = official_state()
     with pytest.raises(PatchError, match="unexpected cross_attn_layers.9.ffn.1.weight"):
-        load_fusion({**state, "temporal_aggregator.cross_attn_layers.9.ffn.1.weight": torch.zeros(2)}, fusion_config(TINY))
+        load_fusion(
+            {**state, "temporal_aggregator.cross_attn_layers.9.ffn.1.weight": torch.zeros(2)},
+            fusion_config(TINY),
+        )
     with pytest.raises(PatchError, match="has shape .*another config"):
         load_fusion(state, fusion_config("V5_1_3"))
     with pytest.raises(PatchError, match="and 3 more"):
-        load_fusion(state, fusion_config({**TINY, "num_cross_attn_layer": 3, "train_addition_start_end_tokens": True}))
+        load_fusion(
+            state,
+            fusion_config(
+                {**TINY, "num_cross_attn_layer": 3, "train_addition_start_end_tokens": True}
+            ),
+        )
     with pytest.raises(PatchError, match="no tensor of floats"):
-        load_fusion({**state, "temporal_aggregator.output_norm.bias": torch.zeros(16, dtype=torch.int64)}, fusion_config(TINY))
+        load_fusion(
+            {**state, "temporal_aggregator.output_norm.bias": torch.zeros(16, dtype=torch.int64)},
+            fusion_config(TINY),
+        )
     with pytest.raises(PatchError, match="begin with nothing"):
         load_fusion({}, fusion_config(TINY))
 
@@ -188,14 +245,16 @@ def test_side_features_as_on_disk():
     assert side_from_disk(torch.zeros(1, 24, 2), "3d_feature", vhw=(6, 2, 2)).shape == (6, 4, 2)
     exo = torch.randn(2, 3, 4, 5)
     assert torch.equal(
-        side_from_disk(exo, "exo"), torch.stack([exo[0, 0], exo[1, 0], exo[0, 1], exo[1, 1], exo[0, 2], exo[1, 2]])
+        side_from_disk(exo, "exo"),
+        torch.stack([exo[0, 0], exo[1, 0], exo[0, 1], exo[1, 1], exo[0, 2], exo[1, 2]]),
     )
     batch = torch.randn(1, 2, 6, 3, 4)
     assert torch.equal(side_from_batch(batch, [5])[0][2, 7], batch[0, :, 2, 1, 3])
 
 
 @pytest.mark.parametrize(
-    ("shape", "kind"), [((4,), "audio"), ((2, 3), "languagebind"), ((1, 100, 4), "3d_feature"), ((2, 3), "smell")]
+    ("shape", "kind"),
+    [((4,), "audio"), ((2, 3), "languagebind"), ((1, 100, 4), "3d_feature"), ((2, 3), "smell")],
 )
 def test_side_features_of_the_wrong_shape(shape, kind):
     with pytest.raises(ChannelError, match=kind):

@@ -38,11 +38,16 @@ def weights(name: str, part: str = "temporal_aggregator", seed: int = 0) -> dict
         state = Fusion(fusion_config(name)).state_dict()
     generator = torch.Generator().manual_seed(seed)
     prefix = f"base_model.model.model.{part}."
-    return {prefix + official_name(key): torch.randn(value.shape, generator=generator) for key, value in state.items()}
+    return {
+        prefix + official_name(key): torch.randn(value.shape, generator=generator)
+        for key, value in state.items()
+    }
 
 
 def test_fusion_only(base, tmp_path):
-    (done,) = convert(official.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "patch", channel="audio")
+    (done,) = convert(
+        official.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "patch", channel="audio"
+    )
     config = read_config(done.folder)
     assert (config.lora, config.inputs, done.lora_parameters) == (None, AUTHORS, 0)
     model = official.model(done.folder)
@@ -52,19 +57,33 @@ def test_fusion_only(base, tmp_path):
 def test_pickled_adapters_and_later_names(base, checkpoint, tmp_path):
     from safetensors.torch import load_file
 
-    torch.save(load_file(checkpoint / "adapter_model.safetensors"), checkpoint / "adapter_model.bin")
+    torch.save(
+        load_file(checkpoint / "adapter_model.safetensors"), checkpoint / "adapter_model.bin"
+    )
     (checkpoint / "adapter_model.safetensors").unlink()
     config = json.loads((checkpoint / "config.json").read_text())
-    (checkpoint / "config.json").write_text(json.dumps({**config, "temporal_aggregator_type": "ssmv5"}))
-    convert(checkpoint.parent, base, {"temporal_aggregator_type": "ssmv5", "kwargs": KWARGS}, tmp_path / "a", "audio")
+    (checkpoint / "config.json").write_text(
+        json.dumps({**config, "temporal_aggregator_type": "ssmv5"})
+    )
+    convert(
+        checkpoint.parent,
+        base,
+        {"temporal_aggregator_type": "ssmv5", "kwargs": KWARGS},
+        tmp_path / "a",
+        "audio",
+    )
     convert(LORA, base, KWARGS, tmp_path / "b", "audio")
     files = ("fusion.safetensors", "lora/adapter_model.safetensors")
-    assert [(tmp_path / "a" / f).read_bytes() for f in files] == [(tmp_path / "b" / f).read_bytes() for f in files]
+    assert [(tmp_path / "a" / f).read_bytes() for f in files] == [
+        (tmp_path / "b" / f).read_bytes() for f in files
+    ]
 
 
 def test_two_side_channels_add_up(base, checkpoint, tmp_path):
     state = torch.load(checkpoint / "non_lora_trainables.bin", weights_only=True)
-    second = {key.replace("aggregator.", "aggregator2."): value * 0.9 for key, value in state.items()}
+    second = {
+        key.replace("aggregator.", "aggregator2."): value * 0.9 for key, value in state.items()
+    }
     torch.save({**state, **second}, checkpoint / "non_lora_trainables.bin")
     done = convert(checkpoint, base, KWARGS, tmp_path / "both")
     assert [(patch.folder.name, patch.channel, patch.lora_parameters > 0) for patch in done] == [
@@ -77,7 +96,9 @@ def test_two_side_channels_add_up(base, checkpoint, tmp_path):
     tokens = official.encoder().encode(official.DATA / "feat" / "vidA.pt")
     visual = model.base.visual([official.clip(model, "vidA")])
     both = {"frames": tokens, "audio": tokens}
-    parts = [model.seam.fuse(visual, [{name: tokens}])[0].tokens - visual[0].tokens for name in both]
+    parts = [
+        model.seam.fuse(visual, [{name: tokens}])[0].tokens - visual[0].tokens for name in both
+    ]
     total = model.seam.fuse(visual, [both])[0].tokens - visual[0].tokens
     official.close(total, parts[0] + parts[1], 1e-5)
     assert parts[0].abs().max() > 0.01 and not torch.equal(parts[0], parts[1])
@@ -88,8 +109,16 @@ def test_two_side_channels_add_up(base, checkpoint, tmp_path):
     [
         ("V5_1_3_egoexo", "V5_1_3_3d", "configs that would fit: V5_1_3_egoexo"),
         ("V5_1_3_3d", "V5_1_3_egoexo", "V5_1_3_3d, V5_1_3_audio_languagebind"),
-        ("V5_1_3_audio_languagebind_3layers", "V5_1_3_audio_languagebind", "V5_1_3_audio_languagebind_3layers"),
-        ("V5_1_3_audio", "V5_1_3_multi_side_audio_languagebind_7B", "has one side channel .* V5_1_3_audio"),
+        (
+            "V5_1_3_audio_languagebind_3layers",
+            "V5_1_3_audio_languagebind",
+            "V5_1_3_audio_languagebind_3layers",
+        ),
+        (
+            "V5_1_3_audio",
+            "V5_1_3_multi_side_audio_languagebind_7B",
+            "has one side channel .* V5_1_3_audio",
+        ),
     ],
 )
 def test_names_that_mislead(base, tmp_path, made, named, fits):
@@ -118,8 +147,13 @@ def test_settings_that_make_no_patch(base, checkpoint, tmp_path):
     refused("adapter_config.json", "use_dora", use_dora=True)
     refused("adapter_config.json", "r and lora_alpha|has shape", r=32)
     (checkpoint / "adapter_model.safetensors").unlink()
-    torch.save({"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": "words"}, checkpoint / "adapter_model.bin")
-    with pytest.raises(PatchError, match="adapter_model.bin: .*lora_A.weight is a str, not a tensor"):
+    torch.save(
+        {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": "words"},
+        checkpoint / "adapter_model.bin",
+    )
+    with pytest.raises(
+        PatchError, match="adapter_model.bin: .*lora_A.weight is a str, not a tensor"
+    ):
         convert(checkpoint, base, KWARGS, tmp_path / "out", "audio")
     (checkpoint / "adapter_model.bin").unlink()
     with pytest.raises(PatchError, match="neither"):
@@ -136,7 +170,9 @@ def test_patches_of_other_layouts_do_not_mix(tmp_path):
     folder = official.converted(tmp_path / "patch")
     model = PatchedModel(official.base())
     model.new_patch(None, name="plain", lora=LoraSpec(rank=2))
-    with pytest.raises(PatchError, match="other inputs .newline 'grid' instead of 'one_token'.* than plain"):
+    with pytest.raises(
+        PatchError, match="other inputs .newline 'grid' instead of 'one_token'.* than plain"
+    ):
         model.load_patch(folder)
     model.delete_patch("plain")
     model.load_patch(folder)
@@ -158,6 +194,10 @@ def test_the_adapter_alone_loads_in_plain_peft(tmp_path):
     folder = official.converted(tmp_path / "patch")
     plain = PeftModel.from_pretrained(official.base().model, folder / "lora")
     own = official.model(folder).loras.parameters("authors")
-    state = {key.replace(".default", ""): value for key, value in plain.state_dict().items() if "lora_" in key}
+    state = {
+        key.replace(".default", ""): value
+        for key, value in plain.state_dict().items()
+        if "lora_" in key
+    }
     assert state.keys() == own.keys()
     assert all(torch.equal(state[key], own[key]) for key in own)

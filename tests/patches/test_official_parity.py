@@ -40,7 +40,9 @@ def batch(patched, store):
     found = official.records()
     features = official.features(patched, store)
     features.precompute(found.records)
-    data = Sequences(patched.base, features, [[record] for record in found.records], Plan([1, 1], 1, 0), 2)
+    data = Sequences(
+        patched.base, features, [[record] for record in found.records], Plan([1, 1], 1, 0), 2
+    )
     samples = sorted((data[0], data[1]), key=lambda sample: -len(sample.packed.ids))
     return samples, Collator(patched.base, packed=False)(samples)
 
@@ -55,12 +57,22 @@ def test_token_ids_and_labels(patched, batch):
     for row, sample in enumerate(batch[0]):
         packed, pad = sample.packed, 273
         wanted = GOLD["batch.input_ids"][row].tolist()
-        wanted = wanted[: next((i for i in range(1, len(wanted)) if wanted[i - 1 : i + 1] == [pad, pad]), len(wanted) + 1) - 1]
+        wanted = wanted[
+            : next(
+                (i for i in range(1, len(wanted)) if wanted[i - 1 : i + 1] == [pad, pad]),
+                len(wanted) + 1,
+            )
+            - 1
+        ]
         assert without_placeholders(packed.ids, patched.base.placeholder_id) == wanted
         labels = torch.full((len(packed.ids),), -100)
         labels[torch.tensor(packed.keep) + 1] = torch.tensor(packed.labels)
         spots = [i for i, token in enumerate(packed.ids) if token != patched.base.placeholder_id]
-        gold = [label for label, token in zip(GOLD["batch.labels"][row].tolist(), wanted, strict=False) if token != -200]
+        gold = [
+            label
+            for label, token in zip(GOLD["batch.labels"][row].tolist(), wanted, strict=False)
+            if token != -200
+        ]
         assert labels[spots].tolist()[1:] == gold[1:]  # nothing predicts the first token
 
 
@@ -95,18 +107,34 @@ def test_loss_embeddings_and_gradients(patched, batch):
     loss, embeds = run(patched, batch[1])
     close(loss.detach(), GOLD["train.loss"][0])
     own = batch[1]["inputs"]["attention_mask"][:, ::41, None].bool()
-    close((embeds[:, ::41] * own).detach(), GOLD["train.inputs_embeds.every41"][:, : own.shape[1]] * own)
+    close(
+        (embeds[:, ::41] * own).detach(),
+        GOLD["train.inputs_embeds.every41"][:, : own.shape[1]] * own,
+    )
     loss.backward()
     fusion = patched.fusions["authors"]
     from pave.patches.official import official_name
 
-    grads = {official_name(name): p.grad for name, p in fusion.named_parameters() if p.grad is not None}
-    wanted = {key.split("temporal_aggregator.")[1]: value for key, value in GOLD.items() if key.startswith("grad.")}
+    grads = {
+        official_name(name): p.grad for name, p in fusion.named_parameters() if p.grad is not None
+    }
+    wanted = {
+        key.split("temporal_aggregator.")[1]: value
+        for key, value in GOLD.items()
+        if key.startswith("grad.")
+    }
     assert grads.keys() == wanted.keys()
     for name, grad in grads.items():
         close(grad, wanted[name])
-    norms = {key.replace(".language_model", ""): p.grad.norm() for key, p in patched.loras.parameters("authors").items()}
-    gold = {k.removeprefix("gradnorm.").replace(".default", ""): v for k, v in GOLD.items() if k.startswith("gradnorm.")}
+    norms = {
+        key.replace(".language_model", ""): p.grad.norm()
+        for key, p in patched.loras.parameters("authors").items()
+    }
+    gold = {
+        k.removeprefix("gradnorm.").replace(".default", ""): v
+        for k, v in GOLD.items()
+        if k.startswith("gradnorm.")
+    }
     assert norms.keys() == gold.keys()
     for name, norm in norms.items():
         close(norm, gold[name][0])
@@ -121,7 +149,9 @@ def test_pixels_and_cached_tokens_give_the_same_logits(patched, batch):
     with torch.no_grad():
         logits = patched(side, [clip.times for clip in clips], **inputs).logits
         light = {key: value for key, value in inputs.items() if key != "pixel_values_videos"}
-        cached = patched(side, [clip.times for clip in clips], patched.base.visual(clips), **light).logits
+        cached = patched(
+            side, [clip.times for clip in clips], patched.base.visual(clips), **light
+        ).logits
     close(logits, cached, 2e-5)  # the tower sees two clips at once or one at a time
     expanded = max(len(row) for row in rows)
     close(logits[0, expanded - 130 : expanded][::13], GOLD["train.logits_last130.every13"][0])
@@ -141,11 +171,17 @@ def test_answers(patched, case):
     base, name = patched.base, f"infer_{case}"
     clip = official.clip(patched, video)
     prompt = base.encode_prompt(clip.text, [(question, None)])
-    assert without_placeholders(prompt.ask(), base.placeholder_id) == GOLD[f"{name}.input_ids"][0].tolist()
+    assert (
+        without_placeholders(prompt.ask(), base.placeholder_id)
+        == GOLD[f"{name}.input_ids"][0].tolist()
+    )
     side = [{"authors": official.encoder(channel).encode(official.DATA / "feat" / file)}]
     inputs = base.batch([prompt.ask()], [clip])
     with torch.no_grad():
-        close(patched(side, [clip.times], **inputs).logits[:, -4:], GOLD[f"{name}.prefill_logits_last"])
+        close(
+            patched(side, [clip.times], **inputs).logits[:, -4:],
+            GOLD[f"{name}.prefill_logits_last"],
+        )
     wanted = FACTS[f"{name}.greedy_tokens"]
     options = {"do_sample": False, "max_new_tokens": len(wanted)}
     ids = patched.generate(side, [clip.times], **inputs, **options)
@@ -158,7 +194,9 @@ def test_evaluation_gives_the_same_answers(patched, store):
     clip = official.features(patched, store)[record]
     prompt = patched.base.encode_prompt(clip.clip.text, [("What is the sound in the video?", None)])
     asked = Questions(clip, prompt.prefix, [prompt.ask()[len(prompt.prefix) :]])
-    assert answer(patched, patched.base, [asked], 6)[0][0] == FACTS["infer_audio_vidA.greedy_tokens"]
+    assert (
+        answer(patched, patched.base, [asked], 6)[0][0] == FACTS["infer_audio_vidA.greedy_tokens"]
+    )
 
 
 def test_training_follows_the_authors(patched, batch):
@@ -228,11 +266,20 @@ def test_every_pooling(pool):
 
 def test_the_head_is_cut_to_the_tokenizer():
     base = official.base()
-    assert base.model.lm_head.weight.shape[0] == FACTS["config_vocab_after_load"] == base.config.get_text_config().vocab_size
+    assert (
+        base.model.lm_head.weight.shape[0]
+        == FACTS["config_vocab_after_load"]
+        == base.config.get_text_config().vocab_size
+    )
     assert base.model.get_input_embeddings().weight.shape[0] == FACTS["embed_rows_after_load"] + 2
 
 
 def test_the_folder_says_how_the_base_was_fed(tmp_path: Path):
     config = read_config(official.converted(tmp_path / "patch"))
     assert config.inputs == AUTHORS
-    assert (config.channel, config.encoder.name, config.lora.rank, config.lora.alpha) == ("audio", "official", 64, 16)
+    assert (config.channel, config.encoder.name, config.lora.rank, config.lora.alpha) == (
+        "audio",
+        "official",
+        64,
+        16,
+    )

@@ -67,8 +67,13 @@ LAYOUTS = st.builds(
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.tuples(LAYOUTS, st.booleans()), min_size=1, max_size=3), st.sampled_from([torch.float32, torch.bfloat16]))
-def test_only_the_grid_of_clips_with_the_channel_changes(clips: list[tuple[Layout, bool]], dtype: torch.dtype) -> None:
+@given(
+    st.lists(st.tuples(LAYOUTS, st.booleans()), min_size=1, max_size=3),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_only_the_grid_of_clips_with_the_channel_changes(
+    clips: list[tuple[Layout, bool]], dtype: torch.dtype
+) -> None:
     seam = shared_seam()
     seam.patches = {"a": Active(Constant(1.0, 4).eval(), "audio")}
     visuals = [visual(layout, dtype=dtype) for layout, _ in clips]
@@ -86,7 +91,10 @@ def test_only_the_grid_of_clips_with_the_channel_changes(clips: list[tuple[Layou
 
 
 def test_residuals_of_patches_add_up_with_their_weights(seam: Seam) -> None:
-    seam.patches = {"a": Active(Constant(1.0, 4), "audio", 0.5), "b": Active(Constant(4.0, 4), "other", -1.0)}
+    seam.patches = {
+        "a": Active(Constant(1.0, 4), "audio", 0.5),
+        "b": Active(Constant(4.0, 4), "other", -1.0),
+    }
     before = visual(Layout(2, 1, 2))
     tokens = tiny_patch.tokens(2)
     (both,) = seam.fuse([before], [{"audio": tokens, "other": tokens}])
@@ -107,7 +115,9 @@ def test_a_patch_finds_its_tokens_by_its_own_name_first(seam: Seam) -> None:
     fusion = Constant(1.0, 4).eval()
     seam.patches["mine"] = Active(fusion, "audio")
     before = visual(Layout(1, 1, 1))
-    assert not torch.equal(seam.fuse([before], [{"mine": tiny_patch.tokens(2)}])[0].tokens, before.tokens)
+    assert not torch.equal(
+        seam.fuse([before], [{"mine": tiny_patch.tokens(2)}])[0].tokens, before.tokens
+    )
     none = {"mine": tiny_patch.tokens(0), "audio": tiny_patch.tokens(2)}
     assert seam.fuse([before], [none])[0] is before
 
@@ -115,7 +125,10 @@ def test_a_patch_finds_its_tokens_by_its_own_name_first(seam: Seam) -> None:
 def test_times_go_to_the_fusion_together_or_not_at_all(seam: Seam) -> None:
     fusion = Constant(1.0, 4).eval()
     seam.patches["a"] = Active(fusion, "audio")
-    clips, side = [visual(Layout(2, 1, 1)), visual(Layout(1, 1, 1))], [{}, {"audio": tiny_patch.tokens(2)}]
+    clips, side = (
+        [visual(Layout(2, 1, 1)), visual(Layout(1, 1, 1))],
+        [{}, {"audio": tiny_patch.tokens(2)}],
+    )
     seam.fuse(clips, side)
     seam.fuse(clips, side, [torch.tensor([0.0, 1.0]), torch.tensor([7.0])])
     assert fusion.asked[0] == (1, ())
@@ -140,7 +153,9 @@ def test_counts_must_agree(seam: Seam, side: Any, times: Any, message: str) -> N
 def test_missing_query_and_wrong_residual_are_explained(seam: Seam) -> None:
     seam.patches["a"] = Active(Constant(1.0, 5), "audio")
     side = [{"audio": tiny_patch.tokens(2)}]
-    with pytest.raises(ChannelError, match=r"a fusion returned \(1, 1, 5\) for a grid of \(1, 1, 4\)"):
+    with pytest.raises(
+        ChannelError, match=r"a fusion returned \(1, 1, 5\) for a grid of \(1, 1, 4\)"
+    ):
         seam.fuse([visual(Layout(1, 1, 1))], side)
     with pytest.raises(ChannelError, match="want_query=True"):
         seam.fuse([Visual(torch.zeros(1, 4), Layout(1, 1, 1))], side)
@@ -163,7 +178,9 @@ def test_without_a_side_channel_the_original_gets_the_very_same_arguments(family
     seam = Seam(base)
     seen: list[Any] = []
     method = getattr(type(seam.owner), seam.spec.method)
-    assert inspect.signature(getattr(seam.owner, seam.spec.method)) == inspect.signature(method.__get__(seam.owner))
+    assert inspect.signature(getattr(seam.owner, seam.spec.method)) == inspect.signature(
+        method.__get__(seam.owner)
+    )
 
     class Recorder(Seam):
         """A seam whose original only notes its arguments."""
@@ -189,7 +206,12 @@ def test_the_tuple_form_is_kept() -> None:
     seam.side = [{"audio": tiny_patch.tokens(2)}] * 2
     parts = base.model.model.get_video_features(pixels, return_dict=False)
     assert isinstance(parts, tuple)
-    assert any(isinstance(p, Tensor) and p.shape == plain.shape and torch.equal(p[:, :-1], plain[:, :-1] + 1) for p in parts)
+    assert any(
+        isinstance(p, Tensor)
+        and p.shape == plain.shape
+        and torch.equal(p[:, :-1], plain[:, :-1] + 1)
+        for p in parts
+    )
 
 
 def test_one_seam_a_model_and_it_goes_without_a_trace() -> None:

@@ -62,7 +62,8 @@ def test_residuals_add_to_the_bit(two: Case, a: float, b: float, dtype: torch.dt
     g1, g2 = residual(two, "dense", 0), residual(two, "sound", 0)
     assert g1.dtype == g2.dtype == torch.float32 and g1.any() and g2.any()
     total = {(1, 1): g1 + g2, (1, 0): g1, (0, 1): g2}.get((a, b), a * g1 + b * g2)
-    # A ragged batch and a clip by itself go through products of other sizes; here the first clip is alone where sound is heard.
+    # A ragged batch and a clip by itself go through products of other sizes; here the first clip is
+    # alone where sound is heard.
     with torch.no_grad():
         alone = two.model.seam.fuse(visuals[:1], two.side[:1], two.times[:1])
     assert torch.equal(alone[0].tokens, add(visuals[0], total))
@@ -76,7 +77,11 @@ def on_top(continued: bool) -> Case:
     case = tiny_patch.case()
     tiny_patch.add(case.model, "features", name="dense", seed=1)
     lora = None if continued else LoraSpec(rank=2, alpha=4)
-    options = {"on_top_of": ["dense"], "continue_lora": "dense" if continued else None, "lora": lora}
+    options = {
+        "on_top_of": ["dense"],
+        "continue_lora": "dense" if continued else None,
+        "lora": lora,
+    }
     tiny_patch.add(case.model, "audio", name="sound", seed=2, awake=False, **options)
     case.side = [{"features": tokens(4), "audio": tokens(2)}, {"features": tokens(3)}]
     return case
@@ -93,7 +98,9 @@ def test_a_fresh_patch_on_top_changes_nothing(continued: bool) -> None:
 
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("continued", [False, True])
-def test_without_its_channel_the_patch_below_is_exactly_what_it_was(continued: bool, cached: bool) -> None:
+def test_without_its_channel_the_patch_below_is_exactly_what_it_was(
+    continued: bool, cached: bool
+) -> None:
     case = on_top(continued)
     tiny_patch.wake(case.model, "sound", seed=5)
 
@@ -101,7 +108,9 @@ def test_without_its_channel_the_patch_below_is_exactly_what_it_was(continued: b
         if not cached:
             return case.run()
         with torch.no_grad():
-            logits: torch.Tensor = case.model(case.side, case.times, case.visuals(), **case.light()).logits
+            logits: torch.Tensor = case.model(
+                case.side, case.times, case.visuals(), **case.light()
+            ).logits
         return logits
 
     both = run()
@@ -127,7 +136,9 @@ def test_a_continued_lora_works_instead_of_the_one_it_came_from() -> None:
     case.model.train()
     case.model.eval()
     active = next(m for m in case.model.modules() if isinstance(m, LoraLayer))
-    assert list(active.active_adapters) == ["sound"]  # also while training, when no rows are told apart
+    assert list(active.active_adapters) == [
+        "sound"
+    ]  # also while training, when no rows are told apart
     case.model.set_patches({"dense": 1.0})
     assert list(active.active_adapters) == ["dense"]
 
@@ -136,14 +147,20 @@ def test_a_continued_lora_works_instead_of_the_one_it_came_from() -> None:
     ("side", "rows", "expected"),
     [
         ([{"f": 1, "s": 1}] * 2, [0, 1], (["top"], {})),
-        ([{"f": 1, "s": 1}, {"f": 1}], [0, 1], (["low", "top"], {"low": [False, True], "top": [True, False]})),
+        (
+            [{"f": 1, "s": 1}, {"f": 1}],
+            [0, 1],
+            (["low", "top"], {"low": [False, True], "top": [True, False]}),
+        ),
         ([{"f": 1}] * 2, [0, 1], (["low"], {})),
         ([{"s": 1}, {}], [0, 1], (["top"], {"top": [True, False]})),
         ([{"f": 1, "s": 1}, {}], [0, 1], (["top"], {"top": [True, False]})),
         ([{"f": 1, "s": 1}] * 2, None, (["top"], {})),
     ],
 )
-def test_where_each_lora_works(side: list[dict[str, int]], rows: list[int] | None, expected: object) -> None:
+def test_where_each_lora_works(
+    side: list[dict[str, int]], rows: list[int] | None, expected: object
+) -> None:
     heard = [{name: tokens() for name in clip} for clip in side]
     plan = route({"low": "f", "top": "s"}, heard, rows, 2, {"low": ["top"]})
     assert (plan.on, plan.masks) == expected
@@ -162,7 +179,9 @@ def test_saving_and_loading_a_stack(tmp_path: Path) -> None:
     again = PatchedModel(case.base)
     tiny_patch.add(again, "features", name="stranger", seed=9)
     again.save_patch(tmp_path / "stranger", "stranger")
-    with pytest.raises(PatchError, match="stands on the patch 'dense'"):  # a patch of that channel, but not that patch
+    with pytest.raises(
+        PatchError, match="stands on the patch 'dense'"
+    ):  # a patch of that channel, but not that patch
         again.load_patch(tmp_path / "sound")
     again.delete_patch("stranger")
     again.load_patch(tmp_path / "dense", name="low")
@@ -177,7 +196,11 @@ def test_what_a_patch_cannot_stand_on_is_told() -> None:
     tiny_patch.add(model, "features", name="dense", lora=None)
     for options, error, message in (
         ({"on_top_of": ["nobody"]}, PatchError, "no patch 'nobody' to stand on"),
-        ({"on_top_of": ["dense"], "continue_lora": "dense", "lora": None}, PatchError, "has no LoRA to continue"),
+        (
+            {"on_top_of": ["dense"], "continue_lora": "dense", "lora": None},
+            PatchError,
+            "has no LoRA to continue",
+        ),
         ({"continue_lora": "dense", "lora": None}, PatchError, "name it in on_top_of"),
         ({"on_top_of": ["dense", "dense"]}, ConfigError, "stands on another one once"),
     ):
@@ -185,7 +208,9 @@ def test_what_a_patch_cannot_stand_on_is_told() -> None:
             tiny_patch.add(model, "audio", **options)
     tiny_patch.add(model, None, name="lora")
     with pytest.raises(ConfigError, match="leave `lora` out"):
-        tiny_patch.add(model, "audio", on_top_of=["lora"], continue_lora="lora", lora=LoraSpec(rank=7))
+        tiny_patch.add(
+            model, "audio", on_top_of=["lora"], continue_lora="lora", lora=LoraSpec(rank=7)
+        )
     assert set(model.configs) == {"dense", "lora"}
 
 
@@ -199,12 +224,16 @@ def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
     assert _template(case.model, {"dense": tokens()}) == "Look. {question}"
 
 
-def test_a_foundation_that_changed_since_it_was_saved_is_not_what_is_stood_on(tmp_path: Path) -> None:
+def test_a_foundation_that_changed_since_it_was_saved_is_not_what_is_stood_on(
+    tmp_path: Path,
+) -> None:
     case = on_top(continued=False)
     case.model.save_patch(tmp_path / "dense", "dense")
     case.model.set_trainable("dense", True)
     tiny_patch.wake(case.model, "dense", seed=8)
-    with pytest.raises(PatchError, match="'dense', which has changed since it was saved; save that one again first"):
+    with pytest.raises(
+        PatchError, match="'dense', which has changed since it was saved; save that one again first"
+    ):
         case.model.save_patch(tmp_path / "sound", "sound")
     assert not (tmp_path / "sound").exists()
     case.model.save_patch(tmp_path / "dense", "dense")

@@ -24,7 +24,9 @@ def _features(base, folder, frames=4):
     return Features(base, {"features": encoder}, TokenStore(folder / "store"), frames=frames)
 
 
-@pytest.mark.parametrize("family", ["llava_onevision", "internvl", "smolvlm", "qwen2_5_vl", "qwen3_vl", "video_llama_3"])
+@pytest.mark.parametrize(
+    "family", ["llava_onevision", "internvl", "smolvlm", "qwen2_5_vl", "qwen3_vl", "video_llama_3"]
+)
 def test_cached_features_give_the_logits_of_the_live_tower(family, tmp_path):
     base = tiny.base(family)
     (record, *_) = toy.records(tmp_path, clips=1)
@@ -47,7 +49,9 @@ def test_cached_features_give_the_logits_of_the_live_tower(family, tmp_path):
 def test_nothing_is_computed_twice(tmp_path, monkeypatch):
     records = toy.records(tmp_path, clips=3, questions=2)
     base, seen = tiny.base(), []
-    report = _features(base, tmp_path).precompute(records, workers=2, progress=lambda done, total: seen.append((done, total)))
+    report = _features(base, tmp_path).precompute(
+        records, workers=2, progress=lambda done, total: seen.append((done, total))
+    )
     assert (report.computed, report.reused) == (3, 0)
     assert seen == [(1, 3), (2, 3), (3, 3)]
     monkeypatch.setattr(features_module, "read_frames", lambda *_: pytest.fail("decoded again"))
@@ -56,7 +60,10 @@ def test_nothing_is_computed_twice(tmp_path, monkeypatch):
     assert again.precompute(records).reused == 3
     moved = tmp_path / "moved"
     shutil.copytree(tmp_path / "frames", moved)  # the same content under another name
-    assert again[records[0].model_copy(update={"video": str(moved)})].visual.tokens.shape[1] == base.hidden_dim
+    assert (
+        again[records[0].model_copy(update={"video": str(moved)})].visual.tokens.shape[1]
+        == base.hidden_dim
+    )
 
 
 def test_a_missing_entry_is_computed_on_the_way(tmp_path):
@@ -102,7 +109,9 @@ def test_the_tower_stays_on_the_disk_when_all_tokens_are_there(tmp_path):
     assert features[records[0]].visual.tokens.shape[1] == second.hidden_dim
     assert not second.tower_loaded
     whole = load_base(tmp_path / "base", settings=plain.settings)
-    assert _features(whole, tmp_path).precompute(records).reused == 2  # one digest, with the tower and without
+    assert (
+        _features(whole, tmp_path).precompute(records).reused == 2
+    )  # one digest, with the tower and without
     unseen = toy.records(tmp_path / "more", clips=1)[0].model_copy(
         update={"video": str(toy.frames(tmp_path / "other", seed=5))}
     )
@@ -110,9 +119,14 @@ def test_the_tower_stays_on_the_disk_when_all_tokens_are_there(tmp_path):
     assert second.tower_loaded  # a clip that is not in the store brings it back
 
     file = tmp_path / "base" / "model.safetensors"
-    tensors = {key: value * 1.5 if "vision_tower" in key else value.clone() for key, value in load_file(file).items()}
+    tensors = {
+        key: value * 1.5 if "vision_tower" in key else value.clone()
+        for key, value in load_file(file).items()
+    }
     save_file(tensors, file, metadata={"format": "pt"})
-    assert _features(blind(), tmp_path).precompute(records).computed == 2  # another tower, other tokens
+    assert (
+        _features(blind(), tmp_path).precompute(records).computed == 2
+    )  # another tower, other tokens
 
 
 def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):
@@ -123,7 +137,9 @@ def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):
         file.write_text(f"no video {number}")
         bad.append(Record(id=f"bad{number}", video=str(file), turns=[Turn(question="?")]))
     features = _features(tiny.base(), tmp_path)
-    with pytest.raises(RecordError, match=r"4 of 6 clips cannot be used: bad0: .*bad2.*\(and 1 more\)"):
+    with pytest.raises(
+        RecordError, match=r"4 of 6 clips cannot be used: bad0: .*bad2.*\(and 1 more\)"
+    ):
         features.precompute([*bad[:2], *records, *bad[2:]], workers=2)
     assert features.precompute(records).reused == 2
     with pytest.raises(ConfigError, match="at least one thread"):

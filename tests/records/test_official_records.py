@@ -43,9 +43,20 @@ def test_media_that_is_not_there(tmp_path):
         ("{", "cannot read"),
         ({"id": 1}, "must hold a list"),
         ([{"id": "a", "video": "v.mp4"}], "sample 1: needs video and conversations"),
-        ([{"video": "v", "conversations": [{"from": "human", "value": "<image>\nx"}]}], "must take turns"),
         (
-            [{"video": "v", "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]}],
+            [{"video": "v", "conversations": [{"from": "human", "value": "<image>\nx"}]}],
+            "must take turns",
+        ),
+        (
+            [
+                {
+                    "video": "v",
+                    "conversations": [
+                        {"from": "human", "value": "x"},
+                        {"from": "gpt", "value": "y"},
+                    ],
+                }
+            ],
             "must begin with <image>",
         ),
     ],
@@ -59,7 +70,9 @@ def test_broken_files(tmp_path, content, words):
 
 def test_ids_used_twice_and_names_of_videos(tmp_path):
     samples = json.loads((official.DATA / "anno.json").read_text())[:2]
-    (tmp_path / "anno.json").write_text(json.dumps([{**sample, "id": "same"} for sample in samples]))
+    (tmp_path / "anno.json").write_text(
+        json.dumps([{**sample, "id": "same"} for sample in samples])
+    )
     maps = {"features": official.DATA / "fast.json", "videos": official.DATA / "slow.json"}
     roots = {"feature_root": official.DATA / "feat", "video_root": official.DATA / "vid"}
     found = read_annotations(tmp_path / "anno.json", channel="audio", **maps, **roots)

@@ -26,7 +26,9 @@ DIALOGUES = st.lists(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=3), min_
 
 @given(st.lists(st.tuples(IDS, DIALOGUES), min_size=1, max_size=3))
 def test_mask_positions_and_targets_by_definition(drawn):
-    packed = [pack([Prompt(prefix, turns, [7]) for turns in dialogues]) for prefix, dialogues in drawn]
+    packed = [
+        pack([Prompt(prefix, turns, [7]) for turns in dialogues]) for prefix, dialogues in drawn
+    ]
     positions, mask = positions_and_mask(packed)
     keep, labels = targets(packed)
     expected = []
@@ -63,7 +65,10 @@ def test_what_cannot_be_packed_is_refused():
     for kind in ("sliding_attention", "linear_attention"):
         base = tiny.base("qwen2_vl")
         base.config.get_text_config().layer_types = ["full_attention", kind]
-        with pytest.raises(ConfigError, match=rf"{kind}, through which one question would reach .* questions_per_video to 1"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"{kind}, through which one question would reach .* questions_per_video to 1",
+        ):
             Collator(base, packed=True)
     Collator(base, packed=False)  # one dialogue a sequence works with any attention
     base = tiny.base("llava_next_video")
@@ -73,7 +78,9 @@ def test_what_cannot_be_packed_is_refused():
     base = tiny.base()
     for attention in ("flash_attention_2", "flex_attention"):
         attend_with(base, attention)
-        with pytest.raises(ConfigError, match=f"{attention} cannot be told on cpu .* load the base with sdpa"):
+        with pytest.raises(
+            ConfigError, match=f"{attention} cannot be told on cpu .* load the base with sdpa"
+        ):
             Collator(base, packed=True)
 
 
@@ -101,7 +108,11 @@ def _model(family, folder):
 
 def _gradients(model, loss):
     loss.backward()
-    found = {name: p.grad.clone() for name, p in model.patched.trainable_parameters().items() if p.grad is not None}
+    found = {
+        name: p.grad.clone()
+        for name, p in model.patched.trainable_parameters().items()
+        if p.grad is not None
+    }
     model.zero_grad()
     return found
 
@@ -128,7 +139,8 @@ def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_pa
     assert gradients.keys() == others.keys() == model.patched.trainable_parameters().keys()
     largest = max(gradient.abs().max() for gradient in others.values())
     for name, gradient in gradients.items():
-        # A key bias has no gradient in exact arithmetic, so each tensor's own size is no scale for rounding.
+        # A key bias has no gradient in exact arithmetic, so each tensor's own size is no scale for
+        # rounding.
         scale = others[name].abs().max().clamp_min(0.01 * largest)
         assert (gradient - others[name]).abs().max() <= 1e-5 * scale, name
 
@@ -154,7 +166,9 @@ def test_loss_equals_the_models_own(family, tmp_path):
 def test_the_head_runs_on_answer_positions_only(family, tmp_path):
     base, groups, features, model = _model(family, tmp_path)
     shapes = []
-    base.model.lm_head.register_forward_hook(lambda module, args, output: shapes.append((args[0].shape[0], output.shape)))
+    base.model.lm_head.register_forward_hook(
+        lambda module, args, output: shapes.append((args[0].shape[0], output.shape))
+    )
     data = Sequences(base, features, groups, Plan([3, 3, 3], 2, seed=0), length=4)
     batch = Collator(base, packed=True)([data[i] for i in range(4)])
     model(**batch)["loss"].backward()

@@ -17,7 +17,9 @@ LINE = {"id": "a", "video": "v.mp4", "turns": [{"question": "What?", "answer": "
 
 def _file(folder: Path, *lines: object) -> Path:
     path = folder / "records.jsonl"
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    path.write_text(
+        "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    )
     return path
 
 
@@ -25,7 +27,15 @@ def test_paths_become_absolute_and_go_back_to_relative(tmp_path):
     (tmp_path / "v.mp4").touch()
     (tmp_path / "b.npy").touch()
     path = _file(
-        tmp_path, {**LINE, "channels": {"audio": "v.mp4", "views": ["v.mp4", "b.npy"], "n": {"depth": "b.npy", "unit": "m"}}}
+        tmp_path,
+        {
+            **LINE,
+            "channels": {
+                "audio": "v.mp4",
+                "views": ["v.mp4", "b.npy"],
+                "n": {"depth": "b.npy", "unit": "m"},
+            },
+        },
     )
     (record,) = read_records(path)
     assert record.video == str(tmp_path / "v.mp4")
@@ -42,13 +52,19 @@ def test_paths_become_absolute_and_go_back_to_relative(tmp_path):
         ('{"id": "a"', "records.jsonl:3: not valid JSON"),
         ({**LINE, "channels": {"audio": 3}}, "channels: audio must be a path, .*got 3"),
         ({**LINE, "channels": {"audio": None}}, "leave out what is missing"),
-        ({**LINE, "channels": {"views": ["a.mp4", 2]}}, r"channels: views must be a path, .*got \['a.mp4', 2\]"),
+        (
+            {**LINE, "channels": {"views": ["a.mp4", 2]}},
+            r"channels: views must be a path, .*got \['a.mp4', 2\]",
+        ),
         ({**LINE, "channels": {"views": ["a.mp4", ""]}}, "channels: views must be a path"),
         ({**LINE, "id": "\ud800"}, "records.jsonl:3: holds half of a surrogate pair"),
         ({**LINE, "meta": {"x": ["\udfff"]}}, "records.jsonl:3: holds half of a surrogate pair"),
         ('{"id": ' + 5000 * "9" + "}", "records.jsonl:3: cannot be read"),
         ('{"meta": ' + 2000 * "[" + 2000 * "]" + "}", "records.jsonl:3: cannot be read"),
-        ('{"id": "b", "video": "v", "channels": {"c": ' + 600 * '{"a":' + "1" + 602 * "}", "records.jsonl:3"),
+        (
+            '{"id": "b", "video": "v", "channels": {"c": ' + 600 * '{"a":' + "1" + 602 * "}",
+            "records.jsonl:3",
+        ),
         ({**LINE, "vidoe": "x"}, "records.jsonl:3: vidoe: there is no such field"),
         ({**LINE, "id": "b", "turns": []}, "records.jsonl:3: turns"),
         ({**LINE, "id": "b", "turns": [{"answer": "x"}]}, "records.jsonl:3: turns.0.question"),
@@ -79,21 +95,40 @@ def test_a_path_inside_an_object_is_never_taken_from_the_current_folder(tmp_path
     (tmp_path / "v.mp4").touch()
     monkeypatch.chdir(tmp_path / "here")
     for named in ("z.npz", "scene", "nowhere.txt"):
-        path = _file(tmp_path, {**LINE, "channels": {"scene3d": {"arrays": named, "unit": "m/s", "version": "1.5"}}})
-        with pytest.raises(RecordError, match=rf"1 media files are missing: {tmp_path / named}; paths are relative to"):
+        path = _file(
+            tmp_path,
+            {**LINE, "channels": {"scene3d": {"arrays": named, "unit": "m/s", "version": "1.5"}}},
+        )
+        with pytest.raises(
+            RecordError,
+            match=rf"1 media files are missing: {tmp_path / named}; paths are relative to",
+        ):
             read_records(path)
         (record,) = read_records(path, check_media=False)
-        assert record.channels["scene3d"] == {"arrays": str(tmp_path / named), "unit": "m/s", "version": "1.5"}
+        assert record.channels["scene3d"] == {
+            "arrays": str(tmp_path / named),
+            "unit": "m/s",
+            "version": "1.5",
+        }
 
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from([None, "x", "y"]), TEXT), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b"]), st.sampled_from([None, "x", "y"]), TEXT),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_round_trip_and_groups(tmp_path_factory, drawn):
     made = [
         Record(
-            id=str(i), video=f"/m/{video}", channels={} if sound is None else {"audio": f"/m/{sound}"}, turns=[Turn(question=q)]
+            id=str(i),
+            video=f"/m/{video}",
+            channels={} if sound is None else {"audio": f"/m/{sound}"},
+            turns=[Turn(question=q)],
         )
         for i, (video, sound, q) in enumerate(drawn)
     ]

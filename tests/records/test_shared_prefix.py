@@ -17,7 +17,9 @@ from pave.train.collate import Collator
 
 MROPE = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 TEXT = st.text("ab ?", min_size=1, max_size=9)
-DIALOGUES = st.lists(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3), min_size=1, max_size=3)
+DIALOGUES = st.lists(
+    st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3), min_size=1, max_size=3
+)
 
 
 @cache
@@ -41,7 +43,9 @@ def _hidden(base: Base, batch) -> torch.Tensor:
     """Last hidden states at the kept positions."""
     outputs = {base.spec.modality: base.join(batch["visuals"])}
     with torch.no_grad():
-        states = base.inner(**batch["inputs"], mm_encoder_outputs=outputs, use_cache=False).last_hidden_state
+        states = base.inner(
+            **batch["inputs"], mm_encoder_outputs=outputs, use_cache=False
+        ).last_hidden_state
     return states[batch["keep"]]
 
 
@@ -50,7 +54,8 @@ def _hidden(base: Base, batch) -> torch.Tensor:
 @given(data=st.data())
 def test_ragged_dialogues_behind_one_prefix_are_those_of_separate_sequences(family, data):
     base = _base(family)
-    # Of 10 frames, times run past rows and columns: there the next position is not the largest plus one.
+    # Of 10 frames, times run past rows and columns: there the next position is not the largest plus
+    # one.
     frames = data.draw(st.lists(st.sampled_from([2, 4, 10]), min_size=1, max_size=2))
     if family.startswith("llava"):
         frames = frames[:1] * len(frames)
@@ -66,11 +71,21 @@ def test_a_question_starts_where_the_familys_own_rule_puts_it(family):
     base = tiny.base(family)
     clips = [base.clip(tiny.frames(count, seed=count)) for count in (12, 4)]
     asked = [base.encode_prompt(clip.text, [("What is it?", None)]) for clip in clips]
-    found = prefix_positions(base, [prompt.prefix for prompt in asked], [base.light(clip) for clip in clips])
+    found = prefix_positions(
+        base, [prompt.prefix for prompt in asked], [base.light(clip) for clip in clips]
+    )
     for clip, prompt, positions in zip(clips, asked, found, strict=True):
         inputs = base.batch([prompt.ask()], [clip])
-        names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts", "attention_mask")
-        whole = base.inner.get_rope_index(**{name: inputs[name] for name in names if name in inputs})[0][:, 0]
+        names = (
+            "input_ids",
+            "mm_token_type_ids",
+            "video_grid_thw",
+            "second_per_grid_ts",
+            "attention_mask",
+        )
+        whole = base.inner.get_rope_index(
+            **{name: inputs[name] for name in names if name in inputs}
+        )[0][:, 0]
         size, count = len(prompt.prefix), len(prompt.ask()) - len(prompt.prefix)
         assert torch.equal(positions[:, :size], whole[:, :size])
         assert torch.equal(positions[:, -1:] + torch.arange(count), whole[:, size:])

@@ -28,7 +28,9 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int
         max_size=4,
     )
 )
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, shapes: dict[str, tuple[list[int], torch.dtype]]) -> None:
+def test_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, shapes: dict[str, tuple[list[int], torch.dtype]]
+) -> None:
     """Any names, shapes (also empty) and types come back bit for bit."""
     kept = TokenStore(tmp_path_factory.mktemp("s"))
     tensors = {name: (torch.randn(shape) * 9).to(dtype) for name, (shape, dtype) in shapes.items()}
@@ -43,25 +45,44 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, shapes: dict[str, 
 def test_views_and_gradients(tmp_path: Path) -> None:
     """Slices of one storage, transposes and tensors with a graph are kept by value; the layout on disk is documented."""
     kept, base = TokenStore(tmp_path), torch.arange(12.0).view(3, 4)
-    kept.put(KEY, {"a": base[1:], "b": base[:2], "c": base.T, "d": torch.ones(2, requires_grad=True) * 2})
+    kept.put(
+        KEY, {"a": base[1:], "b": base[:2], "c": base.T, "d": torch.ones(2, requires_grad=True) * 2}
+    )
     got = kept.get(KEY)
-    assert got is not None and torch.equal(got["c"], base.T) and torch.equal(got["d"], torch.full((2,), 2.0))
+    assert (
+        got is not None
+        and torch.equal(got["c"], base.T)
+        and torch.equal(got["d"], torch.full((2,), 2.0))
+    )
     assert (tmp_path / KEY[:2] / f"{KEY}.safetensors").is_file()
 
 
 def test_narrow_store(tmp_path: Path) -> None:
     """bf16 for values; times (float64) and whole numbers as they are."""
     kept = TokenStore(tmp_path, torch.bfloat16)
-    kept.put(KEY, {"values": torch.randn(3, 1, 4), "times": torch.rand(3, dtype=torch.float64), "grid": torch.tensor([3, 1])})
+    kept.put(
+        KEY,
+        {
+            "values": torch.randn(3, 1, 4),
+            "times": torch.rand(3, dtype=torch.float64),
+            "grid": torch.tensor([3, 1]),
+        },
+    )
     got = kept.get(KEY)
     assert got is not None
-    assert [got[n].dtype for n in ("values", "times", "grid")] == [torch.bfloat16, torch.float64, torch.int64]
+    assert [got[n].dtype for n in ("values", "times", "grid")] == [
+        torch.bfloat16,
+        torch.float64,
+        torch.int64,
+    ]
     with pytest.raises(ConfigError, match="floating"):
         TokenStore(tmp_path, torch.int8)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "rubbish"])
-def test_damaged_files_count_as_missing(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_files_count_as_missing(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """With a warning, and the next put mends it."""
     kept = TokenStore(tmp_path)
     kept.put(KEY, {"values": torch.randn(50)})
@@ -109,7 +130,9 @@ def _write_often(folder: str, value: int) -> None:
 def test_two_processes_write_the_same_key(tmp_path: Path) -> None:
     """Readers always see one whole value."""
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=_write_often, args=(str(tmp_path), value)) for value in (1, 2)]
+    workers = [
+        context.Process(target=_write_often, args=(str(tmp_path), value)) for value in (1, 2)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -125,12 +148,29 @@ def test_key_is_content_and_settings(tmp_path: Path) -> None:
     for file, data in ((one, b"film"), (same, b"film"), (other, b"Film")):
         file.write_bytes(data)
     key = kept.key(one, {"a": 1, "b": [1.5, None]})
-    assert key == kept.key(str(same), {"b": [1.5, None], "a": 1}) == TokenStore(tmp_path).key(one, {"a": 1, "b": [1.5, None]})
-    different = [kept.key(other, {"a": 1, "b": [1.5, None]}), kept.key(one, {"a": 2, "b": [1.5, None]}), kept.key(one, {})]
-    different += [kept.key([one], {}), kept.key([one, same], {}), kept.key({"depth": str(one)}, {}), kept.key(b"digest", {})]
+    assert (
+        key
+        == kept.key(str(same), {"b": [1.5, None], "a": 1})
+        == TokenStore(tmp_path).key(one, {"a": 1, "b": [1.5, None]})
+    )
+    different = [
+        kept.key(other, {"a": 1, "b": [1.5, None]}),
+        kept.key(one, {"a": 2, "b": [1.5, None]}),
+        kept.key(one, {}),
+    ]
+    different += [
+        kept.key([one], {}),
+        kept.key([one, same], {}),
+        kept.key({"depth": str(one)}, {}),
+        kept.key(b"digest", {}),
+    ]
     assert len({key, *different}) == 1 + len(different)
-    assert kept.key({"depth": str(one), "scale": 2}, {}) == kept.key({"scale": 2, "depth": str(same)}, {})
-    assert kept.key({"depth": [str(one)], "x": {"y": 1}}, {}) != kept.key({"depth": [str(other)], "x": {"y": 1}}, {})
+    assert kept.key({"depth": str(one), "scale": 2}, {}) == kept.key(
+        {"scale": 2, "depth": str(same)}, {}
+    )
+    assert kept.key({"depth": [str(one)], "x": {"y": 1}}, {}) != kept.key(
+        {"depth": [str(other)], "x": {"y": 1}}, {}
+    )
 
 
 def test_folders_count_by_their_files(tmp_path: Path) -> None:
@@ -143,7 +183,9 @@ def test_folders_count_by_their_files(tmp_path: Path) -> None:
     assert content_digest(tmp_path / "a") != content_digest(tmp_path / "b")
 
 
-def test_hashes_are_remembered_while_a_file_is_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_are_remembered_while_a_file_is_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also by the next process; a changed file is read again; a file changed just now is not trusted yet."""
     reads: list[Path] = []
     original = store.digest_bytes_of
@@ -187,7 +229,12 @@ def test_what_counts_as_a_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["x" * 5000, {"video": "v", "offsets": [float("nan")]}, {"path": "y" * 5000, "at": float("inf")}]
+    "source",
+    [
+        "x" * 5000,
+        {"video": "v", "offsets": [float("nan")]},
+        {"path": "y" * 5000, "at": float("inf")},
+    ],
 )
 def test_sources_that_have_no_content(source: object) -> None:
     with pytest.raises(MediaError, match=r"check the path|not finite"):

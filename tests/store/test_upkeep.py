@@ -17,7 +17,18 @@ from safetensors.torch import load_file, save_file
 
 from pave.errors import ConfigError
 from pave.files import UNFINISHED
-from pave.store import Leases, TokenStore, gc, list_entries, merge, pack, shards, stats, upkeep, verify
+from pave.store import (
+    Leases,
+    TokenStore,
+    gc,
+    list_entries,
+    merge,
+    pack,
+    shards,
+    stats,
+    upkeep,
+    verify,
+)
 
 
 def key(number: int) -> str:
@@ -32,7 +43,9 @@ def value(number: int) -> dict[str, torch.Tensor]:
     }
 
 
-def fill(folder: Path, numbers: range | list[int], label: str = "audio/mel", packed: bool = False) -> TokenStore:
+def fill(
+    folder: Path, numbers: range | list[int], label: str = "audio/mel", packed: bool = False
+) -> TokenStore:
     store = TokenStore(folder)
     for number in numbers:
         store.put(key(number), value(number), label=label, content=key(1000 + number))
@@ -43,7 +56,9 @@ def fill(folder: Path, numbers: range | list[int], label: str = "audio/mel", pac
 
 def holds(store: TokenStore, number: int) -> bool:
     got = store.get(key(number))
-    return got is not None and all(torch.equal(got[name], tensor) for name, tensor in value(number).items())
+    return got is not None and all(
+        torch.equal(got[name], tensor) for name, tensor in value(number).items()
+    )
 
 
 def places(store: TokenStore) -> list[str]:
@@ -85,7 +100,10 @@ def test_a_store_is_a_dictionary_whatever_is_done_to_it(
             model = {n: label for n, label in model.items() if label != f"l{number}"}
         elif step == "merge":
             both = (number, number + 1)  # a key always has one label: both say what made the tokens
-            others = [fill(folder / f"b{place}-{n}", [n], label=f"l{n % 3}", packed=bool(number % 2)) for n in both]
+            others = [
+                fill(folder / f"b{place}-{n}", [n], label=f"l{n % 3}", packed=bool(number % 2))
+                for n in both
+            ]
             merge(store, others)
             model = {n: f"l{n % 3}" for n in both} | model
         elif step == "reopen":
@@ -120,7 +138,9 @@ def test_plain_safetensors_reads_a_shard(tmp_path: Path) -> None:
     assert torch.equal(load_file(file)[f"{key(7)}.values"], value(7)["values"])
 
 
-def test_a_damaged_shard_counts_as_missing_and_is_mended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_shard_counts_as_missing_and_is_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     fill(tmp_path, range(4), packed=True)
     (file,) = (tmp_path / "shards").iterdir()
     file.write_bytes(file.read_bytes()[:-5])
@@ -168,7 +188,9 @@ def test_entries_of_older_versions_are_read_and_packed(tmp_path: Path) -> None:
     assert pack(store) == 1 and holds(store, 1) and verify(store).checked == 1
 
 
-def test_a_kill_between_shard_and_removal_leaves_no_second_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_shard_and_removal_leaves_no_second_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = fill(tmp_path, range(3))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -275,7 +297,9 @@ def test_a_killed_holder_on_this_machine_is_replaced_at_once(tmp_path: Path) -> 
         assert mine.acquire("a")
 
 
-@pytest.mark.parametrize("owner", [json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}), "", "rubbish"])
+@pytest.mark.parametrize(
+    "owner", [json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}), "", "rubbish"]
+)
 def test_a_holder_elsewhere_is_replaced_when_it_stops_renewing(tmp_path: Path, owner: str) -> None:
     with Leases(tmp_path, stale=60) as mine:
         (tmp_path / "a").write_text(owner)
@@ -292,7 +316,9 @@ def test_a_kill_in_the_midst_of_taking_a_lease_leaves_nothing(tmp_path: Path, mo
         os._exit(9)
 
     def take() -> None:
-        setattr(os if moment == "link" else Path, moment, die if moment == "link" else moved_then_die)
+        setattr(
+            os if moment == "link" else Path, moment, die if moment == "link" else moved_then_die
+        )
         Leases(tmp_path).acquire("a")
 
     original = Path.rename
@@ -312,7 +338,9 @@ def test_a_kill_in_the_midst_of_taking_a_lease_leaves_nothing(tmp_path: Path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_system_without_hard_links_keeps_leases_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_keeps_leases_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def link(*_: object, **__: object) -> None:
         raise PermissionError("Operation not permitted")
 
@@ -324,7 +352,9 @@ def test_a_file_system_without_hard_links_keeps_leases_too(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_two_that_see_a_dead_lease_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_see_a_dead_lease_one_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The slower one moves the faster one's fresh lease aside, sees that, and puts it back."""
     with Leases(tmp_path) as fast, Leases(tmp_path) as slow:
         (tmp_path / "a").write_text("dead")
@@ -362,9 +392,16 @@ def test_what_was_put_last_stays(tmp_path: Path) -> None:
         store.put(key(1), newer)
         settle(store)
         got = store.get(key(1))
-        assert got is not None and torch.equal(got["values"], newer["values"]) and holds(store, 0) and holds(store, 2)
+        assert (
+            got is not None
+            and torch.equal(got["values"], newer["values"])
+            and holds(store, 0)
+            and holds(store, 2)
+        )
     pack(store)
-    whole = next(path for path in (tmp_path / "shards").iterdir() if f"{key(2)}.values" in load_file(path))
+    whole = next(
+        path for path in (tmp_path / "shards").iterdir() if f"{key(2)}.values" in load_file(path)
+    )
     content = bytearray(whole.read_bytes())
     content[-1] ^= 0x40
     whole.write_bytes(content)

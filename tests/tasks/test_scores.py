@@ -16,16 +16,29 @@ from pave.tasks.report import ScoreReport, score_items
 from pave.tasks.score import score_files
 
 DATA = Path(__file__).parents[1] / "data" / "tasks" / "evaluators"
-needs_java = pytest.mark.skipif(find_java() is None, reason="caption scores equal the official ones only with Java")
+needs_java = pytest.mark.skipif(
+    find_java() is None, reason="caption scores equal the official ones only with Java"
+)
 
 
 def load(name: str):
     return json.loads((DATA / name).read_text("utf-8"))
 
 
-def check(report: ScoreReport, rows: list[dict], official: dict[str, float | None], items: list[dict], *, meteor: bool) -> None:
+def check(
+    report: ScoreReport,
+    rows: list[dict],
+    official: dict[str, float | None],
+    items: list[dict],
+    *,
+    meteor: bool,
+) -> None:
     """Every score and every item; METEOR takes seconds of CPU to start and is left to the slow tests."""
-    wanted = {name: value for name, value in official.items() if value is not None and (meteor or name != "METEOR")}
+    wanted = {
+        name: value
+        for name, value in official.items()
+        if value is not None and (meteor or name != "METEOR")
+    }
     assert {name: report.scores[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
     for ours, theirs in zip(rows, items, strict=True):
         same = ("tok_pred", "tok_refs", "clean_pred", "clean_refs", "em", "em_refined")
@@ -34,7 +47,10 @@ def check(report: ScoreReport, rows: list[dict], official: dict[str, float | Non
             assert ours[key] == pytest.approx(theirs[key], abs=1e-6)
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["without METEOR", "with METEOR"])
+@pytest.fixture(
+    params=[False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["without METEOR", "with METEOR"],
+)
 def meteor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if not request.param:
         monkeypatch.setattr(captions, "meteor", lambda java, said, wanted: (0.0, [0.0] * len(said)))
@@ -63,21 +79,39 @@ def test_avsd_scores_and_items_are_the_official_ones(meteor: bool):
 
 def test_music_avqa_counts_are_the_official_ones():
     files = {"references": DATA / "music_avqa_annotations.json", "style": "authors"}
-    report, rows = score_files(get_task("music-avqa"), DATA / "music_avqa_predictions.json", **files)
+    report, rows = score_files(
+        get_task("music-avqa"), DATA / "music_avqa_predictions.json", **files
+    )
     official = load("music_avqa_scores.json")
-    assert [int(row["correct"]) for row in rows] == [item["correct"] for item in official["per_item"]]
+    assert [int(row["correct"]) for row in rows] == [
+        item["correct"] for item in official["per_item"]
+    ]
     table = {row.label: (round(row.scores["accuracy"] * row.n), row.n) for row in report.labels}
     for kind, counts in official["counts_correct_total"].items():
         assert table[" ".join(json.loads(kind))] == tuple(counts)
     printed = {row.label: f"{100 * row.scores['accuracy']:.2f}" for row in report.labels}
-    assert (printed["Audio"], printed["Visual"], printed["Audio-Visual"]) == ("82.35", "68.75", "61.29")
+    assert (printed["Audio"], printed["Visual"], printed["Audio-Visual"]) == (
+        "82.35",
+        "68.75",
+        "61.29",
+    )
     assert f"{100 * report.scores['accuracy']:.2f}" == "68.75"
 
 
 def test_music_avqa_by_default_needs_the_word():
     task = get_task("music-avqa")
-    said = [("the piano", "no"), ("There are 2.", "two"), ("more than ten", "ten"), ("more than ten", "more than ten")]
-    said += [("an acoustic guitar", "acoustic_guitar"), ("Indoors.", "indoor"), ("", "yes"), ("NO!", "no")]
+    said = [
+        ("the piano", "no"),
+        ("There are 2.", "two"),
+        ("more than ten", "ten"),
+        ("more than ten", "more than ten"),
+    ]
+    said += [
+        ("an acoustic guitar", "acoustic_guitar"),
+        ("Indoors.", "indoor"),
+        ("", "yes"),
+        ("NO!", "no"),
+    ]
     items = [Item(str(n), "v", text, (answer,)) for n, (text, answer) in enumerate(said)]
     right = [row["correct"] for row in score_items(task, items)[1]]
     assert right == [False, True, False, True, True, True, False, True]
@@ -86,8 +120,15 @@ def test_music_avqa_by_default_needs_the_word():
 
 
 def test_sqa3d_first_answer_kinds_and_empty_answers(tmp_path: Path):
-    gt = [{"question_id": str(n), "scene_id": "s", "text": text, "type": n % 6} for n, text in enumerate(["left", "two", "no"])]
-    said = [{"question_id": "0", "text": "to the left"}, {"question_id": "1", "text": "2"}, {"question_id": "2", "text": ""}]
+    gt = [
+        {"question_id": str(n), "scene_id": "s", "text": text, "type": n % 6}
+        for n, text in enumerate(["left", "two", "no"])
+    ]
+    said = [
+        {"question_id": "0", "text": "to the left"},
+        {"question_id": "1", "text": "2"},
+        {"question_id": "2", "text": ""},
+    ]
     (tmp_path / "gt.json").write_text(json.dumps(gt))
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, said)))
     files = {"references": tmp_path / "gt.json"}
@@ -95,7 +136,11 @@ def test_sqa3d_first_answer_kinds_and_empty_answers(tmp_path: Path):
     default, _ = score_files(get_task("sqa3d"), tmp_path / "p.jsonl", **files)
     assert authors.scores == {"EM1": pytest.approx(1 / 3), "EM1_refined": 1.0}
     assert default.scores == {"EM1": pytest.approx(1 / 3), "EM1_refined": pytest.approx(2 / 3)}
-    assert [(row.label, row.scores["EM1"]) for row in authors.labels] == [("What", 0.0), ("Is", 1.0), ("How", 0.0)]
+    assert [(row.label, row.scores["EM1"]) for row in authors.labels] == [
+        ("What", 0.0),
+        ("Is", 1.0),
+        ("How", 0.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,9 +173,14 @@ def test_mvbench_leaves_empty_answers_out_only_in_the_authors_style():
 
 
 def test_files_that_carry_their_answers_need_no_references(tmp_path: Path):
-    rows = [{"image_id": "v", "caption": "A", "answer": "A"}, {"image_id": "v", "caption": "the C", "answer": "B"}]
+    rows = [
+        {"image_id": "v", "caption": "A", "answer": "A"},
+        {"image_id": "v", "caption": "the C", "answer": "B"},
+    ]
     (tmp_path / "p.json").write_text(json.dumps(rows))
-    assert score_files(get_task("avqa"), tmp_path / "p.json", style="authors")[0].scores == {"accuracy": 0.5}
+    assert score_files(get_task("avqa"), tmp_path / "p.json", style="authors")[0].scores == {
+        "accuracy": 0.5
+    }
     with pytest.raises(ConfigError, match="records only"):
         score_files(get_task("videomme"), tmp_path / "p.json")
     with pytest.raises(ConfigError, match="--references"):
@@ -138,20 +188,30 @@ def test_files_that_carry_their_answers_need_no_references(tmp_path: Path):
 
 
 def test_files_that_do_not_go_together_are_named(tmp_path: Path):
-    (tmp_path / "gt.json").write_text(json.dumps([{"question_id": "1", "text": ["a"]}, {"question_id": "2", "text": ["b"]}]))
+    (tmp_path / "gt.json").write_text(
+        json.dumps([{"question_id": "1", "text": ["a"]}, {"question_id": "2", "text": ["b"]}])
+    )
     (tmp_path / "p.jsonl").write_text('{"question_id": "1", "text": "a"}')
     with pytest.raises(RecordError, match="1 of 2 questions have no prediction: 2"):
         score_files(get_task("scanqa"), tmp_path / "p.jsonl", references=tmp_path / "gt.json")
-    (tmp_path / "p.jsonl").write_text('{"question_id": "2", "text": "a"}\n{"question_id": "1", "text": "a"}')
+    (tmp_path / "p.jsonl").write_text(
+        '{"question_id": "2", "text": "a"}\n{"question_id": "1", "text": "a"}'
+    )
     with pytest.raises(RecordError, match="line 1"):
         score_files(get_task("scanqa"), tmp_path / "p.jsonl", references=tmp_path / "gt.json")
-    for text, words in (("", "holds no predictions|not valid"), ('{"id": "1"}', "needs id"), ("[3]", "no object")):
+    for text, words in (
+        ("", "holds no predictions|not valid"),
+        ('{"id": "1"}', "needs id"),
+        ("[3]", "no object"),
+    ):
         (tmp_path / "p.json").write_text(text)
         with pytest.raises(RecordError, match=words):
             score_files(get_task("scanqa"), tmp_path / "p.json", references=tmp_path / "gt.json")
 
 
-def test_several_references_of_one_video_count_for_one_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_several_references_of_one_video_count_for_one_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(captions, "find_java", lambda: None)
     notes = [
         {"image_id": "V1", "caption": "a red cup"},
@@ -160,8 +220,12 @@ def test_several_references_of_one_video_count_for_one_prediction(tmp_path: Path
     ]
     (tmp_path / "gt.json").write_text(json.dumps({"annotations": notes}))
     (tmp_path / "p.json").write_text(json.dumps([{"image_id": "V1", "caption": "a cup"}]))
-    report, rows = score_files(get_task("avsd"), tmp_path / "p.json", references=tmp_path / "gt.json", style="authors")
-    assert rows[0]["references"] == ["a red cup", "a cup"] and rows[0]["rouge_l"] == pytest.approx(1.0)
+    report, rows = score_files(
+        get_task("avsd"), tmp_path / "p.json", references=tmp_path / "gt.json", style="authors"
+    )
+    assert rows[0]["references"] == ["a red cup", "a cup"] and rows[0]["rouge_l"] == pytest.approx(
+        1.0
+    )
     assert report.scores["METEOR"] is None
     assert "no Java" in report.notes["warning"] and "METEOR" not in report.table
 
@@ -178,13 +242,18 @@ def test_nothing_to_score_is_an_error():
 @pytest.mark.parametrize("caption", [None, ["a cup"], {"text": "a cup"}, True])
 @pytest.mark.parametrize("field", ["image_id", "caption"])
 def test_odd_references_of_avsd_are_named(tmp_path: Path, field: str, caption: object):
-    (tmp_path / "gt.json").write_text(json.dumps({"annotations": [{"image_id": "V1", "caption": "a cup", field: caption}]}))
+    (tmp_path / "gt.json").write_text(
+        json.dumps({"annotations": [{"image_id": "V1", "caption": "a cup", field: caption}]})
+    )
     (tmp_path / "p.json").write_text(json.dumps([{"image_id": "V1", "caption": "a cup"}]))
     with pytest.raises(RecordError, match=f"reference 1: '{field}' must be a text, got"):
         score_files(get_task("avsd"), tmp_path / "p.json", references=tmp_path / "gt.json")
 
 
-@pytest.mark.parametrize("content", ["3", "[1]", '{"annotations": 3}', '{"annotations": [3]}', '{"annotations": [{}]}', "null"])
+@pytest.mark.parametrize(
+    "content",
+    ["3", "[1]", '{"annotations": 3}', '{"annotations": [3]}', '{"annotations": [{}]}', "null"],
+)
 @pytest.mark.parametrize("task", ["avsd", "scanqa", "sqa3d", "music-avqa"])
 def test_references_of_another_kind_are_one_error(tmp_path: Path, task: str, content: str):
     (tmp_path / "gt.json").write_text(content)
@@ -193,9 +262,13 @@ def test_references_of_another_kind_are_one_error(tmp_path: Path, task: str, con
         score_files(get_task(task), tmp_path / "p.json", references=tmp_path / "gt.json")
 
 
-@pytest.mark.parametrize("row", [{"type": "("}, {"type": "[]"}, {"type": None}, {"anser": None}, {"anser": ["two"]}])
+@pytest.mark.parametrize(
+    "row", [{"type": "("}, {"type": "[]"}, {"type": None}, {"anser": None}, {"anser": ["two"]}]
+)
 def test_odd_annotations_of_music_avqa_are_one_error(tmp_path: Path, row: dict):
-    (tmp_path / "gt.json").write_text(json.dumps([{"type": '["Audio", "Counting"]', "anser": "two", **row}]))
+    (tmp_path / "gt.json").write_text(
+        json.dumps([{"type": '["Audio", "Counting"]', "anser": "two", **row}])
+    )
     (tmp_path / "p.json").write_text(json.dumps([{"question_id": "V1", "text": "two"}]))
     with pytest.raises(RecordError):
         score_files(get_task("music-avqa"), tmp_path / "p.json", references=tmp_path / "gt.json")
@@ -222,7 +295,11 @@ def _compared(folder: Path, row: str, **options: int):
 
 @pytest.mark.parametrize(
     "row",
-    ['"id": null, "scores": {"em": 1}', '"id": "a", "scores": {"em": NaN}', f'"id": "a", "scores": {{"em": 1{"0" * 400}}}'],
+    [
+        '"id": null, "scores": {"em": 1}',
+        '"id": "a", "scores": {"em": NaN}',
+        f'"id": "a", "scores": {{"em": 1{"0" * 400}}}',
+    ],
 )
 def test_items_that_cannot_be_compared_are_named(tmp_path: Path, row: str):
     with pytest.raises(RecordError, match=r"a.jsonl:1: an item needs `id` and `scores`"):

@@ -38,7 +38,10 @@ def test_the_residual_points_to_the_answer_and_has_the_wanted_size(tmp_path):
     base, fusion, groups, features = _setting(tmp_path)
     report = align(base, fusion, "features", groups, features, steps=60, share=0.25, seed=0)
     assert (report.clips, report.answers) == (8, 2)
-    words = [torch.tensor(base.tokenizer(base.spec.style.answer + word)["input_ids"]) for word in toy.SOUNDS]
+    words = [
+        torch.tensor(base.tokenizer(base.spec.style.answer + word)["input_ids"])
+        for word in toy.SOUNDS
+    ]
     table = base.model.get_input_embeddings().weight
     means = torch.stack([table[ids].mean(0) for ids in words])
     directions = F.normalize(means - means.mean(0), dim=-1)
@@ -48,7 +51,9 @@ def test_the_residual_points_to_the_answer_and_has_the_wanted_size(tmp_path):
         residual = _residual(fusion, clip)
         nearest = int((residual.mean((0, 1)) @ directions.T).argmax())
         assert toy.SOUNDS[nearest] == group[0].turns[0].answer == toy.SOUNDS[number % 2]
-        sizes.append(float(residual.square().mean().sqrt() / clip.visual.grid().square().mean().sqrt()))
+        sizes.append(
+            float(residual.square().mean().sqrt() / clip.visual.grid().square().mean().sqrt())
+        )
     assert sum(sizes) / len(sizes) == pytest.approx(0.25, rel=0.1)
 
 
@@ -66,19 +71,38 @@ def test_it_depends_on_its_seed_alone_and_leaves_the_random_state(tmp_path):
 
 def test_records_that_need_the_channel_teach_alone(tmp_path):
     base, fusion, groups, features = _setting(tmp_path)
-    told = [[record.model_copy(update={"meta": {"needs": "features"}}) for record in groups[0]], *groups[1:]]
+    told = [
+        [record.model_copy(update={"meta": {"needs": "features"}}) for record in groups[0]],
+        *groups[1:],
+    ]
     assert align(base, fusion, "features", told, features, steps=1, share=0.3, seed=0).clips == 1
 
 
 def test_families_choose_who_teaches(tmp_path):
     base, fusion, groups, features = _setting(tmp_path)
     order = [
-        record.model_copy(update={"meta": {"family": ("far", "near")[number % 2]}}) for number, record in enumerate(groups[0])
+        record.model_copy(update={"meta": {"family": ("far", "near")[number % 2]}})
+        for number, record in enumerate(groups[0])
     ]
     told = [order, *groups[1:]]
-    assert align(base, fusion, "features", told, features, families=("near",), steps=1, share=0.3, seed=0).clips == 1
+    assert (
+        align(
+            base, fusion, "features", told, features, families=("near",), steps=1, share=0.3, seed=0
+        ).clips
+        == 1
+    )
     with pytest.raises(ConfigError, match="families middle"):
-        align(base, fusion, "features", told, features, families=("middle",), steps=1, share=0.3, seed=0)
+        align(
+            base,
+            fusion,
+            "features",
+            told,
+            features,
+            families=("middle",),
+            steps=1,
+            share=0.3,
+            seed=0,
+        )
 
 
 def test_what_it_refuses(tmp_path):

@@ -21,14 +21,18 @@ from pave.train.collate import Collator
 def test_the_rule_is_the_mask():
     numbers = torch.tensor([[0, 0, 1, 1, 2, 2, 2, -1], [0, 1, 2, 3, -1, -1, -1, -1]])
     blocks, mask = visible_blocks(numbers), visible(numbers)
-    rows, queries, keys = torch.meshgrid(torch.arange(2), torch.arange(8), torch.arange(8), indexing="ij")
+    rows, queries, keys = torch.meshgrid(
+        torch.arange(2), torch.arange(8), torch.arange(8), indexing="ij"
+    )
     assert torch.equal(blocks.mask_mod(rows, torch.zeros_like(rows), queries, keys), mask[:, 0])
     assert blocks.shape == (2, 1, 8, 8)
 
 
 def test_blocks_in_which_nobody_sees_anybody_are_skipped():
     numbers = torch.tensor([0] * 128 + [1] * 512 + [2] * 512)[None]
-    assert visible_blocks(numbers).sparsity() > 60  # a causal mask of nine blocks alone: 44 per cent
+    assert (
+        visible_blocks(numbers).sparsity() > 60
+    )  # a causal mask of nine blocks alone: 44 per cent
 
 
 def test_a_cpu_says_why_not_and_keeps_what_it_has(monkeypatch, caplog):
@@ -79,7 +83,13 @@ def test_asking_uses_up_no_random_numbers(flex_on_cpu):
 
 def test_a_run_with_it_is_a_run_without_it(tmp_path, monkeypatch, flex_on_cpu):
     toy.records(tmp_path, clips=4, questions=3)
-    more = {"steps": 4, "batch_clips": 2, "questions_per_video": 3, "lr_lora": 0.01, "lr_fusion": 0.01}
+    more = {
+        "steps": 4,
+        "batch_clips": 2,
+        "questions_per_video": 3,
+        "lr_lora": 0.01,
+        "lr_fusion": 0.01,
+    }
     masks = []
     call = Collator.__call__
 

@@ -21,14 +21,19 @@ COUNTS = {
 @pytest.mark.parametrize("name", COUNTS)
 def test_published_counts(name):
     found = estimate(plan(name))
-    assert (found.parameters["fusion"], found.parameters["lora"], found.parameters["trained"]) == COUNTS[name]
+    assert (
+        found.parameters["fusion"],
+        found.parameters["lora"],
+        found.parameters["trained"],
+    ) == COUNTS[name]
     assert found.tokens["visual"] == 32 * 14 * 15
 
 
 def test_operations_of_a_7b_base():
     sound, scene = (estimate(plan(f"V5_1_3_{name}_7B")) for name in ("audio_languagebind", "3d"))
     assert 0.0007 < sound.share < scene.share < 0.0014
-    # Worked out by hand in multiply-adds: 48.8 T in the language model, 10.3 T in the tower (10.7 with the projector).
+    # Worked out by hand in multiply-adds: 48.8 T in the language model, 10.3 T in the tower (10.7
+    # with the projector).
     assert sound.flops["language_model"] / 2e12 == pytest.approx(48.8, abs=0.05)
     assert sound.flops["tower"] / 2e12 == pytest.approx(10.7, abs=0.1)
     assert sound.flops["patch"] / 2e9 == pytest.approx(46.5, abs=0.1)
@@ -50,13 +55,26 @@ def test_a_recipe_file(tmp_path):
     found = estimate(plan(str(path), side=(300, 1)))
     assert (found.parameters["lora"], found.tokens["side"], found.batch) == (35_192_832, 300, 2)
     again = estimate(plan(str(path), batch=4))
-    assert again.memory["activations"] == 2 * found.memory["activations"] and not again.checkpointing
-    for layers, hidden in ((0, 896), (1, 448)):  # an output MLP that needs the base's width to be as it is
-        path.write_text(yaml.safe_dump({**recipe, "fusion": {"hidden": hidden, "heads": 7, "output_layers": layers}}))
+    assert (
+        again.memory["activations"] == 2 * found.memory["activations"] and not again.checkpointing
+    )
+    for layers, hidden in (
+        (0, 896),
+        (1, 448),
+    ):  # an output MLP that needs the base's width to be as it is
+        path.write_text(
+            yaml.safe_dump(
+                {**recipe, "fusion": {"hidden": hidden, "heads": 7, "output_layers": layers}}
+            )
+        )
         assert estimate(plan(str(path))).parameters["fusion"] != found.parameters["fusion"] > 0
     path.write_text(yaml.safe_dump({**recipe, "channel": None, "encoder": None}))
     control = estimate(plan(str(path)))
-    assert (control.parameters["fusion"], control.share, control.parameters["lora"]) == (0, 0, 35_192_832)
+    assert (control.parameters["fusion"], control.share, control.parameters["lora"]) == (
+        0,
+        0,
+        35_192_832,
+    )
 
 
 def test_what_cannot_be_estimated(tmp_path):
@@ -69,16 +87,41 @@ def test_what_cannot_be_estimated(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
-        ({"fusion": {"hidden": "wide"}}, ConfigError, "recipe.yaml: fusion.hidden: Input should be a valid integer"),
-        ({"fusion": {"hiden": 3}}, ConfigError, "recipe.yaml: fusion.hiden: there is no such field"),
-        ({"fusion": {"layers": 10**9}}, ConfigError, "fusion.layers: Input should be less than or equal to 1000"),
-        ({"lora": {"targets": ["nope"]}}, PatchError, "no module of the language model is called nope"),
+        (
+            {"fusion": {"hidden": "wide"}},
+            ConfigError,
+            "recipe.yaml: fusion.hidden: Input should be a valid integer",
+        ),
+        (
+            {"fusion": {"hiden": 3}},
+            ConfigError,
+            "recipe.yaml: fusion.hiden: there is no such field",
+        ),
+        (
+            {"fusion": {"layers": 10**9}},
+            ConfigError,
+            "fusion.layers: Input should be less than or equal to 1000",
+        ),
+        (
+            {"lora": {"targets": ["nope"]}},
+            PatchError,
+            "no module of the language model is called nope",
+        ),
     ],
 )
 def test_a_wrong_recipe_is_named_in_words(tmp_path, settings, error, words):
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        yaml.safe_dump({"base": "0.5b", "records": "r", "out": "o", "channel": "audio", "encoder": "mel", **settings})
+        yaml.safe_dump(
+            {
+                "base": "0.5b",
+                "records": "r",
+                "out": "o",
+                "channel": "audio",
+                "encoder": "mel",
+                **settings,
+            }
+        )
     )
     with pytest.raises(error, match=words) as caught:
         estimate(plan(str(path)))

@@ -14,7 +14,11 @@ def _step(case, batch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = case.model([*case.side], case.times, **batch).logits
     logits.float().square().mean().backward()
-    gradients = {name: p.grad.clone() for name, p in case.model.trainable_parameters().items() if p.grad is not None}
+    gradients = {
+        name: p.grad.clone()
+        for name, p in case.model.trainable_parameters().items()
+        if p.grad is not None
+    }
     case.model.zero_grad()
     return logits.detach(), gradients
 
@@ -28,12 +32,19 @@ def test_logits_and_gradients_are_those_of_autocast_to_the_bit(family):
     logits, gradients = _step(case, case.inputs)
     with frozen_in_bf16(language):
         halves = [name for name, p in language.named_parameters() if p.dtype == torch.bfloat16]
-        assert halves and not any("lora_" in name or "norm" in name or "embed" in name for name in halves)
+        assert halves and not any(
+            "lora_" in name or "norm" in name or "embed" in name for name in halves
+        )
         again, others = _step(case, case.inputs)
     assert torch.equal(again, logits)
-    assert others.keys() == gradients.keys() and all(torch.equal(others[name], gradients[name]) for name in gradients)
+    assert others.keys() == gradients.keys() and all(
+        torch.equal(others[name], gradients[name]) for name in gradients
+    )
     after = dict(case.base.model.named_parameters())
-    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+    assert all(
+        torch.equal(after[name], value) and after[name].dtype == value.dtype
+        for name, value in before.items()
+    )
 
 
 def test_weights_that_fit_are_not_held_twice_and_all_come_back_after_an_error():
@@ -42,9 +53,16 @@ def test_weights_that_fit_are_not_held_twice_and_all_come_back_after_an_error():
     layers[0].weight.data = layers[0].weight.data.bfloat16().float()
     before = [p.detach().clone() for p in layers.parameters()]
     with pytest.raises(RuntimeError, match="stop"), frozen_in_bf16(layers):
-        assert [layer.weight.dtype for layer in layers] == [torch.bfloat16, torch.bfloat16, torch.float32]
+        assert [layer.weight.dtype for layer in layers] == [
+            torch.bfloat16,
+            torch.bfloat16,
+            torch.float32,
+        ]
         raise RuntimeError("stop")
-    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(layers.parameters(), before, strict=True))
+    assert all(
+        torch.equal(a, b) and a.dtype == b.dtype
+        for a, b in zip(layers.parameters(), before, strict=True)
+    )
 
 
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen3_vl"])
@@ -56,7 +74,11 @@ def test_another_library_gives_the_same_logits_and_gradients(family):
     def step():
         logits = case.model([*case.side], case.times, **case.inputs).logits
         logits.square().mean().backward()
-        gradients = {name: p.grad.clone() for name, p in case.model.trainable_parameters().items() if p.grad is not None}
+        gradients = {
+            name: p.grad.clone()
+            for name, p in case.model.trainable_parameters().items()
+            if p.grad is not None
+        }
         case.model.zero_grad()
         return logits.detach(), gradients
 

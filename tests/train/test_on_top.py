@@ -31,12 +31,22 @@ def records(folder: Path) -> Path:
     made = []
     for clip in range(4):
         frames = [chance.integers(0, 255, (42, 42, 3), dtype=np.uint8) for _ in range(8)]
-        film = str(write_video(folder / f"{clip}.mp4", frames, 8, tone(1.0, hertz=300 + 200 * clip), 16000))
+        film = str(
+            write_video(folder / f"{clip}.mp4", frames, 8, tone(1.0, hertz=300 + 200 * clip), 16000)
+        )
         np.save(folder / f"{clip}.npy", chance.normal(size=(6, 1, toy.DIM)).astype(np.float32))
         channels = {"audio": film, "features": str(folder / f"{clip}.npy")}
         channels.pop({2: "audio", 3: "features"}.get(clip, ""), None)
         turn = Turn(question="What?", answer="dog" if clip % 2 else "horse")
-        made.append(Record(id=str(clip), video=film, channels=channels, turns=[turn], answers=[turn.answer or ""]))
+        made.append(
+            Record(
+                id=str(clip),
+                video=film,
+                channels=channels,
+                turns=[turn],
+                answers=[turn.answer or ""],
+            )
+        )
     return write_records(folder / "records.jsonl", made)
 
 
@@ -51,12 +61,22 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def sound_config(first: Path, out: str, **more: object) -> TrainConfig:
     folder = first.parents[1]
-    settings = {"channel": "audio", "encoder": "mel", "encoder_settings": {}, "fusion": SMALL, "on_top_of": [str(first)]}
-    return toy.config(folder, out, **{**settings, "steps": 3, "lr_gate": 0.05, "save_every": 2, **more})
+    settings = {
+        "channel": "audio",
+        "encoder": "mel",
+        "encoder_settings": {},
+        "fusion": SMALL,
+        "on_top_of": [str(first)],
+    }
+    return toy.config(
+        folder, out, **{**settings, "steps": 3, "lr_gate": 0.05, "save_every": 2, **more}
+    )
 
 
 @pytest.mark.parametrize("below", ["frozen", "continued"])
-def test_a_sound_patch_trains_on_top_of_a_frozen_one(first: Path, tmp_path: Path, below: str) -> None:
+def test_a_sound_patch_trains_on_top_of_a_frozen_one(
+    first: Path, tmp_path: Path, below: str
+) -> None:
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
     config = sound_config(first, below, lora_below=below)
     base = tiny.base()
@@ -64,14 +84,22 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(first: Path, tmp_path: Path
     assert all(path.read_bytes() == data for path, data in before.items())
     saved = read_config(result.patch)
     (foundation,) = saved.stands_on
-    weights = {name: digest for name, digest in read_config(first).files.items() if name.endswith(".safetensors")}
+    weights = {
+        name: digest
+        for name, digest in read_config(first).files.items()
+        if name.endswith(".safetensors")
+    }
     assert (foundation.channel, foundation.task, foundation.lora, foundation.files) == (
         "features",
         "dense frames",
         below,
         weights,
     )
-    assert saved.channel == "audio" and saved.training["on_top_of"] == ["patch"] and saved.training["lora_below"] == below
+    assert (
+        saved.channel == "audio"
+        and saved.training["on_top_of"] == ["patch"]
+        and saved.training["lora_below"] == below
+    )
     card = (result.patch / "README.md").read_text()
     assert "# the patch it stands on" in card and f"its LoRA {below}" in card
     assert (
@@ -80,7 +108,8 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(first: Path, tmp_path: Path
 
     model = PatchedModel(base)
     with pytest.raises(
-        PatchError, match=r"stands on the patch 'below1' \(channel features, dense frames\), which is not on the"
+        PatchError,
+        match=r"stands on the patch 'below1' \(channel features, dense frames\), which is not on the",
     ):
         model.load_patch(result.patch)
     assert model.configs == {}
@@ -115,19 +144,34 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(first: Path, tmp_path: Path
 
 def test_the_base_is_fed_as_for_the_patch_below(first: Path) -> None:
     folder, grid = first.parents[1], {"newline": "grid"}
-    below = train(toy.config(folder, "grid", steps=1, inputs=grid), base=tiny.base(), progress=False).patch
+    below = train(
+        toy.config(folder, "grid", steps=1, inputs=grid), base=tiny.base(), progress=False
+    ).patch
     base = tiny.base()
     for name, more in {"open": {}, "same": {"inputs": grid}}.items():
-        patch = train(sound_config(below, f"on-grid-{name}", steps=1, **more), base=base, progress=False).patch
+        patch = train(
+            sound_config(below, f"on-grid-{name}", steps=1, **more), base=base, progress=False
+        ).patch
         assert read_config(patch).inputs.newline == "grid" and base.inputs.native
-    with pytest.raises(ConfigError, match=r"on_top_of were trained with inputs {'newline': 'grid'}; leave `inputs` out"):
-        train(sound_config(below, "on-grid-other", inputs={"newline": "frame"}), base=base, progress=False)
-    with pytest.raises(ConfigError, match="leave"):  # also where it was trained in the family's own way
+    with pytest.raises(
+        ConfigError,
+        match=r"on_top_of were trained with inputs {'newline': 'grid'}; leave `inputs` out",
+    ):
+        train(
+            sound_config(below, "on-grid-other", inputs={"newline": "frame"}),
+            base=base,
+            progress=False,
+        )
+    with pytest.raises(
+        ConfigError, match="leave"
+    ):  # also where it was trained in the family's own way
         train(sound_config(first, "other-inputs", inputs=grid), base=base, progress=False)
     assert base.inputs.native
 
 
-def test_an_interrupted_run_on_top_ends_as_an_uninterrupted_one(first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_on_top_ends_as_an_uninterrupted_one(
+    first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = train(sound_config(first, "whole"), base=tiny.base(), progress=False)
     config = sound_config(first, "cut")
     from pave.train.progress import Reporter
@@ -148,9 +192,13 @@ def test_an_interrupted_run_on_top_ends_as_an_uninterrupted_one(first: Path, mon
     assert again.resumed_from == 2
     for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
         assert (again.patch / name).read_bytes() == (whole.patch / name).read_bytes()
-    other = train(sound_config(first, "other", on_top_of=[]), base=tiny.base(), progress=False).patch
+    other = train(
+        sound_config(first, "other", on_top_of=[]), base=tiny.base(), progress=False
+    ).patch
     with pytest.raises(TrainError, match="other on_top_of"):
-        train(config.model_copy(update={"on_top_of": (str(other),)}), base=tiny.base(), progress=False)
+        train(
+            config.model_copy(update={"on_top_of": (str(other),)}), base=tiny.base(), progress=False
+        )
 
 
 def test_what_cannot_be_continued_is_told(first: Path, tmp_path: Path) -> None:
@@ -158,8 +206,14 @@ def test_what_cannot_be_continued_is_told(first: Path, tmp_path: Path) -> None:
         sound_config(first, "none", on_top_of=[], lora_below="continued")
     with pytest.raises(ValidationError):
         EvalConfig(records="r", out="o", arms={"a": 3})  # type: ignore[dict-item]
-    bare = train(sound_config(first, "bare", on_top_of=[], lora=None), base=tiny.base(), progress=False).patch
+    bare = train(
+        sound_config(first, "bare", on_top_of=[], lora=None), base=tiny.base(), progress=False
+    ).patch
     base = tiny.base()
     with pytest.raises(ConfigError, match="none of the patches in on_top_of has a LoRA"):
-        train(sound_config(first, "no-lora", on_top_of=[str(bare)], lora_below="continued"), base=base, progress=False)
+        train(
+            sound_config(first, "no-lora", on_top_of=[str(bare)], lora_below="continued"),
+            base=base,
+            progress=False,
+        )
     PatchedModel(base).unpatch()  # given back all the same

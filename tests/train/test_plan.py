@@ -17,7 +17,9 @@ def test_each_question_once_an_epoch_in_equal_parts(sizes, questions, seed):
     for epoch in range(2):
         parts = [plan[epoch * plan.per_epoch + i] for i in range(plan.per_epoch)]
         used = sorted((clip, question) for clip, chosen in parts for question in chosen)
-        assert used == [(clip, question) for clip, size in enumerate(sizes) for question in range(size)]
+        assert used == [
+            (clip, question) for clip, size in enumerate(sizes) for question in range(size)
+        ]
         assert all(len(chosen) <= questions for _, chosen in parts)
         for clip in range(len(sizes)):
             lengths = [len(chosen) for other, chosen in parts if other == clip]
@@ -29,5 +31,9 @@ def test_each_question_once_an_epoch_in_equal_parts(sizes, questions, seed):
 
 
 def test_epochs_and_seeds_differ():
-    orders = {str([Plan([4] * 8, 2, seed)[i] for i in range(start, start + 16)]) for seed in (0, 1) for start in (0, 16)}
+    orders = {
+        str([Plan([4] * 8, 2, seed)[i] for i in range(start, start + 16)])
+        for seed in (0, 1)
+        for start in (0, 16)
+    }
     assert len(orders) == 4

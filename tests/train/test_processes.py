@@ -15,7 +15,8 @@ import tiny
 import toy
 from pave.train import train
 
-# The second clip has no channel: one process then has no use for the fusion, and must not be waited for.
+# The second clip has no channel: one process then has no use for the fusion, and must not be waited
+# for.
 SETTINGS = {"lr_gate": 0.01, "questions_per_video": 2, "gradient_checkpointing": True}
 
 SCRIPT = """
@@ -33,22 +34,41 @@ def _two(folder: Path, settings: dict[str, object]) -> subprocess.CompletedProce
     here = Path(__file__).resolve().parents[1]
     path = os.pathsep.join([str(here), str(here.parent / "src")])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.run([*command, str(script), str(folder), repr(settings)], env=env, capture_output=True, timeout=600)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+    ]
+    return subprocess.run(
+        [*command, str(script), str(folder), repr(settings)],
+        env=env,
+        capture_output=True,
+        timeout=600,
+    )
 
 
 def _rates(folder: Path) -> list[float]:
-    return [json.loads(line)["lr_lora"] for line in (folder / "train_log.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["lr_lora"]
+        for line in (folder / "train_log.jsonl").read_text().splitlines()
+    ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("length", [{"steps": 3}, {"epochs": 4, "warmup": 0.5, "log_every": 1}], ids=["steps", "epochs"])
+@pytest.mark.parametrize(
+    "length", [{"steps": 3}, {"epochs": 4, "warmup": 0.5, "log_every": 1}], ids=["steps", "epochs"]
+)
 def test_two_processes_equal_one(tmp_path, length):
     toy.records(tmp_path, clips=2, questions=2, with_channel=1)
     settings = {**SETTINGS, **length}
     done = _two(tmp_path, settings)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
-    one = train(toy.config(tmp_path, "one", batch_clips=2, **settings), base=tiny.base(), progress=False)
+    one = train(
+        toy.config(tmp_path, "one", batch_clips=2, **settings), base=tiny.base(), progress=False
+    )
     for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
         ours, theirs = load_file(one.patch / name), load_file(tmp_path / "two" / "patch" / name)
         for key, tensor in ours.items():

@@ -47,12 +47,19 @@ def _killed(folder: Path, moment: str) -> None:
     here = Path(__file__).resolve().parents[1]
     path = os.pathsep.join([str(here), str(here.parent / "src")])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), moment, repr(SETTINGS)], env=env, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), moment, repr(SETTINGS)],
+        env=env,
+        capture_output=True,
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
 
 
 def _files(patch: Path) -> dict[str, bytes]:
-    return {name: (patch / name).read_bytes() for name in ("fusion.safetensors", "lora/adapter_model.safetensors")}
+    return {
+        name: (patch / name).read_bytes()
+        for name in ("fusion.safetensors", "lora/adapter_model.safetensors")
+    }
 
 
 def test_killed_runs_end_bit_equal(tmp_path):
@@ -64,10 +71,15 @@ def test_killed_runs_end_bit_equal(tmp_path):
     _killed(tmp_path, "step 5")
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-3"]
     _killed(tmp_path, "while saving step 9")
-    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-6"]
+    assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == [
+        "checkpoint-3",
+        "checkpoint-6",
+    ]
     resumed = train(toy.config(tmp_path, "killed", **SETTINGS), base=tiny.base(), progress=False)
     assert (resumed.resumed_from, resumed.steps) == (6, 11)
     assert _files(resumed.patch) == _files(whole.patch)
-    rows = [(tmp_path / run / "train_log.jsonl").read_text().splitlines() for run in ("whole", "killed")]
+    rows = [
+        (tmp_path / run / "train_log.jsonl").read_text().splitlines() for run in ("whole", "killed")
+    ]
     assert len(rows[0]) == len(rows[1]) == 11
     assert sorted(path.name for path in checkpoints.iterdir()) == ["checkpoint-11", "checkpoint-9"]

@@ -12,9 +12,16 @@ GOOD = {"records": "r.jsonl", "out": "o"}
 
 def test_file_and_overrides(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text("records: r.jsonl\nout: o\nchannel: audio\nencoder: mel\nlora: {rank: 8}\nsteps: 5\n")
+    path.write_text(
+        "records: r.jsonl\nout: o\nchannel: audio\nencoder: mel\nlora: {rank: 8}\nsteps: 5\n"
+    )
     config = load_config(path, {"lora.alpha": 3, "fusion.layers": 1, "steps": 7})
-    assert (config.lora.rank, config.lora.alpha, config.fusion, config.steps) == (8, 3, {"layers": 1}, 7)
+    assert (config.lora.rank, config.lora.alpha, config.fusion, config.steps) == (
+        8,
+        3,
+        {"layers": 1},
+        7,
+    )
     assert str(config.patch_folder) == "o/patch"
     assert str(config.store_folder) == "o/cache"
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
@@ -34,8 +41,14 @@ def test_file_and_overrides(tmp_path):
         ({**GOOD, "seed": -1}, "seed"),
         ({**GOOD, "seed": 2**32}, "seed"),
         *(({**GOOD, "epochs": number}, "epochs") for number in (float("inf"), float("nan"), 1e300)),
-        *(({**GOOD, name: float("inf")}, name) for name in ("lr_lora", "lr_fusion", "lr_gate", "weight_decay")),
-        *(({**GOOD, name: 10**30}, name) for name in ("steps", "batch_clips", "accumulation", "frames")),
+        *(
+            ({**GOOD, name: float("inf")}, name)
+            for name in ("lr_lora", "lr_fusion", "lr_gate", "weight_decay")
+        ),
+        *(
+            ({**GOOD, name: 10**30}, name)
+            for name in ("steps", "batch_clips", "accumulation", "frames")
+        ),
         ({**GOOD, "lora": {"rank": 10**30}}, "lora.rank"),
     ],
 )

@@ -23,7 +23,10 @@ from pave.train.trainer import parameter_groups
 
 
 def _weights(folder):
-    return {**load_file(folder / "fusion.safetensors"), **load_file(folder / "lora" / "adapter_model.safetensors")}
+    return {
+        **load_file(folder / "fusion.safetensors"),
+        **load_file(folder / "lora" / "adapter_model.safetensors"),
+    }
 
 
 def _log(config):
@@ -35,17 +38,28 @@ def test_a_run_shorter_than_the_log_interval_has_a_loss(tmp_path):
     config = toy.config(tmp_path, "short", steps=2, log_every=10)
     result = train(config, base=tiny.base(), progress=False)
     assert math.isfinite(result.final_loss) and [row["step"] for row in _log(config)] == [2]
-    assert math.isfinite(json.loads((result.patch / "patch.json").read_text())["training"]["final_loss"])
+    assert math.isfinite(
+        json.loads((result.patch / "patch.json").read_text())["training"]["final_loss"]
+    )
 
 
 def test_the_patch_learns_what_only_the_channel_tells(tmp_path):
     toy.records(tmp_path, clips=8, questions=3)
-    more = {"steps": 36, "batch_clips": 4, "questions_per_video": 3, "lr_lora": 0.01, "lr_fusion": 0.01, "lr_gate": 0.05}
+    more = {
+        "steps": 36,
+        "batch_clips": 4,
+        "questions_per_video": 3,
+        "lr_lora": 0.01,
+        "lr_fusion": 0.01,
+        "lr_gate": 0.05,
+    }
     base = toy.sharp_base()
     heard = train(toy.config(tmp_path, "patch", **more), base=base, progress=False)
     alone = train(toy.config(tmp_path, "alone", channel=None, **more), base=base, progress=False)
     chance = math.log(len(toy.SOUNDS))
-    letters = 5  # "dog" or "horse" and an end, on average: after the first letter everything is certain
+    letters = (
+        5  # "dog" or "horse" and an end, on average: after the first letter everything is certain
+    )
     assert heard.final_loss < 0.1 * chance / letters
     assert alone.final_loss > 0.9 * chance / letters
     rows = _log(toy.config(tmp_path, "patch"))
@@ -57,7 +71,14 @@ def test_what_a_run_writes_and_gives_back(tmp_path):
     records = toy.records(tmp_path, clips=3, questions=2, with_channel=2)
     base = tiny.base()
     keys = list(base.model.state_dict())
-    config = toy.config(tmp_path, epochs=2, batch_clips=2, questions_per_video=2, log_every=2, prompt="Listen. {question}")
+    config = toy.config(
+        tmp_path,
+        epochs=2,
+        batch_clips=2,
+        questions_per_video=2,
+        log_every=2,
+        prompt="Listen. {question}",
+    )
     result = train(config, base=base, progress=False)
     assert (result.steps, result.resumed_from, result.patch) == (3, 0, config.out / "patch")
     assert list(base.model.state_dict()) == keys  # the base is plain again
@@ -75,15 +96,33 @@ def test_what_a_run_writes_and_gives_back(tmp_path):
     assert (config.out / "settings.yaml").exists()
     row = _log(config)[0]
     assert row["step"] == 2
-    assert {"loss", "grad_norm", "lr_lora", "lr_fusion", "lr_gate", "residual_ratio", "seconds"} <= row.keys()
+    assert {
+        "loss",
+        "grad_norm",
+        "lr_lora",
+        "lr_fusion",
+        "lr_gate",
+        "residual_ratio",
+        "seconds",
+    } <= row.keys()
 
     before = _weights(result.patch)
-    again = train(config, base=_fresh(patched), progress=False)  # a finished run is not trained again
+    again = train(
+        config, base=_fresh(patched), progress=False
+    )  # a finished run is not trained again
     assert again.resumed_from == 3
     assert all(torch.equal(before[name], tensor) for name, tensor in _weights(again.patch).items())
     with pytest.raises(TrainError, match="other seed; use another folder"):
         train(
-            toy.config(tmp_path, epochs=2, batch_clips=2, questions_per_video=2, prompt="Listen. {question}", seed=1), base=base
+            toy.config(
+                tmp_path,
+                epochs=2,
+                batch_clips=2,
+                questions_per_video=2,
+                prompt="Listen. {question}",
+                seed=1,
+            ),
+            base=base,
         )
     assert records == read_records(config.records)
 
@@ -95,12 +134,20 @@ def _fresh(patched):
 
 @pytest.mark.parametrize(
     "other",
-    [{"batch_clips": 1, "accumulation": 4}, {"gradient_checkpointing": True}, {"questions_per_video": 2, "batch_clips": 4}],
+    [
+        {"batch_clips": 1, "accumulation": 4},
+        {"gradient_checkpointing": True},
+        {"questions_per_video": 2, "batch_clips": 4},
+    ],
 )
 def test_ways_to_cut_a_batch_give_the_same_weights(tmp_path, other):
     """Answers differ in length, so a mean of means would be off by much more than rounding."""
     toy.records(tmp_path, clips=4, questions=1)
-    first = train(toy.config(tmp_path, "a", steps=3, batch_clips=4, lr_gate=0.01), base=tiny.base(), progress=False)
+    first = train(
+        toy.config(tmp_path, "a", steps=3, batch_clips=4, lr_gate=0.01),
+        base=tiny.base(),
+        progress=False,
+    )
     config = toy.config(tmp_path, "b", **{"steps": 3, "batch_clips": 4, "lr_gate": 0.01, **other})
     second = train(config, base=tiny.base(), progress=False)
     ours, theirs = _weights(first.patch), _weights(second.patch)
@@ -112,24 +159,39 @@ def test_ways_to_cut_a_batch_give_the_same_weights(tmp_path, other):
 @pytest.mark.parametrize("family", ["qwen2_vl", "internvl"])
 def test_bf16_and_other_families(tmp_path, family):
     toy.records(tmp_path, clips=2, questions=1)
-    result = train(toy.config(tmp_path, steps=2, batch_clips=2, precision="bf16"), base=tiny.base(family), progress=False)
+    result = train(
+        toy.config(tmp_path, steps=2, batch_clips=2, precision="bf16"),
+        base=tiny.base(family),
+        progress=False,
+    )
     assert math.isfinite(result.final_loss)
-    assert {tensor.dtype for tensor in load_file(result.patch / "fusion.safetensors").values()} == {torch.float32}
+    assert {tensor.dtype for tensor in load_file(result.patch / "fusion.safetensors").values()} == {
+        torch.float32
+    }
 
 
 def test_lora_and_fusion_train_in_fp32_on_a_half_precision_base(tmp_path):
     base = tiny.base()
     base.model.to(torch.bfloat16)
     patched = PatchedModel(base)
-    patched.new_patch("features", encoder=None, fusion={"side_dim": 8, "hidden": 16, "heads": 2}, lora=LoraSpec(rank=2))
-    assert {parameter.dtype for parameter in patched.trainable_parameters().values()} == {torch.float32}
+    patched.new_patch(
+        "features",
+        encoder=None,
+        fusion={"side_dim": 8, "hidden": 16, "heads": 2},
+        lora=LoraSpec(rank=2),
+    )
+    assert {parameter.dtype for parameter in patched.trainable_parameters().values()} == {
+        torch.float32
+    }
 
 
 def test_a_batch_without_the_channel_still_gives_every_weight_a_gradient(tmp_path):
     """Several processes wait for each other's gradients; a weight without one would stop them."""
     base = tiny.base()
     patched = PatchedModel(base)
-    patched.new_patch("features", encoder=None, fusion={"side_dim": 8, "hidden": 16, "heads": 2, "layers": 1})
+    patched.new_patch(
+        "features", encoder=None, fusion={"side_dim": 8, "hidden": 16, "heads": 2, "layers": 1}
+    )
     patched.train()
     clip = tiny.clips(base, [4])[0]
     ids = base.encode_prompt(clip.text, [("What?", None)]).ask()
@@ -143,9 +205,13 @@ def test_what_cannot_be_trained_is_told(tmp_path):
     lines = (tmp_path / "records.jsonl").read_text().replace('"answer": "dog"', '"answer": null')
     (tmp_path / "open.jsonl").write_text(lines)
     with pytest.raises(RecordError, match="record 0-0: its last question has no answer"):
-        train(toy.config(tmp_path, records=tmp_path / "open.jsonl"), base=tiny.base(), progress=False)
+        train(
+            toy.config(tmp_path, records=tmp_path / "open.jsonl"), base=tiny.base(), progress=False
+        )
     base = tiny.base()
-    hot = toy.config(tmp_path, "hot", steps=30, batch_clips=1, lr_lora=1e30, lr_gate=1e30, lr_fusion=1e30)
+    hot = toy.config(
+        tmp_path, "hot", steps=30, batch_clips=1, lr_lora=1e30, lr_gate=1e30, lr_fusion=1e30
+    )
     with pytest.raises(TrainError, match=r"the loss became (nan|inf) by step"):
         train(hot, base=base, progress=False)
     PatchedModel(base).unpatch()  # the base was given back all the same
@@ -185,8 +251,15 @@ def test_incomplete_checkpoints_are_passed_over(tmp_path):
     (tmp_path / "checkpoint-10" / "rng_state.pth").unlink()
     (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"x")
     assert newest_checkpoint(tmp_path, processes=1).name == "checkpoint-2"
-    assert newest_checkpoint(tmp_path).name == newest_checkpoint(tmp_path, processes=2).name == "checkpoint-10"
-    assert (processes_of(tmp_path / "checkpoint-10"), processes_of(tmp_path / "checkpoint-2")) == (2, 1)
+    assert (
+        newest_checkpoint(tmp_path).name
+        == newest_checkpoint(tmp_path, processes=2).name
+        == "checkpoint-10"
+    )
+    assert (processes_of(tmp_path / "checkpoint-10"), processes_of(tmp_path / "checkpoint-2")) == (
+        2,
+        1,
+    )
     assert newest_checkpoint(tmp_path / "nowhere") is None
 
 
@@ -208,14 +281,25 @@ def test_a_run_goes_on_with_the_same_base_and_as_many_processes(tmp_path):
         for rank in (0, 1):
             (folder / f"rng_state_{rank}.pth").write_bytes((folder / "rng_state.pth").read_bytes())
         (folder / "rng_state.pth").unlink()
-    with pytest.raises(TrainError, match="a run of 2 processes, not 1; continue it with as many, or resume=never"):
+    with pytest.raises(
+        TrainError, match="a run of 2 processes, not 1; continue it with as many, or resume=never"
+    ):
         train(config, base=tiny.base(), progress=False)
-    assert train(config.model_copy(update={"resume": "never"}), base=tiny.base(), progress=False).resumed_from == 0
+    assert (
+        train(
+            config.model_copy(update={"resume": "never"}), base=tiny.base(), progress=False
+        ).resumed_from
+        == 0
+    )
 
 
 def test_the_native_precision_follows_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for units, wanted in (({"avx512_bf16": True}, "bf16"), ({"avx512_bf16": False, "avx2": True}, "fp32"), ({}, "fp32")):
+    for units, wanted in (
+        ({"avx512_bf16": True}, "bf16"),
+        ({"avx512_bf16": False, "avx2": True}, "fp32"),
+        ({}, "fp32"),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: units, raising=False)
         assert native_precision() == wanted
 
@@ -230,12 +314,17 @@ def test_wrong_fusion_settings_show_before_clips_are_encoded(tmp_path):
 
 @pytest.mark.parametrize(
     ("target", "words"),
-    [("nope", "no module of the language model is called nope"), ("mlp", "mlp is a .*MLP, which takes no LoRA")],
+    [
+        ("nope", "no module of the language model is called nope"),
+        ("mlp", "mlp is a .*MLP, which takes no LoRA"),
+    ],
 )
 def test_lora_targets_are_checked_before_anything_is_encoded(tmp_path, target, words):
     toy.records(tmp_path, clips=2, questions=1)
     with pytest.raises(PatchError, match=words):
-        train(toy.config(tmp_path, steps=1, lora__targets=[target]), base=tiny.base(), progress=False)
+        train(
+            toy.config(tmp_path, steps=1, lora__targets=[target]), base=tiny.base(), progress=False
+        )
     assert not list((tmp_path / "store").rglob("*.safetensors"))
 
 
@@ -248,14 +337,19 @@ def test_lora_targets_are_found_under_the_loras_of_the_patches_below(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b"\xff\x00", b"[" * 100_000], ids=["empty", "cut", "list", "binary", "deep"]
+    "content",
+    [b"", b"{", b"[1]", b"\xff\x00", b"[" * 100_000],
+    ids=["empty", "cut", "list", "binary", "deep"],
 )
 def test_a_damaged_run_is_named(tmp_path, content):
     toy.records(tmp_path, clips=2, questions=1)
     config = toy.config(tmp_path, steps=1, save_every=1)
     train(config, base=tiny.base(), progress=False)
     (config.out / "run.json").write_bytes(content)
-    with pytest.raises(TrainError, match="run.json is damaged .*; use another folder, or resume=never to start over"):
+    with pytest.raises(
+        TrainError,
+        match="run.json is damaged .*; use another folder, or resume=never to start over",
+    ):
         train(config, base=tiny.base(), progress=False)
     train(config.model_copy(update={"resume": "never"}), base=tiny.base(), progress=False)
 

@@ -31,7 +31,12 @@ def sequences(base: Base, folder: Path, seed: int, random_views: bool = True) ->
     encoder = make_encoder("views", "tower", settings, tower=tower_of(base))
     features = Features(base, {"views": encoder}, TokenStore(folder / "store"), frames=2)
     turn = Turn(question="Hm?", answer="dog")
-    record = Record(id="a", video=str(videos[0]), channels={"views": [str(video) for video in videos]}, turns=[turn])
+    record = Record(
+        id="a",
+        video=str(videos[0]),
+        channels={"views": [str(video) for video in videos]},
+        turns=[turn],
+    )
     return Sequences(base, features, [[record]], Plan([1], 1, seed), 12)
 
 
@@ -52,4 +57,6 @@ def test_a_random_part_of_the_cameras(base: Base, tmp_path: Path) -> None:
     known = {tuple(row.tolist()) for row in whole[0][:, 0]}
     assert all(tuple(row.tolist()) in known for values in one for row in values[:, 0])
     data = sequences(base, tmp_path, 0)
-    assert data.features[data.groups[0][0]].channels["views"].steps == 6  # evaluation reads all cameras
+    assert (
+        data.features[data.groups[0][0]].channels["views"].steps == 6
+    )  # evaluation reads all cameras

@@ -15,7 +15,11 @@ from pave.world import frame_times, make_world, render_frames, sample_scene
 from pave.world.scene import Kind
 
 SMALL = {"duration": 2.0, "fps": 10.0, "size": 64}
-FILES = {"scene3d": {".mp4", ".npz"}, "views": {".mp4", "-camera1.mp4", "-camera2.mp4"}, "frames": {".mp4"}}
+FILES = {
+    "scene3d": {".mp4", ".npz"},
+    "views": {".mp4", "-camera1.mp4", "-camera2.mp4"},
+    "frames": {".mp4"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +39,13 @@ def test_records_name_the_channel_and_what_they_need(made: Path, kind: Kind) -> 
     records = read_records(made / kind / "records.jsonl")  # checks that the media are there
     assert all(set(record.channels) == {kind} for record in records)
     assert {record.meta["needs"] for record in records} == {kind, "video"}
-    assert all(record.meta["family"] and record.answers == [record.turns[0].answer] for record in records)
+    assert all(
+        record.meta["family"] and record.answers == [record.turns[0].answer] for record in records
+    )
     names = {path.name for path in (made / kind / "clips").iterdir()}
-    assert names == {f"test-{kind}-{index:05d}{ending}" for index in range(2) for ending in FILES[kind]}
+    assert names == {
+        f"test-{kind}-{index:05d}{ending}" for index in range(2) for ending in FILES[kind]
+    }
 
 
 def test_depth_frames_are_the_four_that_a_base_takes(made: Path) -> None:
@@ -63,24 +71,38 @@ def test_further_cameras_are_synchronised_films_of_their_own(made: Path) -> None
 def test_fast_frames_are_in_the_film_itself(made: Path) -> None:
     record = first(made, "frames")
     assert record.channels["frames"] == record.video
-    dense, taken = read_frames(record.video, Rate(10)).pixels.float(), read_frames(record.video, Uniform(4)).pixels.float()
+    dense, taken = (
+        read_frames(record.video, Rate(10)).pixels.float(),
+        read_frames(record.video, Uniform(4)).pixels.float(),
+    )
     nearest = torch.stack([(frame - taken).abs().mean(dim=(1, 2, 3)).min() for frame in dense])
     assert nearest.max() > 1 and len(dense) == 20  # something is there that no taken frame shows
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_lost_file_is_made_again_and_the_others_are_kept(made: Path, kind: Kind, tmp_path: Path) -> None:
+def test_a_lost_file_is_made_again_and_the_others_are_kept(
+    made: Path, kind: Kind, tmp_path: Path
+) -> None:
     folder = made / kind
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("clips/*")}
+    before = {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("clips/*")
+    }
     lost = sorted(before)[-1]
     lost.unlink()
     make_world(folder, "test", clips=2, kind=kind, **SMALL)
-    assert {path: path.read_bytes() for path in folder.rglob("clips/*")} == {path: data for path, (data, _) in before.items()}
-    assert all(path.stat().st_mtime_ns == stamp for path, (_, stamp) in before.items() if path != lost)
+    assert {path: path.read_bytes() for path in folder.rglob("clips/*")} == {
+        path: data for path, (data, _) in before.items()
+    }
+    assert all(
+        path.stat().st_mtime_ns == stamp for path, (_, stamp) in before.items() if path != lost
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"fps": 5.0, "duration": 4.0}, {"fps": 10.0, "duration": 1.0}])
 def test_fast_events_need_frames_that_show_them(wrong: dict[str, float], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match='kind "frames" needs fps of 10 or more and a duration of 2 seconds or more'):
+    with pytest.raises(
+        ConfigError,
+        match='kind "frames" needs fps of 10 or more and a duration of 2 seconds or more',
+    ):
         make_world(tmp_path / "new", kind="frames", **wrong)
     assert not (tmp_path / "new").exists()

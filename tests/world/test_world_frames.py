@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from pave.errors import ConfigError
 from pave.media import Uniform, read_frames
 from pave.media.sampling import choose
-from pave.world import Question, Scene, WorldSettings, frame_times, questions_for, render_frames, sample_scene
+from pave.world import (
+    Question,
+    Scene,
+    WorldSettings,
+    frame_times,
+    questions_for,
+    render_frames,
+    sample_scene,
+)
 from pave.world.clips import make_clip
 
 NUMBERS = ("zero", "one", "two", "three", "four")
@@ -37,7 +45,9 @@ def right(scene: Scene, question: Question) -> bool:
         "flash": lambda: names[0],
         "flashed": lambda: "yes" if asked else "no",
         "flashes": lambda: NUMBERS[len(names)],
-        "flash_first": lambda: min(scene.transients, key=lambda transient: transient.start).thing.name,
+        "flash_first": lambda: (
+            min(scene.transients, key=lambda transient: transient.start).thing.name
+        ),
         "flash_last": lambda: max(scene.transients, key=lambda transient: transient.end).thing.name,
         "flash_side": lambda: "left" if one.thing.x < 0 else "right",
         "dash": lambda: names[0],
@@ -48,11 +58,20 @@ def right(scene: Scene, question: Question) -> bool:
 
 
 @given(index=st.integers(0, 10**6), fps=rates, duration=lengths)
-def test_answers_are_right_and_no_taken_frame_shows_an_event(index: int, fps: float, duration: float) -> None:
+def test_answers_are_right_and_no_taken_frame_shows_an_event(
+    index: int, fps: float, duration: float
+) -> None:
     scene = sample_scene("frames", "train", index, duration=duration)
     assert all(right(scene, question) for question in questions_for(scene, None))
-    assert all(transient.at(float(time)) is None for time in taken(duration, fps) for transient in scene.transients)
-    shown = [sum(t.at(float(time)) is not None for time in frame_times(duration, fps)) for t in scene.transients]
+    assert all(
+        transient.at(float(time)) is None
+        for time in taken(duration, fps)
+        for transient in scene.transients
+    )
+    shown = [
+        sum(t.at(float(time)) is not None for time in frame_times(duration, fps))
+        for t in scene.transients
+    ]
     assert min(shown) >= 1
     if duration >= 4 and fps >= 10:
         assert min(shown) >= 5
@@ -66,11 +85,15 @@ def test_the_taken_frames_are_those_of_a_scene_without_events(index: int, fps: f
     times = taken(4.0, fps)
     assert np.array_equal(render_frames(scene, times, 64), render_frames(calm, times, 64))
     middle = [(transient.start + transient.end) / 2 for transient in scene.transients]
-    changed = (render_frames(scene, middle, 64) != render_frames(calm, middle, 64)).any(axis=(1, 2, 3))
+    changed = (render_frames(scene, middle, 64) != render_frames(calm, middle, 64)).any(
+        axis=(1, 2, 3)
+    )
     assert changed.all()
 
 
-def test_not_even_the_coded_file_leaves_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_even_the_coded_file_leaves_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The decoded frames that a base takes are bit-equal with and without the events; those between are not."""
     settings_ = WorldSettings(kind="frames", duration=2.0, size=96)
     for index in range(3):

@@ -13,7 +13,16 @@ from pave.world.scene import Kind, Scene
 def told(scene: Scene) -> bytes:
     """Everything that was drawn of a scene."""
     room = scene.room
-    parts = (scene.name, scene.mode, scene.duration, room.wall, room.wall_rgb, room.floor_rgb, room.depth, room.stripe)
+    parts = (
+        scene.name,
+        scene.mode,
+        scene.duration,
+        room.wall,
+        room.wall_rgb,
+        room.floor_rgb,
+        room.depth,
+        room.stripe,
+    )
     drawn = (*parts, scene.camera, scene.things, scene.events, scene.unseen)
     return (repr(drawn) + repr(questions_for(scene, None)) + repr(questions_for(scene, 4))).encode()
 

@@ -21,7 +21,11 @@ from pave.world.catalog import SILENT, SOUNDING, UNSEEN, pool_of
 from pave.world.scene import Kind
 
 CLIPS = 3000
-FAMILIES: dict[Kind, tuple[str, ...]] = {"scene3d": SCENE3D_FAMILIES, "views": VIEWS_FAMILIES, "frames": FRAMES_FAMILIES}
+FAMILIES: dict[Kind, tuple[str, ...]] = {
+    "scene3d": SCENE3D_FAMILIES,
+    "views": VIEWS_FAMILIES,
+    "frames": FRAMES_FAMILIES,
+}
 NUMBERS = ("zero", "one", "two", "three", "four")
 Asked = list[tuple[Scene, Question]]
 
@@ -33,12 +37,18 @@ def asked(kind: Kind, split: str = "train", limit: int | None = None) -> Asked:
 
 
 def of_family(kind: Kind, family: str, limit: int | None = None) -> Asked:
-    return [(scene, question) for scene, question in asked(kind, "train", limit) if question.family == family]
+    return [
+        (scene, question)
+        for scene, question in asked(kind, "train", limit)
+        if question.family == family
+    ]
 
 
 def named(question: Question) -> tuple[str, ...]:
     """Names in the question, in order."""
-    words = question.question.replace(".", " ").replace(",", " ").replace(";", " ").rstrip("?").split()
+    words = (
+        question.question.replace(".", " ").replace(",", " ").replace(";", " ").rstrip("?").split()
+    )
     return tuple(word for word in words if word in SOUNDING or word in SILENT or word in UNSEEN)
 
 
@@ -46,7 +56,12 @@ def named(question: Question) -> tuple[str, ...]:
 def test_all_families_are_asked_and_say_what_they_need(kind: Kind) -> None:
     found = {(question.family, question.needs) for _, question in asked(kind)}
     assert {family for family, needs in found if needs == kind} == set(FAMILIES[kind])
-    assert {family for family, needs in found if needs == "video"} >= {"colour", "seen", "left", "right"}
+    assert {family for family, needs in found if needs == "video"} >= {
+        "colour",
+        "seen",
+        "left",
+        "right",
+    }
     assert {family for family, needs in found if needs == "video"} <= set(VISUAL_FAMILIES)
     assert len(found) == len({family for family, _ in found})
 
@@ -56,7 +71,9 @@ def test_the_same_scene_gives_the_same_questions_and_at_most_so_many(kind: Kind)
     for index in range(20):
         scene = sample_scene(kind, "test", index)
         everything = questions_for(scene, None)
-        assert questions_for(scene) == questions_for(scene) and set(questions_for(scene)) <= set(everything)
+        assert questions_for(scene) == questions_for(scene) and set(questions_for(scene)) <= set(
+            everything
+        )
         assert len(everything) == len(set(everything)) and len(questions_for(scene, 3)) == 3
         assert {question.needs for question in questions_for(scene, 3)} == {kind, "video"}
 
@@ -69,7 +86,10 @@ def test_no_answer_of_a_family_is_a_good_guess(kind: Kind, limit: int | None) ->
         chance = 1 / len({question.answer for _, question in rows})
         bound = 0.54 if chance == 0.5 else chance * 1.4
         guess = best_guess((None, question.answer) for _, question in rows)
-        assert guess < bound + len(rows) ** -0.5, (family, guess)  # the last term: two standard errors of so many rows
+        assert guess < bound + len(rows) ** -0.5, (
+            family,
+            guess,
+        )  # the last term: two standard errors of so many rows
 
 
 def look(scene: Scene, question: Question) -> dict[str, object]:
@@ -83,7 +103,9 @@ def look(scene: Scene, question: Question) -> dict[str, object]:
         "height of the left one": round(8 * (scene.things[0].y - 1.4) / scene.things[0].z),
         "screen": scene.screen and round(8 * scene.screen.x / scene.screen.z),
         "asked for": names[:1],
-        "order of the asked for": tuple(scene.visible.index(name) for name in names if name in scene.visible),
+        "order of the asked for": tuple(
+            scene.visible.index(name) for name in names if name in scene.visible
+        ),
     }
 
 
@@ -96,10 +118,20 @@ def test_no_cue_of_the_main_picture_tells_a_two_way_answer(kind: Kind) -> None:
         chance = best_guess((None, question.answer) for _, question in rows)
         looks = [look(scene, question) for scene, question in rows]
         for cue in looks[0]:
-            told = best_guess((seen[cue], question.answer) for seen, (_, question) in zip(looks, rows, strict=True))
+            told = best_guess(
+                (seen[cue], question.answer)
+                for seen, (_, question) in zip(looks, rows, strict=True)
+            )
             cells = len({seen[cue] for seen in looks})
-            spread = 0.8 * (cells / len(rows)) ** 0.5  # what chance adds when the best of every cell is taken
-            assert told < max(chance, 0.5 if chance > 0.4 else 0.0) + 0.03 + spread, (family, cue, told, chance)
+            spread = (
+                0.8 * (cells / len(rows)) ** 0.5
+            )  # what chance adds when the best of every cell is taken
+            assert told < max(chance, 0.5 if chance > 0.4 else 0.0) + 0.03 + spread, (
+                family,
+                cue,
+                told,
+                chance,
+            )
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -139,5 +171,8 @@ def test_unseen_names_are_never_asked_for(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_answers_are_one_word(kind: Kind) -> None:
     for _, question in asked(kind):
-        assert question.answer in {*SOUNDING, *SILENT, *NUMBERS, "yes", "no", "left", "right"} or question.family == "colour"
+        assert (
+            question.answer in {*SOUNDING, *SILENT, *NUMBERS, "yes", "no", "left", "right"}
+            or question.family == "colour"
+        )
         assert len(question.question.split()) <= 11 or question.family == "situated"

@@ -11,13 +11,24 @@ import pytest
 from pave.data import read_records
 from pave.errors import ConfigError
 from pave.media import Uniform, probe, read_frames, read_sound
-from pave.world import frame_times, make_world, questions_for, render_frames, render_sound, sample_scene
+from pave.world import (
+    frame_times,
+    make_world,
+    questions_for,
+    render_frames,
+    render_sound,
+    sample_scene,
+)
 
 SMALL = {"duration": 1.0, "fps": 5.0, "size": 64}
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +90,17 @@ def test_interrupted_work_goes_on_and_ends_the_same(made: Path, tmp_path: Path) 
     (finished,) = (tmp_path / "clips").iterdir()
     before = finished.stat().st_mtime_ns
     calls: list[tuple[int, int]] = []
-    make_world(tmp_path, "test", clips=3, progress=lambda done, total: calls.append((done, total)), **SMALL)
+    make_world(
+        tmp_path, "test", clips=3, progress=lambda done, total: calls.append((done, total)), **SMALL
+    )
     assert calls == [(1, 3), (2, 3), (3, 3)]
     assert finished.stat().st_mtime_ns == before and snapshot(tmp_path) == snapshot(made)
 
 
 def test_visual_worlds_have_no_sound_track(tmp_path: Path) -> None:
-    records = read_records(make_world(tmp_path, "train", clips=1, kind="visual", questions_per_clip=2, **SMALL))
+    records = read_records(
+        make_world(tmp_path, "train", clips=1, kind="visual", questions_per_clip=2, **SMALL)
+    )
     assert len(records) == 2 and all(record.channels == {} for record in records)
     assert read_sound(records[0].video) is None
 
@@ -105,7 +120,9 @@ def test_a_folder_keeps_one_world(made: Path) -> None:
         ({"colour": 1}, "colour"),
     ],
 )
-def test_wrong_settings_are_clear_errors(wrong: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_wrong_settings_are_clear_errors(
+    wrong: dict[str, object], message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=message):
         make_world(tmp_path / "new", **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "new").exists()

@@ -26,7 +26,9 @@ def asked(kind: Kind, limit: int | None = None) -> list[tuple[Scene, Question]]:
 
 
 def answers(kind: Kind, family: str, limit: int | None = None) -> list[tuple[Scene, Question]]:
-    return [(scene, question) for scene, question in asked(kind, limit) if question.family == family]
+    return [
+        (scene, question) for scene, question in asked(kind, limit) if question.family == family
+    ]
 
 
 def asked_for(question: Question, scene: Scene) -> str:
@@ -86,7 +88,9 @@ def test_no_answer_of_a_family_is_a_good_guess(kind: Kind, limit: int | None) ->
         chance = 1 / len({question.answer for _, question in rows})
         guess = best_guess([(None, question.answer) for _, question in rows])
         bound = 0.54 if chance == 0.5 else chance * 1.4
-        assert guess < bound + len(rows) ** -0.5, family  # the last term: two standard errors of so many rows
+        assert guess < bound + len(rows) ** -0.5, (
+            family
+        )  # the last term: two standard errors of so many rows
 
 
 def look(scene: Scene) -> dict[str, object]:
@@ -103,7 +107,9 @@ def look(scene: Scene) -> dict[str, object]:
 def test_a_deaf_model_is_at_chance_on_two_way_sound_questions(family: str) -> None:
     rows = answers("sound", family)
     for cue in look(rows[0][0]):
-        assert best_guess([(look(scene)[cue], question.answer) for scene, question in rows]) < 0.56, cue
+        assert (
+            best_guess([(look(scene)[cue], question.answer) for scene, question in rows]) < 0.56
+        ), cue
 
 
 def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> None:
@@ -114,22 +120,34 @@ def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> N
         word = asked_for(question, scene)
         return None if word not in scene.visible else scene.left_of(word)
 
-    assert best_guess([(place(scene, question), question.answer) for scene, question in rows]) < 0.54
-    assert best_guess([(asked_for(question, scene), question.answer) for scene, question in rows]) < 0.55
+    assert (
+        best_guess([(place(scene, question), question.answer) for scene, question in rows]) < 0.54
+    )
+    assert (
+        best_guess([(asked_for(question, scene), question.answer) for scene, question in rows])
+        < 0.55
+    )
     seen = [place(scene, question) is not None for scene, question in rows]
     assert 0.3 < sum(seen) / len(seen) < 0.9  # both kinds of asking happen
 
 
-@pytest.mark.parametrize(("family", "chance"), [("heard", 0.3), ("first", 0.5), ("last", 0.5), ("louder", 0.5)])
+@pytest.mark.parametrize(
+    ("family", "chance"), [("heard", 0.3), ("first", 0.5), ("last", 0.5), ("louder", 0.5)]
+)
 def test_a_deaf_model_that_names_what_it_sees_is_at_chance(family: str, chance: float) -> None:
     """The best strategy without ears is to name the left or the right thing: right as often as a coin (heard: 0.3)."""
     rows = answers("sound", family)
     for side in (0, -1):
         hits = sum(scene.visible[side] == question.answer for scene, question in rows) / len(rows)
         assert abs(hits - chance) < 0.05
-    pairs = [(frozenset((scene.visible[0], scene.visible[-1])), question.answer) for scene, question in rows]
+    pairs = [
+        (frozenset((scene.visible[0], scene.visible[-1])), question.answer)
+        for scene, question in rows
+    ]
     popular = Counter(answer for _, answer in pairs)
-    favourite = sum(max(pair, key=lambda name: popular[name]) == answer for pair, answer in pairs) / len(pairs)
+    favourite = sum(
+        max(pair, key=lambda name: popular[name]) == answer for pair, answer in pairs
+    ) / len(pairs)
     assert favourite < chance + 0.06  # nor does preferring some classes help
 
 
@@ -146,7 +164,9 @@ def test_unseen_names_are_never_asked_for() -> None:
     for index in range(400):
         for kind in ("sound", "visual"):
             for question in questions_for(sample_scene(kind, "test", index), None):
-                assert question.answer not in UNSEEN and not any(name in question.question for name in UNSEEN)
+                assert question.answer not in UNSEEN and not any(
+                    name in question.question for name in UNSEEN
+                )
 
 
 def test_questions_and_answers_are_short() -> None:
@@ -159,4 +179,7 @@ def test_the_sound_tells_nothing_about_control_questions() -> None:
     for scene, question in asked("sound", None):
         if question.needs == "video":
             assert question.family in {"colour", "number", "middle", "seen"}
-            assert not any(name in f"{question.question} {question.answer}" for name in SOUNDING), (scene, question)
+            assert not any(name in f"{question.question} {question.answer}" for name in SOUNDING), (
+                scene,
+                question,
+            )

@@ -49,7 +49,9 @@ def test_the_wall_meets_the_floor_where_the_pinhole_camera_says() -> None:
     floor = (frame == np.array(still.room.floor_rgb)).all(axis=2)
     assert floor[int(np.ceil(foot)) :].all() and not floor[: int(foot)].any()
     wall = np.unique(frame[0], axis=0)
-    assert len(wall) == 2 and (wall[1] == still.room.wall_rgb).all()  # the wall's colour and its darker stripe
+    assert (
+        len(wall) == 2 and (wall[1] == still.room.wall_rgb).all()
+    )  # the wall's colour and its darker stripe
 
 
 def test_near_things_hide_far_ones() -> None:

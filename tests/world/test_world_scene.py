@@ -32,11 +32,22 @@ def test_pools_are_disjoint_and_every_sounding_thing_has_a_voice() -> None:
 
 
 def test_articles() -> None:
-    assert [with_article(name) for name in ("apple", "dog", "scissors")] == ["an apple", "a dog", "scissors"]
+    assert [with_article(name) for name in ("apple", "dog", "scissors")] == [
+        "an apple",
+        "a dog",
+        "scissors",
+    ]
 
 
-@given(kind=st.sampled_from(KINDS), split=st.sampled_from(SPLITS), index=st.integers(0, 10**6), seed=st.integers(0, 2**40))
-def test_same_arguments_same_scene_and_everything_is_in_view(kind: Kind, split: str, index: int, seed: int) -> None:
+@given(
+    kind=st.sampled_from(KINDS),
+    split=st.sampled_from(SPLITS),
+    index=st.integers(0, 10**6),
+    seed=st.integers(0, 2**40),
+)
+def test_same_arguments_same_scene_and_everything_is_in_view(
+    kind: Kind, split: str, index: int, seed: int
+) -> None:
     scene = sample_scene(kind, split, index, seed)
     assert scene == sample_scene(kind, split, index, seed)
     for moment in np.linspace(0, scene.duration, 5):
@@ -48,22 +59,34 @@ def test_same_arguments_same_scene_and_everything_is_in_view(kind: Kind, split: 
             for up in (0, 1)
         ]
         spots = project(scene, pose, np.array(corners), 192)
-        assert (spots[:, :2] > -10).all() and (spots[:, :2] < 202).all()  # a thing is never cut by more than a few pixels
+        assert (spots[:, :2] > -10).all() and (
+            spots[:, :2] < 202
+        ).all()  # a thing is never cut by more than a few pixels
         assert (spots[:, 2] > 0.5).all() and (spots[:, 2] < scene.room.depth).all()
         columns = spots.reshape(len(scene.things), 4, 3)[:, :, 0].mean(axis=1)
-        assert (np.diff(columns) > 15).all()  # the row stays in its order, so "left" is well defined
+        assert (
+            np.diff(columns) > 15
+        ).all()  # the row stays in its order, so "left" is well defined
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_splits_share_no_scene(kind: Kind) -> None:
-    layouts = {split: {(scene.things, scene.camera) for scene in scenes(kind, split, 300)} for split in SPLITS}
+    layouts = {
+        split: {(scene.things, scene.camera) for scene in scenes(kind, split, 300)}
+        for split in SPLITS
+    }
     assert all(len(found) == 300 for found in layouts.values())
     assert (
         not layouts["train"] & layouts["test"]
         and not layouts["train"] & layouts["val"]
         and not layouts["val"] & layouts["test"]
     )
-    assert len({name for split in SPLITS for name in (scene.name for scene in scenes(kind, split, 50))}) == 150
+    assert (
+        len(
+            {name for split in SPLITS for name in (scene.name for scene in scenes(kind, split, 50))}
+        )
+        == 150
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,7 +96,9 @@ def test_unseen_things_and_shades_are_in_the_test_split_only(kind: Kind) -> None
             assert not scene.unseen and not set(scene.visible) & set(UNSEEN)
             assert scene.room.wall_rgb[0] >= 0.85 * WALLS[scene.room.wall][0] - 1
     test = scenes(kind, "test", 300)
-    assert {name for scene in test for name in scene.visible if pool_of(name) == "unseen"} == set(UNSEEN)
+    assert {name for scene in test for name in scene.visible if pool_of(name) == "unseen"} == set(
+        UNSEEN
+    )
     assert all(scene.unseen for scene in test if set(scene.visible) & set(UNSEEN))
     assert 0.4 < np.mean([scene.unseen for scene in test]) < 0.6
 
@@ -93,7 +118,9 @@ def test_sound_scenes_show_two_that_could_sound_and_hear_some() -> None:
 
 
 def test_visual_scenes_are_silent() -> None:
-    assert all(scene.mode == "silent" and not scene.events for scene in scenes("visual", "train", 50))
+    assert all(
+        scene.mode == "silent" and not scene.events for scene in scenes("visual", "train", 50)
+    )
 
 
 def test_a_camera_turned_right_sees_things_further_left() -> None:
@@ -104,7 +131,9 @@ def test_a_camera_turned_right_sees_things_further_left() -> None:
     stepped = project(scene, Pose(0.5, 1.4, 0, 0.0), point, 192)
     assert ahead[0, 0] == 96 and ahead[0, 2] == 4
     assert turned[0, 0] < 96 and stepped[0, 0] < 96
-    assert ahead[0, 1] == pytest.approx(96 + 1.1 * 192 * 0.4 / 4)  # lower than the camera's eye: below the middle
+    assert ahead[0, 1] == pytest.approx(
+        96 + 1.1 * 192 * 0.4 / 4
+    )  # lower than the camera's eye: below the middle
 
 
 def test_bad_split_and_seed_are_clear_errors() -> None:

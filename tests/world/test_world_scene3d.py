@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pave.world import Question, Scene, camera_to_world, intrinsics, questions_for, render_depth, render_frames, sample_scene
+from pave.world import (
+    Question,
+    Scene,
+    camera_to_world,
+    intrinsics,
+    questions_for,
+    render_depth,
+    render_frames,
+    sample_scene,
+)
 from pave.world.geometry import write_scene3d
 from pave.world.sample_scene3d import distance, side_of_line
 from pave.world.scene import Pose, Thing
@@ -51,7 +60,9 @@ def right(scene: Scene, question: Question) -> bool:
         "nearer": lambda: min(names, key=lambda name: far[name]),
         "farther": lambda: max(names, key=lambda name: far[name]),
         "front": lambda: "yes" if (far[names[0]] < far[names[1]]) == ("front" in words) else "no",
-        "side": lambda: "left" if min(far, key=lambda name: far[name]) == scene.visible[0] else "right",
+        "side": lambda: (
+            "left" if min(far, key=lambda name: far[name]) == scene.visible[0] else "right"
+        ),
         "metres": lambda: NUMBERS[int(far[names[0]] + 0.5)],
         "situated": situated,
     }
@@ -83,11 +94,18 @@ def test_scenes_with_equal_pictures_have_other_answers() -> None:
         first, last = distance(scene, scene.things[0]), distance(scene, scene.things[-1])
         factors = [last / first, *[1.0] * (len(scene.things) - 2), first / last]
         other = pushed(scene, factors)
-        assert np.array_equal(render_frames(scene, MOMENTS, SIZE), render_frames(other, MOMENTS, SIZE))
+        assert np.array_equal(
+            render_frames(scene, MOMENTS, SIZE), render_frames(other, MOMENTS, SIZE)
+        )
         assert not np.array_equal(render_depth(scene, 0.0, SIZE), render_depth(other, 0.0, SIZE))
         if len(scene.things) == 2:
             before, after = (
-                {q.family: q.answer for q in questions_for(s, None) if q.family in ("nearest", "side")} for s in (scene, other)
+                {
+                    q.family: q.answer
+                    for q in questions_for(s, None)
+                    if q.family in ("nearest", "side")
+                }
+                for s in (scene, other)
             )
             assert all(before[family] != after[family] for family in ("nearest", "side"))
 
@@ -99,7 +117,9 @@ def back_projected(scene: Scene, time: float, size: int) -> NDArray[np.float64]:
     rows, columns = np.mgrid[:size, :size]
     rays = np.linalg.inv(matrix) @ np.stack([columns.ravel(), rows.ravel(), np.ones(size * size)])
     points = pose[:3, :3] @ (rays * depth.ravel()) + pose[:3, 3:]
-    return points[[0, 2, 1]].T.reshape(size, size, 3)  # right, into the room, up -> right, up, into the room
+    return points[[0, 2, 1]].T.reshape(
+        size, size, 3
+    )  # right, into the room, up -> right, up, into the room
 
 
 @settings(deadline=None, max_examples=20)
@@ -112,12 +132,16 @@ def test_pixels_of_a_thing_lead_back_to_where_it_stands(index: int, time: float)
     changed = np.abs(points - bare).sum(axis=2) > 1e-3
     for thing in scene.things:
         pixel = math.hypot(thing.x, thing.z) / (1.1 * SIZE)  # metres that a pixel covers there
-        beside = np.abs(points[..., 0] - thing.x) <= thing.height / 2 + 3 * pixel + 0.05 * thing.height
+        beside = (
+            np.abs(points[..., 0] - thing.x) <= thing.height / 2 + 3 * pixel + 0.05 * thing.height
+        )
         mine = changed & beside & (np.abs(points[..., 2] - thing.z) < 0.3)
         assert mine.sum() > 60
         corner = points[mine]
         middle = (corner.min(axis=0) + corner.max(axis=0)) / 2
-        assert middle[:2] == pytest.approx([thing.x, thing.y + thing.height / 2], abs=3 * pixel + 0.02 * thing.z)
+        assert middle[:2] == pytest.approx(
+            [thing.x, thing.y + thing.height / 2], abs=3 * pixel + 0.02 * thing.z
+        )
         assert np.ptp(corner[:, :2], axis=0).max() == pytest.approx(thing.height, abs=5 * pixel)
 
 
@@ -132,7 +156,9 @@ def test_walls_and_floor_lead_back_to_their_planes() -> None:
 def test_poses_are_rigid_and_equal_the_renderers_own() -> None:
     pose = Pose(0.3, 1.4, -0.2, 0.4)
     matrix = camera_to_world(pose)
-    assert matrix[:3, :3] @ matrix[:3, :3].T == pytest.approx(np.eye(3)) and np.linalg.det(matrix[:3, :3]) == pytest.approx(1)
+    assert matrix[:3, :3] @ matrix[:3, :3].T == pytest.approx(np.eye(3)) and np.linalg.det(
+        matrix[:3, :3]
+    ) == pytest.approx(1)
     point = np.array([[0.5, 0.9, 3.0]])
     right_up_forward = pose.to_camera(point)[0]
     x, y, z = np.linalg.inv(matrix)[:3] @ np.array([point[0, 0], point[0, 2], point[0, 1], 1.0])

@@ -20,19 +20,32 @@ def decibels(samples: NDArray[np.float32]) -> float:
 
 
 def first_of(mode: str) -> Scene:
-    return next(scene for scene in (sample_scene("sound", "train", index) for index in range(100)) if scene.mode == mode)
+    return next(
+        scene
+        for scene in (sample_scene("sound", "train", index) for index in range(100))
+        if scene.mode == mode
+    )
 
 
 def test_midi_file_by_hand() -> None:
     made = midi_bytes([Note(0.0, 0.2, 60, 100)], program=40)
     track = bytes.fromhex("00ff51030f424000c02800903c648148803c0000ff2f00")
     assert made == b"MThd\0\0\0\6\0\0\0\1\x03\xe8MTrk" + len(track).to_bytes(4, "big") + track
-    assert b"\x99\x24\x40" in midi_bytes([Note(0, 1, 36, 64)], program=None)  # drums play on channel 10
+    assert b"\x99\x24\x40" in midi_bytes(
+        [Note(0, 1, 36, 64)], program=None
+    )  # drums play on channel 10
 
 
 @settings(max_examples=60)
-@given(name=st.sampled_from(sorted(VOICES)), seed=st.integers(0, 2**32), seconds=st.floats(0.3, 8), stretch=st.integers(0, 3))
-def test_phrases_fill_the_time_within_their_range(name: str, seed: int, seconds: float, stretch: int) -> None:
+@given(
+    name=st.sampled_from(sorted(VOICES)),
+    seed=st.integers(0, 2**32),
+    seconds=st.floats(0.3, 8),
+    stretch=st.integers(0, 3),
+)
+def test_phrases_fill_the_time_within_their_range(
+    name: str, seed: int, seconds: float, stretch: int
+) -> None:
     voice = VOICES[name]
     notes = phrase(voice, seconds, np.random.default_rng(seed), stretch)
     assert notes[0].start == 0 and max(note.start + note.length for note in notes) <= seconds + 1e-6
@@ -77,9 +90,18 @@ def test_visual_scenes_make_no_sound() -> None:
 
 def log_mel_statistics(samples: NDArray[np.float32]) -> torch.Tensor:
     """Mean and deviation over time of 40 log energies, spaced like mel bands."""
-    power = torch.stft(torch.from_numpy(samples), 512, 320, window=torch.hann_window(512), return_complex=True).abs().square()
+    power = (
+        torch.stft(
+            torch.from_numpy(samples), 512, 320, window=torch.hann_window(512), return_complex=True
+        )
+        .abs()
+        .square()
+    )
     edges = 700 * (10 ** (torch.linspace(40, 2800, 42) / 2595) - 1) / 31.25
-    bands = [power[int(low) : max(int(low) + 1, int(high))].mean(0) for low, high in zip(edges[:-2], edges[2:], strict=True)]
+    bands = [
+        power[int(low) : max(int(low) + 1, int(high))].mean(0)
+        for low, high in zip(edges[:-2], edges[2:], strict=True)
+    ]
     logs = (torch.stack(bands) + 1e-5).log()
     return torch.cat([logs.mean(1), logs.std(1)])
 
@@ -88,11 +110,16 @@ def log_mel_statistics(samples: NDArray[np.float32]) -> torch.Tensor:
 def test_a_linear_probe_tells_the_voices_apart() -> None:
     def examples(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         made = [
-            (log_mel_statistics(play(name, 2.0, np.random.default_rng([seed, label, i])) * 0.1), label)
+            (
+                log_mel_statistics(play(name, 2.0, np.random.default_rng([seed, label, i])) * 0.1),
+                label,
+            )
             for label, name in enumerate(VOICES)
             for i in range(count)
         ]
-        return torch.stack([values for values, _ in made]), torch.tensor([label for _, label in made])
+        return torch.stack([values for values, _ in made]), torch.tensor(
+            [label for _, label in made]
+        )
 
     torch.manual_seed(0)
     (values, labels), (held_out, truth) = examples(20, 0), examples(8, 1)

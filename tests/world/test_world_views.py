@@ -29,8 +29,12 @@ def right(scene: Scene, question: Question) -> bool:
     place = scene.behind if "behind" in asked else scene.outside
     name = "" if place is None else place.name
     truth = {
-        "total": lambda: NUMBERS[len(scene.things) + (scene.behind is not None) + (scene.outside is not None)],
-        "hidden_number": lambda: NUMBERS[len([place for place in (scene.behind, scene.outside) if place is not None])],
+        "total": lambda: NUMBERS[
+            len(scene.things) + (scene.behind is not None) + (scene.outside is not None)
+        ],
+        "hidden_number": lambda: NUMBERS[
+            len([place for place in (scene.behind, scene.outside) if place is not None])
+        ],
         "anything": lambda: "yes" if name else "no",
         "behind": lambda: name,
         "outside": lambda: name,
@@ -62,8 +66,14 @@ def test_no_pixel_of_the_main_view_tells_what_is_hidden(index: int) -> None:
     for behind, outside in ((None, None), (scene.behind, None), (None, scene.outside)):
         other = replace(scene, behind=behind, outside=outside)
         assert np.array_equal(shown, render_frames(other, MOMENTS))
-        before, after = ({q.family: q.answer for q in questions_for(s, None)} for s in (scene, other))
-        assert all(before[family] != after[family] for family in ("total", "hidden_number") if family in before)
+        before, after = (
+            {q.family: q.answer for q in questions_for(s, None)} for s in (scene, other)
+        )
+        assert all(
+            before[family] != after[family]
+            for family in ("total", "hidden_number")
+            if family in before
+        )
 
 
 @settings(deadline=None, max_examples=25)
@@ -75,10 +85,14 @@ def test_each_further_camera_sees_its_place_whole_and_nothing_else(index: int) -
     for view, hidden in ((1, {"behind": scene.behind}), (2, {"outside": scene.outside})):
         backdrop = render_frames(empty, [0.0], view=view)[0]
         seen = render_frames(scene, [0.0], view=view)[0]
-        assert np.array_equal(seen, render_frames(replace(empty, **hidden), [0.0], view=view)[0])  # nothing else is in view
+        assert np.array_equal(
+            seen, render_frames(replace(empty, **hidden), [0.0], view=view)[0]
+        )  # nothing else is in view
         rows, columns = np.nonzero((seen != backdrop).any(axis=2))
         assert len(rows) > 800 and 60 < max(np.ptp(rows), np.ptp(columns)) < 140
-        assert rows.min() > 2 and rows.max() < 189 and columns.min() > 2 and columns.max() < 189  # not cut
+        assert (
+            rows.min() > 2 and rows.max() < 189 and columns.min() > 2 and columns.max() < 189
+        )  # not cut
     rear = render_frames(empty, [0.0], view=1)[0]
     assert (rear[:90] == SCREEN_RGB).all()  # the screen's back is all there is behind it
 
@@ -88,7 +102,9 @@ def test_the_screen_covers_what_stands_behind_it_and_its_rim_is_dark() -> None:
     frame = render_frames(replace(scene, things=()), [0.0])[0]
     panel = (frame == SCREEN_RGB).all(axis=2)
     rows, columns = np.nonzero(panel)
-    assert panel[rows.min() : rows.max(), columns.min() : columns.max()].mean() > 0.97  # one whole rectangle
+    assert (
+        panel[rows.min() : rows.max(), columns.min() : columns.max()].mean() > 0.97
+    )  # one whole rectangle
     assert 30 < np.ptp(columns) < 62 and np.ptp(rows) > 25
 
 

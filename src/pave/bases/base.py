@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pave.media import Frames
 
 
-# transformers hooks into layers for the length of a call to hand out hidden states; threads that encode channels with the
-# tower while the clips' own frames go through it would take each other's.
+# transformers hooks into layers for the length of a call to hand out hidden states; threads that
+# encode channels with the tower while the clips' own frames go through it would take each other's.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -33,7 +33,8 @@ class Base:
     """A frozen base model, its tokenizer and its family's facts.
 
     Args:
-        model: A Hugging Face `*ForConditionalGeneration`; it is put in eval mode and all its parameters are frozen.
+        model: A Hugging Face `*ForConditionalGeneration`; it is put in eval mode and all its
+            parameters are frozen.
         tokenizer: Its tokenizer.
         spec: The family; `load_base` finds it from the model's `model_type`.
         settings: How frames are prepared; the family's defaults when not given.
@@ -41,7 +42,8 @@ class Base:
         origin: Where the weights come from, for a base that may be loaded without its tower.
 
     Raises:
-        BaseError: If the tokenizer lacks the family's placeholder token or gives it another id than the model's config.
+        BaseError: If the tokenizer lacks the family's placeholder token or gives it another id than
+            the model's config.
 
     Example:
         >>> base = load_base("smol")                                         # doctest: +SKIP
@@ -74,7 +76,8 @@ class Base:
         found = self.tokenizer.convert_tokens_to_ids(self.spec.placeholder)
         if wanted is None or found != wanted:
             raise BaseError(
-                f"{self.name}: the tokenizer gives {self.spec.placeholder!r} the id {found} but the model's config says "
+                f"{self.name}: the tokenizer gives {self.spec.placeholder!r} the id {found} but "
+                "the model's config says "
                 f"{wanted}; load the tokenizer from the same folder as the model"
             )
         return int(found)
@@ -93,13 +96,16 @@ class Base:
         adapt = self._family.adapt
         if adapt is None and not inputs.native:
             raise BaseError(
-                f"{self._family.name} can only be fed in its own way; these inputs belong to a LLaVA-OneVision base"
+                f"{self._family.name} can only be fed in its own way; these inputs belong to a "
+                "LLaVA-OneVision base"
             )
         for name in self.spec.shadows:
             self.inner.__dict__.pop(name, None)
         self.spec = self._family if adapt is None or inputs.native else adapt(self._family, inputs)
         self.inner.__dict__.update(self.spec.shadows)
-        self.settings = self._own_settings.model_copy(update={"frames": inputs.frames or self._own_settings.frames})
+        self.settings = self._own_settings.model_copy(
+            update={"frames": inputs.frames or self._own_settings.frames}
+        )
         self.inputs = inputs
 
     @property
@@ -164,13 +170,26 @@ class Base:
             BaseError: If there are no frames or they are not uint8 RGB.
         """
         pixels, times = frames.pixels, frames.times
-        if pixels.dim() != 4 or pixels.shape[0] == 0 or pixels.shape[1] != 3 or pixels.dtype != torch.uint8:
-            raise BaseError(f"frames must be uint8 [F, 3, H, W] with F >= 1, got {pixels.dtype} {tuple(pixels.shape)}")
-        return self.spec.prepare(self.config, self.settings, pixels.contiguous(), times.to(torch.float64))
+        if (
+            pixels.dim() != 4
+            or pixels.shape[0] == 0
+            or pixels.shape[1] != 3
+            or pixels.dtype != torch.uint8
+        ):
+            raise BaseError(
+                f"frames must be uint8 [F, 3, H, W] with F >= 1, got {pixels.dtype} "
+                f"{tuple(pixels.shape)}"
+            )
+        return self.spec.prepare(
+            self.config, self.settings, pixels.contiguous(), times.to(torch.float64)
+        )
 
     def light(self, clip: Clip) -> Clip:
         """The clip without its pixels, to go with visual tokens that come from a cache."""
-        return replace(clip, pixels={key: value for key, value in clip.pixels.items() if key != self.spec.pixels})
+        return replace(
+            clip,
+            pixels={key: value for key, value in clip.pixels.items() if key != self.spec.pixels},
+        )
 
     def encode_prompt(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
         """Ids of a clip's text and its turns, see `pave.bases.prompt.encode_prompt`."""
@@ -181,21 +200,28 @@ class Base:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def batch(
-        self, prompts: Sequence[Sequence[int]], clips: Sequence[Clip] | None = None, pad: str = "right"
+        self,
+        prompts: Sequence[Sequence[int]],
+        clips: Sequence[Clip] | None = None,
+        pad: str = "right",
     ) -> dict[str, Tensor]:
         """Model inputs, ready for `forward` and `generate`, on the model's device.
 
         Args:
             prompts: Ids of each row.
-            clips: One clip a row, in the same order. Those that went through `light` (their visual tokens come from a
-                cache) bring only what the language model needs to know of the grid. None gives a text-only batch.
+            clips: One clip a row, in the same order. Those that went through `light` (their visual
+                tokens come from a cache) bring only what the language model needs to know of the
+                grid. None gives a text-only batch.
             pad: "right" for training, "left" for generation.
 
         Raises:
-            BaseError: If a prompt's placeholders do not fit its clip, or if the family cannot batch these clips.
+            BaseError: If a prompt's placeholders do not fit its clip, or if the family cannot batch
+                these clips.
         """
         pad_id = self.tokenizer.pad_token_id
-        ids, mask = pad_prompts(prompts, self.tokenizer.eos_token_id if pad_id is None else pad_id, pad)
+        ids, mask = pad_prompts(
+            prompts, self.tokenizer.eos_token_id if pad_id is None else pad_id, pad
+        )
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self.spec.mrope:
             inputs["mm_token_type_ids"] = self._token_types(ids)
@@ -208,11 +234,16 @@ class Base:
         if len(clips) != len(prompts):
             raise BaseError(f"{len(prompts)} prompts need as many clips, got {len(clips)}")
         for row, (prompt, clip) in enumerate(zip(prompts, clips, strict=True)):
-            found, wanted = list(prompt).count(self.placeholder_id), clip.text.count(self.spec.placeholder)
+            found, wanted = (
+                list(prompt).count(self.placeholder_id),
+                clip.text.count(self.spec.placeholder),
+            )
             if found != wanted:
                 raise BaseError(
-                    f"row {row}: the prompt holds {found} placeholders {self.spec.placeholder} but its clip has {wanted} "
-                    "tokens; build the prompt from this clip's text and keep the placeholder out of questions"
+                    f"row {row}: the prompt holds {found} placeholders {self.spec.placeholder} "
+                    f"but its clip has {wanted} "
+                    "tokens; build the prompt from this clip's text and keep the placeholder out "
+                    "of questions"
                 )
 
     def _token_types(self, ids: Tensor) -> Tensor:
@@ -229,7 +260,8 @@ class Base:
             tensors = [F.pad(t, (0, 0, 0, 0, 0, 0, 0, most - t.shape[1])) for t in tensors]
         if len({t.shape[1:] for t in tensors}) > 1:
             raise BaseError(
-                f"{self.spec.name} takes clips of one length in a batch, got {[tuple(t.shape[1:]) for t in tensors]}; "
+                f"{self.spec.name} takes clips of one length in a batch, got "
+                f"{[tuple(t.shape[1:]) for t in tensors]}; "
                 "use as many frames for each, or encode them one by one with `visual`"
             )
         return torch.cat(list(tensors))
@@ -251,7 +283,8 @@ class Base:
         return [self._encode(clip, want_query) for clip in clips]
 
     def _encode(self, clip: Clip, want_query: bool) -> Visual:
-        # The class's own method: a seam that sits on the instance must not add residuals to what may be cached.
+        # The class's own method: a seam that sits on the instance must not add residuals to what
+        # may be cached.
         method = getattr(type(self.inner), self.spec.method)
         wanted = inspect.signature(method).parameters
         args = {key: self._place(value) for key, value in clip.pixels.items() if key in wanted}
@@ -262,7 +295,10 @@ class Base:
     def join(self, visuals: Sequence[Visual]) -> Any:
         """The container for `mm_encoder_outputs={spec.modality: ...}`: forward and generate then skip the tower."""
         tensors = [
-            replace(v, tokens=v.tokens.to(self.device), extra=tuple(e.to(self.device) for e in v.extra)) for v in visuals
+            replace(
+                v, tokens=v.tokens.to(self.device), extra=tuple(e.to(self.device) for e in v.extra)
+            )
+            for v in visuals
         ]
         return self.spec.join(self.config, tensors, None)
 

@@ -11,10 +11,16 @@ def tower_digest(base: Base) -> str:
     base.load_tower()
     language = f"{base.spec.language_model}."
     tensors = {**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}
-    return weights_digest((k, t) for k, t in tensors.items() if not k.startswith(language) and "lora_" not in k)
+    return weights_digest(
+        (k, t) for k, t in tensors.items() if not k.startswith(language) and "lora_" not in k
+    )
 
 
 def language_digest(base: Base) -> str:
     """A digest of the language model's own weights, whatever LoRA is on them; needs no tower."""
     language = getattr(base.inner, base.spec.language_model)
-    return weights_digest((k.replace(".base_layer.", "."), t) for k, t in language.named_parameters() if "lora_" not in k)
+    return weights_digest(
+        (k.replace(".base_layer.", "."), t)
+        for k, t in language.named_parameters()
+        if "lora_" not in k
+    )

@@ -1,8 +1,9 @@
 """Running a language model's head only where logits are needed.
 
-A head over 150,000 words makes, at every position of a long visual prefix, more numbers than all the rest of the model.
-Training needs logits in front of answer tokens, generation at the last position. Some families take `logits_to_keep` for that,
-some take it and do nothing, so the rows are picked in front of the head itself, which works on all of them.
+A head over 150,000 words makes, at every position of a long visual prefix, more numbers than all
+the rest of the model. Training needs logits in front of answer tokens, generation at the last
+position. Some families take `logits_to_keep` for that, some take it and do nothing, so the rows are
+picked in front of the head itself, which works on all of them.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
 
     Args:
         model: A Hugging Face model with output embeddings.
-        keep: `[B, L]` bool, positions to compute logits at; these come as `[N, vocabulary]`, row by row. None: the last
-            position of each row, as `[B, 1, vocabulary]`.
+        keep: `[B, L]` bool, positions to compute logits at; these come as `[N, vocabulary]`, row by
+            row. None: the last position of each row, as `[B, 1, vocabulary]`.
     """
 
     def pick(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:

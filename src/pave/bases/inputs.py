@@ -1,8 +1,9 @@
 """`InputSpec`: how frames and words are put to a base, where a patch was trained with other conventions than Hugging Face's.
 
-The authors' patches know LLaVA's original code: a newline token after every row of every frame, a system turn in the prompt,
-frames resized by Pillow. Hugging Face's LLaVA-OneVision holds the same weights but feeds them differently. A patch declares
-what it was trained with in `patch.json`, and loading it makes the base behave so.
+The authors' patches know LLaVA's original code: a newline token after every row of every frame, a
+system turn in the prompt, frames resized by Pillow. Hugging Face's LLaVA-OneVision holds the same
+weights but feeds them differently. A patch declares what it was trained with in `patch.json`, and
+loading it makes the base behave so.
 """
 
 from __future__ import annotations
@@ -26,14 +27,24 @@ class InputSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     newline: Literal["one_token", "grid", "frame", "no_token"] = Field(
-        "one_token", description="Where newline tokens go: at the end of the clip, after each row, after each frame, nowhere."
+        "one_token",
+        description="Where newline tokens go: at the end of the clip, after each row, after each "
+        "frame, nowhere.",
     )
-    pool: Literal["bilinear", "average", "max"] = Field("bilinear", description="How 2 x 2 tokens of a frame become one.")
+    pool: Literal["bilinear", "average", "max"] = Field(
+        "bilinear", description="How 2 x 2 tokens of a frame become one."
+    )
     chat: Literal["family", "llava"] = Field(
-        "family", description="The family's chat format, or that of LLaVA's own code, with its rule of which tokens are learnt."
+        "family",
+        description="The family's chat format, or that of LLaVA's own code, with its rule of "
+        "which tokens are learnt.",
     )
-    resize: Literal["torch", "pillow"] = Field("torch", description="Whose bicubic filter brings frames to the tower's size.")
-    frames: FrameCount | None = Field(None, description="Frames sampled evenly unless asked otherwise; the base's own if null.")
+    resize: Literal["torch", "pillow"] = Field(
+        "torch", description="Whose bicubic filter brings frames to the tower's size."
+    )
+    frames: FrameCount | None = Field(
+        None, description="Frames sampled evenly unless asked otherwise; the base's own if null."
+    )
 
     @property
     def native(self) -> bool:

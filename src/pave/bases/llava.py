@@ -2,15 +2,18 @@
 
 The weights are the same, three things are not:
 
-- **Names**: `model.vision_tower.vision_tower.*`, `model.mm_projector.{0,2}.*` and the language model without a prefix.
-- **Sizes of the tower** are in no file of the folder: they are read off the tensors' shapes. Its number of attention heads
-  cannot be; SigLIP's published widths tell it, and `vision_config` in `config.json` may say it for others.
-- **Vocabulary**: LLaVA's code cuts word embeddings and head to the tokenizer's length when it loads a model, and puts -200
-  where the video goes. Here the head is cut in the same way, so that probabilities agree, while two rows of the embedding stay
-  for the placeholders `<image>` and `<video>`.
+- **Names**: `model.vision_tower.vision_tower.*`, `model.mm_projector.{0,2}.*` and the language
+  model without a prefix.
+- **Sizes of the tower** are in no file of the folder: they are read off the tensors' shapes. Its
+  number of attention heads cannot be; SigLIP's published widths tell it, and `vision_config` in
+  `config.json` may say it for others.
+- **Vocabulary**: LLaVA's code cuts word embeddings and head to the tokenizer's length when it loads
+  a model, and puts -200 where the video goes. Here the head is cut in the same way, so that
+  probabilities agree, while two rows of the embedding stay for the placeholders `<image>` and
+  `<video>`.
 
-LLaVA drops the last layer of SigLIP and reads the one before it without the final norm; the folder holds the layers that are
-left, and Hugging Face's `vision_feature_layer=-1` reads the same place.
+LLaVA drops the last layer of SigLIP and reads the one before it without the final norm; the folder
+holds the layers that are left, and Hugging Face's `vision_feature_layer=-1` reads the same place.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class LlavaFiles:
     """What the folder says without its weights.
 
     Attributes:
-        config: Hugging Face's configuration; its vocabulary has as many words as the head will have.
+        config: Hugging Face's configuration; its vocabulary has as many words as the head will
+            have.
         rows: Rows of the word embedding in the file.
         words: Length of the tokenizer, hence rows of the head.
         tokenizer: With the two placeholders.
@@ -74,7 +78,8 @@ def read_llava(source: str) -> LlavaFiles:
     """Read configuration, shapes and tokenizer.
 
     Raises:
-        BaseError: If tensors are missing, or it is not a Qwen2 model behind a SigLIP tower and a two-layer projector.
+        BaseError: If tensors are missing, or it is not a Qwen2 model behind a SigLIP tower and a
+            two-layer projector.
     """
     from transformers import AddedToken, Qwen2Tokenizer
 
@@ -86,14 +91,25 @@ def read_llava(source: str) -> LlavaFiles:
         f"{_TOWER}encoder.layers.0.",
     ):
         if not any(name.startswith(key) for name in shapes):
-            raise BaseError(f"{source}: holds no {key}; only LLaVA-OneVision models with their tower can be read")
+            raise BaseError(
+                f"{source}: holds no {key}; only LLaVA-OneVision models with their tower can be "
+                "read"
+            )
     tokenizer = Qwen2Tokenizer.from_pretrained(source)
     words = len(tokenizer) - sum(text in tokenizer.get_vocab() for text in PLACEHOLDERS)
     rows = shapes["model.embed_tokens.weight"][0]
     if words > rows:
-        raise BaseError(f"{source}: the tokenizer has {words} words but the model knows {rows}; they do not belong together")
-    tokenizer.add_tokens([AddedToken(text, special=True, normalized=False) for text in PLACEHOLDERS], special_tokens=True)
-    config = _config(raw, shapes, words, [tokenizer.convert_tokens_to_ids(text) for text in PLACEHOLDERS])
+        raise BaseError(
+            f"{source}: the tokenizer has {words} words but the model knows {rows}; they do not "
+            "belong together"
+        )
+    tokenizer.add_tokens(
+        [AddedToken(text, special=True, normalized=False) for text in PLACEHOLDERS],
+        special_tokens=True,
+    )
+    config = _config(
+        raw, shapes, words, [tokenizer.convert_tokens_to_ids(text) for text in PLACEHOLDERS]
+    )
     return LlavaFiles(config, rows, words, tokenizer)
 
 
@@ -124,22 +140,36 @@ def _cut(model: Any, words: int) -> None:
     """Head with `words` rows, embedding with two more for the placeholders; a tied head shares the embedding's memory."""
     known = model.get_input_embeddings().weight.detach()
     missing = max(0, words + len(PLACEHOLDERS) - known.shape[0])
-    table = torch.cat([known, known.new_zeros(missing, known.shape[1])]) if missing else known[: words + len(PLACEHOLDERS)]
+    table = (
+        torch.cat([known, known.new_zeros(missing, known.shape[1])])
+        if missing
+        else known[: words + len(PLACEHOLDERS)]
+    )
     head = model.lm_head.weight.detach()[:words]
     model.set_input_embeddings(nn.Embedding.from_pretrained(table, freeze=True))
     model.lm_head = nn.Linear(head.shape[1], words, bias=False, device="meta")
     model.lm_head.weight = nn.Parameter(head, requires_grad=False)
     text = model.config.get_text_config()
-    text.vocab_size, text.tie_word_embeddings, model.config.tie_word_embeddings = words, False, False
+    text.vocab_size, text.tie_word_embeddings, model.config.tie_word_embeddings = (
+        words,
+        False,
+        False,
+    )
 
 
-def _config(raw: Mapping[str, Any], shapes: Mapping[str, list[int]], words: int, placeholders: list[int]) -> Any:
+def _config(
+    raw: Mapping[str, Any], shapes: Mapping[str, list[int]], words: int, placeholders: list[int]
+) -> Any:
     from transformers import LlavaOnevisionConfig
 
     theta = float(raw.get("rope_theta", 1e6))
     tied = bool(raw.get("tie_word_embeddings", False)) or "lm_head.weight" not in shapes
     text = {key: raw[key] for key in _TEXT if raw.get(key) is not None}
-    more = {"image_grid_pinpoints": raw["image_grid_pinpoints"]} if isinstance(raw.get("image_grid_pinpoints"), list) else {}
+    more = (
+        {"image_grid_pinpoints": raw["image_grid_pinpoints"]}
+        if isinstance(raw.get("image_grid_pinpoints"), list)
+        else {}
+    )
     return LlavaOnevisionConfig(
         vision_config={**_vision(raw, shapes), **(raw.get("vision_config") or {})},
         text_config={
@@ -164,9 +194,17 @@ def _vision(raw: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> dict[str
     side = math.isqrt(shapes[f"{_TOWER}embeddings.position_embedding.weight"][0])
     named = re.search(r"-(\d+)$", str(raw.get("mm_vision_tower", "")))
     size = int(named[1]) if named and int(named[1]) // patch == side else side * patch
-    layers = {match[1] for key in shapes if (match := re.match(rf"{re.escape(_TOWER)}encoder\.layers\.(\d+)\.", key))}
+    layers = {
+        match[1]
+        for key in shapes
+        if (match := re.match(rf"{re.escape(_TOWER)}encoder\.layers\.(\d+)\.", key))
+    }
     if width not in _HEADS and "vision_config" not in raw:
-        log.warning("a tower %d wide is none of SigLIP's; taking %d attention heads", width, max(2, width // 72))
+        log.warning(
+            "a tower %d wide is none of SigLIP's; taking %d attention heads",
+            width,
+            max(2, width // 72),
+        )
     return {
         "model_type": "siglip_vision_model",
         "hidden_size": width,
@@ -192,5 +230,8 @@ def _shapes(source: str) -> dict[str, list[int]]:
             with safe_open(path, framework="pt") as tensors:
                 shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
-        raise BaseError(f"{source}: its weights cannot be read ({str(error).splitlines()[0]}); download it again") from error
+        raise BaseError(
+            f"{source}: its weights cannot be read ({str(error).splitlines()[0]}); download it "
+            "again"
+        ) from error
     return shapes

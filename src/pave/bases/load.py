@@ -31,16 +31,19 @@ def load_base(
 
     Args:
         source: "smol" (the small base that comes with pave), a model folder, a Hub id, or a loaded
-            `*ForConditionalGeneration` (then `tokenizer` is needed). LLaVA-OneVision may be in Hugging Face's naming or in that
-            of LLaVA's own code.
+            `*ForConditionalGeneration` (then `tokenizer` is needed). LLaVA-OneVision may be in
+            Hugging Face's naming or in that of LLaVA's own code.
         tokenizer: The tokenizer of a loaded model.
-        settings: How frames are prepared; read from the folder, or the family's defaults, when not given.
+        settings: How frames are prepared; read from the folder, or the family's defaults, when not
+            given.
         dtype: Floating-point type of the weights, "auto" for that of the files.
         device: Where to put the model, such as "cuda"; where it is loaded when not given.
         name: What to call the base in messages and patch files; the source itself by default.
-        tower: False leaves the vision tower on the disk until a clip has to be seen (`Base.visual`), which never happens where
-            all visual tokens come from a store. A model that is loaded already keeps what it has.
-        weights: False leaves the weights on disk and makes the model on the meta device: shapes without numbers, in seconds.
+        tower: False leaves the vision tower on the disk until a clip has to be seen
+            (`Base.visual`), which never happens where all visual tokens come from a store. A model
+            that is loaded already keeps what it has.
+        weights: False leaves the weights on disk and makes the model on the meta device: shapes
+            without numbers, in seconds.
 
     Raises:
         BaseError: If files are missing or the model belongs to no supported family.
@@ -60,13 +63,21 @@ def load_base(
 def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name: str) -> Base:
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     if model_type is None or not hasattr(model, "model"):
-        raise BaseError(f"a base is a folder, a Hub id, 'smol' or a Hugging Face model, got {type(model).__name__}")
+        raise BaseError(
+            "a base is a folder, a Hub id, 'smol' or a Hugging Face model, got "
+            f"{type(model).__name__}"
+        )
     if tokenizer is None:
-        raise BaseError(f"a loaded {type(model).__name__} needs its tokenizer; pass it as load_base(model, tokenizer)")
+        raise BaseError(
+            f"a loaded {type(model).__name__} needs its tokenizer; pass it as load_base(model, "
+            "tokenizer)"
+        )
     return Base(model, tokenizer, find_family(model_type), settings, name)
 
 
-def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: str, tower: bool, weights: bool) -> Base:
+def _load_named(
+    source: str, settings: BaseSettings | None, dtype: str, name: str, tower: bool, weights: bool
+) -> Base:
     if source == "smol":
         return _load_smol(settings, dtype, name, tower)
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
@@ -78,7 +89,13 @@ def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: st
         config = AutoConfig.from_pretrained(source)
     spec = find_family(config.model_type)
     with reading(source, "the model could not be loaded"):
-        origin = Origin(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)], source, config, dtype, spec.language_model)
+        origin = Origin(
+            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)],
+            source,
+            config,
+            dtype,
+            spec.language_model,
+        )
         model = origin.load(tower) if weights else on_meta(origin.model_class, config)
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -86,16 +103,28 @@ def _load_named(source: str, settings: BaseSettings | None, dtype: str, name: st
     return Base(model, tokenizer, spec, found, name or source, origin)
 
 
-def _load_llava(source: str, settings: BaseSettings | None, dtype: str, name: str, weights: bool) -> Base:
+def _load_llava(
+    source: str, settings: BaseSettings | None, dtype: str, name: str, weights: bool
+) -> Base:
     """A folder in the naming of LLaVA's own code; see `pave.bases.llava`."""
     from transformers import LlavaOnevisionForConditionalGeneration
 
     spec = find_family("llava_onevision")
     with reading(source, "the model could not be loaded"):
         files = read_llava(source)
-        model = load_llava(source, files, dtype) if weights else on_meta(LlavaOnevisionForConditionalGeneration, files.config)
+        model = (
+            load_llava(source, files, dtype)
+            if weights
+            else on_meta(LlavaOnevisionForConditionalGeneration, files.config)
+        )
     size = spec.settings(files.config).size
-    return Base(model, files.tokenizer, spec, settings or llava_settings().model_copy(update={"size": size}), name or source)
+    return Base(
+        model,
+        files.tokenizer,
+        spec,
+        settings or llava_settings().model_copy(update={"size": size}),
+        name or source,
+    )
 
 
 def on_meta(make: Callable[[Any], Any], config: Any) -> Any:
@@ -112,4 +141,11 @@ def _load_smol(settings: BaseSettings | None, dtype: str, name: str, tower: bool
     from pave.bases.smol import load_smol
 
     base = load_smol(torch.float32 if dtype == "auto" else getattr(torch, dtype), tower)
-    return Base(base.model, base.tokenizer, base.spec, settings or base.settings, name or base.name, base.origin)
+    return Base(
+        base.model,
+        base.tokenizer,
+        base.spec,
+        settings or base.settings,
+        name or base.name,
+        base.origin,
+    )

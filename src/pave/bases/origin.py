@@ -1,8 +1,9 @@
 """`Origin`: where a base's weights lie, so that its language model can be loaded without the tower, and the tower later.
 
-Once the visual tokens of all clips are in the store, nothing runs the tower again, so training and evaluation need neither its
-memory nor the time to load it. The parts are loaded by Hugging Face's own `from_pretrained`, on a class that builds the whole
-model and takes the other part off again before any weight is read.
+Once the visual tokens of all clips are in the store, nothing runs the tower again, so training and
+evaluation need neither its memory nor the time to load it. The parts are loaded by Hugging Face's
+own `from_pretrained`, on a class that builds the whole model and takes the other part off again
+before any weight is read.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class Absent(nn.Module):
         Raises:
             BaseError: Always.
         """
-        raise BaseError("this base was loaded without its tower; call load_tower() on it, or pass visual tokens from a store")
+        raise BaseError(
+            "this base was loaded without its tower; call load_tower() on it, or pass visual "
+            "tokens from a store"
+        )
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,15 @@ class Origin:
         """
         if tower:
             return self._read(self.model_class)
-        return self._load_without(lambda model: [(model.model, name) for name in self._towers(model)])
+        return self._load_without(
+            lambda model: [(model.model, name) for name in self._towers(model)]
+        )
 
     def load_tower(self) -> dict[str, nn.Module]:
         """Tower and projector by their names in `model.model`."""
-        model = self._load_without(lambda model: [(model.model, self.language_model), (model, "lm_head")])
+        model = self._load_without(
+            lambda model: [(model.model, self.language_model), (model, "lm_head")]
+        )
         return {name: getattr(model.model, name) for name in self._towers(model)}
 
     def _towers(self, model: Any) -> list[str]:
@@ -80,10 +88,17 @@ class Origin:
             for owner, name in gone:
                 setattr(owner, name, Absent())
             left = dict(model.named_parameters(remove_duplicate=False))
-            tied = model.all_tied_weights_keys.items()  # a head that shares the embedding's weights goes with them
-            model.all_tied_weights_keys = {to: source for to, source in tied if to in left and source in left}
+            tied = (
+                model.all_tied_weights_keys.items()
+            )  # a head that shares the embedding's weights goes with them
+            model.all_tied_weights_keys = {
+                to: source for to, source in tied if to in left and source in left
+            }
             known = model._keys_to_ignore_on_load_unexpected or ()
-            model._keys_to_ignore_on_load_unexpected = {*known, *(rf"(^|\.){re.escape(name)}\." for _, name in gone)}
+            model._keys_to_ignore_on_load_unexpected = {
+                *known,
+                *(rf"(^|\.){re.escape(name)}\." for _, name in gone),
+            }
 
         names = {"__init__": build, "__module__": whole.__module__}
         partial: Any = type(whole.__name__, (whole,), names)
@@ -92,7 +107,9 @@ class Origin:
         return model
 
     def _read(self, model_class: Any) -> Any:
-        model, report = model_class.from_pretrained(self.source, config=self.config, dtype=self.dtype, output_loading_info=True)
+        model, report = model_class.from_pretrained(
+            self.source, config=self.config, dtype=self.dtype, output_loading_info=True
+        )
         must_be_whole(self.source, report)
         return model
 
@@ -122,5 +139,7 @@ def _folder(source: str) -> Path | None:
         return Path(source)
     from transformers.utils import cached_file
 
-    found = cached_file(source, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    found = cached_file(
+        source, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False
+    )
     return Path(found).parent if found else None

@@ -1,8 +1,9 @@
 """What questions that share one prefix need of a base: where the prefix ends in positions, and attention that allows it.
 
-Behind a shared prefix every question must stand where it would stand alone. For most families that is the number of tokens
-before it. The Qwen families place tokens on three axes (time, height, width); a question then starts where the family's own
-rule puts the first token behind the clip, which is neither the number of tokens nor the largest position plus one.
+Behind a shared prefix every question must stand where it would stand alone. For most families that
+is the number of tokens before it. The Qwen families place tokens on three axes (time, height,
+width); a question then starts where the family's own rule puts the first token behind the clip,
+which is neither the number of tokens nor the largest position plus one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pave.bases.base import Base
 from pave.bases.spec import Clip
 
 
-def prefix_positions(base: Base, prefixes: Sequence[Sequence[int]], clips: Sequence[Clip]) -> list[Tensor]:
+def prefix_positions(
+    base: Base, prefixes: Sequence[Sequence[int]], clips: Sequence[Clip]
+) -> list[Tensor]:
     """Positions of every prefix token and of the first token behind it.
 
     Args:
@@ -26,8 +29,9 @@ def prefix_positions(base: Base, prefixes: Sequence[Sequence[int]], clips: Seque
         clips: The clips (`Base.light` ones will do), in the same order.
 
     Returns:
-        `[A, P + 1]` int64 for each prefix of P tokens, on the CPU: A = 3 axes for families with multi-axial positions, else 1.
-        The token `i` places behind the first text token stands `i` further on every axis.
+        `[A, P + 1]` int64 for each prefix of P tokens, on the CPU: A = 3 axes for families with
+        multi-axial positions, else 1. The token `i` places behind the first text token stands `i`
+        further on every axis.
 
     Example:
         >>> prefix_positions(base, [prompt.prefix], [clip])[0][:, -1]  # doctest: +SKIP
@@ -46,9 +50,10 @@ def prefix_positions(base: Base, prefixes: Sequence[Sequence[int]], clips: Seque
 def shares_prefix(base: Base) -> str:
     """Why this base cannot take several questions behind one prefix; empty where it can.
 
-    A question must see the prefix and itself and nothing between. That takes a mask and positions for each token. A sliding
-    window counts the tokens between instead of the positions, and a recurrent layer carries the state of one question into the
-    next, so neither would give what separate sequences give.
+    A question must see the prefix and itself and nothing between. That takes a mask and positions
+    for each token. A sliding window counts the tokens between instead of the positions, and a
+    recurrent layer carries the state of one question into the next, so neither would give what
+    separate sequences give.
     """
     text = base.config.get_text_config()
     kinds = getattr(text, "layer_types", None)

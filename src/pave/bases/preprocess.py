@@ -26,7 +26,11 @@ Pixels = Annotated[int, Field(ge=1)]
 Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Shift = Annotated[float, Field(allow_inf_nan=False)]
 
-SETTINGS_FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+SETTINGS_FILES = (
+    "video_preprocessor_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
 
 
 class BaseSettings(BaseModel):
@@ -34,16 +38,37 @@ class BaseSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    frames: int = Field(32, ge=1, description="Frames sampled evenly from a video unless the caller asks otherwise.")
-    size: tuple[Pixels, Pixels] | None = Field(None, description="Height and width every frame is resized to.")
-    shortest_edge: int | None = Field(None, ge=1, description="Resize so that the shorter edge has this many pixels.")
-    crop: tuple[Pixels, Pixels] | None = Field(None, description="Height and width cut from the centre after resizing.")
-    longest_edge: int | None = Field(None, ge=1, description="Resize the longer edge to this before squaring to `size`.")
-    min_pixels: int | None = Field(None, ge=1, description="Fewest pixels of a frame or clip (Qwen families).")
-    max_pixels: int | None = Field(None, ge=1, description="Most pixels of a frame or clip (Qwen families).")
-    compress: bool = Field(False, description="Drop tokens whose patch hardly changed since the frame before (VideoLLaMA3).")
-    mean: tuple[Shift, Shift, Shift] = Field(HALF, description="Per-channel mean on the 0..1 scale.")
-    std: tuple[Spread, Spread, Spread] = Field(HALF, description="Per-channel standard deviation on the 0..1 scale.")
+    frames: int = Field(
+        32, ge=1, description="Frames sampled evenly from a video unless the caller asks otherwise."
+    )
+    size: tuple[Pixels, Pixels] | None = Field(
+        None, description="Height and width every frame is resized to."
+    )
+    shortest_edge: int | None = Field(
+        None, ge=1, description="Resize so that the shorter edge has this many pixels."
+    )
+    crop: tuple[Pixels, Pixels] | None = Field(
+        None, description="Height and width cut from the centre after resizing."
+    )
+    longest_edge: int | None = Field(
+        None, ge=1, description="Resize the longer edge to this before squaring to `size`."
+    )
+    min_pixels: int | None = Field(
+        None, ge=1, description="Fewest pixels of a frame or clip (Qwen families)."
+    )
+    max_pixels: int | None = Field(
+        None, ge=1, description="Most pixels of a frame or clip (Qwen families)."
+    )
+    compress: bool = Field(
+        False,
+        description="Drop tokens whose patch hardly changed since the frame before (VideoLLaMA3).",
+    )
+    mean: tuple[Shift, Shift, Shift] = Field(
+        HALF, description="Per-channel mean on the 0..1 scale."
+    )
+    std: tuple[Spread, Spread, Spread] = Field(
+        HALF, description="Per-channel standard deviation on the 0..1 scale."
+    )
 
     def frame_size(self) -> tuple[int, int]:
         """`size`, for families that need it.
@@ -52,7 +77,9 @@ class BaseSettings(BaseModel):
             ConfigError: If it is not set.
         """
         if self.size is None:
-            raise ConfigError("the base's settings name no frame size; set `size` to (height, width)")
+            raise ConfigError(
+                "the base's settings name no frame size; set `size` to (height, width)"
+            )
         return self.size
 
 
@@ -62,7 +89,8 @@ def resize(frames: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
     Args:
         frames: `[F, 3, H, W]` uint8.
         size: Height and width wanted.
-        mode: "bicubic" or "lanczos"; before torch 2.13 Lanczos is approximated by bicubic, as Hugging Face does.
+        mode: "bicubic" or "lanczos"; before torch 2.13 Lanczos is approximated by bicubic, as
+            Hugging Face does.
 
     Returns:
         `[F, 3, height, width]` uint8.
@@ -89,7 +117,9 @@ def resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
     for axis, wanted in ((3, size[1]), (2, size[0])):
         if frames.shape[axis] != wanted:
             weights = _pillow_weights(frames.shape[axis], wanted)
-            summed = torch.stack([frame.double().movedim(axis - 1, -1) @ weights.T for frame in frames])
+            summed = torch.stack(
+                [frame.double().movedim(axis - 1, -1) @ weights.T for frame in frames]
+            )
             rounded = ((summed + (1 << 21)) / (1 << 22)).floor().clamp(0, 255).to(torch.uint8)
             frames = rounded.movedim(-1, axis)
     return frames.contiguous()
@@ -114,12 +144,18 @@ def _pillow_weights(have: int, want: int) -> Tensor:
 def shortest_edge(frames: Tensor, edge: int) -> tuple[int, int]:
     """Height and width with the shorter edge at `edge`, the aspect ratio kept."""
     height, width = frames.shape[-2:]
-    return (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)
+    return (
+        (edge, int(edge * width / height))
+        if height <= width
+        else (int(edge * height / width), edge)
+    )
 
 
 def center_crop(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Cut `size` from the centre of frames that are at least as large."""
-    top, left = (round((have - want) / 2) for have, want in zip(frames.shape[-2:], size, strict=True))
+    top, left = (
+        round((have - want) / 2) for have, want in zip(frames.shape[-2:], size, strict=True)
+    )
     return frames[..., top : top + size[0], left : left + size[1]]
 
 
@@ -169,7 +205,9 @@ def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
         found = inner if isinstance(inner, dict) else found
         if found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
             with reading(source, f"{name} is not the configuration of a preprocessor"):
-                return BaseSettings.model_validate({**dict(defaults), **from_processor(found, defaults)})
+                return BaseSettings.model_validate(
+                    {**dict(defaults), **from_processor(found, defaults)}
+                )
     return defaults
 
 
@@ -183,7 +221,10 @@ def read_json(source: str, name: str) -> dict[str, Any]:
 
     with reading(source, f"{name} cannot be fetched"):
         path = cached_file(
-            source, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+            source,
+            name,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
         )
     if path is None:
         return {}
@@ -192,7 +233,9 @@ def read_json(source: str, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BaseError(f"{path}: is no valid JSON ({error}); download the model again") from error
     if not isinstance(found, dict):
-        raise BaseError(f"{path}: must hold a JSON object, got {type(found).__name__}; download the model again")
+        raise BaseError(
+            f"{path}: must hold a JSON object, got {type(found).__name__}; download the model again"
+        )
     return found
 
 
@@ -201,18 +244,26 @@ def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str
 
     Args:
         found: The parsed file.
-        defaults: The family's settings; they tell whether `size` means a frame, an edge or a pixel budget.
+        defaults: The family's settings; they tell whether `size` means a frame, an edge or a pixel
+            budget.
     """
     changed: dict[str, Any] = {}
     for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
         if found.get(theirs):
             changed[ours] = tuple(float(value) for value in found[theirs])
-    sampling = found.get("video_sampling") or {}  # SmolVLM's second place for a size; `size` wins there too
+    sampling = (
+        found.get("video_sampling") or {}
+    )  # SmolVLM's second place for a size; `size` wins there too
     size = found.get("size") or sampling.get("video_size") or {}
     size = {"height": size, "width": size} if isinstance(size, int) else dict(size)
     if defaults.max_pixels is not None:
-        low, high = found.get("min_pixels") or size.get("shortest_edge"), found.get("max_pixels") or size.get("longest_edge")
-        changed |= {key: int(value) for key, value in (("min_pixels", low), ("max_pixels", high)) if value}
+        low, high = (
+            found.get("min_pixels") or size.get("shortest_edge"),
+            found.get("max_pixels") or size.get("longest_edge"),
+        )
+        changed |= {
+            key: int(value) for key, value in (("min_pixels", low), ("max_pixels", high)) if value
+        }
     elif "height" in size:
         changed["size"] = (int(size["height"]), int(size["width"]))
     elif defaults.shortest_edge is not None and "shortest_edge" in size:
@@ -220,7 +271,9 @@ def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str
     return changed | _edges(found, size, defaults)
 
 
-def _edges(found: Mapping[str, Any], size: Mapping[str, Any], defaults: BaseSettings) -> dict[str, Any]:
+def _edges(
+    found: Mapping[str, Any], size: Mapping[str, Any], defaults: BaseSettings
+) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     square = (found.get("max_image_size") or {}).get("longest_edge")
     if defaults.longest_edge is not None and size.get("longest_edge"):
@@ -229,7 +282,9 @@ def _edges(found: Mapping[str, Any], size: Mapping[str, Any], defaults: BaseSett
         changed["size"] = (int(square), int(square))
     crop = found.get("crop_size")
     if defaults.crop is not None and crop:
-        changed["crop"] = (crop, crop) if isinstance(crop, int) else (int(crop["height"]), int(crop["width"]))
+        changed["crop"] = (
+            (crop, crop) if isinstance(crop, int) else (int(crop["height"]), int(crop["width"]))
+        )
     if found.get("use_token_compression") is not None:
         changed["compress"] = defaults.compress and bool(found["use_token_compression"])
     return changed
@@ -260,4 +315,6 @@ def check_aspect(height: int, width: int) -> None:
         BaseError: If one side is over 200 times the other.
     """
     if max(height, width) > 200 * min(height, width):
-        raise BaseError(f"frames of {height} x {width} are too narrow: one side is over 200 times the other")
+        raise BaseError(
+            f"frames of {height} x {width} are too narrow: one side is over 200 times the other"
+        )

@@ -1,7 +1,8 @@
 """Prompts as token ids: the prefix that all questions of a clip share, then one pair of id lists a turn.
 
-Every part is encoded on its own, so that training (which packs many turns behind one prefix) and generation (which asks one)
-feed the model the same ids. The parts are those of the family's own chat template.
+Every part is encoded on its own, so that training (which packs many turns behind one prefix) and
+generation (which asks one) feed the model the same ids. The parts are those of the family's own
+chat template.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Prompt:
 
     Attributes:
         prefix: Head, clip placeholders and what follows them.
-        turns: `(question ids, answer ids)` a turn; the answer ids are empty where the answer is not known.
+        turns: `(question ids, answer ids)` a turn; the answer ids are empty where the answer is not
+            known.
         again: Put between one turn's answer and the next question when turns form a dialogue.
         header: So many ids at the end of each question are learnt with the answer.
         learnt: Ids that are learnt wherever they stand.
@@ -67,7 +69,9 @@ def _head(tokenizer: Any, text: str) -> list[int]:
     return [bos, *ids] if list(tokenizer("a")["input_ids"])[:1] == [bos] else ids
 
 
-def encode_prompt(tokenizer: Any, style: PromptStyle, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
+def encode_prompt(
+    tokenizer: Any, style: PromptStyle, text: str, turns: Sequence[tuple[str, str | None]]
+) -> Prompt:
     """Encode a clip's text and its turns.
 
     Args:
@@ -82,7 +86,9 @@ def encode_prompt(tokenizer: Any, style: PromptStyle, text: str, turns: Sequence
         pairs.append((_continue(tokenizer, style.question + question + style.ask), closed))
     prefix = _head(tokenizer, style.head + text + style.after_video)
     learnt = frozenset(token for text in style.learnt for token in _ids(tokenizer, text))
-    return Prompt(prefix, pairs, _continue(tokenizer, style.again), len(_ids(tokenizer, style.header)), learnt)
+    return Prompt(
+        prefix, pairs, _continue(tokenizer, style.again), len(_ids(tokenizer, style.header)), learnt
+    )
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
@@ -101,7 +107,8 @@ def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tup
     """
     if not prompts or side not in ("left", "right"):
         raise BaseError(
-            f"a batch needs at least one prompt and a padding side of left or right, got {len(prompts)} and {side!r}"
+            "a batch needs at least one prompt and a padding side of left or right, got "
+            f"{len(prompts)} and {side!r}"
         )
     longest = max(len(row) for row in prompts)
     ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)

@@ -1,6 +1,7 @@
 """Shapes of the published LLaVA-OneVision bases, so that their cost can be told where no model hub can be reached.
 
-Both have SigLIP so400m/14 at 384 pixels without its last layer (26 layers, 1152 wide), a two-layer projector, and Qwen2.
+Both have SigLIP so400m/14 at 384 pixels without its last layer (26 layers, 1152 wide), a two-layer
+projector, and Qwen2.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ def check_source(source: str) -> None:
         raise BaseError(f"{source} is a file; a base is a folder: {ADVICE}")
     elif not _can_be_hub_id(source):
         wanted = 'a base is "smol", a model folder, or a Hub id such as llava-hf/llava-onevision-qwen2-0.5b-ov-hf'
-        raise BaseError(f"{source or 'an empty name'}: no such folder, and no Hub id either; {wanted}")
+        raise BaseError(
+            f"{source or 'an empty name'}: no such folder, and no Hub id either; {wanted}"
+        )
 
 
 def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
@@ -42,14 +44,18 @@ def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
     """
     wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if wrong:
-        raise BaseError(f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; download it again")
+        raise BaseError(
+            f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; "
+            "download it again"
+        )
 
 
 @contextlib.contextmanager
 def reading(source: str, problem: str) -> Iterator[None]:
     """Turn whatever Hugging Face's readers raise into a `BaseError`.
 
-    Their readers trust the files: a damaged one comes out as any exception there is, a KeyError or one of safetensors' own.
+    Their readers trust the files: a damaged one comes out as any exception there is, a KeyError or
+    one of safetensors' own.
 
     Args:
         source: Folder or Hub id.
@@ -87,10 +93,18 @@ def _check_folder(folder: Path) -> None:
     try:
         content = json.loads(config.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BaseError(f"{config}: is no valid JSON ({error}); download the model again") from error
+        raise BaseError(
+            f"{config}: is no valid JSON ({error}); download the model again"
+        ) from error
     if not isinstance(content, dict):
-        raise BaseError(f"{config}: must hold a JSON object, got {type(content).__name__}; download the model again")
+        raise BaseError(
+            f"{config}: must hold a JSON object, got {type(content).__name__}; download the model "
+            "again"
+        )
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise BaseError(f"{folder}: holds no weights (*.safetensors); {ADVICE}")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
+    if not any(
+        (folder / name).is_file()
+        for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
+    ):
         raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {ADVICE}")

@@ -26,8 +26,9 @@ def tower_of(base: Base) -> BaseTower:
 class BaseTower:
     """Implements `pave.channels.Tower` with the base's own preprocessing, tower and pooling.
 
-    Tokens are what the authors take from LLaVA-OneVision for other cameras: the tower's last used layer before the projector,
-    27 x 27 pooled to 14 x 14; for each family it is the query of the fusion (`Visual.query`).
+    Tokens are what the authors take from LLaVA-OneVision for other cameras: the tower's last used
+    layer before the projector, 27 x 27 pooled to 14 x 14; for each family it is the query of the
+    fusion (`Visual.query`).
     """
 
     def __init__(self, base: Base) -> None:
@@ -50,7 +51,9 @@ class BaseTower:
         settings = base.settings.model_dump(mode="json", exclude={"frames"})
         parts = [base.fingerprint(), settings, tower_digest(base)]
         if not base.inputs.native:
-            parts.append(base.inputs.model_dump(mode="json", include={"resize", "pool"}))  # the rest is about words
+            parts.append(
+                base.inputs.model_dump(mode="json", include={"resize", "pool"})
+            )  # the rest is about words
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def cells(self, frames: Frames) -> Cells:
@@ -67,5 +70,8 @@ class BaseTower:
         if settings.crop is None or settings.shortest_edge is None:
             return Window()
         scale = settings.shortest_edge / min(height, width)
-        down, across = (min(1.0, side / (scale * full)) for side, full in zip(settings.crop, (height, width), strict=True))
+        down, across = (
+            min(1.0, side / (scale * full))
+            for side, full in zip(settings.crop, (height, width), strict=True)
+        )
         return Window((1 - down) / 2, (1 - across) / 2, down, across)

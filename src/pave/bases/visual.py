@@ -1,8 +1,9 @@
 """`Layout` and `Visual`: what a base's visual tokens of one clip look like, in one form for every family.
 
-Families return their tokens in different containers (one tensor for the batch, a tuple with one tensor per clip, one row per
-frame). A `FamilySpec` splits that container into one `Visual` per clip and joins it again; everything that adds residuals,
-caches tower outputs or counts tokens works on `Visual` alone.
+Families return their tokens in different containers (one tensor for the batch, a tuple with one
+tensor per clip, one row per frame). A `FamilySpec` splits that container into one `Visual` per clip
+and joins it again; everything that adds residuals, caches tower outputs or counts tokens works on
+`Visual` alone.
 """
 
 from __future__ import annotations
@@ -62,9 +63,11 @@ class Visual:
 
     Attributes:
         tokens: `[layout.total, D]` projected tokens as the language model would get them.
-        query: `[T, S, C_q]` tower tokens before the projector, pooled to the token grid; None when not asked for.
+        query: `[T, S, C_q]` tower tokens before the projector, pooled to the token grid; None when
+            not asked for.
         layout: Where the spatial tokens sit in `tokens`.
-        extra: Further per-clip features that travel with the tokens untouched (Qwen3-VL's deepstack), one tensor per level.
+        extra: Further per-clip features that travel with the tokens untouched (Qwen3-VL's
+            deepstack), one tensor per level.
     """
 
     tokens: Tensor
@@ -77,5 +80,7 @@ class Visual:
         lay = self.layout
         body: Tensor = self.tokens[lay.lead : lay.lead + lay.t * lay.step]
         steps: Tensor = body.unflatten(0, (lay.t, lay.step))
-        rows: Tensor = steps[:, lay.cls : lay.step - lay.tail].unflatten(1, (lay.h, lay.w + lay.row))
+        rows: Tensor = steps[:, lay.cls : lay.step - lay.tail].unflatten(
+            1, (lay.h, lay.w + lay.row)
+        )
         return rows[:, :, : lay.w].flatten(1, 2)

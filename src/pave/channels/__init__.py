@@ -1,9 +1,9 @@
 """Side channels: encoders that turn a clip's sound, cameras, geometry or precomputed features into `Tokens`.
 
-An encoder is found by channel and name; `describe_encoders` lists pave's own with where their weights come from
-(`pave.channels.catalog`). Some read with the base's own tower and get it as a `Tower`. A user's own is one class with the
-`register_encoder` decorator, in the same program or in an installed package that names it under the entry point group
-`pave.encoders`.
+An encoder is found by channel and name; `describe_encoders` lists pave's own with where their
+weights come from (`pave.channels.catalog`). Some read with the base's own tower and get it as a
+`Tower`. A user's own is one class with the `register_encoder` decorator, in the same program or in
+an installed package that names it under the entry point group `pave.encoders`.
 
 Example:
     >>> from pave.channels import make_encoder
@@ -14,7 +14,13 @@ Example:
 from pave.channels.cached import cache_key, encode_cached
 from pave.channels.catalog import EncoderInfo
 from pave.channels.encoder import Encoder
-from pave.channels.registry import describe_encoders, list_encoders, make_encoder, needs_tower, register_encoder
+from pave.channels.registry import (
+    describe_encoders,
+    list_encoders,
+    make_encoder,
+    needs_tower,
+    register_encoder,
+)
 from pave.channels.tower import Cells, Tower, Window
 from pave.store import Source
 

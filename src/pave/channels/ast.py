@@ -1,6 +1,7 @@
 """The `audio/ast` encoder: the Audio Spectrogram Transformer's patches, averaged over frequency, through transformers.
 
-Weights: MIT/ast-finetuned-audioset-10-10-0.4593 (BSD-3-Clause) or another AST of the Hub, or a model folder.
+Weights: MIT/ast-finetuned-audioset-10-10-0.4593 (BSD-3-Clause) or another AST of the Hub, or a
+model folder.
 """
 
 from __future__ import annotations
@@ -30,16 +31,23 @@ class AstSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field(
-        "MIT/ast-finetuned-audioset-10-10-0.4593", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS."
+        "MIT/ast-finetuned-audioset-10-10-0.4593",
+        description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.",
     )
-    step: float = Field(0.5, gt=0, le=3600, description="Seconds of a token: the mean of the patch columns in it (0.1 s each).")
+    step: float = Field(
+        0.5,
+        gt=0,
+        le=3600,
+        description="Seconds of a token: the mean of the patch columns in it (0.1 s each).",
+    )
 
 
 @register_encoder("audio", "ast", AstSettings)
 class AstEncoder:
     """Tokens `[T, 1, C]` (768 for the default model): means over `step` seconds and all frequencies, at their centres.
 
-    The track is heard in passages of 10.24 s that follow one another; columns behind the track's end are dropped.
+    The track is heard in passages of 10.24 s that follow one another; columns behind the track's
+    end are dropped.
     """
 
     channel = "audio"
@@ -82,7 +90,10 @@ class AstEncoder:
             seconds = len(piece) / sound.rate
             found, at = self._passage(piece, sound.rate)
             within = (at < seconds) | (torch.arange(len(at)) == 0)
-            per = max(1, round(self._set.step / (self._loaded.network.config.time_stride * _FRAME_SECONDS)))
+            per = max(
+                1,
+                round(self._set.step / (self._loaded.network.config.time_stride * _FRAME_SECONDS)),
+            )
             mean, middle = averaged(found[within], at[within], per)
             values.append(mean)
             times.append(middle + centre - seconds / 2)
@@ -94,7 +105,15 @@ class AstEncoder:
         config = self._loaded.network.config
         piece = torch.nn.functional.pad(piece, (0, max(0, round(_SHORTEST * rate) - len(piece))))
         inputs = self._loaded.extractor(piece.numpy(), sampling_rate=rate, return_tensors="pt")
-        hidden = self._loaded.network(**inputs.to(best_device())).last_hidden_state[0, 2:].float().cpu().clone()
+        hidden = (
+            self._loaded.network(**inputs.to(best_device()))
+            .last_hidden_state[0, 2:]
+            .float()
+            .cpu()
+            .clone()
+        )
         columns = (config.max_length - config.patch_size) // config.time_stride + 1
         starts = torch.arange(columns, dtype=torch.float64) * config.time_stride
-        return hidden.unflatten(0, (-1, columns)).mean(0), (starts + config.patch_size / 2) * _FRAME_SECONDS
+        return hidden.unflatten(0, (-1, columns)).mean(0), (
+            starts + config.patch_size / 2
+        ) * _FRAME_SECONDS

@@ -8,7 +8,8 @@ from pave.channels.encoder import Encoder, identity_of
 from pave.store import Source, TokenStore
 from pave.tokens import Tokens
 
-# Part of every key: raise it when the output of a built-in encoder or of the media readers changes for the same settings.
+# Part of every key: raise it when the output of a built-in encoder or of the media readers changes
+# for the same settings.
 REVISION = 1
 
 
@@ -18,7 +19,11 @@ def cache_key(store: TokenStore, encoder: Encoder, source: Source) -> str:
     Raises:
         MediaError: If the media cannot be read.
     """
-    settings = {"encoder": [encoder.channel, encoder.name], "settings": identity_of(encoder), "revision": REVISION}
+    settings = {
+        "encoder": [encoder.channel, encoder.name],
+        "settings": identity_of(encoder),
+        "revision": REVISION,
+    }
     return store.key(source, settings)
 
 
@@ -50,7 +55,11 @@ def encode_cached(store: TokenStore | None, encoder: Encoder, source: Source) ->
     kept = store.get(key)
     if kept is None:
         tokens = encoder.encode(source)
-        kept = {"absent": torch.zeros(0)} if tokens is None else {"values": tokens.values, "times": tokens.times}
+        kept = (
+            {"absent": torch.zeros(0)}
+            if tokens is None
+            else {"values": tokens.values, "times": tokens.times}
+        )
         store.put(key, kept, label=label_of(encoder), content=store.content(source))
         kept = store.get(key) or kept
     return None if "absent" in kept else Tokens(kept["values"], kept["times"])

@@ -17,7 +17,8 @@ class EncoderInfo:
         weights: Where its weights come from; empty for unknown.
         licence: Licence of those weights (of the package, for plug-ins).
         needs_tower: Whether it reads with the base's own tower.
-        dim: Features of a token of its published weights; 0 where settings, files or the base decide.
+        dim: Features of a token of its published weights; 0 where settings, files or the base
+            decide.
     """
 
     channel: str
@@ -47,7 +48,12 @@ OWN = {
             dim=1024,
         ),
         EncoderInfo(
-            "audio", "clap", f"{_HERE}.clap", "CLAP, a 2 s window every second", "laion/clap-htsat-unfused", "Apache-2.0"
+            "audio",
+            "clap",
+            f"{_HERE}.clap",
+            "CLAP, a 2 s window every second",
+            "laion/clap-htsat-unfused",
+            "Apache-2.0",
         ),
         EncoderInfo(
             "audio",
@@ -58,7 +64,12 @@ OWN = {
             "BSD-3-Clause",
         ),
         EncoderInfo(
-            "audio", "whisper", f"{_HERE}.whisper", "Whisper's encoder, a token each 0.2 s", "openai/whisper-base", "Apache-2.0"
+            "audio",
+            "whisper",
+            f"{_HERE}.whisper",
+            "Whisper's encoder, a token each 0.2 s",
+            "openai/whisper-base",
+            "Apache-2.0",
         ),
         EncoderInfo(
             "scene3d",
@@ -77,8 +88,22 @@ OWN = {
             "see its model card",
             dim=1024,
         ),
-        EncoderInfo("views", "tower", f"{_HERE}.views", "tower tokens of every other camera", BASE, needs_tower=True),
-        EncoderInfo("frames", "tower", f"{_HERE}.frames", "2 x 2 tower tokens of many frames", BASE, needs_tower=True),
+        EncoderInfo(
+            "views",
+            "tower",
+            f"{_HERE}.views",
+            "tower tokens of every other camera",
+            BASE,
+            needs_tower=True,
+        ),
+        EncoderInfo(
+            "frames",
+            "tower",
+            f"{_HERE}.frames",
+            "2 x 2 tower tokens of many frames",
+            BASE,
+            needs_tower=True,
+        ),
         EncoderInfo(
             "frames",
             "languagebind",
@@ -89,8 +114,15 @@ OWN = {
             dim=1024,
         ),
         *(
-            EncoderInfo(channel, "official", f"{_HERE}.official", f"the authors' {kind} feature files", NONE)
-            for channel, kind in (("audio", "audio"), ("frames", "languagebind"), ("scene3d", "3d_feature"), ("views", "exo"))
+            EncoderInfo(
+                channel, "official", f"{_HERE}.official", f"the authors' {kind} feature files", NONE
+            )
+            for channel, kind in (
+                ("audio", "audio"),
+                ("frames", "languagebind"),
+                ("scene3d", "3d_feature"),
+                ("views", "exo"),
+            )
         ),
         EncoderInfo("features", "file", f"{_HERE}.features", "precomputed tokens of a file", NONE),
     )

@@ -25,8 +25,16 @@ class ClapSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = Field("laion/clap-htsat-unfused", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.")
-    width: float = Field(2.0, ge=0.01, le=10, description="Seconds of sound in a token; CLAP repeats it to fill its 10 s.")
+    model: str = Field(
+        "laion/clap-htsat-unfused",
+        description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.",
+    )
+    width: float = Field(
+        2.0,
+        ge=0.01,
+        le=10,
+        description="Seconds of sound in a token; CLAP repeats it to fill its 10 s.",
+    )
     step: float = Field(1.0, ge=0.01, le=3600, description="Seconds from one token to the next.")
 
 
@@ -66,7 +74,9 @@ class ClapEncoder:
 
     def encode(self, source: Source) -> Tokens | None:
         """Tokens of a file's sound track; None when it has none."""
-        sound = read_sound(one_path(source, "audio/clap"), int(self._loaded.extractor.sampling_rate))
+        sound = read_sound(
+            one_path(source, "audio/clap"), int(self._loaded.extractor.sampling_rate)
+        )
         return None if sound is None else self.encode_sound(sound)
 
     @torch.inference_mode()
@@ -74,7 +84,9 @@ class ClapEncoder:
         """Tokens of mono sound at the model's rate (48 kHz)."""
         values, times = [], []
         for time, piece in windows(sound, self._set.width, self._set.step):
-            inputs = self._loaded.extractor(piece.numpy(), sampling_rate=sound.rate, return_tensors="pt")
+            inputs = self._loaded.extractor(
+                piece.numpy(), sampling_rate=sound.rate, return_tensors="pt"
+            )
             found = self._loaded.network(**inputs.to(best_device())).audio_embeds
             values.append(found.reshape(1, -1).float().cpu().clone())
             times.append(time)

@@ -1,7 +1,8 @@
 """The CLIP vision tower that LanguageBind and LLaVA-3D build on, as a torch module with CLIP's own tensor names.
 
-Own code, because LanguageBind's layers begin with an attention over time that no library's CLIP has. Only the layers that
-are used run: both take the hidden states before the last layer, without the final norm.
+Own code, because LanguageBind's layers begin with an attention over time that no library's CLIP
+has. Only the layers that are used run: both take the hidden states before the last layer, without
+the final norm.
 """
 
 from __future__ import annotations
@@ -37,13 +38,20 @@ class ClipShape:
 class _Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(dim, dim) for _ in range(4))
+        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
+            nn.Linear(dim, dim) for _ in range(4)
+        )
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within `[n, tokens, dim]`."""
-        q, k, v = (proj(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        found: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        q, k, v = (
+            proj(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        found: Tensor = self.out_proj(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        )
         return found
 
 
@@ -82,7 +90,10 @@ class _Layer(nn.Module):
     def _over_time(self, x: Tensor) -> Tensor:
         """Each token attends itself in the other frames of its group; no mask, and no MLP of its own."""
         tokens = x.shape[1]
-        u = x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1) + self.temporal_embedding
+        u = (
+            x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1)
+            + self.temporal_embedding
+        )
         u = u + self.temporal_attn(self.temporal_layer_norm1(u))
         found: Tensor = u.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
         return found
@@ -126,13 +137,16 @@ class ClipTower(nn.Module):
         return x
 
 
-def build_clip(tensors: Mapping[str, Tensor], heads: int, quick_gelu: bool, where: str) -> ClipTower:
+def build_clip(
+    tensors: Mapping[str, Tensor], heads: int, quick_gelu: bool, where: str
+) -> ClipTower:
     """The tower that a checkpoint holds; its sizes are read from the tensors.
 
     Args:
         tensors: Names as in CLIP's vision model, without a prefix.
         heads: Attention heads, which no tensor tells; 16 in CLIP-L.
-        quick_gelu: CLIP's own activation (OpenAI's weights) instead of the exact GELU (LanguageBind's).
+        quick_gelu: CLIP's own activation (OpenAI's weights) instead of the exact GELU
+            (LanguageBind's).
         where: The file, for messages.
 
     Raises:
@@ -155,7 +169,10 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, quick_gelu: bool, wher
         frames=0 if time is None else time.shape[1],
     )
     if shape.dim % heads:
-        raise ChannelError(f"{where}: {shape.dim} features cannot be split among {heads} heads; set `heads` to the model's own")
+        raise ChannelError(
+            f"{where}: {shape.dim} features cannot be split among {heads} heads; set `heads` to "
+            "the model's own"
+        )
     tower = ClipTower(shape)
     load_strictly(tower, own, where)
     return tower

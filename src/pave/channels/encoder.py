@@ -19,14 +19,17 @@ class Encoder(Protocol):
         channel: The kind of signal it reads, e.g. "audio".
         name: Its name among the channel's encoders, e.g. "mel".
         dim: C, the features of one token.
-        settings: All its settings as JSON values; channel, name and settings rebuild it from a patch folder.
+        settings: All its settings as JSON values; channel, name and settings rebuild it from a
+            patch folder.
 
     Two more members are optional:
 
-    * `identity`: what the tokens depend on, as JSON values, where that is not the settings: a digest of the weights instead of
-      the path of their file, the base's tower, nothing that only training uses. The store's key holds it in place of them.
-    * `vary(tokens, chance) -> Tokens`: what training may do to cached tokens each time it meets them, drawn from
-      `chance`, a `random.Random`; for example use a random part of the cameras. Evaluation never calls it.
+    * `identity`: what the tokens depend on, as JSON values, where that is not the settings: a
+      digest of the weights instead of the path of their file, the base's tower, nothing that only
+      training uses. The store's key holds it in place of them.
+    * `vary(tokens, chance) -> Tokens`: what training may do to cached tokens each time it meets
+      them, drawn from `chance`, a `random.Random`; for example use a random part of the cameras.
+      Evaluation never calls it.
     """
 
     @property

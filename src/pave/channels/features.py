@@ -6,8 +6,9 @@
 | `.npy` | the values; times beside it in `<name>.times.npy` |
 | `.pt`, `.pth` | a tensor, or a dict with `values` and optionally `times`; `weights_only=True`: no code in it can run |
 
-`values` is `[T, C]` (one token a step) or `[T, S, C]`. `times` is `[T]`, seconds from the clip's start; a sidecar
-`<name>.times.npy` works beside every format. Without times step i stands at `(i + 0.5) / rate`.
+`values` is `[T, C]` (one token a step) or `[T, S, C]`. `times` is `[T]`, seconds from the clip's
+start; a sidecar `<name>.times.npy` works beside every format. Without times step i stands at `(i +
+0.5) / rate`.
 """
 
 from __future__ import annotations
@@ -36,8 +37,14 @@ class FeaturesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    dim: int = Field(ge=1, le=1_000_000, description="C, the features of one token; every file must have as many.")
-    rate: float = Field(1.0, ge=1e-6, le=1e6, description="Steps per second of files that carry no times.")
+    dim: int = Field(
+        ge=1,
+        le=1_000_000,
+        description="C, the features of one token; every file must have as many.",
+    )
+    rate: float = Field(
+        1.0, ge=1e-6, le=1e6, description="Steps per second of files that carry no times."
+    )
 
 
 @register_encoder("features", "file", FeaturesSettings)
@@ -69,7 +76,8 @@ class FeaturesEncoder:
         """Tokens of one file.
 
         Raises:
-            ChannelError: If the file is missing, cannot be read, or holds something else than tokens of `dim` features.
+            ChannelError: If the file is missing, cannot be read, or holds something else than
+                tokens of `dim` features.
         """
         path = one_path(source, "features/file")
         values, times = _read(path)
@@ -80,7 +88,10 @@ class FeaturesEncoder:
             values = values[:, None]
         if values.dim() != 3 or values.shape[2] != self.dim:
             wanted = f"[T, {self.dim}] or [T, S, {self.dim}]"
-            raise ChannelError(f"{path}: values must be {wanted}, got {tuple(values.shape)}; set `dim` to what the file holds")
+            raise ChannelError(
+                f"{path}: values must be {wanted}, got {tuple(values.shape)}; set `dim` to what "
+                "the file holds"
+            )
         if times is None:
             times = (torch.arange(len(values), dtype=torch.float64) + 0.5) / self._set.rate
         try:
@@ -94,12 +105,25 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     if not os.path.isfile(path):
         raise ChannelError(f"{path}: no such features file; check the path")
     content = load_content(path)
-    values, times = (content.get("values"), content.get("times")) if isinstance(content, dict) else (content, None)
+    values, times = (
+        (content.get("values"), content.get("times"))
+        if isinstance(content, dict)
+        else (content, None)
+    )
     if not isinstance(times, (Tensor, type(None))):
-        raise ChannelError(f"{path}: its 'times' must be a tensor, got {type(times).__name__}; save one a step")
+        raise ChannelError(
+            f"{path}: its 'times' must be a tensor, got {type(times).__name__}; save one a step"
+        )
     if not isinstance(values, Tensor):
-        found = ", ".join(map(str, content)) or "nothing" if isinstance(content, dict) else type(content).__name__
-        raise ChannelError(f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under that name")
+        found = (
+            ", ".join(map(str, content)) or "nothing"
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
+        raise ChannelError(
+            f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under "
+            "that name"
+        )
     sidecar = path.with_name(f"{path.stem}.times.npy")
     if times is None and os.path.isfile(sidecar):
         times = load_content(sidecar)
@@ -114,8 +138,12 @@ def load_content(path: Path) -> Any:
     """
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
-        raise ChannelError(f"{path}: unknown kind of features file {suffix!r}; use .safetensors, .npy or .pt")
+        raise ChannelError(
+            f"{path}: unknown kind of features file {suffix!r}; use .safetensors, .npy or .pt"
+        )
     try:
         return read_plain(path)
     except NotPlain as error:
-        raise ChannelError(f"{path}: cannot be read as {suffix} tokens ({error}); save it again as plain tensors") from error
+        raise ChannelError(
+            f"{path}: cannot be read as {suffix} tokens ({error}); save it again as plain tensors"
+        ) from error

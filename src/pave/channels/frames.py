@@ -22,18 +22,32 @@ class FastFramesSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    fps: float = Field(8.0, gt=0, le=1000, description="Frames per second; a rate above the video's own takes each frame once.")
-    at_most: int | None = Field(
-        None, ge=1, le=1_000_000, description="Spread this many over the whole clip where more would come out."
+    fps: float = Field(
+        8.0,
+        gt=0,
+        le=1000,
+        description="Frames per second; a rate above the video's own takes each frame once.",
     )
-    side: int = Field(2, ge=1, le=256, description="A frame becomes side x side tokens, each the mean of its region.")
+    at_most: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Spread this many over the whole clip where more would come out.",
+    )
+    side: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="A frame becomes side x side tokens, each the mean of its region.",
+    )
 
 
 @register_encoder("frames", "tower", FastFramesSettings, needs_tower=True)
 class FastFramesEncoder:
     """Tokens `[T, side * side, C]`: regions row by row, at the frames' own times (a merged step of two frames: between them).
 
-    Frames are decoded and encoded eight at a time, so a long video needs no more memory than a short one.
+    Frames are decoded and encoded eight at a time, so a long video needs no more memory than a
+    short one.
     """
 
     channel = "frames"

@@ -1,8 +1,8 @@
 """The `audio/mel` encoder: log-mel windows with times. No weights, a few milliseconds a clip.
 
-A token is a window of sound cut into a few equal bins; each bin holds the mean log-mel spectrum of its STFT frames. Levels are
-in decibels relative to a full-scale sine and are normalised with fixed numbers, never per clip: which of two clips, or of two
-instruments, is louder stays readable.
+A token is a window of sound cut into a few equal bins; each bin holds the mean log-mel spectrum of
+its STFT frames. Levels are in decibels relative to a full-scale sine and are normalised with fixed
+numbers, never per clip: which of two clips, or of two instruments, is louder stays readable.
 """
 
 from __future__ import annotations
@@ -31,17 +31,39 @@ class MelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    rate: int = Field(16000, ge=2000, le=192000, description="Samples per second the sound is brought to.")
+    rate: int = Field(
+        16000, ge=2000, le=192000, description="Samples per second the sound is brought to."
+    )
     n_mels: int = Field(64, ge=1, le=512, description="Mel bands.")
     step: float = Field(0.2, gt=0, le=600, description="From one token to the next.")
-    width: float = Field(0.2, gt=0, le=600, description="Sound that one token covers; more than `step` makes tokens overlap.")
-    bins: int = Field(4, ge=1, le=1000, description="Equal parts of a token, each with its own spectrum: dim = n_mels * bins.")
-    hop: float = Field(0.01, gt=0, le=600, description="From one STFT frame to the next; divides `step` and `width / bins`.")
+    width: float = Field(
+        0.2,
+        gt=0,
+        le=600,
+        description="Sound that one token covers; more than `step` makes tokens overlap.",
+    )
+    bins: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        description="Equal parts of a token, each with its own spectrum: dim = n_mels * bins.",
+    )
+    hop: float = Field(
+        0.01,
+        gt=0,
+        le=600,
+        description="From one STFT frame to the next; divides `step` and `width / bins`.",
+    )
     window: float = Field(0.04, gt=0, le=10, description="Length of an STFT frame (Hann).")
     f_min: float = Field(30.0, ge=0, description="Lowest frequency, Hz.")
-    f_max: float | None = Field(None, gt=0, description="Highest frequency, Hz; half the rate when None.")
+    f_max: float | None = Field(
+        None, gt=0, description="Highest frequency, Hz; half the rate when None."
+    )
     floor_db: float = Field(
-        -80.0, ge=-300, le=100, description="Anything quieter counts as this level (dB, 0 = full-scale sine)."
+        -80.0,
+        ge=-300,
+        le=100,
+        description="Anything quieter counts as this level (dB, 0 = full-scale sine).",
     )
     mean_db: float = Field(-40.0, ge=-1000, le=1000, description="Level that becomes 0.")
     std_db: float = Field(20.0, ge=0.001, le=1000, description="Decibels that become 1.")
@@ -52,16 +74,23 @@ class MelSettings(BaseModel):
         for name, length in (("step", self.step), ("width / bins", self.width / self.bins)):
             frames = length / self.hop
             if round(frames) < 1 or abs(frames - round(frames)) > 1e-6 * frames:
-                raise ValueError(f"{name} = {length:g} s must be a multiple of hop = {self.hop:g} s")
+                raise ValueError(
+                    f"{name} = {length:g} s must be a multiple of hop = {self.hop:g} s"
+                )
         samples = self.hop * self.rate
         if round(samples) < 1 or abs(samples - round(samples)) > 1e-6:
-            raise ValueError(f"hop = {self.hop:g} s must be a whole number of samples at rate {self.rate}")
+            raise ValueError(
+                f"hop = {self.hop:g} s must be a whole number of samples at rate {self.rate}"
+            )
         if round(self.window * self.rate) < 2:
             raise ValueError(f"window = {self.window:g} s must hold at least 2 samples")
         if not self.f_min < (self.f_max or self.rate / 2) <= self.rate / 2:
             raise ValueError("f_min < f_max <= rate / 2 must hold")
         if self.n_mels * _fft_size(self) > _LARGEST:
-            raise ValueError("the spectrum would be too fine; take fewer bands, a wider range of them or a shorter window")
+            raise ValueError(
+                "the spectrum would be too fine; take fewer bands, a wider range of them or a "
+                "shorter window"
+            )
         return self
 
 
@@ -69,8 +98,9 @@ class MelSettings(BaseModel):
 class MelEncoder:
     """Log-mel tokens `[T, 1, n_mels * bins]`, feature `b * n_mels + m` being band m of bin b.
 
-    Times are the windows' centres on the clip's clock, so a track that starts late stays late. A last piece shorter than half a
-    step is dropped (it is mostly the codec's padding), a longer one is filled up with silence.
+    Times are the windows' centres on the clip's clock, so a track that starts late stays late. A
+    last piece shorter than half a step is dropped (it is mostly the codec's padding), a longer one
+    is filled up with silence.
 
     Example:
         >>> MelEncoder(MelSettings()).dim
@@ -112,12 +142,15 @@ class MelEncoder:
         s = self._set
         if sound.rate != s.rate:
             raise ChannelError(
-                f"audio/mel was set up for {s.rate} samples per second, got {sound.rate}; read the sound at its rate"
+                f"audio/mel was set up for {s.rate} samples per second, got {sound.rate}; read "
+                "the sound at its rate"
             )
         per_step, per_bin = round(s.step / s.hop), round(s.width / s.bins / s.hop)
         steps = max(1, round(len(sound.samples) / (s.step * s.rate)))
         levels = self._levels(sound.samples, (steps - 1) * per_step + per_bin * s.bins)
-        windows = levels.unfold(0, per_bin * s.bins, per_step).reshape(steps, s.n_mels, s.bins, per_bin)
+        windows = levels.unfold(0, per_bin * s.bins, per_step).reshape(
+            steps, s.n_mels, s.bins, per_bin
+        )
         values = windows.mean(3).transpose(1, 2).reshape(steps, 1, self.dim)
         times = sound.start + torch.arange(steps, dtype=torch.float64) * s.step + s.width / 2
         return Tokens(values.contiguous(), times)
@@ -128,9 +161,13 @@ class MelEncoder:
         hop, window = round(s.hop * s.rate), len(self._window)
         before = (window - hop) // 2 if window > hop else 0
         needed = (frames - 1) * hop + window
-        padded = torch.nn.functional.pad(samples.to(torch.float32), (before, max(0, needed - before - len(samples))))[:needed]
+        padded = torch.nn.functional.pad(
+            samples.to(torch.float32), (before, max(0, needed - before - len(samples)))
+        )[:needed]
         # In blocks, because the spectra of a long track are many times its size.
-        return torch.cat([self._block(part) for part in padded.unfold(0, window, hop).split(_BLOCK)])
+        return torch.cat(
+            [self._block(part) for part in padded.unfold(0, window, hop).split(_BLOCK)]
+        )
 
     def _block(self, frames: Tensor) -> Tensor:
         """Normalised levels `[n, n_mels]` of STFT frames `[n, window]`."""
@@ -145,7 +182,8 @@ class MelEncoder:
 def mel_filters(settings: MelSettings) -> Tensor:
     """Triangular filters of height 1, evenly spaced on the HTK mel scale `2595 log10(1 + f / 700)`.
 
-    The FFT is padded until its bins are finer than the narrowest filter, so that no filter is empty.
+    The FFT is padded until its bins are finer than the narrowest filter, so that no filter is
+    empty.
 
     Args:
         settings: Rate, bands, frequency range and STFT window.
@@ -163,14 +201,20 @@ def mel_filters(settings: MelSettings) -> Tensor:
 def _edges(settings: MelSettings) -> Tensor:
     """`[n_mels + 2]` Hz, at which the filters begin, peak and end."""
     top = settings.f_max or settings.rate / 2
-    mels = torch.linspace(_to_mel(settings.f_min), _to_mel(top), settings.n_mels + 2, dtype=torch.float64)
+    mels = torch.linspace(
+        _to_mel(settings.f_min), _to_mel(top), settings.n_mels + 2, dtype=torch.float64
+    )
     return torch.as_tensor(700 * (10 ** (mels / 2595) - 1))
 
 
 def _fft_size(settings: MelSettings) -> int:
     """The power of two that holds a window and gives the narrowest filter a bin."""
-    narrowest = max(float(_edges(settings).diff().min()), 1e-6)  # Hz; 0 where f_min and f_max differ by next to nothing
-    return int(2 ** math.ceil(math.log2(max(settings.window * settings.rate, settings.rate / narrowest))))
+    narrowest = max(
+        float(_edges(settings).diff().min()), 1e-6
+    )  # Hz; 0 where f_min and f_max differ by next to nothing
+    return int(
+        2 ** math.ceil(math.log2(max(settings.window * settings.rate, settings.rate / narrowest)))
+    )
 
 
 def _to_mel(hertz: float) -> float:

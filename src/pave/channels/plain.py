@@ -1,8 +1,8 @@
 """Reading tensors and arrays from files that somebody else made: no code in them runs, and what is wrong becomes a few words.
 
-torch and numpy answer a bad file with any of a dozen exceptions, and with the advice to read it again in a way that would run
-the code in it. That advice never reaches a user of pave: the readers here raise one exception, whose text callers put into
-their own message.
+torch and numpy answer a bad file with any of a dozen exceptions, and with the advice to read it
+again in a way that would run the code in it. That advice never reaches a user of pave: the readers
+here raise one exception, whose text callers put into their own message.
 """
 
 from __future__ import annotations
@@ -28,10 +28,21 @@ _MEANINGS = (
     (r"Object arrays cannot be loaded", "it holds Python objects, not numbers"),
     (r"TorchScript", "it is a TorchScript program, not tensors"),
     (r"NpzFile", "it is an .npz archive of several arrays"),
-    (r"weights_only|Weights only|allow_pickle|[Mm]agic|PytorchStreamReader|enforce fail|hasRecord", _DAMAGED),
+    (
+        r"weights_only|Weights only|allow_pickle|[Mm]agic|PytorchStreamReader|enforce fail|hasRecord",
+        _DAMAGED,
+    ),
     (r"codec can't|header:|on line \d", _DAMAGED),
 )
-_TELLING = (MemoryError, OSError, RuntimeError, SafetensorError, TypeError, UnpicklingError, ValueError)
+_TELLING = (
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    UnpicklingError,
+    ValueError,
+)
 """Errors whose text says something about the file; that of the others is about the reader's insides ("pop from empty list")."""
 _LONGEST = 120
 
@@ -48,22 +59,29 @@ def read_plain(file: Path, *, mmap: bool = False) -> Any:
         mmap: Leave the tensors of a torch file on disk until they are used.
 
     Returns:
-        A tensor, or a mapping or any other plain content; every tensor in it is an ordinary one with data.
+        A tensor, or a mapping or any other plain content; every tensor in it is an ordinary one
+        with data.
 
     Raises:
         NotPlain: If it cannot be read, holds Python objects, or a tensor of an unusual kind.
     """
     try:
         content = _read(file, mmap)
-    except Exception as error:  # a damaged pickle may raise nearly anything; only the file is to blame
+    except (
+        Exception
+    ) as error:  # a damaged pickle may raise nearly anything; only the file is to blame
         raise NotPlain(_meaning(error)) from error
     for name, value in content.items() if isinstance(content, dict) else [("", content)]:
         if isinstance(value, Tensor) and (kind := _odd(value)):
-            raise NotPlain(f"it holds {f'{name!r} as ' if name else ''}a {kind} tensor, not an ordinary one")
+            raise NotPlain(
+                f"it holds {f'{name!r} as ' if name else ''}a {kind} tensor, not an ordinary one"
+            )
     return content
 
 
-def read_arrays(file: Path, needed: Collection[str], welcome: Collection[str]) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(
+    file: Path, needed: Collection[str], welcome: Collection[str]
+) -> dict[str, npt.NDArray[Any]]:
     """Arrays of real numbers from an `.npz` file.
 
     Args:
@@ -81,13 +99,19 @@ def read_arrays(file: Path, needed: Collection[str], welcome: Collection[str]) -
             arrays = {name: content[name] for name in there if name in needed or name in welcome}
     except FileNotFoundError:
         raise
-    except Exception as error:  # zip, zlib and numpy each have errors of their own for a damaged archive
-        one = isinstance(error, (TypeError, AttributeError))  # an .npy under this name is no context manager
+    except (
+        Exception
+    ) as error:  # zip, zlib and numpy each have errors of their own for a damaged archive
+        one = isinstance(
+            error, (TypeError, AttributeError)
+        )  # an .npy under this name is no context manager
         raise NotPlain("it is no .npz archive" if one else _meaning(error)) from error
     if missing := [name for name in needed if name not in arrays]:
         raise NotPlain(f"it lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}")
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":  # numpy gives other files of a zip as bytes
+        if (
+            not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf"
+        ):  # numpy gives other files of a zip as bytes
             raise NotPlain(f"{name!r} in it is no array of real numbers")
     return arrays
 
@@ -99,7 +123,9 @@ def _read(file: Path, mmap: bool) -> Any:
     if file.suffix.lower() == ".npy":
         return torch.from_numpy(np.load(file, allow_pickle=False))
     # Only the newer of torch's two formats, a zip, can stay on disk.
-    return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(file))
+    return torch.load(
+        file, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(file)
+    )
 
 
 def _odd(tensor: Tensor) -> str:
@@ -122,4 +148,6 @@ def _meaning(error: Exception) -> str:
         if found := re.search(pattern, text):
             return found.expand(meaning)
     first = re.split(r"\.\s|\n", text, maxsplit=1)[0]
-    return "".join(letter if letter.isprintable() else "?" for letter in first)[:_LONGEST].rstrip(".")
+    return "".join(letter if letter.isprintable() else "?" for letter in first)[:_LONGEST].rstrip(
+        "."
+    )

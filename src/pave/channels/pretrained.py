@@ -51,7 +51,8 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ChannelError(
-            f"{encoder} cannot load {source!r} ({first}); set `model` to a folder with config.json, weights and "
+            f"{encoder} cannot load {source!r} ({first}); set `model` to a folder with "
+            "config.json, weights and "
             "preprocessor_config.json, or to a Hub id that can be reached"
         ) from error
     return Pretrained(network.eval().requires_grad_(False).to(best_device()), extractor)
@@ -86,4 +87,6 @@ def averaged(values: Tensor, times: Tensor, per: int) -> tuple[Tensor, Tensor]:
         >>> averaged(torch.arange(3.0)[:, None], torch.arange(3.0), 2)[1].tolist()
         [0.5, 2.0]
     """
-    return torch.stack([part.mean(0) for part in values.split(per)]), torch.stack([part.mean() for part in times.split(per)])
+    return torch.stack([part.mean(0) for part in values.split(per)]), torch.stack(
+        [part.mean() for part in times.split(per)]
+    )

@@ -1,6 +1,7 @@
 """The registry: encoders by channel and name, pave's own, those registered in the program, and those of installed packages.
 
-Nothing is imported before it is asked for, so listing encoders costs nothing and a broken plug-in breaks only itself.
+Nothing is imported before it is asked for, so listing encoders costs nothing and a broken plug-in
+breaks only itself.
 """
 
 from __future__ import annotations
@@ -36,16 +37,18 @@ class _Entry:
 _registered: dict[tuple[str, str], _Entry] = {}
 
 
-def register_encoder(channel: str, name: str, settings: type[BaseModel], *, needs_tower: bool = False) -> Callable[[F], F]:
+def register_encoder(
+    channel: str, name: str, settings: type[BaseModel], *, needs_tower: bool = False
+) -> Callable[[F], F]:
     """Class decorator that makes an encoder known.
 
     Args:
         channel: The kind of signal, an existing one ("audio") or your own.
         name: The encoder's name within the channel.
-        settings: A pydantic model of its settings (`extra="forbid"` lets misspelt settings be caught); the class is called with
-            one validated instance.
-        needs_tower: Whether it reads with the base's own tower: the class is then called with the settings and a
-            `pave.channels.Tower`.
+        settings: A pydantic model of its settings (`extra="forbid"` lets misspelt settings be
+            caught); the class is called with one validated instance.
+        needs_tower: Whether it reads with the base's own tower: the class is then called with the
+            settings and a `pave.channels.Tower`.
 
     Raises:
         ChannelError: If another encoder already has the name.
@@ -62,8 +65,13 @@ def register_encoder(channel: str, name: str, settings: type[BaseModel], *, need
 
     def keep(build: F) -> F:
         known = _registered.get((channel, name))
-        if known is not None and _place(known.build) != _place(build):  # the same place again: a module or notebook cell re-run
-            raise ChannelError(f"encoder {channel}/{name} is already registered by {_place(known.build)}; choose another name")
+        if known is not None and _place(known.build) != _place(
+            build
+        ):  # the same place again: a module or notebook cell re-run
+            raise ChannelError(
+                f"encoder {channel}/{name} is already registered by {_place(known.build)}; choose "
+                "another name"
+            )
         _registered[channel, name] = _Entry(settings, build, needs_tower)
         return build
 
@@ -80,7 +88,9 @@ def describe_encoders() -> list[EncoderInfo]:
     found = dict(OWN)
     for (channel, name), entry in _registered.items():
         doc = (entry.build.__doc__ or "").strip().partition("\n")[0]
-        info = EncoderInfo(channel, name, entry.build.__module__, doc, needs_tower=entry.needs_tower)
+        info = EncoderInfo(
+            channel, name, entry.build.__module__, doc, needs_tower=entry.needs_tower
+        )
         found.setdefault((channel, name), info)
     for (channel, name), plugin in _plugins().items():
         about = {} if plugin.dist is None else plugin.dist.metadata.json
@@ -89,7 +99,13 @@ def describe_encoders() -> list[EncoderInfo]:
     return [found[key] for key in sorted(found)]
 
 
-def make_encoder(channel: str, name: str, settings: Mapping[str, Any] | None = None, *, tower: Tower | None = None) -> Encoder:
+def make_encoder(
+    channel: str,
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    tower: Tower | None = None,
+) -> Encoder:
     """Build an encoder.
 
     Args:
@@ -102,19 +118,27 @@ def make_encoder(channel: str, name: str, settings: Mapping[str, Any] | None = N
         A ready encoder.
 
     Raises:
-        ChannelError: If the channel, the encoder or a setting is unknown, a setting has a wrong value, or the encoder needs
-            a tower and there is none.
+        ChannelError: If the channel, the encoder or a setting is unknown, a setting has a wrong
+            value, or the encoder needs a tower and there is none.
     """
     entry = _find(channel, name)
     try:
         ready = entry.settings.model_validate(dict(settings or {}))
     except ValidationError as error:
-        raise ChannelError(f"encoder {channel}/{name}: {_complaint(error, entry.settings)}") from error
+        raise ChannelError(
+            f"encoder {channel}/{name}: {_complaint(error, entry.settings)}"
+        ) from error
     if entry.needs_tower and tower is None:
-        raise ChannelError(f"encoder {channel}/{name} reads with the base's tower; pass tower=pave.bases.tower_of(base)")
+        raise ChannelError(
+            f"encoder {channel}/{name} reads with the base's tower; pass "
+            "tower=pave.bases.tower_of(base)"
+        )
     encoder = entry.build(ready, tower) if entry.needs_tower else entry.build(ready)
     if (encoder.channel, encoder.name) != (channel, name):
-        raise ChannelError(f"encoder {channel}/{name} calls itself {encoder.channel}/{encoder.name}; make the two agree")
+        raise ChannelError(
+            f"encoder {channel}/{name} calls itself {encoder.channel}/{encoder.name}; make the "
+            "two agree"
+        )
     return encoder
 
 
@@ -138,7 +162,10 @@ def _find(channel: str, name: str) -> _Entry:
             raise ChannelError(_unknown(channel, name))
         _load(plugin)
     if wanted not in _registered:
-        raise ChannelError(f"plug-in {channel}.{name} registers no encoder of that name; see pave.channels.register_encoder")
+        raise ChannelError(
+            f"plug-in {channel}.{name} registers no encoder of that name; see "
+            "pave.channels.register_encoder"
+        )
     return _registered[wanted]
 
 
@@ -149,7 +176,9 @@ def _load(plugin: EntryPoint) -> None:
     except ChannelError:
         raise
     except Exception as error:
-        raise ChannelError(f"encoder plug-in {plugin.name} ({plugin.value}) fails to import: {error}") from error
+        raise ChannelError(
+            f"encoder plug-in {plugin.name} ({plugin.value}) fails to import: {error}"
+        ) from error
 
 
 def _plugins() -> dict[tuple[str, str], EntryPoint]:

@@ -34,16 +34,22 @@ def write_package(name: str, folder: Path | None = None) -> Path:
         The folder.
 
     Raises:
-        ConfigError: If the name is none, belongs to a channel that exists, or the folder holds something.
+        ConfigError: If the name is none, belongs to a channel that exists, or the folder holds
+            something.
 
     Example:
         >>> write_package("heart")  # doctest: +SKIP
         PosixPath('pave-heart')
     """
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} cannot name a channel; use small letters, digits and _, a letter first")
+        raise ConfigError(
+            f"{name!r} cannot name a channel; use small letters, digits and _, a letter first"
+        )
     if name in {channel for channel, _ in list_encoders()}:
-        raise ConfigError(f"there is a channel {name!r} already; choose another name, or register an encoder for it")
+        raise ConfigError(
+            f"there is a channel {name!r} already; choose another name, or register an encoder "
+            "for it"
+        )
     target = folder or Path(f"pave-{name}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ConfigError(f"{target} exists and is not empty; choose another folder")

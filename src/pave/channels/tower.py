@@ -1,8 +1,8 @@
 """`Tower`: what an encoder may ask of the base, so that other cameras, fast frames and 3D frames need no weights of their own.
 
-Channels stand below bases and know nothing of them. A base hands itself down as an object of this shape
-(`pave.bases.tower_of(base)`), and `make_encoder(..., tower=...)` gives it to the encoders that were registered with
-`needs_tower=True`.
+Channels stand below bases and know nothing of them. A base hands itself down as an object of this
+shape (`pave.bases.tower_of(base)`), and `make_encoder(..., tower=...)` gives it to the encoders
+that were registered with `needs_tower=True`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class Cells:
     """A tower's tokens of some frames, still as a picture.
 
     Attributes:
-        values: `[T, h, w, C]` float32 on the CPU: tokens before the projector, pooled to the base's token grid.
-        times: `[T]` float64 seconds. T is the number of frames, or fewer where the tower merges frames in time.
+        values: `[T, h, w, C]` float32 on the CPU: tokens before the projector, pooled to the base's
+            token grid.
+        times: `[T]` float64 seconds. T is the number of frames, or fewer where the tower merges
+            frames in time.
     """
 
     values: Tensor
@@ -91,11 +93,14 @@ def pool(values: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(values.permute(0, 3, 1, 2), side).flatten(2).transpose(1, 2)
 
 
-def encode_chunks(tower: Tower, chunks: Iterable[Frames], side: int | None) -> tuple[Tensor, Tensor]:
+def encode_chunks(
+    tower: Tower, chunks: Iterable[Frames], side: int | None
+) -> tuple[Tensor, Tensor]:
     """Run chunks of frames through a tower, keeping only tokens: memory does not grow with the frames.
 
-    A last chunk that is shorter than the others is filled up with its last frame, whose tokens are dropped again: some bases
-    share a budget of pixels among the frames they see together, and would see the last ones larger.
+    A last chunk that is shorter than the others is filled up with its last frame, whose tokens are
+    dropped again: some bases share a budget of pixels among the frames they see together, and would
+    see the last ones larger.
 
     Args:
         tower: The tower.
@@ -116,10 +121,15 @@ def encode_chunks(tower: Tower, chunks: Iterable[Frames], side: int | None) -> t
         size = size or count
         cells = tower.cells(frames if count == size else _filled(frames, size))
         steps = -(-count * len(cells.times) // size)
-        values.append(cells.values[:steps].flatten(1, 2) if side is None else pool(cells.values[:steps], side))
+        values.append(
+            cells.values[:steps].flatten(1, 2) if side is None else pool(cells.values[:steps], side)
+        )
         times.append(cells.times[:steps])
     if len({tuple(part.shape[1:]) for part in values}) > 1:
-        raise ChannelError("frames of several sizes give token grids of several sizes; set `side` to pool them all to one")
+        raise ChannelError(
+            "frames of several sizes give token grids of several sizes; set `side` to pool them "
+            "all to one"
+        )
     return torch.cat(values), torch.cat(times)
 
 

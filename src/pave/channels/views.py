@@ -1,7 +1,7 @@
 """The `views/tower` encoder: what other cameras saw at the same time, in tokens of the base's own tower. No extra weights.
 
-A record names the other cameras' videos as a list, or, where their clocks differ from the main video's, as an object with
-the seconds at which each one starts:
+A record names the other cameras' videos as a list, or, where their clocks differ from the main
+video's, as an object with the seconds at which each one starts:
 
     "views": ["cam1.mp4", "cam2.mp4"]
     "views": {"videos": ["cam1.mp4", "cam2.mp4"], "offsets": [0.0, 1.25]}
@@ -37,11 +37,22 @@ class ViewsSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    frames: int = Field(32, ge=1, le=100_000, description="Moments, spread evenly over the time in which all cameras film.")
-    side: int | None = Field(
-        None, ge=1, le=256, description="Pool a frame to side x side tokens; the base's own grid when not given."
+    frames: int = Field(
+        32,
+        ge=1,
+        le=100_000,
+        description="Moments, spread evenly over the time in which all cameras film.",
     )
-    random_views: bool = Field(False, description="In training, use a random part of the cameras each time, as the authors do.")
+    side: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Pool a frame to side x side tokens; the base's own grid when not given.",
+    )
+    random_views: bool = Field(
+        False,
+        description="In training, use a random part of the cameras each time, as the authors do.",
+    )
 
 
 class _Cameras(BaseModel):
@@ -57,9 +68,10 @@ class _Cameras(BaseModel):
 class ViewsEncoder:
     """Tokens `[T * V, S, C]` of V cameras at T moments: entry `t * V + v`, so that a moment's views stand together.
 
-    Moments are those of the first camera's frames, every other camera gives the frame it showed then; times are on the main
-    video's clock. With cameras of one length and no offsets these are the authors' frames (`np.linspace(0, N - 1, 32)`) in the
-    authors' order; cameras stay in the order of the record, where the authors take whatever order the directory has.
+    Moments are those of the first camera's frames, every other camera gives the frame it showed
+    then; times are on the main video's clock. With cameras of one length and no offsets these are
+    the authors' frames (`np.linspace(0, N - 1, 32)`) in the authors' order; cameras stay in the
+    order of the record, where the authors take whatever order the directory has.
     """
 
     channel = "views"
@@ -88,7 +100,8 @@ class ViewsEncoder:
         """Tokens of one or several videos.
 
         Raises:
-            ChannelError: If the source is not as this module says, or the cameras never film at the same time.
+            ChannelError: If the source is not as this module says, or the cameras never film at the
+                same time.
         """
         cameras = _cameras(source)
         moments = self._moments(cameras)
@@ -99,14 +112,23 @@ class ViewsEncoder:
             values.append(tokens)
             times.append(seen + offset)
         if len({tuple(part.shape) for part in values}) > 1:
-            raise ChannelError("cameras of several picture sizes give several token grids; set `side` to pool them all to one")
-        return Tokens(torch.stack(values, 1).flatten(0, 1), times[0].repeat_interleave(len(cameras)))
+            raise ChannelError(
+                "cameras of several picture sizes give several token grids; set `side` to pool "
+                "them all to one"
+            )
+        return Tokens(
+            torch.stack(values, 1).flatten(0, 1), times[0].repeat_interleave(len(cameras))
+        )
 
     def vary(self, tokens: Tokens, chance: random.Random) -> Tokens:
         """A random number of the cameras in random order, if `random_views` is set; `chance` decides."""
         if not self._set.random_views:
             return tokens
-        return some_cameras(tokens, tokens.steps // math.ceil(self._set.frames / self._tower.frames_per_step), chance)
+        return some_cameras(
+            tokens,
+            tokens.steps // math.ceil(self._set.frames / self._tower.frames_per_step),
+            chance,
+        )
 
     def _moments(self, cameras: list[tuple[Path, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Seconds on the main clock, none of them outside of any camera's own time."""
@@ -115,7 +137,9 @@ class ViewsEncoder:
         shared = clocks[0][(clocks[0] >= begin - _SAME_MOMENT) & (clocks[0] <= end + _SAME_MOMENT)]
         if not len(shared):
             names = ", ".join(path.name for path, _ in cameras)
-            raise ChannelError(f"the cameras {names} never film at the same time; check their offsets")
+            raise ChannelError(
+                f"the cameras {names} never film at the same time; check their offsets"
+            )
         return np.asarray(shared[choose(shared, Uniform(self._set.frames))])
 
 
@@ -132,8 +156,12 @@ def _cameras(source: Source) -> list[tuple[Path, float]]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ChannelError(f"views: {where}: {first['msg']}; give a list of videos, or videos and offsets") from error
+        raise ChannelError(
+            f"views: {where}: {first['msg']}; give a list of videos, or videos and offsets"
+        ) from error
     offsets = named.offsets if named.offsets is not None else [0.0] * len(named.videos)
     if len(offsets) != len(named.videos):
-        raise ChannelError(f"views: {len(named.videos)} videos need as many offsets, got {len(offsets)}")
+        raise ChannelError(
+            f"views: {len(named.videos)} videos need as many offsets, got {len(offsets)}"
+        )
     return [(Path(video), offset) for video, offset in zip(named.videos, offsets, strict=True)]

@@ -35,7 +35,8 @@ def find_weights(name: str, encoder: str, source: str) -> Path:
         if os.path.exists(path):
             return path
     raise ChannelError(
-        f"{encoder} needs its weights, {name!r} is not there; download them ({source}) and set `weights` to the file, or "
+        f"{encoder} needs its weights, {name!r} is not there; download them ({source}) and set "
+        "`weights` to the file, or "
         f"set {FOLDER} to the folder that holds it"
     )
 
@@ -44,22 +45,34 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
     """The tensors of a checkpoint under one of some prefixes, which is taken off.
 
     Args:
-        path: A `.safetensors`, `.bin`, `.pt` or `.pth` file (those with `weights_only=True`), or a folder of such shards.
+        path: A `.safetensors`, `.bin`, `.pt` or `.pth` file (those with `weights_only=True`), or a
+            folder of such shards.
         prefixes: Wanted prefixes; the first that has any tensor counts. "" takes everything.
 
     Raises:
         ChannelError: If a file cannot be read, or nothing in it has such a name.
     """
     wanted = tuple(prefixes)
-    files = sorted(file for kind in ("*.safetensors", "*.bin") for file in path.glob(kind)) if path.is_dir() else [path]
+    files = (
+        sorted(file for kind in ("*.safetensors", "*.bin") for file in path.glob(kind))
+        if path.is_dir()
+        else [path]
+    )
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _load(file, wanted)
     for prefix in wanted:
-        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        found = {
+            key.removeprefix(prefix): value
+            for key, value in tensors.items()
+            if key.startswith(prefix)
+        }
         if found:
             return found
-    raise ChannelError(f"{path}: holds no tensor named {' or '.join(wanted)}...; give the checkpoint of this encoder")
+    raise ChannelError(
+        f"{path}: holds no tensor named {' or '.join(wanted)}...; give the checkpoint of this "
+        "encoder"
+    )
 
 
 def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
@@ -67,14 +80,24 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as shard:
-                return {key: shard.get_tensor(key) for key in shard.keys() if key.startswith(prefixes)}  # noqa: SIM118
+                return {
+                    key: shard.get_tensor(key) for key in shard if key.startswith(prefixes)
+                }
         content = read_plain(file, mmap=True)
     except (SafetensorError, OSError, NotPlain) as error:
         what = f"{file}: cannot be read as weights ({error})"
-        raise ChannelError(f"{what}; download it again, or save its state dict alone, as plain tensors") from error
+        raise ChannelError(
+            f"{what}; download it again, or save its state dict alone, as plain tensors"
+        ) from error
     if not isinstance(content, dict):
-        raise ChannelError(f"{file}: holds {type(content).__name__}, not named tensors; give a state dict")
-    return {key: value for key, value in content.items() if isinstance(value, Tensor) and str(key).startswith(prefixes)}
+        raise ChannelError(
+            f"{file}: holds {type(content).__name__}, not named tensors; give a state dict"
+        )
+    return {
+        key: value
+        for key, value in content.items()
+        if isinstance(value, Tensor) and str(key).startswith(prefixes)
+    }
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -87,11 +110,15 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unexpected:
         what, names = ("lacks", missing) if missing else ("has an unexpected", unexpected)
-        raise ChannelError(f"{where}: {what} {names[0]} ({len(names)} such names); it belongs to another model")
+        raise ChannelError(
+            f"{where}: {what} {names[0]} ({len(names)} such names); it belongs to another model"
+        )
     for key, tensor in own.items():
         if tensor.shape != tensors[key].shape:
             have, want = tuple(tensors[key].shape), tuple(tensor.shape)
-            raise ChannelError(f"{where}: {key} has shape {have} instead of {want}; it belongs to another model")
+            raise ChannelError(
+                f"{where}: {key} has shape {have} instead of {want}; it belongs to another model"
+            )
     module.load_state_dict(dict(tensors))
     module.eval().requires_grad_(False)
 
@@ -108,7 +135,9 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
         flat = tensor.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // _SAMPLES)].float().cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes())
+        digest.update(
+            f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes()
+        )
     return digest.hexdigest()
 
 

@@ -29,10 +29,18 @@ class WhisperSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: str = Field("openai/whisper-base", description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.")
-    passage: int = Field(30, ge=1, le=30, description="Seconds heard at once; fewer cost less where clips are short.")
+    model: str = Field(
+        "openai/whisper-base",
+        description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.",
+    )
+    passage: int = Field(
+        30, ge=1, le=30, description="Seconds heard at once; fewer cost less where clips are short."
+    )
     step: float = Field(
-        0.2, gt=0, le=3600, description="Seconds of a token: the mean of the encoder's states in it (0.02 s each)."
+        0.2,
+        gt=0,
+        le=3600,
+        description="Seconds of a token: the mean of the encoder's states in it (0.02 s each).",
     )
 
 
@@ -40,8 +48,9 @@ class WhisperSettings(BaseModel):
 class WhisperEncoder:
     """Tokens `[T, 1, C]` (512 for the default model): means of encoder states over `step` seconds, at their centres.
 
-    The track is heard in passages that follow one another, each normalised for itself as Whisper does; states behind the
-    track's end are dropped. A passage shorter than 30 s uses only the first positions of the encoder.
+    The track is heard in passages that follow one another, each normalised for itself as Whisper
+    does; states behind the track's end are dropped. A passage shorter than 30 s uses only the first
+    positions of the encoder.
     """
 
     channel = "audio"
@@ -74,7 +83,9 @@ class WhisperEncoder:
 
     def encode(self, source: Source) -> Tokens | None:
         """Tokens of a file's sound track; None when it has none."""
-        sound = read_sound(one_path(source, "audio/whisper"), int(self._loaded.extractor.sampling_rate))
+        sound = read_sound(
+            one_path(source, "audio/whisper"), int(self._loaded.extractor.sampling_rate)
+        )
         return None if sound is None else self.encode_sound(sound)
 
     def encode_sound(self, sound: Sound) -> Tokens:
@@ -85,7 +96,9 @@ class WhisperEncoder:
             states = self._passage(piece, sound.rate)
             at = (torch.arange(len(states), dtype=torch.float64) + 0.5) * _STATE_SECONDS
             within = (at < seconds) | (torch.arange(len(at)) == 0)
-            mean, middle = averaged(states[within], at[within], max(1, round(self._set.step / _STATE_SECONDS)))
+            mean, middle = averaged(
+                states[within], at[within], max(1, round(self._set.step / _STATE_SECONDS))
+            )
             values.append(mean)
             times.append(middle + centre - seconds / 2)
         return Tokens(torch.cat(values)[:, None], torch.cat(times))
@@ -94,9 +107,14 @@ class WhisperEncoder:
     def _passage(self, piece: Tensor, rate: int) -> Tensor:
         """`[states, C]` of one passage, the silence that fills it up included."""
         inputs = self._loaded.extractor(
-            piece.numpy(), sampling_rate=rate, return_tensors="pt", max_length=self._set.passage * rate
+            piece.numpy(),
+            sampling_rate=rate,
+            return_tensors="pt",
+            max_length=self._set.passage * rate,
         )
-        states: Tensor = self._loaded.network(inputs["input_features"].to(best_device())).last_hidden_state[0]
+        states: Tensor = self._loaded.network(
+            inputs["input_features"].to(best_device())
+        ).last_hidden_state[0]
         return states.float().cpu().clone()
 
 

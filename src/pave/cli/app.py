@@ -18,7 +18,8 @@ from pave import __version__
 from pave.errors import ConfigError, PaveError
 
 VERBS = {
-    "demo": "Make a small world with sound, train a patch and its control, and show what the patch is worth.",
+    "demo": "Make a small world with sound, train a patch and its control, and show what the "
+    "patch is worth.",
     "train": "Train a patch on your records.",
     "eval": "Compare the base and patches on test records.",
     "prepare": "Turn the public annotation files of a benchmark into records.",
@@ -68,8 +69,8 @@ def make_app(chosen: str = "", *, alone: bool = False) -> App:
 
     Args:
         chosen: The verb to be run: its help is its own docstring, not the line of the list.
-        alone: Leave the other verbs out. A settings file goes with its verb alone, because cyclopts passes over every key of a
-            file that is also a verb's name.
+        alone: Leave the other verbs out. A settings file goes with its verb alone, because cyclopts
+            passes over every key of a file that is also a verb's name.
     """
     app = App(
         name="pave",
@@ -87,7 +88,12 @@ def make_app(chosen: str = "", *, alone: bool = False) -> App:
         if alone and verb != chosen:
             continue
         module = verb.replace("-", "_")
-        app.command(f"pave.cli.{module}:{module}_verb", name=verb, help=None if verb == chosen else text, sort_key=place)
+        app.command(
+            f"pave.cli.{module}:{module}_verb",
+            name=verb,
+            help=None if verb == chosen else text,
+            sort_key=place,
+        )
     return app
 
 
@@ -98,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after `pave`; those of the process when not given.
 
     Returns:
-        The exit code: 0, 2 for what the user can mend, 1 for a bug of ours, 130 for an interruption.
+        The exit code: 0, 2 for what the user can mend, 1 for a bug of ours, 130 for an
+        interruption.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool(os.environ.get("PAVE_DEBUG")) or "--debug" in words
@@ -120,22 +127,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         if place := _place(error):
             return _complain(f"error: {place}", USER_ERROR, debug)
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return _complain(f"unexpected error: {text} (run again with --debug for the traceback)", BUG, debug)
+        return _complain(
+            f"unexpected error: {text} (run again with --debug for the traceback)", BUG, debug
+        )
 
 
 def _run(words: list[str]) -> int:
     verb = words[0] if words else ""
     if words and not verb.startswith("-") and verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
-        raise ConfigError(f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: pave --help)")
+        raise ConfigError(
+            f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: "
+            "pave --help)"
+        )
     app = make_app(verb, alone=verb in CONFIG_VERBS)
     if verb in CONFIG_VERBS:
         from pave.cli.settings import take_config
 
         words, sources = take_config(words)
-        if named := [key for source in sources for key in source.data if key in VERBS and key not in SETTINGS_TOO]:
+        if named := [
+            key
+            for source in sources
+            for key in source.data
+            if key in VERBS and key not in SETTINGS_TOO
+        ]:
             # cyclopts would take it for a verb's section
-            raise ConfigError(f"unknown setting {named[0]!r} in the settings file (see: pave {verb} --help)")
+            raise ConfigError(
+                f"unknown setting {named[0]!r} in the settings file (see: pave {verb} --help)"
+            )
         app.config = sources
     result = app(words)
     return result if isinstance(result, int) else 0

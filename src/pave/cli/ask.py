@@ -42,9 +42,10 @@ def ask_verb(
         video: A video file, or a folder of frames.
         question: What to ask; several questions share one decoding of the video.
         patch: A patch folder or Hub id; may be given several times, their effects add up.
-        channel: NAME=MEDIA for a channel that is not in the video itself: a path, several with commas between them, or a JSON
-            object as in records; may be given for several channels.
-        base: The base model: smol, a folder or a Hub id. The one the patch was made for when not given.
+        channel: NAME=MEDIA for a channel that is not in the video itself: a path, several with
+            commas between them, or a JSON object as in records; may be given for several channels.
+        base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
+            given.
         off: Load the patches but switch them off: the answer is exactly the base's.
         frames: Frames to look at, evenly spread; the base's own number when not given.
         max_new_tokens: Longest answer, in tokens.
@@ -65,12 +66,22 @@ def ask_verb(
     folders = [_patch(source) for source in patch]
     name = base if base is not None else folders[0][1] if folders else "smol"
     model = PatchedModel(load_base(name))
-    names = [model.load_patch(folder, name=f"patch{number}") for number, (folder, _) in enumerate(folders)]
+    names = [
+        model.load_patch(folder, name=f"patch{number}")
+        for number, (folder, _) in enumerate(folders)
+    ]
     model.set_patches({} if off else dict.fromkeys(names, 1.0))
-    answers = model.ask(video, list(question), channels=media, frames=frames, max_new_tokens=max_new_tokens)
+    answers = model.ask(
+        video, list(question), channels=media, frames=frames, max_new_tokens=max_new_tokens
+    )
     if json:
-        turns = [{"question": asked, "answer": answer} for asked, answer in zip(question, answers, strict=True)]
-        output.as_json({"video": video, "base": name, "patches": list(patch), "off": off, "turns": turns})
+        turns = [
+            {"question": asked, "answer": answer}
+            for asked, answer in zip(question, answers, strict=True)
+        ]
+        output.as_json(
+            {"video": video, "base": name, "patches": list(patch), "off": off, "turns": turns}
+        )
     else:
         for answer in answers:
             output.line(answer)
@@ -82,14 +93,18 @@ def _check_text(question: Sequence[str]) -> None:
     try:
         "".join(question).encode()
     except UnicodeEncodeError as error:
-        raise ConfigError("the question is no text in UTF-8; check the encoding of the terminal") from error
+        raise ConfigError(
+            "the question is no text in UTF-8; check the encoding of the terminal"
+        ) from error
 
 
 def _media(words: str) -> tuple[str, Any]:
     """`views=a.mp4,b.mp4` as the channel's name and its media."""
     name, equals, text = words.partition("=")
     if not name or not equals or not text:
-        raise ConfigError(f"--channel takes NAME=MEDIA such as views=cam1.mp4,cam2.mp4, got {words!r}")
+        raise ConfigError(
+            f"--channel takes NAME=MEDIA such as views=cam1.mp4,cam2.mp4, got {words!r}"
+        )
     if text.startswith(("{", "[")):
         try:
             return name, json_module.loads(text)

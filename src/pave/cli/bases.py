@@ -26,7 +26,8 @@ def bases_verb(
     ```
 
     Args:
-        build: Train the weights that the embedded base ships, from its wheels (hours of CPU time, needed by nobody but us).
+        build: Train the weights that the embedded base ships, from its wheels (hours of CPU time,
+            needed by nobody but us).
         out: With --build, where the weights go; into the package when not given.
         scratch: With --build, where work is kept between interrupted runs.
         json: Print JSON.
@@ -44,10 +45,18 @@ def _list(json: bool) -> int:
     missing = missing_parts()
     if json:
         rows = [{"name": name, "model_types": types} for name, types in families.items()]
-        output.as_json({"families": rows, "smol": {"ready": not missing, "missing": missing, "setup": SETUP}})
+        output.as_json(
+            {"families": rows, "smol": {"ready": not missing, "missing": missing, "setup": SETUP}}
+        )
         return 0
-    output.table(["family", "model types of Hugging Face"], [[name, ", ".join(types)] for name, types in families.items()])
-    output.line("\nsmol: " + (f"not ready, {', '.join(missing)} missing; run: {SETUP}" if missing else "ready"))
+    output.table(
+        ["family", "model types of Hugging Face"],
+        [[name, ", ".join(types)] for name, types in families.items()],
+    )
+    output.line(
+        "\nsmol: "
+        + (f"not ready, {', '.join(missing)} missing; run: {SETUP}" if missing else "ready")
+    )
     return 0
 
 
@@ -61,5 +70,7 @@ def _build(out: Path | None, scratch: Path, json: bool) -> int:
     if json:
         output.as_json({"weights": target, **numbers})
     else:
-        output.facts([("weights", str(target)), *((name, str(value)) for name, value in numbers.items())])
+        output.facts(
+            [("weights", str(target)), *((name, str(value)) for name, value in numbers.items())]
+        )
     return 0

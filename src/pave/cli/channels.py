@@ -11,7 +11,8 @@ from pave.cli.settings import Switch
 def channels_verb(*, json: Switch = False) -> int:
     """List the side channels and their encoders, with where the weights of each come from and under which licence.
 
-    Encoders of installed packages are listed too; a licence is that of the weights, for those packages their own.
+    Encoders of installed packages are listed too; a licence is that of the weights, for those
+    packages their own.
 
     ```
     pave channels
@@ -27,6 +28,9 @@ def channels_verb(*, json: Switch = False) -> int:
     if json:
         output.as_json({"encoders": [asdict(info) for info in found]})
         return 0
-    rows = [[info.channel, info.name, info.summary, info.weights or "-", info.licence or "-"] for info in found]
+    rows = [
+        [info.channel, info.name, info.summary, info.weights or "-", info.licence or "-"]
+        for info in found
+    ]
     output.table(["channel", "encoder", "a token is", "weights", "licence"], rows)
     return 0

@@ -22,24 +22,30 @@ def convert_verb(
 ) -> int:
     """Turn a checkpoint that the PAVE authors released into a patch folder.
 
-    The checkpoint's name does not say which of the authors' configs it needs; name it, and what does not fit is refused with
-    the names of those that would. The base's weights are not loaded, so this takes seconds for any size.
+    The checkpoint's name does not say which of the authors' configs it needs; name it, and what
+    does not fit is refused with the names of those that would. The base's weights are not loaded,
+    so this takes seconds for any size.
 
     ```
     pave convert avsd_imagebind --base llava-onevision-0.5b --model-args V5_1_3_audio_languagebind --out patches/avsd
     ```
 
     Args:
-        checkpoint: The unpacked checkpoint folder, or its non_lora_trainables.bin or mm_projector.bin.
-        base: The base it was trained on, LLaVA-OneVision in Hugging Face's naming or in LLaVA's own: a folder or a Hub id.
-        model_args: Class name of the authors' config, such as V5_1_3_audio_languagebind_7B, or a JSON or YAML file with the
-            arguments of their aggregator.
+        checkpoint: The unpacked checkpoint folder, or its non_lora_trainables.bin or
+            mm_projector.bin.
+        base: The base it was trained on, LLaVA-OneVision in Hugging Face's naming or in LLaVA's
+            own: a folder or a Hub id.
+        model_args: Class name of the authors' config, such as V5_1_3_audio_languagebind_7B, or a
+            JSON or YAML file with the arguments of their aggregator.
         out: The patch folder; with two side channels it gets a folder for each.
-        channel: What the side channel is (audio, frames, scene3d or views), where the config's name does not say it.
+        channel: What the side channel is (audio, frames, scene3d or views), where the config's name
+            does not say it.
         json: Print what was written as JSON.
     """
     if not checkpoint.exists():
-        raise ConfigError(f"{checkpoint}: no such checkpoint; unpack the authors' zip and name the folder")
+        raise ConfigError(
+            f"{checkpoint}: no such checkpoint; unpack the authors' zip and name the folder"
+        )
     arguments = _arguments(model_args)
     from pave.bases import load_base
     from pave.patches.official import convert
@@ -63,7 +69,12 @@ def _arguments(model_args: str | None) -> str | dict[str, Any] | None:
     try:
         content = yaml.safe_load(Path(model_args).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read --model-args {model_args}: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"cannot read --model-args {model_args}: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(content, dict):
-        raise ConfigError(f"--model-args {model_args} must hold a mapping of arguments, got {type(content).__name__}")
+        raise ConfigError(
+            f"--model-args {model_args} must hold a mapping of arguments, got "
+            f"{type(content).__name__}"
+        )
     return content

@@ -24,9 +24,10 @@ class DemoSettings(DemoConfig):
 def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] = None) -> int:
     """Show the whole of pave on a CPU: make a world, train a patch and its control, compare them with the base.
 
-    Clips are made, with sound unless another sense is chosen; the frozen base and the channel's encoder see each once; a LoRA
-    alone and a LoRA with a patch are trained for the same steps; base, control and patch then answer questions about clips that
-    none of them has seen. An interrupted demo goes on; a finished one starts afresh.
+    Clips are made, with sound unless another sense is chosen; the frozen base and the channel's
+    encoder see each once; a LoRA alone and a LoRA with a patch are trained for the same steps;
+    base, control and patch then answer questions about clips that none of them has seen. An
+    interrupted demo goes on; a finished one starts afresh.
 
     ```
     pave demo
@@ -42,8 +43,14 @@ def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] =
         report = run_demo(config, output.line, stages)
     output.line()
     output.table(*table(report), numbers=True)
-    output.line("\nPer cent exact match on held-out clips, with 95 % intervals (the differences': paired, over clips).")
-    output.line(f"{sum(report.seconds.values()):.0f} s, at most {report.peak_rss_mb:,.0f} MB. More: {config.out / 'report.md'}")
+    output.line(
+        "\nPer cent exact match on held-out clips, with 95 % intervals (the differences': paired, "
+        "over clips)."
+    )
+    output.line(
+        f"{sum(report.seconds.values()):.0f} s, at most {report.peak_rss_mb:,.0f} MB. More: "
+        f"{config.out / 'report.md'}"
+    )
     output.line("\nNow ask about a video of your own:")
     output.line(f"  pave ask VIDEO.mp4 {config.preset.ask} --patch {config.out / 'patch'}")
     return 0

@@ -55,11 +55,21 @@ def estimate_verb(
 def _show(found: Estimate) -> None:
     """The estimate as tables for people."""
     output.line(f"{found.recipe} on {found.base}\n")
-    output.table(["parameters", ""], [[name, f"{value:,}"] for name, value in found.parameters.items()], numbers=True)
+    output.table(
+        ["parameters", ""],
+        [[name, f"{value:,}"] for name, value in found.parameters.items()],
+        numbers=True,
+    )
     output.line()
-    output.table(["tokens of a clip", ""], [[name, f"{value:,}"] for name, value in found.tokens.items()], numbers=True)
+    output.table(
+        ["tokens of a clip", ""],
+        [[name, f"{value:,}"] for name, value in found.tokens.items()],
+        numbers=True,
+    )
     output.line()
-    rows = [[name.replace("_", " "), f"{value / 1e12:.3f} TFLOP"] for name, value in found.flops.items()]
+    rows = [
+        [name.replace("_", " "), f"{value / 1e12:.3f} TFLOP"] for name, value in found.flops.items()
+    ]
     rows.append(["patch, of tower and language model", f"{100 * found.share:.3f} %"])
     output.table(["operations of a clip", ""], rows, numbers=True)
     output.line()

@@ -24,17 +24,20 @@ class EvalSettings(EvalConfig):
         return from_words(values)
 
 
-def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: Switch = False) -> int:
+def eval_verb(
+    *, settings: Annotated[EvalSettings, Parameter(name="*")], json: Switch = False
+) -> int:
     """Ask the base and patches the same questions about the same frames, and compare.
 
-    Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch folder, several folders with
-    commas between them for patches that work together, or `none` for the base as it is. Differences are
-    reported of each later arm to each earlier one, so name the reference arms first. An interrupted evaluation goes on when the
-    same command is given again. With `--task` the answers are scored as `pave score` does, in the same `--style`; giving the
+    Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch
+    folder, several folders with commas between them for patches that work together, or `none` for
+    the base as it is. Differences are reported of each later arm to each earlier one, so name the
+    reference arms first. An interrupted evaluation goes on when the same command is given again.
+    With `--task` the answers are scored as `pave score` does, in the same `--style`; giving the
     command again with the other style asks nothing anew.
 
-    Several processes share the work if each is given a `--shard`; they need the out folder and the store in common. The last
-    one joins the answers and makes the report.
+    Several processes share the work if each is given a `--shard`; they need the out folder and the
+    store in common. The last one joins the answers and makes the report.
 
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch --arms.sound runs/sound/patch
@@ -62,7 +65,11 @@ def eval_verb(*, settings: Annotated[EvalSettings, Parameter(name="*")], json: S
         output.as_json(report.model_dump(mode="json"))
         return 0
     output.table(*table(report), numbers=True)
-    what = "Per cent exact match" if report.task is None else f"{report.task.counts()}. {report.task.how()}. Times 100"
+    what = (
+        "Per cent exact match"
+        if report.task is None
+        else f"{report.task.counts()}. {report.task.how()}. Times 100"
+    )
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
     return 0
 
@@ -71,5 +78,8 @@ def _tell_share(shard: str, share: Share, json: bool) -> int:
     if json:
         output.as_json({"shard": shard, "answered": share.answered, "total": share.total})
     else:
-        output.line(f"part {shard} is done; {share.answered:,} of {share.total:,} answers are there, the last part joins them")
+        output.line(
+            f"part {shard} is done; {share.answered:,} of {share.total:,} answers are there, the "
+            "last part joins them"
+        )
     return 0

@@ -39,9 +39,9 @@ def extract_verb(
 ) -> int:
     """Encode every clip of some records once and keep the tokens; training and evaluation then find them there.
 
-    Interrupt or kill it whenever you like: the same command goes on. Given on several machines that see the same folder, the
-    calls share the work; without a common folder, give each a `--shard` and join the stores with `pave store merge`. A clip
-    that cannot be read is named and skipped.
+    Interrupt or kill it whenever you like: the same command goes on. Given on several machines that
+    see the same folder, the calls share the work; without a common folder, give each a `--shard`
+    and join the stores with `pave store merge`. A clip that cannot be read is named and skipped.
 
     ```
     pave extract train.jsonl --channel audio --encoder mel --store tokens --workers 4
@@ -57,10 +57,12 @@ def extract_verb(
         encoder: Encoder of the channel.
         encoder_settings: Settings of the encoder, each as `--encoder-settings.NAME VALUE`.
         visual: Also (or only) the base's own visual tokens.
-        base: The base whose tower makes them, or with which the encoder reads: a folder, a Hub id, or smol.
+        base: The base whose tower makes them, or with which the encoder reads: a folder, a Hub id,
+            or smol.
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
         frames: Frames sampled evenly for visual tokens; the base's own number when not given.
-        dtype: Type of the stored tokens; a new store keeps bf16 when not given, an older one what it has.
+        dtype: Type of the stored tokens; a new store keeps bf16 when not given, an older one what
+            it has.
         workers: Processes that encode; with 1, this process does.
         shard: Only a part of the work, such as 2/8.
         retry: Try clips again that are noted as broken.
@@ -111,7 +113,10 @@ class _Watch:
         self.told = time.monotonic()
         left = "" if progress.left is None else f", about {_duration(progress.left)} left"
         skipped = f", {progress.skipped} skipped" if progress.skipped else ""
-        sys.stderr.write(f"{progress.done} of {progress.total} clips, {progress.rate:.1f} a second{skipped}{left}\n")
+        sys.stderr.write(
+            f"{progress.done} of {progress.total} clips, {progress.rate:.1f} a "
+            f"second{skipped}{left}\n"
+        )
 
 
 def _tell(report: ExtractReport) -> None:
@@ -125,7 +130,9 @@ def _tell(report: ExtractReport) -> None:
         ("bytes", f"{report.bytes:,}"),
         ("seconds", f"{report.seconds:.1f}"),
     ]
-    output.facts([row for row in rows if row[0] not in ("absent", "without") or not row[1].startswith("0 ")])
+    output.facts(
+        [row for row in rows if row[0] not in ("absent", "without") or not row[1].startswith("0 ")]
+    )
     for skipped in report.skipped:
         output.line(f"skipped {skipped.part} of {skipped.id}: {skipped.reason}")
 

@@ -10,7 +10,17 @@ from pave.cli import output
 from pave.cli.settings import Switch
 
 _MANIFEST = "patch.json"
-_SHOWN = ("channel", "encoder", "fusion", "lora", "stands_on", "prompt", "task", "licence", "training")
+_SHOWN = (
+    "channel",
+    "encoder",
+    "fusion",
+    "lora",
+    "stands_on",
+    "prompt",
+    "task",
+    "licence",
+    "training",
+)
 
 
 def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
@@ -47,8 +57,15 @@ def _installed() -> dict[str, Any]:
 
     from pave.evaluate.machine import versions
 
-    optional = {"plots (matplotlib)": "matplotlib", "building smol (gguf)": "gguf", "the world (resvg_py)": "resvg_py"}
-    extras = {name: "installed" if find_spec(module) else "not installed" for name, module in optional.items()}
+    optional = {
+        "plots (matplotlib)": "matplotlib",
+        "building smol (gguf)": "gguf",
+        "the world (resvg_py)": "resvg_py",
+    }
+    extras = {
+        name: "installed" if find_spec(module) else "not installed"
+        for name, module in optional.items()
+    }
     return {**versions(), **extras}
 
 
@@ -96,7 +113,9 @@ def _video(what: str) -> dict[str, Any]:
 
     info = probe(Path(what))
     facts: dict[str, Any] = {"video": what, "seconds": round(info.duration, 3)}
-    facts["picture"] = None if info.video is None else {**vars(info.video), "fps": round(info.video.fps, 3)}
+    facts["picture"] = (
+        None if info.video is None else {**vars(info.video), "fps": round(info.video.fps, 3)}
+    )
     facts["sound"] = None if info.sound is None else dict(vars(info.sound))
     return facts
 

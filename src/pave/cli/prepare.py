@@ -22,7 +22,9 @@ def prepare_verb(
     split: str,
     out: Path,
     features: Path | None = None,
-    authors_features: Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)] = (),
+    authors_features: Annotated[
+        tuple[str, ...], Parameter(consume_multiple=True, show_default=False)
+    ] = (),
     channels: Annotated[tuple[str, ...], Parameter(consume_multiple=True, show_default=False)] = (),
     video_map: Path | None = None,
     feature_map: Path | None = None,
@@ -33,11 +35,13 @@ def prepare_verb(
 ) -> int:
     """Turn the public annotation files of a benchmark into records.
 
-    Tasks: avsd, avqa, music-avqa, scanqa, sqa3d, ego-exo4d, llava-video, videomme, mvbench, mlvu. Missing media are listed
-    beside the records and stop the command unless `--allow-missing` is given.
+    Tasks: avsd, avqa, music-avqa, scanqa, sqa3d, ego-exo4d, llava-video, videomme, mvbench, mlvu.
+    Missing media are listed beside the records and stop the command unless `--allow-missing` is
+    given.
 
-    What the PAVE authors publish is read as it is: their training files in place of a benchmark's own, their mapping files, and
-    their features, which the records then name as the benchmark's channel for the encoder `official`.
+    What the PAVE authors publish is read as it is: their training files in place of a benchmark's
+    own, their mapping files, and their features, which the records then name as the benchmark's
+    channel for the encoder `official`.
 
     ```
     pave prepare avqa --annotations val_qa.json --media avqa/videos --split val --out avqa-val.jsonl
@@ -48,19 +52,24 @@ def prepare_verb(
 
     Args:
         task: The benchmark.
-        annotations: Its annotation files, one or several, or a folder of them; or the authors' training file of it.
+        annotations: Its annotation files, one or several, or a folder of them; or the authors'
+            training file of it.
         media: Folder of the videos (or of folders of frames).
         split: Which part: train, val or test.
         out: The records file; a summary and the list of missing media go beside it.
-        features: Folder of precomputed features; the records then name these as the channel `features`.
-        authors_features: Folder of the authors' features, as unpacked; the records then name these as the benchmark's channel.
-            Of another channel: CHANNEL=FOLDER.
-        channels: Channels that the records name, e.g. audio frames; the benchmark's own (or those with features) by default.
+        features: Folder of precomputed features; the records then name these as the channel
+            `features`.
+        authors_features: Folder of the authors' features, as unpacked; the records then name these
+            as the benchmark's channel. Of another channel: CHANNEL=FOLDER.
+        channels: Channels that the records name, e.g. audio frames; the benchmark's own (or those
+            with features) by default.
         video_map: The authors' mapping file of videos (video id to path below `--media`).
-        feature_map: The authors' mapping file of features (video id to path below the folder of features).
+        feature_map: The authors' mapping file of features (video id to path below the folder of
+            features).
         style: `authors` converts as the PAVE authors' scripts do, to the letter.
         allow_missing: Go on without the examples whose media are missing.
-        authors_files: Also write the very files that the authors' scripts would make into this folder.
+        authors_files: Also write the very files that the authors' scripts would make into this
+            folder.
         json: Print the summary as JSON.
     """
     from pave.tasks import get_task
@@ -85,7 +94,11 @@ def prepare_verb(
     if json:
         output.as_json({**summary.model_dump(mode="json"), "records": out, "authors_files": extra})
         return 0
-    expected = f"{summary.expected:,} expected" if summary.expected else "the published number is not known"
+    expected = (
+        f"{summary.expected:,} expected"
+        if summary.expected
+        else "the published number is not known"
+    )
     output.facts(
         [
             ("records", f"{out} ({summary.written:,}, prompt {summary.prompt})"),
@@ -111,7 +124,8 @@ def _named(words: Sequence[str], own: str) -> dict[str, str]:
         channel, folder = (head, folder) if equals and "/" not in head else (own, word)
         if channel in found:
             raise ConfigError(
-                f"{found[channel]} and {folder} are both of {channel}; give one folder a channel, that above both"
+                f"{found[channel]} and {folder} are both of {channel}; give one folder a channel, "
+                "that above both"
             )
         found[channel] = folder
     return found

@@ -28,8 +28,9 @@ def score_verb(
 ) -> int:
     """Score predictions against records, or against the reference files of the authors' own scripts.
 
-    Predictions are JSON lines of `id` and `prediction` (what `pave eval` writes), or a file of the authors' scripts. Caption
-    scores need the extra `eval`; METEOR and the tokenizer behind the others need Java.
+    Predictions are JSON lines of `id` and `prediction` (what `pave eval` writes), or a file of the
+    authors' scripts. Caption scores need the extra `eval`; METEOR and the tokenizer behind the
+    others need Java.
 
     ```
     pave score scanqa --predictions runs/eval/patch.jsonl --records val.jsonl --rows patch.rows.jsonl
@@ -40,8 +41,8 @@ def score_verb(
         task: The benchmark, see `pave prepare --help`.
         predictions: What was answered.
         records: The records that were asked.
-        references: Instead of records, the authors' reference file, paired as their script does. AVQA and Ego-Exo4D predictions
-            of theirs carry the answers themselves and need neither.
+        references: Instead of records, the authors' reference file, paired as their script does.
+            AVQA and Ego-Exo4D predictions of theirs carry the answers themselves and need neither.
         style: `authors` scores as the PAVE authors' scripts do, to the letter.
         rows: Write one JSON line for each item, for `pave compare`.
         resamples: Bootstrap draws of whole videos for the intervals.
@@ -56,7 +57,13 @@ def score_verb(
         raise ConfigError("give --records or --references, not both")
     chosen = get_task(task)
     report, items = score_files(
-        chosen, predictions, records=records, references=references, style=style, resamples=resamples, seed=seed
+        chosen,
+        predictions,
+        records=records,
+        references=references,
+        style=style,
+        resamples=resamples,
+        seed=seed,
     )
     if rows:
         write_rows(rows, items)
@@ -71,7 +78,9 @@ def _show(report: ScoreReport) -> None:
     rows = []
     for name, value in report.scores.items():
         low, high = report.ci95.get(name, (None, None))
-        interval = f"{100 * low:.1f} to {100 * high:.1f}" if low is not None and high is not None else ""
+        interval = (
+            f"{100 * low:.1f} to {100 * high:.1f}" if low is not None and high is not None else ""
+        )
         rows.append([name, "n/a" if value is None else f"{100 * value:.1f}", interval])
     output.table(["score", "x 100", "95 % interval"], rows, numbers=True)
     if report.labels:
@@ -79,15 +88,21 @@ def _show(report: ScoreReport) -> None:
         output.line()
         output.table(
             ["questions", "n", *names],
-            [[row.label, str(row.n), *(f"{100 * row.scores[name]:.1f}" for name in names)] for row in report.labels],
+            [
+                [row.label, str(row.n), *(f"{100 * row.scores[name]:.1f}" for name in names)]
+                for row in report.labels
+            ],
             numbers=True,
         )
     published = f"; the paper's split has {report.published:,}" if report.published else ""
     output.line(
-        f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style {report.style}, prompt {report.prompt}."
+        f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style "
+        f"{report.style}, prompt {report.prompt}."
     )
     for text, names in (("no prediction", report.missing), ("no item", report.unknown)):
         if names:
-            output.line(f"{len(names):,} with {text}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+            output.line(
+                f"{len(names):,} with {text}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            )
     for name, note in report.notes.items():
         output.line(f"{name}: {note}")

@@ -1,6 +1,7 @@
 """Settings on the command line: `--config FILE.yaml`, overrides beside it, and errors in words.
 
-Order of precedence: a flag, then the file, then the default. Unknown keys of the file are refused like unknown flags.
+Order of precedence: a flag, then the file, then the default. Unknown keys of the file are refused
+like unknown flags.
 """
 
 from __future__ import annotations
@@ -46,30 +47,42 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
         else:
             rest.append(word)
     if len(files) > 1:
-        raise ConfigError(f"{FLAG} was given {len(files)} times; give one file, and further settings as flags")
+        raise ConfigError(
+            f"{FLAG} was given {len(files)} times; give one file, and further settings as flags"
+        )
     if not files:
         return rest, []
     values = _read(files[0])
     rest = _reach_inside(rest, values)
-    # cyclopts keeps only the last item of a list where no type announces one, so such values travel as JSON.
+    # cyclopts keeps only the last item of a list where no type announces one, so such values travel
+    # as JSON.
     for field in FREE & values.keys():
         if isinstance(values[field], dict):
-            values[field] = {name: json.dumps(value, default=str) for name, value in values[field].items()}
+            values[field] = {
+                name: json.dumps(value, default=str) for name, value in values[field].items()
+            }
     if isinstance(values.get("arms"), dict):
         values["arms"] = {
-            name: ",".join(map(str, given)) if isinstance(given, list) else given for name, given in values["arms"].items()
+            name: ",".join(map(str, given)) if isinstance(given, list) else given
+            for name, given in values["arms"].items()
         }
-    # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and silently ignored.
+    # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and
+    # silently ignored.
     return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
 
 
 def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
     """Put `--fusion.heads 4` and its like into the file's own block; the words that are left.
 
-    Cyclopts merges a file and flags only where a settings class names the keys; of a free mapping it takes the flags alone.
+    Cyclopts merges a file and flags only where a settings class names the keys; of a free mapping
+    it takes the flags alone.
     """
     given = {word.partition("=")[0].replace("-", "_") for word in words}
-    open_blocks = {name for name in FREE | {"arms"} if isinstance(values.get(name), dict) and f"__{name}" not in given}
+    open_blocks = {
+        name
+        for name in FREE | {"arms"}
+        if isinstance(values.get(name), dict) and f"__{name}" not in given
+    }
     rest: list[str] = []
     left = list(words)
     while left:
@@ -102,13 +115,20 @@ def _read(given: str) -> dict[str, Any]:
 
     path = Path(given)
     if not given or not path.is_file():
-        raise ConfigError(f"{FLAG} needs a YAML file, {given or 'nothing'!r} is none; check the path")
+        raise ConfigError(
+            f"{FLAG} needs a YAML file, {given or 'nothing'!r} is none; check the path"
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"cannot read the settings file {path}: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping of settings such as `steps: 500`, got {type(values).__name__}")
+        raise ConfigError(
+            f"{path} must hold a mapping of settings such as `steps: 500`, got "
+            f"{type(values).__name__}"
+        )
     if odd := _not_a_name(values):
         raise ConfigError(f"{path}: names of settings are words, got {odd[0]!r}")
     return values
@@ -137,8 +157,8 @@ def no_value(value: Any) -> Any:
 def from_words(values: Any) -> Any:
     """Settings as a command line (or a file read by it) hands them over, all in words, as values.
 
-    Where a settings class has types, checking against it makes numbers of words. Fields that hold anything (`FREE`) are read as
-    YAML.
+    Where a settings class has types, checking against it makes numbers of words. Fields that hold
+    anything (`FREE`) are read as YAML.
 
     Example:
         >>> from_words({"channel": "none", "fusion": {"hidden": "64"}})
@@ -169,7 +189,9 @@ def usage_error(error: CycloptsError) -> str:
     if isinstance(cause, ValidationError):
         return validation_error(cause)
     if isinstance(error, MissingArgumentError) and error.argument is not None:
-        keyword = error.keyword or next((token.keyword for token in error.argument.tokens if token.keyword), None)
+        keyword = error.keyword or next(
+            (token.keyword for token in error.argument.tokens if token.keyword), None
+        )
         return f"{keyword} needs a value" if keyword else f"{error.argument.name} is missing"
     if isinstance(error, UnusedCliTokensError):
         return f"there is no place for {', '.join(map(repr, error.unused_tokens or ()))}; quote words that belong together"

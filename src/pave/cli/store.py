@@ -29,9 +29,9 @@ def store_verb(
 ) -> int:
     """Look into a store of tokens, check it, clean it up, join several.
 
-    `stats` counts what is there, `list` names every entry, `verify` reads everything and compares checksums, `gc` removes
-    left-overs and what you name, `pack` moves single files into shards, `merge` copies what other stores have. All of them may
-    run while others read and write.
+    `stats` counts what is there, `list` names every entry, `verify` reads everything and compares
+    checksums, `gc` removes left-overs and what you name, `pack` moves single files into shards,
+    `merge` copies what other stores have. All of them may run while others read and write.
 
     ```
     pave store stats tokens
@@ -63,7 +63,13 @@ def store_verb(
     elif action == "list":
         _table(found)
     else:
-        output.facts([(name.replace("_", " "), _text(value)) for name, value in found.items() if name != "damaged"])
+        output.facts(
+            [
+                (name.replace("_", " "), _text(value))
+                for name, value in found.items()
+                if name != "damaged"
+            ]
+        )
         for line in found.get("damaged", []):
             output.line(line)
     return code
@@ -73,7 +79,11 @@ def _check(action: str, sources: tuple[Path, ...], chooses: bool, remove: bool) 
     from pave.errors import ConfigError
 
     if bool(sources) != (action == "merge"):
-        raise ConfigError("merge needs the stores to copy from" if action == "merge" else f"{action} takes one store")
+        raise ConfigError(
+            "merge needs the stores to copy from"
+            if action == "merge"
+            else f"{action} takes one store"
+        )
     if chooses and action != "gc":
         raise ConfigError("--drop and --keep belong to gc")
     if remove and action != "verify":
@@ -107,11 +117,15 @@ def _verify(store: TokenStore, sources: Any, drop: Any, keep: Any, remove: bool)
     from pave.store import verify
 
     with output.stages() as bars:
-        report = verify(store, remove=remove, progress=lambda done, total: bars("entries", done, total))
+        report = verify(
+            store, remove=remove, progress=lambda done, total: bars("entries", done, total)
+        )
     return vars(report), 2 if report.damaged and not remove else 0
 
 
-def _gc(store: TokenStore, sources: Any, drop: list[str], keep: list[Path] | None, remove: bool) -> tuple[Any, int]:
+def _gc(
+    store: TokenStore, sources: Any, drop: list[str], keep: list[Path] | None, remove: bool
+) -> tuple[Any, int]:
     from pave.store import gc
 
     return vars(gc(store, drop=drop, keep=None if keep is None else _contents(store, keep))), 0
@@ -140,11 +154,21 @@ def _merge(store: TokenStore, sources: tuple[Path, ...], *_: Any) -> tuple[Any, 
     return {"copied": merge(store, [TokenStore(source) for source in sources])}, 0
 
 
-_ACTIONS = {"stats": _stats, "list": _list, "verify": _verify, "gc": _gc, "pack": _pack, "merge": _merge}
+_ACTIONS = {
+    "stats": _stats,
+    "list": _list,
+    "verify": _verify,
+    "gc": _gc,
+    "pack": _pack,
+    "merge": _merge,
+}
 
 
 def _table(entries: list[dict[str, Any]]) -> None:
-    rows = [[entry["key"][:16], entry["label"] or "-", f"{entry['bytes']:,}", entry["place"][:40]] for entry in entries]
+    rows = [
+        [entry["key"][:16], entry["label"] or "-", f"{entry['bytes']:,}", entry["place"][:40]]
+        for entry in entries
+    ]
     output.table(["key", "made by", "bytes", "file"], rows)
 
 
@@ -155,6 +179,7 @@ def _text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, dict):
         return "; ".join(
-            f"{name or 'unknown'}: {', '.join(f'{n:,} {what}' for what, n in row.items())}" for name, row in value.items()
+            f"{name or 'unknown'}: {', '.join(f'{n:,} {what}' for what, n in row.items())}"
+            for name, row in value.items()
         )
     return str(value)

@@ -24,8 +24,9 @@ class TrainSettings(TrainConfig):
 def train_verb(*, settings: Annotated[TrainSettings, Parameter(name="*")]) -> int:
     """Train a patch on your records; the base stays frozen.
 
-    Settings come from a YAML file (`--config FILE`) and from flags, which win. An interrupted run goes on when the same command
-    is given again. Leave channel and encoder out (or write `null`) for the LoRA-only control.
+    Settings come from a YAML file (`--config FILE`) and from flags, which win. An interrupted run
+    goes on when the same command is given again. Leave channel and encoder out (or write `null`)
+    for the LoRA-only control.
 
     ```
     pave train --config sound.yaml
@@ -40,7 +41,11 @@ def train_verb(*, settings: Annotated[TrainSettings, Parameter(name="*")]) -> in
     output.facts(
         [
             ("patch", str(result.patch)),
-            ("steps", f"{result.steps}" + (f" (resumed from {result.resumed_from})" if result.resumed_from else "")),
+            (
+                "steps",
+                f"{result.steps}"
+                + (f" (resumed from {result.resumed_from})" if result.resumed_from else ""),
+            ),
             ("final loss", f"{result.final_loss:.4f}"),
             ("parameters", f"{result.trainable_parameters:,}"),
             ("seconds", f"{result.seconds:.0f}, and {result.encode_seconds:.0f} to encode clips"),

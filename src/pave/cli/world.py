@@ -32,11 +32,13 @@ def world_verb(
     ```
 
     Args:
-        out: Folder for this split; made if missing. Finished clips are kept, so an interrupted run goes on.
+        out: Folder for this split; made if missing. Finished clips are kept, so an interrupted run
+            goes on.
         split: Which part of the world.
         clips: How many clips.
         seed: Seed of the scenes.
-        kind: What the questions need beside the picture: sound, nothing, depth, further cameras, or a high frame rate.
+        kind: What the questions need beside the picture: sound, nothing, depth, further cameras, or
+            a high frame rate.
         questions_per_clip: At most so many questions about a clip.
         workers: Processes that make clips.
         json: Print what was made as JSON.
@@ -56,7 +58,16 @@ def world_verb(
         )
     questions = len(records.read_text(encoding="utf-8").splitlines())
     if json:
-        output.as_json({"records": records, "clips": clips, "questions": questions, "split": split, "kind": kind, "seed": seed})
+        output.as_json(
+            {
+                "records": records,
+                "clips": clips,
+                "questions": questions,
+                "split": split,
+                "kind": kind,
+                "seed": seed,
+            }
+        )
     else:
         output.line(f"{clips} clips, {questions} questions: {records}")
     return 0

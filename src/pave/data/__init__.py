@@ -10,7 +10,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pave.data.records import Record, Turn, clip_key, group_by_clip, missing_media, read_records, write_records
+from pave.data.records import (
+    Record,
+    Turn,
+    clip_key,
+    group_by_clip,
+    missing_media,
+    read_records,
+    write_records,
+)
 
 if TYPE_CHECKING:
     from pave.data.features import ClipFeatures, Features, PrecomputeReport

@@ -1,8 +1,9 @@
 """What the frozen parts make of a clip, computed once and kept: visual tokens of the base, tokens of each side channel.
 
-Neither the base's tower nor the encoders ever change while a patch trains, so their outputs are stored and every epoch, every
-arm of a comparison and every evaluation reads them again. A key holds the content of the media, the settings of sampling and
-preprocessing, and the tower's weights; change one and the tokens are computed anew.
+Neither the base's tower nor the encoders ever change while a patch trains, so their outputs are
+stored and every epoch, every arm of a comparison and every evaluation reads them again. A key holds
+the content of the media, the settings of sampling and preprocessing, and the tower's weights;
+change one and the tokens are computed anew.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ class Features:
 
     Args:
         base: The frozen base.
-        encoders: Name under which a model looks for the tokens (a patch's, or its channel's) -> the encoder that makes them
-            from the record's media of the encoder's channel. Other channels of a record are left out.
+        encoders: Name under which a model looks for the tokens (a patch's, or its channel's) -> the
+            encoder that makes them from the record's media of the encoder's channel. Other channels
+            of a record are left out.
         store: Where tokens are kept.
         frames: Frames sampled evenly from each clip; None takes the base's own number.
 
@@ -70,7 +72,14 @@ class Features:
         torch.Size([145, 576])
     """
 
-    def __init__(self, base: Base, encoders: Mapping[str, Encoder], store: TokenStore, *, frames: int | None = None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        encoders: Mapping[str, Encoder],
+        store: TokenStore,
+        *,
+        frames: int | None = None,
+    ) -> None:
         """Fix what the keys depend on; the tower's digest is computed or looked up here, once."""
         self.base, self.encoders, self.store = base, dict(encoders), store
         self.sampling = Uniform(frames or base.settings.frames)
@@ -90,17 +99,22 @@ class Features:
         tensors = self._visual(record)
         clip, visual = _unpack_clip(tensors), _unpack_visual(tensors, self.base.dtype)
         heard = {name: self._encode(record, name) for name in self._here(record)}
-        return ClipFeatures(clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None})
+        return ClipFeatures(
+            clip, visual, {name: tokens for name, tokens in heard.items() if tokens is not None}
+        )
 
     def clip(self, record: Record) -> Clip:
         """What the language model needs to know of a record's clip: its text, times and grid; the tokens stay on the disk."""
         return _unpack_clip(self._visual(record))
 
-    def precompute(self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None) -> PrecomputeReport:
+    def precompute(
+        self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None
+    ) -> PrecomputeReport:
         """Encode every clip that the store does not hold yet.
 
-        Decoding and channel encoders run in threads beside the tower, which takes one clip at a time, so that the result never
-        depends on which clips were missing. An interrupted call continues where it stopped.
+        Decoding and channel encoders run in threads beside the tower, which takes one clip at a
+        time, so that the result never depends on which clips were missing. An interrupted call
+        continues where it stopped.
 
         Args:
             records: Any records; clips that several share are encoded once.
@@ -109,7 +123,8 @@ class Features:
 
         Raises:
             ConfigError: If `workers` is below 1.
-            RecordError: If some media could not be read. Everything else has been stored; the message names the first failures.
+            RecordError: If some media could not be read. Everything else has been stored; the
+                message names the first failures.
         """
         if workers < 1:
             raise ConfigError(f"workers={workers}: precomputing needs at least one thread")
@@ -128,7 +143,10 @@ class Features:
                     progress(done, len(clips))
         if failures:
             more = f" (and {len(failures) - 3} more)" if len(failures) > 3 else ""
-            raise RecordError(f"{len(failures)} of {len(clips)} clips cannot be used: {'; '.join(failures[:3])}{more}")
+            raise RecordError(
+                f"{len(failures)} of {len(clips)} clips cannot be used: "
+                f"{'; '.join(failures[:3])}{more}"
+            )
         return PrecomputeReport(len(todo), len(clips) - len(todo))
 
     def _visual(self, record: Record) -> Mapping[str, Tensor]:
@@ -160,7 +178,12 @@ class Features:
         """
         clip = self.base.clip(frames or read_frames(video, self.sampling))
         tensors = _pack_visual(clip, self.base.visual([clip])[0])
-        self.store.put(self.visual_key(video), tensors, label=self.visual_label, content=self.store.content(video))
+        self.store.put(
+            self.visual_key(video),
+            tensors,
+            label=self.visual_label,
+            content=self.store.content(video),
+        )
 
     @property
     def visual_label(self) -> str:
@@ -168,20 +191,32 @@ class Features:
         return f"visual/{self.base.name}"
 
     def _missing(self, record: Record) -> bool:
-        return not self.store.contains(self._visual_key(record)) or bool(self._missing_channels(record))
+        return not self.store.contains(self._visual_key(record)) or bool(
+            self._missing_channels(record)
+        )
 
     def _missing_channels(self, record: Record) -> list[str]:
-        return [name for name in self._here(record) if not self.store.contains(self._channel_key(record, name))]
+        return [
+            name
+            for name in self._here(record)
+            if not self.store.contains(self._channel_key(record, name))
+        ]
 
     def _here(self, record: Record) -> list[str]:
         """Names whose channel the record has."""
-        return [name for name, encoder in self.encoders.items() if encoder.channel in record.channels]
+        return [
+            name for name, encoder in self.encoders.items() if encoder.channel in record.channels
+        ]
 
     def _read(self, record: Record) -> Frames | None:
         """All that needs media: encode missing channels, and decode frames unless the visual tokens are there."""
         for name in self._missing_channels(record):
             self._encode(record, name)
-        return None if self.store.contains(self._visual_key(record)) else read_frames(record.video, self.sampling)
+        return (
+            None
+            if self.store.contains(self._visual_key(record))
+            else read_frames(record.video, self.sampling)
+        )
 
     def _encode(self, record: Record, name: str) -> Tokens | None:
         encoder = self.encoders[name]
@@ -197,7 +232,9 @@ class Features:
 
     def _channel_key(self, record: Record, name: str) -> str:
         media = record.channels[self.encoders[name].channel]
-        return self._remember((name, repr(media)), lambda: cache_key(self.store, self.encoders[name], media))
+        return self._remember(
+            (name, repr(media)), lambda: cache_key(self.store, self.encoders[name], media)
+        )
 
     def _remember(self, what: tuple[str, str], make: Callable[[], str]) -> str:
         """A key, made once a run: making it may hash a large file."""
@@ -209,7 +246,8 @@ class Features:
 def digests_of(base: Base, store: TokenStore) -> list[str]:
     """Digests of a base's language model and tower, without loading a tower that the store knows.
 
-    A run and an evaluation are bound to them: a fine-tuned base has the fingerprint of the base that it was made from.
+    A run and an evaluation are bound to them: a fine-tuned base has the fingerprint of the base
+    that it was made from.
     """
     return [language_digest(base), _known_digest(base, store)]
 
@@ -217,8 +255,9 @@ def digests_of(base: Base, store: TokenStore) -> list[str]:
 def _known_digest(base: Base, store: TokenStore) -> str:
     """The tower's digest; for a base loaded without its tower, the one that its files gave before, as the store remembers it.
 
-    The first time there is nothing to remember: then the tower is loaded, which it has to be anyway to fill the store. A tower
-    in memory is always looked at itself, because it may have been changed since it was loaded.
+    The first time there is nothing to remember: then the tower is loaded, which it has to be anyway
+    to fill the store. A tower in memory is always looked at itself, because it may have been
+    changed since it was loaded.
     """
     if base.origin is None or base.tower_loaded:
         return tower_digest(base)
@@ -230,7 +269,11 @@ def _known_digest(base: Base, store: TokenStore) -> str:
     base.load_tower()
     digest = tower_digest(base)
     if identity:
-        store.put(note, {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)}, label="digest of a base")
+        store.put(
+            note,
+            {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)},
+            label="digest of a base",
+        )
     return digest
 
 
@@ -260,14 +303,25 @@ def _pack_visual(clip: Clip, visual: Visual) -> dict[str, Tensor]:
     tensors |= {f"extra.{level}": extra for level, extra in enumerate(visual.extra)}
     # As float64, which a store never narrows: these are not tokens but seconds and the like.
     small = {name: value for name, value in clip.pixels.items() if not name.startswith("pixel")}
-    return tensors | {f"input.{name}": value.double() if value.is_floating_point() else value for name, value in small.items()}
+    return tensors | {
+        f"input.{name}": value.double() if value.is_floating_point() else value
+        for name, value in small.items()
+    }
 
 
 def _unpack_clip(tensors: Mapping[str, Tensor]) -> Clip:
     """The small part of what `_pack_visual` makes."""
-    small = {name.removeprefix("input."): value for name, value in tensors.items() if name.startswith("input.")}
-    inputs = {name: value.float() if value.is_floating_point() else value for name, value in small.items()}
-    return Clip(inputs, tensors["times"], bytes(tensors["text"].tolist()).decode(), int(tensors["frames"]))
+    small = {
+        name.removeprefix("input."): value
+        for name, value in tensors.items()
+        if name.startswith("input.")
+    }
+    inputs = {
+        name: value.float() if value.is_floating_point() else value for name, value in small.items()
+    }
+    return Clip(
+        inputs, tensors["times"], bytes(tensors["text"].tolist()).decode(), int(tensors["frames"])
+    )
 
 
 def _unpack_visual(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Visual:

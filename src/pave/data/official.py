@@ -1,8 +1,9 @@
 """The authors' annotation and mapping files as records, so that their published data can be used as it lies on disk.
 
-An annotation file is a list of `{"id", "video", "conversations": [{"from": "human" | "gpt", "value"}, ...]}`, the first
-question beginning with `<image>`. Two mapping files say where the media of a video are: `{video id: feature file}` and
-`{video id: video}`, each relative to a folder of its own. The video id is the video's name without folder and suffix.
+An annotation file is a list of `{"id", "video", "conversations": [{"from": "human" | "gpt",
+"value"}, ...]}`, the first question beginning with `<image>`. Two mapping files say where the media
+of a video are: `{video id: feature file}` and `{video id: video}`, each relative to a folder of its
+own. The video id is the video's name without folder and suffix.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class OfficialRecords:
     """What an annotation file gave.
 
     Attributes:
-        records: One a sample whose video and features are known and there, in the order of the file.
+        records: One a sample whose video and features are known and there, in the order of the
+            file.
         missing: Id of every other sample -> what it lacks.
     """
 
@@ -47,11 +49,14 @@ def read_annotations(
 
     Args:
         annotations: Their JSON file.
-        channel: What the features are of: "audio", "frames", "scene3d" or "views"; the patch's `official` encoder reads them.
-        features: Their mapping file of features (`fast_path_mapping_path`), or its content. A list of files is kept as a list.
+        channel: What the features are of: "audio", "frames", "scene3d" or "views"; the patch's
+            `official` encoder reads them.
+        features: Their mapping file of features (`fast_path_mapping_path`), or its content. A list
+            of files is kept as a list.
         videos: Their mapping file of videos (`slow_path_mapping_path`), or its content.
         feature_root: Folder of the features (`data_root`).
-        video_root: Folder of the videos (`slow_path_data_root`); a video is a file, or a folder with `stacked_images.npy`.
+        video_root: Folder of the videos (`slow_path_data_root`); a video is a file, or a folder
+            with `stacked_images.npy`.
 
     Raises:
         RecordError: If a file cannot be read or is none of theirs.
@@ -71,10 +76,16 @@ def read_annotations(
         key, turns = parse_sample(sample, where)
         name = str(sample.get("id", number))
         if key not in heard or key not in seen:
-            missing[name] = f"{key} is in no mapping file of {'features' if key not in heard else 'videos'}"
+            missing[name] = (
+                f"{key} is in no mapping file of {'features' if key not in heard else 'videos'}"
+            )
             continue
         video, media = _below(video_root, seen[key]), _below(feature_root, heard[key])
-        absent = [path for path in [video, *([media] if isinstance(media, str) else media)] if not os.path.exists(path)]
+        absent = [
+            path
+            for path in [video, *([media] if isinstance(media, str) else media)]
+            if not os.path.exists(path)
+        ]
         if absent:
             missing[name] = f"there is no {absent[0]}"
             continue
@@ -97,9 +108,13 @@ def _json(path: Place, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecordError(f"cannot read {path}: {error}; give one of the authors' JSON files") from error
+        raise RecordError(
+            f"cannot read {path}: {error}; give one of the authors' JSON files"
+        ) from error
     if not isinstance(content, kind):
-        raise RecordError(f"{path} must hold a {'list of samples' if kind is list else 'mapping of video ids'}")
+        raise RecordError(
+            f"{path} must hold a {'list of samples' if kind is list else 'mapping of video ids'}"
+        )
     return content
 
 
@@ -117,15 +132,22 @@ def parse_sample(sample: Any, where: str) -> tuple[str, list[Turn]]:
         said = [(str(part["from"]), str(part["value"])) for part in sample["conversations"]]
         video = str(sample["video"])
     except (TypeError, KeyError) as error:
-        raise RecordError(f"{where}: needs video and conversations of from and value; {error} is wrong") from error
+        raise RecordError(
+            f"{where}: needs video and conversations of from and value; {error} is wrong"
+        ) from error
     said = said[1:] if said and said[0][0] != "human" else said
     questions, answers = [text for _, text in said[::2]], [text for _, text in said[1::2]]
     if [who for who, _ in said] != ["human", "gpt"] * len(answers) or not answers:
         raise RecordError(f"{where}: human and gpt must take turns, the human first")
     if not questions[0].startswith(_TOKEN) or sum(text.count(_TOKEN) for text in questions) != 1:
-        raise RecordError(f"{where}: the first question must begin with {_TOKEN}, which stands for the video; no other has one")
+        raise RecordError(
+            f"{where}: the first question must begin with {_TOKEN}, which stands for the video; "
+            "no other has one"
+        )
     questions[0] = questions[0].removeprefix(_TOKEN).removeprefix("\n")
-    return video_id(video), [Turn(question=q, answer=a) for q, a in zip(questions, answers, strict=True)]
+    return video_id(video), [
+        Turn(question=q, answer=a) for q, a in zip(questions, answers, strict=True)
+    ]
 
 
 def _below(root: Place, path: Any) -> Any:
@@ -142,5 +164,7 @@ def _distinct(records: Sequence[Record]) -> list[Record]:
     for record in records:
         counts[record.id] = counts.get(record.id, 0) + 1
         again = counts[record.id]
-        distinct.append(record if again == 1 else record.model_copy(update={"id": f"{record.id}#{again}"}))
+        distinct.append(
+            record if again == 1 else record.model_copy(update={"id": f"{record.id}#{again}"})
+        )
     return distinct

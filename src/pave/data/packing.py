@@ -1,9 +1,10 @@
 """Shared-prefix packing: all questions about a clip behind one copy of its visual tokens.
 
-A clip costs hundreds of visual tokens, a question and its answer about twenty. Training on one question at a time spends nearly
-all compute on the same prefix again and again. Here a sequence is `[prefix][q1 a1][q2 a2]...`; every block sees the prefix and
-itself, causally, and positions restart after the prefix, on every axis where a family has several. Loss and gradients are those
-of separate sequences (dropout aside), at a fraction of the cost.
+A clip costs hundreds of visual tokens, a question and its answer about twenty. Training on one
+question at a time spends nearly all compute on the same prefix again and again. Here a sequence is
+`[prefix][q1 a1][q2 a2]...`; every block sees the prefix and itself, causally, and positions restart
+after the prefix, on every axis where a family has several. Loss and gradients are those of separate
+sequences (dropout aside), at a fraction of the cost.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Packed:
         ids: All token ids, prefix first.
         prefix: Length of the prefix.
         blocks: Length of each dialogue behind it; they add up to `len(ids) - prefix`.
-        keep: Positions whose next token is learnt (an answer token, and what else the chat format says), ascending.
+        keep: Positions whose next token is learnt (an answer token, and what else the chat format
+            says), ascending.
         labels: Those next tokens.
     """
 
@@ -48,7 +50,8 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
         prompts: One or more encoded records of the same clip.
 
     Raises:
-        RecordError: If a prompt has another prefix than the first one (it is about another clip), or no answer to learn.
+        RecordError: If a prompt has another prefix than the first one (it is about another clip),
+            or no answer to learn.
 
     Example:
         >>> pack([Prompt([1, 2], [([3], [4, 5])]), Prompt([1, 2], [([6], [7])])]).keep
@@ -60,21 +63,32 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
     learnt = [token in prompts[0].learnt for token in head]
     for prompt in prompts:
         if prompt.prefix != head:
-            raise RecordError("only dialogues about the same clip can share a sequence; group the records by clip first")
+            raise RecordError(
+                "only dialogues about the same clip can share a sequence; group the records by "
+                "clip first"
+            )
         start, answered = len(ids), False
         for number, (question, answer) in enumerate(prompt.turns):
             if not question:
-                raise RecordError("a turn without a question cannot be trained on; give every turn a question")
+                raise RecordError(
+                    "a turn without a question cannot be trained on; give every turn a question"
+                )
             asked = [*(prompt.again if number else []), *question]
             header = len(asked) - prompt.header if answer else len(asked)
-            learnt += [token in prompt.learnt or place >= header for place, token in enumerate(asked)]
+            learnt += [
+                token in prompt.learnt or place >= header for place, token in enumerate(asked)
+            ]
             learnt += [True] * len(answer)
             ids += [*asked, *answer]
             answered |= bool(answer)
         if not answered:
-            raise RecordError("a record without an answer cannot be trained on; give each turn its answer")
+            raise RecordError(
+                "a record without an answer cannot be trained on; give each turn its answer"
+            )
         if blocks:
-            learnt[start] = False  # the token that predicts it is the prefix's last, which can have one target only
+            learnt[start] = (
+                False  # the token that predicts it is the prefix's last, which can have one target only
+            )
         blocks.append(len(ids) - start)
     # The token in front of each learnt token predicts it; nothing predicts the first.
     keep = [place - 1 for place, flag in enumerate(learnt) if flag and place]
@@ -96,8 +110,8 @@ def positions(sequences: Sequence[Packed], prefixes: Sequence[Tensor]) -> Tensor
 
     Args:
         sequences: What to place.
-        prefixes: For each, `[A, P + 1]` positions of its prefix and of the first token behind it, see
-            `pave.bases.prefix_positions`. Every dialogue starts there, as it would alone.
+        prefixes: For each, `[A, P + 1]` positions of its prefix and of the first token behind it,
+            see `pave.bases.prefix_positions`. Every dialogue starts there, as it would alone.
     """
     length = max(len(sequence.ids) for sequence in sequences)
     placed = torch.zeros(prefixes[0].shape[0], len(sequences), length, dtype=torch.long)

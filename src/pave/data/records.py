@@ -2,12 +2,14 @@
 
 A line names a video, the media of its side channels, and the turns of question and answer:
 
-    {"id": "a1", "video": "clips/a1.mp4", "channels": {"audio": "clips/a1.mp4"},
-     "turns": [{"question": "Which animal do you hear?", "answer": "dog"}], "answers": ["dog"], "meta": {"family": "existence"}}
+    {"id": "a1", "video": "clips/a1.mp4", "channels": {"audio": "clips/a1.mp4"}, "turns":
+     [{"question": "Which animal do you hear?", "answer": "dog"}], "answers": ["dog"], "meta":
+     {"family": "existence"}}
 
-`video` and the text or list of texts of a channel are paths, relative to the folder of the file unless absolute. Inside an
-object (a 3D scene) a text is a path if there is such a file or its name has an ending (`0011.npz`), and a plain setting
-otherwise. A clip without a channel is legal: leave it out.
+`video` and the text or list of texts of a channel are paths, relative to the folder of the file
+unless absolute. Inside an object (a 3D scene) a text is a path if there is such a file or its name
+has an ending (`0011.npz`), and a plain setting otherwise. A clip without a channel is legal: leave
+it out.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class Turn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     question: str = Field(description="What is asked, without any prompt template around it.")
-    answer: str | None = Field(default=None, description="What to learn to say; null for a question that is only asked.")
+    answer: str | None = Field(
+        default=None, description="What to learn to say; null for a question that is only asked."
+    )
 
 
 class Record(BaseModel):
@@ -50,12 +54,21 @@ class Record(BaseModel):
     id: str = Field(min_length=1, description="Unique name of the record within its file.")
     video: str = Field(min_length=1, description="A video file, or a folder of frames.")
     channels: dict[str, Any] = Field(
-        default_factory=dict, description="Channel name -> media: a path, a list of paths, or an object of them."
+        default_factory=dict,
+        description="Channel name -> media: a path, a list of paths, or an object of them.",
     )
-    turns: list[Turn] = Field(min_length=1, description="Questions and answers in the order they are asked.")
-    answers: list[str] = Field(default_factory=list, description="Accepted answers of the last turn, for scoring.")
-    options: list[str] = Field(default_factory=list, description="The choices of a multiple-choice question.")
-    meta: dict[str, Any] = Field(default_factory=dict, description="Anything else, e.g. the question family.")
+    turns: list[Turn] = Field(
+        min_length=1, description="Questions and answers in the order they are asked."
+    )
+    answers: list[str] = Field(
+        default_factory=list, description="Accepted answers of the last turn, for scoring."
+    )
+    options: list[str] = Field(
+        default_factory=list, description="The choices of a multiple-choice question."
+    )
+    meta: dict[str, Any] = Field(
+        default_factory=dict, description="Anything else, e.g. the question family."
+    )
 
     @field_validator("channels")
     @classmethod
@@ -63,9 +76,14 @@ class Record(BaseModel):
         """A missing channel is left out of the record; there is no other way to say it."""
         for name, media in channels.items():
             paths = media if isinstance(media, list) else []
-            if not media or not isinstance(media, (str, list, dict)) or not all(p and isinstance(p, str) for p in paths):
+            if (
+                not media
+                or not isinstance(media, (str, list, dict))
+                or not all(p and isinstance(p, str) for p in paths)
+            ):
                 raise ValueError(
-                    f"{name} must be a path, a list of paths or an object, got {media!r}; leave out what is missing"
+                    f"{name} must be a path, a list of paths or an object, got {media!r}; leave "
+                    "out what is missing"
                 )
         return channels
 
@@ -75,18 +93,21 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
 
     Args:
         path: The file. Empty lines are skipped.
-        check_media: Also make sure that every media file exists, so that a long run does not stop at its end.
+        check_media: Also make sure that every media file exists, so that a long run does not stop
+            at its end.
 
     Raises:
-        RecordError: For an unreadable file, a broken line (the message has its number and what is wrong), two records with one
-            id, or missing media (the message lists them).
+        RecordError: For an unreadable file, a broken line (the message has its number and what is
+            wrong), two records with one id, or missing media (the message lists them).
     """
     file = Path(path)
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise RecordError(f"cannot read the records file {file}: {why}; give a JSONL file in UTF-8") from error
+        raise RecordError(
+            f"cannot read the records file {file}: {why}; give a JSONL file in UTF-8"
+        ) from error
 
     def absolute(text: str) -> str:
         return os.path.abspath(file.parent / text)
@@ -94,23 +115,35 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
     def inside(text: str) -> str:
         """What exists in the current folder alone is a path too, and missing: nothing is ever read from there."""
         place = absolute(text)
-        return place if _FILE_NAME.search(text) or os.path.exists(place) or os.path.exists(text) else text
+        return (
+            place
+            if _FILE_NAME.search(text) or os.path.exists(place) or os.path.exists(text)
+            else text
+        )
 
     seen: dict[str, int] = {}
     records = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        record = _parse(line, f"{file}:{number}", lambda record: _map_paths(record, absolute, inside))
+        record = _parse(
+            line, f"{file}:{number}", lambda record: _map_paths(record, absolute, inside)
+        )
         if record.id in seen:
-            raise RecordError(f"{file}:{number}: id {record.id!r} was used on line {seen[record.id]}; ids must be unique")
+            raise RecordError(
+                f"{file}:{number}: id {record.id!r} was used on line {seen[record.id]}; ids must "
+                "be unique"
+            )
         seen[record.id] = number
         records.append(record)
     if not records:
         raise RecordError(f"{file} holds no records; write one JSON object per line")
     if check_media and (missing := missing_media(records)):
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise RecordError(f"{file}: {len(missing)} media files are missing: {shown}; paths are relative to the records file")
+        raise RecordError(
+            f"{file}: {len(missing)} media files are missing: {shown}; paths are relative to the "
+            "records file"
+        )
     return records
 
 
@@ -120,10 +153,15 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
     folder = os.path.abspath(file.parent)
 
     def relative(text: str) -> str:
-        inside = os.path.isabs(text) and os.path.commonpath([folder, os.path.abspath(text)]) == folder
+        inside = (
+            os.path.isabs(text) and os.path.commonpath([folder, os.path.abspath(text)]) == folder
+        )
         return Path(os.path.relpath(text, folder)).as_posix() if inside else text
 
-    rows = [_map_paths(record, relative, relative).model_dump(exclude_defaults=True) for record in records]
+    rows = [
+        _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
+        for record in records
+    ]
     write_text_atomically(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return file
 
@@ -163,20 +201,28 @@ def _parse(line: str, where: str, locate: Callable[[Record], Record]) -> Record:
         return locate(Record.model_validate(values))
     except json.JSONDecodeError as error:
         raise RecordError(
-            f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per line"
+            f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per "
+            "line"
         ) from error
     except ValidationError as error:
         field, what = first_problem(error)
-        raise RecordError(f"{where}: {field or 'record'}: {what}; see the record format in the docs") from error
+        raise RecordError(
+            f"{where}: {field or 'record'}: {what}; see the record format in the docs"
+        ) from error
     except UnicodeEncodeError as error:
         raise RecordError(
-            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff alone); write the text as UTF-8"
+            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff alone); write the text "
+            "as UTF-8"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{where}: cannot be read ({error}); write one flat object per line") from error
+        raise RecordError(
+            f"{where}: cannot be read ({error}); write one flat object per line"
+        ) from error
 
 
-def _map_paths(record: Record, change: Callable[[str], str], inside: Callable[[str], str]) -> Record:
+def _map_paths(
+    record: Record, change: Callable[[str], str], inside: Callable[[str], str]
+) -> Record:
     """The record with `change` applied to every path in it, and `inside` to texts within objects."""
     channels = {name: _walk(media, change, inside) for name, media in record.channels.items()}
     return record.model_copy(update={"video": change(record.video), "channels": channels})

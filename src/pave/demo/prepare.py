@@ -22,7 +22,8 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
         Split -> records file.
 
     Raises:
-        BaseError: If the base cannot be loaded; missing parts of `smol` are found out before any work.
+        BaseError: If the base cannot be loaded; missing parts of `smol` are found out before any
+            work.
         ConfigError: If parts of the world are missing.
     """
     from pave.world import make_world
@@ -58,11 +59,19 @@ def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Prog
     """Run the frozen tower and the channel's encoder over every clip once, in processes of one thread each."""
     total = 2 * (config.train_clips + config.test_clips)
     with _pool(config.workers) as pool:
-        jobs = [pool.submit(_encode, config, file, part) for file in records.values() for part in range(config.workers)]
+        jobs = [
+            pool.submit(_encode, config, file, part)
+            for file in records.values()
+            for part in range(config.workers)
+        ]
         waiting = set(jobs)
         while waiting:
             _, waiting = wait(waiting, timeout=_POLL)
-            progress("clips encoded", min(total, sum(1 for _ in config.store.glob("??/*.safetensors"))) // 2, total // 2)
+            progress(
+                "clips encoded",
+                min(total, sum(1 for _ in config.store.glob("??/*.safetensors"))) // 2,
+                total // 2,
+            )
         for job in jobs:
             job.result()
 
@@ -97,6 +106,13 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     torch.set_num_threads(1)
     channel = config.preset.channel
     base = load_base(config.base)
-    encoder = make_encoder(channel, config.encoder or config.preset.encoder, config.encoder_settings, tower=tower_of(base))
+    encoder = make_encoder(
+        channel,
+        config.encoder or config.preset.encoder,
+        config.encoder_settings,
+        tower=tower_of(base),
+    )
     clips = [group[0] for group in group_by_clip(read_records(file))]
-    Features(base, {channel: encoder}, TokenStore(config.store)).precompute(clips[part :: config.workers])
+    Features(base, {channel: encoder}, TokenStore(config.store)).precompute(
+        clips[part :: config.workers]
+    )

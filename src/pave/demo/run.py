@@ -1,7 +1,7 @@
 """`run_demo`: the stages in their order, what they cost, and the results.
 
-An interrupted demo goes on where it stopped, with the seconds of its stages added up. A finished one, or one with other
-settings, is made anew, so that the numbers always belong to one command.
+An interrupted demo goes on where it stopped, with the seconds of its stages added up. A finished
+one, or one with other settings, is made anew, so that the numbers always belong to one command.
 """
 
 from __future__ import annotations
@@ -54,13 +54,19 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
     book = _Book(config)
     with PeakMemory() as memory:
         with book.stage("world", memory):
-            say(f"making {config.train_clips} clips to train on and {config.test_clips} to compare on ...")
+            say(
+                f"making {config.train_clips} clips to train on and {config.test_clips} to "
+                "compare on ..."
+            )
             records = make_clips(config, shown)
         with book.stage("features", memory):
             say(f"encoding every clip once, {config.preset.does} ...")
             encode_clips(config, records, shown)
         with book.stage("training", memory):
-            say(f"training the LoRA-only control and the {config.sense} patch, {config.steps} steps each ...")
+            say(
+                f"training the LoRA-only control and the {config.sense} patch, {config.steps} "
+                "steps each ..."
+            )
             runs = train_both(config, records[TRAIN], shown, say)
         with book.stage("comparison", memory):
             say("asking base, control and patch about the held-out clips ...")
@@ -120,11 +126,18 @@ class _Book:
 
     def save(self, *, finished: bool) -> None:
         """Write the note."""
-        note = {"settings": self.settings, "seconds": self.watch.seconds, "peak_rss_mb": self.peak, "finished": finished}
+        note = {
+            "settings": self.settings,
+            "seconds": self.watch.seconds,
+            "peak_rss_mb": self.peak,
+            "finished": finished,
+        }
         write_text_atomically(self.file, json.dumps(note, indent=2))
 
 
-def _compare(config: DemoConfig, records: Path, runs: dict[str, TrainConfig], progress: Progress) -> Report:
+def _compare(
+    config: DemoConfig, records: Path, runs: dict[str, TrainConfig], progress: Progress
+) -> Report:
     """Ask every arm, and save the patch once more with its scores on its card."""
     from pave.bases import load_base
     from pave.evaluate.run import evaluate
@@ -145,7 +158,9 @@ def _compare(config: DemoConfig, records: Path, runs: dict[str, TrainConfig], pr
     report = evaluate(settings, base, progress)
     model = PatchedModel(base)
     name = model.load_patch(runs[config.patch_arm].patch_folder, name=config.patch_arm)
-    model.save_patch(config.out / "patch", name=name, scores=[row.model_dump(mode="json") for row in report.arms])
+    model.save_patch(
+        config.out / "patch", name=name, scores=[row.model_dump(mode="json") for row in report.arms]
+    )
     model.unpatch()
     return report
 
@@ -163,7 +178,9 @@ def _write(config: DemoConfig, report: Report, book: _Book, runs: dict[str, Trai
             "settings": config.model_dump(mode="json"),
         }
     )
-    write_report(whole, config.out, title=f"What a {config.sense} patch is worth", images=["plot.png"])
+    write_report(
+        whole, config.out, title=f"What a {config.sense} patch is worth", images=["plot.png"]
+    )
     draw(whole, config.out / "plot.png", curves(runs))
     book.save(finished=True)
     return whole

@@ -1,8 +1,8 @@
 """`SENSES`: for each channel of the paper the kind of world that needs it, and the settings its patch is trained with.
 
-The settings were chosen on the worlds of seed 0. What differs between the senses is the encoder, the number of steps (of
-the control as of the patch), and which questions teach the aligned start; batches, rates and LoRA are `DemoConfig`'s, one for
-all.
+The settings were chosen on the worlds of seed 0. What differs between the senses is the encoder,
+the number of steps (of the control as of the patch), and which questions teach the aligned start;
+batches, rates and LoRA are `DemoConfig`'s, one for all.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ class Sense:
         channel: The side channel.
         encoder: Its encoder.
         does: What is encoded, in words.
-        ask: How to ask about a video of one's own with `pave ask`: the question, and what else it takes.
+        ask: How to ask about a video of one's own with `pave ask`: the question, and what else it
+            takes.
         settings: The encoder's settings.
         fusion: `FusionConfig` fields that differ from the defaults.
-        align_families: Families of questions that teach the aligned start; all that need the channel when empty.
+        align_families: Families of questions that teach the aligned start; all that need the
+            channel when empty.
         steps: Optimiser steps, of the control as of the patch.
         align_share: Size of the residual after the aligned start, as a share of the visual tokens'.
     """

@@ -79,11 +79,15 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
     }
     return {
         CONTROL: TrainConfig.model_validate({**same, "out": config.out / "runs" / CONTROL}),
-        config.patch_arm: TrainConfig.model_validate({**same, **senses, "out": config.out / "runs" / config.patch_arm}),
+        config.patch_arm: TrainConfig.model_validate(
+            {**same, **senses, "out": config.out / "runs" / config.patch_arm}
+        ),
     }
 
 
-def train_both(config: DemoConfig, records: Path, progress: Progress, say: Callable[[str], None]) -> dict[str, TrainConfig]:
+def train_both(
+    config: DemoConfig, records: Path, progress: Progress, say: Callable[[str], None]
+) -> dict[str, TrainConfig]:
     """Train control and patch side by side; a run that was interrupted goes on, a finished one is left alone.
 
     Args:
@@ -114,22 +118,35 @@ def train_both(config: DemoConfig, records: Path, progress: Progress, say: Calla
 def curves(configs: Mapping[str, TrainConfig]) -> dict[str, list[tuple[float, float]]]:
     """Arm -> (step, loss) points of its log."""
     logs = {name: read_log(settings.out / LOG) for name, settings in configs.items()}
-    return {name: [(float(row["step"]), float(row["loss"])) for row in rows] for name, rows in logs.items()}
+    return {
+        name: [(float(row["step"]), float(row["loss"])) for row in rows]
+        for name, rows in logs.items()
+    }
 
 
 def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
     """Write the run's settings, ready for `pave train --config`, and start it."""
     make_folder(settings.out)
     file = settings.out.with_suffix(".yaml")
-    write_text_atomically(file, yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False))
+    write_text_atomically(
+        file,
+        yaml.safe_dump(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=False),
+    )
     threads = str(config.threads)
     source = str(Path(pave.__file__).parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": path}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "PYTHONPATH": path,
+    }
     output = settings.out.with_suffix(".log")
     with writing(output), output.open("wb") as log:
         command = [sys.executable, "-m", "pave", "train", "--config", str(file)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
     return Run(name, settings, process, output)
 
 
@@ -140,7 +157,10 @@ def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> N
         codes = [run.process.poll() for run in runs]
         for run, code in zip(runs, codes, strict=True):
             if code:
-                raise TrainError(f"the run {run.name!r} failed: {_last_line(run.output)} (all of its output: {run.output})")
+                raise TrainError(
+                    f"the run {run.name!r} failed: {_last_line(run.output)} (all of its output: "
+                    f"{run.output})"
+                )
         states = [run.state() for run in runs]
         for run, (step, _) in zip(runs, states, strict=True):
             progress(run.name, step, run.config.steps or step)
@@ -150,14 +170,19 @@ def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> N
         if None not in codes:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
-            next(run.process for run, code in zip(runs, codes, strict=True) if code is None).wait(_POLL)
+            next(run.process for run, code in zip(runs, codes, strict=True) if code is None).wait(
+                _POLL
+            )
 
 
 def _line(runs: list[Run], states: list[tuple[int, float | None]], seconds: float) -> str:
     """Steps and losses of the runs in one line."""
     parts = []
     for run, (step, loss) in zip(runs, states, strict=True):
-        parts.append(f"{run.name} step {step} of {run.config.steps}" + ("" if loss is None else f", loss {loss:.3f}"))
+        parts.append(
+            f"{run.name} step {step} of {run.config.steps}"
+            + ("" if loss is None else f", loss {loss:.3f}")
+        )
     return f"  {seconds:4.0f} s  " + "   ".join(parts)
 
 

@@ -1,8 +1,8 @@
 """The answers file: one JSON line a question, written as answers come, read again when an interrupted evaluation goes on.
 
-`<arm>.jsonl` holds an arm's answers in the order of the batches. Where several processes share the work, each writes
-`<arm>.part-<i>-of-<n>.jsonl`, and whoever comes last puts the rows into `<arm>.jsonl`, in the order in which one process would
-have written them.
+`<arm>.jsonl` holds an arm's answers in the order of the batches. Where several processes share the
+work, each writes `<arm>.part-<i>-of-<n>.jsonl`, and whoever comes last puts the rows into
+`<arm>.jsonl`, in the order in which one process would have written them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def read_answers(path: Path, *, mend: bool = True) -> dict[tuple[str, str], Answ
 
     Args:
         path: The file.
-        mend: Take a last line off the file that was cut short by a kill. Never for a file that another process may be
-            writing: there the rest of the line is on its way.
+        mend: Take a last line off the file that was cut short by a kill. Never for a file that
+            another process may be writing: there the rest of the line is on its way.
     """
     if not path.exists():
         return {}
@@ -75,7 +75,8 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     """Make the folder belong to these settings, or check that it does.
 
     Raises:
-        ConfigError: If it holds answers made with other settings: mixing them would make a result that no run gives.
+        ConfigError: If it holds answers made with other settings: mixing them would make a result
+            that no run gives.
     """
     make_folder(out)
     file, text = out / "settings.json", json.dumps(settings, indent=2, sort_keys=True)
@@ -83,8 +84,13 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     known = read_object(file, ConfigError, advice) if file.exists() else None
     wanted = json.loads(text)
     if known is not None and known != wanted:
-        changed = ", ".join(sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key)))
-        raise ConfigError(f"{out} holds answers made with other settings ({changed}); choose another out folder, or delete it")
+        changed = ", ".join(
+            sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
+        )
+        raise ConfigError(
+            f"{out} holds answers made with other settings ({changed}); choose another out "
+            "folder, or delete it"
+        )
     if known is None:
         write_text_atomically(file, text)
 

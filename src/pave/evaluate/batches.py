@@ -1,8 +1,8 @@
 """Batches: which questions are answered together, decided before anything is answered.
 
-The cut depends on the questions and their clips alone, not on what has been answered or on who answers. So an evaluation that
-was interrupted, or that several processes share, answers every question in the same company, and its results are the same
-also where rounding depends on the batch.
+The cut depends on the questions and their clips alone, not on what has been answered or on who
+answers. So an evaluation that was interrupted, or that several processes share, answers every
+question in the same company, and its results are the same also where rounding depends on the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def by_length(items: Sequence[Item], features: Any) -> list[Item]:
     """
     clips = by_clip(items)
     sizes = {
-        clip: (len(features.clip(members[0].record).text), max(len(item.question) for item in members))
+        clip: (
+            len(features.clip(members[0].record).text),
+            max(len(item.question) for item in members),
+        )
         for clip, members in clips.items()
     }
     return [item for clip in sorted(clips, key=sizes.__getitem__) for item in clips[clip]]
@@ -38,7 +41,11 @@ def by_length(items: Sequence[Item], features: Any) -> list[Item]:
 
 def cut(items: Sequence[Item], size: int) -> list[list[Item]]:
     """Whole clips while they fit into `size` questions; a clip with more questions than that is cut up."""
-    pieces = [members[start : start + size] for members in by_clip(items).values() for start in range(0, len(members), size)]
+    pieces = [
+        members[start : start + size]
+        for members in by_clip(items).values()
+        for start in range(0, len(members), size)
+    ]
     batches: list[list[Item]] = []
     for piece in pieces:
         if batches and len(batches[-1]) + len(piece) <= size:

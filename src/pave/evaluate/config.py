@@ -18,9 +18,10 @@ _NAME = re.compile(r"[\w-]+")
 class EvalConfig(BaseModel):
     """What to ask, of whom, and where the results go.
 
-    Every arm answers the same questions about the same frames. An arm is a patch folder, several of them for patches that work
-    together (one that another stands on comes first), or null for the base as it is. Put the reference arms
-    first (base, then LoRA-only): differences are reported of each later arm to each earlier one.
+    Every arm answers the same questions about the same frames. An arm is a patch folder, several of
+    them for patches that work together (one that another stands on comes first), or null for the
+    base as it is. Put the reference arms first (base, then LoRA-only): differences are reported of
+    each later arm to each earlier one.
 
     Example:
         >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).arms["base"] is None
@@ -29,32 +30,66 @@ class EvalConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    records: Path = Field(description="JSONL file of test records; each needs accepted answers, or an answer in its last turn.")
-    out: Path = Field(description="Folder of the results: one JSONL of answers per arm, results.json, report.md, plot.png.")
-    task: str | None = Field(
-        None, description="Score as this benchmark does (see pave prepare --help); exact match with the answers when null."
+    records: Path = Field(
+        description="JSONL file of test records; each needs accepted answers, or an answer in its "
+        "last turn."
     )
-    style: Style = Field("default", description="`authors` scores the task as the PAVE authors' scripts do, to the letter.")
+    out: Path = Field(
+        description="Folder of the results: one JSONL of answers per arm, results.json, "
+        "report.md, plot.png."
+    )
+    task: str | None = Field(
+        None,
+        description="Score as this benchmark does (see pave prepare --help); exact match with the "
+        "answers when null.",
+    )
+    style: Style = Field(
+        "default",
+        description="`authors` scores the task as the PAVE authors' scripts do, to the letter.",
+    )
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     arms: dict[str, list[Path] | None] = Field(
         {"base": None},
         min_length=1,
-        description="One flag an arm: --arms.NAME FOLDER of its patch (of several: FOLDER,FOLDER), or none for the bare base.",
+        description="One flag an arm: --arms.NAME FOLDER of its patch (of several: "
+        "FOLDER,FOLDER), or none for the bare base.",
     )
-    store: Path | None = Field(None, description="Folder of cached tokens, `out`/cache by default. Share it with the training.")
-    frames: FrameCount | None = Field(None, description="Frames sampled evenly from a clip; the base's own number when null.")
-    limit: int | None = Field(None, ge=1, description="Only the first so many clips, for a quick look.")
-    batch: int = Field(32, ge=1, description="Questions answered at a time; a clip's questions share its prefix.")
+    store: Path | None = Field(
+        None,
+        description="Folder of cached tokens, `out`/cache by default. Share it with the training.",
+    )
+    frames: FrameCount | None = Field(
+        None, description="Frames sampled evenly from a clip; the base's own number when null."
+    )
+    limit: int | None = Field(
+        None, ge=1, description="Only the first so many clips, for a quick look."
+    )
+    batch: int = Field(
+        32, ge=1, description="Questions answered at a time; a clip's questions share its prefix."
+    )
     max_new_tokens: int | None = Field(
-        None, ge=1, le=2**20, description="Longest answer, in tokens; the task's own number when null, 16 without a task."
+        None,
+        ge=1,
+        le=2**20,
+        description="Longest answer, in tokens; the task's own number when null, 16 without a "
+        "task.",
     )
     shard: str | None = Field(
-        None, description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the last part joins them.'
+        None,
+        description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the last part joins them.',
     )
-    resamples: int = Field(10_000, ge=100, le=10**7, description="Bootstrap draws of whole videos for the intervals.")
+    resamples: int = Field(
+        10_000, ge=100, le=10**7, description="Bootstrap draws of whole videos for the intervals."
+    )
     seed: int = Field(0, ge=0, description="Seed of the draws; answers are greedy and need none.")
-    workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
-    plot: bool = Field(True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`).")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Threads that decode media while tokens are computed for the first time.",
+    )
+    plot: bool = Field(
+        True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`)."
+    )
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -99,7 +134,13 @@ class EvalConfig(BaseModel):
 
 def _folders(given: object) -> object:
     """What an arm was given as, as a list or None."""
-    folders = given.split(",") if isinstance(given, str) else [given] if given is None or isinstance(given, Path) else given
+    folders = (
+        given.split(",")
+        if isinstance(given, str)
+        else [given]
+        if given is None or isinstance(given, Path)
+        else given
+    )
     if not isinstance(folders, list | tuple):
         return given  # the field's own type says what is wrong
     bare = [folder is None or str(folder).lower() in ("", "none", "null") for folder in folders]

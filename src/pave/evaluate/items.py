@@ -29,7 +29,8 @@ class Item:
         id: The record's id.
         clip: Equal for questions about the same clip; the unit that the bootstrap resamples.
         family: Kind of question, from `meta.family`; "other" where the record does not say.
-        group: "sound", "visual", or whatever `meta.needs` names; empty where the record does not say.
+        group: "sound", "visual", or whatever `meta.needs` names; empty where the record does not
+            say.
         question: The record's last turn.
         answers: Accepted answers.
         record: Where it comes from.
@@ -45,7 +46,9 @@ class Item:
 
     def turns(self) -> list[tuple[str, str | None]]:
         """The dialogue up to the question, which is left open."""
-        earlier: list[tuple[str, str | None]] = [(turn.question, turn.answer or "") for turn in self.record.turns[:-1]]
+        earlier: list[tuple[str, str | None]] = [
+            (turn.question, turn.answer or "") for turn in self.record.turns[:-1]
+        ]
         return [*earlier, (self.question, None)]
 
 
@@ -60,8 +63,8 @@ class Answer:
         question: What was asked.
         answer: The first accepted answer.
         prediction: What the arm said.
-        correct: Exact match with any accepted answer, see `pave.metrics.exact_match`; None where a task scores the answers,
-            which it does when all are there.
+        correct: Exact match with any accepted answer, see `pave.metrics.exact_match`; None where a
+            task scores the answers, which it does when all are there.
     """
 
     id: str
@@ -105,7 +108,18 @@ def _item(record: Record) -> Item:
     last = record.turns[-1]
     answers = tuple(record.answers) or ((last.answer,) if last.answer else ())
     if not answers:
-        raise RecordError(f"record {record.id!r} has no accepted answer; give it `answers`, or an answer in its last turn")
+        raise RecordError(
+            f"record {record.id!r} has no accepted answer; give it `answers`, or an answer in its "
+            "last turn"
+        )
     needs = str(record.meta.get("needs", ""))
     family = str(record.meta.get("family", "other"))
-    return Item(record.id, clip_key(record), family, GROUPS.get(needs, needs), last.question, answers, record)
+    return Item(
+        record.id,
+        clip_key(record),
+        family,
+        GROUPS.get(needs, needs),
+        last.question,
+        answers,
+        record,
+    )

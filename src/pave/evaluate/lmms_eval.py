@@ -1,7 +1,8 @@
 """A base with a patch as a model of lmms-eval (0.7), found by its name `pave`; importing this needs lmms-eval.
 
-lmms-eval hands over a finished prompt and a function that names the video; the channels that the video itself holds (sound,
-fast frames) are encoded from it. Answers are greedy, whatever the benchmark's generation settings say of sampling.
+lmms-eval hands over a finished prompt and a function that names the video; the channels that the
+video itself holds (sound, fast frames) are encoded from it. Answers are greedy, whatever the
+benchmark's generation settings say of sampling.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         Raises:
             ConfigError: Always.
         """
-        raise ConfigError("pave answers questions (generate_until); choose a benchmark that does not score likelihoods")
+        raise ConfigError(
+            "pave answers questions (generate_until); choose a benchmark that does not score "
+            "likelihoods"
+        )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
         """Refused.
@@ -69,14 +73,20 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         Raises:
             ConfigError: Always.
         """
-        raise ConfigError("pave answers one question at a time here (generate_until); choose a benchmark of one round")
+        raise ConfigError(
+            "pave answers one question at a time here (generate_until); choose a benchmark of one "
+            "round"
+        )
 
-    def _answer(self, prompt: str, settings: dict[str, Any], visual: Any, doc: Any, task: str, split: str) -> str:
+    def _answer(
+        self, prompt: str, settings: dict[str, Any], visual: Any, doc: Any, task: str, split: str
+    ) -> str:
         videos = visual(self.task_dict[task][split][doc])
         if len(videos) != 1 or not isinstance(videos[0], str):
             kinds = ", ".join(type(video).__name__ for video in videos) or "nothing"
             raise ConfigError(
-                f"{task}, question {doc}: pave takes the path of one video, got {kinds}; choose a video benchmark"
+                f"{task}, question {doc}: pave takes the path of one video, got {kinds}; choose a "
+                "video benchmark"
             )
         limit = int(settings.get("max_new_tokens") or MAX_NEW_TOKENS)
         answer = self.model.ask(videos[0], prompt, frames=self.frames, max_new_tokens=limit)

@@ -58,8 +58,9 @@ class Stopwatch:
 class PeakMemory:
     """The most resident memory that this process and all its descendants held at one time, while the context lasts.
 
-    On Linux a thread samples the process tree; pages that processes share are counted in each, so the number errs upwards.
-    Elsewhere it is the own peak plus the largest child's, as the operating system reports them.
+    On Linux a thread samples the process tree; pages that processes share are counted in each, so
+    the number errs upwards. Elsewhere it is the own peak plus the largest child's, as the operating
+    system reports them.
 
     Example:
         >>> with PeakMemory() as memory:
@@ -78,7 +79,12 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Stop to sample."""
         self._stop.set()
         self._thread.join()
@@ -101,7 +107,8 @@ def tree_megabytes(root: int) -> float:
     page = os.sysconf("SC_PAGE_SIZE")
     for entry in _PROC.glob("[0-9]*"):
         try:
-            # The name in parentheses may hold anything; the parent is the second field behind it, rss the twenty-second.
+            # The name in parentheses may hold anything; the parent is the second field behind it,
+            # rss the twenty-second.
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it ended meanwhile
@@ -117,5 +124,9 @@ def _descends(pid: int, root: int, parents: dict[int, int]) -> bool:
 
 def _own_peak() -> float:
     scale = 1e-6 if sys.platform == "darwin" else 1024e-6
-    people = (resource.RUSAGE_SELF,) if _PROC.is_dir() else (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    people = (
+        (resource.RUSAGE_SELF,)
+        if _PROC.is_dir()
+        else (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return sum(resource.getrusage(who).ru_maxrss for who in people) * scale

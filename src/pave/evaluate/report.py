@@ -20,13 +20,21 @@ class Report(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arms: list[ArmRow] = Field(description="Accuracy by arm and family, by exact match; empty where a task scores.")
-    paired: list[PairedRow] = Field(description="Differences of later arms to earlier ones, on the same questions; likewise.")
-    task: TaskScores | None = Field(None, description="Scores and differences by the task's own metric, where one was named.")
+    arms: list[ArmRow] = Field(
+        description="Accuracy by arm and family, by exact match; empty where a task scores."
+    )
+    paired: list[PairedRow] = Field(
+        description="Differences of later arms to earlier ones, on the same questions; likewise."
+    )
+    task: TaskScores | None = Field(
+        None, description="Scores and differences by the task's own metric, where one was named."
+    )
     clips: int = Field(description="Clips that were asked about.")
     seconds: dict[str, float] = Field(description="Wall seconds of each stage.")
     peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
-    trainable_parameters: dict[str, int] = Field(description="Parameters of each arm's patch: fusion and LoRA.")
+    trainable_parameters: dict[str, int] = Field(
+        description="Parameters of each arm's patch: fusion and LoRA."
+    )
     seeds: dict[str, int] = Field(description="Every seed that was used.")
     versions: dict[str, str] = Field(description="Python and packages.")
     command: str = Field(description="What to type to get these numbers again.")
@@ -95,14 +103,28 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     """The report as a page: table, how to read it, cost, command."""
     header, rows = table(report)
     lines = [f"# {title}", "", _row(header), _row(["---"] + ["---:"] * (len(header) - 1))]
-    lines += [_row([f"**{row[0]}**", *row[1:]] if row[0] in TITLES.values() else row) for row in rows]
+    lines += [
+        _row([f"**{row[0]}**", *row[1:]] if row[0] in TITLES.values() else row) for row in rows
+    ]
     lines += ["", *_how_to_read(report), ""]
     lines += [f"![{Path(name).stem}]({name})\n" for name in images]
     lines += ["| cost | |", "|---|---:|"]
     lines += [f"| {stage} | {seconds:.1f} s |" for stage, seconds in report.seconds.items()]
-    lines += [f"| all stages | {sum(report.seconds.values()):.1f} s |", f"| peak memory | {report.peak_rss_mb:,.0f} MB |"]
-    lines += [f"| trained parameters, {arm} | {count:,} |" for arm, count in report.trainable_parameters.items()]
-    lines += ["", f"Seeds: {_pairs(report.seeds)}. Versions: {_pairs(report.versions)}.", "", f"    {report.command}", ""]
+    lines += [
+        f"| all stages | {sum(report.seconds.values()):.1f} s |",
+        f"| peak memory | {report.peak_rss_mb:,.0f} MB |",
+    ]
+    lines += [
+        f"| trained parameters, {arm} | {count:,} |"
+        for arm, count in report.trainable_parameters.items()
+    ]
+    lines += [
+        "",
+        f"Seeds: {_pairs(report.seeds)}. Versions: {_pairs(report.versions)}.",
+        "",
+        f"    {report.command}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -110,14 +132,16 @@ def _how_to_read(report: Report) -> list[str]:
     """What the numbers of the table are."""
     run = f"{report.clips} clips, greedy answers, every arm on the same frames in one run."
     if report.task is None:
-        wilson = (
-            "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a paired bootstrap over whole clips."
-        )
+        wilson = "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a paired bootstrap over whole clips."
         return [f"Exact match in per cent, {run}", wilson]
-    notes = {f"{name}: {note}" for arm in report.task.arms.values() for name, note in arm.notes.items()}
+    notes = {
+        f"{name}: {note}" for arm in report.task.arms.values() for name, note in arm.notes.items()
+    }
     return [
-        f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. {report.task.how()}.",
-        "In parentheses the 95 % interval, a bootstrap over whole videos; scores that pool all questions have none.",
+        f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. "
+        f"{report.task.how()}.",
+        "In parentheses the 95 % interval, a bootstrap over whole videos; scores that pool all "
+        "questions have none.",
         *(f"\n{note}" for note in sorted(notes)),
     ]
 
@@ -130,7 +154,11 @@ def _pairs(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def write_report(report: Report, out: Path, *, title: str = "Evaluation", images: Sequence[str] = ()) -> None:
+def write_report(
+    report: Report, out: Path, *, title: str = "Evaluation", images: Sequence[str] = ()
+) -> None:
     """Write `results.json` and `report.md`, each complete or not at all."""
-    write_text_atomically(out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
+    write_text_atomically(
+        out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n"
+    )
     write_text_atomically(out / "report.md", markdown(report, title, images))

@@ -1,8 +1,9 @@
 """`evaluate`: put the same questions about the same frames to every arm, score the answers, write the results.
 
-The work is cut into fixed batches of whole clips before anything is answered. An interrupted evaluation started again skips the
-batches that are complete and repeats the one that was not, so every answer is computed in the same batch as in an uninterrupted
-run and the results are the same, also where rounding depends on the batch.
+The work is cut into fixed batches of whole clips before anything is answered. An interrupted
+evaluation started again skips the batches that are complete and repeats the one that was not, so
+every answer is computed in the same batch as in an uninterrupted run and the results are the same,
+also where rounding depends on the batch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from pave.channels import Encoder
 from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
 from pave.data.features import digests_of
 from pave.errors import ConfigError
-from pave.evaluate.answers import all_answers, append_answers, claim, part_file, read_answers, write_answers
+from pave.evaluate.answers import (
+    all_answers,
+    append_answers,
+    claim,
+    part_file,
+    read_answers,
+    write_answers,
+)
 from pave.evaluate.batches import by_clip, by_length, cut
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.decode import Questions, answer
@@ -70,21 +78,25 @@ class _Run:
     progress: Progress | None
 
 
-def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | None = None) -> Report:
+def evaluate(
+    config: EvalConfig, base: Base | None = None, progress: Progress | None = None
+) -> Report:
     """Evaluate every arm and write `<arm>.jsonl`, `results.json`, `report.md` and `plot.png` into `config.out`.
 
-    Answers that shares of the work have left there (`evaluate_share`) are used, missing ones are asked for.
+    Answers that shares of the work have left there (`evaluate_share`) are used, missing ones are
+    asked for.
 
     Args:
         config: What to ask whom; `shard` is left open.
-        base: A loaded base, instead of the one that `config.base` names. It is given back unpatched.
+        base: A loaded base, instead of the one that `config.base` names. It is given back
+            unpatched.
         progress: Called with (stage, done, total): stage is "read" or an arm's name.
 
     Raises:
         RecordError: If the records cannot be read or scored.
         PatchError: If a patch cannot be loaded, or belongs to another base.
-        ConfigError: If `config.out` holds answers made with other settings, the task is not known or only trained on, or
-            `config.shard` is set.
+        ConfigError: If `config.out` holds answers made with other settings, the task is not known
+            or only trained on, or `config.shard` is set.
 
     Example:
         >>> report = evaluate(EvalConfig(records="test.jsonl", out="out", arms={"base": None}))  # doctest: +SKIP
@@ -92,7 +104,10 @@ def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | 
         0.31
     """
     if config.shard is not None:
-        raise ConfigError(f"shard={config.shard!r}: a part of an evaluation is what evaluate_share does; leave shard out here")
+        raise ConfigError(
+            f"shard={config.shard!r}: a part of an evaluation is what evaluate_share does; leave "
+            "shard out here"
+        )
     watch = Stopwatch()
     with PeakMemory() as memory:
         with _opened(config, base, watch, progress) as run:
@@ -105,15 +120,19 @@ def evaluate(config: EvalConfig, base: Base | None = None, progress: Progress | 
     return report
 
 
-def evaluate_share(config: EvalConfig, base: Base | None = None, progress: Progress | None = None) -> Share:
+def evaluate_share(
+    config: EvalConfig, base: Base | None = None, progress: Progress | None = None
+) -> Share:
     """Answer the questions of one share, `config.shard`, into `<arm>.part-<i>-of-<n>.jsonl`; the last share makes the report.
 
-    Shares are dealt out batch by batch from the batches that one process would have, so `<arm>.jsonl` ends byte for byte as
-    that process would have left it. The shares need `config.out` in common, and had better have the store.
+    Shares are dealt out batch by batch from the batches that one process would have, so
+    `<arm>.jsonl` ends byte for byte as that process would have left it. The shares need
+    `config.out` in common, and had better have the store.
 
     Args:
         config: What to ask whom.
-        base: A loaded base, instead of the one that `config.base` names. It is given back unpatched.
+        base: A loaded base, instead of the one that `config.base` names. It is given back
+            unpatched.
         progress: Called with (stage, done, total).
 
     Raises:
@@ -131,17 +150,23 @@ def evaluate_share(config: EvalConfig, base: Base | None = None, progress: Progr
             file = part_file(config.out, arm, config.share)
             read_answers(file)  # takes off a line that a kill has cut short, before more are added
             known = all_answers(config.out, arm)
-            for batch in _watched(run, arm, cut(by_length(run.items, features), config.batch)[part::parts]):
+            for batch in _watched(
+                run, arm, cut(by_length(run.items, features), config.batch)[part::parts]
+            ):
                 append_answers(file, _missing(run, features, arm, batch, known))
         found = [key for arm in run.patches for key in all_answers(config.out, arm)]
     total = len(run.items) * len(run.patches)
     if len(found) < total:
         return Share(len(found), total, None)
-    return Share(total, total, evaluate(config.model_copy(update={"shard": None}), run.model.base, progress))
+    return Share(
+        total, total, evaluate(config.model_copy(update={"shard": None}), run.model.base, progress)
+    )
 
 
 @contextmanager
-def _opened(config: EvalConfig, base: Base | None, watch: Stopwatch, progress: Progress | None) -> Iterator[_Run]:
+def _opened(
+    config: EvalConfig, base: Base | None, watch: Stopwatch, progress: Progress | None
+) -> Iterator[_Run]:
     """Everything loaded and checked; the base is unpatched afterwards."""
     with watch.stage("load"):
         records = read_records(config.records)
@@ -154,8 +179,12 @@ def _opened(config: EvalConfig, base: Base | None, watch: Stopwatch, progress: P
         model = PatchedModel(base)
     try:
         with watch.stage("load"):
-            patches = {arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()}
-        claim(config.out, _identity(config, base))  # not earlier: a mistyped arm must not bind the folder
+            patches = {
+                arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()
+            }
+        claim(
+            config.out, _identity(config, base)
+        )  # not earlier: a mistyped arm must not bind the folder
         yield _Run(config, model, records, items, task, patches, watch, progress)
     finally:
         model.unpatch()
@@ -163,7 +192,9 @@ def _opened(config: EvalConfig, base: Base | None, watch: Stopwatch, progress: P
 
 def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
     """Put an arm's patches on the base, under names that are no channels: an arm may be called like one."""
-    return [model.load_patch(folder, name=f"{arm}-{number}") for number, folder in enumerate(folders, 1)]
+    return [
+        model.load_patch(folder, name=f"{arm}-{number}") for number, folder in enumerate(folders, 1)
+    ]
 
 
 def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
@@ -174,7 +205,9 @@ def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
 def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
     """All that the answers depend on; an interrupted evaluation goes on only where it agrees."""
     arms = {arm: _identities(folders) for arm, folders in config.arms.items()}
-    decided_by = config.model_dump(mode="json", include={"frames", "limit", "batch", "max_new_tokens"})
+    decided_by = config.model_dump(
+        mode="json", include={"frames", "limit", "batch", "max_new_tokens"}
+    )
     scored_by = {"task": config.task} if config.task is not None else {}
     weights = digests_of(base, TokenStore(config.store_folder))
     asked = {"base": base.fingerprint(), "weights": weights, "records": _digest(config.records)}
@@ -205,11 +238,15 @@ def _ask_all(run: _Run) -> dict[tuple[str, str], Answer]:
 def _features(run: _Run, arm: str, share: tuple[int, int] = (0, 1)) -> Features:
     """Put an arm's patches to work, and see to it that the store has what they read.
 
-    The cut into batches needs every clip. A share reads its own part of them first, and then what the others have not yet read.
+    The cut into batches needs every clip. A share reads its own part of them first, and then what
+    the others have not yet read.
     """
     names = run.patches[arm]
     features = Features(
-        run.model.base, _encoders(run.model, names), TokenStore(run.config.store_folder), frames=run.config.frames
+        run.model.base,
+        _encoders(run.model, names),
+        TokenStore(run.config.store_folder),
+        frames=run.config.frames,
     )
     reading = partial(run.progress, "read") if run.progress else None
     firsts = [members[0].record for members in by_clip(run.items).values()]
@@ -228,17 +265,24 @@ def _ask_arm(run: _Run, features: Features, arm: str) -> dict[tuple[str, str], A
     answers = written | all_answers(run.config.out, arm)
     batches = cut(by_length(run.items, features), run.config.batch)
     if len(written) < len(answers) == len(run.items):
-        # All parts are there. Should several processes find that at once, they write the same whole file.
+        # All parts are there. Should several processes find that at once, they write the same whole
+        # file.
         write_answers(file, (answers[arm, item.id] for batch in batches for item in batch))
         return answers
     for batch in _watched(run, arm, batches):
         _missing(run, features, arm, batch, answers)
-        append_answers(file, [answers[arm, item.id] for item in batch if (arm, item.id) not in written])
+        append_answers(
+            file, [answers[arm, item.id] for item in batch if (arm, item.id) not in written]
+        )
     return answers
 
 
 def _missing(
-    run: _Run, features: Features, arm: str, batch: Sequence[Item], known: dict[tuple[str, str], Answer]
+    run: _Run,
+    features: Features,
+    arm: str,
+    batch: Sequence[Item],
+    known: dict[tuple[str, str], Answer],
 ) -> list[Answer]:
     """The answers of a batch that are not known yet, which then are. The whole batch is asked, for the sake of rounding."""
     missing = {item.id for item in batch if (arm, item.id) not in known}
@@ -265,20 +309,30 @@ def _ask(run: _Run, features: Features, arm: str, batch: Sequence[Item]) -> list
     """Answer and judge one batch of whole clips."""
     clips, model = by_clip(batch), run.model
     prompt = model.configs[arm].prompt if arm in model.configs else "{question}"
-    questions = [_questions(model.base, features[members[0].record], members, prompt) for members in clips.values()]
+    questions = [
+        _questions(model.base, features[members[0].record], members, prompt)
+        for members in clips.values()
+    ]
     said = answer(model, model.base, questions, run.config.max_new_tokens or MAX_NEW_TOKENS)
     rows = []
     for members, replies in zip(clips.values(), said, strict=True):
         texts = [model.base.decode(reply) for reply in replies]
-        rows += [judge(item, arm, text, exact=run.task is None) for item, text in zip(members, texts, strict=True)]
+        rows += [
+            judge(item, arm, text, exact=run.task is None)
+            for item, text in zip(members, texts, strict=True)
+        ]
     return rows
 
 
-def _questions(base: Base, features: ClipFeatures, members: Sequence[Item], template: str) -> Questions:
+def _questions(
+    base: Base, features: ClipFeatures, members: Sequence[Item], template: str
+) -> Questions:
     """One clip's questions as ids, put the way the patch was trained with."""
     asked, prefix = [], []
     for item in members:
-        turns = [(template.replace("{question}", question), reply) for question, reply in item.turns()]
+        turns = [
+            (template.replace("{question}", question), reply) for question, reply in item.turns()
+        ]
         prompt = base.encode_prompt(features.clip.text, turns)
         prefix = prompt.prefix
         asked.append(prompt.dialogue()[len(prefix) :])
@@ -295,15 +349,29 @@ def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[st
     }
 
 
-def _report(run: _Run, answers: Mapping[tuple[str, str], Answer], sizes: dict[str, int], memory: PeakMemory) -> Report:
+def _report(
+    run: _Run, answers: Mapping[tuple[str, str], Answer], sizes: dict[str, int], memory: PeakMemory
+) -> Report:
     config, arms = run.config, list(run.config.arms)
     draws: dict[str, int] = {"resamples": config.resamples, "seed": config.seed}
     scores, rows, paired = None, [], []
     with run.watch.stage("statistics"):
         if run.task is not None:
-            scores = score_arms(run.task, run.records, run.items, arms, answers, config.out, style=config.style, **draws)
+            scores = score_arms(
+                run.task,
+                run.records,
+                run.items,
+                arms,
+                answers,
+                config.out,
+                style=config.style,
+                **draws,
+            )
         else:
-            rows, paired = arm_rows(run.items, arms, answers), paired_rows(run.items, arms, answers, **draws)
+            rows, paired = (
+                arm_rows(run.items, arms, answers),
+                paired_rows(run.items, arms, answers, **draws),
+            )
     return Report(
         arms=rows,
         paired=paired,

@@ -30,7 +30,9 @@ class ScoreGap(BaseModel):
     a: str
     b: str
     difference: float
-    ci95: tuple[float, float] | None = Field(description="Bootstrap interval over videos; null for a single video.")
+    ci95: tuple[float, float] | None = Field(
+        description="Bootstrap interval over videos; null for a single video."
+    )
     p: float = Field(description="Permutation test over videos, two-sided.")
 
 
@@ -43,22 +45,33 @@ class TaskScores(BaseModel):
     title: str
     style: str = Field("default", description="How the answers were scored.")
     split: str = Field(description="Split of the records, empty where they do not say.")
-    prompt: str = Field(description="Hash of the prompt that was asked; results of other prompts cannot be compared.")
+    prompt: str = Field(
+        description="Hash of the prompt that was asked; results of other prompts cannot be "
+        "compared."
+    )
     scored: int = Field(description="Items scored, of each arm.")
     records: int = Field(description="Items in the records file.")
-    expected: int | None = Field(description="Items that the split should have; null where nobody has counted.")
+    expected: int | None = Field(
+        description="Items that the split should have; null where nobody has counted."
+    )
     arms: dict[str, ScoreReport] = Field(description="Every arm's scores.")
     gaps: list[ScoreGap] = Field(description="Differences of later arms to earlier ones.")
 
     def gap(self, score: str, label: str, a: str, b: str) -> ScoreGap | None:
         """One difference; None where the score is no mean over questions."""
         wanted = (score, label, a, b)
-        return next((row for row in self.gaps if (row.score, row.label, row.a, row.b) == wanted), None)
+        return next(
+            (row for row in self.gaps if (row.score, row.label, row.a, row.b) == wanted), None
+        )
 
     def counts(self) -> str:
         """How many items were scored, of how many, in words."""
         split = f"split {self.split}" if self.split else "the split"
-        published = f"{split} has {self.expected:,}" if self.expected else f"the published size of {split} is not known"
+        published = (
+            f"{split} has {self.expected:,}"
+            if self.expected
+            else f"the published size of {split} is not known"
+        )
         return f"{self.scored:,} of {self.records:,} items scored; {published}"
 
     def how(self) -> str:
@@ -77,7 +90,10 @@ def task_of(name: str | None, records: Sequence[Record]) -> Task | None:
         return None
     task = get_task(name)
     if task.score is None:
-        raise ConfigError(f"{task.title} is only trained on, nothing says how to score it; leave --task out for exact match")
+        raise ConfigError(
+            f"{task.title} is only trained on, nothing says how to score it; leave --task out for "
+            "exact match"
+        )
     prompt_of(records, task)
     return task
 
@@ -111,9 +127,15 @@ def score_arms(
     reports, rows, asked = {}, {}, {item.id for item in items}
     for arm in arms:
         # In the order of the file, as pave score has them: a bootstrap draws by place.
-        said = [item_of(record, answers[arm, record.id].prediction) for record in records if record.id in asked]
+        said = [
+            item_of(record, answers[arm, record.id].prediction)
+            for record in records
+            if record.id in asked
+        ]
         about: dict[str, Any] = {"prompt": prompt, "expected": len(records)}
-        reports[arm], rows[arm] = score_items(task, said, style, resamples=resamples, seed=seed, **about)
+        reports[arm], rows[arm] = score_items(
+            task, said, style, resamples=resamples, seed=seed, **about
+        )
         write_rows(out / "items" / f"{arm}.jsonl", rows[arm])
     splits = {str(record.meta.get("split", "")) for record in records}
     split = splits.pop() if len(splits) == 1 else ""
@@ -131,7 +153,9 @@ def score_arms(
     )
 
 
-def _gaps(rows: Mapping[str, Sequence[Mapping[str, Any]]], resamples: int, seed: int) -> list[ScoreGap]:
+def _gaps(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], resamples: int, seed: int
+) -> list[ScoreGap]:
     """Each later arm minus each earlier one, of every score that is a mean."""
     gaps = []
     for b, a in combinations(rows, 2):
@@ -140,7 +164,15 @@ def _gaps(rows: Mapping[str, Sequence[Mapping[str, Any]]], resamples: int, seed:
         labels = {row["id"]: row["labels"] for row in rows[a]}
         found = compare(ours, theirs, videos, labels, resamples=resamples, seed=seed)
         gaps += [
-            ScoreGap(score=row.score, label=row.label, a=a, b=b, difference=row.difference, ci95=row.ci95, p=row.p)
+            ScoreGap(
+                score=row.score,
+                label=row.label,
+                a=a,
+                b=b,
+                difference=row.difference,
+                ci95=row.ci95,
+                p=row.p,
+            )
             for row in found
         ]
     return gaps
@@ -153,7 +185,10 @@ def score_table(task: TaskScores) -> tuple[list[str], list[list[str]]]:
     header = ["questions", "score", "n", *arms, *(f"{last} - {other}" for other in others)]
     rows = []
     for label, score, n, values in score_rows(task):
-        cells = [_share(value, task.arms[arm].ci95.get(score) if label == ALL else None) for arm, value in values.items()]
+        cells = [
+            _share(value, task.arms[arm].ci95.get(score) if label == ALL else None)
+            for arm, value in values.items()
+        ]
         gaps = [_gap(task.gap(score, label, last, other)) for other in others]
         rows.append(["all questions" if label == ALL else label, score, str(n), *cells, *gaps])
     return header, rows
@@ -169,7 +204,9 @@ def score_rows(task: TaskScores) -> list[tuple[str, str, int, Values]]:
     for place, row in enumerate(first.labels):
         label = f"{ALL} (label)" if row.label == ALL else row.label
         for score in row.scores:
-            by_arm: Values = {arm: report.labels[place].scores[score] for arm, report in task.arms.items()}
+            by_arm: Values = {
+                arm: report.labels[place].scores[score] for arm, report in task.arms.items()
+            }
             rows.append((label, score, row.n, by_arm))
     return rows
 
@@ -183,4 +220,6 @@ def _share(value: float | None, ends: tuple[float, float] | None) -> str:
 def _gap(row: ScoreGap | None) -> str:
     if row is None:
         return ""
-    return f"{100 * row.difference:+.1f}" + (f" ({100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f})" if row.ci95 else "")
+    return f"{100 * row.difference:+.1f}" + (
+        f" ({100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f})" if row.ci95 else ""
+    )

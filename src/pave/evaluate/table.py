@@ -50,7 +50,11 @@ def families_of(items: Sequence[Item]) -> dict[str, list[Item]]:
         if group:
             rows[group] = inside
         for item in inside:
-            name = f"{item.family} (family)" if item.family in groups or item.family == "all" else item.family
+            name = (
+                f"{item.family} (family)"
+                if item.family in groups or item.family == "all"
+                else item.family
+            )
             rows.setdefault(name, []).append(item)
     return rows
 
@@ -63,18 +67,33 @@ def arm_rows(items: Sequence[Item], arms: Sequence[str], answers: Answers) -> li
             correct = sum(bool(answers[arm, item.id].correct) for item in members)
             interval = wilson(correct, len(members))
             rows.append(
-                ArmRow(arm=arm, family=family, n=len(members), correct=correct, accuracy=correct / len(members), ci95=interval)
+                ArmRow(
+                    arm=arm,
+                    family=family,
+                    n=len(members),
+                    correct=correct,
+                    accuracy=correct / len(members),
+                    ci95=interval,
+                )
             )
     return rows
 
 
-def paired_rows(items: Sequence[Item], arms: Sequence[str], answers: Answers, *, resamples: int, seed: int) -> list[PairedRow]:
+def paired_rows(
+    items: Sequence[Item], arms: Sequence[str], answers: Answers, *, resamples: int, seed: int
+) -> list[PairedRow]:
     """Each later arm minus each earlier one, for each row name of `families_of`."""
     rows = []
     for family, members in families_of(items).items():
         clips = [item.clip for item in members]
-        scores = {arm: [float(bool(answers[arm, item.id].correct)) for item in members] for arm in arms}
+        scores = {
+            arm: [float(bool(answers[arm, item.id].correct)) for item in members] for arm in arms
+        }
         for b, a in combinations(arms, 2):
             gap = paired_bootstrap(scores[a], scores[b], clips, resamples=resamples, seed=seed)
-            rows.append(PairedRow(family=family, a=a, b=b, difference=gap.difference, ci95=(gap.low, gap.high)))
+            rows.append(
+                PairedRow(
+                    family=family, a=a, b=b, difference=gap.difference, ci95=(gap.low, gap.high)
+                )
+            )
     return rows

@@ -1,7 +1,7 @@
 """Which side steps each frame attends, for a whole ragged batch at once and without a loop over samples or frames.
 
-Every rule gives each frame one contiguous run of steps of its own clip, `(start, count)`. All tensors here are small integers
-and times; they stay on the CPU.
+Every rule gives each frame one contiguous run of steps of its own clip, `(start, count)`. All
+tensors here are small integers and times; they stay on the CPU.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Times:
     side: Tensor
 
     @classmethod
-    def of(cls, sizes: Sizes, query: Sequence[Tensor] | None, side: Sequence[Tensor] | None) -> Times:
+    def of(
+        cls, sizes: Sizes, query: Sequence[Tensor] | None, side: Sequence[Tensor] | None
+    ) -> Times:
         """Given times, or both channels spread evenly over the same duration (centres (i + 0.5) / T) when there are none.
 
         Raises:
@@ -66,7 +68,10 @@ class Times:
         if query is None and side is None:
             return cls(_centres(sizes.frames), _centres(sizes.steps))
         if query is None or side is None:
-            raise ChannelError("give both query_times and side_times, or neither: one alone says nothing about the other")
+            raise ChannelError(
+                "give both query_times and side_times, or neither: one alone says nothing about "
+                "the other"
+            )
         return cls(_pad("query_times", query, sizes.frames), _pad("side_times", side, sizes.steps))
 
 
@@ -102,7 +107,8 @@ def by_number(sizes: Sizes) -> tuple[Tensor, Tensor]:
 def by_time(sizes: Sizes, times: Times) -> tuple[Tensor, Tensor]:
     """A frame sees the steps of its own interval: from half-way to the frame before (included) to half-way to the next one.
 
-    The first and the last interval are open-ended. A frame whose interval is empty sees the nearest step, the earlier of two.
+    The first and the last interval are open-ended. A frame whose interval is empty sees the nearest
+    step, the earlier of two.
 
     Returns:
         `start [F]`, `count [F]`.
@@ -112,7 +118,8 @@ def by_time(sizes: Sizes, times: Times) -> tuple[Tensor, Tensor]:
     inner = torch.searchsorted(side, borders.contiguous())
     start = torch.cat([torch.zeros_like(steps), inner], 1)
     count = torch.cat([inner, steps], 1) - start
-    # Padding frames have infinite times, so a clip's last real frame ends where the padding starts: after the last step.
+    # Padding frames have infinite times, so a clip's last real frame ends where the padding starts:
+    # after the last step.
     after = torch.searchsorted(side, query).minimum(steps - 1)
     ahead = (after - 1).clamp(min=0)
     earlier = query - side.gather(1, ahead) <= side.gather(1, after) - query
@@ -137,11 +144,12 @@ def unroll(steps: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def stretch(sizes: Sizes) -> tuple[Tensor, Tensor, Tensor] | None:
     """Linear interpolation in time for clips with fewer steps than frames, to exactly one step a frame, ends on ends.
 
-    The authors up-sample by a rounded scale factor, which for some frame counts (never for 32) yields one step too few; the
-    exact size is what they meant.
+    The authors up-sample by a rounded scale factor, which for some frame counts (never for 32)
+    yields one step too few; the exact size is what they meant.
 
     Returns:
-        Flat token indices `low [N]`, `high [N]` and the weight of `high` `[N]`, or None if no clip is short.
+        Flat token indices `low [N]`, `high [N]` and the weight of `high` `[N]`, or None if no clip
+        is short.
     """
     if bool((sizes.steps >= sizes.frames).all()):
         return None

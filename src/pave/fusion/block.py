@@ -33,8 +33,8 @@ class Plan:
 def attend(query: Tensor, key: Tensor, value: Tensor, frames: Runs, groups: Runs) -> Tensor:
     """Softmax attention of each frame's query tokens over the side tokens of its group.
 
-    PyTorch's fused kernel for CPUs is right for float32; in bfloat16 plain products are faster at our sizes (few keys a frame),
-    and a chunk's weights are small enough to hold.
+    PyTorch's fused kernel for CPUs is right for float32; in bfloat16 plain products are faster at
+    our sizes (few keys a frame), and a chunk's weights are small enough to hold.
 
     Args:
         query: `[N_q, heads, head_dim]`.
@@ -52,7 +52,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, frames: Runs, groups: Runs
     values = keys if value is key else groups.take(value)
     mask = None if groups.mask is None else groups.mask[:, None, None]
     seen = F.scaled_dot_product_attention(
-        frames.take(query).transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask
+        frames.take(query).transpose(1, 2),
+        keys.transpose(1, 2),
+        values.transpose(1, 2),
+        attn_mask=mask,
     )
     return frames.put(seen.transpose(1, 2).flatten(2))
 
@@ -64,7 +67,8 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor, frames: Runs, groups
     asked = frames.take(query.transpose(0, 1).contiguous() * query.shape[-1] ** -0.5, 1)
     scores = asked @ keys.mT
     if groups.mask is not None:
-        # Only where padding can be, and unseen by autograd: a weight of 0 passes no gradient to its score anyway.
+        # Only where padding can be, and unseen by autograd: a weight of 0 passes no gradient to its
+        # score anyway.
         padded = slice(groups.shortest, None)
         scores.detach()[..., padded].masked_fill_(~groups.mask[:, None, padded], -torch.inf)
     seen = scores.softmax(-1) @ values
@@ -116,7 +120,10 @@ class Block(nn.Module):
         super().__init__()
         self.attention = Attention(width, memory, heads, tied)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), Linear(width, 2 * width, bias=False), nn.GELU(), Linear(2 * width, width, bias=False)
+            nn.LayerNorm(width),
+            Linear(width, 2 * width, bias=False),
+            nn.GELU(),
+            Linear(2 * width, width, bias=False),
         )
 
     def forward(self, x: Tensor, memory: Tensor, plan: Plan) -> Tensor:

@@ -1,11 +1,12 @@
 """A ragged batch cut into chunks of neighbouring frames, so that memory does not grow with the batch.
 
-The fusion function treats frames independently: a chunk of frames and the side tokens they attend are all it needs at a time.
-A chunk is as many frames as keep its widest activation within a budget. On a CPU all activations of a chunk together should be
-what the allocator hands out again: blocks above 32 MB, and what lies free at the heap's end beyond some 50 MB, go back to the
-system, and every page of them is paid for anew, several times the arithmetic of a layer norm (`make bench ARGS=kernels`). On
-other devices the budget only bounds memory. A chunk may hold many small clips or a part of a large one; its tokens are views
-where they lie in one clip.
+The fusion function treats frames independently: a chunk of frames and the side tokens they attend
+are all it needs at a time. A chunk is as many frames as keep its widest activation within a budget.
+On a CPU all activations of a chunk together should be what the allocator hands out again: blocks
+above 32 MB, and what lies free at the heap's end beyond some 50 MB, go back to the system, and
+every page of them is paid for anew, several times the arithmetic of a layer norm (`make bench
+ARGS=kernels`). On other devices the budget only bounds memory. A chunk may hold many small clips or
+a part of a large one; its tokens are views where they lie in one clip.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def budget(device: torch.device, bytes_a_row: int) -> int:
     return max(1, (CPU_BYTES if device.type == "cpu" else OTHER_BYTES) // bytes_a_row)
 
 
-def cut(sizes: Sizes, start: Tensor, count: Tensor, rows: int, device: torch.device) -> Iterator[Chunk]:
+def cut(
+    sizes: Sizes, start: Tensor, count: Tensor, rows: int, device: torch.device
+) -> Iterator[Chunk]:
     """Chunks of at most about `rows` query tokens (at least one frame each), as even as they come.
 
     Args:
@@ -62,12 +65,19 @@ def cut(sizes: Sizes, start: Tensor, count: Tensor, rows: int, device: torch.dev
     total = int(cells.sum())
     pieces = -(-total // rows)
     # The chunk of a frame is where its middle lies when all rows are divided evenly.
-    _, frames = torch.unique_consecutive((2 * row + cells) * pieces // (2 * total), return_counts=True)
-    for r, c, f, n in zip(*(part.split(frames.tolist()) for part in (row, cells, first, length)), strict=True):
+    _, frames = torch.unique_consecutive(
+        (2 * row + cells) * pieces // (2 * total), return_counts=True
+    )
+    for r, c, f, n in zip(
+        *(part.split(frames.tolist()) for part in (row, cells, first, length)), strict=True
+    ):
         low, high = int(f.min()), int((f + n).max())
         begin, end = int(r[0]), int(r[-1] + c[-1])
         yield Chunk(
-            (begin, end), (low, high), Runs.of(r - begin, c, end - begin, device), Runs.of(f - low, n, high - low, device)
+            (begin, end),
+            (low, high),
+            Runs.of(r - begin, c, end - begin, device),
+            Runs.of(f - low, n, high - low, device),
         )
 
 
@@ -87,8 +97,9 @@ def take(clips: Sequence[Tensor], span: tuple[int, int]) -> Tensor:
 class Gathered:
     """Puts the chunks' results `[n, C]`, which come in order, together to one tensor a clip.
 
-    Without gradients each result is copied to its place at once, so that no chunk outlives its turn. Where a graph is recorded
-    they are concatenated at the end: writing into one tensor would make autograd copy all of it once a chunk.
+    Without gradients each result is copied to its place at once, so that no chunk outlives its
+    turn. Where a graph is recorded they are concatenated at the end: writing into one tensor would
+    make autograd copy all of it once a chunk.
 
     Args:
         lengths: Rows of each clip.
@@ -121,4 +132,7 @@ class Gathered:
         if self.whole:
             return self.whole
         offsets = [sum(self.lengths[:i]) for i in range(len(self.lengths))]
-        return [take(self.parts, (offset, offset + n)) for offset, n in zip(offsets, self.lengths, strict=True)]
+        return [
+            take(self.parts, (offset, offset + n))
+            for offset, n in zip(offsets, self.lengths, strict=True)
+        ]

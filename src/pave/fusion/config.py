@@ -15,8 +15,9 @@ Size = Annotated[int, Field(ge=1, le=2**20)]
 class FusionConfig(BaseModel):
     """Shape and rules of a fusion function g(query tokens, side tokens) -> residual.
 
-    The defaults are those of new patches. The authors' released checkpoints differ in `tie_kv` and `alignment` (and, for one of
-    them, `rope`); `pave.patches.official.fusion_config` makes their configs.
+    The defaults are those of new patches. The authors' released checkpoints differ in `tie_kv` and
+    `alignment` (and, for one of them, `rope`); `pave.patches.official.fusion_config` makes their
+    configs.
 
     Raises:
         ConfigError: If two settings contradict each other.
@@ -30,60 +31,86 @@ class FusionConfig(BaseModel):
 
     side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
     query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
-    out_dim: Size = Field(description="C of the residual: the hidden size of the base's language model.")
+    out_dim: Size = Field(
+        description="C of the residual: the hidden size of the base's language model."
+    )
     hidden: Size = Field(default=512, description="Width of the blocks.")
-    memory: Size | None = Field(default=None, description="Width of the mapped side tokens; None: the same as `hidden`.")
+    memory: Size | None = Field(
+        default=None, description="Width of the mapped side tokens; None: the same as `hidden`."
+    )
     heads: Size = Field(default=4, description="Attention heads.")
-    layers: Annotated[int, Field(ge=1, le=1000)] = Field(default=2, description="Blocks of attention and MLP.")
-    rope: Literal["3d"] | None = Field(default=None, description="Rotary positions in time, height and width, or none.")
+    layers: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=2, description="Blocks of attention and MLP."
+    )
+    rope: Literal["3d"] | None = Field(
+        default=None, description="Rotary positions in time, height and width, or none."
+    )
     tie_kv: bool = Field(
         default=False,
-        description="Use the key projection for values too, as the authors' code does. The value projection that their files"
-        " hold all the same is kept, frozen and unused, so that counts agree and files convert both ways.",
+        description="Use the key projection for values too, as the authors' code does. The value "
+        "projection that their files"
+        " hold all the same is kept, frozen and unused, so that counts agree and files convert "
+        "both ways.",
     )
     alignment: Literal["times", "groups"] = Field(
         default="times",
-        description="Which side steps a frame sees: those of its own interval of time, or the authors' even split by number.",
+        description="Which side steps a frame sees: those of its own interval of time, or the "
+        "authors' even split by number.",
     )
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.0, description="Dropout before the output norm.")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0, description="Dropout before the output norm."
+    )
     output_norm: bool = Field(
         default=True,
-        description="LayerNorm at the end with weight and bias 0, so that a fresh patch changes nothing. Without it, it does.",
+        description="LayerNorm at the end with weight and bias 0, so that a fresh patch changes "
+        "nothing. Without it, it does.",
     )
     output_layers: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=2,
-        description="Linear layers of the output MLP; 0: none (needs out_dim = hidden), 1 and 3 or more: out_dim = 2 hidden.",
+        description="Linear layers of the output MLP; 0: none (needs out_dim = hidden), 1 and 3 "
+        "or more: out_dim = 2 hidden.",
     )
     learnable_query: tuple[Size, Size] | None = Field(
-        default=None, description="(frames, tokens a frame) of a learnt query that takes the place of the base's tokens."
+        default=None,
+        description="(frames, tokens a frame) of a learnt query that takes the place of the "
+        "base's tokens.",
     )
     start_end_tokens: bool = Field(
         default=False,
-        description="Hold the four marker tokens of the authors' 'interleave' files. Adding residuals never uses them.",
+        description="Hold the four marker tokens of the authors' 'interleave' files. Adding "
+        "residuals never uses them.",
     )
     query: Literal["pre_projector", "projected"] = Field(
-        default="pre_projector", description="Which of the base's tokens are the query. Read by the seam, not by `Fusion`."
+        default="pre_projector",
+        description="Which of the base's tokens are the query. Read by the seam, not by `Fusion`.",
     )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         """Refuse settings that contradict each other, in words that say which to change."""
         if self.hidden % self.heads:
-            raise ConfigError(f"hidden={self.hidden} is not a multiple of heads={self.heads}; change one of them")
+            raise ConfigError(
+                f"hidden={self.hidden} is not a multiple of heads={self.heads}; change one of them"
+            )
         if self.rope == "3d" and self.head_dim % 16:
             raise ConfigError(
-                f"rope='3d' needs hidden / heads to be a multiple of 16 (the authors use 128), got {self.head_dim}"
+                "rope='3d' needs hidden / heads to be a multiple of 16 (the authors use 128), "
+                f"got {self.head_dim}"
             )
         if self.output_layers == 0 and self.out_dim != self.hidden:
             raise ConfigError(
-                f"output_layers=0 needs out_dim = hidden, got {self.out_dim} and {self.hidden}; add an output layer"
+                f"output_layers=0 needs out_dim = hidden, got {self.out_dim} and {self.hidden}; "
+                "add an output layer"
             )
         if self.output_layers not in (0, 2) and self.out_dim != 2 * self.hidden:
             raise ConfigError(
-                f"output_layers={self.output_layers} needs out_dim = 2 * hidden = {2 * self.hidden}, got {self.out_dim}; use 2"
+                f"output_layers={self.output_layers} needs out_dim = 2 * hidden = "
+                f"{2 * self.hidden}, got {self.out_dim}; use 2"
             )
         if self.learnable_query is not None and self.alignment != "groups":
-            raise ConfigError("a learnable query has no times of its own; use alignment='groups' with it")
+            raise ConfigError(
+                "a learnable query has no times of its own; use alignment='groups' with it"
+            )
         return self
 
     @property
@@ -100,8 +127,9 @@ class FusionConfig(BaseModel):
         """Number of parameters.
 
         Args:
-            idle: Count also what is stored but never used (the value projections of `tie_kv`, the marker tokens). The authors'
-                published numbers do; False counts what training changes.
+            idle: Count also what is stored but never used (the value projections of `tie_kv`, the
+                marker tokens). The authors' published numbers do; False counts what training
+                changes.
         """
         value = self.memory_dim * self.hidden + self.hidden
         unused = value * self.layers * self.tie_kv + 4 * self.out_dim * self.start_end_tokens
@@ -119,7 +147,9 @@ class FusionConfig(BaseModel):
         """(inputs, outputs) of each linear layer of the output MLP."""
         if self.output_layers == 0:
             return []
-        return [(self.hidden, 2 * self.hidden)] + [(2 * self.hidden, self.out_dim)] * (self.output_layers - 1)
+        return [(self.hidden, 2 * self.hidden)] + [(2 * self.hidden, self.out_dim)] * (
+            self.output_layers - 1
+        )
 
     def flops(self, frames: int, query_tokens: int, side_steps: int, side_tokens: int = 1) -> int:
         """Floating-point operations of the matrix products for one clip (a multiply-add counts as two).
@@ -137,7 +167,8 @@ class FusionConfig(BaseModel):
         """
         queries = frames * query_tokens
         mapped = side_steps * side_tokens
-        # Interpolated steps are projected, too; under "times" one step may serve several frames and is projected once.
+        # Interpolated steps are projected, too; under "times" one step may serve several frames and
+        # is projected once.
         keys = (max(side_steps, frames) if self.alignment == "groups" else side_steps) * side_tokens
         attended = max(side_steps, frames) * side_tokens * query_tokens
         projections = 1 if self.tie_kv else 2

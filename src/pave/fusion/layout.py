@@ -1,7 +1,8 @@
 """`Runs`: a ragged batch of token runs, read from flat `[N, ...]` tensors as one padded block and written back.
 
-This is what lets one masked attention serve clips of different lengths and frames with different numbers of side tokens: the
-projections work on flat tokens, padding exists only inside the attention.
+This is what lets one masked attention serve clips of different lengths and frames with different
+numbers of side tokens: the projections work on flat tokens, padding exists only inside the
+attention.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ class Runs:
     Attributes:
         rows: F.
         width: L.
-        index: `[F, L]` flat token of each place (padding repeats the run's first), or None if the runs tile the flat tensor.
+        index: `[F, L]` flat token of each place (padding repeats the run's first), or None if the
+            runs tile the flat tensor.
         mask: `[F, L]`, True at real tokens, or None if no run is padded.
         shortest: Length of the shortest run; padding begins there at the earliest.
     """
@@ -38,11 +40,17 @@ class Runs:
         width = int(count.max())
         place = torch.arange(width)
         even = bool((count == width).all())
-        if even and len(start) * width == total and torch.equal(start, torch.arange(len(start)) * width):
+        if (
+            even
+            and len(start) * width == total
+            and torch.equal(start, torch.arange(len(start)) * width)
+        ):
             return cls(len(start), width, None, None, width)
         real = place < count[:, None]
         index = start[:, None] + place * real
-        return cls(len(start), width, index.to(device), None if even else real.to(device), int(count.min()))
+        return cls(
+            len(start), width, index.to(device), None if even else real.to(device), int(count.min())
+        )
 
     def take(self, flat: Tensor, dim: int = 0) -> Tensor:
         """`[..., N, ...]` -> `[..., F, L, ...]`, N being dimension `dim`."""

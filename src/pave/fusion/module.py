@@ -22,19 +22,19 @@ from pave.fusion.rope import rotary
 class Fusion(nn.Module):
     """The fusion function of a patch.
 
-    Linear maps bring query and side tokens to the width of the blocks; in each block the query tokens of a frame attend the
-    side tokens of the same moment; an output MLP and a zero-initialised norm make the residual. A fresh fusion returns exact
-    zeros.
+    Linear maps bring query and side tokens to the width of the blocks; in each block the query
+    tokens of a frame attend the side tokens of the same moment; an output MLP and a
+    zero-initialised norm make the residual. A fresh fusion returns exact zeros.
 
-    It computes in the dtype of its own weights (float32 as built), whatever the inputs are and also under autocast: cast the
-    residual as the last thing, where it is added.
+    It computes in the dtype of its own weights (float32 as built), whatever the inputs are and also
+    under autocast: cast the residual as the last thing, where it is added.
 
     Args:
         config: Shapes and rules.
 
     Attributes:
-        checkpointing: Keep no activations for the backward pass but compute them again: about a third more time, a small part
-            of the memory. Off unless set.
+        checkpointing: Keep no activations for the backward pass but compute them again: about a
+            third more time, a small part of the memory. Off unless set.
 
     Example:
         >>> fusion = Fusion(FusionConfig(side_dim=8, query_dim=6, out_dim=10, hidden=16))
@@ -55,7 +55,8 @@ class Fusion(nn.Module):
         else:
             self.learnt_query = nn.Parameter(torch.randn(*config.learnable_query, config.hidden))
         self.blocks = nn.ModuleList(
-            Block(config.hidden, config.memory_dim, config.heads, config.tie_kv) for _ in range(config.layers)
+            Block(config.hidden, config.memory_dim, config.heads, config.tie_kv)
+            for _ in range(config.layers)
         )
         self.output = nn.Sequential()
         for inputs, outputs in config.output_widths():
@@ -64,7 +65,11 @@ class Fusion(nn.Module):
             self.output.append(Linear(inputs, outputs))
         self.dropout = nn.Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.out_dim) if config.output_norm else None
-        self.markers = nn.Parameter(torch.randn(4, config.out_dim), requires_grad=False) if config.start_end_tokens else None
+        self.markers = (
+            nn.Parameter(torch.randn(4, config.out_dim), requires_grad=False)
+            if config.start_end_tokens
+            else None
+        )
         self._zero()
 
     def _zero(self) -> None:
@@ -103,14 +108,16 @@ class Fusion(nn.Module):
 
         Args:
             query: A clip each, `[T_q, S_q, query_dim]`: the base's visual tokens.
-            side: A clip each, `[T_k, S_k, side_dim]`; None or no tokens at all: the clip has no such channel.
-            query_times: A clip each, `[T_q]` seconds, non-decreasing. Used by `alignment="times"` alone. Without any times,
-                both sequences are taken to spread evenly over the same duration.
+            side: A clip each, `[T_k, S_k, side_dim]`; None or no tokens at all: the clip has no
+                such channel.
+            query_times: A clip each, `[T_q]` seconds, non-decreasing. Used by `alignment="times"`
+                alone. Without any times, both sequences are taken to spread evenly over the same
+                duration.
             side_times: A clip each, `[T_k]` seconds, non-decreasing; None where `side` is None.
 
         Returns:
-            A clip each, `[T_q, S_q, out_dim]` in this module's dtype; exactly zero for a clip without side tokens, and then
-            without a gradient to anything.
+            A clip each, `[T_q, S_q, out_dim]` in this module's dtype; exactly zero for a clip
+            without side tokens, and then without a gradient to anything.
 
         Raises:
             ChannelError: If shapes, counts or times do not fit.
@@ -118,8 +125,14 @@ class Fusion(nn.Module):
         shapes = self._check(query, side)
         for name, times in (("query_times", query_times), ("side_times", side_times)):
             if times is not None and len(times) != len(query):
-                raise ChannelError(f"{len(query)} clips need as many entries of {name}, got {len(times)}")
-        busy = [i for i, tokens in enumerate(side) if tokens is not None and tokens.numel() and all(shapes[i])]
+                raise ChannelError(
+                    f"{len(query)} clips need as many entries of {name}, got {len(times)}"
+                )
+        busy = [
+            i
+            for i, tokens in enumerate(side)
+            if tokens is not None and tokens.numel() and all(shapes[i])
+        ]
         residuals: list[Tensor] = []
         if busy:
             channel = [tokens for tokens in (side[i] for i in busy) if tokens is not None]
@@ -136,20 +149,29 @@ class Fusion(nn.Module):
             return self.side_map.weight.new_zeros(*shape, self.config.out_dim)
         return residual.view(*shape, self.config.out_dim)
 
-    def _check(self, query: Sequence[Tensor], side: Sequence[Tensor | None]) -> list[tuple[int, int]]:
+    def _check(
+        self, query: Sequence[Tensor], side: Sequence[Tensor | None]
+    ) -> list[tuple[int, int]]:
         """Refuse what cannot fit and return (frames, tokens a frame) of each clip's residual."""
         if len(query) != len(side):
             raise ChannelError(
-                f"{len(query)} clips need as many entries of side tokens, got {len(side)}; use None for no channel"
+                f"{len(query)} clips need as many entries of side tokens, got {len(side)}; use "
+                "None for no channel"
             )
-        bad = [tuple(s.shape) for s in side if s is not None and (s.dim() != 3 or s.shape[2] != self.config.side_dim)]
+        bad = [
+            tuple(s.shape)
+            for s in side
+            if s is not None and (s.dim() != 3 or s.shape[2] != self.config.side_dim)
+        ]
         if bad:
             raise ChannelError(f"side tokens must be [T, S, {self.config.side_dim}], got {bad[0]}")
         if self.config.learnable_query is not None:
             return [self.config.learnable_query] * len(query)
         bad = [tuple(q.shape) for q in query if q.dim() != 3 or q.shape[2] != self.config.query_dim]
         if bad:
-            raise ChannelError(f"query tokens must be [T, S, {self.config.query_dim}], got {bad[0]}")
+            raise ChannelError(
+                f"query tokens must be [T, S, {self.config.query_dim}], got {bad[0]}"
+            )
         return [(q.shape[0], q.shape[1]) for q in query]
 
     def _times(
@@ -168,7 +190,9 @@ class Fusion(nn.Module):
         steps = [times for times in (side_times[i] for i in busy) if times is not None]
         return Times.of(sizes, frames, steps)
 
-    def _run(self, query: Sequence[Tensor], side: Sequence[Tensor], sizes: Sizes, times: Times | None) -> list[Tensor]:
+    def _run(
+        self, query: Sequence[Tensor], side: Sequence[Tensor], sizes: Sizes, times: Times | None
+    ) -> list[Tensor]:
         """The function proper, on clips that all have side tokens: `[T_q * S_q, out_dim]` a clip, chunk after chunk."""
         clips = [clip.flatten(0, 1) for clip in side]
         plan = stretch(sizes) if times is None else None
@@ -176,15 +200,26 @@ class Fusion(nn.Module):
             clips = [_interpolate(self.side_map(self._ready(torch.cat(clips))), *plan)]
             sizes = replace(sizes, steps=torch.maximum(sizes.steps, sizes.frames))
         device = self.side_map.weight.device
-        angles = None if self.config.rope is None else rotary(sizes, times, self.config.head_dim, device)
+        angles = (
+            None if self.config.rope is None else rotary(sizes, times, self.config.head_dim, device)
+        )
         start, count = by_number(sizes) if times is None else by_time(sizes, times)
         frames = self._frames(query)
-        width = max(self.config.out_dim, 2 * self.config.hidden) * self.side_map.weight.element_size()
+        width = (
+            max(self.config.out_dim, 2 * self.config.hidden) * self.side_map.weight.element_size()
+        )
         call = self._checkpointed if self.checkpointing and torch.is_grad_enabled() else self._chunk
         lengths = (sizes.frames * sizes.cells).tolist()
         done = Gathered(lengths, torch.is_grad_enabled())
         for chunk in cut(sizes, start, count, budget(device, width), device):
-            done.add(call(take(frames, chunk.rows), take(clips, chunk.side), _seats(chunk, angles), plan is not None))
+            done.add(
+                call(
+                    take(frames, chunk.rows),
+                    take(clips, chunk.side),
+                    _seats(chunk, angles),
+                    plan is not None,
+                )
+            )
         return done.clips()
 
     def _chunk(self, x: Tensor, memory: Tensor, plan: Plan, mapped: bool) -> Tensor:
@@ -220,10 +255,14 @@ def _seats(chunk: Chunk, angles: tuple[Tensor, Tensor] | None) -> Plan:
     """Who attends whom in a chunk."""
     if angles is None:
         return Plan(chunk.frames, chunk.groups)
-    return Plan(chunk.frames, chunk.groups, angles[0][slice(*chunk.rows)], angles[1][slice(*chunk.side)])
+    return Plan(
+        chunk.frames, chunk.groups, angles[0][slice(*chunk.rows)], angles[1][slice(*chunk.side)]
+    )
 
 
 def _interpolate(memory: Tensor, low: Tensor, high: Tensor, weight: Tensor) -> Tensor:
     """Bring clips with fewer steps than frames to one step a frame, after the linear map as in the authors' code."""
     device = memory.device
-    return torch.lerp(memory[low.to(device)], memory[high.to(device)], weight.to(device, memory.dtype)[:, None])
+    return torch.lerp(
+        memory[low.to(device)], memory[high.to(device)], weight.to(device, memory.dtype)[:, None]
+    )

@@ -1,8 +1,8 @@
 """Rotary positions in time, height and width, with Qwen2-VL's split of the head and the authors' index rule.
 
-A head of 128 channels rotates 64 pairs: 16 by time, 24 by height, 24 by width (other head sizes in the same proportion). Time
-counts in steps of the finer of the two sequences, height and width in cells of the finer grid; the coarser grid sits at cell
-centres.
+A head of 128 channels rotates 64 pairs: 16 by time, 24 by height, 24 by width (other head sizes in
+the same proportion). Time counts in steps of the finer of the two sequences, height and width in
+cells of the finer grid; the coarser grid sits at cell centres.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pave.fusion.align import Sizes, Times, unroll
 BASE = 10000.0
 
 
-def rotary(sizes: Sizes, times: Times | None, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotary(
+    sizes: Sizes, times: Times | None, head_dim: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Angles of all query tokens and of all side tokens of a batch, flat.
 
     Args:
@@ -38,7 +40,9 @@ def rotary(sizes: Sizes, times: Times | None, head_dim: int, device: torch.devic
     query_time, side_time = _by_number(sizes) if times is None else _by_time(sizes, times)
     query = _positions(sizes.frames, query_grid, finest, query_time)
     side = _positions(sizes.steps, side_grid, finest, side_time)
-    return _angles(query.to(device, torch.float32), head_dim), _angles(side.to(device, torch.float32), head_dim)
+    return _angles(query.to(device, torch.float32), head_dim), _angles(
+        side.to(device, torch.float32), head_dim
+    )
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -52,7 +56,10 @@ def _square(name: str, tokens: Tensor) -> Tensor:
     """Side length of each grid."""
     sides = [math.isqrt(n) for n in tokens.tolist()]
     if any(n * n != total for n, total in zip(sides, tokens.tolist(), strict=True)):
-        raise ChannelError(f"rope='3d' needs square grids of {name} tokens, got {tokens.tolist()} tokens a step; use rope=None")
+        raise ChannelError(
+            f"rope='3d' needs square grids of {name} tokens, got {tokens.tolist()} tokens a step; "
+            "use rope=None"
+        )
     return torch.tensor(sides)
 
 
@@ -61,7 +68,8 @@ def _by_number(sizes: Sizes) -> tuple[Tensor, Tensor]:
     last = torch.maximum(sizes.frames, sizes.steps)[:, None] - 1
     frame = torch.arange(int(sizes.frames.max()))
     gaps = sizes.frames[:, None] - 1
-    # Step first, then product, then the exact end: the order in which numpy.linspace rounds, hence the authors' integers.
+    # Step first, then product, then the exact end: the order in which numpy.linspace rounds, hence
+    # the authors' integers.
     spread = (frame * (last / gaps.clamp(min=1).double())).floor()
     query = torch.where((frame == gaps) & (gaps > 0), last.double(), spread)
     return query, torch.arange(int(sizes.steps.max()), dtype=torch.float64).expand(len(gaps), -1)
@@ -72,7 +80,9 @@ def _by_time(sizes: Sizes, times: Times) -> tuple[Tensor, Tensor]:
     both = torch.cat([times.query, times.side], 1)
     start = both.amin(1, keepdim=True)
     span = both.masked_fill(both == torch.inf, -torch.inf).amax(1, keepdim=True) - start
-    unit = (torch.maximum(sizes.frames, sizes.steps)[:, None] - 1) / span.masked_fill(span == 0, torch.inf)
+    unit = (torch.maximum(sizes.frames, sizes.steps)[:, None] - 1) / span.masked_fill(
+        span == 0, torch.inf
+    )
     return (times.query - start) * unit, (times.side - start) * unit
 
 
@@ -89,6 +99,8 @@ def _angles(positions: Tensor, head_dim: int) -> Tensor:
     """`[N, 3]` -> `[N, head_dim / 2]`."""
     exponent = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     axis = torch.arange(3, device=positions.device).repeat_interleave(
-        torch.tensor([head_dim // 8, 3 * head_dim // 16, 3 * head_dim // 16], device=positions.device)
+        torch.tensor(
+            [head_dim // 8, 3 * head_dim // 16, 3 * head_dim // 16], device=positions.device
+        )
     )
     return positions[:, axis] / BASE**exponent

@@ -1,7 +1,8 @@
 """Media files in, plain tensors out: frames with their real timestamps, mono sound, and a small H.264 + AAC writer.
 
-Everything goes through PyAV, whose wheel carries FFmpeg, so no system package is needed. Every way a file can be wrong
-(missing, empty, text, truncated, without the stream asked for) ends in one `pave.errors.MediaError` with one sentence.
+Everything goes through PyAV, whose wheel carries FFmpeg, so no system package is needed. Every way
+a file can be wrong (missing, empty, text, truncated, without the stream asked for) ends in one
+`pave.errors.MediaError` with one sentence.
 
 Example:
     >>> from pave.media import Uniform, read_frames, read_sound

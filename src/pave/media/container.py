@@ -18,9 +18,16 @@ from av.video.stream import VideoStream
 from pave.errors import MediaError
 from pave.media.whole import must_be_whole
 
-# FFmpeg would draw a text file as ANSI art and follow playlists to other files or hosts: neither is a clip.
+# FFmpeg would draw a text file as ANSI art and follow playlists to other files or hosts: neither is
+# a clip.
 NOT_MEDIA = {"tty", "concat", "hls", "dash", "lavfi", "ffmetadata", "bin", "xbin", "adf", "idf"}
-_TRACKS = {"video": "a cover picture", "audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attachments"}
+_TRACKS = {
+    "video": "a cover picture",
+    "audio": "sound",
+    "subtitle": "subtitles",
+    "data": "data",
+    "attachment": "attachments",
+}
 
 
 @contextmanager
@@ -34,17 +41,22 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         The open container; closed when the block ends.
 
     Raises:
-        MediaError: If the file is missing, empty, no media file, truncated, or breaks while it is read inside the
-            block.
+        MediaError: If the file is missing, empty, no media file, truncated, or breaks while it is
+            read inside the block.
     """
     file = Path(path)
     _must_be_file(file)
     must_be_whole(file)
     step = "opened"
     try:
-        with av.open(str(file), options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        with av.open(
+            str(file), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        ) as container:
             if NOT_MEDIA & set(container.format.name.split(",")):
-                raise MediaError(f"{file}: not a media file (looks like text or a playlist); give a video or sound file")
+                raise MediaError(
+                    f"{file}: not a media file (looks like text or a playlist); give a video or "
+                    "sound file"
+                )
             step = "decoded"
             yield container
     except (av.error.FFmpegError, EOFError) as error:
@@ -73,7 +85,8 @@ def must_decode(container: InputContainer, stream: Stream) -> None:
     if stream.codec_context is None:
         kind = "picture" if stream.type == "video" else "sound"
         raise MediaError(
-            f"{container.name}: the codec of its {kind} (track {stream.index}) is unknown to this FFmpeg, so it cannot be "
+            f"{container.name}: the codec of its {kind} (track {stream.index}) is unknown to this "
+            "FFmpeg, so it cannot be "
             "decoded; convert it to H.264 + AAC"
         )
 
@@ -90,7 +103,8 @@ def other_tracks(container: InputContainer) -> str:
 def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Stream]]:
     """The packets of some streams in file order, each stream's empty one that flushes its decoder last.
 
-    Theora and Flash files hold empty packets that mean "the same again"; PyAV would take one for the end, so they are left out.
+    Theora and Flash files hold empty packets that mean "the same again"; PyAV would take one for
+    the end, so they are left out.
     """
     for packet in container.demux(*streams):
         if packet.size or packet.pts is None:
@@ -110,7 +124,11 @@ def _must_be_file(file: Path) -> None:
 def _reason(error: Exception, step: str) -> str:
     """FFmpeg's words, with those that everybody meets explained."""
     if isinstance(error, av.error.InvalidDataError):
-        cause = "not a media file, or cut off before its index" if step == "opened" else "damaged or cut off"
+        cause = (
+            "not a media file, or cut off before its index"
+            if step == "opened"
+            else "damaged or cut off"
+        )
         return f"cannot be {step} ({cause}); copy or convert it again"
     if isinstance(error, (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError)):
         return "is in a format this FFmpeg cannot decode; convert it to H.264 + AAC"

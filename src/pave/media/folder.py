@@ -1,7 +1,8 @@
 """Frames kept as pictures in a folder (ScanNet scenes and many benchmarks are distributed that way).
 
-The PAVE authors' scene folders keep their 32 frames in one file, `stacked_images.npy`, `[N, H, W, 3]` uint8; it is read too. A
-scene in ScanNet's layout keeps its pictures in `color/`, beside depth and poses.
+The PAVE authors' scene folders keep their 32 frames in one file, `stacked_images.npy`, `[N, H, W,
+3]` uint8; it is read too. A scene in ScanNet's layout keeps its pictures in `color/`, beside depth
+and poses.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def read_folder(folder: Path, sampling: Sampling, fps: float) -> tuple[Tensor, T
     """Read the pictures that a sampling chooses.
 
     Args:
-        folder: Holds `stacked_images.npy`, or jpg/png files; other files are ignored. Files are sorted by name, numbers inside
-            names by value.
+        folder: Holds `stacked_images.npy`, or jpg/png files; other files are ignored. Files are
+            sorted by name, numbers inside names by value.
         sampling: Which pictures to take.
         fps: Pictures per second: picture i has time `i / fps`.
 
@@ -60,12 +61,15 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures of a folder (or of `color/` in it), sorted by name, numbers inside names by value.
 
-    A png beside a jpg of its name is that frame's depth map (`posed_images` of ScanNet) and no picture.
+    A png beside a jpg of its name is that frame's depth map (`posed_images` of ScanNet) and no
+    picture.
 
     Raises:
         MediaError: If there is none.
     """
-    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=by_number)
+    files = sorted(
+        (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=by_number
+    )
     photos = {f.stem for f in files if f.suffix.lower() != ".png"}
     files = [f for f in files if f.suffix.lower() != ".png" or f.stem not in photos]
     if not files and (folder / COLOR).is_dir():
@@ -88,19 +92,26 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
     pictures = {int(i): read_picture(files[i]) for i in np.unique(chosen)}
     sizes = {tuple(p.shape) for p in pictures.values()}
     if len(sizes) > 1:
-        raise MediaError(f"{folder}: frames of one folder must have one size, found {sorted(sizes)}")
+        raise MediaError(
+            f"{folder}: frames of one folder must have one size, found {sorted(sizes)}"
+        )
     return torch.stack([pictures[int(i)] for i in chosen])
 
 
 def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
     """The frames of an array file, `[N, H, W, 3]`; they stay on disk until they are asked for."""
     try:
-        # Not `numpy.load`: that opens zip archives too, and tells users to unpickle whatever it does not know.
+        # Not `numpy.load`: that opens zip archives too, and tells users to unpickle whatever it
+        # does not know.
         stack: npt.NDArray[np.uint8] = np.lib.format.open_memmap(file, mode="r")
     except (OSError, ValueError, OverflowError) as error:
-        raise MediaError(f"{file}: cannot be read as an array of frames ({error}); save it again with numpy.save") from error
+        raise MediaError(
+            f"{file}: cannot be read as an array of frames ({error}); save it again with numpy.save"
+        ) from error
     if stack.ndim != 4 or 0 in stack.shape or stack.shape[3] != 3 or stack.dtype != np.uint8:
-        raise MediaError(f"{file}: must hold uint8 frames [N, H, W, 3], got {stack.dtype} {stack.shape}")
+        raise MediaError(
+            f"{file}: must hold uint8 frames [N, H, W, 3], got {stack.dtype} {stack.shape}"
+        )
     return stack
 
 
@@ -112,7 +123,10 @@ def read_depth(file: Path) -> npt.NDArray[np.uint16]:
     """
     frame = _first_frame(file)
     if frame.format.name not in ("gray16be", "gray16le"):
-        raise MediaError(f"{file}: a depth map is a 16-bit grey png, this one is {frame.format.name}; save it again")
+        raise MediaError(
+            f"{file}: a depth map is a 16-bit grey png, this one is {frame.format.name}; save it "
+            "again"
+        )
     return np.ascontiguousarray(frame.to_ndarray(format="gray16le").astype(np.uint16))
 
 
@@ -128,7 +142,11 @@ def read_picture(file: Path) -> Tensor:
     Raises:
         MediaError: If it cannot be read.
     """
-    return torch.from_numpy(_first_frame(file).to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()
+    return (
+        torch.from_numpy(_first_frame(file).to_ndarray(format="rgb24"))
+        .permute(2, 0, 1)
+        .contiguous()
+    )
 
 
 def _first_frame(file: Path) -> VideoFrame:

@@ -1,9 +1,10 @@
 """`read_frames` and `stream_frames`: the chosen frames of a video or of a folder of pictures, with their real timestamps.
 
-Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads packets without decoding (cheap)
-and so learns every frame's timestamp; then the stream is decoded from front to back, jumping ahead only where the next wanted
-frame lies behind a later key frame, and leaving out pictures on the way that no other picture is built from. The result is the
-same as decoding everything, which a test proves.
+Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads
+packets without decoding (cheap) and so learns every frame's timestamp; then the stream is decoded
+from front to back, jumping ahead only where the next wanted frame lies behind a later key frame,
+and leaving out pictures on the way that no other picture is built from. The result is the same as
+decoding everything, which a test proves.
 """
 
 from __future__ import annotations
@@ -29,8 +30,19 @@ from pave.media.sampling import Sampling, choose
 Picture = npt.NDArray[np.uint8]
 _OUT_OF_ORDER = "its timestamps are out of order, so frames cannot be chosen; convert it to H.264"
 
-# Codecs whose every packet shows exactly one frame. VP8 has packets that show none, packed MPEG-4 has packets with two.
-ONE_FRAME_A_PACKET = {"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg2video", "mjpeg", "prores"}
+# Codecs whose every packet shows exactly one frame. VP8 has packets that show none, packed MPEG-4
+# has packets with two.
+ONE_FRAME_A_PACKET = {
+    "h264",
+    "hevc",
+    "av1",
+    "libdav1d",
+    "vp9",
+    "libvpx-vp9",
+    "mpeg2video",
+    "mjpeg",
+    "prores",
+}
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,15 @@ class _Index:
 def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0) -> Frames:
     """Decode the frames that a sampling chooses.
 
-    Rotation stored in the file is applied to the pixels; non-square pixels are not stretched. Timestamps are the file's own, so
-    a variable frame rate is right.
+    Rotation stored in the file is applied to the pixels; non-square pixels are not stretched.
+    Timestamps are the file's own, so a variable frame rate is right.
 
     Args:
-        path: A video file, or a folder of jpg/png frames that are sorted by name (numbers by value).
+        path: A video file, or a folder of jpg/png frames that are sorted by name (numbers by
+            value).
         sampling: `Uniform(count)`, `Rate(fps, at_most)` or `At(times)`.
-        folder_fps: Frames per second of a folder: its pictures carry no time, so picture i is given `i / folder_fps`.
+        folder_fps: Frames per second of a folder: its pictures carry no time, so picture i is given
+            `i / folder_fps`.
 
     Returns:
         The frames in the order of the sampling.
@@ -94,7 +108,9 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     raise MediaError(f"{path}: {_OUT_OF_ORDER}")
 
 
-def stream_frames(path: str | Path, sampling: Sampling, size: int, *, folder_fps: float = 1.0) -> Iterator[Frames]:
+def stream_frames(
+    path: str | Path, sampling: Sampling, size: int, *, folder_fps: float = 1.0
+) -> Iterator[Frames]:
     """As `read_frames`, a few frames at a time: however long the video, only one piece of it is in memory.
 
     Args:
@@ -122,7 +138,12 @@ def stream_frames(path: str | Path, sampling: Sampling, size: int, *, folder_fps
     for index in _indices(path):
         times = index.times()
         chosen = choose(times, sampling)[done:]
-        for frames in _pieces(_decode(path, index, np.unique(index.pts[chosen])), index.pts[chosen], times[chosen], size):
+        for frames in _pieces(
+            _decode(path, index, np.unique(index.pts[chosen])),
+            index.pts[chosen],
+            times[chosen],
+            size,
+        ):
             done += len(frames.times)
             yield frames
         if done == len(choose(times, sampling)):
@@ -151,7 +172,10 @@ def _indices(path: Path) -> Iterator[_Index]:
 
 
 def _pieces(
-    decoded: Iterator[tuple[int, Picture]], wanted: npt.NDArray[np.int64], times: npt.NDArray[np.float64], size: int
+    decoded: Iterator[tuple[int, Picture]],
+    wanted: npt.NDArray[np.int64],
+    times: npt.NDArray[np.float64],
+    size: int,
 ) -> Iterator[Frames]:
     """Pieces of `size` frames, as far as the decoder gets; frames that are wanted twice are repeated."""
     last: tuple[int, Picture] | None = None
@@ -173,7 +197,8 @@ def _stream(path: Path, container: InputContainer) -> VideoStream:
     if stream is None:
         raise MediaError(f"{path}: holds no picture, {other_tracks(container)}; give a video file")
     must_decode(container, stream)
-    # A data loader's worker has one torch thread, a main process several: decode with as many, at most 4.
+    # A data loader's worker has one torch thread, a main process several: decode with as many, at
+    # most 4.
     stream.thread_count = min(torch.get_num_threads(), 4)
     stream.thread_type = "AUTO"
     return stream
@@ -194,13 +219,16 @@ def _index_packets(path: Path) -> _Index | None:
                 return None
             if packet.is_keyframe:
                 keys.append(packet.pts)
-            # Nothing before the first key frame can be decoded; an edit list marks frames that are decoded and never shown.
+            # Nothing before the first key frame can be decoded; an edit list marks frames that are
+            # decoded and never shown.
             if keys and not packet.is_discard:
                 pts.append(packet.pts)
         tick = float(stream.time_base or 1)
     if len(set(pts)) < len(pts) or not pts:
         return None
-    return _Index(np.sort(np.asarray(pts, dtype=np.int64)), np.sort(np.asarray(keys, dtype=np.int64)), tick)
+    return _Index(
+        np.sort(np.asarray(pts, dtype=np.int64)), np.sort(np.asarray(keys, dtype=np.int64)), tick
+    )
 
 
 def _index_decoding(path: Path) -> _Index:
@@ -214,7 +242,9 @@ def _index_decoding(path: Path) -> _Index:
     return _Index(np.asarray(pts, dtype=np.int64), np.asarray(pts[:1], dtype=np.int64), tick)
 
 
-def _decode(path: Path, index: _Index, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[int, Picture]]:
+def _decode(
+    path: Path, index: _Index, wanted: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, Picture]]:
     """Decode front to back, jumping to a later key frame where that skips work; ends early if a wanted frame never comes."""
     shape: tuple[int, ...] | None = None
     key_of = np.searchsorted(index.keys, wanted, side="right") - 1
@@ -246,7 +276,9 @@ def _shown(
     count = 0
     for packet in packets(container, stream):
         if wanted is not None and stream.codec_context.name in ONE_FRAME_A_PACKET:
-            stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
+            stream.codec_context.skip_frame = (
+                "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
+            )
         for frame in stream.decode(packet):
             yield (round(count * step) if frame.pts is None else frame.pts), frame
             count += 1

@@ -20,8 +20,10 @@ class VideoInfo:
         width: Pixels as shown, after rotation.
         height: Pixels as shown, after rotation.
         fps: Average frames per second (a variable-rate file has no other).
-        frames: Frames as the header counts them, or estimated from duration and rate where it does not.
-        rotation: Degrees (multiple of 90, counter-clockwise) by which the stored picture is turned to be shown.
+        frames: Frames as the header counts them, or estimated from duration and rate where it does
+            not.
+        rotation: Degrees (multiple of 90, counter-clockwise) by which the stored picture is turned
+            to be shown.
     """
 
     width: int
@@ -59,11 +61,14 @@ def probe(path: str | Path) -> MediaInfo:
         What the file says about itself.
 
     Raises:
-        MediaError: If the file is missing, empty, truncated or no media file, or a track's codec is unknown.
+        MediaError: If the file is missing, empty, truncated or no media file, or a track's codec is
+            unknown.
     """
     with open_media(path) as container:
         duration = (container.duration or 0) / av.time_base
-        return MediaInfo(Path(path), duration, _video_info(container, duration), _sound_info(container))
+        return MediaInfo(
+            Path(path), duration, _video_info(container, duration), _sound_info(container)
+        )
 
 
 def frame_rate(path: str | Path) -> float:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from pave.errors import ConfigError
 
-# Times in records are often rounded to milliseconds: a frame that starts within one is already on screen.
+# Times in records are often rounded to milliseconds: a frame that starts within one is already on
+# screen.
 ROUNDING_SECONDS = 1e-3
 
 Indices = npt.NDArray[np.int64]
@@ -20,8 +21,9 @@ Indices = npt.NDArray[np.int64]
 class Uniform:
     """`count` frames spread over the whole clip, first and last included.
 
-    The rule of the LLaVA and PAVE code, `np.linspace(0, N - 1, count, dtype=int)`: it rounds down, and a clip with fewer frames
-    than asked for repeats some, so that the number of tokens never depends on the clip.
+    The rule of the LLaVA and PAVE code, `np.linspace(0, N - 1, count, dtype=int)`: it rounds down,
+    and a clip with fewer frames than asked for repeats some, so that the number of tokens never
+    depends on the clip.
     """
 
     count: int
@@ -36,8 +38,9 @@ class Uniform:
 class Rate:
     """One frame every `1 / fps` seconds from the first frame on; the frame on screen at that moment.
 
-    A frame is never taken twice: a rate above the video's own gives each frame once. When more than `at_most` frames come out,
-    the `Uniform(at_most)` rule is used instead (as LLaVA-Video does), so that a long clip is still seen to its end.
+    A frame is never taken twice: a rate above the video's own gives each frame once. When more than
+    `at_most` frames come out, the `Uniform(at_most)` rule is used instead (as LLaVA-Video does), so
+    that a long clip is still seen to its end.
     """
 
     fps: float
@@ -46,7 +49,9 @@ class Rate:
     def __post_init__(self) -> None:
         """Refuse rates and limits that select nothing."""
         if not 0 < self.fps < float("inf"):
-            raise ConfigError(f"Rate(fps={self.fps}): the rate must be a positive number of frames per second")
+            raise ConfigError(
+                f"Rate(fps={self.fps}): the rate must be a positive number of frames per second"
+            )
         if self.at_most is not None and self.at_most < 1:
             raise ConfigError(f"Rate(at_most={self.at_most}): take at least 1 frame")
 
@@ -55,7 +60,8 @@ class Rate:
 class At:
     """The frame on screen at each of the given times (seconds from the clip's start), in the order given.
 
-    A time before the first frame gives the first, a time after the last gives the last; times may repeat.
+    A time before the first frame gives the first, a time after the last gives the last; times may
+    repeat.
     """
 
     times: Sequence[float]
@@ -99,6 +105,8 @@ def _on_screen(times: npt.NDArray[np.float64], moments: npt.NDArray[np.float64])
 
 def _at_rate(times: npt.NDArray[np.float64], fps: float) -> Indices:
     """Frames that are on screen at some multiple of 1 / fps: those before whose successor a new multiple falls."""
-    first = np.ceil((times - ROUNDING_SECONDS) * fps)  # number of the first multiple that sees this frame, or a later one
+    first = np.ceil(
+        (times - ROUNDING_SECONDS) * fps
+    )  # number of the first multiple that sees this frame, or a later one
     beyond = np.append(first[1:], np.floor((times[-1] + ROUNDING_SECONDS) * fps) + 1)
     return np.flatnonzero(first < beyond).astype(np.int64)

@@ -1,8 +1,9 @@
 """Is a file whole? FFmpeg reads a truncated one without complaint and simply gives fewer frames and less sound.
 
-The containers that most clips come in say in their first bytes how long they are: MP4 and MOV boxes, the Matroska and WebM
-segment, the RIFF chunk of AVI and WAV. Comparing that with the file's size finds a missing last byte, costs nothing, and has no
-tolerance to tune. MPEG-TS, MP3 and Ogg declare no length: a shorter file of those is a shorter clip.
+The containers that most clips come in say in their first bytes how long they are: MP4 and MOV
+boxes, the Matroska and WebM segment, the RIFF chunk of AVI and WAV. Comparing that with the file's
+size finds a missing last byte, costs nothing, and has no tolerance to tune. MPEG-TS, MP3 and Ogg
+declare no length: a shorter file of those is a shorter clip.
 """
 
 from __future__ import annotations
@@ -12,8 +13,23 @@ from typing import BinaryIO
 
 from pave.errors import MediaError
 
-# Boxes that stand at the top of an MP4 or MOV file; anything else there is padding or rubbish, not a promise.
-BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp", b"uuid", b"meta", b"pdin"}
+# Boxes that stand at the top of an MP4 or MOV file; anything else there is padding or rubbish, not
+# a promise.
+BOXES = {
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"free",
+    b"skip",
+    b"wide",
+    b"moof",
+    b"mfra",
+    b"sidx",
+    b"styp",
+    b"uuid",
+    b"meta",
+    b"pdin",
+}
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -31,9 +47,14 @@ def must_be_whole(file: Path) -> None:
         with file.open("rb") as stream:
             declared = _declared_bytes(stream, size)
     except OSError as error:
-        raise MediaError(f"{file}: cannot be read ({error.strerror}); check its permissions") from error
+        raise MediaError(
+            f"{file}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
     if declared > size:
-        raise MediaError(f"{file}: truncated: it declares at least {declared} bytes, only {size} are there; copy it again")
+        raise MediaError(
+            f"{file}: truncated: it declares at least {declared} bytes, only {size} are there; "
+            "copy it again"
+        )
 
 
 def _declared_bytes(stream: BinaryIO, size: int) -> int:
@@ -46,7 +67,9 @@ def _declared_bytes(stream: BinaryIO, size: int) -> int:
         return _segment_end(stream)
     if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
         length = int.from_bytes(head[4:8], "little")
-        return 0 if length >= 0x7FFFFFFF else length + 8  # writers of a live stream leave the largest number there
+        return (
+            0 if length >= 0x7FFFFFFF else length + 8
+        )  # writers of a live stream leave the largest number there
     return 0
 
 
@@ -61,7 +84,9 @@ def _boxes_end(stream: BinaryIO, size: int) -> int:
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         kinds.add(head[4:8])
-        if head[4:8] not in BOXES or length < 8:  # rubbish after the last box, or one that says "up to the end of the file"
+        if (
+            head[4:8] not in BOXES or length < 8
+        ):  # rubbish after the last box, or one that says "up to the end of the file"
             break
         end += length
     return end if b"moov" not in kinds or kinds & {b"mdat", b"moof"} else max(end, size) + 1

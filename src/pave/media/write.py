@@ -19,7 +19,21 @@ from av.video.stream import VideoStream
 
 from pave.errors import MediaError
 
-AAC_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+AAC_RATES = (
+    7350,
+    8000,
+    11025,
+    12000,
+    16000,
+    22050,
+    24000,
+    32000,
+    44100,
+    48000,
+    64000,
+    88200,
+    96000,
+)
 AAC_BLOCK = 1024  # samples of one AAC packet
 
 
@@ -36,15 +50,17 @@ def write_video(
 ) -> Path:
     """Encode frames and sound into one file; the same input gives the same bytes.
 
-    Encoded with one thread and x264's "ultrafast" preset (yuv420p), so a tiny clip costs milliseconds. Written under a
-    temporary name and renamed, so that a killed process leaves no half file.
+    Encoded with one thread and x264's "ultrafast" preset (yuv420p), so a tiny clip costs
+    milliseconds. Written under a temporary name and renamed, so that a killed process leaves no
+    half file.
 
     Args:
-        path: Where to write; the ending chooses the container (`.mp4`, `.mkv`, `.mov`, ...). Missing folders are made.
+        path: Where to write; the ending chooses the container (`.mp4`, `.mkv`, `.mov`, ...).
+            Missing folders are made.
         frames: `[H, W, 3]` uint8 RGB pictures of one size with even sides, at least one.
         fps: Frames per second.
-        sound: `[N]` mono or `[N, C]` float samples in -1..1, or None for a silent film. May be longer or shorter than the
-            picture.
+        sound: `[N]` mono or `[N, C]` float samples in -1..1, or None for a silent film. May be
+            longer or shorter than the picture.
         rate: Samples per second, one of AAC's rates.
         crf: x264's quality, 0 (lossless-like) to 51.
         keyframe_every: Largest distance of key frames.
@@ -54,7 +70,8 @@ def write_video(
         The path written.
 
     Raises:
-        MediaError: If there is no frame, a frame has the wrong form, the rate is none of AAC's, or FFmpeg refuses.
+        MediaError: If there is no frame, a frame has the wrong form, the rate is none of AAC's, or
+            FFmpeg refuses.
 
     Example:
         >>> write_video("grey.mp4", [np.full((64, 64, 3), 128, np.uint8)] * 25, fps=25)  # doctest: +SKIP
@@ -66,7 +83,9 @@ def write_video(
         raise MediaError(f"{path}: no frames to write; give at least one picture")
     wave = None if sound is None else _as_wave(path, sound, rate)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(
+        prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+    )
     os.close(handle)
     try:
         options = {"movflags": "+faststart"} if faststart else {}
@@ -77,7 +96,9 @@ def write_video(
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (av.error.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be written ({error}); check the ending, the folder and the settings") from error
+        raise MediaError(
+            f"{path}: cannot be written ({error}); check the ending, the folder and the settings"
+        ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
     return path
@@ -86,26 +107,40 @@ def write_video(
 def _as_wave(path: Path, sound: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
     """Check the sound and bring it to `[N, C]` float32."""
     if rate not in AAC_RATES:
-        raise MediaError(f"{path}: AAC has no {rate} samples per second; use one of {', '.join(map(str, AAC_RATES))}")
+        raise MediaError(
+            f"{path}: AAC has no {rate} samples per second; use one of "
+            f"{', '.join(map(str, AAC_RATES))}"
+        )
     wave = np.asarray(sound, dtype=np.float32)
     wave = wave[:, None] if wave.ndim == 1 else wave
     if wave.ndim != 2 or wave.shape[1] not in (1, 2):
-        raise MediaError(f"{path}: sound must be [N] or [N, 2] samples, got shape {np.shape(sound)}")
+        raise MediaError(
+            f"{path}: sound must be [N] or [N, 2] samples, got shape {np.shape(sound)}"
+        )
     return np.clip(wave, -1.0, 1.0)
 
 
 def _picture_track(
-    path: Path, container: OutputContainer, first: npt.NDArray[np.uint8], fps: float | Fraction, crf: int, keyframe_every: int
+    path: Path,
+    container: OutputContainer,
+    first: npt.NDArray[np.uint8],
+    fps: float | Fraction,
+    crf: int,
+    keyframe_every: int,
 ) -> VideoStream:
     """Add the H.264 track."""
     _must_be_picture(path, first, np.shape(first))
     height, width = first.shape[:2]
     if height % 2 or width % 2:
-        raise MediaError(f"{path}: H.264 needs even sides, got {width} x {height}; crop or pad by one pixel")
+        raise MediaError(
+            f"{path}: H.264 needs even sides, got {width} x {height}; crop or pad by one pixel"
+        )
     if not 0 < fps < 1000:
         raise MediaError(f"{path}: fps must be above 0 and below 1000, got {fps}")
     options = {"preset": "ultrafast", "crf": str(crf), "threads": "1"}
-    track = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+    track = container.add_stream(
+        "libx264", rate=Fraction(fps).limit_denominator(1001), options=options
+    )
     track.width, track.height, track.pix_fmt = width, height, "yuv420p"
     track.gop_size = keyframe_every
     return track
@@ -130,7 +165,11 @@ def _encode(
     """Encode both tracks side by side, so that the muxer never has to hold back more than a moment of either."""
     shape: tuple[int, ...] | None = None
     step = 1 / (picture_track.average_rate or Fraction(25))
-    blocks = iter(()) if wave is None or sound_track is None else _blocks(wave, sound_track.codec_context.sample_rate)
+    blocks = (
+        iter(())
+        if wave is None or sound_track is None
+        else _blocks(wave, sound_track.codec_context.sample_rate)
+    )
     block = next(blocks, None)
     for index, picture in enumerate(pictures):
         shape = shape or np.shape(picture)
@@ -166,9 +205,16 @@ def _begins(block: av.AudioFrame) -> Fraction:
 
 def _must_be_picture(path: Path, picture: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> None:
     """Every frame is `[H, W, 3]` uint8 and of the first one's size."""
-    ok = isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    ok = (
+        isinstance(picture, np.ndarray)
+        and picture.dtype == np.uint8
+        and picture.ndim == 3
+        and picture.shape[2] == 3
+    )
     if not ok:
         got = f"{getattr(picture, 'dtype', type(picture).__name__)} {np.shape(picture)}"
         raise MediaError(f"{path}: frames must be uint8 arrays [H, W, 3], got {got}")
     if picture.shape != shape:
-        raise MediaError(f"{path}: all frames must have one size, got {picture.shape} after {shape}")
+        raise MediaError(
+            f"{path}: all frames must have one size, got {picture.shape} after {shape}"
+        )

@@ -1,8 +1,8 @@
 """A mean, or the difference of two arms on the same questions, with an interval from resampling whole clips.
 
-Questions about one clip share its difficulty, so they are not independent draws. The cluster bootstrap (Davison & Hinkley 1997,
-section 3.8) resamples clips with replacement and keeps each clip's questions together; pairing the arms question by question
-removes the variance they share.
+Questions about one clip share its difficulty, so they are not independent draws. The cluster
+bootstrap (Davison & Hinkley 1997, section 3.8) resamples clips with replacement and keeps each
+clip's questions together; pairing the arms question by question removes the variance they share.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from pave.errors import ConfigError
 
-_CHUNK = 1000  # resamples drawn at a time: keeps the count matrix at a few MB for thousands of clips
+_CHUNK = (
+    1000  # resamples drawn at a time: keeps the count matrix at a few MB for thousands of clips
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def check_draws(resamples: int, seed: int) -> None:
     """Refuse numbers that no interval can be drawn with, before anything is read.
 
     Raises:
-        ConfigError: If there are too few draws for an interval, or more than end, or the seed is negative.
+        ConfigError: If there are too few draws for an interval, or more than end, or the seed is
+            negative.
     """
     if not 100 <= resamples <= 10**7:
         raise ConfigError(f"resamples must be 100 to 10,000,000, got {resamples}")
@@ -70,8 +73,8 @@ def paired_bootstrap(
         seed: Seed of the draws; the same input and seed give the same interval.
 
     Returns:
-        The difference and its interval. With fewer than two clips nothing can be resampled, and the interval is the widest
-        possible one, [-1, 1], rather than one of length zero.
+        The difference and its interval. With fewer than two clips nothing can be resampled, and the
+        interval is the widest possible one, [-1, 1], rather than one of length zero.
 
     Raises:
         ValueError: If the three sequences differ in length or are empty.
@@ -81,7 +84,10 @@ def paired_bootstrap(
         0.5
     """
     if not len(a) == len(b) == len(clusters) or not len(a):
-        raise ValueError(f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and {len(clusters)}")
+        raise ValueError(
+            f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and "
+            f"{len(clusters)}"
+        )
     gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     sums, sizes = per_cluster(gaps, clusters)
     difference = float(gaps.mean())
@@ -93,12 +99,17 @@ def paired_bootstrap(
 
 
 def mean_bootstrap(
-    scores: Sequence[float], clusters: Sequence[Hashable], *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+    scores: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile interval of a mean score, resampling clusters (clips) with replacement.
 
-    Unlike Wilson's interval it takes scores of any size (CIDEr goes to 10) and respects that questions about one clip hang
-    together.
+    Unlike Wilson's interval it takes scores of any size (CIDEr goes to 10) and respects that
+    questions about one clip hang together.
 
     Args:
         scores: One a question.
@@ -119,7 +130,9 @@ def mean_bootstrap(
         True
     """
     if len(scores) != len(clusters) or not len(scores):
-        raise ValueError(f"need two sequences of one non-zero length, got {len(scores)} and {len(clusters)}")
+        raise ValueError(
+            f"need two sequences of one non-zero length, got {len(scores)} and {len(clusters)}"
+        )
     sums, sizes = per_cluster(np.asarray(scores, np.float64), clusters)
     if len(sums) < 2:
         return -np.inf, np.inf
@@ -128,11 +141,15 @@ def mean_bootstrap(
     return float(low), float(high)
 
 
-def per_cluster(gaps: NDArray[np.float64], clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def per_cluster(
+    gaps: NDArray[np.float64], clusters: Sequence[Hashable]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum of the gaps and number of questions of each cluster, in order of first appearance (so a seed means something)."""
     index: dict[Hashable, int] = {}
     labels = np.array([index.setdefault(cluster, len(index)) for cluster in clusters])
-    return np.bincount(labels, weights=gaps).astype(np.float64), np.bincount(labels).astype(np.float64)
+    return np.bincount(labels, weights=gaps).astype(np.float64), np.bincount(labels).astype(
+        np.float64
+    )
 
 
 def _resampled_means(
@@ -142,6 +159,8 @@ def _resampled_means(
     count = len(sums)
     means = []
     for start in range(0, resamples, _CHUNK):
-        times = rng.multinomial(count, np.full(count, 1 / count), size=min(_CHUNK, resamples - start))
+        times = rng.multinomial(
+            count, np.full(count, 1 / count), size=min(_CHUNK, resamples - start)
+        )
         means.append((times @ sums) / (times @ sizes))
     return np.concatenate(means)

@@ -26,8 +26,9 @@ _MARKS = ';/[]"{}()=+\\_->@<`,?!'
 def choice_letter(answer: str, options: Sequence[str] = (), count: int = 4) -> str:
     """The letter of the option that an answer names, or "" where it names none.
 
-    In this order: a letter alone, a marked letter at the start ("B.", "(B) a dog"), "answer is B", the words of exactly one
-    option, one single capital standing alone (not A, which is a word). "A dog" names no letter, because A may be an article.
+    In this order: a letter alone, a marked letter at the start ("B.", "(B) a dog"), "answer is B",
+    the words of exactly one option, one single capital standing alone (not A, which is a word). "A
+    dog" names no letter, because A may be an article.
 
     Args:
         answer: What a model said.
@@ -44,7 +45,9 @@ def choice_letter(answer: str, options: Sequence[str] = (), count: int = 4) -> s
         letter = next((group for group in found.groups() if group), "").upper() if found else ""
         if letter and letter in letters:
             return letter
-    return _by_words(answer, options) or _only([letter for letter in _STANDING.findall(answer) if letter in letters])
+    return _by_words(answer, options) or _only(
+        [letter for letter in _STANDING.findall(answer) if letter in letters]
+    )
 
 
 def _by_words(answer: str, options: Sequence[str]) -> str:
@@ -52,7 +55,11 @@ def _by_words(answer: str, options: Sequence[str]) -> str:
     said = f" {normalise(answer)} "
     texts = [normalise(re.sub(r"^\s*\(?[A-Z][.)]\s*", "", option)) for option in options]
     held = [place for place, text in enumerate(texts) if text and f" {text} " in said]
-    best = [place for place in held if not any(place != other and f" {texts[place]} " in f" {texts[other]} " for other in held)]
+    best = [
+        place
+        for place in held
+        if not any(place != other and f" {texts[place]} " in f" {texts[other]} " for other in held)
+    ]
     return _only([ascii_uppercase[place] for place in best])
 
 
@@ -64,7 +71,8 @@ def _only(letters: Sequence[str]) -> str:
 def first_capital(answer: str) -> str:
     """VideoMME's script: the first of A to D anywhere, after taking off some openings.
 
-    Two of its openings are joined by a missing comma and never match, and any capital counts: "Because" is B.
+    Two of its openings are joined by a missing comma and never match, and any capital counts:
+    "Because" is B.
 
     Example:
         >>> first_capital("The best answer is C."), first_capital("Because"), first_capital("dog")
@@ -92,8 +100,8 @@ def bracketed(answer: str) -> str:
 def standing_letter(answer: str) -> str:
     """MVBench's script (`mcq_acc`): a leading "B." or the first letter A to E standing alone, else the answer in lower case.
 
-    In its removal of punctuation every mark is dropped once a thousands comma is in the text, otherwise replaced by a space
-    unless a space is beside it; a point between digits stays.
+    In its removal of punctuation every mark is dropped once a thousands comma is in the text,
+    otherwise replaced by a space unless a space is beside it; a point between digits stays.
 
     Example:
         >>> standing_letter("(B) a dog"), standing_letter("It is a dog"), standing_letter("The dog.")

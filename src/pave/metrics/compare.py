@@ -21,7 +21,8 @@ class Comparison:
         a: Mean of a.
         b: Mean of b.
         difference: a - b.
-        ci95: Paired bootstrap interval over videos; None for a single video, of which nothing can be resampled.
+        ci95: Paired bootstrap interval over videos; None for a single video, of which nothing can
+            be resampled.
         p: Two-sided p-value of a permutation test over videos.
     """
 
@@ -66,7 +67,11 @@ def compare(
     shared = [name for name in a if name in b]
     if not shared:
         raise ValueError("the two have no question in common")
-    scores = [score for score in a[shared[0]] if all(score in a[name] and score in b[name] for name in shared)]
+    scores = [
+        score
+        for score in a[shared[0]]
+        if all(score in a[name] and score in b[name] for name in shared)
+    ]
     if not scores:
         raise ValueError("the two have no score in common")
     groups: dict[str, list[str]] = {"all": shared}
@@ -95,4 +100,6 @@ def _row(
     gaps = [one - other for one, other in zip(ours, theirs, strict=True)]
     interval = mean_bootstrap(gaps, videos, resamples=resamples, seed=seed) if count > 1 else None
     p = paired_permutation(ours, theirs, videos, resamples=resamples, seed=seed)
-    return Comparison(score, label, n, count, sum(ours) / n, sum(theirs) / n, sum(gaps) / n, interval, p)
+    return Comparison(
+        score, label, n, count, sum(ours) / n, sum(theirs) / n, sum(gaps) / n, interval, p
+    )

@@ -1,7 +1,8 @@
 """Exact match of short answers, after the smallest clean-up that does not punish a correct answer for its spelling.
 
-The rule is that of the SQuAD evaluation script (lower case, no punctuation, no articles, single spaces), because readers know
-it and because it needs no word lists. It does not equate "two" with "2": questions must ask for one form.
+The rule is that of the SQuAD evaluation script (lower case, no punctuation, no articles, single
+spaces), because readers know it and because it needs no word lists. It does not equate "two" with
+"2": questions must ask for one form.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 def normalise(text: str) -> str:
     """Bring an answer to the form in which answers are compared.
 
-    Steps, in this order: Unicode NFKC and case folding, apostrophes dropped ("it's" -> "its"), other punctuation turned into a
-    space, the articles a/an/the removed, white space collapsed. An answer made of nothing but articles ("A") is kept as it is,
-    so that the letter of a multiple-choice option survives. Applying it twice changes nothing.
+    Steps, in this order: Unicode NFKC and case folding, apostrophes dropped ("it's" -> "its"),
+    other punctuation turned into a space, the articles a/an/the removed, white space collapsed. An
+    answer made of nothing but articles ("A") is kept as it is, so that the letter of a
+    multiple-choice option survives. Applying it twice changes nothing.
 
     Example:
         >>> normalise(" The Violin. ")

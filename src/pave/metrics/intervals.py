@@ -9,8 +9,9 @@ from statistics import NormalDist
 def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion (Wilson 1927), as fractions in [0, 1].
 
-    It treats the questions as independent. Several questions about one clip are not quite, so for the difference of two arms,
-    which carries the claim, use `paired_bootstrap`, which resamples whole clips.
+    It treats the questions as independent. Several questions about one clip are not quite, so for
+    the difference of two arms, which carries the claim, use `paired_bootstrap`, which resamples
+    whole clips.
 
     Args:
         correct: Number of correct answers.
@@ -28,7 +29,10 @@ def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]
         [0.49, 0.943]
     """
     if not 0 <= correct <= total or not 0 < level < 1:
-        raise ValueError(f"need 0 <= correct <= total and 0 < level < 1, got {correct} of {total} at level {level}")
+        raise ValueError(
+            f"need 0 <= correct <= total and 0 < level < 1, got {correct} of {total} at level "
+            f"{level}"
+        )
     if total == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf(0.5 + level / 2)

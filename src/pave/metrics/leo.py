@@ -1,9 +1,10 @@
 """Exact and refined exact match of short answers, as 3D question answering scores them.
 
-The cleaning is that of LEO (`clean_answer` in embodied-generalist, `data/data_utils.py`), which ScanQA and SQA3D results of the
-field use, the PAVE authors' too (`tools/3d/*/`). It is reproduced to the letter, oddities included: every character that is not
-ASCII goes ("café" -> "caf"), only 0 to 20 and 23 become words, "none" is "zero", "let" is "left", and an article goes only
-before a word.
+The cleaning is that of LEO (`clean_answer` in embodied-generalist, `data/data_utils.py`), which
+ScanQA and SQA3D results of the field use, the PAVE authors' too (`tools/3d/*/`). It is reproduced
+to the letter, oddities included: every character that is not ASCII goes ("café" -> "caf"), only 0
+to 20 and 23 become words, "none" is "zero", "let" is "left", and an article goes only before a
+word.
 """
 
 from __future__ import annotations
@@ -26,9 +27,24 @@ _TYPOS = {
 }
 _UNDER_TWENTY_ONE = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
-    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+    *(
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+    ),
 )
-_NUMBERS = {**{str(number): word for number, word in enumerate(_UNDER_TWENTY_ONE)}, "23": "twenty-three", "none": "zero"}
+_NUMBERS = {
+    **{str(number): word for number, word in enumerate(_UNDER_TWENTY_ONE)},
+    "23": "twenty-three",
+    "none": "zero",
+}
 _FOREIGN = re.compile(r"[^a-zA-Z0-9,'\s\-:]+")
 _NUMBERED = re.compile(r"\b([a-zA-Z]+)([0-9])\b")
 _ARTICLES = tuple(re.compile(rf"\b{article}\b ([a-zA-Z]+)") for article in ("a", "an", "the"))
@@ -55,21 +71,27 @@ def clean_answer(text: str) -> str:
     text = re.sub(r"\bo'[ ]+clock\b", "o'clock", text)
     text = _NUMBER.sub(lambda found: _NUMBERS[found[0]], text)
     text = _NUMBERED.sub(r"\1", text)
-    for article in _ARTICLES:  # one after the other: "a the door" loses both, "the the door" only one
+    for (
+        article
+    ) in _ARTICLES:  # one after the other: "a the door" loses both, "the the door" only one
         text = article.sub(r"\1", text)
     return re.sub(r"\bbackwards\b", "backward", text)
 
 
-def answer_match(prediction: str, references: Sequence[str], *, empty_matches: bool = False) -> tuple[bool, bool]:
+def answer_match(
+    prediction: str, references: Sequence[str], *, empty_matches: bool = False
+) -> tuple[bool, bool]:
     """Exact match and refined exact match of cleaned strings.
 
-    Exact: the prediction is one of the references. Refined: without white space, one contains the other.
+    Exact: the prediction is one of the references. Refined: without white space, one contains the
+    other.
 
     Args:
         prediction: A cleaned prediction.
         references: Cleaned references.
-        empty_matches: Let an empty string count as contained in any other, as the authors' scripts do: there, an empty
-            answer, or one in another script than Latin, is a refined match of everything.
+        empty_matches: Let an empty string count as contained in any other, as the authors' scripts
+            do: there, an empty answer, or one in another script than Latin, is a refined match of
+            everything.
 
     Example:
         >>> answer_match("trash can", ["trashcan"]), answer_match("", ["bin"]), answer_match("", ["bin"], empty_matches=True)
@@ -79,5 +101,7 @@ def answer_match(prediction: str, references: Sequence[str], *, empty_matches: b
         return True, True
     said = "".join(prediction.split())
     wanted = ["".join(reference.split()) for reference in references]
-    refined = any((said in one or one in said) and (empty_matches or bool(said and one)) for one in wanted)
+    refined = any(
+        (said in one or one in said) and (empty_matches or bool(said and one)) for one in wanted
+    )
     return False, refined

@@ -12,13 +12,18 @@ _CHUNK = 1000
 
 
 def paired_permutation(
-    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable], *, resamples: int = 10_000, seed: int = 0
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> float:
     """Two-sided p-value of mean(a) - mean(b), swapping the arms clip by clip (Fisher's randomisation test).
 
-    If the arms were equally good, the sign of every clip's difference would be a coin toss. All 2^k sign patterns of k clips
-    are counted where there are no more than `resamples`; otherwise so many are drawn, and the p-value is never below
-    1 / (resamples + 1).
+    If the arms were equally good, the sign of every clip's difference would be a coin toss. All 2^k
+    sign patterns of k clips are counted where there are no more than `resamples`; otherwise so many
+    are drawn, and the p-value is never below 1 / (resamples + 1).
 
     Args:
         a: Scores of arm a, one a question.
@@ -35,7 +40,10 @@ def paired_permutation(
         0.125
     """
     if not len(a) == len(b) == len(clusters) or not len(a):
-        raise ValueError(f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and {len(clusters)}")
+        raise ValueError(
+            f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and "
+            f"{len(clusters)}"
+        )
     sums, _ = per_cluster(np.asarray(a, np.float64) - np.asarray(b, np.float64), clusters)
     observed = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # a tie is a tie also after rounding
     count = len(sums)

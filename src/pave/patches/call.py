@@ -1,9 +1,10 @@
 """What one call means for each patch: which clips have its channel, and so on which rows of the batch it works.
 
-A patch without its channel is off as a whole. Its fusion has nothing to add, but a trained LoRA would still move the logits,
-so the LoRA is switched off too: for the whole call where no clip has the channel, for single rows of a mixed batch otherwise.
-A LoRA-only patch has no channel to miss and is on in every row. A LoRA that another patch continues works where that one does
-not. While training, every LoRA stays on (see `PatchedModel`).
+A patch without its channel is off as a whole. Its fusion has nothing to add, but a trained LoRA
+would still move the logits, so the LoRA is switched off too: for the whole call where no clip has
+the channel, for single rows of a mixed batch otherwise. A LoRA-only patch has no channel to miss
+and is on in every row. A LoRA that another patch continues works where that one does not. While
+training, every LoRA stays on (see `PatchedModel`).
 """
 
 from __future__ import annotations
@@ -52,10 +53,12 @@ def route(
         side: One mapping a clip, or None.
         row_of_clip: Row of the batch that holds each clip; None where it cannot be told.
         rows: Rows of the batch.
-        replaced: Patch -> active patches whose LoRA takes the place of its own, see `pave.patches.stack`.
+        replaced: Patch -> active patches whose LoRA takes the place of its own, see
+            `pave.patches.stack`.
 
     Raises:
-        ChannelError: If some clips have a channel, some do not, and their rows cannot be told apart.
+        ChannelError: If some clips have a channel, some do not, and their rows cannot be told
+            apart.
     """
     on, masks = [], {}
     for name, channel in channels.items():
@@ -63,13 +66,16 @@ def route(
         if not any(heard):
             continue
         on.append(name)
-        if channel is None or (all(heard) and row_of_clip is not None and len(set(row_of_clip)) == rows):
+        if channel is None or (
+            all(heard) and row_of_clip is not None and len(set(row_of_clip)) == rows
+        ):
             continue
         if row_of_clip is None:
             if all(heard):
                 continue
             raise ChannelError(
-                f"some clips lack the {channel} channel and rows hold several clips; pass visuals=base.visual(clips)"
+                f"some clips lack the {channel} channel and rows hold several clips; pass "
+                "visuals=base.visual(clips)"
             )
         flags = [False] * rows
         for row, has in zip(row_of_clip, heard, strict=True):
@@ -87,16 +93,24 @@ def _step_aside(plan: Route, replaced: Mapping[str, Sequence[str]]) -> Route:
         if name not in plan.on or not works:
             continue
         if all(other in plan.masks for other in works):
-            taken = [any(flags) for flags in zip(*(plan.masks[other] for other in works), strict=True)]
+            taken = [
+                any(flags) for flags in zip(*(plan.masks[other] for other in works), strict=True)
+            ]
             own = plan.masks.get(name, [True] * len(taken))
             masks[name] = [mine and not his for mine, his in zip(own, taken, strict=True)]
-        if name not in masks or not any(masks[name]) or any(other not in plan.masks for other in works):
+        if (
+            name not in masks
+            or not any(masks[name])
+            or any(other not in plan.masks for other in works)
+        ):
             on.remove(name)
             masks.pop(name, None)
     return Route(on, masks)
 
 
-def rows_of_clips(ids: Tensor | None, placeholder: int, clips: int, visuals: Sequence[Visual] | None) -> list[int] | None:
+def rows_of_clips(
+    ids: Tensor | None, placeholder: int, clips: int, visuals: Sequence[Visual] | None
+) -> list[int] | None:
     """The row that holds each clip: one clip a row, or by counting placeholders where the clips' sizes are known.
 
     Args:
@@ -128,11 +142,16 @@ def rows_of_clips(ids: Tensor | None, placeholder: int, clips: int, visuals: Seq
 
 
 def frames_of_clips(
-    inputs: Mapping[str, Any], pixels: str, placeholder: int, clips: int, times: Sequence[Tensor] | None
+    inputs: Mapping[str, Any],
+    pixels: str,
+    placeholder: int,
+    clips: int,
+    times: Sequence[Tensor] | None,
 ) -> list[int] | None:
     """Frames of each clip, for families that see a video as a run of images in one list.
 
-    The times of a clip tell (one a frame); without them each row's share of placeholders does. None where neither can.
+    The times of a clip tell (one a frame); without them each row's share of placeholders does. None
+    where neither can.
 
     Args:
         inputs: The call's model inputs.
@@ -162,8 +181,8 @@ def prepared(
 ) -> Iterator[dict[str, Any]]:
     """Set up one call of the base, hand out its inputs, and undo everything afterwards, also on error.
 
-    With pixels the seam adds the residuals inside the call; with visual tokens they are added here and handed over as
-    `mm_encoder_outputs`.
+    With pixels the seam adds the residuals inside the call; with visual tokens they are added here
+    and handed over as `mm_encoder_outputs`.
 
     Args:
         model: The patched model.
@@ -173,15 +192,19 @@ def prepared(
         inputs: The base's own inputs.
 
     Raises:
-        ChannelError: If both pixels and visual tokens are given, or clips and side channels do not fit each other.
+        ChannelError: If both pixels and visual tokens are given, or clips and side channels do not
+            fit each other.
     """
     base, seam = model.base, model.seam
     if visuals is not None:
         if inputs.get(base.spec.pixels) is not None:
-            raise ChannelError(f"give visuals or {base.spec.pixels}, not both; drop the pixels with Base.light")
+            raise ChannelError(
+                f"give visuals or {base.spec.pixels}, not both; drop the pixels with Base.light"
+            )
         if side is not None and len(side) != len(visuals):
             raise ChannelError(
-                f"{len(visuals)} clips but {len(side)} side channel entries given; give one a clip, in prompt order"
+                f"{len(visuals)} clips but {len(side)} side channel entries given; give one a "
+                "clip, in prompt order"
             )
     with contextlib.ExitStack() as stack:
         if not model.training:
@@ -193,7 +216,9 @@ def prepared(
             stack.callback(seam.clear)
             seam.side, seam.times = side, times
             if base.spec.modality == "image":
-                seam.frames = frames_of_clips(inputs, base.spec.pixels, base.placeholder_id, len(side), times)
+                seam.frames = frames_of_clips(
+                    inputs, base.spec.pixels, base.placeholder_id, len(side), times
+                )
         yield inputs
 
 
@@ -206,13 +231,19 @@ def _switch(
 ) -> None:
     """Switch LoRAs off where their patch has nothing to work on, until the stack closes."""
     active = {
-        name: model.configs[name].channel for name, weight in model.weights.items() if weight != 0 and name in model.loras
+        name: model.configs[name].channel
+        for name, weight in model.weights.items()
+        if weight != 0 and name in model.loras
     }
     if not active:
         return
     ids = inputs.get("input_ids")
     rows = 0 if ids is None else int(ids.shape[0])
-    where = rows_of_clips(ids, model.base.placeholder_id, len(side), visuals) if side is not None else None
+    where = (
+        rows_of_clips(ids, model.base.placeholder_id, len(side), visuals)
+        if side is not None
+        else None
+    )
     plan = route(active, side, where, rows, replaced(model.configs, model.weights))
     stack.enter_context(model.loras.only(plan.on))
     stack.enter_context(model.loras.rows(plan.masks))

@@ -10,7 +10,11 @@ from typing import Any
 from pave.patches.config import PatchConfig
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_MEDIA = {"audio": "hears the video's sound", "frames": "sees the video at a high frame rate", "views": "sees further cameras"}
+_MEDIA = {
+    "audio": "hears the video's sound",
+    "frames": "sees the video at a high frame rate",
+    "views": "sees further cameras",
+}
 _MEDIA["scene3d"] = "knows the scene's 3D geometry"
 
 
@@ -40,7 +44,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         | base | 0.5 |
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, ["---"] * len(columns), *([_cell(row.get(key, "")) for key in columns] for row in rows)]
+    lines = [
+        columns,
+        ["---"] * len(columns),
+        *([_cell(row.get(key, "")) for key in columns] for row in rows),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -66,7 +74,8 @@ def _what(config: PatchConfig) -> str:
         return f"A LoRA without a side channel for {base}: the control that a patch is compared with. The base is unchanged."
     gain = _MEDIA.get(config.channel, f"uses the side channel `{config.channel}`")
     return (
-        f"A patch for {base}, which with it {gain}. The base's weights, architecture and number of tokens stay as they are; "
+        f"A patch for {base}, which with it {gain}. The base's weights, architecture and number "
+        "of tokens stay as they are; "
         "without the channel, or with the patch switched off, it answers exactly as before."
     )
 
@@ -82,7 +91,10 @@ def _usage(config: PatchConfig, name: str) -> str:
         "",
         f"base = pave.load_base({json.dumps(config.base.name)})",
         "model = pave.PatchedModel(base)",
-        *(f'model.load_patch("path/to/{below.name}")  # the patch it stands on' for below in config.stands_on),
+        *(
+            f'model.load_patch("path/to/{below.name}")  # the patch it stands on'
+            for below in config.stands_on
+        ),
         f'model.load_patch("path/to/{name}")',
         f'print(model.ask("video.mp4", "What is happening?"{extra}))',
     ]
@@ -95,7 +107,12 @@ def _facts(config: PatchConfig) -> str:
         encoder = config.encoder
         rows.append({"": "channel", " ": config.channel})
         rows.append(
-            {"": "encoder", " ": f"{encoder.name} {json.dumps(encoder.settings)}" if encoder else "none (ready-made tokens)"}
+            {
+                "": "encoder",
+                " ": f"{encoder.name} {json.dumps(encoder.settings)}"
+                if encoder
+                else "none (ready-made tokens)",
+            }
         )
     for below in config.stands_on:
         digest = next(iter(below.files.values()), "")[:12]
@@ -107,6 +124,9 @@ def _facts(config: PatchConfig) -> str:
         rows.append({"": "LoRA", " ": f"rank {config.lora.rank}, alpha {config.lora.alpha}"})
     if config.task:
         rows.append({"": "task", " ": config.task})
-    rows += [{"": "prompt", " ": f"`{config.prompt}`"}, {"": "licence", " ": config.licence or "not stated"}]
+    rows += [
+        {"": "prompt", " ": f"`{config.prompt}`"},
+        {"": "licence", " ": config.licence or "not stated"},
+    ]
     rows.append({"": "written by", " ": f"pave {config.pave_version}"})
     return "## Facts\n\n" + table(rows)

@@ -18,8 +18,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 class LoraSpec(BaseModel):
     """The low-rank adapter that a patch puts into the language model (never into a tower).
 
-    The authors train rank 64, alpha 16, dropout 0.05 on every projection of the language model; rank 16 with alpha 32 is
-    enough for small bases and the default here.
+    The authors train rank 64, alpha 16, dropout 0.05 on every projection of the language model;
+    rank 16 with alpha 32 is enough for small bases and the default here.
 
     Example:
         >>> LoraSpec(rank=64, alpha=16).rank
@@ -30,11 +30,14 @@ class LoraSpec(BaseModel):
 
     rank: int = Field(16, ge=1, le=2**16, description="Rank of the update.")
     alpha: int = Field(32, ge=1, le=2**31, description="The update is scaled by alpha / rank.")
-    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout in front of the update, while training.")
+    dropout: float = Field(
+        0.05, ge=0, lt=1, description="Dropout in front of the update, while training."
+    )
     targets: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Endings of the language model's module names to adapt; the family's own list when not given.",
+        description="Endings of the language model's module names to adapt; the family's own list "
+        "when not given.",
     )
 
     @field_validator("targets")
@@ -42,7 +45,9 @@ class LoraSpec(BaseModel):
     def _plain_names(cls, targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
         wrong = [t for t in targets or () if not re.fullmatch(r"\w+", t)]
         if wrong:
-            raise ValueError(f"LoRA targets are plain module names such as q_proj, got {wrong[0]!r}")
+            raise ValueError(
+                f"LoRA targets are plain module names such as q_proj, got {wrong[0]!r}"
+            )
         return targets
 
 
@@ -52,7 +57,9 @@ class EncoderSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, description="Name in the registry of `pave.channels`.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Its settings, spelt out with their defaults.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Its settings, spelt out with their defaults."
+    )
 
 
 class BaseId(BaseModel):
@@ -61,7 +68,9 @@ class BaseId(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="What the base was called: a Hub id, a folder, or smol.")
-    fingerprint: dict[str, Any] = Field(description="Facts that must agree: model type, widths, vocabulary, token layout.")
+    fingerprint: dict[str, Any] = Field(
+        description="Facts that must agree: model type, widths, vocabulary, token layout."
+    )
 
 
 class Foundation(BaseModel):
@@ -69,20 +78,26 @@ class Foundation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="What it was called in training; on a model, what it is called there.")
+    name: str = Field(
+        description="What it was called in training; on a model, what it is called there."
+    )
     channel: str | None = Field(None, description="Its channel.")
     task: str | None = Field(None, description="What it was trained for.")
-    files: dict[str, str] = Field(default_factory=dict, description="sha256 of its weight files, by which it is recognised.")
+    files: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of its weight files, by which it is recognised."
+    )
     lora: Literal["frozen", "continued"] = Field(
         "frozen",
-        description="Frozen: its LoRA works beside the patch's own. Continued: the patch's own is that LoRA, trained on.",
+        description="Frozen: its LoRA works beside the patch's own. Continued: the patch's own is "
+        "that LoRA, trained on.",
     )
 
 
 class PatchConfig(BaseModel):
     """The content of `patch.json`.
 
-    A patch has a fusion with its channel, or a LoRA, or both; one without a channel is a LoRA-only control.
+    A patch has a fusion with its channel, or a LoRA, or both; one without a channel is a LoRA-only
+    control.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,20 +105,35 @@ class PatchConfig(BaseModel):
     schema_version: Literal[1] = Field(1, description="Version of this file's format.")
     pave_version: str = Field(description="Version of pave that wrote the patch.")
     base: BaseId
-    channel: str | None = Field(None, description="The side channel the patch listens to; none for a LoRA-only patch.")
-    encoder: EncoderSpec | None = Field(None, description="What makes the channel's tokens; none if they come ready-made.")
+    channel: str | None = Field(
+        None, description="The side channel the patch listens to; none for a LoRA-only patch."
+    )
+    encoder: EncoderSpec | None = Field(
+        None, description="What makes the channel's tokens; none if they come ready-made."
+    )
     fusion: FusionConfig | None = Field(None, description="Shape of the fusion function.")
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
-    inputs: InputSpec = Field(InputSpec(), description="How the base is fed where that is not its family's own way.")
-    stands_on: list[Foundation] = Field(
-        default_factory=list, description="Patches it was trained on top of; they must be on the base before it."
+    inputs: InputSpec = Field(
+        InputSpec(), description="How the base is fed where that is not its family's own way."
     )
-    prompt: str = Field("{question}", description="How a question was put in training; `ask` puts it the same way.")
+    stands_on: list[Foundation] = Field(
+        default_factory=list,
+        description="Patches it was trained on top of; they must be on the base before it.",
+    )
+    prompt: str = Field(
+        "{question}", description="How a question was put in training; `ask` puts it the same way."
+    )
     task: str | None = Field(None, description="Name of the task it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")
-    training: dict[str, Any] = Field(default_factory=dict, description="Summary of the training run: data, steps, seed, rates.")
-    scores: list[dict[str, Any]] = Field(default_factory=list, description="Rows of the card's score table, base beside patch.")
-    files: dict[str, str] = Field(default_factory=dict, description="sha256 of every weight file, by its path in the folder.")
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Summary of the training run: data, steps, seed, rates."
+    )
+    scores: list[dict[str, Any]] = Field(
+        default_factory=list, description="Rows of the card's score table, base beside patch."
+    )
+    files: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of every weight file, by its path in the folder."
+    )
 
     @field_validator("prompt")
     @classmethod
@@ -122,7 +152,9 @@ class PatchConfig(BaseModel):
             raise ValueError("a patch needs a fusion or a LoRA")
         if len({foundation.name for foundation in self.stands_on}) < len(self.stands_on):
             raise ValueError("a patch stands on another one once")
-        if self.lora is None and any(foundation.lora == "continued" for foundation in self.stands_on):
+        if self.lora is None and any(
+            foundation.lora == "continued" for foundation in self.stands_on
+        ):
             raise ValueError("a patch without a LoRA continues none")
         return self
 
@@ -137,7 +169,8 @@ def check_name(name: str) -> str:
 
     if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
         raise PatchError(
-            f"{name!r} cannot name a patch; use letters, digits, _ and -, and no Python-reserved word such as 'keys'"
+            f"{name!r} cannot name a patch; use letters, digits, _ and -, and no Python-reserved "
+            "word such as 'keys'"
         )
     return name
 

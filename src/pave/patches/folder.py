@@ -5,8 +5,9 @@
     lora/                 a standard PEFT adapter (adapter_config.json, adapter_model.safetensors)
     README.md             generated card
 
-Reading trusts nothing: paths must stay in the folder (links may only lead to the blobs of a Hub cache), hashes must agree,
-and the tensors must be exactly the expected ones in name, shape and kind. Nothing is ever unpickled.
+Reading trusts nothing: paths must stay in the folder (links may only lead to the blobs of a Hub
+cache), hashes must agree, and the tensors must be exactly the expected ones in name, shape and
+kind. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def write_folder(
 ) -> PatchConfig:
     """Write a patch folder so that it is either complete or not there.
 
-    Everything goes to a temporary folder beside the target, is flushed to disk and renamed into place; an older patch of the
-    same path is moved aside first and deleted last.
+    Everything goes to a temporary folder beside the target, is flushed to disk and renamed into
+    place; an older patch of the same path is moved aside first and deleted last.
 
     Args:
         folder: Where to; must not exist, be empty, or hold nothing but an older patch.
@@ -97,11 +98,15 @@ def write_folder(
         with writing(folder):
             config = _stage(folder, files, adapter, card)
     except OSError as error:
-        raise PatchError(f"cannot write the patch to {folder}: {error.strerror or error}") from error
+        raise PatchError(
+            f"cannot write the patch to {folder}: {error.strerror or error}"
+        ) from error
     return config
 
 
-def _stage(folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]) -> PatchConfig:
+def _stage(
+    folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]
+) -> PatchConfig:
     """Write beside the target, then take its place."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
@@ -114,7 +119,9 @@ def _stage(folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Ca
     return config
 
 
-def _fill(folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]) -> PatchConfig:
+def _fill(
+    folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]
+) -> PatchConfig:
     if files.config.fusion is not None:
         _save(files.fusion, folder / FUSION)
     if adapter is not None:
@@ -131,7 +138,9 @@ def _fill(folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Cal
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    own = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    own = {
+        key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()
+    }
     save_file(own, path, metadata={"format": "pt"})
 
 
@@ -158,12 +167,19 @@ def _check_target(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise PatchError(f"{folder} is a file; name a folder for the patch")
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    found = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
     if found and MANIFEST not in found:
         raise PatchError(f"{folder} holds files but no patch; choose a new or empty folder")
     strange = sorted(found - {MANIFEST, CARD, FUSION, LORA_CONFIG, LORA})
     if strange:
-        raise PatchError(f"{folder} holds {strange[0]}, which is no part of a patch; move it away or choose another folder")
+        raise PatchError(
+            f"{folder} holds {strange[0]}, which is no part of a patch; move it away or choose "
+            "another folder"
+        )
 
 
 def read_config(folder: Path) -> PatchConfig:
@@ -180,11 +196,14 @@ def read_config(folder: Path) -> PatchConfig:
             raise PatchError(f"{path} is too large for a patch manifest; the folder is damaged")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise PatchError(f"{path} cannot be read as JSON; the patch folder is damaged ({error})") from error
+        raise PatchError(
+            f"{path} cannot be read as JSON; the patch folder is damaged ({error})"
+        ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise PatchError(
-            f"{path} has schema version {version!r}, this pave reads {SCHEMA_VERSION}; update pave or convert the patch"
+            f"{path} has schema version {version!r}, this pave reads {SCHEMA_VERSION}; update "
+            "pave or convert the patch"
         )
     try:
         return PatchConfig.model_validate_json(json.dumps(content))
@@ -193,12 +212,15 @@ def read_config(folder: Path) -> PatchConfig:
         raise PatchError(f"{path} is no valid patch description: {why}") from error
 
 
-def read_folder(folder: Path, expected_adapter: Callable[[PatchConfig], LoraConfig | None]) -> PatchFiles:
+def read_folder(
+    folder: Path, expected_adapter: Callable[[PatchConfig], LoraConfig | None]
+) -> PatchFiles:
     """Read a patch folder strictly.
 
     Args:
         folder: An existing local folder.
-        expected_adapter: `(config) -> peft config` that the adapter must agree with; may refuse the config.
+        expected_adapter: `(config) -> peft config` that the adapter must agree with; may refuse the
+            config.
 
     Raises:
         PatchError: With one line on what is wrong and where.
@@ -207,12 +229,15 @@ def read_folder(folder: Path, expected_adapter: Callable[[PatchConfig], LoraConf
     wanted = weight_files(config)
     if set(config.files) != set(wanted):
         odd = sorted(set(config.files) ^ set(wanted))[0]
-        raise PatchError(f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd} is wrong")
+        raise PatchError(
+            f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd} is wrong"
+        )
     paths = {name: _inside(folder, name) for name in wanted}
     for name, path in paths.items():
         if _sha256(path) != config.files[name]:
             raise PatchError(
-                f"{folder / name} does not have the hash that patch.json records; the file is damaged or was changed"
+                f"{folder / name} does not have the hash that patch.json records; the file is "
+                "damaged or was changed"
             )
     adapter = expected_adapter(config)
     if adapter is not None:
@@ -227,7 +252,8 @@ def read_folder(folder: Path, expected_adapter: Callable[[PatchConfig], LoraConf
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder, if it is one and no link leads out.
 
-    A Hub cache keeps its files as links `snapshots/<revision>/x -> blobs/y`; there the links may lead to the blobs.
+    A Hub cache keeps its files as links `snapshots/<revision>/x -> blobs/y`; there the links may
+    lead to the blobs.
     """
     root = folder.resolve()
     is_cache = root.parent.name == "snapshots" and (root.parent.parent / "blobs").is_dir()
@@ -260,11 +286,18 @@ def _load(path: Path) -> dict[str, Tensor]:
 def _check_values(tensors: Mapping[str, Tensor], where: str) -> None:
     for key, tensor in tensors.items():
         if tensor.numel() == 0:
-            raise PatchError(f"{where}: tensor {key} is empty; a sharded model must be gathered before it is saved")
+            raise PatchError(
+                f"{where}: tensor {key} is empty; a sharded model must be gathered before it is "
+                "saved"
+            )
         if not tensor.is_floating_point():
-            raise PatchError(f"{where}: tensor {key} holds {tensor.dtype}, not floating-point numbers")
+            raise PatchError(
+                f"{where}: tensor {key} holds {tensor.dtype}, not floating-point numbers"
+            )
         if not bool(torch.isfinite(tensor).all()):
-            raise PatchError(f"{where}: tensor {key} holds a NaN or infinite value; the training run diverged")
+            raise PatchError(
+                f"{where}: tensor {key} holds a NaN or infinite value; the training run diverged"
+            )
 
 
 def _check_adapter(path: Path, expected: LoraConfig) -> None:
@@ -279,7 +312,8 @@ def _check_adapter(path: Path, expected: LoraConfig) -> None:
     for key in sorted(set(wanted) & set(found) - _NOT_COMPARED):
         if found[key] != wanted[key]:
             raise PatchError(
-                f"{path} says {key}={found[key]!r} but patch.json means {wanted[key]!r}; the patch folder is inconsistent"
+                f"{path} says {key}={found[key]!r} but patch.json means {wanted[key]!r}; the "
+                "patch folder is inconsistent"
             )
 
 
@@ -296,11 +330,18 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     """
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing:
-        raise PatchError(f"{what}: tensor {missing[0]} is missing ({len(missing)} in all); the file is incomplete")
+        raise PatchError(
+            f"{what}: tensor {missing[0]} is missing ({len(missing)} in all); the file is "
+            "incomplete"
+        )
     if extra:
         raise PatchError(
-            f"{what}: tensor {extra[0]} is unexpected ({len(extra)} in all); it belongs to another patch or version"
+            f"{what}: tensor {extra[0]} is unexpected ({len(extra)} in all); it belongs to "
+            "another patch or version"
         )
     for key, tensor in expected.items():
         if tensor.shape != found[key].shape:
-            raise PatchError(f"{what}: tensor {key} has shape {tuple(found[key].shape)}, expected {tuple(tensor.shape)}")
+            raise PatchError(
+                f"{what}: tensor {key} has shape {tuple(found[key].shape)}, expected "
+                f"{tuple(tensor.shape)}"
+            )

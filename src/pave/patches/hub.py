@@ -17,7 +17,8 @@ def locate(source: str | Path) -> Path:
     Only the files of a patch are fetched, never code.
 
     Raises:
-        PatchError: If there is no such folder, or the Hub cannot be reached or has no such repository.
+        PatchError: If there is no such folder, or the Hub cannot be reached or has no such
+            repository.
     """
     folder = Path(source)
     if folder.exists() or not _HUB_ID.fullmatch(str(source)):
@@ -26,11 +27,18 @@ def locate(source: str | Path) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(source), allow_patterns=[MANIFEST, CARD, FUSION, LORA, LORA_CONFIG]))
+        return Path(
+            snapshot_download(
+                str(source), allow_patterns=[MANIFEST, CARD, FUSION, LORA, LORA_CONFIG]
+            )
+        )
     except LocalEntryNotFoundError as error:
         raise PatchError(
-            f"'{source}' is no local folder and the Hub cannot be reached; check the path or the connection"
+            f"'{source}' is no local folder and the Hub cannot be reached; check the path or the "
+            "connection"
         ) from error
     except (OSError, HFValidationError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise PatchError(f"'{source}' is no local folder and cannot be fetched from the Hub: {line}") from error
+        raise PatchError(
+            f"'{source}' is no local folder and cannot be fetched from the Hub: {line}"
+        ) from error

@@ -16,7 +16,9 @@ def describe(model: PatchedModel) -> dict[str, Any]:
         "family": model.base.spec.name,
         "patches": patches,
         "trainable_parameters": sum(p.numel() for p in model.trainable_parameters().values()),
-        "patch_parameters": sum(row["fusion_parameters"] + row["lora_parameters"] for row in patches.values()),
+        "patch_parameters": sum(
+            row["fusion_parameters"] + row["lora_parameters"] for row in patches.values()
+        ),
         "all_parameters": sum(p.numel() for p in model.parameters()),
     }
 

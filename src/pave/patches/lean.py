@@ -1,11 +1,14 @@
 """`LeanLinear`: peft's LoRA layer with the same parameters and shorter ways through it when nothing is trained.
 
-peft's forward serves every kind of adapter and costs some 50 microseconds of Python and small tensors beside two thin products
-of 10 each. On a small base that is a few per cent of reading a clip. Without gradients, and where nothing but plain LoRAs is at
-work, the update is two products, the second one scaled and added to the layer's own result in place. Where the layer holds a
-merged copy of its weight that is just what is at work, it is one product, by the library that is fast at it.
+peft's forward serves every kind of adapter and costs some 50 microseconds of Python and small
+tensors beside two thin products of 10 each. On a small base that is a few per cent of reading a
+clip. Without gradients, and where nothing but plain LoRAs is at work, the update is two products,
+the second one scaled and added to the layer's own result in place. Where the layer holds a merged
+copy of its weight that is just what is at work, it is one product, by the library that is fast at
+it.
 
-The base's weight is never written to, so the base comes back to the bit and there is nothing to undo.
+The base's weight is never written to, so the base comes back to the bit and there is nothing to
+undo.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ class Merged:
     Attributes:
         weight: The sum.
         state: See `LeanLinear._state`.
-        sources: What it is the sum of, kept so that their ids and addresses in `state` stay theirs (not the base's address, for
-            its memory's sake).
+        sources: What it is the sum of, kept so that their ids and addresses in `state` stay theirs
+            (not the base's address, for its memory's sake).
     """
 
     weight: Tensor
@@ -56,7 +59,11 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
         rows = result.view(-1, result.shape[-1])
         for name in names:
             inner = self.lora_A[name](x)  # as a module: hooks may restrict it to some rows
-            rows.addmm_(inner.view(-1, inner.shape[-1]), self.lora_B[name].weight.t(), alpha=self.scaling[name])
+            rows.addmm_(
+                inner.view(-1, inner.shape[-1]),
+                self.lora_B[name].weight.t(),
+                alpha=self.scaling[name],
+            )
         return result
 
     @torch.no_grad()
@@ -68,7 +75,11 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
         if names and state is not None:
             update = sum(self.get_delta_weight(name).float() for name in names)
             merged = (weight.float() + update).to(weight.dtype)
-            self.merged_copy = Merged(merged, state, [*self._sources(names), *(w.detach() for w in self._sources(names)[1:])])
+            self.merged_copy = Merged(
+                merged,
+                state,
+                [*self._sources(names), *(w.detach() for w in self._sources(names)[1:])],
+            )
 
     def _apply(self, *args: Any, **kwargs: Any) -> LeanLinear:
         """Moving or casting a layer gives its weights new memory, maybe the old one's address: its copy goes."""
@@ -78,10 +89,15 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
     def _state(self, names: list[str]) -> State | None:
         """All that a merged copy depends on; None where the update is more than one fixed matrix (rows masked, dropout, ...).
 
-        The counters of in-place changes tell a copy that is older than an optimiser's step or a loaded checkpoint, the
-        addresses one whose weights were exchanged through `.data`. Weights made in inference mode count nothing: no copies.
+        The counters of in-place changes tell a copy that is older than an optimiser's step or a
+        loaded checkpoint, the addresses one whose weights were exchanged through `.data`. Weights
+        made in inference mode count nothing: no copies.
         """
-        if self.merged_adapters or self._disable_adapters or not all(self._plain(name) for name in names):
+        if (
+            self.merged_adapters
+            or self._disable_adapters
+            or not all(self._plain(name) for name in names)
+        ):
             return None
         first = self._modules["lora_A"]._modules
         if any(first[name]._forward_hooks for name in names):
@@ -89,7 +105,10 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
         sources = self._sources(names)
         if any(weight.is_inference() for weight in sources):
             return None
-        weights = [(id(weight), weight._version, weight.data_ptr(), weight.dtype, weight.device) for weight in sources]
+        weights = [
+            (id(weight), weight._version, weight.data_ptr(), weight.dtype, weight.device)
+            for weight in sources
+        ]
         return (names, [self.scaling[name] for name in names], weights)
 
     def _sources(self, names: list[str]) -> list[Tensor]:
@@ -100,8 +119,14 @@ class LeanLinear(Linear):  # type: ignore[misc]  # peft carries no types
 
     def _lean(self, names: list[str], x: Tensor) -> bool:
         """Whether nothing is cast, merged or switched off, and all LoRAs at work are plain and of the input's type."""
-        other = torch.is_autocast_enabled(x.device.type) or self.merged_adapters or self.disable_adapters
-        return not other and all(self._plain(name) and self.lora_B[name].weight.dtype == x.dtype for name in names)
+        other = (
+            torch.is_autocast_enabled(x.device.type)
+            or self.merged_adapters
+            or self.disable_adapters
+        )
+        return not other and all(
+            self._plain(name) and self.lora_B[name].weight.dtype == x.dtype for name in names
+        )
 
     def _plain(self, name: str) -> bool:
         """Whether the LoRA has neither variant nor bias, and drops nothing now."""

@@ -1,9 +1,10 @@
 """`LoraSet`: the LoRAs of all patches on one language model, through peft.
 
-Patches use peft's own layers, so that a patch's `lora/` folder is a standard adapter: `PeftModel.from_pretrained` on the
-plain base loads it. What peft leaves to its callers is done here: targets are a regular expression anchored at the language
-model (the usual `["q_proj", "v_proj"]` hits SigLIP, CLIP and InternViT towers too), trainability is a flag of each patch
-instead of a side effect of activating it, and rows of one batch can be switched off one by one.
+Patches use peft's own layers, so that a patch's `lora/` folder is a standard adapter:
+`PeftModel.from_pretrained` on the plain base loads it. What peft leaves to its callers is done
+here: targets are a regular expression anchored at the language model (the usual `["q_proj",
+"v_proj"]` hits SigLIP, CLIP and InternViT towers too), trainability is a flag of each patch instead
+of a side effect of activating it, and rows of one batch can be switched off one by one.
 """
 
 from __future__ import annotations
@@ -51,15 +52,22 @@ def lora_config(spec: LoraSpec, family: FamilySpec, base_name: str = "") -> Lora
 def lora_shapes(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> list[tuple[str, int, int]]:
     """(name, inputs, outputs) of every module that a LoRA would adapt; the model's weights are not needed."""
     wanted = re.compile(str(lora_config(spec, family).target_modules))
-    found = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    return [(name, module.in_features, module.out_features) for name, module in found if wanted.fullmatch(name)]
+    found = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    ]
+    return [
+        (name, module.in_features, module.out_features)
+        for name, module in found
+        if wanted.fullmatch(name)
+    ]
 
 
 def check_targets(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> None:
     """Find out whether a LoRA can be put on a model without doing it; other LoRAs may be on it already.
 
     Raises:
-        PatchError: If no module of the language model has one of the targets' names, or one that has takes no LoRA.
+        PatchError: If no module of the language model has one of the targets' names, or one that
+            has takes no LoRA.
     """
     wanted = re.compile(str(lora_config(spec, family).target_modules))
     found = {name: module for name, module in model.named_modules() if wanted.fullmatch(name)}
@@ -67,7 +75,8 @@ def check_targets(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> None:
         raise PatchError(_nothing_called(spec, family))
     if odd := [name for name, module in found.items() if not isinstance(module, _ADAPTABLE)]:
         raise PatchError(
-            f"{odd[0]} is a {type(found[odd[0]]).__name__}, which takes no LoRA; choose linear layers as LoRA targets, such as "
+            f"{odd[0]} is a {type(found[odd[0]]).__name__}, which takes no LoRA; choose linear "
+            "layers as LoRA targets, such as "
             f"{', '.join(family.lora_targets)}"
         )
 
@@ -82,8 +91,8 @@ class LoraSet:
     """All LoRAs on one base model.
 
     Args:
-        model: The Hugging Face model; its layers are wrapped in place when the first LoRA comes and unwrapped when the last
-            one goes.
+        model: The Hugging Face model; its layers are wrapped in place when the first LoRA comes and
+            unwrapped when the last one goes.
         family: Its family.
         base_name: Name of the base, written into adapters.
     """
@@ -120,14 +129,18 @@ class LoraSet:
         # As peft's own entry points do: an optimiser's small steps vanish in a half-precision LoRA.
         cast_adapter_dtype(self._model, adapter_name=name)
         self._trainable[name] = False
-        self._scaling[name] = next(layer.scaling[name] for layer in self._layers.values() if name in layer.scaling)
+        self._scaling[name] = next(
+            layer.scaling[name] for layer in self._layers.values() if name in layer.scaling
+        )
         self._activate(self._active)
 
     def remove(self, name: str) -> None:
         """Take one LoRA off; with the last one the plain layers come back."""
         self.unmerge()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peft warns that it activates another adapter; the caller sets them right after
+            warnings.simplefilter(
+                "ignore"
+            )  # peft warns that it activates another adapter; the caller sets them right after
             self._forget(name)
         self._trainable.pop(name, None)
         self._scaling.pop(name, None)
@@ -145,7 +158,11 @@ class LoraSet:
 
     def _find_layers(self) -> None:
         """The wrapped layers by the name they have in the plain model."""
-        self._layers = {name: module for name, module in self._model.named_modules() if isinstance(module, LoraLayer)}
+        self._layers = {
+            name: module
+            for name, module in self._model.named_modules()
+            if isinstance(module, LoraLayer)
+        }
         for layer in self._layers.values():
             lean(layer)
 
@@ -161,7 +178,9 @@ class LoraSet:
         on = {name: weight for name, weight in weights.items() if weight != 0 and name in self}
         for layer in self._layers.values():
             for name, weight in on.items():
-                layer.scaling[name] = self._scaling[name] if weight == 1 else self._scaling[name] * weight
+                layer.scaling[name] = (
+                    self._scaling[name] if weight == 1 else self._scaling[name] * weight
+                )
         self._activate([name for name in on if name not in idle])
 
     def _activate(self, names: list[str]) -> None:
@@ -212,8 +231,9 @@ class LoraSet:
     def rows(self, masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:
         """For the time of the context, a LoRA works on some rows of the batch only; the others get an exact zero from it.
 
-        peft's own mixed batches allow one adapter a row; patches add up, so each LoRA's inner activation is masked instead
-        (ones and zeros, exact in every floating-point type). Beams repeat rows in place, which the mask follows.
+        peft's own mixed batches allow one adapter a row; patches add up, so each LoRA's inner
+        activation is masked instead (ones and zeros, exact in every floating-point type). Beams
+        repeat rows in place, which the mask follows.
 
         Args:
             masks: For each LoRA to restrict, one flag a row.
@@ -222,7 +242,9 @@ class LoraSet:
         try:
             for name, flags in masks.items():
                 mask = _RowMask(flags)
-                parts = [layer.lora_A[name] for layer in self._layers.values() if name in layer.lora_A]
+                parts = [
+                    layer.lora_A[name] for layer in self._layers.values() if name in layer.lora_A
+                ]
                 handles += [part.register_forward_hook(mask) for part in parts]
             yield
         finally:
@@ -256,6 +278,9 @@ class _RowMask:
         if key not in self._masks:
             repeat, rest = divmod(output.shape[0], len(self._flags))
             if rest:
-                raise PatchError(f"a batch of {output.shape[0]} rows cannot be matched with {len(self._flags)} prompts")
+                raise PatchError(
+                    f"a batch of {output.shape[0]} rows cannot be matched with {len(self._flags)} "
+                    "prompts"
+                )
             self._masks[key] = self._flags.repeat_interleave(repeat).to(output.device, output.dtype)
         return output * self._masks[key].view(-1, *[1] * (output.dim() - 1))

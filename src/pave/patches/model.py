@@ -36,13 +36,14 @@ Media = Mapping[str, Source | Tokens] | None
 class PatchedModel(nn.Module):
     """A base and its patches.
 
-    A fresh patch, a patch at weight 0, a disabled patch and a patch whose channel a clip lacks each leave the base's logits
-    exactly as they are; the number of tokens never changes. A patch whose channel is missing is off as a whole, LoRA
-    included: for the call when no clip has it, for single rows of a mixed batch otherwise. While training (`model.train()`)
-    every LoRA stays on, because gradient checkpointing runs layers again after the call.
+    A fresh patch, a patch at weight 0, a disabled patch and a patch whose channel a clip lacks each
+    leave the base's logits exactly as they are; the number of tokens never changes. A patch whose
+    channel is missing is off as a whole, LoRA included: for the call when no clip has it, for
+    single rows of a mixed batch otherwise. While training (`model.train()`) every LoRA stays on,
+    because gradient checkpointing runs layers again after the call.
 
-    The base's model object is changed in place and `unpatch()` gives it back as it was; while it is patched, a call of the
-    plain object bypasses the channels but not the LoRAs.
+    The base's model object is changed in place and `unpatch()` gives it back as it was; while it is
+    patched, a call of the plain object bypasses the channels but not the LoRAs.
 
     Args:
         base: From `pave.load_base`.
@@ -103,21 +104,27 @@ class PatchedModel(nn.Module):
         Args:
             channel: The side channel, or None for a LoRA-only control patch.
             name: What to call it; the channel's name, or "lora", when not given.
-            encoder: Name of the channel's encoder; None for tokens made elsewhere (then `fusion` must hold `side_dim`).
+            encoder: Name of the channel's encoder; None for tokens made elsewhere (then `fusion`
+                must hold `side_dim`).
             encoder_settings: Settings that differ from the encoder's defaults.
-            fusion: Fields of `FusionConfig` that differ from the defaults; the widths follow from encoder and base.
+            fusion: Fields of `FusionConfig` that differ from the defaults; the widths follow from
+                encoder and base.
             lora: The LoRA; none when not given.
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
-            seed: Seed of its initial weights; the caller's random state is left alone. None draws from it.
-            on_top_of: Patches that stay at work below it, frozen; the saved patch will ask for them.
-            continue_lora: The one of them whose LoRA the new patch trains on, in its place (the authors' way).
+            seed: Seed of its initial weights; the caller's random state is left alone. None draws
+                from it.
+            on_top_of: Patches that stay at work below it, frozen; the saved patch will ask for
+                them.
+            continue_lora: The one of them whose LoRA the new patch trains on, in its place (the
+                authors' way).
 
         Returns:
             The patch's name.
 
         Raises:
-            PatchError: If the name is taken or invalid, the patch would hold nothing, or there is no such patch to stand on.
+            PatchError: If the name is taken or invalid, the patch would hold nothing, or there is
+                no such patch to stand on.
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
@@ -139,7 +146,9 @@ class PatchedModel(nn.Module):
             self._encoders[name] = maker
         return name
 
-    def load_patch(self, source: str | Path, name: str | None = None, trainable: bool = False) -> str:
+    def load_patch(
+        self, source: str | Path, name: str | None = None, trainable: bool = False
+    ) -> str:
         """Put a saved patch on the base, at weight 1; the first one decides how the base is fed (`PatchConfig.inputs`).
 
         Args:
@@ -151,12 +160,14 @@ class PatchedModel(nn.Module):
             The patch's name.
 
         Raises:
-            PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another base or fed otherwise, or
-                it stands on a patch that is not on this one yet.
+            PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for
+                another base or fed otherwise, or it stands on a patch that is not on this one yet.
         """
         folder = locate(source)
         files = building.read_patch(folder, self.base)
-        name = building.free_name(name or building.default_name(source, folder), files.config.channel, self.configs)
+        name = building.free_name(
+            name or building.default_name(source, folder), files.config.channel, self.configs
+        )
         config, fed = stack.recognise(files.config, self.configs, str(folder)), self.base.inputs
         building.agree(config, self.base, self.configs)
         try:
@@ -185,18 +196,21 @@ class PatchedModel(nn.Module):
         Args:
             folder: Where to; new, empty, or an older patch.
             name: Which patch; the only one when not given.
-            training: Summary of the training run for `patch.json` and the card; the loaded one is kept when not given.
+            training: Summary of the training run for `patch.json` and the card; the loaded one is
+                kept when not given.
             scores: Rows of the card's score table.
             licence: Licence of the weights.
 
         Raises:
-            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it stands on was never saved or
-                has changed since.
+            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it
+                stands on was never saved or has changed since.
         """
         name = building.known_name(name, self.configs)
         given = {"training": training, "scores": scores, "licence": licence}
         changed = [other for other, mark in self._marks.items() if mark != self._mark(other)]
-        config = stack.identified(building.saved_config(self.configs[name], **given), self.configs, changed)
+        config = stack.identified(
+            building.saved_config(self.configs[name], **given), self.configs, changed
+        )
         fusion = self.fusions[name].state_dict() if name in self.fusions else {}
         files = PatchFiles(config, fusion, dict(self.loras.parameters(name)))
         self.configs[name] = building.write(Path(folder), files, self.base)
@@ -233,7 +247,8 @@ class PatchedModel(nn.Module):
     def set_patches(self, weights: Mapping[str, float]) -> None:
         """Choose which patches work and how strongly; patches not named are off.
 
-        A weight scales the fusion's residual and the LoRA's update alike; 1 is as trained. Several patches add up.
+        A weight scales the fusion's residual and the LoRA's update alike; 1 is as trained. Several
+        patches add up.
 
         Raises:
             PatchError: If a patch is unknown or a weight is not a finite number.
@@ -247,11 +262,12 @@ class PatchedModel(nn.Module):
     def merge(self) -> None:
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights: what is left to pay is the fusion.
 
-        The base's own weights are not touched, so it still comes back to the bit; the copies take as much memory as the adapted
-        layers. They serve calls without gradients for which just these LoRAs are on; any other call (another choice of patches,
-        a clip without the channel in a mixed batch, training) goes the usual way, and so does every call after the LoRA's
-        weights changed, until `merge` is called again (all but a change in place through `.data`, which nobody can see).
-        Logits differ from the unmerged ones by rounding.
+        The base's own weights are not touched, so it still comes back to the bit; the copies take
+        as much memory as the adapted layers. They serve calls without gradients for which just
+        these LoRAs are on; any other call (another choice of patches, a clip without the channel in
+        a mixed batch, training) goes the usual way, and so does every call after the LoRA's weights
+        changed, until `merge` is called again (all but a change in place through `.data`, which
+        nobody can see). Logits differ from the unmerged ones by rounding.
 
         Example:
             >>> model.set_patches({"sound": 1.0})  # doctest: +SKIP
@@ -271,7 +287,9 @@ class PatchedModel(nn.Module):
         try:
             yield
         finally:
-            self.set_patches({name: before.get(name, weight) for name, weight in self._weights.items()})
+            self.set_patches(
+                {name: before.get(name, weight) for name, weight in self._weights.items()}
+            )
 
     def set_trainable(self, name: str, trainable: bool) -> None:
         """Freeze or unfreeze one patch, e.g. to train a second one on top of a finished first."""
@@ -288,8 +306,15 @@ class PatchedModel(nn.Module):
         found: dict[str, nn.Parameter] = {}
         for name in (name for name, on in self._trainable.items() if on):
             fusion = self.fusions[name].named_parameters() if name in self.fusions else ()
-            found |= {f"{name}.fusion.{key}": parameter for key, parameter in fusion if parameter.requires_grad}
-            found |= {f"{name}.lora.{key}": parameter for key, parameter in self.loras.parameters(name).items()}
+            found |= {
+                f"{name}.fusion.{key}": parameter
+                for key, parameter in fusion
+                if parameter.requires_grad
+            }
+            found |= {
+                f"{name}.lora.{key}": parameter
+                for key, parameter in self.loras.parameters(name).items()
+            }
         return found
 
     def load_trainable(self, state: Mapping[str, Tensor]) -> None:
@@ -314,15 +339,22 @@ class PatchedModel(nn.Module):
         return summarise(self)
 
     def forward(
-        self, channels: Side | None = None, times: Times | None = None, visuals: Visuals | None = None, **inputs: Any
+        self,
+        channels: Side | None = None,
+        times: Times | None = None,
+        visuals: Visuals | None = None,
+        **inputs: Any,
     ) -> Any:
         """The base's forward with the patches at work.
 
         Args:
-            channels: One mapping a clip, in placeholder order, from channel (or one patch's name) to `Tokens`; a missing key is
-                a missing channel. None: no clip has any. In a later turn on a cache they say again whose patches work.
-            times: `[T]` seconds of each clip's token steps (`Clip.times`); spread evenly when not given.
-            visuals: Visual tokens of each clip from `base.visual` or a cache, instead of pixels; the tower then does not run.
+            channels: One mapping a clip, in placeholder order, from channel (or one patch's name)
+                to `Tokens`; a missing key is a missing channel. None: no clip has any. In a later
+                turn on a cache they say again whose patches work.
+            times: `[T]` seconds of each clip's token steps (`Clip.times`); spread evenly when not
+                given.
+            visuals: Visual tokens of each clip from `base.visual` or a cache, instead of pixels;
+                the tower then does not run.
             **inputs: The base's own inputs, `labels` and `logits_to_keep` included.
 
         Raises:
@@ -333,7 +365,11 @@ class PatchedModel(nn.Module):
 
     @torch.no_grad()
     def generate(
-        self, channels: Side | None = None, times: Times | None = None, visuals: Visuals | None = None, **inputs: Any
+        self,
+        channels: Side | None = None,
+        times: Times | None = None,
+        visuals: Visuals | None = None,
+        **inputs: Any,
     ) -> Any:
         """The base's `generate` with the patches at work; arguments as `forward`, and those of `generate`."""
         with prepared(self, channels, times, visuals, inputs) as ready:
@@ -341,11 +377,23 @@ class PatchedModel(nn.Module):
 
     @overload
     def ask(  # type: ignore[overload-overlap]  # a str is a sequence of str too; the first signature wins
-        self, video: Film, question: str, *, channels: Media = ..., frames: int | None = ..., max_new_tokens: int = ...
+        self,
+        video: Film,
+        question: str,
+        *,
+        channels: Media = ...,
+        frames: int | None = ...,
+        max_new_tokens: int = ...,
     ) -> str: ...
     @overload
     def ask(
-        self, video: Film, question: Several, *, channels: Media = ..., frames: int | None = ..., max_new_tokens: int = ...
+        self,
+        video: Film,
+        question: Several,
+        *,
+        channels: Media = ...,
+        frames: int | None = ...,
+        max_new_tokens: int = ...,
     ) -> list[str]: ...
     def ask(
         self,
@@ -361,7 +409,8 @@ class PatchedModel(nn.Module):
         Args:
             video: A video file or a folder of frames.
             question: One question, or several that share decoding and visual tokens.
-            channels: Channel (or patch name) -> its media, or ready `Tokens`, where the video itself does not hold it.
+            channels: Channel (or patch name) -> its media, or ready `Tokens`, where the video
+                itself does not hold it.
             frames: Frames to sample evenly; the base's own number when not given.
             max_new_tokens: Longest answer, in tokens.
 
@@ -380,8 +429,14 @@ class PatchedModel(nn.Module):
         """The encoder of one patch's channel, made once; None if its tokens come ready-made."""
         config = self.configs[building.known_name(name, self.configs)]
         if name not in self._encoders:
-            name_of, settings = (None, {}) if config.encoder is None else (config.encoder.name, config.encoder.settings)
-            self._encoders[name] = building.encoder_for(self.base, config.channel, name_of, settings)
+            name_of, settings = (
+                (None, {})
+                if config.encoder is None
+                else (config.encoder.name, config.encoder.settings)
+            )
+            self._encoders[name] = building.encoder_for(
+                self.base, config.channel, name_of, settings
+            )
         return self._encoders[name]
 
     def train(self, mode: bool = True) -> Self:
@@ -405,7 +460,10 @@ class PatchedModel(nn.Module):
             fusion.checkpointing = True
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         # Called gradient_checkpointing_enable before transformers 5.2x.
-        enable = getattr(self.model, "activation_checkpointing_enable", None) or self.model.gradient_checkpointing_enable
+        enable = (
+            getattr(self.model, "activation_checkpointing_enable", None)
+            or self.model.gradient_checkpointing_enable
+        )
         enable(kwargs, **options)
 
     def _attach(self, name: str, config: PatchConfig, trainable: bool) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class Float32Modules(nn.ModuleDict):
     """Fusions by patch name; `.to(torch.bfloat16)` and `.half()` move them but leave their precision alone.
 
-    A fusion is small and its residual is added to every visual token, so its weights stay float32 (the authors' released
-    patches run so too); the residual is cast last, where it is added.
+    A fusion is small and its residual is added to every visual token, so its weights stay float32
+    (the authors' released patches run so too); the residual is cast last, where it is added.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -18,12 +18,14 @@ Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
 def content_digest(source: Source, digest_file: Callable[[Path], str] | None = None) -> str:
     """SHA-256 of what a source contains.
 
-    A file counts by its bytes, a folder by the names and bytes of its files, a list by its items in order, a mapping by its
-    keys and values; a mapping's value that is no existing path counts as it is written.
+    A file counts by its bytes, a folder by the names and bytes of its files, a list by its items in
+    order, a mapping by its keys and values; a mapping's value that is no existing path counts as it
+    is written.
 
     Args:
         source: The source.
-        digest_file: How to hash one file, if not by reading it (the store remembers hashes of unchanged files).
+        digest_file: How to hash one file, if not by reading it (the store remembers hashes of
+            unchanged files).
 
     Returns:
         64 hexadecimal digits.
@@ -41,7 +43,9 @@ def content_digest(source: Source, digest_file: Callable[[Path], str] | None = N
     try:
         return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
     except ValueError as error:
-        raise MediaError(f"a source holds a number that is not finite: {source}; leave it out") from error
+        raise MediaError(
+            f"a source holds a number that is not finite: {source}; leave it out"
+        ) from error
 
 
 def digest_bytes_of(file: Path) -> str:
@@ -55,7 +59,9 @@ def digest_bytes_of(file: Path) -> str:
 
 def canonical_json(value: object) -> str:
     """One text for equal values: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
 
 
 def _of_path(path: Path, digest_file: Callable[[Path], str]) -> str:
@@ -63,13 +69,19 @@ def _of_path(path: Path, digest_file: Callable[[Path], str]) -> str:
     if not os.path.isdir(path):
         return digest_file(path)
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    return hashlib.sha256(canonical_json([[name, digest_file(path / name)] for name in names]).encode()).hexdigest()
+    return hashlib.sha256(
+        canonical_json([[name, digest_file(path / name)] for name in names]).encode()
+    ).hexdigest()
 
 
 def _of_value(value: Any, digest_file: Callable[[Path], str]) -> Any:
     """A mapping's value: the content behind a path, anything else as it is."""
     if isinstance(value, (str, Path)):
-        return ["content", _of_path(Path(value), digest_file)] if os.path.exists(value) else ["plain", str(value)]
+        return (
+            ["content", _of_path(Path(value), digest_file)]
+            if os.path.exists(value)
+            else ["plain", str(value)]
+        )
     if isinstance(value, Mapping):
         return {key: _of_value(item, digest_file) for key, item in value.items()}
     if isinstance(value, Sequence):

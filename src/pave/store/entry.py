@@ -16,7 +16,8 @@ class Note:
     """Kept in the metadata of a safetensors file, with the tensors it belongs to.
 
     Attributes:
-        sha256: Of names, types, shapes and values of the tensors; empty in stores of older versions.
+        sha256: Of names, types, shapes and values of the tensors; empty in stores of older
+            versions.
         label: What made them, e.g. "audio/mel"; empty if nobody said.
         content: Digest of the media they were made from; empty if nobody said.
         bytes: Size of the tensors.

@@ -1,11 +1,12 @@
 """Leases: who works on what, among processes that share nothing but a folder.
 
-A lease is a file that only one process can put in place (by a hard link), and whose modification time its holder renews. A
-holder that was killed stops renewing; after a while, or at once if it ran on this machine, its lease is taken over. No server
-and no file locks, which network file systems keep badly.
+A lease is a file that only one process can put in place (by a hard link), and whose modification
+time its holder renews. A holder that was killed stops renewing; after a while, or at once if it ran
+on this machine, its lease is taken over. No server and no file locks, which network file systems
+keep badly.
 
-Leases save work, they do not guard data: two processes that do the same work (one was suspended for longer than a lease
-lives) write the same content under the same names.
+Leases save work, they do not guard data: two processes that do the same work (one was suspended for
+longer than a lease lives) write the same content under the same names.
 """
 
 from __future__ import annotations
@@ -50,7 +51,12 @@ class Leases:
         """Leases for the time of a block."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Release all that are still held, and clear away what killed processes of this machine left half done."""
         self._closed.set()
         for name in list(self._held):
@@ -154,7 +160,9 @@ def _put_in_place(path: Path, owner: str) -> bool:
             os.link(draft, path)
         except FileExistsError:
             return False
-        except OSError:  # no hard links here (exFAT, some mounted clouds): for a moment it is there, but empty
+        except (
+            OSError
+        ):  # no hard links here (exFAT, some mounted clouds): for a moment it is there, but empty
             try:
                 with path.open("x") as stream:
                     stream.write(owner)

@@ -1,10 +1,11 @@
 """The packed part of a store: safetensors files of about 200 clips each, read one clip at a time.
 
-A shard holds the tensors of many entries under the names `<key>.<tensor>`, and the notes of its entries in its header. The
-headers together are the index: there is no second file that could say something else. Shards are mapped into memory; a read
-copies the one clip that was asked for. A shard never changes once it is in place. It can be replaced by another one, in this
-order: the new file is renamed into place, then the old one is removed. A reader that does not find a key looks once more at
-what is there.
+A shard holds the tensors of many entries under the names `<key>.<tensor>`, and the notes of its
+entries in its header. The headers together are the index: there is no second file that could say
+something else. Shards are mapped into memory; a read copies the one clip that was asked for. A
+shard never changes once it is in place. It can be replaced by another one, in this order: the new
+file is renamed into place, then the old one is removed. A reader that does not find a key looks
+once more at what is there.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Shards:
         """
         names = self._notes[name][key].names
         file = self._handle(name)
-        # A copy, because all readers of a mapped file share its pages: writing to one result would change the next.
+        # A copy, because all readers of a mapped file share its pages: writing to one result would
+        # change the next.
         return {tensor: file.get_tensor(f"{key}.{tensor}").clone() for tensor in names}
 
     def refresh(self, force: bool = True) -> None:
@@ -87,7 +89,11 @@ class Shards:
         with self._lock:
             if not self._changed() and not force:
                 return
-            there = {path.name for path in self.folder.glob("*.safetensors")} if self.folder.is_dir() else set()
+            there = (
+                {path.name for path in self.folder.glob("*.safetensors")}
+                if self.folder.is_dir()
+                else set()
+            )
             for name in self._notes.keys() - there:
                 del self._notes[name]
                 self._open.pop(name, None)
@@ -141,7 +147,9 @@ class Shards:
 
     def _mark_bad(self, name: str, error: Exception) -> None:
         """Until another file takes its place."""
-        logger.warning("%s is damaged (%s); its tensors count as missing", self.folder / name, error)
+        logger.warning(
+            "%s is damaged (%s); its tensors count as missing", self.folder / name, error
+        )
         self._bad[name] = self._identity(name)
 
     def _identity(self, name: str) -> tuple[int, int]:
@@ -163,10 +171,13 @@ class Shards:
             return self._open[name]
 
 
-def write_shards(folder: Path, entries: Iterable[tuple[str, Note, Mapping[str, Tensor]]]) -> list[str]:
+def write_shards(
+    folder: Path, entries: Iterable[tuple[str, Note, Mapping[str, Tensor]]]
+) -> list[str]:
     """Write entries as shards, each whole or not at all; a shard is full at `MOST_ENTRIES` or `MOST_BYTES`.
 
-    The name says which keys are inside, so two processes that pack the same entries write the same file.
+    The name says which keys are inside, so two processes that pack the same entries write the same
+    file.
 
     Args:
         folder: The store's folder of shards.
@@ -192,7 +203,15 @@ def write_shards(folder: Path, entries: Iterable[tuple[str, Note, Mapping[str, T
 
 def _write(folder: Path, batch: Mapping[str, tuple[Note, Mapping[str, Tensor]]]) -> str:
     name = hashlib.sha256("\n".join(sorted(batch)).encode()).hexdigest() + ".safetensors"
-    tensors = {f"{key}.{part}": value.clone() for key, (_, parts) in sorted(batch.items()) for part, value in parts.items()}
-    metadata = {"entries": json.dumps({key: note.to_json() for key, (note, _) in sorted(batch.items())})}
-    replace_atomically(folder / name, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    tensors = {
+        f"{key}.{part}": value.clone()
+        for key, (_, parts) in sorted(batch.items())
+        for part, value in parts.items()
+    }
+    metadata = {
+        "entries": json.dumps({key: note.to_json() for key, (note, _) in sorted(batch.items())})
+    }
+    replace_atomically(
+        folder / name, lambda temporary: save_file(tensors, temporary, metadata=metadata)
+    )
     return name

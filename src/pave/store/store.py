@@ -1,7 +1,8 @@
 """`TokenStore`: a folder of tensors by content, that any number of processes may read and write at once.
 
-A key names content, not a place: SHA-256 of the media's bytes and of the settings that turned them into tensors. So a store can
-be copied between machines, and changing a setting never gives stale tensors.
+A key names content, not a place: SHA-256 of the media's bytes and of the settings that turned them
+into tensors. So a store can be copied between machines, and changing a setting never gives stale
+tensors.
 
     ab/<key>.safetensors       one entry, as `put` writes it: a killed writer can lose only its own clip
     shards/<name>.safetensors  about 200 entries, packed from such files by `pave.store.upkeep.pack`
@@ -9,8 +10,9 @@ be copied between machines, and changing a setting never gives stale tensors.
     store.json                 the type that floating tensors are kept in, where one was chosen
     digests/, leases/          remembered hashes of media files; who is at work
 
-Every file is written under another name and renamed into place, so readers need no lock. An entry is packed by first putting
-the shard in place and then removing the single file; it is therefore always in one form or the other, for a moment in both.
+Every file is written under another name and renamed into place, so readers need no lock. An entry
+is packed by first putting the shard in place and then removing the single file; it is therefore
+always in one form or the other, for a moment in both.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from pave.store.shards import Shards
 logger = logging.getLogger(__name__)
 
 KEY = re.compile(r"[0-9a-f]{64}")
-# A file changed this recently may change again within its timestamp's grain: its hash is not remembered yet.
+# A file changed this recently may change again within its timestamp's grain: its hash is not
+# remembered yet.
 SETTLED_SECONDS = 2.0
 SETTINGS = "store.json"
 PARTS = re.compile(r"[0-9a-f]{2}|shards|failed|digests|leases|" + re.escape(SETTINGS))
@@ -48,9 +51,10 @@ class TokenStore:
 
     Args:
         folder: Where the store lives; made when missing. Safe to delete at any time.
-        dtype: Keep floating tensors in this type (`torch.bfloat16` halves the store). A store remembers the type that it was
-            made with, and everybody who opens it without naming one keeps to it; a store for which none was named keeps tensors
-            as given. float64 tensors, which hold times, are never narrowed.
+        dtype: Keep floating tensors in this type (`torch.bfloat16` halves the store). A store
+            remembers the type that it was made with, and everybody who opens it without naming one
+            keeps to it; a store for which none was named keeps tensors as given. float64 tensors,
+            which hold times, are never narrowed.
 
     Raises:
         ConfigError: If the type is no floating type, or the store was made with another one.
@@ -63,7 +67,10 @@ class TokenStore:
 
     def __init__(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         if dtype is not None and not dtype.is_floating_point:
-            raise ConfigError(f"a store keeps floating tensors, {dtype} is none; use torch.bfloat16 or torch.float32")
+            raise ConfigError(
+                f"a store keeps floating tensors, {dtype} is none; use torch.bfloat16 or "
+                "torch.float32"
+            )
         self.folder = Path(folder)
         self.dtype = self._agree(dtype)
         self.shards = Shards(self.folder / "shards")
@@ -104,8 +111,8 @@ class TokenStore:
     def get(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of a key, or None if there are none.
 
-        A damaged single file is removed with a warning and counts as none; so does a damaged shard, which stays for
-        `pave store verify` to look at.
+        A damaged single file is removed with a warning and counts as none; so does a damaged shard,
+        which stays for `pave store verify` to look at.
         """
         file = self.loose(key)
         try:
@@ -113,20 +120,28 @@ class TokenStore:
         except FileNotFoundError:
             return self.shards.get(key)
         except SafetensorError as error:
-            logger.warning("%s is damaged (%s); removed, its tensors will be computed again", file, error)
+            logger.warning(
+                "%s is damaged (%s); removed, its tensors will be computed again", file, error
+            )
             file.unlink(missing_ok=True)
             return self.shards.get(key)
 
-    def put(self, key: str, tensors: Mapping[str, Tensor], *, label: str = "", content: str = "") -> None:
+    def put(
+        self, key: str, tensors: Mapping[str, Tensor], *, label: str = "", content: str = ""
+    ) -> None:
         """Keep tensors under a key, whole or not at all; an older value is replaced.
 
         Args:
             key: From `key`.
             tensors: What to keep.
             label: What made them, e.g. "audio/mel", for people who look into the store.
-            content: Digest of the media they were made from, so that tokens of other media can be found and removed.
+            content: Digest of the media they were made from, so that tokens of other media can be
+                found and removed.
         """
-        ready = {name: self._narrow(tensor).detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        ready = {
+            name: self._narrow(tensor).detach().cpu().contiguous().clone()
+            for name, tensor in tensors.items()
+        }
         note = note_of(ready, label, content)
         write_atomically(self.loose(key), save(ready, metadata={"note": note.to_json()}))
 
@@ -188,10 +203,19 @@ class TokenStore:
         kept = kept_dtype(self.folder)
         if wanted is None or wanted == kept:
             return kept
-        if kept is not None or next(self.loose_keys(), None) or any(self.folder.glob("shards/*.safetensors")):
+        if (
+            kept is not None
+            or next(self.loose_keys(), None)
+            or any(self.folder.glob("shards/*.safetensors"))
+        ):
             was = "tensors as they were given" if kept is None else str(kept)
-            raise ConfigError(f"the store {self.folder} keeps {was}, not {wanted}; use that, or another folder")
-        write_atomically(self.folder / SETTINGS, json.dumps({"dtype": str(wanted).removeprefix("torch.")}).encode())
+            raise ConfigError(
+                f"the store {self.folder} keeps {was}, not {wanted}; use that, or another folder"
+            )
+        write_atomically(
+            self.folder / SETTINGS,
+            json.dumps({"dtype": str(wanted).removeprefix("torch.")}).encode(),
+        )
         return wanted
 
     def _narrow(self, tensor: Tensor) -> Tensor:
@@ -237,9 +261,14 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be a store ({error.strerror}); a store is a folder, choose another path") from error
+        raise ConfigError(
+            f"{folder} cannot be a store ({error.strerror}); a store is a folder, choose another "
+            "path"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{folder / SETTINGS} cannot be read ({error}); delete it if the store is empty") from error
+        raise ConfigError(
+            f"{folder / SETTINGS} cannot be read ({error}); delete it if the store is empty"
+        ) from error
     dtype = getattr(torch, str(name), None)
     if not isinstance(dtype, torch.dtype):
         raise ConfigError(f"{folder / SETTINGS} names no type of tensors: {name!r}")
@@ -258,5 +287,10 @@ def _read_note(note: Path) -> tuple[int, int, str] | None:
         size, mtime, digest = json.loads(note.read_bytes())
     except (OSError, ValueError, TypeError):
         return None
-    whole = isinstance(size, int) and isinstance(mtime, int) and isinstance(digest, str) and KEY.fullmatch(digest) is not None
+    whole = (
+        isinstance(size, int)
+        and isinstance(mtime, int)
+        and isinstance(digest, str)
+        and KEY.fullmatch(digest) is not None
+    )
     return (size, mtime, digest) if whole else None

@@ -1,7 +1,7 @@
 """Upkeep of a store: pack single files into shards, check what is there, remove what is not wanted, join stores.
 
-Whatever moves entries does it under one lease, so that two processes never move the same ones; reading and writing go on
-meanwhile.
+Whatever moves entries does it under one lease, so that two processes never move the same ones;
+reading and writing go on meanwhile.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ def list_entries(store: TokenStore) -> list[Listed]:
     seen = {entry.key for entry in found}
     for name, notes in sorted(store.shards.notes().items()):
         found += [
-            _listed(key, note, store.shards.folder / name, store) for key, note in sorted(notes.items()) if key not in seen
+            _listed(key, note, store.shards.folder / name, store)
+            for key, note in sorted(notes.items())
+            if key not in seen
         ]
         seen |= notes.keys()
     return found
@@ -136,11 +138,15 @@ def stats(store: TokenStore) -> dict[str, object]:
         "shards": len(store.shards.notes()),
         "single_files": sum(not entry.place.startswith("shards/") for entry in entries),
         "failures": sum(1 for _ in store.folder.glob("failed/*.json")),
-        "by_label": {label: {"entries": count[label], "bytes": size[label]} for label in sorted(count)},
+        "by_label": {
+            label: {"entries": count[label], "bytes": size[label]} for label in sorted(count)
+        },
     }
 
 
-def verify(store: TokenStore, *, remove: bool = False, progress: Progress | None = None) -> VerifyReport:
+def verify(
+    store: TokenStore, *, remove: bool = False, progress: Progress | None = None
+) -> VerifyReport:
     """Read every tensor and compare it with the checksum that was taken when it was written.
 
     Args:
@@ -150,8 +156,12 @@ def verify(store: TokenStore, *, remove: bool = False, progress: Progress | None
     """
     loose = list(store.loose_keys())
     store.shards.refresh()
-    packed = [(name, key) for name, notes in sorted(store.shards.notes().items()) for key in sorted(notes)]
-    damaged: dict[Path, set[str]] = {store.shards.folder / name: set() for name in store.shards.unreadable()}
+    packed = [
+        (name, key) for name, notes in sorted(store.shards.notes().items()) for key in sorted(notes)
+    ]
+    damaged: dict[Path, set[str]] = {
+        store.shards.folder / name: set() for name in store.shards.unreadable()
+    }
     lines = [f"{_inside(store, path)}: cannot be opened" for path in damaged]
     checked = unchecked = size = 0
     for done, (name, key) in enumerate([*(("", key) for key in loose), *packed], 1):
@@ -163,7 +173,9 @@ def verify(store: TokenStore, *, remove: bool = False, progress: Progress | None
         except (SafetensorError, OSError, KeyError) as error:
             note, tensors, problem = Note(), {}, f"cannot be read ({error})"
         else:
-            problem = "does not have the checksum it was written with" if _differs(note, tensors) else ""
+            problem = (
+                "does not have the checksum it was written with" if _differs(note, tensors) else ""
+            )
         if problem:
             lines.append(f"{_inside(store, path)}: {key} {problem}")
             damaged.setdefault(path, set()).add(key)
@@ -177,18 +189,22 @@ def verify(store: TokenStore, *, remove: bool = False, progress: Progress | None
     return VerifyReport(checked, unchecked, size, lines, remove)
 
 
-def gc(store: TokenStore, *, drop: Collection[str] = (), keep: Collection[str] | None = None) -> GcReport:
+def gc(
+    store: TokenStore, *, drop: Collection[str] = (), keep: Collection[str] | None = None
+) -> GcReport:
     """Remove what nobody needs: left-overs of killed writers, second copies, and entries that are named; join small shards.
 
     Args:
         store: The store.
         drop: Labels of entries to remove, e.g. "audio/mel".
-        keep: Content digests (`TokenStore.content`); entries made from other media are removed. Entries that do not say
-            what they were made from stay. None: all stay.
+        keep: Content digests (`TokenStore.content`); entries made from other media are removed.
+            Entries that do not say what they were made from stay. None: all stay.
     """
 
     def unwanted(note: Note) -> bool:
-        return note.label in drop or (keep is not None and bool(note.content) and note.content not in keep)
+        return note.label in drop or (
+            keep is not None and bool(note.content) and note.content not in keep
+        )
 
     before = _size(store.folder)
     report = GcReport(left_over=_sweep(store))
@@ -201,7 +217,10 @@ def gc(store: TokenStore, *, drop: Collection[str] = (), keep: Collection[str] |
             gone = {key for key, note in notes.items() if unwanted(note)}
             twice = {key for key in notes if key in seen} - gone
             seen |= notes.keys()
-            report.entries, report.duplicates = report.entries + len(gone), report.duplicates + len(twice)
+            report.entries, report.duplicates = (
+                report.entries + len(gone),
+                report.duplicates + len(twice),
+            )
             if gone or twice:
                 again.add(name)
         small = [name for name, notes in store.shards.notes().items() if _is_small(notes)]
@@ -210,12 +229,16 @@ def gc(store: TokenStore, *, drop: Collection[str] = (), keep: Collection[str] |
             again |= set(small)
         _rewrite(store, sorted(again), lambda key, note: not unwanted(note))
     for note_file in store.folder.glob("failed/*.json") if drop or keep is not None else ():
-        note_file.unlink(missing_ok=True)  # they do not say what they belong to, and cost one try each
+        note_file.unlink(
+            missing_ok=True
+        )  # they do not say what they belong to, and cost one try each
     report.bytes = max(0, before - _size(store.folder))
     return report
 
 
-def merge(into: TokenStore, sources: Sequence[TokenStore], *, progress: Progress | None = None) -> int:
+def merge(
+    into: TokenStore, sources: Sequence[TokenStore], *, progress: Progress | None = None
+) -> int:
     """Copy entries of other stores that this one lacks, and the failures they know of.
 
     Args:
@@ -233,7 +256,10 @@ def merge(into: TokenStore, sources: Sequence[TokenStore], *, progress: Progress
         if source.folder.resolve() == into.folder.resolve():
             raise ConfigError(f"{source.folder} cannot be merged into itself")
         if source.dtype != into.dtype:
-            raise ConfigError(f"{source.folder} keeps {source.dtype}, {into.folder} keeps {into.dtype}; extract with one type")
+            raise ConfigError(
+                f"{source.folder} keeps {source.dtype}, {into.folder} keeps {into.dtype}; extract "
+                "with one type"
+            )
         if not source.keys() and not any(source.folder.glob("failed/*.json")):
             raise ConfigError(f"{source.folder} holds no tokens; check the path")
     copied = 0
@@ -280,7 +306,9 @@ def _entries(store: TokenStore, keys: Sequence[str]) -> Iterator[Entry]:
     """Entries for `write_shards`; those that cannot be read are left where they are, with a warning."""
     for key in keys:
         try:
-            note, tensors = _load(store, "" if store.loose(key).is_file() else store.shards.place(key) or "", key)
+            note, tensors = _load(
+                store, "" if store.loose(key).is_file() else store.shards.place(key) or "", key
+            )
             if _differs(note, tensors):
                 raise SafetensorError("it does not have the checksum it was written with")
         except (SafetensorError, OSError, KeyError) as error:
@@ -345,8 +373,9 @@ def _drop_loose(store: TokenStore, unwanted: Callable[[Note], bool]) -> int:
 def _drop_copies(store: TokenStore) -> int:
     """Settle keys that are both packed and single files; how many of the latter went.
 
-    One of a process that was killed between packing it and removing it holds the same and goes. One that holds something else
-    was put since, perhaps because the packed one is damaged: readers already prefer it, so the packed one goes.
+    One of a process that was killed between packing it and removing it holds the same and goes. One
+    that holds something else was put since, perhaps because the packed one is damaged: readers
+    already prefer it, so the packed one goes.
     """
     removed, older = 0, dict[str, set[str]]()
     for key in [key for key in store.loose_keys() if store.shards.contains(key)]:
@@ -371,7 +400,10 @@ def _holds(store: TokenStore, shard: str, key: str) -> str | None:
 
 
 def _is_small(notes: Mapping[str, Note]) -> bool:
-    return len(notes) < MOST_ENTRIES // 2 and sum(note.bytes for note in notes.values()) < MOST_BYTES // 2
+    return (
+        len(notes) < MOST_ENTRIES // 2
+        and sum(note.bytes for note in notes.values()) < MOST_BYTES // 2
+    )
 
 
 def _sweep(store: TokenStore) -> int:

@@ -30,7 +30,17 @@ _HOMES = {
 TASKS = tuple(_HOMES)
 """Names of all tasks, in the order of the paper."""
 
-__all__ = ["TASKS", "Example", "Item", "Prediction", "Prompt", "Scored", "Style", "Task", "get_task"]
+__all__ = [
+    "TASKS",
+    "Example",
+    "Item",
+    "Prediction",
+    "Prompt",
+    "Scored",
+    "Style",
+    "Task",
+    "get_task",
+]
 
 
 def get_task(name: str) -> Task:
@@ -42,7 +52,8 @@ def get_task(name: str) -> Task:
     if name not in _HOMES:
         near = get_close_matches(name, TASKS, 1)
         raise ConfigError(
-            f"there is no task {name!r}{f' (did you mean {near[0]!r}?)' if near else ''}; there are: {', '.join(TASKS)}"
+            f"there is no task {name!r}{f' (did you mean {near[0]!r}?)' if near else ''}; there "
+            f"are: {', '.join(TASKS)}"
         )
     task: Task = import_module(f"pave.tasks.{_HOMES[name]}").TASK
     return task

@@ -1,8 +1,9 @@
 """The authors' published files in place of a benchmark's own: their training files, and the mapping files beside them.
 
-Their scripts turn every benchmark's training annotations into lists of `{"id", "video", "conversations"}`, with the prompt in
-the question. Two mapping files say where the media of a video are: `{video id: video}` (`slow_path_mapping_path`) and
-`{video id: feature file}` (`fast_path_mapping_path`), relative to a folder each.
+Their scripts turn every benchmark's training annotations into lists of `{"id", "video",
+"conversations"}`, with the prompt in the question. Two mapping files say where the media of a video
+are: `{video id: video}` (`slow_path_mapping_path`) and `{video id: feature file}`
+(`fast_path_mapping_path`), relative to a folder each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def are_conversations(task: Task, files: Files) -> bool:
     if task.conversations:
         return False
     lists = [content for content in files.values() if isinstance(content, list) and content]
-    return bool(lists) and all(isinstance(rows[0], dict) and "conversations" in rows[0] for rows in lists)
+    return bool(lists) and all(
+        isinstance(rows[0], dict) and "conversations" in rows[0] for rows in lists
+    )
 
 
 def examples(files: Files) -> list[Example]:
@@ -36,7 +39,9 @@ def examples(files: Files) -> list[Example]:
             said = tuple((turn.question, turn.answer) for turn in turns)
             places = dict.fromkeys((str(sample["video"]), *videos(name)))
             feature = (f"{name}.pt", f"{name}/video_features.pt", name)
-            found.append(Example(str(sample.get("id", number)), name, tuple(places), said, feature=feature))
+            found.append(
+                Example(str(sample.get("id", number)), name, tuple(places), said, feature=feature)
+            )
     return found
 
 
@@ -47,7 +52,9 @@ def read_map(path: Any) -> Map:
         RecordError: If it is none.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(place, str) for place in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(place, str) for place in content.values()
+    ):
         raise RecordError(f'{path} must map video ids to paths, such as {{"1BFO3": "1BFO3.pt"}}')
     return content
 

@@ -1,7 +1,8 @@
 """AVQA: multiple-choice questions about VGGSound clips that sound and picture together answer. Tested on val, accuracy.
 
-The authors count an answer as right if the right letter is anywhere in it ("Answer" holds an A); by default the letter is read
-properly. The prompt is theirs in both styles, "subtitles" included, since their patches were trained with it.
+The authors count an answer as right if the right letter is anywhere in it ("Answer" holds an A); by
+default the letter is read properly. The prompt is theirs in both styles, "subtitles" included,
+since their patches were trained with it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, conversation, only_file, videos
 
 SELECT = (
-    "Select the best answer to the following multiple-choice question based on the video and the subtitles. "
+    "Select the best answer to the following multiple-choice question based on the video and the "
+    "subtitles. "
     "Respond with only the letter (A, B, C, or D) of the correct option.\n"
 )
 PROMPT = Prompt(
-    SELECT + "{question}\n{options}Answer with the option's letter from the given choices directly.", "{letter}.{text}\n"
+    SELECT
+    + "{question}\n{options}Answer with the option's letter from the given choices directly.",
+    "{letter}.{text}\n",
 )
 LETTERS = "ABCD"
 _WHAT = "train_qa.json or val_qa.json"
@@ -52,7 +56,11 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
     names = [row["video_name"] for row in rows]
     return {
         "train_qa_instruct.json": [
-            {"id": row["id"], "conversations": conversation(_question(row), LETTERS[row["answer"]]), "video": row["video_name"]}
+            {
+                "id": row["id"],
+                "conversations": conversation(_question(row), LETTERS[row["answer"]]),
+                "video": row["video_name"],
+            }
             for row in rows
         ],
         "from_vid_to_video_name.json": {name: f"{name}.mp4" for name in names},
@@ -61,7 +69,10 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
 
 
 def _question(row: Any) -> str:
-    return PROMPT.render(text(row, "question_text", "question"), texts(row, "multi_choice", "question")[: len(LETTERS)])
+    return PROMPT.render(
+        text(row, "question_text", "question"),
+        texts(row, "multi_choice", "question")[: len(LETTERS)],
+    )
 
 
 TASK = Task(

@@ -1,7 +1,8 @@
 """AVSD: dialogue about a video with sound (DSTC7 and DSTC10). Charades videos; caption scores of the last answer.
 
-Test: the single-reference DSTC7 set in DSTC10's mock format, one dialogue a video; all earlier rounds, with their true answers,
-are the history. The authors train on pieces of five rounds and drop a shorter rest; by default the rest is kept.
+Test: the single-reference DSTC7 set in DSTC10's mock format, one dialogue a video; all earlier
+rounds, with their true answers, are the history. The authors train on pieces of five rounds and
+drop a shorter rest; by default the rest is kept.
 """
 
 from __future__ import annotations
@@ -20,12 +21,19 @@ UNDISCLOSED = "__UNDISCLOSED__"
 _WHAT = "train: avsd_train.json; test: mock_test_set4DSTC10-AVSD_from_DSTC7_singref.json"
 # The authors copy this header from COCO's captions_val2014.json; the scorer does not read it.
 _HEADER = {
-    "info": {"description": "This is stable 1.0 version of the 2014 MS COCO dataset.", "version": "1.0", "year": 2014},
+    "info": {
+        "description": "This is stable 1.0 version of the 2014 MS COCO dataset.",
+        "version": "1.0",
+        "year": 2014,
+    },
     "licenses": [{"id": 3, "name": "Attribution-NonCommercial-NoDerivs License"}],
     "type": "captions",
 }
 _IMAGE = {"license": 3, "file_name": "COCO_val2014_000000391895.jpg", "width": 640, "height": 360}
-_IMAGE |= {"url": "http://farm9.staticflickr.com/8186/8119368305_4e622c8349_z.jpg", "date_captured": "2013-11-14 11:18:45"}
+_IMAGE |= {
+    "url": "http://farm9.staticflickr.com/8186/8119368305_4e622c8349_z.jpg",
+    "date_captured": "2013-11-14 11:18:45",
+}
 
 
 def examples(files: Files, split: str, style: Style) -> list[Example]:
@@ -46,7 +54,11 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
         return {"coco_version_test_gt.json": _coco(content["dialogs"])}
     rows = []
     for video, place, rounds in _pieces(content, keep_rest=False):
-        turns = [{"from": who, "value": text} for pair in rounds for who, text in zip(("human", "gpt"), pair, strict=True)]
+        turns = [
+            {"from": who, "value": text}
+            for pair in rounds
+            for who, text in zip(("human", "gpt"), pair, strict=True)
+        ]
         turns[0] = {**turns[0], "value": f"<image>\n{turns[0]['value']}"}
         rows.append({"id": f"{video}_{place}", "conversations": turns, "video": f"{video}.mp4"})
     return {"avsd_train_instruct.json": rows}
@@ -63,7 +75,10 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
         wanted.setdefault(text(row, "image_id", where), []).append(text(row, "caption", where))
     unknown = [prediction.id for prediction in predictions if prediction.id not in wanted]
     if unknown:
-        raise RecordError(f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; is this the right file?")
+        raise RecordError(
+            f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; is this "
+            "the right file?"
+        )
     names = [prediction.id for prediction in predictions]
     if len(set(names)) < len(names):
         raise RecordError("a video has two predictions; AVSD's test set asks one question a video")
@@ -73,12 +88,17 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
 def _pieces(content: Any, *, keep_rest: bool) -> list[tuple[str, int, list[tuple[str, str]]]]:
     """(video, number, rounds) of each piece of a training file."""
     if not isinstance(content, dict):
-        raise RecordError("AVSD's training file maps videos to dialogues ({video: {data: [...]}}); this is another file")
+        raise RecordError(
+            "AVSD's training file maps videos to dialogues ({video: {data: [...]}}); this is "
+            "another file"
+        )
     pieces = []
     for video, entry in content.items():
         rounds = _rounds(entry, "data", f"video {video}")
         count = -(-len(rounds) // ROUNDS) if keep_rest else len(rounds) // ROUNDS
-        pieces += [(video, place, rounds[place * ROUNDS : (place + 1) * ROUNDS]) for place in range(count)]
+        pieces += [
+            (video, place, rounds[place * ROUNDS : (place + 1) * ROUNDS]) for place in range(count)
+        ]
     return pieces
 
 
@@ -94,7 +114,10 @@ def _tested(dialogue: Any) -> Example:
 
 def _rounds(dialogue: Any, name: str, where: str) -> list[tuple[str, str]]:
     """Questions and answers of a dialogue."""
-    return [(text(turn, "question", where), text(turn, "answer", where)) for turn in field(dialogue, name, where)]
+    return [
+        (text(turn, "question", where), text(turn, "answer", where))
+        for turn in field(dialogue, name, where)
+    ]
 
 
 def _feature(video: str) -> tuple[str, ...]:
@@ -103,8 +126,15 @@ def _feature(video: str) -> tuple[str, ...]:
 
 def _coco(dialogues: Any) -> dict[str, Any]:
     rows = [(dialogue["image_id"], dialogue["dialog"][-1]["answer"]) for dialogue in dialogues]
-    annotations = [{"image_id": video, "id": place, "caption": answer} for place, (video, answer) in enumerate(rows)]
-    return {**_HEADER, "annotations": annotations, "images": [{**_IMAGE, "id": video} for video, _ in rows]}
+    annotations = [
+        {"image_id": video, "id": place, "caption": answer}
+        for place, (video, answer) in enumerate(rows)
+    ]
+    return {
+        **_HEADER,
+        "annotations": annotations,
+        "images": [{**_IMAGE, "id": video} for video, _ in rows],
+    }
 
 
 TASK = Task(

@@ -46,15 +46,23 @@ def compare_files(
     """Compare two files of items (JSON lines with `id` and `scores`, or `correct`), or folders that hold one such file each.
 
     Raises:
-        RecordError: If a file cannot be read, repeats a question, the two share nothing, or were scored in different styles.
+        RecordError: If a file cannot be read, repeats a question, the two share nothing, or were
+            scored in different styles.
         ConfigError: If the seed or the number of draws cannot be used.
     """
     check_draws(resamples, seed)
     first, second = _items(a), _items(b)
-    styles = [{str(row["style"]) for row in arm.values() if "style" in row} for arm in (first, second)]
+    styles = [
+        {str(row["style"]) for row in arm.values() if "style" in row} for arm in (first, second)
+    ]
     if all(styles) and styles[0] != styles[1]:
-        said = " and ".join(f"{file} in style {', '.join(sorted(found))}" for file, found in zip((a, b), styles, strict=True))
-        raise RecordError(f"{said} were scored by different rules; score both with the same --style")
+        said = " and ".join(
+            f"{file} in style {', '.join(sorted(found))}"
+            for file, found in zip((a, b), styles, strict=True)
+        )
+        raise RecordError(
+            f"{said} were scored by different rules; score both with the same --style"
+        )
     clusters, labels = _about(records) if records is not None else ({}, {})
     for row in first.values():
         if records is None and row.get("cluster"):
@@ -64,16 +72,27 @@ def compare_files(
     try:
         rows = compare(scores[0], scores[1], clusters, labels, resamples=resamples, seed=seed)
     except ValueError as error:
-        raise RecordError(f"{a} and {b}: {error}; give two items files of one set of questions") from error
+        raise RecordError(
+            f"{a} and {b}: {error}; give two items files of one set of questions"
+        ) from error
     swapped = [_swap(row) for row in rows]
-    unit = "videos" if clusters else "single questions, since the files do not say which share a video (give --records)"
-    only = [[name for name in one if name not in other] for one, other in ((first, second), (second, first))]
+    unit = (
+        "videos"
+        if clusters
+        else "single questions, since the files do not say which share a video (give --records)"
+    )
+    only = [
+        [name for name in one if name not in other]
+        for one, other in ((first, second), (second, first))
+    ]
     return CompareReport(swapped, rows[0].n, only[0], only[1], unit)
 
 
 def _swap(row: Comparison) -> Comparison:
     """`compare` takes the arm that is minuend first; here a is the first file, and the difference b - a."""
-    return Comparison(row.score, row.label, row.n, row.clusters, row.b, row.a, row.difference, row.ci95, row.p)
+    return Comparison(
+        row.score, row.label, row.n, row.clusters, row.b, row.a, row.difference, row.ci95, row.p
+    )
 
 
 def _items(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
@@ -81,13 +100,21 @@ def _items(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     rows = content if isinstance(content, list) else []
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str | int) or not _scores(row):
+        if (
+            not isinstance(row, dict)
+            or not isinstance(row.get("id"), str | int)
+            or not _scores(row)
+        ):
             raise RecordError(
-                f"{path}:{number}: an item needs `id` and `scores` (or `correct`); make the file with pave score --rows"
+                f"{path}:{number}: an item needs `id` and `scores` (or `correct`); make the file "
+                "with pave score --rows"
             )
         name = str(row["id"])
         if name in found:
-            raise RecordError(f"{path}:{number}: question {name!r} is in there twice; compare the items of one arm at a time")
+            raise RecordError(
+                f"{path}:{number}: question {name!r} is in there twice; compare the items of one "
+                "arm at a time"
+            )
         found[name] = {**row, "id": name}
     if not found:
         raise RecordError(f"{path} holds no items; make the file with pave score --rows")
@@ -101,14 +128,20 @@ def _only_items(path: Path) -> Path:
     found = sorted(file for file in path.glob("*.jsonl") if ".part-" not in file.name)
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
-        raise RecordError(f"{path} holds {len(found)} items files ({names}); name the one to compare")
+        raise RecordError(
+            f"{path} holds {len(found)} items files ({names}); name the one to compare"
+        )
     return found[0]
 
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     given = row.get("scores")
     if isinstance(given, dict):
-        return {str(name): float(value) for name, value in given.items() if isinstance(value, int | float) and _finite(value)}
+        return {
+            str(name): float(value)
+            for name, value in given.items()
+            if isinstance(value, int | float) and _finite(value)
+        }
     return {"accuracy": float(row["correct"])} if isinstance(row.get("correct"), bool) else {}
 
 
@@ -122,7 +155,9 @@ def _finite(value: float) -> bool:
 
 def _labels(row: Mapping[str, Any]) -> list[Any]:
     given = row.get("labels")
-    return given if isinstance(given, list) and given else [row["family"]] if row.get("family") else []
+    return (
+        given if isinstance(given, list) and given else [row["family"]] if row.get("family") else []
+    )
 
 
 def _about(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
@@ -130,5 +165,7 @@ def _about(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, list
     records = read_records(path, check_media=False)
     videos = {record.id: str(record.meta.get("video_id") or clip_key(record)) for record in records}
     return videos, {
-        record.id: [str(label) for label in record.meta.get("labels", [])] for record in records if "labels" in record.meta
+        record.id: [str(label) for label in record.meta.get("labels", [])]
+        for record in records
+        if "labels" in record.meta
     }

@@ -1,7 +1,8 @@
 """Ego-Exo4D demonstrator proficiency: how skilled somebody is, one of four levels, from the ego video and up to four others.
 
-Tested on val, accuracy (test labels are with the organisers). The authors count an answer as right if the right level's name is
-anywhere in it, so an answer that lists all four is always right; by default the first level named counts.
+Tested on val, accuracy (test labels are with the organisers). The authors count an answer as right
+if the right level's name is anywhere in it, so an answer that lists all four is always right; by
+default the first level named counts.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from pave.tasks.task import Example, Files, Item, Style, Task, conversation, onl
 LEVELS = ("Novice", "Early Expert", "Intermediate Expert", "Late Expert")
 QUESTION = (
     "In this video, a human is performing an activity. "
-    "Your goal is to evaluate the human's skill level based on their technique, consistency, and overall execution of the "
+    "Your goal is to evaluate the human's skill level based on their technique, consistency, and "
+    "overall execution of the "
     "activity. "
     "You will classify the performance into one of the following levels: "
-    "1. Novice: Beginner-level performance with noticeable gaps in basic skills, understanding, or execution. "
-    "2. Early Expert: Competent performance showing solid foundational skills, but with room for refinement. "
-    "3. Intermediate Expert: Advanced performance demonstrating strong technical abilities and strategic understanding, "
+    "1. Novice: Beginner-level performance with noticeable gaps in basic skills, understanding, "
+    "or execution. "
+    "2. Early Expert: Competent performance showing solid foundational skills, but with room for "
+    "refinement. "
+    "3. Intermediate Expert: Advanced performance demonstrating strong technical abilities and "
+    "strategic understanding, "
     "but not yet at mastery. "
-    "4. Late Expert: Near-masterful or masterful performance, showcasing exceptional skill, precision, and expertise. "
+    "4. Late Expert: Near-masterful or masterful performance, showcasing exceptional skill, "
+    "precision, and expertise. "
     "Example Output: Early Expert"
 )
 PROMPT = Prompt(QUESTION)
@@ -50,8 +56,13 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
                 options=LEVELS,
                 labels=tuple(str(row[name]) for name in ("scenario_name",) if row.get(name)),
                 views=tuple(_places(cameras[name]) for name in sorted(cameras)),
-                # The authors extract a folder of files, one a camera, under the path of the ego video's own folder.
-                feature=(f"{take}.pt", f"{take}.safetensors", str(PurePosixPath(_places(ego)[0]).parent)),
+                # The authors extract a folder of files, one a camera, under the path of the ego
+                # video's own folder.
+                feature=(
+                    f"{take}.pt",
+                    f"{take}.safetensors",
+                    str(PurePosixPath(_places(ego)[0]).parent),
+                ),
                 meta={"task_name": row.get("task_name", "")},
             )
         )

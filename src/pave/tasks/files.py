@@ -24,9 +24,16 @@ def read_annotations(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        found += sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".jsonl")) if path.is_dir() else [path]
+        found += (
+            sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".jsonl"))
+            if path.is_dir()
+            else [path]
+        )
     if not found:
-        raise RecordError(f"no annotation files in {', '.join(map(str, paths)) or 'nothing'}; give .json or .jsonl files")
+        raise RecordError(
+            f"no annotation files in {', '.join(map(str, paths)) or 'nothing'}; give .json or "
+            ".jsonl files"
+        )
     names = [path.name for path in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise RecordError(f"two annotation files are called {twice[0]}; give each once")
@@ -50,23 +57,36 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         content = json.loads(text)
         return [content] if file.suffix == ".jsonl" else content
     except RecursionError as error:
-        raise RecordError(f"{file}: lists or objects are nested too deeply; give a JSON file of annotations") from error
+        raise RecordError(
+            f"{file}: lists or objects are nested too deeply; give a JSON file of annotations"
+        ) from error
     except json.JSONDecodeError as error:
         if file.suffix != ".jsonl" and not _is_lines(text):
-            raise RecordError(f"{file}: not valid JSON ({error.msg}, line {error.lineno}, column {error.colno})") from error
-    return [_line(line, f"{file}:{number}") for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+            raise RecordError(
+                f"{file}: not valid JSON ({error.msg}, line {error.lineno}, column {error.colno})"
+            ) from error
+    return [
+        _line(line, f"{file}:{number}")
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.strip()
+    ]
 
 
 def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     """Predictions in the order of their file: pave's own, or those of the authors' scripts.
 
-    A row names its question by `id`, `question_id` or `image_id`, and its answer by `prediction`, `text`, `caption` or `pred`.
+    A row names its question by `id`, `question_id` or `image_id`, and its answer by `prediction`,
+    `text`, `caption` or `pred`.
 
     Raises:
         RecordError: If the file cannot be read, is empty, or a row has no answer.
     """
     content = read_json(path)
-    rows = [content] if isinstance(content, dict) and any(name in content for name in _IDS) else content
+    rows = (
+        [content]
+        if isinstance(content, dict) and any(name in content for name in _IDS)
+        else content
+    )
     if not isinstance(rows, list) or not rows:
         raise RecordError(
             f'{path} holds no predictions; write one object per line, such as {{"id": "a1", "prediction": "dog"}}'
@@ -99,4 +119,6 @@ def _line(line: str, where: str) -> Any:
     except RecursionError as error:
         raise RecordError(f"{where}: lists or objects are nested too deeply") from error
     except json.JSONDecodeError as error:
-        raise RecordError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from error
+        raise RecordError(
+            f"{where}: not valid JSON ({error.msg} at column {error.colno})"
+        ) from error

@@ -1,6 +1,7 @@
 """LLaVA-Video-178K: training data of the high-frame-rate patch; the authors take two questions a video, from four files.
 
-Both styles keep the first two records of each `id` in order of first appearance. An id is counted within its file.
+Both styles keep the first two records of each `id` in order of first appearance. An id is counted
+within its file.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`<name>_2pv.json` of each file."""
-    return {f"{PurePosixPath(name).stem}_2pv.json": subset(rows, name) for name, rows in files.items()}
+    return {
+        f"{PurePosixPath(name).stem}_2pv.json": subset(rows, name) for name, rows in files.items()
+    }
 
 
 def subset(rows: Any, name: str = "annotations") -> list[dict[str, Any]]:

@@ -22,9 +22,22 @@ class Finder:
     """Looks media up and keeps account."""
 
     def __init__(
-        self, task: Task, media: Path, sides: Mapping[str, Path], wanted: Sequence[str], style: Style, split: str
+        self,
+        task: Task,
+        media: Path,
+        sides: Mapping[str, Path],
+        wanted: Sequence[str],
+        style: Style,
+        split: str,
     ) -> None:
-        self.task, self.media, self.sides, self.wanted, self.style, self.split = task, media, sides, wanted, style, split
+        self.task, self.media, self.sides, self.wanted, self.style, self.split = (
+            task,
+            media,
+            sides,
+            wanted,
+            style,
+            split,
+        )
         self.missing: dict[str, None] = {}
         self.without_channel = 0
         self._known: dict[tuple[Path, tuple[str, ...]], Path | None] = {}
@@ -40,8 +53,18 @@ class Finder:
         if video is None or (lacks and self.style == "authors"):
             return None
         self.without_channel += lacks
-        about = {"task": self.task.name, "split": self.split, "style": self.style, "prompt": self.task.prompt.hash}
-        meta = {**example.meta, **about, "video_id": example.video_id, "labels": list(example.labels)}
+        about = {
+            "task": self.task.name,
+            "split": self.split,
+            "style": self.style,
+            "prompt": self.task.prompt.hash,
+        }
+        meta = {
+            **example.meta,
+            **about,
+            "video_id": example.video_id,
+            "labels": list(example.labels),
+        }
         if example.labels:
             meta["family"] = example.labels[-1]
         try:
@@ -49,14 +72,19 @@ class Finder:
                 id=example.id,
                 video=str(video),
                 channels=channels,
-                turns=[Turn(question=question, answer=answer) for question, answer in example.turns],
+                turns=[
+                    Turn(question=question, answer=answer) for question, answer in example.turns
+                ],
                 answers=list(example.answers),
                 options=list(example.options),
                 meta=meta,
             )
         except ValidationError as error:
             where, what = first_problem(error)
-            raise RecordError(f"example {example.id!r} makes no record: {where}: {what}; check the annotation file") from error
+            raise RecordError(
+                f"example {example.id!r} makes no record: {where}: {what}; check the annotation "
+                "file"
+            ) from error
 
     def _channels(self, example: Example) -> dict[str, Any]:
         """The side channels' media, without those that are missing."""
@@ -78,14 +106,19 @@ class Finder:
         """The first place that exists, looked up once."""
         key = (folder, places)
         if key not in self._known:
-            self._known[key] = next((folder / place for place in places if (folder / place).exists()), None)
+            self._known[key] = next(
+                (folder / place for place in places if (folder / place).exists()), None
+            )
             if self._known[key] is None:
                 self.missing[str(folder / places[0])] = None
         return self._known[key]
 
 
 def side_folders(
-    task: Task, features: Place | None, theirs: Place | Mapping[str, Place] | None, feature_map: Place | None
+    task: Task,
+    features: Place | None,
+    theirs: Place | Mapping[str, Place] | None,
+    feature_map: Place | None,
 ) -> dict[str, Path]:
     """Channel -> folder of its precomputed features.
 
@@ -98,7 +131,10 @@ def side_folders(
         return {"features": Path(features)}
     if not theirs:
         if feature_map is not None:
-            raise ConfigError("--feature-map says where features lie below a folder; give --authors-features (or --features)")
+            raise ConfigError(
+                "--feature-map says where features lie below a folder; give --authors-features "
+                "(or --features)"
+            )
         return {}
     named = theirs if isinstance(theirs, Mapping) else {task.channel: theirs}
     return {name: Path(folder) for name, folder in named.items()}
@@ -113,5 +149,8 @@ def wanted_channels(task: Task, sides: Mapping[str, Path], channels: Sequence[st
     wanted = list(dict.fromkeys((*channels, *sides))) or [task.channel]
     known = {task.channel, *sides, *IN_VIDEO}
     if odd := [name for name in wanted if name not in known]:
-        raise ConfigError(f"the media of {task.title} hold no channel {odd[0]!r}; there are: {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"the media of {task.title} hold no channel {odd[0]!r}; there are: "
+            f"{', '.join(sorted(known))}"
+        )
     return wanted

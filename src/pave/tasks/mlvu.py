@@ -1,7 +1,8 @@
 """MLVU, development set, multiple choice: nine kinds of questions about long videos. Accuracy, pooled.
 
-Reads the repackaged rows that lmms-eval uses (options inside the question, a letter as answer). The authors score with its
-script: the character before the first ")", or the whole answer; by default the letter is read properly.
+Reads the repackaged rows that lmms-eval uses (options inside the question, a letter as answer). The
+authors score with its script: the character before the first ")", or the whole answer; by default
+the letter is read properly.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for number, row in enumerate(only_file(files, _WHAT)):
         where = f"row {number}"
-        video, letter, kind = (text(row, name, where) for name in ("video_name", "answer", "task_type"))
+        video, letter, kind = (
+            text(row, name, where) for name in ("video_name", "answer", "task_type")
+        )
         stem = video.split(".")[0]
         options = texts(row, "candidates", where) if row.get("candidates") else ()
         found.append(

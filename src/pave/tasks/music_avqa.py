@@ -5,8 +5,9 @@
 | training records | each once | those about sound (Audio and Audio-Visual) twice in a row |
 | right if | the answer is in the prediction as a word, "2" is "two" | the answer is anywhere in it, "no" in "piano" too |
 
-Questions are templates; `<Object>` and its like are filled from `templ_values` in order. There are two public test files:
-json/avqa-test.json has 9,185 questions, json_update 9,129, and results on them differ.
+Questions are templates; `<Object>` and its like are filled from `templ_values` in order. There are
+two public test files: json/avqa-test.json has 9,185 questions, json_update 9,129, and results on
+them differ.
 """
 
 from __future__ import annotations
@@ -21,7 +22,17 @@ from pave.errors import RecordError
 from pave.tasks.pairing import as_text, field, in_order, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import NUMBERS, accuracy, contains, plain
-from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation, only_file, videos
+from pave.tasks.task import (
+    Example,
+    Files,
+    Item,
+    Prediction,
+    Style,
+    Task,
+    conversation,
+    only_file,
+    videos,
+)
 
 INSTRUMENTS = (
     "accordion",
@@ -47,10 +58,23 @@ INSTRUMENTS = (
     "violin",
     "xylophone",
 )
-_OTHERS = ("more than ten", "yes", "no", "left", "middle", "right", "indoor", "outdoor", "simultaneously")
+_OTHERS = (
+    "more than ten",
+    "yes",
+    "no",
+    "left",
+    "middle",
+    "right",
+    "indoor",
+    "outdoor",
+    "simultaneously",
+)
 ANSWERS = (*INSTRUMENTS, *NUMBERS, *_OTHERS)
 """The 42 answers of the data set."""
-REAL, SYNTHETIC = "MUSIC-AVQA-videos-Real", "MUCIS-AVQA-videos-Synthetic"  # the second is spelt so in the data set
+REAL, SYNTHETIC = (
+    "MUSIC-AVQA-videos-Real",
+    "MUCIS-AVQA-videos-Synthetic",
+)  # the second is spelt so in the data set
 _WHAT = "avqa-train.json, avqa-val.json or avqa-test.json, or the authors' updated_ ones"
 _TEMPLATE = re.compile(r"<(.*?)>")
 _KNOWN = sorted((plain(word) for word in ANSWERS), key=len, reverse=True)
@@ -71,7 +95,8 @@ def fill(question: str, values: Sequence[str]) -> str:
     templates = _TEMPLATE.findall(question)
     if len(templates) != len(values):
         raise RecordError(
-            f"{len(templates)} templates but {len(values)} values in the question {question!r}; check the annotation file"
+            f"{len(templates)} templates but {len(values)} values in the question {question!r}; "
+            "check the annotation file"
         )
     for template, value in zip(templates, values, strict=True):
         question = question.replace(f"<{template}>", value, 1)
@@ -108,22 +133,38 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     for number, (prediction, row) in enumerate(in_order(predictions, references, key=""), 1):
         answer = prediction.row.get("answer", row.get("anser"))
         if answer is None:
-            raise RecordError(f"line {number}: neither the prediction nor the reference has an answer")
+            raise RecordError(
+                f"line {number}: neither the prediction nor the reference has an answer"
+            )
         said = (as_text(answer, f"line {number}: the answer"),)
-        items.append(Item(str(row.get("question_id", number)), prediction.id, prediction.text, said, labels=_labels(row)))
+        items.append(
+            Item(
+                str(row.get("question_id", number)),
+                prediction.id,
+                prediction.text,
+                said,
+                labels=_labels(row),
+            )
+        )
     return items
 
 
 def _parse(item: Item, style: Style) -> str:
     """What was said, in lower case; by default the answer words in it."""
-    return item.prediction.lower() if style == "authors" else ", ".join(_MENTION.findall(plain(item.prediction)))
+    return (
+        item.prediction.lower()
+        if style == "authors"
+        else ", ".join(_MENTION.findall(plain(item.prediction)))
+    )
 
 
 def _right(item: Item, said: str, style: Style) -> bool:
     if style == "authors":
         return item.references[0].lower() in said
     wanted = plain(item.references[0])
-    return wanted in said.split(", ") or (wanted not in _KNOWN and contains(item.prediction, wanted))
+    return wanted in said.split(", ") or (
+        wanted not in _KNOWN and contains(item.prediction, wanted)
+    )
 
 
 def _is_filled(name: str) -> bool:
@@ -136,7 +177,12 @@ def _filled(files: Files) -> list[dict[str, Any]]:
     if _is_filled(next(iter(files))):
         return list(content)
     return [
-        {**row, "question_content": fill(text(row, "question_content", "question"), json.loads(row.get("templ_values", "[]")))}
+        {
+            **row,
+            "question_content": fill(
+                text(row, "question_content", "question"), json.loads(row.get("templ_values", "[]"))
+            ),
+        }
         for row in content
     ]
 

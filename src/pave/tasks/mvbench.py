@@ -1,7 +1,7 @@
 """MVBench: 20 kinds of temporal understanding, 200 multiple-choice questions each. Accuracy by kind.
 
-The authors score with the script in lmms-eval: their reading of the letter, and empty answers are left out of the mean. By
-default the letter is read properly and an empty answer is wrong.
+The authors score with the script in lmms-eval: their reading of the letter, and empty answers are
+left out of the mean. By default the letter is read properly and an empty answer is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pave.tasks.prompt import Prompt
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Item, Scored, Style, Task
 
-PROMPT = Prompt("Question:{question}\nOption:\n{options}Only give the best option.\n", "({letter}) {text}\n")
+PROMPT = Prompt(
+    "Question:{question}\nOption:\n{options}Only give the best option.\n", "({letter}) {text}\n"
+)
 FOLDERS = {
     "action_antonym": "ssv2_video_mp4",
     "action_count": "perception/videos",
@@ -85,8 +87,13 @@ def score(items: Sequence[Item], style: Style) -> Scored:
     said = [item for item in items if item.prediction]
     everything = _score(items, style)
     answered = _score(said, style).scores["accuracy"] if said else 0.0
-    notes = {"answered": f"{len(said)} of {len(items)}: empty answers are left out of the accuracy, not of its interval"}
-    return Scored({"accuracy": answered}, everything.columns, everything.details, notes, everything.table)
+    notes = {
+        "answered": f"{len(said)} of {len(items)}: empty answers are left out of the accuracy, "
+        "not of its interval"
+    }
+    return Scored(
+        {"accuracy": answered}, everything.columns, everything.details, notes, everything.table
+    )
 
 
 TASK = Task(

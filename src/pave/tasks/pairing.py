@@ -22,8 +22,9 @@ def in_order(
         key: Field that must agree; empty for none.
 
     Raises:
-        RecordError: If the file is no such list, the lengths differ, or a pair does not agree. (Their evaluation skips scenes
-            without media, and their scorer then stops at the length; ours says which question is missing.)
+        RecordError: If the file is no such list, the lengths differ, or a pair does not agree.
+            (Their evaluation skips scenes without media, and their scorer then stops at the length;
+            ours says which question is missing.)
     """
     if not isinstance(references, list) or not all(isinstance(row, dict) for row in references):
         raise RecordError("the reference file must hold a list of objects")
@@ -33,15 +34,20 @@ def in_order(
         if missing:
             shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise RecordError(
-                f"{len(missing)} of {len(references)} questions have no prediction: {shown}; predict them, or give --records"
+                f"{len(missing)} of {len(references)} questions have no prediction: {shown}; "
+                "predict them, or give --records"
             )
     if len(predictions) != len(references):
-        raise RecordError(f"{len(predictions)} predictions but {len(references)} references; they are paired line by line")
+        raise RecordError(
+            f"{len(predictions)} predictions but {len(references)} references; they are paired "
+            "line by line"
+        )
     pairs = list(zip(predictions, references, strict=True))
     for number, (prediction, row) in enumerate(pairs, 1):
         if key and prediction.id != str(row[key]):
             raise RecordError(
-                f"line {number}: prediction of {prediction.id!r} beside reference {row[key]!r}; bring them into one order"
+                f"line {number}: prediction of {prediction.id!r} beside reference {row[key]!r}; "
+                "bring them into one order"
             )
     return pairs
 
@@ -53,7 +59,9 @@ def field(row: Any, name: str, where: str) -> Any:
         RecordError: If it is not.
     """
     if not isinstance(row, dict) or name not in row:
-        raise RecordError(f"{where}: there is no field {name!r}; is this the right file for the task?")
+        raise RecordError(
+            f"{where}: there is no field {name!r}; is this the right file for the task?"
+        )
     return row[name]
 
 
@@ -86,7 +94,9 @@ def as_text(value: Any, where: str) -> str:
     """
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number and not isinstance(value, str):
-        raise RecordError(f"{where} must be a text, got {'null' if value is None else type(value).__name__}")
+        raise RecordError(
+            f"{where} must be a text, got {'null' if value is None else type(value).__name__}"
+        )
     return str(value)
 
 
@@ -104,9 +114,19 @@ def in_format(files: str, title: str, wanted: str) -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, SyntaxError, RecursionError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        SyntaxError,
+        RecursionError,
+    ) as error:
         what = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise RecordError(f"{files}: not in the format of {title} ({what}); wanted: {wanted}") from error
+        raise RecordError(
+            f"{files}: not in the format of {title} ({what}); wanted: {wanted}"
+        ) from error
 
 
 def self_contained(predictions: Sequence[Prediction], references: Any) -> list[Item]:

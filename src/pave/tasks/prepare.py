@@ -33,12 +33,22 @@ class Summary(BaseModel):
     style: str
     prompt: str = Field(description="Hash of the prompt template.")
     annotations: dict[str, str] = Field(description="Annotation file -> SHA-256.")
-    expected: int | None = Field(description="Annotated examples that the published split has; null where nobody has counted.")
+    expected: int | None = Field(
+        description="Annotated examples that the published split has; null where nobody has "
+        "counted."
+    )
     converted: int = Field(description="Examples made of the annotation files.")
     written: int = Field(description="Records written.")
-    left_out: int = Field(description="Examples left out because their video (in the authors' style: any medium) is missing.")
-    without_channel: int = Field(description="Records written without the channel, because its media are missing.")
-    missing: list[str] = Field(description="Every missing medium, once: the first place where it was looked for.")
+    left_out: int = Field(
+        description="Examples left out because their video (in the authors' style: any medium) is "
+        "missing."
+    )
+    without_channel: int = Field(
+        description="Records written without the channel, because its media are missing."
+    )
+    missing: list[str] = Field(
+        description="Every missing medium, once: the first place where it was looked for."
+    )
     labels: dict[str, int] = Field(description="Records by label.")
 
 
@@ -73,24 +83,32 @@ def prepare(
         media: Folder of the videos.
         split: One of the task's splits.
         style: What to do where the authors' scripts do something odd.
-        features: Folder of precomputed features; the records then name the channel `features` instead of the task's own.
-        authors_features: Folder of the authors' features, which the records name as the task's own channel for the encoder
-            `official`; or a folder for each of several channels.
-        channels: What the records name, the task's own channel when not given. "audio" and "frames" are in every video.
+        features: Folder of precomputed features; the records then name the channel `features`
+            instead of the task's own.
+        authors_features: Folder of the authors' features, which the records name as the task's own
+            channel for the encoder `official`; or a folder for each of several channels.
+        channels: What the records name, the task's own channel when not given. "audio" and "frames"
+            are in every video.
         video_map: The authors' mapping file of videos, relative to `media`.
         feature_map: Their mapping file of features, relative to the folder of features.
 
     Raises:
-        ConfigError: If the task has no such split, a folder is not there or given twice, or a channel cannot be had.
-        RecordError: If the annotation files cannot be read as the task's, or a mapping file is none.
+        ConfigError: If the task has no such split, a folder is not there or given twice, or a
+            channel cannot be had.
+        RecordError: If the annotation files cannot be read as the task's, or a mapping file is
+            none.
     """
     if split not in task.splits:
-        raise ConfigError(f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}")
+        raise ConfigError(
+            f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}"
+        )
     sides = side_folders(task, features, authors_features, feature_map)
     wanted = wanted_channels(task, sides, channels)
     for folder in (media, *sides.values()):
         if not Path(folder).is_dir():
-            raise ConfigError(f"there is no folder {folder}; give the folder that holds the media of {task.title}")
+            raise ConfigError(
+                f"there is no folder {folder}; give the folder that holds the media of {task.title}"
+            )
     examples = convert(task, read_annotations(annotations), split, style)
     maps = [authors.read_map(path) if path is not None else {} for path in (video_map, feature_map)]
     examples = authors.placed(examples, *maps)
@@ -108,16 +126,20 @@ def prepare(
         left_out=len(examples) - len(records),
         without_channel=finder.without_channel,
         missing=list(finder.missing),
-        labels=dict(Counter(label for record in records for label in record.meta.get("labels", []))),
+        labels=dict(
+            Counter(label for record in records for label in record.meta.get("labels", []))
+        ),
     )
     return Prepared(records, summary)
 
 
-def convert(task: Task, files: dict[str, Any], split: str, style: Style = "default") -> list[Example]:
+def convert(
+    task: Task, files: dict[str, Any], split: str, style: Style = "default"
+) -> list[Example]:
     """The examples of parsed annotation files, with unique names.
 
-    Annotations that repeat a name get it with "#2", "#3" behind: the authors' Music-AVQA training file holds every question
-    about sound twice, LLaVA-Video names records after videos.
+    Annotations that repeat a name get it with "#2", "#3" behind: the authors' Music-AVQA training
+    file holds every question about sound twice, LLaVA-Video names records after videos.
 
     Raises:
         RecordError: If the files are not the task's.
@@ -146,11 +168,15 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
 
     Raises:
         ConfigError: If `out` names no file.
-        RecordError: If media are missing and that is not allowed, or no record is left. The list is written all the same.
+        RecordError: If media are missing and that is not allowed, or no record is left. The list is
+            written all the same.
     """
     file, summary = Path(out), prepared.summary
     if not file.name:
-        raise ConfigError(f"out is {str(out)!r}, which names no file; name the records file to write, such as val.jsonl")
+        raise ConfigError(
+            f"out is {str(out)!r}, which names no file; name the records file to write, such as "
+            "val.jsonl"
+        )
     listed = file.with_name(f"{file.stem}.missing.txt")
     if summary.missing:
         write_text_atomically(listed, "\n".join(summary.missing) + "\n")
@@ -159,13 +185,19 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
     if summary.missing and not allow_missing:
         shown = ", ".join(summary.missing[:3]) + (", ..." if len(summary.missing) > 3 else "")
         raise RecordError(
-            f"{len(summary.missing)} media files of {summary.converted} examples are missing: {shown}; all are listed in "
+            f"{len(summary.missing)} media files of {summary.converted} examples are missing: "
+            f"{shown}; all are listed in "
             f"{listed}; with --allow-missing their examples are left out"
         )
     if not prepared.records:
-        raise RecordError(f"no record is left: the media of all {summary.converted} examples are missing, see {listed}")
+        raise RecordError(
+            f"no record is left: the media of all {summary.converted} examples are missing, see "
+            f"{listed}"
+        )
     write_records(file, prepared.records)
-    write_text_atomically(file.with_name(f"{file.stem}.summary.json"), summary.model_dump_json(indent=2) + "\n")
+    write_text_atomically(
+        file.with_name(f"{file.stem}.summary.json"), summary.model_dump_json(indent=2) + "\n"
+    )
     return file
 
 
@@ -175,12 +207,19 @@ def _renamed(example: Example, name: str) -> Example:
 
 def _digests(paths: Sequence[str | os.PathLike[str]]) -> dict[str, str]:
     """SHA-256 of every annotation file."""
-    files = [file for path in map(Path, paths) for file in (sorted(path.glob("*.json*")) if path.is_dir() else [path])]
+    files = [
+        file
+        for path in map(Path, paths)
+        for file in (sorted(path.glob("*.json*")) if path.is_dir() else [path])
+    ]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def write_authors_files(
-    task: Task, annotations: Sequence[str | os.PathLike[str]], split: str, folder: str | os.PathLike[str]
+    task: Task,
+    annotations: Sequence[str | os.PathLike[str]],
+    split: str,
+    folder: str | os.PathLike[str],
 ) -> list[Path]:
     """Write the files that the authors' own scripts would make of the annotations.
 
@@ -189,10 +228,15 @@ def write_authors_files(
         RecordError: If the annotation files cannot be read as the task's.
     """
     if task.authors_files is None:
-        raise ConfigError(f"the authors convert nothing for {task.title}: it is read as published; leave --authors-files out")
+        raise ConfigError(
+            f"the authors convert nothing for {task.title}: it is read as published; leave "
+            "--authors-files out"
+        )
     files, written = read_annotations(annotations), []
     if authors.are_conversations(task, files):
-        raise ConfigError(f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out")
+        raise ConfigError(
+            f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out"
+        )
     with in_format(", ".join(files), task.title, task.annotations):
         made = task.authors_files(files, split)
     for name, content in made.items():

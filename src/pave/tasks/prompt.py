@@ -1,7 +1,7 @@
 """Prompts: how a task puts a question, versioned by a hash that every record and every result carries.
 
-Scores move with the prompt (ScanQA's CIDEr by 4 points with one sentence more), so two results are only comparable where their
-prompts are the same.
+Scores move with the prompt (ScanQA's CIDEr by 4 points with one sentence more), so two results are
+only comparable where their prompts are the same.
 """
 
 from __future__ import annotations
@@ -42,4 +42,6 @@ class Prompt:
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change with any character of the template."""
-        return hashlib.sha256("\0".join((self.text, self.option, self.between)).encode()).hexdigest()[:12]
+        return hashlib.sha256(
+            "\0".join((self.text, self.option, self.between)).encode()
+        ).hexdigest()[:12]

@@ -34,28 +34,41 @@ class ScoreReport(BaseModel):
 
     task: str
     style: str
-    prompt: str = Field(description="Hash of the prompt that the records were made with; the task's own without records.")
+    prompt: str = Field(
+        description="Hash of the prompt that the records were made with; the task's own without "
+        "records."
+    )
     scored: int = Field(description="Items scored.")
     expected: int = Field(description="Items that the records or references hold.")
-    published: int | None = Field(description="Items of the split that papers report, null where unknown.")
-    missing: list[str] = Field(description="Items without a prediction; they are not in the scores.")
+    published: int | None = Field(
+        description="Items of the split that papers report, null where unknown."
+    )
+    missing: list[str] = Field(
+        description="Items without a prediction; they are not in the scores."
+    )
     unknown: list[str] = Field(description="Predictions that belong to no item.")
     scores: dict[str, float | None]
     table: list[str] = Field(description="The scores that papers print, in their order.")
-    ci95: dict[str, tuple[float, float]] = Field(description="Bootstrap intervals over videos, of the scores that are means.")
+    ci95: dict[str, tuple[float, float]] = Field(
+        description="Bootstrap intervals over videos, of the scores that are means."
+    )
     labels: list[LabelRow]
     notes: dict[str, str]
     settings: dict[str, int | str]
 
 
-def items_of(records: Sequence[Record], predictions: Sequence[Prediction]) -> tuple[list[Item], list[str], list[str]]:
+def items_of(
+    records: Sequence[Record], predictions: Sequence[Prediction]
+) -> tuple[list[Item], list[str], list[str]]:
     """Predictions beside records, by name.
 
     Returns:
-        The items that have a prediction, the names of records without one, and the names of predictions without a record.
+        The items that have a prediction, the names of records without one, and the names of
+        predictions without a record.
 
     Raises:
-        RecordError: If two predictions have one name, or a record has no answer to be scored against.
+        RecordError: If two predictions have one name, or a record has no answer to be scored
+            against.
     """
     by_id: dict[str, Prediction] = {}
     for prediction in predictions:
@@ -64,7 +77,11 @@ def items_of(records: Sequence[Record], predictions: Sequence[Prediction]) -> tu
         by_id[prediction.id] = prediction
     items = [item_of(record, by_id[record.id].text) for record in records if record.id in by_id]
     known = {record.id for record in records}
-    return items, [r.id for r in records if r.id not in by_id], [name for name in by_id if name not in known]
+    return (
+        items,
+        [r.id for r in records if r.id not in by_id],
+        [name for name in by_id if name not in known],
+    )
 
 
 def item_of(record: Record, prediction: str) -> Item:
@@ -76,14 +93,22 @@ def item_of(record: Record, prediction: str) -> Item:
     last = record.turns[-1].answer
     references = tuple(record.answers) or ((last,) if last else ())
     if not references:
-        raise RecordError(f"record {record.id!r} has no accepted answer to score against; give it `answers`")
+        raise RecordError(
+            f"record {record.id!r} has no accepted answer to score against; give it `answers`"
+        )
     cluster = str(record.meta.get("video_id") or clip_key(record))
     labels = tuple(map(str, record.meta.get("labels", ())))
     return Item(record.id, cluster, prediction, references, tuple(record.options), labels)
 
 
 def score_items(
-    task: Task, items: Sequence[Item], style: Style = "default", *, resamples: int = 10_000, seed: int = 0, **about: Any
+    task: Task,
+    items: Sequence[Item],
+    style: Style = "default",
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+    **about: Any,
 ) -> tuple[ScoreReport, list[dict[str, Any]]]:
     """Score items.
 
@@ -96,8 +121,8 @@ def score_items(
         about: `expected`, `missing`, `unknown` and `prompt` of the report, where they are known.
 
     Returns:
-        The report, and a row for each item: `id`, `cluster`, `labels`, `prediction`, `references`, what the task says of it,
-        and its scores under `scores`.
+        The report, and a row for each item: `id`, `cluster`, `labels`, `prediction`, `references`,
+        what the task says of it, and its scores under `scores`.
 
     Raises:
         ConfigError: If the task is only trained on.
@@ -106,11 +131,14 @@ def score_items(
     if task.score is None:
         raise ConfigError(f"{task.title} is only trained on; there is nothing to score")
     if not items:
-        raise RecordError("no prediction belongs to any of the questions; check that the files go together")
+        raise RecordError(
+            "no prediction belongs to any of the questions; check that the files go together"
+        )
     scored = task.score(items, style)
     clusters = [item.cluster for item in items]
     intervals = {
-        name: mean_bootstrap(values, clusters, resamples=resamples, seed=seed) for name, values in scored.columns.items()
+        name: mean_bootstrap(values, clusters, resamples=resamples, seed=seed)
+        for name, values in scored.columns.items()
     }
     report = ScoreReport(
         task=task.name,
@@ -123,7 +151,13 @@ def score_items(
         labels=_label_rows(items, scored),
         notes=dict(scored.notes),
         settings={"resamples": resamples, "seed": seed, "clusters": len(set(clusters))},
-        **{"expected": len(items), "missing": [], "unknown": [], "prompt": task.prompt.hash, **about},
+        **{
+            "expected": len(items),
+            "missing": [],
+            "unknown": [],
+            "prompt": task.prompt.hash,
+            **about,
+        },
     )
     return report, _rows(items, scored, style)
 
@@ -136,8 +170,15 @@ def prompt_of(records: Sequence[Record], task: Task) -> str:
     """
     others = {str(record.meta["task"]) for record in records if "task" in record.meta} - {task.name}
     if others:
-        raise RecordError(f"the records were made for {', '.join(sorted(others))}, not for {task.name}")
-    return ", ".join(sorted({str(record.meta["prompt"]) for record in records if "prompt" in record.meta})) or "unknown"
+        raise RecordError(
+            f"the records were made for {', '.join(sorted(others))}, not for {task.name}"
+        )
+    return (
+        ", ".join(
+            sorted({str(record.meta["prompt"]) for record in records if "prompt" in record.meta})
+        )
+        or "unknown"
+    )
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[dict[str, Any]]) -> Path:
@@ -152,7 +193,14 @@ def _rows(items: Sequence[Item], scored: Scored, style: Style) -> list[dict[str,
     for place, (item, detail) in enumerate(zip(items, scored.details, strict=True)):
         head = {"id": item.id, "cluster": item.cluster, "labels": list(item.labels), "style": style}
         said = {"prediction": item.prediction, "references": list(item.references)}
-        rows.append({**head, **said, **detail, "scores": {name: values[place] for name, values in scored.columns.items()}})
+        rows.append(
+            {
+                **head,
+                **said,
+                **detail,
+                "scores": {name: values[place] for name, values in scored.columns.items()},
+            }
+        )
     return rows
 
 
@@ -162,12 +210,18 @@ def _label_rows(items: Sequence[Item], scored: Scored) -> list[LabelRow]:
     for place, item in enumerate(items):
         for label in item.labels:
             members.setdefault(label, []).append(place)
-    depth = {label: min(item.labels.index(label) for item in items if label in item.labels) for label in members}
+    depth = {
+        label: min(item.labels.index(label) for item in items if label in item.labels)
+        for label in members
+    }
     return [
         LabelRow(
             label=label,
             n=len(places),
-            scores={name: sum(values[place] for place in places) / len(places) for name, values in scored.columns.items()},
+            scores={
+                name: sum(values[place] for place in places) / len(places)
+                for name, values in scored.columns.items()
+            },
         )
         for label, places in sorted(members.items(), key=lambda pair: depth[pair[0]])
     ]

@@ -27,7 +27,9 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record, all its answers accepted."""
     found = []
     for number, row in enumerate(_rows(files), 1):
-        name = f"{number:06d}" if style == "authors" and split != "train" else str(row["question_id"])
+        name = (
+            f"{number:06d}" if style == "authors" and split != "train" else str(row["question_id"])
+        )
         answers = texts(row, "answers", f"question {name}")
         turn = (str(row["question"]), answers[0] if answers else None)
         kind = kind_of(row["question"], _KINDS)
@@ -35,7 +37,14 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
         scene = str(row["scene_id"])
         found.append(
             Example(
-                name, scene, scene_folders(scene), (turn,), answers, labels=(kind,), feature=scene_features(scene), meta=meta
+                name,
+                scene,
+                scene_folders(scene),
+                (turn,),
+                answers,
+                labels=(kind,),
+                feature=scene_features(scene),
+                meta=meta,
             )
         )
     return found
@@ -59,15 +68,30 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
     for number, row in enumerate(rows, 1):
         scene = row.get("scene_id", "")
         head = {"question_id": f"{number:06d}", "scene_id": scene}
-        questions.append({**head, "text": row.get("question", ""), "answers": row.get("answers", []), "video": scene})
+        questions.append(
+            {
+                **head,
+                "text": row.get("question", ""),
+                "answers": row.get("answers", []),
+                "video": scene,
+            }
+        )
         answers.append({**head, "text": row.get("answers", []), "video": scene})
-    return {"llava-3d-scanqa_val_question.json": questions, "llava3d_scanqa_val_answer.json": answers}
+    return {
+        "llava-3d-scanqa_val_question.json": questions,
+        "llava3d_scanqa_val_answer.json": answers,
+    }
 
 
 def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions beside the authors' answer file, line by line."""
     return [
-        Item(prediction.id, str(row.get("scene_id", prediction.id)), prediction.text, tuple(_answers(row)))
+        Item(
+            prediction.id,
+            str(row.get("scene_id", prediction.id)),
+            prediction.text,
+            tuple(_answers(row)),
+        )
         for prediction, row in in_order(predictions, references)
     ]
 
@@ -91,19 +115,26 @@ def kind_of(question: str, kinds: Sequence[str]) -> str:
 def _rows(files: Files) -> list[dict[str, Any]]:
     rows = only_file(files, _WHAT)
     if not isinstance(rows, list):
-        raise RecordError(f"ScanQA's annotations are a list of questions; this is another file (wanted: {_WHAT})")
+        raise RecordError(
+            f"ScanQA's annotations are a list of questions; this is another file (wanted: {_WHAT})"
+        )
     for number, row in enumerate(rows, 1):
         for name in ("scene_id", "question_id", "question"):
             text(row, name, f"question {number}")
         if "answers" not in row:
-            raise RecordError(f"question {row['question_id']!r} has no answers: ScanQA's test answers are hidden; use val")
+            raise RecordError(
+                f"question {row['question_id']!r} has no answers: ScanQA's test answers are "
+                "hidden; use val"
+            )
     return rows
 
 
 def _answers(row: dict[str, Any]) -> list[str]:
     found, where = field(row, "text", "reference"), f"reference of question {row['question_id']!r}"
     if found in ([], None):
-        raise RecordError(f"question {row['question_id']!r} has no reference answer; is this the answer file?")
+        raise RecordError(
+            f"question {row['question_id']!r} has no reference answer; is this the answer file?"
+        )
     return [as_text(value, where) for value in (found if isinstance(found, list) else [found])]
 
 

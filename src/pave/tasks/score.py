@@ -42,7 +42,8 @@ def score_files(
         The report and a row for each item, see `pave.tasks.report.score_items`.
 
     Raises:
-        ConfigError: If there is nothing to score against, the task has no reference format, or `check_draws` refuses.
+        ConfigError: If there is nothing to score against, the task has no reference format, or
+            `check_draws` refuses.
         RecordError: If the files cannot be read or do not go together.
 
     Example:
@@ -66,11 +67,22 @@ def score_files(
     if task.pair is None:
         raise ConfigError(f"{task.title} is scored against records only; give --records")
     if references is None and task.name not in _SELF_CONTAINED:
-        raise ConfigError(f"give --records, or --references with the authors' reference file of {task.title}")
+        raise ConfigError(
+            f"give --records, or --references with the authors' reference file of {task.title}"
+        )
     wanted = read_json(references) if references is not None else None
-    with in_format(str(references or predictions), task.title, "the authors' reference file, and predictions made with it"):
+    with in_format(
+        str(references or predictions),
+        task.title,
+        "the authors' reference file, and predictions made with it",
+    ):
         items = task.pair(said, wanted)
     expected = len(wanted) if isinstance(wanted, list) else len(items)
     return score_items(
-        task, items, style, **settings, expected=expected, prompt=f"unknown (no records for {Path(predictions).name})"
+        task,
+        items,
+        style,
+        **settings,
+        expected=expected,
+        prompt=f"unknown (no records for {Path(predictions).name})",
     )

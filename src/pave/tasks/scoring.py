@@ -9,24 +9,38 @@ from pave.metrics import answer_match, caption_scores, choice_letter, clean_answ
 from pave.tasks.task import Item, Scored, Style
 
 CAPTION_TABLE = ("CIDEr", "Bleu_4", "METEOR", "ROUGE_L")
-# Item score -> the score of the whole that is its mean. BLEU and METEOR pool statistics and are no means.
+# Item score -> the score of the whole that is its mean. BLEU and METEOR pool statistics and are no
+# means.
 _MEANS = {"cider": "CIDEr", "rouge_l": "ROUGE_L"}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def accuracy(parse: Callable[[Item, Style], str], right: Callable[[Item, str, Style], bool]) -> Callable[..., Scored]:
+def accuracy(
+    parse: Callable[[Item, Style], str], right: Callable[[Item, str, Style], bool]
+) -> Callable[..., Scored]:
     """Accuracy of answers.
 
     Args:
-        parse: Item, style -> what the answer comes down to (a letter, a cleaned string), kept in the per-item file.
+        parse: Item, style -> what the answer comes down to (a letter, a cleaned string), kept in
+            the per-item file.
         right: Item, parsed answer, style -> whether it is right.
     """
 
     def score(items: Sequence[Item], style: Style) -> Scored:
         parsed = [parse(item, style) for item in items]
-        correct = [float(right(item, said, style)) for item, said in zip(items, parsed, strict=True)]
-        details = [{"parsed": said, "correct": bool(hit)} for said, hit in zip(parsed, correct, strict=True)]
-        return Scored({"accuracy": sum(correct) / len(items)}, {"accuracy": correct}, details, table=("accuracy",))
+        correct = [
+            float(right(item, said, style)) for item, said in zip(items, parsed, strict=True)
+        ]
+        details = [
+            {"parsed": said, "correct": bool(hit)}
+            for said, hit in zip(parsed, correct, strict=True)
+        ]
+        return Scored(
+            {"accuracy": sum(correct) / len(items)},
+            {"accuracy": correct},
+            details,
+            table=("accuracy",),
+        )
 
     return score
 
@@ -35,7 +49,8 @@ def choice(authors: Callable[[str], str] | None) -> Callable[..., Scored]:
     """Accuracy of a multiple choice: a careful reading, or in the authors' style the benchmark's own.
 
     Args:
-        authors: Answer -> letter, by the benchmark's script; None for "the right letter is anywhere in the answer".
+        authors: Answer -> letter, by the benchmark's script; None for "the right letter is anywhere
+            in the answer".
     """
 
     def parse(item: Item, style: Style) -> str:
@@ -67,7 +82,9 @@ def plain(text: str) -> str:
     return re.sub(r"\b(?:10|\d)\b", lambda found: NUMBERS[int(found[0])], normalise(text))
 
 
-def matches(items: Sequence[Item], style: Style, clean: Callable[[str], str] = clean_answer) -> Scored:
+def matches(
+    items: Sequence[Item], style: Style, clean: Callable[[str], str] = clean_answer
+) -> Scored:
     """Exact match (EM1) and refined exact match of cleaned strings, see `pave.metrics.answer_match`."""
     exact, refined, details = [], [], []
     for item in items:
@@ -75,7 +92,9 @@ def matches(items: Sequence[Item], style: Style, clean: Callable[[str], str] = c
         em, em_refined = answer_match(said, wanted, empty_matches=style == "authors")
         exact.append(float(em))
         refined.append(float(em_refined))
-        details.append({"clean_pred": said, "clean_refs": wanted, "em": int(em), "em_refined": int(em_refined)})
+        details.append(
+            {"clean_pred": said, "clean_refs": wanted, "em": int(em), "em_refined": int(em_refined)}
+        )
     columns = {"EM1": exact, "EM1_refined": refined}
     scores = {name: sum(values) / len(items) for name, values in columns.items()}
     return Scored(scores, columns, details, table=("EM1", "EM1_refined"))
@@ -90,7 +109,9 @@ def matches_and_captions(items: Sequence[Item], style: Style) -> Scored:
     """Exact match, and caption scores of the cleaned strings."""
     match = matches(items, style)
     said = [str(row["clean_pred"]) for row in match.details]
-    wanted = [[text.replace("\n", " ").strip() for text in row["clean_refs"]] for row in match.details]
+    wanted = [
+        [text.replace("\n", " ").strip() for text in row["clean_refs"]] for row in match.details
+    ]
     caption = _captions(said, wanted)
     details = [{**a, **b} for a, b in zip(match.details, caption.details, strict=True)]
     scores, columns = {**match.scores, **caption.scores}, {**match.columns, **caption.columns}

@@ -6,7 +6,8 @@
 | kind of a question | its first word, in any case | its first word as written; leading spaces and "what" make it Other |
 | refined match of an empty answer | wrong | right |
 
-Reads the data set's own two files (questions and annotations) or the ScanQA-like single file of the authors (`SQA_*.json`).
+Reads the data set's own two files (questions and annotations) or the ScanQA-like single file of the
+authors (`SQA_*.json`).
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ from pave.tasks.scoring import matches
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation
 
 KINDS = ("What", "Is", "How", "Can", "Which", "Other")
-_WHAT = (
-    "v1_balanced_questions_*_scannetv2.json and v1_balanced_sqa_annotations_*_scannetv2.json, or SQA_train.json / SQA_test.json"
-)
+_WHAT = "v1_balanced_questions_*_scannetv2.json and v1_balanced_sqa_annotations_*_scannetv2.json, or SQA_train.json / SQA_test.json"
 
 
 def examples(files: Files, split: str, style: Style) -> list[Example]:
@@ -32,7 +31,11 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for row in _rows(files):
         answers = texts(row, "answers", f"question {row['question_id']}")
-        kind = KINDS[_kind(row["question"])] if style == "authors" else kind_of(row["question"], _LOWER).capitalize()
+        kind = (
+            KINDS[_kind(row["question"])]
+            if style == "authors"
+            else kind_of(row["question"], _LOWER).capitalize()
+        )
         scene, turn = str(row["scene_id"]), (_text(row), answers[0])
         accepted = answers[:1] if style == "authors" else answers
         meta = {"position": row["position"]} if "position" in row else {}
@@ -70,8 +73,13 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
         scene, kind = row["scene_id"], _kind(row["question"])
         head = {"question_id": str(row["question_id"]), "scene_id": scene}
         answers.append({**head, "text": row["answers"][0], "video": scene, "type": kind})
-        questions.append({**head, "text": _text(row), "answers": row["answers"], "video": scene, "type": kind})
-    return {"llava3d_sqa3d_test_answer.json": answers, "llava3d_sqa3d_test_question.json": questions}
+        questions.append(
+            {**head, "text": _text(row), "answers": row["answers"], "video": scene, "type": kind}
+        )
+    return {
+        "llava3d_sqa3d_test_answer.json": answers,
+        "llava3d_sqa3d_test_question.json": questions,
+    }
 
 
 def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
@@ -80,7 +88,15 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     for prediction, row in in_order(predictions, references):
         where = f"reference of question {prediction.id!r}"
         answer, kind = text(row, "text", where), KINDS[int(row.get("type", 5))]
-        items.append(Item(prediction.id, str(row.get("scene_id", prediction.id)), prediction.text, (answer,), labels=(kind,)))
+        items.append(
+            Item(
+                prediction.id,
+                str(row.get("scene_id", prediction.id)),
+                prediction.text,
+                (answer,),
+                labels=(kind,),
+            )
+        )
     return items
 
 
@@ -104,16 +120,27 @@ def _rows(files: Files) -> list[dict[str, Any]]:
         return [_checked(row) for row in lists[0]]
     parts: dict[str, Any] = {}
     for content in files.values():
-        parts |= {name: content[name] for name in ("questions", "annotations") if isinstance(content, dict) and name in content}
+        parts |= {
+            name: content[name]
+            for name in ("questions", "annotations")
+            if isinstance(content, dict) and name in content
+        }
     if set(parts) != {"questions", "annotations"}:
-        raise RecordError(f"SQA3D needs its questions and its annotations: {_WHAT}; got {', '.join(files)}")
+        raise RecordError(
+            f"SQA3D needs its questions and its annotations: {_WHAT}; got {', '.join(files)}"
+        )
     answers = {row["question_id"]: row for row in parts["annotations"]}
     rows = []
     for question in parts["questions"]:
         found = answers.get(question["question_id"])
         if found is None:
-            raise RecordError(f"question {question['question_id']} has no annotation; give both files of one split")
-        place = [found["position"][axis] for axis in "xyz"] + [found["rotation"][f"_{axis}"] for axis in "xyzw"]
+            raise RecordError(
+                f"question {question['question_id']} has no annotation; give both files of one "
+                "split"
+            )
+        place = [found["position"][axis] for axis in "xyz"] + [
+            found["rotation"][f"_{axis}"] for axis in "xyzw"
+        ]
         wanted = [answer["answer"] for answer in found["answers"]]
         rows.append(_checked({**question, "answers": wanted, "position": place}))
     return rows

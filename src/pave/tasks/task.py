@@ -1,9 +1,11 @@
 """What a task is: a benchmark's annotations turned into examples, its prompt, and how its answers are scored.
 
-A task is a value, not a class to inherit from: each benchmark's module fills in one `Task`. `pave.tasks.get_task` finds it.
+A task is a value, not a class to inherit from: each benchmark's module fills in one `Task`.
+`pave.tasks.get_task` finds it.
 
-Two styles run through everything. `default` does what is sensible; `authors` does what the PAVE authors' scripts do, to the
-letter, so that their numbers can be reproduced. Where they differ is in the documentation of each task.
+Two styles run through everything. `default` does what is sensible; `authors` does what the PAVE
+authors' scripts do, to the letter, so that their numbers can be reproduced. Where they differ is in
+the documentation of each task.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ class Example:
         turns: Questions as the model reads them (prompt included), and answers.
         answers: Accepted answers of the last turn.
         options: The options' texts of a multiple-choice question.
-        labels: Rows of the score table that the example counts in, e.g. ("Audio", "Audio Counting").
-        views: Where the videos of other cameras may be; empty where the channel is heard or seen in the video itself.
+        labels: Rows of the score table that the example counts in, e.g. ("Audio", "Audio
+            Counting").
+        views: Where the videos of other cameras may be; empty where the channel is heard or seen in
+            the video itself.
         feature: Where precomputed features of the example may be below the features folder.
         meta: Anything else worth keeping.
     """
@@ -76,7 +80,8 @@ class Scored:
 
     Attributes:
         scores: Over all items; None for one that could not be computed.
-        columns: Scores of each item, by name; those whose mean over the items is the score of the same name in `scores`.
+        columns: Scores of each item, by name; those whose mean over the items is the score of the
+            same name in `scores`.
         details: What else there is to say of each item, such as its cleaned strings.
         notes: What made the scores, and warnings.
         table: The scores that papers print, in their order.
@@ -112,10 +117,13 @@ class Task:
         prompt: What the model reads.
         examples: Annotation files, split, style -> examples.
         score: Items, style -> scores; None for data that is only trained on.
-        authors_files: Annotation files, split -> the files that the authors' scripts make of them, by their names.
-        pair: Predictions, reference file -> items, for predictions in the authors' format; None where they have none.
+        authors_files: Annotation files, split -> the files that the authors' scripts make of them,
+            by their names.
+        pair: Predictions, reference file -> items, for predictions in the authors' format; None
+            where they have none.
         max_new_tokens: Longest answer worth waiting for.
-        conversations: Whether its own annotations are lists of conversations, as the authors' training files are.
+        conversations: Whether its own annotations are lists of conversations, as the authors'
+            training files are.
     """
 
     name: str
@@ -140,7 +148,9 @@ def only_file(files: Files, what: str) -> Any:
         RecordError: If there are several.
     """
     if len(files) != 1:
-        raise RecordError(f"give one annotation file ({what}), got {len(files)}: {', '.join(files)}")
+        raise RecordError(
+            f"give one annotation file ({what}), got {len(files)}: {', '.join(files)}"
+        )
     return next(iter(files.values()))
 
 
@@ -151,4 +161,8 @@ def conversation(question: str, answer: str) -> list[dict[str, str]]:
 
 def videos(*stems: str) -> tuple[str, ...]:
     """The names under which a video may lie."""
-    return tuple(f"{stem}{ending}" for stem in stems for ending in (".mp4", ".MP4", ".mkv", ".webm", ".avi", ""))
+    return tuple(
+        f"{stem}{ending}"
+        for stem in stems
+        for ending in (".mp4", ".MP4", ".mkv", ".webm", ".avi", "")
+    )

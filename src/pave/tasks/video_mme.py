@@ -1,7 +1,7 @@
 """VideoMME: 2,700 multiple-choice questions about 900 videos, short, medium and long. Accuracy, here without subtitles.
 
-The authors score with the benchmark's script in lmms-eval, where the first capital A to D anywhere counts; by default the
-letter is read properly. The prompt is theirs in both styles.
+The authors score with the benchmark's script in lmms-eval, where the first capital A to D anywhere
+counts; by default the letter is read properly. The prompt is theirs in both styles.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file, videos
 
 PROMPT = Prompt(
-    SELECT + "{question}\n{options}\n\nAnswer with the option's letter from the given choices directly.", "{text}", "\n"
+    SELECT
+    + "{question}\n{options}\n\nAnswer with the option's letter from the given choices directly.",
+    "{text}",
+    "\n",
 )
 DURATIONS = ("short", "medium", "long")
 _WHAT = "the rows of lmms-lab/Video-MME (split test) as JSON or JSON lines"
@@ -26,9 +29,13 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for row in only_file(files, _WHAT):
         where = f"question {text(row, 'question_id', 'question')}"
-        video, letter, duration = (text(row, name, where) for name in ("videoID", "answer", "duration"))
+        video, letter, duration = (
+            text(row, name, where) for name in ("videoID", "answer", "duration")
+        )
         if duration not in DURATIONS:
-            raise RecordError(f"{where}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}")
+            raise RecordError(
+                f"{where}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}"
+            )
         options = texts(row, "options", where)
         found.append(
             Example(

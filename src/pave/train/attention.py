@@ -1,11 +1,12 @@
 """Which attention packed sequences train with: FlexAttention where a GPU runs it, otherwise the base's own with a mask.
 
-With a mask PyTorch's fused attention still computes every pair of tokens, and the mask holds a byte for each. FlexAttention is
-told the rule instead and skips the blocks in which nobody sees anybody: one question and the next.
+With a mask PyTorch's fused attention still computes every pair of tokens, and the mask holds a byte
+for each. FlexAttention is told the rule instead and skips the blocks in which nobody sees anybody:
+one question and the next.
 
-Whether it runs depends on the GPU, the compiler beside it, the base's heads and types. No list of versions tells, so the
-language model itself is asked: a short packed sequence goes through it both ways, forward and backward, and both must agree. On
-a CPU PyTorch has no backward pass for it.
+Whether it runs depends on the GPU, the compiler beside it, the base's heads and types. No list of
+versions tells, so the language model itself is asked: a short packed sequence goes through it both
+ways, forward and backward, and both must agree. On a CPU PyTorch has no backward pass for it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from pave.data.packing import visible, visible_blocks
 MASKED, FLEX = ("sdpa", "eager"), "flex_attention"
 DEVICES = ("cuda",)  # those that it has a backward pass for
 LENGTH = 192
-# How far apart the two may be, of the largest number: in float32, and in 16-bit types, whose rounding adds up.
+# How far apart the two may be, of the largest number: in float32, and in 16-bit types, whose
+# rounding adds up.
 FINE, COARSE = 1e-4, 0.05
 
 log = logging.getLogger(__name__)
@@ -44,8 +46,8 @@ def takes_rules(base: Base) -> bool:
 def attend_with(base: Base, name: str) -> None:
     """Let the language model attend so from now on.
 
-    Set where its layers look it up, not by `set_attn_implementation`: that refuses families for which transformers has not
-    declared FlexAttention, though it works in them.
+    Set where its layers look it up, not by `set_attn_implementation`: that refuses families for
+    which transformers has not declared FlexAttention, though it works in them.
     """
     base.config.get_text_config()._attn_implementation = name
 
@@ -79,7 +81,9 @@ def why_not(base: Base, autocast: bool) -> str:
     if getattr(text, "attention_dropout", 0.0):
         return "it knows no attention dropout, which this base has"
     language = getattr(base.inner, base.spec.language_model)
-    numbers = torch.arange(LENGTH, device=base.device)[None] * 3 // LENGTH  # a prefix and two dialogues
+    numbers = (
+        torch.arange(LENGTH, device=base.device)[None] * 3 // LENGTH
+    )  # a prefix and two dialogues
     generator = torch.Generator().manual_seed(0)
     embeds = torch.randn(1, LENGTH, text.hidden_size, generator=generator) * 0.1
     embeds = embeds.to(base.device, base.dtype)
@@ -94,7 +98,9 @@ def why_not(base: Base, autocast: bool) -> str:
     finally:
         attend_with(base, before)
     share = FINE if base.dtype == torch.float32 and not autocast else COARSE
-    apart = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(got, expected, strict=True))
+    apart = max(
+        float((a - b).abs().max() / b.abs().max()) for a, b in zip(got, expected, strict=True)
+    )
     return "" if apart <= share else f"its numbers are {apart:.2g} of the largest away from sdpa's"
 
 
@@ -102,7 +108,11 @@ def _pass(language: Any, embeds: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
     """Hidden states and a gradient to the embeddings, `[1, L, hidden]` each, in float32."""
     embeds = embeds.clone().requires_grad_()
     with torch.random.fork_rng([embeds.device] if embeds.is_cuda else []), torch.enable_grad():
-        torch.manual_seed(0)  # a LoRA's dropout is the same in both passes, and the run's own numbers are not used up
-        hidden = language(inputs_embeds=embeds, attention_mask=mask, use_cache=False).last_hidden_state.float()
+        torch.manual_seed(
+            0
+        )  # a LoRA's dropout is the same in both passes, and the run's own numbers are not used up
+        hidden = language(
+            inputs_embeds=embeds, attention_mask=mask, use_cache=False
+        ).last_hidden_state.float()
         (gradient,) = torch.autograd.grad(hidden, embeds, embeds.detach().float().roll(1, 1))
     return hidden.detach(), gradient.float()

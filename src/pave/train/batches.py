@@ -1,7 +1,8 @@
 """From groups of records to sequences: a fixed plan of what is trained when.
 
-The plan is a function of seed and position alone. So a resumed run continues with the very batches it would have seen, however
-it was interrupted, and several processes share the work without talking.
+The plan is a function of seed and position alone. So a resumed run continues with the very batches
+it would have seen, however it was interrupted, and several processes share the work without
+talking.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pave.errors import RecordError
 class Plan:
     """Which questions of which clip share a sequence, for ever.
 
-    Every epoch uses each question once: the questions of a clip are shuffled and cut into the fewest equal parts of at most
-    `questions` each, and the parts of all clips are shuffled. Epochs follow one another without a gap.
+    Every epoch uses each question once: the questions of a clip are shuffled and cut into the
+    fewest equal parts of at most `questions` each, and the parts of all clips are shuffled. Epochs
+    follow one another without a gap.
 
     Args:
         sizes: Number of questions of each clip.
@@ -98,7 +100,8 @@ class Sequences(Dataset[Sample]):
         for record in (record for group in groups for record in group):
             if record.turns[-1].answer is None:
                 raise RecordError(
-                    f"record {record.id}: its last question has no answer to train on; add it or remove the record"
+                    f"record {record.id}: its last question has no answer to train on; add it or "
+                    "remove the record"
                 )
 
     def __len__(self) -> int:
@@ -110,8 +113,13 @@ class Sequences(Dataset[Sample]):
         clip, chosen = self.plan[position]
         records = [self.groups[clip][index] for index in chosen]
         features = self._varied(self.features[records[0]], position)
-        # One call for all records, because the placeholders of a long clip take longer to tokenise than all questions.
-        turns = [(self.prompt.replace("{question}", turn.question), turn.answer) for record in records for turn in record.turns]
+        # One call for all records, because the placeholders of a long clip take longer to tokenise
+        # than all questions.
+        turns = [
+            (self.prompt.replace("{question}", turn.question), turn.answer)
+            for record in records
+            for turn in record.turns
+        ]
         prompt = self.base.encode_prompt(features.clip.text, turns)
         rest = iter(prompt.turns)
         prompts = [replace(prompt, turns=[next(rest) for _ in record.turns]) for record in records]
@@ -126,5 +134,7 @@ class Sequences(Dataset[Sample]):
         for name, encoder in self.features.encoders.items():
             vary = getattr(encoder, "vary", None)
             if vary is not None and name in channels:
-                channels[name] = vary(channels[name], random.Random(f"{self.plan.seed}/{position}/{encoder.channel}"))
+                channels[name] = vary(
+                    channels[name], random.Random(f"{self.plan.seed}/{position}/{encoder.channel}")
+                )
         return replace(features, channels=channels)

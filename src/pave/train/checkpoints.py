@@ -25,7 +25,10 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     """Write trainable parameters, and nothing else, to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}, folder / WEIGHTS)
+    save_file(
+        {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()},
+        folder / WEIGHTS,
+    )
 
 
 @contextmanager
@@ -42,7 +45,9 @@ def saving(checkpoint: Path) -> Iterator[None]:
     except RuntimeError as error:
         if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
             raise
-        raise TrainError(f"the checkpoint {checkpoint} cannot be written whole; make room and start again") from error
+        raise TrainError(
+            f"the checkpoint {checkpoint} cannot be written whole; make room and start again"
+        ) from error
 
 
 def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
@@ -54,11 +59,19 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     state = load_file(folder / WEIGHTS)
     if state.keys() != parameters.keys():
         odd = sorted(state.keys() ^ parameters.keys())
-        raise TrainError(f"{folder} was made by another model ({len(odd)} names differ, e.g. {odd[0]}); train in a new folder")
+        raise TrainError(
+            f"{folder} was made by another model ({len(odd)} names differ, e.g. {odd[0]}); train "
+            "in a new folder"
+        )
     for name, value in state.items():
         if value.shape != parameters[name].shape:
-            raise TrainError(f"{folder}: {name} has shape {tuple(value.shape)}, not {tuple(parameters[name].shape)}")
-        with torch.no_grad():  # not through .data, which would hide the change from whoever counts them
+            raise TrainError(
+                f"{folder}: {name} has shape {tuple(value.shape)}, not "
+                f"{tuple(parameters[name].shape)}"
+            )
+        with (
+            torch.no_grad()
+        ):  # not through .data, which would hide the change from whoever counts them
             parameters[name].copy_(value)
 
 
@@ -99,18 +112,28 @@ def step_of(checkpoint: Path) -> int:
 
 def _numbered(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    found = (
+        [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+        if folder.is_dir()
+        else []
+    )
     return sorted(found, key=step_of, reverse=True)
 
 
 def _complete(path: Path, processes: int | None) -> bool:
     processes = processes or processes_of(path)
-    chances = ["rng_state.pth"] if processes == 1 else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    chances = (
+        ["rng_state.pth"]
+        if processes == 1
+        else [f"rng_state_{rank}.pth" for rank in range(processes)]
+    )
     parts = [path / name for name in (WEIGHTS, "optimizer.pt", "scheduler.pt", *chances)]
     if not chances or not all(part.is_file() and part.stat().st_size for part in parts):
         return False
     try:
         with safe_open(path / WEIGHTS, "pt"):
-            return int(json.loads((path / "trainer_state.json").read_text())["global_step"]) == step_of(path)
+            return int(
+                json.loads((path / "trainer_state.json").read_text())["global_step"]
+            ) == step_of(path)
     except (OSError, ValueError, KeyError, SafetensorError):
         return False

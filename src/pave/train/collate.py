@@ -19,8 +19,8 @@ from pave.train.batches import Sample
 class Collator:
     """Samples to the keyword arguments of `AnswerModel`.
 
-    With one dialogue a sequence the mask is the ordinary one and every base works. Packed sequences bring their own positions
-    and a mask of who sees whom, which not every attention can take.
+    With one dialogue a sequence the mask is the ordinary one and every base works. Packed sequences
+    bring their own positions and a mask of who sees whom, which not every attention can take.
 
     Args:
         base: Makes the model inputs.
@@ -40,7 +40,8 @@ class Collator:
             raise ConfigError(f"{reason}; set questions_per_video to 1")
         if not takes_rules(base):
             raise ConfigError(
-                f"{attention_of(base)} cannot be told on {base.device.type} which tokens see each other; "
+                f"{attention_of(base)} cannot be told on {base.device.type} which tokens see each "
+                "other; "
                 "set questions_per_video to 1, or load the base with sdpa"
             )
 
@@ -51,9 +52,13 @@ class Collator:
         clips = [feature.clip for feature in features]
         inputs = self.base.batch([sequence.ids for sequence in sequences], clips, pad="right")
         if self.packed:
-            starts = prefix_positions(self.base, [sequence.ids[: sequence.prefix] for sequence in sequences], clips)
+            starts = prefix_positions(
+                self.base, [sequence.ids[: sequence.prefix] for sequence in sequences], clips
+            )
             placed = positions(sequences, starts)
-            inputs["position_ids"] = (placed if self.base.spec.mrope else placed[0]).to(self.base.device)
+            inputs["position_ids"] = (placed if self.base.spec.mrope else placed[0]).to(
+                self.base.device
+            )
             inputs["attention_mask"] = self._mask(segments(sequences).to(self.base.device))
         keep, labels = targets(sequences)
         return {

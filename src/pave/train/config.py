@@ -24,8 +24,9 @@ Rate = Annotated[float, Field(gt=0, le=1e30)]
 class TrainConfig(BaseModel):
     """Everything that decides how a patch is trained.
 
-    A patch has a channel, so a fusion function, and a LoRA. Leave the channel out for the control that every result needs: the
-    same LoRA on the same records without the new sense. Leave the LoRA out to train the fusion alone.
+    A patch has a channel, so a fusion function, and a LoRA. Leave the channel out for the control
+    that every result needs: the same LoRA on the same records without the new sense. Leave the LoRA
+    out to train the fusion alone.
 
     Example:
         >>> TrainConfig(records="train.jsonl", out="runs/audio", channel="audio", encoder="mel", steps=500).lr_fusion
@@ -36,72 +37,135 @@ class TrainConfig(BaseModel):
 
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     records: Path = Field(description="JSONL file of training records.")
-    out: Path = Field(description="Run folder: checkpoints, log, resolved settings and the finished patch.")
-    store: Path | None = Field(None, description="Folder of cached tokens; `out`/cache when not given. Share it between runs.")
+    out: Path = Field(
+        description="Run folder: checkpoints, log, resolved settings and the finished patch."
+    )
+    store: Path | None = Field(
+        None,
+        description="Folder of cached tokens; `out`/cache when not given. Share it between runs.",
+    )
 
-    channel: str | None = Field(None, description="Side channel the patch listens to; null trains the LoRA-only control.")
+    channel: str | None = Field(
+        None, description="Side channel the patch listens to; null trains the LoRA-only control."
+    )
     encoder: str | None = Field(None, description="Encoder of the channel, by its registered name.")
     encoder_settings: dict[str, Any] = Field(
-        default_factory=dict, description="The encoder's settings, as in --encoder-settings.n_mels 32."
+        default_factory=dict,
+        description="The encoder's settings, as in --encoder-settings.n_mels 32.",
     )
     fusion: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of the fusion function, as in --fusion.hidden 256."
+        default_factory=dict,
+        description="Settings of the fusion function, as in --fusion.hidden 256.",
     )
-    lora: LoraSpec | None = Field(default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA.")
-    inputs: InputSpec = Field(InputSpec(), description="How the base is fed, e.g. as the authors do; the family's way if left.")
+    lora: LoraSpec | None = Field(
+        default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA."
+    )
+    inputs: InputSpec = Field(
+        InputSpec(),
+        description="How the base is fed, e.g. as the authors do; the family's way if left.",
+    )
     on_top_of: tuple[str, ...] = Field(
         (),
-        description="Finished patches (folders or Hub ids) that are at work, frozen, while the new one trains on top of them.",
+        description="Finished patches (folders or Hub ids) that are at work, frozen, while the "
+        "new one trains on top of them.",
     )
     lora_below: Literal["frozen", "continued"] = Field(
         "frozen",
-        description="frozen: the new patch gets a LoRA of its own beside theirs; continued: it trains theirs on, in its place.",
+        description="frozen: the new patch gets a LoRA of its own beside theirs; continued: it "
+        "trains theirs on, in its place.",
     )
-    prompt: str = Field("{question}", description="How a question is put to the model, with {question} in it.")
+    prompt: str = Field(
+        "{question}", description="How a question is put to the model, with {question} in it."
+    )
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
-    frames: FrameCount | None = Field(None, description="Frames sampled evenly from a clip; the base's own number when null.")
+    frames: FrameCount | None = Field(
+        None, description="Frames sampled evenly from a clip; the base's own number when null."
+    )
 
-    steps: int | None = Field(None, ge=1, le=10**9, description="Optimiser steps. Give either steps or epochs.")
-    epochs: float | None = Field(None, gt=0, le=1e6, description="Passes over all questions; 1 when neither is given.")
-    batch_clips: int = Field(4, ge=1, le=2**16, description="Sequences (one clip each) in a forward pass, per process.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Optimiser steps. Give either steps or epochs."
+    )
+    epochs: float | None = Field(
+        None, gt=0, le=1e6, description="Passes over all questions; 1 when neither is given."
+    )
+    batch_clips: int = Field(
+        4, ge=1, le=2**16, description="Sequences (one clip each) in a forward pass, per process."
+    )
     questions_per_video: int = Field(
         1,
         ge=1,
-        description="Most questions of one clip that share a sequence, with the loss of separate ones; 1 is the paper's way.",
+        description="Most questions of one clip that share a sequence, with the loss of separate "
+        "ones; 1 is the paper's way.",
     )
     accumulation: int = Field(
-        1, ge=1, le=2**16, description="Forward passes per optimiser step; the loss stays the mean over answer tokens."
+        1,
+        ge=1,
+        le=2**16,
+        description="Forward passes per optimiser step; the loss stays the mean over answer "
+        "tokens.",
     )
 
     lr_lora: Rate = Field(2e-4, description="Peak learning rate of the LoRA.")
-    lr_fusion: Rate = Field(1e-3, description="Peak learning rate of the fusion function, except its output norm.")
-    lr_gate: Rate = Field(1e-3, description="Peak learning rate of the zero-initialised output norm, the patch's gate.")
-    weight_decay: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="AdamW weight decay of matrices; norms and biases have none."
+    lr_fusion: Rate = Field(
+        1e-3, description="Peak learning rate of the fusion function, except its output norm."
     )
-    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the steps in which the learning rates rise from zero.")
+    lr_gate: Rate = Field(
+        1e-3,
+        description="Peak learning rate of the zero-initialised output norm, the patch's gate.",
+    )
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="AdamW weight decay of matrices; norms and biases have none.",
+    )
+    warmup: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="Share of the steps in which the learning rates rise from zero.",
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     align_steps: int = Field(
-        0, ge=0, description="Steps of the aligned start: the fusion alone learns the answers' words before training (cheap)."
+        0,
+        ge=0,
+        description="Steps of the aligned start: the fusion alone learns the answers' words "
+        "before training (cheap).",
     )
     align_families: tuple[str, ...] = Field(
         (),
-        description="Only questions of these families (meta.family) teach the aligned start; all of the channel if empty.",
+        description="Only questions of these families (meta.family) teach the aligned start; all "
+        "of the channel if empty.",
     )
     align_share: float = Field(
-        0.7, gt=0, le=2, description="Size of the residual after the aligned start, as a share of the visual tokens' size."
+        0.7,
+        gt=0,
+        le=2,
+        description="Size of the residual after the aligned start, as a share of the visual "
+        "tokens' size.",
     )
     precision: Precision = Field(
-        "fp32", description="bf16 runs forward passes under autocast, with frozen weights rounded once; what trains stays fp32."
+        "fp32",
+        description="bf16 runs forward passes under autocast, with frozen weights rounded once; "
+        "what trains stays fp32.",
     )
-    gradient_checkpointing: bool = Field(False, description="Recompute activations backward: less memory, a third more time.")
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations backward: less memory, a third more time."
+    )
 
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of initial weights, order of the data and dropout.")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="Seed of initial weights, order of the data and dropout."
+    )
     save_every: int = Field(200, ge=1, description="Steps between checkpoints to resume from.")
     log_every: int = Field(10, ge=1, description="Steps between rows of the log.")
-    workers: int = Field(1, ge=1, description="Threads that decode media while tokens are computed for the first time.")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Threads that decode media while tokens are computed for the first time.",
+    )
     resume: Literal["auto", "never"] = Field(
-        "auto", description='"auto" goes on from the newest complete checkpoint in `out`; "never" starts afresh.'
+        "auto",
+        description='"auto" goes on from the newest complete checkpoint in `out`; "never" starts afresh.',
     )
 
     @model_validator(mode="after")
@@ -109,15 +173,21 @@ class TrainConfig(BaseModel):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("give steps or epochs, not both")
         if (self.channel is None) != (self.encoder is None):
-            raise ValueError("a channel needs an encoder, and an encoder its channel; give both or neither")
+            raise ValueError(
+                "a channel needs an encoder, and an encoder its channel; give both or neither"
+            )
         if self.prompt.count("{question}") != 1:
             raise ValueError("the prompt must contain {question} once")
         if self.channel is None and self.lora is None:
             raise ValueError("nothing to train; give a channel, a LoRA, or both")
         if self.lora_below == "continued" and not self.on_top_of:
-            raise ValueError("lora_below=continued needs a patch in on_top_of whose LoRA is trained on")
+            raise ValueError(
+                "lora_below=continued needs a patch in on_top_of whose LoRA is trained on"
+            )
         if self.channel is None and self.align_steps:
-            raise ValueError("align_steps needs a channel; the LoRA-only control has nothing to align")
+            raise ValueError(
+                "align_steps needs a channel; the LoRA-only control has nothing to align"
+            )
         return self
 
     @property
@@ -131,20 +201,26 @@ class TrainConfig(BaseModel):
         return self.out / "patch"
 
 
-# Settings that may change between an interrupted run and its continuation without changing the result.
-FREE_TO_CHANGE = frozenset({"out", "store", "save_every", "log_every", "workers", "resume", "records", "base", "on_top_of"})
+# Settings that may change between an interrupted run and its continuation without changing the
+# result.
+FREE_TO_CHANGE = frozenset(
+    {"out", "store", "save_every", "log_every", "workers", "resume", "records", "base", "on_top_of"}
+)
 
 
-def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+def load_config(
+    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainConfig:
     """Read settings from a YAML file, then put overrides on top.
 
     Args:
-        path: YAML file with a mapping of `TrainConfig` fields, or None. Its `records`, `out` and `store` are relative to the
-            current folder, as on the command line.
+        path: YAML file with a mapping of `TrainConfig` fields, or None. Its `records`, `out` and
+            `store` are relative to the current folder, as on the command line.
         overrides: Values by field; a dotted name reaches inside, e.g. `{"lora.rank": 8}`.
 
     Raises:
-        ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names it.
+        ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names
+            it.
     """
     values = _read_yaml(Path(path)) if path is not None else {}
     for name, value in (overrides or {}).items():
@@ -160,7 +236,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the settings file {path}: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"cannot read the settings file {path}: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
     return values

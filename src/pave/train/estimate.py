@@ -1,7 +1,7 @@
 """`estimate`: what a patch costs before anything is trained: parameters, tokens, floating-point operations, memory.
 
-The model is made on the meta device (shapes without numbers), so a 7B base takes seconds and no memory. Operations are those of
-the matrix products, a multiply-add counting as two:
+The model is made on the meta device (shapes without numbers), so a 7B base takes seconds and no
+memory. Operations are those of the matrix products, a multiply-add counting as two:
 
     tower            counted by torch on one frame, times the frames
     language model   2 * tokens * weights of its linear layers + causal attention, 2 * tokens^2 * width a layer
@@ -43,8 +43,15 @@ from pave.patches.lora import check_targets, lora_shapes
 from pave.patches.official.configs import PREFIX, fusion_config, list_configs
 from pave.train.config import TrainConfig, load_config
 
-# Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of 24 x 24 cells, 4 cameras.
-USUAL = {"audio": (32, 1), "frames": (240, 4), "scene3d": (32, 576), "views": (128, 196), "features": (32, 1)}
+# Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of
+# 24 x 24 cells, 4 cameras.
+USUAL = {
+    "audio": (32, 1),
+    "frames": (240, 4),
+    "scene3d": (32, 576),
+    "views": (128, 196),
+    "features": (32, 1),
+}
 WORDS = 50
 """Words of a prompt around the video, as tokens."""
 
@@ -76,7 +83,12 @@ class Plan:
     checkpointing: bool = True
 
 
-def plan(recipe: str, base: str | None = None, side: tuple[int, int] | None = None, batch: int | None = None) -> Plan:
+def plan(
+    recipe: str,
+    base: str | None = None,
+    side: tuple[int, int] | None = None,
+    batch: int | None = None,
+) -> Plan:
     """What a recipe or one of the authors' configs asks for.
 
     Args:
@@ -92,7 +104,10 @@ def plan(recipe: str, base: str | None = None, side: tuple[int, int] | None = No
     if name in list_configs():
         return _official(name, base, side, batch)
     if not Path(recipe).is_file():
-        raise ConfigError(f"{recipe!r} is neither a recipe file nor a config of the authors: {', '.join(list_configs())}")
+        raise ConfigError(
+            f"{recipe!r} is neither a recipe file nor a config of the authors: "
+            f"{', '.join(list_configs())}"
+        )
     config = load_config(recipe)
     shape = side or USUAL.get(config.channel or "", (32, 1))
     return Plan(
@@ -112,7 +127,11 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
     from pave.patches.official.convert import channel_of
 
     config = fusion_config(name)
-    channels = ["frames", "audio"] if "multi_side" in name else [channel_of(name if name != "default" else "V5_1_3")]
+    channels = (
+        ["frames", "audio"]
+        if "multi_side" in name
+        else [channel_of(name if name != "default" else "V5_1_3")]
+    )
     return Plan(
         name=name,
         base=base if base is not None else "7b" if config.out_dim == 3584 else "0.5b",
@@ -131,7 +150,9 @@ def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, .
     given = dict(config.fusion)
     if "side_dim" not in given:
         given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
-    width = int(_model(base)[0].config.get_text_config().hidden_size)  # sizes must agree with it from the first
+    width = int(
+        _model(base)[0].config.get_text_config().hidden_size
+    )  # sizes must agree with it from the first
     return (_fusion(name, {"query_dim": 1, "out_dim": width, **given}),)
 
 
@@ -201,7 +222,8 @@ def estimate(wanted: Plan) -> Estimate:
     """Estimate a plan.
 
     Raises:
-        ConfigError: If the base is not of the LLaVA-OneVision kind, or the fusion was not made for it.
+        ConfigError: If the base is not of the LLaVA-OneVision kind, or the fusion was not made for
+            it.
         BaseError: If the base cannot be found.
         PatchError: If the LoRA has no place in it.
 
@@ -215,10 +237,18 @@ def estimate(wanted: Plan) -> Estimate:
     side_cells = grid_side(config, wanted.inputs.pool)
     visual = layout_of(frames, side_cells, wanted.inputs.newline).total
     width = int(config.get_text_config().hidden_size)
-    fusions = [_fit(fusion, spec.query_dim(config), width, wanted.name) for fusion in wanted.fusions]
+    fusions = [
+        _fit(fusion, spec.query_dim(config), width, wanted.name) for fusion in wanted.fusions
+    ]
     language, tower = model.model.get_submodule(spec.language_model), _tower_flops(model, frames)
-    patch = sum(f.flops(frames, side_cells**2, *side) for f, side in zip(fusions, wanted.side, strict=True))
-    tokens = {"visual": visual, "prompt": visual + WORDS, "side": sum(steps * each for steps, each in wanted.side)}
+    patch = sum(
+        f.flops(frames, side_cells**2, *side) for f, side in zip(fusions, wanted.side, strict=True)
+    )
+    tokens = {
+        "visual": visual,
+        "prompt": visual + WORDS,
+        "side": sum(steps * each for steps, each in wanted.side),
+    }
     llm = _language_flops(language, config.get_text_config(), tokens["prompt"])
     if wanted.lora is not None:
         check_targets(model, wanted.lora, spec)
@@ -231,12 +261,28 @@ def estimate(wanted: Plan) -> Estimate:
     }
     sizes["trained"] = sizes["fusion"] + sizes["lora"]
     cells = frames * side_cells**2
-    active = _activations(config.get_text_config(), tokens["prompt"], wanted.checkpointing) + _fusion_bytes(fusions, cells)
-    memory = {"weights": 2 * sizes["base"], "trained": 16 * sizes["trained"], "activations": wanted.batch * active}
+    active = _activations(
+        config.get_text_config(), tokens["prompt"], wanted.checkpointing
+    ) + _fusion_bytes(fusions, cells)
+    memory = {
+        "weights": 2 * sizes["base"],
+        "trained": 16 * sizes["trained"],
+        "activations": wanted.batch * active,
+    }
     memory["total"] = sum(memory.values())
     flops = {"tower": tower, "language_model": llm, "patch": patch}
     share = patch / (tower + llm)
-    return Estimate(wanted.name, wanted.base, sizes, tokens, flops, share, memory, wanted.batch, wanted.checkpointing)
+    return Estimate(
+        wanted.name,
+        wanted.base,
+        sizes,
+        tokens,
+        flops,
+        share,
+        memory,
+        wanted.batch,
+        wanted.checkpointing,
+    )
 
 
 @cache
@@ -249,33 +295,50 @@ def _model(base: str) -> tuple[Any, FamilySpec, int]:
         return model, spec, spec.settings(model.config).frames
     loaded = load_base(base, weights=False)
     if loaded.spec.name != "llava_onevision":
-        raise ConfigError(f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.spec.name}")
+        raise ConfigError(
+            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.spec.name}"
+        )
     return loaded.model, loaded.spec, loaded.settings.frames
 
 
 def _fit(fusion: FusionConfig, query: int, width: int, name: str) -> FusionConfig:
     """The fusion with the base's widths; a config that states others belongs to another base."""
     query = width if fusion.query == "projected" else query
-    for key, given, wanted in (("query_dim", fusion.query_dim, query), ("out_dim", fusion.out_dim, width)):
+    for key, given, wanted in (
+        ("query_dim", fusion.query_dim, query),
+        ("out_dim", fusion.out_dim, width),
+    ):
         if given not in (1, wanted):
-            raise ConfigError(f"{name} needs a base with {key} {given}, this one has {wanted}; name the base it is for")
+            raise ConfigError(
+                f"{name} needs a base with {key} {given}, this one has {wanted}; name the base it "
+                "is for"
+            )
     return _fusion(name, {**fusion.model_dump(), "query_dim": query, "out_dim": width})
 
 
 def _tower_flops(model: Any, frames: int) -> int:
     """Operations of tower and projector, counted by torch on one frame."""
     config = model.config
-    size, device = int(config.vision_config.image_size), next(model.model.vision_tower.parameters()).device
-    pixels = torch.empty(1, 3, size, size, device=device, dtype=next(model.model.vision_tower.parameters()).dtype)
+    size, device = (
+        int(config.vision_config.image_size),
+        next(model.model.vision_tower.parameters()).device,
+    )
+    pixels = torch.empty(
+        1, 3, size, size, device=device, dtype=next(model.model.vision_tower.parameters()).dtype
+    )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[config.vision_feature_layer]
+        hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[
+            config.vision_feature_layer
+        ]
         model.model.multi_modal_projector(hidden)
     return int(counter.get_total_flops()) * frames
 
 
 def _language_flops(language: nn.Module, text: Any, tokens: int) -> int:
     """Operations of the prompt's pass through the layers; the head, which runs on one token, is left out."""
-    weights = sum(module.weight.numel() for module in language.modules() if isinstance(module, nn.Linear))
+    weights = sum(
+        module.weight.numel() for module in language.modules() if isinstance(module, nn.Linear)
+    )
     heads = int(text.num_attention_heads)
     width = heads * int(getattr(text, "head_dim", None) or text.hidden_size // heads)
     return 2 * tokens * weights + 2 * tokens**2 * width * int(text.num_hidden_layers)
@@ -291,4 +354,6 @@ def _activations(text: Any, tokens: int, checkpointing: bool) -> int:
 
 def _fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:
     """Bytes that the fusions keep of one clip for the backward pass."""
-    return sum(4 * queries * (8 * f.hidden * f.layers + 2 * f.hidden + 2 * f.out_dim) for f in fusions)
+    return sum(
+        4 * queries * (8 * f.hidden * f.layers + 2 * f.hidden + 2 * f.out_dim) for f in fusions
+    )

@@ -1,12 +1,13 @@
 """The frozen linear maps of a language model, made fast for the time of a training: in bf16, or in fp32 on a CPU.
 
-**bf16.** Autocast rounds the weights of every linear map to bf16 each time it is used; for weights that train it remembers the
-result within a step, for frozen ones it does not. Where the base is kept in fp32, a step so spends a good part of its time on
-turning the same numbers into the same numbers. Rounded once they give the very same products. Norms and embeddings stay as they
-are: autocast leaves those in fp32, and so the residual stream.
+**bf16.** Autocast rounds the weights of every linear map to bf16 each time it is used; for weights
+that train it remembers the result within a step, for frozen ones it does not. Where the base is
+kept in fp32, a step so spends a good part of its time on turning the same numbers into the same
+numbers. Rounded once they give the very same products. Norms and embeddings stay as they are:
+autocast leaves those in fp32, and so the residual stream.
 
-**fp32 on a CPU.** The products go to the library that is fast at them, see `pave.fusion.linear`; sums are rounded in another
-order, nothing else changes.
+**fp32 on a CPU.** The products go to the library that is fast at them, see `pave.fusion.linear`;
+sums are rounded in another order, nothing else changes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from pave.fusion.linear import fast_linear
 def frozen_in_bf16(module: nn.Module) -> Iterator[None]:
     """Hold the frozen fp32 linear weights of a module in bf16, and give back the very same fp32 numbers afterwards.
 
-    Inside, the module must run under `torch.autocast(dtype=torch.bfloat16)`; results are those of autocast on fp32 weights, to
-    the bit. Weights that bf16 cannot hold exactly are kept beside, so that they can be given back.
+    Inside, the module must run under `torch.autocast(dtype=torch.bfloat16)`; results are those of
+    autocast on fp32 weights, to the bit. Weights that bf16 cannot hold exactly are kept beside, so
+    that they can be given back.
 
     Args:
         module: Usually the base's language model, LoRA layers and all.

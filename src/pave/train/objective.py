@@ -1,7 +1,7 @@
 """The training objective: negative log-likelihood of answer tokens, with logits computed at those positions only.
 
-A language model head over 150,000 words costs more memory than everything else in a step if it runs at every position of a long
-visual prefix; answers are a few tokens.
+A language model head over 150,000 words costs more memory than everything else in a step if it runs
+at every position of a long visual prefix; answers are a few tokens.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class AnswerModel(nn.Module):
         patched: The model with the patch to train.
 
     Attributes:
-        ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if none has. It starts at 0 and
-            says how loud the patch that trains has become; frozen patches below it do not count.
+        ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if
+            none has. It starts at 0 and says how loud the patch that trains has become; frozen
+            patches below it do not count.
     """
 
     accepts_loss_kwargs = True  # tells the Trainer to hand over the number of answer tokens of the whole optimiser step
@@ -43,7 +44,11 @@ class AnswerModel(nn.Module):
         self.patched = patched
         self.ratio = torch.zeros(())
         self._square = torch.zeros(())
-        self._names = [name for name, fusion in patched.fusions.items() if any(p.requires_grad for p in fusion.parameters())]
+        self._names = [
+            name
+            for name, fusion in patched.fusions.items()
+            if any(p.requires_grad for p in fusion.parameters())
+        ]
         for name in self._names:  # a frozen patch below is as loud as it is
             module = patched.fusions[name]
             if isinstance(module, Fusion):
@@ -68,7 +73,8 @@ class AnswerModel(nn.Module):
             visuals: The base's visual tokens, one a clip.
             channels: Side tokens, one mapping a clip.
             times: `[T]` seconds of the visual steps, one tensor a clip.
-            num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this batch's own when None.
+            num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this
+                batch's own when None.
         """
         device = labels.device
         visuals = [_to(visual, device) for visual in visuals]
@@ -77,7 +83,9 @@ class AnswerModel(nn.Module):
         logits = self.logits(inputs, keep, visuals=visuals, channels=channels, times=times)
         self.ratio = self._measure(visuals, channels)
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
-        return {"loss": total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)}
+        return {
+            "loss": total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+        }
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
         """Logits `[N, vocabulary]` at the kept positions, row by row."""
@@ -88,9 +96,15 @@ class AnswerModel(nn.Module):
         for residual in output:
             self._square = self._square + residual.detach().float().square().sum()
 
-    def _measure(self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]) -> Tensor:
+    def _measure(
+        self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]
+    ) -> Tensor:
         has = [any(self._hears(name, clip) for name in self._names) for clip in channels]
-        heard = [visual.grid().float().square().sum() for visual, hears in zip(visuals, has, strict=True) if hears]
+        heard = [
+            visual.grid().float().square().sum()
+            for visual, hears in zip(visuals, has, strict=True)
+            if hears
+        ]
         return (self._square / torch.stack(heard).sum()).sqrt() if heard else self._square
 
     def _hears(self, name: str, clip: Mapping[str, Tokens]) -> bool:
@@ -100,5 +114,8 @@ class AnswerModel(nn.Module):
 def _to(visual: Visual, device: torch.device) -> Visual:
     query = None if visual.query is None else visual.query.to(device)
     return replace(
-        visual, tokens=visual.tokens.to(device), query=query, extra=tuple(extra.to(device) for extra in visual.extra)
+        visual,
+        tokens=visual.tokens.to(device),
+        query=query,
+        extra=tuple(extra.to(device) for extra in visual.extra),
     )

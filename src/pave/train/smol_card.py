@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def write_weights(out: Path, scratch: Path, settings: BuildSettings, seconds: float) -> dict[str, Any]:
+def write_weights(
+    out: Path, scratch: Path, settings: BuildSettings, seconds: float
+) -> dict[str, Any]:
     """Save projector and LoRA in bf16, score the assembled base on the test split, write the card.
 
     Args:
@@ -46,7 +48,10 @@ def write_weights(out: Path, scratch: Path, settings: BuildSettings, seconds: fl
     peft = trainable(base, settings)
     load_trained(peft, {name: value.bfloat16() for name, value in trained["trained"].items()})
     out.mkdir(parents=True, exist_ok=True)
-    projector = {name: value.bfloat16().contiguous() for name, value in base.inner.multi_modal_projector.state_dict().items()}
+    projector = {
+        name: value.bfloat16().contiguous()
+        for name, value in base.inner.multi_modal_projector.state_dict().items()
+    }
     save_file(projector, out / "projector.safetensors", metadata={"format": "pt"})
     _save_lora(peft, out / "lora")
     numbers = {
@@ -64,24 +69,32 @@ def _save_lora(peft: Any, folder: Path) -> None:
     peft.save_pretrained(str(folder))
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card; ours says more
     file = folder / "adapter_model.safetensors"
-    save_file({name: value.bfloat16() for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+    save_file(
+        {name: value.bfloat16() for name, value in load_file(file).items()},
+        file,
+        metadata={"format": "pt"},
+    )
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = "smol"
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "adapter_config.json").write_text(
+        json.dumps(config, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def _assembled_scores(out: Path, scratch: Path, settings: BuildSettings) -> dict[str, list[int]]:
     """Score the base exactly as users load it: projector and LoRA read back from `out` and merged."""
     model, tokenizer = raw_parts(scratch / "tokenizer-0")
-    return scores(smol_base(merge_trained(model, out), tokenizer), settings.test_clips, settings.seed, scratch)
+    return scores(
+        smol_base(merge_trained(model, out), tokenizer), settings.test_clips, settings.seed, scratch
+    )
 
 
 @torch.no_grad()
 def scores(base: Base, clips: int, seed: int, scratch: Path) -> dict[str, list[int]]:
     """Exact match per question family on test scenes, family -> [correct, n].
 
-    One packed forward a scene: greedy decoding gives exactly the wanted answer if and only if every answer token (the stop
-    token included) is the most likely one behind the tokens before it.
+    One packed forward a scene: greedy decoding gives exactly the wanted answer if and only if every
+    answer token (the stop token included) is the most likely one behind the tokens before it.
     """
     from pave.train.smol import BuildSettings, answer_logits, features
 

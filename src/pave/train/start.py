@@ -1,6 +1,7 @@
 """What a run begins with: the frozen patches it stands on, an encoder for each patch, the fresh patch and its aligned start.
 
-Tokens go by patch, not by channel: two patches may listen to one channel through different encoders.
+Tokens go by patch, not by channel: two patches may listen to one channel through different
+encoders.
 """
 
 from __future__ import annotations
@@ -34,14 +35,22 @@ def put_below(patched: PatchedModel, config: TrainConfig) -> list[str]:
         PatchError: If one cannot be loaded.
         ConfigError: If they were trained with other inputs than the settings name.
     """
-    names = [patched.load_patch(source, name=f"{BELOW}{number}") for number, source in enumerate(config.on_top_of, 1)]
+    names = [
+        patched.load_patch(source, name=f"{BELOW}{number}")
+        for number, source in enumerate(config.on_top_of, 1)
+    ]
     if names and not config.inputs.native and patched.base.inputs != config.inputs:
         theirs = patched.base.inputs.model_dump(exclude_defaults=True)
-        raise ConfigError(f"the patches in on_top_of were trained with inputs {theirs}; leave `inputs` out or set the same")
+        raise ConfigError(
+            f"the patches in on_top_of were trained with inputs {theirs}; leave `inputs` out or "
+            "set the same"
+        )
     return names
 
 
-def encoders_of(patched: PatchedModel, below: Sequence[str], config: TrainConfig) -> dict[str, Encoder]:
+def encoders_of(
+    patched: PatchedModel, below: Sequence[str], config: TrainConfig
+) -> dict[str, Encoder]:
     """Patch name -> encoder, the new patch's own under `NAME`.
 
     Wrong settings of encoder, fusion or LoRA show here, before hours of encoding and not after.
@@ -57,12 +66,27 @@ def encoders_of(patched: PatchedModel, below: Sequence[str], config: TrainConfig
         check_targets(patched.base.model, lora, patched.base.spec)
     if config.channel and config.encoder:
         tower = tower_of(patched.base)
-        own = found[NAME] = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower)
-        new_config(patched.base, config.channel, own, config.fusion, lora=lora, prompt=config.prompt, task=config.task)
+        own = found[NAME] = make_encoder(
+            config.channel, config.encoder, config.encoder_settings, tower=tower
+        )
+        new_config(
+            patched.base,
+            config.channel,
+            own,
+            config.fusion,
+            lora=lora,
+            prompt=config.prompt,
+            task=config.task,
+        )
     return {name: encoder for name, encoder in found.items() if encoder is not None}
 
 
-def put_new(patched: PatchedModel, encoders: Mapping[str, Encoder], below: Sequence[str], config: TrainConfig) -> None:
+def put_new(
+    patched: PatchedModel,
+    encoders: Mapping[str, Encoder],
+    below: Sequence[str],
+    config: TrainConfig,
+) -> None:
     """A fresh patch on the model, on top of those below; its weights depend on the seed (and a continued LoRA) alone."""
     set_seed(config.seed)
     encoder = encoders.get(NAME)
@@ -82,7 +106,12 @@ def put_new(patched: PatchedModel, encoders: Mapping[str, Encoder], below: Seque
         patched.activation_checkpointing_enable()
 
 
-def align_new(patched: PatchedModel, groups: Sequence[Sequence[Record]], features: Features, config: TrainConfig) -> None:
+def align_new(
+    patched: PatchedModel,
+    groups: Sequence[Sequence[Record]],
+    features: Features,
+    config: TrainConfig,
+) -> None:
     """Give the fresh fusion its aligned start."""
     fusion = patched.fusions[NAME]
     assert isinstance(fusion, Fusion)
@@ -113,5 +142,7 @@ def _continued(patched: PatchedModel, below: Sequence[str], config: TrainConfig)
         return None
     names = [name for name in below if patched.configs[name].lora is not None]
     if not names:
-        raise ConfigError("none of the patches in on_top_of has a LoRA to continue; set lora_below to frozen")
+        raise ConfigError(
+            "none of the patches in on_top_of has a LoRA to continue; set lora_below to frozen"
+        )
     return names[-1]

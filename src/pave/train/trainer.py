@@ -1,7 +1,7 @@
 """`PatchTrainer`: the Hugging Face Trainer, saving only what trains, whole or not at all, with a learning rate for each part.
 
-Everything else (accumulation weighted by answer tokens, mixed precision, clipping, several processes under torchrun) is the
-Trainer's own.
+Everything else (accumulation weighted by answer tokens, mixed precision, clipping, several
+processes under torchrun) is the Trainer's own.
 """
 
 from __future__ import annotations
@@ -52,11 +52,14 @@ def training_arguments(config: TrainConfig, folder: Path, steps: int) -> Trainin
     )
 
 
-def parameter_groups(parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    parameters: Mapping[str, nn.Parameter], config: TrainConfig
+) -> list[dict[str, Any]]:
     """Optimiser groups `lora`, `fusion` and `gate`, each with its own rate; weight decay on matrices only.
 
     Args:
-        parameters: Trainable parameters by the names `PatchedModel.trainable_parameters` gives them.
+        parameters: Trainable parameters by the names `PatchedModel.trainable_parameters` gives
+            them.
         config: The rates.
     """
     rates = {"lora": config.lr_lora, "fusion": config.lr_fusion, "gate": config.lr_gate}
@@ -66,7 +69,8 @@ def parameter_groups(parameters: Mapping[str, nn.Parameter], config: TrainConfig
         decay = config.weight_decay if parameter.dim() > 1 else 0.0
         groups.setdefault((kind, decay), []).append(parameter)
     return [
-        {"params": members, "lr": rates[kind], "weight_decay": decay, "name": kind} for (kind, decay), members in groups.items()
+        {"params": members, "lr": rates[kind], "weight_decay": decay, "name": kind}
+        for (kind, decay), members in groups.items()
     ]
 
 
@@ -94,7 +98,9 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.settings = config
         self.trainable: dict[str, nn.Parameter] = model.patched.trainable_parameters()
         self._staging: Path | None = None
-        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator, callbacks=callbacks)
+        super().__init__(
+            model=model, args=args, train_dataset=data, data_collator=collator, callbacks=callbacks
+        )
         self.remove_callback(PrinterCallback)  # it prints; the reporter logs
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -130,11 +136,15 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
                 self._staging = None
         self.accelerator.wait_for_everyone()
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+    def _save(
+        self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
+    ) -> None:
         """Only the parameters that train; the parent would save the frozen base too."""
         if self.args.should_save:
             save_weights(Path(output_dir or self.args.output_dir), self.trainable)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
         """Restore exactly the parameters that train."""
         load_weights(Path(resume_from_checkpoint), self.trainable)

@@ -8,7 +8,17 @@ from pave.world.catalog import NUMBERS, names, with_article
 from pave.world.question import Question, shuffled
 from pave.world.scene import Scene
 
-FRAMES_FAMILIES = ("flash", "flashed", "flashes", "flash_first", "flash_last", "flash_side", "dash", "dashed", "direction")
+FRAMES_FAMILIES = (
+    "flash",
+    "flashed",
+    "flashes",
+    "flash_first",
+    "flash_last",
+    "flash_side",
+    "dash",
+    "dashed",
+    "direction",
+)
 
 
 def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
@@ -20,8 +30,15 @@ def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     if scene.mode == "dash":
         found = [
             _ask("dash", "What dashes by?", first.thing.name),
-            _ask("direction", "Does it dash to the left or to the right?", "right" if first.travel > 0 else "left"),
-            *(_ask("dashed", f"Does {with_article(name)} dash by?", answer) for name, answer in pairs),
+            _ask(
+                "direction",
+                "Does it dash to the left or to the right?",
+                "right" if first.travel > 0 else "left",
+            ),
+            *(
+                _ask("dashed", f"Does {with_article(name)} dash by?", answer)
+                for name, answer in pairs
+            ),
         ]
         return shuffled(rng, found)
     found = [_ask("flashed", f"Does {with_article(name)} flash?", answer) for name, answer in pairs]

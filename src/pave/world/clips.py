@@ -1,7 +1,8 @@
 """Films one scene into its media files; the unit of work of `make_world`, light enough for a worker process.
 
-Beside its film ``NAME.mp4`` a clip has what its channel reads: ``NAME.npz`` (posed RGB-D frames of a 3D scene), or
-``NAME-camera1.mp4`` and so on (further cameras). Sound and fast events are in the film itself.
+Beside its film ``NAME.mp4`` a clip has what its channel reads: ``NAME.npz`` (posed RGB-D frames of
+a 3D scene), or ``NAME-camera1.mp4`` and so on (further cameras). Sound and fast events are in the
+film itself.
 """
 
 from __future__ import annotations
@@ -46,19 +47,25 @@ class WorldSettings(BaseModel):
         ' with depth, intrinsics and poses; "views": with two further cameras; "frames": with things that flash or dash by.',
     )
     split: Split = Field(
-        "train", description="Scenes of different splits never meet; only test shows unseen sprites and shades."
+        "train",
+        description="Scenes of different splits never meet; only test shows unseen sprites and "
+        "shades.",
     )
     seed: int = Field(0, ge=0, description="Seed of the data set.")
     duration: float = Field(4.0, gt=0, le=60, description="Length of a clip in seconds.")
     fps: float = Field(10.0, gt=0, le=25, description="Frames per second.")
-    size: int = Field(192, ge=32, le=1024, multiple_of=2, description="Edge of the square picture in pixels.")
+    size: int = Field(
+        192, ge=32, le=1024, multiple_of=2, description="Edge of the square picture in pixels."
+    )
     rate: int = Field(16000, ge=8000, le=48000, description="Sound samples per second.")
 
     @model_validator(mode="after")
     def _events_fit(self) -> Self:
         """Fast events need frames that show them and gaps that hide them."""
         if self.kind == "frames" and (self.fps < SLOWEST or self.duration < SHORTEST):
-            raise ValueError(f'kind "frames" needs fps of {SLOWEST:g} or more and a duration of {SHORTEST:g} seconds or more')
+            raise ValueError(
+                f'kind "frames" needs fps of {SLOWEST:g} or more and a duration of {SHORTEST:g} seconds or more'
+            )
         return self
 
 
@@ -89,11 +96,17 @@ def channels_of(scene: Scene) -> dict[str, Any]:
     if scene.kind == "scene3d":
         return {"scene3d": f"{stem}.npz"}
     if scene.kind == "views":
-        return {"views": [f"{CLIPS}/{_camera_file(scene, view)}" for view in range(1, len(scene.cameras) + 1)]}
+        return {
+            "views": [
+                f"{CLIPS}/{_camera_file(scene, view)}" for view in range(1, len(scene.cameras) + 1)
+            ]
+        }
     return {"frames": f"{stem}.mp4"} if scene.kind == "frames" else {}
 
 
-def _jobs(folder: Path, scene: Scene, settings: WorldSettings) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
+def _jobs(
+    folder: Path, scene: Scene, settings: WorldSettings
+) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
     """Every file of a clip with the function that writes it."""
     times = frame_times(settings.duration, settings.fps)
 
@@ -108,7 +121,10 @@ def _jobs(folder: Path, scene: Scene, settings: WorldSettings) -> Iterator[tuple
 
     if scene.kind == "scene3d":
         taken = times[np.linspace(0, len(times) - 1, TAKEN, dtype=np.int64)]
-        yield folder / f"{scene.name}.npz", lambda path: write_scene3d(path, scene, taken, settings.size)
+        yield (
+            folder / f"{scene.name}.npz",
+            lambda path: write_scene3d(path, scene, taken, settings.size),
+        )
     for view in range(1, len(scene.cameras) + 1):
         yield folder / _camera_file(scene, view), film(view)
     yield folder / f"{scene.name}.mp4", film(0)

@@ -1,8 +1,9 @@
 """Exact geometry of what the main camera films: depth maps, intrinsics and poses, as one small `.npz` file a clip.
 
-Conventions are ScanNet's, so that an encoder of posed RGB-D frames needs to know no other: world axes in metres with z up
-(x to the right, y into the room), camera axes right, down, forward, poses from camera to world, depth along the optical axis.
-A `Scene` has y up and z into the room: x, y, z of the file are x, z, y of the scene.
+Conventions are ScanNet's, so that an encoder of posed RGB-D frames needs to know no other: world
+axes in metres with z up (x to the right, y into the room), camera axes right, down, forward, poses
+from camera to world, depth along the optical axis. A `Scene` has y up and z into the room: x, y, z
+of the file are x, z, y of the scene.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ def render_depth(scene: Scene, time: float, size: int = 192) -> NDArray[np.float
 def write_scene3d(path: Path, scene: Scene, times: NDArray[np.float64], size: int) -> Path:
     """Write posed RGB-D frames, atomically; the same input gives the same bytes.
 
-    The file holds ``color`` uint8 ``[F, size, size, 3]``, ``depth`` float32 metres ``[F, size, size]``, ``intrinsic`` float64
-    ``[3, 3]``, ``pose`` float64 ``[F, 4, 4]`` camera to world, and ``times`` float64 seconds ``[F]``: the names that
-    `pave.channels.scene3d.scene` reads.
+    The file holds ``color`` uint8 ``[F, size, size, 3]``, ``depth`` float32 metres ``[F, size,
+    size]``, ``intrinsic`` float64 ``[3, 3]``, ``pose`` float64 ``[F, 4, 4]`` camera to world, and
+    ``times`` float64 seconds ``[F]``: the names that `pave.channels.scene3d.scene` reads.
 
     Args:
         path: Where to write, ending in ``.npz``.

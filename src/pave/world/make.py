@@ -1,6 +1,7 @@
 """Makes a folder of the world: clips and their channels' files, one JSONL record a question, settings, licence note.
 
-Interrupted work goes on where it stopped: finished clips are kept, the records file appears (atomically) when all are there.
+Interrupted work goes on where it stopped: finished clips are kept, the records file appears
+(atomically) when all are there.
 """
 
 from __future__ import annotations
@@ -45,14 +46,17 @@ def make_world(
 ) -> Path:
     """Make clips and records of one split; the same arguments give the same files.
 
-    With ``workers > 1`` processes are spawned, so a script needs the usual ``if __name__ == "__main__":``.
+    With ``workers > 1`` processes are spawned, so a script needs the usual ``if __name__ ==
+    "__main__":``.
 
     Args:
-        out: Folder for this split and kind alone; made if missing. Clips that are there already are kept.
+        out: Folder for this split and kind alone; made if missing. Clips that are there already are
+            kept.
         split: ``"train"``, ``"val"`` or ``"test"``.
         clips: Number of clips.
         seed: Seed of the data set.
-        kind: ``"sound"``, ``"visual"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see `sample_scene`.
+        kind: ``"sound"``, ``"visual"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see
+            `sample_scene`.
         workers: Processes that make clips.
         questions_per_clip: At most so many records a clip.
         progress: Called with (clips done, clips in all) after every clip.
@@ -62,7 +66,8 @@ def make_world(
         The records file, ``out/records.jsonl``.
 
     Raises:
-        ConfigError: A setting is wrong, a wheel is missing, or the folder holds a world with other settings.
+        ConfigError: A setting is wrong, a wheel is missing, or the folder holds a world with other
+            settings.
         MediaError: A clip cannot be written.
 
     Example:
@@ -71,12 +76,17 @@ def make_world(
     """
     if clips < 1 or workers < 1 or questions_per_clip < 1:
         raise ConfigError(
-            f"clips, workers and questions_per_clip must be at least 1, got {clips}, {workers}, {questions_per_clip}"
+            f"clips, workers and questions_per_clip must be at least 1, got {clips}, {workers}, "
+            f"{questions_per_clip}"
         )
     try:
-        world = WorldSettings.model_validate({"split": split, "seed": seed, "kind": kind, **settings})
+        world = WorldSettings.model_validate(
+            {"split": split, "seed": seed, "kind": kind, **settings}
+        )
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, part['loc'])) or 'kind'}: {part['msg']}" for part in error.errors())
+        wrong = "; ".join(
+            f"{'.'.join(map(str, part['loc'])) or 'kind'}: {part['msg']}" for part in error.errors()
+        )
         raise ConfigError(f"Wrong setting of the world: {wrong}") from error
     folder = Path(out)
     _claim(folder, world)
@@ -92,7 +102,10 @@ def _claim(folder: Path, world: WorldSettings) -> None:
     note = folder / SETTINGS
     text = json.dumps(world.model_dump(), indent=2) + "\n"
     if note.exists() and note.read_bytes() != text.encode():
-        raise ConfigError(f"{folder} holds a world with other settings (see {note}); choose another folder or delete it")
+        raise ConfigError(
+            f"{folder} holds a world with other settings (see {note}); choose another folder or "
+            "delete it"
+        )
     write_text_atomically(note, text)
     write_text_atomically(folder / LICENCE, LICENCE_TEXT)
 
@@ -103,7 +116,9 @@ def _clips(folder: Path, world: WorldSettings, clips: int, workers: int) -> Iter
         for index in range(clips):
             yield make_clip(folder, world, index)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process that runs torch's threads can hang
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # forking a process that runs torch's threads can hang
     with ProcessPoolExecutor(min(workers, clips), mp_context=context) as pool:
         jobs = [pool.submit(make_clip, folder, world, index) for index in range(clips)]
         try:
@@ -131,7 +146,12 @@ def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
             "channels": channels_of(scene),
             "turns": [{"question": question.question, "answer": question.answer}],
             "answers": [question.answer],
-            "meta": {"family": question.family, "needs": question.needs, "clip": scene.name, "unseen": scene.unseen},
+            "meta": {
+                "family": question.family,
+                "needs": question.needs,
+                "clip": scene.name,
+                "unseen": scene.unseen,
+            },
         }
         for number, question in enumerate(questions_for(scene, limit))
     ]

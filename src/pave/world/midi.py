@@ -1,6 +1,7 @@
 """Writes the few bytes of a one-track Standard MIDI File: notes in, bytes out.
 
-Source: the Standard MIDI Files 1.0 specification; only what a synthesiser needs to play one instrument.
+Source: the Standard MIDI Files 1.0 specification; only what a synthesiser needs to play one
+instrument.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def midi_bytes(notes: Iterable[Note], program: int | None) -> bytes:
 
     Args:
         notes: The notes, in any order.
-        program: General-MIDI program 0..127, or None for the drum kit (channel 10, the pitch is the drum).
+        program: General-MIDI program 0..127, or None for the drum kit (channel 10, the pitch is the
+            drum).
 
     Example:
         >>> midi_bytes([Note(0.0, 0.5, 60, 100)], program=0)[:4]
@@ -42,11 +44,19 @@ def midi_bytes(notes: Iterable[Note], program: int | None) -> bytes:
     if program is not None:
         track += b"\x00" + bytes([0xC0 | channel, program])
     now = 0
-    for tick, _, message in sorted(events):  # a note's end comes before the next one's start at the same tick
+    for tick, _, message in sorted(
+        events
+    ):  # a note's end comes before the next one's start at the same tick
         track += _variable_length(tick - now) + message
         now = tick
     track += b"\x00\xff\x2f\x00"
-    head = b"MThd" + (6).to_bytes(4, "big") + (0).to_bytes(2, "big") + (1).to_bytes(2, "big") + _TICKS.to_bytes(2, "big")
+    head = (
+        b"MThd"
+        + (6).to_bytes(4, "big")
+        + (0).to_bytes(2, "big")
+        + (1).to_bytes(2, "big")
+        + _TICKS.to_bytes(2, "big")
+    )
     return head + b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
 
 

@@ -1,18 +1,20 @@
 """Questions about a scene, in families: those that need a channel, and visual ones as control.
 
-Those that need depth, further cameras or a high frame rate are in `ask_scene3d`, `ask_views` and `ask_frames`; here are those
-that need the sound, and the visual ones.
+Those that need depth, further cameras or a high frame rate are in `ask_scene3d`, `ask_views` and
+`ask_frames`; here are those that need the sound, and the visual ones.
 
-Control questions about sound scenes ask only for what the sound says nothing about (wall, number, silent things): what is heard
-makes a thing more likely to be seen, so with weak eyes a model with ears would do better on a question about a sounding thing.
-The other kinds keep to the same rule by another way: what they hide or flash is never of the pool that their rows come from.
+Control questions about sound scenes ask only for what the sound says nothing about (wall, number,
+silent things): what is heard makes a thing more likely to be seen, so with weak eyes a model with
+ears would do better on a question about a sounding thing. The other kinds keep to the same rule by
+another way: what they hide or flash is never of the pool that their rows come from.
 
 Two rules keep a deaf model at chance (tests check both on thousands of scenes):
 
 - every family's answers are balanced, per asked-for name as well;
-- ``exists``: in ``one`` clips both the sounding thing (yes) and a visible silent one (no) are asked for; in clips where both
-  visible things sound, 40 % ask for one of them (yes) and one that is not there (no). With 40 % of the ``one`` clips sounding
-  from out of view, "visible" and "out of view" are then each yes as often as no.
+- ``exists``: in ``one`` clips both the sounding thing (yes) and a visible silent one (no) are asked
+  for; in clips where both visible things sound, 40 % ask for one of them (yes) and one that is not
+  there (no). With 40 % of the ``one`` clips sounding from out of view, "visible" and "out of view"
+  are then each yes as often as no.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
 
     Args:
         scene: The scene.
-        limit: At most so many. Questions that need the channel come first, visual ones fill up; None gives all.
+        limit: At most so many. Questions that need the channel come first, visual ones fill up;
+            None gives all.
 
     Example:
         >>> from pave.world import sample_scene
@@ -53,19 +56,28 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
     visual = _shuffled(rng, _visual_questions(scene, rng), "number", _USUAL[scene.kind])
     if limit is None:
         return channel + visual
-    room = max(limit - len(channel), min(limit // 3, len(visual)))  # keep some control questions in every clip
+    room = max(
+        limit - len(channel), min(limit // 3, len(visual))
+    )  # keep some control questions in every clip
     return channel[: limit - room] + visual[:room]
 
 
-def _shuffled(rng: np.random.Generator, questions: list[Question], common: str, usual: int) -> list[Question]:
+def _shuffled(
+    rng: np.random.Generator, questions: list[Question], common: str, usual: int
+) -> list[Question]:
     """Shuffle; the family every scene has gets its place among a `usual` number of questions.
 
-    Scenes with few questions would otherwise keep it more often under a limit, and its answer (how many) would be lopsided.
+    Scenes with few questions would otherwise keep it more often under a limit, and its answer (how
+    many) would be lopsided.
     """
     others = [question for question in questions if question.family != common]
     order = [others[i] for i in rng.permutation(len(others))]
     place = int(rng.integers(usual))
-    return order[:place] + [question for question in questions if question.family == common] + order[place:]
+    return (
+        order[:place]
+        + [question for question in questions if question.family == common]
+        + order[place:]
+    )
 
 
 def _sound_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
@@ -79,13 +91,19 @@ def _sound_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
         found.append(_ask("first", "What do you hear first?", scene.heard[0]))
         found.append(_ask("last", "What do you hear last?", scene.heard[1]))
     else:
-        found.append(_ask("louder", "What is louder?", max(scene.events, key=lambda event: event.level).name))
+        found.append(
+            _ask("louder", "What is louder?", max(scene.events, key=lambda event: event.level).name)
+        )
     return _shuffled(rng, found + _exists(scene, rng), "count", 4)
 
 
 def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
     if scene.mode == "one":
-        absent = [name for name in scene.visible if pool_of(name) == "sounding" and name not in scene.heard]
+        absent = [
+            name
+            for name in scene.visible
+            if pool_of(name) == "sounding" and name not in scene.heard
+        ]
     elif rng.random() < EXISTS_IN_BOTH:
         absent = [name for name in names("sounding") if name not in scene.heard]
     else:
@@ -128,7 +146,9 @@ def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
     if not known:
         return []
     present = str(rng.choice(known))
-    absent = str(rng.choice([name for name in names(pool_of(present)) if name not in scene.visible]))
+    absent = str(
+        rng.choice([name for name in names(pool_of(present)) if name not in scene.visible])
+    )
     pairs = ((present, "yes"), (absent, "no"))
     return [_look("seen", f"Do you see {with_article(name)}?", answer) for name, answer in pairs]
 
@@ -145,17 +165,23 @@ def _look(family: str, question: str, answer: str) -> Question:
 
 
 def _none(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _shuffled(rng, [], "count", 4)  # draws one number all the same: `smol` was trained on what comes after it
+    return _shuffled(
+        rng, [], "count", 4
+    )  # draws one number all the same: `smol` was trained on what comes after it
 
 
-_CHANNEL_QUESTIONS: Mapping[Kind, Callable[[Scene, np.random.Generator], list[Question]]] = MappingProxyType(
-    {
-        "sound": _sound_questions,
-        "visual": _none,
-        "scene3d": scene3d_questions,
-        "views": views_questions,
-        "frames": frames_questions,
-    }
+_CHANNEL_QUESTIONS: Mapping[Kind, Callable[[Scene, np.random.Generator], list[Question]]] = (
+    MappingProxyType(
+        {
+            "sound": _sound_questions,
+            "visual": _none,
+            "scene3d": scene3d_questions,
+            "views": views_questions,
+            "frames": frames_questions,
+        }
+    )
 )
-_USUAL: Mapping[Kind, int] = MappingProxyType({"sound": 2, "visual": 6, "scene3d": 6, "views": 4, "frames": 6})
+_USUAL: Mapping[Kind, int] = MappingProxyType(
+    {"sound": 2, "visual": 6, "scene3d": 6, "views": 4, "frames": 6}
+)
 """How many visual questions a scene usually has, see `_shuffled`."""

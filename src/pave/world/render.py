@@ -1,9 +1,11 @@
 """Frames of a scene: pin-hole projection of the room and its billboards, composed from far to near in numpy.
 
-Every camera is drawn by the same code: a billboard faces the camera that films it. What the main camera cannot see is drawn for
-it all the same, and then covered by the screen or cut off at the border.
+Every camera is drawn by the same code: a billboard faces the camera that films it. What the main
+camera cannot see is drawn for it all the same, and then covered by the screen or cut off at the
+border.
 
-A 192 x 192 frame takes well under a millisecond, because sprites are cached by (name, size) and composed in integers.
+A 192 x 192 frame takes well under a millisecond, because sprites are cached by (name, size) and
+composed in integers.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def frame_times(duration: float, fps: float) -> NDArray[np.float64]:
     return np.arange(max(1, round(duration * fps))) / fps
 
 
-def render_frames(scene: Scene, times: Iterable[float], size: int = 192, view: int = 0) -> NDArray[np.uint8]:
+def render_frames(
+    scene: Scene, times: Iterable[float], size: int = 192, view: int = 0
+) -> NDArray[np.uint8]:
     """Film a scene.
 
     Args:
@@ -58,7 +62,9 @@ def render_frames(scene: Scene, times: Iterable[float], size: int = 192, view: i
     return frames
 
 
-def project(scene: Scene, pose: Pose, points: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+def project(
+    scene: Scene, pose: Pose, points: NDArray[np.float64], size: int
+) -> NDArray[np.float64]:
     """Project world points.
 
     Args:
@@ -68,12 +74,16 @@ def project(scene: Scene, pose: Pose, points: NDArray[np.float64], size: int) ->
         size: Edge of the image in pixels.
 
     Returns:
-        ``[N, 3]``: column and row in pixels (row 0 on top), and depth in metres along the optical axis.
+        ``[N, 3]``: column and row in pixels (row 0 on top), and depth in metres along the optical
+        axis.
     """
     seen = pose.to_camera(points)
     depth = np.maximum(seen[:, 2], NEAR)
     focal = scene.camera.focal * size
-    return np.stack([size / 2 + focal * seen[:, 0] / depth, size / 2 - focal * seen[:, 1] / depth, seen[:, 2]], axis=1)
+    return np.stack(
+        [size / 2 + focal * seen[:, 0] / depth, size / 2 - focal * seen[:, 1] / depth, seen[:, 2]],
+        axis=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -101,9 +111,14 @@ def billboards(scene: Scene, pose: Pose, things: tuple[Thing, ...], size: int) -
     return spots
 
 
-def _draw_things(frame: NDArray[np.uint8], scene: Scene, pose: Pose, things: tuple[Thing, ...]) -> None:
+def _draw_things(
+    frame: NDArray[np.uint8], scene: Scene, pose: Pose, things: tuple[Thing, ...]
+) -> None:
     size = frame.shape[0]
-    screen, distance = scene.screen, -np.inf if scene.screen is None else screen_distance(scene.screen, pose)
+    screen, distance = (
+        scene.screen,
+        -np.inf if scene.screen is None else screen_distance(scene.screen, pose),
+    )
     spots = billboards(scene, pose, things, size)
     for spot in (spot for spot in spots if spot.depth >= distance):
         _compose(frame, sprite(spot.name, spot.edge), spot.column, spot.row)

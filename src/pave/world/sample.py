@@ -1,12 +1,17 @@
 """Draws scenes: which things, where, which wall, what sounds when; `sample_scene` is the door to all kinds.
 
-The rules that keep the picture silent about the sound (checked by tests as properties of the generator):
+The rules that keep the picture silent about the sound (checked by tests as properties of the
+generator):
 
-- a sound scene always shows exactly two things that could sound, one left and one right, whatever is heard;
-- ``one`` (half of the clips): in 40 % the sounding thing is out of view, else a fair coin picks the left or the right one;
-- ``sequence`` and ``mix`` (a quarter each): both sound, and which one is first or louder is a fair coin.
+- a sound scene always shows exactly two things that could sound, one left and one right, whatever
+  is heard;
+- ``one`` (half of the clips): in 40 % the sounding thing is out of view, else a fair coin picks the
+  left or the right one;
+- ``sequence`` and ``mix`` (a quarter each): both sound, and which one is first or louder is a fair
+  coin.
 
-What keeps it silent about depth, hidden things and flashes is said in `sample_scene3d`, `sample_views` and `sample_frames`.
+What keeps it silent about depth, hidden things and flashes is said in `sample_scene3d`,
+`sample_views` and `sample_frames`.
 """
 
 from __future__ import annotations
@@ -31,14 +36,18 @@ UNSEEN_SHARE = 0.5
 """Share of test clips with a shade, and of those with a third thing also a sprite, that training never has."""
 
 
-def sample_scene(kind: Kind = "sound", split: str = "train", index: int = 0, seed: int = 0, duration: float = 4.0) -> Scene:
+def sample_scene(
+    kind: Kind = "sound", split: str = "train", index: int = 0, seed: int = 0, duration: float = 4.0
+) -> Scene:
     """Draw one scene; the same arguments always give the same scene.
 
     Args:
-        kind: ``"sound"`` (two things that could sound, sound events), ``"visual"`` (one to four things, silent), ``"scene3d"``
-            (two or three things whose depth the picture hides), ``"views"`` (things that only further cameras see) or
-            ``"frames"`` (things that flash or dash by between the frames that a base takes).
-        split: ``"train"``, ``"val"`` or ``"test"``; only test scenes show unseen sprites and shades.
+        kind: ``"sound"`` (two things that could sound, sound events), ``"visual"`` (one to four
+            things, silent), ``"scene3d"`` (two or three things whose depth the picture hides),
+            ``"views"`` (things that only further cameras see) or ``"frames"`` (things that flash or
+            dash by between the frames that a base takes).
+        split: ``"train"``, ``"val"`` or ``"test"``; only test scenes show unseen sprites and
+            shades.
         index: Number of the clip in its split.
         seed: Seed of the data set.
         duration: Length in seconds; ``"frames"`` needs 2 or more.
@@ -54,7 +63,9 @@ def sample_scene(kind: Kind = "sound", split: str = "train", index: int = 0, see
     rng = generator(seed, split, index, "scene", part=KIND_PARTS[kind])
     unseen = split == "test" and bool(rng.random() < UNSEEN_SHARE)
     parts = _PARTS[kind](rng, unseen, duration)
-    return Scene(kind=kind, seed=seed, split=split, index=index, duration=duration, unseen=unseen, **parts)
+    return Scene(
+        kind=kind, seed=seed, split=split, index=index, duration=duration, unseen=unseen, **parts
+    )
 
 
 def _sound_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
@@ -72,17 +83,25 @@ def _sound_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
 def _visual_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     row = _visual_row(rng, unseen)
     room, camera = draw_room(rng, unseen), draw_camera(rng)
-    return {"mode": "silent", "events": (), "room": room, "camera": camera, "things": stand_in_row(rng, row)}
-
-
-_PARTS: Mapping[Kind, Callable[[np.random.Generator, bool, float], dict[str, Any]]] = MappingProxyType(
-    {
-        "sound": _sound_parts,
-        "visual": _visual_parts,
-        "scene3d": scene3d_parts,
-        "views": views_parts,
-        "frames": frames_parts,
+    return {
+        "mode": "silent",
+        "events": (),
+        "room": room,
+        "camera": camera,
+        "things": stand_in_row(rng, row),
     }
+
+
+_PARTS: Mapping[Kind, Callable[[np.random.Generator, bool, float], dict[str, Any]]] = (
+    MappingProxyType(
+        {
+            "sound": _sound_parts,
+            "visual": _visual_parts,
+            "scene3d": scene3d_parts,
+            "views": views_parts,
+            "frames": frames_parts,
+        }
+    )
 )
 
 
@@ -101,7 +120,9 @@ def _visual_row(rng: np.random.Generator, unseen: bool) -> list[str]:
     return row
 
 
-def _events(rng: np.random.Generator, pair: tuple[str, str], duration: float) -> tuple[Mode, tuple[SoundEvent, ...]]:
+def _events(
+    rng: np.random.Generator, pair: tuple[str, str], duration: float
+) -> tuple[Mode, tuple[SoundEvent, ...]]:
     base = float(rng.uniform(-30.0, -20.0))
     first, second = pair if rng.random() < 0.5 else pair[::-1]
     mode = str(rng.choice(["one", "one", "sequence", "mix"]))
@@ -111,6 +132,12 @@ def _events(rng: np.random.Generator, pair: tuple[str, str], duration: float) ->
         return "one", (SoundEvent(first, 0.0, duration, base),)
     if mode == "sequence":
         cut = duration * float(rng.uniform(0.44, 0.56))
-        return "sequence", (SoundEvent(first, 0.0, cut, base), SoundEvent(second, cut, duration, base))
+        return "sequence", (
+            SoundEvent(first, 0.0, cut, base),
+            SoundEvent(second, cut, duration, base),
+        )
     softer = base - float(rng.uniform(10.0, 14.0))
-    return "mix", (SoundEvent(first, 0.0, duration, base), SoundEvent(second, 0.0, duration, softer))
+    return "mix", (
+        SoundEvent(first, 0.0, duration, base),
+        SoundEvent(second, 0.0, duration, softer),
+    )

@@ -2,10 +2,12 @@
 
 The rules that keep the picture silent about depth:
 
-- size in the picture, column and row are drawn first and never look at the distance, which then fixes size and place in metres;
-- the camera turns on its tripod and does not sway: without parallax, moving a thing along its line of sight changes no pixel;
-- distances are exchangeable between the slots, and of three things the middle one stands on this or that side of the line
-  through the outer two by a fair coin.
+- size in the picture, column and row are drawn first and never look at the distance, which then
+  fixes size and place in metres;
+- the camera turns on its tripod and does not sway: without parallax, moving a thing along its line
+  of sight changes no pixel;
+- distances are exchangeable between the slots, and of three things the middle one stands on this or
+  that side of the line through the outer two by a fair coin.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from pave.world.scene import Scene, Thing
 METRES = (1, 2, 3, 4)
 """Whole distances; a thing stands within `JITTER` of its own, and no two share one."""
 JITTER = 0.15
-_LOWEST = 0.85  # lower edge in the picture: even at the greatest distance nothing sinks into the floor
+_LOWEST = (
+    0.85  # lower edge in the picture: even at the greatest distance nothing sinks into the floor
+)
 _CLEAR = 0.2  # metres between the middle thing and the line through the outer two
 
 
@@ -35,12 +39,20 @@ def scene3d_parts(rng: np.random.Generator, unseen: bool, duration: float) -> di
         row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
     room, camera = draw_room(rng, unseen), replace(draw_camera(rng), sway=0.0)
     spots = [_spot(rng, slot, count) for slot in range(count)]
-    return {"mode": "silent", "events": (), "room": room, "camera": camera, "things": _stand(rng, row, spots)}
+    return {
+        "mode": "silent",
+        "events": (),
+        "room": room,
+        "camera": camera,
+        "things": _stand(rng, row, spots),
+    }
 
 
 def distance(scene: Scene, thing: Thing) -> float:
     """Metres from the main camera to the middle of a thing."""
-    return math.dist((0.0, scene.camera.height, 0.0), (thing.x, thing.y + thing.height / 2, thing.z))
+    return math.dist(
+        (0.0, scene.camera.height, 0.0), (thing.x, thing.y + thing.height / 2, thing.z)
+    )
 
 
 def side_of_line(start: Thing, end: Thing, third: Thing) -> float:
@@ -56,12 +68,16 @@ def _spot(rng: np.random.Generator, slot: int, count: int) -> tuple[float, float
     return extent, middle, float(rng.uniform(max(0.55, extent + 0.06), _LOWEST))
 
 
-def _stand(rng: np.random.Generator, row: list[str], spots: list[tuple[float, float, float]]) -> tuple[Thing, ...]:
+def _stand(
+    rng: np.random.Generator, row: list[str], spots: list[tuple[float, float, float]]
+) -> tuple[Thing, ...]:
     """Give every spot a distance; of three things until the middle one is where the coin says."""
     left = bool(rng.random() < 0.5)
     while True:
         metres = rng.permutation(METRES)[: len(row)] + rng.uniform(-JITTER, JITTER, len(row))
-        things = tuple(_put(name, spot, float(far)) for name, spot, far in zip(row, spots, metres, strict=True))
+        things = tuple(
+            _put(name, spot, float(far)) for name, spot, far in zip(row, spots, metres, strict=True)
+        )
         if len(things) == 2:
             return things
         off = side_of_line(things[0], things[2], things[1])

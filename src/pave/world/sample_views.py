@@ -3,9 +3,11 @@
 The rules that keep the main picture silent about what it does not show:
 
 - how many things are hidden (none, one, two) and where is drawn apart from what is seen;
-- what may be hidden comes from the sounding names, what is seen from the others, so no name is seen and asked for as hidden;
-- two further cameras are always there, whether or not they have something to show: the first looks at the back of the screen
-  from so near that it sees nothing else, the second looks to the side of the main camera.
+- what may be hidden comes from the sounding names, what is seen from the others, so no name is seen
+  and asked for as hidden;
+- two further cameras are always there, whether or not they have something to show: the first looks
+  at the back of the screen from so near that it sees nothing else, the second looks to the side of
+  the main camera.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def views_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict
     behind, rear = _behind(rng, screen)
     outside, side = _outside(rng)
     hidden = int(rng.integers(3))
-    spare = int(rng.integers(2))  # of one hidden thing: 0 keeps the one behind the screen, 1 the one beside the camera
+    spare = int(
+        rng.integers(2)
+    )  # of one hidden thing: 0 keeps the one behind the screen, 1 the one beside the camera
     secrets = pick(rng, names("sounding"), 2)
     return {
         "mode": "silent",
@@ -49,8 +53,12 @@ def views_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict
         "camera": camera,
         "things": tuple(thing for thing in things if thing.name != _SCREEN),
         "screen": screen,
-        "behind": replace(behind, name=secrets[0]) if hidden == 2 or (hidden == 1 and spare == 0) else None,
-        "outside": replace(outside, name=secrets[1]) if hidden == 2 or (hidden == 1 and spare == 1) else None,
+        "behind": replace(behind, name=secrets[0])
+        if hidden == 2 or (hidden == 1 and spare == 0)
+        else None,
+        "outside": replace(outside, name=secrets[1])
+        if hidden == 2 or (hidden == 1 and spare == 1)
+        else None,
         "cameras": (rear, side),
     }
 
@@ -59,7 +67,9 @@ def _screen(rng: np.random.Generator, slot: int, slots: int) -> Screen:
     depth = float(rng.uniform(4.0, 4.5))
     metres = depth / FOCAL
     width = _WIDTH[slots] * metres
-    return Screen((slot_middle(slot, slots) - 0.5) * metres, depth, width, float(rng.uniform(1.0, 1.2)))
+    return Screen(
+        (slot_middle(slot, slots) - 0.5) * metres, depth, width, float(rng.uniform(1.0, 1.2))
+    )
 
 
 def _behind(rng: np.random.Generator, screen: Screen) -> tuple[Thing, Pose]:
@@ -72,6 +82,12 @@ def _behind(rng: np.random.Generator, screen: Screen) -> tuple[Thing, Pose]:
 def _outside(rng: np.random.Generator) -> tuple[Thing, Pose]:
     """A place beside the main camera, left or right, and the camera that looks at it."""
     side = 1.0 if rng.random() < 0.5 else -1.0
-    thing = Thing("", side * float(rng.uniform(1.9, 2.1)), 0.0, float(rng.uniform(0.4, 0.8)), float(rng.uniform(0.6, 0.75)))
+    thing = Thing(
+        "",
+        side * float(rng.uniform(1.9, 2.1)),
+        0.0,
+        float(rng.uniform(0.4, 0.8)),
+        float(rng.uniform(0.6, 0.75)),
+    )
     along = thing.z + float(rng.uniform(-0.2, 0.2))
     return thing, Pose(side * 0.4, 0.5, along, side * math.pi / 2)

@@ -1,8 +1,9 @@
 """What a scene is: things at 3-D positions in a room, a camera with a path, and sound events on a time line.
 
-World axes in metres: x to the right, y up from the floor, z away from the camera's resting place into the room. The back wall
-is the plane ``z = room.depth``. Everything that is rendered (frames, depth, sound) or asked (questions) is a function of a
-`Scene`, for whatever camera and at whatever moment.
+World axes in metres: x to the right, y up from the floor, z away from the camera's resting place
+into the room. The back wall is the plane ``z = room.depth``. Everything that is rendered (frames,
+depth, sound) or asked (questions) is a function of a `Scene`, for whatever camera and at whatever
+moment.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ class SoundEvent:
 class Scene:
     """A whole clip before rendering.
 
-    ``seed``, ``split`` and ``index`` name the scene and seed everything derived from it (questions, phrases, noise).
+    ``seed``, ``split`` and ``index`` name the scene and seed everything derived from it (questions,
+    phrases, noise).
     """
 
     kind: Kind
@@ -179,7 +181,11 @@ class Scene:
     def present(self, time: float) -> tuple[Thing, ...]:
         """Everything that is in the room at `time` seconds, seen or not."""
         hidden = tuple(thing for thing in (self.behind, self.outside) if thing is not None)
-        passing = tuple(thing for thing in (transient.at(time) for transient in self.transients) if thing is not None)
+        passing = tuple(
+            thing
+            for thing in (transient.at(time) for transient in self.transients)
+            if thing is not None
+        )
         return self.things + hidden + passing
 
     def pose(self, time: float, view: int = 0) -> Pose:

@@ -46,7 +46,9 @@ def render_sound(scene: Scene, rate: int = 16000) -> NDArray[np.float32]:
     return mixed * np.float32(_PEAK / peak) if peak > _PEAK else mixed
 
 
-def play(name: str, duration: float, rng: np.random.Generator, rate: int = 16000, stretch: int = 0) -> NDArray[np.float32]:
+def play(
+    name: str, duration: float, rng: np.random.Generator, rate: int = 16000, stretch: int = 0
+) -> NDArray[np.float32]:
     """Play one thing alone for `duration` seconds at RMS 1 (set the level yourself).
 
     Raises:
@@ -54,7 +56,9 @@ def play(name: str, duration: float, rng: np.random.Generator, rate: int = 16000
     """
     voice = VOICES[name]
     tool = import_tool("midirenderer", "midirenderer==0.1.3")
-    wav = tool.render_wave_from(sound_font(), midi_bytes(phrase(voice, duration, rng, stretch), voice.program))
+    wav = tool.render_wave_from(
+        sound_font(), midi_bytes(phrase(voice, duration, rng, stretch), voice.program)
+    )
     stereo = np.frombuffer(wav, dtype="<i2", offset=_WAV_HEAD).reshape(-1, 2)
     source = int.from_bytes(wav[24:28], "little")
     mono = stereo[: round(duration * source)].mean(axis=1, dtype=np.float32)
@@ -66,7 +70,9 @@ def play(name: str, duration: float, rng: np.random.Generator, rate: int = 16000
 def _render_event(scene: Scene, event: SoundEvent, number: int, rate: int) -> NDArray[np.float32]:
     rng = generator(scene.seed, scene.split, scene.index, "event", part=number)
     stretch = _UNSEEN_STRETCH if scene.unseen else 0
-    samples = play(event.name, event.end - event.start, rng, rate, stretch) * np.float32(_linear(event.level))
+    samples = play(event.name, event.end - event.start, rng, rate, stretch) * np.float32(
+        _linear(event.level)
+    )
     ramp = np.linspace(0.0, 1.0, min(len(samples), round(_FADE * rate)), dtype=np.float32)
     samples[: len(ramp)] *= ramp
     samples[len(samples) - len(ramp) :] *= ramp[::-1]

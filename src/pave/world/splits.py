@@ -1,7 +1,7 @@
 """Seeds of the splits: every random number of the world comes from (seed, split, clip index, stream).
 
-NumPy's `SeedSequence` mixes the four numbers, so two splits share no scene by construction and a clip never depends on how many
-clips are made or in which order.
+NumPy's `SeedSequence` mixes the four numbers, so two splits share no scene by construction and a
+clip never depends on how many clips are made or in which order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ Split = Literal["train", "val", "test"]
 Stream = Literal["scene", "questions", "noise", "event"]
 
 _SPLIT_IDS: Mapping[str, int] = MappingProxyType({"train": 0, "val": 1, "test": 2})
-_STREAM_IDS: Mapping[str, int] = MappingProxyType({"scene": 0, "questions": 1, "noise": 2, "event": 3})
+_STREAM_IDS: Mapping[str, int] = MappingProxyType(
+    {"scene": 0, "questions": 1, "noise": 2, "event": 3}
+)
 
-KIND_PARTS: Mapping[str, int] = MappingProxyType({"sound": 0, "visual": 1, "scene3d": 2, "views": 3, "frames": 4})
+KIND_PARTS: Mapping[str, int] = MappingProxyType(
+    {"sound": 0, "visual": 1, "scene3d": 2, "views": 3, "frames": 4}
+)
 """Kind of scene -> `part` of its generators, so that kinds share no scene either."""
 
 
-def generator(seed: int, split: str, index: int, stream: Stream, part: int = 0) -> np.random.Generator:
+def generator(
+    seed: int, split: str, index: int, stream: Stream, part: int = 0
+) -> np.random.Generator:
     """Random generator of one purpose of one clip.
 
     Args:
@@ -44,6 +50,8 @@ def generator(seed: int, split: str, index: int, stream: Stream, part: int = 0) 
     if split not in _SPLIT_IDS:
         raise ConfigError(f"Unknown split {split!r}; choose one of {', '.join(get_args(Split))}")
     if min(seed, index, part) < 0:
-        raise ConfigError(f"Seed and clip index must not be negative, got seed={seed}, index={index}")
+        raise ConfigError(
+            f"Seed and clip index must not be negative, got seed={seed}, index={index}"
+        )
     entropy = [seed, _SPLIT_IDS[split], index, _STREAM_IDS[stream], part]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

@@ -38,7 +38,11 @@ def sprite(name: str, size: int) -> NDArray[np.uint8]:
 @cache  # bounded by the catalogue
 def _master(name: str) -> NDArray[np.float32]:
     tool = import_tool("resvg_py", "resvg-py==0.5.0")
-    png = bytes(tool.svg_to_bytes(svg_path=str(sprite_file(CODES[name])), width=MASTER, skip_system_fonts=True))
+    png = bytes(
+        tool.svg_to_bytes(
+            svg_path=str(sprite_file(CODES[name])), width=MASTER, skip_system_fonts=True
+        )
+    )
     with av.open(io.BytesIO(png), mode="r") as container:
         rgba = next(container.decode(video=0)).to_ndarray(format="rgba").astype(np.float32)
     rgba[..., :3] *= rgba[..., 3:] / 255.0
@@ -48,11 +52,15 @@ def _master(name: str) -> NDArray[np.float32]:
 def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cut the empty border off, to the smallest square that keeps the drawing centred, so that sizes mean what is seen."""
     rows, columns = np.nonzero(image[..., 3] > 0)
-    top, bottom, left, right = (int(edge) for edge in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1))
+    top, bottom, left, right = (
+        int(edge) for edge in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+    )
     edge = max(bottom - top, right - left)
     square = np.zeros((edge, edge, 4), dtype=np.float32)
     down, across = (edge - (bottom - top)) // 2, (edge - (right - left)) // 2
-    square[down : down + bottom - top, across : across + right - left] = image[top:bottom, left:right]
+    square[down : down + bottom - top, across : across + right - left] = image[
+        top:bottom, left:right
+    ]
     return square
 
 

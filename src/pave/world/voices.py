@@ -1,6 +1,7 @@
 """How each sounding thing plays: General-MIDI program, pitch range and a style that makes ever new phrases.
 
-Pitch, rhythm, tempo and velocity vary from clip to clip, so that a listener has to learn the timbre and not a recording.
+Pitch, rhythm, tempo and velocity vary from clip to clip, so that a listener has to learn the timbre
+and not a recording.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
         voice: Who plays.
         duration: Length in seconds.
         rng: Where pitch, rhythm and velocity come from.
-        stretch: Semitones added to the pitch range at both ends (test scenes play where training never did).
+        stretch: Semitones added to the pitch range at both ends (test scenes play where training
+            never did).
     """
     low, high = voice.low - stretch, voice.high + stretch
     root = int(rng.integers(low, high + 1))
@@ -77,7 +79,9 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
     return notes
 
 
-def _pitches(voice: Voice, root: int, step: int, low: int, high: int, rng: np.random.Generator) -> list[int]:
+def _pitches(
+    voice: Voice, root: int, step: int, low: int, high: int, rng: np.random.Generator
+) -> list[int]:
     if voice.style == "beat":
         return [int(rng.choice(_DRUMS))]
     if voice.style in ("held", "strikes", "calls"):

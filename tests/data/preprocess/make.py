@@ -69,7 +69,11 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
     ),
     "internvl": (
         "InternVLVideoProcessor",
-        {"size": {"height": 448, "width": 448}, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+        {
+            "size": {"height": 448, "width": 448},
+            "image_mean": [0.485, 0.456, 0.406],
+            "image_std": [0.229, 0.224, 0.225],
+        },
         "InternVLProcessor",
         {},
         {"vision_config": {"image_size": [448, 448]}, "image_seq_length": 256},
@@ -81,20 +85,33 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
         {"longest_edge": 1456, "size": [364, 364]},
         {"vision_config": {"image_size": 364, "patch_size": 14}, "scale_factor": 2},
     ),
-    "video_llama_3": ("VideoLlama3VideoProcessor", {}, "VideoLlama3Processor", {}, {"vision_config": {"patch_size": 14}}),
+    "video_llama_3": (
+        "VideoLlama3VideoProcessor",
+        {},
+        "VideoLlama3Processor",
+        {},
+        {"vision_config": {"patch_size": 14}},
+    ),
 }
 WRITER = {
     "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169, "start_image_token": "<img>",
     "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
-TOKENS = {"internvl": "<IMG_CONTEXT>", "smolvlm": "<image>", "llava_onevision": "<video>", "llava_next_video": "<video>"}
+TOKENS = {
+    "internvl": "<IMG_CONTEXT>",
+    "smolvlm": "<image>",
+    "llava_onevision": "<video>",
+    "llava_next_video": "<video>",
+}
 
 
 def clip(count: int, height: int, width: int, still: bool) -> torch.Tensor:
     """Random frames; with `still` every second one repeats the frame before but for its upper left quarter."""
     generator = torch.Generator().manual_seed(count * height + width)
-    frames = torch.randint(0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
+    frames = torch.randint(
+        0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8
+    )
     for i in range(1, count, 2) if still else ():
         frames[i, :, height // 2 :] = frames[i - 1, :, height // 2 :]
         frames[i, :, :, width // 2 :] = frames[i - 1, :, :, width // 2 :]
@@ -121,7 +138,11 @@ def golden(family: str, count: int, height: int, width: int) -> dict[str, Any]:
     fps, indices = 25.0, list(range(0, count * 30, 30))
     metadata = VideoMetadata(total_num_frames=count * 30, fps=fps, frames_indices=list(indices))
     found = processor(
-        videos=[frames], video_metadata=[metadata], return_metadata=True, do_sample_frames=False, return_tensors="pt"
+        videos=[frames],
+        video_metadata=[metadata],
+        return_metadata=True,
+        do_sample_frames=False,
+        return_tensors="pt",
     )
     writer_class = getattr(transformers, writer_name)
     writer = writer_class.__new__(writer_class)
@@ -129,7 +150,9 @@ def golden(family: str, count: int, height: int, width: int) -> dict[str, Any]:
     writer.__dict__.update(WRITER, video_processor=processor, image_token=token, video_token=token)
     text = shorten(writer.replace_video_token(found, 0), token)
     tensors = {key: value for key, value in found.items() if isinstance(value, torch.Tensor)}
-    tensors.pop("pixel_attention_mask", None)  # all ones for whole frames: what the model assumes without it
+    tensors.pop(
+        "pixel_attention_mask", None
+    )  # all ones for whole frames: what the model assumes without it
     return {
         "family": family,
         "frames": [count, height, width],
@@ -139,7 +162,10 @@ def golden(family: str, count: int, height: int, width: int) -> dict[str, Any]:
         "text": text,
         "shapes": {key: list(value.shape) for key, value in tensors.items()},
         "samples": {key: sample(value) for key, value in tensors.items()},
-        "sums": {key: round(float(value.to(torch.float64).abs().sum()), 2) for key, value in tensors.items()},
+        "sums": {
+            key: round(float(value.to(torch.float64).abs().sum()), 2)
+            for key, value in tensors.items()
+        },
         "frames_sha256": hashlib.sha256(frames.numpy().tobytes()).hexdigest()[:16],
     }
 
@@ -149,7 +175,9 @@ def main() -> None:
     rows = [golden(family, *shape) for family in FAMILIES for shape in CLIPS]
     head = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
     lines = ",\n".join(json.dumps(row) for row in rows)
-    Path(__file__).with_name("goldens.json").write_text(f'{{"versions": {json.dumps(head)}, "rows": [\n{lines}\n]}}\n')
+    Path(__file__).with_name("goldens.json").write_text(
+        f'{{"versions": {json.dumps(head)}, "rows": [\n{lines}\n]}}\n'
+    )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def list_families() -> list[str]:
 
 def list_specs() -> list[FamilySpec]:
     """All known specs, each once, by name; a family whose model types differ in some fact has several."""
-    return sorted({id(spec): spec for spec in _REGISTRY.values()}.values(), key=lambda spec: spec.name)
+    return sorted(
+        {id(spec): spec for spec in _REGISTRY.values()}.values(), key=lambda spec: spec.name
+    )
 
 
 def find_family(model_type: str) -> FamilySpec:
@@ -47,13 +49,24 @@ def find_family(model_type: str) -> FamilySpec:
     """
     if model_type not in _REGISTRY:
         raise BaseError(
-            f"model type {model_type!r} belongs to no supported family ({', '.join(list_families())}); "
-            "use one of these, or describe yours in a FamilySpec and call pave.bases.register_family"
+            f"model type {model_type!r} belongs to no supported family "
+            f"({', '.join(list_families())}); "
+            "use one of these, or describe yours in a FamilySpec and call "
+            "pave.bases.register_family"
         )
     return _REGISTRY[model_type]
 
 
-_MODULES = (internvl, llava_next_video, llava_onevision, qwen2_5_vl, qwen2_vl, qwen3_vl, smolvlm, video_llama_3)
+_MODULES = (
+    internvl,
+    llava_next_video,
+    llava_onevision,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+    smolvlm,
+    video_llama_3,
+)
 
 for _module in _MODULES:
     for _spec in _module.SPECS:

@@ -18,7 +18,8 @@ def container(output: Any | None, tokens: Any, **extra: Any) -> Any:
     """The tower output with `tokens` as its `pooler_output`, or a fresh one when there is no output (cached tokens).
 
     Args:
-        output: What the tower method returned; its other fields are kept, the object itself is not changed.
+        output: What the tower method returned; its other fields are kept, the object itself is not
+            changed.
         tokens: Projected tokens in the family's own container.
         **extra: Further fields to replace, such as Qwen3-VL's `deepstack_features`.
 
@@ -59,7 +60,10 @@ def side_of(count: int) -> int:
     """
     side = math.isqrt(count)
     if side * side != count:
-        raise BaseError(f"the tower returned {count} tokens a frame, which is no square grid; this model is not supported")
+        raise BaseError(
+            f"the tower returned {count} tokens a frame, which is no square grid; this model is "
+            "not supported"
+        )
     return side
 
 
@@ -92,5 +96,8 @@ def frame_counts(frames_per_clip: Sequence[int] | None, rows: int) -> list[int]:
     """
     counts = [rows] if frames_per_clip is None else [int(n) for n in frames_per_clip]
     if sum(counts) != rows:
-        raise BaseError(f"the tower encoded {rows} frames but the clips have {counts}; pass the frames of every clip")
+        raise BaseError(
+            f"the tower encoded {rows} frames but the clips have {counts}; pass the frames of "
+            "every clip"
+        )
     return counts

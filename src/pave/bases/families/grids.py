@@ -30,11 +30,15 @@ def patchify(pixels: Tensor, patch: int, merge: int, step: int) -> tuple[Tensor,
     frames, channels, height, width = pixels.shape
     t, h, w = frames // step, height // patch, width // patch
     blocks = pixels.reshape(t, step, channels, h // merge, merge, patch, w // merge, merge, patch)
-    flat = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(t * h * w, channels * step * patch * patch)
+    flat = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(
+        t * h * w, channels * step * patch * patch
+    )
     return flat.contiguous(), torch.tensor([[t, h, w]])
 
 
-def cut(frames: Tensor, size: tuple[int, int], settings: BaseSettings, patch: int, merge: int, step: int) -> dict[str, Tensor]:
+def cut(
+    frames: Tensor, size: tuple[int, int], settings: BaseSettings, patch: int, merge: int, step: int
+) -> dict[str, Tensor]:
     """Resize, normalise and patchify: the pixel arguments of one clip."""
     patches, grid = patchify(normalize(resize(frames, size), settings), patch, merge, step)
     return {"pixel_values_videos": patches, "video_grid_thw": grid}
@@ -51,7 +55,10 @@ def block_means(hidden: Tensor, merge: int) -> Tensor:
 
 
 def split_grids(
-    tokens: Sequence[Tensor], grids: Sequence[Layout], query: Tensor | None, extra: Sequence[tuple[Tensor, ...]] | None = None
+    tokens: Sequence[Tensor],
+    grids: Sequence[Layout],
+    query: Tensor | None,
+    extra: Sequence[tuple[Tensor, ...]] | None = None,
 ) -> list[Visual]:
     """One `Visual` a clip from the family's tuple of tokens and the flat query of the whole batch."""
     sizes = [layout.total for layout in grids]

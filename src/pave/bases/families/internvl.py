@@ -15,7 +15,11 @@ from pave.bases.visual import Layout, Visual
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
 ) -> list[Visual]:
     """`[frames of all clips, S, D]` -> one `Visual` a clip; query: mean of the patches that one token shuffles together."""
     tokens = output.pooler_output
@@ -23,7 +27,9 @@ def split(
     side = side_of(tokens.shape[1])
     queries: Sequence[Tensor | None] = [None] * len(counts)
     if want_query:
-        queries = pool_mean(_hidden(config, output, args), round(1 / config.downsample_ratio)).split(counts)
+        queries = pool_mean(
+            _hidden(config, output, args), round(1 / config.downsample_ratio)
+        ).split(counts)
     return [
         Visual(part.flatten(0, 1), Layout(part.shape[0], side, side), query)
         for part, query in zip(tokens.split(counts), queries, strict=True)
@@ -42,7 +48,9 @@ def _hidden(config: Any, output: Any, args: Mapping[str, Any]) -> Tensor:
 
 def join(config: Any, visuals: Sequence[Visual], output: Any | None) -> Any:
     """All frames of all clips in one tensor, one row a frame."""
-    return container(output, torch.cat([v.tokens.unflatten(0, (v.layout.t, v.layout.spatial)) for v in visuals]))
+    return container(
+        output, torch.cat([v.tokens.unflatten(0, (v.layout.t, v.layout.spatial)) for v in visuals])
+    )
 
 
 def query_dim(config: Any) -> int:
@@ -56,7 +64,12 @@ def _sides(value: Any) -> tuple[int, int]:
 
 def settings(config: Any) -> BaseSettings:
     """32 frames squared to the tower's image size, no tiling (as for all videos)."""
-    return BaseSettings(frames=32, size=_sides(config.vision_config.image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return BaseSettings(
+        frames=32,
+        size=_sides(config.vision_config.image_size),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
 
 
 def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
@@ -64,7 +77,12 @@ def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -
     pixels = normalize(resize(frames, options.frame_size()), options)
     span = "<img>" + "<IMG_CONTEXT>" * config.image_seq_length + "</img>"
     count = frames.shape[0]
-    return Clip({"pixel_values": pixels}, times, "\n".join(f"Frame{i + 1}: {span}" for i in range(count)), count)
+    return Clip(
+        {"pixel_values": pixels},
+        times,
+        "\n".join(f"Frame{i + 1}: {span}" for i in range(count)),
+        count,
+    )
 
 
 STYLE = PromptStyle(

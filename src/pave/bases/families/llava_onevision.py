@@ -23,7 +23,14 @@ from pave.bases.families.common import (
     to_map,
 )
 from pave.bases.inputs import InputSpec
-from pave.bases.preprocess import CLIP_MEAN, CLIP_STD, BaseSettings, normalize, resize, resize_pillow
+from pave.bases.preprocess import (
+    CLIP_MEAN,
+    CLIP_STD,
+    BaseSettings,
+    normalize,
+    resize,
+    resize_pillow,
+)
 from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Layout, Visual
 
@@ -52,10 +59,15 @@ def split(
     queries: list[Tensor | None] = [None] * batch
     if want_query:
         hidden = selected_hidden(config, output, args)
-        pooled = pool_bilinear(hidden, side) if inputs.pool == "bilinear" else POOLS[inputs.pool](hidden)
+        pooled = (
+            pool_bilinear(hidden, side) if inputs.pool == "bilinear" else POOLS[inputs.pool](hidden)
+        )
         queries = list(pooled.unflatten(0, (batch, frames)))
     native = inputs.newline == "one_token"
-    return [Visual(tokens[i] if native else arrange(tokens[i], layout), layout, queries[i]) for i in range(batch)]
+    return [
+        Visual(tokens[i] if native else arrange(tokens[i], layout), layout, queries[i])
+        for i in range(batch)
+    ]
 
 
 class Ragged(list[Tensor]):
@@ -128,7 +140,8 @@ LLAVA_STYLE = PromptStyle(
     learnt=("\n", "<|im_start|>", "<|im_end|>"),
 )
 """The prompt of LLaVA's own code (`conv_llava_ov_qwen`) and its labels (`preprocess_llavaov_qwen`): three kinds of tokens are
-learnt even in the system's and the user's turns. The question is tokenised together with the newline after the video."""
+learnt even in the system's and the user's turns. The question is tokenised together with the
+newline after the video."""
 
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "average": lambda tokens: pool_mean(tokens, 2),
@@ -152,7 +165,12 @@ def adapt(spec: FamilySpec, inputs: InputSpec) -> FamilySpec:
 def layout_of(frames: int, side: int, newline: str) -> Layout:
     """Where the tokens of a clip sit for each place of the newline tokens."""
     return Layout(
-        frames, side, side, trail=int(newline == "one_token"), row=int(newline == "grid"), tail=int(newline == "frame")
+        frames,
+        side,
+        side,
+        trail=int(newline == "one_token"),
+        row=int(newline == "grid"),
+        tail=int(newline == "frame"),
     )
 
 

@@ -26,14 +26,22 @@ def window_order(grids: Sequence[Layout], window: int) -> Tensor:
     parts, start = [], 0
     for grid in grids:
         index = torch.arange(start, start + grid.total).reshape(grid.t, grid.h, grid.w)
-        windows = [block.flatten(1) for rows in index.split(window, dim=1) for block in rows.split(window, dim=2)]
+        windows = [
+            block.flatten(1)
+            for rows in index.split(window, dim=1)
+            for block in rows.split(window, dim=2)
+        ]
         parts.append(torch.cat(windows, dim=1).flatten())
         start += grid.total
     return torch.cat(parts)
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
 ) -> list[Visual]:
     """As Qwen2-VL; the tower's last layer is in window order, which is undone before the blocks meet the grid."""
     tower = config.vision_config
@@ -41,7 +49,9 @@ def split(
     query = None
     if want_query:
         means = block_means(output.last_hidden_state, tower.spatial_merge_size)
-        order = window_order(grids, tower.window_size // tower.spatial_merge_size // tower.patch_size)
+        order = window_order(
+            grids, tower.window_size // tower.spatial_merge_size // tower.patch_size
+        )
         query = means[torch.argsort(order).to(means.device)]
     return split_grids(output.pooler_output, grids, query)
 
@@ -59,6 +69,13 @@ def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -
     return replace(clip, pixels={**clip.pixels, "second_per_grid_ts": seconds})
 
 
-SPEC = replace(qwen2_vl.SPEC, name="qwen2_5_vl", model_types=("qwen2_5_vl",), split=split, query_dim=query_dim, prepare=prepare)
+SPEC = replace(
+    qwen2_vl.SPEC,
+    name="qwen2_5_vl",
+    model_types=("qwen2_5_vl",),
+    split=split,
+    query_dim=query_dim,
+    prepare=prepare,
+)
 
 SPECS = (SPEC,)

@@ -7,7 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from pave.bases.families.grids import block_means, cut, grid_merges, join_grids, layouts, pixel_limits, split_grids
+from pave.bases.families.grids import (
+    block_means,
+    cut,
+    grid_merges,
+    join_grids,
+    layouts,
+    pixel_limits,
+    split_grids,
+)
 from pave.bases.preprocess import CLIP_MEAN, CLIP_STD, BaseSettings, merge_times, smart_resize
 from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Visual
@@ -16,11 +24,21 @@ MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
 ) -> list[Visual]:
     """Tuple of `[t * h * w / 4, D]`; query: mean of each 2x2 merge block of the tower's last layer."""
-    query = block_means(output.last_hidden_state, config.vision_config.spatial_merge_size) if want_query else None
-    return split_grids(output.pooler_output, layouts(args["video_grid_thw"], grid_merges(config, args)), query)
+    query = (
+        block_means(output.last_hidden_state, config.vision_config.spatial_merge_size)
+        if want_query
+        else None
+    )
+    return split_grids(
+        output.pooler_output, layouts(args["video_grid_thw"], grid_merges(config, args)), query
+    )
 
 
 def query_dim(config: Any) -> int:
@@ -35,7 +53,9 @@ def frames_per_step(config: Any) -> int:
 
 def settings(config: Any) -> BaseSettings:
     """32 frames within the Hugging Face video processor's pixel limits of a frame."""
-    return BaseSettings(frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=CLIP_MEAN, std=CLIP_STD)
+    return BaseSettings(
+        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=CLIP_MEAN, std=CLIP_STD
+    )
 
 
 def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:

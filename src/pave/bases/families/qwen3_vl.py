@@ -10,7 +10,14 @@ from torch import Tensor
 
 from pave.bases.families import qwen2_vl
 from pave.bases.families.common import container
-from pave.bases.families.grids import block_means, cut, grid_merges, layouts, pixel_limits, split_grids
+from pave.bases.families.grids import (
+    block_means,
+    cut,
+    grid_merges,
+    layouts,
+    pixel_limits,
+    split_grids,
+)
 from pave.bases.preprocess import HALF, BaseSettings, check_aspect, merge_times
 from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Visual
@@ -19,12 +26,22 @@ MIN_PIXELS, MAX_PIXELS = 128 * 32 * 32, 768 * 32 * 32
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
 ) -> list[Visual]:
     """As Qwen2-VL; deepstack features (added to the first layers, untouched by patches) travel as `extra`."""
-    query = block_means(output.last_hidden_state, config.vision_config.spatial_merge_size) if want_query else None
+    query = (
+        block_means(output.last_hidden_state, config.vision_config.spatial_merge_size)
+        if want_query
+        else None
+    )
     grids = layouts(args["video_grid_thw"], grid_merges(config, args))
-    extra = [tuple(level[clip] for level in output.deepstack_features) for clip in range(len(grids))]
+    extra = [
+        tuple(level[clip] for level in output.deepstack_features) for clip in range(len(grids))
+    ]
     return split_grids(output.pooler_output, grids, query, extra)
 
 
@@ -39,7 +56,9 @@ def join(config: Any, visuals: Sequence[Visual], output: Any | None) -> Any:
     return container(output, tokens, deepstack_features=levels)
 
 
-def fit(frames: int, height: int, width: int, factor: int, step: int, limits: tuple[int, int]) -> tuple[int, int]:
+def fit(
+    frames: int, height: int, width: int, factor: int, step: int, limits: tuple[int, int]
+) -> tuple[int, int]:
     """Sides divisible by `factor`; unlike Qwen2-VL the limits hold for all pixels of the clip."""
     if height < factor or width < factor:
         scale = max(factor / height, factor / width)
@@ -50,7 +69,9 @@ def fit(frames: int, height: int, width: int, factor: int, step: int, limits: tu
     total = round(frames / step) * step * h * w
     if total > high:
         beta = math.sqrt(frames * height * width / high)
-        return max(factor, math.floor(height / beta / factor) * factor), max(factor, math.floor(width / beta / factor) * factor)
+        return max(factor, math.floor(height / beta / factor) * factor), max(
+            factor, math.floor(width / beta / factor) * factor
+        )
     if total < low:
         beta = math.sqrt(low / (frames * height * width))
         return math.ceil(height * beta / factor) * factor, math.ceil(width * beta / factor) * factor
@@ -59,7 +80,9 @@ def fit(frames: int, height: int, width: int, factor: int, step: int, limits: tu
 
 def settings(config: Any) -> BaseSettings:
     """32 frames within the Hugging Face video processor's pixel limits of a clip."""
-    return BaseSettings(frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF)
+    return BaseSettings(
+        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF
+    )
 
 
 def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
@@ -67,7 +90,14 @@ def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -
     tower = config.vision_config
     patch, merge, step = tower.patch_size, tower.spatial_merge_size, tower.temporal_patch_size
     count = max(frames.shape[0], step)
-    size = fit(count, frames.shape[-2], frames.shape[-1], patch * merge, step, pixel_limits(options, MIN_PIXELS, MAX_PIXELS))
+    size = fit(
+        count,
+        frames.shape[-2],
+        frames.shape[-1],
+        patch * merge,
+        step,
+        pixel_limits(options, MIN_PIXELS, MAX_PIXELS),
+    )
     pixels = cut(frames, size, options, patch, merge, step)
     (layout,) = layouts(pixels["video_grid_thw"], [merge])
     merged = merge_times(times, step)

@@ -15,7 +15,11 @@ from pave.bases.visual import Layout, Visual
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
 ) -> list[Visual]:
     """List of `[F * S, D]`; the method drops padding frames, so F follows from the rows. Query: mean of a shuffle block."""
     tokens = output.pooler_output
@@ -24,7 +28,10 @@ def split(
     queries: Sequence[Tensor | None] = [None] * len(counts)
     if want_query:
         queries = pool_mean(output.last_hidden_state, config.scale_factor).split(counts)
-    return [Visual(part, Layout(count, side, side), query) for part, count, query in zip(tokens, counts, queries, strict=True)]
+    return [
+        Visual(part, Layout(count, side, side), query)
+        for part, count, query in zip(tokens, counts, queries, strict=True)
+    ]
 
 
 def join(config: Any, visuals: Sequence[Visual], output: Any | None) -> Any:
@@ -53,7 +60,18 @@ _SMALL = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
     "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 ]  # fmt: skip
-_TENS = ["zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_TENS = [
+    "zero",
+    "ten",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+]
 
 
 def words(number: int) -> str:
@@ -68,7 +86,9 @@ def words(number: int) -> str:
     if number < 100:
         return _TENS[number // 10] + (f"-{_SMALL[number % 10]}" if number % 10 else "")
     if number < 1000:
-        return f"{_SMALL[number // 100]} hundred" + (f" and {words(number % 100)}" if number % 100 else "")
+        return f"{_SMALL[number // 100]} hundred" + (
+            f" and {words(number % 100)}" if number % 100 else ""
+        )
     return str(number)
 
 
@@ -97,7 +117,11 @@ def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -
     """Two Lanczos resizes (the processor's own order), normalise; the length of the video is that of its last frame."""
     square = resize(_within(frames, options.longest_edge), options.frame_size(), "lanczos")
     count, seconds = frames.shape[0], [int(t) for t in times.tolist()]
-    image = "<fake_token_around_image><global-img>" + "<image>" * grid_side(config) ** 2 + "<fake_token_around_image>"
+    image = (
+        "<fake_token_around_image><global-img>"
+        + "<image>" * grid_side(config) ** 2
+        + "<fake_token_around_image>"
+    )
     length = timedelta(seconds=seconds[-1])
     text = f"You are provided the following series of {words(count)} frames from a {length} [H:MM:SS] video.\n"
     text += "".join(f"\nFrame from {s // 60:02d}:{s % 60:02d}:{image}" for s in seconds) + "\n\n"

@@ -19,11 +19,17 @@ THRESHOLD = 0.1
 
 
 def split(
-    config: Any, output: Any, args: Mapping[str, Any], frames_per_clip: Sequence[int] | None, want_query: bool
+    config: Any,
+    output: Any,
+    args: Mapping[str, Any],
+    frames_per_clip: Sequence[int] | None,
+    want_query: bool,
 ) -> list[Visual]:
     """Tuple of `[t * h * w / 4, D]`; query: the tower's output, already at the token grid (it is what gets projected)."""
     grids = layouts(args["video_grid_thw"], [int(m) for m in args["video_merge_sizes"]])
-    return split_grids(output.pooler_output, grids, output.last_hidden_state if want_query else None)
+    return split_grids(
+        output.pooler_output, grids, output.last_hidden_state if want_query else None
+    )
 
 
 def query_dim(config: Any) -> int:
@@ -33,7 +39,9 @@ def query_dim(config: Any) -> int:
 
 def settings(config: Any) -> BaseSettings:
     """32 frames; the pixel budget holds for the whole clip."""
-    return BaseSettings(frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF, compress=True)
+    return BaseSettings(
+        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF, compress=True
+    )
 
 
 def kept(patches: Tensor, frames: int) -> Tensor:
@@ -43,7 +51,8 @@ def kept(patches: Tensor, frames: int) -> Tensor:
         patches: `[frames * S * merge^2, pixels]` normalised patches in merge-block order.
         frames: Number of frames.
 
-    The difference is scaled by 255 although the pixels are normalised to -1..1: the rule the model was trained with.
+    The difference is scaled by 255 although the pixels are normalised to -1..1: the rule the model
+    was trained with.
     """
     blocks = patches.reshape(frames, patches.shape[0] // frames // MERGE**2, -1)
     mask = torch.ones(blocks.shape[:2], dtype=torch.bool)
@@ -61,10 +70,15 @@ def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -
     pixels = cut(frames, size, options, patch, MERGE, 1)
     (layout,) = layouts(pixels["video_grid_thw"], [MERGE])
     keep = (
-        kept(pixels["pixel_values_videos"], count) if options.compress else torch.ones(count, layout.spatial, dtype=torch.bool)
+        kept(pixels["pixel_values_videos"], count)
+        if options.compress
+        else torch.ones(count, layout.spatial, dtype=torch.bool)
     )
     pixels |= {"video_merge_sizes": torch.tensor([MERGE]), "video_compression_mask": keep.flatten()}
-    text = ",".join(f"Time {t:.1f}s:" + "<|video_pad|>" * n for t, n in zip(times.tolist(), keep.sum(1).tolist(), strict=True))
+    text = ",".join(
+        f"Time {t:.1f}s:" + "<|video_pad|>" * n
+        for t, n in zip(times.tolist(), keep.sum(1).tolist(), strict=True)
+    )
     return Clip(pixels, times, text, count)
 
 

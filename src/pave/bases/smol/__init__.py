@@ -1,9 +1,10 @@
 """`smol`: a genuine small Video LLM that needs no hub, no GPU and no account.
 
-SmolLM2-135M-Instruct reads what an ImageNet EfficientNet-Lite0 sees through a projector and a LoRA that we trained on the
-embedded world (`pave bases --build smol`; data, steps, seed and scores in `weights/README.md`). It is a real
-`LlavaOnevisionForConditionalGeneration`, so it runs the very code path of LLaVA-OneVision-7B. The first load assembles it
-into the cache folder (`$PAVE_CACHE`, else `~/.cache/pave`); later loads read that.
+SmolLM2-135M-Instruct reads what an ImageNet EfficientNet-Lite0 sees through a projector and a LoRA
+that we trained on the embedded world (`pave bases --build smol`; data, steps, seed and scores in
+`weights/README.md`). It is a real `LlavaOnevisionForConditionalGeneration`, so it runs the very
+code path of LLaVA-OneVision-7B. The first load assembles it into the cache folder (`$PAVE_CACHE`,
+else `~/.cache/pave`); later loads read that.
 """
 
 from __future__ import annotations
@@ -23,14 +24,23 @@ from pave.bases.base import Base
 from pave.bases.families.llava_onevision import SPEC
 from pave.bases.origin import Origin
 from pave.bases.preprocess import BaseSettings
-from pave.bases.smol.assemble import SHIPPED, WHEELS, merge_trained, missing_parts, raw_parts, require_parts
+from pave.bases.smol.assemble import (
+    SHIPPED,
+    WHEELS,
+    merge_trained,
+    missing_parts,
+    raw_parts,
+    require_parts,
+)
 from pave.bases.spec import PromptStyle
 from pave.errors import BaseError
 
 __all__ = ["SETTINGS", "STYLE", "cache_folder", "load_smol", "missing_parts", "smol_base"]
 
 # Few tokens around each question: on a CPU every token of a prompt is paid for.
-STYLE = PromptStyle(head="<|im_start|>", after_video="\n", ask="\n", end="<|im_end|>", again="\n", answer=" ")
+STYLE = PromptStyle(
+    head="<|im_start|>", after_video="\n", ask="\n", end="<|im_end|>", again="\n", answer=" "
+)
 # EfficientNet-Lite was trained on (x - 127) / 128.
 SETTINGS = BaseSettings(frames=4, size=(192, 192), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
@@ -48,8 +58,8 @@ def load_smol(dtype: torch.dtype = torch.float32, tower: bool = True) -> Base:
         tower: False leaves the tower on the disk until a clip has to be seen.
 
     Raises:
-        BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be written; the message says what
-            mends it.
+        BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be
+            written; the message says what mends it.
     """
     from transformers import AutoConfig, AutoTokenizer, LlavaOnevisionForConditionalGeneration
 
@@ -61,9 +71,12 @@ def load_smol(dtype: torch.dtype = torch.float32, tower: bool = True) -> Base:
     if not (folder / "config.json").is_file():
         _assemble_into(folder)
     config = AutoConfig.from_pretrained(folder)
-    origin = Origin(LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, SPEC.language_model)
+    origin = Origin(
+        LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, SPEC.language_model
+    )
     model = origin.load(tower)
-    # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a fifth of a training step.
+    # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a
+    # fifth of a training step.
     model.model.language_model.set_attn_implementation("eager")
     return smol_base(model, AutoTokenizer.from_pretrained(folder), origin)
 
@@ -84,7 +97,8 @@ def _assemble_into(folder: Path) -> None:
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")
     except OSError as error:
         raise BaseError(
-            f"smol is kept in {folder.parent}, which cannot be written ({error.strerror}); set PAVE_CACHE to another folder"
+            f"smol is kept in {folder.parent}, which cannot be written ({error.strerror}); set "
+            "PAVE_CACHE to another folder"
         ) from error
     with place as scratch:
         model, tokenizer = raw_parts(Path(scratch) / "tokenizer")

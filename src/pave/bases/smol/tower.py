@@ -1,9 +1,10 @@
 """The vision tower of `smol`: ImageNet EfficientNet-Lite0 dressed as a Hugging Face vision model.
 
-LLaVA-OneVision asks its tower for a sequence of grid features, `[frames, g * g, C]`. A convolutional network has exactly that
-in its last feature map (stride 32: 192 px give 6 x 6 cells of 1,280 channels), so registering it with `AutoModel` is all it
-takes to run the very code path of the 7B model on a laptop. Each cell is standardised over its channels: ReLU6 features are
-all positive, and both the projector and a patch's query map learn faster from centred ones.
+LLaVA-OneVision asks its tower for a sequence of grid features, `[frames, g * g, C]`. A
+convolutional network has exactly that in its last feature map (stride 32: 192 px give 6 x 6 cells
+of 1,280 channels), so registering it with `AutoModel` is all it takes to run the very code path of
+the 7B model on a laptop. Each cell is standardised over its channels: ReLU6 features are all
+positive, and both the projector and a patch's query map learn faster from centred ones.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ class GridTowerConfig(PretrainedConfig):  # type: ignore[misc]
 
     model_type = "pave_grid_tower"
 
-    def __init__(self, image_size: int = 192, patch_size: int = STRIDE, hidden_size: int = CHANNELS, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        image_size: int = 192,
+        patch_size: int = STRIDE,
+        hidden_size: int = CHANNELS,
+        **kwargs: Any,
+    ) -> None:
         """Keep the three numbers that LLaVA-OneVision reads from a vision config."""
         self.image_size = image_size
         self.patch_size = patch_size
@@ -54,7 +61,9 @@ class GridTower(PreTrainedModel):  # type: ignore[misc]
         """Compute the cells; `hidden_states` holds them too because LLaVA-OneVision reads features from there."""
         cells = self.net.extract_features(pixel_values).flatten(2).transpose(1, 2)
         cells = torch.nn.functional.layer_norm(cells, cells.shape[-1:])
-        return BaseModelOutputWithPooling(last_hidden_state=cells, pooler_output=cells.mean(1), hidden_states=(cells, cells))
+        return BaseModelOutputWithPooling(
+            last_hidden_state=cells, pooler_output=cells.mean(1), hidden_states=(cells, cells)
+        )
 
 
 def register() -> None:

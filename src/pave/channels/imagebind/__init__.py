@@ -1,6 +1,7 @@
 """The `audio/imagebind` encoder: ImageBind embeddings of 2 s windows, what the released sound patches were trained on.
 
-Weights: `imagebind_huge.pth` of facebookresearch/ImageBind, given as a local file. Licence CC-BY-NC-SA-4.0: non-commercial.
+Weights: `imagebind_huge.pth` of facebookresearch/ImageBind, given as a local file. Licence
+CC-BY-NC-SA-4.0: non-commercial.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.channels.encoder import one_path
 from pave.channels.imagebind.branch import SoundBranch, build_branch
-from pave.channels.imagebind.front import RATE, STRIDE_SECONDS, WINDOW_SECONDS, mel_windows, resample
+from pave.channels.imagebind.front import (
+    RATE,
+    STRIDE_SECONDS,
+    WINDOW_SECONDS,
+    mel_windows,
+    resample,
+)
 from pave.channels.registry import register_encoder
 from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
 from pave.errors import ChannelError
@@ -30,8 +37,13 @@ class ImageBindSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weights: str = Field("imagebind_huge.pth", description="The checkpoint: a path, or a name in the folder PAVE_WEIGHTS.")
-    heads: int = Field(12, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell.")
+    weights: str = Field(
+        "imagebind_huge.pth",
+        description="The checkpoint: a path, or a name in the folder PAVE_WEIGHTS.",
+    )
+    heads: int = Field(
+        12, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell."
+    )
 
 
 @register_encoder("audio", "imagebind", ImageBindSettings)
@@ -82,5 +94,9 @@ class ImageBindEncoder:
         windows = mel_windows(wave).to(best_device())
         values = torch.cat([self._branch(part) for part in windows.split(_BATCH)]).cpu()
         seconds = min(WINDOW_SECONDS, wave.shape[1] / RATE)
-        times = sound.start + torch.arange(len(values), dtype=torch.float64) * STRIDE_SECONDS + seconds / 2
+        times = (
+            sound.start
+            + torch.arange(len(values), dtype=torch.float64) * STRIDE_SECONDS
+            + seconds / 2
+        )
         return Tokens(values[:, None].clone(), times)

@@ -1,7 +1,8 @@
 """ImageBind's sound branch as a torch module whose tensors have the names of `imagebind_huge.pth`.
 
-Own code after the formulas of facebookresearch/ImageBind (`imagebind_model.py`, `multimodal_preprocessors.py`,
-`transformer.py`); only what sound needs. The weights are CC-BY-NC-SA-4.0: not for commercial use.
+Own code after the formulas of facebookresearch/ImageBind (`imagebind_model.py`,
+`multimodal_preprocessors.py`, `transformer.py`); only what sound needs. The weights are
+CC-BY-NC-SA-4.0: not for commercial use.
 """
 
 from __future__ import annotations
@@ -109,13 +110,19 @@ class SoundBranch(nn.Module):
         tokens: Patches plus the class token.
     """
 
-    def __init__(self, dim: int, blocks: int, heads: int, out: int, hidden: int, tokens: int) -> None:
+    def __init__(
+        self, dim: int, blocks: int, heads: int, out: int, hidden: int, tokens: int
+    ) -> None:
         super().__init__()
         head = nn.Sequential(nn.LayerNorm(dim, eps=1e-6), _First(), nn.Linear(dim, out, bias=False))
         self.modality_preprocessors = nn.ModuleDict({"audio": _Stem(dim, tokens)})
-        self.modality_trunks = nn.ModuleDict({"audio": _Trunk([_Block(dim, heads, hidden) for _ in range(blocks)])})
+        self.modality_trunks = nn.ModuleDict(
+            {"audio": _Trunk([_Block(dim, heads, hidden) for _ in range(blocks)])}
+        )
         self.modality_heads = nn.ModuleDict({"audio": head})
-        self.modality_postprocessors = nn.ModuleDict({"audio": nn.Sequential(nn.Identity(), _Scale())})
+        self.modality_postprocessors = nn.ModuleDict(
+            {"audio": nn.Sequential(nn.Identity(), _Scale())}
+        )
         self.out = out
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -146,7 +153,10 @@ def build_branch(tensors: Mapping[str, Tensor], heads: int, where: str) -> Sound
 
     dim = size("modality_preprocessors.audio.cls_token", 2, 768)
     if dim % heads:
-        raise ChannelError(f"{where}: {dim} features cannot be split among {heads} heads; set `heads` to the model's own")
+        raise ChannelError(
+            f"{where}: {dim} features cannot be split among {heads} heads; set `heads` to the "
+            "model's own"
+        )
     branch = SoundBranch(
         dim=dim,
         blocks=len(blocks),

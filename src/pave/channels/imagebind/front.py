@@ -1,10 +1,11 @@
 """ImageBind's sound front end, as the authors of PAVE ran it: resampling, 2 s windows, kaldi log-mel of 128 bands x 204 frames.
 
-Source: `tools/audio/extract_imagebind_audio_feature.py` of PAVE and `imagebind/data.py`, on torchaudio's `resample` and
-`compliance.kaldi.fbank`. Released patches were trained on exactly these numbers, so the authors' quirks are kept:
+Source: `tools/audio/extract_imagebind_audio_feature.py` of PAVE and `imagebind/data.py`, on
+torchaudio's `resample` and `compliance.kaldi.fbank`. Released patches were trained on exactly these
+numbers, so the authors' quirks are kept:
 
-* each window is a *view* of the track and has its mean subtracted in place, so a window that overlaps its predecessor carries
-  a step at its middle;
+* each window is a *view* of the track and has its mean subtracted in place, so a window that
+  overlaps its predecessor carries a step at its middle;
 * of stereo sound the mean is taken over both channels, the spectrum of the left one only;
 * missing frames are filled with zeros before normalisation, which is not the floor of silence.
 
@@ -92,7 +93,8 @@ def melspec(wave: Tensor, filters: Tensor | None = None) -> Tensor:
 def mel_windows(wave: Tensor) -> Tensor:
     """Pictures of all windows [i, i + 2) s of a track; the last fraction of a second is dropped.
 
-    A track of less than 2 s, at which the authors' tool fails, is one window; one of less than a frame is filled with silence.
+    A track of less than 2 s, at which the authors' tool fails, is one window; one of less than a
+    frame is filled with silence.
 
     Args:
         wave: `[channels, n]` at 16 kHz; left as it is.
@@ -100,8 +102,12 @@ def mel_windows(wave: Tensor) -> Tensor:
     Returns:
         `[K, 1, 128, 204]`, K = max(1, int(n / 16000) - 1).
     """
-    track = F.pad(wave, (0, max(0, _FRAME - wave.shape[1]))) if wave.shape[1] < _FRAME else wave.clone()
+    track = (
+        F.pad(wave, (0, max(0, _FRAME - wave.shape[1]))) if wave.shape[1] < _FRAME else wave.clone()
+    )
     filters = mel_filters()
     count = max(1, int(wave.shape[1] / RATE) - 1)
     size, stride = WINDOW_SECONDS * RATE, STRIDE_SECONDS * RATE
-    return torch.stack([melspec(track[:, i * stride : i * stride + size], filters) for i in range(count)])
+    return torch.stack(
+        [melspec(track[:, i * stride : i * stride + size], filters) for i in range(count)]
+    )

@@ -1,8 +1,9 @@
 """The `frames/languagebind` encoder: LanguageBind's video tower at 2 frames a second, as for the released video patches.
 
-Source: PAVE's `tools/enhanced_video/extract_languagebind_feature.py` on the `languagebind/video` package of Video-LLaVA.
-Weights: LanguageBind/LanguageBind_Video_merge (MIT), given as a local file; the vision tower in Video-LLaVA-7B's shards has the
-same tensors under another prefix. The port of Video-LLaVA in transformers lacks the attention over time and cannot serve.
+Source: PAVE's `tools/enhanced_video/extract_languagebind_feature.py` on the `languagebind/video`
+package of Video-LLaVA. Weights: LanguageBind/LanguageBind_Video_merge (MIT), given as a local file;
+the vision tower in Video-LLaVA-7B's shards has the same tensors under another prefix. The port of
+Video-LLaVA in transformers lacks the attention over time and cannot serve.
 """
 
 from __future__ import annotations
@@ -36,11 +37,17 @@ class LanguageBindSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field(
-        "LanguageBind_Video_merge", description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS."
+        "LanguageBind_Video_merge",
+        description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS.",
     )
-    heads: int = Field(16, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell.")
+    heads: int = Field(
+        16, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell."
+    )
     min_frames: int | None = Field(
-        None, ge=1, le=100_000, description="Frames that short clips are sampled to, before cutting to eights."
+        None,
+        ge=1,
+        le=100_000,
+        description="Frames that short clips are sampled to, before cutting to eights.",
     )
 
 
@@ -74,7 +81,9 @@ def preprocess(pixels: Tensor, side: int = SIDE) -> Tensor:
     """
     height, width = pixels.shape[-2:]
     short = min(height, width)
-    size = (side, int(width / short * side)) if height <= width else (int(height / short * side), side)
+    size = (
+        (side, int(width / short * side)) if height <= width else (int(height / short * side), side)
+    )
     resized = F.interpolate(normalise(pixels), size=size, mode="bilinear", align_corners=False)
     top, left = (int(round((have - side) / 2.0)) for have in size)
     return resized[..., top : top + side, left : left + side]
@@ -84,14 +93,17 @@ def pool_quadrants(hidden: Tensor) -> Tensor:
     """`[n, 1 + g * g, C]` -> `[n, 5, C]`: the class token, then the means of the four quadrants of the grid."""
     grid = round((hidden.shape[1] - 1) ** 0.5)
     patches = hidden[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))
-    return torch.cat([hidden[:, :1], F.adaptive_avg_pool2d(patches, 2).flatten(2).transpose(1, 2)], 1)
+    return torch.cat(
+        [hidden[:, :1], F.adaptive_avg_pool2d(patches, 2).flatten(2).transpose(1, 2)], 1
+    )
 
 
 @register_encoder("frames", "languagebind", LanguageBindSettings)
 class LanguageBindEncoder:
     """Tokens `[T, 4, 1024]`: each sampled frame's four quadrants, at the frame's time; the class token is dropped.
 
-    Groups of eight frames are decoded and encoded one after another. Clips of less than 4 s are one group.
+    Groups of eight frames are decoded and encoded one after another. Clips of less than 4 s are one
+    group.
     """
 
     channel = "frames"
@@ -103,7 +115,9 @@ class LanguageBindEncoder:
     @cached_property
     def _tower(self) -> ClipTower:
         path = find_weights(self._set.weights, "frames/languagebind", _SOURCE)
-        return build_clip(read_weights(path, _PREFIXES), self._set.heads, False, str(path)).to(best_device())
+        return build_clip(read_weights(path, _PREFIXES), self._set.heads, False, str(path)).to(
+            best_device()
+        )
 
     @property
     def dim(self) -> int:

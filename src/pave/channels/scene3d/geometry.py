@@ -1,7 +1,8 @@
 """Pin-hole geometry: from depth maps and poses to points in the world, as LLaVA-3D's code computes them.
 
-Source: LLaVA-3D `video_encoder.py`, `video_processor.py`. u is the column, v the row of a pixel, both counted from 0 without a
-half pixel; a pose takes camera coordinates (x right, y down, z forward) to the world; lengths are metres.
+Source: LLaVA-3D `video_encoder.py`, `video_processor.py`. u is the column, v the row of a pixel,
+both counted from 0 without a half pixel; a pose takes camera coordinates (x right, y down, z
+forward) to the world; lengths are metres.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def backproject(depth: Tensor, intrinsic: Tensor, pose: Tensor) -> Tensor:
     height, width = depth.shape[-2:]
     v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     fx, fy, cx, cy = (intrinsic[..., i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    camera = torch.stack([(u - cx) * depth / fx, (v - cy) * depth / fy, depth, torch.ones_like(depth)], -1)
+    camera = torch.stack(
+        [(u - cx) * depth / fx, (v - cy) * depth / fy, depth, torch.ones_like(depth)], -1
+    )
     return torch.einsum("...ij,...hwj->...hwi", pose, camera)[..., :3]
 
 
@@ -58,7 +61,8 @@ def fit_depth(raw: npt.NDArray[np.generic], side: int, scale: float = 1000.0) ->
     """A raw depth map at the size of the tower's picture: nearest neighbour to `side`, centre cut, metres.
 
     Args:
-        raw: `[H, W]`, millimetres for `scale` 1000 (ScanNet), quarters of them for 4000 (Matterport).
+        raw: `[H, W]`, millimetres for `scale` 1000 (ScanNet), quarters of them for 4000
+            (Matterport).
         side: Pixels of the result's sides.
         scale: Raw units in a metre.
 
@@ -77,7 +81,8 @@ def fit_depth(raw: npt.NDArray[np.generic], side: int, scale: float = 1000.0) ->
 def fit_intrinsic(matrix: npt.NDArray[np.generic], width: int, height: int, side: int) -> Matrix:
     """Intrinsics that go with `fit_depth`.
 
-    For pictures higher than wide cx is moved although rows are cut: the authors' mistake, kept, since their weights saw it.
+    For pictures higher than wide cx is moved although rows are cut: the authors' mistake, kept,
+    since their weights saw it.
 
     Args:
         matrix: 4 x 4 (or 3 x 3) of the depth map as it is stored; left as it is.

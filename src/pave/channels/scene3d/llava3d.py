@@ -1,10 +1,10 @@
 """The `scene3d/llava3d` encoder: CLIP patches plus LLaVA-3D's embedding of where each patch lies, before voxel pooling.
 
-That is what the authors' files for ScanQA and SQA3D hold, `[1, 32 * 24 * 24, 1024]`, as far as their shape tells: the script
-that made them is not public.
+That is what the authors' files for ScanQA and SQA3D hold, `[1, 32 * 24 * 24, 1024]`, as far as
+their shape tells: the script that made them is not public.
 
-Weights: the shards of ChaimZhu/LLaVA-3D-7B, or a file with the two parts that are needed; where those hold no CLIP, name
-openai/clip-vit-large-patch14-336 as `clip`.
+Weights: the shards of ChaimZhu/LLaVA-3D-7B, or a file with the two parts that are needed; where
+those hold no CLIP, name openai/clip-vit-large-patch14-336 as `clip`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,21 @@ from torch.nn import functional as F
 
 from pave.channels.clip import ClipTower, build_clip, normalise
 from pave.channels.registry import register_encoder
-from pave.channels.scene3d.geometry import backproject, fit_depth, fit_intrinsic, patch_points, resized
+from pave.channels.scene3d.geometry import (
+    backproject,
+    fit_depth,
+    fit_intrinsic,
+    patch_points,
+    resized,
+)
 from pave.channels.scene3d.scene import PosedFrame, open_scene
-from pave.channels.weights import best_device, find_weights, load_strictly, read_weights, weights_digest
+from pave.channels.weights import (
+    best_device,
+    find_weights,
+    load_strictly,
+    read_weights,
+    weights_digest,
+)
 from pave.store import Source
 from pave.tokens import Tokens
 
@@ -36,9 +48,17 @@ class Llava3dSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weights: str = Field("LLaVA-3D-7B", description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS.")
+    weights: str = Field(
+        "LLaVA-3D-7B",
+        description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS.",
+    )
     clip: str | None = Field(None, description="The CLIP tower's checkpoint, if it is another one.")
-    heads: int = Field(16, ge=1, le=1024, description="Attention heads of CLIP, which the checkpoint does not tell.")
+    heads: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Attention heads of CLIP, which the checkpoint does not tell.",
+    )
     frames: int = Field(32, ge=1, le=100_000, description="Frames, spread evenly over the scene.")
 
 
@@ -50,7 +70,9 @@ def position_head(tensors: dict[str, Tensor], where: str) -> nn.Sequential:
         where: The file, for messages.
     """
     width = len(tensors.get("0.bias", torch.zeros(1)))
-    head = nn.Sequential(nn.Linear(3, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width))
+    head = nn.Sequential(
+        nn.Linear(3, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width)
+    )
     load_strictly(head, tensors, where)
     return head
 
@@ -67,7 +89,9 @@ def clip_pixels(pixels: Tensor, side: int) -> Tensor:
     """
     height, width = pixels.shape[-2:]
     wide, high = resized(width, height, side)
-    small = F.interpolate(pixels[None].contiguous(), size=(high, wide), mode="bicubic", antialias=True)
+    small = F.interpolate(
+        pixels[None].contiguous(), size=(high, wide), mode="bicubic", antialias=True
+    )
     top, left = (high - side) // 2, (wide - side) // 2
     return normalise(small[..., top : top + side, left : left + side])
 
@@ -88,7 +112,9 @@ class Llava3dEncoder:
     @cached_property
     def _tower(self) -> ClipTower:
         path = find_weights(self._set.clip or self._set.weights, "scene3d/llava3d", _SOURCE)
-        return build_clip(read_weights(path, _CLIP), self._set.heads, True, str(path)).to(best_device())
+        return build_clip(read_weights(path, _CLIP), self._set.heads, True, str(path)).to(
+            best_device()
+        )
 
     @cached_property
     def _head(self) -> nn.Sequential:
@@ -109,7 +135,10 @@ class Llava3dEncoder:
     def identity(self) -> dict[str, Any]:
         """The settings with digests of the weights for their paths."""
         parts = {"weights": self._head, "clip": self._tower}
-        return {**self.settings, **{name: weights_digest(part.state_dict().items()) for name, part in parts.items()}}
+        return {
+            **self.settings,
+            **{name: weights_digest(part.state_dict().items()) for name, part in parts.items()},
+        }
 
     def encode(self, source: Source) -> Tokens:
         """Tokens of a scene; see `pave.channels.scene3d.scene` for what a source may be."""
@@ -127,8 +156,12 @@ class Llava3dEncoder:
         side = round((shape.tokens - 1) ** 0.5) * shape.patch
         height, width = frame.depth.shape
         depth = torch.from_numpy(fit_depth(frame.depth, side, scale=1.0)).to(torch.float32)
-        intrinsic = torch.from_numpy(fit_intrinsic(frame.intrinsic, width, height, side)).to(torch.float32)
-        return self.fuse(clip_pixels(frame.pixels, side), depth[None], intrinsic[None], frame.pose[None])
+        intrinsic = torch.from_numpy(fit_intrinsic(frame.intrinsic, width, height, side)).to(
+            torch.float32
+        )
+        return self.fuse(
+            clip_pixels(frame.pixels, side), depth[None], intrinsic[None], frame.pose[None]
+        )
 
     @torch.inference_mode()
     def fuse(self, pixels: Tensor, depth: Tensor, intrinsics: Tensor, poses: Tensor) -> Tensor:

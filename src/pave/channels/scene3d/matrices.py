@@ -22,7 +22,9 @@ def read_matrix(file: Path) -> Array:
     try:
         found = np.loadtxt(file, dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise ChannelError(f"{file}: cannot be read as a matrix ({error}); every frame needs its file") from error
+        raise ChannelError(
+            f"{file}: cannot be read as a matrix ({error}); every frame needs its file"
+        ) from error
     if found.shape != (4, 4):
         raise ChannelError(f"{file}: must hold 4 x 4 numbers, got {found.shape}")
     return found
@@ -35,13 +37,19 @@ def read_alignment(file: Path) -> Array:
         ChannelError: If it cannot be read, or holds something else.
     """
     try:
-        lines = [line for line in file.read_text("utf-8").splitlines() if line.startswith("axisAlignment")]
+        lines = [
+            line
+            for line in file.read_text("utf-8").splitlines()
+            if line.startswith("axisAlignment")
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise ChannelError(f"{file}: cannot be read ({error}); check the path") from error
     if not lines:
         return as_alignment(read_matrix(file), str(file))
     try:
-        return as_alignment(np.array(lines[0].partition("=")[2].split(), dtype=np.float64).reshape(4, 4), str(file))
+        return as_alignment(
+            np.array(lines[0].partition("=")[2].split(), dtype=np.float64).reshape(4, 4), str(file)
+        )
     except ValueError as error:
         raise ChannelError(f"{file}: axisAlignment must be 16 numbers ({error})") from error
 
@@ -69,9 +77,14 @@ def as_intrinsic(matrix: Array, where: str) -> npt.NDArray[np.float64]:
         where: Its file, for the message.
 
     Raises:
-        ChannelError: If it is neither 4 x 4 nor 3 x 3, a number is not finite, or a focal length is not positive.
+        ChannelError: If it is neither 4 x 4 nor 3 x 3, a number is not finite, or a focal length is
+            not positive.
     """
-    if matrix.shape not in ((4, 4), (3, 3)) or not np.isfinite(matrix).all() or min(matrix[0, 0], matrix[1, 1]) <= 0:
+    if (
+        matrix.shape not in ((4, 4), (3, 3))
+        or not np.isfinite(matrix).all()
+        or min(matrix[0, 0], matrix[1, 1]) <= 0
+    ):
         wanted = "4 x 4 or 3 x 3 finite numbers whose focal lengths, the first two on the diagonal, are positive"
         raise ChannelError(f"{where}: intrinsic must be {wanted}, got {_what(matrix)}")
     found = np.eye(4)

@@ -15,8 +15,9 @@ A record's `scene3d` is a folder, or an object:
 | `axis_align.txt` | `axis_align` `[4, 4]` | turns the world upright; optional |
 | `fps` of the object, 1 if not given | `times` `[F]` | seconds; picture n of a folder stands at n / fps |
 
-ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too, and the flat folders `posed_images/<scene>`
-of mmdetection3d and EmbodiedScan: `<n>.jpg`, `<n>.png` (depth), `<n>.txt` (pose), and `depth_intrinsic.txt` for all.
+ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too, and the flat
+folders `posed_images/<scene>` of mmdetection3d and EmbodiedScan: `<n>.jpg`, `<n>.png` (depth),
+`<n>.txt` (pose), and `depth_intrinsic.txt` for all.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ from torch import Tensor
 
 from pave.channels.encoder import one_path
 from pave.channels.plain import NotPlain, read_arrays
-from pave.channels.scene3d.matrices import Array, as_alignment, as_intrinsic, read_alignment, read_matrix
+from pave.channels.scene3d.matrices import (
+    Array,
+    as_alignment,
+    as_intrinsic,
+    read_alignment,
+    read_matrix,
+)
 from pave.errors import ChannelError, MediaError
 from pave.media import At, list_pictures, read_depth, read_frames, read_picture
 from pave.store import Source
@@ -96,7 +103,8 @@ def open_scene(source: Source) -> Scene:
         source: A folder, a `.npz` file, or a mapping as above.
 
     Raises:
-        ChannelError: If the source has another form, files are missing, or arrays do not fit each other.
+        ChannelError: If the source has another form, files are missing, or arrays do not fit each
+            other.
         MediaError: If a picture cannot be read.
     """
     if not isinstance(source, Mapping):
@@ -106,7 +114,9 @@ def open_scene(source: Source) -> Scene:
         given = _Source.model_validate(dict(source))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ChannelError(f"scene3d: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise ChannelError(
+            f"scene3d: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from error
     if (given.folder is None) == (given.arrays is None):
         raise ChannelError("scene3d: give either `folder` or `arrays`")
     align = None if given.axis_align is None else read_alignment(Path(given.axis_align))
@@ -118,17 +128,22 @@ def open_scene(source: Source) -> Scene:
 def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
     """Color, depth and pose in folders of their own, or all in one."""
     flat = os.path.isfile(folder / "depth_intrinsic.txt")
-    color, depths, poses = (folder if flat else folder / part for part in ("color", "depth", "pose"))
+    color, depths, poses = (
+        folder if flat else folder / part for part in ("color", "depth", "pose")
+    )
     for part in (color, depths, poses):
         if not os.path.isdir(part):
             raise ChannelError(
-                f"{folder}: has no folder {part.name}/; a scene holds color/, depth/, pose/ and intrinsic/, "
+                f"{folder}: has no folder {part.name}/; a scene holds color/, depth/, pose/ and "
+                "intrinsic/, "
                 "or all frames in one folder and depth_intrinsic.txt"
             )
     if align is None:
         named = (folder / "axis_align.txt", folder / f"{folder.name}.txt")
         align = next((read_alignment(file) for file in named if file.is_file()), np.eye(4))
-    camera = folder / "depth_intrinsic.txt" if flat else folder / "intrinsic" / "intrinsic_depth.txt"
+    camera = (
+        folder / "depth_intrinsic.txt" if flat else folder / "intrinsic" / "intrinsic_depth.txt"
+    )
     intrinsic = as_intrinsic(read_matrix(camera), str(camera))
     frames = []
     for number, picture in enumerate(list_pictures(color)):
@@ -149,7 +164,11 @@ def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
 def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
     """One `.npz`, with the pictures in it or in a video beside it."""
     arrays = _load(file)
-    depth, poses, times = arrays["depth"], arrays["pose"].astype(np.float64), arrays["times"].astype(np.float64)
+    depth, poses, times = (
+        arrays["depth"],
+        arrays["pose"].astype(np.float64),
+        arrays["times"].astype(np.float64),
+    )
     intrinsic = as_intrinsic(arrays["intrinsic"], str(file))
     align = as_alignment(arrays.get("axis_align", np.eye(4)), str(file)) if align is None else align
     scale = MILLIMETRES if np.issubdtype(depth.dtype, np.integer) else 1.0
@@ -157,7 +176,10 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
     if not kept:
         raise ChannelError(f"{file}: not one frame has a finite pose")
     if video is None and "color" not in arrays:
-        raise ChannelError(f"{file}: holds no `color`; put the pictures in, or name the clip's `video` beside `arrays`")
+        raise ChannelError(
+            f"{file}: holds no `color`; put the pictures in, or name the clip's `video` beside "
+            "`arrays`"
+        )
 
     def read(index: int) -> PosedFrame:
         at = kept[index]
@@ -167,7 +189,10 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
             pixels = read_frames(video, At([float(times[at])])).pixels[0]
         metres = depth[at].astype(np.float64) / scale
         if not np.isfinite(metres).all():
-            raise ChannelError(f"{file}: the depth of frame {at} holds NaN or infinity; write 0 where it is unknown")
+            raise ChannelError(
+                f"{file}: the depth of frame {at} holds NaN or infinity; write 0 where it is "
+                "unknown"
+            )
         return PosedFrame(pixels, metres, intrinsic, _upright(align, poses[at]), float(times[at]))
 
     return Scene(len(kept), read)
@@ -180,12 +205,16 @@ def _load(file: Path) -> dict[str, Array]:
     except FileNotFoundError as error:
         raise MediaError(f"{file}: no such file; check the path") from error
     except NotPlain as error:
-        raise ChannelError(f"{file}: cannot be read as arrays ({error}); save it again with numpy.savez") from error
+        raise ChannelError(
+            f"{file}: cannot be read as arrays ({error}); save it again with numpy.savez"
+        ) from error
     count = len(arrays["pose"]) if arrays["pose"].ndim else 0
     arrays.setdefault("times", np.arange(count, dtype=np.float64))
     for name, shape in _SHAPES.items():
         if name in arrays and not _fits(arrays[name], (count, *shape)):
-            wanted = " x ".join(["frames", *("any" if size is None else str(size) for size in shape)])
+            wanted = " x ".join(
+                ["frames", *("any" if size is None else str(size) for size in shape)]
+            )
             what = f"{name} has shape {arrays[name].shape} instead of {wanted}"
             raise ChannelError(f"{file}: {what}; every array holds the same {count} frames as pose")
     if "color" in arrays and arrays["color"].dtype != np.uint8:
@@ -198,9 +227,13 @@ def _load(file: Path) -> dict[str, Array]:
 def _fits(array: Array, shape: tuple[int | None, ...]) -> bool:
     """Whether an array has a shape, and something in it wherever the shape leaves that open."""
     sizes = zip(array.shape, shape, strict=False)
-    return array.ndim == len(shape) and all(have == want if want is not None else have > 0 for have, want in sizes)
+    return array.ndim == len(shape) and all(
+        have == want if want is not None else have > 0 for have, want in sizes
+    )
 
 
 def _upright(align: Array, pose: Array) -> Tensor:
     """`axis_align @ pose` in float32, as the authors multiply them."""
-    return torch.from_numpy(np.asarray(align, dtype=np.float32)) @ torch.from_numpy(np.asarray(pose, dtype=np.float32))
+    return torch.from_numpy(np.asarray(align, dtype=np.float32)) @ torch.from_numpy(
+        np.asarray(pose, dtype=np.float32)
+    )

@@ -1,8 +1,8 @@
 """The `scene3d/tower3d` encoder: what the base's tower sees, beside where in the world it lies. No extra weights.
 
-Every token of a posed frame is the base's own tower token, followed by a code of the world position of its cell's depth
-pixels: their mean, or the nearest one. The fusion can so tell two things that look alike by their place, and near from far,
-which a picture alone does not say.
+Every token of a posed frame is the base's own tower token, followed by a code of the world position
+of its cell's depth pixels: their mean, or the nearest one. The fusion can so tell two things that
+look alike by their place, and near from far, which a picture alone does not say.
 """
 
 from __future__ import annotations
@@ -35,9 +35,14 @@ class Tower3dSettings(BaseModel):
 
     frames: int = Field(32, ge=1, le=100_000, description="Frames, spread evenly over the scene.")
     side: int | None = Field(
-        None, ge=1, le=256, description="Pool a frame to side x side tokens; the base's own grid when not given."
+        None,
+        ge=1,
+        le=256,
+        description="Pool a frame to side x side tokens; the base's own grid when not given.",
     )
-    bands: int = Field(6, ge=1, le=32, description="Wavelengths of the position code, each half of the one before.")
+    bands: int = Field(
+        6, ge=1, le=32, description="Wavelengths of the position code, each half of the one before."
+    )
     longest: float = Field(16.0, ge=1e-3, le=1e6, description="The longest wavelength, metres.")
     cell: CellPoint = Field(
         "mean",
@@ -55,40 +60,51 @@ def position_code(points: Tensor, known: Tensor, bands: int, longest: float) -> 
         longest: The longest one.
 
     Returns:
-        `[..., 4 * (1 + 2 * bands) + 1]`: the coordinates over half of `longest`, their sines, their cosines, and `known`.
+        `[..., 4 * (1 + 2 * bands) + 1]`: the coordinates over half of `longest`, their sines, their
+        cosines, and `known`.
     """
     turns = points[..., None] * (2 * math.pi / longest * 2.0 ** torch.arange(bands))
     parts = [points * (2 / longest), turns.sin().flatten(-2), turns.cos().flatten(-2)]
     return torch.cat([*parts, torch.ones_like(points[..., :1])], -1) * known[..., None]
 
 
-def cell_points(frame: PosedFrame, window: Window, grid: tuple[int, int], cell: CellPoint = "mean") -> tuple[Tensor, Tensor]:
+def cell_points(
+    frame: PosedFrame, window: Window, grid: tuple[int, int], cell: CellPoint = "mean"
+) -> tuple[Tensor, Tensor]:
     """Where the cells of a frame lie.
 
     Args:
         frame: A posed frame.
         window: The part of the picture that the grid covers.
         grid: Rows and columns.
-        cell: The mean over a cell's pixels that have depth, or the nearest of them: the mean of a small thing and of the wall
-            far behind it is a place where nothing stands.
+        cell: The mean over a cell's pixels that have depth, or the nearest of them: the mean of a
+            small thing and of the wall far behind it is a place where nothing stands.
 
     Returns:
-        `[rows, columns, 4]` x, y, z in the world and depth, and `[rows, columns]` whether any pixel had depth.
+        `[rows, columns, 4]` x, y, z in the world and depth, and `[rows, columns]` whether any pixel
+        had depth.
     """
     depth = torch.from_numpy(frame.depth).to(torch.float32)
     world = backproject(depth, torch.from_numpy(frame.intrinsic).to(torch.float32), frame.pose)
     height, width = depth.shape
     top, left = round(window.top * height), round(window.left * width)
-    bottom, right = top + max(1, round(window.height * height)), left + max(1, round(window.width * width))
+    bottom, right = (
+        top + max(1, round(window.height * height)),
+        left + max(1, round(window.width * width)),
+    )
     points = torch.cat([world, depth[..., None]], -1)[top:bottom, left:right]
     valid = points[..., 3] > 0
     if cell == "nearest":
-        near, pixel = F.adaptive_max_pool2d(-points[None, ..., 3].where(valid, torch.inf), grid, return_indices=True)
+        near, pixel = F.adaptive_max_pool2d(
+            -points[None, ..., 3].where(valid, torch.inf), grid, return_indices=True
+        )
         known = near[0].isfinite()
         return points.flatten(0, 1)[pixel[0]] * known[..., None], known
     weight = valid.to(torch.float32)
     share = F.adaptive_avg_pool2d(weight[None], grid)[0]
-    mean = F.adaptive_avg_pool2d((points * weight[..., None]).permute(2, 0, 1)[None], grid)[0].permute(1, 2, 0)
+    mean = F.adaptive_avg_pool2d((points * weight[..., None]).permute(2, 0, 1)[None], grid)[
+        0
+    ].permute(1, 2, 0)
     return mean / share.clamp_min(1e-9)[..., None], share > 0
 
 
@@ -96,8 +112,8 @@ def cell_points(frame: PosedFrame, window: Window, grid: tuple[int, int], cell: 
 class Tower3dEncoder:
     """Tokens `[T, h * w, C + 4 * (1 + 2 * bands) + 1]` of posed frames, row by row, at the frames' times.
 
-    Each frame goes through the tower by itself: neighbours in a scene are pictures from different places, which a tower that
-    merges frames in time would mix.
+    Each frame goes through the tower by itself: neighbours in a scene are pictures from different
+    places, which a tower that merges frames in time would mix.
     """
 
     channel = "scene3d"
@@ -134,10 +150,16 @@ class Tower3dEncoder:
 
     def _encode(self, frame: PosedFrame) -> Tensor:
         """`[S, C]` tokens of one frame."""
-        cells = self._tower.cells(Frames(frame.pixels[None], torch.tensor([frame.time], dtype=torch.float64))).values
+        cells = self._tower.cells(
+            Frames(frame.pixels[None], torch.tensor([frame.time], dtype=torch.float64))
+        ).values
         side = self._set.side
         grid = (cells.shape[1], cells.shape[2]) if side is None else (side, side)
         seen = cells.flatten(1, 2)[0] if side is None else pool(cells, side)[0]
-        points, known = cell_points(frame, self._tower.window(*frame.pixels.shape[1:]), grid, self._set.cell)
-        code = position_code(points.flatten(0, 1), known.flatten(), self._set.bands, self._set.longest)
+        points, known = cell_points(
+            frame, self._tower.window(*frame.pixels.shape[1:]), grid, self._set.cell
+        )
+        code = position_code(
+            points.flatten(0, 1), known.flatten(), self._set.bands, self._set.longest
+        )
         return torch.cat([seen, code], 1)

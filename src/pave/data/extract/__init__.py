@@ -1,7 +1,7 @@
 """Extraction: fill a token store from records, once, on as many processes and machines as there are.
 
-Nothing here is needed to train: training computes what the store lacks. Extraction does it beforehand, survives kills, and
-tells which clips are broken.
+Nothing here is needed to train: training computes what the store lacks. Extraction does it
+beforehand, survives kills, and tells which clips are broken.
 
 Example:
     >>> from pave.data.extract import ExtractConfig, extract

@@ -1,10 +1,11 @@
 """Extraction on a Ray cluster: the same units through the same function, handed out by Ray Data instead of by leases.
 
-Ray is an extra. Every node must see the records, the media and the store under the same paths; each worker writes what it
-encodes straight into the store, so a lost node costs its units at hand, and a second call goes on as always.
+Ray is an extra. Every node must see the records, the media and the store under the same paths; each
+worker writes what it encodes straight into the store, so a lost node costs its units at hand, and a
+second call goes on as always.
 
-Ray waits silently for ever when its actors take every CPU, because reading the list of units then finds none. So a worker is
-given less than a whole CPU where there are no more CPUs than workers.
+Ray waits silently for ever when its actors take every CPU, because reading the list of units then
+finds none. So a worker is given less than a whole CPU where there are no more CPUs than workers.
 """
 
 from __future__ import annotations
@@ -45,8 +46,12 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
     store = open_store(config)
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
-    # One unit a row and a row a batch: a unit is what may be lost. JSON, because Arrow columns do not hold mixed sources.
-    rows = [{"jobs": json.dumps([asdict(job) for job in unit.jobs], default=str), "clips": unit.clips} for unit in units]
+    # One unit a row and a row a batch: a unit is what may be lost. JSON, because Arrow columns do
+    # not hold mixed sources.
+    rows = [
+        {"jobs": json.dumps([asdict(job) for job in unit.jobs], default=str), "clips": unit.clips}
+        for unit in units
+    ]
     outcomes: list[Outcome] = []
     done = encoded = 0
     clips = sum(unit.clips for unit in units)
@@ -95,7 +100,9 @@ class Encode:
         found = []
         for text in batch["jobs"]:
             jobs = [Job(**fields) for fields in json.loads(str(text))]
-            found.append(json.dumps([asdict(outcome) for outcome in encode_unit(self.config_json, jobs)]))
+            found.append(
+                json.dumps([asdict(outcome) for outcome in encode_unit(self.config_json, jobs)])
+            )
         return {"outcomes": found, "clips": [int(clips) for clips in batch["clips"]]}
 
 
@@ -110,7 +117,10 @@ def cpus_per_worker(cpus: float, workers: int) -> float:
         (1.0, 0.75)
     """
     if cpus < 2:
-        raise ConfigError(f"Ray Data needs 2 CPUs, one for reading and one for encoding, and sees {cpus:g}; use --engine local")
+        raise ConfigError(
+            f"Ray Data needs 2 CPUs, one for reading and one for encoding, and sees {cpus:g}; use "
+            "--engine local"
+        )
     return min(1.0, (cpus - 1) / workers)
 
 

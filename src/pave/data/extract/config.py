@@ -25,32 +25,44 @@ class ExtractConfig(BaseModel):
     store: Path = Field(description="Folder of the token store; made if missing.")
     channel: str | None = Field(None, description="Side channel to encode.")
     encoder: str | None = Field(None, description="Encoder of the channel.")
-    encoder_settings: dict[str, Any] = Field(default_factory=dict, description="Settings of the encoder.")
+    encoder_settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the encoder."
+    )
     visual: bool = Field(False, description="Also (or only) the base's own visual tokens.")
     base: str | None = Field(
         None,
         description='The base whose tower makes visual tokens, or with which the encoder reads: a folder, a Hub id, or "smol".',
     )
     inputs: InputSpec = Field(
-        InputSpec(), description="How the base is fed, as in training or in the patch's patch.json; the family's way if left."
+        InputSpec(),
+        description="How the base is fed, as in training or in the patch's patch.json; the "
+        "family's way if left.",
     )
     frames: FrameCount | None = Field(
-        None, description="Frames sampled evenly for visual tokens; the base's own number when null."
+        None,
+        description="Frames sampled evenly for visual tokens; the base's own number when null.",
     )
     dtype: Literal["bf16", "exact"] | None = Field(
         None,
-        description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the store's own, bf16 for a new one.",
+        description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the "
+        "store's own, bf16 for a new one.",
     )
     workers: int = Field(1, ge=1, description="Processes that encode; with 1, this process does.")
-    shard: str | None = Field(None, description='Only a part of the work, e.g. "2/8" for the second of eight.')
+    shard: str | None = Field(
+        None, description='Only a part of the work, e.g. "2/8" for the second of eight.'
+    )
     retry: bool = Field(False, description="Try clips again that are noted as broken.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.channel is None) != (self.encoder is None):
-            raise ValueError("a channel needs an encoder, and an encoder its channel; give both or neither")
+            raise ValueError(
+                "a channel needs an encoder, and an encoder its channel; give both or neither"
+            )
         if self.channel is None and not self.visual:
-            raise ValueError("nothing to extract; name a channel and its encoder, or ask for visual tokens")
+            raise ValueError(
+                "nothing to extract; name a channel and its encoder, or ask for visual tokens"
+            )
         if self.visual and self.base is None:
             raise ValueError("visual tokens are made by a base's tower; name the base")
         share_of(self.shard)

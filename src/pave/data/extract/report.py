@@ -77,7 +77,8 @@ class ExtractReport:
         clips: Clips of this call's share.
         made: Parts (a clip's channel, or its visual tokens) encoded by this call.
         found: Parts that were in the store already, or were made by somebody else meanwhile.
-        absent: Parts that their clip turned out not to have (a film without sound); that is remembered too.
+        absent: Parts that their clip turned out not to have (a film without sound); that is
+            remembered too.
         without: Clips whose record names no media for the channel.
         skipped: Parts that cannot be made, with reasons.
         bytes: Bytes written.

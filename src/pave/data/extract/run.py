@@ -1,7 +1,8 @@
 """`extract`: hand out units of clips, keep the store packed, survive dying workers, and say what came out.
 
-Several calls, on one machine or on many that see the same folder, share the work by leases: a unit that somebody else works on
-is left to him and looked at again at the end, when its entries are there or its lease has run out.
+Several calls, on one machine or on many that see the same folder, share the work by leases: a unit
+that somebody else works on is left to him and looked at again at the end, when its entries are
+there or its lease has run out.
 """
 
 from __future__ import annotations
@@ -26,14 +27,18 @@ _POLL = 0.5
 CRASH = "the process that encoded it died (out of memory, or a crash in a decoder)"
 
 
-def extract(config: ExtractConfig, *, base: Base | None = None, watch: Watch | None = None) -> ExtractReport:
+def extract(
+    config: ExtractConfig, *, base: Base | None = None, watch: Watch | None = None
+) -> ExtractReport:
     """Encode what the store lacks of some records.
 
-    An interrupted or killed call started again goes on where it stopped; calls that run at the same time share the work.
+    An interrupted or killed call started again goes on where it stopped; calls that run at the same
+    time share the work.
 
     Args:
         config: What to encode, and where to.
-        base: A loaded base to use instead of loading `config.base`; only with one worker. It is fed as before afterwards.
+        base: A loaded base to use instead of loading `config.base`; only with one worker. It is fed
+            as before afterwards.
         watch: Called with the progress after each unit.
 
     Returns:
@@ -43,7 +48,8 @@ def extract(config: ExtractConfig, *, base: Base | None = None, watch: Watch | N
         RecordError: If the records cannot be read.
         ChannelError: If the encoder is unknown or misconfigured.
         BaseError: If the base cannot be loaded.
-        ConfigError: If the store keeps another type of tensors, or a script with several workers lacks its main guard.
+        ConfigError: If the store keeps another type of tensors, or a script with several workers
+            lacks its main guard.
 
     Example:
         >>> config = ExtractConfig(records="train.jsonl", store="tokens", channel="audio", encoder="mel")  # doctest: +SKIP
@@ -117,7 +123,9 @@ class _Run:
             found=count["found"],
             absent=count["absent"],
             without=without,
-            skipped=[Skipped(o.id, o.part, o.reason) for o in self.outcomes if o.status == "skipped"],
+            skipped=[
+                Skipped(o.id, o.part, o.reason) for o in self.outcomes if o.status == "skipped"
+            ],
             bytes=sum(outcome.bytes for outcome in self.outcomes),
             packed=self.packed,
             seconds=round(time.monotonic() - self.started, 3),
@@ -179,4 +187,8 @@ class _Run:
             self.packed, self.fresh = self.packed + pack(self.store, wait=False), 0
         if self.watch:
             skipped = sum(outcome.status == "skipped" for outcome in self.outcomes)
-            self.watch(Progress(self.done, self.clips, skipped, time.monotonic() - self.started, self.encoded))
+            self.watch(
+                Progress(
+                    self.done, self.clips, skipped, time.monotonic() - self.started, self.encoded
+                )
+            )

@@ -64,14 +64,19 @@ def plan(config: ExtractConfig) -> tuple[list[Unit], int]:
         The units, and the number of clips without media for the channel.
 
     Raises:
-        RecordError: If the records cannot be read. Missing media is not looked for here; such clips are skipped later.
+        RecordError: If the records cannot be read. Missing media is not looked for here; such clips
+            are skipped later.
         ChannelError: If the encoder is unknown.
         ConfigError: If it reads with a base's tower and no base is named.
     """
     if config.base is None and _reads_with_tower(config):
-        raise ConfigError(f"encoder {config.channel}/{config.encoder} reads with the base's tower; name the base")
+        raise ConfigError(
+            f"encoder {config.channel}/{config.encoder} reads with the base's tower; name the base"
+        )
     clips = [group[0] for group in group_by_clip(read_records(config.records, check_media=False))]
-    decides = config.model_dump_json(include={"channel", "encoder", "encoder_settings", "visual", "base", "inputs", "frames"})
+    decides = config.model_dump_json(
+        include={"channel", "encoder", "encoder_settings", "visual", "base", "inputs", "frames"}
+    )
     identity = hashlib.sha256(config.records.read_bytes() + decides.encode()).hexdigest()[:16]
     part, parts = config.share
     units, without = [], 0
@@ -95,7 +100,11 @@ def open_store(config: ExtractConfig) -> TokenStore:
         ConfigError: If it keeps another type than the one asked for.
     """
     wanted = config.dtype
-    if wanted is None and kept_dtype(config.store) is None and not any(config.store.glob("??/*.safetensors")):
+    if (
+        wanted is None
+        and kept_dtype(config.store) is None
+        and not any(config.store.glob("??/*.safetensors"))
+    ):
         wanted = None if any(config.store.glob("shards/*.safetensors")) else "bf16"
     return TokenStore(config.store, torch.bfloat16 if wanted == "bf16" else None)
 
@@ -150,7 +159,9 @@ class Encoding:
             self._parts[VISUAL] = _Visual(Features(base, {}, self.store, frames=config.frames))
         if config.channel is not None and config.encoder is not None:
             tower = None if base is None else tower_of(base)
-            encoder = make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower)
+            encoder = make_encoder(
+                config.channel, config.encoder, config.encoder_settings, tower=tower
+            )
             self._parts[config.channel] = _Channel(self.store, encoder)
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
@@ -172,7 +183,9 @@ class Encoding:
                 return Outcome(job.id, job.part, "found")
             reason = None if self.retry else self.store.failure(key)
             if reason is not None:
-                return Outcome(job.id, job.part, "skipped", f"{reason} (noted before; --retry tries again)")
+                return Outcome(
+                    job.id, job.part, "skipped", f"{reason} (noted before; --retry tries again)"
+                )
             has = part.make(job.source)
         except PaveError as error:
             if key:
@@ -180,15 +193,20 @@ class Encoding:
             return Outcome(job.id, job.part, "skipped", str(error))
         except PlaceError:  # a full disk is no fault of the clip
             raise
-        except (
-            Exception
-        ) as error:  # an encoder's bug on one clip must not cost the others; it is not noted, so it is tried again
+        except Exception as error:  # an encoder's bug on one clip must not cost the others; it is not noted, so it is tried again
             logger.exception("encoding %s of %s failed", job.part, job.id)
-            return Outcome(job.id, job.part, "skipped", f"unexpected {type(error).__name__}: {' '.join(str(error).split())}")
+            return Outcome(
+                job.id,
+                job.part,
+                "skipped",
+                f"unexpected {type(error).__name__}: {' '.join(str(error).split())}",
+            )
         if self.retry:
             self.store.forget_failure(key)
         file = self.store.loose(key)
-        size = file.stat().st_size if file.exists() else 0  # another process may have packed it already
+        size = (
+            file.stat().st_size if file.exists() else 0
+        )  # another process may have packed it already
         return Outcome(job.id, job.part, "made" if has else "absent", bytes=size)
 
 
@@ -209,7 +227,11 @@ def _seeing(config: ExtractConfig, base: Base | None) -> Base | None:
 
 
 def _reads_with_tower(config: ExtractConfig) -> bool:
-    return config.channel is not None and config.encoder is not None and needs_tower(config.channel, config.encoder)
+    return (
+        config.channel is not None
+        and config.encoder is not None
+        and needs_tower(config.channel, config.encoder)
+    )
 
 
 @lru_cache(1)

@@ -28,18 +28,23 @@ class Workers:
         encoding: What this process encodes with, for one worker.
 
     Raises:
-        ConfigError: If new processes end before they do anything, as in a script without a main guard.
+        ConfigError: If new processes end before they do anything, as in a script without a main
+            guard.
     """
 
     def __init__(self, config: ExtractConfig, encoding: Encoding | None) -> None:
         self.count = config.workers
         self._encoding, self._stopped = encoding, threading.Event()
-        self._work: Work = self._here if encoding is not None else partial(encode_unit, config.model_dump_json())
+        self._work: Work = (
+            self._here if encoding is not None else partial(encode_unit, config.model_dump_json())
+        )
         self._pool = self._start()
         try:
             self._pool.submit(int).result()
         except BrokenProcessPool as error:
-            raise ConfigError(f"the workers ended as they began: {GUARD}; elsewhere give fewer workers, or one") from error
+            raise ConfigError(
+                f"the workers ended as they began: {GUARD}; elsewhere give fewer workers, or one"
+            ) from error
 
     def submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
         """Run some jobs; the future raises `BrokenProcessPool` if a process died meanwhile."""
@@ -66,9 +71,13 @@ class Workers:
     def _start(self) -> Executor:
         if self._encoding is not None:
             return ThreadPoolExecutor(1, thread_name_prefix="pave-extract")
-        context = multiprocessing.get_context("spawn")  # forking a process whose libraries run threads can hang
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # forking a process whose libraries run threads can hang
         threads = max(1, (os.cpu_count() or 1) // self.count)
-        return ProcessPoolExecutor(self.count, mp_context=context, initializer=_begin, initargs=(threads,))
+        return ProcessPoolExecutor(
+            self.count, mp_context=context, initializer=_begin, initargs=(threads,)
+        )
 
 
 def must_not_be_starting() -> None:
@@ -77,7 +86,9 @@ def must_not_be_starting() -> None:
     Raises:
         ConfigError: If that is the case.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+    if getattr(
+        multiprocessing.current_process(), "_inheriting", False
+    ):  # as multiprocessing itself asks
         raise ConfigError(GUARD)
 
 

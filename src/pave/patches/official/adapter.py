@@ -1,7 +1,8 @@
 """The LoRA of one of the authors' checkpoints, renamed for Hugging Face's LLaVA-OneVision.
 
-They trained peft's LoRA on every `*_proj` of a plain Qwen2 model, so keys begin with `base_model.model.model.layers`; in
-Hugging Face's LLaVA-OneVision the same layers lie in `model.language_model`.
+They trained peft's LoRA on every `*_proj` of a plain Qwen2 model, so keys begin with
+`base_model.model.model.layers`; in Hugging Face's LLaVA-OneVision the same layers lie in
+`model.language_model`.
 """
 
 from __future__ import annotations
@@ -41,15 +42,20 @@ def read_adapter(folder: Path, base: Base) -> tuple[LoraSpec | None, dict[str, T
         The LoRA's shape, and its tensors by their keys in a patch's adapter file.
 
     Raises:
-        PatchError: If a file or a tensor is missing, or the adapter does not fit the base or the patch format.
+        PatchError: If a file or a tensor is missing, or the adapter does not fit the base or the
+            patch format.
     """
     weights = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if not (folder / CONFIG).is_file():
         if weights is not None:
-            raise PatchError(f"{folder} has {weights.name} but no {CONFIG}; unpack the checkpoint again")
+            raise PatchError(
+                f"{folder} has {weights.name} but no {CONFIG}; unpack the checkpoint again"
+            )
         return None, {}
     if weights is None:
-        raise PatchError(f"{folder} has {CONFIG} but neither {' nor '.join(FILES)}; unpack the checkpoint again")
+        raise PatchError(
+            f"{folder} has {CONFIG} but neither {' nor '.join(FILES)}; unpack the checkpoint again"
+        )
     settings = _settings(folder / CONFIG)
     tensors = _rename(read_state(weights), base.spec.language_model, weights)
     targets = {key.rsplit(".", 3)[1] for key in tensors}
@@ -68,12 +74,16 @@ def _settings(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PatchError(f"{path} is no valid JSON ({error}); unpack the checkpoint again") from error
+        raise PatchError(
+            f"{path} is no valid JSON ({error}); unpack the checkpoint again"
+        ) from error
     if not isinstance(found, dict) or not {"r", "lora_alpha"} <= set(found):
         raise PatchError(f"{path} describes no LoRA; it names no r and lora_alpha")
     odd = [key for key, plain in _PLAIN.items() if found.get(key) not in plain]
     if odd:
-        raise PatchError(f"{path}: {odd[0]}={found[odd[0]]!r} cannot be kept in a patch; only a plain LoRA can")
+        raise PatchError(
+            f"{path}: {odd[0]}={found[odd[0]]!r} cannot be kept in a patch; only a plain LoRA can"
+        )
     return found
 
 
@@ -82,12 +92,20 @@ def _rename(state: Mapping[str, Tensor], language_model: str, where: Path) -> di
     for key, tensor in state.items():
         match = _KEY.match(key)
         if match is None:
-            raise PatchError(f"{where} holds {key}, which is no LoRA tensor of a Qwen2 layer; is it one of the authors' files?")
+            raise PatchError(
+                f"{where} holds {key}, which is no LoRA tensor of a Qwen2 layer; is it one of the "
+                "authors' files?"
+            )
         if not isinstance(tensor, Tensor):
-            raise PatchError(f"{where}: {key} is a {type(tensor).__name__}, not a tensor; unpack the checkpoint again")
+            raise PatchError(
+                f"{where}: {key} is a {type(tensor).__name__}, not a tensor; unpack the "
+                "checkpoint again"
+            )
         renamed[f"base_model.model.model.{language_model}.{match[1]}.{match[2]}.weight"] = tensor
     if not renamed:
-        raise PatchError(f"{where} holds no tensors; it was saved without gathering the sharded model")
+        raise PatchError(
+            f"{where} holds no tensors; it was saved without gathering the sharded model"
+        )
     return renamed
 
 
@@ -106,4 +124,6 @@ def _check(tensors: Mapping[str, Tensor], spec: LoraSpec, base: Base, where: Pat
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise PatchError(f"{where} does not fit the base: {problems[0]}{more}; is it for a base of another size?")
+        raise PatchError(
+            f"{where} does not fit the base: {problems[0]}{more}; is it for a base of another size?"
+        )

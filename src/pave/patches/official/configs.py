@@ -1,7 +1,8 @@
 """The authors' fusion configs by name.
 
-Their checkpoints do not say which config they need (heads and rotary positions are in no file), so the caller names it. The
-names are the classes of the authors' code, with or without the prefix `VideoFeatModelArguments`.
+Their checkpoints do not say which config they need (heads and rotary positions are in no file), so
+the caller names it. The names are the classes of the authors' code, with or without the prefix
+`VideoFeatModelArguments`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 }
 _CONFIGS["default"] = _CONFIGS["V5_1_3"]
 
-# Arguments of the authors' constructor with its defaults; None: required. Those of the convolutional map are read and dropped.
+# Arguments of the authors' constructor with its defaults; None: required. Those of the
+# convolutional map are read and dropped.
 _ARGUMENTS: dict[str, Any] = {
     "input_dim": None,
     "output_dim": None,
@@ -74,13 +76,14 @@ def fusion_config(name_or_kwargs: str | Mapping[str, Any]) -> FusionConfig:
     """The fusion function of one of the authors' configs.
 
     Args:
-        name_or_kwargs: A class name of the authors' code (`VideoFeatModelArgumentsV5_1_3_7B` or `V5_1_3_7B`), or the keyword
-            arguments of their aggregator's constructor (missing ones take its defaults). A mapping with the keys
-            `temporal_aggregator_type` ("pmv5", or "ssmv5" in later files; the same module) and `kwargs` is read, too.
+        name_or_kwargs: A class name of the authors' code (`VideoFeatModelArgumentsV5_1_3_7B` or
+            `V5_1_3_7B`), or the keyword arguments of their aggregator's constructor (missing ones
+            take its defaults). A mapping with the keys `temporal_aggregator_type` ("pmv5", or
+            "ssmv5" in later files; the same module) and `kwargs` is read, too.
 
     Raises:
-        ConfigError: If the name or an argument is unknown, or the arguments describe what no released checkpoint uses
-            (the convolutional input map).
+        ConfigError: If the name or an argument is unknown, or the arguments describe what no
+            released checkpoint uses (the convolutional input map).
 
     Example:
         >>> fusion_config("V5_1_3_audio_languagebind_7B").parameters()
@@ -90,8 +93,17 @@ def fusion_config(name_or_kwargs: str | Mapping[str, Any]) -> FusionConfig:
         return _from_kwargs(name_or_kwargs)
     short = name_or_kwargs.removeprefix(PREFIX)
     if short not in _CONFIGS:
-        raise ConfigError(f"no official fusion config is called {name_or_kwargs!r}; known: {', '.join(list_configs())}")
-    common = {"side_dim": 1024, "query_dim": 1152, "out_dim": 896, "tie_kv": True, "alignment": "groups"}
+        raise ConfigError(
+            f"no official fusion config is called {name_or_kwargs!r}; known: "
+            f"{', '.join(list_configs())}"
+        )
+    common = {
+        "side_dim": 1024,
+        "query_dim": 1152,
+        "out_dim": 896,
+        "tie_kv": True,
+        "alignment": "groups",
+    }
     return FusionConfig(**{**common, **_CONFIGS[short]})
 
 
@@ -99,7 +111,9 @@ def _from_kwargs(given: Mapping[str, Any]) -> FusionConfig:
     kwargs = dict(given)
     kind = kwargs.pop("temporal_aggregator_type", TYPES[0])
     if kind not in TYPES:
-        raise ConfigError(f"temporal_aggregator_type {kind!r} is not supported; known: {', '.join(TYPES)}")
+        raise ConfigError(
+            f"temporal_aggregator_type {kind!r} is not supported; known: {', '.join(TYPES)}"
+        )
     kwargs = dict(kwargs.get("kwargs", kwargs))
     unknown = sorted(set(kwargs) - set(_ARGUMENTS))
     if unknown:
@@ -107,13 +121,19 @@ def _from_kwargs(given: Mapping[str, Any]) -> FusionConfig:
     args = {**_ARGUMENTS, **kwargs}
     missing = [key for key in ("input_dim", "output_dim", "embed_dim") if args[key] is None]
     if args["fast_input_mapping_type"] != "linear":
-        raise ConfigError("only fast_input_mapping_type='linear' is supported: no released checkpoint maps its input otherwise")
+        raise ConfigError(
+            "only fast_input_mapping_type='linear' is supported: no released checkpoint maps its "
+            "input otherwise"
+        )
     if missing:
         raise ConfigError(f"arguments of an official fusion are missing: {', '.join(missing)}")
     if args["query_type"] not in ("slow_feat", "learnable"):
-        raise ConfigError(f"query_type must be 'slow_feat' or 'learnable', got {args['query_type']!r}")
+        raise ConfigError(
+            f"query_type must be 'slow_feat' or 'learnable', got {args['query_type']!r}"
+        )
     depth = max(1, args["mlp_depth"]) if args["use_output_mlp"] else 0
-    # With one layer and no norm the authors' module ignores output_dim and returns twice the hidden width.
+    # With one layer and no norm the authors' module ignores output_dim and returns twice the hidden
+    # width.
     free = depth == 1 and not args["use_output_norm"]
     learnt = args["query_type"] == "learnable"
     return FusionConfig(

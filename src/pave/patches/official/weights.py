@@ -39,27 +39,37 @@ def load_fusion(
     """A fusion with the authors' weights, in float32 (their evaluation copies bf16 weights into a float32 module, too).
 
     Args:
-        source: A state dict, or the path of `non_lora_trainables.bin`, `mm_projector.bin` or a folder with one of them. Keys
-            may have any of the authors' prefixes, or none. Keys of other modules are passed over.
+        source: A state dict, or the path of `non_lora_trainables.bin`, `mm_projector.bin` or a
+            folder with one of them. Keys may have any of the authors' prefixes, or none. Keys of
+            other modules are passed over.
         config: From `fusion_config`.
         part: Which aggregator, in checkpoints with two side channels.
 
     Raises:
-        PatchError: If the file cannot be read safely, holds no such aggregator, or a tensor is missing, unexpected, of the
-            wrong shape or not finite. (The authors' loader passes over all of these in silence.)
+        PatchError: If the file cannot be read safely, holds no such aggregator, or a tensor is
+            missing, unexpected, of the wrong shape or not finite. (The authors' loader passes over
+            all of these in silence.)
     """
     state = read_state(Path(source)) if isinstance(source, str | Path) else source
     where = str(source) if isinstance(source, str | Path) else "the state dict"
     found = select(state, part)
     if not found:
-        raise PatchError(f"{where} holds no {part!r}; its keys begin with {', '.join(map(str, list(state)[:3])) or 'nothing'}")
+        raise PatchError(
+            f"{where} holds no {part!r}; its keys begin with "
+            f"{', '.join(map(str, list(state)[:3])) or 'nothing'}"
+        )
     fusion = Fusion(config)
     expected = _expected(config)
     problems = misfits(found, config)
     if problems:
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise PatchError(f"{where} does not fit the config: {'; '.join(problems[:8])}{more}. Was it made with another config?")
-    fusion.load_state_dict({name: found[key].float() for key, (name, _) in expected.items()}, strict=True)
+        raise PatchError(
+            f"{where} does not fit the config: {'; '.join(problems[:8])}{more}. Was it made with "
+            "another config?"
+        )
+    fusion.load_state_dict(
+        {name: found[key].float() for key, (name, _) in expected.items()}, strict=True
+    )
     return fusion
 
 
@@ -91,10 +101,13 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         state = read_plain(path)
     except NotPlain as error:
         raise PatchError(
-            f"{path} cannot be read as a plain file of tensors ({error}); fetch it again, or save its tensors alone"
+            f"{path} cannot be read as a plain file of tensors ({error}); fetch it again, or save "
+            "its tensors alone"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        what = "names that are no text" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        what = (
+            "names that are no text" if isinstance(state, Mapping) else f"a {type(state).__name__}"
+        )
         raise PatchError(f"{path} holds {what}, not a dictionary of tensors by name")
     return state
 
@@ -137,4 +150,7 @@ def _faults(key: str, tensor: Any, shape: Sequence[int]) -> list[str]:
 
 def side_from_batch(features: Tensor, frames: Sequence[int] | Tensor) -> list[Tensor]:
     """Side tokens `[T, S, C]` of each clip from the authors' padded batch `[B, C, T, H, W]` and its true lengths `[B]`."""
-    return [clip[:, : int(n)].flatten(2).permute(1, 2, 0) for clip, n in zip(features, frames, strict=True)]
+    return [
+        clip[:, : int(n)].flatten(2).permute(1, 2, 0)
+        for clip, n in zip(features, frames, strict=True)
+    ]
