@@ -23,7 +23,8 @@ from pave import Fusion, FusionConfig
 from pave.bases.prompt import Prompt
 from pave.bases.visual import Layout, Visual
 from pave.data.packing import pack, positions_and_mask, targets
-from pave.patches import LoraSpec, PatchedModel
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
 from pave.train.objective import AnswerModel
 
 DRAWING = Path(__file__).parents[1] / "docs" / "assets" / "growth.svg"

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pave.data import read_records
-from pave.demo.config import DemoConfig
-from pave.demo.prepare import TEST
 from pave.evaluate.answers import read_answers
 from pave.evaluate.items import Answer, Item, items_of
 from pave.evaluate.report import Report
 from pave.evaluate.table import arm_rows, paired_rows
-from pave.world.make import RECORDS
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.prepare import TEST
+from pave_world.make import RECORDS
 
 RESAMPLES = 10_000
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from pooled import Channel, pooled
 from results_pages import write_pages
 
-from pave.demo.config import DemoConfig
-from pave.demo.run import finished_report
-from pave.demo.senses import SENSES, SenseName
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.run import finished_report
+from pave_world.demo.senses import SENSES, SenseName
 
 # Seed 0 is the world on which the settings were chosen. Those of `frames` were mended there once
 # more after its worlds 1 to 3 had been seen, so it is measured on new ones.

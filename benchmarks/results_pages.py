@@ -12,10 +12,10 @@ from pathlib import Path
 from pages import between_marks
 from pooled import Channel
 
-from pave.demo.senses import SENSES
 from pave.evaluate.items import TITLES
 from pave.evaluate.plot import draw
 from pave.evaluate.table import PairedRow
+from pave_world.demo.senses import SENSES
 
 ROOT = Path(__file__).parents[1]
 PLOTS = ROOT / "docs" / "assets"

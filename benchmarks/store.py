@@ -23,15 +23,15 @@ from pathlib import Path
 import torch
 from pages import between_marks
 
-from pave.store import TokenStore, pack
+from pave.cache import TokenCache, pack
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 REPEATS = 7
 
 
-def fill(folder: Path, clips: int) -> tuple[TokenStore, list[str], int]:
+def fill(folder: Path, clips: int) -> tuple[TokenCache, list[str], int]:
     """A store of single files with as many clips; store, keys, bytes."""
-    store, size = TokenStore(folder, torch.bfloat16), 0
+    store, size = TokenCache(folder, torch.bfloat16), 0
     chance = torch.Generator().manual_seed(0)
     keys = [store.key(number.to_bytes(8, "big"), {}) for number in range(clips)]
     for key in keys:
@@ -59,7 +59,7 @@ def read(folder: Path, keys: Sequence[str], cold: bool) -> float:
     """Seconds to read all keys in order with a store that was just opened; every value is touched."""
     if cold:
         forget(folder)
-    store = TokenStore(folder)
+    store = TokenCache(folder)
     started = time.perf_counter()
     for key in keys:
         tensors = store.get(key)

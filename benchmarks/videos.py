@@ -9,12 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pave.bases import Base, load_base
+from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn, group_by_clip, read_records
-from pave.patches import LoraSpec, PatchedModel
-from pave.store import TokenStore
-from pave.world import make_world
-from pave.world.catalog import names, with_article
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
+from pave_world import make_world
+from pave_world.catalog import names, with_article
 
 LORA = LoraSpec(rank=16, alpha=32, dropout=0.0, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
 FUSION = {"hidden": 256}
@@ -31,7 +32,7 @@ class Bench:
     def features(self, frames: int | None = None, store: str = "store") -> Features:
         """Tokens of picture and sound; an empty store's are computed when they are asked for."""
         encoders = {"audio": make_encoder("audio", "mel")}
-        return Features(self.base, encoders, TokenStore(self.folder / store), frames=frames)
+        return Features(self.base, encoders, TokenCache(self.folder / store), frames=frames)
 
     def patched(self, lora: bool = True) -> PatchedModel:
         """A patch of the demo's size, with its gate open, so that nothing of it is skipped."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pave.demo.config import DemoConfig
-from pave.demo.run import finished_report
-from pave.demo.training import CONTROL
 from pave.evaluate.answers import write_answers
 from pave.evaluate.items import items_of, judge
 from pave.evaluate.report import Report, write_report
 from pave.evaluate.table import arm_rows, paired_rows
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.run import finished_report
+from pave_world.demo.training import CONTROL
 
 ARMS = ["base", CONTROL, "views-patch"]
 CLIPS = 8

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases.visual import Layout, Visual
-from pave.patches import LoraSpec, PatchedModel
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
 from pave.train.objective import AnswerModel
 
 FRAMES, CELLS, WORDS, HIDDEN, QUESTION, ANSWER, REPEATS = 4, 196, 150_000, 32, 20, 8, 3

@@ -12,14 +12,14 @@ from harness import Row, in_turn
 from videos import Bench, bench
 
 from pave.bases import load_base
+from pave.cache import TokenCache
 from pave.data import Features
-from pave.store import TokenStore
 from pave.train.objective import AnswerModel
 
 CLIPS, QUESTIONS = 2, 8
 
 
-class Nothing(TokenStore):
+class Nothing(TokenCache):
     """A store that forgets: everything is computed again."""
 
     def contains(self, key: str) -> bool:

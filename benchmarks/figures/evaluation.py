@@ -7,12 +7,14 @@ asserted. The peer is what an evaluation loop does with a Hugging Face model: on
 
 from __future__ import annotations
 
+from functools import partial
+
 from harness import Row, in_turn
 from videos import Bench, bench
 
+from pave.answer.generate import Questions, answer
 from pave.data import ClipFeatures, Record
-from pave.evaluate.decode import Questions, answer
-from pave.patches import PatchedModel
+from pave.model import PatchedModel
 
 QUESTIONS, TOKENS = 10, 8
 
@@ -62,10 +64,8 @@ def measure() -> list[Row]:
             for name, weights in (("patch", {"sound": 1.0}), ("base", {})):
                 model.set_patches(weights)
                 assert answer(model, made.base, clips, TOKENS) == one_by_one(model, clips)
-                run, peer = (
-                    (lambda: answer(model, made.base, clips, TOKENS)),
-                    (lambda: one_by_one(model, clips)),
-                )
+                run = partial(answer, model, made.base, clips, TOKENS)
+                peer = partial(one_by_one, model, clips)
                 pair = in_turn(run, peer, repeats, warm=False)  # warm: both have just run
                 note = f"same answers; prefixes of {len(clips[0].prefix)} tokens"
                 figure = f"evaluation, {QUESTIONS} questions a clip, {frames} frames, {name}"

@@ -26,7 +26,7 @@ from pave import FusionConfig
 from pave.bases import Base, load_base
 from pave.bases.head import head_at
 from pave.media import read_frames
-from pave.patches import PatchedModel
+from pave.model import PatchedModel
 
 FRAMES, CELLS, RANK = 32, 196, 64
 TOWER = {

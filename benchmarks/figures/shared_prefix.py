@@ -25,7 +25,7 @@ from videos import Bench, bench
 from pave.data import pack
 from pave.data.features import Features
 from pave.media import read_frames
-from pave.patches import PatchedModel
+from pave.model import PatchedModel
 from pave.train.batches import Sample
 from pave.train.collate import Collator
 from pave.train.objective import AnswerModel

@@ -49,7 +49,7 @@ def patch_rows(folder: Path) -> list[Row]:
     """Load and switch."""
     from thin import thin_base
 
-    from pave.patches import PatchedModel
+    from pave.model import PatchedModel
 
     base = thin_base(hidden=3584, vocabulary=300)
     model = PatchedModel(base)

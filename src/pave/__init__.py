@@ -6,8 +6,10 @@ torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
+from pave.version import __version__
 
 if TYPE_CHECKING:
     from pave.bases import load_base
@@ -22,16 +24,17 @@ if TYPE_CHECKING:
         TrainError,
     )
     from pave.fusion import Fusion, FusionConfig
-    from pave.patches import LoraSpec, PatchedModel
+    from pave.model import PatchedModel
+    from pave.patches import LoraSpec
     from pave.tokens import Tokens
 
-__version__ = "0.1.0"
 
 _HOMES = {
+    "__version__": "pave.version",
     "Fusion": "pave.fusion",
     "FusionConfig": "pave.fusion",
     "Tokens": "pave.tokens",
-    "PatchedModel": "pave.patches",
+    "PatchedModel": "pave.model",
     "LoraSpec": "pave.patches",
     "load_base": "pave.bases",
     "PaveError": "pave.errors",
@@ -62,17 +65,4 @@ __all__ = [
     "load_base",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its home module the first time it is used (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'pave' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """The public names, for tab completion before anything is loaded."""
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

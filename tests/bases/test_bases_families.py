@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tiny
+from helpers import tiny
 from pave.bases import Base
 from pave.errors import BaseError
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import official
+from helpers import official
 from pave.bases import load_base
 from pave.bases.published import published_size
 from pave.errors import BaseError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
+from helpers import tiny
 from pave.bases import Base, BaseSettings, find_family, list_families, load_base, register_family
 from pave.bases import families as registry
 from pave.errors import BaseError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
+from helpers import tiny
 from pave.bases import load_base
 from pave.errors import BaseError
 

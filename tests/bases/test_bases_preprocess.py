@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiny
+from helpers import tiny
 from pave.bases import BaseSettings, find_family
 from pave.bases.families.qwen3_vl import fit
 from pave.bases.families.smolvlm import words

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiny
+from helpers import tiny
 from pave.bases.prompt import Prompt, encode_prompt, pad_prompts
 from pave.bases.spec import PromptStyle
 from pave.errors import BaseError

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from clips import numbered, tone
+from helpers.clips import numbered, tone
+from pave.cache import TokenCache
 from pave.channels import encode_cached, make_encoder
 from pave.channels.mel import MelEncoder
 from pave.media import write_video
-from pave.store import TokenStore
 
 
 def test_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loud = write_video(tmp_path / "loud.mp4", numbered(10), 25, tone(0.4))
     copy = Path(shutil.copy(loud, tmp_path / "copy.mp4"))
     silent = write_video(tmp_path / "silent.mp4", numbered(10), 25)
-    store, encoder = TokenStore(tmp_path / "store"), make_encoder("audio", "mel")
+    store, encoder = TokenCache(tmp_path / "store"), make_encoder("audio", "mel")
     first, again = encode_cached(store, encoder, loud), encode_cached(store, encoder, copy)
     assert first is not None and again is not None
     assert torch.equal(first.values, again.values) and torch.equal(first.times, again.times)
@@ -44,7 +44,7 @@ def test_without_a_store(tmp_path: Path) -> None:
     encoder = make_encoder("audio", "mel")
     plain, kept = (
         encode_cached(None, encoder, clip),
-        encode_cached(TokenStore(tmp_path / "s"), encoder, clip),
+        encode_cached(TokenCache(tmp_path / "s"), encoder, clip),
     )
     assert plain is not None and kept is not None and torch.equal(plain.values, kept.values)
 
@@ -52,7 +52,7 @@ def test_without_a_store(tmp_path: Path) -> None:
 def test_a_narrow_store_gives_the_same_tokens_the_first_time(tmp_path: Path) -> None:
     """With a bf16 store the computing call already returns what later calls will read."""
     clip = write_video(tmp_path / "a.mp4", numbered(10), 25, tone(0.4))
-    store, encoder = TokenStore(tmp_path / "s", torch.bfloat16), make_encoder("audio", "mel")
+    store, encoder = TokenCache(tmp_path / "s", torch.bfloat16), make_encoder("audio", "mel")
     first, later = encode_cached(store, encoder, clip), encode_cached(store, encoder, clip)
     assert first is not None and later is not None
     assert first.values.dtype == torch.bfloat16 and torch.equal(first.values, later.values)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clips import mux, numbered, tone
+from helpers.clips import mux, numbered, tone
 from pave.channels import make_encoder
 from pave.channels.mel import MelEncoder, MelSettings, mel_filters
 from pave.errors import ChannelError

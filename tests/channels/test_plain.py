@@ -15,7 +15,7 @@ from pave.channels import make_encoder
 from pave.channels.plain import NotPlain, read_arrays, read_plain
 from pave.channels.weights import read_weights
 from pave.errors import ChannelError, PatchError
-from pave.patches.official.weights import read_state
+from pave.paper.weights import read_state
 
 VALUES = torch.arange(24.0).view(4, 6)
 DAMAGED = "damaged, or of another kind"

@@ -56,7 +56,7 @@ def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_own_encoder_in_the_program(tmp_path: Path) -> None:
     """Decorated, found, built, used."""
-    from clips import mux, tone
+    from helpers.clips import mux, tone
 
     register_encoder("audio", "level", LevelSettings)(Level)
     encoder = make_encoder("audio", "level", {"step": 0.25})

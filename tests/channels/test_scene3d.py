@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-import tiny
-from clips import number_of, numbered
+from helpers import tiny
+from helpers.clips import number_of, numbered
 from pave.bases import tower_of
 from pave.channels import Window, make_encoder
 from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.scene3d.tower3d import cell_points, position_code
 from pave.errors import ChannelError, MediaError
 from pave.media import write_video
-from pave.world import make_world, sample_scene
+from pave_world import make_world, sample_scene
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "encoders" / "llava3d.safetensors"
 INTRINSIC = np.array([[40.0, 0, 31.5, 0], [0, 40.0, 31.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import tiny
+from helpers import tiny
 from pave.bases import tower_of
 from pave.channels import make_encoder
 from pave.channels.catalog import OWN

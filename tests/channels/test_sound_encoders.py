@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clips import mux, numbered, tone
+from helpers.clips import mux, numbered, tone
+from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, make_encoder
 from pave.errors import ChannelError
 from pave.media import Sound, write_video
-from pave.store import TokenStore
 from pave.tokens import Tokens
 
 DATA = Path(__file__).parents[1] / "data" / "encoders"
@@ -171,7 +171,7 @@ def test_weights_are_in_the_key_and_their_place_is_not(
     save_file(stored, tmp_path / "other.safetensors")
     clip, store = (
         mux(tmp_path / "a.wav", sounds=[(0.0, tone(1.0))], sound_codec="pcm_s16le"),
-        TokenStore(tmp_path / "store"),
+        TokenCache(tmp_path / "store"),
     )
 
     def key(weights: str) -> str:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-from clips import mux, numbered, numbers
+from helpers import tiny
+from helpers.clips import mux, numbered, numbers
 from pave.bases import tower_of
+from pave.cache import TokenCache
 from pave.channels import Cells, Window, cache_key, make_encoder
 from pave.channels.tower import encode_chunks
 from pave.errors import ChannelError
 from pave.media import Frames, Rate, read_frames, stream_frames
-from pave.store import TokenStore
 
 
 class NumberTower:
@@ -166,7 +166,7 @@ def test_tower_tokens_are_the_fusions_queries(cameras: list[Path]) -> None:
 
 def test_another_tower_is_another_key(tmp_path: Path, cameras: list[Path]) -> None:
     """Weights and preprocessing of the base are in the key; a draw of cameras is not."""
-    store = TokenStore(tmp_path / "store")
+    store = TokenCache(tmp_path / "store")
 
     def key(seed: int, **settings: object) -> str:
         return cache_key(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import official
+from helpers import official
 from pave.cli import main
 from pave.metrics import captions
 

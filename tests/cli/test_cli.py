@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import pave
-import tinyrun
+from helpers import tinyrun
 from pave.cli import main
 from pave.cli.app import VERBS, make_app
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-import official
+from helpers import official
 from pave.cli import main
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import official
 import pave
+from helpers import official
 from pave.cli import main
 from pave.media import write_video
 

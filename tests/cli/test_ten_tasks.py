@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 
-import minisets
-import tiny
+from helpers import minisets, tiny
 from pave.cli import main
 from pave.metrics import captions
 from pave.metrics.java import find_java

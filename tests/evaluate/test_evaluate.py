@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-import tinyrun
+from helpers import tiny, tinyrun
 from pave.bases import load_base
 from pave.data import read_records, write_records
 from pave.errors import ConfigError, PatchError, RecordError
 from pave.evaluate import EvalConfig, Report, evaluate
 from pave.evaluate import run as running
 from pave.metrics import paired_bootstrap, wilson
-from pave.patches import PatchedModel, read_config
+from pave.model import PatchedModel
+from pave.patches import read_config
 
 
 @pytest.fixture(scope="module")

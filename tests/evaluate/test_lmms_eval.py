@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import pave
-import tinyrun
+from helpers import tinyrun
 from pave.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pave
-import tinyrun
+from helpers import tinyrun
 from pave.bases import Base, load_base
 from pave.cli import main
 from pave.errors import ConfigError

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pave.cache import TokenCache
 from pave.cli import main
 from pave.data import Record, Turn, read_records, write_records
-from pave.data.extract import ExtractConfig, cluster
 from pave.errors import ConfigError
-from pave.store import TokenStore
+from pave.extract import ExtractConfig, cluster
 
 
 class _Rows:
@@ -96,7 +96,7 @@ def test_the_same_work_on_a_cluster(
     assert [row.id for row in report.skipped] == ["7"] and "7.npy" in report.skipped[0].reason
     assert [progress.done for progress in seen] == [8, 16, 20]
     assert (
-        len(TokenStore(tmp_path / "store").keys())
+        len(TokenCache(tmp_path / "store").keys())
         == 19
         == len(read_records(file, check_media=False)) - 1
     )

@@ -17,17 +17,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import tiny
-import toy
-from clips import mux, numbered, tone
+from helpers import tiny, toy
+from helpers.clips import mux, numbered, tone
+from pave.cache import TokenCache, gc, merge, shards, upkeep, verify
 from pave.channels import make_encoder
 from pave.cli import main
 from pave.data import Features, Record, Turn, read_records, write_records
-from pave.data.extract import ExtractConfig, Progress, extract, run
 from pave.errors import ChannelError, ConfigError, RecordError
+from pave.extract import ExtractConfig, Progress, extract, run
 from pave.files import PlaceError
 from pave.media import write_video
-from pave.store import TokenStore, gc, merge, shards, upkeep, verify
 
 MEL = {"channel": "audio", "encoder": "mel"}
 FILE = {"channel": "features", "encoder": "file", "encoder_settings": {"dim": 4}}
@@ -72,7 +71,7 @@ def sound_records(folder: Path, clips: int) -> Path:
 
 def content(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Everything in a store."""
-    store = TokenStore(folder)
+    store = TokenCache(folder)
     return {key: store.get(key) or {} for key in store.keys()}  # noqa: SIM118 - not a dictionary
 
 
@@ -88,7 +87,7 @@ def same(one: Path, other: Path) -> bool:
 
 def once(folder: Path) -> bool:
     """Whether every key has one copy."""
-    store = TokenStore(folder)
+    store = TokenCache(folder)
     store.shards.refresh()
     copies = [
         *store.loose_keys(),
@@ -140,7 +139,7 @@ def test_training_finds_what_was_extracted(tmp_path: Path, monkeypatch: pytest.M
     assert report.packed == 3 and report.bytes > 0
     monkeypatch.setattr(base, "visual", lambda *_: pytest.fail("the tower ran again"))
     encoder = make_encoder("features", "file", {"dim": toy.DIM, "rate": 2.0})
-    features = Features(base, {"features": encoder}, TokenStore(tmp_path / "store"), frames=4)
+    features = Features(base, {"features": encoder}, TokenCache(tmp_path / "store"), frames=4)
     assert features.precompute(records).computed == 0
     assert features[records[0]].channels["features"].values.shape == (5, 1, toy.DIM)
     again = extract(wanted, base=base)
@@ -151,8 +150,8 @@ def test_training_finds_what_was_extracted(tmp_path: Path, monkeypatch: pytest.M
 def test_a_narrow_store_gives_tokens_of_the_base_type(tmp_path: Path, family: str) -> None:
     (record, *_) = toy.records(tmp_path, clips=1)
     base = tiny.base(family)
-    exact = Features(base, {}, TokenStore(tmp_path / "exact"), frames=4)[record]
-    narrow = Features(base, {}, TokenStore(tmp_path / "narrow", torch.bfloat16), frames=4)[record]
+    exact = Features(base, {}, TokenCache(tmp_path / "exact"), frames=4)[record]
+    narrow = Features(base, {}, TokenCache(tmp_path / "narrow", torch.bfloat16), frames=4)[record]
     assert narrow.visual.tokens.dtype == base.dtype and narrow.visual.layout == exact.visual.layout
     torch.testing.assert_close(narrow.visual.tokens, exact.visual.tokens, rtol=2**-8, atol=0)
     for name, value in exact.clip.pixels.items():
@@ -188,7 +187,7 @@ def test_refusals(tmp_path: Path) -> None:
         extract(config(records, tmp_path / "s", **FILE)).found == 1
     )  # the type need not be named again
     with pytest.raises(ConfigError, match="keeps torch.bfloat16"):
-        TokenStore(tmp_path / "s", torch.float32)
+        TokenCache(tmp_path / "s", torch.float32)
 
 
 def test_parts_join_to_the_whole(tmp_path: Path) -> None:
@@ -198,8 +197,8 @@ def test_parts_join_to_the_whole(tmp_path: Path) -> None:
         extract(config(records, tmp_path / f"part{i}", shard=f"{i}/3", **FILE)) for i in (1, 2, 3)
     ]
     assert sum(part.clips for part in parts) == sum(part.made for part in parts) == whole.made == 30
-    into = TokenStore(tmp_path / "all", torch.bfloat16)
-    assert merge(into, [TokenStore(tmp_path / f"part{i}") for i in (1, 2, 3)]) == 30
+    into = TokenCache(tmp_path / "all", torch.bfloat16)
+    assert merge(into, [TokenCache(tmp_path / f"part{i}") for i in (1, 2, 3)]) == 30
     assert same(tmp_path / "all", tmp_path / "whole")
 
 
@@ -252,7 +251,7 @@ def test_broken_media_is_named_and_skipped(
         f"{row['id']}.mp4" in row["reason"] and "\n" not in row["reason"]
         for row in report["skipped"]
     )
-    assert len(TokenStore(tmp_path / "store").keys()) == 4  # nothing stands in for what is broken
+    assert len(TokenCache(tmp_path / "store").keys()) == 4  # nothing stands in for what is broken
 
     assert main(words) == 0
     out = capsys.readouterr().out
@@ -269,7 +268,7 @@ def test_broken_media_is_named_and_skipped(
 def test_retry_takes_a_note_back(tmp_path: Path) -> None:
     """What failed for a passing reason works when tried again."""
     records = feature_records(tmp_path, 2)
-    store = TokenStore(tmp_path / "store", torch.bfloat16)
+    store = TokenCache(tmp_path / "store", torch.bfloat16)
     extract(config(records, tmp_path / "store", **FILE))
     (some, _) = store.keys()
     gc(store, drop=["features/file"])
@@ -397,7 +396,7 @@ def test_ten_kills_lose_nothing_and_double_nothing(
             process.kill()
             killed += 1
         process.join()
-        there = len(TokenStore(tmp_path / "store").keys()) if (tmp_path / "store").exists() else 0
+        there = len(TokenCache(tmp_path / "store").keys()) if (tmp_path / "store").exists() else 0
         assert there >= seen  # what is done stays done
         seen = there
         if killed == 10:
@@ -406,7 +405,7 @@ def test_ten_kills_lose_nothing_and_double_nothing(
     report = extract(config(records, tmp_path / "store", **settings))
     assert report.skipped == [] and report.made + report.found == clips
     assert same(tmp_path / "store", tmp_path / "whole") and once(tmp_path / "store")
-    assert verify(TokenStore(tmp_path / "store")).damaged == []
+    assert verify(TokenCache(tmp_path / "store")).damaged == []
     assert not list((tmp_path / "store" / "leases").iterdir())
 
 
@@ -431,14 +430,14 @@ def test_work_held_by_somebody_who_vanishes_is_done(tmp_path: Path) -> None:
     for unit in units[:2]:
         (leases / unit.name).write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": "x"}))
     process = _process(records, tmp_path / "store", FILE)
-    while len(TokenStore(tmp_path / "store").keys()) < 8:
+    while len(TokenCache(tmp_path / "store").keys()) < 8:
         process.join(0.1)
     process.join(1.0)
-    assert process.is_alive() and len(TokenStore(tmp_path / "store").keys()) == 8
+    assert process.is_alive() and len(TokenCache(tmp_path / "store").keys()) == 8
     for unit in units[:2]:
         os.utime(leases / unit.name, (1e9, 1e9))
     process.join(60)
-    assert process.exitcode == 0 and len(TokenStore(tmp_path / "store").keys()) == 24
+    assert process.exitcode == 0 and len(TokenCache(tmp_path / "store").keys()) == 24
 
 
 CRASHER = """
@@ -511,4 +510,4 @@ def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path) -> Non
     assert {row["id"]: row["reason"] for row in report["skipped"]} == dict.fromkeys(
         ("3", "11"), run.CRASH
     )
-    assert len(TokenStore(tmp_path / "store").keys()) == 18 and once(tmp_path / "store")
+    assert len(TokenCache(tmp_path / "store").keys()) == 18 and once(tmp_path / "store")

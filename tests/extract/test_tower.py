@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-import tiny
-from clips import mux, numbered
+from helpers import tiny
+from helpers.clips import mux, numbered
 from pave.bases import InputSpec, tower_of
+from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn, read_records, write_records
-from pave.data.extract import ExtractConfig, extract, work
 from pave.errors import ConfigError
-from pave.store import TokenStore
+from pave.extract import ExtractConfig, extract, work
 
 ROOM = {
     "depth": np.full((3, 64, 64), 2.0),
@@ -73,7 +73,7 @@ def test_training_finds_tokens_of_the_tower(
     first, *_ = rows = read_records(records)
     alone = own.encode(first.channels[channel])
     monkeypatch.setattr(base, "visual", lambda *_: pytest.fail("the tower ran again"))
-    features = Features(base, {"patch": own}, TokenStore(store))
+    features = Features(base, {"patch": own}, TokenCache(store))
     assert features.precompute(rows).computed == 0
     assert alone is not None and torch.equal(features[first].channels["patch"].values, alone.values)
 

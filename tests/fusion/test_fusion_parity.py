@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pave.fusion import Fusion
-from pave.patches.official import (
+from pave.paper import (
     fusion_config,
     load_fusion,
     official_name,

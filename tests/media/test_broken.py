@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clips import mux, numbered, photo, tone
+from helpers.clips import mux, numbered, photo, tone
 from pave.errors import MediaError
 from pave.media import (
     Rate,

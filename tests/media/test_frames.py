@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from clips import mux, number_of, numbered, numbers, photo, rotate, tone
+from helpers.clips import mux, number_of, numbered, numbers, photo, rotate, tone
 from pave.errors import ConfigError, MediaError
 from pave.media import At, Rate, Uniform, frames, probe, read_frames, write_video
 from pave.media.folder import list_pictures as folder_pictures

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from clips import mux, numbered, tone
+from helpers.clips import mux, numbered, tone
 from pave.errors import ConfigError
 from pave.media import Sound, read_sound, write_video
 from pave.media.sound import _Track

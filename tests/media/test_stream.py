@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from clips import mux, numbered, photo, tone
+from helpers.clips import mux, numbered, photo, tone
 from pave.errors import MediaError
 from pave.media import (
     At,

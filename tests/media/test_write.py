@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clips import numbered, numbers, tone
+from helpers.clips import numbered, numbers, tone
 from pave.errors import MediaError
 from pave.media import Rate, read_frames, write_video
 

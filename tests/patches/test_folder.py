@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import tiny
-import tiny_patch
+from helpers import tiny, tiny_patch
 from pave.bases import AUTHORS
 from pave.errors import PatchError
-from pave.patches import LoraSpec, PatchedModel, build, read_config
+from pave.model import PatchedModel
+from pave.patches import LoraSpec, build, read_config
 from pave.patches import folder as folder_module
 
 FILES = [

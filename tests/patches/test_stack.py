@@ -8,13 +8,13 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-import tiny
-import tiny_patch
+from helpers import tiny, tiny_patch
+from helpers.tiny_patch import Case, tokens
 from pave.bases import Visual
 from pave.errors import ConfigError, PatchError
-from pave.patches import LoraSpec, PatchedModel
-from pave.patches.call import route
-from tiny_patch import Case, tokens
+from pave.model import PatchedModel
+from pave.model.call import route
+from pave.patches import LoraSpec
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_what_a_patch_cannot_stand_on_is_told() -> None:
 
 
 def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
-    from pave.patches.ask import _template
+    from pave.answer.ask import _template
 
     case = on_top(continued=False)
     for name, prompt in (("dense", "Look. {question}"), ("sound", "Listen. {question}")):

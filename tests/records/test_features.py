@@ -9,19 +9,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pave.data.features as features_module
-import tiny
-import toy
+from helpers import tiny, toy
 from pave.bases import load_base
+from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn
 from pave.errors import ConfigError, RecordError
 from pave.media import Uniform, read_frames
-from pave.store import TokenStore
 
 
 def _features(base, folder, frames=4):
     encoder = make_encoder("features", "file", {"dim": toy.DIM, "rate": 2.0})
-    return Features(base, {"features": encoder}, TokenStore(folder / "store"), frames=frames)
+    return Features(base, {"features": encoder}, TokenCache(folder / "store"), frames=frames)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_a_missing_entry_is_computed_on_the_way(tmp_path):
 
 def test_another_tower_or_frame_count_is_another_key(tmp_path):
     (record, *_) = toy.records(tmp_path, clips=1)
-    store = TokenStore(tmp_path / "store")
+    store = TokenCache(tmp_path / "store")
     keys = {
         Features(tiny.base(seed=0), {}, store, frames=4)._visual_key(record),
         Features(tiny.base(seed=1), {}, store, frames=4)._visual_key(record),
@@ -84,7 +83,8 @@ def test_another_tower_or_frame_count_is_another_key(tmp_path):
     assert len(keys) == 3
     base = tiny.base(seed=0)
     before = features_module.tower_digest(base)
-    from pave.patches import LoraSpec, PatchedModel
+    from pave.model import PatchedModel
+    from pave.patches import LoraSpec
 
     patched = PatchedModel(base)
     patched.new_patch(None, lora=LoraSpec())

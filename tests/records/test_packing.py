@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tiny
-import toy
+from helpers import tiny, toy
 from pave.bases.prompt import Prompt
+from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, group_by_clip, pack, positions_and_mask, read_records, targets
 from pave.errors import ConfigError, RecordError
-from pave.patches import LoraSpec, PatchedModel
-from pave.store import TokenStore
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
 from pave.train.attention import attend_with
 from pave.train.batches import Plan, Sequences
 from pave.train.collate import Collator
@@ -90,7 +90,7 @@ def _model(family, folder):
     toy.records(folder, clips=3, questions=3, with_channel=2)
     groups = group_by_clip(read_records(folder / "records.jsonl"))
     encoder = make_encoder("features", "file", {"dim": toy.DIM, "rate": 2.0})
-    features = Features(base, {"features": encoder}, TokenStore(folder / "store"), frames=4)
+    features = Features(base, {"features": encoder}, TokenCache(folder / "store"), frames=4)
     patched = PatchedModel(base)
     patched.new_patch(
         "features",

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tiny
+from helpers import tiny
 from pave.bases import Base, prefix_positions, shares_prefix
 from pave.data import ClipFeatures, pack
 from pave.train.batches import Sample

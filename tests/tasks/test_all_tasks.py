@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import minisets
+from helpers import minisets
 from pave.cli import main
 from pave.data import Record, read_records
 from pave.metrics import captions

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import minisets
+from helpers import minisets
 from pave.errors import RecordError
 from pave.tasks import TASKS, Style, get_task
 from pave.tasks.files import read_annotations

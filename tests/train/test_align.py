@@ -7,13 +7,12 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-import tiny
-import toy
+from helpers import tiny, toy
+from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, group_by_clip
 from pave.errors import ConfigError
-from pave.patches import PatchedModel
-from pave.store import TokenStore
+from pave.model import PatchedModel
 from pave.train import TrainConfig, train
 from pave.train.align import align
 
@@ -22,7 +21,7 @@ def _setting(tmp_path, **fusion):
     base = tiny.base()
     groups = group_by_clip(toy.records(tmp_path, clips=8, questions=2))
     encoder = make_encoder("features", "file", {"dim": toy.DIM, "rate": 2.0})
-    features = Features(base, {"features": encoder}, TokenStore(tmp_path / "store"), frames=4)
+    features = Features(base, {"features": encoder}, TokenCache(tmp_path / "store"), frames=4)
     model = PatchedModel(base)
     settings = {"side_dim": toy.DIM, "hidden": 16, "heads": 2, "layers": 1, **fusion}
     name = model.new_patch("features", encoder=None, fusion=settings, seed=0)

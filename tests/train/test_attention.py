@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.attention.flex_attention import BlockMask
 
-import tiny
-import toy
+from helpers import tiny, toy
 from pave.data.packing import visible, visible_blocks
-from pave.patches import LoraSpec, PatchedModel
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
 from pave.train import attention, train
 from pave.train.attention import attention_of, packed_attention, why_not
 from pave.train.collate import Collator

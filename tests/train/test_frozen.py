@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-import tiny_patch
+from helpers import tiny_patch
 from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
 
 

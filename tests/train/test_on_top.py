@@ -10,14 +10,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import tiny
-import toy
-from clips import tone
+from helpers import tiny, toy
+from helpers.clips import tone
 from pave.data import Record, Turn, write_records
 from pave.errors import ConfigError, PatchError, TrainError
 from pave.evaluate import EvalConfig, evaluate
 from pave.media import write_video
-from pave.patches import PatchedModel, read_config
+from pave.model import PatchedModel
+from pave.patches import read_config
 from pave.train import TrainConfig, train
 from pave.train.checkpoints import newest_checkpoint
 from pave.train.run import LOG_NAME

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-import tiny
-import toy
+from helpers import tiny, toy
 from pave.train import train
 
 # The second clip has no channel: one process then has no use for the fusion, and must not be waited
@@ -22,7 +21,7 @@ SETTINGS = {"lr_gate": 0.01, "questions_per_video": 2, "gradient_checkpointing":
 SCRIPT = """
 import sys
 from pathlib import Path
-import tiny, toy
+from helpers import tiny, toy
 from pave.train import train
 train(toy.config(Path(sys.argv[1]), "two", batch_clips=1, **eval(sys.argv[2])), base=tiny.base(), progress=False)
 """

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-import tiny
-import toy
+from helpers import tiny, toy
 from pave.train import train
 
 SETTINGS = {
@@ -22,7 +21,7 @@ SETTINGS = {
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import tiny, toy
+from helpers import tiny, toy
 from pave.train import start, train, trainer
 from pave.train.progress import Reporter
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import tiny
-import toy
+from helpers import tiny, toy
 from pave.data import read_records
 from pave.errors import ConfigError, PatchError, RecordError, TrainError
-from pave.patches import LoraSpec, PatchedModel
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
 from pave.train import train
 from pave.train.checkpoints import newest_checkpoint, processes_of, publish, save_weights
 from pave.train.precision import native_precision

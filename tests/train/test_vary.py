@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import tiny
-from clips import mux, numbered
+from helpers import tiny
+from helpers.clips import mux, numbered
 from pave.bases import Base, tower_of
+from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn
-from pave.store import TokenStore
 from pave.train.batches import Plan, Sequences
 
 
@@ -29,7 +29,7 @@ def sequences(base: Base, folder: Path, seed: int, random_views: bool = True) ->
             mux(video, numbered(8, start=100 * number))
     settings = {"frames": 2, "side": 1, "random_views": random_views}
     encoder = make_encoder("views", "tower", settings, tower=tower_of(base))
-    features = Features(base, {"views": encoder}, TokenStore(folder / "store"), frames=2)
+    features = Features(base, {"views": encoder}, TokenCache(folder / "store"), frames=2)
     turn = Turn(question="Hm?", answer="dog")
     record = Record(
         id="a",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.bases.base import Base
@@ -57,9 +58,4 @@ __all__ = [
     "tower_of",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that settings can be read without loading torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pave.bases' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

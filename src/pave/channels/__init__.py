@@ -11,6 +11,7 @@ Example:
     160
 """
 
+from pave.cache import Source
 from pave.channels.cached import cache_key, encode_cached
 from pave.channels.catalog import EncoderInfo
 from pave.channels.encoder import Encoder
@@ -22,7 +23,6 @@ from pave.channels.registry import (
     register_encoder,
 )
 from pave.channels.tower import Cells, Tower, Window
-from pave.store import Source
 
 __all__ = [
     "Cells",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from pave.cache import Source, TokenCache
 from pave.channels.encoder import Encoder, identity_of
-from pave.store import Source, TokenStore
 from pave.tokens import Tokens
 
 # Part of every key: raise it when the output of a built-in encoder or of the media readers changes
@@ -13,7 +13,7 @@ from pave.tokens import Tokens
 REVISION = 1
 
 
-def cache_key(store: TokenStore, encoder: Encoder, source: Source) -> str:
+def cache_key(store: TokenCache, encoder: Encoder, source: Source) -> str:
     """Where `encode_cached` keeps the tokens of a source.
 
     Raises:
@@ -32,7 +32,7 @@ def label_of(encoder: Encoder) -> str:
     return f"{encoder.channel}/{encoder.name}"
 
 
-def encode_cached(store: TokenStore | None, encoder: Encoder, source: Source) -> Tokens | None:
+def encode_cached(store: TokenCache | None, encoder: Encoder, source: Source) -> Tokens | None:
     """Tokens of a source, from the store if they are there, else computed and kept.
 
     That a clip lacks the channel is remembered too.

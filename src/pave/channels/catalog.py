@@ -115,7 +115,11 @@ OWN = {
         ),
         *(
             EncoderInfo(
-                channel, "official", f"{_HERE}.official", f"the authors' {kind} feature files", NONE
+                channel,
+                "official",
+                "pave.paper.features",
+                f"the authors' {kind} feature files",
+                NONE,
             )
             for channel, kind in (
                 ("audio", "audio"),

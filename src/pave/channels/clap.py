@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.pretrained import Pretrained, load_pretrained, windows
 from pave.channels.registry import register_encoder
 from pave.channels.weights import best_device
 from pave.media import Sound, read_sound
-from pave.store import Source
 from pave.tokens import Tokens
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from pave.cache import Source
 from pave.errors import ChannelError
-from pave.store import Source
 from pave.tokens import Tokens
 
 

@@ -21,11 +21,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.plain import NotPlain, read_plain
 from pave.channels.registry import register_encoder
 from pave.errors import ChannelError
-from pave.store import Source
 from pave.tokens import Tokens
 
 _SUFFIXES = (".safetensors", ".npy", ".pt", ".pth")

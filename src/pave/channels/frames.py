@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
 from pave.channels.tower import CHUNK, Tower, encode_chunks
 from pave.media import Rate, stream_frames
-from pave.store import Source
 from pave.tokens import Tokens
 
 

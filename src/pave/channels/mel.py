@@ -14,11 +14,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
 from pave.errors import ChannelError
 from pave.media import Sound, read_sound
-from pave.store import Source
 from pave.tokens import Tokens
 
 _BLOCK = 4096

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
 from pave.channels.tower import CHUNK, Tower, encode_chunks
@@ -26,7 +27,6 @@ from pave.channels.vary import some_cameras
 from pave.errors import ChannelError
 from pave.media import At, Uniform, frame_times, stream_frames
 from pave.media.sampling import choose
-from pave.store import Source
 from pave.tokens import Tokens
 
 _SAME_MOMENT = 1e-3

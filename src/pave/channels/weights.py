@@ -80,9 +80,9 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as shard:
-                return {
-                    key: shard.get_tensor(key) for key in shard if key.startswith(prefixes)
-                }
+                # An open safetensors file has keys but cannot be iterated over.
+                names = [key for key in shard.keys() if key.startswith(prefixes)]  # noqa: SIM118
+                return {name: shard.get_tensor(name) for name in names}
         content = read_plain(file, mmap=True)
     except (SafetensorError, OSError, NotPlain) as error:
         what = f"{file}: cannot be read as weights ({error})"

@@ -12,12 +12,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.pretrained import Pretrained, averaged, load_pretrained, windows
 from pave.channels.registry import register_encoder
 from pave.channels.weights import best_device
 from pave.media import Sound, read_sound
-from pave.store import Source
 from pave.tokens import Tokens
 
 _STATE_SECONDS = 0.02

@@ -14,8 +14,8 @@ from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Parameter
 
-from pave import __version__
 from pave.errors import ConfigError, PaveError
+from pave.version import __version__
 
 VERBS = {
     "demo": "Make a small world with sound, train a patch and its control, and show what the "

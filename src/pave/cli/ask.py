@@ -59,7 +59,7 @@ def ask_verb(
     if not all(1 <= number <= MOST for number in (1 if frames is None else frames, max_new_tokens)):
         raise ConfigError(f"--frames and --max-new-tokens must be at least 1 and at most {MOST:,}")
     from pave.bases import load_base
-    from pave.patches import PatchedModel
+    from pave.model import PatchedModel
 
     media = dict(_media(words) for words in channel)
     _check_video(video)

@@ -62,7 +62,7 @@ def _list(json: bool) -> int:
 
 def _build(out: Path | None, scratch: Path, json: bool) -> int:
     from pave.bases.smol.assemble import SHIPPED
-    from pave.train.smol import build
+    from pave_world.smol.build import build
 
     output.log_to_stderr()
     target = out or SHIPPED

@@ -48,7 +48,7 @@ def convert_verb(
         )
     arguments = _arguments(model_args)
     from pave.bases import load_base
-    from pave.patches.official import convert
+    from pave.paper import convert
 
     done = convert(checkpoint, load_base(base, weights=False), arguments, out, channel)
     if json:

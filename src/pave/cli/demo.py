@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from pave.cli import output
 from pave.cli.settings import from_words
-from pave.demo.config import DemoConfig
+from pave_world.demo.config import DemoConfig
 
 
 class DemoSettings(DemoConfig):
@@ -35,8 +35,8 @@ def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] =
     pave demo --sense views --out outputs/demo-views
     ```
     """
-    from pave.demo.run import run_demo
     from pave.evaluate.report import table
+    from pave_world.demo.run import run_demo
 
     config = DemoConfig.model_validate(settings.model_dump() if settings else {})
     with output.stages() as stages:

@@ -13,7 +13,7 @@ from pave.cli import output
 from pave.cli.settings import Switch, from_words
 
 if TYPE_CHECKING:
-    from pave.data.extract import ExtractReport, Progress
+    from pave.extract import ExtractReport, Progress
 
 _TELL = 15.0  # seconds between lines where there is no terminal
 
@@ -72,8 +72,8 @@ def extract_verb(
     from pydantic import ValidationError
 
     from pave.cli.settings import validation_error
-    from pave.data.extract import ExtractConfig, extract
     from pave.errors import ConfigError
+    from pave.extract import ExtractConfig, extract
 
     settings = from_words({"encoder_settings": encoder_settings or {}, "inputs": inputs or {}})
     try:
@@ -87,7 +87,7 @@ def extract_verb(
     with output.stages() as bars:
         watch = _Watch(bars)
         if engine == "ray":
-            from pave.data.extract.cluster import extract_on_ray
+            from pave.extract.cluster import extract_on_ray
 
             report = extract_on_ray(config, watch=watch)
         else:

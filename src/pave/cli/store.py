@@ -11,7 +11,7 @@ from pave.cli import output
 from pave.cli.settings import Switch
 
 if TYPE_CHECKING:
-    from pave.store import TokenStore
+    from pave.cache import TokenCache
 
 Words = Annotated[list[str] | None, Parameter(show_default=False)]
 Files = Annotated[list[Path] | None, Parameter(show_default=False)]
@@ -50,13 +50,13 @@ def store_verb(
         remove: With verify, remove what is damaged.
         json: Print JSON.
     """
+    from pave.cache import TokenCache, is_store
     from pave.errors import ConfigError
-    from pave.store import TokenStore, is_store
 
     _check(action, sources, bool(drop or keep), remove)
     if action != "merge" and not is_store(folder):
         raise ConfigError(f"there is no store at {folder}; check the path")
-    store = TokenStore(folder) if action != "merge" else _open_like(folder, sources)
+    store = TokenCache(folder) if action != "merge" else _open_like(folder, sources)
     found, code = _ACTIONS[action](store, sources, drop or [], keep, remove)
     if json:
         output.as_json(found)
@@ -90,31 +90,31 @@ def _check(action: str, sources: tuple[Path, ...], chooses: bool, remove: bool) 
         raise ConfigError("--remove belongs to verify")
 
 
-def _open_like(folder: Path, sources: tuple[Path, ...]) -> TokenStore:
+def _open_like(folder: Path, sources: tuple[Path, ...]) -> TokenCache:
     """The store that grows; a new one keeps what the first source keeps."""
+    from pave.cache import TokenCache, is_store, kept_dtype
     from pave.errors import ConfigError
-    from pave.store import TokenStore, is_store, kept_dtype
 
     missing = [source for source in sources if not is_store(source)]
     if missing:
         raise ConfigError(f"there is no store at {missing[0]}; check the path")
-    return TokenStore(folder, None if folder.is_dir() else kept_dtype(sources[0]))
+    return TokenCache(folder, None if folder.is_dir() else kept_dtype(sources[0]))
 
 
-def _stats(store: TokenStore, *_: Any) -> tuple[Any, int]:
-    from pave.store import stats
+def _stats(store: TokenCache, *_: Any) -> tuple[Any, int]:
+    from pave.cache import stats
 
     return stats(store), 0
 
 
-def _list(store: TokenStore, *_: Any) -> tuple[Any, int]:
-    from pave.store import list_entries
+def _list(store: TokenCache, *_: Any) -> tuple[Any, int]:
+    from pave.cache import list_entries
 
     return [vars(entry) for entry in list_entries(store)], 0
 
 
-def _verify(store: TokenStore, sources: Any, drop: Any, keep: Any, remove: bool) -> tuple[Any, int]:
-    from pave.store import verify
+def _verify(store: TokenCache, sources: Any, drop: Any, keep: Any, remove: bool) -> tuple[Any, int]:
+    from pave.cache import verify
 
     with output.stages() as bars:
         report = verify(
@@ -124,14 +124,14 @@ def _verify(store: TokenStore, sources: Any, drop: Any, keep: Any, remove: bool)
 
 
 def _gc(
-    store: TokenStore, sources: Any, drop: list[str], keep: list[Path] | None, remove: bool
+    store: TokenCache, sources: Any, drop: list[str], keep: list[Path] | None, remove: bool
 ) -> tuple[Any, int]:
-    from pave.store import gc
+    from pave.cache import gc
 
     return vars(gc(store, drop=drop, keep=None if keep is None else _contents(store, keep))), 0
 
 
-def _contents(store: TokenStore, files: list[Path]) -> set[str]:
+def _contents(store: TokenCache, files: list[Path]) -> set[str]:
     """Digests of all media that some records name."""
     from pave.data import read_records
 
@@ -142,16 +142,16 @@ def _contents(store: TokenStore, files: list[Path]) -> set[str]:
     return {store.content(source) for source in sources}
 
 
-def _pack(store: TokenStore, *_: Any) -> tuple[Any, int]:
-    from pave.store import pack
+def _pack(store: TokenCache, *_: Any) -> tuple[Any, int]:
+    from pave.cache import pack
 
     return {"packed": pack(store)}, 0
 
 
-def _merge(store: TokenStore, sources: tuple[Path, ...], *_: Any) -> tuple[Any, int]:
-    from pave.store import TokenStore, merge
+def _merge(store: TokenCache, sources: tuple[Path, ...], *_: Any) -> tuple[Any, int]:
+    from pave.cache import TokenCache, merge
 
-    return {"copied": merge(store, [TokenStore(source) for source in sources])}, 0
+    return {"copied": merge(store, [TokenCache(source) for source in sources])}, 0
 
 
 _ACTIONS = {

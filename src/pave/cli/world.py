@@ -43,7 +43,7 @@ def world_verb(
         workers: Processes that make clips.
         json: Print what was made as JSON.
     """
-    from pave.world import make_world
+    from pave_world import make_world
 
     with output.stages() as stages:
         records = make_world(

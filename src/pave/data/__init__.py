@@ -7,8 +7,7 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pave.data.records import (
     Record,
@@ -19,6 +18,7 @@ from pave.data.records import (
     read_records,
     write_records,
 )
+from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.data.features import ClipFeatures, Features, PrecomputeReport
@@ -45,9 +45,4 @@ __all__ = [
     "write_records",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that reading records (and scoring answers to them) does not load torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pave.data' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -21,11 +21,11 @@ from pave.bases.base import Base
 from pave.bases.digest import language_digest, tower_digest
 from pave.bases.spec import Clip
 from pave.bases.visual import Layout, Visual
+from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data.records import Record, clip_key
 from pave.errors import ConfigError, PaveError, RecordError
 from pave.media import Frames, Uniform, read_frames
-from pave.store import TokenStore
 from pave.tokens import Tokens
 
 Progress = Callable[[int, int], None]
@@ -66,7 +66,7 @@ class Features:
         frames: Frames sampled evenly from each clip; None takes the base's own number.
 
     Example:
-        >>> features = Features(base, {"audio": make_encoder("audio", "mel")}, TokenStore("cache"))  # doctest: +SKIP
+        >>> features = Features(base, {"audio": make_encoder("audio", "mel")}, TokenCache("cache"))  # doctest: +SKIP
         >>> features.precompute(records, workers=2)                                                   # doctest: +SKIP
         >>> features[records[0]].visual.tokens.shape                                                  # doctest: +SKIP
         torch.Size([145, 576])
@@ -76,7 +76,7 @@ class Features:
         self,
         base: Base,
         encoders: Mapping[str, Encoder],
-        store: TokenStore,
+        store: TokenCache,
         *,
         frames: int | None = None,
     ) -> None:
@@ -243,7 +243,7 @@ class Features:
         return self._keys[what]
 
 
-def digests_of(base: Base, store: TokenStore) -> list[str]:
+def digests_of(base: Base, store: TokenCache) -> list[str]:
     """Digests of a base's language model and tower, without loading a tower that the store knows.
 
     A run and an evaluation are bound to them: a fine-tuned base has the fingerprint of the base
@@ -252,7 +252,7 @@ def digests_of(base: Base, store: TokenStore) -> list[str]:
     return [language_digest(base), _known_digest(base, store)]
 
 
-def _known_digest(base: Base, store: TokenStore) -> str:
+def _known_digest(base: Base, store: TokenCache) -> str:
     """The tower's digest; for a base loaded without its tower, the one that its files gave before, as the store remembers it.
 
     The first time there is nothing to remember: then the tower is loaded, which it has to be anyway

@@ -8,8 +8,9 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.evaluate.config import EvalConfig
@@ -22,9 +23,4 @@ _HOMES |= dict.fromkeys(("Share", "evaluate", "evaluate_share"), _RUN)
 
 __all__ = ["EvalConfig", "Report", "Share", "evaluate", "evaluate_share"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that reading settings or reports does not load torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pave.evaluate' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -14,7 +14,7 @@ from lmms_eval.api.model import lmms
 
 from pave.bases import load_base
 from pave.errors import ConfigError
-from pave.patches import PatchedModel
+from pave.model import PatchedModel
 
 MAX_NEW_TOKENS = 64
 """Longest answer where a benchmark does not say."""

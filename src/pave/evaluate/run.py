@@ -18,7 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pave.answer.generate import Questions, answer
 from pave.bases import Base, load_base
+from pave.cache import TokenCache
 from pave.channels import Encoder
 from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
 from pave.data.features import digests_of
@@ -33,15 +35,13 @@ from pave.evaluate.answers import (
 )
 from pave.evaluate.batches import by_clip, by_length, cut
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.decode import Questions, answer
 from pave.evaluate.items import Answer, Item, items_of, judge
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
 from pave.evaluate.scores import score_arms, task_of
 from pave.evaluate.table import arm_rows, paired_rows
-from pave.patches import PatchedModel
-from pave.store import TokenStore
+from pave.model import PatchedModel
 from pave.tasks import Task
 
 Progress = Callable[[str, int, int], None]
@@ -209,7 +209,7 @@ def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
         mode="json", include={"frames", "limit", "batch", "max_new_tokens"}
     )
     scored_by = {"task": config.task} if config.task is not None else {}
-    weights = digests_of(base, TokenStore(config.store_folder))
+    weights = digests_of(base, TokenCache(config.store_folder))
     asked = {"base": base.fingerprint(), "weights": weights, "records": _digest(config.records)}
     return {**decided_by, **scored_by, **asked, "arms": arms}
 
@@ -245,7 +245,7 @@ def _features(run: _Run, arm: str, share: tuple[int, int] = (0, 1)) -> Features:
     features = Features(
         run.model.base,
         _encoders(run.model, names),
-        TokenStore(run.config.store_folder),
+        TokenCache(run.config.store_folder),
         frames=run.config.frames,
     )
     reading = partial(run.progress, "read") if run.progress else None

@@ -6,8 +6,9 @@ the function.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.fusion.config import FusionConfig
@@ -20,9 +21,4 @@ _HOMES = {
 
 __all__ = ["Fusion", "FusionConfig"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that its settings can be read without loading torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pave.fusion' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

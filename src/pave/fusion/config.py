@@ -16,7 +16,7 @@ class FusionConfig(BaseModel):
     """Shape and rules of a fusion function g(query tokens, side tokens) -> residual.
 
     The defaults are those of new patches. The authors' released checkpoints differ in `tie_kv` and
-    `alignment` (and, for one of them, `rope`); `pave.patches.official.fusion_config` makes their
+    `alignment` (and, for one of them, `rope`); `pave.paper.fusion_config` makes their
     configs.
 
     Raises:

@@ -9,28 +9,22 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.patches.config import BaseId, EncoderSpec, LoraSpec, PatchConfig
     from pave.patches.folder import read_config
-    from pave.patches.model import PatchedModel
 
 _HOMES = {
     "BaseId": "pave.patches.config",
     "EncoderSpec": "pave.patches.config",
     "LoraSpec": "pave.patches.config",
     "PatchConfig": "pave.patches.config",
-    "PatchedModel": "pave.patches.model",
     "read_config": "pave.patches.folder",
 }
 
-__all__ = ["BaseId", "EncoderSpec", "LoraSpec", "PatchConfig", "PatchedModel", "read_config"]
+__all__ = ["BaseId", "EncoderSpec", "LoraSpec", "PatchConfig", "read_config"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that settings that name a LoRA do not load torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pave.patches' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -12,7 +12,6 @@ from peft import LoraConfig
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-import pave
 from pave.bases import Base, tower_of
 from pave.channels import Encoder, make_encoder
 from pave.errors import BaseError, ConfigError, PatchError
@@ -21,6 +20,7 @@ from pave.patches.card import make_card
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig, check_name, reason
 from pave.patches.folder import FUSION, LORA, PatchFiles, check_tensors, read_folder, write_folder
 from pave.patches.lora import lora_config
+from pave.version import __version__
 
 
 def new_config(
@@ -53,7 +53,7 @@ def new_config(
         )
     try:
         return PatchConfig(
-            pave_version=pave.__version__,
+            pave_version=__version__,
             base=BaseId(name=base.name, fingerprint=base.fingerprint()),
             inputs=base.inputs,
             channel=channel,
@@ -111,7 +111,7 @@ def saved_config(config: PatchConfig, **given: Any) -> PatchConfig:
     fields = {key: value for key, value in given.items() if value is not None}
     try:
         return PatchConfig.model_validate(
-            {**config.model_dump(), **fields, "pave_version": pave.__version__, "files": {}}
+            {**config.model_dump(), **fields, "pave_version": __version__, "files": {}}
         )
     except ValidationError as error:
         raise ConfigError(f"the patch cannot be saved: {reason(error)}") from error

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.data import Record, write_records
 from pave.errors import ConfigError, RecordError
 from pave.files import write_text_atomically
-from pave.tasks import authors
+from pave.paper import conversations as authors
 from pave.tasks.files import read_annotations
 from pave.tasks.media import Finder, Place, side_folders, wanted_channels
 from pave.tasks.pairing import in_format

@@ -7,8 +7,9 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.train.config import TrainConfig, load_config
@@ -23,9 +24,4 @@ _HOMES = {
 
 __all__ = ["TrainConfig", "TrainResult", "load_config", "train"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that reading settings does not load torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pave.train' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -38,9 +38,9 @@ from pave.channels.tower import Cells, Window
 from pave.errors import ConfigError, first_problem
 from pave.fusion import FusionConfig
 from pave.media import Frames
+from pave.paper.configs import PREFIX, fusion_config, list_configs
 from pave.patches import LoraSpec
 from pave.patches.lora import check_targets, lora_shapes
-from pave.patches.official.configs import PREFIX, fusion_config, list_configs
 from pave.train.config import TrainConfig, load_config
 
 # Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of
@@ -124,7 +124,7 @@ def plan(
 
 
 def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: int | None) -> Plan:
-    from pave.patches.official.convert import channel_of
+    from pave.paper.convert import channel_of
 
     config = fusion_config(name)
     channels = (

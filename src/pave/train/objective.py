@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases.head import head_at
-from pave.bases.seam import tokens_of
 from pave.bases.visual import Visual
 from pave.fusion import Fusion
-from pave.patches import PatchedModel
+from pave.model import PatchedModel
+from pave.model.seam import tokens_of
 from pave.tokens import Tokens
 
 

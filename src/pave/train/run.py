@@ -21,13 +21,14 @@ import yaml
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
+from pave.cache import TokenCache
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.data.features import digests_of
 from pave.errors import TrainError
 from pave.files import make_folder, read_object, write_text_atomically
-from pave.patches import PatchedModel, read_config
+from pave.model import PatchedModel
+from pave.patches import read_config
 from pave.patches.hub import locate
-from pave.store import TokenStore
 from pave.train.attention import packed_attention
 from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, processes_of, step_of
@@ -113,7 +114,7 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         base.use(config.inputs)
         below = put_below(patched, config)
         encoders = encoders_of(patched, below, config)
-        features = Features(base, encoders, TokenStore(config.store_folder), frames=config.frames)
+        features = Features(base, encoders, TokenCache(config.store_folder), frames=config.frames)
         data = Sequences(base, features, groups, plan, length, config.prompt)
         encode_seconds = _precompute(features, groups, config, arguments, progress)
         put_new(patched, encoders, below, config)
@@ -155,7 +156,7 @@ def _open_folder(
     identity["records"] = hashlib.sha256(content.encode()).hexdigest()
     identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
     identity["base"] = digests_of(
-        base, TokenStore(config.store_folder)
+        base, TokenCache(config.store_folder)
     )  # it may lie elsewhere now, but must be the same
     note, checkpoints = config.out / "run.json", config.out / "checkpoints"
     if config.resume == "never":

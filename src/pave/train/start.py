@@ -15,7 +15,8 @@ from pave.channels import Encoder, make_encoder
 from pave.data import Features, Record
 from pave.errors import ConfigError
 from pave.fusion import Fusion
-from pave.patches import LoraSpec, PatchedModel
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
 from pave.patches.build import new_config
 from pave.patches.lora import check_targets
 from pave.patches.stack import lora_of_new

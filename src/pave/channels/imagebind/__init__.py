@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.imagebind.branch import SoundBranch, build_branch
 from pave.channels.imagebind.front import (
@@ -25,7 +26,6 @@ from pave.channels.registry import register_encoder
 from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
 from pave.errors import ChannelError
 from pave.media import Sound, read_sound
-from pave.store import Source
 from pave.tokens import Tokens
 
 _BATCH = 16

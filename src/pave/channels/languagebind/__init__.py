@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.cache import Source
 from pave.channels.clip import ClipTower, build_clip, normalise
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
 from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
 from pave.media import Uniform, frame_rate, frame_times, stream_frames
-from pave.store import Source
 from pave.tokens import Tokens
 
 GROUP = 8

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pave.cache import Source
 from pave.channels.clip import ClipTower, build_clip, normalise
 from pave.channels.registry import register_encoder
 from pave.channels.scene3d.geometry import (
@@ -35,7 +36,6 @@ from pave.channels.weights import (
     read_weights,
     weights_digest,
 )
-from pave.store import Source
 from pave.tokens import Tokens
 
 _CLIP = ("model.vision_tower.vision_tower.vision_model.", "vision_model.")

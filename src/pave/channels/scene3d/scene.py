@@ -33,6 +33,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.plain import NotPlain, read_arrays
 from pave.channels.scene3d.matrices import (
@@ -44,7 +45,6 @@ from pave.channels.scene3d.matrices import (
 )
 from pave.errors import ChannelError, MediaError
 from pave.media import At, list_pictures, read_depth, read_frames, read_picture
-from pave.store import Source
 
 MILLIMETRES = 1000.0
 # None stands for a number that the file itself decides; F is the same in all of them.

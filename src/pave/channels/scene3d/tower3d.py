@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.cache import Source
 from pave.channels.registry import register_encoder
 from pave.channels.scene3d.geometry import backproject
 from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.tower import Tower, Window, pool
 from pave.media import Frames
-from pave.store import Source
 from pave.tokens import Tokens
 
 COORDINATES = 4

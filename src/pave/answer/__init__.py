@@ -1,0 +1,1 @@
+"""Answers: which prompt is asked, and how an answer is generated."""

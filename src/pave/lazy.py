@@ -1,0 +1,44 @@
+"""Names of a package that are imported when they are first used.
+
+`pave --help`, and settings that only name a base or a patch, must not wait for torch. A package
+that offers heavy names lists their homes and lets this module fetch them (PEP 562).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of a package whose names live in other modules.
+
+    Args:
+        package: The package's `__name__`.
+        homes: Public name -> module that defines it.
+
+    Returns:
+        Both functions, to be assigned under these names in the package's `__init__.py`.
+
+    Example:
+        >>> fetch, names = lazy_names("json", {"JSONDecoder": "json.decoder"})
+        >>> fetch("JSONDecoder").__module__, names()
+        ('json.decoder', ['JSONDecoder'])
+    """
+
+    def fetch(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(homes[name]), name)
+        # The next look-up finds it without asking here.
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted(homes)
+
+    return fetch, names

@@ -1,0 +1,16 @@
+"""`PatchedModel`: a frozen base with patches on it, and what one call of it means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pave.model.model import PatchedModel
+
+_HOMES = {"PatchedModel": "pave.model.model"}
+
+__all__ = ["PatchedModel"]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

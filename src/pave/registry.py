@@ -1,0 +1,143 @@
+"""`Registry`: things by name, from pave, from the program at hand, and from installed packages.
+
+Encoders, families, tasks and fusions are all found in this one way. A name belongs to whoever
+registered it in the running program, else to pave, else to the installed package that announces it
+under the registry's entry point group. Nothing is imported before it is asked for, so that listing
+costs nothing and a broken plug-in breaks only itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from pave.errors import PaveError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The things of one kind, by name.
+
+    Args:
+        what: What one of them is called in messages, e.g. "task".
+        group: Entry point group by which installed packages announce theirs, e.g. "pave.tasks".
+        own: Name -> module of pave that registers it.
+        error: What is raised for a name that cannot be had.
+
+    Example:
+        >>> from pave.errors import ConfigError
+        >>> colours = Registry[str]("colour", "example.colours", {}, ConfigError)
+        >>> colours.register("red", "#f00")
+        '#f00'
+        >>> colours.get("red")
+        '#f00'
+    """
+
+    def __init__(
+        self, what: str, group: str, own: Mapping[str, str], error: type[PaveError]
+    ) -> None:
+        self.what = what
+        self.group = group
+        self._own = dict(own)
+        self._error = error
+        self._registered: dict[str, T] = {}
+
+    def register(self, name: str, thing: T) -> T:
+        """Make a thing known under a name; the same thing again, from a re-run cell, is fine.
+
+        Raises:
+            PaveError: Of the registry's kind, if the name belongs to something else.
+        """
+        known = self._registered.get(name)
+        if known is not None and _place(known) != _place(thing):
+            raise self._error(
+                f"{self.what} {name!r} is already registered by {_place(known)}; "
+                "choose another name"
+            )
+        self._registered[name] = thing
+        return thing
+
+    def get(self, name: str) -> T:
+        """The thing of a name, its module imported now if it was not yet.
+
+        Raises:
+            PaveError: Of the registry's kind, if there is none, or its plug-in fails to import.
+        """
+        if name not in self._registered:
+            self._import(name)
+        if name not in self._registered:
+            raise self._error(
+                f"the package that announces {self.what} {name!r} registers none of that name"
+            )
+        return self._registered[name]
+
+    def names(self) -> list[str]:
+        """All names, sorted, without importing anything."""
+        return sorted({*self._own, *self._registered, *self.plugins()})
+
+    def registered(self) -> dict[str, T]:
+        """What has been registered so far in this process."""
+        return dict(self._registered)
+
+    def plugins(self) -> dict[str, EntryPoint]:
+        """What installed packages announce, by name."""
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def unknown(self, name: str) -> PaveError:
+        """The error for a name that nobody knows, with the nearest one that somebody does."""
+        known = self.names()
+        hint = did_you_mean(name, known)
+        return self._error(
+            f"there is no {self.what} {name!r}{hint}; there are: {', '.join(known) or 'none'}"
+        )
+
+    def _import(self, name: str) -> None:
+        """Import the module that registers a name."""
+        if name in self._own:
+            import_module(self._own[name])
+            return
+        plugin = self.plugins().get(name)
+        if plugin is None:
+            raise self.unknown(name)
+        try:
+            plugin.load()
+        except PaveError:
+            raise
+        except Exception as error:  # not our code: whatever it raises becomes one clear line
+            raise self._error(
+                f"the package of {self.what} {name!r} ({plugin.value}) fails to import: {error}"
+            ) from error
+
+
+def registering(registry: Registry[T], name: str) -> Callable[[T], T]:
+    """A decorator that registers what it decorates."""
+
+    def keep(thing: T) -> T:
+        return registry.register(name, thing)
+
+    return keep
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """The nearest known word as a question, or nothing.
+
+    Example:
+        >>> did_you_mean("audoi", ["audio", "views"])
+        " (did you mean 'audio'?)"
+    """
+    near = get_close_matches(word, known, n=1)
+    if not near:
+        return ""
+    return f" (did you mean {near[0]!r}?)"
+
+
+def _place(thing: object) -> str:
+    """Where a class or function was written; for anything else, what it is."""
+    name = getattr(thing, "__qualname__", None)
+    if name is None:
+        return repr(thing)
+    return f"{getattr(thing, '__module__', '?')}.{name}"

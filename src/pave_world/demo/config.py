@@ -1,0 +1,135 @@
+"""`DemoConfig`: all numbers of the demo in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pave.patches import LoraSpec
+from pave.train.config import MAX_SEED, Rate
+from pave_world.demo.senses import SENSES, Sense, SenseName
+
+
+class DemoConfig(BaseModel):
+    """What the demo makes and how long it trains.
+
+    Both runs, the LoRA-only control and the patch, get the same records, steps, batches, learning
+    rates and seed; the patch alone has a fusion function and the new sense.
+
+    Example:
+        >>> DemoConfig().base
+        'smol'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sense: SenseName = Field(
+        "sound", description="The channel to learn, with the kind of world that needs it."
+    )
+    out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
+    base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
+    train_clips: int = Field(600, ge=1, description="Clips to train on.")
+    test_clips: int = Field(
+        100, ge=2, description="Held-out clips to compare on; their scenes never occur in training."
+    )
+    questions_per_clip: int = Field(10, ge=1, description="At most so many questions about a clip.")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="Optimiser steps of each run; if not given, those chosen for the sense.",
+    )
+    batch_clips: int = Field(
+        2, ge=1, le=2**16, description="Clips in a forward pass; their questions share a prefix."
+    )
+    accumulation: int = Field(1, ge=1, le=2**16, description="Forward passes in a step.")
+    questions_per_video: int = Field(10, ge=1, description="Most questions of a clip in a step.")
+    lr_lora: Rate = Field(1.5e-3, description="Peak learning rate of the LoRA, in both runs.")
+    lr_fusion: Rate = Field(3e-4, description="Peak learning rate of the fusion function.")
+    lr_gate: Rate = Field(
+        5e-3, description="Peak learning rate of the fusion's output norm, which starts at zero."
+    )
+    lora: LoraSpec = Field(
+        LoraSpec(rank=16, alpha=32, dropout=0.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")),
+        description="The LoRA, the same in both runs. On the attention only: on a CPU every "
+        "further product is felt.",
+    )
+    align_steps: int = Field(
+        400,
+        ge=0,
+        description="Steps of the patch's aligned start, in which no language model runs.",
+    )
+    encoder: str | None = Field(
+        None, description="Encoder of the channel; if not given, the sense's."
+    )
+    encoder_settings: dict[str, Any] = Field(
+        default_factory=dict, description="Its settings; likewise."
+    )
+    fusion: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields of FusionConfig that differ from its own; likewise.",
+    )
+    align_share: float | None = Field(
+        None, gt=0, le=2, description="Size of the residual after the aligned start; likewise."
+    )
+    align_families: tuple[str, ...] = Field(
+        (), description="Questions that teach the aligned start; likewise."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.',
+    )
+    seed: int = Field(
+        1,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of the world, the start, the order of the data and the bootstrap; 0 is "
+        "the world tuned on.",
+    )
+    workers: int = Field(2, ge=1, description="Processes that make clips and encode them.")
+    threads: int = Field(
+        1, ge=1, description="Threads of each training; the two runs train at the same time."
+    )
+    batch_questions: int = Field(
+        48, ge=1, description="Questions answered at a time in the comparison."
+    )
+    max_new_tokens: int = Field(8, ge=1, description="Longest answer in the comparison, in tokens.")
+
+    def resolved(self) -> DemoConfig:
+        """The same settings with nothing left open: the sense's own choices, and the precision that "auto" means here."""
+        from pave.train.precision import native_precision
+
+        chosen = self.preset
+        update: dict[str, Any] = {
+            "steps": self.steps or chosen.steps,
+            "encoder": self.encoder or chosen.encoder,
+            "encoder_settings": self.encoder_settings
+            or (dict(chosen.settings) if not self.encoder else {}),
+            "fusion": self.fusion or dict(chosen.fusion),
+            "align_share": self.align_share or chosen.align_share,
+            "align_families": self.align_families or chosen.align_families,
+        }
+        return self.model_copy(
+            update=update | ({"precision": native_precision()} if self.precision == "auto" else {})
+        )
+
+    @property
+    def preset(self) -> Sense:
+        """What was chosen for the sense."""
+        return SENSES[self.sense]
+
+    @property
+    def patch_arm(self) -> str:
+        """Name of the patch among the arms."""
+        return f"{self.sense}-patch"
+
+    def world(self, split: str) -> Path:
+        """Folder of one split."""
+        return self.out / "world" / split
+
+    @property
+    def store(self) -> Path:
+        """Folder of tokens that both runs and the comparison share."""
+        return self.out / "store"

@@ -1,0 +1,118 @@
+"""The first half of the demo: the base set up, the clips made, and what the frozen parts make of them stored."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+
+from pave_world.demo.config import DemoConfig
+
+Progress = Callable[[str, int, int], None]
+TRAIN, TEST = "train", "test"
+_POLL = 0.5
+
+
+def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
+    """Make both splits, while another process sets up the base (the first time it has to be put together).
+
+    Returns:
+        Split -> records file.
+
+    Raises:
+        BaseError: If the base cannot be loaded; missing parts of `smol` are found out before any
+            work.
+        ConfigError: If parts of the world are missing.
+    """
+    from pave_world import make_world
+
+    _check_base(config.base)
+    counts = {TRAIN: config.train_clips, TEST: config.test_clips}
+    with _pool(1) as pool:
+        base = pool.submit(_set_up, config.base)
+
+        def tell(split: str, done: int, total: int) -> None:
+            if base.done():
+                base.result()  # a base that cannot be had ends the work now, not after all clips
+            progress(f"{split} clips", done, total)
+
+        records = {
+            split: make_world(
+                config.world(split),
+                split,
+                clips,
+                config.seed,
+                config.sense,
+                workers=config.workers,
+                questions_per_clip=config.questions_per_clip,
+                progress=partial(tell, split),
+            )
+            for split, clips in counts.items()
+        }
+        base.result()
+    return records
+
+
+def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
+    """Run the frozen tower and the channel's encoder over every clip once, in processes of one thread each."""
+    total = 2 * (config.train_clips + config.test_clips)
+    with _pool(config.workers) as pool:
+        jobs = [
+            pool.submit(_encode, config, file, part)
+            for file in records.values()
+            for part in range(config.workers)
+        ]
+        waiting = set(jobs)
+        while waiting:
+            _, waiting = wait(waiting, timeout=_POLL)
+            progress(
+                "clips encoded",
+                min(total, sum(1 for _ in config.store.glob("??/*.safetensors"))) // 2,
+                total // 2,
+            )
+        for job in jobs:
+            job.result()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that are spawned: forking a process whose libraries run threads can hang."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _check_base(name: str) -> None:
+    if name == "smol":
+        from pave.bases.smol.assemble import require_parts
+
+        require_parts()
+
+
+def _set_up(name: str) -> None:
+    from pave.bases import load_base
+
+    load_base(name)
+
+
+def _encode(config: DemoConfig, file: Path, part: int) -> None:
+    """One process's share of a split's clips."""
+    import torch
+
+    from pave.bases import load_base, tower_of
+    from pave.cache import TokenCache
+    from pave.channels import make_encoder
+    from pave.data import Features, group_by_clip, read_records
+
+    torch.set_num_threads(1)
+    channel = config.preset.channel
+    base = load_base(config.base)
+    encoder = make_encoder(
+        channel,
+        config.encoder or config.preset.encoder,
+        config.encoder_settings,
+        tower=tower_of(base),
+    )
+    clips = [group[0] for group in group_by_clip(read_records(file))]
+    Features(base, {channel: encoder}, TokenCache(config.store)).precompute(
+        clips[part :: config.workers]
+    )

@@ -1,0 +1,1 @@
+"""How the embedded base `smol` was trained, from its wheels and the world."""

@@ -1,0 +1,298 @@
+"""Train what `smol` ships: the projector that turns tower cells into words' neighbours, and a LoRA that reads them.
+
+One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are
+rendered straight to frames (no files), the frozen tower sees each once, and all questions of a
+scene train behind one shared prefix. Data parallel over processes of one thread each, because small
+matrices waste a second thread. The card (`weights/README.md`) records data, steps, seed and scores.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
+
+from pave.bases.base import Base
+from pave.bases.smol import smol_base
+from pave.bases.smol.assemble import raw_parts
+from pave.data.packing import Packed, pack, positions_and_mask, targets
+from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
+from pave.train.precision import native_precision
+from pave_world import Scene, questions_for, render_frames, sample_scene
+from pave_world.scene import Kind
+
+log = logging.getLogger(__name__)
+
+LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj)"
+MOST_QUESTIONS = 8
+VIEW_TIMES = (1.0, 3.0)  # two renders a scene stand for its four frames: the camera hardly moves
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One leg of the training, with a warm-up and a cosine decay of its own.
+
+    Attributes:
+        clips: Scenes to train on.
+        steps: Optimiser steps.
+        peak: Share of the learning rates that it rises to.
+        kinds: Kinds of scenes, in turn. They are asked about what the main camera's usual frames
+            show, and nothing else.
+    """
+
+    clips: int
+    steps: int
+    peak: float
+    kinds: tuple[Kind, ...] = ("visual",)
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How the shipped weights are made.
+
+    Attributes:
+        legs: What is trained on, and how long.
+        batch: Scenes a step and process.
+        workers: Processes.
+        rank: LoRA rank.
+        lr: Peak learning rate of the LoRA.
+        lr_projector: Peak learning rate of the projector.
+        seed: Of the scenes, the order and the start.
+        test_clips: Scenes of the test split to score on.
+    """
+
+    legs: tuple[Leg, ...] = (
+        Leg(1600, 400, 1.0),
+        Leg(2400, 350, 0.7),
+        Leg(3000, 350, 0.6, ("sound", "visual")),
+        Leg(3000, 200, 0.5, ("sound", "visual", "scene3d", "views", "frames")),
+    )
+    batch: int = 4
+    workers: int = 2
+    rank: int = 12
+    lr: float = 1e-3
+    lr_projector: float = 1e-3
+    seed: int = 0
+    test_clips: int = 150
+
+
+def build(out: Path, scratch: Path, settings: BuildSettings | None = None) -> dict[str, Any]:
+    """Train projector and base LoRA and write them with their card.
+
+    Args:
+        out: Folder for `projector.safetensors`, `lora/` and `README.md`.
+        scratch: Folder for tower features (about 0.2 MB a scene) and the weights after each leg; an
+            interrupted build goes on with the leg it was in.
+        settings: See `BuildSettings`.
+
+    Returns:
+        The numbers on the card.
+    """
+    from pave_world.smol.card import write_weights
+
+    chosen = settings or BuildSettings()
+    scratch.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    spawn(_work, args=(chosen, str(scratch)), nprocs=chosen.workers)
+    return write_weights(out, scratch, chosen, time.time() - started)
+
+
+def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
+    """One process of the data-parallel run."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    torch.set_num_threads(1)
+    folder = Path(scratch)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / f'rendezvous-{settings.seed}'}",
+        rank=rank,
+        world_size=settings.workers,
+    )
+    try:
+        model, tokenizer = raw_parts(folder / f"tokenizer-{rank}")
+        base = smol_base(model, tokenizer)
+        peft = trainable(base, settings)
+        done, losses = _resume(peft, folder)
+        for number, leg in list(enumerate(settings.legs))[done:]:
+            cells = features(base, "train", leg.clips, leg.kinds, settings, folder, rank)
+            dist.barrier()
+            frozen = frozen_in_bf16 if native_precision() == "bf16" else frozen_through_onednn
+            with frozen(base.inner.language_model):
+                losses += fit(base, peft, cells, settings, number, rank)
+            if rank == 0:
+                state = {"trained": trained_state(peft), "losses": losses, "legs": number + 1}
+                torch.save(state, folder / "trained.pt")
+            dist.barrier()
+    finally:
+        dist.destroy_process_group()
+        (folder / f"rendezvous-{settings.seed}").unlink(missing_ok=True)
+
+
+def _resume(peft: Any, folder: Path) -> tuple[int, list[float]]:
+    """Legs that are behind an interrupted build, and its losses; their weights are put in place."""
+    file = folder / "trained.pt"
+    if not file.is_file():
+        return 0, []
+    state = torch.load(file, weights_only=True)
+    load_trained(peft, state["trained"])
+    return int(state["legs"]), list(state["losses"])
+
+
+def load_trained(peft: Any, trained: Mapping[str, Tensor]) -> None:
+    """Put what `trained_state` gave into the model."""
+    with torch.no_grad():
+        for name, parameter in peft.named_parameters():
+            if name in trained:
+                parameter.copy_(trained[name])
+
+
+def scene_of(kinds: Sequence[Kind], split: str, index: int, seed: int) -> Scene:
+    """The scene with a number, where kinds take turns."""
+    return sample_scene(kinds[index % len(kinds)], split, index, seed)
+
+
+def features(
+    base: Base,
+    split: str,
+    clips: int,
+    kinds: Sequence[Kind],
+    settings: BuildSettings,
+    folder: Path,
+    rank: int = 0,
+) -> Tensor:
+    """Tower cells `[clips, views, 36, 1280]` fp16 of all scenes, memory-mapped, each process computing its share."""
+    size = base.settings.frame_size()[0]
+    cells = (size // 32) ** 2
+    shape = (clips, len(VIEW_TIMES), cells, base.query_dim)
+    file = folder / f"cells-{split}-{settings.seed}-{clips}-{'-'.join(kinds)}.bin"
+    numel = int(torch.tensor(shape).prod())
+    mapped = torch.from_file(str(file), shared=True, size=numel, dtype=torch.float16).view(shape)
+    for index in range(rank, clips, settings.workers):
+        if bool(mapped[index].any()):
+            continue
+        scene = scene_of(kinds, split, index, settings.seed)
+        frames = (
+            torch.from_numpy(render_frames(scene, VIEW_TIMES, size=size))
+            .permute(0, 3, 1, 2)
+            .contiguous()
+        )
+        clip = base.spec.prepare(base.config, base.settings, frames, torch.tensor(VIEW_TIMES))
+        with torch.no_grad():
+            mapped[index] = base.inner.vision_tower(
+                clip.pixels["pixel_values_videos"][0]
+            ).last_hidden_state.half()
+    return mapped
+
+
+def trainable(base: Base, settings: BuildSettings) -> Any:
+    """Put the LoRA on the language model and let the projector learn."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(settings.seed)
+    config = LoraConfig(r=settings.rank, lora_alpha=2 * settings.rank, target_modules=LORA_TARGETS)
+    peft = get_peft_model(base.model, config)
+    base.inner.multi_modal_projector.requires_grad_(True)
+    return peft
+
+
+def trained_state(peft: Any) -> dict[str, Tensor]:
+    """Everything that was trained, by parameter name."""
+    return {name: p.detach().clone() for name, p in peft.named_parameters() if p.requires_grad}
+
+
+def visual_tokens(base: Base, cells: Tensor) -> Tensor:
+    """Cells `[B, views, 36, C]` -> the tokens the model gets, `[B, 4 * 9 + 1, D]`, with gradients into the projector."""
+    frames = cells.float().repeat_interleave(base.settings.frames // cells.shape[1], dim=1)
+    projected = base.inner.apply_pooling(base.inner.multi_modal_projector(frames.flatten(0, 1)))
+    tokens = projected.unflatten(0, frames.shape[:2]).flatten(1, 2)
+    newline = base.inner.image_newline[None, None].expand(tokens.shape[0], 1, -1)
+    return torch.cat([tokens, newline], 1)
+
+
+def sequence(base: Base, scene: Scene) -> Packed:
+    """Visual questions of one scene behind its placeholders."""
+    text = "<video>" * (base.settings.frames * 9 + 1)
+    asked = [
+        question for question in questions_for(scene, limit=None) if question.needs == "video"
+    ][:MOST_QUESTIONS]
+    return pack([base.encode_prompt(text, [(q.question, q.answer)]) for q in asked])
+
+
+def answer_logits(base: Base, cells: Tensor, packed: list[Packed]) -> tuple[Tensor, Tensor]:
+    """Logits at answer positions `[N, V]` and the ids expected there `[N]`."""
+    from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+    positions, mask = positions_and_mask(packed)
+    keep, labels = targets(packed)
+    ids = nn.utils.rnn.pad_sequence([torch.tensor(p.ids) for p in packed], batch_first=True)
+    visual = {"video": BaseModelOutputWithPooling(pooler_output=visual_tokens(base, cells))}
+    hidden = base.inner(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        mm_encoder_outputs=visual,
+        use_cache=False,
+    ).last_hidden_state
+    return base.model.lm_head(hidden[keep]), labels
+
+
+def fit(
+    base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int, rank: int
+) -> list[float]:
+    """One leg of the training; returns this process's losses."""
+    projector = list(base.inner.multi_modal_projector.parameters())
+    lora = [p for name, p in peft.named_parameters() if p.requires_grad and "lora_" in name]
+    this = settings.legs[leg]
+    rates = [settings.lr * this.peak, settings.lr_projector * this.peak]
+    groups = [
+        {"params": part, "lr": rate} for part, rate in zip((lora, projector), rates, strict=True)
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    per_step, steps = settings.batch * settings.workers, this.steps
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, total_steps=steps, pct_start=0.05, anneal_strategy="cos"
+    )
+    shuffle = torch.Generator().manual_seed(settings.seed + leg)
+    passes = 1 + steps * per_step // cells.shape[0]
+    order = torch.cat([torch.randperm(cells.shape[0], generator=shuffle) for _ in range(passes)])
+    losses: list[float] = []
+    for step in range(steps):
+        mine = order[step * per_step :][
+            rank * settings.batch : (rank + 1) * settings.batch
+        ].tolist()
+        packed = [
+            sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine
+        ]
+        # Entered anew in every step: autocast remembers the rounded weights for as long as it
+        # lasts, also those that train.
+        with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16"):
+            logits, labels = answer_logits(base, cells[mine], packed)
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        _average_gradients(lora + projector, settings.workers)
+        nn.utils.clip_grad_norm_(lora + projector, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss))
+        if rank == 0 and step % 20 == 19:
+            log.warning(
+                "leg %d step %d/%d loss %.3f", leg + 1, step + 1, steps, sum(losses[-20:]) / 20
+            )
+    return losses
+
+
+def _average_gradients(parameters: list[nn.Parameter], workers: int) -> None:
+    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    dist.all_reduce(flat)
+    flat /= workers
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = part.view_as(p)

@@ -1,0 +1,165 @@
+"""Asking about a real file: sound in, no sound, several questions, wrong files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import tiny, tiny_patch
+from pave.channels import make_encoder
+from pave.errors import ChannelError, ConfigError, MediaError
+from pave.media import Uniform, read_frames, write_video
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same second of film with and without sound."""
+    folder = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(10)]
+    sound = np.sin(np.arange(RATE) * 0.2).astype(np.float32)
+    write_video(folder / "loud.mp4", frames, 10, sound, RATE)
+    write_video(folder / "silent.mp4", frames, 10, None, RATE)
+    (folder / "text.mp4").write_text("not a film")
+    return {path.stem: path for path in folder.iterdir()}
+
+
+@pytest.fixture
+def model() -> PatchedModel:
+    """An awake sound patch with the real encoder."""
+    made = PatchedModel(tiny.base())
+    made.new_patch(
+        "audio", fusion={"hidden": 16}, lora=LoraSpec(rank=2), prompt="Listen. {question}", seed=1
+    )
+    tiny_patch.wake(made, "audio")
+    return made
+
+
+def plain_answer(model: PatchedModel, film: Path, question: str, count: int = 4) -> str:
+    """What the base says, by hand."""
+    base = model.base
+    clip = base.clip(read_frames(film, Uniform(count)))
+    inputs = base.batch(
+        [base.encode_prompt(clip.text, [(question, None)]).ask()], [clip], pad="left"
+    )
+    with model.disable_patches():
+        ids = model.generate(
+            **inputs, do_sample=False, max_new_tokens=6, eos_token_id=base.stop_ids
+        )
+    return base.decode(ids[0, inputs["input_ids"].shape[1] :])
+
+
+def test_sound_is_heard(model: PatchedModel, films: dict[str, Path]) -> None:
+    options: dict[str, Any] = {"frames": 4, "max_new_tokens": 6}
+    heard = model.ask(films["loud"], "What?", **options)
+    assert heard != plain_answer(model, films["loud"], "What?")
+    tokens = make_encoder("audio", "mel").encode(films["loud"])
+    assert tokens is not None
+    assert model.ask(films["silent"], "What?", channels={"audio": tokens}, **options) == heard
+    assert (
+        model.ask(films["silent"], "What?", channels={"audio": films["loud"]}, **options) == heard
+    )
+    with model.disable_patches():
+        assert model.ask(films["loud"], "What?", **options) == plain_answer(
+            model, films["loud"], "What?"
+        )
+
+
+def test_a_silent_film_is_answered_by_the_base_with_a_note(
+    model: PatchedModel, films: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "pave"):
+        answer = model.ask(films["silent"], "What?", frames=4, max_new_tokens=6)
+    assert answer == plain_answer(model, films["silent"], "What?")
+    assert "has no audio; patch 'audio' is off for it" in caplog.text
+
+
+def test_several_questions_share_one_decode_and_one_tower_run(
+    model: PatchedModel, films: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_by_one = [
+        model.ask(films["loud"], q, frames=4, max_new_tokens=4) for q in ("What?", "Who is it?")
+    ]
+    runs: list[int] = []
+    visual = model.base.visual
+    monkeypatch.setattr(
+        model.base, "visual", lambda *args, **options: runs.append(1) or visual(*args, **options)
+    )
+    assert (
+        model.ask(films["loud"], ["What?", "Who is it?"], frames=4, max_new_tokens=4) == one_by_one
+    )
+    assert runs == [1]
+    assert model.ask(films["loud"], [], frames=4) == []
+
+
+def test_asking_leaves_the_mode_alone(model: PatchedModel, films: dict[str, Path]) -> None:
+    model.train()
+    answer = model.ask(films["loud"], "What?", frames=4, max_new_tokens=4)
+    assert model.training
+    model.eval()
+    assert model.ask(films["loud"], "What?", frames=4, max_new_tokens=4) == answer
+    assert not model.training
+
+
+def test_a_patch_with_ready_made_tokens(films: dict[str, Path]) -> None:
+    made = PatchedModel(tiny.base())
+    tiny_patch.add(made, "smell")
+    options: dict[str, Any] = {"frames": 4, "max_new_tokens": 6}
+    alone = made.ask(films["loud"], "What?", **options)
+    assert alone == plain_answer(made, films["loud"], "What?")
+    assert (
+        made.ask(films["loud"], "What?", channels={"smell": tiny_patch.tokens(4)}, **options)
+        != alone
+    )
+    with pytest.raises(ChannelError, match="takes ready-made tokens"):
+        made.ask(films["loud"], "What?", channels={"smell": films["loud"]}, **options)
+
+
+@pytest.mark.parametrize(
+    ("film", "options", "error", "message"),
+    [
+        ("text", {}, MediaError, "text.mp4"),
+        ("nothing", {}, MediaError, "nothing.mp4"),
+        ("loud", {"channels": {"smell": "x"}}, ChannelError, "no patch listens to 'smell'"),
+        (
+            "loud",
+            {"channels": {"audio": tiny_patch.tokens()}},
+            ChannelError,
+            "reads 160|reads \\d+ features",
+        ),
+        ("loud", {"frames": 0}, ConfigError, "at least 1 frame"),
+        ("loud", {"max_new_tokens": 0}, ConfigError, "1 new token"),
+    ],
+)
+def test_wrong_questions(
+    model: PatchedModel,
+    films: dict[str, Path],
+    film: str,
+    options: dict[str, Any],
+    error: Any,
+    message: str,
+) -> None:
+    path = films.get(film, films["loud"].with_name(f"{film}.mp4"))
+    with pytest.raises(error, match=message):
+        model.ask(path, "What?", **options)
+    assert model.seam.side is None
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_family_answers(family: str, films: dict[str, Path]) -> None:
+    made = PatchedModel(tiny.base(family))
+    made.new_patch("audio", fusion={"hidden": 16}, lora=LoraSpec(rank=2), seed=1)
+    fresh = made.ask(films["loud"], "What?", frames=4, max_new_tokens=3)
+    with made.disable_patches():
+        assert made.ask(films["loud"], "What?", frames=4, max_new_tokens=3) == fresh
+    assert isinstance(fresh, str)
+    assert torch.is_grad_enabled()

@@ -1,0 +1,79 @@
+"""A toy training set for tests: the answer can only be told from the side channel, every clip shows the same frames.
+
+records = toy.records(folder, clips=8)           # writes frames, features and records.jsonl
+toy.config(folder, steps=4, channel=None)        # a TrainConfig for it, LoRA-only
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helpers import tiny
+from pave.data import Record, Turn, write_records
+from pave.train import TrainConfig, load_config
+
+DIM = 8
+SOUNDS = ("dog", "horse")
+
+
+def records(
+    folder: Path, clips: int = 4, questions: int = 3, with_channel: int | None = None
+) -> list[Record]:
+    """Write a set; the first `with_channel` clips (all by default) have the channel."""
+    shown = frames(folder / "frames")
+    chance = np.random.default_rng(0)
+    made = []
+    for clip in range(clips):
+        kind = clip % len(SOUNDS)
+        values = chance.normal(size=(5 + clip % 3, 1, DIM)).astype(np.float32) * 0.3
+        values[..., kind] += 3
+        np.save(folder / f"{clip}.npy", values)
+        has = with_channel is None or clip < with_channel
+        for question in range(questions):
+            turn = Turn(question="What" + "?" * question, answer=SOUNDS[kind])
+            channels = {"features": str(folder / f"{clip}.npy")} if has else {}
+            made.append(
+                Record(id=f"{clip}-{question}", video=str(shown), channels=channels, turns=[turn])
+            )
+    write_records(folder / "records.jsonl", made)
+    return made
+
+
+def frames(folder: Path, seed: int = 0) -> Path:
+    """Write a folder of frames."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(tiny.frames(4, seed=seed).pixels):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+    return folder
+
+
+def config(folder: Path, out: str = "run", **overrides: Any) -> TrainConfig:
+    """Settings for the set in `folder`; dotted names are given with a double underscore."""
+    values: dict[str, Any] = {
+        "records": folder / "records.jsonl",
+        "out": folder / out,
+        "store": folder / "store",
+        "channel": "features",
+        "encoder": "file",
+        "encoder_settings": {"dim": DIM, "rate": 2.0},
+        "fusion": {"hidden": 16, "heads": 2, "layers": 1},
+        "lora": {"rank": 4, "alpha": 8, "dropout": 0.0},
+        "frames": 4,
+        "log_every": 1,
+    }
+    values |= {name.replace("__", "."): value for name, value in overrides.items()}
+    if values["channel"] is None:
+        values |= {"encoder": None, "encoder_settings": {}, "fusion": {}}
+    return load_config(None, values)
+
+
+def sharp_base() -> Any:
+    """A tiny base whose head can be certain; the random one's largest logit is too small for any answer to become likely."""
+    base = tiny.base()
+    base.model.lm_head.weight.data.mul_(5)
+    return base
