@@ -12,7 +12,7 @@ from pave.evaluate.report import Report
 from pave.evaluate.table import arm_rows, paired_rows
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST
-from pave_world.make import RECORDS
+from pave_world.films.make import RECORDS
 
 RESAMPLES = 10_000
 

@@ -24,7 +24,7 @@ from results_pages import write_pages
 
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.run import finished_report
-from pave_world.demo.senses import SENSES, SenseName
+from pave_world.demo.presets import SENSES, SenseName
 
 # Seed 0 is the world on which the settings were chosen. Those of `frames` were mended there once
 # more after its worlds 1 to 3 had been seen, so it is measured on new ones.

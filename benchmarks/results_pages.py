@@ -15,7 +15,7 @@ from pooled import Channel
 from pave.evaluate.items import TITLES
 from pave.evaluate.plot import draw
 from pave.evaluate.table import PairedRow
-from pave_world.demo.senses import SENSES
+from pave_world.demo.presets import SENSES
 
 ROOT = Path(__file__).parents[1]
 PLOTS = ROOT / "docs" / "assets"

@@ -13,7 +13,7 @@ from pave.evaluate.machine import PeakMemory
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import make_clips
 from pave_world.demo.run import _Book, finished_report, run_demo
-from pave_world.demo.senses import SENSES, SenseName
+from pave_world.demo.presets import SENSES, SenseName
 from pave_world.demo.training import CONTROL, run_configs, train_both
 
 

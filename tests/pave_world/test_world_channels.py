@@ -12,7 +12,7 @@ from pave.data import Record, read_records
 from pave.errors import ConfigError
 from pave.media import Rate, Uniform, probe, read_frames
 from pave_world import frame_times, make_world, render_frames, sample_scene
-from pave_world.scene import Kind
+from pave_world.scenes.scene import Kind
 
 SMALL = {"duration": 2.0, "fps": 10.0, "size": 64}
 FILES = {

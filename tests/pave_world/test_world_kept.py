@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from pave_world import questions_for, render_frames, sample_scene
-from pave_world.scene import Kind, Scene
+from pave_world.scenes.scene import Kind, Scene
 
 
 def told(scene: Scene) -> bytes:

@@ -17,8 +17,8 @@ from pave_world import (
     questions_for,
     sample_scene,
 )
-from pave_world.catalog import SILENT, SOUNDING, UNSEEN, pool_of
-from pave_world.scene import Kind
+from pave_world.scenes.catalog import SILENT, SOUNDING, UNSEEN, pool_of
+from pave_world.scenes.scene import Kind
 
 CLIPS = 3000
 FAMILIES: dict[Kind, tuple[str, ...]] = {

@@ -9,8 +9,8 @@ import pytest
 
 from helpers.balance import best_guess
 from pave_world import SOUND_FAMILIES, VISUAL_FAMILIES, Question, Scene, questions_for, sample_scene
-from pave_world.catalog import SOUNDING, UNSEEN, WALLS, pool_of
-from pave_world.scene import Kind
+from pave_world.scenes.catalog import SOUNDING, UNSEEN, WALLS, pool_of
+from pave_world.scenes.scene import Kind
 
 CLIPS = 3000
 

@@ -9,10 +9,10 @@ import pytest
 
 from pave.errors import ConfigError
 from pave_world import assets, frame_times, render_frames, sample_scene, sprites
-from pave_world.catalog import CODES
-from pave_world.render import _compose
-from pave_world.scene import Thing
-from pave_world.sprites import sprite
+from pave_world.scenes.catalog import CODES
+from pave_world.pictures.render import _compose
+from pave_world.scenes.scene import Thing
+from pave_world.pictures.sprites import sprite
 
 
 def test_every_name_has_a_sprite_that_fills_its_square() -> None:

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from pave.errors import ConfigError
 from pave_world import Scene, render_frames, sample_scene
-from pave_world.catalog import CODES, SILENT, SOUNDING, UNSEEN, WALLS, pool_of, with_article
-from pave_world.render import project
-from pave_world.scene import Kind, Pose
-from pave_world.splits import Split, generator
-from pave_world.voices import VOICES
+from pave_world.scenes.catalog import CODES, SILENT, SOUNDING, UNSEEN, WALLS, pool_of, with_article
+from pave_world.pictures.render import project
+from pave_world.scenes.scene import Kind, Pose
+from pave_world.scenes.seeds import Split, generator
+from pave_world.sound.voices import VOICES
 
 KINDS = get_args(Kind)
 SPLITS = get_args(Split)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pave_world import Scene, render_sound, sample_scene
-from pave_world.midi import Note, midi_bytes
-from pave_world.sounds import _resample, play
-from pave_world.voices import VOICES, phrase
+from pave_world.sound.midi import Note, midi_bytes
+from pave_world.sound.mix import _resample, play
+from pave_world.sound.voices import VOICES, phrase
 
 
 def decibels(samples: NDArray[np.float32]) -> float:

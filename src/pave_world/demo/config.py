@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.patches import LoraSpec
 from pave.train.config import MAX_SEED, Rate
-from pave_world.demo.senses import SENSES, Sense, SenseName
+from pave_world.demo.presets import SENSES, Sense, SenseName
 
 
 class DemoConfig(BaseModel):

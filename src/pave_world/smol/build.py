@@ -27,7 +27,7 @@ from pave.data.packing import Packed, pack, positions_and_mask, targets
 from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
 from pave.train.precision import native_precision
 from pave_world import Scene, questions_for, render_frames, sample_scene
-from pave_world.scene import Kind
+from pave_world.scenes.scene import Kind
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from pave_world.catalog import names
-from pave_world.layout import EYE, FOCAL, draw_camera, draw_room, draw_spot, pick
-from pave_world.scene import Scene, Thing
+from pave_world.scenes.catalog import names
+from pave_world.scenes.layout import EYE, FOCAL, draw_camera, draw_room, draw_spot, pick
+from pave_world.scenes.scene import Scene, Thing
 
 METRES = (1, 2, 3, 4)
 """Whole distances; a thing stands within `JITTER` of its own, and no two share one."""

@@ -24,13 +24,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pave_world.ask_frames import frames_questions
-from pave_world.ask_scene3d import scene3d_questions
-from pave_world.ask_views import views_questions
-from pave_world.catalog import NUMBERS, WALLS, names, pool_of, with_article
-from pave_world.question import KNOWN, Question
-from pave_world.scene import Kind, Scene
-from pave_world.splits import KIND_PARTS, generator
+from pave_world.questions.frames import frames_questions
+from pave_world.questions.scene3d import scene3d_questions
+from pave_world.questions.views import views_questions
+from pave_world.scenes.catalog import NUMBERS, WALLS, names, pool_of, with_article
+from pave_world.questions.question import KNOWN, Question
+from pave_world.scenes.scene import Kind, Scene
+from pave_world.scenes.seeds import KIND_PARTS, generator
 
 SOUND_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
 VISUAL_FAMILIES = ("left", "right", "middle", "what", "seen", "colour", "number")

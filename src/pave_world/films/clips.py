@@ -15,13 +15,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pave.media import write_video
-from pave_world.geometry import write_scene3d
-from pave_world.render import frame_times, render_frames
-from pave_world.sample import sample_scene
-from pave_world.sample_frames import SHORTEST, SLOWEST, TAKEN
-from pave_world.scene import Kind, Scene
-from pave_world.sounds import render_sound
-from pave_world.splits import Split
+from pave_world.pictures.geometry import write_scene3d
+from pave_world.pictures.render import frame_times, render_frames
+from pave_world.scenes.sample import sample_scene
+from pave_world.scenes.frames import SHORTEST, SLOWEST, TAKEN
+from pave_world.scenes.scene import Kind, Scene
+from pave_world.sound.mix import render_sound
+from pave_world.scenes.seeds import Split
 
 CLIPS = "clips"
 """Folder of the media files, below the world's folder."""

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from pave.errors import ConfigError
 from pave.files import make_folder, write_text_atomically
-from pave_world.clips import CLIPS, WorldSettings, channels_of, make_clip
-from pave_world.questions import questions_for
-from pave_world.sample import sample_scene
+from pave_world.films.clips import CLIPS, WorldSettings, channels_of, make_clip
+from pave_world.questions.choose import questions_for
+from pave_world.scenes.sample import sample_scene
 
 RECORDS = "records.jsonl"
 SETTINGS = "world.json"

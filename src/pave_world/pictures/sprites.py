@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pave_world.assets import import_tool, sprite_file
-from pave_world.catalog import CODES
+from pave_world.scenes.catalog import CODES
 
 MASTER = 160
 """Edge in pixels at which an SVG is rasterised; every smaller size is scaled down from it."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pave_world.catalog import FLOORS, WALLS, Rgb
-from pave_world.scene import Camera, Room, Thing
+from pave_world.scenes.catalog import FLOORS, WALLS, Rgb
+from pave_world.scenes.scene import Camera, Room, Thing
 
 FOCAL = 1.1
 """Focal length of every camera in image widths."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pave_world.catalog import SILENT, SOUNDING
+from pave_world.scenes.catalog import SILENT, SOUNDING
 
 Need = Literal["audio", "scene3d", "views", "frames", "video"]
 

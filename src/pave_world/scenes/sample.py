@@ -22,13 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from pave_world.catalog import names
-from pave_world.layout import draw_camera, draw_room, pick, stand_in_row
-from pave_world.sample_frames import frames_parts
-from pave_world.sample_scene3d import scene3d_parts
-from pave_world.sample_views import views_parts
-from pave_world.scene import Kind, Mode, Scene, SoundEvent
-from pave_world.splits import KIND_PARTS, generator
+from pave_world.scenes.catalog import names
+from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.frames import frames_parts
+from pave_world.scenes.scene3d import scene3d_parts
+from pave_world.scenes.views import views_parts
+from pave_world.scenes.scene import Kind, Mode, Scene, SoundEvent
+from pave_world.scenes.seeds import KIND_PARTS, generator
 
 OFF_SCREEN = 0.4
 """Share of ``one`` clips whose sound comes from something that is not in the picture."""

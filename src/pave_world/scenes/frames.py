@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from pave.errors import ConfigError
-from pave_world.catalog import names
-from pave_world.layout import EYE, FOCAL, draw_camera, draw_room, pick, stand_in_row
-from pave_world.scene import Mode, Thing, Transient
+from pave_world.scenes.catalog import names
+from pave_world.scenes.layout import EYE, FOCAL, draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.scene import Mode, Thing, Transient
 
 TAKEN = 4
 """Evenly spread frames that show no event."""

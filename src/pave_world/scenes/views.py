@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from pave_world.catalog import names
-from pave_world.layout import FOCAL, draw_camera, draw_room, pick, slot_middle, stand_in_row
-from pave_world.scene import Pose, Screen, Thing
+from pave_world.scenes.catalog import names
+from pave_world.scenes.layout import FOCAL, draw_camera, draw_room, pick, slot_middle, stand_in_row
+from pave_world.scenes.scene import Pose, Screen, Thing
 
 _HALF_ROOM = 4.0
 _WIDTH = {2: 0.30, 3: 0.27}

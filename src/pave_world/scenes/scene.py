@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pave_world.catalog import Rgb
+from pave_world.scenes.catalog import Rgb
 
 Kind = Literal["sound", "visual", "scene3d", "views", "frames"]
 Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from pave_world.midi import Note
+from pave_world.sound.midi import Note
 
 Style = Literal["melody", "chords", "beat", "strikes", "held", "calls"]
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pave_world.scene import Pose, Room, Scene, Screen
+from pave_world.scenes.scene import Pose, Room, Scene, Screen
 
 STRIPE_DARKER = 0.95
 """Brightness of every second wall stripe."""
