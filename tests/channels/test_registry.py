@@ -50,7 +50,7 @@ class Level:
 @pytest.fixture(autouse=True)
 def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test gets its own copy."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(registry.ENCODERS, "_registered", registry.ENCODERS.registered())
     yield
 
 
@@ -88,9 +88,9 @@ def test_an_encoder_with_another_name() -> None:
 @pytest.mark.parametrize(
     ("channel", "name", "settings", "message"),
     [
-        ("audo", "mel", {}, "unknown channel 'audo' .did you mean 'audio'"),
-        ("audio", "mle", {}, "unknown encoder 'mle' for channel 'audio' .did you mean 'mel'"),
-        ("smell", "mel", {}, "there are: audio, features"),
+        ("audo", "mel", {}, "no encoder 'audo/mel' .did you mean 'audio/mel'"),
+        ("audio", "mle", {}, "no encoder 'audio/mle' .did you mean 'audio/mel'"),
+        ("smell", "mel", {}, "there are: audio/ast, .*, views/tower$"),
         ("audio", "mel", {"Rate": 8000}, "unknown setting 'Rate' .did you mean 'rate'"),
         ("audio", "mel", {"rate": "fast"}, "setting 'rate'"),
     ],
@@ -135,11 +135,11 @@ def test_installed_plugins(plugins: Path) -> None:
     """Listed without being imported, imported when asked for; a broken one breaks only itself."""
     assert ("lidar", "rings") in list_encoders() and "lidar_good" not in sys.modules
     assert make_encoder("lidar", "rings", {"dim": 5}).dim == 5
-    with pytest.raises(ChannelError, match=r"lidar.broken .* fails to import"):
+    with pytest.raises(ChannelError, match=r"lidar/broken.* fails to import"):
         make_encoder("lidar", "broken")
-    with pytest.raises(ChannelError, match="registers no encoder of that name"):
+    with pytest.raises(ChannelError, match="'lidar/wrong' registers none of that name"):
         make_encoder("lidar", "wrong")
-    with pytest.raises(ChannelError, match="did you mean 'rings'"):
+    with pytest.raises(ChannelError, match="did you mean 'lidar/rings'"):
         make_encoder("lidar", "ring")
 
 

@@ -1,7 +1,7 @@
 """Side channels: encoders that turn a clip's sound, cameras, geometry or precomputed features into `Tokens`.
 
-An encoder is found by channel and name; `describe_encoders` lists pave's own with where their
-weights come from (`pave.channels.catalog`). Some read with the base's own tower and get it as a
+An encoder is found by channel and name; `describe_encoder` says all that others need to know of it
+(`pave.channels.catalog`), `describe_encoders` lists them. Some read with the base's own tower and get it as a
 `Tower`. A user's own is one class with the `register_encoder` decorator, in the same program or in
 an installed package that names it under the entry point group `pave.encoders`.
 
@@ -13,9 +13,10 @@ Example:
 
 from pave.cache import Source
 from pave.channels.cached import cache_key, encode_cached
-from pave.channels.catalog import EncoderInfo
+from pave.channels.catalog import EncoderInfo, UsualShape
 from pave.channels.encoder import Encoder
 from pave.channels.registry import (
+    describe_encoder,
     describe_encoders,
     list_encoders,
     make_encoder,
@@ -31,7 +32,9 @@ __all__ = [
     "Source",
     "Tower",
     "Window",
+    "UsualShape",
     "cache_key",
+    "describe_encoder",
     "describe_encoders",
     "encode_cached",
     "list_encoders",

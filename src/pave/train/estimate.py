@@ -32,8 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pave.bases import AUTHORS, FamilySpec, InputSpec, find_family, load_base
 from pave.bases.families.llava_onevision import grid_side, layout_of
 from pave.bases.published import published_model, published_size
-from pave.channels import make_encoder
-from pave.channels.catalog import OWN
+from pave.channels import UsualShape, describe_encoder, make_encoder
 from pave.channels.tower import Cells, Window
 from pave.errors import ConfigError, first_problem
 from pave.fusion import FusionConfig
@@ -43,15 +42,6 @@ from pave.patches import LoraSpec
 from pave.patches.lora import check_targets, lora_shapes
 from pave.train.config import TrainConfig, load_config
 
-# Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of
-# 24 x 24 cells, 4 cameras.
-USUAL = {
-    "audio": (32, 1),
-    "frames": (240, 4),
-    "scene3d": (32, 576),
-    "views": (128, 196),
-    "features": (32, 1),
-}
 WORDS = 50
 """Words of a prompt around the video, as tokens."""
 
@@ -109,7 +99,7 @@ def plan(
             f"{', '.join(list_configs())}"
         )
     config = load_config(recipe)
-    shape = side or USUAL.get(config.channel or "", (32, 1))
+    shape = side or _usual(config.channel or "", config.encoder)
     return Plan(
         name=recipe,
         base=config.base if base is None else base,
@@ -137,7 +127,7 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
         base=base if base is not None else "7b" if config.out_dim == 3584 else "0.5b",
         fusions=(config,) * len(channels),
         lora=LoraSpec(rank=64, alpha=16),
-        side=tuple(side or USUAL[channel] for channel in channels),
+        side=tuple(side or _usual(channel, None) for channel in channels),
         inputs=AUTHORS,
         batch=batch or 4,
     )
@@ -165,12 +155,18 @@ def _fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
         raise ConfigError(f"{name}: {f'fusion.{where}' if where else 'fusion'}: {what}") from error
 
 
+def _usual(channel: str, encoder: str | None) -> tuple[int, int]:
+    """Steps, and tokens of each, of a usual clip; a token a second where nobody said."""
+    usual = describe_encoder(channel, encoder).usual or UsualShape(1, 1)
+    return usual.steps, usual.tokens_per_step
+
+
 def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str) -> int:
     """Features of an encoder's tokens, without its weights where those are published."""
-    info = OWN.get((channel, encoder))
-    if info is not None and info.dim:
+    info = describe_encoder(channel, encoder)
+    if info.dim:
         return info.dim
-    if info is None or not info.needs_tower:
+    if not info.needs_tower:
         return make_encoder(channel, encoder, settings).dim
     model, spec, _ = _model(base)
     return make_encoder(channel, encoder, settings, tower=_Width(spec.query_dim(model.config))).dim
