@@ -71,7 +71,7 @@ def test_it_depends_on_its_seed_alone_and_leaves_the_random_state(tmp_path):
 def test_records_that_need_the_channel_teach_alone(tmp_path):
     base, fusion, groups, features = _setting(tmp_path)
     told = [
-        [record.model_copy(update={"meta": {"needs": "features"}}) for record in groups[0]],
+        [record.model_copy(update={"meta": {"channel": "features"}}) for record in groups[0]],
         *groups[1:],
     ]
     assert align(base, fusion, "features", told, features, steps=1, share=0.3, seed=0).clips == 1
