@@ -57,9 +57,9 @@ def read_adapter(folder: Path, base: Base) -> tuple[LoraSpec | None, dict[str, T
             f"{folder} has {CONFIG} but neither {' nor '.join(FILES)}; unpack the checkpoint again"
         )
     settings = _settings(folder / CONFIG)
-    tensors = _rename(read_state(weights), base.spec.language_model, weights)
+    tensors = _rename(read_state(weights), base.family.language_model, weights)
     targets = {key.rsplit(".", 3)[1] for key in tensors}
-    family = set(base.spec.lora_targets)
+    family = set(base.family.lora_targets)
     spec = LoraSpec(
         rank=settings["r"],
         alpha=settings["lora_alpha"],
@@ -112,7 +112,7 @@ def _rename(state: Mapping[str, Tensor], language_model: str, where: Path) -> di
 def _check(tensors: Mapping[str, Tensor], spec: LoraSpec, base: Base, where: Path) -> None:
     """Every targeted module of the language model must have its two tensors, in their shapes."""
     expected: dict[str, tuple[int, int]] = {}
-    for name, inputs, outputs in lora_shapes(base.model, spec, base.spec):
+    for name, inputs, outputs in lora_shapes(base.model, spec, base.family):
         expected[f"base_model.model.{name}.lora_A.weight"] = (spec.rank, inputs)
         expected[f"base_model.model.{name}.lora_B.weight"] = (outputs, spec.rank)
     problems = [f"{key} is missing" for key in expected if key not in tensors]
