@@ -1,4 +1,4 @@
-"""What can be said of an encoder and of a channel without loading anything; pave's own are described here. Imports nothing.
+"""What can be said of an encoder and its channel without loading anything. Imports nothing.
 
 Whether a channel is in the clip's own video, what users pass for it, what it is called in tables,
 how many tokens a usual clip gives: all that is said once, in `EncoderInfo`. Whoever needs to know
@@ -143,7 +143,7 @@ def _own(channel: str, name: str, module: str, summary: str, weights: str) -> En
 
 
 def _official(channel: str, files: str, example: str) -> EncoderInfo:
-    """The authors' feature files of a channel, which lie beside the video whatever they were made from."""
+    """The authors' feature files of a channel: beside the video, whatever they were made from."""
     info = _own(channel, "official", "paper.features", f"the authors' {files} feature files", NONE)
     return replace(info, reads="own", example=example)
 

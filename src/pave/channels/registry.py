@@ -1,4 +1,4 @@
-"""Encoders by channel and name: pave's own, those registered in the program, and those of installed packages.
+"""Encoders by channel and name: pave's own, those of the program, and those of installed packages.
 
 Nothing is imported before it is asked for, so listing encoders costs nothing and a broken plug-in
 breaks only itself.
@@ -36,7 +36,7 @@ class Registered:
     build: Callable[..., Encoder]
 
     def __repr__(self) -> str:
-        """Where the class was written: the same place again is a re-run cell, not another encoder."""
+        """Where the class was written; the same place again is a re-run cell, not another encoder."""
         return f"{self.build.__module__}.{self.build.__qualname__}"
 
 
@@ -219,7 +219,7 @@ def needs_tower(channel: str, name: str) -> bool:
 
 
 def _channel(channel: str) -> EncoderInfo:
-    """What holds for all encoders of a channel: pave's word, else that of an encoder registered for it."""
+    """What holds for all encoders of a channel: what pave says, else what one of them said."""
     if channel in CHANNELS:
         return CHANNELS[channel]
     for entry in ENCODERS.registered().values():
