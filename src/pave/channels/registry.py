@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from pave.channels.catalog import CHANNELS, OWN, READY_MADE, EncoderInfo, Reads, new_channel
-from pave.channels.encoder import Encoder
-from pave.channels.tower import Tower
 from pave.errors import ChannelError
 from pave.registry import Registry, did_you_mean
 
-F = TypeVar("F", bound=Callable[..., Encoder])
+if TYPE_CHECKING:  # nothing of torch is needed to say what there is
+    from pave.channels.encoder import Encoder
+    from pave.channels.tower import Tower
+
+F = TypeVar("F", bound="Callable[..., Encoder]")
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +38,7 @@ class Registered:
     build: Callable[..., Encoder]
 
     def __repr__(self) -> str:
-        """Where the class was written; the same place again is a re-run cell, not another encoder."""
+        """Where the class was written; the same place again is a cell that was run again."""
         return f"{self.build.__module__}.{self.build.__qualname__}"
 
 
