@@ -181,7 +181,7 @@ def test_patches_of_other_layouts_do_not_mix(tmp_path):
     model.load_patch(folder)
     assert model.base.inputs == AUTHORS_INPUTS
     model.unpatch()
-    assert model.base.inputs == InputSpec() and model.base.spec.native
+    assert model.base.inputs == InputSpec() and model.base.family.native
 
 
 def test_other_families_are_fed_in_their_own_way_only():

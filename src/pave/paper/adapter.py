@@ -62,7 +62,7 @@ def read_adapter(folder: Path, base: Base) -> tuple[LoraSpec | None, dict[str, T
         raise PatchError(f"{folder} has {weights.name} but no {CONFIG}; {UNPACK}")
     settings = _settings(folder / CONFIG)
     # Under the names of Hugging Face's model, the base can be asked which shapes it wants.
-    tensors = _rename(read_state(weights), base.spec.language_model, weights)
+    tensors = _rename(read_state(weights), base.family.language_model, weights)
     spec = LoraSpec(
         rank=settings["r"],
         alpha=settings["lora_alpha"],
@@ -111,7 +111,7 @@ def _targets(tensors: Mapping[str, Tensor], base: Base) -> tuple[str, ...] | Non
     """The modules that have a LoRA: None for the family's usual ones."""
     # ...layers.0.self_attn.q_proj.lora_A.weight -> q_proj
     targets = {key.rsplit(".", 3)[1] for key in tensors}
-    if targets == set(base.spec.lora_targets):
+    if targets == set(base.family.lora_targets):
         return None
     return tuple(sorted(targets))
 
@@ -120,7 +120,7 @@ def _check(tensors: Mapping[str, Tensor], spec: LoraSpec, base: Base, where: Pat
     """Every targeted module of the language model must have its two tensors, in their shapes."""
     expected: dict[str, tuple[int, int]] = {}
     # A is [rank, inputs], B is [outputs, rank].
-    for name, inputs, outputs in lora_shapes(base.model, spec, base.spec):
+    for name, inputs, outputs in lora_shapes(base.model, spec, base.family):
         expected[f"base_model.model.{name}.lora_A.weight"] = (spec.rank, inputs)
         expected[f"base_model.model.{name}.lora_B.weight"] = (outputs, spec.rank)
     problems = [f"{key} is missing" for key in expected if key not in tensors]

@@ -63,7 +63,7 @@ class AuthorsRecords:
     missing: dict[str, str]
 
 
-def read_annotations(  # noqa: PLR0913 - two mapping files, two folders
+def read_annotations(
     annotations: Place,
     *,
     channel: str,

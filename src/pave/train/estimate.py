@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pave.bases import FamilySpec, InputSpec, find_family, load_base
+from pave.bases import Family, InputSpec, find_family, load_base
 from pave.bases.families.llava_onevision import grid_side, layout_of
 from pave.bases.published import published_model, published_size
 from pave.channels import make_encoder
@@ -293,7 +293,7 @@ def estimate(wanted: Plan) -> Estimate:
 
 
 @cache
-def _model(base: str) -> tuple[Any, FamilySpec, int]:
+def _model(base: str) -> tuple[Any, Family, int]:
     """The model on the meta device, its family, and how many frames it takes."""
     size = None if Path(base).is_dir() else published_size(base)
     if size is not None:
@@ -301,11 +301,11 @@ def _model(base: str) -> tuple[Any, FamilySpec, int]:
         model = published_model(size)
         return model, spec, spec.settings(model.config).frames
     loaded = load_base(base, weights=False)
-    if loaded.spec.name != "llava_onevision":
+    if loaded.family.name != "llava_onevision":
         raise ConfigError(
-            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.spec.name}"
+            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.family.name}"
         )
-    return loaded.model, loaded.spec, loaded.settings.frames
+    return loaded.model, loaded.family, loaded.settings.frames
 
 
 def _fit(fusion: FusionConfig, query: int, width: int, name: str) -> FusionConfig:
