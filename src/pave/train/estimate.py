@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pave.bases import AUTHORS, Family, InputSpec, find_family, load_base
+from pave.bases import Family, InputSpec, find_family, load_base
 from pave.bases.families.llava_onevision import grid_side, layout_of
 from pave.bases.published import published_model, published_size
 from pave.channels import UsualShape, describe_encoder, make_encoder
@@ -37,7 +37,16 @@ from pave.channels.tower import Cells, Window
 from pave.errors import ConfigError, first_problem
 from pave.fusion import FusionConfig
 from pave.media import Frames
-from pave.paper.configs import PREFIX, fusion_config, list_configs
+from pave.paper.configs import (
+    AUTHORS_INPUTS,
+    LARGE_DIM,
+    channel_of,
+    fusion_config,
+    has_two_channels,
+    list_configs,
+    title_of,
+)
+from pave.paper.convert import TWO_CHANNELS
 from pave.patches import LoraSpec
 from pave.patches.lora import check_targets, lora_shapes
 from pave.train.config import TrainConfig, load_config
@@ -90,7 +99,7 @@ def plan(
     Raises:
         ConfigError: If there is no such recipe, or a setting in it is wrong.
     """
-    name = recipe.removeprefix(PREFIX)
+    name = title_of(recipe)
     if name in list_configs():
         return _official(name, base, side, batch)
     if not Path(recipe).is_file():
@@ -114,8 +123,6 @@ def plan(
 
 
 def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: int | None) -> Plan:
-    from pave.paper.convert import channel_of
-
     config = fusion_config(name)
     channels = (
         ["frames", "audio"]
@@ -128,7 +135,7 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
         fusions=(config,) * len(channels),
         lora=LoraSpec(rank=64, alpha=16),
         side=tuple(side or _usual(channel, None) for channel in channels),
-        inputs=AUTHORS,
+        inputs=AUTHORS_INPUTS,
         batch=batch or 4,
     )
 
