@@ -1,4 +1,4 @@
-"""Several seeds of one sense as one comparison: their questions side by side, every clip of every world a draw of its own."""
+"""Several seeds of one channel as one comparison: their questions side by side, every clip of every world a draw of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Channel:
-    """One sense over several seeds.
+    """One channel over several seeds.
 
     Attributes:
         config: The settings of the first run; the others differ in the seed.
@@ -39,7 +39,7 @@ class Channel:
 
 
 def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
-    """Pool the answers of the runs of one sense.
+    """Pool the answers of the runs of one channel.
 
     The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these
     trainings; how much trainings differ is seen from the seeds' own differences.

@@ -40,7 +40,7 @@ def right(scene: Scene, question: Question) -> bool:
         "outside": lambda: name,
         "hidden": lambda: "yes" if name in asked else "no",
     }
-    return question.needs == "video" or question.answer == truth[question.family]()
+    return question.channel == "video" or question.answer == truth[question.family]()
 
 
 @given(index=indices)

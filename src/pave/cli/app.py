@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
 
+from pave.cli.old_names import present_words
 from pave.cli.verbs import Verb, all_verbs, find_verb
 from pave.errors import ConfigError, PaveError
 from pave.version import __version__
@@ -127,7 +129,9 @@ def _with_config(words: list[str]) -> tuple[list[str], list[Dict]]:
     words, sources = take_config(words)
     for source in sources:
         if verb in source.data:  # cyclopts would take it for the verb's section
-            raise ConfigError(f"unknown setting {verb!r} in the settings file (see: pave {verb} --help)")
+            raise ConfigError(
+                f"unknown setting {verb!r} in the settings file (see: pave {verb} --help)"
+            )
     return words, sources
 
 

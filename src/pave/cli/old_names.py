@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pave.errors import ConfigError
 from pave.renamed import renamed
 
 OLD_VERBS: Mapping[str, str] = {"store": "cache"}
 OLD_FLAGS: Mapping[str, Mapping[str, str]] = {
-    "train": {"--store": "--cache"},
-    "eval": {"--store": "--cache"},
     "extract": {"--store": "--cache"},
+    "demo": {"--sense": "--channel"},
+    "world": {"--kind": "--channel"},
 }
 """Verb -> old flag -> present flag; the settings of the same name in a file are renamed alike."""
 
@@ -36,10 +37,13 @@ def present_settings(verb: str, values: dict[str, Any]) -> dict[str, Any]:
     """The settings of a file under the names of today, at the file's top level.
 
     Raises:
-        ValueError: If the file gives one setting under both its names.
+        ConfigError: If the file gives one setting under both its names.
     """
     names = {_setting(old): _setting(new) for old, new in OLD_FLAGS.get(verb, {}).items()}
-    return dict(renamed(values, names, "settings file"))
+    try:
+        return dict(renamed(values, names, "settings file"))
+    except ValueError as error:
+        raise ConfigError(f"settings file: {error}") from error
 
 
 def _present_flag(word: str, flags: Mapping[str, str]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +29,7 @@ OWN = (
     "score",
     "compare",
     "extract",
-    "store",
+    "cache",
     "ask",
     "info",
     "channels",
@@ -126,7 +125,6 @@ def _of(point: EntryPoint) -> Verb:
     return Verb(point.name, point.module, point.attr)
 
 
-@cache
 def _plugins() -> dict[str, EntryPoint]:
     """What installed packages announce; nobody takes a name of pave's own."""
     return {point.name: point for point in entry_points(group=GROUP) if point.name not in OWN}

@@ -22,9 +22,9 @@ class DemoSettings(DemoConfig):
 
 
 def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] = None) -> int:
-    """Show the whole of pave on a CPU: make a world, train a patch and its control, compare them with the base.
+    """Show all of pave on a CPU: make a world, train a patch and its control, compare with the base.
 
-    Clips are made, with sound unless another sense is chosen; the frozen base and the channel's
+    Clips are made, with sound unless another channel is chosen; the frozen base and the channel's
     encoder see each once; a LoRA alone and a LoRA with a patch are trained for the same steps;
     base, control and patch then answer questions about clips that none of them has seen. An
     interrupted demo goes on; a finished one starts afresh.
@@ -32,7 +32,7 @@ def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] =
     ```
     pave demo
     pave demo --seed 1 --out outputs/demo-1
-    pave demo --sense views --out outputs/demo-views
+    pave demo --channel views --out outputs/demo-views
     ```
     """
     from pave.evaluate.report import table

@@ -1,6 +1,6 @@
-"""`SENSES`: for each channel of the paper the kind of world that needs it, and the settings its patch is trained with.
+"""`PRESETS`: for each channel of the paper the settings its patch is trained with.
 
-The settings were chosen on the worlds of seed 0. What differs between the senses is the encoder,
+The settings were chosen on the worlds of seed 0. What differs between the channels is the encoder,
 the number of steps (of the control as of the patch), and which questions teach the aligned start;
 batches, rates and LoRA are `DemoConfig`'s, one for all.
 """
@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
-
-SenseName = Literal["sound", "scene3d", "views", "frames"]
+from typing import Any
 
 
 @dataclass(frozen=True)
-class Sense:
+class Preset:
     """What the demo of one channel takes.
 
     Attributes:
-        channel: The side channel.
         encoder: Its encoder.
         does: What is encoded, in words.
         ask: How to ask about a video of one's own with `pave ask`: the question, and what else it
@@ -33,7 +30,6 @@ class Sense:
         align_share: Size of the residual after the aligned start, as a share of the visual tokens'.
     """
 
-    channel: str
     encoder: str
     does: str
     ask: str
@@ -44,11 +40,10 @@ class Sense:
     steps: int = 340
 
 
-SENSES: Mapping[SenseName, Sense] = MappingProxyType(
+PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "sound": Sense("audio", "mel", "picture and sound", '"What do you hear?"'),
-        "scene3d": Sense(
-            "scene3d",
+        "audio": Preset("mel", "picture and sound", '"What do you hear?"'),
+        "scene3d": Preset(
             "tower3d",
             "picture and depth",
             '"What is nearest?" --channel scene3d=SCENE.npz',
@@ -57,15 +52,13 @@ SENSES: Mapping[SenseName, Sense] = MappingProxyType(
             align_share=1.0,
             steps=600,
         ),
-        "views": Sense(
-            "views",
+        "views": Preset(
             "tower",
             "the main camera's picture and the others'",
             '"What is behind the screen?" --channel views=CAMERA1.mp4,CAMERA2.mp4',
             settings={"frames": 4},
         ),
-        "frames": Sense(
-            "frames",
+        "frames": Preset(
             "tower",
             "few frames and many",
             '"What flashes first?"',

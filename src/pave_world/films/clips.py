@@ -7,7 +7,6 @@ film itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,19 +14,23 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pave.media import write_video
+from pave.renamed import renamed
 from pave_world.pictures.geometry import write_scene3d
 from pave_world.pictures.render import frame_times, render_frames
-from pave_world.scenes.sample import sample_scene
 from pave_world.scenes.frames import SHORTEST, SLOWEST, TAKEN
-from pave_world.scenes.scene import Kind, Scene
-from pave_world.sound.mix import render_sound
+from pave_world.scenes.sample import sample_scene
+from pave_world.scenes.scene import OLD_CHANNELS, Channel, Scene
 from pave_world.scenes.seeds import Split
+from pave_world.sound.mix import render_sound
 
+SETTINGS = "world.json"
+"""The note that says what the clips of a folder are."""
 CLIPS = "clips"
 """Folder of the media files, below the world's folder."""
 
-_GOOD = 20
-_LOSSLESS = 0  # fast events must leave no trace in frames that do not show them, and coding errors spread over time
+_GOOD = 20  # H.264 rate factors
+# Fast events must leave no trace in frames that do not show them, and coding errors spread in time.
+_LOSSLESS = 0
 
 
 class WorldSettings(BaseModel):
@@ -41,10 +44,11 @@ class WorldSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = Field(1, description="Raised when the same seed gives another world.")
-    kind: Kind = Field(
-        "sound",
-        description='"sound": two things that could sound, with sound; "visual": one to four things, no sound track; "scene3d":'
-        ' with depth, intrinsics and poses; "views": with two further cameras; "frames": with things that flash or dash by.',
+    channel: Channel = Field(
+        "audio",
+        description='"audio": two things that could sound, with sound; "video": one to four '
+        'things, no sound track; "scene3d": with depth, intrinsics and poses; "views": with two '
+        'further cameras; "frames": with things that flash or dash by.',
     )
     split: Split = Field(
         "train",
@@ -59,12 +63,22 @@ class WorldSettings(BaseModel):
     )
     rate: int = Field(16000, ge=8000, le=48000, description="Sound samples per second.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_old_words(cls, values: Any) -> Any:
+        """Folders that were made when a channel was a kind of world, and audio was called sound."""
+        values = renamed(values, {"kind": "channel"}, SETTINGS)
+        if isinstance(values, dict) and values.get("channel") in OLD_CHANNELS:
+            return {**values, "channel": OLD_CHANNELS[values["channel"]]}
+        return values
+
     @model_validator(mode="after")
     def _events_fit(self) -> Self:
         """Fast events need frames that show them and gaps that hide them."""
-        if self.kind == "frames" and (self.fps < SLOWEST or self.duration < SHORTEST):
+        if self.channel == "frames" and (self.fps < SLOWEST or self.duration < SHORTEST):
             raise ValueError(
-                f'kind "frames" needs fps of {SLOWEST:g} or more and a duration of {SHORTEST:g} seconds or more'
+                f'channel "frames" needs fps of {SLOWEST:g} or more and a duration of '
+                f"{SHORTEST:g} seconds or more"
             )
         return self
 
@@ -76,11 +90,19 @@ def make_clip(out: Path, settings: WorldSettings, index: int) -> Path:
         ConfigError: A wheel of the world is missing.
         MediaError: A file cannot be written.
     """
-    scene = sample_scene(settings.kind, settings.split, index, settings.seed, settings.duration)
-    for path, write in _jobs(out / CLIPS, scene, settings):
-        if not path.exists():  # written under another name and renamed, so what exists is whole
-            write(path)
-    return out / CLIPS / f"{scene.name}.mp4"
+    scene = sample_scene(settings.channel, settings.split, index, settings.seed, settings.duration)
+    folder = out / CLIPS
+    times = frame_times(settings.duration, settings.fps)
+    # The film comes last: where it is there, the clip is whole. Every file is written under another
+    # name and renamed, so what exists is whole too.
+    if scene.channel == "scene3d":
+        path = folder / f"{scene.name}.npz"
+        if not path.exists():
+            taken = np.linspace(0, len(times) - 1, TAKEN, dtype=np.int64)
+            write_scene3d(path, scene, times[taken], settings.size)
+    for view in range(1, len(scene.cameras) + 1):
+        _film(folder / _camera_file(scene, view), scene, settings, view)
+    return _film(folder / f"{scene.name}.mp4", scene, settings, view=0)
 
 
 def channels_of(scene: Scene) -> dict[str, Any]:
@@ -91,43 +113,27 @@ def channels_of(scene: Scene) -> dict[str, Any]:
         {'frames': 'clips/test-frames-00000.mp4'}
     """
     stem = f"{CLIPS}/{scene.name}"
-    if scene.kind == "sound":
-        return {"audio": f"{stem}.mp4"}
-    if scene.kind == "scene3d":
+    if scene.channel == "video":
+        return {}
+    if scene.channel == "scene3d":
         return {"scene3d": f"{stem}.npz"}
-    if scene.kind == "views":
-        return {
-            "views": [
-                f"{CLIPS}/{_camera_file(scene, view)}" for view in range(1, len(scene.cameras) + 1)
-            ]
-        }
-    return {"frames": f"{stem}.mp4"} if scene.kind == "frames" else {}
+    if scene.channel == "views":
+        numbers = range(1, len(scene.cameras) + 1)
+        return {"views": [f"{CLIPS}/{_camera_file(scene, view)}" for view in numbers]}
+    return {scene.channel: f"{stem}.mp4"}
 
 
-def _jobs(
-    folder: Path, scene: Scene, settings: WorldSettings
-) -> Iterator[tuple[Path, Callable[[Path], Path]]]:
-    """Every file of a clip with the function that writes it."""
+def _film(path: Path, scene: Scene, settings: WorldSettings, view: int) -> Path:
+    """What one camera sees, with the sound if the scene has any; nothing is done where it is there."""
+    if path.exists():
+        return path
     times = frame_times(settings.duration, settings.fps)
-
-    def film(view: int) -> Callable[[Path], Path]:
-        def write(path: Path) -> Path:
-            sound = render_sound(scene, settings.rate) if scene.kind == "sound" else None
-            frames = render_frames(scene, times, settings.size, view)
-            crf = _LOSSLESS if scene.kind == "frames" else _GOOD
-            return write_video(path, frames, settings.fps, sound, settings.rate, crf=crf)
-
-        return write
-
-    if scene.kind == "scene3d":
-        taken = times[np.linspace(0, len(times) - 1, TAKEN, dtype=np.int64)]
-        yield (
-            folder / f"{scene.name}.npz",
-            lambda path: write_scene3d(path, scene, taken, settings.size),
-        )
-    for view in range(1, len(scene.cameras) + 1):
-        yield folder / _camera_file(scene, view), film(view)
-    yield folder / f"{scene.name}.mp4", film(0)
+    frames = render_frames(scene, times, settings.size, view)  # [F, size, size, 3]
+    sound = None
+    if scene.channel == "audio":
+        sound = render_sound(scene, settings.rate)
+    crf = _LOSSLESS if scene.channel == "frames" else _GOOD
+    return write_video(path, frames, settings.fps, sound, settings.rate, crf=crf)
 
 
 def _camera_file(scene: Scene, view: int) -> str:

@@ -16,14 +16,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pave.errors import ConfigError
-from pave.files import make_folder, write_text_atomically
-from pave_world.films.clips import CLIPS, WorldSettings, channels_of, make_clip
+from pave.errors import ConfigError, first_problem
+from pave.files import make_folder, read_object, write_text_atomically
+from pave_world.films.clips import CLIPS, SETTINGS, WorldSettings, channels_of, make_clip
 from pave_world.questions.choose import questions_for
 from pave_world.scenes.sample import sample_scene
 
 RECORDS = "records.jsonl"
-SETTINGS = "world.json"
 LICENCE = "LICENCE.txt"
 LICENCE_TEXT = """\
 The pictures in this folder show emojis designed by OpenMoji, the open-source emoji and icon project (https://openmoji.org).
@@ -37,7 +36,7 @@ def make_world(
     split: str = "train",
     clips: int = 100,
     seed: int = 0,
-    kind: str = "sound",
+    channel: str = "audio",
     *,
     workers: int = 1,
     questions_per_clip: int = 8,
@@ -50,12 +49,12 @@ def make_world(
     "__main__":``.
 
     Args:
-        out: Folder for this split and kind alone; made if missing. Clips that are there already are
-            kept.
+        out: Folder for this split and channel alone; made if missing. Clips that are there already
+            are kept.
         split: ``"train"``, ``"val"`` or ``"test"``.
         clips: Number of clips.
         seed: Seed of the data set.
-        kind: ``"sound"``, ``"visual"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see
+        channel: ``"audio"``, ``"video"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see
             `sample_scene`.
         workers: Processes that make clips.
         questions_per_clip: At most so many records a clip.
@@ -79,15 +78,12 @@ def make_world(
             f"clips, workers and questions_per_clip must be at least 1, got {clips}, {workers}, "
             f"{questions_per_clip}"
         )
+    given = {"split": split, "seed": seed, "channel": channel, **settings}
     try:
-        world = WorldSettings.model_validate(
-            {"split": split, "seed": seed, "kind": kind, **settings}
-        )
+        world = WorldSettings.model_validate(given)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, part['loc'])) or 'kind'}: {part['msg']}" for part in error.errors()
-        )
-        raise ConfigError(f"Wrong setting of the world: {wrong}") from error
+        where, what = first_problem(error)
+        raise ConfigError(f"Wrong setting of the world: {where or 'channel'}: {what}") from error
     folder = Path(out)
     _claim(folder, world)
     for done, _ in enumerate(_clips(folder, world, clips, workers), start=1):
@@ -96,17 +92,31 @@ def make_world(
     return _write_records(folder, world, clips, questions_per_clip)
 
 
+def read_settings(folder: Path) -> WorldSettings:
+    """What the clips of a folder are, as they were written down with them.
+
+    Raises:
+        ConfigError: If the note is damaged.
+    """
+    note = folder / SETTINGS
+    advice = "choose another folder or delete it"
+    try:
+        return WorldSettings.model_validate(read_object(note, ConfigError, advice))
+    except ValidationError as error:
+        raise ConfigError(f"{note} is damaged ({first_problem(error)[1]}); {advice}") from error
+
+
 def _claim(folder: Path, world: WorldSettings) -> None:
-    """Write the settings and the licence note, or refuse a folder that was made with other settings."""
+    """Write settings and licence note, or refuse a folder that was made with other settings."""
     make_folder(folder)
     note = folder / SETTINGS
-    text = json.dumps(world.model_dump(), indent=2) + "\n"
-    if note.exists() and note.read_bytes() != text.encode():
+    # Compared as settings, not as text: an older version wrote two channels under other names.
+    if note.exists() and read_settings(folder) != world:
         raise ConfigError(
             f"{folder} holds a world with other settings (see {note}); choose another folder or "
             "delete it"
         )
-    write_text_atomically(note, text)
+    write_text_atomically(note, json.dumps(world.model_dump(), indent=2) + "\n")
     write_text_atomically(folder / LICENCE, LICENCE_TEXT)
 
 
@@ -116,28 +126,32 @@ def _clips(folder: Path, world: WorldSettings, clips: int, workers: int) -> Iter
         for index in range(clips):
             yield make_clip(folder, world, index)
         return
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # forking a process that runs torch's threads can hang
+    # Spawned: forking a process that runs torch's threads can hang.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, clips), mp_context=context) as pool:
         jobs = [pool.submit(make_clip, folder, world, index) for index in range(clips)]
         try:
             for job in as_completed(jobs):
                 yield job.result()
         finally:
+            # Also when the caller stops early: what has not begun is not begun.
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per_clip: int) -> Path:
-    rows = [row for index in range(clips) for row in _rows(world, index, questions_per_clip)]
+    """One line a question, in the order of the clips."""
+    lines = []
+    for index in range(clips):
+        for row in _rows(world, index, questions_per_clip):
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     path = folder / RECORDS
-    write_text_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text_atomically(path, "".join(lines))
     return path
 
 
 def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
     """Records of one clip as JSON objects: one a question, in the schema of `pave.data.Record`."""
-    scene = sample_scene(world.kind, world.split, index, world.seed, world.duration)
+    scene = sample_scene(world.channel, world.split, index, world.seed, world.duration)
     media = f"{CLIPS}/{scene.name}.mp4"
     return [
         {
@@ -148,7 +162,7 @@ def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
             "answers": [question.answer],
             "meta": {
                 "family": question.family,
-                "channel": question.needs,
+                "channel": question.channel,
                 "clip": scene.name,
                 "unseen": scene.unseen,
             },

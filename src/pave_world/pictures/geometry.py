@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pave.files import replace_atomically
 from pave_world.pictures.backdrop import room_depth
 from pave_world.pictures.render import billboards, overlap, render_frames
-from pave_world.scenes.scene import Pose, Scene
 from pave_world.pictures.sprites import sprite
+from pave_world.scenes.scene import Pose, Scene
 
 OPAQUE = 128
 """A pixel belongs to a thing from this alpha on."""

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pave_world.pictures.backdrop import NEAR, draw_room, draw_screen, screen_distance
-from pave_world.scenes.scene import Pose, Scene, Thing
 from pave_world.pictures.sprites import sprite
+from pave_world.scenes.scene import Pose, Scene, Thing
 
 
 def frame_times(duration: float, fps: float) -> NDArray[np.float64]:

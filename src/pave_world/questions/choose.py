@@ -5,7 +5,7 @@ Those that need depth, further cameras or a high frame rate are in `ask_scene3d`
 
 Control questions about sound scenes ask only for what the sound says nothing about (wall, number,
 silent things): what is heard makes a thing more likely to be seen, so with weak eyes a model with
-ears would do better on a question about a sounding thing. The other kinds keep to the same rule by
+ears would do better on a question about a sounding thing. The other scenes keep to the same rule by
 another way: what they hide or flash is never of the pool that their rows come from.
 
 Two rules keep a deaf model at chance (tests check both on thousands of scenes):
@@ -25,15 +25,15 @@ from types import MappingProxyType
 import numpy as np
 
 from pave_world.questions.frames import frames_questions
+from pave_world.questions.question import KNOWN, Question
 from pave_world.questions.scene3d import scene3d_questions
 from pave_world.questions.views import views_questions
 from pave_world.scenes.catalog import NUMBERS, WALLS, names, pool_of, with_article
-from pave_world.questions.question import KNOWN, Question
-from pave_world.scenes.scene import Kind, Scene
-from pave_world.scenes.seeds import KIND_PARTS, generator
+from pave_world.scenes.scene import Channel, Scene
+from pave_world.scenes.seeds import CHANNEL_PARTS, generator
 
-SOUND_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
-VISUAL_FAMILIES = ("left", "right", "middle", "what", "seen", "colour", "number")
+AUDIO_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
+VIDEO_FAMILIES = ("left", "right", "middle", "what", "seen", "colour", "number")
 EXISTS_IN_BOTH = 0.4
 """Share of the clips with two sounds that get ``exists`` questions; follows from `sample.OFF_SCREEN`, see above."""
 
@@ -48,12 +48,14 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
 
     Example:
         >>> from pave_world import sample_scene
-        >>> sorted({q.needs for q in questions_for(sample_scene("sound"))})
+        >>> sorted({q.channel for q in questions_for(sample_scene("audio"))})
         ['audio', 'video']
     """
-    rng = generator(scene.seed, scene.split, scene.index, "questions", part=KIND_PARTS[scene.kind])
-    channel = _CHANNEL_QUESTIONS[scene.kind](scene, rng)
-    visual = _shuffled(rng, _visual_questions(scene, rng), "number", _USUAL[scene.kind])
+    rng = generator(
+        scene.seed, scene.split, scene.index, "questions", part=CHANNEL_PARTS[scene.channel]
+    )
+    channel = _CHANNEL_QUESTIONS[scene.channel](scene, rng)
+    visual = _shuffled(rng, _video_questions(scene, rng), "number", _USUAL[scene.channel])
     if limit is None:
         return channel + visual
     room = max(
@@ -80,7 +82,7 @@ def _shuffled(
     )
 
 
-def _sound_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _audio_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     found = [_ask("count", "How many things do you hear?", NUMBERS[len(scene.heard)])]
     if scene.mode == "one":
         found.append(_ask("heard", "What do you hear?", scene.heard[0]))
@@ -112,12 +114,12 @@ def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
     return [_ask("exists", f"Can you hear {with_article(name)}?", answer) for name, answer in pairs]
 
 
-def _visual_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+def _video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     row = scene.visible
     found = [_look("colour", "What colour is the wall?", scene.room.wall)]
     if scene.screen is None:  # whoever sees a screen may well count it
         found.append(_look("number", "How many things do you see?", NUMBERS[len(row)]))
-    if scene.kind != "sound":
+    if scene.channel != "audio":
         found += _ends(scene)
     if len(row) == 3:
         found.append(_look("middle", "What is in the middle?", row[1]))
@@ -141,7 +143,7 @@ def _ends(scene: Scene) -> list[Question]:
 
 def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """One yes and one no from the same pool, so that the asked-for name alone never tells the answer."""
-    pools = ("silent",) if scene.kind == "sound" else ("silent", "sounding")
+    pools = ("silent",) if scene.channel == "audio" else ("silent", "sounding")
     known = [name for name in scene.visible if pool_of(name) in pools]
     if not known:
         return []
@@ -170,18 +172,18 @@ def _none(scene: Scene, rng: np.random.Generator) -> list[Question]:
     )  # draws one number all the same: `smol` was trained on what comes after it
 
 
-_CHANNEL_QUESTIONS: Mapping[Kind, Callable[[Scene, np.random.Generator], list[Question]]] = (
+_CHANNEL_QUESTIONS: Mapping[Channel, Callable[[Scene, np.random.Generator], list[Question]]] = (
     MappingProxyType(
         {
-            "sound": _sound_questions,
-            "visual": _none,
+            "audio": _audio_questions,
+            "video": _none,
             "scene3d": scene3d_questions,
             "views": views_questions,
             "frames": frames_questions,
         }
     )
 )
-_USUAL: Mapping[Kind, int] = MappingProxyType(
-    {"sound": 2, "visual": 6, "scene3d": 6, "views": 4, "frames": 6}
+_USUAL: Mapping[Channel, int] = MappingProxyType(
+    {"audio": 2, "video": 6, "scene3d": 6, "views": 4, "frames": 6}
 )
 """How many visual questions a scene usually has, see `_shuffled`."""

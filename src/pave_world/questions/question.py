@@ -1,15 +1,13 @@
-"""One question about a scene: what is asked, the only right answer, and the sense that it takes."""
+"""One question about a scene: what is asked, the only right answer, and the channel that it takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from pave_world.scenes.catalog import SILENT, SOUNDING
-
-Need = Literal["audio", "scene3d", "views", "frames", "video"]
+from pave_world.scenes.scene import Channel
 
 KNOWN = frozenset({*SOUNDING, *SILENT})
 """Names that may be asked for: the words of unseen sprites were never learnt, they are shown to distract."""
@@ -17,12 +15,12 @@ KNOWN = frozenset({*SOUNDING, *SILENT})
 
 @dataclass(frozen=True)
 class Question:
-    """One question and its only right answer; ``needs`` says which sense it takes."""
+    """One question and its only right answer; ``channel`` is the one that it takes."""
 
     family: str
     question: str
     answer: str
-    needs: Need
+    channel: Channel
 
 
 def shuffled(rng: np.random.Generator, questions: list[Question]) -> list[Question]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pave_world.scenes.catalog import NUMBERS
 from pave_world.questions.question import KNOWN, Question, shuffled
-from pave_world.scenes.scene3d import distance, side_of_line
+from pave_world.scenes.catalog import NUMBERS
 from pave_world.scenes.scene import Scene, Thing
+from pave_world.scenes.scene3d import distance, side_of_line
 
 SCENE3D_FAMILIES = (
     "nearest",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pave_world.scenes.catalog import NUMBERS, names, with_article
 from pave_world.questions.question import Question, shuffled
+from pave_world.scenes.catalog import NUMBERS, names, with_article
 from pave_world.scenes.scene import Scene
 
 VIEWS_FAMILIES = ("total", "hidden_number", "anything", "behind", "outside", "hidden")

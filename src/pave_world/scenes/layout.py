@@ -1,4 +1,4 @@
-"""What scenes of all kinds are drawn from: names, rooms, cameras, rows of things that stand side by side in the picture."""
+"""What scenes of every kind are drawn from: names, rooms, cameras, rows of things that stand side by side in the picture."""
 
 from __future__ import annotations
 

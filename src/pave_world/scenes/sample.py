@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from pave_world.scenes.catalog import names
-from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
 from pave_world.scenes.frames import frames_parts
+from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.scene import Channel, Mode, Scene, SoundEvent
 from pave_world.scenes.scene3d import scene3d_parts
+from pave_world.scenes.seeds import CHANNEL_PARTS, generator
 from pave_world.scenes.views import views_parts
-from pave_world.scenes.scene import Kind, Mode, Scene, SoundEvent
-from pave_world.scenes.seeds import KIND_PARTS, generator
 
 OFF_SCREEN = 0.4
 """Share of ``one`` clips whose sound comes from something that is not in the picture."""
@@ -37,12 +37,16 @@ UNSEEN_SHARE = 0.5
 
 
 def sample_scene(
-    kind: Kind = "sound", split: str = "train", index: int = 0, seed: int = 0, duration: float = 4.0
+    channel: Channel = "audio",
+    split: str = "train",
+    index: int = 0,
+    seed: int = 0,
+    duration: float = 4.0,
 ) -> Scene:
     """Draw one scene; the same arguments always give the same scene.
 
     Args:
-        kind: ``"sound"`` (two things that could sound, sound events), ``"visual"`` (one to four
+        channel: ``"audio"`` (two things that could sound, sound events), ``"video"`` (one to four
             things, silent), ``"scene3d"`` (two or three things whose depth the picture hides),
             ``"views"`` (things that only further cameras see) or ``"frames"`` (things that flash or
             dash by between the frames that a base takes).
@@ -56,19 +60,25 @@ def sample_scene(
         ConfigError: Unknown split, negative seed, or a clip too short for flashes.
 
     Example:
-        >>> scene = sample_scene("sound", "train", index=3)
-        >>> scene == sample_scene("sound", "train", index=3)
+        >>> scene = sample_scene("audio", "train", index=3)
+        >>> scene == sample_scene("audio", "train", index=3)
         True
     """
-    rng = generator(seed, split, index, "scene", part=KIND_PARTS[kind])
+    rng = generator(seed, split, index, "scene", part=CHANNEL_PARTS[channel])
     unseen = split == "test" and bool(rng.random() < UNSEEN_SHARE)
-    parts = _PARTS[kind](rng, unseen, duration)
+    parts = _PARTS[channel](rng, unseen, duration)
     return Scene(
-        kind=kind, seed=seed, split=split, index=index, duration=duration, unseen=unseen, **parts
+        channel=channel,
+        seed=seed,
+        split=split,
+        index=index,
+        duration=duration,
+        unseen=unseen,
+        **parts,
     )
 
 
-def _sound_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
+def _audio_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     row = _sound_row(rng, unseen)
     mode, events = _events(rng, (row[0], row[-1]), duration)
     return {
@@ -80,7 +90,7 @@ def _sound_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
     }
 
 
-def _visual_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
+def _video_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     row = _visual_row(rng, unseen)
     room, camera = draw_room(rng, unseen), draw_camera(rng)
     return {
@@ -92,11 +102,11 @@ def _visual_parts(rng: np.random.Generator, unseen: bool, duration: float) -> di
     }
 
 
-_PARTS: Mapping[Kind, Callable[[np.random.Generator, bool, float], dict[str, Any]]] = (
+_PARTS: Mapping[Channel, Callable[[np.random.Generator, bool, float], dict[str, Any]]] = (
     MappingProxyType(
         {
-            "sound": _sound_parts,
-            "visual": _visual_parts,
+            "audio": _audio_parts,
+            "video": _video_parts,
             "scene3d": scene3d_parts,
             "views": views_parts,
             "frames": frames_parts,

@@ -9,7 +9,9 @@ moment.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -17,7 +19,12 @@ from numpy.typing import NDArray
 
 from pave_world.scenes.catalog import Rgb
 
-Kind = Literal["sound", "visual", "scene3d", "views", "frames"]
+Channel = Literal["audio", "video", "scene3d", "views", "frames"]
+"""What a scene has beside its picture, and what a question takes; ``"video"``: the picture alone."""
+OLD_CHANNELS: Mapping[str, Channel] = MappingProxyType({"sound": "audio", "visual": "video"})
+"""What two channels were called at first -> what they are called; settings and flags still say so."""
+_FILE_WORDS: Mapping[str, str] = MappingProxyType({new: old for old, new in OLD_CHANNELS.items()})
+# Clips keep the names of the first version: folders made then go on, and record ids stay the same.
 Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
 
 
@@ -130,7 +137,7 @@ class Scene:
     phrases, noise).
     """
 
-    kind: Kind
+    channel: Channel
     mode: Mode
     seed: int
     split: str
@@ -155,8 +162,9 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """Clip id, unique over splits and kinds of one seed: ``"test-sound-00012"``."""
-        return f"{self.split}-{self.kind}-{self.index:05d}"
+        """Clip id, unique over splits and channels of one seed: ``"test-sound-00012"``."""
+        word = _FILE_WORDS.get(self.channel, self.channel)
+        return f"{self.split}-{word}-{self.index:05d}"
 
     @property
     def visible(self) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ _STREAM_IDS: Mapping[str, int] = MappingProxyType(
     {"scene": 0, "questions": 1, "noise": 2, "event": 3}
 )
 
-KIND_PARTS: Mapping[str, int] = MappingProxyType(
-    {"sound": 0, "visual": 1, "scene3d": 2, "views": 3, "frames": 4}
+CHANNEL_PARTS: Mapping[str, int] = MappingProxyType(
+    {"audio": 0, "video": 1, "scene3d": 2, "views": 3, "frames": 4}
 )
-"""Kind of scene -> `part` of its generators, so that kinds share no scene either."""
+"""Channel -> `part` of its generators, so that channels share no scene either."""
 
 
 def generator(

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pave_world.assets import import_tool, sound_font
-from pave_world.sound.midi import midi_bytes
 from pave_world.scenes.scene import Scene, SoundEvent
 from pave_world.scenes.seeds import generator
+from pave_world.sound.midi import midi_bytes
 from pave_world.sound.voices import VOICES, phrase
 
 _FADE = 0.03
