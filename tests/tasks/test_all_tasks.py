@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from helpers import minisets
+from helpers.minisets import TASKS
 from pave.cli import main
 from pave.data import Record, read_records
 from pave.metrics import captions
-from pave.tasks import TASKS, get_task
+from pave.tasks import get_task
 
 
 @pytest.mark.parametrize("style", ["default", "authors"])

@@ -37,7 +37,7 @@ def eval_verb(
     command again with the other style asks nothing anew.
 
     Several processes share the work if each is given a `--shard`; they need the out folder and the
-    store in common. The last one joins the answers and makes the report.
+    token cache in common. The last one joins the answers and makes the report.
 
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch --arms.sound runs/sound/patch
@@ -65,11 +65,9 @@ def eval_verb(
         output.as_json(report.model_dump(mode="json"))
         return 0
     output.table(*table(report), numbers=True)
-    what = (
-        "Per cent exact match"
-        if report.task is None
-        else f"{report.task.counts()}. {report.task.how()}. Times 100"
-    )
+    what = "Per cent exact match"
+    if not report.task.exact:
+        what = f"{report.task.counts()}. {report.task.how()}. Times 100"
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
     return 0
 

@@ -85,7 +85,9 @@ def per_cluster(
     called.
     """
     index: dict[Hashable, int] = {}
-    labels = np.array([index.setdefault(cluster, len(index)) for cluster in clusters])  # [questions]
+    labels = np.array(
+        [index.setdefault(cluster, len(index)) for cluster in clusters]
+    )  # [questions]
     sums = np.bincount(labels, weights=scores).astype(np.float64)
     sizes = np.bincount(labels).astype(np.float64)
     return sums, sizes

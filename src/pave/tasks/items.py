@@ -9,9 +9,7 @@ from pave.errors import RecordError
 from pave.tasks.task import Item, Task
 
 
-def items_of(
-    task: Task, records: Sequence[Record], predictions: Mapping[str, str]
-) -> list[Item]:
+def items_of(task: Task, records: Sequence[Record], predictions: Mapping[str, str]) -> list[Item]:
     """The records that have a prediction, in their order, each beside its own.
 
     Args:
