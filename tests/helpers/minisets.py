@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pave.tasks import EXACT, list_tasks
+from pave.tasks import list_tasks
 from pave_world import (
     camera_to_world,
     intrinsics,
@@ -319,7 +319,7 @@ _MAKERS: dict[str, Callable[[], Made]] = {
 }
 TASKS = tuple(_MAKERS)
 """The benchmarks, in the order of the paper."""
-assert set(_MAKERS) == set(list_tasks()) - {EXACT}
+assert set(_MAKERS) <= set(list_tasks())
 
 
 def _write(folder: Path, files: dict[str, Any]) -> list[Path]:

@@ -26,7 +26,7 @@ def channel_and_family(records: Sequence[Record]) -> list[Labels]:
     taken = {"all"}
     for record in records:
         taken.add(_channel(record))
-    labels = []
+    labels: list[Labels] = []
     for record in records:
         channel = _channel(record)
         family = str(record.meta.get("family", "other"))
