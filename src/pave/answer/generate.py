@@ -1,4 +1,4 @@
-"""Greedy answers to several questions about one clip, paying for the clip's long prefix once.
+"""Answers to several questions about several clips, paying for each clip's long prefix once.
 
 A clip costs hundreds of tokens and a question about twenty. So the prefix goes through the language
 model once per clip, its keys and values are copied for each question about it, and `generate` goes
@@ -7,128 +7,140 @@ it would stand alone, so the result is that of asking one question at a time (a 
 on every family). Visual and side tokens serve all arms of a comparison; keys and values cannot,
 because base, LoRA-only and patch have different weights.
 
-Where the attention forbids a shared prefix (`pave.bases.shares_prefix`), questions go through plain
-`generate` in one batch.
+Where the attention forbids a shared prefix (`pave.bases.why_no_shared_prefix`), questions go
+through plain `generate` in one batch; so does a single question, which shares with nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pave.bases import Base, prefix_positions, shares_prefix
+from pave.answer.model import AnsweringModel
+from pave.answer.questions import Questions
+from pave.answer.sampling import Sampling
+from pave.bases import Base, prefix_positions, why_no_shared_prefix
 from pave.bases.head import head_at
 from pave.data import ClipFeatures
 
 
-@dataclass(frozen=True)
-class Questions:
-    """One clip and what is asked about it.
-
-    Attributes:
-        features: The clip's cached features.
-        prefix: Ids of everything before a question.
-        asked: Ids of each question (and the dialogue before it, if any).
-    """
-
-    features: ClipFeatures
-    prefix: list[int]
-    asked: list[list[int]]
-
-
 @torch.no_grad()
-def answer(
-    model: Any, base: Base, clips: Sequence[Questions], max_new_tokens: int
+def generate(
+    model: AnsweringModel, clips: Sequence[Questions], sampling: Sampling
 ) -> list[list[list[int]]]:
-    """Answer every question of every clip greedily.
+    """Answer every question of every clip.
 
     Args:
-        model: A `PatchedModel` with the wanted patches active.
-        base: Its base.
+        model: The model, with the wanted patches on; it answers in eval mode.
         clips: Clips with at least one question each.
-        max_new_tokens: Longest answer.
+        sampling: How.
 
     Returns:
         For each clip, for each question, the new token ids without the end token.
     """
     if not clips:
         return []
-    settings = {
-        "max_new_tokens": max_new_tokens,
-        "do_sample": False,
-        "num_beams": 1,
-        "eos_token_id": base.stop_ids,
-    }
-    with head_at(base.model):
-        inputs = (
-            _whole_prompts(base, clips)
-            if shares_prefix(base)
-            else _shared_prefix(model, base, clips)
-        )
-        ids = model.generate(**inputs, **settings)[:, inputs["input_ids"].shape[1] :]
-    rows = iter(_until_stop(row, base.stop_ids) for row in ids.tolist())
-    return [[next(rows) for _ in clip.asked] for clip in clips]
+    base = model.base
+    single = len(clips) == 1 and len(clips[0].asked) == 1
+    with _alone(model, sampling.seed):
+        if single or why_no_shared_prefix(base) is not None:
+            inputs = _whole_prompts(base, clips)
+        else:
+            inputs = _shared_prefix(model, clips)
+        ids = model.generate(**inputs, **sampling.options(base))
+    length = inputs["input_ids"].shape[1]
+    rows = iter(ids[:, length:].tolist())
+    stop = set(base.stop_ids)
+    answers = []
+    for clip in clips:
+        own = []
+        for _ in clip.asked:
+            row = next(rows)
+            end = next((place for place, token in enumerate(row) if token in stop), len(row))
+            own.append(row[:end])
+        answers.append(own)
+    return answers
+
+
+@contextlib.contextmanager
+def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
+    """The model to oneself: in eval mode, its head at last positions only, and draws from the seed."""
+    with model.lock, torch.random.fork_rng(enabled=seed is not None):
+        training = model.training
+        if training:
+            model.train(False)
+        if seed is not None:
+            torch.manual_seed(seed)
+        try:
+            with head_at(model.base.model):
+                yield
+        finally:
+            if training:
+                model.train()
 
 
 def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with one full prompt a question."""
-    prompts = [clip.prefix + asked for clip in clips for asked in clip.asked]
-    owners = [clip.features for clip in clips for _ in clip.asked]
+    prompts = []
+    owners = []
+    for clip in clips:
+        for asked in clip.asked:
+            prompts.append(clip.prefix + asked)
+            owners.append(clip.features)
     inputs = base.batch(prompts, [owner.clip for owner in owners], pad="left")
-    return {**_sides(owners), "visuals": [owner.visual for owner in owners], **inputs}
+    visuals = [owner.visual for owner in owners]
+    return {**_sides(owners), "visuals": visuals, **inputs}
 
 
-def _shared_prefix(model: Any, base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
+def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with the clips' prefixes already in the cache, copied for each question."""
+    base = model.base
     features = [clip.features for clip in clips]
-    prefix = base.batch(
-        [clip.prefix for clip in clips], [owner.clip for owner in features], pad="left"
+    light = [owner.clip for owner in features]
+    prefixes = [clip.prefix for clip in clips]
+    prefix = base.batch(prefixes, light, pad="left")
+    # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
+    places = prefix_positions(base, prefixes, light)
+    before = _padded(base, [place[:, :-1] for place in places])
+    read = model(
+        **_sides(features),
+        visuals=[owner.visual for owner in features],
+        **prefix,
+        position_ids=before,
+        use_cache=True,
     )
-    starts = prefix_positions(
-        base, [clip.prefix for clip in clips], [owner.clip for owner in features]
-    )
-    before = _placed(base, [start[:, :-1] for start in starts])
-    visuals = [owner.visual for owner in features]
-    first = model(
-        **_sides(features), visuals=visuals, **prefix, position_ids=before, use_cache=True
-    )
-    owner = [number for number, clip in enumerate(clips) for _ in clip.asked]
-    rows = torch.tensor(owner, device=base.device)
-    first.past_key_values.batch_select_indices(rows)
-    questions = [asked for clip in clips for asked in clip.asked]
-    asked = base.batch(questions, pad="left")
-    behind = _placed(
-        base,
-        [
-            starts[number][:, -1:] + torch.arange(len(ids))
-            for number, ids in zip(owner, questions, strict=True)
-        ],
-    )
-    joined = {
-        key: torch.cat([prefix[key][rows], asked[key]], dim=1)
-        for key in ("input_ids", "attention_mask")
-    }
-    joined["position_ids"] = torch.cat([before[..., rows, :], behind], dim=-1)
+    # One row a question from here on.
+    owners = []
+    questions = []
+    behind = []
+    for number, clip in enumerate(clips):
+        for asked in clip.asked:
+            owners.append(number)
+            questions.append(asked)
+            behind.append(places[number][:, -1:] + torch.arange(len(asked)))
+    rows = torch.tensor(owners, device=base.device)
+    read.past_key_values.batch_select_indices(rows)
+    question = base.batch(questions, pad="left")
+    joined = {}
+    for key in ("input_ids", "attention_mask"):
+        joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
+    joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)
     # The side channels come again, though the visual tokens do not: a patch works on the rows whose
     # clip has its channel.
-    return {
-        **_sides([features[number] for number in owner]),
-        **joined,
-        "past_key_values": first.past_key_values,
-    }
+    sides = _sides([features[number] for number in owners])
+    return {**sides, **joined, "past_key_values": read.past_key_values}
 
 
-def _placed(base: Base, positions: Sequence[Tensor]) -> Tensor:
+def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
     """Left-padded positions `[B, L]`, or `[3, B, L]` where a family has several axes."""
     length = max(row.shape[1] for row in positions)
-    stacked = torch.stack([F.pad(row, (length - row.shape[1], 0)) for row in positions], dim=1).to(
-        base.device
-    )
+    padded = [F.pad(row, (length - row.shape[1], 0)) for row in positions]
+    stacked = torch.stack(padded, dim=1).to(base.device)  # [A, B, L]
     return stacked if base.spec.mrope else stacked[0]
 
 
@@ -137,8 +149,3 @@ def _sides(clips: Sequence[ClipFeatures]) -> dict[str, Any]:
         "channels": [clip.channels for clip in clips],
         "times": [clip.clip.times for clip in clips],
     }
-
-
-def _until_stop(ids: Sequence[int], stop: Sequence[int]) -> list[int]:
-    end = next((place for place, token in enumerate(ids) if token in stop), len(ids))
-    return list(ids[:end])

@@ -33,8 +33,6 @@ from pave.paper.weights import (
     read_state,
     select,
 )
-from pave.patches.build import adapter_config
-from pave.patches.card import make_card
 from pave.patches.config import BaseId, EncoderSpec, LoraSpec, PatchConfig
 from pave.patches.folder import PatchFiles, write_folder
 from pave.version import __version__
