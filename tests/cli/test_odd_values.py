@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pave
-from helpers import official
+from helpers import paper
 from pave.cli import main
 from pave.media import write_video
 
@@ -65,9 +65,9 @@ def test_arguments_of_a_model_that_are_no_mapping(
     file.write_bytes(content)
     words = (
         "convert",
-        official.ROOT / "pave_tiny_lora",
+        paper.ROOT / "pave_tiny_lora",
         "--base",
-        official.BASE,
+        paper.BASE,
         "--out",
         tmp_path / "patch",
     )

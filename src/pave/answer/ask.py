@@ -10,7 +10,7 @@ from pave.answer.generate import generate
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import questions_about
 from pave.answer.sampling import Sampling
-from pave.channels import Source
+from pave.channels import Source, describe_encoder
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, ConfigError
 from pave.media import Uniform, read_frames
@@ -21,8 +21,6 @@ logger = logging.getLogger(__name__)
 
 TOGETHER = 16
 """Questions that are answered at a time: each holds a copy of the clip's keys and values."""
-
-FROM_VIDEO = ("audio", "frames")
 
 Media = Mapping[str, Source | Tokens]
 """Channel or patch name -> its media, or ready tokens."""
@@ -102,13 +100,15 @@ def _encode(
 ) -> Tokens | None:
     """One channel's tokens from its media, or from the video where that holds it."""
     encoder = model.encoder(patch.name)
-    if source is not None and encoder is None:
+    if encoder is None:
+        if source is None:
+            return None
         raise ChannelError(
             f"patch '{patch.name}' takes ready-made tokens; pass "
             f"channels={{'{patch.config.channel}': Tokens(...)}}"
         )
-    if source is None and patch.config.channel in FROM_VIDEO:
-        source = video
-    if source is None or encoder is None:
+    if source is not None:
+        return encoder.encode(source)
+    if describe_encoder(encoder.channel, encoder.name).reads == "own":
         return None
-    return encoder.encode(source)
+    return encoder.encode(video)

@@ -141,7 +141,7 @@ def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
     length = max(row.shape[1] for row in positions)
     padded = [F.pad(row, (length - row.shape[1], 0)) for row in positions]
     stacked = torch.stack(padded, dim=1).to(base.device)  # [A, B, L]
-    return stacked if base.spec.mrope else stacked[0]
+    return stacked if base.family.mrope else stacked[0]
 
 
 def _sides(clips: Sequence[ClipFeatures]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def describe(base: Base, patches: Mapping[str, Patch]) -> dict[str, Any]:
         added += rows[name]["fusion_parameters"] + rows[name]["lora_parameters"]
     return {
         "base": base.name,
-        "family": base.spec.name,
+        "family": base.family.name,
         "patches": rows,
         "trainable_parameters": trainable,
         "patch_parameters": added,

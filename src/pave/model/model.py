@@ -85,7 +85,7 @@ class PatchedModel(nn.Module):
         self.model.requires_grad_(False)
         # After the model, so that `train` reaches the patches last: their LoRAs lie in the model.
         self.patches: dict[str, Patch] = Patches()
-        self.loras = LoraSet(base.model, base.spec, base.name)
+        self.loras = LoraSet(base.model, base.family, base.name)
         self.seam = Seam(base, self.patches)
         self.lock = threading.RLock()
         self._inputs = base.inputs
@@ -476,7 +476,7 @@ class PatchedModel(nn.Module):
         """Training mode for trainable patches and the language model; tower and frozen patches stay in eval mode (dropout)."""
         super().train(mode)
         for child, module in self.model.model.named_children():
-            if child != self.base.spec.language_model:
+            if child != self.base.family.language_model:
                 module.eval()
         return self
 
@@ -551,10 +551,10 @@ class PatchedModel(nn.Module):
         base = self.base
         frames = None
         if visuals is not None:
-            _check_visuals(inputs.get(base.spec.pixels), base.spec.pixels, side, visuals)
-        elif side is not None and base.spec.modality == "image":
+            _check_visuals(inputs.get(base.family.pixels), base.family.pixels, side, visuals)
+        elif side is not None and base.family.modality == "image":
             frames = frames_of_clips(
-                inputs, base.spec.pixels, base.placeholder_id, len(side), times
+                inputs, base.family.pixels, base.placeholder_id, len(side), times
             )
         with self.lock, contextlib.ExitStack() as stack:
             if not self.training and any(patch.lora for patch in self.patches.values()):
@@ -567,7 +567,7 @@ class PatchedModel(nn.Module):
                 stack.enter_context(self.loras.only(routes.on, routes.masks))
             if visuals is not None:
                 container = base.join(self.seam.fuse(visuals, side, times))
-                inputs = {**inputs, "mm_encoder_outputs": {base.spec.modality: container}}
+                inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
             else:
                 stack.enter_context(calling(Call(side, times, frames)))
             yield inputs

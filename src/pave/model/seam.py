@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases import Base
-from pave.bases.spec import FamilySpec
+from pave.bases.family import Family
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
 from pave.patches.patch import Patch, Side
@@ -95,22 +95,22 @@ class Seam:
         self.patches = patches
         self.config: Any = base.model.config
         self.owner: nn.Module = base.model.model
-        if self.spec.method in self.owner.__dict__:
+        if self.family.method in self.owner.__dict__:
             raise BaseError(
-                f"the model is already patched ({self.spec.method} is shadowed); call unpatch() "
+                f"the model is already patched ({self.family.method} is shadowed); call unpatch() "
                 "on its PatchedModel first"
             )
-        self.owner.__dict__[self.spec.method] = self
+        self.owner.__dict__[self.family.method] = self
 
     @property
-    def spec(self) -> FamilySpec:
+    def family(self) -> Family:
         """The family as it is fed now; a patch may have changed that since the seam was made."""
-        return self.base.spec
+        return self.base.family
 
     @property
     def original(self) -> Callable[..., Any]:
         """The family's own method, bound to the model that this seam sits on."""
-        method: Callable[..., Any] = getattr(type(self.owner), self.spec.method).__get__(self.owner)
+        method: Callable[..., Any] = getattr(type(self.owner), self.family.method).__get__(self.owner)
         return method
 
     @property
@@ -120,8 +120,8 @@ class Seam:
 
     def detach(self) -> None:
         """Give the model its own method back."""
-        if self.owner.__dict__.get(self.spec.method) is self:
-            del self.owner.__dict__[self.spec.method]
+        if self.owner.__dict__.get(self.family.method) is self:
+            del self.owner.__dict__[self.family.method]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; where the call has side channels and a patch is on, add the residuals."""
@@ -130,14 +130,14 @@ class Seam:
             patch.weight == 0 or patch.fusion is None for patch in self.patches.values()
         )
         with self._guard():
-            if silent and self.spec.native:
+            if silent and self.family.native:
                 return self.original(*args, **kwargs)
             wants_dict = kwargs.pop("return_dict", None)
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         wants_query = not silent and any(patch.wants_query for patch in self.patches.values())
-        visuals = self.spec.split(self.config, output, arguments, call.frames, wants_query)
-        fused = self.spec.join(self.config, self.fuse(visuals, call.side, call.times), output)
+        visuals = self.family.split(self.config, output, arguments, call.frames, wants_query)
+        fused = self.family.join(self.config, self.fuse(visuals, call.side, call.times), output)
         return fused.to_tuple() if wants_dict is False else fused
 
     def fuse(
@@ -190,7 +190,7 @@ class Seam:
         """No graph for a tower in which nothing trains."""
         if not torch.is_grad_enabled():  # the answer costs a walk over all parameters
             return contextlib.nullcontext()
-        parameters = encoder_parameters(self.owner, self.spec.language_model)
+        parameters = encoder_parameters(self.owner, self.family.language_model)
         if any(parameter.requires_grad for parameter in parameters):
             return contextlib.nullcontext()
         return torch.no_grad()

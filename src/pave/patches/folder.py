@@ -110,7 +110,7 @@ def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfi
     if config.fusion is not None:
         _save(files.fusion, folder / FUSION)
     if config.lora is not None:
-        adapter = lora_config(config.lora, base.spec, config.base.name)
+        adapter = lora_config(config.lora, base.family, config.base.name)
         adapter.save_pretrained(str(folder / "lora"))
         _save(files.lora, folder / LORA)
     hashes = {name: _sha256(folder / name) for name in weight_files(config)}
@@ -226,7 +226,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
     check_base(config, base, folder)
     files = PatchFiles(config, {}, {})
     if config.lora is not None:
-        expected = lora_config(config.lora, base.spec, config.base.name)
+        expected = lora_config(config.lora, base.family, config.base.name)
         check_adapter(paths[LORA_CONFIG], expected)
         files.lora.update(_load(paths[LORA]))
     if config.fusion is not None:

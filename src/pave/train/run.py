@@ -206,7 +206,7 @@ def _precompute(
 
 def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
     """How the frozen language model is held while a patch trains."""
-    language = getattr(base.inner, base.spec.language_model)
+    language = getattr(base.inner, base.family.language_model)
     return (
         frozen_in_bf16(language) if config.precision == "bf16" else frozen_through_onednn(language)
     )
