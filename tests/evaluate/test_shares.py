@@ -113,13 +113,13 @@ def test_without_a_shard_missing_parts_are_answered(
     )  # as a kill leaves it, or another process that is writing
     torn = part.read_bytes()
     asked = []
-    real = running.answer
-    monkeypatch.setattr(running, "answer", lambda *given: asked.append(1) or real(*given))
+    real = running.generate
+    monkeypatch.setattr(running, "generate", lambda *given: asked.append(1) or real(*given))
     evaluate(_config(made, tmp_path), base)
     assert _answers(tmp_path) == plain
     assert part.read_bytes() == torn, "another process's file is read, not mended"
     assert 0 < len(asked) < 12
-    monkeypatch.setattr(running, "answer", None)
+    monkeypatch.setattr(running, "generate", None)
     assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, (
         "nothing is left to ask"
     )

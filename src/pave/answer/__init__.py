@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pave.answer.ask import ask
-    from pave.answer.generate import generate
+    from pave.answer.asking import ask
+    from pave.answer.generation import generate
     from pave.answer.model import AnsweringModel
     from pave.answer.questions import Questions, prompt_of, questions_about
     from pave.answer.sampling import Sampling
@@ -21,8 +21,8 @@ _HOMES = {
     "AnsweringModel": "pave.answer.model",
     "Questions": "pave.answer.questions",
     "Sampling": "pave.answer.sampling",
-    "ask": "pave.answer.ask",
-    "generate": "pave.answer.generate",
+    "ask": "pave.answer.asking",
+    "generate": "pave.answer.generation",
     "prompt_of": "pave.answer.questions",
     "questions_about": "pave.answer.questions",
 }

@@ -59,9 +59,7 @@ def prompt_of(patches: Collection[Patch]) -> str:
     Returns:
         Its template, with `{question}` in it; the plain question where no patch is at work.
     """
-    below = {
-        base_patch.name for patch in patches for base_patch in patch.config.base_patches
-    }
+    below = {base_patch.name for patch in patches for base_patch in patch.config.base_patches}
     for patch in patches:
         if patch.name not in below:
             return patch.config.prompt

@@ -22,7 +22,7 @@ from pave.answer import Sampling, generate, questions_about
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.channels import Encoder
-from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
+from pave.data import Features, Record, group_by_clip, read_records
 from pave.data.features import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.answers import (

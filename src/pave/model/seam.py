@@ -110,7 +110,9 @@ class Seam:
     @property
     def original(self) -> Callable[..., Any]:
         """The family's own method, bound to the model that this seam sits on."""
-        method: Callable[..., Any] = getattr(type(self.owner), self.family.method).__get__(self.owner)
+        method: Callable[..., Any] = getattr(type(self.owner), self.family.method).__get__(
+            self.owner
+        )
         return method
 
     @property

@@ -41,6 +41,8 @@ LORA_CONFIG = "lora/adapter_config.json"
 LORA = "lora/adapter_model.safetensors"
 
 _MANIFEST_LIMIT = 1 << 22
+
+
 @dataclass(frozen=True)
 class PatchFiles:
     """A patch as it lies on disk.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pave.answer.generate import generate
+from pave.answer.generation import generate
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import questions_about
 from pave.answer.sampling import Sampling
@@ -57,9 +57,7 @@ def ask(
     return answers
 
 
-def encode_channels(
-    model: AnsweringModel, video: str | Path, channels: Media
-) -> dict[str, Tokens]:
+def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -> dict[str, Tokens]:
     """Tokens of every active patch by the patch's name; a patch whose channel is missing is left out, with a logged note.
 
     Raises:
