@@ -26,13 +26,13 @@ SCRIPT = """
 import os, signal, sys
 from pave.cli import main
 from pave.evaluate import run
-real, left = run.answer, [int(sys.argv[1])]
+real, left = run.generate, [int(sys.argv[1])]
 def answer(*given):
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     return real(*given)
-run.answer = answer
+run.generate = answer
 sys.exit(main(sys.argv[2:]))
 """
 NEVER = -1

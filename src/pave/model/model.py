@@ -485,8 +485,8 @@ class PatchedModel(nn.Module):
     ) -> None:
         """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
         for patch in self.patches.values():
-            if hasattr(patch.fusion, "checkpointing"):
-                patch.fusion.checkpointing = True
+            if patch.fusion is not None:  # a fusion that knows no such thing does not read it
+                setattr(patch.fusion, "checkpointing", True)  # noqa: B010
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
