@@ -141,7 +141,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
     whole, broken = _config(made, tmp_path / "whole"), _config(made, tmp_path / "broken")
     expected = evaluate(whole)
     calls = []
-    real = asking.answer
+    real = asking.generate
 
     def dying(*args: object) -> object:
         calls.append(1)
@@ -149,7 +149,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(asking, "answer", dying)
+    monkeypatch.setattr(asking, "generate", dying)
     base = load_base(made.base)
     with pytest.raises(KeyboardInterrupt):
         evaluate(broken, base)
@@ -157,7 +157,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
         -1
     ]
     last.write_text(last.read_text()[:-20])  # a line cut by a kill
-    monkeypatch.setattr(asking, "answer", real)
+    monkeypatch.setattr(asking, "generate", real)
     report = evaluate(broken, base)  # the same object: the interruption left it unpatched
     assert (report.arms, report.paired) == (expected.arms, expected.paired)
     assert _answers(tmp_path / "broken") == _answers(tmp_path / "whole")
@@ -167,7 +167,7 @@ def test_finished_evaluation_asks_nothing_again(
     made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(_config(made, tmp_path))
-    monkeypatch.setattr(asking, "answer", None)
+    monkeypatch.setattr(asking, "generate", None)
     again = evaluate(_config(made, tmp_path))
     assert (again.arms, again.paired) == (first.arms, first.paired)
 

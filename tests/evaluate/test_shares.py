@@ -24,13 +24,13 @@ SCRIPT = """
 import os, signal, sys
 from pave.cli import main
 from pave.evaluate import asking
-real, left = asking.answer, [int(sys.argv[1])]
+real, left = asking.generate, [int(sys.argv[1])]
 def answer(*given):
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     return real(*given)
-asking.answer = answer
+asking.generate = answer
 sys.exit(main(sys.argv[2:]))
 """
 NEVER = -1
@@ -111,13 +111,13 @@ def test_without_a_shard_missing_parts_are_answered(
     )  # as a kill leaves it, or another process that is writing
     torn = part.read_bytes()
     asked = []
-    real = asking.answer
-    monkeypatch.setattr(asking, "answer", lambda *given: asked.append(1) or real(*given))
+    real = asking.generate
+    monkeypatch.setattr(asking, "generate", lambda *given: asked.append(1) or real(*given))
     evaluate(_config(made, tmp_path), base)
     assert _answers(tmp_path) == plain
     assert part.read_bytes() == torn, "another process's file is read, not mended"
     assert 0 < len(asked) < 12
-    monkeypatch.setattr(asking, "answer", None)
+    monkeypatch.setattr(asking, "generate", None)
     assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, (
         "nothing is left to ask"
     )

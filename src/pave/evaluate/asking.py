@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pave.answer.generate import Questions, answer
+from pave.answer import Sampling, generate, questions_about
 from pave.cache import TokenCache
 from pave.channels import Encoder
 from pave.data import Features, Record, group_by_clip
@@ -166,16 +166,10 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
     clips = group_by_clip(batch)
     asked = []
     for members in clips:
-        clip = features[members[0]]
-        prefix: list[int] = []
-        questions = []
-        for record in members:
-            prompt = model.base.encode_prompt(clip.clip.text, _open_turns(record))
-            prefix = prompt.prefix
-            questions.append(prompt.dialogue()[len(prefix) :])
-        asked.append(Questions(clip, prefix, questions))
+        dialogues = [_open_turns(record) for record in members]
+        asked.append(questions_about(model, features[members[0]], dialogues))
     predictions = {}
-    answers = answer(model, model.base, asked, run.max_new_tokens)
+    answers = generate(model, asked, Sampling(run.max_new_tokens))  # greedy
     for members, ids in zip(clips, answers, strict=True):
         for record, tokens in zip(members, ids, strict=True):
             predictions[record.id] = model.base.decode(tokens)

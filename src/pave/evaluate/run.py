@@ -212,7 +212,7 @@ def _identity(
 
 def _templates(model: PatchedModel, names: Sequence[str]) -> list[str]:
     """The prompts of an arm's patches, where one of them has its own."""
-    prompts = [model.configs[name].prompt for name in names]
+    prompts = [model.patches[name].config.prompt for name in names]
     if set(prompts) <= {PLAIN}:
         return []
     return prompts
