@@ -26,7 +26,29 @@ _TYPOS = {
     "waslked": "walked",
     "oclock": "o'clock",
 }
-_UNDER_TWENTY_ONE = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+_UNDER_TWENTY_ONE = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
 # Digits -> words; 21 and 22 are missing in LEO's table too.
 _NUMBERS = dict(zip(map(str, range(21)), _UNDER_TWENTY_ONE, strict=True))
 _NUMBERS |= {"23": "twenty-three", "none": "zero"}
