@@ -12,9 +12,10 @@ from pathlib import Path
 from pages import between_marks
 from pooled import Channel
 
-from pave.evaluate.items import TITLES
+from pave.channels import describe_encoder
 from pave.evaluate.plot import draw
-from pave.evaluate.table import PairedRow
+from pave.evaluate.report import PairedRow
+from pave.evaluate.table import CONTROL, row_title
 from pave_world.demo.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
         "|---" * 8 + "|",
     ]
     for channel in PRESETS:
-        name = TITLES[channel].removeprefix("needs ")
+        name = describe_encoder(channel).title
         old = [line for line in before.splitlines() if line.startswith(f"| {name} | ")]
         lines += [_line(fresh[channel], name)] if channel in fresh else old[:1]
     return "\n".join([*lines, "", NOTE])
@@ -66,18 +67,18 @@ def _line(channel: Channel, name: str) -> str:
     group = channel.config.channel
     shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
     cells = [name, _seeds(channel), str(channel.whole.arm(channel.arms[0], group).n), shares]
-    return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, 'visual')} |"
+    return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, CONTROL)} |"
 
 
 def section(channel: Channel) -> str:
     """Everything about one channel: verdict, table of families, plot, command and cost."""
     name, (base, control, patch) = channel.config.channel, channel.arms
     run = channel.config
-    settings = ", ".join(f"{name}={value}" for name, value in run.encoder_settings.items())
+    settings = ", ".join(f"{key}={value}" for key, value in run.encoder_settings.items())
     lines = [
         f"## {name}",
         "",
-        f"Encoder `{run.preset.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
+        f"Encoder `{run.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
         f"{verdict(channel)}",
         "",
         f"| questions | n | {base} | {control} | {patch} | patch - LoRA-only | each seed |",
@@ -85,7 +86,9 @@ def section(channel: Channel) -> str:
     ]
     for family in channel.whole.families():
         shares = " | ".join(_percent(channel, arm, family) for arm in channel.arms)
-        title = f"**{TITLES[family]}**" if family in TITLES else family
+        title = row_title(family)
+        if title != family:
+            title = f"**{title}**"
         count = channel.whole.arm(base, family).n
         lines.append(
             f"| {title} | {count} | {shares} | {_gap(channel, family)} | "
@@ -105,7 +108,7 @@ def section(channel: Channel) -> str:
 def verdict(channel: Channel) -> str:
     """One or two sentences that say whether the channel helped, also when it did not."""
     group = channel.config.channel
-    gain, harm = _row(channel, group), _row(channel, "video")
+    gain, harm = _row(channel, group), _row(channel, CONTROL)
     if gain.ci95[0] <= 0:
         helped = "The patch is not shown to help: the interval of its difference to the LoRA alone holds zero."
     elif gain.difference < ENOUGH:
@@ -125,7 +128,7 @@ def _families(channel: Channel, group: str) -> list[str]:
     """The families of a group: they stand between its row and that of the next group."""
     names = channel.whole.families()
     below = names[names.index(group) + 1 :]
-    return list(takewhile(lambda name: name not in TITLES, below))
+    return list(takewhile(lambda name: row_title(name) == name, below))
 
 
 def _cost(channel: Channel) -> str:

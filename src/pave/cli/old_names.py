@@ -11,6 +11,7 @@ from pave.renamed import renamed
 
 OLD_VERBS: Mapping[str, str] = {"store": "cache"}
 OLD_FLAGS: Mapping[str, Mapping[str, str]] = {
+    "eval": {"--store": "--cache"},
     "extract": {"--store": "--cache"},
     "demo": {"--sense": "--channel"},
     "world": {"--kind": "--channel"},
