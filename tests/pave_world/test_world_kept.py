@@ -24,7 +24,9 @@ def told(scene: Scene) -> bytes:
         room.stripe,
     )
     drawn = (*parts, scene.camera, scene.things, scene.events, scene.unseen)
-    return (repr(drawn) + repr(questions_for(scene, None)) + repr(questions_for(scene, 4))).encode()
+    asked = repr(questions_for(scene, None)) + repr(questions_for(scene, 4))
+    # The digests are of the time when a question's channel was called what it needs.
+    return (repr(drawn) + asked.replace(", channel=", ", needs=")).encode()
 
 
 @pytest.mark.parametrize(

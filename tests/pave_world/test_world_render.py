@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pave.errors import ConfigError
-from pave_world import assets, frame_times, render_frames, sample_scene, sprites
+from pave_world import assets, frame_times, render_frames, sample_scene
+from pave_world.pictures import sprites
 from pave_world.pictures.render import _compose
 from pave_world.pictures.sprites import sprite
 from pave_world.scenes.catalog import CODES
