@@ -23,7 +23,7 @@ from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.channels import Encoder
 from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
-from pave.data.features import digests_of
+from pave.data.base_digests import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.answers import (
     all_answers,
