@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pave.lazy import lazy_names
+from pave.lazy import callable_package, lazy_names
 
 if TYPE_CHECKING:
     from pave.evaluate.config import EvalConfig
@@ -24,3 +24,5 @@ _HOMES |= dict.fromkeys(("Share", "evaluate", "evaluate_share"), _RUN)
 __all__ = ["EvalConfig", "Report", "Share", "evaluate", "evaluate_share"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+callable_package(__name__, "evaluate")
