@@ -1,4 +1,4 @@
-"""How much code lies on the way: the functions and files of pave that one piece of work runs through.
+"""How much code lies on the way: the functions and files of pave that a piece of work runs through.
 
     python tools/trace.py          # the table
     python tools/trace.py --list   # and every function
@@ -78,7 +78,7 @@ def follow(work: Callable[[], object]) -> Way:
 
 
 def ways() -> dict[str, Way]:
-    """The two that are promised: a question about a real clip, and a patch folder that is loaded."""
+    """The two that are promised: a question about a real clip, and loading a patch folder."""
     import iscc_samples
 
     video = iscc_samples.videos("demo.mp4")[0]

@@ -64,9 +64,7 @@ class _Finder(MetaPathFinder):
             inside = fullname.removeprefix(old)
             if fullname != old and not fullname.startswith(f"{old}."):
                 continue
-            warnings.warn(
-                f"{fullname} is {new + inside} now", DeprecationWarning, stacklevel=2
-            )
+            warnings.warn(f"{fullname} is {new + inside} now", DeprecationWarning, stacklevel=2)
             return ModuleSpec(fullname, _Moved(new + inside), is_package=True)
         return None
 
