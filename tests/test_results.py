@@ -38,7 +38,7 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
             id=f"{clip}-{need}",
             video=f"{clip}.mp4",
             turns=[Turn(question="What?", answer="dog")],
-            meta={"needs": need, "family": "behind" if need == "views" else "colour"},
+            meta={"channel": need, "family": "behind" if need == "views" else "colour"},
         )
         for clip in range(CLIPS)
         for need in ("views", "video")
@@ -56,7 +56,7 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
             judge(
                 item,
                 arm,
-                "dog" if number // 2 < right.get((arm, item.record.meta["needs"]), 0) else "cat",
+                "dog" if number // 2 < right.get((arm, item.record.meta["channel"]), 0) else "cat",
             )
             for number, item in enumerate(items)
         ]

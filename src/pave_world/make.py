@@ -148,7 +148,7 @@ def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
             "answers": [question.answer],
             "meta": {
                 "family": question.family,
-                "needs": question.needs,
+                "channel": question.needs,
                 "clip": scene.name,
                 "unseen": scene.unseen,
             },

@@ -105,7 +105,7 @@ def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(fa
     model = _model(family)
     clips = [asked for _, asked in _clips(model)]
     layers, heads = [], []
-    language = getattr(model.base.inner, model.base.spec.language_model)
+    language = getattr(model.base.inner, model.base.family.language_model)
     model.model.lm_head.register_forward_hook(
         lambda module, args, output: heads.append(tuple(output.shape))
     )
@@ -135,8 +135,8 @@ def test_an_answer_ends_before_the_end_token() -> None:
     clips = [asked for _, asked in _clips(model)]
     free = answer(model, model.base, clips, 4)
     end = free[0][0][2]
-    style = replace(model.base.spec.style, end=model.base.tokenizer.convert_ids_to_tokens(end))
-    model.base.spec = replace(model.base.spec, style=style)
+    style = replace(model.base.family.style, end=model.base.tokenizer.convert_ids_to_tokens(end))
+    model.base.family = replace(model.base.family, style=style)
     if end not in model.base.stop_ids:
         model.base.model.generation_config.eos_token_id = end
     cut = free[0][0][: free[0][0].index(end)]

@@ -193,7 +193,7 @@ def test_world_makes_every_kind(run: Pave, tmp_path: Path, kind: str) -> None:
     assert code == 0, err
     assert (made["kind"], made["clips"]) == (kind, 1) and made["questions"] > 4
     (needs,) = {
-        json.loads(line)["meta"]["needs"] for line in Path(made["records"]).read_text().splitlines()
+        json.loads(line)["meta"]["channel"] for line in Path(made["records"]).read_text().splitlines()
     } - {"video"}
     assert needs == kind
 

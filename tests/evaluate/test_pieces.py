@@ -38,7 +38,7 @@ def test_items_take_answers_family_and_need_from_the_record() -> None:
                 video="v",
                 turns=turns,
                 answers=["2", "two"],
-                meta={"family": "count", "needs": "audio"},
+                meta={"family": "count", "channel": "audio"},
             ),
             Record(id="b", video="v", turns=turns),
         ]

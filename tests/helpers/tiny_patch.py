@@ -94,7 +94,7 @@ class Case:
 
     def light(self) -> dict[str, Tensor]:
         """The inputs without pixels."""
-        return {key: value for key, value in self.inputs.items() if key != self.base.spec.pixels}
+        return {key: value for key, value in self.inputs.items() if key != self.base.family.pixels}
 
 
 def ragged(family: str) -> tuple[int, int]:

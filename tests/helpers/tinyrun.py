@@ -76,7 +76,7 @@ def make(folder: Path, clips: int = 4, questions: int = 3) -> Run:
         video = clip(folder / f"clip{number}.mp4", number, sound=number != 2)
         for asked in range(questions):
             turns = [Turn(question="Hm?" * (asked + 1), answer="dog")]
-            meta = {"family": f"f{asked}", "needs": "audio" if asked < 2 else "video"}
+            meta = {"family": f"f{asked}", "channel": "audio" if asked < 2 else "video"}
             channels = {} if number == 2 else {"audio": str(video)}
             records.append(
                 Record(

@@ -74,7 +74,7 @@ def test_gradients_reach_fusion_and_lora_alone(family: str, checkpointing: bool)
         model.activation_checkpointing_enable()
         model.model.enable_input_require_grads()  # what trainers do; it hooks the tower's patch embedding too
     seen: list[bool] = []
-    language = case.base.spec.language_model
+    language = case.base.family.language_model
     towers = [
         child
         for name, child in model.model.model.named_children()

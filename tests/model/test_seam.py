@@ -176,8 +176,8 @@ def test_without_a_side_channel_the_original_gets_the_very_same_arguments(family
     base = tiny.base(family)
     seam = Seam(base)
     seen: list[Any] = []
-    method = getattr(type(seam.owner), seam.spec.method)
-    assert inspect.signature(getattr(seam.owner, seam.spec.method)) == inspect.signature(
+    method = getattr(type(seam.owner), seam.family.method)
+    assert inspect.signature(getattr(seam.owner, seam.family.method)) == inspect.signature(
         method.__get__(seam.owner)
     )
 
@@ -219,17 +219,17 @@ def test_one_seam_a_model_and_it_goes_without_a_trace() -> None:
     with pytest.raises(BaseError, match="already patched"):
         Seam(base)
     seam.detach()
-    assert base.spec.method not in base.model.model.__dict__
+    assert base.family.method not in base.model.model.__dict__
     again = Seam(base)
     seam.detach()  # an old seam does not take a newer one off
-    assert base.model.model.__dict__[base.spec.method] is again
+    assert base.model.model.__dict__[base.family.method] is again
 
 
 def test_deepcopy_binds_the_copy_to_the_copied_model() -> None:
     base = tiny.base()
     seam = Seam(base)
     copied = copy.deepcopy(base.model)
-    twin = copied.model.__dict__[base.spec.method]
+    twin = copied.model.__dict__[base.family.method]
     assert twin is not seam
     assert twin.owner is copied.model
     assert twin.original.__self__ is copied.model

@@ -38,7 +38,7 @@ def first(made: Path, kind: Kind) -> Record:
 def test_records_name_the_channel_and_what_they_need(made: Path, kind: Kind) -> None:
     records = read_records(made / kind / "records.jsonl")  # checks that the media are there
     assert all(set(record.channels) == {kind} for record in records)
-    assert {record.meta["needs"] for record in records} == {kind, "video"}
+    assert {record.meta["channel"] for record in records} == {kind, "video"}
     assert all(
         record.meta["family"] and record.answers == [record.turns[0].answer] for record in records
     )

@@ -47,7 +47,7 @@ def test_records_can_be_read_and_say_what_they_are(made: Path) -> None:
     ]
     assert first[0].id == f"{scene.name}-0" and first[0].video == first[0].channels["audio"]
     assert all(record.turns[0].answer == record.answers[0] for record in records)
-    assert set(first[0].meta) == {"family", "needs", "clip", "unseen"}
+    assert set(first[0].meta) == {"family", "channel", "clip", "unseen"}
     assert len({record.id for record in records}) == len(records)
     line = json.loads((made / "records.jsonl").read_text().splitlines()[0])
     assert line["video"] == f"clips/{scene.name}.mp4"  # relative, so the folder can be moved

@@ -112,6 +112,22 @@ def test_a_path_inside_an_object_is_never_taken_from_the_current_folder(tmp_path
         }
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ({"needs": "audio"}, {"channel": "audio"}),
+        ({"needs": "sound", "family": "count"}, {"channel": "audio", "family": "count"}),
+        ({"needs": "visual"}, {"channel": "video"}),
+        ({"needs": "thermal"}, {"channel": "thermal"}),
+        ({"needs": "audio", "channel": "views"}, {"needs": "audio", "channel": "views"}),
+        ({"needs": ["glasses"]}, {"needs": ["glasses"]}),
+    ],
+)
+def test_meta_channel_was_called_needs(tmp_path, written, read):
+    (record,) = read_records(_file(tmp_path, {**LINE, "meta": written}), check_media=False)
+    assert record.meta == read
+
+
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 
 

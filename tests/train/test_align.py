@@ -38,7 +38,7 @@ def test_the_residual_points_to_the_answer_and_has_the_wanted_size(tmp_path):
     report = align(base, fusion, "features", groups, features, steps=60, share=0.25, seed=0)
     assert (report.clips, report.answers) == (8, 2)
     words = [
-        torch.tensor(base.tokenizer(base.spec.style.answer + word)["input_ids"])
+        torch.tensor(base.tokenizer(base.family.style.answer + word)["input_ids"])
         for word in toy.SOUNDS
     ]
     table = base.model.get_input_embeddings().weight
@@ -64,14 +64,14 @@ def test_it_depends_on_its_seed_alone_and_leaves_the_random_state(tmp_path):
         align(base, fusion, "features", groups, features, steps=3, share=0.3, seed=5)
         assert torch.equal(before, torch.random.get_rng_state())
         states.append(fusion.state_dict())
-        base.model.model.__dict__.pop(base.spec.method, None)
+        base.model.model.__dict__.pop(base.family.method, None)
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_records_that_need_the_channel_teach_alone(tmp_path):
     base, fusion, groups, features = _setting(tmp_path)
     told = [
-        [record.model_copy(update={"meta": {"needs": "features"}}) for record in groups[0]],
+        [record.model_copy(update={"meta": {"channel": "features"}}) for record in groups[0]],
         *groups[1:],
     ]
     assert align(base, fusion, "features", told, features, steps=1, share=0.3, seed=0).clips == 1

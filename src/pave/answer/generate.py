@@ -129,7 +129,7 @@ def _placed(base: Base, positions: Sequence[Tensor]) -> Tensor:
     stacked = torch.stack([F.pad(row, (length - row.shape[1], 0)) for row in positions], dim=1).to(
         base.device
     )
-    return stacked if base.spec.mrope else stacked[0]
+    return stacked if base.family.mrope else stacked[0]
 
 
 def _sides(clips: Sequence[ClipFeatures]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pave.bases.base import Base
-from pave.bases.spec import Clip
+from pave.bases.family import Clip
 
 
 def prefix_positions(
@@ -37,7 +37,7 @@ def prefix_positions(
         >>> prefix_positions(base, [prompt.prefix], [clip])[0][:, -1]  # doctest: +SKIP
         tensor([39])
     """
-    if not base.spec.mrope:
+    if not base.family.mrope:
         return [torch.arange(len(prefix) + 1)[None] for prefix in prefixes]
     text = base.stop_ids[0]  # any text token: it stands for the first one of a question
     inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pad="right")

@@ -28,6 +28,8 @@ from pave.files import write_text_atomically
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 _FILE_NAME = re.compile(r"\.[A-Za-z]\w*$")
+# What `meta.needs` said before it became `meta.channel`, where the word itself changed too.
+_OLD_CHANNELS = {"sound": "audio", "visual": "video"}
 
 
 class Turn(BaseModel):
@@ -67,7 +69,8 @@ class Record(BaseModel):
         default_factory=list, description="The choices of a multiple-choice question."
     )
     meta: dict[str, Any] = Field(
-        default_factory=dict, description="Anything else, e.g. the question family."
+        default_factory=dict,
+        description="Anything else, e.g. the question's `family`, and the `channel` that it takes.",
     )
 
     @field_validator("channels")
@@ -86,6 +89,17 @@ class Record(BaseModel):
                     "out what is missing"
                 )
         return channels
+
+    @field_validator("meta")
+    @classmethod
+    def _old_meta(cls, meta: dict[str, Any]) -> dict[str, Any]:
+        """Records written before `meta.needs` became `meta.channel` are read as if written now."""
+        needs = meta.get("needs")
+        if "channel" in meta or not isinstance(needs, str):
+            return meta
+        meta = {key: value for key, value in meta.items() if key != "needs"}
+        meta["channel"] = _OLD_CHANNELS.get(needs, needs)
+        return meta
 
 
 def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> list[Record]:

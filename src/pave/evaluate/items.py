@@ -9,7 +9,7 @@ from pave.data import Record, clip_key
 from pave.errors import RecordError
 from pave.metrics import exact_match
 
-# What a question takes (`meta.needs`) -> the row in which such questions are pooled.
+# What a question takes (`meta.channel`) -> the row in which such questions are pooled.
 GROUPS = {"audio": "sound", "video": "visual"}
 TITLES = {
     "all": "all questions",
@@ -29,7 +29,7 @@ class Item:
         id: The record's id.
         clip: Equal for questions about the same clip; the unit that the bootstrap resamples.
         family: Kind of question, from `meta.family`; "other" where the record does not say.
-        group: "sound", "visual", or whatever `meta.needs` names; empty where the record does not
+        group: "sound", "visual", or whatever `meta.channel` names; empty where the record does not
             say.
         question: The record's last turn.
         answers: Accepted answers.
@@ -112,13 +112,13 @@ def _item(record: Record) -> Item:
             f"record {record.id!r} has no accepted answer; give it `answers`, or an answer in its "
             "last turn"
         )
-    needs = str(record.meta.get("needs", ""))
+    channel = str(record.meta.get("channel", ""))
     family = str(record.meta.get("family", "other"))
     return Item(
         record.id,
         clip_key(record),
         family,
-        GROUPS.get(needs, needs),
+        GROUPS.get(channel, channel),
         last.question,
         answers,
         record,

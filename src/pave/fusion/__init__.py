@@ -1,4 +1,4 @@
-"""The method itself: frozen visual tokens look at the side channel of their own moment and get a residual back.
+"""The method itself: visual tokens look at the side channel of their own moment.
 
 Plain torch; everything else in pave builds on it. `FusionConfig` says which function, `Fusion` is
 the function.
@@ -11,14 +11,33 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pave.fusion.config import FusionConfig
+    from pave.fusion.config import FusionConfig, FusionSettings
     from pave.fusion.module import Fusion
+    from pave.fusion.registry import (
+        list_fusions,
+        make_fusion,
+        read_fusion_config,
+        register_fusion,
+    )
 
 _HOMES = {
     "Fusion": "pave.fusion.module",
     "FusionConfig": "pave.fusion.config",
+    "FusionSettings": "pave.fusion.config",
+    "list_fusions": "pave.fusion.registry",
+    "make_fusion": "pave.fusion.registry",
+    "read_fusion_config": "pave.fusion.registry",
+    "register_fusion": "pave.fusion.registry",
 }
 
-__all__ = ["Fusion", "FusionConfig"]
+__all__ = [
+    "Fusion",
+    "FusionConfig",
+    "FusionSettings",
+    "list_fusions",
+    "make_fusion",
+    "read_fusion_config",
+    "register_fusion",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,10 +1,21 @@
-"""`FusionConfig`: every choice that defines a fusion function, and what the function costs (parameters, FLOPs)."""
+"""`FusionConfig`: every choice that defines a fusion function, and what the function costs.
+
+`FusionSettings` is what the settings of any fusion have, a user's own included.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from abc import abstractmethod
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from pave.errors import ConfigError
 
@@ -12,7 +23,46 @@ Size = Annotated[int, Field(ge=1, le=2**20)]
 """A width or a count; beyond this nothing fits into any memory."""
 
 
-class FusionConfig(BaseModel):
+class FusionSettings(BaseModel):
+    """What the rest of pave asks of the settings of any fusion: its name, its widths, its size.
+
+    Settings of a fusion of your own inherit from this, say their name as the default of `type` and
+    count their parameters.
+
+    Example:
+        >>> class Plain(FusionSettings):
+        ...     type: Literal["plain"] = "plain"
+        ...
+        ...     def parameters(self) -> int:
+        ...         return self.side_dim * self.out_dim
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str = Field(description="Name of the fusion, as it was registered.")
+    side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
+    query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
+    out_dim: Size = Field(
+        description="C of the residual: the hidden size of the base's language model."
+    )
+    query: Literal["pre_projector", "projected"] = Field(
+        default="pre_projector",
+        description="Which of the base's tokens are the query. Read by the seam, not by the fusion.",
+    )
+
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of parameters of the fusion."""
+
+    def flops(self, frames: int, query_tokens: int, side_steps: int, side_tokens: int = 1) -> int:
+        """Floating-point operations for one clip.
+
+        Unless a fusion knows better: a multiply-add of every weight for every query token.
+        """
+        return 2 * self.parameters() * frames * query_tokens
+
+
+class FusionConfig(FusionSettings):
     """Shape and rules of a fusion function g(query tokens, side tokens) -> residual.
 
     The defaults are those of new patches. The authors' released checkpoints differ in `tie_kv` and
@@ -27,12 +77,8 @@ class FusionConfig(BaseModel):
         8996352
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
-    query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
-    out_dim: Size = Field(
-        description="C of the residual: the hidden size of the base's language model."
+    type: Literal["cross_attention"] = Field(
+        default="cross_attention", description="This fusion's name; not written to `patch.json`."
     )
     hidden: Size = Field(default=512, description="Width of the blocks.")
     memory: Size | None = Field(
@@ -80,10 +126,13 @@ class FusionConfig(BaseModel):
         description="Hold the four marker tokens of the authors' 'interleave' files. Adding "
         "residuals never uses them.",
     )
-    query: Literal["pre_projector", "projected"] = Field(
-        default="pre_projector",
-        description="Which of the base's tokens are the query. Read by the seam, not by `Fusion`.",
-    )
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default name out: files stay those of versions that had one fusion."""
+        fields: dict[str, Any] = write(self)
+        fields.pop("type", None)
+        return fields
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

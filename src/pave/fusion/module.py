@@ -16,9 +16,11 @@ from pave.fusion.block import Block, Plan
 from pave.fusion.chunks import Chunk, Gathered, budget, cut, take
 from pave.fusion.config import FusionConfig
 from pave.fusion.linear import Linear
+from pave.fusion.registry import register_fusion
 from pave.fusion.rope import rotary
 
 
+@register_fusion("cross_attention", FusionConfig)
 class Fusion(nn.Module):
     """The fusion function of a patch.
 

@@ -197,9 +197,9 @@ def prepared(
     """
     base, seam = model.base, model.seam
     if visuals is not None:
-        if inputs.get(base.spec.pixels) is not None:
+        if inputs.get(base.family.pixels) is not None:
             raise ChannelError(
-                f"give visuals or {base.spec.pixels}, not both; drop the pixels with Base.light"
+                f"give visuals or {base.family.pixels}, not both; drop the pixels with Base.light"
             )
         if side is not None and len(side) != len(visuals):
             raise ChannelError(
@@ -211,13 +211,13 @@ def prepared(
             _switch(stack, model, side, visuals, inputs)
         if visuals is not None:
             container = base.join(seam.fuse(visuals, side, times))
-            inputs = {**inputs, "mm_encoder_outputs": {base.spec.modality: container}}
+            inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
         elif side is not None:
             stack.callback(seam.clear)
             seam.side, seam.times = side, times
-            if base.spec.modality == "image":
+            if base.family.modality == "image":
                 seam.frames = frames_of_clips(
-                    inputs, base.spec.pixels, base.placeholder_id, len(side), times
+                    inputs, base.family.pixels, base.placeholder_id, len(side), times
                 )
         yield inputs
 

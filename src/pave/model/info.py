@@ -13,7 +13,7 @@ def describe(model: PatchedModel) -> dict[str, Any]:
     patches = {name: _patch(model, name) for name in model.configs}
     return {
         "base": model.base.name,
-        "family": model.base.spec.name,
+        "family": model.base.family.name,
         "patches": patches,
         "trainable_parameters": sum(p.numel() for p in model.trainable_parameters().values()),
         "patch_parameters": sum(

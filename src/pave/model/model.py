@@ -65,7 +65,7 @@ class PatchedModel(nn.Module):
         self.model.requires_grad_(False)
         self.fusions = Float32Modules()
         self.seam = Seam(base)
-        self.loras = LoraSet(base.model, base.spec, base.name)
+        self.loras = LoraSet(base.model, base.family, base.name)
         self.configs: dict[str, PatchConfig] = {}
         self._weights: dict[str, float] = {}
         self._trainable: dict[str, bool] = {}
@@ -443,7 +443,7 @@ class PatchedModel(nn.Module):
         """Training mode for trainable patches and the language model; tower and frozen patches stay in eval mode (dropout)."""
         super().train(mode)
         for child, module in self.model.model.named_children():
-            if child != self.base.spec.language_model:
+            if child != self.base.family.language_model:
                 module.eval()
         for name, trainable in self._trainable.items():
             self.loras.train(name, mode and trainable)

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pave.bases.spec import FamilySpec
+from pave.bases.family import Family
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
 from pave.tokens import Tokens
@@ -87,23 +87,25 @@ class Seam:
         self.side: Side | None = None
         self.times: Sequence[Tensor] | None = None
         self.frames: Sequence[int] | None = None
-        if self.spec.method in self.owner.__dict__:
+        if self.family.method in self.owner.__dict__:
             raise BaseError(
-                f"the model is already patched ({self.spec.method} is shadowed); call unpatch() "
+                f"the model is already patched ({self.family.method} is shadowed); call unpatch() "
                 "on its PatchedModel first"
             )
-        self.owner.__dict__[self.spec.method] = self
+        self.owner.__dict__[self.family.method] = self
 
     @property
-    def spec(self) -> FamilySpec:
+    def family(self) -> Family:
         """The family as it is fed now; a patch may have changed that since the seam was made."""
-        spec: FamilySpec = self.base.spec
-        return spec
+        family: Family = self.base.family
+        return family
 
     @property
     def original(self) -> Callable[..., Any]:
         """The family's own method, bound to the model that this seam sits on."""
-        method: Callable[..., Any] = getattr(type(self.owner), self.spec.method).__get__(self.owner)
+        method: Callable[..., Any] = getattr(type(self.owner), self.family.method).__get__(
+            self.owner
+        )
         return method
 
     @property
@@ -113,8 +115,8 @@ class Seam:
 
     def detach(self) -> None:
         """Give the model its own method back."""
-        if self.owner.__dict__.get(self.spec.method) is self:
-            del self.owner.__dict__[self.spec.method]
+        if self.owner.__dict__.get(self.family.method) is self:
+            del self.owner.__dict__[self.family.method]
 
     def clear(self) -> None:
         """Forget the side channel of the last call."""
@@ -124,15 +126,15 @@ class Seam:
         """Run the tower; with a side channel set and a patch active, add the residuals to what it returns."""
         with self._guard():
             hears_nothing = self.side is None or not self._live()
-            if hears_nothing and self.spec.native:
+            if hears_nothing and self.family.native:
                 return self.original(*args, **kwargs)
             wants_dict = kwargs.pop("return_dict", None)
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
-        visuals = self.spec.split(
+        visuals = self.family.split(
             self.config, output, arguments, self.frames, not hears_nothing and self.wants_query()
         )
-        fused = self.spec.join(self.config, self.fuse(visuals, self.side, self.times), output)
+        fused = self.family.join(self.config, self.fuse(visuals, self.side, self.times), output)
         return fused.to_tuple() if wants_dict is False else fused
 
     def wants_query(self) -> bool:
@@ -186,7 +188,7 @@ class Seam:
         if not torch.is_grad_enabled():  # the answer costs a walk over all parameters
             return contextlib.nullcontext()
         frozen = not any(
-            p.requires_grad for p in encoder_parameters(self.owner, self.spec.language_model)
+            p.requires_grad for p in encoder_parameters(self.owner, self.family.language_model)
         )
         return torch.no_grad() if frozen else contextlib.nullcontext()
 

@@ -166,7 +166,7 @@ def known_name(name: str | None, known: Collection[str]) -> str:
 
 def adapter_config(config: PatchConfig, base: Base) -> LoraConfig | None:
     """The peft config that belongs into a patch's `lora/` folder; None for a patch without LoRA."""
-    return None if config.lora is None else lora_config(config.lora, base.spec, config.base.name)
+    return None if config.lora is None else lora_config(config.lora, base.family, config.base.name)
 
 
 def read_patch(folder: Path, base: Base) -> PatchFiles:

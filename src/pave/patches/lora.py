@@ -21,7 +21,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import Tensor, nn
 
-from pave.bases.spec import FamilySpec
+from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
 from pave.patches.lean import LeanLinear, lean
@@ -30,7 +30,7 @@ _PARTS = ("lora_A", "lora_B")
 _ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLayer)
 
 
-def lora_config(spec: LoraSpec, family: FamilySpec, base_name: str = "") -> LoraConfig:
+def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConfig:
     """The peft config of a patch's LoRA, with targets that can only match inside the language model.
 
     Args:
@@ -49,7 +49,7 @@ def lora_config(spec: LoraSpec, family: FamilySpec, base_name: str = "") -> Lora
     )
 
 
-def lora_shapes(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> list[tuple[str, int, int]]:
+def lora_shapes(model: nn.Module, spec: LoraSpec, family: Family) -> list[tuple[str, int, int]]:
     """(name, inputs, outputs) of every module that a LoRA would adapt; the model's weights are not needed."""
     wanted = re.compile(str(lora_config(spec, family).target_modules))
     found = [
@@ -62,7 +62,7 @@ def lora_shapes(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> list[tu
     ]
 
 
-def check_targets(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> None:
+def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     """Find out whether a LoRA can be put on a model without doing it; other LoRAs may be on it already.
 
     Raises:
@@ -81,7 +81,7 @@ def check_targets(model: nn.Module, spec: LoraSpec, family: FamilySpec) -> None:
         )
 
 
-def _nothing_called(spec: LoraSpec, family: FamilySpec) -> str:
+def _nothing_called(spec: LoraSpec, family: Family) -> str:
     usual = ", ".join(family.lora_targets)
     wanted = ", ".join(spec.targets or family.lora_targets)
     return f"no module of the language model is called {wanted}; choose other LoRA targets, such as {usual}"
@@ -97,7 +97,7 @@ class LoraSet:
         base_name: Name of the base, written into adapters.
     """
 
-    def __init__(self, model: nn.Module, family: FamilySpec, base_name: str = "") -> None:
+    def __init__(self, model: nn.Module, family: Family, base_name: str = "") -> None:
         self._model, self._family, self._base_name = model, family, base_name
         self._tuner: LoraModel | None = None
         self._scaling: dict[str, float] = {}

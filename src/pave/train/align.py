@@ -89,7 +89,7 @@ def align(
     Args:
         base: The frozen base; only its word embeddings are read.
         fusion: The fusion to start; it must have an output norm.
-        channel: Its channel. Records whose `meta["needs"]` is the channel teach; all of them where
+        channel: Its channel. Records whose `meta["channel"]` is the channel teach; all of them where
             none says so.
         groups: Records by clip.
         features: Cached tokens of the clips.
@@ -146,10 +146,10 @@ def _teaching(
     groups: Sequence[Sequence[Record]], channel: str, families: Sequence[str]
 ) -> list[list[Record]]:
     """The records of each clip whose answers the fusion learns."""
-    told = any(record.meta.get("needs") == channel for group in groups for record in group)
+    told = any(record.meta.get("channel") == channel for group in groups for record in group)
 
     def teaches(record: Record) -> bool:
-        return (not told or record.meta.get("needs") == channel) and (
+        return (not told or record.meta.get("channel") == channel) and (
             not families or record.meta.get("family") in families
         )
 
@@ -183,7 +183,7 @@ def _examples(
 def _directions(base: Base, words: Sequence[str]) -> Tensor:
     """Unit vectors `[answers, D]`: the mean embedding of an answer's tokens, relative to the mean of all answers."""
     table = base.model.get_input_embeddings().weight.detach()
-    lead = base.spec.style.answer
+    lead = base.family.style.answer
     ids = [base.tokenizer(lead + word, add_special_tokens=False)["input_ids"] for word in words]
     means = torch.stack(
         [table[torch.tensor(row, device=table.device)].float().mean(0) for row in ids]

@@ -56,7 +56,7 @@ class Collator:
                 self.base, [sequence.ids[: sequence.prefix] for sequence in sequences], clips
             )
             placed = positions(sequences, starts)
-            inputs["position_ids"] = (placed if self.base.spec.mrope else placed[0]).to(
+            inputs["position_ids"] = (placed if self.base.family.mrope else placed[0]).to(
                 self.base.device
             )
             inputs["attention_mask"] = self._mask(segments(sequences).to(self.base.device))

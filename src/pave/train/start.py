@@ -64,7 +64,7 @@ def encoders_of(
     found = {name: patched.encoder(name) for name in below}
     lora = lora_of_new(patched.configs, _own_lora(config), _continued(patched, below, config))
     if lora is not None:
-        check_targets(patched.base.model, lora, patched.base.spec)
+        check_targets(patched.base.model, lora, patched.base.family)
     if config.channel and config.encoder:
         tower = tower_of(patched.base)
         own = found[NAME] = make_encoder(

@@ -1,4 +1,4 @@
-"""`FamilySpec`: the few facts that tell pave where a patch meets one family of Hugging Face Video LLMs.
+"""`Family`: the few facts that tell pave where a patch meets one family of Hugging Face Video LLMs.
 
 A family is data plus a handful of small functions, never a subclass: to support a new one, write
 one file that builds a spec and register it (see docs/how-to/add-a-family.md).
@@ -72,7 +72,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class FamilySpec:
+class Family:
     """Where and how a patch attaches to one family.
 
     Attributes:
@@ -135,6 +135,6 @@ class FamilySpec:
     mrope: bool = False
     pad_frames: bool = False
     token_layout: str = "t*h*w"
-    adapt: Callable[[FamilySpec, InputSpec], FamilySpec] | None = None
+    adapt: Callable[[Family, InputSpec], Family] | None = None
     native: bool = True
     shadows: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

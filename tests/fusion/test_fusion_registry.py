@@ -1,0 +1,71 @@
+"""Fusions by name: the default is not written, an unknown one is refused in words."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from torch import nn
+
+from pave.errors import ConfigError
+from pave.fusion import (
+    Fusion,
+    FusionConfig,
+    FusionSettings,
+    list_fusions,
+    make_fusion,
+    read_fusion_config,
+    register_fusion,
+    registry,
+)
+
+WIDTHS = {"side_dim": 8, "query_dim": 6, "out_dim": 10}
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch):
+    """What a test registers is gone after it."""
+    kept = registry._FUSIONS
+    monkeypatch.setattr(kept, "_registered", dict(kept._registered))
+
+
+class Plain(FusionSettings):
+    type: Literal["plain"] = "plain"
+
+    def parameters(self) -> int:
+        return self.side_dim * self.out_dim
+
+
+def test_the_default_type_is_neither_needed_nor_written():
+    config = read_fusion_config(WIDTHS)
+    assert config == FusionConfig(**WIDTHS) == read_fusion_config({**WIDTHS, "type": config.type})
+    assert "type" not in config.model_dump() and "type" not in config.model_dump_json()
+    assert read_fusion_config(config) is config
+    assert isinstance(make_fusion(config), Fusion)
+
+
+def test_a_registered_fusion_is_read_and_made():
+    class Module(nn.Module):
+        def __init__(self, config: Plain) -> None:
+            super().__init__()
+            self.config = config
+
+    assert register_fusion("plain", Plain)(Module) is Module
+    config = read_fusion_config({"type": "plain", **WIDTHS})
+    assert config.model_dump()["type"] == "plain" and config.parameters() == 80
+    assert config.flops(4, 9, 30) == 2 * 80 * 36
+    assert isinstance(make_fusion(config), Module)
+    assert list_fusions() == ["cross_attention", "plain"]
+
+
+@pytest.mark.parametrize("name", ["cros_attention", 3])
+def test_an_unknown_fusion_is_refused(name):
+    with pytest.raises(ConfigError, match="cross_attention|a name"):
+        read_fusion_config({"type": name, **WIDTHS})
+
+
+def test_a_name_belongs_to_one_fusion():
+    register_fusion("plain", Plain)(nn.Identity)
+    register_fusion("plain", Plain)(nn.Identity)  # a cell that is run again
+    with pytest.raises(ConfigError, match="already registered"):
+        register_fusion("plain", Plain)(nn.Dropout)
