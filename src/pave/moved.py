@@ -18,7 +18,7 @@ from typing import Any
 MODULES = {
     "pave.channels.official": "pave.paper.features",
     "pave.data.extract": "pave.extract",
-    "pave.data.official": "pave.paper.records",
+    "pave.data.official": "pave.paper.annotations",
     "pave.demo": "pave_world.demo",
     "pave.evaluate.decode": "pave.answer.generate",
     "pave.patches.model": "pave.model.model",
