@@ -1,4 +1,4 @@
-"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print, and what a report's page shows.
+"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print.
 
 Scores are fractions everywhere else; here they are points, times 100, as papers print them.
 """
@@ -108,9 +108,10 @@ def evaluation_table(scores: TaskScores) -> Cells:
 
 def score_table(report: ScoreReport) -> Cells:
     """The scores of one set of predictions, with their intervals."""
-    rows = []
-    for name, value in report.scores.items():
-        rows.append([name, _points(value), _ends(report.ci95.get(name), ".1f")])
+    rows = [
+        [name, _points(value), _ends(report.ci95.get(name), ".1f")]
+        for name, value in report.scores.items()
+    ]
     return ["score", "x 100", "95 % interval"], rows
 
 

@@ -1,8 +1,9 @@
-"""AVSD: dialogue about a video with sound (DSTC7 and DSTC10), scored by captions of the last answer.
+"""AVSD: dialogue about a video with sound (DSTC7 and DSTC10).
 
-The videos are those of Charades. Test: the single-reference DSTC7 set in DSTC10's mock format, one
-dialogue a video; all earlier rounds, with their true answers, are the history. The authors train on
-pieces of five rounds and drop a shorter rest; by default the rest is kept.
+The last answer has the scores of a caption. The videos are those of Charades. Test: the
+single-reference DSTC7 set in DSTC10's mock format, one dialogue a video; all earlier rounds, with
+their true answers, are the history. The authors train on pieces of five rounds and drop a shorter
+rest; by default the rest is kept.
 """
 
 from __future__ import annotations
@@ -146,10 +147,8 @@ def _tested(dialogue: Any) -> Example:
 
 def _rounds(dialogue: Any, name: str, where: str) -> list[Round]:
     """Questions and answers of a dialogue."""
-    rounds = []
-    for turn in field(dialogue, name, where):
-        rounds.append((text(turn, "question", where), text(turn, "answer", where)))
-    return rounds
+    turns = field(dialogue, name, where)
+    return [(text(turn, "question", where), text(turn, "answer", where)) for turn in turns]
 
 
 def _coco(dialogues: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Ego-Exo4D demonstrator proficiency: how skilled somebody is, from the ego video and up to four others.
+"""Ego-Exo4D demonstrator proficiency: how skilled somebody is, from the ego and other cameras.
 
 The answer is one of four levels. Tested on val, accuracy (test labels are with the organisers). The
-authors count an answer as right if the right level's name is anywhere in it, so an answer that lists
-all four is always right; by default the first level named counts.
+authors count an answer as right if the right level's name is anywhere in it, so an answer that
+lists all four is always right; by default the first level named counts.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
 
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
-    """`proficiency_demonstrator_<split>_instruct_short_prompt.json` (which holds the long prompt)."""
+    """`proficiency_demonstrator_<split>_instruct_short_prompt.json`, with the long prompt in it."""
     samples = []
     for row in field(only_file(files, _WHAT), "annotations", "annotations"):
         take = row["take_uid"]
@@ -88,7 +88,7 @@ def _places(path: str) -> tuple[str, ...]:
 
 
 def _parse(item: Item, style: Style) -> str:
-    """The first level that the answer names, as it is annotated; in the authors' style all of it."""
+    """The first level that the answer names; in the authors' style the answer as it is."""
     if style == "authors":
         return item.prediction
     found = _LEVEL.search(item.prediction)

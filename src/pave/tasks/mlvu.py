@@ -1,8 +1,8 @@
-"""MLVU, development set, multiple choice: nine kinds of questions about long videos. Accuracy, pooled.
+"""MLVU, development set, multiple choice: nine kinds of questions about long videos.
 
-Reads the repackaged rows that lmms-eval uses (options inside the question, a letter as answer). The
-authors score with its script: the character before the first ")", or the whole answer; by default
-the letter is read properly.
+The score is the accuracy over all of them. Reads the repackaged rows that lmms-eval uses (options
+inside the question, a letter as answer). The authors score with its script: the character before
+the first ")", or the whole answer; by default the letter is read properly.
 """
 
 from __future__ import annotations

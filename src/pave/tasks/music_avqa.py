@@ -3,7 +3,7 @@
 | | default | authors |
 |---|---|---|
 | training records | each once | those about sound (Audio and Audio-Visual) twice in a row |
-| right if | the answer is in the prediction as a word, "2" is "two" | the answer is anywhere in it, "no" in "piano" too |
+| right if | the answer is a word of it, "2" is "two" | it is anywhere, "no" in "piano" too |
 
 Questions are templates; `<Object>` and its like are filled from `templ_values` in order. There are
 two public test files: json/avqa-test.json has 9,185 questions, json_update 9,129, and results on
@@ -35,10 +35,11 @@ from pave.tasks.task import (
     videos,
 )
 
-INSTRUMENTS = tuple(
+_NAMES = (
     "accordion acoustic_guitar bagpipe banjo bassoon cello clarinet congas drum electric_bass erhu "
-    "flute guzheng piano pipa saxophone suona trumpet tuba ukulele violin xylophone".split()
+    "flute guzheng piano pipa saxophone suona trumpet tuba ukulele violin xylophone"
 )
+INSTRUMENTS = tuple(_NAMES.split())
 _OTHERS = (
     "more than ten",
     "yes",
@@ -63,7 +64,9 @@ _MENTION = re.compile(rf"\b({'|'.join(_KNOWN)})s?\b")
 
 
 def fill(question: str, values: Sequence[str]) -> str:
-    """A question with its templates filled in order; a value that looks like a template stays as it is.
+    """A question with its templates filled in order.
+
+    A value that looks like a template stays as it is.
 
     Raises:
         RecordError: If there are more or fewer values than templates.

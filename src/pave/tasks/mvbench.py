@@ -1,7 +1,8 @@
-"""MVBench: 20 kinds of temporal understanding, 200 multiple-choice questions each. Accuracy by kind.
+"""MVBench: 20 kinds of temporal understanding, 200 multiple-choice questions each.
 
-The authors score with the script in lmms-eval: their reading of the letter, and empty answers are
-left out of the mean. By default the letter is read properly and an empty answer is wrong.
+The score is accuracy, by kind too. The authors score with the script in lmms-eval: their reading of
+the letter, and empty answers are left out of the mean. By default the letter is read properly and
+an empty answer is wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reading rows whose shape is another's: fields that must be there, and the authors' ways of pairing."""
+"""Reading rows whose shape is another's: its fields, and pairing as the authors do."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _check_all_predicted(
 
 
 def self_contained(predictions: Sequence[Prediction], references: Any) -> list[Item]:
-    """Predictions that carry their own right answer, as the authors' AVQA and Ego-Exo4D files do."""
+    """Predictions that carry their own right answer: the authors' of AVQA and Ego-Exo4D."""
     items = []
     for number, prediction in enumerate(predictions, 1):
         item = Item(
@@ -132,7 +132,7 @@ def as_text(value: Any, where: str) -> str:
     raise RecordError(f"{where} must be a text, got {kind}")
 
 
-# What content of another shape gives, where a reader takes a field, a place or a number for granted.
+# What content of another shape gives, where a reader takes a field or a number for granted.
 _SHAPE_ERRORS = (
     LookupError,
     TypeError,

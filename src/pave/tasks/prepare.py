@@ -113,6 +113,7 @@ def prepare(
     examples = _placed(examples, _mapping(video_map), _mapping(feature_map))
 
     finder = Finder(folders)
+    about = {"task": task.name, "split": split, "style": style, "prompt": task.prompt.hash}
     records = []
     without_channel = 0
     for example in examples:
@@ -120,7 +121,7 @@ def prepare(
         if found.video is None or (style == "authors" and not found.complete):
             continue  # the authors' loaders skip a sample that lacks anything
         without_channel += not found.complete
-        records.append(_record(example, found, _about(task, split, style)))
+        records.append(_record(example, found, about))
 
     labels: Counter[str] = Counter()
     for record in records:
@@ -140,11 +141,6 @@ def prepare(
         labels=dict(labels),
     )
     return Prepared(records, summary)
-
-
-def _about(task: Task, split: str, style: Style) -> dict[str, str]:
-    """What every record of a file says of how it was made."""
-    return {"task": task.name, "split": split, "style": style, "prompt": task.prompt.hash}
 
 
 def _record(example: Example, found: Found, about: Mapping[str, str]) -> Record:
@@ -205,7 +201,7 @@ def convert(
 
 
 def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: bool = False) -> Path:
-    """Write the records, and beside them the summary and, where media are missing, the list of them.
+    """Write the records, and beside them the summary and the list of missing media.
 
     Args:
         prepared: What `prepare` made.

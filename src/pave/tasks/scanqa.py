@@ -5,7 +5,7 @@ styles. Scenes are folders of frames.
 
 | | default | authors |
 |---|---|---|
-| names of val questions | those of the data set | "000001", "000002", ... in the order of the file |
+| names of val questions | those of the data set | "000001", ... in the order of the file |
 | refined match of an empty answer | wrong | right, also for an answer without any ASCII character |
 """
 

@@ -5,7 +5,7 @@ Scores are EM@1 and refined EM@1, by first word.
 | | default | authors |
 |---|---|---|
 | accepted answers | all of a question | the first one |
-| kind of a question | its first word, in any case | its first word as written; leading spaces and "what" make it Other |
+| kind of a question | its first word, in any case | as written: "what" is Other |
 | refined match of an empty answer | wrong | right |
 
 Reads the data set's own two files (questions and annotations) or the ScanQA-like single file of the
@@ -26,7 +26,7 @@ from pave.tasks.scoring import matches
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, authors_sample
 
 KINDS = ("What", "Is", "How", "Can", "Which", "Other")
-"""First words by which the paper splits its results; their places are the authors' numbers of them."""
+"""First words by which the paper splits its results; their places are the authors' numbers."""
 _LOWER = tuple(kind.lower() for kind in KINDS[:-1])
 _WHAT = (
     "v1_balanced_questions_*_scannetv2.json and v1_balanced_sqa_annotations_*_scannetv2.json, or "

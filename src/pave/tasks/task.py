@@ -1,4 +1,4 @@
-"""What a task is: a benchmark's annotations turned into examples, its prompt, and how its answers are scored.
+"""What a task is: how annotations become examples, and how predictions are scored.
 
 A task is a value, not a class to inherit from: each benchmark's module makes one `Task`, and
 `pave.tasks.register_task` makes it known by its name.
