@@ -46,7 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def put(question: str) -> str:
     """The question as the patch learnt it, in the family's chat format."""
-    return f"\n{TEMPLATE.replace('{question}', question)}<|im_end|>"
+    return f"{TEMPLATE.replace('{question}', question)}<|im_end|>"
 
 
 def test_ask(made: tinyrun.Run, asked: list[str]) -> None:
