@@ -118,9 +118,7 @@ def score_table(report: ScoreReport) -> Cells:
 def label_table(report: ScoreReport) -> Cells:
     """Its scores by label; without rows where there are no labels."""
     names = list(report.labels[0].scores) if report.labels else []
-    rows = []
-    for row in report.labels:
-        rows.append([row.label, str(row.n), *(_points(row.scores[name]) for name in names)])
+    rows = [[row.label, str(row.n), *map(_points, row.scores.values())] for row in report.labels]
     return ["questions", "n", *names], rows
 
 
