@@ -315,7 +315,7 @@ def test_bad_names_are_refused(name: str) -> None:
             "without a channel has no fusion",
         ),
         ("audio", {"encoder": None}, ConfigError, "no encoder to tell its width"),
-        ("audio", {"encoder": "nope"}, ChannelError, "unknown encoder 'nope'"),
+        ("audio", {"encoder": "nope"}, ChannelError, "no encoder 'audio/nope'"),
         ("audio", {"fusion": {"hiden": 8}}, ConfigError, "hiden"),
         ("audio", {"fusion": {"out_dim": 7}}, ConfigError, "out_dim=7, but it is 32"),
         ("audio", {"prompt": "no place"}, ConfigError, "must contain {question} once"),

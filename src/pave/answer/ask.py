@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pave.bases import Base
 from pave.bases.head import head_at
-from pave.channels import Source
+from pave.channels import Source, describe_encoder
 from pave.errors import ChannelError, ConfigError
 from pave.media import Uniform, read_frames
 from pave.patches.config import PatchConfig
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pave.model.model import PatchedModel
 
 logger = logging.getLogger(__name__)
-
-FROM_VIDEO = ("audio", "frames")
 
 
 def answer(
@@ -117,9 +115,9 @@ def _tokens(
         return source
     encoder = model.encoder(name)
     if source is None:
-        return (
-            encoder.encode(video) if encoder is not None and config.channel in FROM_VIDEO else None
-        )
+        if encoder is None or describe_encoder(encoder.channel, encoder.name).reads == "own":
+            return None
+        return encoder.encode(video)
     if encoder is None:
         raise ChannelError(
             f"patch '{name}' takes ready-made tokens; pass "

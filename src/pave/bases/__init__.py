@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pave.bases.base import Base
     from pave.bases.families import find_family, list_families, register_family
     from pave.bases.family import Clip, Family, PromptStyle
-    from pave.bases.inputs import AUTHORS, InputSpec
+    from pave.bases.inputs import InputSpec
     from pave.bases.load import load_base
     from pave.bases.prefix import prefix_positions, shares_prefix
     from pave.bases.preprocess import BaseSettings
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pave.bases.visual import Layout, Visual
 
 _HOMES = {
-    "AUTHORS": "pave.bases.inputs",
     "Base": "pave.bases.base",
     "BaseSettings": "pave.bases.preprocess",
     "Clip": "pave.bases.family",
@@ -39,7 +38,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "AUTHORS",
     "Base",
     "BaseSettings",
     "Clip",

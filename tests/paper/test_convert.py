@@ -1,4 +1,7 @@
-"""Every released form of a checkpoint becomes a patch folder, and what does not fit is refused in words that help."""
+"""Every released form of a checkpoint becomes a patch folder.
+
+What does not fit is refused in words that help.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import official, tiny
-from helpers.official import KWARGS
-from pave.bases import AUTHORS, InputSpec, load_base
+from helpers import paper, tiny
+from helpers.paper import KWARGS
+from pave.bases import InputSpec, load_base
 from pave.errors import BaseError, ConfigError, PatchError
 from pave.fusion import Fusion
 from pave.model import PatchedModel
-from pave.paper import convert, fusion_config, official_name
+from pave.paper import AUTHORS_INPUTS, authors_name, convert, fusion_config
 from pave.patches import LoraSpec, read_config
 
-LORA = official.ROOT / "pave_tiny_lora"
+LORA = paper.ROOT / "pave_tiny_lora"
 
 
 @pytest.fixture(scope="module")
 def base():
-    return load_base(official.BASE, weights=False)
+    return load_base(paper.BASE, weights=False)
 
 
 @pytest.fixture
@@ -39,18 +42,18 @@ def weights(name: str, part: str = "temporal_aggregator", seed: int = 0) -> dict
     generator = torch.Generator().manual_seed(seed)
     prefix = f"base_model.model.model.{part}."
     return {
-        prefix + official_name(key): torch.randn(value.shape, generator=generator)
+        prefix + authors_name(key): torch.randn(value.shape, generator=generator)
         for key, value in state.items()
     }
 
 
 def test_fusion_only(base, tmp_path):
     (done,) = convert(
-        official.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "patch", channel="audio"
+        paper.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "patch", channel="audio"
     )
     config = read_config(done.folder)
-    assert (config.lora, config.inputs, done.lora_parameters) == (None, AUTHORS, 0)
-    model = official.model(done.folder)
+    assert (config.lora, config.inputs, done.lora_parameters) == (None, AUTHORS_INPUTS, 0)
+    model = paper.model(done.folder)
     assert model.fusions["authors"].config.tie_kv
 
 
@@ -90,17 +93,17 @@ def test_two_side_channels_add_up(base, checkpoint, tmp_path):
         ("frames", "frames", False),
         ("audio", "audio", True),
     ]
-    model = PatchedModel(official.base())
+    model = PatchedModel(paper.base())
     for patch in done:
         model.load_patch(patch.folder, name=patch.channel)
-    tokens = official.encoder().encode(official.DATA / "feat" / "vidA.pt")
-    visual = model.base.visual([official.clip(model, "vidA")])
+    tokens = paper.encoder().encode(paper.DATA / "feat" / "vidA.pt")
+    visual = model.base.visual([paper.clip(model, "vidA")])
     both = {"frames": tokens, "audio": tokens}
     parts = [
         model.seam.fuse(visual, [{name: tokens}])[0].tokens - visual[0].tokens for name in both
     ]
     total = model.seam.fuse(visual, [both])[0].tokens - visual[0].tokens
-    official.close(total, parts[0] + parts[1], 1e-5)
+    paper.close(total, parts[0] + parts[1], 1e-5)
     assert parts[0].abs().max() > 0.01 and not torch.equal(parts[0], parts[1])
 
 
@@ -159,16 +162,16 @@ def test_settings_that_make_no_patch(base, checkpoint, tmp_path):
     with pytest.raises(PatchError, match="neither"):
         convert(checkpoint, base, KWARGS, tmp_path / "out", "audio")
     with pytest.raises(ConfigError, match="name it: audio, frames"):
-        convert(official.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "out")
+        convert(paper.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "out")
     with pytest.raises(ConfigError, match="'smell'"):
-        convert(official.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "out", "smell")
+        convert(paper.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "out", "smell")
     with pytest.raises(PatchError, match="is packed"):
         convert(tmp_path / "pave.zip", base, KWARGS, tmp_path / "out")
 
 
 def test_patches_of_other_layouts_do_not_mix(tmp_path):
-    folder = official.converted(tmp_path / "patch")
-    model = PatchedModel(official.base())
+    folder = paper.converted(tmp_path / "patch")
+    model = PatchedModel(paper.base())
     model.new_patch(None, name="plain", lora=LoraSpec(rank=2))
     with pytest.raises(
         PatchError, match="other inputs .newline 'grid' instead of 'one_token'.* than plain"
@@ -176,7 +179,7 @@ def test_patches_of_other_layouts_do_not_mix(tmp_path):
         model.load_patch(folder)
     model.delete_patch("plain")
     model.load_patch(folder)
-    assert model.base.inputs == AUTHORS
+    assert model.base.inputs == AUTHORS_INPUTS
     model.unpatch()
     assert model.base.inputs == InputSpec() and model.base.family.native
 
@@ -184,16 +187,16 @@ def test_patches_of_other_layouts_do_not_mix(tmp_path):
 def test_other_families_are_fed_in_their_own_way_only():
     base = tiny.base("qwen2_vl")
     with pytest.raises(BaseError, match="only be fed in its own way"):
-        base.use(AUTHORS)
+        base.use(AUTHORS_INPUTS)
     base.use(InputSpec())
 
 
 def test_the_adapter_alone_loads_in_plain_peft(tmp_path):
     from peft import PeftModel
 
-    folder = official.converted(tmp_path / "patch")
-    plain = PeftModel.from_pretrained(official.base().model, folder / "lora")
-    own = official.model(folder).loras.parameters("authors")
+    folder = paper.converted(tmp_path / "patch")
+    plain = PeftModel.from_pretrained(paper.base().model, folder / "lora")
+    own = paper.model(folder).loras.parameters("authors")
     state = {
         key.replace(".default", ""): value
         for key, value in plain.state_dict().items()

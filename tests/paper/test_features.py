@@ -1,4 +1,4 @@
-"""The authors' feature files are read as they lie in the public zips, and nothing else is taken for one."""
+"""The authors' feature files are read as they lie in the public zips, nothing else is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import official
+from helpers import paper
 from pave.channels import list_encoders, make_encoder
 from pave.channels.encoder import identity_of
 from pave.errors import ChannelError
@@ -32,9 +32,9 @@ def test_sound_in_bf16_with_a_graph(tmp_path):
 
 def test_video_drops_its_class_token():
     tokens = make_encoder("frames", "official", {"dim": 10}).encode(
-        official.DATA / "feat" / "vidA_languagebind.pt"
+        paper.DATA / "feat" / "vidA_languagebind.pt"
     )
-    wanted = official.goldens()["dataset.languagebind.video_feat"]  # [C, T, H, W]
+    wanted = paper.goldens()["dataset.languagebind.video_feat"]  # [C, T, H, W]
     assert torch.equal(tokens.values, wanted.flatten(2).permute(1, 2, 0))
     assert tokens.times[:2].tolist() == [0.25, 0.75]
 

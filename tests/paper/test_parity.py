@@ -1,4 +1,7 @@
-"""A checkpoint of the authors, converted, computes what the authors' own code computes, in training and in answering."""
+"""A checkpoint of the authors, converted, computes what their own code computes.
+
+In training as in answering.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import official
-from helpers.official import FACTS, close, without_placeholders
+from helpers import paper
+from helpers.paper import FACTS, close, without_placeholders
 from pave.answer.generate import Questions, answer
-from pave.bases import AUTHORS, InputSpec
+from pave.bases import InputSpec
 from pave.model import PatchedModel
+from pave.paper import AUTHORS_INPUTS
 from pave.patches import read_config
 from pave.train.batches import Plan, Sequences
 from pave.train.collate import Collator
 from pave.train.objective import AnswerModel
 
-GOLD = official.goldens()
+GOLD = paper.goldens()
 PREFIX = "base_model.model.model."
 
 
 @pytest.fixture(scope="module", params=["as converted", "saved and loaded"])
 def patched(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("official")
-    made = official.converted(folder / "patch")
+    made = paper.converted(folder / "patch")
     if request.param == "saved and loaded":
-        made = official.model(made).save_patch(folder / "again")
-    return official.model(made, trainable=True)
+        made = paper.model(made).save_patch(folder / "again")
+    return paper.model(made, trainable=True)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,8 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def batch(patched, store):
-    found = official.records()
-    features = official.features(patched, store)
+    found = paper.records()
+    features = paper.features(patched, store)
     features.precompute(found.records)
     data = Sequences(
         patched.base, features, [[record] for record in found.records], Plan([1, 1], 1, 0), 2
@@ -49,7 +53,7 @@ def batch(patched, store):
 
 
 def test_samples_without_media_are_listed():
-    found = official.records()
+    found = paper.records()
     assert [record.id for record in found.records] == ["q0", "q1"]
     assert list(found.missing) == ["q2"]
 
@@ -79,7 +83,7 @@ def test_token_ids_and_labels(patched, batch):
 
 def test_pixels_tokens_and_queries(patched):
     for row, video in enumerate(("vidA", "vidB")):
-        clip = official.clip(patched, video)
+        clip = paper.clip(patched, video)
         visual = patched.base.visual([clip])[0]
         close(
             clip.pixels["pixel_values_videos"][0, :, :, ::8, ::8][:, :, ::7, ::7],
@@ -88,7 +92,7 @@ def test_pixels_tokens_and_queries(patched):
         )
         close(visual.query[:, ::29], GOLD[f"slow_feats.{row}.every29"])
         close(visual.grid()[:, ::29], GOLD[f"image_features_projected.{row}.every29"])
-        assert visual.layout.total == len(visual.tokens) == official.FRAMES * 14 * 15
+        assert visual.layout.total == len(visual.tokens) == paper.FRAMES * 14 * 15
 
 
 def run(patched, inputs):
@@ -114,10 +118,10 @@ def test_loss_embeddings_and_gradients(patched, batch):
     )
     loss.backward()
     fusion = patched.fusions["authors"]
-    from pave.paper import official_name
+    from pave.paper import authors_name
 
     grads = {
-        official_name(name): p.grad for name, p in fusion.named_parameters() if p.grad is not None
+        authors_name(name): p.grad for name, p in fusion.named_parameters() if p.grad is not None
     }
     wanted = {
         key.split("temporal_aggregator.")[1]: value
@@ -143,7 +147,7 @@ def test_loss_embeddings_and_gradients(patched, batch):
 
 
 def test_pixels_and_cached_tokens_give_the_same_logits(patched, batch):
-    clips = [official.clip(patched, video) for video in ("vidA", "vidB")]
+    clips = [paper.clip(patched, video) for video in ("vidA", "vidB")]
     rows = [sample.packed.ids for sample in batch[0]]
     inputs = patched.base.batch(rows, clips, pad="right")
     side = batch[1]["channels"]
@@ -170,13 +174,13 @@ def test_answers(patched, case):
     video, channel, file, question = CASES[case]
     patched.eval()
     base, name = patched.base, f"infer_{case}"
-    clip = official.clip(patched, video)
+    clip = paper.clip(patched, video)
     prompt = base.encode_prompt(clip.text, [(question, None)])
     assert (
         without_placeholders(prompt.ask(), base.placeholder_id)
         == GOLD[f"{name}.input_ids"][0].tolist()
     )
-    side = [{"authors": official.encoder(channel).encode(official.DATA / "feat" / file)}]
+    side = [{"authors": paper.encoder(channel).encode(paper.DATA / "feat" / file)}]
     inputs = base.batch([prompt.ask()], [clip])
     with torch.no_grad():
         close(
@@ -191,8 +195,8 @@ def test_answers(patched, case):
 
 def test_evaluation_gives_the_same_answers(patched, store):
     patched.eval()
-    record = official.records().records[0]
-    clip = official.features(patched, store)[record]
+    record = paper.records().records[0]
+    clip = paper.features(patched, store)[record]
     prompt = patched.base.encode_prompt(clip.clip.text, [("What is the sound in the video?", None)])
     asked = Questions(clip, prompt.prefix, [prompt.ask()[len(prompt.prefix) :]])
     assert (
@@ -221,12 +225,12 @@ def test_training_follows_the_authors(patched, batch):
 
 @pytest.mark.parametrize("newline", ["grid", "frame", "one_token", "no_token"])
 def test_every_place_of_the_newline(newline, tmp_path):
-    folder = official.converted(tmp_path / "patch")
+    folder = paper.converted(tmp_path / "patch")
     manifest = json.loads((folder / "patch.json").read_text())
     manifest["inputs"]["newline"] = newline
     (folder / "patch.json").write_text(json.dumps(manifest))
-    model = official.model(folder)
-    side = [{"audio": official.encoder().encode(official.DATA / "feat" / "vidA.pt")}]
+    model = paper.model(folder)
+    side = [{"audio": paper.encoder().encode(paper.DATA / "feat" / "vidA.pt")}]
     embeds, logits, length = prompted(model, side)
     assert length == FACTS["variants"][newline]
     close(embeds[:, ::37], GOLD[f"variant.newline_{newline}.every37th"])
@@ -238,7 +242,7 @@ def test_every_place_of_the_newline(newline, tmp_path):
 
 def prompted(model: PatchedModel, side):
     """Embeddings, logits and length of a prompt."""
-    clip = official.clip(model, "vidA")
+    clip = paper.clip(model, "vidA")
     prompt = model.base.encode_prompt(clip.text, [("What is the sound in the video?", None)])
     seen = []
     handle = model.base.inner.language_model.register_forward_pre_hook(
@@ -252,10 +256,10 @@ def prompted(model: PatchedModel, side):
 
 @pytest.mark.parametrize("pool", ["average", "max", "bilinear"])
 def test_every_pooling(pool):
-    base = official.base()
-    base.use(AUTHORS.model_copy(update={"pool": pool}))
+    base = paper.base()
+    base.use(AUTHORS_INPUTS.model_copy(update={"pool": pool}))
     model = PatchedModel(base)
-    visual = base.visual([official.clip(model, "vidA")])[0]
+    visual = base.visual([paper.clip(model, "vidA")])[0]
     after, before = FACTS["variants"][f"pool_{pool}"]
     assert [list(visual.grid().shape), list(visual.query.shape)] == [after, before]
     close(visual.query[:, ::13], GOLD[f"variant.pool_{pool}.before_mlp_every13th"])
@@ -266,7 +270,7 @@ def test_every_pooling(pool):
 
 
 def test_the_head_is_cut_to_the_tokenizer():
-    base = official.base()
+    base = paper.base()
     assert (
         base.model.lm_head.weight.shape[0]
         == FACTS["config_vocab_after_load"]
@@ -276,8 +280,8 @@ def test_the_head_is_cut_to_the_tokenizer():
 
 
 def test_the_folder_says_how_the_base_was_fed(tmp_path: Path):
-    config = read_config(official.converted(tmp_path / "patch"))
-    assert config.inputs == AUTHORS
+    config = read_config(paper.converted(tmp_path / "patch"))
+    assert config.inputs == AUTHORS_INPUTS
     assert (config.channel, config.encoder.name, config.lora.rank, config.lora.alpha) == (
         "audio",
         "official",

@@ -1,4 +1,4 @@
-"""The authors' tiny checkpoint, converted, on the base of the same weights: shared by the tests of parity and conversion.
+"""The authors' tiny checkpoint, converted, on the base of the same weights.
 
 `tests/data/official` holds a base, two checkpoints and data in the authors' formats, and what their
 code computes from them.
@@ -21,7 +21,7 @@ from pave.data import Features
 from pave.media import Uniform, read_frames
 from pave.model import PatchedModel
 from pave.paper import convert
-from pave.paper.records import read_annotations
+from pave.paper.annotations import read_annotations
 
 ROOT = Path(__file__).parents[1] / "data" / "official"
 BASE = ROOT / "tiny-llava-onevision-qwen2"

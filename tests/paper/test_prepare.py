@@ -1,4 +1,7 @@
-"""What the authors publish is read as it is: their training files, mapping files and features, by one command."""
+"""What the authors publish is read as it is, by one command.
+
+Their training files, their mapping files, and their features.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import minisets, official
+from helpers import minisets, paper
 from pave.channels import make_encoder
 from pave.cli import main
 from pave.data import read_records
@@ -18,12 +21,12 @@ from pave.tasks import get_task
 from pave.tasks.prepare import convert, prepare, write_authors_files
 
 CONVERSIONS = Path(__file__).parents[1] / "data" / "tasks" / "conversion"
-THEIRS = ["--media", str(official.DATA / "vid"), "--video-map", str(official.DATA / "slow.json")]
+THEIRS = ["--media", str(paper.DATA / "vid"), "--video-map", str(paper.DATA / "slow.json")]
 FEATURES = [
     "--authors-features",
-    str(official.DATA / "feat"),
+    str(paper.DATA / "feat"),
     "--feature-map",
-    str(official.DATA / "fast.json"),
+    str(paper.DATA / "fast.json"),
 ]
 
 
@@ -35,7 +38,7 @@ def test_training_mapping_and_feature_files_by_command(
         "prepare",
         "avsd",
         "--annotations",
-        str(official.DATA / "anno.json"),
+        str(paper.DATA / "anno.json"),
         *THEIRS,
         *FEATURES,
         "--split",
@@ -44,11 +47,11 @@ def test_training_mapping_and_feature_files_by_command(
     assert main([*words, "--out", str(out)]) == 2
     assert "2 media files of 3 examples are missing" in capsys.readouterr().err
     assert (tmp_path / "train.missing.txt").read_text().splitlines() == [
-        str(official.DATA / "vid" / "missing.mp4"),
-        str(official.DATA / "feat" / "missing.pt"),
+        str(paper.DATA / "vid" / "missing.mp4"),
+        str(paper.DATA / "feat" / "missing.pt"),
     ]
     assert main([*words, "--out", str(out), "--allow-missing"]) == 0
-    made, wanted = read_records(out), official.records().records
+    made, wanted = read_records(out), paper.records().records
     assert [(r.id, r.turns, r.video, r.channels) for r in made] == [
         (r.id, r.turns, r.video, r.channels) for r in wanted
     ]
@@ -163,14 +166,14 @@ def test_other_cameras_are_a_folder_of_files(tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
-    task, given = get_task("avsd"), ([official.DATA / "anno.json"], official.DATA / "vid", "train")
-    feat = official.DATA / "feat"
+    task, given = get_task("avsd"), ([paper.DATA / "anno.json"], paper.DATA / "vid", "train")
+    feat = paper.DATA / "feat"
     with pytest.raises(ConfigError, match="not both"):
         prepare(task, *given, features=feat, authors_features=feat)
     with pytest.raises(ConfigError, match="give --authors-features"):
-        prepare(task, *given, feature_map=official.DATA / "fast.json")
+        prepare(task, *given, feature_map=paper.DATA / "fast.json")
     with pytest.raises(RecordError, match="must map video ids to paths"):
-        prepare(task, *given, video_map=official.DATA / "anno.json")
+        prepare(task, *given, video_map=paper.DATA / "anno.json")
     broken = tmp_path / "anno.json"
     broken.write_text(
         '[{"id": 1, "video": "a.mp4", "conversations": [{"from": "human", "value": "no image"}]}]'

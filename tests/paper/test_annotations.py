@@ -1,4 +1,7 @@
-"""The authors' annotation and mapping files become records; samples without media are listed, broken files refused."""
+"""The authors' annotation and mapping files become records.
+
+Samples without media are listed, broken files refused.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,28 @@ import json
 
 import pytest
 
-from helpers import official
+from helpers import paper
 from pave.data import write_records
 from pave.data.records import read_records
 from pave.errors import RecordError
-from pave.paper.records import read_annotations, video_id
+from pave.paper.annotations import read_annotations, video_id
 
 
 def test_records_of_the_tiny_data(tmp_path):
-    found = official.records()
+    found = paper.records()
     first, second = found.records
     assert [(turn.question, turn.answer) for turn in first.turns] == [
         ("What is the sound in the video?", "a dog barking"),
         ("Is there more than one?", "No, just one."),
     ]
-    assert second.channels == {"audio": str(official.DATA / "feat" / "vidB.pt")}
+    assert second.channels == {"audio": str(paper.DATA / "feat" / "vidB.pt")}
     assert found.missing == {"q2": "missing is in no mapping file of features"}
     assert read_records(write_records(tmp_path / "r.jsonl", found.records)) == found.records
 
 
 def test_media_that_is_not_there(tmp_path):
     found = read_annotations(
-        official.DATA / "anno.json",
+        paper.DATA / "anno.json",
         channel="audio",
         features={"vidA": "vidA.pt"},
         videos={"vidA": "vidA"},
@@ -69,12 +72,12 @@ def test_broken_files(tmp_path, content, words):
 
 
 def test_ids_used_twice_and_names_of_videos(tmp_path):
-    samples = json.loads((official.DATA / "anno.json").read_text())[:2]
+    samples = json.loads((paper.DATA / "anno.json").read_text())[:2]
     (tmp_path / "anno.json").write_text(
         json.dumps([{**sample, "id": "same"} for sample in samples])
     )
-    maps = {"features": official.DATA / "fast.json", "videos": official.DATA / "slow.json"}
-    roots = {"feature_root": official.DATA / "feat", "video_root": official.DATA / "vid"}
+    maps = {"features": paper.DATA / "fast.json", "videos": paper.DATA / "slow.json"}
+    roots = {"feature_root": paper.DATA / "feat", "video_root": paper.DATA / "vid"}
     found = read_annotations(tmp_path / "anno.json", channel="audio", **maps, **roots)
     assert [record.id for record in found.records] == ["same", "same#2"]
     assert video_id("charades/1BFO3.mp4") == "1BFO3"

@@ -1,4 +1,4 @@
-"""The reader of the authors' files is exact about names and refuses everything that does not fit."""
+"""The reader of the authors' files is exact about names and refuses what does not fit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from pave.errors import ChannelError, ConfigError, PatchError
 from pave.fusion import Fusion
 from pave.paper import (
+    authors_name,
     fusion_config,
     list_configs,
     load_fusion,
-    official_name,
     side_from_batch,
     side_from_disk,
 )
@@ -42,7 +42,7 @@ def official_state(prefix="", part="temporal_aggregator", seed=0, **kwargs):
     torch.manual_seed(seed)
     fusion = Fusion(fusion_config({**TINY, **kwargs}))
     return {
-        f"{prefix}{part}.{official_name(name)}": torch.randn_like(value)
+        f"{prefix}{part}.{authors_name(name)}": torch.randn_like(value)
         for name, value in fusion.state_dict().items()
     }
 
@@ -69,7 +69,7 @@ def test_released_configs(name):
 def test_names_shapes_and_initial_values():
     entry = CONFIGS["VideoFeatModelArgumentsV5_1_3_audio_7B_3layers"]
     state = {
-        official_name(k): v
+        authors_name(k): v
         for k, v in Fusion(fusion_config("V5_1_3_audio_7B_3layers")).state_dict().items()
     }
     assert {
@@ -149,7 +149,7 @@ def test_every_prefix_and_every_place(prefix, where, tmp_path):
         source = tmp_path if where == "folder" else file
     fusion = load_fusion(source, fusion_config(TINY))
     for name, value in fusion.state_dict().items():
-        assert torch.equal(value, state[f"{prefix}temporal_aggregator.{official_name(name)}"])
+        assert torch.equal(value, state[f"{prefix}temporal_aggregator.{authors_name(name)}"])
 
 
 def test_two_aggregators_are_kept_apart_and_bf16_becomes_float32():
@@ -172,7 +172,7 @@ def test_two_aggregators_are_kept_apart_and_bf16_becomes_float32():
 
 
 @pytest.mark.parametrize(
-    "key", [official_name(name) for name in Fusion(fusion_config(TINY)).state_dict()]
+    "key", [authors_name(name) for name in Fusion(fusion_config(TINY)).state_dict()]
 )
 def test_each_tensor_is_needed_in_its_shape(key):
     state, config = official_state(), fusion_config(TINY)
