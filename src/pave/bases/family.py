@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from pave.bases.inputs import InputSpec
-from pave.bases.preprocess import BaseSettings
+from pave.bases.settings import BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError

@@ -28,8 +28,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pave.bases.preprocess import HALF, BaseSettings, read_json
-from pave.bases.source import must_be_whole
+from pave.bases.settings import HALF, BaseSettings
+from pave.bases.source import must_be_whole, read_json
 from pave.errors import BaseError
 
 log = logging.getLogger(__name__)
@@ -66,12 +66,6 @@ class LlavaFiles:
     rows: int
     words: int
     tokenizer: Any
-
-
-def is_llava(source: str) -> bool:
-    """Whether a folder or Hub id holds a model in the naming of LLaVA's own code."""
-    config = read_json(source, "config.json")
-    return "mm_projector_type" in config
 
 
 def read_llava(source: str) -> LlavaFiles:
@@ -113,9 +107,10 @@ def read_llava(source: str) -> LlavaFiles:
     return LlavaFiles(config, rows, words, tokenizer)
 
 
-def settings() -> BaseSettings:
-    """What LLaVA's own image processor does to SigLIP's frames; the size follows from the configuration."""
-    return BaseSettings(frames=32, mean=HALF, std=HALF)
+def llava_settings(config: Any) -> BaseSettings:
+    """What LLaVA's own image processor does to SigLIP's frames."""
+    side = int(config.vision_config.image_size)
+    return BaseSettings(frames=32, size=(side, side), mean=HALF, std=HALF)
 
 
 def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:

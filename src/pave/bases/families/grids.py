@@ -16,15 +16,8 @@ import torch
 from torch import Tensor
 
 from pave.bases.families.common import container
-from pave.bases.preprocess import (
-    CLIP_MEAN,
-    CLIP_STD,
-    BaseSettings,
-    merge_times,
-    normalize,
-    resize,
-    smart_resize,
-)
+from pave.bases.preprocess import merge_times, normalize, resize, smart_resize
+from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 # Qwen2-VL's limits of a frame, written by its processor as 128 and 768 merge blocks of 28 x 28.

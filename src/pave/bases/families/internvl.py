@@ -22,7 +22,8 @@ from pave.bases.families.common import (
     without_cls,
 )
 from pave.bases.family import Family
-from pave.bases.preprocess import IMAGENET_MEAN, IMAGENET_STD, BaseSettings, normalize, resize
+from pave.bases.preprocess import normalize, resize
+from pave.bases.settings import IMAGENET_MEAN, IMAGENET_STD, BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Layout, Visual
 

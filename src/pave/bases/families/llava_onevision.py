@@ -27,14 +27,8 @@ from pave.bases.families.common import (
 )
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
-from pave.bases.preprocess import (
-    CLIP_MEAN,
-    CLIP_STD,
-    BaseSettings,
-    normalize,
-    resize,
-    resize_pillow,
-)
+from pave.bases.preprocess import normalize, resize, resize_pillow
+from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Layout, Visual
 

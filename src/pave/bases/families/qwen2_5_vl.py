@@ -27,7 +27,7 @@ from pave.bases.families.grids import (
 )
 from pave.bases.families.qwen2_vl import STYLE
 from pave.bases.family import Family
-from pave.bases.preprocess import BaseSettings
+from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 

@@ -22,7 +22,7 @@ from pave.bases.families.grids import (
     token_grids,
 )
 from pave.bases.family import Family
-from pave.bases.preprocess import BaseSettings
+from pave.bases.settings import BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Visual
 

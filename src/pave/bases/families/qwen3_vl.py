@@ -25,9 +25,11 @@ from pave.bases.families.grids import (
     tower_inputs,
 )
 from pave.bases.family import Family
-from pave.bases.preprocess import HALF, BaseSettings, check_aspect, merge_times
+from pave.bases.preprocess import check_aspect, merge_times
+from pave.bases.settings import HALF, BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Visual
+from pave.hf_compat import deepstack_output
 
 # Limits of a whole clip, not of a frame as in Qwen2-VL.
 MIN_PIXELS, MAX_PIXELS = 128 * 32 * 32, 768 * 32 * 32
@@ -99,15 +101,11 @@ class Qwen3VL(Family):
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip, and deepstack features as one such tuple a level."""
-        from transformers.models.qwen3_vl.modeling_qwen3_vl import (
-            BaseModelOutputWithDeepstackFeatures,
-        )
-
         tokens = tuple(visual.tokens for visual in visuals)
         extras = (visual.extra for visual in visuals)
         levels = [tuple(level) for level in zip(*extras, strict=True)]
         if output is None:
-            output = BaseModelOutputWithDeepstackFeatures()
+            return deepstack_output(pooler_output=tokens, deepstack_features=levels)
         return container(output, tokens, deepstack_features=levels)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from pave.bases.families import register_family
 from pave.bases.families.common import container, image_side, pool_mean, side_of
 from pave.bases.family import Family
-from pave.bases.preprocess import HALF, BaseSettings, normalize, resize
+from pave.bases.preprocess import normalize, resize
+from pave.bases.settings import HALF, BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Layout, Visual
 

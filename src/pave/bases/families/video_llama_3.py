@@ -25,7 +25,8 @@ from pave.bases.families.grids import (
     tower_inputs,
 )
 from pave.bases.family import Family
-from pave.bases.preprocess import HALF, BaseSettings, smart_resize
+from pave.bases.preprocess import smart_resize
+from pave.bases.settings import HALF, BaseSettings
 from pave.bases.prompt import PromptStyle
 from pave.bases.visual import Clip, Visual
 
