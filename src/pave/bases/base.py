@@ -62,10 +62,11 @@ class Base:
             the model's config.
 
     Example:
-        >>> base = load_base("smol")                                         # doctest: +SKIP
-        >>> clip = base.clip(read_frames("concert.mp4", Uniform(4)))         # doctest: +SKIP
+        >>> base = load_base("smol")  # doctest: +SKIP
+        >>> clip = base.clip(read_frames("concert.mp4", Uniform(4)))  # doctest: +SKIP
         >>> prompt = base.encode_prompt(clip.text, [("What is playing?", None)])  # doctest: +SKIP
-        >>> ids = base.model.generate(**base.batch([prompt.ask()], [clip], pad="left"))  # doctest: +SKIP
+        >>> inputs = base.batch([prompt.ask()], [clip], pad="left")  # doctest: +SKIP
+        >>> ids = base.model.generate(**inputs)  # doctest: +SKIP
     """
 
     def __init__(

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from pave.bases.inputs import InputSpec
-from pave.bases.settings import BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError
 
@@ -30,6 +30,7 @@ class Family(Protocol):
         config: The model's config.
 
     Attributes:
+        config: As given.
         name: What the family is called in messages and patch files, e.g. "llava_onevision".
         model_types: Values of Hugging Face's `config.model_type` that belong to it.
         placeholder: The token that stands for one visual token in a prompt.
@@ -73,7 +74,8 @@ class Family(Protocol):
     pad_frames: bool = False
     token_layout: str = "t*h*w"
     native: bool = True
-    shadows: Mapping[str, Callable[..., Any]] = {}  # noqa: RUF012 - never written to
+    config: Any
+    shadows: Mapping[str, Callable[..., Any]] = {}
 
     def __init__(self, config: Any) -> None:
         self.config = config

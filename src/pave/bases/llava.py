@@ -1,4 +1,6 @@
-"""Bases in the key naming of LLaVA's own code (`lmms-lab/llava-onevision-qwen2-*`), as Hugging Face's LLaVA-OneVision.
+"""Bases in the key naming of LLaVA's own code, as Hugging Face's LLaVA-OneVision.
+
+These are the folders `lmms-lab/llava-onevision-qwen2-*`.
 
 The weights are the same, three things are not:
 
@@ -43,8 +45,9 @@ KEY_MAPPING = {
 PLACEHOLDERS = ("<image>", "<video>")
 
 _TEXT = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_act",
-    "max_position_embeddings", "rms_norm_eps", "bos_token_id", "eos_token_id", "attention_dropout", "initializer_range",
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "bos_token_id",
+    "eos_token_id", "attention_dropout", "initializer_range",
 )  # fmt: skip
 _HEADS = {768: 12, 1024: 16, 1152: 16}
 _TOWER = "model.vision_tower.vision_tower.vision_model."
@@ -132,7 +135,10 @@ def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
 
 
 def _cut(model: Any, words: int) -> None:
-    """Head with `words` rows, embedding with two more for the placeholders; a tied head shares the embedding's memory."""
+    """Head with `words` rows, embedding with two more for the placeholders.
+
+    A tied head shares the embedding's memory.
+    """
     known = model.get_input_embeddings().weight.detach()
     missing = max(0, words + len(PLACEHOLDERS) - known.shape[0])
     table = (
@@ -223,7 +229,7 @@ def _shapes(source: str) -> dict[str, list[int]]:
     try:
         for path in (cached_file(source, name) for name in names):
             with safe_open(path, framework="pt") as tensors:
-                shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118 - not a mapping
+                shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}
     except (OSError, SafetensorError) as error:
         raise BaseError(
             f"{source}: its weights cannot be read ({str(error).splitlines()[0]}); download it "

@@ -61,7 +61,8 @@ def load_base(
         BaseError: If files are missing or the model belongs to no supported family.
 
     Example:
-        >>> base = load_base("llava-hf/llava-onevision-qwen2-7b-ov-hf", device="cuda")  # doctest: +SKIP
+        >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
+        >>> base = load_base(name, device="cuda")  # doctest: +SKIP
     """
     wanted = _Wanted(settings, dtype, name, tower, weights)
     if isinstance(source, (str, Path)):
@@ -100,9 +101,9 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
     config = read_json(source, "config.json")
     if "mm_projector_type" in config:  # only LLaVA's own code writes it
         return _load_llava(source, wanted)
-    if config.get("model_type") in FAMILIES.plugins():
-        # A plug-in may teach transformers its model; AutoConfig must know it before it reads.
-        find_family(config["model_type"])
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in FAMILIES.plugins():
+        find_family(model_type)  # a plug-in may teach AutoConfig its model, which has to come first
     return _load_hugging_face(source, wanted)
 
 
@@ -115,10 +116,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     with reading(source, "the model could not be loaded"):
         model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
         origin = Origin(model_class, source, config, wanted.dtype, family.language_model)
-        if wanted.weights:
-            model = origin.load(wanted.tower)
-        else:
-            model = on_meta(model_class, config)
+        model = origin.load(wanted.tower) if wanted.weights else on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source)
     settings = wanted.settings or read_settings(source, family.settings())

@@ -99,11 +99,6 @@ def pooled(tokens: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
     return pool(grid).flatten(2).transpose(1, 2).contiguous()
 
 
-def pool_bilinear(tokens: Tensor, side: int) -> Tensor:
-    """`[frames, g * g, C]` -> `[frames, side * side, C]`, as LLaVA-OneVision pools its tokens."""
-    return pooled(tokens, lambda grid: F.interpolate(grid, size=(side, side), mode="bilinear"))
-
-
 def pool_mean(tokens: Tensor, factor: int) -> Tensor:
     """Mean of each `factor x factor` block: `[frames, g * g, C]` -> `[frames, (g/factor)^2, C]`."""
     return pooled(tokens, lambda grid: F.avg_pool2d(grid, factor))

@@ -67,9 +67,7 @@ def patchify(pixels: Tensor, cut: Patches) -> tuple[Tensor, Tensor]:
     frames, channels, height, width = pixels.shape
     t, h, w = frames // cut.step, height // cut.side, width // cut.side
     merge, side = cut.merge, cut.side
-    blocks = pixels.reshape(
-        t, cut.step, channels, h // merge, merge, side, w // merge, merge, side
-    )
+    blocks = pixels.reshape(t, cut.step, channels, h // merge, merge, side, w // merge, merge, side)
     # -> [t, block row, block column, row in block, column in block, channel, step, y, x]
     ordered = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
     flat = ordered.reshape(t * h * w, channels * cut.step * side * side)

@@ -23,8 +23,8 @@ from pave.bases.families.common import (
 )
 from pave.bases.family import Family
 from pave.bases.preprocess import normalize, resize
-from pave.bases.settings import IMAGENET_MEAN, IMAGENET_STD, BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import IMAGENET_MEAN, IMAGENET_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 STYLE = PromptStyle(

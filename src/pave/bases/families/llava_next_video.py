@@ -22,8 +22,8 @@ from pave.bases.families.common import (
 )
 from pave.bases.family import Family
 from pave.bases.preprocess import center_crop, normalize, resize, shortest_edge
-from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 STYLE = PromptStyle(

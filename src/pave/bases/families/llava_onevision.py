@@ -28,8 +28,8 @@ from pave.bases.families.common import (
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.preprocess import normalize, resize, resize_pillow
-from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 NATIVE = InputSpec()
@@ -72,9 +72,7 @@ class LlavaOnevision(Family):
     placeholder = "<video>"
     token_layout = "t*h*w+1"
 
-    def __init__(
-        self, config: Any, inputs: InputSpec = NATIVE, style: PromptStyle = STYLE
-    ) -> None:
+    def __init__(self, config: Any, inputs: InputSpec = NATIVE, style: PromptStyle = STYLE) -> None:
         super().__init__(config)
         self.inputs = inputs
         self._own_style = style
@@ -151,8 +149,9 @@ class LlavaOnevision(Family):
         return pooled(tokens, halve)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
-        """Clips of one length give `[B, n, D]`; of several lengths, which only cached ones have,
-        a list that flattens the same way.
+        """Clips of one length give `[B, n, D]`, others a list that flattens the same way.
+
+        Only cached clips come in several lengths: the tower takes a batch as one tensor.
         """
         tokens = [visual.tokens for visual in visuals]
         if one_length(tokens):

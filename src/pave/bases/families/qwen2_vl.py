@@ -22,8 +22,8 @@ from pave.bases.families.grids import (
     token_grids,
 )
 from pave.bases.family import Family
-from pave.bases.settings import BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 
 STYLE = PromptStyle(

@@ -26,8 +26,8 @@ from pave.bases.families.grids import (
 )
 from pave.bases.family import Family
 from pave.bases.preprocess import check_aspect, merge_times
-from pave.bases.settings import HALF, BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import HALF, BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.hf_compat import deepstack_output
 

@@ -16,8 +16,8 @@ from pave.bases.families import register_family
 from pave.bases.families.common import container, image_side, pool_mean, side_of
 from pave.bases.family import Family
 from pave.bases.preprocess import normalize, resize
-from pave.bases.settings import HALF, BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import HALF, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 STYLE = PromptStyle(
@@ -121,11 +121,14 @@ def never_zero(pixels: Tensor) -> Tensor:
     return pixels
 
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+_SMALL = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+]  # fmt: skip
+_TENS = [
+    "zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+]  # fmt: skip
 
 
 def words(number: int) -> str:

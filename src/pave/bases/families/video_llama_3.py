@@ -26,8 +26,8 @@ from pave.bases.families.grids import (
 )
 from pave.bases.family import Family
 from pave.bases.preprocess import smart_resize
-from pave.bases.settings import HALF, BaseSettings
 from pave.bases.prompt import PromptStyle
+from pave.bases.settings import HALF, BaseSettings
 from pave.bases.visual import Clip, Visual
 
 MERGE = 2  # videos are merged 2 x 2; images, which pave does not use, are not
@@ -63,7 +63,7 @@ class VideoLlama3(Family):
         )
 
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
-        """Resize into the clip's pixel budget, patchify, mark what to keep; the text counts that."""
+        """Resize into the pixel budget, patchify, mark what to keep; the text counts only that."""
         count, _, height, width = frames.shape
         cut = Patches(self.config.vision_config.patch_size, MERGE)
         low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)

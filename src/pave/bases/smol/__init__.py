@@ -21,8 +21,8 @@ import torch
 
 from pave.bases.base import Base
 from pave.bases.families.llava_onevision import LlavaOnevision
-from pave.bases.prompt import PromptStyle
 from pave.bases.origin import Origin
+from pave.bases.prompt import PromptStyle
 from pave.bases.settings import BaseSettings
 from pave.bases.smol.assemble import (
     SHIPPED,
