@@ -227,9 +227,10 @@ def _shapes(source: str) -> dict[str, list[int]]:
     names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
     shapes: dict[str, list[int]] = {}
     try:
-        for path in (cached_file(source, name) for name in names):
-            with safe_open(path, framework="pt") as tensors:
-                shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}
+        for name in names:
+            with safe_open(cached_file(source, name), framework="pt") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 - it is no mapping
+                    shapes[key] = tensors.get_slice(key).get_shape()
     except (OSError, SafetensorError) as error:
         raise BaseError(
             f"{source}: its weights cannot be read ({str(error).splitlines()[0]}); download it "

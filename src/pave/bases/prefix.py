@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pave.bases.base import Base
-from pave.bases.family import Clip
+from pave.bases.visual import Clip
 
 
 def prefix_positions(

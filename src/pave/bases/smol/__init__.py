@@ -106,7 +106,7 @@ def load_smol(
 
 
 def cache_folder() -> Path:
-    """Where the assembled base lives; the name changes with the wheels and with the trained weights."""
+    """Where the assembled base lives; its name changes with the wheels and the trained weights."""
     root = Path(os.environ.get("PAVE_CACHE") or Path.home() / ".cache" / "pave")
     digest = hashlib.sha256("".join(f"{wheel}=={version(wheel)};" for wheel in WHEELS).encode())
     for file in sorted(SHIPPED.rglob("*.safetensors")):
@@ -115,7 +115,7 @@ def cache_folder() -> Path:
 
 
 def _assemble_into(folder: Path) -> None:
-    """Assemble next to the target and rename, so that two processes or a kill leave no half folder."""
+    """Assemble beside the target and rename, so that neither a kill nor a rival leaves half of it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")

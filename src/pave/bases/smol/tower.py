@@ -64,8 +64,9 @@ class GridTower(PreTrainedModel):  # type: ignore[misc]
         """Leave the network's own initialisation alone."""
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """Compute the cells; `hidden_states` holds them too, where LLaVA-OneVision looks for them."""
-        cells = self.net.extract_features(pixel_values).flatten(2).transpose(1, 2)
+        """Compute the cells, and put them where LLaVA-OneVision looks for features."""
+        maps = self.net.extract_features(pixel_values)  # [N, 1280, H / 32, W / 32]
+        cells = maps.flatten(2).transpose(1, 2)
         cells = torch.nn.functional.layer_norm(cells, cells.shape[-1:])
         return BaseModelOutputWithPooling(
             last_hidden_state=cells, pooler_output=cells.mean(1), hidden_states=(cells, cells)
