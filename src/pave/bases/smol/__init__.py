@@ -115,7 +115,7 @@ def cache_folder() -> Path:
 
 
 def _assemble_into(folder: Path) -> None:
-    """Assemble beside the target and rename, so that neither a kill nor a rival leaves half of it."""
+    """Assemble beside the target and rename, so that a kill or a second process leaves no half."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")
