@@ -1,8 +1,160 @@
 """Every place where pave leans on what transformers, peft, accelerate or torch do not promise.
 
-One function for each private or version-dependent fact, with the versions it was checked with in
-its docstring. `tests/test_hf_compat.py` names each attribute, so that an upgrade that takes one
-away fails there, in words, and not deep inside a run.
+One function for each private or version-dependent fact, which says what is leaned on, why, and with
+which versions it was checked. `tests/test_hf_compat.py` names each attribute, so that an upgrade
+that takes one away fails there, in words, and not deep inside a run.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def lanczos_mode() -> str:
+    """The resize mode closest to Lanczos: torch has it from 2.13 on, bicubic stands in before.
+
+    Hugging Face's SmolVLM processor falls back in the same way. `torch.__version__` compares as a
+    version, not letter by letter. Checked with torch 2.6 to 2.13.0.
+    """
+    import torch
+
+    return "bicubic" if torch.__version__ < "2.13" else "lanczos"
+
+
+def can_be_hub_id(name: str) -> bool:
+    """Whether the Hub could have a repository of that name.
+
+    `validate_repo_id` is in the `__all__` of `huggingface_hub.utils`, but type checkers do not see
+    it there. Checked with the huggingface_hub of transformers 5.23.0.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return bool(name)
+
+
+def find_file(source: str, name: str, *, cached_only: bool = False) -> Path | None:
+    """A file of a model folder or Hub id; None where it cannot be had.
+
+    `transformers.utils.cached_file` raises unless two private arguments say otherwise. Checked with
+    transformers 5.23.0.
+
+    Args:
+        source: Folder or Hub id.
+        name: The file.
+        cached_only: Never ask the Hub.
+    """
+    from transformers.utils import cached_file
+
+    found = cached_file(
+        source,
+        name,
+        local_files_only=cached_only,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(found) if found else None
+
+
+def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
+    """Let a model whose parts were taken off be filled by `from_pretrained` without complaint.
+
+    Called between the model's `__init__` and the reading of weights. Leans on two attributes of
+    `PreTrainedModel`: `all_tied_weights_keys` (target -> source; a head that shares the embedding's
+    weights goes with them) and `_keys_to_ignore_on_load_unexpected` (regular expressions). Checked
+    with transformers 5.23.0.
+
+    Args:
+        model: The model, without the parts.
+        parts: Their names.
+    """
+    left = dict(model.named_parameters(remove_duplicate=False))
+    tied = {}
+    for target, source in model.all_tied_weights_keys.items():
+        if target in left and source in left:
+            tied[target] = source
+    model.all_tied_weights_keys = tied
+    ignored = set(model._keys_to_ignore_on_load_unexpected or ())
+    ignored |= {rf"(^|\.){re.escape(part)}\." for part in parts}
+    model._keys_to_ignore_on_load_unexpected = ignored
+
+
+def deepstack_output(**fields: Any) -> Any:
+    """What Qwen3-VL's tower returns: `BaseModelOutputWithDeepstackFeatures`.
+
+    transformers keeps it in the model's own module. Checked with transformers 5.23.0.
+    """
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+    return BaseModelOutputWithDeepstackFeatures(**fields)
+
+
+def attention_of(config: Any) -> str:
+    """The attention that a text config's layers look up when they run: `_attn_implementation`.
+
+    Checked with transformers 5.23.0.
+    """
+    return str(getattr(config, "_attn_implementation", "sdpa"))
+
+
+def set_attention(config: Any, name: str) -> None:
+    """Set what `attention_of` reads.
+
+    Not by `set_attn_implementation`: that refuses families for which transformers does not list an
+    implementation, flex attention say, although their layers run it. Checked with transformers
+    5.23.0.
+    """
+    config._attn_implementation = name
+
+
+def change_counter(tensor: Tensor) -> int:
+    """How often a tensor was changed in place: `Tensor._version`.
+
+    Tensors made in inference mode count nothing and give 0. Checked with torch 2.13.0.
+    """
+    if tensor.is_inference():
+        return 0
+    return int(tensor._version)
+
+
+def activate_adapters(layer: Any, names: Sequence[str]) -> None:
+    """Let these adapters of a peft layer work, and no others: `BaseTunerLayer._active_adapter`.
+
+    peft's own `set_adapter` also freezes the adapters that it switches off, or all of them; who is
+    at work in one call must not change what trains. Checked with peft 0.21.2.
+    """
+    layer._active_adapter = list(names)
+
+
+def adapter_in_float32(model: nn.Module, name: str) -> None:
+    """Cast a fresh adapter of 16 bits to float32, as peft's own entry points do.
+
+    An optimiser's small steps vanish in a half-precision LoRA. It is
+    `peft.tuners.tuners_utils.cast_adapter_dtype`, which peft's front does not export. Checked with
+    peft 0.21.2.
+    """
+    from peft.tuners.tuners_utils import cast_adapter_dtype
+
+    cast_adapter_dtype(model, adapter_name=name)
+
+
+def enable_checkpointing(model: Any, kwargs: dict[str, Any], **options: Any) -> None:
+    """Have a Hugging Face model compute activations again in the backward pass.
+
+    The method was called `gradient_checkpointing_enable` before transformers 5.2x. Checked with
+    transformers 5.18 and 5.23.0.
+    """
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    if enable is None:
+        enable = model.gradient_checkpointing_enable
+    enable(kwargs, **options)

@@ -18,8 +18,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from pave.bases.family import Clip
-from pave.bases.visual import Layout, Visual
+from pave.bases.visual import Clip, Layout, Visual
 
 _INPUT = "input."
 

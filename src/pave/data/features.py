@@ -17,8 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from pave.bases.base import Base
-from pave.bases.family import Clip
-from pave.bases.visual import Visual
+from pave.bases.visual import Clip, Visual
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data.base_digests import known_tower_digest
