@@ -487,7 +487,7 @@ class PatchedModel(nn.Module):
         """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
         for patch in self.patches.values():
             if patch.fusion is not None:  # a fusion that knows no such thing does not read it
-                setattr(patch.fusion, "checkpointing", True)  # noqa: B010
+                setattr(patch.fusion, "checkpointing", True)
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
