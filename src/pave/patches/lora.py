@@ -27,6 +27,7 @@ from pave.patches.config import LoraSpec
 from pave.patches.lean import LeanLinear, lean
 
 _PARTS = ("lora_A", "lora_B")
+# What peft can wrap; a layer that carries another patch's LoRA is one of its own.
 _ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLayer)
 
 
@@ -43,6 +44,7 @@ def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConf
         r=spec.rank,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        # A string is matched against the whole name: nothing in a tower fits.
         target_modules=rf"model\.{family.language_model}\..*\.({targets})",
         bias="none",
         base_model_name_or_path=base_name or None,
@@ -164,6 +166,7 @@ class LoraSet:
         config = lora_config(spec, self._family, self._base_name)
         try:
             if self._tuner is None:
+                # The bare tuner, not a PeftModel: the model object stays the user's own.
                 self._tuner = LoraModel(self._model, {name: config}, name)
             else:
                 self._tuner.peft_config[name] = config
@@ -174,6 +177,7 @@ class LoraSet:
         self._find_layers()
         hf_compat.adapter_in_float32(self._model, name)
         self.activate(self._active)
+        # Layers of other patches' targets do not have it.
         own = {path: layer for path, layer in self._layers.items() if name in layer.scaling}
         return Lora(name, spec, own)
 
