@@ -15,7 +15,7 @@ from pave import hf_compat
 from pave.answer import Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
-from pave.errors import ChannelError, PatchError
+from pave.errors import PatchError
 from pave.fusion import make_fusion
 from pave.model.info import describe, summarise
 from pave.model.routes import check_visuals, frames_of_clips, routes_of, rows_of_clips
