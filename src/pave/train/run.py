@@ -199,7 +199,7 @@ def _precompute(
         "tokens of %d clips computed, %d found in %s",
         report.computed,
         report.reused,
-        features.store.folder,
+        features.cache.folder,
     )
     return time.perf_counter() - started
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pave import files
-from pave.cache import TokenCache, content_digest, is_store, store
+from pave.cache import TokenCache, content_digest, digest, is_cache
 from pave.errors import ConfigError, MediaError
 
 KEY = "ab" * 32
@@ -57,7 +57,7 @@ def test_views_and_gradients(tmp_path: Path) -> None:
     assert (tmp_path / KEY[:2] / f"{KEY}.safetensors").is_file()
 
 
-def test_narrow_store(tmp_path: Path) -> None:
+def test_narrow_cache(tmp_path: Path) -> None:
     """bf16 for values; times (float64) and whole numbers as they are."""
     kept = TokenCache(tmp_path, torch.bfloat16)
     kept.put(
@@ -115,7 +115,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("key", ["", "short", "../" * 22, "AB" * 32, "ab" * 32 + "\n"])
 def test_keys_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
     """Only what `key()` makes is a key."""
-    with pytest.raises(ConfigError, match="not a store key"):
+    with pytest.raises(ConfigError, match="not a token cache key"):
         TokenCache(tmp_path).get(key)
 
 
@@ -188,8 +188,10 @@ def test_hashes_are_remembered_while_a_file_is_unchanged(
 ) -> None:
     """Also by the next process; a changed file is read again; a file changed just now is not trusted yet."""
     reads: list[Path] = []
-    original = store.digest_bytes_of
-    monkeypatch.setattr(store, "digest_bytes_of", lambda file: reads.append(file) or original(file))
+    original = digest.digest_bytes_of
+    monkeypatch.setattr(
+        digest, "digest_bytes_of", lambda file: reads.append(file) or original(file)
+    )
     film, folder = tmp_path / "film", tmp_path / "store"
     film.write_bytes(b"one")
     fresh = TokenCache(folder)
@@ -219,13 +221,13 @@ def test_refusals(tmp_path: Path) -> None:
         kept.key(b"x", {"a": float("nan")})
 
 
-def test_what_counts_as_a_store(tmp_path: Path) -> None:
+def test_what_counts_as_a_cache(tmp_path: Path) -> None:
     """Its own parts do, and an empty folder; other folders and files do not."""
-    assert is_store(tmp_path) and not is_store(tmp_path / "nowhere")
+    assert is_cache(tmp_path) and not is_cache(tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("mine")
-    assert not is_store(tmp_path) and not is_store(tmp_path / "notes.txt")
+    assert not is_cache(tmp_path) and not is_cache(tmp_path / "notes.txt")
     TokenCache(tmp_path).put(KEY, {"values": torch.zeros(1)})
-    assert is_store(tmp_path)
+    assert is_cache(tmp_path)
 
 
 @pytest.mark.parametrize(
