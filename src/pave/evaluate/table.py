@@ -1,4 +1,4 @@
-"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print, and what a report's page shows.
+"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print.
 
 Scores are fractions everywhere else; here they are points, times 100, as papers print them.
 """
@@ -62,7 +62,7 @@ def rows_of(scores: TaskScores) -> list[Row]:
 def _row(
     scores: TaskScores, label: str, score: str, n: int, values: dict[str, float | None]
 ) -> Row:
-    *others, last = scores.arms
+    *others, last = scores.arms  # the patch comes last, after what it is compared with
     intervals = {arm: scores.interval(arm, score, label) for arm in scores.arms}
     gaps = {other: scores.gap(score, label, last, other) for other in others}
     title = row_title(label)
@@ -96,8 +96,8 @@ def evaluation_table(scores: TaskScores) -> Cells:
     rows = []
     for row in rows_of(scores):
         cells = [row.title, row.score, str(row.n)]
-        cells += [_value(value, row.intervals[arm]) for arm, value in row.values.items()]
-        cells += [_gap(gap) for gap in row.gaps.values()]
+        cells += map(_value, row.values.values(), row.intervals.values())  # both in arms' order
+        cells += map(_gap, row.gaps.values())
         rows.append(cells)
     if scores.exact:  # it has one score, and the text around the table names it
         header.pop(1)
@@ -108,18 +108,17 @@ def evaluation_table(scores: TaskScores) -> Cells:
 
 def score_table(report: ScoreReport) -> Cells:
     """The scores of one set of predictions, with their intervals."""
-    rows = []
-    for name, value in report.scores.items():
-        rows.append([name, _points(value), _ends(report.ci95.get(name), ".1f")])
+    rows = [
+        [name, _points(value), _ends(report.ci95.get(name), ".1f")]
+        for name, value in report.scores.items()
+    ]
     return ["score", "x 100", "95 % interval"], rows
 
 
 def label_table(report: ScoreReport) -> Cells:
     """Its scores by label; without rows where there are no labels."""
     names = list(report.labels[0].scores) if report.labels else []
-    rows = []
-    for row in report.labels:
-        rows.append([row.label, str(row.n), *(_points(row.scores[name]) for name in names)])
+    rows = [[row.label, str(row.n), *map(_points, row.scores.values())] for row in report.labels]
     return ["questions", "n", *names], rows
 
 
@@ -128,6 +127,7 @@ def comparison_table(found: Sequence[Comparison]) -> Cells:
     header = ["questions", "score", "n", "videos", "a", "b", "b - a", "95 % interval", "p"]
     rows = []
     for row in found:
+        # Questions of one video count as one draw, so both numbers matter.
         counts = [row.label, row.score, str(row.n), str(row.clusters)]
         means = [_points(row.a), _points(row.b), f"{100 * row.difference:+.1f}"]
         rows.append([*counts, *means, _ends(row.ci95, "+.1f"), f"{row.p:.4f}"])

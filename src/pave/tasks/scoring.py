@@ -1,4 +1,4 @@
-"""Scoring functions that several tasks share: accuracy of a choice or a mention, exact match, caption scores."""
+"""Scoring functions that several tasks share: accuracies, exact match, caption scores."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def accuracy(
 
 
 def choice(authors: Callable[[str], str] | None) -> Score:
-    """Accuracy of a multiple choice: a careful reading, or in the authors' style the benchmark's own.
+    """Accuracy of a multiple choice.
+
+    Answers are read with care, or in the authors' style as the benchmark's own script does.
 
     Args:
         authors: Answer -> letter, by the benchmark's script; None for "the right letter is anywhere
@@ -71,8 +73,10 @@ def contains(text: str, words: str) -> bool:
     """Whether the words stand in the text as words: "no" not in "piano"; 0 to 10 equal their words.
 
     Example:
-        >>> contains("The piano.", "no"), contains("There are 2.", "two"), contains("acoustic guitar", "acoustic_guitar")
-        (False, True, True)
+        >>> contains("The piano.", "no"), contains("There are 2.", "two")
+        (False, True)
+        >>> contains("acoustic guitar", "acoustic_guitar")
+        True
     """
     wanted = plain(words)
     if not wanted:
@@ -86,27 +90,30 @@ def plain(text: str) -> str:
 
 
 def matches(items: Sequence[Item], style: Style) -> Scored:
-    """Exact match (EM1) and refined exact match of cleaned strings, see `pave.metrics.answer_match`."""
+    """Exact match (EM1) and refined exact match, see `pave.metrics.answer_match`."""
     # The authors' script calls an empty string contained in any other, so it matches everything.
     empty_matches = style == "authors"
     columns: dict[str, list[float]] = {"EM1": [], "EM1_refined": []}
     details = []
     for item in items:
         prediction = clean_answer(item.prediction)
-        references = [clean_answer(reference) for reference in item.references]
+        references = list(map(clean_answer, item.references))
         exact, refined = answer_match(prediction, references, empty_matches=empty_matches)
         columns["EM1"].append(float(exact))
         columns["EM1_refined"].append(float(refined))
         detail: dict[str, Any] = {"clean_pred": prediction, "clean_refs": references}
         detail |= {"em": int(exact), "em_refined": int(refined)}
         details.append(detail)
-    scores = {name: sum(values) / len(items) for name, values in columns.items()}
+    scores: dict[str, float | None] = {}
+    for name, values in columns.items():  # [items] each, 0 or 1
+        scores[name] = sum(values) / len(items)
     return Scored(scores, columns, details, table=("EM1", "EM1_refined"))
 
 
 def captions(items: Sequence[Item], style: Style) -> Scored:
     """BLEU, METEOR, ROUGE-L and CIDEr of the answers as they are; both styles are the same."""
-    return _captions([item.prediction for item in items], [item.references for item in items])
+    predictions = [item.prediction for item in items]
+    return _captions(predictions, [item.references for item in items])
 
 
 def matches_and_captions(items: Sequence[Item], style: Style) -> Scored:
