@@ -27,6 +27,7 @@ class Registry(Generic[T]):
         group: Entry point group by which installed packages announce theirs, e.g. "pave.tasks".
         own: Name -> module of pave that registers it.
         error: What is raised for a name that cannot be had.
+        announced: Turns an entry point's name into the thing's, where the two cannot be alike.
 
     Example:
         >>> from pave.errors import ConfigError
@@ -38,10 +39,17 @@ class Registry(Generic[T]):
     """
 
     def __init__(
-        self, what: str, group: str, own: Mapping[str, str], error: type[PaveError]
+        self,
+        what: str,
+        group: str,
+        own: Mapping[str, str],
+        error: type[PaveError],
+        *,
+        announced: Callable[[str], str] = str,
     ) -> None:
         self.what = what
         self.group = group
+        self._announced = announced
         self._own = dict(own)
         self._error = error
         self._registered: dict[str, T] = {}
@@ -85,7 +93,7 @@ class Registry(Generic[T]):
 
     def plugins(self) -> dict[str, EntryPoint]:
         """What installed packages announce, by name."""
-        return {point.name: point for point in entry_points(group=self.group)}
+        return {self._announced(point.name): point for point in entry_points(group=self.group)}
 
     def unknown(self, name: str) -> PaveError:
         """The error for a name that nobody knows, with the nearest one that somebody does."""

@@ -25,7 +25,7 @@ def base(request: pytest.FixtureRequest) -> Base:
 
 def call(base: Base, inputs: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
     """The tower method's output for a batch, and its arguments."""
-    method = getattr(base.inner, base.spec.method)
+    method = getattr(base.inner, base.family.method)
     args = {key: inputs[key] for key in inspect.signature(method).parameters if key in inputs}
     with torch.no_grad():
         return method(**args, return_dict=True), args
@@ -44,7 +44,7 @@ def same(a: Any, b: Any) -> bool:
 
 def counts_for(base: Base) -> tuple[int, int]:
     """Two clip lengths that the family can batch."""
-    return (4, 4) if base.spec.name in ONE_LENGTH else (4, 3)
+    return (4, 4) if base.family.name in ONE_LENGTH else (4, 3)
 
 
 def test_split_and_join_are_inverse(base: Base) -> None:
@@ -52,8 +52,8 @@ def test_split_and_join_are_inverse(base: Base) -> None:
     counts = counts_for(base)
     inputs = tiny.inputs(base, counts)
     output, args = call(base, inputs)
-    visuals = base.spec.split(base.config, output, args, list(counts), False)
-    again = base.spec.join(base.config, visuals, output)
+    visuals = base.family.split(base.config, output, args, list(counts), False)
+    again = base.family.join(base.config, visuals, output)
     assert type(again) is type(output) and again is not output
     for container in (again, base.join(visuals)):
         assert same(container.pooler_output, output.pooler_output)
@@ -61,11 +61,11 @@ def test_split_and_join_are_inverse(base: Base) -> None:
             getattr(container, "deepstack_features", None),
             getattr(output, "deepstack_features", None),
         )
-    rest = {key: value for key, value in inputs.items() if key != base.spec.pixels}
+    rest = {key: value for key, value in inputs.items() if key != base.family.pixels}
     with torch.no_grad():
         live = base.model(**inputs).logits
         cached = base.model(
-            **rest, mm_encoder_outputs={base.spec.modality: base.join(visuals)}
+            **rest, mm_encoder_outputs={base.family.modality: base.join(visuals)}
         ).logits
     assert torch.equal(live, cached)
 
@@ -80,8 +80,8 @@ def test_generation_from_cached_tokens_is_the_same(base: Base) -> None:
     options = {"max_new_tokens": 4, "do_sample": False}
     live = base.model.generate(**base.batch(prompts, made, pad="left"), **options)
     light = base.batch(prompts, [base.light(clip) for clip in made], pad="left")
-    assert base.spec.pixels not in light
-    outputs = {base.spec.modality: base.join(base.visual(made))}
+    assert base.family.pixels not in light
+    outputs = {base.family.modality: base.join(base.visual(made))}
     assert torch.equal(live, base.model.generate(**light, mm_encoder_outputs=outputs, **options))
 
 
@@ -97,7 +97,7 @@ def test_clips_of_different_lengths_in_one_batch(base: Base) -> None:
         with torch.no_grad():
             out = base.model(
                 **inputs,
-                mm_encoder_outputs={base.spec.modality: base.join([visuals[r] for r in rows])},
+                mm_encoder_outputs={base.family.modality: base.join([visuals[r] for r in rows])},
             ).logits
         return [out[i, : len(prompts[r])] for i, r in enumerate(rows)]
 
@@ -116,7 +116,7 @@ def test_beams_over_clips_of_different_lengths(base: Base) -> None:
         inputs = base.batch(
             [prompts[r] for r in rows], [base.light(made[r]) for r in rows], pad="left"
         )
-        outputs = {base.spec.modality: base.join([visuals[r] for r in rows])}
+        outputs = {base.family.modality: base.join([visuals[r] for r in rows])}
         ids = base.model.generate(
             **inputs, mm_encoder_outputs=outputs, max_new_tokens=4, do_sample=False, **options
         )
@@ -124,18 +124,18 @@ def test_beams_over_clips_of_different_lengths(base: Base) -> None:
 
     alone = [replies([row], num_beams=2) for row in (0, 1)]
     assert torch.equal(replies([0, 1], num_beams=2), torch.cat(alone))
-    if base.spec.name in ONE_LENGTH:
+    if base.family.name in ONE_LENGTH:
         assert torch.equal(replies([0, 1], prefill_chunk_size=16), replies([0, 1]))
 
 
 def test_live_batches_of_different_lengths_or_a_clear_error(base: Base) -> None:
     """The families that stack clips say what to do instead."""
-    if base.spec.name in ONE_LENGTH:
+    if base.family.name in ONE_LENGTH:
         with pytest.raises(BaseError, match="one length"):
             tiny.inputs(base, (4, 2))
         return
     output, args = call(base, tiny.inputs(base, (4, 2)))
-    visuals = base.spec.split(base.config, output, args, [4, 2], True)
+    visuals = base.family.split(base.config, output, args, [4, 2], True)
     for visual, clip in zip(visuals, tiny.clips(base, (4, 2)), strict=True):
         alone = base.visual([clip])[0]
         assert visual.layout == alone.layout
@@ -150,7 +150,7 @@ def test_placeholders_count_the_tokens(base: Base) -> None:
         placeholders = base.encode_prompt(clip.text, []).prefix.count(base.placeholder_id)
         assert placeholders == visual.layout.total == visual.tokens.shape[0]
         assert clip.times.shape == (visual.layout.t,)
-        assert clip.frames == visual.layout.t * base.spec.frames_per_step(base.config)
+        assert clip.frames == visual.layout.t * base.family.frames_per_step(base.config)
         assert visual.tokens.shape[1] == base.hidden_dim
         assert visual.query is not None
         assert visual.query.shape == (visual.layout.t, visual.layout.spatial, base.query_dim)
@@ -177,7 +177,7 @@ def test_one_frame_moves_one_step(base: Base, frame: int) -> None:
     def change(pixels: Tensor) -> None:
         pixels[frame] = 255 - pixels[frame]
 
-    step = frame // base.spec.frames_per_step(base.config)
+    step = frame // base.family.frames_per_step(base.config)
     for distance in moved(base, change):
         steps = distance.amax(dim=(1, 2)) > 1e-4
         assert steps.nonzero().flatten().tolist() == [step]
@@ -193,9 +193,9 @@ def test_a_corner_moves_that_corner_most(base: Base, corner: tuple[int, int]) ->
         cols = (
             slice(76, 104) if right else slice(8, 36)
         )  # inside the centre that LLaVA-NeXT-Video cuts out
-        if base.spec.name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "video_llama_3"):
+        if base.family.name in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "video_llama_3"):
             cols = slice(98, 112) if right else slice(0, 14)
-        if base.spec.name == "llava_next_video":
+        if base.family.name == "llava_next_video":
             cols = slice(70, 84) if right else slice(28, 42)
         pixels[2:4, :, rows, cols] = 255 - pixels[2:4, :, rows, cols]
 
@@ -204,7 +204,7 @@ def test_a_corner_moves_that_corner_most(base: Base, corner: tuple[int, int]) ->
     if base.config.model_type in GRID:
         assert (h, w) == (2, 4)
     for distance in (query, tokens):
-        place = divmod(int(distance[2 // base.spec.frames_per_step(base.config)].argmax()), w)
+        place = divmod(int(distance[2 // base.family.frames_per_step(base.config)].argmax()), w)
         assert place == (down * (h - 1), right * (w - 1))
 
 
@@ -236,11 +236,11 @@ def test_the_query_is_pooled_as_the_tokens_are() -> None:
 def test_lora_reaches_the_language_model_only(base: Base) -> None:
     """Default targets below the language model are every projection it has, and nothing of the tower or projector."""
     linears = [name for name, module in base.model.named_modules() if isinstance(module, nn.Linear)]
-    inside = [name for name in linears if name.startswith(f"model.{base.spec.language_model}.")]
+    inside = [name for name in linears if name.startswith(f"model.{base.family.language_model}.")]
     assert inside and not [
         name for name in inside if "vision" in name or "visual" in name or "tower" in name
     ]
-    hit = [name for name in inside if name.rsplit(".", 1)[1] in base.spec.lora_targets]
+    hit = [name for name in inside if name.rsplit(".", 1)[1] in base.family.lora_targets]
     assert hit == [name for name in inside if name.endswith("_proj")] and len(hit) >= 2 * 4
 
 
@@ -248,7 +248,7 @@ def test_the_base_is_frozen_and_says_what_it_is(base: Base) -> None:
     """No gradients, eval mode, and a fingerprint of plain values."""
     assert not base.model.training and not any(p.requires_grad for p in base.model.parameters())
     print_of = base.fingerprint()
-    assert print_of["family"] == base.spec.name and print_of["hidden_dim"] == tiny.HIDDEN
+    assert print_of["family"] == base.family.name and print_of["hidden_dim"] == tiny.HIDDEN
     assert all(isinstance(value, (str, int)) for value in print_of.values())
 
 

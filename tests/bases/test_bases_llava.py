@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers import official
+from helpers import paper
 from pave.bases import load_base
 from pave.bases.published import published_size
 from pave.errors import BaseError
@@ -19,7 +19,7 @@ from pave.errors import BaseError
 @pytest.fixture
 def folder(tmp_path):
     """A copy to change."""
-    return Path(shutil.copytree(official.BASE, tmp_path / "base"))
+    return Path(shutil.copytree(paper.BASE, tmp_path / "base"))
 
 
 def change(folder: Path, **settings) -> None:

@@ -184,7 +184,7 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
     base = tiny.base()
     base.model.config.video_token_id = 5
     with pytest.raises(BaseError, match="load the tokenizer from the same folder"):
-        Base(base.model, base.tokenizer, base.spec)
+        Base(base.model, base.tokenizer, base.family)
 
 
 def test_users_can_add_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_users_can_add_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
     own = replace(find_family("llava_onevision"), name="mine", model_types=("llava_onevision",))
     register_family(own)
     base = tiny.base("llava_onevision")
-    assert base.spec.name == "mine" and "mine" in list_families()
+    assert base.family.name == "mine" and "mine" in list_families()
 
 
 def test_wrong_frames_are_refused() -> None:

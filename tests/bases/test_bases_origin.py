@@ -34,7 +34,7 @@ def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_b
     assert type(blind.model) is type(whole.model)
     names = {name for name, _ in blind.model.named_parameters()}
     rest = {name for name, _ in whole.model.named_parameters()} - names
-    assert rest and not any(name.startswith(f"model.{blind.spec.language_model}.") for name in rest)
+    assert rest and not any(name.startswith(f"model.{blind.family.language_model}.") for name in rest)
     assert not any(tensor.is_meta for tensor in [*blind.model.parameters(), *blind.model.buffers()])
     assert (blind.dtype, blind.device, blind.fingerprint()) == (
         whole.dtype,
@@ -46,7 +46,7 @@ def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_b
     inputs = whole.batch(
         [whole.encode_prompt(clip.text, [("What?", None)]).ask()], [whole.light(clip)]
     )
-    seen = {whole.spec.modality: whole.join(whole.visual([clip]))}
+    seen = {whole.family.modality: whole.join(whole.visual([clip]))}
     with torch.no_grad():
         expected = whole.model(**inputs, mm_encoder_outputs=seen).logits
         assert torch.equal(blind.model(**inputs, mm_encoder_outputs=seen).logits, expected)

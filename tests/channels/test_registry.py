@@ -1,4 +1,4 @@
-"""The registry: a user's own encoder in one class, in the program or in an installed package, and helpful refusals."""
+"""The registry: one's own encoder in one class, in the program or a package; helpful refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from pave.channels import Encoder, Source, list_encoders, make_encoder, register_encoder, registry
+from pave.channels import Encoder, Source, list_encoders, make_encoder, register_encoder
+from pave.channels.catalog import OWN
+from pave.channels.registry import ENCODERS
 from pave.errors import ChannelError
 from pave.media import read_sound
 from pave.tokens import Tokens
@@ -49,8 +51,10 @@ class Level:
 
 @pytest.fixture(autouse=True)
 def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test gets its own copy."""
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    """Each test gets its own copy, with pave's own in it: their modules are imported only once."""
+    for key in OWN:
+        ENCODERS.get(key)
+    monkeypatch.setattr(ENCODERS, "_registered", ENCODERS.registered())
     yield
 
 
@@ -88,9 +92,9 @@ def test_an_encoder_with_another_name() -> None:
 @pytest.mark.parametrize(
     ("channel", "name", "settings", "message"),
     [
-        ("audo", "mel", {}, "unknown channel 'audo' .did you mean 'audio'"),
-        ("audio", "mle", {}, "unknown encoder 'mle' for channel 'audio' .did you mean 'mel'"),
-        ("smell", "mel", {}, "there are: audio, features"),
+        ("audo", "mel", {}, "no encoder 'audo/mel' .did you mean 'audio/mel'"),
+        ("audio", "mle", {}, "no encoder 'audio/mle' .did you mean 'audio/mel'"),
+        ("smell", "mel", {}, "there are: audio/ast, .*, views/tower$"),
         ("audio", "mel", {"Rate": 8000}, "unknown setting 'Rate' .did you mean 'rate'"),
         ("audio", "mel", {"rate": "fast"}, "setting 'rate'"),
     ],
@@ -114,14 +118,17 @@ class Lidar:
 """
 
 
+ANNOUNCED = {"rings": "good", "broken": "broken", "wrong": "wrong"}
+
+
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed package with three entry points: one good, one that fails to import, one that registers something else."""
+    """An installed package of three encoders: a good one, one that fails, one of another name."""
     info = tmp_path / "lidar_pave-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lidar-pave\nVersion: 1.0\n")
-    points = "[pave.encoders]\nlidar.rings = lidar_good\nlidar.broken = lidar_broken\nlidar.wrong = lidar_wrong\n"
-    (info / "entry_points.txt").write_text(points)
+    points = [f"lidar.{name} = lidar_{of}" for name, of in ANNOUNCED.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[pave.encoders]", *points]))
     (tmp_path / "lidar_good.py").write_text(PLUGIN.format(name="rings"))
     (tmp_path / "lidar_wrong.py").write_text(PLUGIN.format(name="other"))
     (tmp_path / "lidar_broken.py").write_text("import a_driver_nobody_has\n")
@@ -135,17 +142,20 @@ def test_installed_plugins(plugins: Path) -> None:
     """Listed without being imported, imported when asked for; a broken one breaks only itself."""
     assert ("lidar", "rings") in list_encoders() and "lidar_good" not in sys.modules
     assert make_encoder("lidar", "rings", {"dim": 5}).dim == 5
-    with pytest.raises(ChannelError, match=r"lidar.broken .* fails to import"):
+    with pytest.raises(ChannelError, match=r"lidar/broken.* fails to import"):
         make_encoder("lidar", "broken")
-    with pytest.raises(ChannelError, match="registers no encoder of that name"):
+    with pytest.raises(ChannelError, match="'lidar/wrong' registers none of that name"):
         make_encoder("lidar", "wrong")
-    with pytest.raises(ChannelError, match="did you mean 'rings'"):
+    with pytest.raises(ChannelError, match="did you mean 'lidar/rings'"):
         make_encoder("lidar", "ring")
 
 
 def test_listing_imports_no_decoder() -> None:
     """Encoders' modules are imported when one is built, not before."""
-    code = "import sys, pave.channels as c; c.list_encoders(); print('pave.channels.mel' in sys.modules, 'av' in sys.modules)"
+    code = (
+        "import sys, pave.channels as c; c.list_encoders(); "
+        "print('pave.channels.mel' in sys.modules, 'av' in sys.modules)"
+    )
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

@@ -11,7 +11,7 @@ from helpers import tiny
 from pave.bases import tower_of
 from pave.channels import make_encoder
 from pave.channels.catalog import OWN
-from pave.channels.registry import _find
+from pave.channels.registry import ENCODERS
 from pave.errors import ChannelError
 
 NEEDED: dict[str, dict[str, Any]] = {"features/file": {"dim": 6}}
@@ -20,8 +20,9 @@ NEEDED: dict[str, dict[str, Any]] = {"features/file": {"dim": 6}}
 def floats() -> list[tuple[str, str, str]]:
     """All settings of pave's own encoders that are numbers with a fraction."""
     found = []
-    for channel, name in sorted(OWN):
-        for field, info in _find(channel, name).settings.model_fields.items():
+    for key in sorted(OWN):
+        channel, _, name = key.partition("/")
+        for field, info in ENCODERS.get(key).settings.model_fields.items():
             if float in (info.annotation, *typing.get_args(info.annotation)):
                 found.append((channel, name, field))
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import official
+from helpers import paper
 from pave.cli import main
 from pave.metrics import captions
 
@@ -18,7 +18,7 @@ def test_convert_prepare_and_evaluate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captions, "find_java", lambda: None)
-    (tmp_path / "tiny.json").write_text(json.dumps(official.KWARGS))
+    (tmp_path / "tiny.json").write_text(json.dumps(paper.KWARGS))
     dialogs = [
         {"image_id": name, "dialog": [{"question": QUESTION, "answer": "a dog"}]}
         for name in ("vidA", "vidB")
@@ -31,12 +31,12 @@ def test_convert_prepare_and_evaluate(
 
     patch, records, out = tmp_path / "patch", tmp_path / "test.jsonl", tmp_path / "eval"
     made = ["--model-args", tmp_path / "tiny.json", "--channel", "audio", "--out", patch]
-    run("convert", official.ROOT / "pave_tiny_lora", "--base", official.BASE, *made)
+    run("convert", paper.ROOT / "pave_tiny_lora", "--base", paper.BASE, *made)
     where = [
         "--media",
-        official.DATA / "vid",
+        paper.DATA / "vid",
         "--authors-features",
-        official.DATA / "feat",
+        paper.DATA / "feat",
         "--out",
         records,
     ]
@@ -44,7 +44,7 @@ def test_convert_prepare_and_evaluate(
     arms = ["--arms.base", "none", "--arms.authors", patch]
     asked = [
         "--frames",
-        official.FRAMES,
+        paper.FRAMES,
         "--max-new-tokens",
         6,
         "--task",
@@ -60,7 +60,7 @@ def test_convert_prepare_and_evaluate(
             "--records",
             records,
             "--base",
-            official.BASE,
+            paper.BASE,
             "--out",
             out,
             *asked,
@@ -74,9 +74,9 @@ def test_convert_prepare_and_evaluate(
         arm: [json.loads(line) for line in (out / f"{arm}.jsonl").read_text().splitlines()]
         for arm in ("base", "authors")
     }
-    decode = official.base().decode
+    decode = paper.base().decode
     for row in said["authors"]:
-        assert row["prediction"] == decode(official.FACTS[f"infer_audio_{row['id']}.greedy_tokens"])
+        assert row["prediction"] == decode(paper.FACTS[f"infer_audio_{row['id']}.greedy_tokens"])
     assert [row["prediction"] for row in said["base"]] != [
         row["prediction"] for row in said["authors"]
     ]

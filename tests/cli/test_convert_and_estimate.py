@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 
-from helpers import official
+from helpers import paper
 from pave.cli import main
 
 
 def test_convert(tmp_path, capsys):
     arguments = tmp_path / "tiny.json"
-    arguments.write_text(json.dumps(official.KWARGS))
+    arguments.write_text(json.dumps(paper.KWARGS))
     words = [
         "convert",
-        str(official.ROOT / "pave_tiny_lora"),
+        str(paper.ROOT / "pave_tiny_lora"),
         "--base",
-        str(official.BASE),
+        str(paper.BASE),
         "--channel",
         "audio",
     ]

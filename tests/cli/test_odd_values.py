@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pave
-from helpers import official
+from helpers import paper
 from pave.cli import main
 from pave.media import write_video
 
@@ -35,13 +35,13 @@ def test_what_can_be_no_base(base: str, video: Path, capsys: pytest.CaptureFixtu
     assert "a base is" in refused(capsys, "estimate", "V5_1_3", "--base", base)
 
 
-def test_a_file_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_file_is_no_token_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "file"
     file.write_text("")
     (tmp_path / "records.jsonl").write_text(
         '{"id": "a", "video": "file", "turns": [{"question": "?", "answer": "b"}]}\n'
     )
-    for store in (file, file / "below"):
+    for cache in (file, file / "below"):
         words = (
             "extract",
             tmp_path / "records.jsonl",
@@ -49,12 +49,11 @@ def test_a_file_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             "audio",
             "--encoder",
             "mel",
-            "--store",
-            store,
+            "--cache",
+            cache,
         )
-        assert f"{store} cannot be a store (Not a directory); a store is a folder" in refused(
-            capsys, *words
-        )
+        said = f"{cache} cannot be a token cache (Not a directory); a token cache is a folder"
+        assert said in refused(capsys, *words)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[1]", b"null", b"", b"[" * 3000, b"{"])
@@ -65,9 +64,9 @@ def test_arguments_of_a_model_that_are_no_mapping(
     file.write_bytes(content)
     words = (
         "convert",
-        official.ROOT / "pave_tiny_lora",
+        paper.ROOT / "pave_tiny_lora",
         "--base",
-        official.BASE,
+        paper.BASE,
         "--out",
         tmp_path / "patch",
     )

@@ -142,7 +142,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
     whole, broken = _config(made, tmp_path / "whole"), _config(made, tmp_path / "broken")
     expected = evaluate(whole)
     calls = []
-    real = running.answer
+    real = running.generate
 
     def dying(*args: object) -> object:
         calls.append(1)
@@ -150,7 +150,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "answer", dying)
+    monkeypatch.setattr(running, "generate", dying)
     base = load_base(made.base)
     with pytest.raises(KeyboardInterrupt):
         evaluate(broken, base)
@@ -158,7 +158,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
         -1
     ]
     last.write_text(last.read_text()[:-20])  # a line cut by a kill
-    monkeypatch.setattr(running, "answer", real)
+    monkeypatch.setattr(running, "generate", real)
     report = evaluate(broken, base)  # the same object: the interruption left it unpatched
     assert (report.arms, report.paired) == (expected.arms, expected.paired)
     assert _answers(tmp_path / "broken") == _answers(tmp_path / "whole")
@@ -168,7 +168,7 @@ def test_finished_evaluation_asks_nothing_again(
     made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(_config(made, tmp_path))
-    monkeypatch.setattr(running, "answer", None)
+    monkeypatch.setattr(running, "generate", None)
     again = evaluate(_config(made, tmp_path))
     assert (again.arms, again.paired) == (first.arms, first.paired)
 

@@ -26,13 +26,13 @@ SCRIPT = """
 import os, signal, sys
 from pave.cli import main
 from pave.evaluate import run
-real, left = run.answer, [int(sys.argv[1])]
+real, left = run.generate, [int(sys.argv[1])]
 def answer(*given):
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     return real(*given)
-run.answer = answer
+run.generate = answer
 sys.exit(main(sys.argv[2:]))
 """
 NEVER = -1
@@ -113,13 +113,13 @@ def test_without_a_shard_missing_parts_are_answered(
     )  # as a kill leaves it, or another process that is writing
     torn = part.read_bytes()
     asked = []
-    real = running.answer
-    monkeypatch.setattr(running, "answer", lambda *given: asked.append(1) or real(*given))
+    real = running.generate
+    monkeypatch.setattr(running, "generate", lambda *given: asked.append(1) or real(*given))
     evaluate(_config(made, tmp_path), base)
     assert _answers(tmp_path) == plain
     assert part.read_bytes() == torn, "another process's file is read, not mended"
     assert 0 < len(asked) < 12
-    monkeypatch.setattr(running, "answer", None)
+    monkeypatch.setattr(running, "generate", None)
     assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, (
         "nothing is left to ask"
     )

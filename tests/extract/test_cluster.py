@@ -90,9 +90,9 @@ def test_the_same_work_on_a_cluster(
         "encoder_settings": {"dim": 4},
         "workers": 2,
     }
-    config = ExtractConfig(records=file, store=tmp_path / "store", **settings)  # type: ignore[arg-type]
+    config = ExtractConfig(records=file, cache=tmp_path / "store", **settings)  # type: ignore[arg-type]
     report = cluster.extract_on_ray(config, watch=seen.append)
-    assert (report.clips, report.made, report.packed) == (20, 19, 19)
+    assert (report.clips, report.made) == (20, 19)
     assert [row.id for row in report.skipped] == ["7"] and "7.npy" in report.skipped[0].reason
     assert [progress.done for progress in seen] == [8, 16, 20]
     assert (
@@ -127,7 +127,7 @@ def test_one_cpu_is_left_for_ray_itself(
         cluster.cpus_per_worker(1, 1)
     monkeypatch.setitem(sys.modules, "ray", None)
     config = ExtractConfig(
-        records=records(tmp_path), store=tmp_path / "s", channel="features", encoder="file"
+        records=records(tmp_path), cache=tmp_path / "s", channel="features", encoder="file"
     )
     with pytest.raises(ConfigError, match=r"needs Ray .* pip install 'pave\[ray\]'"):
         cluster.extract_on_ray(config)

@@ -59,7 +59,7 @@ def test_training_finds_tokens_of_the_tower(
     }
     wanted = ExtractConfig(
         records=records,
-        store=store,
+        cache=store,
         visual=True,
         base="tiny",
         inputs=inputs,
@@ -83,7 +83,7 @@ def test_another_filter_gives_other_tokens(records: Path, tmp_path: Path) -> Non
     for inputs in (InputSpec(), FED):
         assert (
             extract(
-                ExtractConfig(records=records, store=tmp_path / "s", inputs=inputs, **settings),
+                ExtractConfig(records=records, cache=tmp_path / "s", inputs=inputs, **settings),
                 base=base,
             ).made
             == 2
@@ -93,7 +93,7 @@ def test_another_filter_gives_other_tokens(records: Path, tmp_path: Path) -> Non
     )  # tokens of the tower know nothing of newlines
     assert (
         extract(
-            ExtractConfig(records=records, store=tmp_path / "s", inputs=words, **settings),
+            ExtractConfig(records=records, cache=tmp_path / "s", inputs=words, **settings),
             base=base,
         ).found
         == 2
@@ -105,10 +105,10 @@ def test_a_base_is_loaded_where_it_is_needed(
 ) -> None:
     monkeypatch.setattr(work, "load_base", lambda *_: pytest.fail("loaded"))
     mel = ExtractConfig(
-        records=records, store=tmp_path / "s", channel="audio", encoder="mel", base="tiny"
+        records=records, cache=tmp_path / "s", channel="audio", encoder="mel", base="tiny"
     )
     assert extract(mel).without == 2
     with pytest.raises(ConfigError, match="views/tower reads with the base's tower; name the base"):
         extract(
-            ExtractConfig(records=records, store=tmp_path / "s", channel="views", encoder="tower")
+            ExtractConfig(records=records, cache=tmp_path / "s", channel="views", encoder="tower")
         )

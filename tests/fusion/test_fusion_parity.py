@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from pave.fusion import Fusion
 from pave.paper import (
+    authors_name,
     fusion_config,
     load_fusion,
-    official_name,
     side_from_batch,
     side_from_disk,
 )
@@ -71,7 +71,7 @@ def test_gradients(name):
     query = [data[f"input.slow_feats.{i}"].requires_grad_() for i in range(len(batch))]
     out = torch.stack(fusion(query, side_from_batch(batch, data["input.frame_nums"]))).flatten(1, 2)
     (out * data["input.loss_weight"]).sum().backward()
-    ours = {f"grad.{official_name(key)}": p.grad for key, p in fusion.named_parameters()}
+    ours = {f"grad.{authors_name(key)}": p.grad for key, p in fusion.named_parameters()}
     ours |= {f"grad_input.slow_feats.{i}": q.grad for i, q in enumerate(query)} | {
         "grad_input.side_feats": batch.grad
     }

@@ -38,7 +38,7 @@ def test_cached_features_give_the_logits_of_the_live_tower(family, tmp_path):
     ids = base.encode_prompt(clip.text, [("What?", None)]).ask()
     with torch.no_grad():
         live = base.model(**base.batch([ids], [clip])).logits
-        outputs = {base.spec.modality: base.join([cached.visual])}
+        outputs = {base.family.modality: base.join([cached.visual])}
         fast = base.model(**base.batch([ids], [cached.clip]), mm_encoder_outputs=outputs).logits
     torch.testing.assert_close(fast, live, rtol=0, atol=0)
     assert cached.visual.query is not None

@@ -25,7 +25,7 @@ def _setting(tmp_path, **fusion):
     model = PatchedModel(base)
     settings = {"side_dim": toy.DIM, "hidden": 16, "heads": 2, "layers": 1, **fusion}
     name = model.new_patch("features", encoder=None, fusion=settings, seed=0)
-    return base, model.fusions[name], groups, features
+    return base, model.patches[name].fusion, groups, features
 
 
 def _residual(fusion, clip):
@@ -38,7 +38,7 @@ def test_the_residual_points_to_the_answer_and_has_the_wanted_size(tmp_path):
     report = align(base, fusion, "features", groups, features, steps=60, share=0.25, seed=0)
     assert (report.clips, report.answers) == (8, 2)
     words = [
-        torch.tensor(base.tokenizer(base.spec.style.answer + word)["input_ids"])
+        torch.tensor(base.tokenizer(base.family.style.answer + word)["input_ids"])
         for word in toy.SOUNDS
     ]
     table = base.model.get_input_embeddings().weight
@@ -64,7 +64,7 @@ def test_it_depends_on_its_seed_alone_and_leaves_the_random_state(tmp_path):
         align(base, fusion, "features", groups, features, steps=3, share=0.3, seed=5)
         assert torch.equal(before, torch.random.get_rng_state())
         states.append(fusion.state_dict())
-        base.model.model.__dict__.pop(base.spec.method, None)
+        base.model.model.__dict__.pop(base.family.method, None)
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 

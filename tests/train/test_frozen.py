@@ -27,7 +27,7 @@ def _step(case, batch):
 def test_logits_and_gradients_are_those_of_autocast_to_the_bit(family):
     case = tiny_patch.case(family)
     tiny_patch.add(case.model)
-    language = getattr(case.base.inner, case.base.spec.language_model)
+    language = getattr(case.base.inner, case.base.family.language_model)
     before = {name: p.detach().clone() for name, p in case.base.model.named_parameters()}
     logits, gradients = _step(case, case.inputs)
     with frozen_in_bf16(language):
@@ -69,7 +69,7 @@ def test_weights_that_fit_are_not_held_twice_and_all_come_back_after_an_error():
 def test_another_library_gives_the_same_logits_and_gradients(family):
     case = tiny_patch.case(family)
     tiny_patch.add(case.model)
-    language = getattr(case.base.inner, case.base.spec.language_model)
+    language = getattr(case.base.inner, case.base.family.language_model)
 
     def step():
         logits = case.model([*case.side], case.times, **case.inputs).logits

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pave.bases import AUTHORS
 from pave.channels import make_encoder
 from pave.fusion import FusionConfig
+from pave.paper import AUTHORS_INPUTS
 from pave.tasks import TASKS, get_task
 from pave.train import TrainConfig, load_config
 from pave.train.estimate import estimate, plan
@@ -42,7 +42,7 @@ def test_recipe_loads_and_says_only_what_differs(path: Path) -> None:
         if name in defaults and config.model_dump()[name] == defaults[name]
     ]
     assert not same
-    assert config.inputs == AUTHORS
+    assert config.inputs == AUTHORS_INPUTS
     assert (
         config.task in TASKS
         and config.channel == get_task(config.task).channel

@@ -9,41 +9,39 @@ from pave.lazy import lazy_names
 if TYPE_CHECKING:
     from pave.bases.base import Base
     from pave.bases.families import find_family, list_families, register_family
-    from pave.bases.inputs import AUTHORS, InputSpec
+    from pave.bases.family import Clip, Family, PromptStyle
+    from pave.bases.inputs import InputSpec
     from pave.bases.load import load_base
-    from pave.bases.prefix import prefix_positions, shares_prefix
+    from pave.bases.prefix import prefix_positions, why_no_shared_prefix
     from pave.bases.preprocess import BaseSettings
     from pave.bases.prompt import Prompt
-    from pave.bases.spec import Clip, FamilySpec, PromptStyle
     from pave.bases.tower import tower_of
     from pave.bases.visual import Layout, Visual
 
 _HOMES = {
-    "AUTHORS": "pave.bases.inputs",
     "Base": "pave.bases.base",
     "BaseSettings": "pave.bases.preprocess",
-    "Clip": "pave.bases.spec",
-    "FamilySpec": "pave.bases.spec",
+    "Clip": "pave.bases.family",
+    "Family": "pave.bases.family",
     "InputSpec": "pave.bases.inputs",
     "Layout": "pave.bases.visual",
     "Prompt": "pave.bases.prompt",
-    "PromptStyle": "pave.bases.spec",
+    "PromptStyle": "pave.bases.family",
     "Visual": "pave.bases.visual",
     "find_family": "pave.bases.families",
     "list_families": "pave.bases.families",
     "load_base": "pave.bases.load",
     "prefix_positions": "pave.bases.prefix",
     "register_family": "pave.bases.families",
-    "shares_prefix": "pave.bases.prefix",
+    "why_no_shared_prefix": "pave.bases.prefix",
     "tower_of": "pave.bases.tower",
 }
 
 __all__ = [
-    "AUTHORS",
     "Base",
     "BaseSettings",
     "Clip",
-    "FamilySpec",
+    "Family",
     "InputSpec",
     "Layout",
     "Prompt",
@@ -54,7 +52,7 @@ __all__ = [
     "load_base",
     "prefix_positions",
     "register_family",
-    "shares_prefix",
+    "why_no_shared_prefix",
     "tower_of",
 ]
 

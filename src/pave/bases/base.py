@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.bases.family import Clip, Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
 from pave.bases.preprocess import BaseSettings
 from pave.bases.prompt import Prompt, encode_prompt, pad_prompts
-from pave.bases.spec import Clip, FamilySpec
 from pave.bases.visual import Visual
 from pave.errors import BaseError
 
@@ -56,7 +56,7 @@ class Base:
         self,
         model: Any,
         tokenizer: Any,
-        spec: FamilySpec,
+        spec: Family,
         settings: BaseSettings | None = None,
         name: str = "",
         origin: Origin | None = None,
@@ -64,7 +64,7 @@ class Base:
         """Freeze the model and check that tokenizer and model belong together."""
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.spec = self._family = spec
+        self.family = self._family = spec
         self.settings = self._own_settings = settings or spec.settings(model.config)
         self.inputs = InputSpec()
         self.origin = origin
@@ -72,11 +72,11 @@ class Base:
         self.placeholder_id = self._placeholder_id()
 
     def _placeholder_id(self) -> int:
-        wanted = getattr(self.model.config, f"{self.spec.modality}_token_id", None)
-        found = self.tokenizer.convert_tokens_to_ids(self.spec.placeholder)
+        wanted = getattr(self.model.config, f"{self.family.modality}_token_id", None)
+        found = self.tokenizer.convert_tokens_to_ids(self.family.placeholder)
         if wanted is None or found != wanted:
             raise BaseError(
-                f"{self.name}: the tokenizer gives {self.spec.placeholder!r} the id {found} but "
+                f"{self.name}: the tokenizer gives {self.family.placeholder!r} the id {found} but "
                 "the model's config says "
                 f"{wanted}; load the tokenizer from the same folder as the model"
             )
@@ -99,10 +99,12 @@ class Base:
                 f"{self._family.name} can only be fed in its own way; these inputs belong to a "
                 "LLaVA-OneVision base"
             )
-        for name in self.spec.shadows:
+        for name in self.family.shadows:
             self.inner.__dict__.pop(name, None)
-        self.spec = self._family if adapt is None or inputs.native else adapt(self._family, inputs)
-        self.inner.__dict__.update(self.spec.shadows)
+        self.family = (
+            self._family if adapt is None or inputs.native else adapt(self._family, inputs)
+        )
+        self.inner.__dict__.update(self.family.shadows)
         self.settings = self._own_settings.model_copy(
             update={"frames": inputs.frames or self._own_settings.frames}
         )
@@ -139,7 +141,7 @@ class Base:
     @property
     def query_dim(self) -> int:
         """C_q, the width of tower tokens before the projector."""
-        return self.spec.query_dim(self.config)
+        return self.family.query_dim(self.config)
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +157,7 @@ class Base:
     @property
     def stop_ids(self) -> list[int]:
         """Ids that end an answer: the first token after it, and the model's own end-of-sequence tokens."""
-        ids = self.tokenizer(self.spec.style.end, add_special_tokens=False)["input_ids"][:1]
+        ids = self.tokenizer(self.family.style.end, add_special_tokens=False)["input_ids"][:1]
         known = getattr(self.model.generation_config, "eos_token_id", None)
         more = [] if known is None else [known] if isinstance(known, int) else list(known)
         return list(dict.fromkeys([*ids, *more]))
@@ -180,7 +182,7 @@ class Base:
                 f"frames must be uint8 [F, 3, H, W] with F >= 1, got {pixels.dtype} "
                 f"{tuple(pixels.shape)}"
             )
-        return self.spec.prepare(
+        return self.family.prepare(
             self.config, self.settings, pixels.contiguous(), times.to(torch.float64)
         )
 
@@ -188,12 +190,12 @@ class Base:
         """The clip without its pixels, to go with visual tokens that come from a cache."""
         return replace(
             clip,
-            pixels={key: value for key, value in clip.pixels.items() if key != self.spec.pixels},
+            pixels={key: value for key, value in clip.pixels.items() if key != self.family.pixels},
         )
 
     def encode_prompt(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
         """Ids of a clip's text and its turns, see `pave.bases.prompt.encode_prompt`."""
-        return encode_prompt(self.tokenizer, self.spec.style, text, turns)
+        return encode_prompt(self.tokenizer, self.family.style, text, turns)
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """Generated ids -> answer text without special tokens and outer white space."""
@@ -223,7 +225,7 @@ class Base:
             prompts, self.tokenizer.eos_token_id if pad_id is None else pad_id, pad
         )
         inputs = {"input_ids": ids, "attention_mask": mask}
-        if self.spec.mrope:
+        if self.family.mrope:
             inputs["mm_token_type_ids"] = self._token_types(ids)
         if clips:
             self._check_placeholders(prompts, clips)
@@ -236,11 +238,11 @@ class Base:
         for row, (prompt, clip) in enumerate(zip(prompts, clips, strict=True)):
             found, wanted = (
                 list(prompt).count(self.placeholder_id),
-                clip.text.count(self.spec.placeholder),
+                clip.text.count(self.family.placeholder),
             )
             if found != wanted:
                 raise BaseError(
-                    f"row {row}: the prompt holds {found} placeholders {self.spec.placeholder} "
+                    f"row {row}: the prompt holds {found} placeholders {self.family.placeholder} "
                     f"but its clip has {wanted} "
                     "tokens; build the prompt from this clip's text and keep the placeholder out "
                     "of questions"
@@ -255,12 +257,12 @@ class Base:
         return {key: self._stack(key, [part[key] for part in parts]) for key in parts[0]}
 
     def _stack(self, key: str, tensors: Sequence[Tensor]) -> Tensor:
-        if self.spec.pad_frames and key == self.spec.pixels:
+        if self.family.pad_frames and key == self.family.pixels:
             most = max(t.shape[1] for t in tensors)
             tensors = [F.pad(t, (0, 0, 0, 0, 0, 0, 0, most - t.shape[1])) for t in tensors]
         if len({t.shape[1:] for t in tensors}) > 1:
             raise BaseError(
-                f"{self.spec.name} takes clips of one length in a batch, got "
+                f"{self.family.name} takes clips of one length in a batch, got "
                 f"{[tuple(t.shape[1:]) for t in tensors]}; "
                 "use as many frames for each, or encode them one by one with `visual`"
             )
@@ -285,33 +287,33 @@ class Base:
     def _encode(self, clip: Clip, want_query: bool) -> Visual:
         # The class's own method: a seam that sits on the instance must not add residuals to what
         # may be cached.
-        method = getattr(type(self.inner), self.spec.method)
+        method = getattr(type(self.inner), self.family.method)
         wanted = inspect.signature(method).parameters
         args = {key: self._place(value) for key, value in clip.pixels.items() if key in wanted}
         with _ONE_AT_A_TIME:
             output = method(self.inner, **args, return_dict=True)
-        return self.spec.split(self.config, output, args, [clip.frames], want_query)[0]
+        return self.family.split(self.config, output, args, [clip.frames], want_query)[0]
 
     def join(self, visuals: Sequence[Visual]) -> Any:
-        """The container for `mm_encoder_outputs={spec.modality: ...}`: forward and generate then skip the tower."""
+        """The container for `mm_encoder_outputs={family.modality: ...}`: forward and generate then skip the tower."""
         tensors = [
             replace(
                 v, tokens=v.tokens.to(self.device), extra=tuple(e.to(self.device) for e in v.extra)
             )
             for v in visuals
         ]
-        return self.spec.join(self.config, tensors, None)
+        return self.family.join(self.config, tensors, None)
 
     def fingerprint(self) -> dict[str, Any]:
         """What a patch must agree with to be attached to this base."""
         text = self.config.get_text_config()
         return {
-            "family": self.spec.name,
+            "family": self.family.name,
             "model_type": self.config.model_type,
             "hidden_dim": self.hidden_dim,
             "query_dim": self.query_dim,
             "layers": int(text.num_hidden_layers),
             "vocab_size": int(text.vocab_size),
-            "frames_per_step": self.spec.frames_per_step(self.config),
+            "frames_per_step": self.family.frames_per_step(self.config),
             "token_layout": self._family.token_layout,
         }

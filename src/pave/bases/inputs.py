@@ -50,7 +50,3 @@ class InputSpec(BaseModel):
     def native(self) -> bool:
         """Whether this is the family's own way."""
         return self == InputSpec()
-
-
-AUTHORS = InputSpec(newline="grid", chat="llava", resize="pillow", frames=32)
-"""What every patch that the authors released was trained with."""

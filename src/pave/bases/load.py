@@ -144,7 +144,7 @@ def _load_smol(settings: BaseSettings | None, dtype: str, name: str, tower: bool
     return Base(
         base.model,
         base.tokenizer,
-        base.spec,
+        base.family,
         settings or base.settings,
         name or base.name,
         base.origin,

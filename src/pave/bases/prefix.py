@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pave.bases.base import Base
-from pave.bases.spec import Clip
+from pave.bases.family import Clip
 
 
 def prefix_positions(
@@ -37,7 +37,7 @@ def prefix_positions(
         >>> prefix_positions(base, [prompt.prefix], [clip])[0][:, -1]  # doctest: +SKIP
         tensor([39])
     """
-    if not base.spec.mrope:
+    if not base.family.mrope:
         return [torch.arange(len(prefix) + 1)[None] for prefix in prefixes]
     text = base.stop_ids[0]  # any text token: it stands for the first one of a question
     inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pad="right")
@@ -47,8 +47,8 @@ def prefix_positions(
     return [positions[:, row, : len(prefix) + 1].cpu() for row, prefix in enumerate(prefixes)]
 
 
-def shares_prefix(base: Base) -> str:
-    """Why this base cannot take several questions behind one prefix; empty where it can.
+def why_no_shared_prefix(base: Base) -> str | None:
+    """Why this base cannot take several questions behind one prefix; None where it can.
 
     A question must see the prefix and itself and nothing between. That takes a mask and positions
     for each token. A sliding window counts the tokens between instead of the positions, and a
@@ -61,5 +61,5 @@ def shares_prefix(base: Base) -> str:
         kinds = ["sliding_attention" if getattr(text, "sliding_window", None) else "full_attention"]
     other = sorted({kind for kind in kinds if kind != "full_attention"})
     if not other:
-        return ""
+        return None
     return f"{base.name} has layers of kind {', '.join(other)}, through which one question would reach the next"

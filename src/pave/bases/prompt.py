@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases.spec import PromptStyle
+from pave.bases.family import PromptStyle
 from pave.errors import BaseError
 
 _ANCHOR = "\n"

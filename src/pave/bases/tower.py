@@ -42,7 +42,7 @@ class BaseTower:
     @property
     def frames_per_step(self) -> int:
         """Frames merged into one step in time."""
-        return self._base.spec.frames_per_step(self._base.config)
+        return self._base.family.frames_per_step(self._base.config)
 
     @cached_property
     def digest(self) -> str:

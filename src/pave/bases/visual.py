@@ -1,7 +1,7 @@
 """`Layout` and `Visual`: what a base's visual tokens of one clip look like, in one form for every family.
 
 Families return their tokens in different containers (one tensor for the batch, a tuple with one
-tensor per clip, one row per frame). A `FamilySpec` splits that container into one `Visual` per clip
+tensor per clip, one row per frame). A `Family` splits that container into one `Visual` per clip
 and joins it again; everything that adds residuals, caches tower outputs or counts tokens works on
 `Visual` alone.
 """

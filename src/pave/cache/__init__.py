@@ -1,21 +1,25 @@
-"""The token store: what a frozen encoder or tower once computed is kept on disk and never computed again."""
+"""The token cache: what a frozen encoder or tower computed once is kept on disk for good.
+
+Example:
+    >>> cache = TokenCache("tokens")  # doctest: +SKIP
+    >>> cache.get(cache.key("concert.mp4", {"encoder": "mel"})) is None  # doctest: +SKIP
+    True
+"""
 
 from pave.cache.digest import Source, content_digest
-from pave.cache.lease import Leases
-from pave.cache.store import TokenCache, is_store, kept_dtype
-from pave.cache.upkeep import gc, list_entries, merge, pack, stats, verify
+from pave.cache.token_cache import TokenCache, is_cache, kept_dtype
+from pave.cache.upkeep import gc, list_entries, merge, stats, unpack, verify
 
 __all__ = [
-    "Leases",
     "Source",
     "TokenCache",
     "content_digest",
     "gc",
-    "is_store",
+    "is_cache",
     "kept_dtype",
     "list_entries",
     "merge",
-    "pack",
     "stats",
+    "unpack",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""What a store notes about an entry beside its tensors: a checksum, who made it, from what."""
+"""What a token cache notes about an entry beside its tensors: a checksum, who made it, of what."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Note:
     """Kept in the metadata of a safetensors file, with the tensors it belongs to.
 
     Attributes:
-        sha256: Of names, types, shapes and values of the tensors; empty in stores of older
+        sha256: Of names, types, shapes and values of the tensors; empty in caches of older
             versions.
         label: What made them, e.g. "audio/mel"; empty if nobody said.
         content: Digest of the media they were made from; empty if nobody said.
@@ -43,9 +43,15 @@ class Note:
         """
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "names": tuple(fields["names"])})
+            # JSON knows no tuples.
+            fields["names"] = tuple(fields["names"])
+            return cls(**fields)
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a note: {error}") from error
+
+    def fits(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether tensors are those that were noted, as far as the note says."""
+        return not self.sha256 or checksum(tensors) == self.sha256
 
 
 def note_of(tensors: Mapping[str, Tensor], label: str = "", content: str = "") -> Note:
@@ -58,7 +64,8 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of names, types, shapes and values, whatever file they lie in."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = tensors[name].detach().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        # numpy has no bfloat16; as bytes any type can be hashed.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,35 +1,32 @@
-"""Upkeep of a store: pack single files into shards, check what is there, remove what is not wanted, join stores.
+"""Upkeep of a token cache: list, count, verify, clean up, join.
 
-Whatever moves entries does it under one lease, so that two processes never move the same ones;
-reading and writing go on meanwhile.
+Nothing here needs a lock: every step puts one whole file in place or removes one, so that others
+may read and write meanwhile, and two processes that do the same do it twice at worst.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pave.cache.entry import Note, checksum, note_of
-from pave.cache.lease import Leases, file_clock
-from pave.cache.shards import MOST_BYTES, MOST_ENTRIES, write_shards
-from pave.cache.store import TokenCache
+from pave.cache.entry import Note
+from pave.cache.token_cache import TokenCache
 from pave.errors import ConfigError
 from pave.files import UNFINISHED, write_atomically
 
 logger = logging.getLogger(__name__)
 
-LOCK = "upkeep"
 LEFT_OVER_SECONDS = 3600.0  # no file takes this long to be written
 
-Entry = tuple[str, Note, Mapping[str, Tensor]]
 Progress = Callable[[int, int], None]
 
 
@@ -42,7 +39,7 @@ class Listed:
         label: What made it.
         content: Digest of the media it was made from.
         bytes: Size of its tensors.
-        place: The file it is in, relative to the store.
+        place: The file it is in, relative to the cache.
     """
 
     key: str
@@ -52,7 +49,7 @@ class Listed:
     place: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class VerifyReport:
     """What `verify` found.
 
@@ -77,357 +74,278 @@ class GcReport:
 
     Attributes:
         entries: Entries that were asked to go.
-        duplicates: Copies of entries that are also elsewhere in the store.
-        left_over: Unfinished files and leases of processes that were killed.
-        shards_joined: Small shards that became part of larger ones.
+        unpacked: Entries of shards, which older versions wrote, that are single files now.
+        left_over: Unfinished files of processes that were killed.
         bytes: Bytes freed.
     """
 
-    entries: int = 0
-    duplicates: int = 0
-    left_over: int = 0
-    shards_joined: int = 0
-    bytes: int = field(default=0)
+    entries: int
+    unpacked: int
+    left_over: int
+    bytes: int
 
 
-def pack(store: TokenCache, *, wait: bool = True) -> int:
-    """Move single files into shards.
-
-    Args:
-        store: The store.
-        wait: Wait while another process packs; otherwise leave it to that one.
-
-    Returns:
-        Number of entries moved.
-    """
-    with Leases(store.folder / "leases") as leases, leases.hold(LOCK, wait=wait) as held:
-        return _pack(store) if held else 0
-
-
-def list_entries(store: TokenCache) -> list[Listed]:
-    """Every entry, single files first."""
+def list_entries(cache: TokenCache) -> list[Listed]:
+    """Every readable entry, single files first."""
     found = []
-    for key in store.loose_keys():
-        with contextlib.suppress(SafetensorError):
-            note = store.note(key)
-            if note is not None:
-                found.append(_listed(key, note, store.loose(key), store))
-    store.shards.refresh()
-    seen = {entry.key for entry in found}
-    for name, notes in sorted(store.shards.notes().items()):
-        found += [
-            _listed(key, note, store.shards.folder / name, store)
-            for key, note in sorted(notes.items())
-            if key not in seen
-        ]
-        seen |= notes.keys()
+    for key, note in _notes(cache):
+        place = _inside(cache, cache.file(key))
+        found.append(Listed(key, note.label, note.content, note.bytes, place))
+    single = {entry.key for entry in found}
+    for key, (shard, note) in sorted(cache.packed.entries().items()):
+        if key not in single:
+            place = _inside(cache, shard)
+            found.append(Listed(key, note.label, note.content, note.bytes, place))
     return found
 
 
-def stats(store: TokenCache) -> dict[str, object]:
-    """What is in a store, in numbers: entries and bytes in all and by label, how they are kept, known failures."""
-    entries = list_entries(store)
-    count, size = Counter(entry.label for entry in entries), Counter[str]()
+def stats(cache: TokenCache) -> dict[str, object]:
+    """What is in a cache, in numbers: entries and bytes in all and by label, known failures."""
+    entries = list_entries(cache)
+    count: Counter[str] = Counter()
+    size: Counter[str] = Counter()
     for entry in entries:
+        count[entry.label] += 1
         size[entry.label] += entry.bytes
+    by_label = {}
+    for label in sorted(count):
+        by_label[label] = {"entries": count[label], "bytes": size[label]}
     return {
-        "folder": str(store.folder),
-        "dtype": "as given" if store.dtype is None else str(store.dtype).removeprefix("torch."),
+        "folder": str(cache.folder),
+        "dtype": "as given" if cache.dtype is None else str(cache.dtype).removeprefix("torch."),
         "entries": len(entries),
-        "bytes": sum(size.values()),
-        "shards": len(store.shards.notes()),
-        "single_files": sum(not entry.place.startswith("shards/") for entry in entries),
-        "failures": sum(1 for _ in store.folder.glob("failed/*.json")),
-        "by_label": {
-            label: {"entries": count[label], "bytes": size[label]} for label in sorted(count)
-        },
+        "bytes": size.total(),
+        "packed": sum(entry.place.startswith("shards/") for entry in entries),
+        "failures": sum(1 for _ in cache.folder.glob("failed/*.json")),
+        "by_label": by_label,
     }
 
 
 def verify(
-    store: TokenCache, *, remove: bool = False, progress: Progress | None = None
+    cache: TokenCache, *, remove: bool = False, progress: Progress | None = None
 ) -> VerifyReport:
     """Read every tensor and compare it with the checksum that was taken when it was written.
 
     Args:
-        store: The store.
+        cache: The cache.
         remove: Remove what is damaged, so that it is computed again when it is needed.
         progress: Called with (entries done, entries).
     """
-    loose = list(store.loose_keys())
-    store.shards.refresh()
-    packed = [
-        (name, key) for name, notes in sorted(store.shards.notes().items()) for key in sorted(notes)
-    ]
-    damaged: dict[Path, set[str]] = {
-        store.shards.folder / name: set() for name in store.shards.unreadable()
-    }
-    lines = [f"{_inside(store, path)}: cannot be opened" for path in damaged]
-    checked = unchecked = size = 0
-    for done, (name, key) in enumerate([*(("", key) for key in loose), *packed], 1):
-        path = store.shards.folder / name if name else store.loose(key)
-        try:
-            note, tensors = _load(store, name, key)
-        except FileNotFoundError:
-            continue  # packed or removed since
-        except (SafetensorError, OSError, KeyError) as error:
-            note, tensors, problem = Note(), {}, f"cannot be read ({error})"
-        else:
-            problem = (
-                "does not have the checksum it was written with" if _differs(note, tensors) else ""
-            )
-        if problem:
-            lines.append(f"{_inside(store, path)}: {key} {problem}")
-            damaged.setdefault(path, set()).add(key)
-        else:
-            checked, unchecked = checked + bool(note.sha256), unchecked + (not note.sha256)
-            size += sum(tensor.nbytes for tensor in tensors.values())
+    keys = sorted(cache.keys())
+    report = VerifyReport(0, 0, 0, [], remove)
+    for shard in cache.packed.damaged:
+        report.damaged.append(f"{_inside(cache, shard)}: cannot be opened")
+    for done, key in enumerate(keys, 1):
+        found = _look(cache, key)
+        if found is not None:
+            _count(report, found, f"{_inside(cache, found.place)}: {key}")
+            if remove and found.problem and found.place == cache.file(key):
+                found.place.unlink(missing_ok=True)
         if progress:
-            progress(done, len(loose) + len(packed))
-    if remove and damaged:
-        _remove_damaged(store, damaged)
-    return VerifyReport(checked, unchecked, size, lines, remove)
+            progress(done, len(keys))
+    if remove and report.damaged:
+        unpack(cache)
+        # No entry can be taken out of a shard: the good ones have left it, now it goes.
+        for shard in cache.packed.folder.glob("*.safetensors"):
+            shard.unlink(missing_ok=True)
+        cache.packed.forget()
+    return report
 
 
 def gc(
-    store: TokenCache, *, drop: Collection[str] = (), keep: Collection[str] | None = None
+    cache: TokenCache, *, drop: Collection[str] = (), keep: Collection[str] | None = None
 ) -> GcReport:
-    """Remove what nobody needs: left-overs of killed writers, second copies, and entries that are named; join small shards.
+    """Remove what nobody needs: left-overs of killed writers, and entries that are named.
+
+    Entries that an older version packed into shards become single files.
 
     Args:
-        store: The store.
+        cache: The cache.
         drop: Labels of entries to remove, e.g. "audio/mel".
         keep: Content digests (`TokenCache.content`); entries made from other media are removed.
             Entries that do not say what they were made from stay. None: all stay.
     """
+    before = _size(cache.folder)
+    left_over = _sweep(cache)
+    unpacked = unpack(cache)
+    entries = 0
+    for key, note in _notes(cache):
+        foreign = keep is not None and note.content != "" and note.content not in keep
+        if foreign or note.label in drop:
+            cache.file(key).unlink(missing_ok=True)
+            entries += 1
+    if drop or keep is not None:
+        # Notes of failures do not say what they belong to, and cost one try each.
+        for failed in cache.folder.glob("failed/*.json"):
+            failed.unlink(missing_ok=True)
+    return GcReport(entries, unpacked, left_over, max(0, before - _size(cache.folder)))
 
-    def unwanted(note: Note) -> bool:
-        return note.label in drop or (
-            keep is not None and bool(note.content) and note.content not in keep
-        )
 
-    before = _size(store.folder)
-    report = GcReport(left_over=_sweep(store))
-    with Leases(store.folder / "leases") as leases, leases.hold(LOCK):
-        report.entries += _drop_loose(store, unwanted)
-        store.shards.refresh()
-        report.duplicates += _drop_copies(store)
-        again, seen = set(), set[str]()
-        for name, notes in store.shards.notes().items():
-            gone = {key for key, note in notes.items() if unwanted(note)}
-            twice = {key for key in notes if key in seen} - gone
-            seen |= notes.keys()
-            report.entries, report.duplicates = (
-                report.entries + len(gone),
-                report.duplicates + len(twice),
-            )
-            if gone or twice:
-                again.add(name)
-        small = [name for name, notes in store.shards.notes().items() if _is_small(notes)]
-        if len(small) > 1:
-            report.shards_joined = len(small)
-            again |= set(small)
-        _rewrite(store, sorted(again), lambda key, note: not unwanted(note))
-    for note_file in store.folder.glob("failed/*.json") if drop or keep is not None else ():
-        note_file.unlink(
-            missing_ok=True
-        )  # they do not say what they belong to, and cost one try each
-    report.bytes = max(0, before - _size(store.folder))
-    return report
+def unpack(cache: TokenCache) -> int:
+    """Make single files of what an older version packed into shards, and remove the shards.
+
+    An entry that has its own file already keeps that one, which is newer. A shard with a damaged
+    entry stays, with a warning; `verify` removes it.
+
+    Returns:
+        Number of entries that got a file.
+    """
+    cache.packed.forget()
+    unpacked = 0
+    entries = cache.packed.entries()
+    bad = set(cache.packed.damaged)
+    for key, (shard, _) in sorted(entries.items()):
+        if cache.file(key).is_file():
+            continue
+        if _copy(cache, cache, key):
+            unpacked += 1
+        else:
+            bad.add(shard)
+    # Only now: a killed call leaves the shards, and the next one does the rest.
+    for shard in cache.packed.folder.glob("*.safetensors"):
+        if shard not in bad:
+            shard.unlink(missing_ok=True)
+    cache.packed.forget()
+    return unpacked
 
 
 def merge(
     into: TokenCache, sources: Sequence[TokenCache], *, progress: Progress | None = None
 ) -> int:
-    """Copy entries of other stores that this one lacks, and the failures they know of.
+    """Copy entries of other caches that this one lacks, and the failures they know of.
 
     Args:
-        into: The store that grows.
-        sources: Stores made with the same type of tensors.
-        progress: Called with (stores done, stores).
+        into: The cache that grows.
+        sources: Caches made with the same type of tensors.
+        progress: Called with (caches done, caches).
 
     Returns:
         Number of entries copied. Those that cannot be read are left out, with a warning.
 
     Raises:
-        ConfigError: If a store keeps another type, is the same store, or holds nothing.
+        ConfigError: If a cache keeps another type, is the same cache, or holds nothing.
     """
     for source in sources:
-        if source.folder.resolve() == into.folder.resolve():
-            raise ConfigError(f"{source.folder} cannot be merged into itself")
-        if source.dtype != into.dtype:
-            raise ConfigError(
-                f"{source.folder} keeps {source.dtype}, {into.folder} keeps {into.dtype}; extract "
-                "with one type"
-            )
-        if not source.keys() and not any(source.folder.glob("failed/*.json")):
-            raise ConfigError(f"{source.folder} holds no tokens; check the path")
+        _must_fit(into, source)
     copied = 0
-    with Leases(into.folder / "leases") as leases, leases.hold(LOCK):
-        for done, source in enumerate(sources, 1):
-            lacking = sorted(source.keys() - into.keys())
-            write_shards(into.shards.folder, _entries(source, lacking))
-            into.shards.refresh()
-            copied += len(into.keys().intersection(lacking))  # what cannot be read was left out
-            for note in source.folder.glob("failed/*.json"):
-                write_atomically(into.folder / "failed" / note.name, note.read_bytes())
-            if progress:
-                progress(done, len(sources))
+    for done, source in enumerate(sources, 1):
+        for key in sorted(source.keys() - into.keys()):
+            copied += _copy(source, into, key)
+        for failed in source.folder.glob("failed/*.json"):
+            write_atomically(into.folder / "failed" / failed.name, failed.read_bytes())
+        if progress:
+            progress(done, len(sources))
     return copied
 
 
-def _pack(store: TokenCache) -> int:
-    """Under the lease: write shards, then remove the files they were made from."""
-    store.shards.refresh()
-    _drop_copies(store)
-    by_label: dict[str, list[str]] = {}
-    for key in store.loose_keys():
-        try:
-            note = store.note(key)
-        except SafetensorError:
-            store.get(key)  # warns and removes
-            continue
-        if note is not None:
-            by_label.setdefault(note.label, []).append(key)
-    moved = 0
-    for _, keys in sorted(by_label.items()):
-        for start in range(0, len(keys), MOST_ENTRIES):
-            some = keys[start : start + MOST_ENTRIES]
-            write_shards(store.shards.folder, _entries(store, some))
-            store.shards.refresh()
-            for key in some:
-                if store.shards.contains(key):
-                    store.loose(key).unlink(missing_ok=True)
-                    moved += 1
-    return moved
+def _must_fit(into: TokenCache, source: TokenCache) -> None:
+    """Refuse to merge what cannot be merged."""
+    if source.folder.resolve() == into.folder.resolve():
+        raise ConfigError(f"{source.folder} cannot be merged into itself; name another cache")
+    if source.dtype != into.dtype:
+        raise ConfigError(
+            f"{source.folder} keeps {source.dtype}, {into.folder} keeps {into.dtype}; extract "
+            "with one type"
+        )
+    if not source.keys() and not any(source.folder.glob("failed/*.json")):
+        raise ConfigError(f"{source.folder} holds no tokens; check the path")
 
 
-def _entries(store: TokenCache, keys: Sequence[str]) -> Iterator[Entry]:
-    """Entries for `write_shards`; those that cannot be read are left where they are, with a warning."""
-    for key in keys:
-        try:
-            note, tensors = _load(
-                store, "" if store.loose(key).is_file() else store.shards.place(key) or "", key
-            )
-            if _differs(note, tensors):
-                raise SafetensorError("it does not have the checksum it was written with")
-        except (SafetensorError, OSError, KeyError) as error:
-            logger.warning("%s of %s cannot be read (%s); left out", key, store.folder, error)
-            continue
-        yield key, note if note.sha256 else note_of(tensors, note.label, note.content), tensors
+@dataclass(frozen=True)
+class _Found:
+    """An entry as it was read.
 
-
-def _load(store: TokenCache, shard: str, key: str) -> tuple[Note, Mapping[str, Tensor]]:
-    """Note and tensors from a shard, or from a single file where no shard is named."""
-    if shard:
-        return store.shards.notes()[shard][key], store.shards.read(shard, key)
-    note = store.note(key)
-    if note is None:
-        raise FileNotFoundError(key)
-    return note, load_file(store.loose(key))
-
-
-def _differs(note: Note, tensors: Mapping[str, Tensor]) -> bool:
-    return bool(note.sha256) and checksum(tensors) != note.sha256
-
-
-def _remove_damaged(store: TokenCache, damaged: Mapping[Path, set[str]]) -> None:
-    with Leases(store.folder / "leases") as leases, leases.hold(LOCK):
-        for path, keys in damaged.items():
-            readable = path.name in store.shards.notes() and path.parent == store.shards.folder
-            if readable:
-                _rewrite(store, [path.name], lambda key, _, bad=keys: key not in bad)  # type: ignore[misc]
-            else:
-                path.unlink(missing_ok=True)
-    store.shards.refresh()
-
-
-def _rewrite(store: TokenCache, shards: Sequence[str], wanted: Callable[[str, Note], bool]) -> None:
-    """Put the wanted entries of some shards into new ones, then remove the old ones."""
-    notes = store.shards.notes()
-    kept = {key: name for name in shards for key, note in notes[name].items() if wanted(key, note)}
-    elsewhere = {key for name in notes.keys() - set(shards) for key in notes[name]}
-
-    def entries() -> Iterator[Entry]:
-        for key, name in sorted(kept.items()):
-            if key not in elsewhere:
-                yield key, notes[name][key], store.shards.read(name, key)
-
-    written = write_shards(store.shards.folder, entries())
-    for name in set(shards) - set(written):
-        (store.shards.folder / name).unlink(missing_ok=True)
-    store.shards.refresh()
-
-
-def _drop_loose(store: TokenCache, unwanted: Callable[[Note], bool]) -> int:
-    removed = 0
-    for key in list(store.loose_keys()):
-        with contextlib.suppress(SafetensorError):
-            note = store.note(key)
-            if note is not None and unwanted(note):
-                store.loose(key).unlink(missing_ok=True)
-                removed += 1
-    return removed
-
-
-def _drop_copies(store: TokenCache) -> int:
-    """Settle keys that are both packed and single files; how many of the latter went.
-
-    One of a process that was killed between packing it and removing it holds the same and goes. One
-    that holds something else was put since, perhaps because the packed one is damaged: readers
-    already prefer it, so the packed one goes.
+    Attributes:
+        place: Its own file, or the shard it is in.
+        note: What is noted of it.
+        tensors: What it holds.
+        problem: What is wrong with it; empty where nothing is.
     """
-    removed, older = 0, dict[str, set[str]]()
-    for key in [key for key in store.loose_keys() if store.shards.contains(key)]:
-        shards = [name for name, notes in store.shards.notes().items() if key in notes]
-        if _holds(store, "", key) in (None, *(_holds(store, shard, key) for shard in shards)):
-            store.loose(key).unlink(missing_ok=True)
-            removed += 1
-            continue
-        for shard in shards:
-            older.setdefault(shard, set()).add(key)
-    for shard, keys in older.items():
-        _rewrite(store, [shard], lambda key, _, old=keys: key not in old)  # type: ignore[misc]
-    return removed
+
+    place: Path
+    note: Note
+    tensors: Mapping[str, Tensor]
+    problem: str = ""
 
 
-def _holds(store: TokenCache, shard: str, key: str) -> str | None:
-    """Checksum of what a shard, or a single file, holds for a key; None if it cannot be read."""
+def _look(cache: TokenCache, key: str) -> _Found | None:
+    """Read an entry and compare it with its note; None if it was removed since it was listed."""
+    place, note, tensors = cache.file(key), Note(), dict[str, Tensor]()
     try:
-        return checksum(_load(store, shard, key)[1])
-    except (SafetensorError, OSError, KeyError):
+        own = cache.note(key)
+        if own is not None:
+            note, tensors = own, load_file(place)
+        elif key in cache.packed.entries():
+            place, note = cache.packed.entries()[key]
+            tensors = cache.packed.get(key) or {}
+        else:
+            return None
+    except FileNotFoundError:
         return None
+    except (SafetensorError, OSError) as error:
+        return _Found(place, note, tensors, f"cannot be read ({error})")
+    if not note.fits(tensors):
+        problem = "does not have the checksum it was written with"
+        return _Found(place, note, tensors, problem)
+    return _Found(place, note, tensors)
 
 
-def _is_small(notes: Mapping[str, Note]) -> bool:
-    return (
-        len(notes) < MOST_ENTRIES // 2
-        and sum(note.bytes for note in notes.values()) < MOST_BYTES // 2
-    )
+def _count(report: VerifyReport, found: _Found, name: str) -> None:
+    """Add one entry to what `verify` found."""
+    if found.problem:
+        report.damaged.append(f"{name} {found.problem}")
+        return
+    report.bytes += sum(tensor.nbytes for tensor in found.tensors.values())
+    if found.note.sha256:
+        report.checked += 1
+    else:
+        report.unchecked += 1
 
 
-def _sweep(store: TokenCache) -> int:
-    """Files that killed processes left behind. Live leases are renewed, so none of them is old."""
-    if not store.folder.is_dir():
-        return 0
-    now = file_clock(store.folder)
-    old = [*store.folder.rglob(f"{UNFINISHED}*"), *store.folder.glob("leases/*")]
+def _copy(source: TokenCache, into: TokenCache, key: str) -> bool:
+    """Put an entry into a cache under the same key, unless it is damaged; whether it was put."""
+    found = _look(source, key)
+    if found is None:
+        return False
+    if found.problem:
+        logger.warning("%s: %s %s; left out", found.place, key, found.problem)
+        return False
+    into.put(key, found.tensors, label=found.note.label, content=found.note.content)
+    return True
+
+
+def _notes(cache: TokenCache) -> Iterator[tuple[str, Note]]:
+    """Keys and notes of all single files that can be read."""
+    for key in cache.file_keys():
+        with contextlib.suppress(SafetensorError):
+            note = cache.note(key)
+            if note is not None:
+                yield key, note
+
+
+def _sweep(cache: TokenCache) -> int:
+    """Remove files that killed processes left behind; how many."""
+    left = [*cache.folder.rglob(f"{UNFINISHED}*")]
+    # Older versions wrote a file for each piece of work in progress.
+    left += cache.folder.glob("leases/*")
     removed = 0
-    for path in old:
+    for path in left:
         with contextlib.suppress(OSError):
-            if now - path.stat().st_mtime > LEFT_OVER_SECONDS:
+            if time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS:
                 path.unlink()
                 removed += 1
     return removed
 
 
-def _listed(key: str, note: Note, path: Path, store: TokenCache) -> Listed:
-    return Listed(key, note.label, note.content, note.bytes, _inside(store, path))
-
-
-def _inside(store: TokenCache, path: Path) -> str:
-    return path.relative_to(store.folder).as_posix()
+def _inside(cache: TokenCache, path: Path) -> str:
+    return path.relative_to(cache.folder).as_posix()
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of all files in a folder; one that goes meanwhile counts as none."""
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                size += path.stat().st_size
+    return size

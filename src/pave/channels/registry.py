@@ -1,4 +1,4 @@
-"""The registry: encoders by channel and name, pave's own, those registered in the program, and those of installed packages.
+"""Encoders by channel and name: pave's own, those of the program, and those of installed packages.
 
 Nothing is imported before it is asked for, so listing encoders costs nothing and a broken plug-in
 breaks only itself.
@@ -7,40 +7,65 @@ breaks only itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from pave.channels.catalog import OWN, EncoderInfo
-from pave.channels.encoder import Encoder
-from pave.channels.tower import Tower
+from pave.channels.catalog import CHANNELS, OWN, READY_MADE, EncoderInfo, Reads, new_channel
 from pave.errors import ChannelError
+from pave.registry import Registry, did_you_mean
 
-GROUP = "pave.encoders"
+if TYPE_CHECKING:  # nothing of torch is needed to say what there is
+    from pave.channels.encoder import Encoder
+    from pave.channels.tower import Tower
 
-F = TypeVar("F", bound=Callable[..., Encoder])
+F = TypeVar("F", bound="Callable[..., Encoder]")
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """How to build one encoder: its settings model, and what takes a validated one."""
+@dataclass(frozen=True, repr=False)
+class Registered:
+    """A registered encoder.
 
+    Attributes:
+        info: Its description.
+        settings: The pydantic model of its settings.
+        build: Its class: called with validated settings, and the base's tower if it needs one.
+    """
+
+    info: EncoderInfo
     settings: type[BaseModel]
     build: Callable[..., Encoder]
-    needs_tower: bool
+
+    def __repr__(self) -> str:
+        """Where the class was written; the same place again is a cell that was run again."""
+        return f"{self.build.__module__}.{self.build.__qualname__}"
 
 
-_registered: dict[tuple[str, str], _Entry] = {}
+# Entry points are named "channel.name", because a "/" means something else in them.
+ENCODERS: Registry[Registered] = Registry(
+    "encoder",
+    "pave.encoders",
+    {key: info.module for key, info in OWN.items()},
+    ChannelError,
+    announced=lambda name: name.replace(".", "/", 1),
+)
 
 
 def register_encoder(
-    channel: str, name: str, settings: type[BaseModel], *, needs_tower: bool = False
+    channel: str,
+    name: str,
+    settings: type[BaseModel],
+    *,
+    needs_tower: bool = False,
+    reads: Reads | None = None,
+    title: str = "",
+    gain: str = "",
+    example: str = "",
 ) -> Callable[[F], F]:
     """Class decorator that makes an encoder known.
+
+    What is not said of the channel is taken from pave's description of it, where it has one.
 
     Args:
         channel: The kind of signal, an existing one ("audio") or your own.
@@ -49,6 +74,11 @@ def register_encoder(
             caught); the class is called with one validated instance.
         needs_tower: Whether it reads with the base's own tower: the class is then called with the
             settings and a `pave.channels.Tower`.
+        reads: "video" if the clip's own video file holds the channel, "own" if it is a file of its
+            own. When not given: as the channel's other encoders, and "own" for a new channel.
+        title: What the channel is called in tables, e.g. "heart rate".
+        gain: What a base with it does, for the card's sentence: "feels the wearer's pulse".
+        example: What users pass for it, as a Python expression: `'"run.csv"'`.
 
     Raises:
         ChannelError: If another encoder already has the name.
@@ -62,17 +92,22 @@ def register_encoder(
         ...     def __init__(self, settings): self.settings = settings.model_dump(mode="json")
         ...     def encode(self, source): ...
     """
+    key = f"{channel}/{name}"
+    shared = CHANNELS.get(channel) or new_channel(channel)
 
     def keep(build: F) -> F:
-        known = _registered.get((channel, name))
-        if known is not None and _place(known.build) != _place(
-            build
-        ):  # the same place again: a module or notebook cell re-run
-            raise ChannelError(
-                f"encoder {channel}/{name} is already registered by {_place(known.build)}; choose "
-                "another name"
-            )
-        _registered[channel, name] = _Entry(settings, build, needs_tower)
+        info = OWN.get(key) or replace(
+            shared,
+            name=name,
+            module=build.__module__,
+            summary=_first_line(build),
+            needs_tower=needs_tower,
+            reads=reads or shared.reads,
+            title=title or shared.title,
+            gain=gain or shared.gain,
+            example=example or shared.example,
+        )
+        ENCODERS.register(key, Registered(info, settings, build))
         return build
 
     return keep
@@ -80,23 +115,55 @@ def register_encoder(
 
 def list_encoders() -> list[tuple[str, str]]:
     """All known encoders as sorted (channel, name) pairs, without importing any."""
-    return sorted({*OWN, *_registered, *_plugins()})
+    pairs = []
+    for key in ENCODERS.names():
+        channel, slash, name = key.partition("/")
+        if slash:
+            pairs.append((channel, name))
+    return sorted(pairs)
 
 
 def describe_encoders() -> list[EncoderInfo]:
-    """All known encoders with where their weights come from, without importing any; plug-ins tell what their package says."""
-    found = dict(OWN)
-    for (channel, name), entry in _registered.items():
-        doc = (entry.build.__doc__ or "").strip().partition("\n")[0]
-        info = EncoderInfo(
-            channel, name, entry.build.__module__, doc, needs_tower=entry.needs_tower
-        )
-        found.setdefault((channel, name), info)
-    for (channel, name), plugin in _plugins().items():
-        about = {} if plugin.dist is None else plugin.dist.metadata.json
-        summary, licence = (str(about.get(key, "")) for key in ("summary", "license_expression"))
-        found[channel, name] = EncoderInfo(channel, name, plugin.value, summary, licence=licence)
-    return [found[key] for key in sorted(found)]
+    """All known encoders, without importing any; of a plug-in that means what its package says."""
+    registered, plugins = ENCODERS.registered(), ENCODERS.plugins()
+    infos = []
+    for channel, name in list_encoders():
+        key = f"{channel}/{name}"
+        if key in OWN:
+            infos.append(OWN[key])
+        elif key in registered:
+            infos.append(registered[key].info)
+        else:
+            infos.append(_announced(channel, name, plugins[key]))
+    return infos
+
+
+def describe_encoder(channel: str, name: str | None = None) -> EncoderInfo:
+    """What there is to know of a channel as an encoder reads it; the encoder is not built.
+
+    Args:
+        channel: The kind of signal, e.g. "audio".
+        name: The encoder, imported now if it is a plug-in's. None for ready-made tokens.
+
+    Returns:
+        The description. Of an encoder that is not installed here, or fails to import, what holds
+        for its channel: describing is not the place to fail, `make_encoder` is.
+
+    Example:
+        >>> describe_encoder("audio", "mel").reads, describe_encoder("views", "tower").example
+        ('video', '["cam1.mp4", "cam2.mp4"]')
+        >>> describe_encoder("audio").example
+        'pave.Tokens(values, times)'
+    """
+    key = f"{channel}/{name}"
+    if key in OWN:
+        return OWN[key]
+    if name is not None:
+        try:
+            return ENCODERS.get(key).info
+        except ChannelError:
+            return replace(_channel(channel), name=name)
+    return replace(_channel(channel), reads="own", example=READY_MADE)
 
 
 def make_encoder(
@@ -121,19 +188,21 @@ def make_encoder(
         ChannelError: If the channel, the encoder or a setting is unknown, a setting has a wrong
             value, or the encoder needs a tower and there is none.
     """
-    entry = _find(channel, name)
+    entry = ENCODERS.get(f"{channel}/{name}")
     try:
         ready = entry.settings.model_validate(dict(settings or {}))
     except ValidationError as error:
-        raise ChannelError(
-            f"encoder {channel}/{name}: {_complaint(error, entry.settings)}"
-        ) from error
-    if entry.needs_tower and tower is None:
+        complaint = _complaint(error, entry.settings)
+        raise ChannelError(f"encoder {channel}/{name}: {complaint}") from error
+    if not entry.info.needs_tower:
+        encoder = entry.build(ready)
+    elif tower is not None:
+        encoder = entry.build(ready, tower)
+    else:
         raise ChannelError(
             f"encoder {channel}/{name} reads with the base's tower; pass "
             "tower=pave.bases.tower_of(base)"
         )
-    encoder = entry.build(ready, tower) if entry.needs_tower else entry.build(ready)
     if (encoder.channel, encoder.name) != (channel, name):
         raise ChannelError(
             f"encoder {channel}/{name} calls itself {encoder.channel}/{encoder.name}; make the "
@@ -148,57 +217,36 @@ def needs_tower(channel: str, name: str) -> bool:
     Raises:
         ChannelError: If the channel or the encoder is unknown.
     """
-    return _find(channel, name).needs_tower
+    return ENCODERS.get(f"{channel}/{name}").info.needs_tower
 
 
-def _find(channel: str, name: str) -> _Entry:
-    """The registered entry, imported now if it was not yet."""
-    wanted = (channel, name)
-    if wanted not in _registered and wanted in OWN:
-        import_module(OWN[wanted].module)
-    elif wanted not in _registered:
-        plugin = _plugins().get(wanted)
-        if plugin is None:
-            raise ChannelError(_unknown(channel, name))
-        _load(plugin)
-    if wanted not in _registered:
-        raise ChannelError(
-            f"plug-in {channel}.{name} registers no encoder of that name; see "
-            "pave.channels.register_encoder"
-        )
-    return _registered[wanted]
+def _channel(channel: str) -> EncoderInfo:
+    """What holds for all encoders of a channel: what pave says, else what one of them said."""
+    if channel in CHANNELS:
+        return CHANNELS[channel]
+    for entry in ENCODERS.registered().values():
+        if entry.info.channel == channel:
+            return replace(entry.info, name="", module="", summary="", needs_tower=False)
+    return new_channel(channel)
 
 
-def _load(plugin: EntryPoint) -> None:
-    """Import a plug-in; whatever it raises becomes one clear error, since it is not our code."""
-    try:
-        plugin.load()
-    except ChannelError:
-        raise
-    except Exception as error:
-        raise ChannelError(
-            f"encoder plug-in {plugin.name} ({plugin.value}) fails to import: {error}"
-        ) from error
+def _announced(channel: str, name: str, plugin: Any) -> EncoderInfo:
+    """A plug-in's encoder before it is imported."""
+    about: Mapping[str, Any] = {}
+    if plugin.dist is not None:
+        about = plugin.dist.metadata.json
+    return replace(
+        _channel(channel),
+        name=name,
+        module=plugin.value,
+        summary=str(about.get("summary", "")),
+        licence=str(about.get("license_expression", "")),
+    )
 
 
-def _plugins() -> dict[tuple[str, str], EntryPoint]:
-    """Entry points named `channel.name`, by what they provide."""
-    found = {}
-    for plugin in entry_points(group=GROUP):
-        channel, dot, name = plugin.name.partition(".")
-        if dot:
-            found[channel, name] = plugin
-    return found
-
-
-def _unknown(channel: str, name: str) -> str:
-    """What was asked for, what there is, and what was probably meant."""
-    known = list_encoders()
-    channels = sorted({c for c, _ in known})
-    if channel not in channels:
-        return f"unknown channel {channel!r}{_hint(channel, channels)}; there are: {', '.join(channels)}"
-    names = [n for c, n in known if c == channel]
-    return f"unknown encoder {name!r} for channel {channel!r}{_hint(name, names)}; there are: {', '.join(names)}"
+def _first_line(build: Callable[..., Encoder]) -> str:
+    """The first line of a class's docstring."""
+    return (build.__doc__ or "").strip().partition("\n")[0]
 
 
 def _complaint(error: ValidationError, model: type[BaseModel]) -> str:
@@ -207,19 +255,11 @@ def _complaint(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         names = list(model.model_fields)
-        return f"unknown setting {where!r}{_hint(where, names)}; there are: {', '.join(names)}"
+        hint = did_you_mean(where, names)
+        return f"unknown setting {where!r}{hint}; there are: {', '.join(names)}"
     if first["type"] == "missing":
         return f"setting {where!r} is missing; give it a value"
     what = first["msg"].removeprefix("Value error, ")
-    return f"setting {where!r}: {what}" if where else what
-
-
-def _hint(word: str, known: list[str]) -> str:
-    """The nearest known word as a question."""
-    near = get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _place(build: Callable[..., Encoder]) -> str:
-    """Where a class or function was written."""
-    return f"{build.__module__}.{build.__qualname__}"
+    if not where:
+        return what
+    return f"setting {where!r}: {what}"

@@ -26,7 +26,7 @@ VERBS = {
     "score": "Score predictions as a benchmark does.",
     "compare": "Compare two sets of answers, with paired intervals and p-values.",
     "extract": "Encode the clips of your records once, on all the machines you have.",
-    "store": "Look into a store of tokens, check it, clean it, join several.",
+    "cache": "Look into a token cache, check it, clean it, join several.",
     "ask": "Ask a question about a video, with patches or without.",
     "info": "Show what is in a patch or a video, or what is installed.",
     "world": "Make clips, sounds and questions of the embedded world.",
@@ -37,8 +37,10 @@ VERBS = {
     "bases": "List the families of base models, or build the embedded base.",
 }
 CONFIG_VERBS = ("train", "eval")
-SETTINGS_TOO = ("store",)
+SETTINGS_TOO = ("cache",)
 """Verbs whose name is also that of a setting."""
+OLD_VERBS = {"store": "cache"}
+"""Old name of a verb -> its present one."""
 HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any timed features.
 
 New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. `pave VERB --help` explains a verb.
@@ -133,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words and words[0] in OLD_VERBS:
+        words = [OLD_VERBS[words[0]], *words[1:]]
     verb = words[0] if words else ""
     if words and not verb.startswith("-") and verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)

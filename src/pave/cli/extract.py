@@ -22,7 +22,7 @@ def extract_verb(
     records: Path,
     /,
     *,
-    store: Path,
+    cache: Annotated[Path, Parameter(alias="--store")],
     channel: str | None = None,
     encoder: str | None = None,
     encoder_settings: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,
@@ -41,18 +41,18 @@ def extract_verb(
 
     Interrupt or kill it whenever you like: the same command goes on. Given on several machines that
     see the same folder, the calls share the work; without a common folder, give each a `--shard`
-    and join the stores with `pave store merge`. A clip that cannot be read is named and skipped.
+    and join the caches with `pave cache merge`. A clip that cannot be read is named and skipped.
 
     ```
-    pave extract train.jsonl --channel audio --encoder mel --store tokens --workers 4
-    pave extract train.jsonl --visual --base smol --store tokens
-    pave extract train.jsonl --channel views --encoder tower --base smol --store tokens
-    pave extract train.jsonl --channel features --encoder file --encoder-settings.dim 1024 --store part2 --shard 2/8
+    pave extract train.jsonl --channel audio --encoder mel --cache tokens --workers 4
+    pave extract train.jsonl --visual --base smol --cache tokens
+    pave extract train.jsonl --channel views --encoder tower --base smol --cache tokens
+    pave extract train.jsonl --channel features --encoder file --encoder-settings.dim 1024 --cache part2 --shard 2/8
     ```
 
     Args:
         records: JSONL file of records.
-        store: Folder of the token store; give the same one to `pave train` and `pave eval`.
+        cache: Folder of the token cache; give the same one to `pave train` and `pave eval`.
         channel: Side channel to encode.
         encoder: Encoder of the channel.
         encoder_settings: Settings of the encoder, each as `--encoder-settings.NAME VALUE`.
@@ -61,7 +61,7 @@ def extract_verb(
             or smol.
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
         frames: Frames sampled evenly for visual tokens; the base's own number when not given.
-        dtype: Type of the stored tokens; a new store keeps bf16 when not given, an older one what
+        dtype: Type of the tokens that are kept; a new cache keeps bf16 when not given, an older one what
             it has.
         workers: Processes that encode; with 1, this process does.
         shard: Only a part of the work, such as 2/8.
@@ -78,7 +78,7 @@ def extract_verb(
     settings = from_words({"encoder_settings": encoder_settings or {}, "inputs": inputs or {}})
     try:
         config = ExtractConfig(
-            records=records, store=store, channel=channel, encoder=encoder, visual=visual, base=base, frames=frames,
+            records=records, cache=cache, channel=channel, encoder=encoder, visual=visual, base=base, frames=frames,
             dtype=dtype, workers=workers, shard=shard, retry=retry, **settings,
         )  # fmt: skip
     except ValidationError as error:

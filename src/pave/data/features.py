@@ -1,7 +1,7 @@
 """What the frozen parts make of a clip, computed once and kept: visual tokens of the base, tokens of each side channel.
 
 Neither the base's tower nor the encoders ever change while a patch trains, so their outputs are
-stored and every epoch, every arm of a comparison and every evaluation reads them again. A key holds
+kept and every epoch, every arm of a comparison and every evaluation reads them again. A key holds
 the content of the media, the settings of sampling and preprocessing, and the tower's weights;
 change one and the tokens are computed anew.
 """
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pave.bases.base import Base
 from pave.bases.digest import language_digest, tower_digest
-from pave.bases.spec import Clip
+from pave.bases.family import Clip
 from pave.bases.visual import Layout, Visual
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
@@ -48,21 +48,21 @@ class ClipFeatures:
 
 @dataclass(frozen=True)
 class PrecomputeReport:
-    """How many clips were encoded and how many were in the store already."""
+    """How many clips were encoded and how many were in the cache already."""
 
     computed: int
     reused: int
 
 
 class Features:
-    """Cached features of records: `precompute` fills the store, indexing reads it (and computes what is missing).
+    """Cached features of records: `precompute` fills the cache, indexing reads it (and computes what is missing).
 
     Args:
         base: The frozen base.
         encoders: Name under which a model looks for the tokens (a patch's, or its channel's) -> the
             encoder that makes them from the record's media of the encoder's channel. Other channels
             of a record are left out.
-        store: Where tokens are kept.
+        cache: Where tokens are kept.
         frames: Frames sampled evenly from each clip; None takes the base's own number.
 
     Example:
@@ -76,18 +76,18 @@ class Features:
         self,
         base: Base,
         encoders: Mapping[str, Encoder],
-        store: TokenCache,
+        cache: TokenCache,
         *,
         frames: int | None = None,
     ) -> None:
         """Fix what the keys depend on; the tower's digest is computed or looked up here, once."""
-        self.base, self.encoders, self.store = base, dict(encoders), store
+        self.base, self.encoders, self.cache = base, dict(encoders), cache
         self.sampling = Uniform(frames or base.settings.frames)
         self._visual_settings: dict[str, Any] = {
             "kind": "visual",
             "fingerprint": base.fingerprint(),
             "settings": base.settings.model_dump(mode="json"),
-            "weights": _known_digest(base, store),
+            "weights": _known_digest(base, cache),
             "frames": self.sampling.count,
         }
         if not base.inputs.native:
@@ -95,7 +95,7 @@ class Features:
         self._keys: dict[tuple[str, str], str] = {}
 
     def __getitem__(self, record: Record) -> ClipFeatures:
-        """The features of a record's clip, from the store where it has them."""
+        """The features of a record's clip, from the cache where it has them."""
         tensors = self._visual(record)
         clip, visual = _unpack_clip(tensors), _unpack_visual(tensors, self.base.dtype)
         heard = {name: self._encode(record, name) for name in self._here(record)}
@@ -110,7 +110,7 @@ class Features:
     def precompute(
         self, records: Iterable[Record], *, workers: int = 1, progress: Progress | None = None
     ) -> PrecomputeReport:
-        """Encode every clip that the store does not hold yet.
+        """Encode every clip that the cache does not hold yet.
 
         Decoding and channel encoders run in threads beside the tower, which takes one clip at a
         time, so that the result never depends on which clips were missing. An interrupted call
@@ -123,7 +123,7 @@ class Features:
 
         Raises:
             ConfigError: If `workers` is below 1.
-            RecordError: If some media could not be read. Everything else has been stored; the
+            RecordError: If some media could not be read. Everything else has been kept; the
                 message names the first failures.
         """
         if workers < 1:
@@ -152,10 +152,10 @@ class Features:
     def _visual(self, record: Record) -> Mapping[str, Tensor]:
         """What is kept of a clip's frames: views of the mapped file, read from the disk where they are used."""
         key = self._visual_key(record)
-        tensors = self.store.get(key)
+        tensors = self.cache.get(key)
         if tensors is None:
             self._finish(record, read_frames(record.video, self.sampling))
-            tensors = self.store.get(key) or {}
+            tensors = self.cache.get(key) or {}
         return tensors
 
     def visual_key(self, video: str) -> str:
@@ -164,10 +164,10 @@ class Features:
         Raises:
             MediaError: If the video cannot be read.
         """
-        return self._remember(("", video), lambda: self.store.key(video, self._visual_settings))
+        return self._remember(("", video), lambda: self.cache.key(video, self._visual_settings))
 
     def make_visual(self, video: str, frames: Frames | None = None) -> None:
-        """Run the tower over a video's frames, and store what it gives.
+        """Run the tower over a video's frames, and keep what it gives.
 
         Args:
             video: The video.
@@ -178,20 +178,20 @@ class Features:
         """
         clip = self.base.clip(frames or read_frames(video, self.sampling))
         tensors = _pack_visual(clip, self.base.visual([clip])[0])
-        self.store.put(
+        self.cache.put(
             self.visual_key(video),
             tensors,
             label=self.visual_label,
-            content=self.store.content(video),
+            content=self.cache.content(video),
         )
 
     @property
     def visual_label(self) -> str:
-        """What the store calls the visual tokens."""
+        """What the cache calls the visual tokens."""
         return f"visual/{self.base.name}"
 
     def _missing(self, record: Record) -> bool:
-        return not self.store.contains(self._visual_key(record)) or bool(
+        return not self.cache.contains(self._visual_key(record)) or bool(
             self._missing_channels(record)
         )
 
@@ -199,7 +199,7 @@ class Features:
         return [
             name
             for name in self._here(record)
-            if not self.store.contains(self._channel_key(record, name))
+            if not self.cache.contains(self._channel_key(record, name))
         ]
 
     def _here(self, record: Record) -> list[str]:
@@ -214,16 +214,16 @@ class Features:
             self._encode(record, name)
         return (
             None
-            if self.store.contains(self._visual_key(record))
+            if self.cache.contains(self._visual_key(record))
             else read_frames(record.video, self.sampling)
         )
 
     def _encode(self, record: Record, name: str) -> Tokens | None:
         encoder = self.encoders[name]
-        return encode_cached(self.store, encoder, record.channels[encoder.channel])
+        return encode_cached(self.cache, encoder, record.channels[encoder.channel])
 
     def _finish(self, record: Record, frames: Frames | None) -> None:
-        """Run the tower where there are frames, and store what it gives."""
+        """Run the tower where there are frames, and keep what it gives."""
         if frames is not None:
             self.make_visual(record.video, frames)
 
@@ -233,7 +233,7 @@ class Features:
     def _channel_key(self, record: Record, name: str) -> str:
         media = record.channels[self.encoders[name].channel]
         return self._remember(
-            (name, repr(media)), lambda: cache_key(self.store, self.encoders[name], media)
+            (name, repr(media)), lambda: cache_key(self.cache, self.encoders[name], media)
         )
 
     def _remember(self, what: tuple[str, str], make: Callable[[], str]) -> str:
@@ -243,33 +243,33 @@ class Features:
         return self._keys[what]
 
 
-def digests_of(base: Base, store: TokenCache) -> list[str]:
-    """Digests of a base's language model and tower, without loading a tower that the store knows.
+def digests_of(base: Base, cache: TokenCache) -> list[str]:
+    """Digests of a base's language model and tower, without loading a tower that the cache knows.
 
     A run and an evaluation are bound to them: a fine-tuned base has the fingerprint of the base
     that it was made from.
     """
-    return [language_digest(base), _known_digest(base, store)]
+    return [language_digest(base), _known_digest(base, cache)]
 
 
-def _known_digest(base: Base, store: TokenCache) -> str:
-    """The tower's digest; for a base loaded without its tower, the one that its files gave before, as the store remembers it.
+def _known_digest(base: Base, cache: TokenCache) -> str:
+    """The tower's digest; for a base loaded without its tower, the one that its files gave before, as the cache remembers it.
 
     The first time there is nothing to remember: then the tower is loaded, which it has to be anyway
-    to fill the store. A tower in memory is always looked at itself, because it may have been
+    to fill the cache. A tower in memory is always looked at itself, because it may have been
     changed since it was loaded.
     """
     if base.origin is None or base.tower_loaded:
         return tower_digest(base)
     identity = base.origin.identity()
-    note = store.key(identity.encode(), {"kind": "tower digest"})
-    known = store.get(note) if identity else None
+    note = cache.key(identity.encode(), {"kind": "tower digest"})
+    known = cache.get(note) if identity else None
     if known is not None:
         return bytes(known["digest"].tolist()).decode()
     base.load_tower()
     digest = tower_digest(base)
     if identity:
-        store.put(
+        cache.put(
             note,
             {"digest": torch.tensor(list(digest.encode()), dtype=torch.uint8)},
             label="digest of a base",
@@ -301,7 +301,7 @@ def _pack_visual(clip: Clip, visual: Visual) -> dict[str, Tensor]:
     if visual.query is not None:
         tensors["query"] = visual.query
     tensors |= {f"extra.{level}": extra for level, extra in enumerate(visual.extra)}
-    # As float64, which a store never narrows: these are not tokens but seconds and the like.
+    # As float64, which a cache never narrows: these are not tokens but seconds and the like.
     small = {name: value for name, value in clip.pixels.items() if not name.startswith("pixel")}
     return tensors | {
         f"input.{name}": value.double() if value.is_floating_point() else value
@@ -325,7 +325,7 @@ def _unpack_clip(tensors: Mapping[str, Tensor]) -> Clip:
 
 
 def _unpack_visual(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Visual:
-    """The tokens of what `_pack_visual` makes, in the base's type, whatever the store keeps them in."""
+    """The tokens of what `_pack_visual` makes, in the base's type, whatever the cache keeps them in."""
     levels = sum(name.startswith("extra.") for name in tensors)
     layout = Layout(*(int(number) for number in tensors["layout"]))
     extra = tuple(tensors[f"extra.{level}"].to(dtype) for level in range(levels))

@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pave.answer.generate import Questions, answer
+from pave.answer import Sampling, generate, questions_about
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.channels import Encoder
-from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
+from pave.data import Features, Record, group_by_clip, read_records
 from pave.data.features import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.answers import (
@@ -308,12 +308,11 @@ def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
 def _ask(run: _Run, features: Features, arm: str, batch: Sequence[Item]) -> list[Answer]:
     """Answer and judge one batch of whole clips."""
     clips, model = by_clip(batch), run.model
-    prompt = model.configs[arm].prompt if arm in model.configs else "{question}"
     questions = [
-        _questions(model.base, features[members[0].record], members, prompt)
+        questions_about(model, features[members[0].record], [item.turns() for item in members])
         for members in clips.values()
     ]
-    said = answer(model, model.base, questions, run.config.max_new_tokens or MAX_NEW_TOKENS)
+    said = generate(model, questions, Sampling(run.config.max_new_tokens or MAX_NEW_TOKENS))
     rows = []
     for members, replies in zip(clips.values(), said, strict=True):
         texts = [model.base.decode(reply) for reply in replies]
@@ -322,21 +321,6 @@ def _ask(run: _Run, features: Features, arm: str, batch: Sequence[Item]) -> list
             for item, text in zip(members, texts, strict=True)
         ]
     return rows
-
-
-def _questions(
-    base: Base, features: ClipFeatures, members: Sequence[Item], template: str
-) -> Questions:
-    """One clip's questions as ids, put the way the patch was trained with."""
-    asked, prefix = [], []
-    for item in members:
-        turns = [
-            (template.replace("{question}", question), reply) for question, reply in item.turns()
-        ]
-        prompt = base.encode_prompt(features.clip.text, turns)
-        prefix = prompt.prefix
-        asked.append(prompt.dialogue()[len(prefix) :])
-    return Questions(features, prefix, asked)
 
 
 def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[str, int]:

@@ -1,11 +1,14 @@
-"""Extraction: fill a token store from records, once, on as many processes and machines as there are.
+"""Extraction: fill a token cache from records, once, on as many processors as there are.
 
-Nothing here is needed to train: training computes what the store lacks. Extraction does it
-beforehand, survives kills, and tells which clips are broken.
+Nothing here is needed to train: training computes what the cache lacks. Extraction does it
+beforehand, survives kills, and tells which clips are broken. There is one way on one machine
+(worker processes; `shard` for several calls) and one on many (Ray Data, `pave.extract.cluster`).
 
 Example:
     >>> from pave.extract import ExtractConfig, extract
-    >>> report = extract(ExtractConfig(records="train.jsonl", store="tokens", channel="audio", encoder="mel"))  # doctest: +SKIP
+    >>> config = ExtractConfig(records="train.jsonl", cache="tokens", channel="audio", encoder="mel")
+    >>> extract(config).skipped  # doctest: +SKIP
+    []
 """
 
 from pave.extract.config import ExtractConfig

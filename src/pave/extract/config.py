@@ -1,4 +1,4 @@
-"""`ExtractConfig`: what to extract from which records into which store, and how many processes may do it."""
+"""`ExtractConfig`: what to extract from which records into which token cache, and how many processes may do it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pave.bases.inputs import FrameCount, InputSpec
 from pave.data.share import share_of
+from pave.renamed import renamed
 
 
 class ExtractConfig(BaseModel):
     """Settings of an extraction.
 
     Example:
-        >>> ExtractConfig(records="a.jsonl", store="tokens", channel="audio", encoder="mel", shard="2/8").share
+        >>> ExtractConfig(records="a.jsonl", cache="tokens", channel="audio", encoder="mel", shard="2/8").share
         (1, 8)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     records: Path = Field(description="JSONL file of records.")
-    store: Path = Field(description="Folder of the token store; made if missing.")
+    cache: Path = Field(description="Folder of the token cache; made if missing.")
     channel: str | None = Field(None, description="Side channel to encode.")
     encoder: str | None = Field(None, description="Encoder of the channel.")
     encoder_settings: dict[str, Any] = Field(
@@ -45,13 +46,18 @@ class ExtractConfig(BaseModel):
     dtype: Literal["bf16", "exact"] | None = Field(
         None,
         description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the "
-        "store's own, bf16 for a new one.",
+        "cache's own, bf16 for a new one.",
     )
     workers: int = Field(1, ge=1, description="Processes that encode; with 1, this process does.")
     shard: str | None = Field(
         None, description='Only a part of the work, e.g. "2/8" for the second of eight.'
     )
     retry: bool = Field(False, description="Try clips again that are noted as broken.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        return renamed(values, {"store": "cache"}, "extraction settings")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+logger = logging.getLogger(__name__)
 
 Status = Literal["made", "found", "absent", "skipped"]
 
@@ -16,7 +21,7 @@ class Outcome:
     Attributes:
         id: Id of the first record of the clip.
         part: The channel, or "visual".
-        status: Made now, found in the store, absent from the clip (a silent film), or skipped.
+        status: Made now, found in the cache, absent from the clip (a silent film), or skipped.
         reason: Why it was skipped.
         bytes: Bytes written.
     """
@@ -42,9 +47,9 @@ class Progress:
     """Where an extraction is.
 
     Attributes:
-        done: Clips finished, by anybody.
+        done: Clips finished.
         total: Clips of this call's share.
-        skipped: How many of them were skipped.
+        skipped: How many of their parts were skipped.
         seconds: Since the call began.
         encoded: Clips that this call encoded itself; found ones are quick and would spoil the rate.
     """
@@ -58,12 +63,16 @@ class Progress:
     @property
     def rate(self) -> float:
         """Clips a second, of those that had to be encoded."""
-        return self.encoded / self.seconds if self.seconds > 0 else 0.0
+        if self.seconds <= 0:
+            return 0.0
+        return self.encoded / self.seconds
 
     @property
     def left(self) -> float | None:
         """Seconds left if all others must be encoded too; None while nothing is known."""
-        return (self.total - self.done) / self.rate if self.rate > 0 else None
+        if self.rate == 0:
+            return None
+        return (self.total - self.done) / self.rate
 
 
 Watch = Callable[[Progress], None]
@@ -76,13 +85,12 @@ class ExtractReport:
     Attributes:
         clips: Clips of this call's share.
         made: Parts (a clip's channel, or its visual tokens) encoded by this call.
-        found: Parts that were in the store already, or were made by somebody else meanwhile.
+        found: Parts that were in the cache already, or were made by somebody else meanwhile.
         absent: Parts that their clip turned out not to have (a film without sound); that is
             remembered too.
         without: Clips whose record names no media for the channel.
         skipped: Parts that cannot be made, with reasons.
         bytes: Bytes written.
-        packed: Entries moved into shards.
         seconds: Wall time.
     """
 
@@ -93,9 +101,62 @@ class ExtractReport:
     without: int
     skipped: list[Skipped] = field(default_factory=list)
     bytes: int = 0
-    packed: int = 0
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
+
+
+class Tally:
+    """Counts outcomes as they come, whichever engine they come from.
+
+    Args:
+        clips: Clips of this call's share.
+        without: How many of them have no media for the channel.
+        watch: Called with the progress after each addition.
+    """
+
+    def __init__(self, clips: int, without: int, watch: Watch | None) -> None:
+        self.clips = clips
+        self.without = without
+        self.watch = watch
+        self.started = time.monotonic()
+        self.done = 0
+        self.encoded = 0
+        self.bytes = 0
+        self.count: Counter[Status] = Counter()
+        self.skipped: list[Skipped] = []
+
+    def add(self, clips: int, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of some clips."""
+        self.done += clips
+        # Clips come in small units; one that held anything new counts as encoded.
+        if any(outcome.status != "found" for outcome in outcomes):
+            self.encoded += clips
+        for outcome in outcomes:
+            self.count[outcome.status] += 1
+            self.bytes += outcome.bytes
+            if outcome.status == "skipped":
+                logger.warning("skipped %s of %s: %s", outcome.part, outcome.id, outcome.reason)
+                self.skipped.append(Skipped(outcome.id, outcome.part, outcome.reason))
+        if self.watch is not None:
+            self.watch(self.progress())
+
+    def progress(self) -> Progress:
+        """Where the extraction is."""
+        seconds = time.monotonic() - self.started
+        return Progress(self.done, self.clips, len(self.skipped), seconds, self.encoded)
+
+    def report(self) -> ExtractReport:
+        """The summary."""
+        return ExtractReport(
+            clips=self.clips,
+            made=self.count["made"],
+            found=self.count["found"],
+            absent=self.count["absent"],
+            without=self.without,
+            skipped=self.skipped,
+            bytes=self.bytes,
+            seconds=round(time.monotonic() - self.started, 3),
+        )

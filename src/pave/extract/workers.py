@@ -1,4 +1,7 @@
-"""The processes that encode: started afresh when one dies, so that one clip that crashes a decoder costs only itself."""
+"""The processes that encode.
+
+They are started afresh when one dies, so that a clip that crashes a decoder costs only itself.
+"""
 
 from __future__ import annotations
 
@@ -6,38 +9,34 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from typing import Any, TypeVar
 
 from pave.errors import ConfigError
-from pave.extract.config import ExtractConfig
-from pave.extract.report import Outcome
-from pave.extract.work import Encoding, Job, encode_unit
 
-Work = Callable[[Sequence[Job]], list[Outcome]]
-GUARD = 'a script that calls extract must do so under `if __name__ == "__main__":`, because each worker imports the script'
+T = TypeVar("T")
+
+GUARD = (
+    'a script that calls extract must do so under `if __name__ == "__main__":`, '
+    "because each worker imports the script"
+)
 
 
 class Workers:
-    """Runs units in `workers` processes; with one, in a thread of this process.
+    """A pool of processes that outlives its members.
 
     Args:
-        config: What the processes encode.
-        encoding: What this process encodes with, for one worker.
+        count: How many.
 
     Raises:
         ConfigError: If new processes end before they do anything, as in a script without a main
             guard.
     """
 
-    def __init__(self, config: ExtractConfig, encoding: Encoding | None) -> None:
-        self.count = config.workers
-        self._encoding, self._stopped = encoding, threading.Event()
-        self._work: Work = (
-            self._here if encoding is not None else partial(encode_unit, config.model_dump_json())
-        )
+    def __init__(self, count: int) -> None:
+        self.count = count
         self._pool = self._start()
         try:
             self._pool.submit(int).result()
@@ -46,9 +45,15 @@ class Workers:
                 f"the workers ended as they began: {GUARD}; elsewhere give fewer workers, or one"
             ) from error
 
-    def submit(self, jobs: Sequence[Job]) -> Future[list[Outcome]]:
-        """Run some jobs; the future raises `BrokenProcessPool` if a process died meanwhile."""
-        return self._pool.submit(self._work, jobs)
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Run something; the future raises `BrokenProcessPool` if a process has died meanwhile."""
+        try:
+            return self._pool.submit(work, *arguments)
+        except BrokenProcessPool as error:
+            # A pool that is broken already says so in another way than one that breaks now.
+            future: Future[T] = Future()
+            future.set_exception(error)
+            return future
 
     def restart(self) -> None:
         """New processes, after one has died."""
@@ -56,24 +61,12 @@ class Workers:
         self._pool = self._start()
 
     def stop(self) -> None:
-        """End all after the clip (in other processes: the unit) at hand, without beginning what is still waiting."""
-        self._stopped.set()
+        """End all after what is at hand, without beginning what is still waiting."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _here(self, jobs: Sequence[Job]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for outcome in self._encoding(jobs) if self._encoding is not None else ():
-            outcomes.append(outcome)
-            if self._stopped.is_set():
-                break
-        return outcomes
-
-    def _start(self) -> Executor:
-        if self._encoding is not None:
-            return ThreadPoolExecutor(1, thread_name_prefix="pave-extract")
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # forking a process whose libraries run threads can hang
+    def _start(self) -> ProcessPoolExecutor:
+        # Forking a process whose libraries run threads can hang.
+        context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // self.count)
         return ProcessPoolExecutor(
             self.count, mp_context=context, initializer=_begin, initargs=(threads,)
@@ -81,14 +74,15 @@ class Workers:
 
 
 def must_not_be_starting() -> None:
-    """Refuse to work while a new worker imports its parent's script: it would wait for its own parent.
+    """Refuse to work while a new worker imports its parent's script.
+
+    It would start workers of its own, which import the script, and so on.
 
     Raises:
         ConfigError: If that is the case.
     """
-    if getattr(
-        multiprocessing.current_process(), "_inheriting", False
-    ):  # as multiprocessing itself asks
+    # As multiprocessing itself asks.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ConfigError(GUARD)
 
 

@@ -1,4 +1,4 @@
-"""The authors' fusion configs by name.
+"""The authors' configs by name: the fusion of each, its channels, and how every base was fed.
 
 Their checkpoints do not say which config they need (heads and rotary positions are in no file), so
 the caller names it. The names are the classes of the authors' code, with or without the prefix
@@ -10,13 +10,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pave.bases import InputSpec
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
+from pave.paper.features import FILE_KINDS
 
 PREFIX = "VideoFeatModelArguments"
 
-# What differs from (side_dim=1024, out_dim=896, layers=2, no rotary positions).
-_LARGE = {"out_dim": 3584}
+AUTHORS_INPUTS = InputSpec(newline="grid", chat="llava", resize="pillow", frames=32)
+"""What every patch that the authors released was trained with."""
+
+LARGE_DIM = 3584
+"""Width of the 7B language model; the 0.5B one has 896."""
+
+# What all of them share.
+_COMMON: dict[str, Any] = {
+    "side_dim": 1024,  # ImageBind, LanguageBind and LLaVA-3D features alike
+    "query_dim": 1152,  # SigLIP, before the projector
+    "out_dim": 896,
+    "tie_kv": True,  # their value projection is the key projection
+    "alignment": "groups",
+}
+
+# What differs from `_COMMON` and the fusion's defaults (two layers, no rotary positions).
+_LARGE = {"out_dim": LARGE_DIM}
 _CONFIGS: dict[str, dict[str, Any]] = {
     "V5_1_2": {"rope": "3d"},
     "V5_1_3": {},
@@ -37,34 +54,38 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 }
 _CONFIGS["default"] = _CONFIGS["V5_1_3"]
 
-# Arguments of the authors' constructor with its defaults; None: required. Those of the
-# convolutional map are read and dropped.
+# Arguments of the authors' constructor with its defaults; None: required.
 _ARGUMENTS: dict[str, Any] = {
     "input_dim": None,
     "output_dim": None,
     "embed_dim": None,
+    # The convolutional input map: read and dropped, no released checkpoint has one.
     "fast_input_mapping_type": "conv",
     "number_of_input_mapping_layer": 5,
     "number_of_block_each_layer": [1, 2, 2, 2, 2],
-    "sptial_stride": [1, 1, 1, 1, 1],
+    "sptial_stride": [1, 1, 1, 1, 1],  # spelt so in their code
     "dim_scaling": [1, 1, 1, 1, 1],
+    # The queries: the video's own tokens ("slow_feat"), or learnt ones.
     "query_type": "slow_feat",
     "chunks_number": 32,
     "number_of_query": 196,
     "query_input_dim": 896,
+    "use_slow_feat_before_mlp": False,
+    # The cross-attention blocks and what comes out of them.
     "cross_attn_hidden_dim": 512,
     "num_cross_attn_head": 4,
     "num_cross_attn_layer": 1,
     "use_3d_rope": True,
     "use_output_mlp": True,
+    "mlp_depth": 2,
+    "use_output_norm": False,
     "use_dropout": True,
     "dropout_rate": 0.1,
-    "use_output_norm": False,
     "train_addition_start_end_tokens": False,
-    "mlp_depth": 2,
-    "use_slow_feat_before_mlp": False,
 }
+_REQUIRED = ("input_dim", "output_dim", "embed_dim")
 TYPES = ("pmv5", "ssmv5")
+"""What their files call the aggregator; the later name means the same module."""
 
 
 def list_configs() -> list[str]:
@@ -90,67 +111,116 @@ def fusion_config(name_or_kwargs: str | Mapping[str, Any]) -> FusionConfig:
         8996352
     """
     if not isinstance(name_or_kwargs, str):
-        return _from_kwargs(name_or_kwargs)
+        return _of_arguments(_arguments(name_or_kwargs))
     short = name_or_kwargs.removeprefix(PREFIX)
     if short not in _CONFIGS:
         raise ConfigError(
             f"no official fusion config is called {name_or_kwargs!r}; known: "
             f"{', '.join(list_configs())}"
         )
-    common = {
-        "side_dim": 1024,
-        "query_dim": 1152,
-        "out_dim": 896,
-        "tie_kv": True,
-        "alignment": "groups",
-    }
-    return FusionConfig(**{**common, **_CONFIGS[short]})
+    return FusionConfig(**{**_COMMON, **_CONFIGS[short]})
 
 
-def _from_kwargs(given: Mapping[str, Any]) -> FusionConfig:
+def title_of(name_or_kwargs: str | Mapping[str, Any]) -> str:
+    """What messages call a config: its name without the prefix, or that it is none of the named.
+
+    Example:
+        >>> title_of("VideoFeatModelArgumentsV5_1_3_7B")
+        'V5_1_3_7B'
+    """
+    if isinstance(name_or_kwargs, str):
+        return name_or_kwargs.removeprefix(PREFIX)
+    return "custom arguments"
+
+
+def has_two_channels(title: str) -> bool:
+    """Whether a config's name promises two fusions, one for frames and one for sound."""
+    return "multi_side" in title
+
+
+def channel_of(title: str) -> str:
+    """The channel that the name of a config with one fusion speaks of.
+
+    Raises:
+        ConfigError: If it speaks of none.
+
+    Example:
+        >>> channel_of("V5_1_3_egoexo_7B")
+        'views'
+    """
+    if "audio" in title:
+        return "audio"
+    if "egoexo" in title:
+        return "views"
+    if "3d" in title:
+        return "scene3d"
+    if title.startswith("V5"):
+        return "frames"
+    known = ", ".join(FILE_KINDS)
+    raise ConfigError(f"{title} do not say what the side channel is; name it: {known}")
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of their constructor, checked."""
     kwargs = dict(given)
-    kind = kwargs.pop("temporal_aggregator_type", TYPES[0])
-    if kind not in TYPES:
+    aggregator = kwargs.pop("temporal_aggregator_type", TYPES[0])
+    if aggregator not in TYPES:
         raise ConfigError(
-            f"temporal_aggregator_type {kind!r} is not supported; known: {', '.join(TYPES)}"
+            f"temporal_aggregator_type {aggregator!r} is not supported; known: {', '.join(TYPES)}"
         )
     kwargs = dict(kwargs.get("kwargs", kwargs))
     unknown = sorted(set(kwargs) - set(_ARGUMENTS))
     if unknown:
         raise ConfigError(f"unknown arguments of an official fusion: {', '.join(unknown)}")
-    args = {**_ARGUMENTS, **kwargs}
-    missing = [key for key in ("input_dim", "output_dim", "embed_dim") if args[key] is None]
-    if args["fast_input_mapping_type"] != "linear":
+    arguments = {**_ARGUMENTS, **kwargs}
+    if arguments["fast_input_mapping_type"] != "linear":
         raise ConfigError(
             "only fast_input_mapping_type='linear' is supported: no released checkpoint maps its "
             "input otherwise"
         )
+    missing = [key for key in _REQUIRED if arguments[key] is None]
     if missing:
         raise ConfigError(f"arguments of an official fusion are missing: {', '.join(missing)}")
-    if args["query_type"] not in ("slow_feat", "learnable"):
+    if arguments["query_type"] not in ("slow_feat", "learnable"):
         raise ConfigError(
-            f"query_type must be 'slow_feat' or 'learnable', got {args['query_type']!r}"
+            f"query_type must be 'slow_feat' or 'learnable', got {arguments['query_type']!r}"
         )
-    depth = max(1, args["mlp_depth"]) if args["use_output_mlp"] else 0
-    # With one layer and no norm the authors' module ignores output_dim and returns twice the hidden
-    # width.
-    free = depth == 1 and not args["use_output_norm"]
-    learnt = args["query_type"] == "learnable"
-    return FusionConfig(
-        side_dim=args["input_dim"],
-        query_dim=args["query_input_dim"],
-        out_dim=2 * args["cross_attn_hidden_dim"] if free else args["output_dim"],
-        hidden=args["cross_attn_hidden_dim"],
-        memory=None if args["embed_dim"] == args["cross_attn_hidden_dim"] else args["embed_dim"],
-        heads=args["num_cross_attn_head"],
-        layers=args["num_cross_attn_layer"],
-        rope="3d" if args["use_3d_rope"] else None,
-        tie_kv=True,
-        alignment="groups",
-        dropout=args["dropout_rate"] if args["use_dropout"] else 0.0,
-        output_norm=args["use_output_norm"],
-        output_layers=depth,
-        learnable_query=(args["chunks_number"], args["number_of_query"]) if learnt else None,
-        start_end_tokens=args["train_addition_start_end_tokens"],
-        query="pre_projector" if args["use_slow_feat_before_mlp"] else "projected",
-    )
+    return arguments
+
+
+def _of_arguments(arguments: Mapping[str, Any]) -> FusionConfig:
+    """The fusion that their constructor builds of these arguments."""
+    hidden = arguments["cross_attn_hidden_dim"]
+    built: dict[str, Any] = {
+        "side_dim": arguments["input_dim"],
+        "query_dim": arguments["query_input_dim"],
+        "out_dim": arguments["output_dim"],
+        "hidden": hidden,
+        "heads": arguments["num_cross_attn_head"],
+        "layers": arguments["num_cross_attn_layer"],
+        "tie_kv": True,
+        "alignment": "groups",
+        "rope": None,
+        "dropout": 0.0,
+        "output_norm": arguments["use_output_norm"],
+        "output_layers": 0,
+        "start_end_tokens": arguments["train_addition_start_end_tokens"],
+        "query": "projected",
+    }
+    if arguments["embed_dim"] != hidden:
+        built["memory"] = arguments["embed_dim"]
+    if arguments["use_3d_rope"]:
+        built["rope"] = "3d"
+    if arguments["use_dropout"]:
+        built["dropout"] = arguments["dropout_rate"]
+    if arguments["use_output_mlp"]:
+        built["output_layers"] = max(1, arguments["mlp_depth"])
+    if built["output_layers"] == 1 and not built["output_norm"]:
+        # With one layer and no norm the authors' module ignores output_dim and returns twice the
+        # hidden width.
+        built["out_dim"] = 2 * hidden
+    if arguments["query_type"] == "learnable":
+        built["learnable_query"] = (arguments["chunks_number"], arguments["number_of_query"])
+    if arguments["use_slow_feat_before_mlp"]:
+        built["query"] = "pre_projector"
+    return FusionConfig(**built)

@@ -1,43 +1,52 @@
-"""`convert`: one of the authors' released checkpoints -> a patch folder (two for two side channels).
+"""`convert`: one of the authors' checkpoints -> a patch folder, two for two side channels.
 
-A checkpoint has its fusion weights in `non_lora_trainables.bin` (with a LoRA beside it) or in
-`mm_projector.bin` (without). Its name does not say which config it needs, and some mislead (the
-zips of Ego-Exo4D say "3d"), so the caller names the config and what does not fit is refused with
-the names of those that would.
+A checkpoint's name does not say which config it needs, and some mislead (the zips of Ego-Exo4D say
+"3d"), so the caller names the config and what does not fit is refused with the names of those that
+would.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pave.bases import AUTHORS, Base, InputSpec
+from pave.bases import Base, InputSpec
 from pave.channels import make_encoder
 from pave.errors import ConfigError, PatchError
+from pave.files import read_object
 from pave.fusion import FusionConfig
-from pave.paper.adapter import read_adapter
-from pave.paper.configs import PREFIX, TYPES, fusion_config, list_configs
-from pave.paper.features import KINDS
+from pave.paper.adapter import UNPACK, first_of, read_adapter
+from pave.paper.configs import (
+    AUTHORS_INPUTS,
+    TYPES,
+    channel_of,
+    fusion_config,
+    has_two_channels,
+    list_configs,
+    title_of,
+)
+from pave.paper.features import FILE_KINDS
 from pave.paper.weights import (
     FILES,
     PARTS,
     Part,
+    first_file,
+    first_keys,
     load_fusion,
     misfits,
     read_state,
     select,
 )
-from pave.patches.build import adapter_config
-from pave.patches.card import make_card
-from pave.patches.config import BaseId, EncoderSpec, LoraSpec, PatchConfig
+from pave.patches.config import BaseId, EncoderSpec, PatchConfig
 from pave.patches.folder import PatchFiles, write_folder
 from pave.version import __version__
+
+TWO_CHANNELS = ("frames", "audio")
+"""What the two fusions of a checkpoint listen to, in the order of `PARTS`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,21 @@ class Converted:
     channel: str
     fusion_parameters: int
     lora_parameters: int
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """One of the authors' checkpoints, opened.
+
+    Attributes:
+        source: What the caller named.
+        folder: Where its files lie.
+        fusions: The tensors of each of its one or two fusions, by their names inside it.
+    """
+
+    source: Path
+    folder: Path
+    fusions: Mapping[Part, Mapping[str, Tensor]]
 
 
 def convert(
@@ -84,190 +108,180 @@ def convert(
             those it fits), or does not fit the base.
 
     Example:
-        >>> convert("pave_v5_1_3_lora_avsd_imagebind", base, "V5_1_3_audio_languagebind", "avsd")  # doctest: +SKIP
+        >>> config = "V5_1_3_audio_languagebind"
+        >>> convert("pave_v5_1_3_lora_avsd_imagebind", base, config, "avsd")  # doctest: +SKIP
     """
-    folder, state = _open(Path(source))
-    parts = PARTS if any(PARTS[1] in key for key in state) else PARTS[:1]
-    found = {part: tensors for part in parts if (tensors := select(state, part))}
-    if not found:
-        raise PatchError(
-            f"{source} holds no fusion; its keys begin with "
-            f"{', '.join(list(state)[:3]) or 'nothing'}"
-        )
+    # 1. Open it, and find the config that its tensors fit.
+    checkpoint = _open(Path(source))
     if model_args is None:
         raise ConfigError(
-            f"say which of the authors' configs {source} was made with; {_candidates(found)}"
+            f"say which of the authors' configs {source} was made with; "
+            f"{_candidates(checkpoint.fusions)}"
         )
+    title = title_of(model_args)
     config = fusion_config(model_args)
-    _check_fit(found, config, model_args, source)
-    if (config.query_dim, config.out_dim) != (base.query_dim, base.hidden_dim):
-        raise PatchError(
-            f"{source} is for a base of widths {config.query_dim} and {config.out_dim}, but "
-            f"{base.name} has "
-            f"{base.query_dim} and {base.hidden_dim}; name the base it was trained on"
-        )
-    inputs = _inputs(folder)
-    lora, adapter = read_adapter(folder, base)
-    target = Path(out)
-    channels = _channels(found, model_args, channel)
+    _check_fit(checkpoint, config, title)
+    _check_base(checkpoint, config, base)
+    # 2. Read what else the folder holds.
+    inputs = _read_inputs(checkpoint.folder)
+    lora, adapter = read_adapter(checkpoint.folder, base)
+    channels = _channels(checkpoint, title, channel)
+    # 3. Write a patch for each fusion.
+    last = list(channels)[-1]
     done = []
     for part, name in channels.items():
-        last = part == list(channels)[-1]
-        place = target / name if len(channels) > 1 else target
-        training = {
-            "converted_from": folder.resolve().name,
-            "model_args": _title(model_args),
-            "module": part,
-        }
-        patch = _config(base, config, name, inputs, lora if last else None, training)
-        files = PatchFiles(
-            patch, load_fusion(state, config, part).state_dict(), adapter if last else {}
+        # The one LoRA was trained with both fusions at work, so it comes with the second.
+        own_lora, own_adapter = (lora, adapter) if part == last else (None, {})
+        place = Path(out) / name if len(channels) > 1 else Path(out)
+        patch = PatchConfig(
+            pave_version=__version__,
+            base=BaseId(name=base.name, fingerprint=base.fingerprint()),
+            inputs=inputs,
+            channel=name,
+            encoder=_encoder_spec(name, config),
+            fusion=config,
+            lora=own_lora,
+            training={
+                "converted_from": checkpoint.folder.resolve().name,
+                "model_args": title,
+                "module": part,
+            },
         )
-        write_folder(
-            place, files, adapter_config(patch, base), partial(make_card, name=place.resolve().name)
-        )
-        done.append(
-            Converted(place, name, config.parameters(), sum(t.numel() for t in files.lora.values()))
-        )
+        weights = load_fusion(checkpoint.fusions[part], config, part).state_dict()
+        done.append(_write(place, PatchFiles(patch, weights, own_adapter), base))
     return done
 
 
-def _open(source: Path) -> tuple[Path, Mapping[str, Tensor]]:
-    """The checkpoint's folder and its fusion weights; a folder around the checkpoint's own is looked through."""
+def _open(source: Path) -> _Checkpoint:
+    """The checkpoint that a path names, or that lies alone in a folder around it."""
     if source.suffix == ".zip":
         raise PatchError(f"{source} is packed; unpack it and name the folder")
-    if source.is_file():
-        return source.parent, read_state(source)
-    inner = [path for path in source.iterdir() if path.is_dir()] if source.is_dir() else []
-    if len(inner) == 1 and not any((source / name).is_file() for name in FILES):
-        source = inner[0]
-    return source, read_state(source)
+    place = source
+    if source.is_dir() and first_file(source, FILES) is None:
+        inner = [path for path in source.iterdir() if path.is_dir()]
+        if len(inner) == 1:
+            place = inner[0]
+    state = read_state(place)
+    fusions: dict[Part, Mapping[str, Tensor]] = {}
+    for part in _parts(state):
+        tensors = select(state, part)
+        if tensors:
+            fusions[part] = tensors
+    if not fusions:
+        raise PatchError(f"{source} holds no fusion; its keys begin with {first_keys(state)}")
+    folder = place.parent if place.is_file() else place
+    return _Checkpoint(source, folder, fusions)
 
 
-def _check_fit(
-    found: Mapping[Part, Mapping[str, Tensor]], config: FusionConfig, model_args: Any, source: Any
-) -> None:
-    title = _title(model_args)
-    if "multi_side" in title and len(found) < len(PARTS):
-        raise PatchError(f"{source} has one side channel but {title} has two; {_candidates(found)}")
-    for part, tensors in found.items():
+def _parts(state: Mapping[str, Tensor]) -> tuple[Part, ...]:
+    """The aggregators that a state dict speaks of."""
+    # Asked in this order because "temporal_aggregator" is part of the other's name.
+    two = any(PARTS[1] in key for key in state)
+    return PARTS if two else PARTS[:1]
+
+
+def _check_fit(checkpoint: _Checkpoint, config: FusionConfig, title: str) -> None:
+    """Every fusion of the checkpoint must have the names and shapes of the config."""
+    fusions, source = checkpoint.fusions, checkpoint.source
+    if has_two_channels(title) and len(fusions) < len(PARTS):
+        raise PatchError(
+            f"{source} has one side channel but {title} has two; {_candidates(fusions)}"
+        )
+    for part, tensors in fusions.items():
         problems = misfits(tensors, config)
         if problems:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise PatchError(
-                f"{source} does not fit {title}: {part}: {problems[0]}{more}; {_candidates(found)}"
+                f"{source} does not fit {title}: {part}: {first_of(problems)}; "
+                f"{_candidates(fusions)}"
             )
 
 
-def _candidates(found: Mapping[Part, Mapping[str, Tensor]]) -> str:
-    """The configs whose tensors have these names and shapes, in words."""
-    names = [
-        name
-        for name in list_configs()
-        if ("multi_side" in name) == (len(found) > 1) and name != "default"
-    ]
-    fits = [
-        name
-        for name in names
-        if all(not misfits(tensors, fusion_config(name)) for tensors in found.values())
-    ]
-    return (
-        f"configs that would fit: {', '.join(fits)}"
-        if fits
-        else "no official config fits; give the constructor's arguments"
+def _check_base(checkpoint: _Checkpoint, config: FusionConfig, base: Base) -> None:
+    """The fusion must have the widths of the base."""
+    if (config.query_dim, config.out_dim) == (base.query_dim, base.hidden_dim):
+        return
+    raise PatchError(
+        f"{checkpoint.source} is for a base of widths {config.query_dim} and {config.out_dim}, "
+        f"but {base.name} has {base.query_dim} and {base.hidden_dim}; name the base it was "
+        "trained on"
     )
 
 
-def _title(model_args: str | Mapping[str, Any]) -> str:
-    return model_args.removeprefix(PREFIX) if isinstance(model_args, str) else "custom arguments"
+def _candidates(fusions: Mapping[Part, Mapping[str, Tensor]]) -> str:
+    """The configs whose tensors have these names and shapes, in words."""
+    fits = []
+    for name in list_configs():
+        # "default" is another name of V5_1_3.
+        if name == "default" or has_two_channels(name) != (len(fusions) > 1):
+            continue
+        config = fusion_config(name)
+        if not any(misfits(tensors, config) for tensors in fusions.values()):
+            fits.append(name)
+    if not fits:
+        return "no official config fits; give the constructor's arguments"
+    return f"configs that would fit: {', '.join(fits)}"
 
 
-def _channels(
-    found: Mapping[Part, Any], model_args: str | Mapping[str, Any], channel: str | None
-) -> dict[Part, str]:
-    """Which sense each fusion listens to."""
-    if channel is not None and channel not in KINDS:
+def _channels(checkpoint: _Checkpoint, title: str, channel: str | None) -> dict[Part, str]:
+    """Which channel each fusion reads: as the caller says, or as the config's name does."""
+    if channel is not None and channel not in FILE_KINDS:
         raise ConfigError(
-            f"no official features are of the channel {channel!r}; known: {', '.join(KINDS)}"
+            f"no official features are of the channel {channel!r}; known: {', '.join(FILE_KINDS)}"
         )
-    if len(found) > 1:
-        if channel is not None:
-            raise ConfigError(
-                "a checkpoint with two side channels listens to frames and audio; leave the "
-                "channel out"
-            )
-        return dict(zip(PARTS, ("frames", "audio"), strict=True))
-    return dict.fromkeys(found, channel or channel_of(_title(model_args)))
+    if len(checkpoint.fusions) == 1:
+        return dict.fromkeys(checkpoint.fusions, channel or channel_of(title))
+    if channel is not None:
+        raise ConfigError(
+            "a checkpoint with two side channels listens to frames and audio; leave the channel out"
+        )
+    return dict(zip(PARTS, TWO_CHANNELS, strict=True))
 
 
-def channel_of(title: str) -> str:
-    """The channel that a config's name speaks of.
-
-    Raises:
-        ConfigError: If it speaks of none.
-    """
-    if "audio" in title:
-        return "audio"
-    if "egoexo" in title:
-        return "views"
-    if "3d" in title:
-        return "scene3d"
-    if title.startswith("V5"):
-        return "frames"
-    raise ConfigError(f"{title} do not say what the side channel is; name it: {', '.join(KINDS)}")
-
-
-def _inputs(folder: Path) -> InputSpec:
-    """How the checkpoint's base was fed: as all released ones, except where its config.json says otherwise."""
+def _read_inputs(folder: Path) -> InputSpec:
+    """How the checkpoint's base was fed: as all released ones, unless its config.json differs."""
     path = folder / "config.json"
     if not path.is_file():
-        return AUTHORS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PatchError(
-            f"{path} is no valid JSON ({error}); unpack the checkpoint again"
-        ) from error
-    combine, kind = (
-        found.get("feat_combine_method", "add"),
-        found.get("temporal_aggregator_type", TYPES[0]),
-    )
+        return AUTHORS_INPUTS
+    found = read_object(path, PatchError, UNPACK)
+    # Concatenated or interleaved side tokens would lengthen the prompt, which a patch never does.
+    combine = found.get("feat_combine_method", "add")
     if combine != "add":
         raise PatchError(
             f"{path}: feat_combine_method {combine!r} changes the number of tokens; only 'add' "
             "makes a patch"
         )
-    if kind not in TYPES:
+    aggregator = found.get("temporal_aggregator_type", TYPES[0])
+    if aggregator not in TYPES:
         raise PatchError(
-            f"{path}: temporal_aggregator_type {kind!r} is not supported; known: {', '.join(TYPES)}"
+            f"{path}: temporal_aggregator_type {aggregator!r} is not supported; known: "
+            f"{', '.join(TYPES)}"
         )
-    given = {"newline": found.get("mm_newline_position"), "pool": found.get("mm_spatial_pool_mode")}
+    inputs = AUTHORS_INPUTS.model_dump()
+    for ours, theirs in (("newline", "mm_newline_position"), ("pool", "mm_spatial_pool_mode")):
+        if found.get(theirs):
+            inputs[ours] = found[theirs]
     try:
-        return InputSpec.model_validate(
-            {**AUTHORS.model_dump(), **{key: value for key, value in given.items() if value}}
-        )
+        return InputSpec.model_validate(inputs)
     except ValueError as error:
         raise PatchError(
-            f"{path}: mm_newline_position or mm_spatial_pool_mode is not supported: {given}"
+            f"{path}: mm_newline_position or mm_spatial_pool_mode is not supported: "
+            f"{inputs['newline']!r}, {inputs['pool']!r}"
         ) from error
 
 
-def _config(
-    base: Base,
-    fusion: FusionConfig,
-    channel: str,
-    inputs: InputSpec,
-    lora: LoraSpec | None,
-    training: dict[str, Any],
-) -> PatchConfig:
-    encoder = make_encoder(channel, "official", {"dim": fusion.side_dim})
-    return PatchConfig(
-        pave_version=__version__,
-        base=BaseId(name=base.name, fingerprint=base.fingerprint()),
-        inputs=inputs,
-        channel=channel,
-        encoder=EncoderSpec(name=encoder.name, settings=dict(encoder.settings)),
-        fusion=fusion,
-        lora=lora,
-        training=training,
+def _encoder_spec(channel: str, config: FusionConfig) -> EncoderSpec:
+    """The reader of the authors' feature files, as a patch names it."""
+    encoder = make_encoder(channel, "official", {"dim": config.side_dim})
+    return EncoderSpec(name=encoder.name, settings=dict(encoder.settings))
+
+
+def _write(place: Path, files: PatchFiles, base: Base) -> Converted:
+    """Write one patch folder with its card."""
+    write_folder(place, files, base)
+    assert files.config.fusion is not None and files.config.channel is not None
+    return Converted(
+        folder=place,
+        channel=files.config.channel,
+        fusion_parameters=files.config.fusion.parameters(),
+        lora_parameters=sum(tensor.numel() for tensor in files.lora.values()),
     )

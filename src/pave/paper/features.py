@@ -3,9 +3,12 @@
 | channel | their `fast_feat_type` | a file holds |
 |---|---|---|
 | `audio` | audio | `[T, 1024]`, ImageBind, one window of 2 s a second |
-| `frames` | languagebind | `[T, 5, 1024]`, LanguageBind at 2 frames per second, a class token before 2 x 2 cells |
+| `frames` | languagebind | `[T, 5, 1024]`, LanguageBind at 2 frames per second |
 | `scene3d` | 3d_feature | `[1, 32 * 24 * 24, 1024]`, LLaVA-3D |
-| `views` | exo | `[32, 196, 1152]` a camera, SigLIP; a folder with a file a camera, a list of files, or one `[cameras, ...]` |
+| `views` | exo | `[32, 196, 1152]` a camera, SigLIP |
+
+LanguageBind's five tokens are a class token before 2 x 2 cells. Other cameras are a folder with a
+file a camera, a list of files, or one file `[cameras, ...]`.
 
 Files are `.pt` (read with `weights_only=True`, wherever and in whatever precision they were saved,
 with or without a graph) or `.npy`. Their times are what the authors' extraction scripts imply; the
@@ -17,7 +20,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,19 +37,19 @@ from pave.tokens import Tokens
 
 _SUFFIXES = (".pt", ".pth", ".npy")
 Size = Annotated[int, Field(ge=1)]
-Kind = Literal["audio", "languagebind", "3d_feature", "exo"]
-KINDS: dict[str, Kind] = {
+FileKind = Literal["audio", "languagebind", "3d_feature", "exo"]
+FILE_KINDS: dict[str, FileKind] = {
     "audio": "audio",
     "frames": "languagebind",
     "scene3d": "3d_feature",
     "views": "exo",
 }
-"""Channel -> what the authors call its files."""
+"""Channel -> what the authors call its files (`fast_feat_type`)."""
 
 
 def side_from_disk(
     tensor: Tensor,
-    kind: Kind,
+    kind: FileKind,
     *,
     exclude_cls: bool | None = None,
     vhw: tuple[int, int, int] = (32, 24, 24),
@@ -69,30 +72,33 @@ def side_from_disk(
     shape = list(tensor.shape)
     tensor = tensor.detach()
     if kind == "audio" and tensor.dim() in (2, 3):
-        return tensor.reshape(-1, 1, shape[-1])
+        return tensor.reshape(-1, 1, shape[-1])  # [T, 1, C]
     if kind == "languagebind" and tensor.dim() == 3:
-        drop = (
-            shape[1] > 1 and math.isqrt(shape[1] - 1) ** 2 == shape[1] - 1
-            if exclude_cls is None
-            else exclude_cls
-        )
-        return tensor[:, 1:] if drop else tensor
+        if exclude_cls is None:
+            exclude_cls = _has_class_token(shape[1])
+        return tensor[:, 1:] if exclude_cls else tensor
     if kind == "3d_feature" and tensor.dim() == 3 and shape[0] == 1:
         if shape[1] != math.prod(vhw):
             raise ChannelError(
                 f"a 3d_feature of {shape[1]} tokens is not {' x '.join(map(str, vhw))}; pass its "
                 "own vhw=(V, H, W)"
             )
-        return tensor.view(vhw[0], vhw[1] * vhw[2], shape[2])
+        return tensor.view(vhw[0], vhw[1] * vhw[2], shape[2])  # [V, H * W, C]
     if kind == "exo" and tensor.dim() == 4:
-        return tensor.transpose(0, 1).flatten(0, 1)
+        return tensor.transpose(0, 1).flatten(0, 1)  # [T * cameras, S, C]
     raise ChannelError(
         f"no side feature of kind {kind!r} has the shape {shape}; kinds: audio, languagebind, "
         "3d_feature, exo"
     )
 
 
-class OfficialSettings(BaseModel):
+def _has_class_token(count: int) -> bool:
+    """Whether so many tokens are a square grid behind a class token."""
+    cells = count - 1
+    return cells > 0 and math.isqrt(cells) ** 2 == cells
+
+
+class AuthorsSettings(BaseModel):
     """Settings of the authors' feature files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -103,7 +109,7 @@ class OfficialSettings(BaseModel):
     )
 
 
-class OfficialViewsSettings(OfficialSettings):
+class AuthorsViewsSettings(AuthorsSettings):
     """Settings of the authors' feature files of other cameras."""
 
     dim: int = Field(1152, ge=1, le=1_000_000, description="C, the features of one token.")
@@ -113,21 +119,21 @@ class OfficialViewsSettings(OfficialSettings):
     )
 
 
-class OfficialFeatures:
+class AuthorsFeatures:
     """Reads the authors' feature files of one channel; values become float32.
 
     Args:
-        channel: The sense that the features are of.
+        channel: What the features are of.
         settings: Their width.
 
     Example:
-        >>> OfficialFeatures("audio", OfficialSettings()).dim
+        >>> AuthorsFeatures("audio", AuthorsSettings()).dim
         1024
     """
 
     name = "official"
 
-    def __init__(self, channel: str, settings: OfficialSettings) -> None:
+    def __init__(self, channel: str, settings: AuthorsSettings) -> None:
         self.channel = channel
         self._set = settings
 
@@ -147,10 +153,11 @@ class OfficialFeatures:
         return self._set.model_dump(mode="json", exclude={"random_views"})
 
     def vary(self, tokens: Tokens, chance: random.Random) -> Tokens:
-        """A random number of the cameras in random order, if `random_views` is set; `chance` decides."""
+        """A random number of the cameras in random order, if `random_views` is set."""
         if not getattr(self._set, "random_views", False):
             return tokens
-        return some_cameras(tokens, int((tokens.times == tokens.times[0]).sum()), chance)
+        cameras = int((tokens.times == tokens.times[0]).sum())  # they share the first step's time
+        return some_cameras(tokens, cameras, chance)
 
     def encode(self, source: Source) -> Tokens:
         """Tokens of one file, or of one file a camera.
@@ -159,11 +166,13 @@ class OfficialFeatures:
             ChannelError: If a file is missing, cannot be read, or holds something else than this
                 channel's features.
         """
+        kind = FILE_KINDS[self.channel]
         paths = _paths(source, self.channel)
         tensors = [_read(path, self.channel) for path in paths]
-        kind = KINDS[self.channel]
         try:
-            tensor = torch.stack(tensors) if kind == "exo" and tensors[0].dim() == 3 else tensors[0]
+            tensor = tensors[0]
+            if kind == "exo" and tensor.dim() == 3:  # a file a camera
+                tensor = torch.stack(tensors)  # [cameras, T, S, C]
             values = side_from_disk(tensor, kind, vhw=self._set.vhw)
         except (ChannelError, RuntimeError) as error:
             raise ChannelError(f"{paths[0]}: {str(error).splitlines()[0]}") from error
@@ -172,47 +181,44 @@ class OfficialFeatures:
                 f"{paths[0]}: holds {values.shape[2]} features a token, not {self.dim}; set `dim` "
                 "to it"
             )
+        times = _times(kind, steps=len(values), cameras=len(tensor))
         try:
-            return Tokens(
-                values.to(torch.float32).contiguous(), _TIMES[kind](len(values), len(tensor))
-            )
+            return Tokens(values.to(torch.float32).contiguous(), times)
         except ChannelError as error:
             raise ChannelError(f"{paths[0]}: {error}") from error
 
 
-_TIMES: dict[Kind, Callable[[int, int], Tensor]] = {
-    "audio": lambda steps, _: (
-        torch.arange(steps, dtype=torch.float64) + 1
-    ),  # the middle of the window [i, i + 2)
-    "languagebind": lambda steps, _: (torch.arange(steps, dtype=torch.float64) + 0.5) / 2,
-    "3d_feature": lambda steps, _: torch.arange(steps, dtype=torch.float64),
-    "exo": lambda steps, cameras: (torch.arange(steps) // cameras).double(),
-}
+def _times(kind: FileKind, steps: int, cameras: int) -> Tensor:
+    """Seconds `[T]` of the steps, as the authors' extraction implies them."""
+    numbers = torch.arange(steps, dtype=torch.float64)
+    if kind == "audio":
+        return numbers + 1  # the middle of the window [i, i + 2)
+    if kind == "languagebind":
+        return (numbers + 0.5) / 2  # the middle of half a second
+    if kind == "exo":
+        return (numbers / cameras).floor()  # a step of every camera before the next step
+    return numbers  # 3d_feature: a view a step
 
 
 def _paths(source: Source, channel: str) -> list[Path]:
     """One path, or one a camera for views: those of a folder in the order of their names."""
+    several = channel == "views"
     if isinstance(source, str | Path):
         path = Path(source)
-        if channel != "views" or not os.path.isdir(path):
+        if not several or not os.path.isdir(path):
             return [path]
-        if found := sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES):
-            return found
-        raise ChannelError(
-            f"{path}: no features in this folder; it should hold one {' or '.join(_SUFFIXES)} "
-            "file a camera"
-        )
-    if (
-        channel == "views"
-        and isinstance(source, Sequence)
-        and source
-        and all(isinstance(s, str | Path) for s in source)
-    ):
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        if not found:
+            raise ChannelError(
+                f"{path}: no features in this folder; it should hold one "
+                f"{' or '.join(_SUFFIXES)} file a camera"
+            )
+        return found
+    listed = several and isinstance(source, Sequence) and len(source) > 0
+    if listed and all(isinstance(path, str | Path) for path in source):
         return [Path(str(path)) for path in source]
-    raise ChannelError(
-        f"{channel}/official reads one file{' or one a camera' if channel == 'views' else ''}, "
-        f"got {source!r}"
-    )
+    wanted = "one file or one a camera" if several else "one file"
+    raise ChannelError(f"{channel}/official reads {wanted}, got {source!r}")
 
 
 def _read(path: Path, channel: str) -> Tensor:
@@ -226,25 +232,24 @@ def _read(path: Path, channel: str) -> Tensor:
     if not os.path.isfile(path):
         raise ChannelError(f"{path}: no such features file; check the path")
     content = load_content(path)
-    if not isinstance(content, Tensor) or not content.is_floating_point():
-        what = (
-            f"a tensor of {content.dtype}"
-            if isinstance(content, Tensor)
-            else type(content).__name__
-        )
-        raise ChannelError(
-            f"{path}: holds {what}, not a tensor of floats; is it one of the authors' files?"
-        )
-    return content.detach().cpu()
+    if isinstance(content, Tensor) and content.is_floating_point():
+        return content.detach().cpu()
+    what = type(content).__name__
+    if isinstance(content, Tensor):
+        what = f"a tensor of {content.dtype}"
+    raise ChannelError(
+        f"{path}: holds {what}, not a tensor of floats; is it one of the authors' files?"
+    )
 
 
-def _register(channel: str) -> None:
-    def build(settings: OfficialSettings) -> OfficialFeatures:
-        return OfficialFeatures(channel, settings)
+def _register(channel: str, settings: type[AuthorsSettings]) -> None:
+    """Make the reader of one channel's files known."""
 
-    settings = OfficialViewsSettings if channel == "views" else OfficialSettings
-    register_encoder(channel, OfficialFeatures.name, settings)(build)
+    def build(chosen: AuthorsSettings) -> AuthorsFeatures:
+        return AuthorsFeatures(channel, chosen)
+
+    register_encoder(channel, AuthorsFeatures.name, settings)(build)
 
 
-for _channel in KINDS:
-    _register(_channel)
+for _channel in FILE_KINDS:
+    _register(_channel, AuthorsViewsSettings if _channel == "views" else AuthorsSettings)

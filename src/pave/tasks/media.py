@@ -9,13 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pave.channels import describe_encoders
 from pave.data import Record, Turn
 from pave.errors import ConfigError, RecordError, first_problem
 from pave.tasks.task import Example, Style, Task
 
 Place = str | os.PathLike[str]
-IN_VIDEO = ("audio", "frames")
-"""Channels that a video holds itself."""
 
 
 class Finder:
@@ -147,7 +146,8 @@ def wanted_channels(task: Task, sides: Mapping[str, Path], channels: Sequence[st
         ConfigError: If nothing holds one of them.
     """
     wanted = list(dict.fromkeys((*channels, *sides))) or [task.channel]
-    known = {task.channel, *sides, *IN_VIDEO}
+    in_video = {info.channel for info in describe_encoders() if info.reads == "video"}
+    known = {task.channel, *sides, *in_video}
     if odd := [name for name in wanted if name not in known]:
         raise ConfigError(
             f"the media of {task.title} hold no channel {odd[0]!r}; there are: "

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.data import Record, write_records
 from pave.errors import ConfigError, RecordError
 from pave.files import write_text_atomically
-from pave.paper import conversations as authors
-from pave.tasks.files import read_annotations
+from pave.paper.annotations import are_samples, check_mapping, parse_samples, video_id
+from pave.tasks.files import read_annotations, read_json
 from pave.tasks.media import Finder, Place, side_folders, wanted_channels
 from pave.tasks.pairing import in_format
-from pave.tasks.task import Example, Style, Task
+from pave.tasks.task import Example, Files, Style, Task, videos
 
 
 class Summary(BaseModel):
@@ -110,8 +110,7 @@ def prepare(
                 f"there is no folder {folder}; give the folder that holds the media of {task.title}"
             )
     examples = convert(task, read_annotations(annotations), split, style)
-    maps = [authors.read_map(path) if path is not None else {} for path in (video_map, feature_map)]
-    examples = authors.placed(examples, *maps)
+    examples = _placed(examples, _mapping(video_map), _mapping(feature_map))
     finder = Finder(task, Path(media), sides, wanted, style, split)
     records = [record for example in examples if (record := finder.record(example)) is not None]
     summary = Summary(
@@ -145,8 +144,10 @@ def convert(
         RecordError: If the files are not the task's.
     """
     with in_format(", ".join(files), task.title, task.annotations):
-        theirs = authors.are_conversations(task, files)
-        examples = authors.examples(files) if theirs else task.examples(files, split, style)
+        if _are_the_authors(task, files):
+            examples = _of_samples(files)
+        else:
+            examples = task.examples(files, split, style)
     if not examples:
         raise RecordError(f"{', '.join(files)}: no examples in there; wanted: {task.annotations}")
     seen: Counter[str] = Counter()
@@ -201,6 +202,49 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
     return file
 
 
+def _are_the_authors(task: Task, files: Files) -> bool:
+    """Whether these are the authors' training files and not the benchmark's own.
+
+    Those of LLaVA-Video look the same, so its own are what they are taken for.
+    """
+    if task.conversations:
+        return False
+    lists = [content for content in files.values() if isinstance(content, list) and content]
+    return bool(lists) and all(are_samples(content) for content in lists)
+
+
+def _of_samples(files: Files) -> list[Example]:
+    """Examples of the authors' training files, which hold no labels and no options."""
+    found = []
+    for file, rows in files.items():
+        for sample in parse_samples(rows, file):
+            name = sample.video_id
+            places = dict.fromkeys((sample.video, *videos(name)))
+            feature = (f"{name}.pt", f"{name}/video_features.pt", name)
+            found.append(Example(sample.id, name, tuple(places), sample.turns, feature=feature))
+    return found
+
+
+def _mapping(path: Place | None) -> Mapping[str, str]:
+    """One of the authors' mapping files, video id -> path; nothing where none was given."""
+    if path is None:
+        return {}
+    return check_mapping(read_json(path), path)
+
+
+def _placed(
+    examples: Sequence[Example], video_map: Mapping[str, str], feature_map: Mapping[str, str]
+) -> list[Example]:
+    """Examples whose media lie where the mappings say; the others lie where they would without."""
+    moved = []
+    for example in examples:
+        key = video_id(example.video_id)
+        video = (video_map[key],) if key in video_map else example.video
+        feature = (feature_map[key],) if key in feature_map else example.feature
+        moved.append(replace(example, video=video, feature=feature))
+    return moved
+
+
 def _renamed(example: Example, name: str) -> Example:
     return replace(example, id=name)
 
@@ -233,7 +277,7 @@ def write_authors_files(
             "--authors-files out"
         )
     files, written = read_annotations(annotations), []
-    if authors.are_conversations(task, files):
+    if _are_the_authors(task, files):
         raise ConfigError(
             f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out"
         )

@@ -183,7 +183,7 @@ def _examples(
 def _directions(base: Base, words: Sequence[str]) -> Tensor:
     """Unit vectors `[answers, D]`: the mean embedding of an answer's tokens, relative to the mean of all answers."""
     table = base.model.get_input_embeddings().weight.detach()
-    lead = base.spec.style.answer
+    lead = base.family.style.answer
     ids = [base.tokenizer(lead + word, add_special_tokens=False)["input_ids"] for word in words]
     means = torch.stack(
         [table[torch.tensor(row, device=table.device)].float().mean(0) for row in ids]

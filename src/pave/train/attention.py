@@ -80,7 +80,7 @@ def why_not(base: Base, autocast: bool) -> str:
     text, before = base.config.get_text_config(), attention_of(base)
     if getattr(text, "attention_dropout", 0.0):
         return "it knows no attention dropout, which this base has"
-    language = getattr(base.inner, base.spec.language_model)
+    language = getattr(base.inner, base.family.language_model)
     numbers = (
         torch.arange(LENGTH, device=base.device)[None] * 3 // LENGTH
     )  # a prefix and two dialogues

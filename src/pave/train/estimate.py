@@ -29,29 +29,28 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pave.bases import AUTHORS, FamilySpec, InputSpec, find_family, load_base
+from pave.bases import Family, InputSpec, find_family, load_base
 from pave.bases.families.llava_onevision import grid_side, layout_of
 from pave.bases.published import published_model, published_size
-from pave.channels import make_encoder
-from pave.channels.catalog import OWN
+from pave.channels import UsualShape, describe_encoder, make_encoder
 from pave.channels.tower import Cells, Window
 from pave.errors import ConfigError, first_problem
 from pave.fusion import FusionConfig
 from pave.media import Frames
-from pave.paper.configs import PREFIX, fusion_config, list_configs
+from pave.paper.configs import (
+    AUTHORS_INPUTS,
+    LARGE_DIM,
+    channel_of,
+    fusion_config,
+    has_two_channels,
+    list_configs,
+    title_of,
+)
+from pave.paper.convert import TWO_CHANNELS
 from pave.patches import LoraSpec
 from pave.patches.lora import check_targets, lora_shapes
 from pave.train.config import TrainConfig, load_config
 
-# Steps and tokens a step of a usual clip: 32 s of sound, 2 min at 2 frames per second, 32 frames of
-# 24 x 24 cells, 4 cameras.
-USUAL = {
-    "audio": (32, 1),
-    "frames": (240, 4),
-    "scene3d": (32, 576),
-    "views": (128, 196),
-    "features": (32, 1),
-}
 WORDS = 50
 """Words of a prompt around the video, as tokens."""
 
@@ -100,7 +99,7 @@ def plan(
     Raises:
         ConfigError: If there is no such recipe, or a setting in it is wrong.
     """
-    name = recipe.removeprefix(PREFIX)
+    name = title_of(recipe)
     if name in list_configs():
         return _official(name, base, side, batch)
     if not Path(recipe).is_file():
@@ -109,7 +108,7 @@ def plan(
             f"{', '.join(list_configs())}"
         )
     config = load_config(recipe)
-    shape = side or USUAL.get(config.channel or "", (32, 1))
+    shape = side or _usual(config.channel or "", config.encoder)
     return Plan(
         name=recipe,
         base=config.base if base is None else base,
@@ -124,8 +123,6 @@ def plan(
 
 
 def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: int | None) -> Plan:
-    from pave.paper.convert import channel_of
-
     config = fusion_config(name)
     channels = (
         ["frames", "audio"]
@@ -137,8 +134,8 @@ def _official(name: str, base: str | None, side: tuple[int, int] | None, batch: 
         base=base if base is not None else "7b" if config.out_dim == 3584 else "0.5b",
         fusions=(config,) * len(channels),
         lora=LoraSpec(rank=64, alpha=16),
-        side=tuple(side or USUAL[channel] for channel in channels),
-        inputs=AUTHORS,
+        side=tuple(side or _usual(channel, None) for channel in channels),
+        inputs=AUTHORS_INPUTS,
         batch=batch or 4,
     )
 
@@ -165,12 +162,18 @@ def _fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
         raise ConfigError(f"{name}: {f'fusion.{where}' if where else 'fusion'}: {what}") from error
 
 
+def _usual(channel: str, encoder: str | None) -> tuple[int, int]:
+    """Steps, and tokens of each, of a usual clip; a token a second where nobody said."""
+    usual = describe_encoder(channel, encoder).usual or UsualShape(1, 1)
+    return usual.steps, usual.tokens_per_step
+
+
 def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str) -> int:
     """Features of an encoder's tokens, without its weights where those are published."""
-    info = OWN.get((channel, encoder))
-    if info is not None and info.dim:
+    info = describe_encoder(channel, encoder)
+    if info.dim:
         return info.dim
-    if info is None or not info.needs_tower:
+    if not info.needs_tower:
         return make_encoder(channel, encoder, settings).dim
     model, spec, _ = _model(base)
     return make_encoder(channel, encoder, settings, tower=_Width(spec.query_dim(model.config))).dim
@@ -286,7 +289,7 @@ def estimate(wanted: Plan) -> Estimate:
 
 
 @cache
-def _model(base: str) -> tuple[Any, FamilySpec, int]:
+def _model(base: str) -> tuple[Any, Family, int]:
     """The model on the meta device, its family, and how many frames it takes."""
     size = None if Path(base).is_dir() else published_size(base)
     if size is not None:
@@ -294,11 +297,11 @@ def _model(base: str) -> tuple[Any, FamilySpec, int]:
         model = published_model(size)
         return model, spec, spec.settings(model.config).frames
     loaded = load_base(base, weights=False)
-    if loaded.spec.name != "llava_onevision":
+    if loaded.family.name != "llava_onevision":
         raise ConfigError(
-            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.spec.name}"
+            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.family.name}"
         )
-    return loaded.model, loaded.spec, loaded.settings.frames
+    return loaded.model, loaded.family, loaded.settings.frames
 
 
 def _fit(fusion: FusionConfig, query: int, width: int, name: str) -> FusionConfig:

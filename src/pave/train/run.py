@@ -199,14 +199,14 @@ def _precompute(
         "tokens of %d clips computed, %d found in %s",
         report.computed,
         report.reused,
-        features.store.folder,
+        features.cache.folder,
     )
     return time.perf_counter() - started
 
 
 def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
     """How the frozen language model is held while a patch trains."""
-    language = getattr(base.inner, base.spec.language_model)
+    language = getattr(base.inner, base.family.language_model)
     return (
         frozen_in_bf16(language) if config.precision == "bf16" else frozen_through_onednn(language)
     )

@@ -12,13 +12,13 @@ from pave.bases.families import (
     smolvlm,
     video_llama_3,
 )
-from pave.bases.spec import FamilySpec
+from pave.bases.family import Family
 from pave.errors import BaseError
 
-_REGISTRY: dict[str, FamilySpec] = {}
+_REGISTRY: dict[str, Family] = {}
 
 
-def register_family(spec: FamilySpec) -> FamilySpec:
+def register_family(spec: Family) -> Family:
     """Make a family known to `load_base`, by every `model_type` it lists. Registering the same type again replaces it.
 
     Example:
@@ -34,14 +34,14 @@ def list_families() -> list[str]:
     return sorted({spec.name for spec in _REGISTRY.values()})
 
 
-def list_specs() -> list[FamilySpec]:
+def list_specs() -> list[Family]:
     """All known specs, each once, by name; a family whose model types differ in some fact has several."""
     return sorted(
         {id(spec): spec for spec in _REGISTRY.values()}.values(), key=lambda spec: spec.name
     )
 
 
-def find_family(model_type: str) -> FamilySpec:
+def find_family(model_type: str) -> Family:
     """The family of a Hugging Face `config.model_type`.
 
     Raises:
@@ -51,7 +51,7 @@ def find_family(model_type: str) -> FamilySpec:
         raise BaseError(
             f"model type {model_type!r} belongs to no supported family "
             f"({', '.join(list_families())}); "
-            "use one of these, or describe yours in a FamilySpec and call "
+            "use one of these, or describe yours in a Family and call "
             "pave.bases.register_family"
         )
     return _REGISTRY[model_type]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pave.bases.families.common import container, frame_counts, pool_mean, selected_hidden, side_of
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.preprocess import IMAGENET_MEAN, IMAGENET_STD, BaseSettings, normalize, resize
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Layout, Visual
 
 
@@ -93,7 +93,7 @@ STYLE = PromptStyle(
     again="\n<|im_start|>user\n",
 )
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="internvl",
     model_types=("internvl",),
     split=split,

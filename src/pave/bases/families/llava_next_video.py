@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pave.bases.families.common import container, feature_layers, pool_mean, selected_hidden
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.preprocess import (
     CLIP_MEAN,
     CLIP_STD,
@@ -18,7 +19,6 @@ from pave.bases.preprocess import (
     resize,
     shortest_edge,
 )
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Layout, Visual
 
 
@@ -88,7 +88,7 @@ STYLE = PromptStyle(
     head="USER: ", after_video="\n", ask=" ASSISTANT:", end="</s>", again="USER: ", answer=" "
 )
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="llava_next_video",
     model_types=("llava_next_video",),
     split=split,

@@ -22,6 +22,7 @@ from pave.bases.families.common import (
     selected_hidden,
     to_map,
 )
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.inputs import InputSpec
 from pave.bases.preprocess import (
     CLIP_MEAN,
@@ -31,7 +32,6 @@ from pave.bases.preprocess import (
     resize,
     resize_pillow,
 )
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Layout, Visual
 
 
@@ -150,7 +150,7 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 """LLaVA's other poolings (`get_2dPool`); an odd last row or column is dropped. Bilinear is Hugging Face's own."""
 
 
-def adapt(spec: FamilySpec, inputs: InputSpec) -> FamilySpec:
+def adapt(spec: Family, inputs: InputSpec) -> Family:
     """The family fed as LLaVA's own code feeds it, in whole or in part."""
     return replace(
         spec,
@@ -186,7 +186,7 @@ def arrange(tokens: Tensor, layout: Layout) -> Tensor:
     return steps.flatten(0, 1)
 
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="llava_onevision",
     model_types=("llava_onevision",),
     split=split,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pave.bases.families import qwen2_vl
 from pave.bases.families.grids import block_means, grid_merges, layouts, split_grids
+from pave.bases.family import Clip
 from pave.bases.preprocess import BaseSettings
-from pave.bases.spec import Clip
 from pave.bases.visual import Layout, Visual
 
 

@@ -16,8 +16,8 @@ from pave.bases.families.grids import (
     pixel_limits,
     split_grids,
 )
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.preprocess import CLIP_MEAN, CLIP_STD, BaseSettings, merge_times, smart_resize
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Visual
 
 MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
@@ -78,7 +78,7 @@ STYLE = PromptStyle(
     again="\n<|im_start|>user\n",
 )
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="qwen2_vl",
     model_types=("qwen2_vl",),
     split=split,

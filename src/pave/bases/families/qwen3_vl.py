@@ -18,8 +18,8 @@ from pave.bases.families.grids import (
     pixel_limits,
     split_grids,
 )
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.preprocess import HALF, BaseSettings, check_aspect, merge_times
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Visual
 
 MIN_PIXELS, MAX_PIXELS = 128 * 32 * 32, 768 * 32 * 32
@@ -119,7 +119,7 @@ STYLE = PromptStyle(
     again="\n<|im_start|>user\n",
 )
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="qwen3_vl",
     model_types=("qwen3_vl", "qwen3_vl_moe"),
     split=split,

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from pave.bases.families.common import container, pool_mean, side_of
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.preprocess import HALF, BaseSettings, normalize, resize
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Layout, Visual
 
 
@@ -137,7 +137,7 @@ STYLE = PromptStyle(
     answer=" ",
 )
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="smolvlm",
     model_types=("smolvlm",),
     split=split,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pave.bases.families.grids import cut, join_grids, layouts, pixel_limits, split_grids
+from pave.bases.family import Clip, Family, PromptStyle
 from pave.bases.preprocess import HALF, BaseSettings, smart_resize
-from pave.bases.spec import Clip, FamilySpec, PromptStyle
 from pave.bases.visual import Visual
 
 MERGE = 2
@@ -90,7 +90,7 @@ STYLE = PromptStyle(
     again="\n<|im_start|>user\n",
 )
 
-SPEC = FamilySpec(
+SPEC = Family(
     name="video_llama_3",
     model_types=("video_llama_3",),
     split=split,

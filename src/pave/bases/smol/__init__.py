@@ -22,6 +22,7 @@ import torch
 
 from pave.bases.base import Base
 from pave.bases.families.llava_onevision import SPEC
+from pave.bases.family import PromptStyle
 from pave.bases.origin import Origin
 from pave.bases.preprocess import BaseSettings
 from pave.bases.smol.assemble import (
@@ -32,7 +33,6 @@ from pave.bases.smol.assemble import (
     raw_parts,
     require_parts,
 )
-from pave.bases.spec import PromptStyle
 from pave.errors import BaseError
 
 __all__ = ["SETTINGS", "STYLE", "cache_folder", "load_smol", "missing_parts", "smol_base"]

@@ -1,0 +1,39 @@
+"""What the author of a plug-in needs to test it, and what pave's own tests use.
+
+`tiny_base` makes a real but tiny model of any family in a fraction of a second. `check_family`,
+`check_encoder` and `check_fusion` hold a new family, encoder or fusion to the promises that pave
+makes for its own. They raise `AssertionError` with words and need no test framework.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pave.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pave.testing.tiny import (
+        tiny_base,
+        tiny_clips,
+        tiny_frames,
+        tiny_inputs,
+        tiny_tokenizer,
+    )
+
+_HOMES = {
+    "tiny_base": "pave.testing.tiny",
+    "tiny_clips": "pave.testing.tiny",
+    "tiny_frames": "pave.testing.tiny",
+    "tiny_inputs": "pave.testing.tiny",
+    "tiny_tokenizer": "pave.testing.tiny",
+}
+
+__all__ = [
+    "tiny_base",
+    "tiny_clips",
+    "tiny_frames",
+    "tiny_inputs",
+    "tiny_tokenizer",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

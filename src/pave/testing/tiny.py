@@ -1,0 +1,325 @@
+"""Tiny random models of every family, with a byte-level tokenizer made in code. No downloads.
+
+    base = tiny_base("llava_onevision")        # a frozen pave.bases.Base, in under 0.3 s
+    clip = base.clip(tiny_frames(4))           # a clip of 4 frames, half a second apart
+    tiny_inputs(base, (4, 4))                  # model inputs with one clip a row
+
+They are the real classes of transformers with tiny sizes, so that what holds on them holds where a
+model reads its tokens, not on a stand-in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+
+from pave.bases import Base, BaseSettings, Clip, load_base
+from pave.bases.preprocess import CLIP_MEAN, CLIP_STD
+from pave.errors import BaseError
+from pave.media import Frames
+
+# The special tokens of all families: one tokenizer serves them all. Ids follow the 256 bytes.
+SPECIALS = (
+    "<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<image>", "<video>", "<|vision_start|>",
+    "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>",
+    "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|endoftext|>",
+)  # fmt: skip
+HIDDEN = 32
+VOCAB = 256 + len(SPECIALS)
+
+
+def tiny_base(family: str = "llava_onevision", seed: int = 0) -> Base:
+    """A tiny frozen base of one of pave's own families; the same seed gives the same weights.
+
+    Args:
+        family: A `model_type` that `FAMILIES` lists.
+        seed: Of the random weights.
+
+    Raises:
+        BaseError: If there is no tiny model of that name.
+
+    Example:
+        >>> tiny_base("internvl").hidden_dim
+        32
+    """
+    if family not in BUILDERS:
+        raise BaseError(f"no tiny model of {family!r}; there are: {', '.join(FAMILIES)}")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = BUILDERS[family]()
+        spread_weights(model)
+    return load_base(model, tiny_tokenizer(), settings=SETTINGS.get(family), name=f"tiny-{family}")
+
+
+def spread_weights(model: torch.nn.Module) -> None:
+    """Draw all matrices anew, from a normal distribution of deviation 0.15.
+
+    The usual initialisation makes tiny models nearly blind to their input, so that a test would
+    hold whatever went wrong.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.15)
+
+
+def tiny_frames(
+    count: int, height: int = 48, width: int = 64, seed: int = 0, fps: float = 2.0
+) -> Frames:
+    """Random frames; frame i is shown at `i / fps` seconds."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (count, 3, height, width)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return Frames(pixels, torch.arange(count, dtype=torch.float64) / fps)
+
+
+def tiny_clips(
+    base: Base, counts: Sequence[int] = (4, 4), height: int = 48, width: int = 64
+) -> list[Clip]:
+    """One clip of random frames for each count; clips differ."""
+    return [base.clip(tiny_frames(count, height, width, seed)) for seed, count in enumerate(counts)]
+
+
+def tiny_inputs(
+    base: Base, counts: Sequence[int] = (4, 4), question: str = "What?", pad: str = "left"
+) -> dict[str, Tensor]:
+    """Model inputs for one random clip and one question a row; questions differ in length."""
+    clips = tiny_clips(base, counts)
+    asked = []
+    for row, clip in enumerate(clips):
+        prompt = base.encode_prompt(clip.text, [(question + "?" * row, None)])
+        asked.append(prompt.ask())
+    return base.batch(asked, clips, pad=pad)
+
+
+def tiny_tokenizer(bos: bool = False) -> Any:
+    """A byte-level tokenizer: one id a byte, then the special tokens of all families.
+
+    Args:
+        bos: Whether it writes `<s>` in front of every text, as LLaMA's does.
+    """
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate(letters)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens(
+        [AddedToken(text, special=True, normalized=False) for text in SPECIALS]
+    )
+    if bos:
+        inner.post_processor = TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", token_id("<s>"))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def token_id(text: str) -> int:
+    """Id of a special token."""
+    return 256 + SPECIALS.index(text)
+
+
+TEXT: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "pad_token_id": token_id("<pad>"),
+    "bos_token_id": token_id("<s>"),
+    "eos_token_id": token_id("</s>"),
+    "tie_word_embeddings": False,
+}
+TOWER: dict[str, Any] = {
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+QWEN2_TEXT: dict[str, Any] = {"model_type": "qwen2", **TEXT}
+LLAMA_TEXT: dict[str, Any] = {"model_type": "llama", **TEXT}
+PLACEHOLDERS = {
+    "image_token_id": token_id("<|image_pad|>"),
+    "video_token_id": token_id("<|video_pad|>"),
+}
+VISION_IDS = {
+    **PLACEHOLDERS,
+    "vision_start_token_id": token_id("<|vision_start|>"),
+    "vision_end_token_id": token_id("<|vision_end|>"),
+}
+
+
+def _llava_onevision() -> Any:
+    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+
+    tower = {"model_type": "siglip_vision_model", "vision_use_head": False, **TOWER}
+    config = LlavaOnevisionConfig(
+        vision_config={**tower, "image_size": 42, "patch_size": 14},  # 3 x 3 patches, 2 x 2 tokens
+        text_config=QWEN2_TEXT,
+        image_token_id=token_id("<image>"),
+        video_token_id=token_id("<video>"),
+        image_grid_pinpoints=[[42, 42]],
+    )
+    return LlavaOnevisionForConditionalGeneration(config)
+
+
+def _llava_next_video() -> Any:
+    from transformers import LlavaNextVideoConfig, LlavaNextVideoForConditionalGeneration
+
+    tower = {"model_type": "clip_vision_model", "projection_dim": 24, **TOWER}
+    config = LlavaNextVideoConfig(
+        vision_config={**tower, "image_size": 56, "patch_size": 14},  # 4 x 4 patches, 2 x 2 tokens
+        text_config=LLAMA_TEXT,
+        image_token_index=token_id("<image>"),
+        video_token_index=token_id("<video>"),
+        image_grid_pinpoints=[[56, 56]],
+        vision_feature_layer=-2,
+        spatial_pool_mode="average",
+        spatial_pool_stride=2,
+        image_seq_length=16,
+        video_seq_length=16,
+    )
+    return LlavaNextVideoForConditionalGeneration(config)
+
+
+MROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+MROPE_TEXT: dict[str, Any] = {**TEXT, "rope_parameters": MROPE}
+
+
+def _qwen2_vl() -> Any:
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    tower = {"depth": 2, "embed_dim": 24, "hidden_size": HIDDEN, "num_heads": 3, "mlp_ratio": 2}
+    config = Qwen2VLConfig(vision_config=tower, text_config=MROPE_TEXT, **VISION_IDS)
+    return Qwen2VLForConditionalGeneration(config)
+
+
+def _qwen2_5_vl() -> Any:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    tower = {
+        "depth": 2,
+        "hidden_size": 24,
+        "out_hidden_size": HIDDEN,
+        "num_heads": 3,
+        "intermediate_size": 32,
+        "window_size": 56,  # 2 x 2 tokens
+        "fullatt_block_indexes": [1],
+    }
+    config = Qwen2_5_VLConfig(vision_config=tower, text_config=MROPE_TEXT, **VISION_IDS)
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+QWEN3_TOWER: dict[str, Any] = {
+    "depth": 3,
+    "hidden_size": 24,
+    "out_hidden_size": HIDDEN,
+    "num_heads": 3,
+    "intermediate_size": 32,
+    "patch_size": 16,
+    "deepstack_visual_indexes": [0, 1],
+    "num_position_embeddings": 64,
+}
+QWEN3_TEXT: dict[str, Any] = {
+    **TEXT,
+    "head_dim": 8,
+    "rope_parameters": {**MROPE, "mrope_interleaved": True},
+}
+
+
+def _qwen3_vl() -> Any:
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    config = Qwen3VLConfig(vision_config=QWEN3_TOWER, text_config=QWEN3_TEXT, **VISION_IDS)
+    return Qwen3VLForConditionalGeneration(config)
+
+
+def _qwen3_vl_moe() -> Any:
+    from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
+
+    experts = {
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 16,
+        "decoder_sparse_step": 1,
+    }
+    config = Qwen3VLMoeConfig(
+        vision_config=QWEN3_TOWER, text_config={**QWEN3_TEXT, **experts}, **VISION_IDS
+    )
+    return Qwen3VLMoeForConditionalGeneration(config)
+
+
+def _internvl() -> Any:
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+
+    config = InternVLConfig(
+        vision_config={"image_size": 56, "patch_size": 14, **TOWER},  # 4 x 4 patches, 2 x 2 tokens
+        text_config=QWEN2_TEXT,
+        image_token_id=token_id("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    return InternVLForConditionalGeneration(config)
+
+
+def _smolvlm() -> Any:
+    from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
+
+    config = SmolVLMConfig(
+        vision_config={"image_size": 56, "patch_size": 14, **TOWER},  # 4 x 4 patches, 2 x 2 tokens
+        text_config=LLAMA_TEXT,
+        image_token_id=token_id("<image>"),
+        scale_factor=2,
+        pad_token_id=token_id("<pad>"),
+    )
+    return SmolVLMForConditionalGeneration(config)
+
+
+def _video_llama_3() -> Any:
+    from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
+
+    tower = {"patch_size": 14, **TOWER, "hidden_size": 32}  # rotary positions want 8 a head
+    config = VideoLlama3Config(vision_config=tower, text_config=QWEN2_TEXT, **PLACEHOLDERS)
+    return VideoLlama3ForConditionalGeneration(config)
+
+
+# One builder a model_type: the MoE variant of Qwen3-VL is a class of its own in transformers.
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "llava_onevision": _llava_onevision,
+    "llava_next_video": _llava_next_video,
+    "qwen2_vl": _qwen2_vl,
+    "qwen2_5_vl": _qwen2_5_vl,
+    "qwen3_vl": _qwen3_vl,
+    "qwen3_vl_moe": _qwen3_vl_moe,
+    "internvl": _internvl,
+    "smolvlm": _smolvlm,
+    "video_llama_3": _video_llama_3,
+}
+FAMILIES = tuple(BUILDERS)
+
+# The families with a pixel budget get a small one: a 48 x 64 frame becomes 56 x 56, 2 x 2 tokens
+# (64 x 64 with Qwen3-VL's patches of 16 pixels).
+
+_QWEN2 = BaseSettings(
+    frames=4, min_pixels=28 * 28, max_pixels=12 * 28 * 28, mean=CLIP_MEAN, std=CLIP_STD
+)
+_QWEN3 = BaseSettings(frames=4, min_pixels=32 * 32, max_pixels=64 * 32 * 32)
+SETTINGS: dict[str, BaseSettings] = {
+    "qwen2_vl": _QWEN2,
+    "qwen2_5_vl": _QWEN2,
+    "qwen3_vl": _QWEN3,
+    "qwen3_vl_moe": _QWEN3,
+    "video_llama_3": BaseSettings(
+        frames=4, min_pixels=28 * 28, max_pixels=48 * 28 * 28, compress=True
+    ),
+}

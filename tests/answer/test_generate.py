@@ -1,0 +1,147 @@
+"""Answering several questions behind one prefix gives what asking them one by one gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import tiny
+from pave.answer import Questions, Sampling, generate, generation
+from pave.bases import Clip
+from pave.data import ClipFeatures
+from pave.model import PatchedModel
+from pave.patches import LoraSpec
+from pave.tokens import Tokens
+
+ASKED = ((10, ["Hm?", "What is it, then?"]), (2, ["Who?"]), (4, ["Why?", "Hm?", "And how?"]))
+
+
+def _model(family: str = "llava_onevision") -> PatchedModel:
+    model = PatchedModel(tiny.base(family))
+    model.new_patch("audio", name="p", lora=LoraSpec(rank=2), fusion={"hidden": 32}, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.trainable_parameters().values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return model
+
+
+def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
+    """Two clips with sound and one without, of different lengths, with questions of different lengths."""
+    base, found = model.base, []
+    for number, (frames, asked) in enumerate(ASKED):
+        clip = base.clip(tiny.frames(frames, seed=number))
+        values = torch.randn(
+            7,
+            1,
+            model.patches["p"].config.fusion.side_dim,
+            generator=torch.Generator().manual_seed(number),
+        )
+        channels = {} if number == 1 else {"audio": Tokens(values, torch.linspace(0, 2, 7))}
+        prompt = base.encode_prompt(clip.text, [(question, None) for question in asked])
+        features = ClipFeatures(base.light(clip), base.visual([clip])[0], channels)
+        found.append(
+            (clip, Questions(features, prompt.prefix, [question for question, _ in prompt.turns]))
+        )
+    return found
+
+
+def _one_by_one(
+    model: PatchedModel, clips: list[tuple[Clip, Questions]], limit: int
+) -> list[list[list[int]]]:
+    """The plain way: pixels, one full prompt, `generate`."""
+    return [
+        [_plain(model, clip, questions, asked, limit) for asked in questions.asked]
+        for clip, questions in clips
+    ]
+
+
+def _plain(
+    model: PatchedModel, clip: Clip, questions: Questions, asked: list[int], limit: int
+) -> list[int]:
+    stop = model.base.stop_ids
+    inputs = model.base.batch([questions.prefix + asked], [clip], pad="left")
+    settings = {"max_new_tokens": limit, "do_sample": False, "eos_token_id": stop}
+    ids = model.generate(
+        channels=[questions.features.channels], times=[clip.times], **inputs, **settings
+    )
+    said = ids[0, inputs["input_ids"].shape[1] :].tolist()
+    return said[: next((place for place, token in enumerate(said) if token in stop), len(said))]
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("patched", [True, False])
+def test_batched_answers_are_those_of_single_questions(family: str, patched: bool) -> None:
+    model = _model(family)
+    model.set_patches({"p": 1.0} if patched else {})
+    clips = _clips(model)
+    questions = [asked for _, asked in clips]
+    assert len({len(clip.prefix) for clip in questions}) > 1, (
+        "different prefix lengths need padding, which this is about"
+    )
+    assert generate(model, questions, Sampling(6)) == _one_by_one(model, clips, 6)
+
+
+def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = _model("qwen2_vl")
+    clips = [asked for _, asked in _clips(model)]
+    shared = generate(model, clips, Sampling(6))
+    monkeypatch.setattr(generation, "why_no_shared_prefix", lambda base: "its layers slide")
+    heads = []
+    model.model.lm_head.register_forward_hook(
+        lambda module, args, output: heads.append(tuple(output.shape[:2]))
+    )
+    assert generate(model, clips, Sampling(6)) == shared
+    assert set(heads) == {(6, 1)}
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(family: str) -> None:
+    model = _model(family)
+    clips = [asked for _, asked in _clips(model)]
+    layers, heads = [], []
+    language = getattr(model.base.inner, model.base.family.language_model)
+    model.model.lm_head.register_forward_hook(
+        lambda module, args, output: heads.append(tuple(output.shape))
+    )
+    language.layers[0].register_forward_pre_hook(
+        lambda module, args: layers.append(tuple(args[0].shape[:2]))
+    )
+    generate(model, clips, Sampling(3))
+    longest = max(len(clip.prefix) for clip in clips)
+    questions = max(len(asked) for clip in clips for asked in clip.asked)
+    assert layers[:2] == [(3, longest), (6, questions)]
+    assert all(shape == (6, 1) for shape in layers[2:]) and len(layers) <= 4
+    assert heads == [(rows, 1, tiny.VOCAB) for rows, _ in layers]
+
+
+def test_patch_changes_only_the_clips_that_have_its_channel() -> None:
+    model = _model()
+    clips = [asked for _, asked in _clips(model)]
+    with_patch = generate(model, clips, Sampling(6))
+    with model.disable_patches():
+        without = generate(model, clips, Sampling(6))
+    assert with_patch[0] != without[0] and with_patch[2] != without[2]
+    assert with_patch[1] == without[1]
+
+
+def test_an_answer_ends_before_the_end_token() -> None:
+    model = _model()
+    clips = [asked for _, asked in _clips(model)]
+    free = generate(model, clips, Sampling(4))
+    end = free[0][0][2]
+    style = replace(model.base.family.style, end=model.base.tokenizer.convert_ids_to_tokens(end))
+    model.base.family = replace(model.base.family, style=style)
+    if end not in model.base.stop_ids:
+        model.base.model.generation_config.eos_token_id = end
+    cut = free[0][0][: free[0][0].index(end)]
+    assert generate(model, clips, Sampling(4))[0][0] == cut
+
+
+def test_no_clips_no_answers() -> None:
+    model = _model()
+    assert generate(model, [], Sampling(4)) == []
