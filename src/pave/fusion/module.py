@@ -1,9 +1,9 @@
-"""`Fusion`: g(query tokens, side tokens) -> residual, as the paper's code computes it.
+"""`Fusion`: g(query tokens q, side tokens s) -> residual, as the paper's code computes it.
 
     x = W_Q q                      M = W_M s
-    x = x + Attention(x, M)        each frame's tokens attend the side tokens of its moment
+    x = x + Attention(x, M)        a frame's tokens attend the side tokens of its moment
     x = x + MLP(LayerNorm(x))      ... L blocks of these two
-    g = LayerNorm0(MLP(x))         starts at zero, so a fresh fusion changes nothing
+    g = LayerNorm0(MLP(x))         starts at zero, so that a fresh fusion changes nothing
 
 Shapes: F frames of all clips, S query tokens of a frame, L side tokens that a frame attends.
 """
@@ -20,17 +20,15 @@ from torch.utils.checkpoint import checkpoint
 
 from pave.errors import ChannelError
 from pave.fusion import rope
-from pave.fusion.align import Frames, by_number, by_time, join, seconds, spread, stretch, take
+from pave.fusion.align import Frames, by_number, by_time, join, seconds, stretch, take
 from pave.fusion.config import FusionConfig
-from pave.fusion.registry import register_fusion
+from pave.fusion.registry import OURS, register_fusion
+
+Turns = tuple[Tensor, Tensor] | None  # rotary angles, [F, S, head_dim / 2], [F, L, head_dim / 2]
 
 
 class Attention(nn.Module):
-    """Each query token attends the side tokens of its frame; no output projection, as the authors have none.
-
-    Args:
-        config: `tie_kv` takes the keys (before any rotation) for values.
-    """
+    """A frame's query tokens attend its side tokens; no output projection, as the authors'."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
@@ -39,25 +37,22 @@ class Attention(nn.Module):
         self.key = nn.Linear(config.memory_dim, config.hidden)
         self.value = nn.Linear(config.memory_dim, config.hidden).requires_grad_(not self.tied)
 
-    def forward(
-        self, x: Tensor, memory: Tensor, mask: Tensor | None, turns: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
-        """`[F, S, hidden]`, `[F, L, memory]`, mask `[F, L]` -> `[F, S, hidden]`."""
-        query, key = self.query(x), self.key(memory)
-        value = key if self.tied else self.value(memory)
-        # [F, N, hidden] -> [F, heads, N, head_dim]
-        query, key, value = (
-            t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (query, key, value)
-        )
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None, turns: Turns) -> Tensor:
+        """`[F, S, hidden]`, `[F, L, memory]`, mask `[F, 1, 1, L]` -> `[F, S, hidden]`."""
+        split = (self.heads, -1)  # [F, N, hidden] -> [F, heads, N, head_dim]
+        query = self.query(x).unflatten(2, split).transpose(1, 2)
+        key = self.key(memory).unflatten(2, split).transpose(1, 2)
+        value = key  # not yet turned
+        if not self.tied:
+            value = self.value(memory).unflatten(2, split).transpose(1, 2)
         if turns is not None:
             query, key = rope.rotate(query, turns[0]), rope.rotate(key, turns[1])
-        seen = None if mask is None else mask[:, None, None]  # [F, 1, 1, L]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        return out.transpose(1, 2).flatten(2)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return seen.transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):
-    """x + attention(x), then x + MLP(x); the attention reads tokens without a norm, like the authors'."""
+    """x + attention(x), then x + MLP(x); attention reads x without a norm, as the authors' does."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
@@ -69,29 +64,24 @@ class Block(nn.Module):
             nn.Linear(2 * config.hidden, config.hidden, bias=False),
         )
 
-    def forward(
-        self, x: Tensor, memory: Tensor, mask: Tensor | None, turns: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
-        """`[F, S, hidden]`, `[F, L, memory]` -> `[F, S, hidden]`."""
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None, turns: Turns) -> Tensor:
+        """`[F, S, hidden]`, `[F, L, memory]`, mask `[F, 1, 1, L]` -> `[F, S, hidden]`."""
         x = x + self.attention(x, memory, mask, turns)
         out: Tensor = x + self.mlp(x)
         return out
 
 
-@register_fusion("cross_attention", FusionConfig)
+@register_fusion(OURS, FusionConfig)
 class Fusion(nn.Module):
     """The fusion function of a patch.
 
     It computes in the dtype of its own weights (float32 as built), whatever the inputs are and also
     under autocast: cast the residual as the last thing, where it is added.
 
-    Args:
-        config: Shapes and rules.
-
     Attributes:
         checkpointing: Keep no activations for the backward pass but compute them again: about a
             third more time, a small part of the memory.
-        chunk: Tokens that are worked on at a time, which bounds memory; frames are independent.
+        chunk: Tokens worked on at a time; frames are independent, so this only bounds memory.
 
     Example:
         >>> fusion = Fusion(FusionConfig(side_dim=8, query_dim=6, out_dim=10, hidden=16))
@@ -103,8 +93,7 @@ class Fusion(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpointing = False
-        self.chunk = 2**16
+        self.checkpointing, self.chunk = False, 2**16
         self.side_map = nn.Linear(config.side_dim, config.memory_dim)
         self.query_map: nn.Linear | None = None
         self.learnt_query: nn.Parameter | None = None
@@ -114,7 +103,7 @@ class Fusion(nn.Module):
             self.learnt_query = nn.Parameter(torch.randn(*config.learnable_query, config.hidden))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.output = nn.Sequential()
-        for inputs, outputs in config.output_widths():
+        for inputs, outputs in config.output_widths:
             if len(self.output):
                 self.output.append(nn.GELU())
             self.output.append(nn.Linear(inputs, outputs))
@@ -123,7 +112,7 @@ class Fusion(nn.Module):
         self.markers: nn.Parameter | None = None
         if config.start_end_tokens:
             self.markers = nn.Parameter(torch.randn(4, config.out_dim), requires_grad=False)
-        # The authors' initialisation: biases at 0, and the output norm as well.
+        # The authors' start: all biases of linear maps are 0, and so is the output norm.
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -136,10 +125,11 @@ class Fusion(nn.Module):
         return self.side_map.weight.dtype
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freeze or unfreeze, except for the idle tensors of the authors' files: those stay frozen."""
+        """Freeze or unfreeze, except for the idle tensors of the authors' files: always frozen."""
         super().requires_grad_(requires_grad)
-        for block in self.blocks if self.config.tie_kv else ():
-            block.get_submodule("attention.value").requires_grad_(False)
+        if self.config.tie_kv:
+            for block in self.blocks:
+                block.get_submodule("attention.value").requires_grad_(False)
         if self.markers is not None:
             self.markers.requires_grad_(False)
         return self
@@ -155,11 +145,9 @@ class Fusion(nn.Module):
 
         Args:
             query: A clip each, `[T_q, S_q, query_dim]`: the base's visual tokens.
-            side: A clip each, `[T_k, S_k, side_dim]`; None or no tokens at all: the clip has no
-                such channel.
+            side: A clip each, `[T_k, S_k, side_dim]`; None or no tokens: it lacks the channel.
             query_times: A clip each, `[T_q]` seconds, non-decreasing. Used by `alignment="times"`
-                alone. Without any times, both sequences are taken to spread evenly over the same
-                duration.
+                alone. Without any times both sequences spread evenly over the same duration.
             side_times: A clip each, `[T_k]` seconds, non-decreasing; None where `side` is None.
 
         Returns:
@@ -170,127 +158,105 @@ class Fusion(nn.Module):
             ChannelError: If shapes, counts or times do not fit.
         """
         shapes = self._check(query, side, query_times, side_times)
-        residuals, alike = {}, {}
+        residuals: dict[int, Tensor] = {}
+        alike: dict[int, dict[int, Frames]] = {}  # tokens a frame -> number of a clip -> clip
         for i, (shape, tokens) in enumerate(zip(shapes, side, strict=True)):
             if tokens is None or tokens.numel() == 0 or 0 in shape:
                 residuals[i] = self.side_map.weight.new_zeros(*shape, self.config.out_dim)
                 continue
             frames = query[i] if self.learnt_query is None else self.learnt_query
-            times = None
-            if query_times is not None and side_times is not None:
-                times = query_times[i], side_times[i]
-            alike.setdefault(shape[1], {})[i] = self._aligned(frames, tokens, times)
-        # Clips whose frames have equally many tokens are fused together: usually all of them.
+            times = None if query_times is None else query_times[i]
+            moments = None if side_times is None else side_times[i]
+            alike.setdefault(shape[1], {})[i] = self._align(frames, tokens, times, moments)
         with torch.autocast(self.side_map.weight.device.type, enabled=False):
-            for clips in alike.values():
+            for clips in alike.values():  # usually one turn: all frames have equally many tokens
+                fused = self._fuse(join(list(clips.values())))
                 lengths = [len(clip.query) for clip in clips.values()]
-                fused = self._fuse(join(list(clips.values()))).split(lengths)
-                residuals.update(zip(clips, fused, strict=True))
+                residuals.update(zip(clips, fused.split(lengths), strict=True))
         return [residuals[i] for i in range(len(query))]
 
     def _check(
         self,
         query: Sequence[Tensor],
         side: Sequence[Tensor | None],
-        query_times: Sequence[Tensor] | None,
-        side_times: Sequence[Tensor | None] | None,
+        *times: Sequence[object] | None,
     ) -> list[tuple[int, int]]:
-        """Refuse what cannot fit and return (frames, tokens a frame) of each clip's residual."""
-        config = self.config
-        given = {"side tokens": side, "query_times": query_times, "side_times": side_times}
-        for name, entries in given.items():
+        """Refuse what cannot fit; (frames, tokens a frame) of each clip's residual."""
+        names = ("side tokens", "query_times", "side_times")
+        for name, entries in zip(names, (side, *times), strict=True):
             if entries is not None and len(entries) != len(query):
                 raise ChannelError(
                     f"{len(query)} clips need as many entries of {name}, got {len(entries)}; "
                     "use None for no channel"
                 )
-        if config.alignment == "times" and (query_times is None) != (side_times is None):
-            raise ChannelError(
-                "give both query_times and side_times, or neither: one alone says nothing about "
-                "the other"
-            )
-        for tokens in side:
-            if tokens is not None and (tokens.dim() != 3 or tokens.shape[2] != config.side_dim):
-                shape = tuple(tokens.shape)
-                raise ChannelError(f"side tokens must be [T, S, {config.side_dim}], got {shape}")
-        if config.learnable_query is not None:
-            return [config.learnable_query] * len(query)
-        for clip in query:
-            if clip.dim() != 3 or clip.shape[2] != config.query_dim:
-                shape = tuple(clip.shape)
-                raise ChannelError(f"query tokens must be [T, S, {config.query_dim}], got {shape}")
+        if self.config.alignment == "times" and (times[0] is None) != (times[1] is None):
+            raise ChannelError("give both query_times and side_times, or neither")
+        wanted = {"side": (side, self.config.side_dim), "query": (query, self.config.query_dim)}
+        if self.config.learnable_query is not None:
+            del wanted["query"]  # the frames are not read
+        for name, (clips, width) in wanted.items():
+            for clip in clips:
+                if clip is not None and (clip.dim() != 3 or clip.shape[2] != width):
+                    got = tuple(clip.shape)
+                    raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
+        if self.config.learnable_query is not None:
+            return [self.config.learnable_query] * len(query)
         return [(clip.shape[0], clip.shape[1]) for clip in query]
 
-    def _aligned(
-        self, query: Tensor, side: Tensor, times: tuple[Tensor, Tensor | None] | None
+    def _align(
+        self, query: Tensor, side: Tensor, query_times: Tensor | None, side_times: Tensor | None
     ) -> Frames:
-        """A clip's frames, each with the run of side tokens that it attends.
-
-        Args:
-            query: `[T_q, S_q, query_dim]`.
-            side: `[T_k, S_k, side_dim]`.
-            times: Seconds of both, or None.
-        """
-        config, frames = self.config, len(query)
-        if config.alignment == "groups":
-            if len(side) < frames:
-                side = stretch(side.to(self.side_map.weight), frames)
-            first, count = by_number(frames, len(side))
-            clocks = None
+        """A clip's frames `[T_q, S_q, C_q]`, each with the run of `[T_k, S_k, C]` it attends."""
+        clocks = None
+        if self.config.alignment == "groups":
+            if len(side) < len(query):
+                side = stretch(side.to(self.side_map.weight), len(query))
+            first, count = by_number(len(query), len(side))
         else:
-            if times is None:
-                clocks = spread(frames), spread(len(side))
-            elif times[1] is None:
+            if query_times is not None and side_times is None:
                 raise ChannelError("side_times must have an entry for each clip with side tokens")
-            else:
-                clocks = (
-                    seconds("query_times", times[0], frames),
-                    seconds("side_times", times[1], len(side)),
-                )
+            clocks = (
+                seconds("query_times", query_times, len(query)),
+                seconds("side_times", side_times, len(side)),
+            )
             first, count = by_time(*clocks)
-        tokens = side.shape[1]
-        clip = Frames(query, side.flatten(0, 1), first * tokens, count * tokens)
-        if config.rope is None:
-            return clip
-        device = self.side_map.weight.device
-        sizes = (frames, query.shape[1]), (len(side), tokens)
-        turns = rope.angles(*sizes, clocks, config.head_dim, device)
-        return clip._replace(query_angles=turns[0], side_angles=turns[1].flatten(0, 1))
+        turns: tuple[Tensor | None, Tensor | None] = None, None
+        if self.config.rope is not None:
+            sizes = (len(query), query.shape[1]), (len(side), side.shape[1])
+            left, right = rope.angles(*sizes, clocks, self.config.head_dim)
+            device = self.side_map.weight.device
+            turns = left.to(device), right.flatten(0, 1).to(device)
+        width = side.shape[1]  # from steps to tokens
+        return Frames(query, side.flatten(0, 1), first * width, count * width, *turns)
 
     def _fuse(self, frames: Frames) -> Tensor:
-        """Residuals `[F, S, out_dim]`, as many frames at a time as `chunk` allows."""
+        """`[F, S, out_dim]`, as many frames at a time as `chunk` allows."""
         total, cells = frames.query.shape[:2]
-        size = max(1, self.chunk // max(cells, int(frames.count.max())))
+        size = max(1, self.chunk // max(cells, int(frames.length.max())))
         parts = []
         for low in range(0, total, size):
-            part = slice(low, low + size)
-            side, mask = take(frames.side, frames.first[part], frames.count[part])
+            now = slice(low, low + size)
+            runs = frames.first[now], frames.length[now]
+            side, mask = take(frames.side, *runs)
+            if mask is not None:
+                mask = mask[:, None, None]  # the same for all heads and query tokens
             turns = None
             if frames.query_angles is not None and frames.side_angles is not None:
-                turns = (
-                    frames.query_angles[part],
-                    take(frames.side_angles, frames.first[part], frames.count[part])[0],
-                )
-            inputs = (frames.query[part], side, mask, turns)
+                turns = frames.query_angles[now], take(frames.side_angles, *runs)[0]
+            inputs = frames.query[now], side, mask, turns
             if self.checkpointing and torch.is_grad_enabled():
                 parts.append(checkpoint(self._residual, *inputs, use_reentrant=False))
             else:
                 parts.append(self._residual(*inputs))
-        return torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _residual(
-        self,
-        query: Tensor,
-        side: Tensor,
-        mask: Tensor | None,
-        turns: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        """The function proper: `[f, S, query_dim]`, `[f, L, side_dim]` -> `[f, S, out_dim]`."""
-        x = query.to(self.side_map.weight)
-        if self.query_map is not None:  # a learnt query has the width of the blocks already
+    def _residual(self, query: Tensor, side: Tensor, mask: Tensor | None, turns: Turns) -> Tensor:
+        """The function proper: `[F, S, query_dim]`, `[F, L, side_dim]` -> `[F, S, out_dim]`."""
+        memory = self.side_map(side.to(self.side_map.weight))
+        x = query.to(memory)
+        if self.query_map is not None:  # a learnt query has the blocks' width already
             x = self.query_map(x)
-        memory = self.side_map(side.to(x))
         for block in self.blocks:
             x = block(x, memory, mask, turns)
-        x = self.dropout(self.output(x))
-        return x if self.norm is None else self.norm(x)
+        out: Tensor = self.dropout(self.output(x))
+        return out if self.norm is None else self.norm(out)

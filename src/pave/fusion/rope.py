@@ -1,8 +1,7 @@
-"""Rotary positions in time, height and width, with the authors' rules.
+"""Rotary positions in time, height and width, by the authors' rules.
 
-Qwen2-VL's split of the head: of 64 pairs of channels 16 turn by time, 24 by height and 24 by width
-(other head sizes in the same proportion). Time counts in steps of the finer of the two sequences,
-height and width in cells of the finer grid; the coarser grid sits at cell centres.
+Of a head's 64 pairs of channels 16 turn by time, 24 by height, 24 by width (other sizes in
+proportion). Time counts in steps of the finer sequence, space in cells of the finer grid.
 """
 
 from __future__ import annotations
@@ -22,35 +21,32 @@ def angles(
     side: tuple[int, int],
     times: tuple[Tensor, Tensor] | None,
     head_dim: int,
-    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     """How far each pair of channels of a clip's tokens turns.
 
     Args:
-        query: (frames, tokens of a frame).
-        side: (steps, tokens of a step), steps after any interpolation.
-        times: Seconds of the frames and of the steps; None for the authors' rule, by number.
+        query: (T_q, S_q).
+        side: (T_k, S_k), steps after any interpolation.
+        times: Seconds of frames and steps; None for the authors' rule, by number.
         head_dim: Channels of a head, a multiple of 16.
-        device: Where the angles are needed.
 
     Returns:
-        `[T_q, S_q, head_dim / 2]` and `[T_k, S_k, head_dim / 2]`, float32.
+        `[T_q, S_q, head_dim / 2]` and `[T_k, S_k, head_dim / 2]`, float32 on the CPU.
 
     Raises:
         ChannelError: If a frame or a step is no square grid of tokens.
     """
     clocks = _by_number(query[0], side[0]) if times is None else _by_time(*times)
-    grids = [_grid("query", query[1]), _grid("side", side[1])]
+    grids = _grid("query", query[1]), _grid("side", side[1])
     sections = torch.tensor([head_dim // 8, 3 * head_dim // 16, 3 * head_dim // 16])
     axis = torch.arange(3).repeat_interleave(sections)  # [head_dim / 2]: time, row or column
-    speed = BASE ** (torch.arange(0, head_dim, 2, device=device) / head_dim)
+    speed = BASE ** (torch.arange(0, head_dim, 2) / head_dim)
     found = []
     for clock, grid in zip(clocks, grids, strict=True):
-        # Cells of the finer grid sit at 0, 1, ..., those of the coarser one at their centres.
+        # The finer grid's cells sit at 0, 1, ..., the coarser one's where their centres fall.
         cell = ((2 * torch.arange(grid) + 1) * (max(grids) / (2 * grid))).floor().double()
         place = torch.cartesian_prod(clock, cell, cell)  # [T * S, 3]
-        turned = place[:, axis].to(device, torch.float32) / speed
-        found.append(turned.unflatten(0, (len(clock), -1)))
+        found.append((place[:, axis].float() / speed).unflatten(0, (len(clock), -1)))
     return found[0], found[1]
 
 
@@ -63,11 +59,9 @@ def rotate(x: Tensor, angle: Tensor) -> Tensor:
 
 def _by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
     """Steps at 0, 1, ..., frames spread over them end on end and rounded down."""
-    frame = torch.arange(frames, dtype=torch.float64)
     last, gaps = max(frames, steps) - 1, frames - 1
-    # Quotient first, then product, then the exact end: the order in which numpy.linspace rounds,
-    # hence the authors' integers.
-    query = (frame * (last / max(gaps, 1))).floor()
+    # Quotient, product, then the exact end: as numpy.linspace rounds, hence the authors' integers.
+    query = (torch.arange(frames, dtype=torch.float64) * (last / max(gaps, 1))).floor()
     if gaps:
         query[-1] = last
     return query, torch.arange(steps, dtype=torch.float64)
@@ -76,16 +70,14 @@ def _by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
 def _by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     """Proportional to time: 0 at the first moment of both, max(T_q, T_k) - 1 at the last."""
     both = torch.cat([query, side])
-    start, span = both.min(), both.max() - both.min()
-    unit = (max(len(query), len(side)) - 1) / span.clamp(min=1e-12)  # one moment is at 0 anyway
-    return (query - start) * unit, (side - start) * unit
+    span = (both.max() - both.min()).clamp(min=1e-12)  # a single moment is at 0 anyway
+    unit = (max(len(query), len(side)) - 1) / span
+    return (query - both.min()) * unit, (side - both.min()) * unit
 
 
 def _grid(name: str, tokens: int) -> int:
     """Side of a square grid of tokens."""
     side = math.isqrt(tokens)
     if side * side != tokens:
-        raise ChannelError(
-            f"rope='3d' needs square grids of {name} tokens, got {tokens} a step; use rope=None"
-        )
+        raise ChannelError(f"rope='3d' needs square grids of {name} tokens, got {tokens} a step")
     return side
