@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from pave.bases.families.common import pool_bilinear
+from pave.bases.families.common import pooled
+from pave.bases.families.llava_onevision import halve
 from pave.channels.clip import build_clip
 from pave.channels.imagebind.branch import build_branch
 from pave.channels.imagebind.front import mel_windows, melspec, resample
@@ -161,9 +162,9 @@ def test_views_pool_and_stack() -> None:
     """27 x 27 pooled to 14 x 14 as the authors' get_2dPool, cameras of a moment side by side."""
     stored = part("views")
     cameras = stored["input.siglip_tokens"]
-    pooled = pool_bilinear(cameras.flatten(0, 1), 14).unflatten(0, cameras.shape[:2])
-    torch.testing.assert_close(pooled, stored["output.pool_bilinear"], rtol=0, atol=1e-6)
-    stacked = pooled.transpose(0, 1).flatten(
+    small = pooled(cameras.flatten(0, 1), halve).unflatten(0, cameras.shape[:2])
+    torch.testing.assert_close(small, stored["output.pool_bilinear"], rtol=0, atol=1e-6)
+    stacked = small.transpose(0, 1).flatten(
         0, 1
     )  # what ViewsEncoder.encode returns, see test_views
     wanted = stored["output.stacked_C_T_H_W"].permute(1, 2, 3, 0).flatten(1, 2)

@@ -72,8 +72,8 @@ def _installed() -> dict[str, Any]:
 def _patch(source: str) -> dict[str, Any]:
     from pave.errors import PatchError
     from pave.patches import read_config
-    from pave.patches.folder import weight_files
     from pave.patches.hub import locate
+    from pave.patches.layout import weight_files
 
     folder = locate(source)
     config = read_config(folder)
@@ -103,7 +103,7 @@ def _parameters(file: Path) -> int:
 
     try:
         with safe_open(file, framework="pt") as tensors:
-            return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118 - not a mapping
+            return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())
     except (OSError, SafetensorError) as error:
         raise PatchError(f"{file} is damaged ({error}); fetch the patch again") from error
 

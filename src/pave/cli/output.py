@@ -1,4 +1,7 @@
-"""What verbs print: lines, JSON, tables and progress. Results go to stdout, everything else to stderr."""
+"""What verbs print: lines, JSON, tables and progress.
+
+Results go to stdout, everything else to stderr.
+"""
 
 from __future__ import annotations
 
@@ -59,8 +62,19 @@ def facts(rows: Sequence[tuple[str, str]]) -> None:
         line(f"{name:<{width}}  {value}")
 
 
+def some(what: str, names: Sequence[str], shown: int = 5) -> None:
+    """How many there are, and the first of them by name; nothing where there are none."""
+    if not names:
+        return
+    more = ", ..." if len(names) > shown else ""
+    line(f"{len(names):,} {what}: {', '.join(names[:shown])}{more}")
+
+
 def log_to_stderr() -> None:
-    """Show what the library logs, for verbs that run long; on a terminal a progress bar tells it better."""
+    """Show what the library logs, for verbs that run long.
+
+    On a terminal a progress bar tells it better.
+    """
     if not sys.stderr.isatty():
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         logging.getLogger("pave").setLevel(logging.INFO)

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from pave.bases.base import Base
 from pave.bases.digest import language_digest, tower_digest
-from pave.bases.family import Clip
-from pave.bases.visual import Layout, Visual
+from pave.bases.visual import Clip, Layout, Visual
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data.records import Record, clip_key

@@ -30,8 +30,9 @@ from pave.patches.base_patches import (
 )
 from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
-from pave.patches.folder import FUSION, LORA, PatchFiles, read_folder, write_folder
+from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.hub import locate
+from pave.patches.layout import FUSION, LORA
 from pave.patches.lora import LoraSet
 from pave.patches.names import default_name, free_name, known_name
 from pave.patches.new import new_config, saved_config
@@ -486,7 +487,7 @@ class PatchedModel(nn.Module):
         """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
         for patch in self.patches.values():
             if patch.fusion is not None:  # a fusion that knows no such thing does not read it
-                setattr(patch.fusion, "checkpointing", True)  # noqa: B010
+                setattr(patch.fusion, "checkpointing", True)
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 

@@ -60,7 +60,7 @@ class Call:
     frames: Sequence[int] | None = None
 
 
-_CALL: ContextVar[Call] = ContextVar("pave_call", default=Call())  # noqa: B039 - it is frozen
+_CALL: ContextVar[Call] = ContextVar("pave_call", default=Call())
 
 
 @contextlib.contextmanager
@@ -93,7 +93,6 @@ class Seam:
     def __init__(self, base: Base, patches: Mapping[str, Patch]) -> None:
         self.base = base
         self.patches = patches
-        self.config: Any = base.model.config
         self.owner: nn.Module = base.model.model
         if self.family.method in self.owner.__dict__:
             raise BaseError(
@@ -138,8 +137,8 @@ class Seam:
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         wants_query = not silent and any(patch.wants_query for patch in self.patches.values())
-        visuals = self.family.split(self.config, output, arguments, call.frames, wants_query)
-        fused = self.family.join(self.config, self.fuse(visuals, call.side, call.times), output)
+        visuals = self.family.split(output, arguments, call.frames, wants_query)
+        fused = self.family.join(self.fuse(visuals, call.side, call.times), output)
         return fused.to_tuple() if wants_dict is False else fused
 
     def fuse(
