@@ -11,7 +11,7 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave import hf_compat
+from pave import cpu, hf_compat
 from pave.answer import Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
@@ -522,6 +522,7 @@ class PatchedModel(nn.Module):
                 fusion = make_fusion(config.fusion)
             if fusion is not None:
                 fusion.to(self.device)  # its type stays float32
+                cpu.speed_up(fusion)
             self.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
             self._settle()
         except BaseException:

@@ -20,11 +20,10 @@ from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from pave import hf_compat
+from pave import cpu, hf_compat
 from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
-from pave.patches.lean import LeanLinear, lean
 
 _PARTS = ("lora_A", "lora_B")
 # What peft can wrap; a layer that carries another patch's LoRA is one of its own.
@@ -203,7 +202,6 @@ class LoraSet:
         for path, module in self._model.named_modules():
             if isinstance(module, LoraLayer):
                 self._layers[path] = module
-                lean(module)
 
     def activate(self, names: Sequence[str]) -> None:
         """Let exactly these LoRAs work, from now on."""
@@ -214,14 +212,12 @@ class LoraSet:
     def merge(self) -> None:
         """Give the layers merged copies of their weights, see `PatchedModel.merge`."""
         for layer in self._layers.values():
-            if isinstance(layer, LeanLinear):
-                layer.merge_copy()
+            cpu.merge(layer)
 
     def unmerge(self) -> None:
         """Drop the merged copies."""
         for layer in self._layers.values():
-            if isinstance(layer, LeanLinear):
-                layer.merged_copy = None
+            cpu.unmerge(layer)
 
     @contextlib.contextmanager
     def only(self, names: Sequence[str], masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:
