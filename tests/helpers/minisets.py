@@ -101,7 +101,7 @@ def _avsd() -> Made:
         ]
         last = {
             "question": "what is there ?",
-            "answer": f"there is {_shown(_scene('sound', number))} .",
+            "answer": f"there is {_shown(_scene('audio', number))} .",
         }
         dialogs.append({"image_id": f"V{number}", "dialog": [*rounds, last]})
     return (
