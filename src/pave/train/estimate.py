@@ -46,7 +46,7 @@ from pave.paper.configs import (
     list_configs,
     title_of,
 )
-from pave.paper.convert import TWO_CHANNELS
+from pave.paper.checkpoint import TWO_CHANNELS
 from pave.patches import LoraSpec
 from pave.patches.lora import check_targets, lora_shapes
 from pave.train.config import TrainConfig, load_config
