@@ -24,7 +24,7 @@ from pave.bases.base import Base
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
 from pave.data.packing import Packed, pack, positions_and_mask, targets
-from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
+from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.train.precision import native_precision
 from pave_world import Scene, questions_for, render_frames, sample_scene
 from pave_world.scene import Kind

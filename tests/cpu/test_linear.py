@@ -2,11 +2,36 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from pave.fusion import linear
-from pave.fusion.linear import Linear, fast_linear
+from pave import Fusion, FusionConfig, cpu, hf_compat
+from pave.cpu.linear import fast_linear, through_onednn
+
+
+def Linear(*args: int, **kwargs: bool) -> nn.Linear:
+    """A linear map that multiplies in oneDNN."""
+    layer = nn.Linear(*args, **kwargs)
+    through_onednn(layer)
+    return layer
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_fusion_is_sped_up_only_where_that_pays(
+    pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hf_compat, "mkl_leaves_avx512_alone", lambda: pays)
+    fusion = Fusion(FusionConfig(side_dim=5, query_dim=6, out_dim=7, hidden=16))
+    torch.nn.init.normal_(fusion.norm.weight)
+    query, side = [torch.randn(3, 4, 6)], [torch.randn(8, 1, 5)]
+    plain = fusion(query, side)[0]
+    cpu.speed_up(fusion)
+    assert sum("forward" in vars(layer) for layer in fusion.modules()) == 14 * pays
+    fast = fusion(query, side)[0]
+    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
+    fast.sum().backward()
+    assert all(p.grad is not None for p in fusion.parameters())
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -56,7 +81,7 @@ def test_the_operator_and_the_public_way_agree_to_the_bit(
     ):
         direct = layer(x)
         with monkeypatch.context() as patch:
-            patch.setattr(linear, "_direct", None)
+            patch.delattr(torch.ops.mkldnn, "_linear_pointwise")
             assert torch.equal(layer(x), direct)
         torch.testing.assert_close(direct, torch.nn.functional.linear(x, layer.weight, layer.bias))
 

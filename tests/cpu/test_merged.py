@@ -1,4 +1,4 @@
-"""The short way through a LoRA layer gives what peft's own forward gives."""
+"""A merged copy gives what peft's own forward gives, and is used for nothing else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import vector_to_parameters
 
-from pave.patches.lean import LeanLinear, lean
+from pave import cpu
 from pave.train.checkpoints import WEIGHTS, load_weights
 
 
@@ -33,72 +33,11 @@ def layer(dropout: float = 0.0) -> Linear:
     return made.eval()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(3, 7), (9,), (2, 0)])
-def test_as_peft(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    peft = layer().to(dtype)
-    ours, x = copy.deepcopy(peft), torch.randn(*shape, 24, dtype=dtype)
-    lean(ours)
-    assert isinstance(ours, LeanLinear)
-    with torch.no_grad():
-        tolerance = (
-            {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
-        )
-        torch.testing.assert_close(ours(x), peft(x), **tolerance)
-
-
-def test_a_fresh_lora_and_rows_that_are_off_change_no_bit() -> None:
-    ours, x = layer(), torch.randn(2, 5, 24)
-    lean(ours)
-    ours.set_adapter("a")
-    with torch.no_grad():
-        plain = ours.base_layer(x)
-        handle = ours.lora_A["a"].register_forward_hook(
-            lambda *call: call[2] * torch.tensor([0.0, 1.0])[:, None, None]
-        )
-        assert torch.equal(ours(x)[0], plain[0]) and not torch.equal(ours(x)[1], plain[1])
-        handle.remove()
-        ours.lora_B["a"].weight.zero_()
-        assert torch.equal(ours(x), plain)
-
-
-def test_training_goes_pefts_way() -> None:
-    peft = layer(dropout=0.5)
-    ours, x = copy.deepcopy(peft), torch.randn(3, 24)
-    lean(ours)
-    assert torch.equal(ours(x), peft(x))  # with gradients: peft's own sum
-    with torch.no_grad():
-        ours.train(), peft.train()
-        torch.manual_seed(1)
-        dropped = ours(x)
-        torch.manual_seed(1)
-        assert torch.equal(dropped, peft(x)) and not torch.equal(dropped, ours.eval()(x))
-
-
-def test_other_types_go_pefts_way() -> None:
-    ours, x = layer().to(torch.bfloat16), torch.randn(3, 24, dtype=torch.bfloat16)
-    ours.lora_A.float(), ours.lora_B.float()
-    peft = copy.deepcopy(ours)
-    lean(ours)
-    with torch.no_grad():
-        assert torch.equal(ours(x), peft(x))
-
-
-def test_autocast_goes_pefts_way() -> None:
-    peft, x = layer(), torch.randn(3, 24)
-    ours = copy.deepcopy(peft)
-    lean(ours)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(ours(x), peft(x))
-
-
-def merged(made: Linear) -> tuple[LeanLinear, Linear]:
+def merged(made: Linear) -> tuple[Linear, Linear]:
     """A layer with a merged copy of both LoRAs, and peft's."""
     peft = copy.deepcopy(made)
-    lean(made)
-    assert isinstance(made, LeanLinear)
-    made.merge_copy()
-    assert made.merged_copy is not None
+    cpu.merge(made)
+    assert "merged_copy" in vars(made)
     return made, peft
 
 
@@ -161,8 +100,8 @@ def test_a_merged_layer_trains_as_before() -> None:
 def test_nothing_is_merged_where_nothing_is_at_work() -> None:
     ours, _ = merged(layer())
     ours.set_adapter([])
-    ours.merge_copy()
-    assert ours.merged_copy is None
+    cpu.merge(ours)
+    assert not {"merged_copy", "forward"} & set(vars(ours))
 
 
 @torch.no_grad()
@@ -199,8 +138,7 @@ def test_weights_of_inference_mode_have_no_copies() -> None:
     with torch.inference_mode():
         made = layer()
         peft = copy.deepcopy(made)
-        lean(made)
-        made.merge_copy()
+        cpu.merge(made)
         x = torch.randn(3, 24)
-        assert made.merged_copy is None
+        assert "merged_copy" not in vars(made)
         torch.testing.assert_close(made(x), peft(x))

@@ -1,4 +1,4 @@
-"""The frozen linear maps of a language model, made fast for the time of a training: in bf16, or in fp32 on a CPU.
+"""The frozen linear maps of a language model, made fast for the time of a training.
 
 **bf16.** Autocast rounds the weights of every linear map to bf16 each time it is used; for weights
 that train it remembers the result within a step, for frozen ones it does not. Where the base is
@@ -6,25 +6,25 @@ kept in fp32, a step so spends a good part of its time on turning the same numbe
 numbers. Rounded once they give the very same products. Norms and embeddings stay as they are:
 autocast leaves those in fp32, and so the residual stream.
 
-**fp32 on a CPU.** The products go to the library that is fast at them, see `pave.fusion.linear`;
-sums are rounded in another order, nothing else changes.
+**fp32 on a CPU.** The products go to the library that is fast at them, see `pave.cpu.linear`; sums
+are rounded in another order, nothing else changes.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from types import MethodType
 
 import torch
 from torch import Tensor, nn
 
-from pave.fusion.linear import fast_linear
+from pave import hf_compat
+from pave.cpu.linear import through_onednn
 
 
 @contextlib.contextmanager
 def frozen_in_bf16(module: nn.Module) -> Iterator[None]:
-    """Hold the frozen fp32 linear weights of a module in bf16, and give back the very same fp32 numbers afterwards.
+    """Hold the frozen fp32 linear weights of a module in bf16, and give the same numbers back.
 
     Inside, the module must run under `torch.autocast(dtype=torch.bfloat16)`; results are those of
     autocast on fp32 weights, to the bit. Weights that bf16 cannot hold exactly are kept beside, so
@@ -48,19 +48,15 @@ def frozen_in_bf16(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen_through_onednn(module: nn.Module) -> Iterator[None]:
-    """Let the frozen fp32 linear maps of a module on a CPU multiply in oneDNN; elsewhere they multiply as always."""
-    found = _frozen_layers(module)
+    """Let a module's frozen fp32 linear maps on a CPU multiply in oneDNN, where that pays."""
+    found = _frozen_layers(module) if hf_compat.mkl_leaves_avx512_alone() else []
     try:
         for layer in found:
-            layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
+            through_onednn(layer)
         yield
     finally:
         for layer in found:
             del layer.forward
-
-
-def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
-    return fast_linear(x, layer.weight, layer.bias)
 
 
 def _frozen_layers(module: nn.Module) -> list[nn.Linear]:
