@@ -34,7 +34,7 @@ from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, processes_of, step_of
 from pave.train.collate import Collator
 from pave.train.config import FREE_TO_CHANGE, TrainConfig
-from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
+from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.start import NAME, align_new, encoders_of, put_below, put_new
