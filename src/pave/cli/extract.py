@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TELL = 15.0  # seconds between lines where there is no terminal
 
 
-def extract_verb(  # noqa: PLR0913 - a flag each
+def extract_verb(
     records: Path,
     /,
     *,
@@ -61,8 +61,8 @@ def extract_verb(  # noqa: PLR0913 - a flag each
             or smol.
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
         frames: Frames sampled evenly for visual tokens; the base's own number when not given.
-        dtype: Type of the tokens that are kept; a new cache keeps bf16 when not given, an older one what
-            it has.
+        dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an older
+            one what it has.
         workers: Processes that encode; with 1, this process does.
         shard: Only a part of the work, such as 2/8.
         retry: Try clips again that are noted as broken.
