@@ -29,7 +29,7 @@ def _model(family: str = "llava_onevision") -> PatchedModel:
 
 
 def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
-    """Two clips with sound and one without, of different lengths, with questions of different lengths."""
+    """Two clips with sound and one without; clips and questions differ in length."""
     base, found = model.base, []
     for number, (frames, asked) in enumerate(ASKED):
         clip = base.clip(tiny.frames(frames, seed=number))

@@ -22,7 +22,7 @@ def extract_verb(
     records: Path,
     /,
     *,
-    cache: Annotated[Path, Parameter(alias="--store")],
+    cache: Path,
     channel: str | None = None,
     encoder: str | None = None,
     encoder_settings: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,

@@ -15,6 +15,7 @@ from cyclopts import CycloptsError, MissingArgumentError, Parameter, UnusedCliTo
 from cyclopts.config import Dict
 from pydantic import ValidationError
 
+from pave.cli.old_names import present_settings
 from pave.errors import ConfigError, first_problem
 
 FLAG = "--config"
@@ -52,7 +53,7 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
         )
     if not files:
         return rest, []
-    values = _read(files[0])
+    values = present_settings(words[0], _read(files[0]))
     rest = _reach_inside(rest, values)
     # cyclopts keeps only the last item of a list where no type announces one, so such values travel
     # as JSON.

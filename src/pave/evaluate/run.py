@@ -20,7 +20,7 @@ from typing import Any
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.data import Record, clip_key, group_by_clip, read_records
-from pave.data.features import digests_of
+from pave.data.base_digests import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
 from pave.evaluate.asking import Evaluation, Progress, ask_all, ask_share

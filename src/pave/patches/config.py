@@ -1,4 +1,4 @@
-"""What a patch is, as data: `LoraSpec`, `EncoderSpec` and `PatchConfig`, the content of `patch.json`."""
+"""What a patch is, as data: `PatchConfig`, the content of `patch.json`, and its parts."""
 
 from __future__ import annotations
 
@@ -171,6 +171,7 @@ class PatchConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> PatchConfig:
+        # A LoRA-only control has neither.
         if (self.channel is None) != (self.fusion is None):
             raise ValueError("a channel needs a fusion and a fusion needs a channel")
         if self.channel is None and self.encoder is not None:
@@ -187,7 +188,7 @@ class PatchConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what most patches do not have, so that their files are those of older versions."""
+        """Leave out what most patches lack, so that their files are those of older versions."""
         fields: dict[str, Any] = write(self)
         if not self.base_patches:
             fields.pop("base_patches", None)

@@ -1,4 +1,4 @@
-"""The config of a patch that is made or saved: what follows from the base and the encoder, and what is given."""
+"""The config of a patch that is made or saved: what is given, and what follows from the base."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def saved_config(config: PatchConfig, given: Mapping[str, Any]) -> PatchConfig:
     Raises:
         ConfigError: If a field is wrong.
     """
-    fields = config.model_dump()
+    fields = config.model_dump()  # plain data, so that what is given is checked like the rest
     for key, value in given.items():
         if value is not None:
             fields[key] = value

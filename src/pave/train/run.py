@@ -23,7 +23,7 @@ from transformers import TrainingArguments
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.data import Features, Record, group_by_clip, read_records
-from pave.data.features import digests_of
+from pave.data.base_digests import digests_of
 from pave.errors import TrainError
 from pave.files import make_folder, read_object, write_text_atomically
 from pave.model import PatchedModel
