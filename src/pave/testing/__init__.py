@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pave.testing.family import check_family
     from pave.testing.fusion import check_fusion
     from pave.testing.tiny import (
         tiny_base,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "check_family": "pave.testing.family",
     "check_fusion": "pave.testing.fusion",
     "tiny_base": "pave.testing.tiny",
     "tiny_clips": "pave.testing.tiny",
@@ -31,6 +33,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "check_family",
     "check_fusion",
     "tiny_base",
     "tiny_clips",
