@@ -14,6 +14,7 @@ from pave.lazy import lazy_names
 if TYPE_CHECKING:
     from pave.testing.encoder import check_encoder
     from pave.testing.family import check_family
+    from pave.testing.fusion import check_fusion
     from pave.testing.tiny import (
         tiny_base,
         tiny_clips,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "check_encoder": "pave.testing.encoder",
     "check_family": "pave.testing.family",
+    "check_fusion": "pave.testing.fusion",
     "tiny_base": "pave.testing.tiny",
     "tiny_clips": "pave.testing.tiny",
     "tiny_frames": "pave.testing.tiny",
@@ -35,6 +37,7 @@ _HOMES = {
 __all__ = [
     "check_encoder",
     "check_family",
+    "check_fusion",
     "tiny_base",
     "tiny_clips",
     "tiny_frames",
