@@ -79,11 +79,10 @@ def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
         parts: Their names.
     """
     left = dict(model.named_parameters(remove_duplicate=False))
-    tied = {}
-    for target, source in model.all_tied_weights_keys.items():
-        if target in left and source in left:
-            tied[target] = source
-    model.all_tied_weights_keys = tied
+    tied = model.all_tied_weights_keys.items()
+    model.all_tied_weights_keys = {
+        target: source for target, source in tied if target in left and source in left
+    }
     ignored = set(model._keys_to_ignore_on_load_unexpected or ())
     ignored |= {rf"(^|\.){re.escape(part)}\." for part in parts}
     model._keys_to_ignore_on_load_unexpected = ignored
