@@ -111,6 +111,42 @@ def test_checkpointing_is_switched_on() -> None:
     assert model.is_gradient_checkpointing
 
 
+def test_onednn_multiplies_as_torch_does() -> None:
+    assert hasattr(torch.ops.mkldnn, "_linear_pointwise"), "_linear_pointwise is gone"
+    assert hasattr(torch.ops.aten, "mkldnn_linear_backward"), "mkldnn_linear_backward is gone"
+    x, weight, bias = torch.randn(5, 4), torch.randn(3, 4), torch.randn(3)
+    expected = torch.nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(hf_compat.onednn_linear(x, weight, bias), expected)
+    grad = torch.randn(5, 3)
+    found = hf_compat.onednn_linear_gradients(x, grad, weight, [True, True, True])
+    torch.testing.assert_close(list(found), [grad @ weight, grad.T @ x, grad.sum(0)])
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "pays"),
+    [
+        ({"avx512_f": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx512_f": True, "cpu_name": "Intel Xeon"}, False),
+        ({"avx512_f": False, "cpu_name": "AMD EPYC"}, False),
+        ({"avx512_f": True}, False),
+        ({}, False),
+    ],
+)
+def test_mkl_leaves_avx512_alone_on_others_than_intel(
+    capabilities: dict[str, Any], pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert hasattr(torch.cpu, "get_capabilities"), "torch.cpu.get_capabilities is gone"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert hf_compat.mkl_leaves_avx512_alone() == pays
+
+
+def test_hooks_are_seen() -> None:
+    layer = nn.Identity()
+    assert not hf_compat.has_forward_hooks(layer)
+    layer.register_forward_hook(lambda *call: None)
+    assert hf_compat.has_forward_hooks(layer)
+
+
 def test_every_function_is_named_here() -> None:
     """A fact that is added has to be tested too."""
     known = [
