@@ -1,4 +1,4 @@
-"""What each channel is worth: base, LoRA-only and patch on every channel over several seeds, written into docs/results.md.
+"""What each channel is worth, over several seeds: base, LoRA-only and patch; docs/results.md.
 
     python benchmarks/results.py                                   # all of it, about an hour and a half on two cores
     python benchmarks/results.py --channels views                    # one channel; the pages keep what they say of the others
