@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pave.data import read_records
-from pave.evaluate.answers import read_answers
-from pave.evaluate.items import Answer, Item, items_of
+from pave.evaluate.arm_files import read_rows
 from pave.evaluate.report import Report
-from pave.evaluate.table import arm_rows, paired_rows
+from pave.evaluate.scores import Asked, score_arms
+from pave.tasks import EXACT, Item, get_task
+from pave.tasks.items import items_of
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST
 from pave_world.make import RECORDS
@@ -44,22 +45,24 @@ def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
     The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these
     trainings; how much trainings differ is seen from the seeds' own differences.
     """
-    items: list[Item] = []
-    answers: dict[tuple[str, str], Answer] = {}
+    task = get_task(EXACT)
     first, report = finished[0]
-    arms = report.arm_names()
+    items: dict[str, list[Item]] = {arm: [] for arm in report.arm_names()}
     for config, _ in finished:
         mark = f"{config.seed}:"
-        for item in items_of(read_records(config.world(TEST) / RECORDS, check_media=False)):
-            items.append(replace(item, id=mark + item.id, clip=mark + item.clip))
-        for arm in arms:
-            for answer in read_answers(config.out / "eval" / f"{arm}.jsonl").values():
-                answers[arm, mark + answer.id] = answer
+        records = read_records(config.world(TEST) / RECORDS, check_media=False)
+        for arm, own in items.items():
+            rows = read_rows(config.out / "eval" / f"{arm}.jsonl")
+            predictions = {row.id: row.prediction for row in rows.values()}
+            for item in items_of(task, records, predictions):
+                own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
+    count = len(items[report.arm_names()[0]])
+    asked = Asked(prompt="unknown", split="", records=count)
+    scores, _ = score_arms(task, items, asked, resamples=RESAMPLES, seed=0)
     runs = {config.seed: run for config, run in finished}
     whole = report.model_copy(
         update={
-            "arms": arm_rows(items, arms, answers),
-            "paired": paired_rows(items, arms, answers, resamples=RESAMPLES, seed=0),
+            "task": scores,
             "clips": sum(run.clips for run in runs.values()),
             "peak_rss_mb": max(run.peak_rss_mb for run in runs.values()),
         }

@@ -12,9 +12,10 @@ from pathlib import Path
 from pages import between_marks
 from pooled import Channel
 
-from pave.evaluate.items import TITLES
+from pave.channels import describe_encoder
 from pave.evaluate.plot import draw
-from pave.evaluate.table import PairedRow
+from pave.evaluate.report import PairedRow
+from pave.evaluate.table import CONTROL, row_title
 from pave_world.demo.senses import SENSES
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
         "|---" * 8 + "|",
     ]
     for sense in SENSES:
-        name = TITLES[sense].removeprefix("needs ")
+        name = describe_encoder(SENSES[sense].channel).title
         old = [line for line in before.splitlines() if line.startswith(f"| {name} | ")]
         lines += [_line(fresh[sense], name)] if sense in fresh else old[:1]
     return "\n".join([*lines, "", NOTE])
@@ -66,7 +67,7 @@ def _line(channel: Channel, name: str) -> str:
     group = channel.config.sense
     shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
     cells = [name, _seeds(channel), str(channel.whole.arm(channel.arms[0], group).n), shares]
-    return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, 'visual')} |"
+    return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, CONTROL)} |"
 
 
 def section(channel: Channel) -> str:
@@ -85,7 +86,9 @@ def section(channel: Channel) -> str:
     ]
     for family in channel.whole.families():
         shares = " | ".join(_percent(channel, arm, family) for arm in channel.arms)
-        name = f"**{TITLES[family]}**" if family in TITLES else family
+        name = row_title(family)
+        if name != family:
+            name = f"**{name}**"
         count = channel.whole.arm(base, family).n
         lines.append(
             f"| {name} | {count} | {shares} | {_gap(channel, family)} | "
@@ -104,8 +107,8 @@ def section(channel: Channel) -> str:
 
 def verdict(channel: Channel) -> str:
     """One or two sentences that say whether the sense helped, also when it did not."""
-    group = channel.config.sense
-    gain, harm = _row(channel, group), _row(channel, "visual")
+    group = channel.config.preset.channel
+    gain, harm = _row(channel, group), _row(channel, CONTROL)
     if gain.ci95[0] <= 0:
         helped = "The patch is not shown to help: the interval of its difference to the LoRA alone holds zero."
     elif gain.difference < ENOUGH:
@@ -125,7 +128,7 @@ def _families(channel: Channel, group: str) -> list[str]:
     """The families of a group: they stand between its row and that of the next group."""
     names = channel.whole.families()
     below = names[names.index(group) + 1 :]
-    return list(takewhile(lambda name: name not in TITLES, below))
+    return list(takewhile(lambda name: row_title(name) == name, below))
 
 
 def _cost(channel: Channel) -> str:

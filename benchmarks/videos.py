@@ -40,7 +40,7 @@ class Bench:
         name = model.new_patch(
             "audio", name="sound", fusion=FUSION, lora=LORA if lora else None, seed=0
         )
-        norm = model.fusions[name].norm
+        norm = model.patches[name].fusion.norm
         norm.weight.data.fill_(0.1)
         return model
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from pave.evaluate.answers import write_answers
-from pave.evaluate.items import items_of, judge
+from pave.evaluate.arm_files import row_of, write_rows
 from pave.evaluate.report import Report, write_report
-from pave.evaluate.table import arm_rows, paired_rows
+from pave.evaluate.scores import asked_of, score_arms
+from pave.tasks import EXACT, get_task
+from pave.tasks.items import items_of
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.run import finished_report
 from pave_world.demo.training import CONTROL
@@ -48,23 +49,20 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
     file.write_text(
         "".join(record.model_dump_json(exclude_defaults=True) + "\n" for record in records), "utf-8"
     )
-    items = items_of(records)
-    answers = {}
+    task = get_task(EXACT)
+    items = {}
     (config.out / "eval").mkdir()
     for arm in ARMS:
-        said = [
-            judge(
-                item,
-                arm,
-                "dog" if number // 2 < right.get((arm, item.record.meta["channel"]), 0) else "cat",
-            )
-            for number, item in enumerate(items)
-        ]
-        write_answers(config.out / "eval" / f"{arm}.jsonl", said)
-        answers |= {(arm, answer.id): answer for answer in said}
+        said = {
+            record.id: "dog" if n // 2 < right.get((arm, record.meta["channel"]), 0) else "cat"
+            for n, record in enumerate(records)
+        }
+        rows = [row_of(task, record, arm, said[record.id]) for record in records]
+        write_rows(config.out / "eval" / f"{arm}.jsonl", rows)
+        items[arm] = items_of(task, records, said)
+    scores, _ = score_arms(task, items, asked_of(records, task), resamples=200, seed=0)
     report = Report(
-        arms=arm_rows(items, ARMS, answers),
-        paired=paired_rows(items, ARMS, answers, resamples=200, seed=0),
+        task=scores,
         clips=CLIPS,
         seconds={"training": 120.0},
         peak_rss_mb=2048.0,
@@ -168,9 +166,10 @@ def test_families_without_a_gain_are_named(tmp_path: Path) -> None:
     from results_pages import verdict
 
     channel = _channel(tmp_path, {("views-patch", "views"): 8, (CONTROL, "views"): 2})
-    rows = [
-        row.model_copy(update={"ci95": (-0.1, 0.9)}) if row.family == "behind" else row
-        for row in channel.whole.paired
+    gaps = [
+        gap.model_copy(update={"ci95": (-0.1, 0.9)}) if gap.label == "behind" else gap
+        for gap in channel.whole.task.gaps
     ]
-    flat = replace(channel, whole=channel.whole.model_copy(update={"paired": rows}))
+    scores = channel.whole.task.model_copy(update={"gaps": gaps})
+    flat = replace(channel, whole=channel.whole.model_copy(update={"task": scores}))
     assert "No gain is shown on: behind." in verdict(flat)

@@ -12,7 +12,7 @@ from functools import partial
 from harness import Row, in_turn
 from videos import Bench, bench
 
-from pave.answer.generate import Questions, answer
+from pave.answer import Questions, Sampling, generate
 from pave.data import ClipFeatures, Record
 from pave.model import PatchedModel
 
@@ -63,8 +63,8 @@ def measure() -> list[Row]:
             clips = [asked(made, features[group[0]], group) for group in groups]
             for name, weights in (("patch", {"sound": 1.0}), ("base", {})):
                 model.set_patches(weights)
-                assert answer(model, made.base, clips, TOKENS) == one_by_one(model, clips)
-                run = partial(answer, model, made.base, clips, TOKENS)
+                assert generate(model, clips, Sampling(TOKENS)) == one_by_one(model, clips)
+                run = partial(generate, model, clips, Sampling(TOKENS))
                 peer = partial(one_by_one, model, clips)
                 pair = in_turn(run, peer, repeats, warm=False)  # warm: both have just run
                 note = f"same answers; prefixes of {len(clips[0].prefix)} tokens"

@@ -433,7 +433,7 @@ def test_ask_with_other_cameras(run: Pave, made: tinyrun.Run, tmp_path: Path) ->
     name = model.new_patch(
         "views", encoder="tower", encoder_settings=settings, fusion={"hidden": 16}, seed=0
     )
-    model.fusions[name].norm.weight.data.fill_(3.0)
+    model.patches[name].fusion.norm.weight.data.fill_(3.0)
     patch = model.save_patch(tmp_path / "patch", name)
     asked = ("ask", made.silent, "Hm?", "--patch", patch, "--max-new-tokens", 6)
     listed = run(*asked, "--channel", f"views={made.loud},{made.silent}")

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from helpers import minisets, tiny
+from helpers.minisets import TASKS
 from pave.cli import main
 from pave.metrics import captions
 from pave.metrics.java import find_java
-from pave.tasks import TASKS, Task, get_task
+from pave.tasks import Task, get_task
 
 Run = Callable[..., Any]
 RESAMPLES = ("--resamples", 100)

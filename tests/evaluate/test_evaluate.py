@@ -12,9 +12,8 @@ from helpers import tiny, tinyrun
 from pave.bases import load_base
 from pave.data import read_records, write_records
 from pave.errors import ConfigError, PatchError, RecordError
-from pave.evaluate import EvalConfig, Report, evaluate
-from pave.evaluate import run as running
-from pave.metrics import paired_bootstrap, wilson
+from pave.evaluate import EvalConfig, Report, asking, evaluate
+from pave.metrics import paired, wilson
 from pave.model import PatchedModel
 from pave.patches import read_config
 
@@ -54,7 +53,7 @@ def _config(made: tinyrun.Run, out: Path, **changes: object) -> EvalConfig:
         "frames": 4,
         "batch": 5,
         "max_new_tokens": 8,
-        "store": made.records.parent / "store",
+        "cache": made.records.parent / "cache",
         "resamples": 500,
         "plot": False,
     }
@@ -86,10 +85,10 @@ def test_numbers_follow_from_the_answer_files(made: tinyrun.Run, tmp_path: Path)
         "prediction",
         "correct",
     }
-    assert report.families() == ["all", "sound", "f0", "f1", "visual", "f2"]
+    assert report.families() == ["all", "audio", "f0", "f1", "video", "f2"]
     assert report.clips == 4
     for row in report.arms:
-        inside = {"all": "f0f1f2", "sound": "f0f1", "visual": "f2"}.get(row.family, row.family)
+        inside = {"all": "f0f1f2", "audio": "f0f1", "video": "f2"}.get(row.family, row.family)
         own = [r for r in rows if r["arm"] == row.arm and r["family"] in inside]
         assert (row.n, row.correct) == (len(own), sum(r["correct"] for r in own))
         assert row.accuracy == row.correct / row.n and row.ci95 == wilson(row.correct, row.n)
@@ -97,14 +96,14 @@ def test_numbers_follow_from_the_answer_files(made: tinyrun.Run, tmp_path: Path)
     scores = {
         arm: [float(r["correct"]) for r in rows if r["arm"] == arm] for arm in ("base", "sound")
     }
-    by_hand = paired_bootstrap(
+    by_hand = paired(
         scores["sound"],
         scores["base"],
         [r["id"][0] for r in rows if r["arm"] == "base"],
         resamples=500,
     )
     gap = report.gap("sound", "base")
-    assert (gap.difference, *gap.ci95) == (by_hand.difference, by_hand.low, by_hand.high)
+    assert (gap.difference, gap.ci95) == (by_hand.difference, by_hand.ci95)
     assert gap.difference == pytest.approx(
         report.arm("sound").accuracy - report.arm("base").accuracy
     )
@@ -142,7 +141,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
     whole, broken = _config(made, tmp_path / "whole"), _config(made, tmp_path / "broken")
     expected = evaluate(whole)
     calls = []
-    real = running.answer
+    real = asking.generate
 
     def dying(*args: object) -> object:
         calls.append(1)
@@ -150,7 +149,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "answer", dying)
+    monkeypatch.setattr(asking, "generate", dying)
     base = load_base(made.base)
     with pytest.raises(KeyboardInterrupt):
         evaluate(broken, base)
@@ -158,7 +157,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
         -1
     ]
     last.write_text(last.read_text()[:-20])  # a line cut by a kill
-    monkeypatch.setattr(running, "answer", real)
+    monkeypatch.setattr(asking, "generate", real)
     report = evaluate(broken, base)  # the same object: the interruption left it unpatched
     assert (report.arms, report.paired) == (expected.arms, expected.paired)
     assert _answers(tmp_path / "broken") == _answers(tmp_path / "whole")
@@ -168,7 +167,7 @@ def test_finished_evaluation_asks_nothing_again(
     made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(_config(made, tmp_path))
-    monkeypatch.setattr(running, "answer", None)
+    monkeypatch.setattr(asking, "generate", None)
     again = evaluate(_config(made, tmp_path))
     assert (again.arms, again.paired) == (first.arms, first.paired)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,57 +15,77 @@ from hypothesis import strategies as st
 from pave.cli.settings import take_config
 from pave.data import Record, Turn, clip_key
 from pave.errors import ConfigError
-from pave.evaluate.answers import append_answers, claim, read_answers
+from pave.evaluate.arm_files import append_rows, claim, read_rows, row_of
 from pave.evaluate.batches import by_length, cut
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.items import Item, items_of, judge
 from pave.evaluate.machine import PeakMemory, Stopwatch, tree_megabytes, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
-from pave.evaluate.table import arm_rows, families_of, paired_rows
+from pave.evaluate.scores import Asked, score_arms
+from pave.evaluate.table import row_title
+from pave.tasks import EXACT, Item, get_task
+from pave.tasks.exact import channel_and_family
+from pave.tasks.items import items_of
+from pave.tasks.score import score_items
 
 
-def _item(clip: str, number: int = 0, family: str = "f", group: str = "sound") -> Item:
-    record = Record(id=f"{clip}-{number}", video=clip, turns=[Turn(question="?", answer="yes")])
-    return Item(record.id, clip, family, group, "?", ("yes",), record)
+def _record(clip: str, number: int = 0, **meta: str) -> Record:
+    turns = [Turn(question="?", answer="yes")]
+    return Record(id=f"{clip}-{number}", video=clip, turns=turns, meta=meta)
 
 
-def test_items_take_answers_family_and_need_from_the_record() -> None:
+def test_items_take_answers_family_and_channel_from_the_record() -> None:
     turns = [Turn(question="First?", answer="one"), Turn(question="Second?", answer="two")]
-    full, bare = items_of(
-        [
-            Record(
-                id="a",
-                video="v",
-                turns=turns,
-                answers=["2", "two"],
-                meta={"family": "count", "channel": "audio"},
-            ),
-            Record(id="b", video="v", turns=turns),
-        ]
-    )
-    assert (full.answers, full.family, full.group) == (("2", "two"), "count", "sound")
-    assert (bare.answers, bare.family, bare.group) == (("two",), "other", "")
-    assert full.turns() == [("First?", "one"), ("Second?", None)]
-    assert judge(full, "base", "Two.").correct and not judge(bare, "base", "one").correct
-
-
-def test_rows_keep_groups_apart_from_families_of_the_same_name() -> None:
-    items = [
-        _item("v", 0, "sound", "visual"),
-        _item("v", 1, "x", "sound"),
-        _item("v", 2, "all", "visual"),
-        _item("v", 3, "y", ""),
+    about = {"family": "count", "channel": "audio"}
+    records = [
+        Record(id="a", video="v", turns=turns, answers=["2", "two"], meta=about),
+        Record(id="b", video="v", turns=turns),
     ]
-    rows = {name: [item.id for item in members] for name, members in families_of(items).items()}
-    assert rows["all"] == ["v-0", "v-1", "v-2", "v-3"]
-    assert rows["sound"] == ["v-1"] and rows["visual"] == ["v-0", "v-2"]
-    assert (
-        rows["sound (family)"] == ["v-0"]
-        and rows["all (family)"] == ["v-2"]
-        and rows["y"] == ["v-3"]
-    )
-    assert "" not in rows
+    task = get_task(EXACT)
+    full, bare = items_of(task, records, {"a": "Two.", "b": "one"})
+    assert (full.references, full.labels) == (("2", "two"), ("audio", "count"))
+    assert (bare.references, bare.labels) == (("two",), ("other",))
+    assert full.cluster == bare.cluster
+    report, rows = score_items(task, [full, bare])
+    assert [row["correct"] for row in rows] == [True, False] and report.scores == {"accuracy": 0.5}
+    one, two = (row_of(task, record, "base", "Two.") for record in records)
+    assert (one.family, one.answer, one.correct) == ("count", "2", True)
+    assert (two.family, two.question, two.correct) == ("other", "Second?", True)
+    old = Record(id="c", video="v", turns=turns, meta={"needs": "audio"})
+    assert channel_and_family([old]) == [("audio", "other")]
+
+
+def test_rows_keep_channels_apart_from_families_of_the_same_name() -> None:
+    records = [
+        _record("v", 0, family="audio", channel="video"),
+        _record("v", 1, family="x", channel="audio"),
+        _record("v", 2, family="all", channel="video"),
+        _record("v", 3, family="y"),
+    ]
+    task = get_task(EXACT)
+    items = items_of(task, records, {record.id: "yes" for record in records})
+    report, _ = score_items(task, items)
+    assert [(row.label, row.n) for row in report.labels] == [
+        ("video", 2),
+        ("audio (family)", 1),
+        ("all (family)", 1),
+        ("audio", 1),
+        ("x", 1),
+        ("y", 1),
+    ]
+
+
+def test_rows_of_channels_are_called_after_what_they_are() -> None:
+    names = ["all", "audio", "scene3d", "views", "frames", "video", "colour"]
+    assert [row_title(name) for name in names] == [
+        "all questions",
+        "needs sound",
+        "needs depth",
+        "needs other cameras",
+        "needs a high frame rate",
+        "visual control",
+        "colour",
+    ]
 
 
 @given(
@@ -76,17 +97,16 @@ def test_rows_keep_groups_apart_from_families_of_the_same_name() -> None:
 def test_batches_hold_every_item_once_and_whole_clips_where_they_fit(
     pairs: list[tuple[int, int]], size: int
 ) -> None:
-    items = [_item(f"v{clip}", number) for clip, number in pairs]
+    items = [_record(f"v{clip}", number) for clip, number in pairs]
     batches = cut(items, size)
     assert sorted(item.id for batch in batches for item in batch) == sorted(
         item.id for item in items
     )
     assert all(0 < len(batch) <= size for batch in batches)
-    for clip in {item.clip for item in items}:
-        count = sum(item.clip == clip for item in items)
-        assert sum(any(item.clip == clip for item in batch) for batch in batches) == -(
-            -count // size
-        )
+    for clip in {item.video for item in items}:
+        count = sum(item.video == clip for item in items)
+        holding = sum(any(item.video == clip for item in batch) for batch in batches)
+        assert holding == -(-count // size)
 
 
 @given(
@@ -98,18 +118,18 @@ def test_batches_hold_every_item_once_and_whole_clips_where_they_fit(
 def test_clips_of_like_length_stand_side_by_side(
     pairs: list[tuple[int, int]], data: st.DataObject
 ) -> None:
-    items = [_item(f"v{clip}", number) for clip, number in pairs]
-    lengths = {clip_key(item.record): data.draw(st.integers(0, 3)) for item in items}
+    items = [_record(f"v{clip}", number) for clip, number in pairs]
+    lengths = {clip_key(item): data.draw(st.integers(0, 3)) for item in items}
     features = SimpleNamespace(
         clip=lambda record: SimpleNamespace(text="x" * lengths[clip_key(record)])
     )
     ordered = by_length(items, features)
-    found = [lengths[clip_key(item.record)] for item in ordered]
+    found = [lengths[clip_key(item)] for item in ordered]
     assert found == sorted(found)
     seen = [
-        item.clip
+        item.video
         for number, item in enumerate(ordered)
-        if number == 0 or ordered[number - 1].clip != item.clip
+        if number == 0 or ordered[number - 1].video != item.video
     ]
     assert len(seen) == len(set(seen))  # a clip's questions stay together
     assert sorted(item.id for item in ordered) == sorted(item.id for item in items)
@@ -117,29 +137,32 @@ def test_clips_of_like_length_stand_side_by_side(
 
 def test_torn_line_is_cut_off_and_the_rest_kept(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
-    rows = [judge(_item("v", number), "a", "yes") for number in range(3)]
-    append_answers(file, rows)
+    rows = [row_of(get_task(EXACT), _record("v", number), "a", "yes") for number in range(3)]
+    append_rows(file, rows)
     file.write_bytes(file.read_bytes()[:-5])
-    assert [key for key in read_answers(file)] == [("a", "v-0"), ("a", "v-1")]
-    append_answers(file, rows[2:])
-    assert list(read_answers(file).values()) == rows
+    assert [key for key in read_rows(file)] == [("a", "v-0"), ("a", "v-1")]
+    append_rows(file, rows[2:])
+    assert list(read_rows(file).values()) == rows
 
 
 def _report() -> Report:
-    items = [
-        _item(f"v{clip}", number, f"f{number}", "sound" if number else "visual")
-        for clip in range(5)
-        for number in range(3)
-    ]
-    said = {"base": "no", "lora": "yes", "patch": "Yes."}
-    answers = {
-        (arm, i.id): judge(i, arm, word if i.clip != "v0" else "no")
-        for arm, word in said.items()
-        for i in items
-    }
+    items: dict[str, list[Item]] = {}
+    for arm, word in {"base": "no", "lora": "yes", "patch": "Yes."}.items():
+        items[arm] = [
+            Item(
+                id=f"v{clip}-{number}",
+                cluster=f"v{clip}",
+                prediction=word if clip else "no",
+                references=("yes",),
+                labels=("audio" if number else "video", f"f{number}"),
+            )
+            for clip in range(5)
+            for number in range(3)
+        ]
+    asked = Asked(prompt="unknown", split="", records=15)
+    scores, _ = score_arms(get_task(EXACT), items, asked, resamples=200, seed=0)
     return Report(
-        arms=arm_rows(items, list(said), answers),
-        paired=paired_rows(items, list(said), answers, resamples=200, seed=0),
+        task=scores,
         clips=5,
         seconds={"load": 1.25},
         peak_rss_mb=100,
@@ -167,6 +190,28 @@ def test_table_and_page_speak_in_points() -> None:
         report.arm("base", "nothing")
     with pytest.raises(KeyError):
         report.gap("base", "patch")
+
+
+def test_a_results_file_is_read_again_and_one_of_an_older_pave_too() -> None:
+    report = _report()
+    saved = json.loads(report.model_dump_json())
+    assert Report.model_validate(saved) == report
+    old = {**saved, "task": None}
+    rename = {"audio": "sound", "video": "visual"}
+    for row in [*old["arms"], *old["paired"]]:
+        row["family"] = rename.get(row["family"], row["family"])
+    again = Report.model_validate(old)
+    assert (again.arms, again.paired) == (report.arms, report.paired)
+    assert (table(again), markdown(again)) == (table(report), markdown(report))
+
+
+def test_an_old_name_of_a_setting_still_loads() -> None:
+    given = {"records": "r", "out": "o", "store": "tokens", "task": None}
+    config = EvalConfig.model_validate(given)
+    assert (config.cache, config.cache_folder) == (Path("tokens"), Path("tokens"))
+    assert config.task == EXACT and EvalConfig(records="r", out="o").cache_folder == Path("o/cache")
+    with pytest.raises(ValueError, match="store is the old name of cache"):
+        EvalConfig.model_validate({**given, "cache": "b"})
 
 
 def test_plot_with_learning_curves(tmp_path: Path) -> None:

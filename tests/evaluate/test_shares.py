@@ -16,23 +16,21 @@ from helpers import tinyrun
 from pave.bases import Base, load_base
 from pave.cli import main
 from pave.errors import ConfigError
-from pave.evaluate import EvalConfig, evaluate, evaluate_share
-from pave.evaluate import run as running
-from pave.tasks.compare import compare_files
+from pave.evaluate import EvalConfig, asking, compare_files, evaluate, evaluate_share
 
 # `pave eval` that is killed (not interrupted: nothing is cleaned up) instead of answering the batch
 # after so many.
 SCRIPT = """
 import os, signal, sys
 from pave.cli import main
-from pave.evaluate import run
-real, left = run.answer, [int(sys.argv[1])]
+from pave.evaluate import asking
+real, left = asking.generate, [int(sys.argv[1])]
 def answer(*given):
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     return real(*given)
-run.answer = answer
+asking.generate = answer
 sys.exit(main(sys.argv[2:]))
 """
 NEVER = -1
@@ -63,7 +61,7 @@ def _config(made: tinyrun.Run, out: Path, **changes: object) -> EvalConfig:
         "frames": 4,
         "batch": 2,
         "max_new_tokens": 6,
-        "store": made.records.parent / "store",
+        "cache": made.records.parent / "cache",
         "resamples": 100,
     }
     arms = {"base": None, "sound": made.patch}
@@ -113,13 +111,13 @@ def test_without_a_shard_missing_parts_are_answered(
     )  # as a kill leaves it, or another process that is writing
     torn = part.read_bytes()
     asked = []
-    real = running.answer
-    monkeypatch.setattr(running, "answer", lambda *given: asked.append(1) or real(*given))
+    real = asking.generate
+    monkeypatch.setattr(asking, "generate", lambda *given: asked.append(1) or real(*given))
     evaluate(_config(made, tmp_path), base)
     assert _answers(tmp_path) == plain
     assert part.read_bytes() == torn, "another process's file is read, not mended"
     assert 0 < len(asked) < 12
-    monkeypatch.setattr(running, "answer", None)
+    monkeypatch.setattr(asking, "generate", None)
     assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, (
         "nothing is left to ask"
     )
@@ -182,7 +180,7 @@ def _start(killed_after: int, words: list[str]) -> subprocess.Popen[str]:
 def test_two_processes_one_of_them_killed_leave_the_files_of_one(
     made: tinyrun.Run, plain: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both start at once with an empty store; the first is killed while the second arm answers, and goes on."""
+    """Both start at once with an empty cache; the first is killed while the second arm answers, and goes on."""
     shared, alone = _words(made, tmp_path / "shared"), _words(made, tmp_path / "alone")
     first, second = (
         _start(4, [*shared, "--shard", "1/2"]),

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from pave.data import Record, Turn
 from pave.errors import ConfigError, RecordError
+from pave.evaluate.arm_files import row_of
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.items import items_of, judge
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
-from pave.evaluate.scores import TaskScores, score_arms, task_of
-from pave.tasks import get_task
-from pave.tasks.report import item_of, score_items
+from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
+from pave.tasks import Item, Style, get_task
+from pave.tasks.items import items_of
+from pave.tasks.score import Account, score_items
 
 LETTERS = "ABABAB"
 SAID = {
@@ -43,31 +44,33 @@ def _records(**meta: object) -> list[Record]:
     ]
 
 
-def _scores(out: Path, records: list[Record], asked: list[Record]) -> TaskScores:
-    items = items_of(asked)
-    answers = {
-        (arm, item.id): judge(item, arm, said[int(item.id)], exact=False)
-        for arm, said in SAID.items()
-        for item in items
-    }
-    assert {answer.correct for answer in answers.values()} == {None}
-    return score_arms(
-        get_task("avqa"), records, items, list(SAID), answers, out, resamples=200, seed=3
-    )
+def _items(records: list[Record], arm: str) -> list[Item]:
+    said = {record.id: SAID[arm][int(record.id)] for record in records}
+    return items_of(get_task("avqa"), records, said)
 
 
-def test_scores_are_those_of_the_task(tmp_path: Path) -> None:
-    records = _records()
-    grouped = sorted(records, key=lambda record: record.video)  # evaluation asks clip by clip
-    scores = _scores(tmp_path, records, grouped)
-    for arm, said in SAID.items():
-        wanted = [item_of(record, text) for record, text in zip(records, said, strict=True)]
-        report, rows = score_items(get_task("avqa"), wanted, resamples=200, seed=3, prompt="p1")
-        assert scores.arms[arm] == report
-        assert [
-            json.loads(line)
-            for line in (tmp_path / "items" / f"{arm}.jsonl").read_text().splitlines()
-        ] == rows
+def _scores(records: list[Record], asked: list[Record], style: Style = "default") -> TaskScores:
+    task = get_task("avqa")
+    items = {arm: _items(asked, arm) for arm in SAID}
+    about = asked_of(records, task)
+    return score_arms(task, items, about, style=style, resamples=200, seed=3)[0]
+
+
+@pytest.mark.parametrize("style", ["default", "authors"])
+def test_scores_are_those_of_the_task(style: Style) -> None:
+    records, task = _records(), get_task("avqa")
+    scores = _scores(records, records, style)
+    for arm in SAID:
+        account = Account(expected=6, prompt="p1")
+        report, rows = score_items(
+            task, _items(records, arm), style, account, resamples=200, seed=3
+        )
+        assert scores.arms[arm] == report and len(rows) == 6
+    assert (scores.style, scores.how()) == (style, f"Style {style}, prompt p1")
+
+
+def test_differences_are_of_later_arms_to_earlier_ones() -> None:
+    scores = _scores(_records(), _records())
     assert scores.arms["base"].scores == {"accuracy": pytest.approx(2 / 6)}
     gap = scores.gap("accuracy", "all", "sound", "base")
     assert gap is not None and gap.difference == pytest.approx(5 / 6 - 2 / 6)
@@ -75,46 +78,24 @@ def test_scores_are_those_of_the_task(tmp_path: Path) -> None:
     assert scores.gap("accuracy", "all", "base", "sound") is None
 
 
-def test_the_authors_style_is_that_of_pave_score(tmp_path: Path) -> None:
-    records = _records()
-    answers = {
-        (arm, item.id): judge(item, arm, said[int(item.id)], exact=False)
-        for arm, said in SAID.items()
-        for item in items_of(records)
-    }
-    about = {"resamples": 200, "seed": 3}
-    scores = score_arms(
-        get_task("avqa"),
-        records,
-        items_of(records),
-        ["base"],
-        answers,
-        tmp_path,
-        style="authors",
-        **about,
-    )
-    wanted = [item_of(record, text) for record, text in zip(records, SAID["base"], strict=True)]
-    assert (
-        scores.arms["base"]
-        == score_items(get_task("avqa"), wanted, "authors", prompt="p1", **about)[0]
-    )
-    assert (scores.style, scores.how()) == ("authors", "Style authors, prompt p1")
+def test_a_benchmarks_answers_are_not_judged_one_by_one() -> None:
+    assert row_of(get_task("avqa"), _records()[0], "base", "A").correct is None
     with pytest.raises(ValidationError, match="name the `task` too"):
         EvalConfig(records="r.jsonl", out="o", style="authors")
 
 
-def test_a_shortened_run_does_not_pass_for_a_whole_one(tmp_path: Path) -> None:
+def test_a_shortened_run_does_not_pass_for_a_whole_one() -> None:
     records = _records()
-    scores = _scores(tmp_path, records, records[:4])
+    scores = _scores(records, records[:4])
     assert (scores.scored, scores.records, scores.expected) == (4, 6, 16_910)
     assert scores.counts() == "4 of 6 items scored; split val has 16,910"
     assert "is not known" in scores.model_copy(update={"expected": None, "split": ""}).counts()
 
 
 def test_table_page_and_plot(tmp_path: Path) -> None:
-    scores = _scores(tmp_path, _records(), _records())
+    scores = _scores(_records(), _records())
     report = Report(
-        arms=[], paired=[], task=scores, clips=3, seconds={}, peak_rss_mb=1.0, trainable_parameters={}, seeds={}, versions={},
+        task=scores, clips=3, seconds={}, peak_rss_mb=1.0, trainable_parameters={}, seeds={}, versions={},
         command="pave eval",
     )  # fmt: skip
     header, rows = table(report)
@@ -142,10 +123,10 @@ def test_table_page_and_plot(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_scored_is_refused_at_once() -> None:
-    assert task_of(None, _records()) is None
+    assert task_for("exact", _records()).title == "exact match", "it scores any records"
     with pytest.raises(ConfigError, match="only trained on"):
-        task_of("llava-video", _records())
+        task_for("llava-video", _records())
     with pytest.raises(ConfigError, match="did you mean 'avqa'"):
-        task_of("avqqa", _records())
+        task_for("avqqa", _records())
     with pytest.raises(RecordError, match="made for avsd"):
-        task_of("avqa", _records(task="avsd"))
+        task_for("avqa", _records(task="avsd"))

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers import tiny
 from pave.bases import Base, Clip, Visual
+from pave.fusion import FusionConfig
 from pave.model import PatchedModel
-from pave.patches import LoraSpec
+from pave.patches import BaseId, LoraSpec, PatchConfig
+from pave.patches.lora import Lora
+from pave.patches.patch import Patch
 from pave.tokens import Tokens
 
 DIM = 6
@@ -53,6 +56,30 @@ def wake(model: PatchedModel, name: str, seed: int = 1) -> None:
                 parameter.normal_(0, 0.2, generator=generator)
 
 
+def alone(
+    name: str,
+    channel: str | None,
+    fusion: nn.Module | None = None,
+    lora: Lora | None = None,
+    weight: float = 1.0,
+) -> Patch:
+    """A patch by itself, without a base."""
+    settings = None if channel is None else FusionConfig(side_dim=DIM, query_dim=3, out_dim=4)
+    config = PatchConfig(
+        pave_version="0",
+        base=BaseId(name="none", fingerprint={}),
+        channel=channel,
+        fusion=settings,
+        lora=LoraSpec(),
+    )
+    return Patch(name, config, fusion, lora, weight=weight)
+
+
+def lora_of(name: str, channel: str | None) -> Patch:
+    """A patch by itself with a LoRA on no layer at all."""
+    return alone(name, channel, lora=Lora(name, LoraSpec(), {}))
+
+
 @dataclass
 class Case:
     """A patched tiny base with a batch of two clips, and what the plain base says to it."""
@@ -67,7 +94,7 @@ class Case:
     def wake(self) -> None:
         """Give all patches random weights, once."""
         if not self.awake:
-            for name in self.model.configs:
+            for name in self.model.patches:
                 wake(self.model, name)
         self.awake = True
 

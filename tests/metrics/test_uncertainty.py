@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pave.metrics import Paired, paired_bootstrap, wilson
+from pave.metrics import paired, wilson
 
 _scores = st.lists(
     st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=1, max_size=40
@@ -68,38 +68,46 @@ def test_interval_agrees_with_the_definition() -> None:
     clusters = rng.integers(0, 60, 300).tolist()
     a = (rng.random(300) < 0.8).astype(float).tolist()
     b = (rng.random(300) < 0.5).astype(float).tolist()
-    fast = paired_bootstrap(a, b, clusters, resamples=20_000, seed=3)
-    assert (fast.low, fast.high) == pytest.approx(_brute_force(a, b, clusters, 3_000, 4), abs=0.015)
+    fast = paired(a, b, clusters, resamples=20_000, seed=3)
+    assert fast.ci95 == pytest.approx(_brute_force(a, b, clusters, 3_000, 4), abs=0.015)
     assert fast.excludes_zero
 
 
 def test_clustering_widens_the_interval_of_questions_that_move_together() -> None:
     a = [float(clip % 2) for clip in range(20) for _ in range(10)]
     b = [0.5] * 200
-    together = paired_bootstrap(a, b, [clip for clip in range(20) for _ in range(10)])
-    apart = paired_bootstrap(a, b, list(range(200)))
-    assert together.high - together.low > 2.5 * (apart.high - apart.low)
+    together = paired(a, b, [clip for clip in range(20) for _ in range(10)])
+    apart = paired(a, b, list(range(200)))
+    assert together.ci95 is not None and apart.ci95 is not None
+    wide, narrow = (high - low for low, high in (together.ci95, apart.ci95))
+    assert wide > 2.5 * narrow
 
 
 @settings(deadline=None, max_examples=50)
 @given(_scores, st.integers(0, 3))
 def test_invariants(rows: list[tuple[bool, bool, int]], seed: int) -> None:
     a, b, clusters = [float(r[0]) for r in rows], [float(r[1]) for r in rows], [r[2] for r in rows]
-    one = paired_bootstrap(a, b, clusters, resamples=300, seed=seed)
-    assert one == paired_bootstrap(a, b, clusters, resamples=300, seed=seed)
-    assert -1 <= one.low <= one.high <= 1
-    swapped = paired_bootstrap(b, a, clusters, resamples=300, seed=seed)
-    assert (swapped.difference, swapped.low, swapped.high) == pytest.approx(
-        (-one.difference, -one.high, -one.low)
-    )
-    same = paired_bootstrap(a, a, clusters, resamples=300, seed=seed)
-    assert same.difference == 0 and not same.excludes_zero
-    renamed = paired_bootstrap(a, b, [f"clip {c}" for c in clusters], resamples=300, seed=seed)
+    one = paired(a, b, clusters, resamples=300, seed=seed)
+    assert one == paired(a, b, clusters, resamples=300, seed=seed)
+    assert (one.a, one.b) == (sum(a) / len(a), sum(b) / len(b))
+    assert (one.n, one.clusters) == (len(rows), len(set(clusters)))
+    swapped = paired(b, a, clusters, resamples=300, seed=seed)
+    same = paired(a, a, clusters, resamples=300, seed=seed)
+    assert swapped.difference == pytest.approx(-one.difference)
+    assert (same.difference, same.p) == (0, 1) and not same.excludes_zero
+    renamed = paired(a, b, [f"clip {c}" for c in clusters], resamples=300, seed=seed)
     assert renamed == one
+    if one.ci95 is None:
+        assert len(set(clusters)) == 1
+        return
+    low, high = one.ci95
+    assert -1 <= low <= high <= 1
+    assert swapped.ci95 == pytest.approx((-high, -low))
 
 
 def test_one_clip_says_nothing_and_bad_lengths_are_refused() -> None:
-    assert paired_bootstrap([1, 1], [0, 0], ["v", "v"]) == Paired(1.0, -1.0, 1.0)
+    alone = paired([1, 1], [0, 0], ["v", "v"])
+    assert (alone.difference, alone.ci95, alone.p) == (1.0, None, 1.0)
     for a, b, clusters in (([1.0], [0.0, 1.0], ["v"]), ([], [], [])):
         with pytest.raises(ValueError, match="length"):
-            paired_bootstrap(a, b, clusters)
+            paired(a, b, clusters)

@@ -13,6 +13,8 @@ from helpers import tiny, tiny_patch
 from helpers.tiny_patch import Case, tokens
 from pave.errors import BaseError, ChannelError, ConfigError, PatchError
 from pave.model import PatchedModel
+from pave.model import seam as seam_module
+from pave.model.seam import Call
 from pave.patches import LoraSpec
 
 
@@ -29,6 +31,11 @@ def two() -> Case:
     return made
 
 
+def weights_of(case: Case) -> dict[str, float]:
+    """Every patch's weight."""
+    return {name: patch.weight for name, patch in case.model.patches.items()}
+
+
 def test_patches_sum_switch_and_come_back(two: Case) -> None:
     both = two.run()
     two.model.set_patches({"audio": 1.0})
@@ -37,7 +44,7 @@ def test_patches_sum_switch_and_come_back(two: Case) -> None:
     depth = two.run()
     for a, b in ((both, audio), (both, depth), (audio, depth), (audio, two.logits)):
         assert not torch.equal(a, b)
-    assert two.model.weights == {"audio": 0.0, "depth": 1.0}
+    assert weights_of(two) == {"audio": 0.0, "depth": 1.0}
     two.model.set_patches({"audio": 0.5, "depth": 0.25})
     assert not torch.equal(two.run(), both)
     two.model.set_patches({"audio": 0, "depth": 0})
@@ -86,7 +93,7 @@ def test_two_patches_on_one_channel_take_their_tokens_by_name() -> None:
 def test_a_lora_only_patch_is_always_on_and_has_no_fusion() -> None:
     case = tiny_patch.case()
     assert tiny_patch.add(case.model, None) == "lora"
-    assert "lora" not in case.model.fusions
+    assert case.model.patches["lora"].fusion is None
     on = case.run(None)
     assert not torch.equal(on, case.logits)
     assert torch.equal(case.run([{}, {}]), on)
@@ -165,7 +172,11 @@ def test_deepcopy_is_independent(two: Case) -> None:
     with torch.no_grad():
         assert torch.equal(twin(two.side, two.times, **two.inputs).logits, patched)
     assert twin.seam.owner is twin.model.model
-    assert twin.seam.patches["audio"].fusion is twin.fusions["audio"]
+    assert (
+        twin.seam.patches is twin.patches
+        and twin.patches["audio"] is not two.model.patches["audio"]
+    )
+    assert twin.lock is not two.model.lock
     assert twin.base.model is twin.model
     two.model.unpatch()
     with torch.no_grad():
@@ -181,11 +192,7 @@ def test_an_error_inside_the_call_leaves_nothing_behind(two: Case) -> None:
     ):
         with pytest.raises(ChannelError):
             two.run(side)
-        assert (two.model.seam.side, two.model.seam.times, two.model.seam.frames) == (
-            None,
-            None,
-            None,
-        )
+        assert seam_module._CALL.get() == Call()
     with pytest.raises(IndexError):
         two.run(input_ids=two.inputs["input_ids"] + 10_000)
     assert torch.equal(two.run(), patched)
@@ -195,10 +202,10 @@ def test_an_error_inside_the_call_leaves_nothing_behind(two: Case) -> None:
 
 
 def test_casting_the_model_leaves_the_fusion_in_fp32(two: Case) -> None:
-    before = {key: value.clone() for key, value in two.model.fusions.state_dict().items()}
+    before = {key: value.clone() for key, value in two.model.patches.state_dict().items()}
     two.model.to(torch.bfloat16).half().to("cpu", torch.bfloat16)
     assert two.base.dtype == torch.bfloat16
-    after = two.model.fusions.state_dict()
+    after = two.model.patches.state_dict()
     assert all(
         torch.equal(after[key], value) and after[key].dtype == torch.float32
         for key, value in before.items()
@@ -276,7 +283,7 @@ def test_info_and_summary_count_what_is_there(two: Case) -> None:
     assert row["channel"] == "audio"
     assert row["weight"] == 1.0
     assert row["trainable"] is True
-    assert row["fusion_parameters"] == two.model.configs["audio"].fusion.parameters()  # type: ignore[union-attr]
+    assert row["fusion_parameters"] == two.model.patches["audio"].config.fusion.parameters()  # type: ignore[union-attr]
     assert (
         info["patch_parameters"]
         == info["trainable_parameters"]
@@ -333,7 +340,7 @@ def test_bad_patches_are_refused_and_leave_nothing(
     case = tiny_patch.case()
     with pytest.raises(error, match=message):
         case.model.new_patch(channel, **options)
-    assert case.model.configs == {}
+    assert list(case.model.patches) == []
     assert torch.equal(case.run(), case.logits)
     tiny_patch.add(case.model)
     with pytest.raises(PatchError, match="already a patch 'audio'"):
@@ -352,7 +359,7 @@ def test_bad_patches_are_refused_and_leave_nothing(
 def test_bad_weights_are_refused(two: Case, weights: Any, message: str) -> None:
     with pytest.raises(PatchError, match=message):
         two.model.set_patches(weights)
-    assert two.model.weights == {"audio": 1.0, "depth": 1.0}
+    assert weights_of(two) == {"audio": 1.0, "depth": 1.0}
 
 
 def test_a_base_takes_one_patched_model(two: Case) -> None:
@@ -375,7 +382,7 @@ def test_no_patch_is_called_like_anothers_channel() -> None:
             tiny_patch.add(model, channel, name=name)
     tiny_patch.add(model, "depth", name="views-2")
     tiny_patch.add(model, None, name="views")  # it has no tokens to mix up
-    assert list(model.configs) == ["frames-1", "frames", "views-2", "views"]
+    assert list(model.patches) == ["frames-1", "frames", "views-2", "views"]
 
 
 def test_a_patch_that_comes_while_all_are_off_is_on_afterwards(two: Case) -> None:
@@ -383,4 +390,4 @@ def test_a_patch_that_comes_while_all_are_off_is_on_afterwards(two: Case) -> Non
     with two.model.disable_patches():
         tiny_patch.add(two.model, "views")
         two.model.delete_patch("depth")
-    assert two.model.weights == {"audio": 0.5, "views": 1.0}
+    assert weights_of(two) == {"audio": 0.5, "views": 1.0}

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from helpers import tiny, tiny_patch
 from pave.bases.visual import Layout, Visual
 from pave.errors import BaseError, ChannelError
-from pave.model.seam import Active, Seam
+from pave.model.seam import Call, Seam, calling
+from pave.patches.patch import Patch
 from pave.tokens import Tokens
 
 
@@ -35,6 +36,13 @@ class Constant(nn.Module):
         return [self.value.expand(*q.shape[:2], self.dim) for q in query]
 
 
+def listening(
+    fusion: nn.Module, channel: str = "audio", weight: float = 1.0, name: str = "a"
+) -> Patch:
+    """A patch with that fusion."""
+    return tiny_patch.alone(name, channel, fusion, weight=weight)
+
+
 def visual(layout: Layout, dim: int = 4, dtype: torch.dtype = torch.float32) -> Visual:
     """Random tokens in a layout."""
     query = torch.randn(layout.t, layout.spatial, 3)
@@ -44,7 +52,7 @@ def visual(layout: Layout, dim: int = 4, dtype: torch.dtype = torch.float32) -> 
 @functools.cache
 def shared_seam() -> Seam:
     """One seam on one tiny base, for tests that only fuse."""
-    return Seam(tiny.base())
+    return Seam(tiny.base(), {})
 
 
 @pytest.fixture
@@ -74,7 +82,7 @@ def test_only_the_grid_of_clips_with_the_channel_changes(
     clips: list[tuple[Layout, bool]], dtype: torch.dtype
 ) -> None:
     seam = shared_seam()
-    seam.patches = {"a": Active(Constant(1.0, 4).eval(), "audio")}
+    seam.patches = {"a": listening(Constant(1.0, 4).eval())}
     visuals = [visual(layout, dtype=dtype) for layout, _ in clips]
     side = [{"audio": tiny_patch.tokens(2)} if has else {} for _, has in clips]
     for before, after, (layout, has) in zip(visuals, seam.fuse(visuals, side), clips, strict=True):
@@ -91,8 +99,8 @@ def test_only_the_grid_of_clips_with_the_channel_changes(
 
 def test_residuals_of_patches_add_up_with_their_weights(seam: Seam) -> None:
     seam.patches = {
-        "a": Active(Constant(1.0, 4), "audio", 0.5),
-        "b": Active(Constant(4.0, 4), "other", -1.0),
+        "a": listening(Constant(1.0, 4), weight=0.5),
+        "b": listening(Constant(4.0, 4), "other", -1.0, name="b"),
     }
     before = visual(Layout(2, 1, 2))
     tokens = tiny_patch.tokens(2)
@@ -104,7 +112,7 @@ def test_residuals_of_patches_add_up_with_their_weights(seam: Seam) -> None:
 
 def test_weight_zero_does_not_even_call_the_fusion(seam: Seam) -> None:
     fusion = Constant(float("nan"), 4)
-    seam.patches["a"] = Active(fusion, "audio", 0.0)
+    seam.patches = {"a": listening(fusion, weight=0.0)}
     before = visual(Layout(1, 1, 1))
     assert seam.fuse([before], [{"audio": tiny_patch.tokens(2)}])[0] is before
     assert fusion.asked == []
@@ -112,7 +120,7 @@ def test_weight_zero_does_not_even_call_the_fusion(seam: Seam) -> None:
 
 def test_a_patch_finds_its_tokens_by_its_own_name_first(seam: Seam) -> None:
     fusion = Constant(1.0, 4).eval()
-    seam.patches["mine"] = Active(fusion, "audio")
+    seam.patches = {"mine": listening(fusion, name="mine")}
     before = visual(Layout(1, 1, 1))
     assert not torch.equal(
         seam.fuse([before], [{"mine": tiny_patch.tokens(2)}])[0].tokens, before.tokens
@@ -123,7 +131,7 @@ def test_a_patch_finds_its_tokens_by_its_own_name_first(seam: Seam) -> None:
 
 def test_times_go_to_the_fusion_together_or_not_at_all(seam: Seam) -> None:
     fusion = Constant(1.0, 4).eval()
-    seam.patches["a"] = Active(fusion, "audio")
+    seam.patches = {"a": listening(fusion)}
     clips, side = (
         [visual(Layout(2, 1, 1)), visual(Layout(1, 1, 1))],
         [{}, {"audio": tiny_patch.tokens(2)}],
@@ -150,7 +158,7 @@ def test_counts_must_agree(seam: Seam, side: Any, times: Any, message: str) -> N
 
 
 def test_missing_query_and_wrong_residual_are_explained(seam: Seam) -> None:
-    seam.patches["a"] = Active(Constant(1.0, 5), "audio")
+    seam.patches = {"a": listening(Constant(1.0, 5))}
     side = [{"audio": tiny_patch.tokens(2)}]
     with pytest.raises(
         ChannelError, match=r"a fusion returned \(1, 1, 5\) for a grid of \(1, 1, 4\)"
@@ -162,7 +170,7 @@ def test_missing_query_and_wrong_residual_are_explained(seam: Seam) -> None:
 
 def test_an_unused_fusion_in_training_gets_a_zero_gradient_and_changes_nothing(seam: Seam) -> None:
     fusion = Constant(3.0, 4).train()
-    seam.patches["a"] = Active(fusion, "audio")
+    seam.patches = {"a": listening(fusion)}
     before = visual(Layout(1, 1, 1))
     (after,) = seam.fuse([before], [{}])
     assert torch.equal(after.tokens, before.tokens)
@@ -174,7 +182,7 @@ def test_an_unused_fusion_in_training_gets_a_zero_gradient_and_changes_nothing(s
 @pytest.mark.parametrize("family", ["llava_onevision", "qwen2_vl", "internvl"])
 def test_without_a_side_channel_the_original_gets_the_very_same_arguments(family: str) -> None:
     base = tiny.base(family)
-    seam = Seam(base)
+    seam = Seam(base, {})
     seen: list[Any] = []
     method = getattr(type(seam.owner), seam.family.method)
     assert inspect.signature(getattr(seam.owner, seam.family.method)) == inspect.signature(
@@ -190,7 +198,7 @@ def test_without_a_side_channel_the_original_gets_the_very_same_arguments(family
             return lambda *args, **kwargs: seen.append((args, kwargs))
 
     seam.detach()
-    recorder = Recorder(base)
+    recorder = Recorder(base, {})
     recorder(1, two=2, return_dict=False)
     recorder.detach()
     assert seen == [((1,), {"two": 2, "return_dict": False})]
@@ -198,12 +206,11 @@ def test_without_a_side_channel_the_original_gets_the_very_same_arguments(family
 
 def test_the_tuple_form_is_kept() -> None:
     base = tiny.base()
-    seam = Seam(base)
-    seam.patches["a"] = Active(Constant(1.0, tiny.HIDDEN), "audio")
+    Seam(base, {"a": listening(Constant(1.0, tiny.HIDDEN))})
     pixels = tiny.inputs(base)["pixel_values_videos"]
     plain = base.model.model.get_video_features(pixels, return_dict=True).pooler_output
-    seam.side = [{"audio": tiny_patch.tokens(2)}] * 2
-    parts = base.model.model.get_video_features(pixels, return_dict=False)
+    with calling(Call(side=[{"audio": tiny_patch.tokens(2)}] * 2)):
+        parts = base.model.model.get_video_features(pixels, return_dict=False)
     assert isinstance(parts, tuple)
     assert any(
         isinstance(p, Tensor)
@@ -215,19 +222,19 @@ def test_the_tuple_form_is_kept() -> None:
 
 def test_one_seam_a_model_and_it_goes_without_a_trace() -> None:
     base = tiny.base()
-    seam = Seam(base)
+    seam = Seam(base, {})
     with pytest.raises(BaseError, match="already patched"):
-        Seam(base)
+        Seam(base, {})
     seam.detach()
     assert base.family.method not in base.model.model.__dict__
-    again = Seam(base)
+    again = Seam(base, {})
     seam.detach()  # an old seam does not take a newer one off
     assert base.model.model.__dict__[base.family.method] is again
 
 
 def test_deepcopy_binds_the_copy_to_the_copied_model() -> None:
     base = tiny.base()
-    seam = Seam(base)
+    seam = Seam(base, {})
     copied = copy.deepcopy(base.model)
     twin = copied.model.__dict__[base.family.method]
     assert twin is not seam

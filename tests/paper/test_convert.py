@@ -54,7 +54,7 @@ def test_fusion_only(base, tmp_path):
     config = read_config(done.folder)
     assert (config.lora, config.inputs, done.lora_parameters) == (None, AUTHORS_INPUTS, 0)
     model = paper.model(done.folder)
-    assert model.fusions["authors"].config.tie_kv
+    assert model.patches["authors"].fusion.config.tie_kv
 
 
 def test_pickled_adapters_and_later_names(base, checkpoint, tmp_path):
@@ -196,7 +196,7 @@ def test_the_adapter_alone_loads_in_plain_peft(tmp_path):
 
     folder = paper.converted(tmp_path / "patch")
     plain = PeftModel.from_pretrained(paper.base().model, folder / "lora")
-    own = paper.model(folder).loras.parameters("authors")
+    own = paper.model(folder).patches["authors"].lora.parameters()
     state = {
         key.replace(".default", ""): value
         for key, value in plain.state_dict().items()

@@ -13,7 +13,7 @@ import torch
 
 from helpers import paper
 from helpers.paper import FACTS, close, without_placeholders
-from pave.answer.generate import Questions, answer
+from pave.answer import Questions, Sampling, generate
 from pave.bases import InputSpec
 from pave.model import PatchedModel
 from pave.paper import AUTHORS_INPUTS
@@ -117,7 +117,7 @@ def test_loss_embeddings_and_gradients(patched, batch):
         GOLD["train.inputs_embeds.every41"][:, : own.shape[1]] * own,
     )
     loss.backward()
-    fusion = patched.fusions["authors"]
+    fusion = patched.patches["authors"].fusion
     from pave.paper import authors_name
 
     grads = {
@@ -133,7 +133,7 @@ def test_loss_embeddings_and_gradients(patched, batch):
         close(grad, wanted[name])
     norms = {
         key.replace(".language_model", ""): p.grad.norm()
-        for key, p in patched.loras.parameters("authors").items()
+        for key, p in patched.patches["authors"].lora.parameters().items()
     }
     gold = {
         k.removeprefix("gradnorm.").replace(".default", ""): v
@@ -199,9 +199,7 @@ def test_evaluation_gives_the_same_answers(patched, store):
     clip = paper.features(patched, store)[record]
     prompt = patched.base.encode_prompt(clip.clip.text, [("What is the sound in the video?", None)])
     asked = Questions(clip, prompt.prefix, [prompt.ask()[len(prompt.prefix) :]])
-    assert (
-        answer(patched, patched.base, [asked], 6)[0][0] == FACTS["infer_audio_vidA.greedy_tokens"]
-    )
+    assert generate(patched, [asked], Sampling(6))[0][0] == FACTS["infer_audio_vidA.greedy_tokens"]
 
 
 def test_training_follows_the_authors(patched, batch):

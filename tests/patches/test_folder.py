@@ -18,8 +18,9 @@ from helpers import tiny, tiny_patch
 from pave.errors import PatchError
 from pave.model import PatchedModel
 from pave.paper import AUTHORS_INPUTS
-from pave.patches import LoraSpec, build, read_config
+from pave.patches import LoraSpec, read_config
 from pave.patches import folder as folder_module
+from pave.patches.lora import Lora
 
 FILES = [
     "README.md",
@@ -362,8 +363,7 @@ def test_broken_folders_are_refused_with_one_line(
     with pytest.raises(PatchError, match=message) as caught:
         model.load_patch(folder)
     assert "\n" not in str(caught.value)
-    assert model.configs == {}
-    assert model.loras.parameters("patch") == {}
+    assert list(model.patches) == []
     assert not any("lora" in key for key in model.state_dict())
 
 
@@ -453,10 +453,10 @@ def test_a_patch_that_fails_to_load_leaves_the_base_as_it_was(
         raise PatchError("no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(build, "fill", fill)
+        patch.setattr(Lora, "parameters", fill)
         with pytest.raises(PatchError):
             model.load_patch(tmp_path / "theirs")
-    assert (base.inputs, list(model.configs), list(model.state_dict())) == (native, [], keys)
+    assert (base.inputs, list(model.patches), list(model.state_dict())) == (native, [], keys)
     model.load_patch(tmp_path / "theirs")
     assert base.inputs == AUTHORS_INPUTS
     model.delete_patch("theirs")

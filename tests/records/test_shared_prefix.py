@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import tiny
-from pave.bases import Base, prefix_positions, shares_prefix
+from pave.bases import Base, prefix_positions, why_no_shared_prefix
 from pave.data import ClipFeatures, pack
 from pave.train.batches import Sample
 from pave.train.collate import Collator
@@ -98,4 +98,4 @@ def test_families_with_one_axis_count_tokens():
     prefix = base.encode_prompt(clip.text, [("What?", None)]).prefix
     (positions,) = prefix_positions(base, [prefix], [clip])
     assert positions.tolist() == [list(range(len(prefix) + 1))]
-    assert shares_prefix(base) == ""
+    assert why_no_shared_prefix(base) is None

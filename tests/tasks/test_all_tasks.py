@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from helpers import minisets
+from helpers.minisets import TASKS
 from pave.cli import main
 from pave.data import Record, read_records
 from pave.metrics import captions
-from pave.tasks import TASKS, get_task
+from pave.tasks import EXACT, get_task
+from pave.tasks.registry import _OWN
 
 
 @pytest.mark.parametrize("style", ["default", "authors"])
@@ -63,6 +65,10 @@ def test_prepare_and_score(name: str, style: str, tmp_path: Path, capsys, monkey
         assert report["scores"].get(score, 1.0) == pytest.approx(1.0)
     assert main(["score", name, *files]) == 0
     assert "items scored" in capsys.readouterr().out
+
+
+def test_every_benchmark_has_a_mini_set() -> None:
+    assert {*TASKS, EXACT} == set(_OWN)
 
 
 def gold(record: Record) -> str:

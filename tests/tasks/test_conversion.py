@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from helpers import minisets
+from helpers.minisets import TASKS
 from pave.errors import RecordError
-from pave.tasks import TASKS, Style, get_task
+from pave.tasks import Style, get_task
 from pave.tasks.files import read_annotations
 from pave.tasks.music_avqa import ANSWERS, fill
 from pave.tasks.prepare import convert

@@ -239,7 +239,10 @@ def test_prepare_score_compare_by_command(
 
 
 def test_preparing_and_scoring_load_no_torch():
-    code = "import sys, pave.tasks.prepare, pave.tasks.score, pave.tasks.compare; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, pave.tasks.prepare, pave.evaluate.score, pave.evaluate.compare; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": SOURCE}, check=False

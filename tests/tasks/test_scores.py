@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from pave.errors import ConfigError, RecordError
+from pave.evaluate import compare_files, score_files
 from pave.metrics import captions
 from pave.metrics.java import find_java
 from pave.tasks import Item, get_task
-from pave.tasks.compare import compare_files
-from pave.tasks.report import ScoreReport, score_items
-from pave.tasks.score import score_files
+from pave.tasks.score import ScoreReport, score_items
 
 DATA = Path(__file__).parents[1] / "data" / "tasks" / "evaluators"
 needs_java = pytest.mark.skipif(

@@ -25,7 +25,7 @@ def _setting(tmp_path, **fusion):
     model = PatchedModel(base)
     settings = {"side_dim": toy.DIM, "hidden": 16, "heads": 2, "layers": 1, **fusion}
     name = model.new_patch("features", encoder=None, fusion=settings, seed=0)
-    return base, model.fusions[name], groups, features
+    return base, model.patches[name].fusion, groups, features
 
 
 def _residual(fusion, clip):

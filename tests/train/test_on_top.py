@@ -83,13 +83,13 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(
     result = train(config, base=base, progress=False)
     assert all(path.read_bytes() == data for path, data in before.items())
     saved = read_config(result.patch)
-    (foundation,) = saved.stands_on
+    (base_patch,) = saved.base_patches
     weights = {
         name: digest
         for name, digest in read_config(first).files.items()
         if name.endswith(".safetensors")
     }
-    assert (foundation.channel, foundation.task, foundation.lora, foundation.files) == (
+    assert (base_patch.channel, base_patch.task, base_patch.lora, base_patch.files) == (
         "features",
         "dense frames",
         below,
@@ -101,7 +101,7 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(
         and saved.training["lora_below"] == below
     )
     card = (result.patch / "README.md").read_text()
-    assert "# the patch it stands on" in card and f"its LoRA {below}" in card
+    assert "# a patch it was trained on top of" in card and f"its LoRA {below}" in card
     assert (
         json.loads((config.out / LOG_NAME).read_text().splitlines()[0])["residual_ratio"] == 0
     )  # its own, not the frozen one's
@@ -109,21 +109,26 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(
     model = PatchedModel(base)
     with pytest.raises(
         PatchError,
-        match=r"stands on the patch 'below1' \(channel features, dense frames\), which is not on the",
+        match=r"on top of the patch 'below1' \(channel features, dense frames\), which is not on the",
     ):
         model.load_patch(result.patch)
-    assert model.configs == {}
+    assert list(model.patches) == []
     model.load_patch(first, name="dense")
     model.load_patch(result.patch, name="sound")
-    assert [f.name for f in model.configs["sound"].stands_on] == ["dense"]
-    ours, theirs = model.loras.parameters("sound"), model.loras.parameters("dense")
+    assert [f.name for f in model.patches["sound"].config.base_patches] == ["dense"]
+    ours, theirs = (
+        model.patches["sound"].lora.parameters(),
+        model.patches["dense"].lora.parameters(),
+    )
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
     copy = model.save_patch(tmp_path / "copy", "sound")
-    assert read_config(copy).stands_on[0].files == weights
+    assert read_config(copy).base_patches[0].files == weights
     model.load_patch(first, name="again")  # as another arm of an evaluation would
     model.load_patch(result.patch, name="top")
-    assert [f.name for f in model.configs["top"].stands_on] == ["again"]
-    with pytest.raises(PatchError, match="'sound' stands on 'dense'; take that one off first"):
+    assert [f.name for f in model.patches["top"].config.base_patches] == ["again"]
+    with pytest.raises(
+        PatchError, match="'sound' was trained on top of 'dense'; take that one off first"
+    ):
         model.delete_patch("dense")
     model.unpatch()
 

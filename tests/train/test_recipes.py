@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.minisets import TASKS
 from pave.channels import make_encoder
 from pave.fusion import FusionConfig
 from pave.paper import AUTHORS_INPUTS
-from pave.tasks import TASKS, get_task
+from pave.tasks import get_task
 from pave.train import TrainConfig, load_config
 from pave.train.estimate import estimate, plan
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pave.bases.family import Clip, Family, PromptStyle
     from pave.bases.inputs import InputSpec
     from pave.bases.load import load_base
-    from pave.bases.prefix import prefix_positions, shares_prefix
+    from pave.bases.prefix import prefix_positions, why_no_shared_prefix
     from pave.bases.preprocess import BaseSettings
     from pave.bases.prompt import Prompt
     from pave.bases.tower import tower_of
@@ -33,7 +33,7 @@ _HOMES = {
     "load_base": "pave.bases.load",
     "prefix_positions": "pave.bases.prefix",
     "register_family": "pave.bases.families",
-    "shares_prefix": "pave.bases.prefix",
+    "why_no_shared_prefix": "pave.bases.prefix",
     "tower_of": "pave.bases.tower",
 }
 
@@ -52,7 +52,7 @@ __all__ = [
     "load_base",
     "prefix_positions",
     "register_family",
-    "shares_prefix",
+    "why_no_shared_prefix",
     "tower_of",
 ]
 

@@ -47,8 +47,8 @@ def prefix_positions(
     return [positions[:, row, : len(prefix) + 1].cpu() for row, prefix in enumerate(prefixes)]
 
 
-def shares_prefix(base: Base) -> str:
-    """Why this base cannot take several questions behind one prefix; empty where it can.
+def why_no_shared_prefix(base: Base) -> str | None:
+    """Why this base cannot take several questions behind one prefix; None where it can.
 
     A question must see the prefix and itself and nothing between. That takes a mask and positions
     for each token. A sliding window counts the tokens between instead of the positions, and a
@@ -61,5 +61,5 @@ def shares_prefix(base: Base) -> str:
         kinds = ["sliding_attention" if getattr(text, "sliding_window", None) else "full_attention"]
     other = sorted({kind for kind in kinds if kind != "full_attention"})
     if not other:
-        return ""
+        return None
     return f"{base.name} has layers of kind {', '.join(other)}, through which one question would reach the next"

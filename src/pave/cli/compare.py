@@ -39,32 +39,18 @@ def compare_verb(
         seed: Seed of the draws.
         json: Print the comparison as JSON.
     """
-    from pave.tasks.compare import compare_files
+    from pave.evaluate import compare_files
+    from pave.evaluate.table import comparison_table
 
     result = compare_files(a, b, records=records, resamples=resamples, seed=seed)
     if json:
         output.as_json(asdict(result))
         return 0
-    table = []
-    for row in result.rows:
-        interval = f"{100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f}" if row.ci95 else ""
-        means = (f"{100 * row.a:.1f}", f"{100 * row.b:.1f}", f"{100 * row.difference:+.1f}")
-        table.append(
-            [row.label, row.score, str(row.n), str(row.clusters), *means, interval, f"{row.p:.4f}"]
-        )
-    output.table(
-        ["questions", "score", "n", "videos", "a", "b", "b - a", "95 % interval", "p"],
-        table,
-        numbers=True,
-    )
+    output.table(*comparison_table(result.rows), numbers=True)
     output.line(
         f"\na: {a}, b: {b}. {result.shared:,} questions in both; intervals and p-values resample "
         f"{result.unit}."
     )
-    for arm, names in (("a", result.only_a), ("b", result.only_b)):
-        if names:
-            output.line(
-                f"{len(names):,} only in {arm}: "
-                f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-            )
+    output.some("only in a", result.only_a)
+    output.some("only in b", result.only_b)
     return 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 class EvalSettings(EvalConfig):
     """`EvalConfig` as a command line writes it: the word `none` stands for no value."""
+
+    cache: Annotated[Path | None, Parameter(alias="--store")] = Field(
+        None, description=EvalConfig.model_fields["cache"].description
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -37,7 +42,7 @@ def eval_verb(
     command again with the other style asks nothing anew.
 
     Several processes share the work if each is given a `--shard`; they need the out folder and the
-    store in common. The last one joins the answers and makes the report.
+    token cache in common. The last one joins the answers and makes the report.
 
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch --arms.sound runs/sound/patch
@@ -65,11 +70,9 @@ def eval_verb(
         output.as_json(report.model_dump(mode="json"))
         return 0
     output.table(*table(report), numbers=True)
-    what = (
-        "Per cent exact match"
-        if report.task is None
-        else f"{report.task.counts()}. {report.task.how()}. Times 100"
-    )
+    what = "Per cent exact match"
+    if not report.task.exact:
+        what = f"{report.task.counts()}. {report.task.how()}. Times 100"
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
     return 0
 

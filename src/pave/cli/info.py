@@ -15,7 +15,7 @@ _SHOWN = (
     "encoder",
     "fusion",
     "lora",
-    "stands_on",
+    "base_patches",
     "prompt",
     "task",
     "licence",
@@ -84,7 +84,7 @@ def _patch(source: str) -> dict[str, Any]:
     facts = {
         "patch": str(folder),
         "base": config.base.name,
-        **{key: content[key] for key in _SHOWN},
+        **{key: content.get(key) for key in _SHOWN},
         "parameters": sum(_parameters(file) for file in files if file.suffix == ".safetensors"),
         "bytes": sum(file.stat().st_size for file in files),
         "pave_version": config.pave_version,

@@ -59,6 +59,14 @@ def facts(rows: Sequence[tuple[str, str]]) -> None:
         line(f"{name:<{width}}  {value}")
 
 
+def some(what: str, names: Sequence[str], shown: int = 5) -> None:
+    """How many there are, and the first of them by name; nothing where there are none."""
+    if not names:
+        return
+    more = ", ..." if len(names) > shown else ""
+    line(f"{len(names):,} {what}: {', '.join(names[:shown])}{more}")
+
+
 def log_to_stderr() -> None:
     """Show what the library logs, for verbs that run long; on a terminal a progress bar tells it better."""
     if not sys.stderr.isatty():

@@ -10,7 +10,7 @@ from pave.cli.settings import Switch
 from pave.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pave.tasks.report import ScoreReport
+    from pave.tasks.score import ScoreReport
 
 
 def score_verb(
@@ -49,9 +49,9 @@ def score_verb(
         seed: Seed of the draws.
         json: Print the whole report as JSON.
     """
+    from pave.evaluate import score_files
     from pave.tasks import get_task
-    from pave.tasks.report import write_rows
-    from pave.tasks.score import score_files
+    from pave.tasks.score import write_rows
 
     if records is not None and references is not None:
         raise ConfigError("give --records or --references, not both")
@@ -75,34 +75,19 @@ def score_verb(
 
 
 def _show(report: ScoreReport) -> None:
-    rows = []
-    for name, value in report.scores.items():
-        low, high = report.ci95.get(name, (None, None))
-        interval = (
-            f"{100 * low:.1f} to {100 * high:.1f}" if low is not None and high is not None else ""
-        )
-        rows.append([name, "n/a" if value is None else f"{100 * value:.1f}", interval])
-    output.table(["score", "x 100", "95 % interval"], rows, numbers=True)
+    """The report as tables, and what is missing of it in words."""
+    from pave.evaluate.table import label_table, score_table
+
+    output.table(*score_table(report), numbers=True)
     if report.labels:
-        names = list(report.labels[0].scores)
         output.line()
-        output.table(
-            ["questions", "n", *names],
-            [
-                [row.label, str(row.n), *(f"{100 * row.scores[name]:.1f}" for name in names)]
-                for row in report.labels
-            ],
-            numbers=True,
-        )
+        output.table(*label_table(report), numbers=True)
     published = f"; the paper's split has {report.published:,}" if report.published else ""
     output.line(
         f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style "
         f"{report.style}, prompt {report.prompt}."
     )
-    for text, names in (("no prediction", report.missing), ("no item", report.unknown)):
-        if names:
-            output.line(
-                f"{len(names):,} with {text}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-            )
+    output.some("with no prediction", report.missing)
+    output.some("with no item", report.unknown)
     for name, note in report.notes.items():
         output.line(f"{name}: {note}")

@@ -1,4 +1,6 @@
-"""Evaluation: base and patches side by side on the same questions, with paired statistics, a report and a plot.
+"""Evaluation: base and patches side by side on the same questions, with paired statistics.
+
+What tasks and metrics do with items in memory, this room does with arms and files.
 
 Example:
     >>> from pave.evaluate import EvalConfig, evaluate
@@ -13,14 +15,32 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pave.evaluate.compare import CompareReport, compare_files
     from pave.evaluate.config import EvalConfig
     from pave.evaluate.report import Report
     from pave.evaluate.run import Share, evaluate, evaluate_share
+    from pave.evaluate.score import score_files
 
-_RUN = "pave.evaluate.run"
-_HOMES = {"EvalConfig": "pave.evaluate.config", "Report": "pave.evaluate.report"}
-_HOMES |= dict.fromkeys(("Share", "evaluate", "evaluate_share"), _RUN)
+_HOMES = {
+    "CompareReport": "pave.evaluate.compare",
+    "EvalConfig": "pave.evaluate.config",
+    "Report": "pave.evaluate.report",
+    "Share": "pave.evaluate.run",
+    "compare_files": "pave.evaluate.compare",
+    "evaluate": "pave.evaluate.run",
+    "evaluate_share": "pave.evaluate.run",
+    "score_files": "pave.evaluate.score",
+}
 
-__all__ = ["EvalConfig", "Report", "Share", "evaluate", "evaluate_share"]
+__all__ = [
+    "CompareReport",
+    "EvalConfig",
+    "Report",
+    "Share",
+    "compare_files",
+    "evaluate",
+    "evaluate_share",
+    "score_files",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

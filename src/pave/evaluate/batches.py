@@ -10,46 +10,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pave.evaluate.items import Item
+from pave.data import Record, group_by_clip
 
 
-def by_clip(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """Items of each clip, both in order of first appearance."""
-    clips: dict[str, list[Item]] = {}
-    for item in items:
-        clips.setdefault(item.clip, []).append(item)
-    return clips
+def by_length(records: Sequence[Record], features: Any) -> list[Record]:
+    """Records clip by clip, clips of like length and like questions side by side.
 
-
-def by_length(items: Sequence[Item], features: Any) -> list[Item]:
-    """Items clip by clip, clips of like length and like questions side by side, so that a batch holds little padding.
+    A batch then holds little padding.
 
     Args:
-        items: Items.
+        records: Records.
         features: `pave.data.Features`, of which `clip(record).text` is read.
     """
-    clips = by_clip(items)
-    sizes = {
-        clip: (
-            len(features.clip(members[0].record).text),
-            max(len(item.question) for item in members),
-        )
-        for clip, members in clips.items()
-    }
-    return [item for clip in sorted(clips, key=sizes.__getitem__) for item in clips[clip]]
+
+    def size(members: list[Record]) -> tuple[int, int]:
+        """Ids of the clip's placeholder, characters of its longest question."""
+        longest = max(len(record.turns[-1].question) for record in members)
+        return len(features.clip(members[0]).text), longest
+
+    ordered: list[Record] = []
+    for members in sorted(group_by_clip(records), key=size):
+        ordered += members
+    return ordered
 
 
-def cut(items: Sequence[Item], size: int) -> list[list[Item]]:
-    """Whole clips while they fit into `size` questions; a clip with more questions than that is cut up."""
-    pieces = [
-        members[start : start + size]
-        for members in by_clip(items).values()
-        for start in range(0, len(members), size)
-    ]
-    batches: list[list[Item]] = []
-    for piece in pieces:
-        if batches and len(batches[-1]) + len(piece) <= size:
-            batches[-1] += piece
-        else:
-            batches.append(list(piece))
+def cut(records: Sequence[Record], size: int) -> list[list[Record]]:
+    """Whole clips while they fit into `size` questions; a clip with more questions is cut up."""
+    batches: list[list[Record]] = []
+    for members in group_by_clip(records):
+        for start in range(0, len(members), size):
+            piece = members[start : start + size]
+            if batches and len(batches[-1]) + len(piece) <= size:
+                batches[-1] += piece
+            else:
+                batches.append(list(piece))
     return batches

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pave.bases.inputs import FrameCount
 from pave.data.share import share_of
+from pave.renamed import renamed
+from pave.tasks.registry import EXACT
 from pave.tasks.task import Style
 
 _NAME = re.compile(r"[\w-]+")
@@ -19,12 +21,13 @@ class EvalConfig(BaseModel):
     """What to ask, of whom, and where the results go.
 
     Every arm answers the same questions about the same frames. An arm is a patch folder, several of
-    them for patches that work together (one that another stands on comes first), or null for the
-    base as it is. Put the reference arms first (base, then LoRA-only): differences are reported of
+    them for patches that work together (a base patch before what was trained on top of it), or null
+    for the base as it is. Put the reference arms first (base, then LoRA-only): differences are reported of
     each later arm to each earlier one.
 
     Example:
-        >>> EvalConfig(records="test.jsonl", out="out", arms={"base": None, "sound": "runs/sound/patch"}).arms["base"] is None
+        >>> arms = {"base": None, "sound": "runs/sound/patch"}
+        >>> EvalConfig(records="test.jsonl", out="out", arms=arms).arms["base"] is None
         True
     """
 
@@ -38,10 +41,10 @@ class EvalConfig(BaseModel):
         description="Folder of the results: one JSONL of answers per arm, results.json, "
         "report.md, plot.png."
     )
-    task: str | None = Field(
-        None,
-        description="Score as this benchmark does (see pave prepare --help); exact match with the "
-        "answers when null.",
+    task: str = Field(
+        EXACT,
+        description="Score as this benchmark does (see pave prepare --help); by default by exact "
+        "match with the answers.",
     )
     style: Style = Field(
         "default",
@@ -54,7 +57,7 @@ class EvalConfig(BaseModel):
         description="One flag an arm: --arms.NAME FOLDER of its patch (of several: "
         "FOLDER,FOLDER), or none for the bare base.",
     )
-    store: Path | None = Field(
+    cache: Path | None = Field(
         None,
         description="Folder of cached tokens, `out`/cache by default. Share it with the training.",
     )
@@ -71,8 +74,8 @@ class EvalConfig(BaseModel):
         None,
         ge=1,
         le=2**20,
-        description="Longest answer, in tokens; the task's own number when null, 16 without a "
-        "task.",
+        description="Longest answer, in tokens; the task's own number when null, 16 for exact "
+        "match.",
     )
     shard: str | None = Field(
         None,
@@ -91,10 +94,22 @@ class EvalConfig(BaseModel):
         True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`)."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        """Settings of an older pave: `store`, and no task at all for exact match."""
+        values = renamed(values, {"store": "cache"}, "evaluation settings")
+        if isinstance(values, dict) and values.get("task", EXACT) is None:
+            values = values | {"task": EXACT}
+        return values
+
     @field_validator("arms", mode="before")
     @classmethod
     def _as_lists(cls, arms: object) -> object:
-        """One folder is a list of one. On the command line commas make a list, and an empty word or `none` stands for null."""
+        """One folder is a list of one.
+
+        On the command line commas make a list, and an empty word or `none` stands for null.
+        """
         if not isinstance(arms, dict):
             return arms
         return {name: _folders(given) for name, given in arms.items()}
@@ -116,8 +131,8 @@ class EvalConfig(BaseModel):
 
     @model_validator(mode="after")
     def _styles_belong_to_tasks(self) -> Self:
-        """Without a task there is nothing that the authors' scripts would score."""
-        if self.style != "default" and self.task is None:
+        """The authors have no script for exact match."""
+        if self.style != "default" and self.task == EXACT:
             raise ValueError("style says how a task is scored; name the `task` too")
         return self
 
@@ -127,21 +142,21 @@ class EvalConfig(BaseModel):
         return share_of(self.shard)
 
     @property
-    def store_folder(self) -> Path:
+    def cache_folder(self) -> Path:
         """Where tokens are cached."""
-        return self.store or self.out / "cache"
+        return self.cache or self.out / "cache"
 
 
 def _folders(given: object) -> object:
     """What an arm was given as, as a list or None."""
-    folders = (
-        given.split(",")
-        if isinstance(given, str)
-        else [given]
-        if given is None or isinstance(given, Path)
-        else given
-    )
+    folders: object = given
+    if isinstance(given, str):
+        folders = given.split(",")
+    elif given is None or isinstance(given, Path):
+        folders = [given]
     if not isinstance(folders, list | tuple):
         return given  # the field's own type says what is wrong
     bare = [folder is None or str(folder).lower() in ("", "none", "null") for folder in folders]
-    return None if all(bare) else list(folders)
+    if all(bare):
+        return None
+    return list(folders)

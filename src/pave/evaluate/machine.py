@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil  # accelerate, which pave needs anyway, brings it along
+
 PACKAGES = ("pave", "torch", "transformers", "peft", "accelerate", "safetensors", "av", "numpy")
-_PROC = Path("/proc")
+_MEGABYTE = 1e6
 
 
 def versions() -> dict[str, str]:
@@ -52,15 +52,15 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
+            so_far = self.seconds.get(name, 0.0)
+            self.seconds[name] = round(so_far + time.perf_counter() - start, 2)
 
 
 class PeakMemory:
-    """The most resident memory that this process and all its descendants held at one time, while the context lasts.
+    """The most resident memory that this process and all its descendants held at one time.
 
-    On Linux a thread samples the process tree; pages that processes share are counted in each, so
-    the number errs upwards. Elsewhere it is the own peak plus the largest child's, as the operating
-    system reports them.
+    A thread samples the process tree while the context lasts; pages that processes share are
+    counted in each, so the number errs upwards.
 
     Example:
         >>> with PeakMemory() as memory:
@@ -71,7 +71,9 @@ class PeakMemory:
 
     def __init__(self, every: float = 0.5) -> None:
         """Sample each `every` seconds."""
-        self._every, self._stop, self._peak = every, threading.Event(), 0.0
+        self._every = every
+        self._peak = 0.0
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="pave-memory", daemon=True)
 
     def __enter__(self) -> Self:
@@ -102,31 +104,23 @@ class PeakMemory:
 
 
 def tree_megabytes(root: int) -> float:
-    """Resident memory of a process and its descendants right now; 0 where /proc does not tell."""
-    parents, sizes = {}, {}
-    page = os.sysconf("SC_PAGE_SIZE")
-    for entry in _PROC.glob("[0-9]*"):
+    """Resident memory of a process and its descendants right now."""
+    process = psutil.Process(root)
+    total = 0
+    for member in (process, *process.children(recursive=True)):
         try:
-            # The name in parentheses may hold anything; the parent is the second field behind it,
-            # rss the twenty-second.
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
+            total += member.memory_info().rss
+        except psutil.Error:
             continue  # it ended meanwhile
-        parents[int(entry.name)], sizes[int(entry.name)] = int(fields[1]), int(fields[21]) * page
-    return sum(size for pid, size in sizes.items() if _descends(pid, root, parents)) / 1e6
-
-
-def _descends(pid: int, root: int, parents: dict[int, int]) -> bool:
-    while pid != root and pid in parents:
-        pid = parents[pid]
-    return pid == root
+    return total / _MEGABYTE
 
 
 def _own_peak() -> float:
-    scale = 1e-6 if sys.platform == "darwin" else 1024e-6
-    people = (
-        (resource.RUSAGE_SELF,)
-        if _PROC.is_dir()
-        else (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    return sum(resource.getrusage(who).ru_maxrss for who in people) * scale
+    """What the operating system itself remembers of this process, between samples too."""
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset) / _MEGABYTE
+    import resource  # POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
+    return peak * unit / _MEGABYTE

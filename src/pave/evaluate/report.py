@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
-from pave.evaluate.items import TITLES
-from pave.evaluate.scores import TaskScores, score_table
-from pave.evaluate.table import ArmRow, PairedRow
+from pave.evaluate.old_results import with_task
+from pave.evaluate.scores import TaskScores
+from pave.evaluate.table import Cells, evaluation_table, row_title
 from pave.files import write_text_atomically
+from pave.tasks.compare import ALL
+from pave.tasks.score import Interval
+
+ACCURACY = "accuracy"
+"""The one score of exact match."""
+
+
+class AccuracyRow(BaseModel):
+    """Accuracy of one arm on one family of questions; all shares are fractions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    family: str = Field(description='"all", a channel, "video" for the control, or one family.')
+    n: int
+    correct: int
+    accuracy: float
+    ci95: Interval = Field(description="Wilson interval of the accuracy.")
+
+
+class PairedRow(BaseModel):
+    """accuracy(a) - accuracy(b) on the same questions; all shares are fractions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    family: str
+    a: str
+    b: str
+    difference: float
+    ci95: Interval = Field(description="Bootstrap interval over clips.")
 
 
 class Report(BaseModel):
@@ -20,15 +50,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    arms: list[ArmRow] = Field(
-        description="Accuracy by arm and family, by exact match; empty where a task scores."
-    )
-    paired: list[PairedRow] = Field(
-        description="Differences of later arms to earlier ones, on the same questions; likewise."
-    )
-    task: TaskScores | None = Field(
-        None, description="Scores and differences by the task's own metric, where one was named."
-    )
+    task: TaskScores = Field(description="Every arm's scores, and the differences between arms.")
     clips: int = Field(description="Clips that were asked about.")
     seconds: dict[str, float] = Field(description="Wall seconds of each stage.")
     peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
@@ -40,18 +62,67 @@ class Report(BaseModel):
     command: str = Field(description="What to type to get these numbers again.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Resolved settings.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _computed(cls, values: Any) -> Any:
+        """`arms` and `paired` of a file follow from `task`, or in files of an older pave are it."""
+        if not isinstance(values, Mapping):
+            return values
+        return with_task(values)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def arms(self) -> list[AccuracyRow]:
+        """Accuracy by family and arm, for exact match; empty where a benchmark scores."""
+        rows = []
+        for label in self.families():
+            for arm, report in self.task.arms.items():
+                n, share = report.scored, report.scores[ACCURACY]
+                for row in report.labels:
+                    if row.label == label:
+                        n, share = row.n, row.scores[ACCURACY]
+                interval = self.task.interval(arm, ACCURACY, label)
+                if share is None or interval is None:
+                    continue  # exact match always has both
+                found = AccuracyRow(
+                    arm=arm,
+                    family=label,
+                    n=n,
+                    correct=round(share * n),
+                    accuracy=share,
+                    ci95=interval,
+                )
+                rows.append(found)
+        return rows
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def paired(self) -> list[PairedRow]:
+        """Differences of later arms to earlier ones, for exact match; likewise."""
+        rows = []
+        for label in self.families():
+            for gap in self.task.gaps:
+                if gap.label != label or gap.ci95 is None:
+                    continue
+                row = PairedRow(
+                    family=label, a=gap.a, b=gap.b, difference=gap.difference, ci95=gap.ci95
+                )
+                rows.append(row)
+        return rows
+
     def arm_names(self) -> list[str]:
         """Arms in order."""
-        if self.task is not None:
-            return list(self.task.arms)
-        return list(dict.fromkeys(row.arm for row in self.arms))
+        return list(self.task.arms)
 
     def families(self) -> list[str]:
-        """Row names in order: all, groups, families."""
-        return list(dict.fromkeys(row.family for row in self.arms))
+        """Row names of an exact match in order: all, then each channel with its families."""
+        if not self.task.exact:
+            return []
+        first = next(iter(self.task.arms.values()))
+        return [ALL, *(row.label for row in first.labels)]
 
-    def arm(self, arm: str, family: str = "all") -> ArmRow:
-        """One accuracy row.
+    def arm(self, arm: str, family: str = ALL) -> AccuracyRow:
+        """One accuracy row of an exact match.
 
         Raises:
             KeyError: If there is no such row.
@@ -61,8 +132,8 @@ class Report(BaseModel):
                 return row
         raise KeyError((arm, family))
 
-    def gap(self, a: str, b: str, family: str = "all") -> PairedRow:
-        """One row of differences, a minus b.
+    def gap(self, a: str, b: str, family: str = ALL) -> PairedRow:
+        """One row of differences of an exact match, a minus b.
 
         Raises:
             KeyError: If there is no such row.
@@ -73,84 +144,62 @@ class Report(BaseModel):
         raise KeyError((a, b, family))
 
 
-def table(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the result table in points: a row a family, a column an arm, then the last arm's differences.
-
-    Where a task scored, a row is a score of all questions or of one label.
-    """
-    if report.task is not None:
-        return score_table(report.task)
-    arms = report.arm_names()
-    last, others = arms[-1], arms[:-1]
-    header = ["questions", "n", *arms, *(f"{last} - {other}" for other in others)]
-    rows = []
-    for family in report.families():
-        shares = [_share(report.arm(arm, family)) for arm in arms]
-        gaps = [_gap(report.gap(last, other, family)) for other in others]
-        rows.append([TITLES.get(family, family), str(report.arm(last, family).n), *shares, *gaps])
-    return header, rows
-
-
-def _share(row: ArmRow) -> str:
-    return f"{100 * row.accuracy:.1f} ({100 * row.ci95[0]:.0f} to {100 * row.ci95[1]:.0f})"
-
-
-def _gap(row: PairedRow) -> str:
-    return f"{100 * row.difference:+.1f} ({100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f})"
+def table(report: Report) -> Cells:
+    """Header and cells of the result table, in points."""
+    return evaluation_table(report.task)
 
 
 def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = ()) -> str:
     """The report as a page: table, how to read it, cost, command."""
     header, rows = table(report)
     lines = [f"# {title}", "", _row(header), _row(["---"] + ["---:"] * (len(header) - 1))]
-    lines += [
-        _row([f"**{row[0]}**", *row[1:]] if row[0] in TITLES.values() else row) for row in rows
-    ]
+    wide = {row_title(label) for label in report.families() if row_title(label) != label}
+    wide.add(row_title(ALL))
+    for name, *cells in rows:
+        shown = f"**{name}**" if name in wide else name
+        lines.append(_row([shown, *cells]))
     lines += ["", *_how_to_read(report), ""]
     lines += [f"![{Path(name).stem}]({name})\n" for name in images]
     lines += ["| cost | |", "|---|---:|"]
-    lines += [f"| {stage} | {seconds:.1f} s |" for stage, seconds in report.seconds.items()]
-    lines += [
-        f"| all stages | {sum(report.seconds.values()):.1f} s |",
-        f"| peak memory | {report.peak_rss_mb:,.0f} MB |",
-    ]
-    lines += [
-        f"| trained parameters, {arm} | {count:,} |"
-        for arm, count in report.trainable_parameters.items()
-    ]
-    lines += [
-        "",
-        f"Seeds: {_pairs(report.seeds)}. Versions: {_pairs(report.versions)}.",
-        "",
-        f"    {report.command}",
-        "",
-    ]
+    for stage, seconds in report.seconds.items():
+        lines.append(f"| {stage} | {seconds:.1f} s |")
+    lines.append(f"| all stages | {sum(report.seconds.values()):.1f} s |")
+    lines.append(f"| peak memory | {report.peak_rss_mb:,.0f} MB |")
+    for arm, count in report.trainable_parameters.items():
+        lines.append(f"| trained parameters, {arm} | {count:,} |")
+    made_with = f"Seeds: {_pairs(report.seeds)}. Versions: {_pairs(report.versions)}."
+    lines += ["", made_with, "", f"    {report.command}", ""]
     return "\n".join(lines)
 
 
 def _how_to_read(report: Report) -> list[str]:
     """What the numbers of the table are."""
     run = f"{report.clips} clips, greedy answers, every arm on the same frames in one run."
-    if report.task is None:
-        wilson = "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a paired bootstrap over whole clips."
-        return [f"Exact match in per cent, {run}", wilson]
-    notes = {
-        f"{name}: {note}" for arm in report.task.arms.values() for name, note in arm.notes.items()
-    }
+    if report.task.exact:
+        return [
+            f"Exact match in per cent, {run}",
+            "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a "
+            "paired bootstrap over whole clips.",
+        ]
+    notes = set()
+    for arm in report.task.arms.values():
+        notes |= {f"\n{name}: {note}" for name, note in arm.notes.items()}
     return [
         f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. "
         f"{report.task.how()}.",
         "In parentheses the 95 % interval, a bootstrap over whole videos; scores that pool all "
         "questions have none.",
-        *(f"\n{note}" for note in sorted(notes)),
+        *sorted(notes),
     ]
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def _row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table."""
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
 
 
-def _pairs(values: dict[str, Any]) -> str:
+def _pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
@@ -158,7 +207,6 @@ def write_report(
     report: Report, out: Path, *, title: str = "Evaluation", images: Sequence[str] = ()
 ) -> None:
     """Write `results.json` and `report.md`, each complete or not at all."""
-    write_text_atomically(
-        out / "results.json", json.dumps(report.model_dump(mode="json"), indent=2) + "\n"
-    )
+    results = json.dumps(report.model_dump(mode="json"), indent=2)
+    write_text_atomically(out / "results.json", results + "\n")
     write_text_atomically(out / "report.md", markdown(report, title, images))

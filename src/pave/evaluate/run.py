@@ -1,4 +1,4 @@
-"""`evaluate`: put the same questions about the same frames to every arm, score the answers, write the results.
+"""`evaluate`: put the same questions about the same frames to every arm, score the predictions, write the results.
 
 The work is cut into fixed batches of whole clips before anything is answered. An interrupted
 evaluation started again skips the batches that are complete and repeats the one that was not, so
@@ -11,42 +11,31 @@ from __future__ import annotations
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pave.answer.generate import Questions, answer
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
-from pave.channels import Encoder
-from pave.data import ClipFeatures, Features, Record, group_by_clip, read_records
+from pave.data import Record, clip_key, group_by_clip, read_records
 from pave.data.features import digests_of
 from pave.errors import ConfigError
-from pave.evaluate.answers import (
-    all_answers,
-    append_answers,
-    claim,
-    part_file,
-    read_answers,
-    write_answers,
-)
-from pave.evaluate.batches import by_clip, by_length, cut
+from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
+from pave.evaluate.asking import Evaluation, Progress, ask_all, ask_share
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.items import Answer, Item, items_of, judge
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
-from pave.evaluate.scores import score_arms, task_of
-from pave.evaluate.table import arm_rows, paired_rows
+from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
 from pave.model import PatchedModel
-from pave.tasks import Task
+from pave.tasks import EXACT
+from pave.tasks.items import items_of, references_of
+from pave.tasks.score import write_rows
 
-Progress = Callable[[str, int, int], None]
-MAX_NEW_TOKENS = 16
-"""Longest answer where neither the settings nor a task say one."""
+PLAIN = "{question}"
+"""The prompt of a patch that was trained on the bare question."""
 
 
 @dataclass(frozen=True)
@@ -64,27 +53,13 @@ class Share:
     report: Report | None
 
 
-@dataclass(frozen=True)
-class _Run:
-    """An evaluation that has been loaded: what to ask whom."""
-
-    config: EvalConfig
-    model: PatchedModel
-    records: Sequence[Record]
-    items: Sequence[Item]
-    task: Task | None
-    patches: Mapping[str, Sequence[str]]
-    watch: Stopwatch
-    progress: Progress | None
-
-
 def evaluate(
     config: EvalConfig, base: Base | None = None, progress: Progress | None = None
 ) -> Report:
-    """Evaluate every arm and write `<arm>.jsonl`, `results.json`, `report.md` and `plot.png` into `config.out`.
+    """Evaluate every arm, and write the results into `config.out`.
 
-    Answers that shares of the work have left there (`evaluate_share`) are used, missing ones are
-    asked for.
+    These are `<arm>.jsonl`, `items/<arm>.jsonl`, `results.json`, `report.md` and `plot.png`. Answers
+    that shares of the work have left there (`evaluate_share`) are used, missing ones are asked for.
 
     Args:
         config: What to ask whom; `shard` is left open.
@@ -100,7 +75,7 @@ def evaluate(
 
     Example:
         >>> report = evaluate(EvalConfig(records="test.jsonl", out="out", arms={"base": None}))  # doctest: +SKIP
-        >>> report.arm("base", "sound").accuracy                                                 # doctest: +SKIP
+        >>> report.arm("base", "audio").accuracy                                                 # doctest: +SKIP
         0.31
     """
     if config.shard is not None:
@@ -111,9 +86,11 @@ def evaluate(
     watch = Stopwatch()
     with PeakMemory() as memory:
         with _opened(config, base, watch, progress) as run:
-            answers = _ask_all(run)
+            rows = ask_all(run)
             sizes = _sizes(run.model, run.patches)
-        report = _report(run, answers, sizes, memory)
+        with watch.stage("statistics"):
+            scores = _score(run, rows)
+        report = _report(run, scores, sizes, memory)
     write_report(report, config.out, images=["plot.png"] if config.plot else [])
     if config.plot:
         draw(report, config.out / "plot.png")
@@ -123,11 +100,11 @@ def evaluate(
 def evaluate_share(
     config: EvalConfig, base: Base | None = None, progress: Progress | None = None
 ) -> Share:
-    """Answer the questions of one share, `config.shard`, into `<arm>.part-<i>-of-<n>.jsonl`; the last share makes the report.
+    """Ask the questions of one share, `config.shard`; the share that comes last makes the report.
 
-    Shares are dealt out batch by batch from the batches that one process would have, so
-    `<arm>.jsonl` ends byte for byte as that process would have left it. The shares need
-    `config.out` in common, and had better have the store.
+    Answers go into `<arm>.part-<i>-of-<n>.jsonl`. Shares are dealt out batch by batch from the
+    batches that one process would have, so `<arm>.jsonl` ends byte for byte as that process would
+    have left it. The shares need `config.out` in common, and had better have the token cache.
 
     Args:
         config: What to ask whom.
@@ -143,245 +120,168 @@ def evaluate_share(
         >>> evaluate_share(config).report is None                              # doctest: +SKIP
         True
     """
-    part, parts = config.share
     with _opened(config, base, Stopwatch(), progress) as run:
-        for arm in run.patches:
-            features = _features(run, arm, config.share)
-            file = part_file(config.out, arm, config.share)
-            read_answers(file)  # takes off a line that a kill has cut short, before more are added
-            known = all_answers(config.out, arm)
-            for batch in _watched(
-                run, arm, cut(by_length(run.items, features), config.batch)[part::parts]
-            ):
-                append_answers(file, _missing(run, features, arm, batch, known))
-        found = [key for arm in run.patches for key in all_answers(config.out, arm)]
-    total = len(run.items) * len(run.patches)
-    if len(found) < total:
-        return Share(len(found), total, None)
-    return Share(
-        total, total, evaluate(config.model_copy(update={"shard": None}), run.model.base, progress)
-    )
+        ask_share(run, config.share)
+        answered = sum(len(all_rows(config.out, arm)) for arm in run.patches)
+    total = len(run.asked) * len(run.patches)
+    if answered < total:
+        return Share(answered, total, None)
+    whole = config.model_copy(update={"shard": None})
+    return Share(total, total, evaluate(whole, run.model.base, progress))
 
 
 @contextmanager
 def _opened(
     config: EvalConfig, base: Base | None, watch: Stopwatch, progress: Progress | None
-) -> Iterator[_Run]:
+) -> Iterator[Evaluation]:
     """Everything loaded and checked; the base is unpatched afterwards."""
     with watch.stage("load"):
         records = read_records(config.records)
+        task = task_for(config.task, records)
         asked = _limited(records, config.limit)
-        task = task_of(config.task, records)
-        items = items_of(asked)
-        own = task.max_new_tokens if task is not None else MAX_NEW_TOKENS
-        config = config.model_copy(update={"max_new_tokens": config.max_new_tokens or own})
+        for record in asked:
+            references_of(record)  # complains now, not after hours of answering
+        limit = config.max_new_tokens or task.max_new_tokens
+        config = config.model_copy(update={"max_new_tokens": limit})
         base = base or load_base(config.base, tower=False)
         model = PatchedModel(base)
     try:
         with watch.stage("load"):
-            patches = {
-                arm: _load(model, arm, folders or []) for arm, folders in config.arms.items()
-            }
-        claim(
-            config.out, _identity(config, base)
-        )  # not earlier: a mistyped arm must not bind the folder
-        yield _Run(config, model, records, items, task, patches, watch, progress)
+            patches = {}
+            for arm, folders in config.arms.items():
+                patches[arm] = _load(model, arm, folders or [])
+        # Not earlier: a mistyped arm must not bind the folder.
+        claim(config.out, _identity(config, model, patches))
+        yield Evaluation(
+            config=config,
+            model=model,
+            records=records,
+            asked=asked,
+            task=task,
+            max_new_tokens=limit,
+            patches=patches,
+            watch=watch,
+            progress=progress,
+        )
     finally:
         model.unpatch()
 
 
 def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
-    """Put an arm's patches on the base, under names that are no channels: an arm may be called like one."""
-    return [
-        model.load_patch(folder, name=f"{arm}-{number}") for number, folder in enumerate(folders, 1)
-    ]
+    """Put an arm's patches on the base, under names that are no channels.
+
+    An arm may be called like a channel, and then must not take that channel's tokens for its own.
+    """
+    names = []
+    for number, folder in enumerate(folders, 1):
+        names.append(model.load_patch(folder, name=f"{arm}-{number}"))
+    return names
 
 
 def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
-    """The records of the first `limit` clips."""
-    return [record for group in group_by_clip(records)[:limit] for record in group]
+    """The records of the first `limit` clips, clip by clip."""
+    asked: list[Record] = []
+    for group in group_by_clip(records)[:limit]:
+        asked += group
+    return asked
 
 
-def _identity(config: EvalConfig, base: Base) -> dict[str, Any]:
-    """All that the answers depend on; an interrupted evaluation goes on only where it agrees."""
-    arms = {arm: _identities(folders) for arm, folders in config.arms.items()}
-    decided_by = config.model_dump(
+def _identity(
+    config: EvalConfig, model: PatchedModel, patches: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """All that the answers depend on; an interrupted evaluation goes on only where it agrees.
+
+    What goes without saying is left out, so that folders of an older pave are still recognised.
+    """
+    identity = config.model_dump(
         mode="json", include={"frames", "limit", "batch", "max_new_tokens"}
     )
-    scored_by = {"task": config.task} if config.task is not None else {}
-    weights = digests_of(base, TokenCache(config.store_folder))
-    asked = {"base": base.fingerprint(), "weights": weights, "records": _digest(config.records)}
-    return {**decided_by, **scored_by, **asked, "arms": arms}
+    if config.task != EXACT:
+        identity["task"] = config.task
+    base = model.base
+    identity["base"] = base.fingerprint()
+    identity["weights"] = digests_of(base, TokenCache(config.cache_folder))
+    identity["records"] = _digest(config.records)
+    identity["arms"] = {arm: _identities(folders) for arm, folders in config.arms.items()}
+    # Older evaluations put the bare question also to patches that were trained on a template.
+    prompts = {arm: _templates(model, names) for arm, names in patches.items()}
+    if any(prompts.values()):
+        identity["prompts"] = prompts
+    return identity
+
+
+def _templates(model: PatchedModel, names: Sequence[str]) -> list[str]:
+    """The prompts of an arm's patches, where one of them has its own."""
+    prompts = [model.patches[name].config.prompt for name in names]
+    if set(prompts) <= {PLAIN}:
+        return []
+    return prompts
 
 
 def _identities(folders: Sequence[Path] | None) -> str | list[str] | None:
     """What tells an arm from another one of the same name."""
     found = [_digest(Path(folder) / "patch.json") for folder in folders or []]
-    return (found[0] if len(found) == 1 else found) or None
+    if not found:
+        return None
+    if len(found) == 1:
+        return found[0]
+    return found
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file (a patch.json holds those of its weights), or the path itself for what is not on disk."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path)
+    """SHA-256 of a file (a patch.json holds those of its weights).
 
-
-def _ask_all(run: _Run) -> dict[tuple[str, str], Answer]:
-    """Every arm's answers, by (arm, item id)."""
-    answers: dict[tuple[str, str], Answer] = {}
-    for arm in run.patches:
-        features = _features(run, arm)
-        with run.watch.stage(f"answer {arm}"):
-            answers |= _ask_arm(run, features, arm)
-    return answers
-
-
-def _features(run: _Run, arm: str, share: tuple[int, int] = (0, 1)) -> Features:
-    """Put an arm's patches to work, and see to it that the store has what they read.
-
-    The cut into batches needs every clip. A share reads its own part of them first, and then what
-    the others have not yet read.
+    What is not on disk, such as a patch on the Hub, is known by its name alone.
     """
-    names = run.patches[arm]
-    features = Features(
-        run.model.base,
-        _encoders(run.model, names),
-        TokenCache(run.config.store_folder),
-        frames=run.config.frames,
-    )
-    reading = partial(run.progress, "read") if run.progress else None
-    firsts = [members[0].record for members in by_clip(run.items).values()]
-    part, parts = share
-    with run.watch.stage("read"):
-        for records in (firsts[part::parts], firsts)[parts == 1 :]:
-            features.precompute(records, workers=run.config.workers, progress=reading)
-    run.model.set_patches(dict.fromkeys(names, 1.0))
-    return features
-
-
-def _ask_arm(run: _Run, features: Features, arm: str) -> dict[tuple[str, str], Answer]:
-    """One arm's answers: those that are there, and the missing ones; its file gets them batch by batch, in order."""
-    file = run.config.out / f"{arm}.jsonl"
-    written = read_answers(file)
-    answers = written | all_answers(run.config.out, arm)
-    batches = cut(by_length(run.items, features), run.config.batch)
-    if len(written) < len(answers) == len(run.items):
-        # All parts are there. Should several processes find that at once, they write the same whole
-        # file.
-        write_answers(file, (answers[arm, item.id] for batch in batches for item in batch))
-        return answers
-    for batch in _watched(run, arm, batches):
-        _missing(run, features, arm, batch, answers)
-        append_answers(
-            file, [answers[arm, item.id] for item in batch if (arm, item.id) not in written]
-        )
-    return answers
-
-
-def _missing(
-    run: _Run,
-    features: Features,
-    arm: str,
-    batch: Sequence[Item],
-    known: dict[tuple[str, str], Answer],
-) -> list[Answer]:
-    """The answers of a batch that are not known yet, which then are. The whole batch is asked, for the sake of rounding."""
-    missing = {item.id for item in batch if (arm, item.id) not in known}
-    new = [row for row in _ask(run, features, arm, batch) if row.id in missing] if missing else []
-    known |= {(arm, row.id): row for row in new}
-    return new
-
-
-def _watched(run: _Run, arm: str, batches: Sequence[list[Item]]) -> Iterator[list[Item]]:
-    """The batches; progress is told after each."""
-    for number, batch in enumerate(batches, 1):
-        yield batch
-        if run.progress:
-            run.progress(arm, number, len(batches))
-
-
-def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
-    """Patch name -> encoder, for the arm's patches that have one."""
-    encoders = {name: model.encoder(name) for name in names}
-    return {name: encoder for name, encoder in encoders.items() if encoder is not None}
-
-
-def _ask(run: _Run, features: Features, arm: str, batch: Sequence[Item]) -> list[Answer]:
-    """Answer and judge one batch of whole clips."""
-    clips, model = by_clip(batch), run.model
-    prompt = model.configs[arm].prompt if arm in model.configs else "{question}"
-    questions = [
-        _questions(model.base, features[members[0].record], members, prompt)
-        for members in clips.values()
-    ]
-    said = answer(model, model.base, questions, run.config.max_new_tokens or MAX_NEW_TOKENS)
-    rows = []
-    for members, replies in zip(clips.values(), said, strict=True):
-        texts = [model.base.decode(reply) for reply in replies]
-        rows += [
-            judge(item, arm, text, exact=run.task is None)
-            for item, text in zip(members, texts, strict=True)
-        ]
-    return rows
-
-
-def _questions(
-    base: Base, features: ClipFeatures, members: Sequence[Item], template: str
-) -> Questions:
-    """One clip's questions as ids, put the way the patch was trained with."""
-    asked, prefix = [], []
-    for item in members:
-        turns = [
-            (template.replace("{question}", question), reply) for question, reply in item.turns()
-        ]
-        prompt = base.encode_prompt(features.clip.text, turns)
-        prefix = prompt.prefix
-        asked.append(prompt.dialogue()[len(prefix) :])
-    return Questions(features, prefix, asked)
+    if not path.is_file():
+        return str(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Trained parameters of each arm that has patches, all of them together."""
     rows = model.info()["patches"]
-    return {
-        arm: sum(rows[name]["fusion_parameters"] + rows[name]["lora_parameters"] for name in names)
-        for arm, names in patches.items()
-        if names
-    }
+    sizes = {}
+    for arm, names in patches.items():
+        if names:
+            parts = [rows[name] for name in names]
+            sizes[arm] = sum(row["fusion_parameters"] + row["lora_parameters"] for row in parts)
+    return sizes
+
+
+def _score(run: Evaluation, rows: Mapping[Key, ArmRow]) -> TaskScores:
+    """Score every arm, and write its items, ready for `pave compare`."""
+    ids = {record.id for record in run.asked}
+    # In the order of the file, as pave score has them: a bootstrap draws by place.
+    in_order = [record for record in run.records if record.id in ids]
+    items = {}
+    for arm in run.patches:
+        predictions = {name: rows[arm, name].prediction for name in ids}
+        items[arm] = items_of(run.task, in_order, predictions)
+    scores, item_rows = score_arms(
+        run.task,
+        items,
+        asked_of(run.records, run.task),
+        style=run.config.style,
+        resamples=run.config.resamples,
+        seed=run.config.seed,
+    )
+    for arm, own in item_rows.items():
+        write_rows(run.config.out / "items" / f"{arm}.jsonl", own)
+    return scores
 
 
 def _report(
-    run: _Run, answers: Mapping[tuple[str, str], Answer], sizes: dict[str, int], memory: PeakMemory
+    run: Evaluation, scores: TaskScores, sizes: dict[str, int], memory: PeakMemory
 ) -> Report:
-    config, arms = run.config, list(run.config.arms)
-    draws: dict[str, int] = {"resamples": config.resamples, "seed": config.seed}
-    scores, rows, paired = None, [], []
-    with run.watch.stage("statistics"):
-        if run.task is not None:
-            scores = score_arms(
-                run.task,
-                run.records,
-                run.items,
-                arms,
-                answers,
-                config.out,
-                style=config.style,
-                **draws,
-            )
-        else:
-            rows, paired = (
-                arm_rows(run.items, arms, answers),
-                paired_rows(run.items, arms, answers, **draws),
-            )
     return Report(
-        arms=rows,
-        paired=paired,
         task=scores,
-        clips=len({item.clip for item in run.items}),
+        clips=len({clip_key(record) for record in run.asked}),
         seconds=run.watch.seconds,
         peak_rss_mb=memory.megabytes,
         trainable_parameters=sizes,
-        seeds={"bootstrap": config.seed},
+        seeds={"bootstrap": run.config.seed},
         versions=versions(),
         command=shlex.join(["pave", *sys.argv[1:]]),
-        settings=config.model_dump(mode="json"),
+        settings=run.config.model_dump(mode="json"),
     )

@@ -1,23 +1,22 @@
-"""Scores of a task: every arm's answers scored as the benchmark does, and the paired differences between arms."""
+"""The numbers of an evaluation: each arm's predictions scored as the task does, and how arms differ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pave.data import Record
 from pave.errors import ConfigError
-from pave.evaluate.items import Answer, Item
-from pave.metrics.compare import compare
-from pave.tasks import Style, Task, get_task
-from pave.tasks.report import ScoreReport, item_of, prompt_of, score_items, write_rows
+from pave.tasks import EXACT, Item, Style, Task, get_task
+from pave.tasks.compare import ALL, compare
+from pave.tasks.items import prompt_of
+from pave.tasks.score import Account, Interval, ScoreReport, score_items, share_interval
 
-ALL = "all"
-Values = dict[str, float | None]
+ItemRows = list[dict[str, Any]]
 
 
 class ScoreGap(BaseModel):
@@ -30,10 +29,13 @@ class ScoreGap(BaseModel):
     a: str
     b: str
     difference: float
-    ci95: tuple[float, float] | None = Field(
-        description="Bootstrap interval over videos; null for a single video."
+    ci95: Interval | None = Field(
+        description="Bootstrap interval over videos; of a single video null, or for exact match "
+        "the widest there is."
     )
-    p: float = Field(description="Permutation test over videos, two-sided.")
+    p: float | None = Field(
+        description="Permutation test over videos, two-sided; null in results of an older pave."
+    )
 
 
 class TaskScores(BaseModel):
@@ -57,21 +59,37 @@ class TaskScores(BaseModel):
     arms: dict[str, ScoreReport] = Field(description="Every arm's scores.")
     gaps: list[ScoreGap] = Field(description="Differences of later arms to earlier ones.")
 
+    @property
+    def exact(self) -> bool:
+        """Whether these are exact matches and not a benchmark's scores."""
+        return self.name == EXACT
+
     def gap(self, score: str, label: str, a: str, b: str) -> ScoreGap | None:
         """One difference; None where the score is no mean over questions."""
-        wanted = (score, label, a, b)
-        return next(
-            (row for row in self.gaps if (row.score, row.label, row.a, row.b) == wanted), None
-        )
+        for row in self.gaps:
+            if (row.score, row.label, row.a, row.b) == (score, label, a, b):
+                return row
+        return None
+
+    def interval(self, arm: str, score: str, label: str) -> Interval | None:
+        """The interval of one value of the table, where there is one.
+
+        Bootstraps are of all questions only; a share of exact matches has Wilson's in every row.
+        """
+        report = self.arms[arm]
+        if label == ALL:
+            return report.ci95.get(score)
+        if not self.exact:
+            return None
+        (row,) = [row for row in report.labels if row.label == label]
+        return share_interval(row.scores[score], row.n)
 
     def counts(self) -> str:
         """How many items were scored, of how many, in words."""
         split = f"split {self.split}" if self.split else "the split"
-        published = (
-            f"{split} has {self.expected:,}"
-            if self.expected
-            else f"the published size of {split} is not known"
-        )
+        published = f"the published size of {split} is not known"
+        if self.expected:
+            published = f"{split} has {self.expected:,}"
         return f"{self.scored:,} of {self.records:,} items scored; {published}"
 
     def how(self) -> str:
@@ -79,15 +97,39 @@ class TaskScores(BaseModel):
         return f"Style {self.style}, prompt {self.prompt}"
 
 
-def task_of(name: str | None, records: Sequence[Record]) -> Task | None:
+@dataclass(frozen=True)
+class Asked:
+    """What an evaluation asks about, as its scores report it.
+
+    Attributes:
+        prompt: Hash of the prompt that the records carry.
+        split: Their split; empty where they do not agree on one.
+        records: Records in the file, of which a shortened run asks fewer.
+    """
+
+    prompt: str
+    split: str
+    records: int
+
+
+def asked_of(records: Sequence[Record], task: Task) -> Asked:
+    """What a file of records says of itself.
+
+    Raises:
+        RecordError: If the records were made for another task.
+    """
+    splits = {str(record.meta.get("split", "")) for record in records}
+    split = splits.pop() if len(splits) == 1 else ""
+    return Asked(prompt_of(records, task), split, len(records))
+
+
+def task_for(name: str, records: Sequence[Record]) -> Task:
     """The task that scores these records, checked before anything is asked.
 
     Raises:
         ConfigError: If there is no such task, or it is only trained on.
         RecordError: If the records were made for another task.
     """
-    if name is None:
-        return None
     task = get_task(name)
     if task.score is None:
         raise ConfigError(
@@ -100,126 +142,76 @@ def task_of(name: str | None, records: Sequence[Record]) -> Task | None:
 
 def score_arms(
     task: Task,
-    records: Sequence[Record],
-    items: Sequence[Item],
-    arms: Sequence[str],
-    answers: Mapping[tuple[str, str], Answer],
-    out: Path,
+    items: Mapping[str, Sequence[Item]],
+    asked: Asked,
     *,
     style: Style = "default",
     resamples: int,
     seed: int,
-) -> TaskScores:
-    """Score every arm, and write a row for each item into `out`/items/<arm>.jsonl, ready for `pave compare`.
+) -> tuple[TaskScores, dict[str, ItemRows]]:
+    """Score every arm, and compare each with those before it.
 
     Args:
         task: The task.
-        records: All records of the file.
-        items: Those that were asked.
-        arms: Arms in order, reference arms first.
-        answers: What they said.
-        out: Folder of the results.
+        items: Arm -> its items; the reference arms first. All arms answered the same questions.
+        asked: What they are about.
         style: "authors" for the authors' scripts to the letter.
         resamples: Draws of whole videos.
         seed: Their seed.
+
+    Returns:
+        The scores, and of each arm the rows of its items, ready for `pave compare`.
     """
-    prompt = prompt_of(records, task)
-    reports, rows, asked = {}, {}, {item.id for item in items}
-    for arm in arms:
-        # In the order of the file, as pave score has them: a bootstrap draws by place.
-        said = [
-            item_of(record, answers[arm, record.id].prediction)
-            for record in records
-            if record.id in asked
-        ]
-        about: dict[str, Any] = {"prompt": prompt, "expected": len(records)}
+    reports: dict[str, ScoreReport] = {}
+    rows: dict[str, ItemRows] = {}
+    account = Account(expected=asked.records, prompt=asked.prompt)
+    for arm, own in items.items():
         reports[arm], rows[arm] = score_items(
-            task, said, style, resamples=resamples, seed=seed, **about
+            task, own, style, account, resamples=resamples, seed=seed
         )
-        write_rows(out / "items" / f"{arm}.jsonl", rows[arm])
-    splits = {str(record.meta.get("split", "")) for record in records}
-    split = splits.pop() if len(splits) == 1 else ""
-    return TaskScores(
+    gaps: list[ScoreGap] = []
+    for earlier, later in combinations(rows, 2):
+        gaps += _gaps(task, later, earlier, rows, resamples=resamples, seed=seed)
+    first = next(iter(reports.values()))
+    scores = TaskScores(
         name=task.name,
         title=task.title,
         style=style,
-        split=split,
-        prompt=prompt,
-        scored=len(items),
-        records=len(records),
-        expected=task.splits.get(split),
+        split=asked.split,
+        prompt=asked.prompt,
+        scored=first.scored,
+        records=asked.records,
+        expected=task.splits.get(asked.split),
         arms=reports,
-        gaps=_gaps(rows, resamples, seed),
+        gaps=gaps,
     )
+    return scores, rows
 
 
 def _gaps(
-    rows: Mapping[str, Sequence[Mapping[str, Any]]], resamples: int, seed: int
+    task: Task, a: str, b: str, rows: Mapping[str, ItemRows], *, resamples: int, seed: int
 ) -> list[ScoreGap]:
-    """Each later arm minus each earlier one, of every score that is a mean."""
+    """Arm a minus arm b, of every score that is a mean."""
+    if not rows[a][0]["scores"]:
+        return []  # all its scores pool statistics
+    ours = {row["id"]: row["scores"] for row in rows[a]}
+    theirs = {row["id"]: row["scores"] for row in rows[b]}
+    videos = {row["id"]: row["cluster"] for row in rows[a]}
+    labels = {row["id"]: row["labels"] for row in rows[a]}
     gaps = []
-    for b, a in combinations(rows, 2):
-        ours, theirs = ({row["id"]: row["scores"] for row in rows[arm]} for arm in (a, b))
-        videos = {row["id"]: row["cluster"] for row in rows[a]}
-        labels = {row["id"]: row["labels"] for row in rows[a]}
-        found = compare(ours, theirs, videos, labels, resamples=resamples, seed=seed)
-        gaps += [
-            ScoreGap(
-                score=row.score,
-                label=row.label,
-                a=a,
-                b=b,
-                difference=row.difference,
-                ci95=row.ci95,
-                p=row.p,
-            )
-            for row in found
-        ]
+    for row in compare(ours, theirs, videos, labels, resamples=resamples, seed=seed):
+        interval = row.ci95
+        if interval is None and task.judge is not None:
+            # Two shares differ by 1 at most: of a single clip that is all there is to say.
+            interval = (-1.0, 1.0)
+        gap = ScoreGap(
+            score=row.score,
+            label=row.label,
+            a=a,
+            b=b,
+            difference=row.difference,
+            ci95=interval,
+            p=row.p,
+        )
+        gaps.append(gap)
     return gaps
-
-
-def score_table(task: TaskScores) -> tuple[list[str], list[list[str]]]:
-    """Header and cells, times 100: a row a score and label, a column an arm, then the last arm's differences."""
-    arms = list(task.arms)
-    last, others = arms[-1], arms[:-1]
-    header = ["questions", "score", "n", *arms, *(f"{last} - {other}" for other in others)]
-    rows = []
-    for label, score, n, values in score_rows(task):
-        cells = [
-            _share(value, task.arms[arm].ci95.get(score) if label == ALL else None)
-            for arm, value in values.items()
-        ]
-        gaps = [_gap(task.gap(score, label, last, other)) for other in others]
-        rows.append(["all questions" if label == ALL else label, score, str(n), *cells, *gaps])
-    return header, rows
-
-
-def score_rows(task: TaskScores) -> list[tuple[str, str, int, Values]]:
-    """(label, score, questions, value of each arm): the scores that papers print, then those of each label."""
-    first = next(iter(task.arms.values()))
-    rows: list[tuple[str, str, int, Values]] = []
-    for score in first.table:
-        totals: Values = {arm: report.scores[score] for arm, report in task.arms.items()}
-        rows.append((ALL, score, first.scored, totals))
-    for place, row in enumerate(first.labels):
-        label = f"{ALL} (label)" if row.label == ALL else row.label
-        for score in row.scores:
-            by_arm: Values = {
-                arm: report.labels[place].scores[score] for arm, report in task.arms.items()
-            }
-            rows.append((label, score, row.n, by_arm))
-    return rows
-
-
-def _share(value: float | None, ends: tuple[float, float] | None) -> str:
-    if value is None:
-        return "n/a"
-    return f"{100 * value:.1f}" + (f" ({100 * ends[0]:.0f} to {100 * ends[1]:.0f})" if ends else "")
-
-
-def _gap(row: ScoreGap | None) -> str:
-    if row is None:
-        return ""
-    return f"{100 * row.difference:+.1f}" + (
-        f" ({100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f})" if row.ci95 else ""
-    )

@@ -1,99 +1,166 @@
-"""The numbers of an evaluation: accuracy of each arm and differences between arms, overall, by group and by family."""
+"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print, and what a report's page shows.
+
+Scores are fractions everywhere else; here they are points, times 100, as papers print them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pave.channels import describe_encoder
+from pave.evaluate.scores import ScoreGap, TaskScores
+from pave.tasks.compare import ALL, Comparison, table_label
+from pave.tasks.score import Interval, ScoreReport
 
-from pave.evaluate.items import TITLES, Answer, Item
-from pave.metrics import paired_bootstrap, wilson
-
-Answers = Mapping[tuple[str, str], Answer]
-
-
-class ArmRow(BaseModel):
-    """Accuracy of one arm on one family of questions; all shares are fractions."""
-
-    model_config = ConfigDict(frozen=True)
-
-    arm: str
-    family: str = Field(description='"all", a group ("sound", "visual"), or one family.')
-    n: int
-    correct: int
-    accuracy: float
-    ci95: tuple[float, float] = Field(description="Wilson interval of the accuracy.")
+Cells = tuple[list[str], list[list[str]]]
+"""Header and rows of a table."""
+CONTROL = "video"
+"""`meta.channel` of a question about the picture alone: no patch should change its answer."""
 
 
-class PairedRow(BaseModel):
-    """accuracy(a) - accuracy(b) on the same questions; all shares are fractions."""
+@dataclass(frozen=True)
+class Row:
+    """One row of an evaluation's table: a score of some questions, of every arm.
 
-    model_config = ConfigDict(frozen=True)
-
-    family: str
-    a: str
-    b: str
-    difference: float
-    ci95: tuple[float, float] = Field(description="Bootstrap interval over clips.")
-
-
-def families_of(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """Row name -> its items: "all", then each group with its families under it, in order of first appearance.
-
-    A family that bears the name of a group or "all" is listed as "name (family)".
+    Attributes:
+        label: "all", or the label of the questions.
+        title: What the row is called.
+        score: Name of the score.
+        n: Questions.
+        values: Arm -> score; None for one that could not be computed.
+        intervals: Arm -> interval of its score, where there is one.
+        gaps: Earlier arm -> the last arm's difference to it; None for scores that are no means.
     """
-    rows = {"all": list(items)}
-    groups = dict.fromkeys(item.group for item in items)
-    for group in sorted(groups, key=lambda name: (not name, name not in TITLES)):
-        inside = [item for item in items if item.group == group]
-        if group:
-            rows[group] = inside
-        for item in inside:
-            name = (
-                f"{item.family} (family)"
-                if item.family in groups or item.family == "all"
-                else item.family
-            )
-            rows.setdefault(name, []).append(item)
-    return rows
+
+    label: str
+    title: str
+    score: str
+    n: int
+    values: dict[str, float | None]
+    intervals: dict[str, Interval | None]
+    gaps: dict[str, ScoreGap | None]
 
 
-def arm_rows(items: Sequence[Item], arms: Sequence[str], answers: Answers) -> list[ArmRow]:
-    """One row for each arm and row name of `families_of`."""
+def rows_of(scores: TaskScores) -> list[Row]:
+    """The table of an evaluation: the scores that papers print, then those of each label."""
+    first = next(iter(scores.arms.values()))
     rows = []
-    for family, members in families_of(items).items():
-        for arm in arms:
-            correct = sum(bool(answers[arm, item.id].correct) for item in members)
-            interval = wilson(correct, len(members))
-            rows.append(
-                ArmRow(
-                    arm=arm,
-                    family=family,
-                    n=len(members),
-                    correct=correct,
-                    accuracy=correct / len(members),
-                    ci95=interval,
-                )
-            )
+    for score in first.table:
+        totals = {arm: report.scores[score] for arm, report in scores.arms.items()}
+        rows.append(_row(scores, ALL, score, first.scored, totals))
+    for place, label in enumerate(first.labels):
+        # Every arm answered the same questions, so the labels stand in the same places.
+        for score in label.scores:
+            means: dict[str, float | None] = {}
+            for arm, report in scores.arms.items():
+                means[arm] = report.labels[place].scores[score]
+            rows.append(_row(scores, table_label(label.label), score, label.n, means))
     return rows
 
 
-def paired_rows(
-    items: Sequence[Item], arms: Sequence[str], answers: Answers, *, resamples: int, seed: int
-) -> list[PairedRow]:
-    """Each later arm minus each earlier one, for each row name of `families_of`."""
+def _row(
+    scores: TaskScores, label: str, score: str, n: int, values: dict[str, float | None]
+) -> Row:
+    *others, last = scores.arms
+    intervals = {arm: scores.interval(arm, score, label) for arm in scores.arms}
+    gaps = {other: scores.gap(score, label, last, other) for other in others}
+    title = row_title(label)
+    if not scores.exact and label != ALL:
+        title = label  # a benchmark's own word, also where a channel is called so
+    return Row(label, title, score, n, values, intervals, gaps)
+
+
+def row_title(label: str) -> str:
+    """What the row of a channel is called; any other label stands for itself.
+
+    Example:
+        >>> row_title("all"), row_title("audio"), row_title("video"), row_title("counting")
+        ('all questions', 'needs sound', 'visual control', 'counting')
+    """
+    if label == ALL:
+        return "all questions"
+    if label == CONTROL:
+        return "visual control"
+    title = describe_encoder(label).title
+    if title == label:  # nobody has said what it is called, or it is no channel
+        return label
+    return f"needs {title}"
+
+
+def evaluation_table(scores: TaskScores) -> Cells:
+    """A row a score and label, a column an arm, then the last arm's differences to the others."""
+    *others, last = scores.arms
+    header = ["questions", "score", "n", *scores.arms]
+    header += [f"{last} - {other}" for other in others]
     rows = []
-    for family, members in families_of(items).items():
-        clips = [item.clip for item in members]
-        scores = {
-            arm: [float(bool(answers[arm, item.id].correct)) for item in members] for arm in arms
-        }
-        for b, a in combinations(arms, 2):
-            gap = paired_bootstrap(scores[a], scores[b], clips, resamples=resamples, seed=seed)
-            rows.append(
-                PairedRow(
-                    family=family, a=a, b=b, difference=gap.difference, ci95=(gap.low, gap.high)
-                )
-            )
-    return rows
+    for row in rows_of(scores):
+        cells = [row.title, row.score, str(row.n)]
+        cells += [_value(value, row.intervals[arm]) for arm, value in row.values.items()]
+        cells += [_gap(gap) for gap in row.gaps.values()]
+        rows.append(cells)
+    if scores.exact:  # it has one score, and the text around the table names it
+        header.pop(1)
+        for cells in rows:
+            cells.pop(1)
+    return header, rows
+
+
+def score_table(report: ScoreReport) -> Cells:
+    """The scores of one set of predictions, with their intervals."""
+    rows = []
+    for name, value in report.scores.items():
+        rows.append([name, _points(value), _ends(report.ci95.get(name), ".1f")])
+    return ["score", "x 100", "95 % interval"], rows
+
+
+def label_table(report: ScoreReport) -> Cells:
+    """Its scores by label; without rows where there are no labels."""
+    names = list(report.labels[0].scores) if report.labels else []
+    rows = []
+    for row in report.labels:
+        rows.append([row.label, str(row.n), *(_points(row.scores[name]) for name in names)])
+    return ["questions", "n", *names], rows
+
+
+def comparison_table(found: Sequence[Comparison]) -> Cells:
+    """Two runs side by side: a row a score and label."""
+    header = ["questions", "score", "n", "videos", "a", "b", "b - a", "95 % interval", "p"]
+    rows = []
+    for row in found:
+        counts = [row.label, row.score, str(row.n), str(row.clusters)]
+        means = [_points(row.a), _points(row.b), f"{100 * row.difference:+.1f}"]
+        rows.append([*counts, *means, _ends(row.ci95, "+.1f"), f"{row.p:.4f}"])
+    return header, rows
+
+
+def _points(value: float | None) -> str:
+    """A score in points; METEOR is missing without Java."""
+    if value is None:
+        return "n/a"
+    return f"{100 * value:.1f}"
+
+
+def _ends(interval: Interval | None, form: str) -> str:
+    """An interval in points, each end in one format; empty where there is none."""
+    if interval is None:
+        return ""
+    low, high = interval
+    return f"{100 * low:{form}} to {100 * high:{form}}"
+
+
+def _value(value: float | None, interval: Interval | None) -> str:
+    """A score and its interval, in whole points: its ends are no more certain than that."""
+    if value is None or interval is None:
+        return _points(value)
+    return f"{_points(value)} ({_ends(interval, '.0f')})"
+
+
+def _gap(gap: ScoreGap | None) -> str:
+    """A difference and its interval; empty for a score that is no mean over questions."""
+    if gap is None:
+        return ""
+    difference = f"{100 * gap.difference:+.1f}"
+    if gap.ci95 is None:
+        return difference
+    return f"{difference} ({_ends(gap.ci95, '+.1f')})"

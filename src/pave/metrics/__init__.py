@@ -1,13 +1,17 @@
-"""Scores and their uncertainty: matches, choices, caption scores, intervals, paired tests. numpy only, no torch."""
+"""Scores and their uncertainty: matches, choices, caption scores, intervals, paired tests.
+
+Pure statistics and text, in numpy, without torch: nothing here knows of files, records or arms.
+"""
 
 from __future__ import annotations
 
-from pave.metrics.bootstrap import Paired, check_draws, mean_bootstrap, paired_bootstrap
+from pave.metrics.bootstrap import check_draws, mean_bootstrap
 from pave.metrics.captions import CaptionScores, caption_scores
 from pave.metrics.choice import choice_letter
 from pave.metrics.exact import exact_match, normalise
 from pave.metrics.intervals import wilson
 from pave.metrics.leo import answer_match, clean_answer
+from pave.metrics.paired import Paired, paired
 from pave.metrics.permutation import paired_permutation
 
 __all__ = [
@@ -21,7 +25,7 @@ __all__ = [
     "exact_match",
     "mean_bootstrap",
     "normalise",
-    "paired_bootstrap",
+    "paired",
     "paired_permutation",
     "wilson",
 ]

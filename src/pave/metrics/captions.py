@@ -1,4 +1,4 @@
-"""Scores of free-form answers against references: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr of the COCO caption evaluation.
+"""Scores of free-form answers against references: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, as COCO's caption evaluation has them.
 
 The field's numbers come from pycocoevalcap, so ours do: its scorers on its tokenization. SPICE is
 left out, because it needs a model of several hundred MB that the wheel fetches from a server.
@@ -21,6 +21,7 @@ NO_JAVA = (
     f"no Java was found, which {NEEDS_JAVA} need: METEOR is left out, "
     "and the other scores cannot be compared with published ones"
 )
+# Words with inner hyphens, apostrophes and points, or one of the signs that Treebank keeps.
 _PLAIN = re.compile(r"[^\W_]+(?:[-'\u2019.][^\W_]+)*|[$%&]")
 
 
@@ -61,62 +62,70 @@ def caption_scores(
         raise ValueError(
             "need as many predictions as lists of references, at least one, and no empty list"
         )
-    package_folder()
+    package_folder()  # complains before Java is started
     java = find_java()
-    flat = (
-        treebank(java, [one for many in references for one in many])
-        if java
-        else _plain([r for many in references for r in many])
-    )
-    said = treebank(java, predictions) if java else _plain(predictions)
-    left = iter(flat)
-    wanted = [[next(left) for _ in many] for many in references]
-    notes = {
-        "pycocoevalcap": version("pycocoevalcap"),
-        "tokenizer": "Penn Treebank (Java)" if java else "plain",
-    }
-    scores, columns = _score(java, said, wanted)
-    items = [
-        {
-            "tok_pred": [one],
-            "tok_refs": many,
-            **{name: values[place] for name, values in columns.items()},
-        }
-        for place, (one, many) in enumerate(zip(said, wanted, strict=True))
-    ]
-    return CaptionScores(scores, items, notes if java else {**notes, "warning": NO_JAVA})
+    tokens = _tokenize(java, predictions)
+    wanted = _tokenize_all(java, references)
+    scores, columns = _score(java, tokens, wanted)
+
+    items = []
+    for place, (prediction, accepted) in enumerate(zip(tokens, wanted, strict=True)):
+        item: dict[str, Any] = {"tok_pred": [prediction], "tok_refs": accepted}
+        for name, values in columns.items():
+            item[name] = values[place]
+        items.append(item)
+
+    notes = {"pycocoevalcap": version("pycocoevalcap"), "tokenizer": "Penn Treebank (Java)"}
+    if java is None:
+        notes |= {"tokenizer": "plain", "warning": NO_JAVA}
+    return CaptionScores(scores, items, notes)
+
+
+def _tokenize(java: str | None, sentences: Sequence[str]) -> list[str]:
+    """Sentences in lower case, words parted by one space, no punctuation."""
+    if java is not None:
+        return treebank(java, sentences)
+    return [" ".join(_PLAIN.findall(sentence.lower())) for sentence in sentences]
+
+
+def _tokenize_all(java: str | None, references: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The same for lists of sentences, in one go: starting Java takes longer than its work."""
+    flat: list[str] = []
+    for accepted in references:
+        flat.extend(accepted)
+    tokens = iter(_tokenize(java, flat))
+    return [[next(tokens) for _ in accepted] for accepted in references]
 
 
 def _score(
-    java: str | None, said: list[str], wanted: list[list[str]]
+    java: str | None, predictions: list[str], references: list[list[str]]
 ) -> tuple[dict[str, float | None], dict[str, list[Any]]]:
-    """Scores of the whole, and columns of scores of each answer."""
+    """Scores of the whole, and for each score its values answer by answer."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    gts, res = dict(enumerate(wanted)), {place: [one] for place, one in enumerate(said)}
-    bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)
+    # The scorers speak of "ground truths" and "results", both question -> list of sentences.
+    gts = dict(enumerate(references))
+    res = {place: [sentence] for place, sentence in enumerate(predictions)}
+    bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)  # [4], [4, answers]
     rouge, rouges = Rouge().compute_score(gts, res)
-    # Where no reference has a single word the scorer divides nothing by nothing.
-    words = any(one.strip() for many in wanted for one in many)
-    cider, ciders = Cider().compute_score(gts, res) if words else (0.0, [0.0] * len(said))
-    whole, parts = meteor(java, said, wanted) if java else (None, [None] * len(said))
-    scores = {
-        **dict(zip(BLEU, map(float, bleu), strict=True)),
-        "METEOR": whole,
-        "ROUGE_L": float(rouge),
-        "CIDEr": float(cider),
-    }
-    columns: dict[str, list[Any]] = {
-        "bleu": [[float(value) for value in values] for values in zip(*bleus, strict=True)],
-        "meteor": list(parts),
-        "rouge_l": [float(value) for value in rouges],
-        "cider": [float(value) for value in ciders],
-    }
+    if any(sentence.strip() for accepted in references for sentence in accepted):
+        cider, ciders = Cider().compute_score(gts, res)
+    else:
+        # Where no reference has a single word the scorer divides nothing by nothing.
+        cider, ciders = 0.0, [0.0] * len(predictions)
+
+    scores: dict[str, float | None] = dict(zip(BLEU, map(float, bleu), strict=True))
+    columns: dict[str, list[Any]] = {}
+    columns["bleu"] = [list(map(float, values)) for values in zip(*bleus, strict=True)]
+    if java is None:
+        scores["METEOR"] = None
+        columns["meteor"] = [None] * len(predictions)
+    else:
+        scores["METEOR"], columns["meteor"] = meteor(java, predictions, references)
+    scores["ROUGE_L"] = float(rouge)
+    columns["rouge_l"] = list(map(float, rouges))
+    scores["CIDEr"] = float(cider)
+    columns["cider"] = list(map(float, ciders))
     return scores, columns
-
-
-def _plain(sentences: Sequence[str]) -> list[str]:
-    """Lower case, words parted by one space, no punctuation: what can be done without Java."""
-    return [" ".join(_PLAIN.findall(sentence.lower())) for sentence in sentences]

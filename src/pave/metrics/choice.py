@@ -1,4 +1,8 @@
-"""Which option of a multiple-choice question an answer names: one careful reading, and those of the benchmarks' own scripts."""
+"""Which option of a multiple-choice question an answer names.
+
+One careful reading (`choice_letter`), and those of the benchmarks' own scripts, which are cruder
+and part of their published numbers: `first_capital`, `bracketed`, `standing_letter`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,19 @@ from string import ascii_uppercase
 
 from pave.metrics.exact import normalise
 
+# "b", "(B)", "**B**.": a letter and marks around it, nothing else.
 _ALONE = re.compile(r"^[\s\"'*(\[]*([A-Za-z])[\s\"'*)\].:,]*$")
+# "B. a dog", "(B) a dog", "[B]": a marked capital at the start.
 _FIRST = re.compile(r"^[\s\"'*]*(?:\(([A-Z])\)?|\[([A-Z])\]|([A-Z])[).:\]])(?=\W|$|\s*\w)")
+# "The answer is (B)", "option B"; not "option A's".
 _NAMED = re.compile(r"(?i:\b(?:answer|option|choice)\b(?:\s+is)?)\s*:?\s*[\"'*(\[]*([A-Z])\b(?!')")
+# A capital standing alone anywhere, but for A and I, which are words.
 _STANDING = re.compile(r"(?<![\w'])([B-HJ-Z])(?![\w'])")
+# How an option itself may begin in a file of annotations: "A. ", "(A) ".
+_MARK = re.compile(r"^\s*\(?[A-Z][.)]\s*")
+
+# The openings that VideoMME's script takes off, as they stand there: the last one is two, joined
+# by a missing comma, and never matches.
 _PREFIXES = (
     "The best answer is",
     "The correct answer is",
@@ -20,6 +33,7 @@ _PREFIXES = (
     "The best option isThe correct option is",
     "Best answer:Best option:",
 )
+# The punctuation that MVBench's script removes.
 _MARKS = ';/[]"{}()=+\\_->@<`,?!'
 
 
@@ -31,7 +45,7 @@ def choice_letter(answer: str, options: Sequence[str] = (), count: int = 4) -> s
     dog" names no letter, because A may be an article.
 
     Args:
-        answer: What a model said.
+        answer: What a model answered.
         options: The options' texts.
         count: Number of options where their texts are not known.
 
@@ -42,30 +56,40 @@ def choice_letter(answer: str, options: Sequence[str] = (), count: int = 4) -> s
     letters = ascii_uppercase[: len(options) or count]
     for pattern in (_ALONE, _FIRST, _NAMED):
         found = pattern.search(answer)
-        letter = next((group for group in found.groups() if group), "").upper() if found else ""
-        if letter and letter in letters:
+        if found is None:
+            continue
+        # Exactly one of a pattern's alternatives has caught something.
+        letter = "".join(group or "" for group in found.groups()).upper()
+        if letter in letters:
             return letter
-    return _by_words(answer, options) or _only(
-        [letter for letter in _STANDING.findall(answer) if letter in letters]
-    )
+    standing = [letter for letter in _STANDING.findall(answer) if letter in letters]
+    return _by_words(answer, options) or _only(standing)
 
 
 def _by_words(answer: str, options: Sequence[str]) -> str:
-    """The letter of the one option whose words the answer holds; the longest one where options hold each other."""
-    said = f" {normalise(answer)} "
-    texts = [normalise(re.sub(r"^\s*\(?[A-Z][.)]\s*", "", option)) for option in options]
-    held = [place for place, text in enumerate(texts) if text and f" {text} " in said]
-    best = [
-        place
-        for place in held
-        if not any(place != other and f" {texts[place]} " in f" {texts[other]} " for other in held)
-    ]
-    return _only([ascii_uppercase[place] for place in best])
+    """The letter of the one option whose words the answer holds.
+
+    Where options hold each other ("a red car", "car") the longest one counts.
+    """
+    padded = f" {normalise(answer)} "
+    held: dict[str, str] = {}
+    for letter, option in zip(ascii_uppercase, options, strict=False):
+        words = normalise(_MARK.sub("", option))
+        if words and f" {words} " in padded:
+            held[letter] = f" {words} "
+    best = []
+    for letter, words in held.items():
+        others = [other for name, other in held.items() if name != letter]
+        if not any(words in other for other in others):
+            best.append(letter)
+    return _only(best)
 
 
 def _only(letters: Sequence[str]) -> str:
     """The letter that all of them are, or ""."""
-    return letters[0] if len(set(letters)) == 1 else ""
+    if len(set(letters)) != 1:
+        return ""
+    return letters[0]
 
 
 def first_capital(answer: str) -> str:
@@ -82,11 +106,15 @@ def first_capital(answer: str) -> str:
     for prefix in _PREFIXES:
         text = text.replace(prefix, "")
     found = re.search("[ABCD]", text)
-    return found[0] if found else ""
+    if found is None:
+        return ""
+    return found[0]
 
 
 def bracketed(answer: str) -> str:
     """MLVU's script: the character before the first ")", or the answer as it is.
+
+    Its prompt ends with "Best option: (", so an answer goes on with "B) a dog".
 
     Example:
         >>> bracketed("B) a dog"), bracketed("B")
@@ -94,13 +122,15 @@ def bracketed(answer: str) -> str:
     """
     text = answer.strip()
     place = text.find(")")
-    return text if place < 0 else text[place - 1 : place]
+    if place < 0:
+        return text
+    return text[place - 1 : place]
 
 
 def standing_letter(answer: str) -> str:
-    """MVBench's script (`mcq_acc`): a leading "B." or the first letter A to E standing alone, else the answer in lower case.
+    """MVBench's script (`mcq_acc`): a leading "B.", or the first letter A to E standing alone.
 
-    In its removal of punctuation every mark is dropped once a thousands comma is in the text,
+    Where there is none, the answer in lower case. In its removal of punctuation every mark is dropped once a thousands comma is in the text,
     otherwise replaced by a space unless a space is beside it; a point between digits stays.
 
     Example:
@@ -111,18 +141,27 @@ def standing_letter(answer: str) -> str:
     if leading:
         return leading[1].upper()
     text = _unmarked(answer.replace("\n", " ").replace("\t", " ").strip())
+    # One mark after the other, as the script does: "'(x)'" loses all of them, "('x')" only some.
     for mark in ("'", '"', ")", "("):
         text = text.strip(mark)
     text = text.strip().lower()
     found = re.search(r"\b([A-E])\b", text, re.IGNORECASE)
-    return found[1].upper() if found else text
+    if found is None:
+        return text
+    return found[1].upper()
 
 
 def _unmarked(text: str) -> str:
+    """The text without punctuation, by the script's rule."""
     thousands = re.search(r"(\d)(\,)(\d)", text) is not None
     out = text
     for mark in _MARKS:
+        # What is beside a mark is looked up in the text as it was, not as it has become.
         beside = f"{mark} " in text or f" {mark}" in text
-        out = out.replace(mark, "" if beside or thousands else " ")
-    # The script hands re.UNICODE (32) over as the number of replacements.
+        filler = " "
+        if beside or thousands:
+            filler = ""
+        out = out.replace(mark, filler)
+    # The script hands re.UNICODE (32) over as the number of replacements, and its look-behind is
+    # misspelt (`?!<=`), so that any point goes that has no digit behind it.
     return re.sub(r"(?!<=\d)(\.)(?!\d)", "", out, count=32)

@@ -1,4 +1,4 @@
-"""Exact match of short answers, after the smallest clean-up that does not punish a correct answer for its spelling.
+"""Exact match of short answers, after a small clean-up that forgives spelling and nothing else.
 
 The rule is that of the SQuAD evaluation script (lower case, no punctuation, no articles, single
 spaces), because readers know it and because it needs no word lists. It does not equate "two" with
@@ -31,9 +31,11 @@ def normalise(text: str) -> str:
         'a'
     """
     plain = _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text))
+    # Case folding may leave NFKC, so it comes once more, as in Unicode's caseless matching.
     folded = unicodedata.normalize("NFKC", plain.casefold())
     words = " ".join(_APART.sub(" ", folded).split())
-    return " ".join(_ARTICLES.sub(" ", words).split()) or words
+    without_articles = " ".join(_ARTICLES.sub(" ", words).split())
+    return without_articles or words
 
 
 def exact_match(prediction: str, answers: Iterable[str]) -> bool:
@@ -45,5 +47,7 @@ def exact_match(prediction: str, answers: Iterable[str]) -> bool:
         >>> exact_match("A cello.", ["cello", "violoncello"])
         True
     """
-    said = normalise(prediction)
-    return bool(said) and any(said == normalise(answer) for answer in answers)
+    found = normalise(prediction)
+    if not found:
+        return False
+    return any(found == normalise(answer) for answer in answers)

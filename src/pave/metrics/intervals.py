@@ -1,4 +1,7 @@
-"""The interval of one accuracy: Wilson's score interval, which behaves at 0 % and 100 % where the textbook one collapses."""
+"""The interval of one accuracy: Wilson's score interval.
+
+It behaves at 0 % and 100 %, where the textbook interval collapses to a point.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]
     """Wilson score interval of a proportion (Wilson 1927), as fractions in [0, 1].
 
     It treats the questions as independent. Several questions about one clip are not quite, so for
-    the difference of two arms, which carries the claim, use `paired_bootstrap`, which resamples
-    whole clips.
+    the difference of two arms, which carries the claim, use `paired`, which resamples whole clips.
 
     Args:
         correct: Number of correct answers.
@@ -35,8 +37,12 @@ def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]
         )
     if total == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share, scale = correct / total, 1 + z * z / total
+    z = NormalDist().inv_cdf(0.5 + level / 2)  # 1.96 standard deviations for 95 %
+    share = correct / total
+    scale = 1 + z * z / total
     centre = (share + z * z / (2 * total)) / scale
     half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
-    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+    # Rounding may put an end a hair beyond the share itself, or beyond 0 or 1.
+    low = max(0.0, min(centre - half, share))
+    high = min(1.0, max(centre + half, share))
+    return low, high

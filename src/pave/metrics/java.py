@@ -1,7 +1,8 @@
-"""The two Java programs behind caption scores: the Penn Treebank tokenizer and METEOR, from the wheel `pycocoevalcap`.
+"""The two Java programs behind caption scores: the Penn Treebank tokenizer and METEOR.
 
-The wheel's own Python wrappers write into the installed package and take the locale's encoding;
-these run the same jars with the same arguments, need no writable folder, and always speak UTF-8.
+Both come with the wheel `pycocoevalcap`, whose own Python wrappers write into the installed package
+and take the locale's encoding; these run the same jars with the same arguments, need no writable
+folder, and always speak UTF-8.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _PUNCTUATION = frozenset(
 )
 # All that the tokenizer takes for the end of a line: one line in must be one line out.
 _BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-# The last two make a short run start sooner.
+# English casing whatever the locale ("I" is no dotless i); the last two make a short run start
+# sooner.
 _OPTIONS = [
     "-Dfile.encoding=UTF-8",
     "-Duser.language=en",
@@ -36,9 +38,11 @@ _OPTIONS = [
 def find_java() -> str | None:
     """The `java` program of JAVA_HOME or of the PATH, None where there is none."""
     home = os.environ.get("JAVA_HOME")
-    return (shutil.which("java", path=os.path.join(home, "bin")) if home else None) or shutil.which(
-        "java"
-    )
+    if home:
+        program = shutil.which("java", path=os.path.join(home, "bin"))
+        if program is not None:
+            return program
+    return shutil.which("java")
 
 
 def package_folder() -> Path:
@@ -67,29 +71,23 @@ def treebank(java: str, sentences: Sequence[str]) -> list[str]:
         ["it 's a well-lit room"]
     """
     jar = package_folder() / "tokenizer" / "stanford-corenlp-3.4.1.jar"
-    words = [
-        java,
-        *_OPTIONS,
-        "-cp",
-        str(jar),
-        "edu.stanford.nlp.process.PTBTokenizer",
-        "-preserveLines",
-        "-lowerCase",
-    ]
+    tokenizer = "edu.stanford.nlp.process.PTBTokenizer"
+    command = [java, *_OPTIONS, "-cp", str(jar), tokenizer, "-preserveLines", "-lowerCase"]
     text = "\n".join(_BREAKS.sub(" ", sentence) for sentence in sentences)
-    done = subprocess.run(
-        words, input=text.encode("utf-8", "replace"), capture_output=True, check=False
-    )
+    # Half of a surrogate pair cannot be encoded, and a model may say one.
+    given = text.encode("utf-8", "replace")
+    done = subprocess.run(command, input=given, capture_output=True, check=False)
     lines = done.stdout.decode("utf-8", "replace").split("\n")
     if done.returncode or len(lines) < len(sentences):
         raise ConfigError(
             f"the Java tokenizer failed: {_last_line(done.stderr)}; check that `{java} -version` "
             "works"
         )
-    return [
-        " ".join(word for word in line.rstrip().split(" ") if word not in _PUNCTUATION)
-        for line in lines[: len(sentences)]
-    ]
+    tokens = []
+    for line in lines[: len(sentences)]:
+        words = [word for word in line.rstrip().split(" ") if word not in _PUNCTUATION]
+        tokens.append(" ".join(words))
+    return tokens
 
 
 def meteor(
@@ -110,14 +108,16 @@ def meteor(
         ConfigError: If Java fails.
     """
     jar = package_folder() / "meteor" / "meteor-1.5.jar"
-    words = [java, *_OPTIONS, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    command = [java, *_OPTIONS, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     pipe = subprocess.PIPE
-    try:  # around the process too: closing its input sends what is left, which also fails when it has ended
+    # Around the process too: closing its input sends what is left, which also fails when it has
+    # ended.
+    try:
         with subprocess.Popen(
-            words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=jar.parent
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=jar.parent
         ) as process:
             try:
-                return _talk(process, hypotheses, references)
+                return _converse(process, hypotheses, references)
             finally:
                 process.kill()
     except (BrokenPipeError, ValueError) as error:
@@ -126,27 +126,37 @@ def meteor(
         ) from error
 
 
-def _talk(
+def _converse(
     process: subprocess.Popen[bytes], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> tuple[float, list[float]]:
-    """METEOR's protocol on standard input and output: statistics of each sentence, then scores from them."""
+    """METEOR's protocol on standard input and output.
+
+    `SCORE ||| reference ||| ... ||| hypothesis` is answered with the statistics of one sentence,
+    `EVAL ||| statistics ||| ...` with a line a sentence and one of the whole.
+    """
     assert process.stdin is not None and process.stdout is not None
-    ask, told = process.stdin, process.stdout
-    parts = []
-    for hypothesis, wanted in zip(hypotheses, references, strict=True):
-        said = hypothesis.replace("|||", "").replace("  ", " ")
-        _send(ask, "SCORE", *wanted, said)
-        parts.append(told.readline().decode().strip())
-    _send(ask, "EVAL", *parts)
-    scores = [float(told.readline()) for _ in parts]
-    return float(told.readline()), scores
+    requests, results = process.stdin, process.stdout
+    statistics = []
+    for hypothesis, accepted in zip(hypotheses, references, strict=True):
+        # As pycocoevalcap does it: the protocol's own mark must not be in a sentence.
+        plain = hypothesis.replace("|||", "").replace("  ", " ")
+        _send(requests, "SCORE", *accepted, plain)
+        statistics.append(results.readline().decode().strip())
+    _send(requests, "EVAL", *statistics)
+    scores = [float(results.readline()) for _ in statistics]
+    whole = float(results.readline())
+    return whole, scores
 
 
 def _send(stream: IO[bytes], *parts: str) -> None:
+    """One line of the protocol, at once."""
     stream.write((" ||| ".join(parts) + "\n").encode())
     stream.flush()
 
 
 def _last_line(text: bytes) -> str:
+    """What a program complained of last."""
     lines = text.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else "no output"
+    if not lines:
+        return "no output"
+    return lines[-1]

@@ -1,10 +1,11 @@
-"""How likely a difference of two arms is if neither is better: a paired permutation test over whole clips."""
+"""How likely a difference of two arms is if neither is better: a paired permutation test."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pave.metrics.bootstrap import per_cluster
 
@@ -19,7 +20,7 @@ def paired_permutation(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> float:
-    """Two-sided p-value of mean(a) - mean(b), swapping the arms clip by clip (Fisher's randomisation test).
+    """Two-sided p-value of mean(a) - mean(b), swapping the arms clip by clip (Fisher's test).
 
     If the arms were equally good, the sign of every clip's difference would be a coin toss. All 2^k
     sign patterns of k clips are counted where there are no more than `resamples`; otherwise so many
@@ -44,15 +45,37 @@ def paired_permutation(
             f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and "
             f"{len(clusters)}"
         )
-    sums, _ = per_cluster(np.asarray(a, np.float64) - np.asarray(b, np.float64), clusters)
-    observed = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # a tie is a tie also after rounding
+    gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    sums, _ = per_cluster(gaps, clusters)
+    # The number of questions is the same for every pattern, so sums can stand for means. The small
+    # allowance makes a tie a tie also after rounding.
+    observed = float(abs(sums.sum()) - 1e-9 * np.abs(sums).sum())
+    if 2 ** len(sums) <= resamples:
+        return _of_all_patterns(sums, observed)
+    return _of_drawn_patterns(sums, observed, resamples, seed)
+
+
+def _of_all_patterns(sums: NDArray[np.float64], observed: float) -> float:
+    """The share of all sign patterns that reach what was observed."""
     count = len(sums)
-    if 2**count <= resamples:
-        bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        return float((np.abs((2 * bits - 1) @ sums) >= observed).mean())
+    numbers = np.arange(2**count)[:, None]
+    bits = numbers >> np.arange(count) & 1  # [patterns, clusters], 0 or 1
+    totals = (2 * bits - 1) @ sums  # [patterns]
+    return float((np.abs(totals) >= observed).mean())
+
+
+def _of_drawn_patterns(
+    sums: NDArray[np.float64], observed: float, resamples: int, seed: int
+) -> float:
+    """The same from a sample of the patterns.
+
+    The observed one counts as drawn too (Phipson & Smyth 2010): a p-value of zero would claim more
+    than a sample can show.
+    """
     rng = np.random.default_rng(seed)
     reached = 0
     for start in range(0, resamples, _CHUNK):
-        signs = rng.integers(0, 2, (min(_CHUNK, resamples - start), count)) * 2 - 1
+        draws = min(_CHUNK, resamples - start)
+        signs = rng.integers(0, 2, (draws, len(sums))) * 2 - 1  # [draws, clusters], -1 or 1
         reached += int((np.abs(signs @ sums) >= observed).sum())
     return (1 + reached) / (1 + resamples)

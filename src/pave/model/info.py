@@ -2,46 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-if TYPE_CHECKING:
-    from pave.model.model import PatchedModel
+from torch import nn
+
+from pave.bases import Base
+from pave.patches.patch import Patch
 
 
-def describe(model: PatchedModel) -> dict[str, Any]:
+def describe(base: Base, patches: Mapping[str, Patch]) -> dict[str, Any]:
     """Base, patches with channel, weight and parameter counts, and totals; JSON-ready."""
-    patches = {name: _patch(model, name) for name in model.configs}
+    rows = {name: _row(patch) for name, patch in patches.items()}
+    trainable = 0
+    added = 0  # what the patches bring, trainable or not
+    fusions = 0
+    for name, patch in patches.items():
+        trainable += _count(patch.trainable_parameters().values())
+        fusions += rows[name]["fusion_parameters"]
+        added += rows[name]["fusion_parameters"] + rows[name]["lora_parameters"]
     return {
-        "base": model.base.name,
-        "family": model.base.family.name,
-        "patches": patches,
-        "trainable_parameters": sum(p.numel() for p in model.trainable_parameters().values()),
-        "patch_parameters": sum(
-            row["fusion_parameters"] + row["lora_parameters"] for row in patches.values()
-        ),
-        "all_parameters": sum(p.numel() for p in model.parameters()),
+        "base": base.name,
+        "family": base.family.name,
+        "patches": rows,
+        "trainable_parameters": trainable,
+        "patch_parameters": added,
+        # The LoRAs lie in the base's layers and are counted there.
+        "all_parameters": _count(base.model.parameters()) + fusions,
     }
 
 
-def summarise(model: PatchedModel) -> str:
+def summarise(base: Base, patches: Mapping[str, Patch]) -> str:
     """What trains, in one line as peft prints it."""
-    info = describe(model)
-    share = 100 * info["trainable_parameters"] / info["all_parameters"]
-    return f"trainable: {info['trainable_parameters']:,} of {info['all_parameters']:,} parameters ({share:.2f} %)"
+    info = describe(base, patches)
+    trainable, total = info["trainable_parameters"], info["all_parameters"]
+    return f"trainable: {trainable:,} of {total:,} parameters ({100 * trainable / total:.2f} %)"
 
 
-def _patch(model: PatchedModel, name: str) -> dict[str, Any]:
-    config = model.configs[name]
-    fusion = model.fusions[name].parameters() if name in model.fusions else ()
+def _row(patch: Patch) -> dict[str, Any]:
+    config = patch.config
+    encoder = None
+    if config.encoder is not None:
+        encoder = config.encoder.model_dump()
+    lora = 0
+    if patch.lora is not None:
+        lora = _count(patch.lora.parameters().values())
     return {
         "channel": config.channel,
-        "encoder": None if config.encoder is None else config.encoder.model_dump(),
-        "weight": model.weights[name],
-        "stands_on": [foundation.name for foundation in config.stands_on],
-        "trainable": any(key.startswith(f"{name}.") for key in model.trainable_parameters()),
-        "fusion_parameters": sum(p.numel() for p in fusion),
-        "lora_parameters": sum(p.numel() for p in model.loras.parameters(name).values()),
+        "encoder": encoder,
+        "weight": patch.weight,
+        "base_patches": [base_patch.name for base_patch in config.base_patches],
+        "trainable": bool(patch.trainable_parameters()),
+        "fusion_parameters": _count(patch.parameters()),
+        "lora_parameters": lora,
         "base": config.base.name,
         "task": config.task,
         "licence": config.licence,
     }
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -10,20 +11,31 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave.answer.ask import answer
-from pave.bases import Base, InputSpec, Visual
-from pave.channels import Encoder, Source
-from pave.fusion import Fusion
-from pave.model.call import prepared
+from pave import hf_compat
+from pave.answer import Sampling, ask
+from pave.bases import Base, InputSpec, Visual, tower_of
+from pave.channels import Encoder, Source, make_encoder
+from pave.errors import ChannelError, PatchError
+from pave.fusion import make_fusion
 from pave.model.info import describe, summarise
-from pave.model.seam import Active, Seam, Side
-from pave.patches import build as building
-from pave.patches import stack
+from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
+from pave.model.seam import Call, Seam, calling
+from pave.patches.base_patches import (
+    base_patches_of,
+    continued_by,
+    lora_of_new,
+    on_top_of,
+    with_hashes,
+    with_names,
+)
 from pave.patches.config import LoraSpec, PatchConfig
-from pave.patches.folder import PatchFiles, check_tensors
+from pave.patches.fit import check_tensors, check_weights, feed_as_trained
+from pave.patches.folder import FUSION, LORA, PatchFiles, read_folder, write_folder
 from pave.patches.hub import locate
 from pave.patches.lora import LoraSet
-from pave.patches.precision import Float32Modules
+from pave.patches.names import default_name, free_name, known_name
+from pave.patches.new import new_config, saved_config
+from pave.patches.patch import Patch, Patches, Side
 from pave.tokens import Tokens
 
 Times = Sequence[Tensor]
@@ -42,11 +54,19 @@ class PatchedModel(nn.Module):
     single rows of a mixed batch otherwise. While training (`model.train()`) every LoRA stays on,
     because gradient checkpointing runs layers again after the call.
 
+    Several threads may use one model. What a call brings with it (side tokens, times) only that call
+    sees; the layers that all calls share take one call at a time. Which patches are on, and at
+    which weights, is the model's, for all threads alike.
+
     The base's model object is changed in place and `unpatch()` gives it back as it was; while it is
     patched, a call of the plain object bypasses the channels but not the LoRAs.
 
     Args:
         base: From `pave.load_base`.
+
+    Attributes:
+        patches: The patches on the base, by name, in the order in which they came.
+        lock: Held by every call; whoever changes the shared layers for some calls holds it, too.
 
     Raises:
         BaseError: If the base is already patched by another `PatchedModel`.
@@ -60,19 +80,25 @@ class PatchedModel(nn.Module):
 
     def __init__(self, base: Base) -> None:
         super().__init__()
-        self.base, self._inputs = base, base.inputs
+        self.base = base
         self.model: Any = base.model
         self.model.requires_grad_(False)
-        self.fusions = Float32Modules()
-        self.seam = Seam(base)
+        # After the model, so that `train` reaches the patches last: their LoRAs lie in the model.
+        self.patches: dict[str, Patch] = Patches()
         self.loras = LoraSet(base.model, base.family, base.name)
-        self.configs: dict[str, PatchConfig] = {}
-        self._weights: dict[str, float] = {}
-        self._trainable: dict[str, bool] = {}
-        self._encoders: dict[str, Encoder | None] = {}
-        self._marks: dict[str, list[int]] = {}
-        self._fed: InputSpec | None = None
+        self.seam = Seam(base, self.patches)
+        self.lock = threading.RLock()
+        self._inputs = base.inputs
+        self._fed: InputSpec | None = None  # how the base was fed before the first patch came
         self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, which gets a lock of its own."""
+        return {**self.__dict__, "lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.lock = threading.RLock()
 
     @property
     def config(self) -> Any:
@@ -96,7 +122,7 @@ class PatchedModel(nn.Module):
         prompt: str = "{question}",
         task: str | None = None,
         seed: int | None = None,
-        on_top_of: Sequence[str] = (),
+        base_patches: Sequence[str] = (),
         continue_lora: str | None = None,
     ) -> str:
         """Put a fresh, trainable patch on the base; until it is trained it changes nothing.
@@ -107,15 +133,15 @@ class PatchedModel(nn.Module):
             encoder: Name of the channel's encoder; None for tokens made elsewhere (then `fusion`
                 must hold `side_dim`).
             encoder_settings: Settings that differ from the encoder's defaults.
-            fusion: Fields of `FusionConfig` that differ from the defaults; the widths follow from
-                encoder and base.
+            fusion: Fields of the fusion's settings that differ from the defaults; the widths follow
+                from encoder and base, `type` names another fusion than pave's own.
             lora: The LoRA; none when not given.
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
             seed: Seed of its initial weights; the caller's random state is left alone. None draws
                 from it.
-            on_top_of: Patches that stay at work below it, frozen; the saved patch will ask for
-                them.
+            base_patches: Patches on top of which it is trained: they stay at work, frozen, and the
+                saved patch will ask for them.
             continue_lora: The one of them whose LoRA the new patch trains on, in its place (the
                 authors' way).
 
@@ -124,26 +150,36 @@ class PatchedModel(nn.Module):
 
         Raises:
             PatchError: If the name is taken or invalid, the patch would hold nothing, or there is
-                no such patch to stand on.
+                no such base patch.
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
-        name = building.free_name(name or channel or "lora", channel, self.configs)
-        maker = building.encoder_for(self.base, channel, encoder, encoder_settings or {})
-        below = stack.foundations(self.configs, on_top_of, continue_lora)
-        lora = stack.lora_of_new(self.configs, lora, continue_lora)
-        more = {"lora": lora, "prompt": prompt, "task": task, "stands_on": below}
-        config = building.new_config(self.base, channel, maker, fusion or {}, **more)
+        name = free_name(name or channel or "lora", channel, self.patches)
+        made = None
+        if channel is not None and encoder is not None:
+            settings = encoder_settings or {}
+            made = make_encoder(channel, encoder, settings, tower=tower_of(self.base))
+        config = new_config(
+            self.base,
+            channel,
+            made,
+            fusion or {},
+            lora=lora_of_new(self.patches, lora, continue_lora),
+            prompt=prompt,
+            task=task,
+            base_patches=base_patches_of(self.patches, base_patches, continue_lora),
+        )
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            self._attach(name, config, trainable=True)
-        for other in on_top_of:
-            self.set_trainable(other, False)
+            patch = self._attach(name, config, trainable=True)
+        patch.encoder = made
         if continue_lora is not None:
-            building.copy_tensors(self.loras.parameters(continue_lora), self.loras.parameters(name))
-        if maker is not None:
-            self._encoders[name] = maker
+            theirs = self.patches[continue_lora].lora
+            assert patch.lora is not None and theirs is not None  # checked above
+            _copy(theirs.parameters(), patch.lora.parameters())
+        for other in base_patches:
+            self.set_trainable(other, False)
         return name
 
     def load_patch(
@@ -161,23 +197,30 @@ class PatchedModel(nn.Module):
 
         Raises:
             PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for
-                another base or fed otherwise, or it stands on a patch that is not on this one yet.
+                another base or fed otherwise, or a base patch of it is not on this model yet.
         """
         folder = locate(source)
-        files = building.read_patch(folder, self.base)
-        name = building.free_name(
-            name or building.default_name(source, folder), files.config.channel, self.configs
-        )
-        config, fed = stack.recognise(files.config, self.configs, str(folder)), self.base.inputs
-        building.agree(config, self.base, self.configs)
+        files = read_folder(folder, self.base)
+        config = with_names(files.config, self.patches, str(folder))
+        name = free_name(name or default_name(source, folder), config.channel, self.patches)
+        fusion = None
+        if config.fusion is not None:
+            fusion = make_fusion(config.fusion)
+            check_tensors(files.fusion, fusion.state_dict(), str(folder / FUSION))
+            fusion.load_state_dict(files.fusion)
+        fed = self.base.inputs
+        feed_as_trained(config, self.base, self.patches)
         try:
-            self._attach(name, config, trainable)
-            building.fill(self.fusions, self.loras.parameters(name), name, files, folder)
+            patch = self._attach(name, config, trainable=trainable, fusion=fusion)
+            if patch.lora is not None:
+                own = patch.lora.parameters()
+                check_tensors(files.lora, own, str(folder / LORA))
+                _copy(files.lora, own)
         except BaseException:
             self._detach(name)
             self.base.use(fed)
             raise
-        self._marks[name] = self._mark(name)
+        patch.saved = patch.changes()
         if self.base.inputs != fed:
             self._fed = fed
         return name
@@ -202,47 +245,45 @@ class PatchedModel(nn.Module):
             licence: Licence of the weights.
 
         Raises:
-            PatchError: If the folder holds something else, the weights hold a NaN, or a patch it
-                stands on was never saved or has changed since.
+            PatchError: If the folder holds something else, the weights hold a NaN, or a base patch
+                of it was never saved or has changed since.
         """
-        name = building.known_name(name, self.configs)
+        patch = self.patches[known_name(name, self.patches)]
         given = {"training": training, "scores": scores, "licence": licence}
-        changed = [other for other, mark in self._marks.items() if mark != self._mark(other)]
-        config = stack.identified(
-            building.saved_config(self.configs[name], **given), self.configs, changed
-        )
-        fusion = self.fusions[name].state_dict() if name in self.fusions else {}
-        files = PatchFiles(config, fusion, dict(self.loras.parameters(name)))
-        self.configs[name] = building.write(Path(folder), files, self.base)
-        self._marks[name] = self._mark(name)
+        config = with_hashes(saved_config(patch.config, given), self.patches)
+        files = PatchFiles(config, {}, {})
+        if patch.fusion is not None:
+            files.fusion.update(patch.fusion.state_dict())
+        if patch.lora is not None:
+            files.lora.update(patch.lora.parameters())
+        patch.config = write_folder(Path(folder), files, self.base)
+        patch.saved = patch.changes()
         return Path(folder)
 
     def delete_patch(self, name: str) -> None:
         """Take one patch off the base; without any the base is fed as before the first was loaded.
 
         Raises:
-            PatchError: If there is no such patch, or another one stands on it.
+            PatchError: If there is no such patch, or another one was trained on top of it.
         """
-        name = building.known_name(name, self.configs)
-        stack.must_carry_none(self.configs, name)
+        name = known_name(name, self.patches)
+        above = on_top_of(self.patches, name)
+        if above:
+            raise PatchError(
+                f"patch '{above[0]}' was trained on top of '{name}'; take that one off first"
+            )
         self._detach(name)
-        if not self.configs and self._fed is not None:
+        if not self.patches and self._fed is not None:
             self.base.use(self._fed)
             self._fed = None
 
     def unpatch(self) -> Any:
         """Take everything off, for good, and return the plain model object as it was: same modules, same keys, same logits."""
-        for name in reversed(list(self.configs)):  # what stands on others came after them
+        for name in reversed(list(self.patches)):  # base patches came before those on top of them
             self.delete_patch(name)
-        self.loras.unload()
         self.seam.detach()
         self.base.use(self._inputs)
         return self.model.eval()
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Every patch's weight; 0 is off."""
-        return dict(self._weights)
 
     def set_patches(self, weights: Mapping[str, float]) -> None:
         """Choose which patches work and how strongly; patches not named are off.
@@ -253,11 +294,10 @@ class PatchedModel(nn.Module):
         Raises:
             PatchError: If a patch is unknown or a weight is not a finite number.
         """
-        building.check_weights(weights, self.configs)
-        self._weights = {name: float(weights.get(name, 0.0)) for name in self.configs}
-        for name, active in self.seam.patches.items():
-            active.weight = self._weights[name]
-        self.loras.set_weights(self._weights, idle=stack.replaced(self.configs, self._weights))
+        check_weights(weights, self.patches)
+        for name, patch in self.patches.items():
+            patch.weight = float(weights.get(name, 0.0))
+        self._settle()
 
     def merge(self) -> None:
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights: what is left to pay is the fusion.
@@ -282,39 +322,26 @@ class PatchedModel(nn.Module):
     @contextlib.contextmanager
     def disable_patches(self) -> Iterator[None]:
         """For the time of the context this is exactly the base; afterwards the weights are what they were."""
-        before = self.weights
+        before = {name: patch.weight for name, patch in self.patches.items()}
         self.set_patches({})
         try:
             yield
         finally:
-            self.set_patches(
-                {name: before.get(name, weight) for name, weight in self._weights.items()}
-            )
+            # A patch that came meanwhile keeps its weight; one that went is not missed.
+            now = {name: patch.weight for name, patch in self.patches.items()}
+            self.set_patches({name: before.get(name, weight) for name, weight in now.items()})
 
     def set_trainable(self, name: str, trainable: bool) -> None:
         """Freeze or unfreeze one patch, e.g. to train a second one on top of a finished first."""
-        name = building.known_name(name, self.configs)
-        self._trainable[name] = trainable
-        if name in self.fusions:
-            self.fusions[name].requires_grad_(trainable)
-        if name in self.loras:
-            self.loras.set_trainable(name, trainable)
-        self.train(self.training)
+        self.patches[known_name(name, self.patches)].trainable = trainable
+        self._settle()
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What training changes and checkpoints hold: `<patch>.fusion.<key>` and `<patch>.lora.<key>` -> parameter."""
         found: dict[str, nn.Parameter] = {}
-        for name in (name for name, on in self._trainable.items() if on):
-            fusion = self.fusions[name].named_parameters() if name in self.fusions else ()
-            found |= {
-                f"{name}.fusion.{key}": parameter
-                for key, parameter in fusion
-                if parameter.requires_grad
-            }
-            found |= {
-                f"{name}.lora.{key}": parameter
-                for key, parameter in self.loras.parameters(name).items()
-            }
+        for name, patch in self.patches.items():
+            for key, parameter in patch.trainable_parameters().items():
+                found[f"{name}.{key}"] = parameter
         return found
 
     def load_trainable(self, state: Mapping[str, Tensor]) -> None:
@@ -328,15 +355,15 @@ class PatchedModel(nn.Module):
         """
         own = self.trainable_parameters()
         check_tensors(state, own, "checkpoint")
-        building.copy_tensors(state, own)
+        _copy(state, own)
 
     def info(self) -> dict[str, Any]:
         """What is on the base, as plain data: base, patches with channel, weight and parameter counts, totals."""
-        return describe(self)
+        return describe(self.base, self.patches)
 
     def summary(self) -> str:
         """One line as peft prints it: trainable, all, per cent."""
-        return summarise(self)
+        return summarise(self.base, self.patches)
 
     def forward(
         self,
@@ -360,7 +387,7 @@ class PatchedModel(nn.Module):
         Raises:
             ChannelError: If clips and side channels do not fit each other.
         """
-        with prepared(self, channels, times, visuals, inputs) as ready:
+        with self._called(channels, times, visuals, inputs) as ready:
             return self.model(**ready)
 
     @torch.no_grad()
@@ -372,7 +399,7 @@ class PatchedModel(nn.Module):
         **inputs: Any,
     ) -> Any:
         """The base's `generate` with the patches at work; arguments as `forward`, and those of `generate`."""
-        with prepared(self, channels, times, visuals, inputs) as ready:
+        with self._called(channels, times, visuals, inputs) as ready:
             return self.model.generate(**ready)
 
     @overload
@@ -384,6 +411,7 @@ class PatchedModel(nn.Module):
         channels: Media = ...,
         frames: int | None = ...,
         max_new_tokens: int = ...,
+        sampling: Sampling | None = ...,
     ) -> str: ...
     @overload
     def ask(
@@ -394,6 +422,7 @@ class PatchedModel(nn.Module):
         channels: Media = ...,
         frames: int | None = ...,
         max_new_tokens: int = ...,
+        sampling: Sampling | None = ...,
     ) -> list[str]: ...
     def ask(
         self,
@@ -403,8 +432,11 @@ class PatchedModel(nn.Module):
         channels: Media = None,
         frames: int | None = None,
         max_new_tokens: int = 64,
+        sampling: Sampling | None = None,
     ) -> str | list[str]:
-        """Ask about a video; the channels of the active patches are encoded from it (or from `channels`), the answer is greedy.
+        """Ask about a video; the channels of the active patches are encoded from it (or from `channels`).
+
+        The question is put as in the training of the patches at work.
 
         Args:
             video: A video file or a folder of frames.
@@ -413,6 +445,7 @@ class PatchedModel(nn.Module):
                 itself does not hold it.
             frames: Frames to sample evenly; the base's own number when not given.
             max_new_tokens: Longest answer, in tokens.
+            sampling: How the answer is drawn, its length included; greedily when not given.
 
         Returns:
             The answer, or a list of answers for a list of questions.
@@ -420,24 +453,24 @@ class PatchedModel(nn.Module):
         Raises:
             MediaError: If the video cannot be read.
             ChannelError: If a channel's tokens do not fit the patch.
+            ConfigError: If no frames or no new tokens are asked for.
         """
+        sampling = sampling or Sampling(max_new_tokens)
         questions = [question] if isinstance(question, str) else list(question)
-        answers = answer(self, video, questions, channels or {}, frames, max_new_tokens)
+        answers = ask(self, video, questions, channels or {}, frames, sampling)
         return answers[0] if isinstance(question, str) else answers
 
     def encoder(self, name: str) -> Encoder | None:
         """The encoder of one patch's channel, made once; None if its tokens come ready-made."""
-        config = self.configs[building.known_name(name, self.configs)]
-        if name not in self._encoders:
-            name_of, settings = (
-                (None, {})
-                if config.encoder is None
-                else (config.encoder.name, config.encoder.settings)
-            )
-            self._encoders[name] = building.encoder_for(
-                self.base, config.channel, name_of, settings
-            )
-        return self._encoders[name]
+        patch = self.patches[known_name(name, self.patches)]
+        spec, channel = patch.config.encoder, patch.config.channel
+        if spec is None or channel is None:
+            return None
+        with self.lock:
+            if patch.encoder is None:
+                tower = tower_of(self.base)
+                patch.encoder = make_encoder(channel, spec.name, spec.settings, tower=tower)
+            return patch.encoder
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for trainable patches and the language model; tower and frozen patches stay in eval mode (dropout)."""
@@ -445,51 +478,118 @@ class PatchedModel(nn.Module):
         for child, module in self.model.model.named_children():
             if child != self.base.family.language_model:
                 module.eval()
-        for name, trainable in self._trainable.items():
-            self.loras.train(name, mode and trainable)
-            if name in self.fusions:
-                self.fusions[name].train(mode and trainable)
         return self
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
         """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
-        for fusion in self.fusions.values():
-            assert isinstance(fusion, Fusion)
-            fusion.checkpointing = True
+        for patch in self.patches.values():
+            if patch.fusion is not None:  # a fusion that knows no such thing does not read it
+                setattr(patch.fusion, "checkpointing", True)  # noqa: B010
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
-        # Called gradient_checkpointing_enable before transformers 5.2x.
-        enable = (
-            getattr(self.model, "activation_checkpointing_enable", None)
-            or self.model.gradient_checkpointing_enable
-        )
-        enable(kwargs, **options)
+        hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
-    def _attach(self, name: str, config: PatchConfig, trainable: bool) -> None:
-        """Put modules of freshly initialised weights in place, the fusion's on the base's device and in float32."""
-        if config.lora is not None:
-            self.loras.add(name, config.lora)
-        if config.fusion is not None and config.channel is not None:
-            self.fusions[name] = fusion = Fusion(config.fusion).to(self.device)
-            self.seam.patches[name] = Active(fusion, config.channel, query=config.fusion.query)
-        self.configs[name] = config
-        self.set_trainable(name, trainable)
-        self.set_patches({**self._weights, name: 1.0})
+    def _attach(
+        self,
+        name: str,
+        config: PatchConfig,
+        *,
+        trainable: bool,
+        fusion: nn.Module | None = None,
+    ) -> Patch:
+        """Put a patch in place, at weight 1: its fusion (a fresh one if none is given) and a fresh LoRA."""
+        lora = None
+        try:
+            if config.lora is not None:
+                lora = self.loras.add(name, config.lora)
+            if fusion is None and config.fusion is not None:
+                fusion = make_fusion(config.fusion)
+            if fusion is not None:
+                fusion.to(self.device)  # its type stays float32
+            self.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
+            self._settle()
+        except BaseException:
+            self._detach(name)
+            raise
+        return self.patches[name]
 
     def _detach(self, name: str) -> None:
         """Take away whatever there is of a patch."""
-        self.seam.patches.pop(name, None)
-        if name in self.fusions:
-            del self.fusions[name]
-        if name in self.loras:
-            self.loras.remove(name)
-        for kept in (self.configs, self._weights, self._trainable, self._encoders, self._marks):
-            kept.pop(name, None)
-        self.set_patches(self._weights)
+        if name in self.patches:
+            del self.patches[name]
+        self.loras.remove(name)
+        self._settle()
 
-    def _mark(self, name: str) -> list[int]:
-        """How often each of a patch's tensors was changed in place: tells whether it still is what its files hold."""
-        fusion = self.fusions[name].parameters() if name in self.fusions else ()
-        tensors = (*fusion, *self.loras.parameters(name).values())
-        return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+    def _settle(self) -> None:
+        """Make modules and LoRAs what the patches say: their weights, what trains, and who works."""
+        taken = continued_by(self.patches)
+        working = []
+        for name, patch in self.patches.items():
+            patch.set_trainable(patch.trainable)
+            if patch.lora is None or patch.weight == 0:
+                continue
+            patch.lora.set_weight(patch.weight)
+            if name not in taken:  # else it works in calls that lack the other's channel
+                working.append(name)
+        self.loras.activate(working)
+        self.train(self.training)
+
+    @contextlib.contextmanager
+    def _called(
+        self,
+        side: Side | None,
+        times: Times | None,
+        visuals: Visuals | None,
+        inputs: dict[str, Any],
+    ) -> Iterator[dict[str, Any]]:
+        """Set up one call of the base, hand out its inputs, and undo everything afterwards, also on error.
+
+        With pixels the seam adds the residuals inside the call; with visual tokens they are added
+        here and handed over as `mm_encoder_outputs`.
+        """
+        base = self.base
+        frames = None
+        if visuals is not None:
+            _check_visuals(inputs.get(base.family.pixels), base.family.pixels, side, visuals)
+        elif side is not None and base.family.modality == "image":
+            frames = frames_of_clips(
+                inputs, base.family.pixels, base.placeholder_id, len(side), times
+            )
+        with self.lock, contextlib.ExitStack() as stack:
+            if not self.training and any(patch.lora for patch in self.patches.values()):
+                ids = inputs.get("input_ids")
+                rows = None
+                if side is not None:
+                    rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
+                batch = 0 if ids is None else len(ids)
+                routes = routes_of(self.patches, side, rows, batch, continued_by(self.patches))
+                stack.enter_context(self.loras.only(routes.on, routes.masks))
+            if visuals is not None:
+                container = base.join(self.seam.fuse(visuals, side, times))
+                inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
+            else:
+                stack.enter_context(calling(Call(side, times, frames)))
+            yield inputs
+
+
+def _check_visuals(pixels: Any, argument: str, side: Side | None, visuals: Visuals) -> None:
+    """Visual tokens come instead of pixels, and with side channels for as many clips.
+
+    Raises:
+        ChannelError: If they do not.
+    """
+    if pixels is not None:
+        raise ChannelError(f"give visuals or {argument}, not both; drop the pixels with Base.light")
+    if side is not None and len(side) != len(visuals):
+        raise ChannelError(
+            f"{len(visuals)} clips but {len(side)} side channel entries given; give one a clip, in "
+            "prompt order"
+        )
+
+
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:
+    """Put the values of tensors into parameters of the same names."""
+    with torch.no_grad():
+        for key, parameter in target.items():
+            parameter.copy_(source[key])

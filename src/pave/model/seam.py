@@ -8,6 +8,10 @@ one instance attribute. With nothing to add it calls the original method with th
 got. Where a patch declares another order of tokens than Hugging Face's (`InputSpec`), the seam puts
 them into that order, too.
 
+What belongs to one call (the clips' side tokens and times) comes to the seam in a `Call` held by a
+context variable. Each thread sees its own, so two threads that ask one model never meet each
+other's tokens, and a plain call of the base's model meets none.
+
 Three details are load-bearing:
 
 - `generate()` reads the method's signature to pick its arguments: the seam shows the original's
@@ -23,70 +27,74 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pave.bases import Base
 from pave.bases.family import Family
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
+from pave.patches.patch import Patch, Side
 from pave.tokens import Tokens
 
-Side = Sequence[Mapping[str, Tokens]]
 
-
-@dataclass
-class Active:
-    """One patch at the seam.
+@dataclass(frozen=True)
+class Call:
+    """What one call of a patched model brings to its seam.
 
     Attributes:
-        fusion: Called as `fusion(query, side, query_times, side_times)`, returns one `[T, S, D]`
-            residual a clip.
-        channel: The side channel it listens to.
-        weight: Factor of its residual; 0 switches it off and costs nothing.
-        query: Which of the base's tokens are the query.
+        side: One mapping a clip (in placeholder order) from channel, or from the name of one patch,
+            to tokens; None when the call has no side channel.
+        times: `[T]` seconds of the token steps of each clip, or None for steps spread evenly.
+        frames: Raw frames of each clip, for families that see a video as a run of images.
     """
 
-    fusion: nn.Module
-    channel: str
-    weight: float = 1.0
-    query: Literal["pre_projector", "projected"] = "pre_projector"
+    side: Side | None = None
+    times: Sequence[Tensor] | None = None
+    frames: Sequence[int] | None = None
+
+
+_CALL: ContextVar[Call] = ContextVar("pave_call", default=Call())  # noqa: B039 - it is frozen
+
+
+@contextlib.contextmanager
+def calling(call: Call) -> Iterator[None]:
+    """For the time of the context, and in this thread alone, seams work on this call."""
+    token = _CALL.set(call)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
 
 
 class Seam:
-    """Shadows the family's feature method on the inner model and adds what the active patches say.
+    """Shadows the family's feature method on the inner model and adds what the patches say.
 
-    Attributes:
-        patches: Name -> `Active`, in the order in which their residuals are summed.
-        side: For one call, one mapping a clip (in placeholder order) from channel, or from the name
-            of one patch, to tokens.
-        times: For one call, `[T]` seconds of the token steps of each clip, or None for steps spread
-            evenly.
-        frames: For one call, raw frames of each clip, for families that see a video as a run of
-            images.
+    Args:
+        base: The base; its inner model gets the seam.
+        patches: Patches by name, in the order in which their residuals are summed; the seam looks
+            at them anew in every call.
 
     Raises:
         BaseError: If the model already carries a seam.
 
     Example:
-        >>> seam = Seam(base)  # doctest: +SKIP
-        >>> seam.patches["audio"] = Active(fusion, "audio")  # doctest: +SKIP
-        >>> seam.side = [{"audio": tokens}]  # doctest: +SKIP
-        >>> base.model(**inputs)  # doctest: +SKIP
+        >>> seam = Seam(base, model.patches)  # doctest: +SKIP
+        >>> with calling(Call(side=[{"audio": tokens}])):  # doctest: +SKIP
+        ...     base.model(**inputs)
     """
 
-    def __init__(self, base: Any) -> None:
+    def __init__(self, base: Base, patches: Mapping[str, Patch]) -> None:
         self.base = base
+        self.patches = patches
         self.config: Any = base.model.config
         self.owner: nn.Module = base.model.model
-        self.patches: dict[str, Active] = {}
-        self.side: Side | None = None
-        self.times: Sequence[Tensor] | None = None
-        self.frames: Sequence[int] | None = None
         if self.family.method in self.owner.__dict__:
             raise BaseError(
                 f"the model is already patched ({self.family.method} is shadowed); call unpatch() "
@@ -97,8 +105,7 @@ class Seam:
     @property
     def family(self) -> Family:
         """The family as it is fed now; a patch may have changed that since the seam was made."""
-        family: Family = self.base.family
-        return family
+        return self.base.family
 
     @property
     def original(self) -> Callable[..., Any]:
@@ -118,28 +125,22 @@ class Seam:
         if self.owner.__dict__.get(self.family.method) is self:
             del self.owner.__dict__[self.family.method]
 
-    def clear(self) -> None:
-        """Forget the side channel of the last call."""
-        self.side = self.times = self.frames = None
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the tower; with a side channel set and a patch active, add the residuals to what it returns."""
+        """Run the tower; where the call has side channels and a patch is on, add the residuals."""
+        call = _CALL.get()
+        silent = call.side is None or all(
+            patch.weight == 0 or patch.fusion is None for patch in self.patches.values()
+        )
         with self._guard():
-            hears_nothing = self.side is None or not self._live()
-            if hears_nothing and self.family.native:
+            if silent and self.family.native:
                 return self.original(*args, **kwargs)
             wants_dict = kwargs.pop("return_dict", None)
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
-        visuals = self.family.split(
-            self.config, output, arguments, self.frames, not hears_nothing and self.wants_query()
-        )
-        fused = self.family.join(self.config, self.fuse(visuals, self.side, self.times), output)
+        wants_query = not silent and any(patch.wants_query for patch in self.patches.values())
+        visuals = self.family.split(self.config, output, arguments, call.frames, wants_query)
+        fused = self.family.join(self.config, self.fuse(visuals, call.side, call.times), output)
         return fused.to_tuple() if wants_dict is False else fused
-
-    def wants_query(self) -> bool:
-        """Whether any active patch reads the tower's tokens from before the projector."""
-        return any(active.query == "pre_projector" for active in self._live().values())
 
     def fuse(
         self, visuals: Sequence[Visual], side: Side | None, times: Sequence[Tensor] | None = None
@@ -152,8 +153,7 @@ class Seam:
 
         Args:
             visuals: One `Visual` a clip.
-            side: One mapping a clip, as the attribute of that name; None when the call has no side
-                channel.
+            side: One mapping a clip; None when the call has no side channel.
             times: `[T]` seconds of each clip's token steps, or None.
 
         Returns:
@@ -165,32 +165,37 @@ class Seam:
         visuals = list(visuals)
         if side is None:
             return visuals
-        _check_clips("side channel entries", side, visuals)
-        if times is not None:
-            _check_clips("times", times, visuals)
-        totals: dict[int, Tensor] = {}
-        for name, active in self._live().items():
-            heard = hears(side, name, active.channel)
-            if not any(heard) and active.fusion.training:
-                visuals[0] = _touch(visuals[0], active.fusion)
-            if any(heard):
-                _accumulate(
-                    totals, _residuals(name, active, visuals, side, times, heard), active.weight
+        for what, given in (("side channel entries", side), ("times", times)):
+            if given is not None and len(given) != len(visuals):
+                raise ChannelError(
+                    f"{len(visuals)} clips were encoded but {len(given)} {what} given; give one a "
+                    "clip, in prompt order"
                 )
-        return [
-            _add(visual, totals[i]) if i in totals else visual for i, visual in enumerate(visuals)
-        ]
-
-    def _live(self) -> dict[str, Active]:
-        return {name: active for name, active in self.patches.items() if active.weight != 0}
+        totals: dict[int, Tensor] = {}  # clip -> float32 [T, S, D]
+        for patch in self.patches.values():
+            if patch.weight == 0 or patch.fusion is None:
+                continue
+            found: dict[int, Tokens] = {}
+            for clip, entry in enumerate(side):
+                tokens = patch.tokens_in(entry)
+                if tokens is not None:
+                    found[clip] = tokens
+            if found:
+                _add_residuals(totals, patch, patch.fusion, visuals, found, times)
+            elif patch.fusion.training:
+                visuals[0] = _touch(visuals[0], patch.fusion)
+        for clip, total in totals.items():
+            visuals[clip] = _add(visuals[clip], total)
+        return visuals
 
     def _guard(self) -> contextlib.AbstractContextManager[Any]:
+        """No graph for a tower in which nothing trains."""
         if not torch.is_grad_enabled():  # the answer costs a walk over all parameters
             return contextlib.nullcontext()
-        frozen = not any(
-            p.requires_grad for p in encoder_parameters(self.owner, self.family.language_model)
-        )
-        return torch.no_grad() if frozen else contextlib.nullcontext()
+        parameters = encoder_parameters(self.owner, self.family.language_model)
+        if any(parameter.requires_grad for parameter in parameters):
+            return contextlib.nullcontext()
+        return torch.no_grad()
 
 
 def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Parameter]:
@@ -200,86 +205,67 @@ def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Paramet
         owner: The inner model.
         language_model: Name of its language model's submodule.
     """
-    children = [module for name, module in owner.named_children() if name != language_model]
-    return [
-        *owner.parameters(recurse=False),
-        *(p for module in children for p in module.parameters()),
-    ]
+    found = list(owner.parameters(recurse=False))
+    for name, module in owner.named_children():
+        if name != language_model:
+            found += module.parameters()
+    return found
 
 
-def tokens_of(entry: Mapping[str, Tokens], name: str, channel: str) -> Tokens | None:
-    """A patch's tokens in one clip's mapping: under the patch's own name first, else under its channel; None when missing.
-
-    The patch's name lets two patches listen to one channel through different encoders.
-    """
-    tokens = entry.get(name, entry.get(channel))
-    return (
-        tokens if tokens is not None and tokens.steps > 0 and tokens.values.shape[1] > 0 else None
-    )
-
-
-def hears(side: Side, name: str, channel: str) -> list[bool]:
-    """For each clip, whether it has tokens for this patch."""
-    return [tokens_of(entry, name, channel) is not None for entry in side]
-
-
-def _residuals(
-    name: str,
-    active: Active,
+def _add_residuals(
+    totals: dict[int, Tensor],
+    patch: Patch,
+    fusion: nn.Module,
     visuals: Sequence[Visual],
-    side: Side,
+    found: Mapping[int, Tokens],
     times: Sequence[Tensor] | None,
-    heard: Sequence[bool],
-) -> dict[int, Tensor]:
-    """Clip index -> float32 `[T, S, D]` residual, for the clips that have the channel."""
-    clips = [i for i, has in enumerate(heard) if has]
-    found = [tokens_of(side[i], name, active.channel) for i in clips]
-    weight = next(active.fusion.parameters())
-    query = [_query(visuals[i], active.query).to(weight.device, weight.dtype) for i in clips]
-    values = [
-        tokens.values.to(weight.device, weight.dtype) for tokens in found if tokens is not None
-    ]
-    _check_width(name, active, values)
+) -> None:
+    """Add what one patch says of each clip that has its channel, times the patch's weight."""
+    settings = patch.config.fusion
+    assert settings is not None  # a patch with a fusion has its settings
+    place = next(fusion.parameters())
+    query, values, moments = [], [], []
+    for clip, tokens in found.items():
+        if tokens.values.shape[-1] != settings.side_dim:
+            raise ChannelError(
+                f"patch '{patch.name}' reads {settings.side_dim} features a "
+                f"{patch.config.channel} token, got {tokens.values.shape[-1]}; use the patch's own "
+                "encoder"
+            )
+        seen = visuals[clip].grid() if settings.query == "projected" else visuals[clip].query
+        if seen is None:
+            raise ChannelError(
+                "the visual tokens hold no pre-projector tokens; make them with want_query=True"
+            )
+        query.append(seen.to(place.device, place.dtype))  # [T, S, C_q]
+        values.append(tokens.values.to(place.device, place.dtype))  # [T_k, S_k, C]
+        moments.append(tokens.times)
     if times is None:
-        residuals = active.fusion(query, values)
+        residuals = fusion(query, values)
     else:
-        residuals = active.fusion(
-            query, values, [times[i] for i in clips], [t.times for t in found if t is not None]
-        )
-    return dict(zip(clips, residuals, strict=True))
-
-
-def _query(visual: Visual, kind: str) -> Tensor:
-    if kind == "projected":
-        return visual.grid()
-    if visual.query is None:
-        raise ChannelError(
-            "the visual tokens hold no pre-projector tokens; make them with want_query=True"
-        )
-    return visual.query
-
-
-def _accumulate(totals: dict[int, Tensor], residuals: Mapping[int, Tensor], weight: float) -> None:
-    """Sum weighted residuals per clip; weight 1 is not multiplied, so that it cannot change a bit."""
-    for clip, residual in residuals.items():
-        weighted = residual if weight == 1 else residual * weight
+        residuals = fusion(query, values, [times[clip] for clip in found], moments)
+    for clip, residual in zip(found, residuals, strict=True):
+        # Weight 1 is not multiplied, so that it cannot change a bit.
+        weighted = residual if patch.weight == 1 else residual * patch.weight
         totals[clip] = totals[clip] + weighted if clip in totals else weighted
 
 
 def _add(visual: Visual, residual: Tensor) -> Visual:
     """The clip with `residual` `[T, S, D]` added to its grid; CLS, newline, lead and trail tokens get an exact zero."""
-    lay, tokens = visual.layout, visual.tokens
-    if residual.shape != (lay.t, lay.spatial, tokens.shape[-1]):
-        wanted = (lay.t, lay.spatial, tokens.shape[-1])
+    layout, tokens = visual.layout, visual.tokens
+    wanted = (layout.t, layout.spatial, tokens.shape[-1])
+    if residual.shape != wanted:
         raise ChannelError(
             f"a fusion returned {tuple(residual.shape)} for a grid of {wanted}; the patch does "
             "not fit this clip"
         )
     steps = residual.to(tokens.device, tokens.dtype)
-    if lay.row:
-        steps = F.pad(steps.unflatten(1, (lay.h, lay.w)), (0, 0, 0, lay.row)).flatten(1, 2)
-    flat = F.pad(steps, (0, 0, lay.cls, lay.tail)).flatten(0, 1)
-    return replace(visual, tokens=tokens + F.pad(flat, (0, 0, lay.lead, lay.trail)))
+    if layout.row:  # newlines after each row
+        rows = steps.unflatten(1, (layout.h, layout.w))  # [T, h, w, D]
+        steps = F.pad(rows, (0, 0, 0, layout.row)).flatten(1, 2)
+    steps = F.pad(steps, (0, 0, layout.cls, layout.tail))  # [T, tokens of a step, D]
+    flat = F.pad(steps.flatten(0, 1), (0, 0, layout.lead, layout.trail))  # [tokens of the clip, D]
+    return replace(visual, tokens=tokens + flat)
 
 
 def _touch(visual: Visual, fusion: nn.Module) -> Visual:
@@ -288,26 +274,5 @@ def _touch(visual: Visual, fusion: nn.Module) -> Visual:
     if not trainable or not torch.is_grad_enabled():
         return visual
     zero = torch.stack(trainable).sum() * 0
-    return replace(
-        visual, tokens=visual.tokens + zero.to(visual.tokens.device, visual.tokens.dtype)
-    )
-
-
-def _check_clips(what: str, given: Sequence[Any], visuals: Sequence[Visual]) -> None:
-    if len(given) != len(visuals):
-        raise ChannelError(
-            f"{len(visuals)} clips were encoded but {len(given)} {what} given; give one a clip, "
-            "in prompt order"
-        )
-
-
-def _check_width(name: str, active: Active, values: Sequence[Tensor]) -> None:
-    wanted = getattr(getattr(active.fusion, "config", None), "side_dim", None)
-    wrong = next(
-        (v.shape[-1] for v in values if wanted is not None and v.shape[-1] != wanted), None
-    )
-    if wrong is not None:
-        raise ChannelError(
-            f"patch '{name}' reads {wanted} features a {active.channel} token, got {wrong}; use "
-            "the patch's own encoder"
-        )
+    tokens = visual.tokens + zero.to(visual.tokens.device, visual.tokens.dtype)
+    return replace(visual, tokens=tokens)

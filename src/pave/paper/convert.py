@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,6 @@ from pave.paper.weights import (
     read_state,
     select,
 )
-from pave.patches.build import adapter_config
-from pave.patches.card import make_card
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig
 from pave.patches.folder import PatchFiles, write_folder
 from pave.version import __version__
@@ -280,8 +277,7 @@ def _encoder_spec(channel: str, config: FusionConfig) -> EncoderSpec:
 
 def _write(place: Path, files: PatchFiles, base: Base) -> Converted:
     """Write one patch folder with its card."""
-    card = partial(make_card, name=place.resolve().name)
-    write_folder(place, files, adapter_config(files.config, base), card)
+    write_folder(place, files, base)
     assert files.config.fusion is not None and files.config.channel is not None
     return Converted(
         folder=place,

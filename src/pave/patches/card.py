@@ -92,8 +92,8 @@ def _usage(config: PatchConfig, name: str) -> str:
         f"base = pave.load_base({json.dumps(config.base.name)})",
         "model = pave.PatchedModel(base)",
         *(
-            f'model.load_patch("path/to/{below.name}")  # the patch it stands on'
-            for below in config.stands_on
+            f'model.load_patch("path/to/{below.name}")  # a patch it was trained on top of'
+            for below in config.base_patches
         ),
         f'model.load_patch("path/to/{name}")',
         f'print(model.ask("video.mp4", "What is happening?"{extra}))',
@@ -114,10 +114,10 @@ def _facts(config: PatchConfig) -> str:
                 else "none (ready-made tokens)",
             }
         )
-    for below in config.stands_on:
+    for below in config.base_patches:
         digest = next(iter(below.files.values()), "")[:12]
         text = f"{below.name}{f' ({below.channel})' if below.channel else ''}, sha256 {digest}..., its LoRA {below.lora}"
-        rows.append({"": "stands on", " ": text})
+        rows.append({"": "on top of", " ": text})
     if config.fusion is not None:
         rows.append({"": "fusion", " ": f"{config.fusion.parameters():,} parameters"})
     if config.lora is not None:

@@ -5,14 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pave.bases.inputs import InputSpec
-from pave.errors import PatchError, first_problem
-from pave.fusion import FusionConfig
+from pave.errors import first_problem
+from pave.fusion import FusionSettings, read_fusion_config
+from pave.renamed import renamed
 
 SCHEMA_VERSION = 1
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 
 class LoraSpec(BaseModel):
@@ -43,11 +53,11 @@ class LoraSpec(BaseModel):
     @field_validator("targets")
     @classmethod
     def _plain_names(cls, targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        wrong = [t for t in targets or () if not re.fullmatch(r"\w+", t)]
-        if wrong:
-            raise ValueError(
-                f"LoRA targets are plain module names such as q_proj, got {wrong[0]!r}"
-            )
+        for target in targets or ():
+            if not re.fullmatch(r"\w+", target):
+                raise ValueError(
+                    f"LoRA targets are plain module names such as q_proj, got {target!r}"
+                )
         return targets
 
 
@@ -73,7 +83,7 @@ class BaseId(BaseModel):
     )
 
 
-class Foundation(BaseModel):
+class BasePatch(BaseModel):
     """A patch that another one was trained on top of, and needs beside it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -111,12 +121,14 @@ class PatchConfig(BaseModel):
     encoder: EncoderSpec | None = Field(
         None, description="What makes the channel's tokens; none if they come ready-made."
     )
-    fusion: FusionConfig | None = Field(None, description="Shape of the fusion function.")
+    fusion: SerializeAsAny[FusionSettings] | None = Field(
+        None, description="Settings of the fusion function; its `type` says which one."
+    )
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
     inputs: InputSpec = Field(
         InputSpec(), description="How the base is fed where that is not its family's own way."
     )
-    stands_on: list[Foundation] = Field(
+    base_patches: list[BasePatch] = Field(
         default_factory=list,
         description="Patches it was trained on top of; they must be on the base before it.",
     )
@@ -135,6 +147,21 @@ class PatchConfig(BaseModel):
         default_factory=dict, description="sha256 of every weight file, by its path in the folder."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        return renamed(values, {"stands_on": "base_patches"}, "patch.json")
+
+    @field_validator("fusion", mode="before")
+    @classmethod
+    def _read_fusion(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        try:
+            return read_fusion_config(fields)
+        except ValidationError as error:  # several lines, of which one is enough
+            raise ValueError(reason(error)) from error
+
     @field_validator("prompt")
     @classmethod
     def _asks(cls, prompt: str) -> str:
@@ -150,33 +177,28 @@ class PatchConfig(BaseModel):
             raise ValueError("an encoder needs a channel")
         if self.fusion is None and self.lora is None:
             raise ValueError("a patch needs a fusion or a LoRA")
-        if len({foundation.name for foundation in self.stands_on}) < len(self.stands_on):
-            raise ValueError("a patch stands on another one once")
-        if self.lora is None and any(
-            foundation.lora == "continued" for foundation in self.stands_on
-        ):
+        names = [base_patch.name for base_patch in self.base_patches]
+        if len(set(names)) < len(names):
+            raise ValueError("a patch is trained on top of another one once")
+        continued = any(base_patch.lora == "continued" for base_patch in self.base_patches)
+        if continued and self.lora is None:
             raise ValueError("a patch without a LoRA continues none")
         return self
 
-
-def check_name(name: str) -> str:
-    """A patch's name, if it may be one: letters, digits, `_` and `-`, and no attribute of a module container.
-
-    Raises:
-        PatchError: If it may not.
-    """
-    from torch import nn  # here, so that settings can be read without loading torch
-
-    if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
-        raise PatchError(
-            f"{name!r} cannot name a patch; use letters, digits, _ and -, and no Python-reserved "
-            "word such as 'keys'"
-        )
-    return name
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what most patches do not have, so that their files are those of older versions."""
+        fields: dict[str, Any] = write(self)
+        if not self.base_patches:
+            fields.pop("base_patches", None)
+        return fields
 
 
 def reason(error: ValidationError) -> str:
     """The first problem of a pydantic error in one line: where it is and what is wrong."""
     where, what = first_problem(error)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where + ': ' if where else ''}{what}{more}"
+    if where:
+        what = f"{where}: {what}"
+    if error.error_count() > 1:
+        what = f"{what} (and {error.error_count() - 1} more)"
+    return what

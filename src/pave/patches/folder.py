@@ -15,22 +15,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import torch
-from peft import LoraConfig
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pave.bases import Base
 from pave.errors import ConfigError, PatchError
 from pave.files import sync, writing
+from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
+from pave.patches.fit import check_adapter, check_base
+from pave.patches.lora import lora_config
 
 MANIFEST = "patch.json"
 CARD = "README.md"
@@ -39,15 +41,6 @@ LORA_CONFIG = "lora/adapter_config.json"
 LORA = "lora/adapter_model.safetensors"
 
 _MANIFEST_LIMIT = 1 << 22
-_NOT_COMPARED = {
-    "base_model_name_or_path",
-    "revision",
-    "inference_mode",
-    "auto_mapping",
-    "task_type",
-    "peft_version",
-    "runtime_config",
-}
 
 
 @dataclass(frozen=True)
@@ -67,12 +60,15 @@ class PatchFiles:
 
 def weight_files(config: PatchConfig) -> list[str]:
     """The weight files that a patch of this config has, by their path in the folder."""
-    return [FUSION] * (config.fusion is not None) + [LORA_CONFIG, LORA] * (config.lora is not None)
+    names = []
+    if config.fusion is not None:
+        names.append(FUSION)
+    if config.lora is not None:
+        names += [LORA_CONFIG, LORA]
+    return names
 
 
-def write_folder(
-    folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]
-) -> PatchConfig:
+def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
     """Write a patch folder so that it is either complete or not there.
 
     Everything goes to a temporary folder beside the target, is flushed to disk and renamed into
@@ -80,23 +76,29 @@ def write_folder(
 
     Args:
         folder: Where to; must not exist, be empty, or hold nothing but an older patch.
-        files: What to write; `config.files` is filled in.
-        adapter: The peft config of the LoRA, for patches that have one.
-        card: Makes the text of README.md.
+        files: What to write; `config.files` is filled in, the card is made.
+        base: The base that the patch is for.
 
     Returns:
         The config as written.
 
     Raises:
-        PatchError: If the target holds something else, or cannot be written.
+        PatchError: If the target holds something else, or cannot be written, or a weight is a NaN.
     """
     folder = folder.resolve()
     _check_target(folder)
-    for tensors, what in ((files.fusion, FUSION), (files.lora, LORA)):
-        _check_values(tensors, what)
+    _check_values(files.fusion, FUSION)
+    _check_values(files.lora, LORA)
     try:
         with writing(folder):
-            config = _stage(folder, files, adapter, card)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
+            staging.mkdir()
+            try:
+                config = _fill(staging, files, base, title=folder.name)
+                _swap(staging, folder)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise PatchError(
             f"cannot write the patch to {folder}: {error.strerror or error}"
@@ -104,32 +106,18 @@ def write_folder(
     return config
 
 
-def _stage(
-    folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]
-) -> PatchConfig:
-    """Write beside the target, then take its place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
-    staging.mkdir()
-    try:
-        config = _fill(staging, files, adapter, card)
-        _swap(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return config
-
-
-def _fill(
-    folder: Path, files: PatchFiles, adapter: LoraConfig | None, card: Callable[[PatchConfig], str]
-) -> PatchConfig:
-    if files.config.fusion is not None:
+def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfig:
+    """Write everything into an empty folder; the config as written."""
+    config = files.config
+    if config.fusion is not None:
         _save(files.fusion, folder / FUSION)
-    if adapter is not None:
+    if config.lora is not None:
+        adapter = lora_config(config.lora, base.family, config.base.name)
         adapter.save_pretrained(str(folder / "lora"))
         _save(files.lora, folder / LORA)
-    hashes = {name: _sha256(folder / name) for name in weight_files(files.config)}
-    config = files.config.model_copy(update={"files": hashes})
-    (folder / CARD).write_text(card(config), encoding="utf-8")
+    hashes = {name: _sha256(folder / name) for name in weight_files(config)}
+    config = config.model_copy(update={"files": hashes})
+    (folder / CARD).write_text(make_card(config, title), encoding="utf-8")
     (folder / MANIFEST).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in [*folder.rglob("*"), folder]:
         sync(path)
@@ -138,9 +126,9 @@ def _fill(
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    own = {
-        key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()
-    }
+    own = {}
+    for key, tensor in tensors.items():
+        own[key] = tensor.detach().to("cpu", copy=True).contiguous()
     save_file(own, path, metadata={"format": "pt"})
 
 
@@ -167,11 +155,10 @@ def _check_target(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise PatchError(f"{folder} is a file; name a folder for the patch")
-    found = {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not path.is_dir() or path.is_symlink()
-    }
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            found.add(path.relative_to(folder).as_posix())
     if found and MANIFEST not in found:
         raise PatchError(f"{folder} holds files but no patch; choose a new or empty folder")
     strange = sorted(found - {MANIFEST, CARD, FUSION, LORA_CONFIG, LORA})
@@ -208,29 +195,27 @@ def read_config(folder: Path) -> PatchConfig:
     try:
         return PatchConfig.model_validate_json(json.dumps(content))
     except (ValidationError, ConfigError) as error:
-        why = reason(error) if isinstance(error, ValidationError) else error
+        why = reason(error) if isinstance(error, ValidationError) else str(error)
         raise PatchError(f"{path} is no valid patch description: {why}") from error
 
 
-def read_folder(
-    folder: Path, expected_adapter: Callable[[PatchConfig], LoraConfig | None]
-) -> PatchFiles:
+def read_folder(folder: Path, base: Base) -> PatchFiles:
     """Read a patch folder strictly.
 
     Args:
         folder: An existing local folder.
-        expected_adapter: `(config) -> peft config` that the adapter must agree with; may refuse the
-            config.
+        base: The base that the patch is for.
 
     Raises:
         PatchError: With one line on what is wrong and where.
     """
     config = read_config(folder)
     wanted = weight_files(config)
-    if set(config.files) != set(wanted):
-        odd = sorted(set(config.files) ^ set(wanted))[0]
+    odd = sorted(config.files.keys() ^ set(wanted))
+    if odd:
         raise PatchError(
-            f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd} is wrong"
+            f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd[0]} is "
+            "wrong"
         )
     paths = {name: _inside(folder, name) for name in wanted}
     for name, path in paths.items():
@@ -239,14 +224,16 @@ def read_folder(
                 f"{folder / name} does not have the hash that patch.json records; the file is "
                 "damaged or was changed"
             )
-    adapter = expected_adapter(config)
-    if adapter is not None:
-        _check_adapter(paths[LORA_CONFIG], adapter)
-    return PatchFiles(
-        config,
-        _load(paths[FUSION]) if FUSION in paths else {},
-        _load(paths[LORA]) if LORA in paths else {},
-    )
+    # Before the adapter, so that a foreign patch is called foreign and not inconsistent.
+    check_base(config, base, folder)
+    files = PatchFiles(config, {}, {})
+    if config.lora is not None:
+        expected = lora_config(config.lora, base.family, config.base.name)
+        check_adapter(paths[LORA_CONFIG], expected)
+        files.lora.update(_load(paths[LORA]))
+    if config.fusion is not None:
+        files.fusion.update(_load(paths[FUSION]))
+    return files
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -257,7 +244,9 @@ def _inside(folder: Path, name: str) -> Path:
     """
     root = folder.resolve()
     is_cache = root.parent.name == "snapshots" and (root.parent.parent / "blobs").is_dir()
-    allowed = [root, root.parent.parent / "blobs"] if is_cache else [root]
+    allowed = [root]
+    if is_cache:
+        allowed.append(root.parent.parent / "blobs")
     try:
         path = (root / name).resolve(strict=True)
     except (OSError, RuntimeError) as error:
@@ -297,51 +286,4 @@ def _check_values(tensors: Mapping[str, Tensor], where: str) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise PatchError(
                 f"{where}: tensor {key} holds a NaN or infinite value; the training run diverged"
-            )
-
-
-def _check_adapter(path: Path, expected: LoraConfig) -> None:
-    """The adapter's own config must say what patch.json says, or plain peft would load another LoRA than pave does."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PatchError(f"{path} cannot be read as JSON; the patch folder is damaged") from error
-    wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
-    if not isinstance(found, dict) or found.get("peft_type") != "LORA":
-        raise PatchError(f"{path} describes no LoRA adapter")
-    for key in sorted(set(wanted) & set(found) - _NOT_COMPARED):
-        if found[key] != wanted[key]:
-            raise PatchError(
-                f"{path} says {key}={found[key]!r} but patch.json means {wanted[key]!r}; the "
-                "patch folder is inconsistent"
-            )
-
-
-def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
-    """Tensors must be exactly the expected ones in name and shape.
-
-    Args:
-        found: From a file.
-        expected: The module's own.
-        what: Named in the message.
-
-    Raises:
-        PatchError: If one is missing, unexpected, or of another shape.
-    """
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    if missing:
-        raise PatchError(
-            f"{what}: tensor {missing[0]} is missing ({len(missing)} in all); the file is "
-            "incomplete"
-        )
-    if extra:
-        raise PatchError(
-            f"{what}: tensor {extra[0]} is unexpected ({len(extra)} in all); it belongs to "
-            "another patch or version"
-        )
-    for key, tensor in expected.items():
-        if tensor.shape != found[key].shape:
-            raise PatchError(
-                f"{what}: tensor {key} has shape {tuple(found[key].shape)}, expected "
-                f"{tuple(tensor.shape)}"
             )

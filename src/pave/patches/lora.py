@@ -1,4 +1,4 @@
-"""`LoraSet`: the LoRAs of all patches on one language model, through peft.
+"""`LoraSet`: the LoRAs of all patches on one language model, through peft; `Lora` is a handle to one.
 
 Patches use peft's own layers, so that a patch's `lora/` folder is a standard adapter:
 `PeftModel.from_pretrained` on the plain base loads it. What peft leaves to its callers is done
@@ -12,15 +12,15 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import cast_adapter_dtype
 from torch import Tensor, nn
 
+from pave import hf_compat
 from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
@@ -87,6 +87,54 @@ def _nothing_called(spec: LoraSpec, family: Family) -> str:
     return f"no module of the language model is called {wanted}; choose other LoRA targets, such as {usual}"
 
 
+class Lora:
+    """A handle to one LoRA: its adapters in the base's layers.
+
+    Args:
+        name: What peft calls it; the patch's name.
+        spec: Its shape.
+        layers: Name in the plain model -> peft's layer there.
+
+    Attributes:
+        scale: Factor of its update as trained, alpha / rank.
+    """
+
+    def __init__(self, name: str, spec: LoraSpec, layers: Mapping[str, LoraLayer]) -> None:
+        self.name = name
+        self.scale = spec.alpha / spec.rank
+        self.layers = dict(layers)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Adapter-file key -> parameter.
+
+        A key is, for example,
+        `base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight`.
+        """
+        found = {}
+        for path, layer in self.layers.items():
+            for part in _PARTS:
+                adapters = getattr(layer, part)
+                if self.name in adapters:
+                    found[f"base_model.model.{path}.{part}.weight"] = adapters[self.name].weight
+        return found
+
+    def set_weight(self, weight: float) -> None:
+        """Scale its update; 1 restores the scale of training to the bit."""
+        for layer in self.layers.values():
+            layer.scaling[self.name] = self.scale * weight
+
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze or unfreeze it, whether it is active or not."""
+        for layer in self.layers.values():
+            layer.set_requires_grad(self.name, trainable)
+
+    def train(self, mode: bool) -> None:
+        """Turn its dropout on or off."""
+        for layer in self.layers.values():
+            if self.name in layer.lora_dropout:
+                layer.lora_dropout[self.name].train(mode)
+
+
 class LoraSet:
     """All LoRAs on one base model.
 
@@ -98,19 +146,17 @@ class LoraSet:
     """
 
     def __init__(self, model: nn.Module, family: Family, base_name: str = "") -> None:
-        self._model, self._family, self._base_name = model, family, base_name
+        self._model = model
+        self._family = family
+        self._base_name = base_name
         self._tuner: LoraModel | None = None
-        self._scaling: dict[str, float] = {}
         self._active: list[str] = []
         self._layers: dict[str, LoraLayer] = {}
-        self._trainable: dict[str, bool] = {}
 
-    def __contains__(self, name: object) -> bool:
-        """Whether a LoRA of that name is on the model."""
-        return name in self._trainable
+    def add(self, name: str, spec: LoraSpec) -> Lora:
+        """Put a fresh LoRA on the model: its update is zero, and off until `activate` names it.
 
-    def add(self, name: str, spec: LoraSpec) -> None:
-        """Put a fresh LoRA on the model: its update is zero, it is frozen, and off until `set_weights` names it.
+        peft may leave any LoRA of the model frozen or not; set that of all of them afterwards.
 
         Raises:
             PatchError: If no module of the language model has one of the targets' names.
@@ -123,87 +169,46 @@ class LoraSet:
                 self._tuner.peft_config[name] = config
                 self._tuner.inject_adapter(self._model, name)
         except ValueError as error:
-            self._forget(name)
+            self.remove(name)
             raise PatchError(_nothing_called(spec, self._family)) from error
         self._find_layers()
-        # As peft's own entry points do: an optimiser's small steps vanish in a half-precision LoRA.
-        cast_adapter_dtype(self._model, adapter_name=name)
-        self._trainable[name] = False
-        self._scaling[name] = next(
-            layer.scaling[name] for layer in self._layers.values() if name in layer.scaling
-        )
-        self._activate(self._active)
+        hf_compat.adapter_in_float32(self._model, name)
+        self.activate(self._active)
+        own = {path: layer for path, layer in self._layers.items() if name in layer.scaling}
+        return Lora(name, spec, own)
 
     def remove(self, name: str) -> None:
         """Take one LoRA off; with the last one the plain layers come back."""
         self.unmerge()
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # peft warns that it activates another adapter; the caller sets them right after
-            self._forget(name)
-        self._trainable.pop(name, None)
-        self._scaling.pop(name, None)
-        self._activate([other for other in self._active if other != name])
-
-    def _forget(self, name: str) -> None:
         if self._tuner is None:
             return
-        if name in self._tuner.peft_config:
-            self._tuner.delete_adapter(name)
+        with warnings.catch_warnings():
+            # peft warns that it activates another adapter; `activate` sets them right.
+            warnings.simplefilter("ignore")
+            if name in self._tuner.peft_config:
+                self._tuner.delete_adapter(name)
         if not self._tuner.peft_config:
             self._tuner.unload()
             self._tuner = None
         self._find_layers()
+        self.activate([other for other in self._active if other != name])
 
     def _find_layers(self) -> None:
         """The wrapped layers by the name they have in the plain model."""
-        self._layers = {
-            name: module
-            for name, module in self._model.named_modules()
-            if isinstance(module, LoraLayer)
-        }
+        self._layers = {}
+        for path, module in self._model.named_modules():
+            if isinstance(module, LoraLayer):
+                self._layers[path] = module
+                lean(module)
+
+    def activate(self, names: Sequence[str]) -> None:
+        """Let exactly these LoRAs work, from now on."""
+        self._active = list(names)
         for layer in self._layers.values():
-            lean(layer)
-
-    def set_weights(self, weights: Mapping[str, float], idle: Collection[str] = ()) -> None:
-        """Activate the LoRAs named in `weights` at these factors; the others are off. Names without a LoRA are passed over.
-
-        Weight 1 restores the scale of training to the bit.
-
-        Args:
-            weights: LoRA name -> factor.
-            idle: LoRAs that get their factor but stay off until `only` names them.
-        """
-        on = {name: weight for name, weight in weights.items() if weight != 0 and name in self}
-        for layer in self._layers.values():
-            for name, weight in on.items():
-                layer.scaling[name] = (
-                    self._scaling[name] if weight == 1 else self._scaling[name] * weight
-                )
-        self._activate([name for name in on if name not in idle])
-
-    def _activate(self, names: list[str]) -> None:
-        self._active = names
-        for layer in self._layers.values():
-            layer.set_adapter(names, inference_mode=True)
-            for name, trainable in self._trainable.items():
-                layer.set_requires_grad(name, trainable)
-
-    def set_trainable(self, name: str, trainable: bool) -> None:
-        """Freeze or unfreeze one LoRA, whether it is active or not."""
-        self._trainable[name] = trainable
-        for layer in self._layers.values():
-            layer.set_requires_grad(name, trainable)
-
-    def train(self, name: str, mode: bool) -> None:
-        """Turn one LoRA's dropout on or off."""
-        for layer in self._layers.values():
-            if name in layer.lora_dropout:
-                layer.lora_dropout[name].train(mode)
+            hf_compat.activate_adapters(layer, names)
 
     def merge(self) -> None:
-        """Give the adapted layers merged copies of their weights for the LoRAs at work, see `PatchedModel.merge`."""
+        """Give the layers merged copies of their weights, see `PatchedModel.merge`."""
         for layer in self._layers.values():
             if isinstance(layer, LeanLinear):
                 layer.merge_copy()
@@ -215,55 +220,33 @@ class LoraSet:
                 layer.merged_copy = None
 
     @contextlib.contextmanager
-    def only(self, names: Sequence[str]) -> Iterator[None]:
-        """For the time of the context, exactly these LoRAs are active, at the factors last set."""
-        before = list(self._active)
-        if list(names) == before:
-            yield
-            return
-        self._activate(list(names))
-        try:
-            yield
-        finally:
-            self._activate(before)
-
-    @contextlib.contextmanager
-    def rows(self, masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:
-        """For the time of the context, a LoRA works on some rows of the batch only; the others get an exact zero from it.
+    def only(self, names: Sequence[str], masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:
+        """For the time of the context, exactly these LoRAs work, some on some rows of the batch only.
 
         peft's own mixed batches allow one adapter a row; patches add up, so each LoRA's inner
-        activation is masked instead (ones and zeros, exact in every floating-point type). Beams
-        repeat rows in place, which the mask follows.
+        activation is masked instead (ones and zeros, exact in every floating-point type): the other
+        rows get an exact zero from it. Beams repeat rows in place, which the mask follows.
 
         Args:
-            masks: For each LoRA to restrict, one flag a row.
+            names: LoRAs that work.
+            masks: For each of them that is restricted, one flag a row.
         """
+        before = self._active
         handles = []
         try:
+            if list(names) != before:
+                self.activate(names)
             for name, flags in masks.items():
                 mask = _RowMask(flags)
-                parts = [
-                    layer.lora_A[name] for layer in self._layers.values() if name in layer.lora_A
-                ]
-                handles += [part.register_forward_hook(mask) for part in parts]
+                for layer in self._layers.values():
+                    if name in layer.lora_A:
+                        handles.append(layer.lora_A[name].register_forward_hook(mask))
             yield
         finally:
             for handle in handles:
                 handle.remove()
-
-    def parameters(self, name: str) -> dict[str, nn.Parameter]:
-        """Adapter-file key -> parameter, e.g. `base_model.model.model.language_model.layers.0.mlp.up_proj.lora_A.weight`."""
-        return {
-            f"base_model.model.{path}.{part}.weight": getattr(layer, part)[name].weight
-            for path, layer in self._layers.items()
-            for part in _PARTS
-            if name in getattr(layer, part)
-        }
-
-    def unload(self) -> None:
-        """Take all LoRAs off and give the plain layers back."""
-        for name in list(self._trainable):
-            self.remove(name)
+            if self._active != before:
+                self.activate(before)
 
 
 class _RowMask:
@@ -274,13 +257,14 @@ class _RowMask:
         self._masks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        key = (output.shape[0], output.dtype, output.device)
+        rows = output.shape[0]
+        key = (rows, output.dtype, output.device)
         if key not in self._masks:
-            repeat, rest = divmod(output.shape[0], len(self._flags))
+            repeat, rest = divmod(rows, len(self._flags))
             if rest:
                 raise PatchError(
-                    f"a batch of {output.shape[0]} rows cannot be matched with {len(self._flags)} "
-                    "prompts"
+                    f"a batch of {rows} rows cannot be matched with {len(self._flags)} prompts"
                 )
             self._masks[key] = self._flags.repeat_interleave(repeat).to(output.device, output.dtype)
-        return output * self._masks[key].view(-1, *[1] * (output.dim() - 1))
+        mask = self._masks[key]
+        return output * mask.view(-1, *[1] * (output.dim() - 1))  # [B, 1, 1]

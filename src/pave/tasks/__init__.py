@@ -1,4 +1,6 @@
-"""Tasks: the benchmarks of the paper, from their public annotation files to records, and from answers to scores.
+"""Tasks: from a benchmark's public annotation files to records, and from answers to scores.
+
+`exact` scores any records by exact match; the others are the benchmarks of the paper.
 
 Example:
     >>> from pave.tasks import get_task
@@ -8,30 +10,12 @@ Example:
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from importlib import import_module
-
-from pave.errors import ConfigError
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import EXACT, get_task, list_tasks, register_task
 from pave.tasks.task import Example, Item, Prediction, Scored, Style, Task
 
-_HOMES = {
-    "avsd": "avsd",
-    "avqa": "avqa",
-    "music-avqa": "music_avqa",
-    "scanqa": "scanqa",
-    "sqa3d": "sqa3d",
-    "ego-exo4d": "ego_exo4d",
-    "llava-video": "llava_video",
-    "videomme": "video_mme",
-    "mvbench": "mvbench",
-    "mlvu": "mlvu",
-}
-TASKS = tuple(_HOMES)
-"""Names of all tasks, in the order of the paper."""
-
 __all__ = [
-    "TASKS",
+    "EXACT",
     "Example",
     "Item",
     "Prediction",
@@ -40,20 +24,6 @@ __all__ = [
     "Style",
     "Task",
     "get_task",
+    "list_tasks",
+    "register_task",
 ]
-
-
-def get_task(name: str) -> Task:
-    """A task by its name.
-
-    Raises:
-        ConfigError: If there is none of that name.
-    """
-    if name not in _HOMES:
-        near = get_close_matches(name, TASKS, 1)
-        raise ConfigError(
-            f"there is no task {name!r}{f' (did you mean {near[0]!r}?)' if near else ''}; there "
-            f"are: {', '.join(TASKS)}"
-        )
-    task: Task = import_module(f"pave.tasks.{_HOMES[name]}").TASK
-    return task

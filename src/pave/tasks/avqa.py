@@ -11,6 +11,7 @@ from typing import Any
 
 from pave.tasks.pairing import self_contained, text, texts
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, conversation, only_file, videos
 
@@ -75,16 +76,20 @@ def _question(row: Any) -> str:
     )
 
 
-TASK = Task(
-    name="avqa",
-    title="AVQA",
-    splits={"train": 40_425, "val": 16_910},
-    tested_on="val",
-    channel="audio",
-    annotations=_WHAT,
-    prompt=PROMPT,
-    examples=examples,
-    score=choice(None),
-    authors_files=authors_files,
-    pair=self_contained,
-)
+@register_task("avqa")
+def avqa() -> Task:
+    """AVQA."""
+    return Task(
+        name="avqa",
+        title="AVQA",
+        splits={"train": 40_425, "val": 16_910},
+        tested_on="val",
+        channel="audio",
+        annotations=_WHAT,
+        prompt=PROMPT,
+        examples=examples,
+        score=choice(None),
+        authors_files=authors_files,
+        pair=self_contained,
+        self_contained=True,
+    )

@@ -13,6 +13,7 @@ from typing import Any
 from pave.errors import RecordError
 from pave.tasks.pairing import field, text
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import captions
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, only_file, videos
 
@@ -137,17 +138,20 @@ def _coco(dialogues: Any) -> dict[str, Any]:
     }
 
 
-TASK = Task(
-    name="avsd",
-    title="AVSD",
-    splits={"train": 7_659, "val": 1_787, "test": 1_710},
-    tested_on="test",
-    channel="audio",
-    annotations=_WHAT,
-    prompt=Prompt(),
-    examples=examples,
-    score=captions,
-    authors_files=authors_files,
-    pair=pair,
-    max_new_tokens=64,
-)
+@register_task("avsd")
+def avsd() -> Task:
+    """AVSD."""
+    return Task(
+        name="avsd",
+        title="AVSD",
+        splits={"train": 7_659, "val": 1_787, "test": 1_710},
+        tested_on="test",
+        channel="audio",
+        annotations=_WHAT,
+        prompt=Prompt(),
+        examples=examples,
+        score=captions,
+        authors_files=authors_files,
+        pair=pair,
+        max_new_tokens=64,
+    )

@@ -13,6 +13,7 @@ from typing import Any
 
 from pave.tasks.pairing import field, self_contained, text
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import accuracy
 from pave.tasks.task import Example, Files, Item, Style, Task, conversation, only_file
 
@@ -101,16 +102,20 @@ def _right(item: Item, said: str, style: Style) -> bool:
     return item.references[0] in said if style == "authors" else said == item.references[0]
 
 
-TASK = Task(
-    name="ego-exo4d",
-    title="Ego-Exo4D demonstrator proficiency",
-    splits={"train": None, "val": None},
-    tested_on="val",
-    channel="views",
-    annotations=_WHAT,
-    prompt=PROMPT,
-    examples=examples,
-    score=accuracy(_parse, _right),
-    authors_files=authors_files,
-    pair=self_contained,
-)
+@register_task("ego-exo4d")
+def ego_exo4d() -> Task:
+    """Ego-Exo4D demonstrator proficiency."""
+    return Task(
+        name="ego-exo4d",
+        title="Ego-Exo4D demonstrator proficiency",
+        splits={"train": None, "val": None},
+        tested_on="val",
+        channel="views",
+        annotations=_WHAT,
+        prompt=PROMPT,
+        examples=examples,
+        score=accuracy(_parse, _right),
+        authors_files=authors_files,
+        pair=self_contained,
+        self_contained=True,
+    )

@@ -12,6 +12,7 @@ from typing import Any
 from pave.errors import RecordError
 from pave.tasks.pairing import field, text
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.task import Example, Files, Style, Task
 
 QUESTIONS_PER_VIDEO = 2
@@ -76,15 +77,18 @@ def _places(video: str) -> tuple[str, ...]:
     return (video, f"{head}_ds/{rest}") if rest else (video,)
 
 
-TASK = Task(
-    name="llava-video",
-    title="LLaVA-Video-178K",
-    splits={"train": None},
-    tested_on="",
-    channel="frames",
-    annotations=_WHAT,
-    prompt=Prompt(),
-    examples=examples,
-    authors_files=authors_files,
-    conversations=True,
-)
+@register_task("llava-video")
+def llava_video() -> Task:
+    """LLaVA-Video-178K."""
+    return Task(
+        name="llava-video",
+        title="LLaVA-Video-178K",
+        splits={"train": None},
+        tested_on="",
+        channel="frames",
+        annotations=_WHAT,
+        prompt=Prompt(),
+        examples=examples,
+        authors_files=authors_files,
+        conversations=True,
+    )

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from pave.metrics.choice import bracketed
 from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file
 
@@ -45,14 +46,17 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     return found
 
 
-TASK = Task(
-    name="mlvu",
-    title="MLVU",
-    splits={"test": 2_174},
-    tested_on="test",
-    channel="frames",
-    annotations=_WHAT,
-    prompt=PROMPT,
-    examples=examples,
-    score=choice(bracketed),
-)
+@register_task("mlvu")
+def mlvu() -> Task:
+    """MLVU."""
+    return Task(
+        name="mlvu",
+        title="MLVU",
+        splits={"test": 2_174},
+        tested_on="test",
+        channel="frames",
+        annotations=_WHAT,
+        prompt=PROMPT,
+        examples=examples,
+        score=choice(bracketed),
+    )

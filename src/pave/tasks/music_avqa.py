@@ -21,6 +21,7 @@ from typing import Any
 from pave.errors import RecordError
 from pave.tasks.pairing import as_text, field, in_order, text
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import NUMBERS, accuracy, contains, plain
 from pave.tasks.task import (
     Example,
@@ -212,16 +213,19 @@ def _example(row: dict[str, Any]) -> Example:
     )
 
 
-TASK = Task(
-    name="music-avqa",
-    title="Music-AVQA",
-    splits={"train": 32_087, "val": 4_595, "test": 9_185},
-    tested_on="test",
-    channel="audio",
-    annotations=_WHAT,
-    prompt=Prompt(),
-    examples=examples,
-    score=accuracy(_parse, _right),
-    authors_files=authors_files,
-    pair=pair,
-)
+@register_task("music-avqa")
+def music_avqa() -> Task:
+    """Music-AVQA."""
+    return Task(
+        name="music-avqa",
+        title="Music-AVQA",
+        splits={"train": 32_087, "val": 4_595, "test": 9_185},
+        tested_on="test",
+        channel="audio",
+        annotations=_WHAT,
+        prompt=Prompt(),
+        examples=examples,
+        score=accuracy(_parse, _right),
+        authors_files=authors_files,
+        pair=pair,
+    )

@@ -15,6 +15,7 @@ from pave.errors import RecordError
 from pave.metrics.choice import standing_letter
 from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Item, Scored, Style, Task
 
@@ -96,14 +97,17 @@ def score(items: Sequence[Item], style: Style) -> Scored:
     )
 
 
-TASK = Task(
-    name="mvbench",
-    title="MVBench",
-    splits={"test": 4_000},
-    tested_on="test",
-    channel="frames",
-    annotations=_WHAT,
-    prompt=PROMPT,
-    examples=examples,
-    score=score,
-)
+@register_task("mvbench")
+def mvbench() -> Task:
+    """MVBench."""
+    return Task(
+        name="mvbench",
+        title="MVBench",
+        splits={"test": 4_000},
+        tested_on="test",
+        channel="frames",
+        annotations=_WHAT,
+        prompt=PROMPT,
+        examples=examples,
+        score=score,
+    )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ def prepare(
         RecordError: If the annotation files cannot be read as the task's, or a mapping file is
             none.
     """
+    _examples_of(task)
     if split not in task.splits:
         raise ConfigError(
             f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}"
@@ -147,7 +148,7 @@ def convert(
         if _are_the_authors(task, files):
             examples = _of_samples(files)
         else:
-            examples = task.examples(files, split, style)
+            examples = _examples_of(task)(files, split, style)
     if not examples:
         raise RecordError(f"{', '.join(files)}: no examples in there; wanted: {task.annotations}")
     seen: Counter[str] = Counter()
@@ -200,6 +201,19 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
         file.with_name(f"{file.stem}.summary.json"), summary.model_dump_json(indent=2) + "\n"
     )
     return file
+
+
+def _examples_of(task: Task) -> Callable[[Files, str, Style], list[Example]]:
+    """How a task makes examples.
+
+    Raises:
+        ConfigError: If it makes none.
+    """
+    if task.examples is None:
+        raise ConfigError(
+            f"{task.title} scores any records and makes none; name the benchmark to prepare"
+        )
+    return task.examples
 
 
 def _are_the_authors(task: Task, files: Files) -> bool:

@@ -32,16 +32,17 @@ class Prompt:
 
     def render(self, question: str, options: Sequence[str] = ()) -> str:
         """The prompt of one question."""
-        lines = [
-            self.option.replace("{letter}", letter).replace("{text}", text)
-            for letter, text in zip(ascii_uppercase, options, strict=False)
-        ]
+        lines = []
+        for letter, text in zip(ascii_uppercase, options, strict=False):
+            # The letter first: an option's text may hold anything, "{letter}" too.
+            lines.append(self.option.replace("{letter}", letter).replace("{text}", text))
+        # Likewise the template is cut at the question before anything is put in.
         head, _, tail = self.text.partition("{question}")
         return head + question + tail.replace("{options}", self.between.join(lines))
 
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits that change with any character of the template."""
-        return hashlib.sha256(
-            "\0".join((self.text, self.option, self.between)).encode()
-        ).hexdigest()[:12]
+        # A zero byte parts the pieces: no template holds one, so none can be moved between them.
+        whole = "\0".join((self.text, self.option, self.between))
+        return hashlib.sha256(whole.encode()).hexdigest()[:12]

@@ -16,6 +16,7 @@ from typing import Any
 from pave.errors import RecordError
 from pave.tasks.pairing import as_text, field, in_order, text, texts
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import matches_and_captions
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation, only_file
 
@@ -138,17 +139,20 @@ def _answers(row: dict[str, Any]) -> list[str]:
     return [as_text(value, where) for value in (found if isinstance(found, list) else [found])]
 
 
-TASK = Task(
-    name="scanqa",
-    title="ScanQA",
-    splits={"train": 25_563, "val": 4_675},
-    tested_on="val",
-    channel="scene3d",
-    annotations=_WHAT,
-    prompt=Prompt(),
-    examples=examples,
-    score=matches_and_captions,
-    authors_files=authors_files,
-    pair=pair,
-    max_new_tokens=64,
-)
+@register_task("scanqa")
+def scanqa() -> Task:
+    """ScanQA."""
+    return Task(
+        name="scanqa",
+        title="ScanQA",
+        splits={"train": 25_563, "val": 4_675},
+        tested_on="val",
+        channel="scene3d",
+        annotations=_WHAT,
+        prompt=Prompt(),
+        examples=examples,
+        score=matches_and_captions,
+        authors_files=authors_files,
+        pair=pair,
+        max_new_tokens=64,
+    )

@@ -1,88 +1,232 @@
-"""`score_files`: predictions and what to score them against, from files."""
+"""Items -> one report with intervals, and a row for each item: how every verb scores."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pave.data import read_records
-from pave.errors import ConfigError
-from pave.metrics import check_draws
-from pave.tasks.files import read_json, read_predictions
-from pave.tasks.pairing import in_format
-from pave.tasks.report import ScoreReport, items_of, prompt_of, score_items
-from pave.tasks.task import Style, Task
+from pydantic import BaseModel, ConfigDict, Field
 
-_SELF_CONTAINED = ("avqa", "ego-exo4d")
+from pave.errors import ConfigError, RecordError
+from pave.files import write_text_atomically
+from pave.metrics import mean_bootstrap, wilson
+from pave.tasks.task import Item, Labels, Scored, Style, Task
+
+Interval = tuple[float, float]
 
 
-def score_files(
+class LabelRow(BaseModel):
+    """Mean scores of the items of one label; the names are those of `ScoreReport.scores` that are means."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    n: int
+    scores: dict[str, float]
+
+
+class ScoreReport(BaseModel):
+    """Scores of one set of predictions. All are fractions; papers print them times 100."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    style: str
+    prompt: str = Field(
+        description="Hash of the prompt that the records were made with; the task's own without "
+        "records."
+    )
+    scored: int = Field(description="Items scored.")
+    expected: int = Field(description="Items that the records or references hold.")
+    published: int | None = Field(
+        description="Items of the split that papers report, null where unknown."
+    )
+    missing: list[str] = Field(
+        description="Items without a prediction; they are not in the scores."
+    )
+    unknown: list[str] = Field(description="Predictions that belong to no item.")
+    scores: dict[str, float | None]
+    table: list[str] = Field(description="The scores that papers print, in their order.")
+    ci95: dict[str, Interval] = Field(
+        description="Intervals of the scores that are means: bootstraps over videos, Wilson's for "
+        "exact match."
+    )
+    labels: list[LabelRow]
+    notes: dict[str, str]
+    settings: dict[str, int | str]
+
+
+@dataclass(frozen=True)
+class Account:
+    """How a set of items came together, for its report.
+
+    Attributes:
+        expected: Items that there should be; those that there are when None.
+        missing: Items without a prediction.
+        unknown: Predictions that belong to no item.
+        prompt: Hash of the prompt that was asked; the task's own when None.
+    """
+
+    expected: int | None = None
+    missing: Sequence[str] = ()
+    unknown: Sequence[str] = ()
+    prompt: str | None = None
+
+
+def score_items(
     task: Task,
-    predictions: str | os.PathLike[str],
-    *,
-    records: str | os.PathLike[str] | None = None,
-    references: str | os.PathLike[str] | None = None,
+    items: Sequence[Item],
     style: Style = "default",
+    account: Account | None = None,
+    *,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[ScoreReport, list[dict[str, Any]]]:
-    """Score a predictions file.
+    """Score items.
 
     Args:
         task: The benchmark.
-        predictions: pave's own (`id`, `prediction`) or the authors'.
-        records: The records that were asked; media need not be there.
-        references: Instead, the reference file of the authors' script.
-        style: "authors" for their scripts to the letter.
-        resamples: Bootstrap draws.
-        seed: Their seed.
+        items: At least one.
+        style: "authors" for the authors' scripts to the letter.
+        account: How the items came together.
+        resamples: Bootstrap draws of whole videos.
+        seed: Seed of the draws.
 
     Returns:
-        The report and a row for each item, see `pave.tasks.report.score_items`.
+        The report, and a row for each item: `id`, `cluster`, `labels`, `prediction`, `references`,
+        what the task says of it, and its scores under `scores`.
 
     Raises:
-        ConfigError: If there is nothing to score against, the task has no reference format, or
-            `check_draws` refuses.
-        RecordError: If the files cannot be read or do not go together.
+        ConfigError: If the task is only trained on.
+        RecordError: If there is nothing to score.
+    """
+    if task.score is None:
+        raise ConfigError(f"{task.title} is only trained on; there is nothing to score")
+    if not items:
+        raise RecordError(
+            "no prediction belongs to any of the questions; check that the files go together"
+        )
+    account = account or Account()
+    scored = task.score(items, style)
+    report = ScoreReport(
+        task=task.name,
+        style=style,
+        prompt=task.prompt.hash if account.prompt is None else account.prompt,
+        scored=len(items),
+        expected=len(items) if account.expected is None else account.expected,
+        published=task.splits.get(task.tested_on),
+        missing=list(account.missing),
+        unknown=list(account.unknown),
+        scores=dict(scored.scores),
+        # METEOR is None without Java, and a column of nothing is no use to anyone.
+        table=[name for name in scored.table if scored.scores.get(name) is not None],
+        ci95=_intervals(task, items, scored, resamples, seed),
+        labels=_label_rows(task, items, scored),
+        notes=dict(scored.notes),
+        settings={
+            "resamples": resamples,
+            "seed": seed,
+            "clusters": len({item.cluster for item in items}),
+        },
+    )
+    return report, _rows(items, scored, style)
+
+
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write the rows as JSON lines, complete or not at all."""
+    file = Path(path)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    write_text_atomically(file, "".join(lines))
+    return file
+
+
+def share_interval(share: float, n: int) -> Interval:
+    """Wilson's interval of a share of right answers among `n`, each of them right or wrong."""
+    return wilson(round(share * n), n)
+
+
+def _intervals(
+    task: Task, items: Sequence[Item], scored: Scored, resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Score -> its interval, of the scores that are means over the items."""
+    found = {}
+    clusters = [item.cluster for item in items]
+    for name, values in scored.columns.items():  # [items] each
+        if task.judge is not None:
+            found[name] = share_interval(sum(values) / len(values), len(values))
+            continue
+        interval = mean_bootstrap(values, clusters, resamples=resamples, seed=seed)
+        if interval is not None:  # there is more than one video
+            found[name] = interval
+    return found
+
+
+def _rows(items: Sequence[Item], scored: Scored, style: Style) -> list[dict[str, Any]]:
+    """One row an item, for `pave compare` and for readers who want to know why."""
+    rows = []
+    for place, (item, detail) in enumerate(zip(items, scored.details, strict=True)):
+        row = {
+            "id": item.id,
+            "cluster": item.cluster,
+            "labels": list(item.labels),
+            "style": style,
+            "prediction": item.prediction,
+            "references": list(item.references),
+            **detail,
+        }
+        row["scores"] = {name: values[place] for name, values in scored.columns.items()}
+        rows.append(row)
+    return rows
+
+
+def _label_rows(task: Task, items: Sequence[Item], scored: Scored) -> list[LabelRow]:
+    """One row a label, in the order of the table."""
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        for label in item.labels:
+            places.setdefault(label, []).append(place)
+    rows = []
+    for label in label_order([item.labels for item in items], nested=task.nested):
+        own = places[label]
+        means = {}
+        for name, values in scored.columns.items():
+            means[name] = sum(values[place] for place in own) / len(own)
+        rows.append(LabelRow(label=label, n=len(own), scores=means))
+    return rows
+
+
+def label_order(labels: Sequence[Labels], *, nested: bool = False) -> list[str]:
+    """The order in which a table lists labels: of first appearance, the widest before their parts.
+
+    Args:
+        labels: The labels of each item.
+        nested: List the parts of a label right below it, instead of all first labels first. Items
+            with one label come last then: they say of no wider one that they belong to it.
 
     Example:
-        >>> report, rows = score_files(get_task("avqa"), "pred.jsonl", records="val.jsonl")  # doctest: +SKIP
-        >>> report.scores["accuracy"]                                                        # doctest: +SKIP
-        0.904
+        >>> items = [("Audio", "Counting"), ("Visual", "Where"), ("Audio", "When")]
+        >>> label_order(items)
+        ['Audio', 'Visual', 'Counting', 'Where', 'When']
+        >>> label_order(items, nested=True)
+        ['Audio', 'Counting', 'When', 'Visual', 'Where']
     """
-    check_draws(resamples, seed)
-    said = read_predictions(predictions)
-    settings: dict[str, Any] = {"resamples": resamples, "seed": seed}
-    if records is not None:
-        asked = read_records(records, check_media=False)
-        items, missing, unknown = items_of(asked, said)
-        about: dict[str, Any] = {
-            "expected": len(asked),
-            "missing": missing,
-            "unknown": unknown,
-            "prompt": prompt_of(asked, task),
-        }
-        return score_items(task, items, style, **settings, **about)
-    if task.pair is None:
-        raise ConfigError(f"{task.title} is scored against records only; give --records")
-    if references is None and task.name not in _SELF_CONTAINED:
-        raise ConfigError(
-            f"give --records, or --references with the authors' reference file of {task.title}"
-        )
-    wanted = read_json(references) if references is not None else None
-    with in_format(
-        str(references or predictions),
-        task.title,
-        "the authors' reference file, and predictions made with it",
-    ):
-        items = task.pair(said, wanted)
-    expected = len(wanted) if isinstance(wanted, list) else len(items)
-    return score_items(
-        task,
-        items,
-        style,
-        **settings,
-        expected=expected,
-        prompt=f"unknown (no records for {Path(predictions).name})",
-    )
+    # The place of a label among those of an item is its depth: 0 for the widest.
+    first: dict[str, int] = {}
+    for own in labels:
+        for depth, label in enumerate(own):
+            first[label] = min(depth, first.get(label, depth))
+    if not nested:
+        return sorted(first, key=first.__getitem__)  # stable: within a depth as they came
+    parts: dict[str, dict[str, None]] = {}
+    for own in labels:
+        if len(own) > 1:
+            parts.setdefault(own[0], {}).update(dict.fromkeys(own[1:]))
+    order: dict[str, None] = {}
+    for label, below in parts.items():
+        order[label] = None
+        order.update(dict.fromkeys(below))
+    return list(order | dict.fromkeys(first))

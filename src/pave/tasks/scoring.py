@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pave.metrics import answer_match, caption_scores, choice_letter, clean_answer, normalise
 from pave.tasks.task import Item, Scored, Style
@@ -14,10 +15,12 @@ CAPTION_TABLE = ("CIDEr", "Bleu_4", "METEOR", "ROUGE_L")
 _MEANS = {"cider": "CIDEr", "rouge_l": "ROUGE_L"}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
+Score = Callable[[Sequence[Item], Style], Scored]
+
 
 def accuracy(
     parse: Callable[[Item, Style], str], right: Callable[[Item, str, Style], bool]
-) -> Callable[..., Scored]:
+) -> Score:
     """Accuracy of answers.
 
     Args:
@@ -27,25 +30,20 @@ def accuracy(
     """
 
     def score(items: Sequence[Item], style: Style) -> Scored:
-        parsed = [parse(item, style) for item in items]
-        correct = [
-            float(right(item, said, style)) for item, said in zip(items, parsed, strict=True)
-        ]
-        details = [
-            {"parsed": said, "correct": bool(hit)}
-            for said, hit in zip(parsed, correct, strict=True)
-        ]
-        return Scored(
-            {"accuracy": sum(correct) / len(items)},
-            {"accuracy": correct},
-            details,
-            table=("accuracy",),
-        )
+        correct = []  # [items], 0 or 1
+        details = []
+        for item in items:
+            parsed = parse(item, style)
+            hit = right(item, parsed, style)
+            correct.append(float(hit))
+            details.append({"parsed": parsed, "correct": hit})
+        mean = sum(correct) / len(items)
+        return Scored({"accuracy": mean}, {"accuracy": correct}, details, table=("accuracy",))
 
     return score
 
 
-def choice(authors: Callable[[str], str] | None) -> Callable[..., Scored]:
+def choice(authors: Callable[[str], str] | None) -> Score:
     """Accuracy of a multiple choice: a careful reading, or in the authors' style the benchmark's own.
 
     Args:
@@ -56,12 +54,15 @@ def choice(authors: Callable[[str], str] | None) -> Callable[..., Scored]:
     def parse(item: Item, style: Style) -> str:
         if style == "default":
             return choice_letter(item.prediction, item.options)
-        return item.prediction if authors is None else authors(item.prediction)
+        if authors is None:
+            return item.prediction
+        return authors(item.prediction)
 
-    def right(item: Item, said: str, style: Style) -> bool:
+    def right(item: Item, parsed: str, style: Style) -> bool:
+        letter = item.references[0]
         if style == "authors" and authors is None:
-            return item.references[0] in said
-        return said == item.references[0]
+            return letter in parsed
+        return parsed == letter
 
     return accuracy(parse, right)
 
@@ -74,7 +75,9 @@ def contains(text: str, words: str) -> bool:
         (False, True, True)
     """
     wanted = plain(words)
-    return bool(wanted) and f" {wanted} " in f" {plain(text)} "
+    if not wanted:
+        return False
+    return f" {wanted} " in f" {plain(text)} "
 
 
 def plain(text: str) -> str:
@@ -82,43 +85,52 @@ def plain(text: str) -> str:
     return re.sub(r"\b(?:10|\d)\b", lambda found: NUMBERS[int(found[0])], normalise(text))
 
 
-def matches(
-    items: Sequence[Item], style: Style, clean: Callable[[str], str] = clean_answer
-) -> Scored:
+def matches(items: Sequence[Item], style: Style) -> Scored:
     """Exact match (EM1) and refined exact match of cleaned strings, see `pave.metrics.answer_match`."""
-    exact, refined, details = [], [], []
+    # The authors' script calls an empty string contained in any other, so it matches everything.
+    empty_matches = style == "authors"
+    columns: dict[str, list[float]] = {"EM1": [], "EM1_refined": []}
+    details = []
     for item in items:
-        said, wanted = clean(item.prediction), [clean(reference) for reference in item.references]
-        em, em_refined = answer_match(said, wanted, empty_matches=style == "authors")
-        exact.append(float(em))
-        refined.append(float(em_refined))
-        details.append(
-            {"clean_pred": said, "clean_refs": wanted, "em": int(em), "em_refined": int(em_refined)}
-        )
-    columns = {"EM1": exact, "EM1_refined": refined}
+        prediction = clean_answer(item.prediction)
+        references = [clean_answer(reference) for reference in item.references]
+        exact, refined = answer_match(prediction, references, empty_matches=empty_matches)
+        columns["EM1"].append(float(exact))
+        columns["EM1_refined"].append(float(refined))
+        detail: dict[str, Any] = {"clean_pred": prediction, "clean_refs": references}
+        detail |= {"em": int(exact), "em_refined": int(refined)}
+        details.append(detail)
     scores = {name: sum(values) / len(items) for name, values in columns.items()}
     return Scored(scores, columns, details, table=("EM1", "EM1_refined"))
 
 
 def captions(items: Sequence[Item], style: Style) -> Scored:
-    """BLEU, METEOR, ROUGE-L and CIDEr of the answers as they are."""
-    return _captions([item.prediction for item in items], [list(item.references) for item in items])
+    """BLEU, METEOR, ROUGE-L and CIDEr of the answers as they are; both styles are the same."""
+    return _captions([item.prediction for item in items], [item.references for item in items])
 
 
 def matches_and_captions(items: Sequence[Item], style: Style) -> Scored:
     """Exact match, and caption scores of the cleaned strings."""
     match = matches(items, style)
-    said = [str(row["clean_pred"]) for row in match.details]
-    wanted = [
-        [text.replace("\n", " ").strip() for text in row["clean_refs"]] for row in match.details
-    ]
-    caption = _captions(said, wanted)
-    details = [{**a, **b} for a, b in zip(match.details, caption.details, strict=True)]
-    scores, columns = {**match.scores, **caption.scores}, {**match.columns, **caption.columns}
-    return Scored(scores, columns, details, caption.notes, (*CAPTION_TABLE, "EM1", "EM1_refined"))
+    predictions, references = [], []
+    for detail in match.details:
+        predictions.append(str(detail["clean_pred"]))
+        # A line break would make two sentences of one for the tokenizer.
+        references.append([text.replace("\n", " ").strip() for text in detail["clean_refs"]])
+    caption = _captions(predictions, references)
+    details = [{**own, **more} for own, more in zip(match.details, caption.details, strict=True)]
+    return Scored(
+        scores={**match.scores, **caption.scores},
+        columns={**match.columns, **caption.columns},
+        details=details,
+        notes=caption.notes,
+        table=(*CAPTION_TABLE, "EM1", "EM1_refined"),
+    )
 
 
-def _captions(said: Sequence[str], wanted: Sequence[Sequence[str]]) -> Scored:
-    result = caption_scores(said, wanted)
-    columns = {name: [row[column] for row in result.items] for column, name in _MEANS.items()}
+def _captions(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Scored:
+    result = caption_scores(predictions, references)
+    columns = {}
+    for column, name in _MEANS.items():
+        columns[name] = [row[column] for row in result.items]
     return Scored(result.scores, columns, result.items, result.notes, CAPTION_TABLE)

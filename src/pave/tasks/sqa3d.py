@@ -18,6 +18,7 @@ from typing import Any
 from pave.errors import RecordError
 from pave.tasks.pairing import field, in_order, text, texts
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scanqa import kind_of, scene_features, scene_folders
 from pave.tasks.scoring import matches
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation
@@ -154,17 +155,20 @@ def _checked(row: Any) -> dict[str, Any]:
     return dict(row)
 
 
-TASK = Task(
-    name="sqa3d",
-    title="SQA3D",
-    splits={"train": 26_623, "val": 3_261, "test": 3_519},
-    tested_on="test",
-    channel="scene3d",
-    annotations=_WHAT,
-    prompt=Prompt(),
-    examples=examples,
-    score=matches,
-    authors_files=authors_files,
-    pair=pair,
-    max_new_tokens=32,
-)
+@register_task("sqa3d")
+def sqa3d() -> Task:
+    """SQA3D."""
+    return Task(
+        name="sqa3d",
+        title="SQA3D",
+        splits={"train": 26_623, "val": 3_261, "test": 3_519},
+        tested_on="test",
+        channel="scene3d",
+        annotations=_WHAT,
+        prompt=Prompt(),
+        examples=examples,
+        score=matches,
+        authors_files=authors_files,
+        pair=pair,
+        max_new_tokens=32,
+    )

@@ -1,7 +1,7 @@
 """What a task is: a benchmark's annotations turned into examples, its prompt, and how its answers are scored.
 
-A task is a value, not a class to inherit from: each benchmark's module fills in one `Task`.
-`pave.tasks.get_task` finds it.
+A task is a value, not a class to inherit from: each benchmark's module makes one `Task`, and
+`pave.tasks.register_task` makes it known by its name.
 
 Two styles run through everything. `default` does what is sensible; `authors` does what the PAVE
 authors' scripts do, to the letter, so that their numbers can be reproduced. Where they differ is in
@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pave.data import Record
 from pave.errors import RecordError
 from pave.tasks.prompt import Prompt
 
 Style = Literal["default", "authors"]
 Files = Mapping[str, Any]
 """Annotation files, parsed, by name: `{"avsd_train.json": {...}}`."""
+Labels = tuple[str, ...]
+"""Rows of the score table that an item counts in, the widest first: ("Audio", "Audio Counting")."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Example:
         options: The options' texts of a multiple-choice question.
         labels: Rows of the score table that the example counts in, e.g. ("Audio", "Audio
             Counting").
-        views: Where the videos of other cameras may be; empty where the channel is heard or seen in
-            the video itself.
+        views: Where the videos of other cameras may be; empty where the channel is in the video
+            itself.
         feature: Where precomputed features of the example may be below the features folder.
         meta: Anything else worth keeping.
     """
@@ -47,7 +50,7 @@ class Example:
     turns: tuple[tuple[str, str | None], ...]
     answers: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
     views: tuple[tuple[str, ...], ...] = ()
     feature: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -55,12 +58,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Item:
-    """One answer to be scored.
+    """One prediction beside what counts as right: what every task scores.
 
     Attributes:
         id: Name of the question.
-        cluster: Its video.
-        prediction: What the model said.
+        cluster: Its video, the unit that statistics resample.
+        prediction: What the model answered.
         references: Accepted answers; the letter for a multiple-choice question.
         options: Texts of the options.
         labels: Rows of the score table that it counts in.
@@ -71,7 +74,7 @@ class Item:
     prediction: str
     references: tuple[str, ...]
     options: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: Labels = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Scored:
     Attributes:
         scores: Over all items; None for one that could not be computed.
         columns: Scores of each item, by name; those whose mean over the items is the score of the
-            same name in `scores`.
+            same name in `scores`. BLEU and METEOR pool statistics, are no means, and have none.
         details: What else there is to say of each item, such as its cleaned strings.
         notes: What made the scores, and warnings.
         table: The scores that papers print, in their order.
@@ -103,9 +106,14 @@ class Prediction:
     row: Mapping[str, Any]
 
 
+def given_labels(records: Sequence[Record]) -> list[Labels]:
+    """The labels that `pave prepare` wrote into the records."""
+    return [tuple(map(str, record.meta.get("labels", ()))) for record in records]
+
+
 @dataclass(frozen=True)
 class Task:
-    """A benchmark.
+    """A benchmark, or another way to score answers.
 
     Attributes:
         name: What commands call it.
@@ -115,15 +123,24 @@ class Task:
         channel: The side channel of the paper's patch.
         annotations: Which files to hand over, in words.
         prompt: What the model reads.
-        examples: Annotation files, split, style -> examples.
+        examples: Annotation files, split, style -> examples; None for a task that scores any
+            records and makes none.
         score: Items, style -> scores; None for data that is only trained on.
         authors_files: Annotation files, split -> the files that the authors' scripts make of them,
             by their names.
         pair: Predictions, reference file -> items, for predictions in the authors' format; None
             where they have none.
+        self_contained: Whether such predictions carry their right answers themselves, so that no
+            reference file is needed.
         max_new_tokens: Longest answer worth waiting for.
         conversations: Whether its own annotations are lists of conversations, as the authors'
             training files are.
+        labels: Records -> the rows of the score table that each counts in.
+        nested: Whether the table lists a label's parts right below it; otherwise all first labels
+            come first.
+        judge: Prediction, accepted answers -> whether it is right, for a task whose one score is
+            the share of right answers. An evaluation then says so in each line, and every row of
+            the table gets Wilson's interval.
     """
 
     name: str
@@ -133,12 +150,16 @@ class Task:
     channel: str
     annotations: str
     prompt: Prompt
-    examples: Callable[[Files, str, Style], list[Example]]
+    examples: Callable[[Files, str, Style], list[Example]] | None
     score: Callable[[Sequence[Item], Style], Scored] | None = None
     authors_files: Callable[[Files, str], dict[str, Any]] | None = None
     pair: Callable[[Sequence[Prediction], Any], list[Item]] | None = None
+    self_contained: bool = False
     max_new_tokens: int = 16
     conversations: bool = False
+    labels: Callable[[Sequence[Record]], list[Labels]] = given_labels
+    nested: bool = False
+    judge: Callable[[str, Sequence[str]], bool] | None = None
 
 
 def only_file(files: Files, what: str) -> Any:
@@ -159,10 +180,16 @@ def conversation(question: str, answer: str) -> list[dict[str, str]]:
     return [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
 
 
+# The last one stands for a video whose annotated name has its suffix already, and for a folder of
+# frames.
+_SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi", "")
+
+
 def videos(*stems: str) -> tuple[str, ...]:
-    """The names under which a video may lie."""
-    return tuple(
-        f"{stem}{ending}"
-        for stem in stems
-        for ending in (".mp4", ".MP4", ".mkv", ".webm", ".avi", "")
-    )
+    """The names under which a video may lie.
+
+    Example:
+        >>> videos("a")[:2]
+        ('a.mp4', 'a.MP4')
+    """
+    return tuple(stem + suffix for stem in stems for suffix in _SUFFIXES)

@@ -11,6 +11,7 @@ from pave.metrics.choice import first_capital
 from pave.tasks.avqa import SELECT
 from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
+from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file, videos
 
@@ -53,14 +54,17 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     return found
 
 
-TASK = Task(
-    name="videomme",
-    title="VideoMME",
-    splits={"test": 2_700},
-    tested_on="test",
-    channel="frames",
-    annotations=_WHAT,
-    prompt=PROMPT,
-    examples=examples,
-    score=choice(first_capital),
-)
+@register_task("videomme")
+def video_mme() -> Task:
+    """VideoMME."""
+    return Task(
+        name="videomme",
+        title="VideoMME",
+        splits={"test": 2_700},
+        tested_on="test",
+        channel="frames",
+        annotations=_WHAT,
+        prompt=PROMPT,
+        examples=examples,
+        score=choice(first_capital),
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases import Base, prefix_positions, shares_prefix
+from pave.bases import Base, prefix_positions, why_no_shared_prefix
 from pave.data import targets
 from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
@@ -35,7 +35,7 @@ class Collator:
         self.base, self.packed = base, packed
         if not packed:
             return
-        reason = shares_prefix(base)
+        reason = why_no_shared_prefix(base)
         if reason:
             raise ConfigError(f"{reason}; set questions_per_video to 1")
         if not takes_rules(base):

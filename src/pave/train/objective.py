@@ -16,9 +16,7 @@ from torch.nn import functional as F
 
 from pave.bases.head import head_at
 from pave.bases.visual import Visual
-from pave.fusion import Fusion
 from pave.model import PatchedModel
-from pave.model.seam import tokens_of
 from pave.tokens import Tokens
 
 
@@ -44,15 +42,11 @@ class AnswerModel(nn.Module):
         self.patched = patched
         self.ratio = torch.zeros(())
         self._square = torch.zeros(())
-        self._names = [
-            name
-            for name, fusion in patched.fusions.items()
-            if any(p.requires_grad for p in fusion.parameters())
-        ]
-        for name in self._names:  # a frozen patch below is as loud as it is
-            module = patched.fusions[name]
-            if isinstance(module, Fusion):
-                module.register_forward_hook(self._listen)
+        # A frozen base patch is as loud as it is.
+        self._patches = [patch for patch in patched.patches.values() if patch.trainable]
+        for patch in self._patches:
+            if patch.fusion is not None:
+                patch.fusion.register_forward_hook(self._listen)
 
     def forward(
         self,
@@ -99,16 +93,13 @@ class AnswerModel(nn.Module):
     def _measure(
         self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]
     ) -> Tensor:
-        has = [any(self._hears(name, clip) for name in self._names) for clip in channels]
+        has = [any(patch.tokens_in(clip) is not None for patch in self._patches) for clip in channels]
         heard = [
             visual.grid().float().square().sum()
             for visual, hears in zip(visuals, has, strict=True)
             if hears
         ]
         return (self._square / torch.stack(heard).sum()).sqrt() if heard else self._square
-
-    def _hears(self, name: str, clip: Mapping[str, Tokens]) -> bool:
-        return tokens_of(clip, name, str(self.patched.configs[name].channel)) is not None
 
 
 def _to(visual: Visual, device: torch.device) -> Visual:

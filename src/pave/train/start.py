@@ -17,9 +17,9 @@ from pave.errors import ConfigError
 from pave.fusion import Fusion
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
-from pave.patches.build import new_config
+from pave.patches.base_patches import lora_of_new
 from pave.patches.lora import check_targets
-from pave.patches.stack import lora_of_new
+from pave.patches.new import new_config
 from pave.train.align import align
 from pave.train.config import TrainConfig
 
@@ -62,7 +62,7 @@ def encoders_of(
         PatchError: If the LoRA has no place in the language model.
     """
     found = {name: patched.encoder(name) for name in below}
-    lora = lora_of_new(patched.configs, _own_lora(config), _continued(patched, below, config))
+    lora = lora_of_new(patched.patches, _own_lora(config), _continued(patched, below, config))
     if lora is not None:
         check_targets(patched.base.model, lora, patched.base.family)
     if config.channel and config.encoder:
@@ -100,7 +100,7 @@ def put_new(
         lora=_own_lora(config),
         prompt=config.prompt,
         task=config.task,
-        on_top_of=below,
+        base_patches=below,
         continue_lora=_continued(patched, below, config),
     )
     if config.gradient_checkpointing:
@@ -114,9 +114,9 @@ def align_new(
     config: TrainConfig,
 ) -> None:
     """Give the fresh fusion its aligned start."""
-    fusion = patched.fusions[NAME]
+    patch = patched.patches[NAME]
+    fusion, channel = patch.fusion, patch.config.channel
     assert isinstance(fusion, Fusion)
-    channel = patched.configs[NAME].channel
     assert channel is not None  # a patch with a fusion has one
     align(
         patched.base,
@@ -141,7 +141,7 @@ def _continued(patched: PatchedModel, below: Sequence[str], config: TrainConfig)
     """The patch whose LoRA is trained on: the last one that has one (an earlier one is what that one stands on)."""
     if config.lora_below == "frozen":
         return None
-    names = [name for name in below if patched.configs[name].lora is not None]
+    names = [name for name in below if patched.patches[name].config.lora is not None]
     if not names:
         raise ConfigError(
             "none of the patches in on_top_of has a LoRA to continue; set lora_below to frozen"

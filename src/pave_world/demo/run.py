@@ -149,7 +149,7 @@ def _compare(
         out=config.out / "eval",
         base=config.base,
         arms={BASE: None, **{name: [run.patch_folder] for name, run in runs.items()}},
-        store=config.store,
+        cache=config.store,
         batch=config.batch_questions,
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,

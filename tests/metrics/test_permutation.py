@@ -1,4 +1,4 @@
-"""The permutation test against all sign patterns, intervals of means, and comparisons of two arms."""
+"""The permutation test against all sign patterns, and intervals of means."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pave.metrics import mean_bootstrap, paired_bootstrap, paired_permutation
-from pave.metrics.compare import compare
+from pave.metrics import mean_bootstrap, paired, paired_permutation
 
 _rows = st.lists(
     st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=25
@@ -56,28 +55,8 @@ def test_p_is_uniform_where_there_is_no_difference() -> None:
 
 def test_interval_of_a_mean_is_that_of_its_difference_to_nothing() -> None:
     scores, clips = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0], list("aabbcc")
-    gap = paired_bootstrap(scores, [0.0] * 6, clips)
-    assert mean_bootstrap(scores, clips) == (gap.low, gap.high)
-    assert mean_bootstrap([1.0, 0.0], ["v", "v"]) == (-np.inf, np.inf)
+    gap = paired(scores, [0.0] * 6, clips)
+    assert mean_bootstrap(scores, clips) == gap.ci95
+    assert mean_bootstrap([1.0, 0.0], ["v", "v"]) is None
     with pytest.raises(ValueError, match="length"):
         mean_bootstrap([], [])
-
-
-def test_compare_joins_by_question_and_splits_by_label() -> None:
-    a = {
-        "q1": {"em": 1.0, "cider": 3.0},
-        "q2": {"em": 1.0, "cider": 1.0},
-        "only": {"em": 0.0, "cider": 0.0},
-    }
-    b = {"q2": {"em": 0.0, "cider": 2.0}, "q1": {"em": 1.0, "cider": 1.0}}
-    rows = compare(a, b, {"q1": "v1", "q2": "v2"}, {"q1": ["Audio"], "q2": ["all"]})
-    table = {(row.label, row.score): row for row in rows}
-    assert set(table) == {
-        (label, score) for label in ("all", "Audio", "all (label)") for score in ("em", "cider")
-    }
-    assert (table["all", "cider"].difference, table["all", "cider"].n) == (0.5, 2)
-    assert table["all", "em"].ci95 is not None and table["Audio", "em"].ci95 is None
-    with pytest.raises(ValueError, match="no question in common"):
-        compare(a, {"x": {"em": 1.0}}, {}, {})
-    with pytest.raises(ValueError, match="no score in common"):
-        compare(a, {"q1": {"bleu": 1.0}}, {}, {})

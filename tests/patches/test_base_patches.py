@@ -10,10 +10,11 @@ from peft.tuners.lora import LoraLayer
 
 from helpers import tiny, tiny_patch
 from helpers.tiny_patch import Case, tokens
+from pave.answer import prompt_of
 from pave.bases import Visual
 from pave.errors import ConfigError, PatchError
 from pave.model import PatchedModel
-from pave.model.call import route
+from pave.model.routes import routes_of
 from pave.patches import LoraSpec
 
 
@@ -29,12 +30,14 @@ def two() -> Case:
 
 def residual(case: Case, name: str, clip: int) -> torch.Tensor:
     """What one patch says about one clip, computed by its fusion alone."""
-    channel = str(case.model.configs[name].channel)
+    channel = str(case.model.patches[name].config.channel)
     visual, side = case.visuals()[clip], case.side[clip][channel]
     assert visual.query is not None
     query = visual.query.float()
     with torch.no_grad():
-        return case.model.fusions[name]([query], [side.values], [case.times[clip]], [side.times])[0]
+        return case.model.patches[name].fusion(
+            [query], [side.values], [case.times[clip]], [side.times]
+        )[0]
 
 
 def add(visual: Visual, total: torch.Tensor) -> torch.Tensor:
@@ -78,7 +81,7 @@ def on_top(continued: bool) -> Case:
     tiny_patch.add(case.model, "features", name="dense", seed=1)
     lora = None if continued else LoraSpec(rank=2, alpha=4)
     options = {
-        "on_top_of": ["dense"],
+        "base_patches": ["dense"],
         "continue_lora": "dense" if continued else None,
         "lora": lora,
     }
@@ -129,7 +132,7 @@ def test_a_continued_lora_works_instead_of_the_one_it_came_from() -> None:
     case = on_top(continued=True)
     fresh = case.run()
     with torch.no_grad():
-        for parameter in case.model.loras.parameters("sound").values():
+        for parameter in case.model.patches["sound"].lora.parameters().values():
             parameter.zero_()
     without = case.run()
     assert torch.equal(fresh[1], without[1]) and not torch.equal(fresh[0], without[0])
@@ -161,9 +164,10 @@ def test_a_continued_lora_works_instead_of_the_one_it_came_from() -> None:
 def test_where_each_lora_works(
     side: list[dict[str, int]], rows: list[int] | None, expected: object
 ) -> None:
-    heard = [{name: tokens() for name in clip} for clip in side]
-    plan = route({"low": "f", "top": "s"}, heard, rows, 2, {"low": ["top"]})
-    assert (plan.on, plan.masks) == expected
+    clips = [{name: tokens() for name in clip} for clip in side]
+    patches = {"low": tiny_patch.lora_of("low", "f"), "top": tiny_patch.lora_of("top", "s")}
+    routes = routes_of(patches, clips, rows, 2, {"low": ["top"]})
+    assert (routes.on, routes.masks) == expected
 
 
 def test_saving_and_loading_a_stack(tmp_path: Path) -> None:
@@ -180,7 +184,7 @@ def test_saving_and_loading_a_stack(tmp_path: Path) -> None:
     tiny_patch.add(again, "features", name="stranger", seed=9)
     again.save_patch(tmp_path / "stranger", "stranger")
     with pytest.raises(
-        PatchError, match="stands on the patch 'dense'"
+        PatchError, match="on top of the patch 'dense'"
     ):  # a patch of that channel, but not that patch
         again.load_patch(tmp_path / "sound")
     again.delete_patch("stranger")
@@ -188,43 +192,42 @@ def test_saving_and_loading_a_stack(tmp_path: Path) -> None:
     again.load_patch(tmp_path / "sound", name="high")
     case.model = again
     assert torch.equal(case.run(), wanted)
-    assert again.info()["patches"]["high"]["stands_on"] == ["low"]
+    assert again.info()["patches"]["high"]["base_patches"] == ["low"]
 
 
-def test_what_a_patch_cannot_stand_on_is_told() -> None:
+def test_what_is_no_base_patch_is_told() -> None:
     model = PatchedModel(tiny.base())
     tiny_patch.add(model, "features", name="dense", lora=None)
     for options, error, message in (
-        ({"on_top_of": ["nobody"]}, PatchError, "no patch 'nobody' to stand on"),
+        ({"base_patches": ["nobody"]}, PatchError, "no patch 'nobody' to train on top of"),
         (
-            {"on_top_of": ["dense"], "continue_lora": "dense", "lora": None},
+            {"base_patches": ["dense"], "continue_lora": "dense", "lora": None},
             PatchError,
             "has no LoRA to continue",
         ),
-        ({"continue_lora": "dense", "lora": None}, PatchError, "name it in on_top_of"),
-        ({"on_top_of": ["dense", "dense"]}, ConfigError, "stands on another one once"),
+        ({"continue_lora": "dense", "lora": None}, PatchError, "name it in base_patches"),
+        ({"base_patches": ["dense", "dense"]}, ConfigError, "on top of another one once"),
     ):
         with pytest.raises(error, match=message):
             tiny_patch.add(model, "audio", **options)
     tiny_patch.add(model, None, name="lora")
     with pytest.raises(ConfigError, match="leave `lora` out"):
         tiny_patch.add(
-            model, "audio", on_top_of=["lora"], continue_lora="lora", lora=LoraSpec(rank=7)
+            model, "audio", base_patches=["lora"], continue_lora="lora", lora=LoraSpec(rank=7)
         )
-    assert set(model.configs) == {"dense", "lora"}
+    assert set(model.patches) == {"dense", "lora"}
 
 
 def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
-    from pave.answer.ask import _template
-
-    case = on_top(continued=False)
+    patches = on_top(continued=False).model.patches
     for name, prompt in (("dense", "Look. {question}"), ("sound", "Listen. {question}")):
-        case.model.configs[name] = case.model.configs[name].model_copy(update={"prompt": prompt})
-    assert _template(case.model, {"dense": tokens(), "sound": tokens()}) == "Listen. {question}"
-    assert _template(case.model, {"dense": tokens()}) == "Look. {question}"
+        patches[name].config = patches[name].config.model_copy(update={"prompt": prompt})
+    assert prompt_of([patches["dense"], patches["sound"]]) == "Listen. {question}"
+    assert prompt_of([patches["dense"]]) == "Look. {question}"
+    assert prompt_of([]) == "{question}"
 
 
-def test_a_foundation_that_changed_since_it_was_saved_is_not_what_is_stood_on(
+def test_a_base_patch_that_changed_since_it_was_saved_is_not_the_one_trained_on(
     tmp_path: Path,
 ) -> None:
     case = on_top(continued=False)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from helpers import tiny
-from pave.answer import generate as decode
-from pave.answer.generate import Questions, answer
+from pave.answer import Questions, Sampling, generate, generation
 from pave.bases import Clip
 from pave.data import ClipFeatures
 from pave.model import PatchedModel
@@ -37,7 +36,7 @@ def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
         values = torch.randn(
             7,
             1,
-            model.configs["p"].fusion.side_dim,
+            model.patches["p"].config.fusion.side_dim,
             generator=torch.Generator().manual_seed(number),
         )
         channels = {} if number == 1 else {"audio": Tokens(values, torch.linspace(0, 2, 7))}
@@ -82,7 +81,7 @@ def test_batched_answers_are_those_of_single_questions(family: str, patched: boo
     assert len({len(clip.prefix) for clip in questions}) > 1, (
         "different prefix lengths need padding, which this is about"
     )
-    assert answer(model, model.base, questions, 6) == _one_by_one(model, clips, 6)
+    assert generate(model, questions, Sampling(6)) == _one_by_one(model, clips, 6)
 
 
 def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
@@ -90,13 +89,13 @@ def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
 ) -> None:
     model = _model("qwen2_vl")
     clips = [asked for _, asked in _clips(model)]
-    shared = answer(model, model.base, clips, 6)
-    monkeypatch.setattr(decode, "shares_prefix", lambda base: "its layers slide")
+    shared = generate(model, clips, Sampling(6))
+    monkeypatch.setattr(generation, "why_no_shared_prefix", lambda base: "its layers slide")
     heads = []
     model.model.lm_head.register_forward_hook(
         lambda module, args, output: heads.append(tuple(output.shape[:2]))
     )
-    assert answer(model, model.base, clips, 6) == shared
+    assert generate(model, clips, Sampling(6)) == shared
     assert set(heads) == {(6, 1)}
 
 
@@ -112,7 +111,7 @@ def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(fa
     language.layers[0].register_forward_pre_hook(
         lambda module, args: layers.append(tuple(args[0].shape[:2]))
     )
-    answer(model, model.base, clips, 3)
+    generate(model, clips, Sampling(3))
     longest = max(len(clip.prefix) for clip in clips)
     questions = max(len(asked) for clip in clips for asked in clip.asked)
     assert layers[:2] == [(3, longest), (6, questions)]
@@ -123,9 +122,9 @@ def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(fa
 def test_patch_changes_only_the_clips_that_have_its_channel() -> None:
     model = _model()
     clips = [asked for _, asked in _clips(model)]
-    with_patch = answer(model, model.base, clips, 6)
+    with_patch = generate(model, clips, Sampling(6))
     with model.disable_patches():
-        without = answer(model, model.base, clips, 6)
+        without = generate(model, clips, Sampling(6))
     assert with_patch[0] != without[0] and with_patch[2] != without[2]
     assert with_patch[1] == without[1]
 
@@ -133,16 +132,16 @@ def test_patch_changes_only_the_clips_that_have_its_channel() -> None:
 def test_an_answer_ends_before_the_end_token() -> None:
     model = _model()
     clips = [asked for _, asked in _clips(model)]
-    free = answer(model, model.base, clips, 4)
+    free = generate(model, clips, Sampling(4))
     end = free[0][0][2]
     style = replace(model.base.family.style, end=model.base.tokenizer.convert_ids_to_tokens(end))
     model.base.family = replace(model.base.family, style=style)
     if end not in model.base.stop_ids:
         model.base.model.generation_config.eos_token_id = end
     cut = free[0][0][: free[0][0].index(end)]
-    assert answer(model, model.base, clips, 4)[0][0] == cut
+    assert generate(model, clips, Sampling(4))[0][0] == cut
 
 
 def test_no_clips_no_answers() -> None:
     model = _model()
-    assert answer(model, model.base, [], 4) == []
+    assert generate(model, [], Sampling(4)) == []

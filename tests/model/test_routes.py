@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import tiny_patch
 from pave.bases.visual import Layout, Visual
 from pave.errors import ChannelError
-from pave.model.call import Route, frames_of_clips, route, rows_of_clips
+from pave.model.routes import Routes, frames_of_clips, routes_of, rows_of_clips
 
 VIDEO = 9
 HAS = {"audio": tiny_patch.tokens(1)}
@@ -49,22 +49,23 @@ def test_one_clip_a_row_needs_no_sizes_and_unequal_sizes_are_not_guessed() -> No
 @pytest.mark.parametrize(
     ("side", "rows", "expected"),
     [
-        (None, None, Route(["lora"], {})),
-        ([{}, {}], [0, 1], Route(["lora"], {})),
-        ([HAS, HAS], [0, 1], Route(["a", "lora"], {})),
-        ([HAS, {}], [0, 1], Route(["a", "lora"], {"a": [True, False]})),
-        ([{}, HAS], [0, 0], Route(["a", "lora"], {"a": [True, False]})),
-        ([HAS, HAS], [0, 0], Route(["a", "lora"], {"a": [True, False]})),
-        ([HAS, HAS], None, Route(["a", "lora"], {})),
+        (None, None, Routes(["lora"], {})),
+        ([{}, {}], [0, 1], Routes(["lora"], {})),
+        ([HAS, HAS], [0, 1], Routes(["a", "lora"], {})),
+        ([HAS, {}], [0, 1], Routes(["a", "lora"], {"a": [True, False]})),
+        ([{}, HAS], [0, 0], Routes(["a", "lora"], {"a": [True, False]})),
+        ([HAS, HAS], [0, 0], Routes(["a", "lora"], {"a": [True, False]})),
+        ([HAS, HAS], None, Routes(["a", "lora"], {})),
     ],
 )
-def test_a_patch_works_where_its_channel_is(side: Any, rows: Any, expected: Route) -> None:
-    assert route({"a": "audio", "lora": None}, side, rows, 2) == expected
+def test_a_patch_works_where_its_channel_is(side: Any, rows: Any, expected: Routes) -> None:
+    patches = {"a": tiny_patch.lora_of("a", "audio"), "lora": tiny_patch.lora_of("lora", None)}
+    assert routes_of(patches, side, rows, 2, {}) == expected
 
 
 def test_what_cannot_be_told_is_refused() -> None:
     with pytest.raises(ChannelError, match="rows hold several clips"):
-        route({"a": "audio"}, [HAS, {}], None, 2)
+        routes_of({"a": tiny_patch.lora_of("a", "audio")}, [HAS, {}], None, 2, {})
 
 
 def test_frames_follow_from_times_or_from_the_rows() -> None:

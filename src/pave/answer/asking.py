@@ -1,0 +1,112 @@
+"""Asking about a video: decode, encode the channels of the active patches, run the tower once, generate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pave.answer.generation import generate
+from pave.answer.model import AnsweringModel
+from pave.answer.questions import questions_about
+from pave.answer.sampling import Sampling
+from pave.channels import Source, describe_encoder
+from pave.data import ClipFeatures
+from pave.errors import ChannelError, ConfigError
+from pave.media import Uniform, read_frames
+from pave.patches.patch import Patch
+from pave.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+TOGETHER = 16
+"""Questions that are answered at a time: each holds a copy of the clip's keys and values."""
+
+Media = Mapping[str, Source | Tokens]
+"""Channel or patch name -> its media, or ready tokens."""
+
+
+def ask(
+    model: AnsweringModel,
+    video: str | Path,
+    questions: Sequence[str],
+    channels: Media,
+    frames: int | None,
+    sampling: Sampling,
+) -> list[str]:
+    """Answers to several questions about one video; see `PatchedModel.ask`.
+
+    Raises:
+        MediaError: If the video cannot be read.
+        ChannelError: If a channel is named that no patch listens to, or its tokens do not fit.
+        ConfigError: If no frames are asked for.
+    """
+    base = model.base
+    if frames is not None and frames < 1:
+        raise ConfigError(f"a question needs at least 1 frame, got {frames}")
+    clip = base.clip(read_frames(video, Uniform(frames or base.settings.frames)))
+    side = encode_channels(model, video, channels)
+    wants_query = any(patch.wants_query for patch in model.patches.values())
+    visual = base.visual([clip], want_query=wants_query)[0]
+    features = ClipFeatures(base.light(clip), visual, side)
+    answers = []
+    for start in range(0, len(questions), TOGETHER):
+        dialogues = [[(question, None)] for question in questions[start : start + TOGETHER]]
+        put = questions_about(model, features, dialogues)
+        answers += [base.decode(ids) for ids in generate(model, [put], sampling)[0]]
+    return answers
+
+
+def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -> dict[str, Tokens]:
+    """Tokens of every active patch by the patch's name; a patch whose channel is missing is left out, with a logged note.
+
+    Raises:
+        ChannelError: If a channel is named that no patch listens to, or there is no encoder for it.
+    """
+    listening = {}
+    known = set()
+    for name, patch in model.patches.items():
+        if patch.config.channel is not None:
+            listening[name] = patch
+            known |= {name, patch.config.channel}
+    for word in channels:
+        if word not in known:
+            raise ChannelError(
+                f"no patch listens to '{word}'; there are: {', '.join(sorted(known)) or 'none'}"
+            )
+    side = {}
+    for name, patch in listening.items():
+        if patch.weight == 0:
+            continue
+        channel = str(patch.config.channel)
+        source = channels.get(name, channels.get(channel))
+        tokens = source if isinstance(source, Tokens) else _encode(model, patch, video, source)
+        if tokens is not None:
+            side[name] = tokens
+            continue
+        logger.warning(
+            "%s has no %s; patch '%s' is off for it and the base answers alone",
+            video,
+            channel,
+            name,
+        )
+    return side
+
+
+def _encode(
+    model: AnsweringModel, patch: Patch, video: str | Path, source: Source | None
+) -> Tokens | None:
+    """One channel's tokens from its media, or from the video where that holds it."""
+    encoder = model.encoder(patch.name)
+    if encoder is None:
+        if source is None:
+            return None
+        raise ChannelError(
+            f"patch '{patch.name}' takes ready-made tokens; pass "
+            f"channels={{'{patch.config.channel}': Tokens(...)}}"
+        )
+    if source is not None:
+        return encoder.encode(source)
+    if describe_encoder(encoder.channel, encoder.name).reads == "own":
+        return None
+    return encoder.encode(video)

@@ -1,0 +1,151 @@
+"""Answers to several questions about several clips, paying for each clip's long prefix once.
+
+A clip costs hundreds of tokens and a question about twenty. So the prefix goes through the language
+model once per clip, its keys and values are copied for each question about it, and `generate` goes
+on from there. Padding sits between prefix and question, masked out, and every question stands where
+it would stand alone, so the result is that of asking one question at a time (a test compares them
+on every family). Visual and side tokens serve all arms of a comparison; keys and values cannot,
+because base, LoRA-only and patch have different weights.
+
+Where the attention forbids a shared prefix (`pave.bases.why_no_shared_prefix`), questions go
+through plain `generate` in one batch; so does a single question, which shares with nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pave.answer.model import AnsweringModel
+from pave.answer.questions import Questions
+from pave.answer.sampling import Sampling
+from pave.bases import Base, prefix_positions, why_no_shared_prefix
+from pave.bases.head import head_at
+from pave.data import ClipFeatures
+
+
+@torch.no_grad()
+def generate(
+    model: AnsweringModel, clips: Sequence[Questions], sampling: Sampling
+) -> list[list[list[int]]]:
+    """Answer every question of every clip.
+
+    Args:
+        model: The model, with the wanted patches on; it answers in eval mode.
+        clips: Clips with at least one question each.
+        sampling: How.
+
+    Returns:
+        For each clip, for each question, the new token ids without the end token.
+    """
+    if not clips:
+        return []
+    base = model.base
+    single = len(clips) == 1 and len(clips[0].asked) == 1
+    with _alone(model, sampling.seed):
+        if single or why_no_shared_prefix(base) is not None:
+            inputs = _whole_prompts(base, clips)
+        else:
+            inputs = _shared_prefix(model, clips)
+        ids = model.generate(**inputs, **sampling.options(base))
+    length = inputs["input_ids"].shape[1]
+    rows = iter(ids[:, length:].tolist())
+    stop = set(base.stop_ids)
+    answers = []
+    for clip in clips:
+        own = []
+        for _ in clip.asked:
+            row = next(rows)
+            end = next((place for place, token in enumerate(row) if token in stop), len(row))
+            own.append(row[:end])
+        answers.append(own)
+    return answers
+
+
+@contextlib.contextmanager
+def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
+    """The model to oneself: in eval mode, its head at last positions only, and draws from the seed."""
+    with model.lock, torch.random.fork_rng(enabled=seed is not None):
+        training = model.training
+        if training:
+            model.train(False)
+        if seed is not None:
+            torch.manual_seed(seed)
+        try:
+            with head_at(model.base.model):
+                yield
+        finally:
+            if training:
+                model.train()
+
+
+def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
+    """Inputs of `generate` with one full prompt a question."""
+    prompts = []
+    owners = []
+    for clip in clips:
+        for asked in clip.asked:
+            prompts.append(clip.prefix + asked)
+            owners.append(clip.features)
+    inputs = base.batch(prompts, [owner.clip for owner in owners], pad="left")
+    visuals = [owner.visual for owner in owners]
+    return {**_sides(owners), "visuals": visuals, **inputs}
+
+
+def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
+    """Inputs of `generate` with the clips' prefixes already in the cache, copied for each question."""
+    base = model.base
+    features = [clip.features for clip in clips]
+    light = [owner.clip for owner in features]
+    prefixes = [clip.prefix for clip in clips]
+    prefix = base.batch(prefixes, light, pad="left")
+    # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
+    places = prefix_positions(base, prefixes, light)
+    before = _padded(base, [place[:, :-1] for place in places])
+    read = model(
+        **_sides(features),
+        visuals=[owner.visual for owner in features],
+        **prefix,
+        position_ids=before,
+        use_cache=True,
+    )
+    # One row a question from here on.
+    owners = []
+    questions = []
+    behind = []
+    for number, clip in enumerate(clips):
+        for asked in clip.asked:
+            owners.append(number)
+            questions.append(asked)
+            behind.append(places[number][:, -1:] + torch.arange(len(asked)))
+    rows = torch.tensor(owners, device=base.device)
+    read.past_key_values.batch_select_indices(rows)
+    question = base.batch(questions, pad="left")
+    joined = {}
+    for key in ("input_ids", "attention_mask"):
+        joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
+    joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)
+    # The side channels come again, though the visual tokens do not: a patch works on the rows whose
+    # clip has its channel.
+    sides = _sides([features[number] for number in owners])
+    return {**sides, **joined, "past_key_values": read.past_key_values}
+
+
+def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
+    """Left-padded positions `[B, L]`, or `[3, B, L]` where a family has several axes."""
+    length = max(row.shape[1] for row in positions)
+    padded = [F.pad(row, (length - row.shape[1], 0)) for row in positions]
+    stacked = torch.stack(padded, dim=1).to(base.device)  # [A, B, L]
+    return stacked if base.family.mrope else stacked[0]
+
+
+def _sides(clips: Sequence[ClipFeatures]) -> dict[str, Any]:
+    return {
+        "channels": [clip.channels for clip in clips],
+        "times": [clip.clip.times for clip in clips],
+    }

@@ -1,0 +1,66 @@
+"""Questions as a model gets them: put as the patches at work learnt it, and as ids behind the clip's prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from pave.answer.model import AnsweringModel
+from pave.data import ClipFeatures
+from pave.patches.patch import Patch
+
+Turn = tuple[str, str | None]
+"""A question and its answer; the last turn's answer is open, None."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """One clip and what is asked about it.
+
+    Attributes:
+        features: The clip's visual and side tokens.
+        prefix: Ids of everything before a question.
+        asked: Ids of each question (and the dialogue before it, if any).
+    """
+
+    features: ClipFeatures
+    prefix: list[int]
+    asked: list[list[int]]
+
+
+def questions_about(
+    model: AnsweringModel, features: ClipFeatures, dialogues: Sequence[Sequence[Turn]]
+) -> Questions:
+    """What is asked about one clip, put as the patches learnt it that are at work on this clip.
+
+    Args:
+        model: The model, with the wanted patches on.
+        features: The clip.
+        dialogues: For each question, the turns up to it, its own the last.
+    """
+    at_work = [patch for patch in model.patches.values() if patch.works_on(features.channels)]
+    template = prompt_of(at_work)
+    prefix: list[int] = []
+    asked = []
+    for turns in dialogues:
+        put = [(template.replace("{question}", question), answer) for question, answer in turns]
+        prompt = model.base.encode_prompt(features.clip.text, put)
+        prefix = prompt.prefix  # the same for each
+        asked.append(prompt.dialogue()[len(prefix) :])
+    return Questions(features, prefix, asked)
+
+
+def prompt_of(patches: Collection[Patch]) -> str:
+    """How a question is put: as in the training of the first patch that no other was trained on top of.
+
+    Args:
+        patches: The patches at work, in the order in which they came.
+
+    Returns:
+        Its template, with `{question}` in it; the plain question where no patch is at work.
+    """
+    below = {base_patch.name for patch in patches for base_patch in patch.config.base_patches}
+    for patch in patches:
+        if patch.name not in below:
+            return patch.config.prompt
+    return "{question}"

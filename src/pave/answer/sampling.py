@@ -1,0 +1,65 @@
+"""`Sampling`: how an answer is drawn from a model's probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pave.bases import Base
+from pave.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are generated; as it is, greedily.
+
+    Attributes:
+        max_new_tokens: Longest answer.
+        temperature: 0 takes the likeliest token each time; above, tokens are drawn, the more evenly
+            the higher it is.
+        top_p: Draw among the likeliest tokens that together have this probability.
+        seed: Seed of the draws; the caller's random state is left alone. None draws from it. What
+            is drawn also depends on the questions that are answered together.
+
+    Raises:
+        ConfigError: If a value is out of range.
+
+    Example:
+        >>> Sampling(max_new_tokens=32, temperature=0.7, seed=0).draws
+        True
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"an answer has at least 1 new token, got {self.max_new_tokens}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be a number from 0 on, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn, and not the likeliest ones taken."""
+        return self.temperature > 0
+
+    def options(self, base: Base) -> dict[str, Any]:
+        """The arguments of `generate`; those of the model's own generation config do not count."""
+        stop = base.stop_ids
+        pad = base.tokenizer.pad_token_id
+        # transformers warns of settings of draws where none are made.
+        drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
+        if self.draws:
+            drawing = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+        return {
+            **drawing,
+            "max_new_tokens": self.max_new_tokens,
+            "do_sample": self.draws,
+            "num_beams": 1,
+            "eos_token_id": stop,
+            "pad_token_id": stop[0] if pad is None else pad,
+        }

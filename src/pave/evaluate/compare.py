@@ -1,0 +1,212 @@
+"""`compare_files`: the items files of two runs, brought together question by question."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pave.data import read_records
+from pave.errors import RecordError
+from pave.metrics import check_draws
+from pave.tasks.compare import Comparison, compare
+from pave.tasks.files import read_json
+from pave.tasks.items import cluster_of
+
+Place = str | os.PathLike[str]
+Rows = dict[str, dict[str, Any]]
+"""Question -> its row of an items file."""
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """Two runs side by side.
+
+    Attributes:
+        rows: b minus a, for every score and label.
+        shared: Questions in both.
+        only_a: Questions that b lacks.
+        only_b: Questions that a lacks.
+        unit: What was resampled.
+    """
+
+    rows: list[Comparison]
+    shared: int
+    only_a: list[str]
+    only_b: list[str]
+    unit: str
+
+
+def compare_files(
+    a: Place,
+    b: Place,
+    *,
+    records: Place | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> CompareReport:
+    """Compare two files of items, or folders that hold one such file each.
+
+    A file is JSON lines with `id` and `scores`, or `id` and `correct`.
+
+    Args:
+        a: Items of the first arm.
+        b: Items of the second; differences are second minus first.
+        records: The records that were asked, to know which questions share a video where the files
+            do not say.
+        resamples: Draws of the bootstrap and of the permutation test.
+        seed: Their seed.
+
+    Raises:
+        RecordError: If a file cannot be read, repeats a question, the two share nothing, or were
+            scored in different styles.
+        ConfigError: If the seed or the number of draws cannot be used.
+    """
+    check_draws(resamples, seed)
+    first, second = _read_items(a), _read_items(b)
+    _check_styles((a, b), (first, second))
+    clusters, labels = _clusters_and_labels(first, records)
+    ours = {name: _scores(row) for name, row in second.items()}
+    theirs = {name: _scores(row) for name, row in first.items()}
+    try:
+        found = compare(ours, theirs, clusters, labels, resamples=resamples, seed=seed)
+    except ValueError as error:
+        raise RecordError(
+            f"{a} and {b}: {error}; give two items files of one set of questions"
+        ) from error
+    unit = "videos"
+    if not clusters:
+        unit = "single questions, since the files do not say which share a video (give --records)"
+    return CompareReport(
+        rows=[_swapped(row) for row in found],
+        shared=found[0].n,
+        only_a=[name for name in first if name not in second],
+        only_b=[name for name in second if name not in first],
+        unit=unit,
+    )
+
+
+def _swapped(row: Comparison) -> Comparison:
+    """`compare` takes the minuend first; here a is the first file, and the difference b - a."""
+    changed = vars(row) | {"a": row.b, "b": row.a}
+    return Comparison(**changed)
+
+
+def _check_styles(files: Sequence[Place], arms: Sequence[Rows]) -> None:
+    """Scores of two styles cannot be subtracted.
+
+    Raises:
+        RecordError: If both files say how they were scored, and not alike.
+    """
+    styles = []
+    for rows in arms:
+        styles.append({str(row["style"]) for row in rows.values() if "style" in row})
+    if not all(styles) or styles[0] == styles[1]:
+        return
+    parts = []
+    for file, found in zip(files, styles, strict=True):
+        parts.append(f"{file} in style {', '.join(sorted(found))}")
+    raise RecordError(
+        f"{' and '.join(parts)} were scored by different rules; score both with the same --style"
+    )
+
+
+def _clusters_and_labels(
+    rows: Rows, path: Place | None
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Video and labels of every question: from the records where they are given, else the rows."""
+    clusters: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
+    if path is not None:
+        for record in read_records(path, check_media=False):
+            clusters[record.id] = cluster_of(record)
+            if "labels" in record.meta:
+                labels[record.id] = [str(label) for label in record.meta["labels"]]
+    for name, row in rows.items():
+        if path is None and row.get("cluster"):
+            clusters[name] = str(row["cluster"])
+        labels.setdefault(name, _labels(row))
+    return clusters, labels
+
+
+def _read_items(path: Place) -> Rows:
+    """The rows of a file, by question.
+
+    Raises:
+        RecordError: If it holds none, a row cannot be compared, or a question is in there twice.
+    """
+    content = read_json(_only_items(Path(path)))
+    rows = content if isinstance(content, list) else []
+    found: Rows = {}
+    for number, row in enumerate(rows, 1):
+        if not _is_item(row):
+            raise RecordError(
+                f"{path}:{number}: an item needs `id` and `scores` (or `correct`); make the file "
+                "with pave score --rows"
+            )
+        name = str(row["id"])
+        if name in found:
+            raise RecordError(
+                f"{path}:{number}: question {name!r} is in there twice; compare the items of one "
+                "arm at a time"
+            )
+        found[name] = row
+    if not found:
+        raise RecordError(f"{path} holds no items; make the file with pave score --rows")
+    return found
+
+
+def _is_item(row: Any) -> bool:
+    """Whether a row names its question and has a score that can be averaged."""
+    return isinstance(row, dict) and isinstance(row.get("id"), str | int) and bool(_scores(row))
+
+
+def _only_items(path: Path) -> Path:
+    """The items file that is meant: the one given, or the only one in a run's folder."""
+    if not path.is_dir():
+        return path
+    # Shares of an evaluation lie beside the whole that was made of them.
+    found = sorted(file for file in path.glob("*.jsonl") if ".part-" not in file.name)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise RecordError(
+            f"{path} holds {len(found)} items files ({names}); name the one to compare"
+        )
+    return found[0]
+
+
+def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a row: those of `pave score`, or what `pave eval` says of an exact match."""
+    given = row.get("scores")
+    if not isinstance(given, dict):
+        correct = row.get("correct")
+        if not isinstance(correct, bool):
+            return {}
+        return {"accuracy": float(correct)}
+    found = {}
+    for name, value in given.items():
+        if isinstance(value, int | float) and _is_finite(value):
+            found[str(name)] = float(value)
+    return found
+
+
+def _is_finite(value: float) -> bool:
+    """Whether it can be averaged: JSON has NaN, infinity, and whole numbers beyond every float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _labels(row: Mapping[str, Any]) -> list[str]:
+    """The labels of a row; the family where an evaluation wrote it."""
+    given = row.get("labels")
+    if isinstance(given, list) and given:
+        return [str(label) for label in given]
+    family = row.get("family")
+    if not family:
+        return []
+    return [str(family)]

@@ -1,0 +1,180 @@
+"""Base patches: what a patch was trained on top of, how that is recognised, and whose LoRA takes whose place.
+
+The authors add sound to a base that already has a patch for dense frames: the first patch's fusion
+stays frozen, and a second fusion and the language model's LoRA train with it at work (their
+`pave_qwen2_multi_sides`; output = V + g1 + g2). Here the second patch is a patch like any other
+that says in `patch.json` which base patches it has. It does not hold their weights: they must be on
+the base first, and are recognised by the hashes of their weight files, not by name or path.
+
+Its LoRA is either one more beside the base patch's frozen LoRA, or that LoRA trained on
+("continued", the authors' way). A continued LoRA takes the other's place wherever its patch is at
+work; on clips that lack its channel the other's LoRA comes back, so that there the base patch alone
+is exactly what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pave.errors import ConfigError, PatchError
+from pave.patches.config import BasePatch, LoraSpec, PatchConfig
+from pave.patches.patch import Patch
+
+
+def base_patches_of(
+    patches: Mapping[str, Patch], names: Sequence[str], continued: str | None
+) -> list[BasePatch]:
+    """The base patches of a new patch.
+
+    Args:
+        patches: Patches on the base.
+        names: Those it is trained on top of.
+        continued: The one whose LoRA is trained on, or None.
+
+    Raises:
+        PatchError: If one is not on the base, or has no LoRA to go on with.
+    """
+    wanted = list(names)
+    if continued is not None:
+        wanted.append(continued)
+    for name in wanted:
+        if name not in patches:
+            raise PatchError(
+                f"there is no patch '{name}' to train on top of; loaded are: "
+                f"{', '.join(patches) or 'none'}"
+            )
+    if continued is not None and continued not in names:
+        raise PatchError(
+            f"the LoRA of '{continued}' can only be continued by a patch on top of it; name it in "
+            "base_patches"
+        )
+    if continued is not None and patches[continued].lora is None:
+        raise PatchError(f"patch '{continued}' has no LoRA to continue; give the new patch its own")
+    found = []
+    for name in names:
+        config = patches[name].config
+        found.append(
+            BasePatch(
+                name=name,
+                channel=config.channel,
+                task=config.task,
+                files=_weight_hashes(config.files),
+                lora="continued" if name == continued else "frozen",
+            )
+        )
+    return found
+
+
+def lora_of_new(
+    patches: Mapping[str, Patch], own: LoraSpec | None, continued: str | None
+) -> LoraSpec | None:
+    """Shape of a new patch's LoRA: its own, or that of the LoRA it continues.
+
+    Raises:
+        ConfigError: If both are given and differ.
+    """
+    if continued is None:
+        return own
+    theirs = None
+    if continued in patches:
+        theirs = patches[continued].config.lora
+    if own is not None and own != theirs:
+        raise ConfigError(
+            f"the new patch continues the LoRA of '{continued}' and so has its shape; leave "
+            "`lora` out"
+        )
+    return theirs
+
+
+def with_names(config: PatchConfig, patches: Mapping[str, Patch], where: str) -> PatchConfig:
+    """A loaded patch's config with the names that its base patches have on this model.
+
+    Args:
+        config: As in `patch.json`.
+        patches: Patches on the base.
+        where: The folder, for the message.
+
+    Raises:
+        PatchError: If one of them is not there.
+    """
+    found = []
+    for base_patch in config.base_patches:
+        name = None
+        for other in patches.values():
+            if _weight_hashes(other.config.files) == base_patch.files:
+                # The last one, if it was loaded twice: several arms of an evaluation may each bring
+                # their own.
+                name = other.name
+        if name is None:
+            raise PatchError(_missing(base_patch, where))
+        found.append(base_patch.model_copy(update={"name": name}))
+    return config.model_copy(update={"base_patches": found})
+
+
+def _missing(base_patch: BasePatch, where: str) -> str:
+    """What to load first."""
+    facts = []
+    if base_patch.channel is not None:
+        facts.append(f"channel {base_patch.channel}")
+    if base_patch.task is not None:
+        facts.append(base_patch.task)
+    told = f" ({', '.join(facts)})" if facts else ""
+    digest = next(iter(base_patch.files.values()), "")[:12]
+    return (
+        f"{where} was trained on top of the patch '{base_patch.name}'{told}, which is not on the "
+        f"base; load that one first (its weights have sha256 {digest}...)"
+    )
+
+
+def with_hashes(config: PatchConfig, patches: Mapping[str, Patch]) -> PatchConfig:
+    """A config to save, with the hashes by which its base patches will be recognised.
+
+    Args:
+        config: Of the patch to save.
+        patches: Patches on the base.
+
+    Raises:
+        PatchError: If one of them was never saved, or has changed since.
+    """
+    found = []
+    for base_patch in config.base_patches:
+        patch = patches[base_patch.name]
+        if patch.changed:
+            raise PatchError(
+                f"the patch is trained on top of '{patch.name}', which has changed since it was "
+                "saved; save that one again first"
+            )
+        files = _weight_hashes(patch.config.files)
+        if not files:
+            raise PatchError(
+                f"the patch is trained on top of '{patch.name}', which was never saved; save that "
+                "one first"
+            )
+        found.append(base_patch.model_copy(update={"files": files}))
+    return config.model_copy(update={"base_patches": found})
+
+
+def on_top_of(patches: Mapping[str, Patch], name: str) -> list[str]:
+    """Patches that were trained on top of one."""
+    return [
+        patch.name
+        for patch in patches.values()
+        if any(base_patch.name == name for base_patch in patch.config.base_patches)
+    ]
+
+
+def continued_by(patches: Mapping[str, Patch]) -> dict[str, list[str]]:
+    """Patch -> patches that are on and go on with its LoRA, and so take its place."""
+    found: dict[str, list[str]] = {}
+    for patch in patches.values():
+        if patch.weight == 0:
+            continue
+        for base_patch in patch.config.base_patches:
+            if base_patch.lora == "continued":
+                found.setdefault(base_patch.name, []).append(patch.name)
+    return found
+
+
+def _weight_hashes(files: Mapping[str, str]) -> dict[str, str]:
+    """The hashes that tell one patch from another: of its tensors, not of the adapter's settings."""
+    return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}

@@ -1,0 +1,160 @@
+"""Whether a patch fits: the base it was made for, the patches that are on it already, the tensors of its modules."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pave.bases import Base
+from pave.errors import BaseError, PatchError
+from pave.patches.config import PatchConfig
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+_NOT_COMPARED = {
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "auto_mapping",
+    "task_type",
+    "peft_version",
+    "runtime_config",
+}
+
+
+def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
+    """A patch fits a base when all facts of the fingerprint agree, and its fusion has the base's widths.
+
+    Raises:
+        PatchError: If they do not.
+    """
+    wanted = config.base.fingerprint
+    own = base.fingerprint()
+    facts = []
+    for key in sorted(wanted.keys() | own.keys()):
+        if wanted.get(key) != own.get(key):
+            facts.append(f"{key} {wanted.get(key)!r} instead of {own.get(key)!r}")
+    if facts:
+        raise PatchError(
+            f"{folder} was made for another base, {config.base.name} ({', '.join(facts[:3])}); "
+            f"this one is {base.name}"
+        )
+    fusion = config.fusion
+    if fusion is None:
+        return
+    query_dim = base.hidden_dim if fusion.query == "projected" else base.query_dim
+    if (fusion.query_dim, fusion.out_dim) != (query_dim, base.hidden_dim):
+        raise PatchError(
+            f"{folder}: the fusion's widths do not fit the base that patch.json names; the folder "
+            "is inconsistent"
+        )
+
+
+def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
+    """Feed the base as a patch was trained with; patches that share a base must agree on that.
+
+    Args:
+        config: The patch's.
+        base: The base.
+        taken: Names of the patches that are on it already.
+
+    Raises:
+        PatchError: If those want other inputs, or the base cannot be fed so.
+    """
+    if config.inputs == base.inputs:
+        return
+    if taken:
+        facts = []
+        for key, value in config.inputs:
+            theirs = getattr(base.inputs, key)
+            if value != theirs:
+                facts.append(f"{key} {value!r} instead of {theirs!r}")
+        raise PatchError(
+            f"the patch was trained with other inputs ({', '.join(facts)}) than "
+            f"{', '.join(taken)}, which is on the base already; patches work together only on one "
+            "token layout and prompt"
+        )
+    try:
+        base.use(config.inputs)
+    except BaseError as error:
+        raise PatchError(str(error)) from error
+
+
+def check_adapter(path: Path, expected: LoraConfig) -> None:
+    """The adapter's own config must say what patch.json says, or plain peft would load another LoRA than pave does.
+
+    Args:
+        path: `lora/adapter_config.json`.
+        expected: What patch.json means.
+
+    Raises:
+        PatchError: If it does not.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PatchError(f"{path} cannot be read as JSON; the patch folder is damaged") from error
+    if not isinstance(found, dict) or found.get("peft_type") != "LORA":
+        raise PatchError(f"{path} describes no LoRA adapter")
+    wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
+    for key in sorted(wanted.keys() & found.keys() - _NOT_COMPARED):
+        if found[key] != wanted[key]:
+            raise PatchError(
+                f"{path} says {key}={found[key]!r} but patch.json means {wanted[key]!r}; the "
+                "patch folder is inconsistent"
+            )
+
+
+def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Tensors must be exactly the expected ones in name and shape.
+
+    Args:
+        found: From a file.
+        expected: The module's own.
+        what: Named in the message.
+
+    Raises:
+        PatchError: If one is missing, unexpected, or of another shape.
+    """
+    missing = sorted(expected.keys() - found.keys())
+    if missing:
+        raise PatchError(
+            f"{what}: tensor {missing[0]} is missing ({len(missing)} in all); the file is "
+            "incomplete"
+        )
+    extra = sorted(found.keys() - expected.keys())
+    if extra:
+        raise PatchError(
+            f"{what}: tensor {extra[0]} is unexpected ({len(extra)} in all); it belongs to "
+            "another patch or version"
+        )
+    for key, tensor in expected.items():
+        if tensor.shape != found[key].shape:
+            raise PatchError(
+                f"{what}: tensor {key} has shape {tuple(found[key].shape)}, expected "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:
+    """Weights must be finite numbers for patches that exist.
+
+    Raises:
+        PatchError: If one is not.
+    """
+    for name, weight in weights.items():
+        if name not in known:
+            raise PatchError(
+                f"there is no patch '{name}'; loaded are: {', '.join(known) or 'none'}"
+            )
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not number or not math.isfinite(weight):
+            raise PatchError(
+                f"the weight of patch '{name}' must be a finite number, got {weight!r}"
+            )

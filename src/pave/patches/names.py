@@ -1,0 +1,72 @@
+"""What patches are called: which names may be given, and which patch a name means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from torch import nn
+
+from pave.errors import PatchError
+from pave.patches.patch import Patch
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+
+
+def default_name(source: str | Path, folder: Path) -> str:
+    """What to call a loaded patch: the last part of its Hub id or path.
+
+    Dots become dashes, because the names of modules cannot hold them.
+    """
+    if folder == Path(source):
+        last = folder.resolve().name
+    else:  # a Hub id: the folder is somewhere in the cache
+        last = str(source).rpartition("/")[2]
+    return last.replace(".", "-")
+
+
+def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> str:
+    """A new patch's name, if it may be called so.
+
+    Tokens are given by a patch's name or by its channel, so neither may mean two things.
+
+    Args:
+        name: What it is to be called.
+        channel: Its channel, or None.
+        patches: Patches on the base.
+
+    Raises:
+        PatchError: If the name is taken or invalid, or one patch's name would be another's channel.
+    """
+    if name in patches:
+        raise PatchError(f"there is already a patch '{name}'; give the new one another name")
+    for other in patches.values():
+        theirs = other.config.channel
+        if channel is None or theirs is None or channel == theirs:
+            continue
+        if name == theirs or other.name == channel:
+            raise PatchError(
+                f"patch '{name}' of channel '{channel}' and patch '{other.name}' of channel "
+                f"'{theirs}' are not told apart; give the new one a name that is no channel"
+            )
+    if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
+        raise PatchError(
+            f"{name!r} cannot name a patch; use letters, digits, _ and -, and no Python-reserved "
+            "word such as 'keys'"
+        )
+    return name
+
+
+def known_name(name: str | None, known: Collection[str]) -> str:
+    """The name of a patch that exists; without a name, the only one.
+
+    Raises:
+        PatchError: If there is no such patch, or several and none is named.
+    """
+    if name is not None and name in known:
+        return name
+    if name is None and len(known) == 1:
+        return next(iter(known))
+    which = "say which patch" if name is None else f"there is no patch '{name}'"
+    raise PatchError(f"{which}; loaded are: {', '.join(known) or 'none'}")

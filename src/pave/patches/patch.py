@@ -1,0 +1,189 @@
+"""`Patch`: a fusion and a LoRA on a base, with all that is known of them.
+
+A patch is what `patch.json` says it is (`PatchConfig`) and its weights. The fusion is a module of
+its own. The LoRA's weights lie inside the base's layers, where peft puts them, so the patch holds a
+handle to them (`pave.patches.lora.Lora`) and not the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from torch import Tensor, nn
+
+from pave import hf_compat
+from pave.channels import Encoder
+from pave.patches.config import PatchConfig
+from pave.patches.lora import Lora
+from pave.tokens import Tokens
+
+Side = Sequence[Mapping[str, Tokens]]
+"""Side tokens of a call: one mapping a clip, from channel or from one patch's name to `Tokens`."""
+
+
+class Patch(nn.Module):
+    """One patch on a base.
+
+    As a module it holds the fusion alone: `parameters()` are the fusion's. The fusion stays float32
+    when the model around it is cast: it is small, its residual is added to every visual token, and
+    the authors' released patches run so too. The residual is cast last, where it is added.
+
+    Attributes:
+        name: What it is called on this base.
+        config: The content of its `patch.json`.
+        fusion: g(query, side) -> residual; None for a LoRA-only patch.
+        lora: Handle to its LoRA in the base's layers, or None.
+        weight: Factor of its residual and of its LoRA's update; 0 switches it off.
+        trainable: Whether training changes it.
+        saved: What `changes` counted when it was last saved or loaded; None for a patch that was
+            never saved.
+    """
+
+    fusion: nn.Module | None
+    saved: list[int] | None
+
+    def __init__(
+        self,
+        name: str,
+        config: PatchConfig,
+        fusion: nn.Module | None = None,
+        lora: Lora | None = None,
+        *,
+        weight: float = 1.0,
+        trainable: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.config = config
+        self.fusion = fusion
+        self.lora = lora
+        self.weight = weight
+        self.trainable = trainable
+        self.saved = None
+        self.encoder = None
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder of its channel, once `PatchedModel.encoder` has made it."""
+        found: Encoder | None = self.__dict__["_encoder"]
+        return found
+
+    @encoder.setter
+    def encoder(self, encoder: Encoder | None) -> None:
+        # Past nn.Module, which would take an encoder that is a module for a part of the patch, cast
+        # it with the model and count its weights.
+        self.__dict__["_encoder"] = encoder
+
+    @property
+    def wants_query(self) -> bool:
+        """Whether it is on and reads the tower's tokens from before the projector."""
+        if self.weight == 0 or self.config.fusion is None:
+            return False
+        return self.config.fusion.query == "pre_projector"
+
+    def tokens_in(self, clip: Mapping[str, Tokens]) -> Tokens | None:
+        """Its tokens among a clip's side tokens; None where the clip lacks its channel.
+
+        Its own name comes before its channel's, so that two patches may listen to one channel
+        through different encoders.
+        """
+        tokens = clip.get(self.name)
+        if tokens is None:
+            tokens = clip.get(self.config.channel or "")
+        if tokens is None or tokens.values.numel() == 0:
+            return None
+        return tokens
+
+    def works_on(self, clip: Mapping[str, Tokens]) -> bool:
+        """Whether it is on and the clip has its channel; a LoRA-only patch has none to miss."""
+        if self.weight == 0:
+            return False
+        return self.config.channel is None or self.tokens_in(clip) is not None
+
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze or unfreeze fusion and LoRA."""
+        self.trainable = trainable
+        if self.fusion is not None:
+            self.fusion.requires_grad_(trainable)
+        if self.lora is not None:
+            self.lora.set_trainable(trainable)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """What training changes: `fusion.<key>` and `lora.<key>` -> parameter."""
+        found: dict[str, nn.Parameter] = {}
+        if self.fusion is not None and self.trainable:
+            for key, parameter in self.fusion.named_parameters():
+                if parameter.requires_grad:  # a fusion may hold parameters that are never used
+                    found[f"fusion.{key}"] = parameter
+        if self.lora is not None and self.trainable:
+            for key, parameter in self.lora.parameters().items():
+                found[f"lora.{key}"] = parameter
+        return found
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The trainable parameters by the part that they belong to, each part with a rate of its own.
+
+        Returns:
+            "fusion", "gate" (the zero-initialised output norm, through which the fusion begins to
+            speak) and "lora"; a part that the patch lacks is an empty list.
+        """
+        norm = getattr(self.fusion, "norm", None)
+        gate = set()
+        if isinstance(norm, nn.Module):
+            gate = {id(parameter) for parameter in norm.parameters()}
+        groups: dict[str, list[nn.Parameter]] = {"fusion": [], "gate": [], "lora": []}
+        for key, parameter in self.trainable_parameters().items():
+            if key.startswith("lora."):
+                groups["lora"].append(parameter)
+            elif id(parameter) in gate:
+                groups["gate"].append(parameter)
+            else:
+                groups["fusion"].append(parameter)
+        return groups
+
+    def changes(self) -> list[int]:
+        """How often each of its tensors was changed in place."""
+        tensors: list[Tensor] = list(self.parameters())
+        if self.lora is not None:
+            tensors += self.lora.parameters().values()
+        return [hf_compat.change_counter(tensor) for tensor in tensors]
+
+    @property
+    def changed(self) -> bool:
+        """Whether its weights are no longer those that its files hold."""
+        return self.saved is not None and self.saved != self.changes()
+
+    def train(self, mode: bool = True) -> Self:
+        """Turn dropout on where the patch is trainable: a frozen patch adds no noise."""
+        super().train(mode and self.trainable)
+        if self.lora is not None:
+            self.lora.train(mode and self.trainable)
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Behind `.to`, `.half` and the like: move the fusion, but keep its precision."""
+
+        def keep(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            if moved.dtype == tensor.dtype or not tensor.is_floating_point():
+                return moved
+            return tensor.to(moved.device)
+
+        applied: Any = super()._apply(keep, recurse)  # type: ignore[no-untyped-call]
+        return applied  # type: ignore[no-any-return]
+
+
+if TYPE_CHECKING:
+    Patches = dict[str, Patch]
+else:
+
+    class Patches(nn.ModuleDict):
+        """Name -> `Patch`, in the order in which they came.
+
+        A module with the face of a dict, so that moves, casts and DDP reach the fusions.
+        """
+
+        def get(self, name: str, default: Patch | None = None) -> Patch | None:
+            """The patch of that name, or the default."""
+            return self[name] if name in self else default
