@@ -23,7 +23,7 @@ def test_file_and_overrides(tmp_path):
         7,
     )
     assert str(config.patch_folder) == "o/patch"
-    assert str(config.store_folder) == "o/cache"
+    assert str(config.cache_folder) == "o/cache"
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
 
 

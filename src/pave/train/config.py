@@ -211,8 +211,6 @@ class TrainConfig(BaseModel):
         return self.out / "patch"
 
 
-
-
 def load_config(
     path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainConfig:

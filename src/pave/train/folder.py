@@ -55,9 +55,7 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
-def open_folder(
-    config: TrainConfig, records: Sequence[Record], base: Base, processes: int
-) -> None:
+def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
     """Make the run folder, or check that it holds this very run.
 
     Args:
