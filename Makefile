@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow lint docs bench results clean
+.PHONY: help setup demo test slow lint docs bench figures results clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
@@ -53,13 +53,20 @@ test: $(DEV) ## the fast tests
 slow: $(DEV) ## the tests that take minutes
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
 
-lint: $(DEV) ## style, types, layers
+lint: $(DEV) ## style, types, layers, density
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict src
 	$(VENV)/bin/lint-imports
+	$(PY) tools/density.py --check
+
+figures: $(DEV) ## how the code is written: density of every room, length of the way to an answer
+	@$(PY) tools/density.py
+	@echo
+	@$(PY) tools/trace.py 2>/dev/null
 
 docs: $(DEV) ## build the documentation site into site/
+	$(PY) tools/reference.py
 	$(VENV)/bin/zensical build --clean --strict
 
 bench: $(DEV) ## every figure of docs/performance.md, a few minutes; one: make bench ARGS=fusion

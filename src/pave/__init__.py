@@ -1,18 +1,28 @@
-"""pave gives a frozen Video LLM a new sense: small patches that fuse a side channel into its visual tokens.
+"""pave gives a frozen Video LLM a new sense: patches that fuse a side channel into visual tokens.
 
-The names below load on first use, so that `import pave` (and with it `pave --help`) stays free of
-torch.
+The names below are what users write. They load on first use, so that `import pave` (and with it
+`pave --help`) stays free of torch.
+
+Example:
+    >>> import pave
+    >>> model = pave.PatchedModel(pave.load_base("smol"))                      # doctest: +SKIP
+    >>> model.load_patch("someone/pave-music-avqa", name="music")              # doctest: +SKIP
+    >>> model.ask("concert.mp4", "Which instrument is louder?")                # doctest: +SKIP
+    'the violin'
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pave import moved
 from pave.lazy import lazy_names
 from pave.version import __version__
 
 if TYPE_CHECKING:
-    from pave.bases import load_base
+    from pave.bases import Base, Family, InputSpec, load_base, register_family
+    from pave.channels import Encoder, make_encoder, register_encoder
+    from pave.data import Record, Turn, read_records, write_records
     from pave.errors import (
         BaseError,
         ChannelError,
@@ -23,46 +33,89 @@ if TYPE_CHECKING:
         RecordError,
         TrainError,
     )
-    from pave.fusion import Fusion, FusionConfig
+    from pave.evaluate import EvalConfig, evaluate
+    from pave.extract import ExtractConfig, extract
+    from pave.fusion import Fusion, FusionConfig, register_fusion
     from pave.model import PatchedModel
     from pave.patches import LoraSpec
+    from pave.tasks import register_task
     from pave.tokens import Tokens
-
+    from pave.train import TrainConfig, train
 
 _HOMES = {
-    "__version__": "pave.version",
+    "Base": "pave.bases",
+    "BaseError": "pave.errors",
+    "ChannelError": "pave.errors",
+    "ConfigError": "pave.errors",
+    "Encoder": "pave.channels",
+    "EvalConfig": "pave.evaluate",
+    "ExtractConfig": "pave.extract",
+    "Family": "pave.bases",
     "Fusion": "pave.fusion",
     "FusionConfig": "pave.fusion",
-    "Tokens": "pave.tokens",
-    "PatchedModel": "pave.model",
+    "InputSpec": "pave.bases",
     "LoraSpec": "pave.patches",
-    "load_base": "pave.bases",
-    "PaveError": "pave.errors",
-    "ConfigError": "pave.errors",
     "MediaError": "pave.errors",
-    "ChannelError": "pave.errors",
-    "RecordError": "pave.errors",
-    "BaseError": "pave.errors",
     "PatchError": "pave.errors",
+    "PatchedModel": "pave.model",
+    "PaveError": "pave.errors",
+    "Record": "pave.data",
+    "RecordError": "pave.errors",
+    "Tokens": "pave.tokens",
+    "TrainConfig": "pave.train",
     "TrainError": "pave.errors",
+    "Turn": "pave.data",
+    "__version__": "pave.version",
+    "evaluate": "pave.evaluate",
+    "extract": "pave.extract",
+    "load_base": "pave.bases",
+    "make_encoder": "pave.channels",
+    "read_records": "pave.data",
+    "register_encoder": "pave.channels",
+    "register_family": "pave.bases",
+    "register_fusion": "pave.fusion",
+    "register_task": "pave.tasks",
+    "train": "pave.train",
+    "write_records": "pave.data",
 }
 
 __all__ = [
+    "Base",
     "BaseError",
     "ChannelError",
     "ConfigError",
+    "Encoder",
+    "EvalConfig",
+    "ExtractConfig",
+    "Family",
     "Fusion",
     "FusionConfig",
+    "InputSpec",
     "LoraSpec",
     "MediaError",
     "PatchError",
     "PatchedModel",
     "PaveError",
+    "Record",
     "RecordError",
     "Tokens",
+    "TrainConfig",
     "TrainError",
+    "Turn",
     "__version__",
+    "evaluate",
+    "extract",
     "load_base",
+    "make_encoder",
+    "read_records",
+    "register_encoder",
+    "register_family",
+    "register_fusion",
+    "register_task",
+    "train",
+    "write_records",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+moved.install()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -33,7 +34,10 @@ def lazy_names(
     def fetch(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(homes[name]), name)
+        home = import_module(homes[name])
+        # A package that is called like its function takes calls itself, see `callable_package`.
+        itself = home.__name__ == f"{package}.{name}"
+        value = home if itself else getattr(home, name)
         # The next look-up finds it without asking here.
         setattr(sys.modules[package], name, value)
         return value
@@ -42,3 +46,24 @@ def lazy_names(
         return sorted(homes)
 
     return fetch, names
+
+
+def callable_package(package: str, verb: str) -> None:
+    """Let a package that is called like its main function be called as that function.
+
+    `pave.train(config)` and `from pave.train import TrainConfig` are both what people write. Once
+    the package has been imported, Python binds the name `pave.train` to it and not to the function,
+    so the package takes the call.
+
+    Args:
+        package: The package's `__name__`, e.g. "pave.train".
+        verb: The function's name in it, e.g. "train".
+    """
+
+    class CallablePackage(ModuleType):
+        """A package that passes calls on to its main function."""
+
+        def __call__(self, *args: Any, **settings: Any) -> Any:
+            return getattr(self, verb)(*args, **settings)
+
+    sys.modules[package].__class__ = CallablePackage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pave.bases import Visual
 from pave.errors import ConfigError, PatchError
 from pave.model import PatchedModel
 from pave.model.routes import routes_of
-from pave.patches import LoraSpec
+from pave.patches import LoraSpec, read_config
 
 
 @pytest.fixture
@@ -247,3 +248,28 @@ def test_a_base_patch_that_changed_since_it_was_saved_is_not_the_one_trained_on(
     for name in ("dense", "sound"):
         case.model.load_patch(tmp_path / name)
     assert torch.equal(case.run(), wanted)
+
+
+def test_the_old_name_of_base_patches_still_loads(tmp_path: Path) -> None:
+    """Older files say `stands_on`; where there are none, the file says nothing, as theirs did not."""
+    case = on_top(continued=True)
+    tiny_patch.wake(case.model, "sound", seed=5)
+    for name in ("dense", "sound"):
+        case.model.save_patch(tmp_path / name, name)
+    wanted = case.run()
+    plain = json.loads((tmp_path / "dense" / "patch.json").read_text())
+    assert "base_patches" not in plain and plain["schema_version"] == 1
+    manifest = tmp_path / "sound" / "patch.json"
+    fields = json.loads(manifest.read_text())
+    assert [base_patch["name"] for base_patch in fields["base_patches"]] == ["dense"]
+    fields["stands_on"] = fields.pop("base_patches")
+    manifest.write_text(json.dumps(fields))
+    case.model.unpatch()
+    case.model = PatchedModel(case.base)
+    for name in ("dense", "sound"):
+        case.model.load_patch(tmp_path / name)
+    assert torch.equal(case.run(), wanted)
+    fields["base_patches"] = fields["stands_on"]
+    manifest.write_text(json.dumps(fields))
+    with pytest.raises(PatchError, match="stands_on is the old name of base_patches"):
+        read_config(tmp_path / "sound")

@@ -101,7 +101,7 @@ def test_a_sound_patch_trains_base_patches_a_frozen_one(
         and saved.training["base_lora"] == below
     )
     card = (result.patch / "README.md").read_text()
-    assert "# a patch it was trained on top of" in card and f"its LoRA {below}" in card
+    assert "# first" in card and f"its LoRA {below}" in card
     assert (
         json.loads((config.out / LOG_NAME).read_text().splitlines()[0])["residual_ratio"] == 0
     )  # its own, not the frozen one's

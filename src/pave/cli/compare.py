@@ -19,10 +19,11 @@ def compare_verb(
     seed: int = 0,
     json: Switch = False,
 ) -> int:
-    """Compare two sets of answers to the same questions: difference, paired interval and p-value of every score.
+    """Compare two sets of answers to the same questions.
 
-    A and B are files of items, as `pave score --rows` or `pave eval` write them. Only questions in
-    both count; those in one are counted and named. Intervals and p-values resample whole videos.
+    Every score's difference comes with its paired interval and p-value. A and B are files of items,
+    as `pave score --rows` or `pave eval` write them. Only questions in both count; those in one are
+    counted and named. Intervals and p-values resample whole videos.
 
     ```
     pave compare lora.rows.jsonl patch.rows.jsonl

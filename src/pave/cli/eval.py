@@ -45,9 +45,11 @@ def eval_verb(
     token cache in common. The last one joins the answers and makes the report.
 
     ```
-    pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch --arms.sound runs/sound/patch
+    pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch
+        --arms.sound runs/sound/patch
     pave eval --config eval.yaml --limit 20 --json
-    pave eval --records avqa-val.jsonl --task avqa --out runs/avqa --arms.base none --arms.sound runs/sound/patch --shard 1/2
+    pave eval --records avqa-val.jsonl --task avqa --out runs/avqa --arms.base none
+        --arms.sound runs/sound/patch --shard 1/2
     ```
 
     Args:

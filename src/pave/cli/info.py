@@ -72,8 +72,8 @@ def _installed() -> dict[str, Any]:
 def _patch(source: str) -> dict[str, Any]:
     from pave.errors import PatchError
     from pave.patches import read_config
-    from pave.patches.folder import weight_files
     from pave.patches.hub import locate
+    from pave.patches.layout import weight_files
 
     folder = locate(source)
     config = read_config(folder)

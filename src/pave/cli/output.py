@@ -1,4 +1,7 @@
-"""What verbs print: lines, JSON, tables and progress. Results go to stdout, everything else to stderr."""
+"""What verbs print: lines, JSON, tables and progress.
+
+Results go to stdout, everything else to stderr.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,10 @@ def some(what: str, names: Sequence[str], shown: int = 5) -> None:
 
 
 def log_to_stderr() -> None:
-    """Show what the library logs, for verbs that run long; on a terminal a progress bar tells it better."""
+    """Show what the library logs, for verbs that run long.
+
+    On a terminal a progress bar tells it better.
+    """
     if not sys.stderr.isatty():
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         logging.getLogger("pave").setLevel(logging.INFO)

@@ -45,9 +45,10 @@ def prepare_verb(
 
     ```
     pave prepare avqa --annotations val_qa.json --media avqa/videos --split val --out avqa-val.jsonl
-    pave prepare scanqa --annotations ScanQA_v1.0_val.json --media scannet --split val --out val.jsonl --features features
-    pave prepare avsd --annotations avsd_train_instruct.json --media Charades_v1_480 --split train --out train.jsonl
-        --authors-features Charades_v1_audio_imagebind_feat
+    pave prepare scanqa --annotations ScanQA_v1.0_val.json --media scannet --split val
+        --out val.jsonl --features features
+    pave prepare avsd --annotations avsd_train_instruct.json --media Charades_v1_480 --split train
+        --out train.jsonl --authors-features Charades_v1_audio_imagebind_feat
     ```
 
     Args:

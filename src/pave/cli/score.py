@@ -26,15 +26,17 @@ def score_verb(
     seed: int = 0,
     json: Switch = False,
 ) -> int:
-    """Score predictions against records, or against the reference files of the authors' own scripts.
+    """Score predictions against records, or against reference files of the authors' own scripts.
 
     Predictions are JSON lines of `id` and `prediction` (what `pave eval` writes), or a file of the
     authors' scripts. Caption scores need the extra `eval`; METEOR and the tokenizer behind the
     others need Java.
 
     ```
-    pave score scanqa --predictions runs/eval/patch.jsonl --records val.jsonl --rows patch.rows.jsonl
-    pave score avsd --predictions avsd_pred.json --references coco_version_test_gt.json --style authors --json
+    pave score scanqa --predictions runs/eval/patch.jsonl --records val.jsonl
+        --rows patch.rows.jsonl
+    pave score avsd --predictions avsd_pred.json --references coco_version_test_gt.json
+        --style authors --json
     ```
 
     Args:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pave.lazy import lazy_names
+from pave.lazy import callable_package, lazy_names
 
 if TYPE_CHECKING:
     from pave.evaluate.compare import CompareReport, compare_files
@@ -44,3 +44,5 @@ __all__ = [
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+callable_package(__name__, "evaluate")

@@ -1,8 +1,9 @@
-"""An arm's file: one JSON line a question, written as predictions come, read again when an interrupted evaluation goes on.
+"""An arm's file: one JSON line a question, written as predictions come.
 
-`<arm>.jsonl` holds an arm's predictions in the order of the batches. Where several processes share
-the work, each writes `<arm>.part-<i>-of-<n>.jsonl`, and whoever comes last puts the rows into
-`<arm>.jsonl`, in the order in which one process would have written them.
+It is read again when an interrupted evaluation goes on. `<arm>.jsonl` holds an arm's predictions in
+the order of the batches. Where several processes share the work, each writes
+`<arm>.part-<i>-of-<n>.jsonl`, and whoever comes last puts the rows into `<arm>.jsonl`, in the order
+in which one process would have written them.
 """
 
 from __future__ import annotations
@@ -149,10 +150,8 @@ def claim(out: Path, settings: Mapping[str, Any]) -> None:
     advice = "choose another out folder, or delete it with the answers beside it"
     known = read_object(file, ConfigError, advice)
     wanted = json.loads(text)  # tuples are lists there, as in the file
-    changed = []
-    for key in sorted(known.keys() | wanted.keys()):
-        if known.get(key) != wanted.get(key):
-            changed.append(key)
+    keys = sorted(known.keys() | wanted.keys())
+    changed = [key for key in keys if known.get(key) != wanted.get(key)]
     if changed:
         raise ConfigError(
             f"{out} holds answers made with other settings ({', '.join(changed)}); choose another "

@@ -1,4 +1,7 @@
-"""Asking the arms: each question once, in fixed batches, whatever was interrupted and whoever shares the work."""
+"""Asking the arms: each question once, in fixed batches.
+
+Whatever was interrupted, and however many processes share the work, the files end the same.
+"""
 
 from __future__ import annotations
 
@@ -178,8 +181,6 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
 
 def _open_turns(record: Record) -> list[tuple[str, str | None]]:
     """The dialogue up to the last question, which is left open."""
-    turns: list[tuple[str, str | None]] = []
-    for turn in record.turns[:-1]:
-        turns.append((turn.question, turn.answer or ""))
-    turns.append((record.turns[-1].question, None))
-    return turns
+    *earlier, last = record.turns
+    turns: list[tuple[str, str | None]] = [(turn.question, turn.answer or "") for turn in earlier]
+    return [*turns, (last.question, None)]

@@ -101,17 +101,21 @@ def _check_styles(files: Sequence[Place], arms: Sequence[Rows]) -> None:
     Raises:
         RecordError: If both files say how they were scored, and not alike.
     """
-    styles = []
-    for rows in arms:
-        styles.append({str(row["style"]) for row in rows.values() if "style" in row})
+    styles = [_styles(rows) for rows in arms]
     if not all(styles) or styles[0] == styles[1]:
         return
-    parts = []
-    for file, found in zip(files, styles, strict=True):
-        parts.append(f"{file} in style {', '.join(sorted(found))}")
-    raise RecordError(
-        f"{' and '.join(parts)} were scored by different rules; score both with the same --style"
+    first, second = (
+        f"{file} in style {', '.join(sorted(found))}"
+        for file, found in zip(files, styles, strict=True)
     )
+    raise RecordError(
+        f"{first} and {second} were scored by different rules; score both with the same --style"
+    )
+
+
+def _styles(rows: Rows) -> set[str]:
+    """The styles that the rows of a file say; an evaluation by exact match says none."""
+    return {str(row["style"]) for row in rows.values() if "style" in row}
 
 
 def _clusters_and_labels(

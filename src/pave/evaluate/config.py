@@ -1,4 +1,4 @@
-"""`EvalConfig`: all settings of an evaluation in one frozen object, read from YAML and overrides."""
+"""`EvalConfig`: all settings of an evaluation in one frozen object."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class EvalConfig(BaseModel):
 
     Every arm answers the same questions about the same frames. An arm is a patch folder, several of
     them for patches that work together (a base patch before what was trained on top of it), or null
-    for the base as it is. Put the reference arms first (base, then LoRA-only): differences are reported of
-    each later arm to each earlier one.
+    for the base as it is. Put the reference arms first (base, then LoRA-only): differences are
+    reported of each later arm to each earlier one.
 
     Example:
         >>> arms = {"base": None, "sound": "runs/sound/patch"}
@@ -79,7 +79,8 @@ class EvalConfig(BaseModel):
     )
     shard: str | None = Field(
         None,
-        description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the last part joins them.',
+        description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the '
+        "last part joins them.",
     )
     resamples: int = Field(
         10_000, ge=100, le=10**7, description="Bootstrap draws of whole videos for the intervals."

@@ -1,4 +1,4 @@
-"""What a run cost and on what: seconds of each stage, peak memory of the whole process tree, versions."""
+"""What a run cost and on what: seconds by stage, peak memory of all processes, versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`evaluate`: put the same questions about the same frames to every arm, score the predictions, write the results.
+"""`evaluate`: put the same questions to every arm, score the predictions, write the results.
 
 The work is cut into fixed batches of whole clips before anything is answered. An interrupted
 evaluation started again skips the batches that are complete and repeats the one that was not, so
@@ -58,8 +58,9 @@ def evaluate(
 ) -> Report:
     """Evaluate every arm, and write the results into `config.out`.
 
-    These are `<arm>.jsonl`, `items/<arm>.jsonl`, `results.json`, `report.md` and `plot.png`. Answers
-    that shares of the work have left there (`evaluate_share`) are used, missing ones are asked for.
+    These are `<arm>.jsonl`, `items/<arm>.jsonl`, `results.json`, `report.md` and `plot.png`.
+    Answers that shares of the work have left there (`evaluate_share`) are used, missing ones are
+    asked for.
 
     Args:
         config: What to ask whom; `shard` is left open.
@@ -74,8 +75,8 @@ def evaluate(
             or only trained on, or `config.shard` is set.
 
     Example:
-        >>> report = evaluate(EvalConfig(records="test.jsonl", out="out", arms={"base": None}))  # doctest: +SKIP
-        >>> report.arm("base", "audio").accuracy                                                 # doctest: +SKIP
+        >>> config = EvalConfig(records="test.jsonl", out="out")       # doctest: +SKIP
+        >>> evaluate(config).arm("base", "audio").accuracy             # doctest: +SKIP
         0.31
     """
     if config.shard is not None:

@@ -1,4 +1,4 @@
-"""`score_files`: a file of predictions, scored against records or against the authors' references."""
+"""`score_files`: a file of predictions, scored against records or the authors' references."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def score_files(
         RecordError: If the files cannot be read or do not go together.
 
     Example:
-        >>> report, rows = score_files(get_task("avqa"), "pred.jsonl", records="val.jsonl")  # doctest: +SKIP
-        >>> report.scores["accuracy"]                                                        # doctest: +SKIP
+        >>> task = get_task("avqa")                                              # doctest: +SKIP
+        >>> report, rows = score_files(task, "pred.jsonl", records="val.jsonl")  # doctest: +SKIP
+        >>> report.scores["accuracy"]                                            # doctest: +SKIP
         0.904
     """
     check_draws(resamples, seed)

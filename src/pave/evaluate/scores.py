@@ -1,4 +1,4 @@
-"""The numbers of an evaluation: each arm's predictions scored as the task does, and how arms differ."""
+"""The numbers of an evaluation: the scores of each arm, and how arms differ."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ItemRows = list[dict[str, Any]]
 
 
 class ScoreGap(BaseModel):
-    """score(a) - score(b) on the same questions, for scores that are means over questions; fractions."""
+    """score(a) - score(b) on the same questions, for scores that are means; fractions."""
 
     model_config = ConfigDict(frozen=True)
 

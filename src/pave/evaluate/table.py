@@ -1,4 +1,4 @@
-"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print, and what a report's page shows.
+"""Scores as tables: what `pave eval`, `pave score` and `pave compare` print.
 
 Scores are fractions everywhere else; here they are points, times 100, as papers print them.
 """
@@ -108,18 +108,17 @@ def evaluation_table(scores: TaskScores) -> Cells:
 
 def score_table(report: ScoreReport) -> Cells:
     """The scores of one set of predictions, with their intervals."""
-    rows = []
-    for name, value in report.scores.items():
-        rows.append([name, _points(value), _ends(report.ci95.get(name), ".1f")])
+    rows = [
+        [name, _points(value), _ends(report.ci95.get(name), ".1f")]
+        for name, value in report.scores.items()
+    ]
     return ["score", "x 100", "95 % interval"], rows
 
 
 def label_table(report: ScoreReport) -> Cells:
     """Its scores by label; without rows where there are no labels."""
     names = list(report.labels[0].scores) if report.labels else []
-    rows = []
-    for row in report.labels:
-        rows.append([row.label, str(row.n), *(_points(row.scores[name]) for name in names)])
+    rows = [[row.label, str(row.n), *map(_points, row.scores.values())] for row in report.labels]
     return ["questions", "n", *names], rows
 
 

@@ -11,8 +11,27 @@ Example:
     []
 """
 
-from pave.extract.config import ExtractConfig
-from pave.extract.report import ExtractReport, Progress, Skipped
-from pave.extract.run import extract
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pave.lazy import callable_package, lazy_names
+
+if TYPE_CHECKING:
+    from pave.extract.config import ExtractConfig
+    from pave.extract.report import ExtractReport, Progress, Skipped
+    from pave.extract.run import extract
+
+_HOMES = {
+    "ExtractConfig": "pave.extract.config",
+    "ExtractReport": "pave.extract.report",
+    "Progress": "pave.extract.report",
+    "Skipped": "pave.extract.report",
+    "extract": "pave.extract.run",
+}
 
 __all__ = ["ExtractConfig", "ExtractReport", "Progress", "Skipped", "extract"]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+callable_package(__name__, "extract")

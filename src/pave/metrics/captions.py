@@ -1,9 +1,10 @@
-"""Scores of free-form answers against references: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr, as COCO's caption evaluation has them.
+"""Scores of free-form answers against references: BLEU-1 to 4, METEOR, ROUGE-L and CIDEr.
 
-The field's numbers come from pycocoevalcap, so ours do: its scorers on its tokenization. SPICE is
-left out, because it needs a model of several hundred MB that the wheel fetches from a server.
-Without Java there are no Treebank tokens and no METEOR; a plain tokenizer then stands in, and the
-result says that such scores cannot be compared with published ones.
+They are those of COCO's caption evaluation. The field's numbers come from pycocoevalcap, so ours
+do: its scorers on its tokenization. SPICE is left out, because it needs a model of several hundred
+MB that the wheel fetches from a server. Without Java there are no Treebank tokens and no METEOR; a
+plain tokenizer then stands in, and the result says that such scores cannot be compared with
+published ones.
 """
 
 from __future__ import annotations

@@ -50,8 +50,10 @@ def choice_letter(answer: str, options: Sequence[str] = (), count: int = 4) -> s
         count: Number of options where their texts are not known.
 
     Example:
-        >>> choice_letter("The answer is (C)."), choice_letter("a dog", ["cat", "dog"]), choice_letter("A dog")
-        ('C', 'B', '')
+        >>> choice_letter("The answer is (C)."), choice_letter("a dog", ["cat", "dog"])
+        ('C', 'B')
+        >>> choice_letter("A dog")
+        ''
     """
     letters = ascii_uppercase[: len(options) or count]
     for pattern in (_ALONE, _FIRST, _NAMED):
@@ -130,12 +132,15 @@ def bracketed(answer: str) -> str:
 def standing_letter(answer: str) -> str:
     """MVBench's script (`mcq_acc`): a leading "B.", or the first letter A to E standing alone.
 
-    Where there is none, the answer in lower case. In its removal of punctuation every mark is dropped once a thousands comma is in the text,
-    otherwise replaced by a space unless a space is beside it; a point between digits stays.
+    Where there is none, the answer in lower case. In its removal of punctuation every mark is
+    dropped once a thousands comma is in the text, otherwise replaced by a space unless a space is
+    beside it; a point between digits stays.
 
     Example:
-        >>> standing_letter("(B) a dog"), standing_letter("It is a dog"), standing_letter("The dog.")
-        ('B', 'A', 'the dog')
+        >>> standing_letter("(B) a dog"), standing_letter("It is a dog")
+        ('B', 'A')
+        >>> standing_letter("The dog.")
+        'the dog'
     """
     leading = re.match(r"^([A-E])\.\s*(.+)$", answer.strip(), re.IGNORECASE)
     if leading:

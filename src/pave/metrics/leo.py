@@ -110,8 +110,10 @@ def answer_match(
             everything.
 
     Example:
-        >>> answer_match("trash can", ["trashcan"]), answer_match("", ["bin"]), answer_match("", ["bin"], empty_matches=True)
-        ((False, True), (False, False), (False, True))
+        >>> answer_match("trash can", ["trashcan"]), answer_match("", ["bin"])
+        ((False, True), (False, False))
+        >>> answer_match("", ["bin"], empty_matches=True)
+        (False, True)
     """
     if prediction in references and (prediction or empty_matches):
         return True, True

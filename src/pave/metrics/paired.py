@@ -1,4 +1,4 @@
-"""The difference of two arms on the same questions: the one statistic that every comparison reports.
+"""The difference of two arms on the same questions: what every comparison reports.
 
 Pairing the arms question by question removes the variance that they share: a hard clip is hard for
 both. What is left is resampled by whole clips (`mean_bootstrap`) for the interval, and signs are

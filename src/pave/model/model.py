@@ -30,8 +30,9 @@ from pave.patches.base_patches import (
 )
 from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
-from pave.patches.folder import FUSION, LORA, PatchFiles, read_folder, write_folder
+from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.hub import locate
+from pave.patches.layout import FUSION, LORA
 from pave.patches.lora import LoraSet
 from pave.patches.names import default_name, free_name, known_name
 from pave.patches.new import new_config, saved_config

@@ -1,21 +1,18 @@
-"""The generated card (README.md) of a patch: what it adds, to which base, how to use it, and what it scored."""
+"""The generated card (README.md) of a patch.
+
+It says what the patch adds, to which base, how to use it, and what it scored. What there is to say
+of a channel comes from its encoder's description (`pave.channels.describe_encoder`).
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pave.channels import EncoderInfo, describe_encoder
 from pave.patches.config import PatchConfig
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_MEDIA = {
-    "audio": "hears the video's sound",
-    "frames": "sees the video at a high frame rate",
-    "views": "sees further cameras",
-}
-_MEDIA["scene3d"] = "knows the scene's 3D geometry"
+from pave.patches.hub import is_hub_id
 
 
 def make_card(config: PatchConfig, name: str) -> str:
@@ -25,7 +22,17 @@ def make_card(config: PatchConfig, name: str) -> str:
         config: The patch.
         name: What to call it in the text and in the example.
     """
-    blocks = [_metadata(config), f"# {name}", _what(config), _usage(config, name), _facts(config)]
+    info = None
+    if config.channel is not None:
+        encoder = config.encoder.name if config.encoder is not None else None
+        info = describe_encoder(config.channel, encoder)
+    blocks = [
+        _metadata(config),
+        f"# {name}",
+        _what(config, info),
+        _usage(config, info, name),
+        "## Facts\n\n" + table(_facts(config)),
+    ]
     if config.scores:
         blocks.append("## Scores\n\n" + table(config.scores))
     if config.training:
@@ -43,90 +50,99 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         | --- | --- |
         | base | 0.5 |
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [
-        columns,
-        ["---"] * len(columns),
-        *([_cell(row.get(key, "")) for key in columns] for row in rows),
-    ]
+    columns: list[str] = []
+    for row in rows:
+        columns += [key for key in row if key not in columns]
+    lines = [columns, ["---"] * len(columns)]
+    for row in rows:
+        lines.append([_cell(row.get(key, "")) for key in columns])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _cell(value: Any) -> str:
+    """A value on one line, without what would end the cell."""
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return " ".join(text.replace("|", "\\|").split())
 
 
 def _metadata(config: PatchConfig) -> str:
+    """What the Hub reads: the licence, the base if it is on the Hub, and tags."""
     lines = ["library_name: pave"]
     if config.licence:
         lines.append(f"license: {json.dumps(config.licence)}")
-    if _HUB_ID.fullmatch(config.base.name):
+    if is_hub_id(config.base.name):
         lines.append(f"base_model: {json.dumps(config.base.name)}")
-    tags = ["pave", "video-text-to-text", *([config.channel] if config.channel else [])]
+    tags = ["pave", "video-text-to-text"]
+    if config.channel is not None:
+        tags.append(config.channel)
     lines.append(f"tags: {json.dumps(tags)}")
     return "\n".join(["---", *lines, "---"])
 
 
-def _what(config: PatchConfig) -> str:
+def _what(config: PatchConfig, info: EncoderInfo | None) -> str:
+    """What the patch is good for, in two sentences."""
     base = f"`{config.base.name}`"
-    if config.channel is None:
-        return f"A LoRA without a side channel for {base}: the control that a patch is compared with. The base is unchanged."
-    gain = _MEDIA.get(config.channel, f"uses the side channel `{config.channel}`")
+    if info is None:
+        return (
+            f"A LoRA without a side channel for {base}: the control that a patch is compared with. "
+            "The base is unchanged."
+        )
     return (
-        f"A patch for {base}, which with it {gain}. The base's weights, architecture and number "
-        "of tokens stay as they are; "
-        "without the channel, or with the patch switched off, it answers exactly as before."
+        f"A patch for {base}, which with it {info.gain}. The base's weights, architecture and "
+        "number of tokens stay as they are; without the channel, or with the patch switched off, "
+        "it answers exactly as before."
     )
 
 
-def _usage(config: PatchConfig, name: str) -> str:
-    extra = (
-        ""
-        if config.channel in (None, "audio", "frames")
-        else f', channels={{"{config.channel}": "{config.channel}.safetensors"}}'
-    )
+def _usage(config: PatchConfig, info: EncoderInfo | None, name: str) -> str:
+    """A program that asks with the patch; it runs where the paths in it exist."""
+    imports = ["import pave"]
+    tokens = []
+    channels = ""
+    if info is not None and info.reads == "own":
+        channels = f", channels={{{json.dumps(info.channel)}: {info.example}}}"
+        if config.encoder is None and config.fusion is not None:
+            # The example of ready-made tokens names `values` and `times`.
+            imports.insert(0, "import torch")
+            tokens.append(
+                f"values = torch.randn(8, 1, {config.fusion.side_dim})  # yours: [steps, tokens, C]"
+            )
+            tokens.append("times = torch.arange(8.0)  # of each step, in seconds")
+    load = [f'model.load_patch("path/to/{base.name}")  # first' for base in config.base_patches]
     code = [
-        "import pave",
+        *imports,
         "",
         f"base = pave.load_base({json.dumps(config.base.name)})",
         "model = pave.PatchedModel(base)",
-        *(
-            f'model.load_patch("path/to/{below.name}")  # a patch it was trained on top of'
-            for below in config.base_patches
-        ),
+        *load,
         f'model.load_patch("path/to/{name}")',
-        f'print(model.ask("video.mp4", "What is happening?"{extra}))',
+        *tokens,
+        f'print(model.ask("video.mp4", "What is happening?"{channels}))',
     ]
     return "## Use\n\n```python\n" + "\n".join(code) + "\n```"
 
 
-def _facts(config: PatchConfig) -> str:
-    rows: list[dict[str, Any]] = [{"": "base", " ": config.base.name}]
+def _facts(config: PatchConfig) -> list[dict[str, str]]:
+    """Name and value of each fact; the columns have no titles."""
+    facts = {"base": config.base.name}
     if config.channel is not None:
-        encoder = config.encoder
-        rows.append({"": "channel", " ": config.channel})
-        rows.append(
-            {
-                "": "encoder",
-                " ": f"{encoder.name} {json.dumps(encoder.settings)}"
-                if encoder
-                else "none (ready-made tokens)",
-            }
+        facts["channel"] = config.channel
+        facts["encoder"] = "none (ready-made tokens)"
+    if config.encoder is not None:
+        facts["encoder"] = f"{config.encoder.name} {json.dumps(config.encoder.settings)}"
+    for number, base_patch in enumerate(config.base_patches, 1):
+        digest = next(iter(base_patch.files.values()), "")[:12]
+        channel = f" ({base_patch.channel})" if base_patch.channel else ""
+        facts[f"base patch {number}"] = (
+            f"{base_patch.name}{channel}, sha256 {digest}..., its LoRA {base_patch.lora}"
         )
-    for below in config.base_patches:
-        digest = next(iter(below.files.values()), "")[:12]
-        text = f"{below.name}{f' ({below.channel})' if below.channel else ''}, sha256 {digest}..., its LoRA {below.lora}"
-        rows.append({"": "on top of", " ": text})
     if config.fusion is not None:
-        rows.append({"": "fusion", " ": f"{config.fusion.parameters():,} parameters"})
+        facts["fusion"] = f"{config.fusion.parameters():,} parameters"
     if config.lora is not None:
-        rows.append({"": "LoRA", " ": f"rank {config.lora.rank}, alpha {config.lora.alpha}"})
+        facts["LoRA"] = f"rank {config.lora.rank}, alpha {config.lora.alpha}"
     if config.task:
-        rows.append({"": "task", " ": config.task})
-    rows += [
-        {"": "prompt", " ": f"`{config.prompt}`"},
-        {"": "licence", " ": config.licence or "not stated"},
-    ]
-    rows.append({"": "written by", " ": f"pave {config.pave_version}"})
-    return "## Facts\n\n" + table(rows)
+        facts["task"] = config.task
+    facts["prompt"] = f"`{config.prompt}`"
+    facts["licence"] = config.licence or "not stated"
+    facts["written by"] = f"pave {config.pave_version}"
+    return [{"": name, " ": value} for name, value in facts.items()]

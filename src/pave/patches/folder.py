@@ -1,9 +1,4 @@
-"""The patch folder: written atomically, read strictly.
-
-    patch.json            what the patch is (`PatchConfig`), with the sha256 of every weight file
-    fusion.safetensors    weights of the fusion function
-    lora/                 a standard PEFT adapter (adapter_config.json, adapter_model.safetensors)
-    README.md             generated card
+"""The patch folder (`pave.patches.layout`): written atomically, read strictly.
 
 Reading trusts nothing: paths must stay in the folder (links may only lead to the blobs of a Hub
 cache), hashes must agree, and the tensors must be exactly the expected ones in name, shape and
@@ -32,13 +27,16 @@ from pave.files import sync, writing
 from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 from pave.patches.fit import check_adapter, check_base
+from pave.patches.layout import (
+    CARD,
+    FILES,
+    FUSION,
+    LORA,
+    LORA_CONFIG,
+    MANIFEST,
+    weight_files,
+)
 from pave.patches.lora import lora_config
-
-MANIFEST = "patch.json"
-CARD = "README.md"
-FUSION = "fusion.safetensors"
-LORA_CONFIG = "lora/adapter_config.json"
-LORA = "lora/adapter_model.safetensors"
 
 _MANIFEST_LIMIT = 1 << 22
 
@@ -56,16 +54,6 @@ class PatchFiles:
     config: PatchConfig
     fusion: dict[str, Tensor]
     lora: dict[str, Tensor]
-
-
-def weight_files(config: PatchConfig) -> list[str]:
-    """The weight files that a patch of this config has, by their path in the folder."""
-    names = []
-    if config.fusion is not None:
-        names.append(FUSION)
-    if config.lora is not None:
-        names += [LORA_CONFIG, LORA]
-    return names
 
 
 def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
@@ -161,7 +149,7 @@ def _check_target(folder: Path) -> None:
             found.add(path.relative_to(folder).as_posix())
     if found and MANIFEST not in found:
         raise PatchError(f"{folder} holds files but no patch; choose a new or empty folder")
-    strange = sorted(found - {MANIFEST, CARD, FUSION, LORA_CONFIG, LORA})
+    strange = sorted(found - set(FILES))
     if strange:
         raise PatchError(
             f"{folder} holds {strange[0]}, which is no part of a patch; move it away or choose "

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from pave.errors import PatchError
-from pave.patches.folder import CARD, FUSION, LORA, LORA_CONFIG, MANIFEST
+from pave.patches.layout import FILES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a name can only be a repository on the Hub: `owner/name`, and no path here.
+
+    Example:
+        >>> is_hub_id("llava-hf/llava-onevision-qwen2-7b-ov-hf"), is_hub_id("./llava")
+        (True, False)
+    """
+    return _HUB_ID.fullmatch(name) is not None and not os.path.exists(name)
+
+
 def locate(source: str | Path) -> Path:
-    """The local folder of a patch; a Hub id `owner/name` that is no local path is downloaded (or taken from the cache).
+    """The local folder of a patch; a Hub id that is no local path is downloaded, or found in the cache.
 
     Only the files of a patch are fetched, never code.
 
@@ -20,25 +31,21 @@ def locate(source: str | Path) -> Path:
         PatchError: If there is no such folder, or the Hub cannot be reached or has no such
             repository.
     """
-    folder = Path(source)
-    if folder.exists() or not _HUB_ID.fullmatch(str(source)):
-        return folder
+    name = str(source)
+    if not is_hub_id(name):
+        return Path(source)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(
-                str(source), allow_patterns=[MANIFEST, CARD, FUSION, LORA, LORA_CONFIG]
-            )
-        )
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except LocalEntryNotFoundError as error:
         raise PatchError(
-            f"'{source}' is no local folder and the Hub cannot be reached; check the path or the "
+            f"'{name}' is no local folder and the Hub cannot be reached; check the path or the "
             "connection"
         ) from error
     except (OSError, HFValidationError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PatchError(
-            f"'{source}' is no local folder and cannot be fetched from the Hub: {line}"
+            f"'{name}' is no local folder and cannot be fetched from the Hub: {lines[0]}"
         ) from error

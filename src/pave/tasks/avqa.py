@@ -1,8 +1,8 @@
-"""AVQA: multiple-choice questions about VGGSound clips that sound and picture together answer. Tested on val, accuracy.
+"""AVQA: multiple-choice questions about VGGSound clips that sound and picture together answer.
 
-The authors count an answer as right if the right letter is anywhere in it ("Answer" holds an A); by
-default the letter is read properly. The prompt is theirs in both styles, "subtitles" included,
-since their patches were trained with it.
+Tested on val, accuracy. The authors count an answer as right if the right letter is anywhere in it
+("Answer" holds an A); by default the letter is read properly. The prompt is theirs in both styles,
+"subtitles" included, since their patches were trained with it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pave.tasks.pairing import self_contained, text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
-from pave.tasks.task import Example, Files, Style, Task, conversation, only_file, videos
+from pave.tasks.task import Example, Files, Style, Task, authors_sample, only_file, videos
 
+# VideoMME's opening, which the authors took over; no clip here has subtitles.
 SELECT = (
     "Select the best answer to the following multiple-choice question based on the video and the "
     "subtitles. "
@@ -33,47 +34,46 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One multiple-choice question a record; the answer is the letter."""
     found = []
     for row in only_file(files, _WHAT):
-        video, letter = text(row, "video_name", "question"), LETTERS[row["answer"]]
         where = f"question {text(row, 'id', 'question')}"
-        relation, kind = str(row.get("question_relation", "")), str(row.get("question_type", ""))
-        found.append(
-            Example(
-                str(row["id"]),
-                video,
-                videos(video),
-                ((_question(row), letter),),
-                answers=(letter,),
-                options=texts(row, "multi_choice", where)[: len(LETTERS)],
-                labels=tuple(label for label in (relation, kind) if label),
-                feature=(f"{video}.pt",),
-            )
+        video = text(row, "video_name", "question")
+        letter = LETTERS[row["answer"]]  # annotated as a place, 0 to 3
+        # What the question relates ("Both", "Sound", "View"), and its kind ("Come From", ...).
+        relation = str(row.get("question_relation", ""))
+        kind = str(row.get("question_type", ""))
+        example = Example(
+            id=str(row["id"]),
+            video_id=video,
+            video=videos(video),
+            turns=((_question(row), letter),),
+            answers=(letter,),
+            options=texts(row, "multi_choice", where)[: len(LETTERS)],
+            labels=tuple(label for label in (relation, kind) if label),
+            feature=(f"{video}.pt",),
         )
+        found.append(example)
     return found
 
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`train_qa_instruct.json` and the two mapping files."""
-    rows = only_file(files, _WHAT)
-    names = [row["video_name"] for row in rows]
+    samples = []
+    video_map, feature_map = {}, {}
+    for row in only_file(files, _WHAT):
+        name = row["video_name"]
+        samples.append(authors_sample(row["id"], name, _question(row), LETTERS[row["answer"]]))
+        video_map[name] = f"{name}.mp4"
+        feature_map[name] = f"{name}.pt"
     return {
-        "train_qa_instruct.json": [
-            {
-                "id": row["id"],
-                "conversations": conversation(_question(row), LETTERS[row["answer"]]),
-                "video": row["video_name"],
-            }
-            for row in rows
-        ],
-        "from_vid_to_video_name.json": {name: f"{name}.mp4" for name in names},
-        "from_vid_to_feat_name.json": {name: f"{name}.pt" for name in names},
+        "train_qa_instruct.json": samples,
+        "from_vid_to_video_name.json": video_map,
+        "from_vid_to_feat_name.json": feature_map,
     }
 
 
 def _question(row: Any) -> str:
-    return PROMPT.render(
-        text(row, "question_text", "question"),
-        texts(row, "multi_choice", "question")[: len(LETTERS)],
-    )
+    """The question as the model reads it, options included."""
+    options = texts(row, "multi_choice", "question")[: len(LETTERS)]
+    return PROMPT.render(text(row, "question_text", "question"), options)
 
 
 @register_task("avqa")

@@ -1,8 +1,9 @@
-"""AVSD: dialogue about a video with sound (DSTC7 and DSTC10). Charades videos; caption scores of the last answer.
+"""AVSD: dialogue about a video with sound (DSTC7 and DSTC10).
 
-Test: the single-reference DSTC7 set in DSTC10's mock format, one dialogue a video; all earlier
-rounds, with their true answers, are the history. The authors train on pieces of five rounds and
-drop a shorter rest; by default the rest is kept.
+The last answer has the scores of a caption. The videos are those of Charades. Test: the
+single-reference DSTC7 set in DSTC10's mock format, one dialogue a video; all earlier rounds, with
+their true answers, are the history. The authors train on pieces of five rounds and drop a shorter
+rest; by default the rest is kept.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from pave.tasks.registry import register_task
 from pave.tasks.scoring import captions
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, only_file, videos
 
+Round = tuple[str, str]
+"""A question and its answer."""
 ROUNDS = 5
+"""Rounds of a training example."""
 UNDISCLOSED = "__UNDISCLOSED__"
+"""What the challenge writes in place of an answer that it keeps to itself."""
 _WHAT = "train: avsd_train.json; test: mock_test_set4DSTC10-AVSD_from_DSTC7_singref.json"
 # The authors copy this header from COCO's captions_val2014.json; the scorer does not read it.
 _HEADER = {
@@ -30,6 +35,7 @@ _HEADER = {
     "licenses": [{"id": 3, "name": "Attribution-NonCommercial-NoDerivs License"}],
     "type": "captions",
 }
+# Every image of theirs is this one.
 _IMAGE = {"license": 3, "file_name": "COCO_val2014_000000391895.jpg", "width": 640, "height": 360}
 _IMAGE |= {
     "url": "http://farm9.staticflickr.com/8186/8119368305_4e622c8349_z.jpg",
@@ -40,29 +46,37 @@ _IMAGE |= {
 def examples(files: Files, split: str, style: Style) -> list[Example]:
     """Dialogues: pieces of five rounds for training, whole ones for testing."""
     content = only_file(files, _WHAT)
-    if isinstance(content, dict) and "dialogs" in content:
+    if _is_test(content):
         return [_tested(dialogue) for dialogue in content["dialogs"]]
-    return [
-        Example(f"{video}_{place}", video, videos(video), tuple(rounds), feature=_feature(video))
-        for video, place, rounds in _pieces(content, keep_rest=style == "default")
-    ]
+    found = []
+    for video, number, rounds in _pieces(content, keep_rest=style == "default"):
+        example = Example(
+            id=f"{video}_{number}",
+            video_id=video,
+            video=videos(video),
+            turns=tuple(rounds),
+            feature=(f"{video}.pt",),
+        )
+        found.append(example)
+    return found
 
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`avsd_train_instruct.json`, or the references in COCO's format for the test set."""
     content = only_file(files, _WHAT)
-    if isinstance(content, dict) and "dialogs" in content:
+    if _is_test(content):
         return {"coco_version_test_gt.json": _coco(content["dialogs"])}
-    rows = []
-    for video, place, rounds in _pieces(content, keep_rest=False):
-        turns = [
-            {"from": who, "value": text}
-            for pair in rounds
-            for who, text in zip(("human", "gpt"), pair, strict=True)
-        ]
-        turns[0] = {**turns[0], "value": f"<image>\n{turns[0]['value']}"}
-        rows.append({"id": f"{video}_{place}", "conversations": turns, "video": f"{video}.mp4"})
-    return {"avsd_train_instruct.json": rows}
+    samples = []
+    for video, number, rounds in _pieces(content, keep_rest=False):
+        turns = []
+        for question, answer in rounds:
+            turns.append({"from": "human", "value": question})
+            turns.append({"from": "gpt", "value": answer})
+        # The video stands before the first question alone.
+        turns[0]["value"] = f"<image>\n{turns[0]['value']}"
+        sample = {"id": f"{video}_{number}", "conversations": turns, "video": f"{video}.mp4"}
+        samples.append(sample)
+    return {"avsd_train_instruct.json": samples}
 
 
 def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
@@ -74,20 +88,32 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     for number, row in enumerate(field(references, "annotations", "references"), 1):
         where = f"reference {number}"
         wanted.setdefault(text(row, "image_id", where), []).append(text(row, "caption", where))
-    unknown = [prediction.id for prediction in predictions if prediction.id not in wanted]
+    names = [prediction.id for prediction in predictions]
+    unknown = [name for name in names if name not in wanted]
     if unknown:
         raise RecordError(
             f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; is this "
             "the right file?"
         )
-    names = [prediction.id for prediction in predictions]
     if len(set(names)) < len(names):
         raise RecordError("a video has two predictions; AVSD's test set asks one question a video")
-    return [Item(p.id, p.id, p.text, tuple(wanted[p.id])) for p in predictions]
+    items = []
+    for prediction in predictions:
+        accepted = tuple(wanted[prediction.id])
+        items.append(Item(prediction.id, prediction.id, prediction.text, accepted))
+    return items
 
 
-def _pieces(content: Any, *, keep_rest: bool) -> list[tuple[str, int, list[tuple[str, str]]]]:
-    """(video, number, rounds) of each piece of a training file."""
+def _is_test(content: Any) -> bool:
+    """Whether a file is in the challenge's format of the test set."""
+    return isinstance(content, dict) and "dialogs" in content
+
+
+def _pieces(content: Any, *, keep_rest: bool) -> list[tuple[str, int, list[Round]]]:
+    """(video, number, rounds) of each piece of a training file.
+
+    A dialogue has ten rounds, so a rest is rare: it is there where annotators stopped early.
+    """
     if not isinstance(content, dict):
         raise RecordError(
             "AVSD's training file maps videos to dialogues ({video: {data: [...]}}); this is "
@@ -96,46 +122,43 @@ def _pieces(content: Any, *, keep_rest: bool) -> list[tuple[str, int, list[tuple
     pieces = []
     for video, entry in content.items():
         rounds = _rounds(entry, "data", f"video {video}")
-        count = -(-len(rounds) // ROUNDS) if keep_rest else len(rounds) // ROUNDS
-        pieces += [
-            (video, place, rounds[place * ROUNDS : (place + 1) * ROUNDS]) for place in range(count)
-        ]
+        for number, start in enumerate(range(0, len(rounds), ROUNDS)):
+            piece = rounds[start : start + ROUNDS]
+            if len(piece) == ROUNDS or keep_rest:
+                pieces.append((video, number, piece))
     return pieces
 
 
 def _tested(dialogue: Any) -> Example:
+    """The last question of a test dialogue, behind the true history."""
     video = text(dialogue, "image_id", "dialogue")
-    rounds = _rounds(dialogue, "dialog", f"video {video}")
-    question, answer = rounds[-1]
+    *earlier, (question, answer) = _rounds(dialogue, "dialog", f"video {video}")
     if answer == UNDISCLOSED:
         raise RecordError(f"video {video}: the answer is not disclosed; use the file with answers")
-    turns: tuple[tuple[str, str | None], ...] = (*rounds[:-1], (question, None))
-    return Example(video, video, videos(video), turns, answers=(answer,), feature=_feature(video))
+    return Example(
+        id=video,
+        video_id=video,
+        video=videos(video),
+        turns=(*earlier, (question, None)),
+        answers=(answer,),
+        feature=(f"{video}.pt",),
+    )
 
 
-def _rounds(dialogue: Any, name: str, where: str) -> list[tuple[str, str]]:
+def _rounds(dialogue: Any, name: str, where: str) -> list[Round]:
     """Questions and answers of a dialogue."""
-    return [
-        (text(turn, "question", where), text(turn, "answer", where))
-        for turn in field(dialogue, name, where)
-    ]
-
-
-def _feature(video: str) -> tuple[str, ...]:
-    return (f"{video}.pt",)
+    turns = field(dialogue, name, where)
+    return [(text(turn, "question", where), text(turn, "answer", where)) for turn in turns]
 
 
 def _coco(dialogues: Any) -> dict[str, Any]:
-    rows = [(dialogue["image_id"], dialogue["dialog"][-1]["answer"]) for dialogue in dialogues]
-    annotations = [
-        {"image_id": video, "id": place, "caption": answer}
-        for place, (video, answer) in enumerate(rows)
-    ]
-    return {
-        **_HEADER,
-        "annotations": annotations,
-        "images": [{**_IMAGE, "id": video} for video, _ in rows],
-    }
+    """The references in the format of COCO's captions, as the authors' script writes them."""
+    annotations, images = [], []
+    for number, dialogue in enumerate(dialogues):
+        video, answer = dialogue["image_id"], dialogue["dialog"][-1]["answer"]
+        annotations.append({"image_id": video, "id": number, "caption": answer})
+        images.append({**_IMAGE, "id": video})
+    return {**_HEADER, "annotations": annotations, "images": images}
 
 
 @register_task("avsd")
@@ -153,5 +176,5 @@ def avsd() -> Task:
         score=captions,
         authors_files=authors_files,
         pair=pair,
-        max_new_tokens=64,
+        max_new_tokens=64,  # answers are sentences
     )

@@ -1,4 +1,4 @@
-"""Two arms' scores of the same questions: the paired difference of every score, overall and by label."""
+"""Two arms' scores of the same questions: the paired differences, overall and by label."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Ego-Exo4D demonstrator proficiency: how skilled somebody is, one of four levels, from the ego video and up to four others.
+"""Ego-Exo4D demonstrator proficiency: how skilled somebody is, from the ego and other cameras.
 
-Tested on val, accuracy (test labels are with the organisers). The authors count an answer as right
-if the right level's name is anywhere in it, so an answer that lists all four is always right; by
-default the first level named counts.
+The answer is one of four levels. Tested on val, accuracy (test labels are with the organisers). The
+authors count an answer as right if the right level's name is anywhere in it, so an answer that
+lists all four is always right; by default the first level named counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pave.tasks.pairing import field, self_contained, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
 from pave.tasks.scoring import accuracy
-from pave.tasks.task import Example, Files, Item, Style, Task, conversation, only_file
+from pave.tasks.task import Example, Files, Item, Style, Task, authors_sample, only_file
 
 LEVELS = ("Novice", "Early Expert", "Intermediate Expert", "Late Expert")
 QUESTION = (
@@ -37,6 +37,7 @@ QUESTION = (
 )
 PROMPT = Prompt(QUESTION)
 _WHAT = "proficiency_demonstrator_train.json or proficiency_demonstrator_val.json"
+# Any case, any white space between the words of a level.
 _LEVEL = re.compile("|".join(level.replace(" ", r"\s+") for level in LEVELS), re.IGNORECASE)
 
 
@@ -45,61 +46,62 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for row in field(only_file(files, _WHAT), "annotations", "annotations"):
         take, level = text(row, "take_uid", "take"), text(row, "proficiency_score", "take")
+        scenario = row.get("scenario_name")
         cameras = dict(row["video_paths"])
-        ego = cameras.pop("ego")
-        found.append(
-            Example(
-                take,
-                take,
-                _places(ego),
-                ((PROMPT.render(""), level),),
-                answers=(level,),
-                options=LEVELS,
-                labels=tuple(str(row[name]) for name in ("scenario_name",) if row.get(name)),
-                views=tuple(_places(cameras[name]) for name in sorted(cameras)),
-                # The authors extract a folder of files, one a camera, under the path of the ego
-                # video's own folder.
-                feature=(
-                    f"{take}.pt",
-                    f"{take}.safetensors",
-                    str(PurePosixPath(_places(ego)[0]).parent),
-                ),
-                meta={"task_name": row.get("task_name", "")},
-            )
+        ego = _places(cameras.pop("ego"))
+        # In order of their names, so that a camera has the same place in every record.
+        others = tuple(_places(cameras[name]) for name in sorted(cameras))
+        example = Example(
+            id=take,
+            video_id=take,
+            video=ego,
+            turns=((PROMPT.render(""), level),),
+            answers=(level,),
+            options=LEVELS,
+            labels=(str(scenario),) if scenario else (),
+            views=others,
+            # The authors extract a folder of files, one a camera, under the path of the ego
+            # video's own folder.
+            feature=(f"{take}.pt", f"{take}.safetensors", str(PurePosixPath(ego[0]).parent)),
+            meta={"task_name": row.get("task_name", "")},
         )
+        found.append(example)
     return found
 
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
-    """`proficiency_demonstrator_<split>_instruct_short_prompt.json` (which holds the long prompt)."""
-    rows = field(only_file(files, _WHAT), "annotations", "annotations")
-    return {
-        f"proficiency_demonstrator_{split}_instruct_short_prompt.json": [
-            {
-                "id": row["take_uid"],
-                "conversations": conversation(PROMPT.render(""), row["proficiency_score"]),
-                "video": row["take_uid"],
-            }
-            for row in rows
-        ]
-    }
+    """`proficiency_demonstrator_<split>_instruct_short_prompt.json`, with the long prompt in it."""
+    samples = []
+    for row in field(only_file(files, _WHAT), "annotations", "annotations"):
+        take = row["take_uid"]
+        samples.append(authors_sample(take, take, PROMPT.render(""), row["proficiency_score"]))
+    return {f"proficiency_demonstrator_{split}_instruct_short_prompt.json": samples}
 
 
 def _places(path: str) -> tuple[str, ...]:
-    """Where a camera's video may be: downscaled to 448 lines (what the authors use), or as annotated."""
+    """Where a camera's video may be: downscaled to 448 lines, or as annotated.
+
+    The authors use the downscaled ones.
+    """
     given = PurePosixPath(path)
     return (str(given.parent / "downscaled" / "448" / given.name), str(given))
 
 
 def _parse(item: Item, style: Style) -> str:
+    """The first level that the answer names; in the authors' style the answer as it is."""
     if style == "authors":
         return item.prediction
     found = _LEVEL.search(item.prediction)
-    return " ".join(found[0].split()).title() if found else ""
+    if found is None:
+        return ""
+    return " ".join(found[0].split()).title()
 
 
-def _right(item: Item, said: str, style: Style) -> bool:
-    return item.references[0] in said if style == "authors" else said == item.references[0]
+def _right(item: Item, parsed: str, style: Style) -> bool:
+    level = item.references[0]
+    if style == "authors":
+        return level in parsed
+    return parsed == level
 
 
 @register_task("ego-exo4d")

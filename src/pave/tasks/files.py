@@ -1,19 +1,39 @@
-"""Reading what others wrote: annotation files in JSON or JSON lines, predictions under whatever names their author chose."""
+"""Reading what others wrote: annotation files in JSON or JSON lines, and predictions.
+
+Predictions may name their fields as their author liked: the scripts of PAVE and of lmms-eval do not
+agree on it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pave.errors import RecordError
 from pave.tasks.task import Prediction
 
+# In the order in which they are looked for: a row may have several.
 _IDS = ("id", "question_id", "image_id", "take_id", "video_id")
 _TEXTS = ("prediction", "text", "caption", "pred", "answer_text", "response")
-_TABLES = "turn it into JSON lines first: pandas.read_parquet(X).to_json('X.jsonl', orient='records', lines=True)"
+_TABLES = (
+    "turn it into JSON lines first: pandas.read_parquet(X).to_json('X.jsonl', orient='records', "
+    "lines=True)"
+)
+
+
+def annotation_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The annotation files that are meant; of a folder, every JSON file in it."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        found += sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".jsonl"))
+    return found
 
 
 def read_annotations(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
@@ -22,26 +42,24 @@ def read_annotations(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     Raises:
         RecordError: If there are none, two have one name, or one cannot be read.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        found += (
-            sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".jsonl"))
-            if path.is_dir()
-            else [path]
-        )
+    found = annotation_files(paths)
     if not found:
         raise RecordError(
             f"no annotation files in {', '.join(map(str, paths)) or 'nothing'}; give .json or "
             ".jsonl files"
         )
-    names = [path.name for path in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise RecordError(f"two annotation files are called {twice[0]}; give each once")
+    # Tasks know their files by name, so a second one of a name would be lost.
+    names = sorted(path.name for path in found)
+    for name, following in pairwise(names):
+        if name == following:
+            raise RecordError(f"two annotation files are called {name}; give each once")
     return {path.name: read_json(path) for path in found}
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The content of a JSON file, or a list of the objects of a JSON lines file, told apart by what is inside.
+    """The content of a JSON file, or a list of the objects of a JSON lines file.
+
+    They are told apart by what is inside: lines are often called `.json` too.
 
     Raises:
         RecordError: If the file cannot be read as either; the message has the line.
@@ -50,12 +68,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     if file.suffix == ".parquet":
         raise RecordError(f"{file}: parquet is not read here; {_TABLES}")
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_text(encoding="utf-8-sig")  # some tools write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"cannot read {file}: {error}; give a JSON file in UTF-8") from error
     try:
         content = json.loads(text)
-        return [content] if file.suffix == ".jsonl" else content
     except RecursionError as error:
         raise RecordError(
             f"{file}: lists or objects are nested too deeply; give a JSON file of annotations"
@@ -65,11 +82,36 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             raise RecordError(
                 f"{file}: not valid JSON ({error.msg}, line {error.lineno}, column {error.colno})"
             ) from error
-    return [
-        _line(line, f"{file}:{number}")
-        for number, line in enumerate(text.split("\n"), 1)
-        if line.strip()
-    ]
+        return _read_lines(text, file)
+    if file.suffix == ".jsonl":
+        return [content]  # lines, of which there is only one
+    return content
+
+
+def _is_lines(text: str) -> bool:
+    """Whether the first line is an object of its own."""
+    first = text.lstrip().split("\n", 1)[0]
+    try:
+        return isinstance(json.loads(first), dict)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+
+
+def _read_lines(text: str, file: Path) -> list[Any]:
+    """The objects of JSON lines; empty lines are passed over."""
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except RecursionError as error:
+            raise RecordError(f"{file}:{number}: lists or objects are nested too deeply") from error
+        except json.JSONDecodeError as error:
+            raise RecordError(
+                f"{file}:{number}: not valid JSON ({error.msg} at column {error.colno})"
+            ) from error
+    return rows
 
 
 def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
@@ -81,44 +123,36 @@ def read_predictions(path: str | os.PathLike[str]) -> list[Prediction]:
     Raises:
         RecordError: If the file cannot be read, is empty, or a row has no answer.
     """
-    content = read_json(path)
-    rows = (
-        [content]
-        if isinstance(content, dict) and any(name in content for name in _IDS)
-        else content
-    )
+    rows = read_json(path)
+    if isinstance(rows, dict) and any(name in rows for name in _IDS):
+        rows = [rows]  # a single prediction
     if not isinstance(rows, list) or not rows:
         raise RecordError(
-            f'{path} holds no predictions; write one object per line, such as {{"id": "a1", "prediction": "dog"}}'
+            f"{path} holds no predictions; write one object per line, such as "
+            '{"id": "a1", "prediction": "dog"}'
         )
     return [_prediction(row, f"{path}: prediction {number}") for number, row in enumerate(rows, 1)]
 
 
 def _prediction(row: Any, where: str) -> Prediction:
+    """One row, under whatever names its author chose.
+
+    Raises:
+        RecordError: If it is no object, or lacks a name or an answer.
+    """
     if not isinstance(row, dict):
         raise RecordError(f"{where} is no object; write one per prediction")
-    name = next((key for key in _IDS if isinstance(row.get(key), str | int)), None)
-    text = next((key for key in _TEXTS if isinstance(row.get(key), str)), None)
+    name = _first(row, _IDS, str | int)
+    text = _first(row, _TEXTS, str)
     if name is None or text is None:
         wanted = f"{' or '.join(_IDS[:3])} and {' or '.join(_TEXTS[:4])} (texts)"
         raise RecordError(f"{where} needs {wanted}; it has {', '.join(row) or 'nothing'}")
-    return Prediction(str(row[name]), row[text], row)
+    return Prediction(str(name), text, row)
 
 
-def _is_lines(text: str) -> bool:
-    """Whether the first line is an object of its own."""
-    try:
-        return isinstance(json.loads(text.lstrip().split("\n", 1)[0]), dict)
-    except (json.JSONDecodeError, RecursionError):
-        return False
-
-
-def _line(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except RecursionError as error:
-        raise RecordError(f"{where}: lists or objects are nested too deeply") from error
-    except json.JSONDecodeError as error:
-        raise RecordError(
-            f"{where}: not valid JSON ({error.msg} at column {error.colno})"
-        ) from error
+def _first(row: Mapping[str, Any], names: Sequence[str], kind: Any) -> Any:
+    """The first of some fields that holds a value of a kind; None where none does."""
+    for name in names:
+        if isinstance(row.get(name), kind):
+            return row[name]
+    return None

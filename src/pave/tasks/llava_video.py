@@ -1,11 +1,12 @@
-"""LLaVA-Video-178K: training data of the high-frame-rate patch; the authors take two questions a video, from four files.
+"""LLaVA-Video-178K: training data of the high-frame-rate patch.
 
-Both styles keep the first two records of each `id` in order of first appearance. An id is counted
-within its file.
+The authors take two questions a video, from four files. Both styles keep the first two records of
+each `id` in order of first appearance; an id is counted within its file.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,28 +24,28 @@ _WHAT = "{1_2_m,2_3_m}_{academic,youtube}_oe_v0_1_qa_processed.json, one or seve
 def examples(files: Files, split: str, style: Style) -> list[Example]:
     """Conversations as dialogues."""
     found = []
-    for name, rows in files.items():
-        for row in subset(rows, name):
-            video, turns = text(row, "video", f"record {row['id']}"), _turns(row)
-            stem = PurePosixPath(video).stem
-            found.append(
-                Example(
-                    str(row["id"]),
-                    video,
-                    _places(video),
-                    turns,
-                    feature=(f"{PurePosixPath(video).with_suffix('')}.pt", f"{stem}.pt"),
-                    meta={"data_source": row.get("data_source", "")},
-                )
+    for file, rows in files.items():
+        for row in subset(rows, file):
+            video = text(row, "video", f"record {row['id']}")
+            without_suffix = PurePosixPath(video).with_suffix("")
+            example = Example(
+                id=str(row["id"]),
+                video_id=video,
+                video=_places(video),
+                turns=_turns(row),
+                feature=(f"{without_suffix}.pt", f"{without_suffix.name}.pt"),
+                meta={"data_source": row.get("data_source", "")},
             )
+            found.append(example)
     return found
 
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
-    """`<name>_2pv.json` of each file."""
-    return {
-        f"{PurePosixPath(name).stem}_2pv.json": subset(rows, name) for name, rows in files.items()
-    }
+    """`<name>_2pv.json` of each file ("two per video")."""
+    made = {}
+    for file, rows in files.items():
+        made[f"{PurePosixPath(file).stem}_2pv.json"] = subset(rows, file)
+    return made
 
 
 def subset(rows: Any, name: str = "annotations") -> list[dict[str, Any]]:
@@ -56,25 +57,30 @@ def subset(rows: Any, name: str = "annotations") -> list[dict[str, Any]]:
     """
     if not isinstance(rows, list):
         raise RecordError(f"{name} is no list of records; wanted: {_WHAT}")
+    # A dictionary keeps its keys in order of first appearance.
     groups: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
         kept = groups.setdefault(field(row, "id", name), [])
         if len(kept) < QUESTIONS_PER_VIDEO:
             kept.append(row)
-    return [row for kept in groups.values() for row in kept]
+    return list(chain.from_iterable(groups.values()))
 
 
 def _turns(row: dict[str, Any]) -> tuple[tuple[str, str | None], ...]:
+    """The dialogue of a record, without the mark where the video's tokens go."""
     where = f"record {row['id']}"
-    said = [text(turn, "value", where) for turn in field(row, "conversations", where)]
-    questions = [asked.replace(f"{_IMAGE}\n", "").replace(_IMAGE, "") for asked in said[::2]]
-    return tuple(zip(questions, said[1::2], strict=True))
+    parts = [text(turn, "value", where) for turn in field(row, "conversations", where)]
+    # Human and model take turns, the human first.
+    questions = [part.replace(f"{_IMAGE}\n", "").replace(_IMAGE, "") for part in parts[::2]]
+    return tuple(zip(questions, parts[1::2], strict=True))
 
 
 def _places(video: str) -> tuple[str, ...]:
     """As annotated, or in one of the authors' folders of downscaled videos."""
     head, _, rest = video.partition("/")
-    return (video, f"{head}_ds/{rest}") if rest else (video,)
+    if not rest:
+        return (video,)
+    return (video, f"{head}_ds/{rest}")
 
 
 @register_task("llava-video")

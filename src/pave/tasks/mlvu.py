@@ -1,8 +1,8 @@
-"""MLVU, development set, multiple choice: nine kinds of questions about long videos. Accuracy, pooled.
+"""MLVU, development set, multiple choice: nine kinds of questions about long videos.
 
-Reads the repackaged rows that lmms-eval uses (options inside the question, a letter as answer). The
-authors score with its script: the character before the first ")", or the whole answer; by default
-the letter is read properly.
+The score is the accuracy over all of them. Reads the repackaged rows that lmms-eval uses (options
+inside the question, a letter as answer). The authors score with its script: the character before
+the first ")", or the whole answer; by default the letter is read properly.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file
 
+# Ends inside a bracket, which the answer is to close: "(" + "B) a dog".
 PROMPT = Prompt("\n{question}\nOnly give the best option.\n\nBest option: (")
 _WHAT = "the rows of sy1998/MLVU_dev (split test) as JSON or JSON lines"
 
@@ -25,24 +26,26 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for number, row in enumerate(only_file(files, _WHAT)):
         where = f"row {number}"
-        video, letter, kind = (
-            text(row, name, where) for name in ("video_name", "answer", "task_type")
-        )
+        video = text(row, "video_name", where)
+        letter = text(row, "answer", where)
+        kind = text(row, "task_type", where)
+        # The question lists its options itself; their texts help to read an answer in words.
+        options: tuple[str, ...] = ()
+        if row.get("candidates"):
+            options = texts(row, "candidates", where)
         stem = video.split(".")[0]
-        options = texts(row, "candidates", where) if row.get("candidates") else ()
-        found.append(
-            Example(
-                str(row.get("question_id", f"{kind}-{number}")),
-                video,
-                (video, f"video/{video}", f"videos/{video}"),
-                ((PROMPT.render(text(row, "question", where)), letter),),
-                answers=(letter,),
-                options=options,
-                labels=(kind,),
-                feature=(f"{stem}.pt", f"{PurePosixPath(stem).name}.pt"),
-                meta={"duration": row.get("duration")},
-            )
+        example = Example(
+            id=str(row.get("question_id", f"{kind}-{number}")),
+            video_id=video,
+            video=(video, f"video/{video}", f"videos/{video}"),
+            turns=((PROMPT.render(text(row, "question", where)), letter),),
+            answers=(letter,),
+            options=options,
+            labels=(kind,),
+            feature=(f"{stem}.pt", f"{PurePosixPath(stem).name}.pt"),
+            meta={"duration": row.get("duration")},
         )
+        found.append(example)
     return found
 
 

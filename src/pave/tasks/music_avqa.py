@@ -1,9 +1,9 @@
-"""Music-AVQA: short answers about music videos, from 42 words. Tested on test, accuracy by modality and kind.
+"""Music-AVQA: short answers about music videos, from 42 words. Tested on test, accuracy by kind.
 
 | | default | authors |
 |---|---|---|
 | training records | each once | those about sound (Audio and Audio-Visual) twice in a row |
-| right if | the answer is in the prediction as a word, "2" is "two" | the answer is anywhere in it, "no" in "piano" too |
+| right if | the answer is a word of it, "2" is "two" | it is anywhere, "no" in "piano" too |
 
 Questions are templates; `<Object>` and its like are filled from `templ_values` in order. There are
 two public test files: json/avqa-test.json has 9,185 questions, json_update 9,129, and results on
@@ -30,35 +30,16 @@ from pave.tasks.task import (
     Prediction,
     Style,
     Task,
-    conversation,
+    authors_sample,
     only_file,
     videos,
 )
 
-INSTRUMENTS = (
-    "accordion",
-    "acoustic_guitar",
-    "bagpipe",
-    "banjo",
-    "bassoon",
-    "cello",
-    "clarinet",
-    "congas",
-    "drum",
-    "electric_bass",
-    "erhu",
-    "flute",
-    "guzheng",
-    "piano",
-    "pipa",
-    "saxophone",
-    "suona",
-    "trumpet",
-    "tuba",
-    "ukulele",
-    "violin",
-    "xylophone",
+_NAMES = (
+    "accordion acoustic_guitar bagpipe banjo bassoon cello clarinet congas drum electric_bass erhu "
+    "flute guzheng piano pipa saxophone suona trumpet tuba ukulele violin xylophone"
 )
+INSTRUMENTS = tuple(_NAMES.split())
 _OTHERS = (
     "more than ten",
     "yes",
@@ -72,10 +53,9 @@ _OTHERS = (
 )
 ANSWERS = (*INSTRUMENTS, *NUMBERS, *_OTHERS)
 """The 42 answers of the data set."""
-REAL, SYNTHETIC = (
-    "MUSIC-AVQA-videos-Real",
-    "MUCIS-AVQA-videos-Synthetic",
-)  # the second is spelt so in the data set
+REAL = "MUSIC-AVQA-videos-Real"
+SYNTHETIC = "MUCIS-AVQA-videos-Synthetic"
+"""Spelt so in the data set."""
 _WHAT = "avqa-train.json, avqa-val.json or avqa-test.json, or the authors' updated_ ones"
 _TEMPLATE = re.compile(r"<(.*?)>")
 _KNOWN = sorted((plain(word) for word in ANSWERS), key=len, reverse=True)
@@ -84,7 +64,9 @@ _MENTION = re.compile(rf"\b({'|'.join(_KNOWN)})s?\b")
 
 
 def fill(question: str, values: Sequence[str]) -> str:
-    """A question with its templates filled in order; a value that looks like a template stays as it is.
+    """A question with its templates filled in order.
+
+    A value that looks like a template stays as it is.
 
     Raises:
         RecordError: If there are more or fewer values than templates.
@@ -106,69 +88,72 @@ def fill(question: str, values: Sequence[str]) -> str:
 
 def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record."""
-    rows = [row for row in _filled(files) for _ in range(_copies(row, split, style))]
-    return [_example(row) for row in rows]
+    found = []
+    for row in _filled(files):
+        found += [_example(row)] * _copies(row, split, style)
+    return found
 
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`updated_avqa-*.json` with filled templates, and for training the file of conversations."""
     ((name, _),) = files.items()
     rows = _filled(files)
-    made: dict[str, Any] = {} if _is_filled(name) else {f"updated_{name}": rows}
+    made: dict[str, Any] = {}
+    if not _is_filled(name):
+        made[f"updated_{name}"] = rows
     if split == "train":
-        made["music_avqa_train_instruct_duplicate_audio.json"] = [
-            {
-                "id": row["question_id"],
-                "conversations": conversation(row["question_content"], row["anser"]),
-                "video": row["video_id"],
-            }
-            for row in rows
-            for _ in range(_copies(row, split, "authors"))
-        ]
+        samples = []
+        for row in rows:
+            question, answer = row["question_content"], row["anser"]
+            sample = authors_sample(row["question_id"], row["video_id"], question, answer)
+            samples += [sample] * _copies(row, split, "authors")
+        made["music_avqa_train_instruct_duplicate_audio.json"] = samples
     return made
 
 
 def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
-    """Predictions beside annotations, line by line; the answer is the predictions file's, as in the authors' script."""
+    """Predictions beside annotations, line by line.
+
+    The answer is the predictions file's where it has one, as in the authors' script.
+    """
     items = []
     for number, (prediction, row) in enumerate(in_order(predictions, references, key=""), 1):
-        answer = prediction.row.get("answer", row.get("anser"))
+        answer = prediction.row.get("answer", row.get("anser"))  # spelt so in the data set
         if answer is None:
             raise RecordError(
                 f"line {number}: neither the prediction nor the reference has an answer"
             )
-        said = (as_text(answer, f"line {number}: the answer"),)
-        items.append(
-            Item(
-                str(row.get("question_id", number)),
-                prediction.id,
-                prediction.text,
-                said,
-                labels=_labels(row),
-            )
+        item = Item(
+            id=str(row.get("question_id", number)),
+            cluster=prediction.id,
+            prediction=prediction.text,
+            references=(as_text(answer, f"line {number}: the answer"),),
+            labels=_labels(row),
         )
+        items.append(item)
     return items
 
 
 def _parse(item: Item, style: Style) -> str:
-    """What was said, in lower case; by default the answer words in it."""
-    return (
-        item.prediction.lower()
-        if style == "authors"
-        else ", ".join(_MENTION.findall(plain(item.prediction)))
-    )
-
-
-def _right(item: Item, said: str, style: Style) -> bool:
+    """The prediction in lower case; by default the answer words in it."""
     if style == "authors":
-        return item.references[0].lower() in said
+        return item.prediction.lower()
+    return ", ".join(_MENTION.findall(plain(item.prediction)))
+
+
+def _right(item: Item, parsed: str, style: Style) -> bool:
+    """Whether the answer is in the prediction: as a word, or in the authors' style anyhow."""
+    if style == "authors":
+        return item.references[0].lower() in parsed
     wanted = plain(item.references[0])
-    return wanted in said.split(", ") or (
-        wanted not in _KNOWN and contains(item.prediction, wanted)
-    )
+    if wanted in parsed.split(", "):
+        return True
+    # An answer outside the 42 words, which predictions are not searched for.
+    return wanted not in _KNOWN and contains(item.prediction, wanted)
 
 
 def _is_filled(name: str) -> bool:
+    """Whether a file's templates are filled: the authors' own files are called so."""
     return name.startswith("updated_")
 
 
@@ -177,23 +162,24 @@ def _filled(files: Files) -> list[dict[str, Any]]:
     content = only_file(files, _WHAT)
     if _is_filled(next(iter(files))):
         return list(content)
-    return [
-        {
-            **row,
-            "question_content": fill(
-                text(row, "question_content", "question"), json.loads(row.get("templ_values", "[]"))
-            ),
-        }
-        for row in content
-    ]
+    rows = []
+    for row in content:
+        template = text(row, "question_content", "question")
+        values = json.loads(row.get("templ_values", "[]"))
+        rows.append({**row, "question_content": fill(template, values)})
+    return rows
 
 
 def _copies(row: dict[str, Any], split: str, style: Style) -> int:
-    return 2 if style == "authors" and split == "train" and "Audio" in row["type"] else 1
+    """How often a row is trained on: the authors' way to give sound its weight."""
+    if style == "authors" and split == "train" and "Audio" in row["type"]:
+        return 2
+    return 1
 
 
 def _labels(row: Any) -> tuple[str, ...]:
     """("Audio", "Audio Counting") of '["Audio", "Counting"]'."""
+    # The list stands in the file as a text, in Python's notation.
     modality, kind = ast.literal_eval(field(row, "type", "annotation"))[:2]
     return modality, f"{modality} {kind}"
 
@@ -201,12 +187,13 @@ def _labels(row: Any) -> tuple[str, ...]:
 def _example(row: dict[str, Any]) -> Example:
     where = f"question {text(row, 'question_id', 'question')}"
     video, answer = text(row, "video_id", where), text(row, "anser", where)
+    # Real videos are numbered; synthetic ones have names, with letters first.
     folder = REAL if video[:1].isdigit() else SYNTHETIC
     return Example(
-        str(row["question_id"]),
-        video,
-        videos(f"{folder}/{video}", video),
-        ((text(row, "question_content", where), answer),),
+        id=str(row["question_id"]),
+        video_id=video,
+        video=videos(f"{folder}/{video}", video),
+        turns=((text(row, "question_content", where), answer),),
         answers=(answer,),
         labels=_labels(row),
         feature=(f"{folder}_audio_imagebind_feat/{video}.pt", f"{video}.pt"),

@@ -1,12 +1,14 @@
-"""MVBench: 20 kinds of temporal understanding, 200 multiple-choice questions each. Accuracy by kind.
+"""MVBench: 20 kinds of temporal understanding, 200 multiple-choice questions each.
 
-The authors score with the script in lmms-eval: their reading of the letter, and empty answers are
-left out of the mean. By default the letter is read properly and an empty answer is wrong.
+The score is accuracy, by kind too. The authors score with the script in lmms-eval: their reading of
+the letter, and empty answers are left out of the mean. By default the letter is read properly and
+an empty answer is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from string import ascii_uppercase
 from typing import Any
@@ -53,7 +55,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record, named by kind and place in the file."""
     found = []
     for name, rows in files.items():
-        kind = PurePosixPath(name).stem
+        kind = PurePosixPath(name).stem  # a file a kind
         if kind not in FOLDERS:
             raise RecordError(f"{name}: there is no kind {kind!r} in MVBench; wanted: {_WHAT}")
         found += [_example(kind, number, row) for number, row in enumerate(rows)]
@@ -68,33 +70,39 @@ def _example(kind: str, number: int, row: Any) -> Example:
     letter = ascii_uppercase[row["candidates"].index(row["answer"])]
     video, folder = text(row, "video", where), FOLDERS[kind]
     feature = str(PurePosixPath(video).with_suffix(".pt"))
+    # Some kinds ask about a part of a video, in seconds.
+    part = {name: row[name] for name in ("start", "end") if name in row}
     return Example(
-        f"{kind}-{number}",
-        f"{folder}/{video}",
-        (f"{folder}/{video}", f"data0613/{folder}/{video}", video),
-        ((PROMPT.render(text(row, "question", where), options), letter),),
+        id=f"{kind}-{number}",
+        video_id=f"{folder}/{video}",
+        # data0613/ is what a later archive of the data set unpacks into.
+        video=(f"{folder}/{video}", f"data0613/{folder}/{video}", video),
+        turns=((PROMPT.render(text(row, "question", where), options), letter),),
         answers=(letter,),
         options=options,
         labels=(kind,),
         feature=(f"{folder}/{feature}", feature),
-        meta={name: row[name] for name in ("start", "end") if name in row},
+        meta=part,
     )
 
 
 def score(items: Sequence[Item], style: Style) -> Scored:
-    """Accuracy; in the authors' style over the answers that are not empty, whose number is in the notes."""
-    if style == "default":
-        return _score(items, style)
-    said = [item for item in items if item.prediction]
+    """Accuracy; in the authors' style over the answers that are not empty.
+
+    How many those are is in the notes. Columns keep every item, so that arms stay comparable.
+    """
     everything = _score(items, style)
-    answered = _score(said, style).scores["accuracy"] if said else 0.0
-    notes = {
-        "answered": f"{len(said)} of {len(items)}: empty answers are left out of the accuracy, "
-        "not of its interval"
-    }
-    return Scored(
-        {"accuracy": answered}, everything.columns, everything.details, notes, everything.table
+    if style == "default":
+        return everything
+    answered = [item for item in items if item.prediction]
+    accuracy: float | None = 0.0
+    if answered:
+        accuracy = _score(answered, style).scores["accuracy"]
+    note = (
+        f"{len(answered)} of {len(items)}: empty answers are left out of the accuracy, not of its "
+        "interval"
     )
+    return replace(everything, scores={"accuracy": accuracy}, notes={"answered": note})
 
 
 @register_task("mvbench")

@@ -1,4 +1,4 @@
-"""Predictions and references in the authors' own formats, brought together as items."""
+"""Reading rows whose shape is another's: its fields, and pairing as the authors do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from pave.errors import RecordError
 from pave.tasks.task import Item, Prediction
+
+_SHOWN = 5  # names in a message
 
 
 def in_order(
@@ -29,14 +31,7 @@ def in_order(
     if not isinstance(references, list) or not all(isinstance(row, dict) for row in references):
         raise RecordError("the reference file must hold a list of objects")
     if key:
-        said = {prediction.id for prediction in predictions}
-        missing = [str(row.get(key)) for row in references if str(row.get(key)) not in said]
-        if missing:
-            shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            raise RecordError(
-                f"{len(missing)} of {len(references)} questions have no prediction: {shown}; "
-                "predict them, or give --records"
-            )
+        _check_all_predicted(predictions, references, key)
     if len(predictions) != len(references):
         raise RecordError(
             f"{len(predictions)} predictions but {len(references)} references; they are paired "
@@ -50,6 +45,42 @@ def in_order(
                 "bring them into one order"
             )
     return pairs
+
+
+def _check_all_predicted(
+    predictions: Sequence[Prediction], references: Sequence[dict[str, Any]], key: str
+) -> None:
+    """Say which questions have no prediction, rather than that two lengths differ.
+
+    Raises:
+        RecordError: If there are such.
+    """
+    predicted = {prediction.id for prediction in predictions}
+    asked = [str(row.get(key)) for row in references]
+    missing = [name for name in asked if name not in predicted]
+    if not missing:
+        return
+    shown = ", ".join(missing[:_SHOWN])
+    if len(missing) > _SHOWN:
+        shown += ", ..."
+    raise RecordError(
+        f"{len(missing)} of {len(references)} questions have no prediction: {shown}; predict them, "
+        "or give --records"
+    )
+
+
+def self_contained(predictions: Sequence[Prediction], references: Any) -> list[Item]:
+    """Predictions that carry their own right answer: the authors' of AVQA and Ego-Exo4D."""
+    items = []
+    for number, prediction in enumerate(predictions, 1):
+        item = Item(
+            id=f"{prediction.id}#{number}",  # the files name videos, which repeat
+            cluster=prediction.id,
+            prediction=prediction.text,
+            references=(text(prediction.row, "answer", f"prediction {number}"),),
+        )
+        items.append(item)
+    return items
 
 
 def field(row: Any, name: str, where: str) -> Any:
@@ -92,12 +123,25 @@ def as_text(value: Any, where: str) -> str:
     Raises:
         RecordError: If it is neither.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number and not isinstance(value, str):
-        raise RecordError(
-            f"{where} must be a text, got {'null' if value is None else type(value).__name__}"
-        )
-    return str(value)
+    if isinstance(value, str):
+        return value
+    # True is a number to Python, and NaN one to JSON's reader; neither is meant as an answer.
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return str(value)
+    kind = "null" if value is None else type(value).__name__
+    raise RecordError(f"{where} must be a text, got {kind}")
+
+
+# What content of another shape gives, where a reader takes a field or a number for granted.
+_SHAPE_ERRORS = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    SyntaxError,  # of `ast.literal_eval`
+    RecursionError,
+)
 
 
 @contextmanager
@@ -114,29 +158,10 @@ def in_format(files: str, title: str, wanted: str) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        SyntaxError,
-        RecursionError,
-    ) as error:
-        what = f"no field {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+    except _SHAPE_ERRORS as error:
+        what = " ".join(str(error).split())
+        if isinstance(error, KeyError):
+            what = f"no field {error}"
         raise RecordError(
             f"{files}: not in the format of {title} ({what}); wanted: {wanted}"
         ) from error
-
-
-def self_contained(predictions: Sequence[Prediction], references: Any) -> list[Item]:
-    """Predictions that carry their own right answer, as the authors' AVQA and Ego-Exo4D files do."""
-    return [
-        Item(
-            f"{prediction.id}#{number}",
-            prediction.id,
-            prediction.text,
-            (text(prediction.row, "answer", f"prediction {number}"),),
-        )
-        for number, prediction in enumerate(predictions, 1)
-    ]

@@ -1,4 +1,7 @@
-"""`prepare`: a benchmark's annotation files and media -> a records file, with an account of what was missing."""
+"""`prepare`: a benchmark's annotation files and media -> a records file.
+
+What was missing is accounted for, in a summary beside the records.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pave.data import Record, write_records
-from pave.errors import ConfigError, RecordError
+from pave.data import Record, Turn, write_records
+from pave.errors import ConfigError, RecordError, first_problem
 from pave.files import write_text_atomically
 from pave.paper.annotations import are_samples, check_mapping, parse_samples, video_id
-from pave.tasks.files import read_annotations, read_json
-from pave.tasks.media import Finder, Place, side_folders, wanted_channels
+from pave.tasks.files import annotation_files, read_annotations, read_json
+from pave.tasks.media import Finder, Folders, Found, Place, side_folders, wanted_channels
 from pave.tasks.pairing import in_format
 from pave.tasks.task import Example, Files, Style, Task, videos
 
@@ -104,16 +107,25 @@ def prepare(
             f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}"
         )
     sides = side_folders(task, features, authors_features, feature_map)
-    wanted = wanted_channels(task, sides, channels)
-    for folder in (media, *sides.values()):
-        if not Path(folder).is_dir():
-            raise ConfigError(
-                f"there is no folder {folder}; give the folder that holds the media of {task.title}"
-            )
+    folders = Folders(Path(media), sides, wanted_channels(task, sides, channels))
+    folders.check(task.title)
     examples = convert(task, read_annotations(annotations), split, style)
     examples = _placed(examples, _mapping(video_map), _mapping(feature_map))
-    finder = Finder(task, Path(media), sides, wanted, style, split)
-    records = [record for example in examples if (record := finder.record(example)) is not None]
+
+    finder = Finder(folders)
+    about = {"task": task.name, "split": split, "style": style, "prompt": task.prompt.hash}
+    records = []
+    without_channel = 0
+    for example in examples:
+        found = finder.find(example)
+        if found.video is None or (style == "authors" and not found.complete):
+            continue  # the authors' loaders skip a sample that lacks anything
+        without_channel += not found.complete
+        records.append(_record(example, found, about))
+
+    labels: Counter[str] = Counter()
+    for record in records:
+        labels.update(record.meta.get("labels", []))
     summary = Summary(
         task=task.name,
         split=split,
@@ -124,13 +136,40 @@ def prepare(
         converted=len(examples),
         written=len(records),
         left_out=len(examples) - len(records),
-        without_channel=finder.without_channel,
-        missing=list(finder.missing),
-        labels=dict(
-            Counter(label for record in records for label in record.meta.get("labels", []))
-        ),
+        without_channel=without_channel,
+        missing=finder.missing,
+        labels=dict(labels),
     )
     return Prepared(records, summary)
+
+
+def _record(example: Example, found: Found, about: Mapping[str, str]) -> Record:
+    """An example with its media, as a record.
+
+    Raises:
+        RecordError: If it lacks what every record has: a name, a video, a question.
+    """
+    meta: dict[str, Any] = {**example.meta, **about}
+    meta["video_id"] = example.video_id
+    meta["labels"] = list(example.labels)
+    if example.labels:
+        meta["family"] = example.labels[-1]  # the narrowest, for reports by exact match
+    try:
+        turns = [Turn(question=question, answer=answer) for question, answer in example.turns]
+        return Record(
+            id=example.id,
+            video=str(found.video),
+            channels=found.channels,
+            turns=turns,
+            answers=list(example.answers),
+            options=list(example.options),
+            meta=meta,
+        )
+    except ValidationError as error:
+        where, what = first_problem(error)
+        raise RecordError(
+            f"example {example.id!r} makes no record: {where}: {what}; check the annotation file"
+        ) from error
 
 
 def convert(
@@ -155,13 +194,14 @@ def convert(
     unique = []
     for example in examples:
         seen[example.id] += 1
-        name = example.id if seen[example.id] == 1 else f"{example.id}#{seen[example.id]}"
-        unique.append(example if name == example.id else _renamed(example, name))
+        if seen[example.id] > 1:
+            example = replace(example, id=f"{example.id}#{seen[example.id]}")
+        unique.append(example)
     return unique
 
 
 def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: bool = False) -> Path:
-    """Write the records, and beside them the summary and, where media are missing, the list of them.
+    """Write the records, and beside them the summary and the list of missing media.
 
     Args:
         prepared: What `prepare` made.
@@ -179,13 +219,16 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
             f"out is {str(out)!r}, which names no file; name the records file to write, such as "
             "val.jsonl"
         )
+    # Before anything can go wrong: whoever is told that media are missing wants the list.
     listed = file.with_name(f"{file.stem}.missing.txt")
     if summary.missing:
         write_text_atomically(listed, "\n".join(summary.missing) + "\n")
     else:
         listed.unlink(missing_ok=True)
     if summary.missing and not allow_missing:
-        shown = ", ".join(summary.missing[:3]) + (", ..." if len(summary.missing) > 3 else "")
+        shown = ", ".join(summary.missing[:3])
+        if len(summary.missing) > 3:
+            shown += ", ..."
         raise RecordError(
             f"{len(summary.missing)} media files of {summary.converted} examples are missing: "
             f"{shown}; all are listed in "
@@ -259,18 +302,12 @@ def _placed(
     return moved
 
 
-def _renamed(example: Example, name: str) -> Example:
-    return replace(example, id=name)
-
-
 def _digests(paths: Sequence[str | os.PathLike[str]]) -> dict[str, str]:
     """SHA-256 of every annotation file."""
-    files = [
-        file
-        for path in map(Path, paths)
-        for file in (sorted(path.glob("*.json*")) if path.is_dir() else [path])
-    ]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    digests = {}
+    for file in annotation_files(paths):
+        digests[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return digests
 
 
 def write_authors_files(
@@ -290,14 +327,16 @@ def write_authors_files(
             f"the authors convert nothing for {task.title}: it is read as published; leave "
             "--authors-files out"
         )
-    files, written = read_annotations(annotations), []
+    files = read_annotations(annotations)
     if _are_the_authors(task, files):
         raise ConfigError(
             f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out"
         )
     with in_format(", ".join(files), task.title, task.annotations):
         made = task.authors_files(files, split)
+    written = []
     for name, content in made.items():
-        written.append(Path(folder) / name)
-        write_text_atomically(written[-1], json.dumps(content, ensure_ascii=False) + "\n")
+        file = Path(folder) / name
+        write_text_atomically(file, json.dumps(content, ensure_ascii=False) + "\n")
+        written.append(file)
     return written

@@ -1,7 +1,8 @@
-"""Prompts: how a task puts a question, versioned by a hash that every record and every result carries.
+"""Prompts: how a task puts a question.
 
-Scores move with the prompt (ScanQA's CIDEr by 4 points with one sentence more), so two results are
-only comparable where their prompts are the same.
+A prompt is versioned by a hash that every record and every result carries. Scores move with the
+prompt (ScanQA's CIDEr by 4 points with one sentence more), so two results are only comparable where
+their prompts are the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Prompt:
         between: What stands between options.
 
     Example:
-        >>> Prompt("{question}\n{options}", "{letter}. {text}", "\n").render("Which?", ["cat", "dog"])
+        >>> prompt = Prompt("{question}\n{options}", "{letter}. {text}", "\n")
+        >>> prompt.render("Which?", ["cat", "dog"])
         'Which?\nA. cat\nB. dog'
     """
 

@@ -1,4 +1,4 @@
-"""Tasks by name: pave's own, those that the program registers, and those that installed packages announce.
+"""Tasks by name: pave's own, those of the program, and those of installed packages.
 
 A task that is registered works in every verb that takes one: `pave prepare`, `pave score`,
 `pave eval --task` and `pave train --task`.

@@ -1,11 +1,12 @@
-"""ScanQA: questions about ScanNet rooms. Tested on val (the test answers are hidden); CIDEr, BLEU-4, METEOR, ROUGE-L, EM@1.
+"""ScanQA: questions about ScanNet rooms. Tested on val, since the test answers are hidden.
+
+Scores are CIDEr, BLEU-4, METEOR, ROUGE-L and EM@1. Training targets are the first answer in both
+styles. Scenes are folders of frames.
 
 | | default | authors |
 |---|---|---|
-| names of val questions | those of the data set | "000001", "000002", ... in the order of the file |
+| names of val questions | those of the data set | "000001", ... in the order of the file |
 | refined match of an empty answer | wrong | right, also for an answer without any ASCII character |
-
-Training targets are the first answer in both. Scenes are folders of frames.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pave.tasks.pairing import as_text, field, in_order, text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
 from pave.tasks.scoring import matches_and_captions
-from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation, only_file
+from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, authors_sample, only_file
 
 _WHAT = "ScanQA_v1.0_train.json or ScanQA_v1.0_val.json"
 _KINDS = ("what", "where", "how", "which", "is", "on")
@@ -28,26 +29,23 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record, all its answers accepted."""
     found = []
     for number, row in enumerate(_rows(files), 1):
-        name = (
-            f"{number:06d}" if style == "authors" and split != "train" else str(row["question_id"])
-        )
+        name = str(row["question_id"])
+        if style == "authors" and split != "train":
+            name = _number(number)
         answers = texts(row, "answers", f"question {name}")
-        turn = (str(row["question"]), answers[0] if answers else None)
-        kind = kind_of(row["question"], _KINDS)
-        meta = {"question_id": row["question_id"], "object_ids": row.get("object_ids", [])}
+        target = answers[0] if answers else None
         scene = str(row["scene_id"])
-        found.append(
-            Example(
-                name,
-                scene,
-                scene_folders(scene),
-                (turn,),
-                answers,
-                labels=(kind,),
-                feature=scene_features(scene),
-                meta=meta,
-            )
+        example = Example(
+            id=name,
+            video_id=scene,
+            video=scene_folders(scene),
+            turns=((str(row["question"]), target),),
+            answers=answers,
+            labels=(kind_of(row["question"], _KINDS),),
+            feature=scene_features(scene),
+            meta={"question_id": row["question_id"], "object_ids": row.get("object_ids", [])},
         )
+        found.append(example)
     return found
 
 
@@ -55,29 +53,18 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`scanqa_train_instruct.json`, or the question and answer files of val."""
     rows = only_file(files, _WHAT)
     if split == "train":
-        return {
-            "scanqa_train_instruct.json": [
-                {
-                    "id": row["question_id"],
-                    "conversations": conversation(row["question"], row["answers"][0]),
-                    "video": row["scene_id"],
-                }
-                for row in rows
-            ]
-        }
+        samples = []
+        for row in rows:
+            question, answer = row["question"], row["answers"][0]
+            samples.append(authors_sample(row["question_id"], row["scene_id"], question, answer))
+        return {"scanqa_train_instruct.json": samples}
     questions, answers = [], []
     for number, row in enumerate(rows, 1):
-        scene = row.get("scene_id", "")
-        head = {"question_id": f"{number:06d}", "scene_id": scene}
-        questions.append(
-            {
-                **head,
-                "text": row.get("question", ""),
-                "answers": row.get("answers", []),
-                "video": scene,
-            }
-        )
-        answers.append({**head, "text": row.get("answers", []), "video": scene})
+        scene, accepted = row.get("scene_id", ""), row.get("answers", [])
+        head = {"question_id": _number(number), "scene_id": scene}
+        question = row.get("question", "")
+        questions.append({**head, "text": question, "answers": accepted, "video": scene})
+        answers.append({**head, "text": accepted, "video": scene})
     return {
         "llava-3d-scanqa_val_question.json": questions,
         "llava3d_scanqa_val_answer.json": answers,
@@ -86,15 +73,22 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
 
 def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions beside the authors' answer file, line by line."""
-    return [
-        Item(
-            prediction.id,
-            str(row.get("scene_id", prediction.id)),
-            prediction.text,
-            tuple(_answers(row)),
+    items = []
+    for prediction, row in in_order(predictions, references):
+        item = Item(
+            id=prediction.id,
+            # Some answer files leave the scene out; each question is then its own.
+            cluster=str(row.get("scene_id", prediction.id)),
+            prediction=prediction.text,
+            references=tuple(_answers(row)),
         )
-        for prediction, row in in_order(predictions, references)
-    ]
+        items.append(item)
+    return items
+
+
+def _number(number: int) -> str:
+    """The authors' name of a val question: its place in the file, from 1."""
+    return f"{number:06d}"
 
 
 def scene_folders(scene: str) -> tuple[str, ...]:
@@ -108,12 +102,20 @@ def scene_features(scene: str) -> tuple[str, ...]:
 
 
 def kind_of(question: str, kinds: Sequence[str]) -> str:
-    """The first word if it is one of `kinds`, else "other"."""
-    first = (question.split() or [""])[0].lower()
-    return first if first in kinds else "other"
+    """The first word if it is one of `kinds`, else "other".
+
+    Example:
+        >>> kind_of("What is red?", ["what"]), kind_of("", ["what"])
+        ('what', 'other')
+    """
+    words = question.lower().split()
+    if words and words[0] in kinds:
+        return words[0]
+    return "other"
 
 
 def _rows(files: Files) -> list[dict[str, Any]]:
+    """The questions of the annotation file, checked."""
     rows = only_file(files, _WHAT)
     if not isinstance(rows, list):
         raise RecordError(
@@ -131,12 +133,16 @@ def _rows(files: Files) -> list[dict[str, Any]]:
 
 
 def _answers(row: dict[str, Any]) -> list[str]:
-    found, where = field(row, "text", "reference"), f"reference of question {row['question_id']!r}"
+    """The references of a row of the answer file: one text, or a list of them."""
+    where = f"reference of question {row['question_id']!r}"
+    found = field(row, "text", "reference")
     if found in ([], None):
         raise RecordError(
             f"question {row['question_id']!r} has no reference answer; is this the answer file?"
         )
-    return [as_text(value, where) for value in (found if isinstance(found, list) else [found])]
+    if not isinstance(found, list):
+        found = [found]
+    return [as_text(value, where) for value in found]
 
 
 @register_task("scanqa")
@@ -154,5 +160,5 @@ def scanqa() -> Task:
         score=matches_and_captions,
         authors_files=authors_files,
         pair=pair,
-        max_new_tokens=64,
+        max_new_tokens=64,  # answers may describe a place
     )

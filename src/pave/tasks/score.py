@@ -20,7 +20,7 @@ Interval = tuple[float, float]
 
 
 class LabelRow(BaseModel):
-    """Mean scores of the items of one label; the names are those of `ScoreReport.scores` that are means."""
+    """Mean scores of the items of one label: those of `ScoreReport.scores` that are means."""
 
     model_config = ConfigDict(frozen=True)
 

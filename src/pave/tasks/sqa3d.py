@@ -1,9 +1,11 @@
-"""SQA3D: questions about a ScanNet room from a described place in it. Tested on test; EM@1 and refined EM@1, by first word.
+"""SQA3D: questions about a ScanNet room from a described place in it. Tested on test.
+
+Scores are EM@1 and refined EM@1, by first word.
 
 | | default | authors |
 |---|---|---|
 | accepted answers | all of a question | the first one |
-| kind of a question | its first word, in any case | its first word as written; leading spaces and "what" make it Other |
+| kind of a question | its first word, in any case | as written: "what" is Other |
 | refined match of an empty answer | wrong | right |
 
 Reads the data set's own two files (questions and annotations) or the ScanQA-like single file of the
@@ -21,10 +23,15 @@ from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
 from pave.tasks.scanqa import kind_of, scene_features, scene_folders
 from pave.tasks.scoring import matches
-from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, conversation
+from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, authors_sample
 
 KINDS = ("What", "Is", "How", "Can", "Which", "Other")
-_WHAT = "v1_balanced_questions_*_scannetv2.json and v1_balanced_sqa_annotations_*_scannetv2.json, or SQA_train.json / SQA_test.json"
+"""First words by which the paper splits its results; their places are the authors' numbers."""
+_LOWER = tuple(kind.lower() for kind in KINDS[:-1])
+_WHAT = (
+    "v1_balanced_questions_*_scannetv2.json and v1_balanced_sqa_annotations_*_scannetv2.json, or "
+    "SQA_train.json / SQA_test.json"
+)
 
 
 def examples(files: Files, split: str, style: Style) -> list[Example]:
@@ -32,26 +39,25 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for row in _rows(files):
         answers = texts(row, "answers", f"question {row['question_id']}")
-        kind = (
-            KINDS[_kind(row["question"])]
-            if style == "authors"
-            else kind_of(row["question"], _LOWER).capitalize()
-        )
-        scene, turn = str(row["scene_id"]), (_text(row), answers[0])
-        accepted = answers[:1] if style == "authors" else answers
+        accepted = answers
+        kind = kind_of(row["question"], _LOWER).capitalize()
+        if style == "authors":
+            accepted = answers[:1]
+            kind = KINDS[_kind(row["question"])]
+        scene = str(row["scene_id"])
+        # Where somebody stands and looks, x, y, z and a quaternion; the single file has none.
         meta = {"position": row["position"]} if "position" in row else {}
-        found.append(
-            Example(
-                str(row["question_id"]),
-                scene,
-                scene_folders(scene),
-                (turn,),
-                accepted,
-                labels=(kind,),
-                feature=scene_features(scene),
-                meta=meta,
-            )
+        example = Example(
+            id=str(row["question_id"]),
+            video_id=scene,
+            video=scene_folders(scene),
+            turns=((_text(row), answers[0]),),
+            answers=accepted,
+            labels=(kind,),
+            feature=scene_features(scene),
+            meta=meta,
         )
+        found.append(example)
     return found
 
 
@@ -59,24 +65,18 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`SQA_train_instruct.json`, or the answer and question files of the test set."""
     rows = _rows(files)
     if split == "train":
-        return {
-            "SQA_train_instruct.json": [
-                {
-                    "id": str(row["question_id"]),
-                    "conversations": conversation(_text(row), row["answers"][0]),
-                    "video": row["scene_id"],
-                }
-                for row in rows
-            ]
-        }
+        samples = []
+        for row in rows:
+            name, scene = str(row["question_id"]), row["scene_id"]
+            samples.append(authors_sample(name, scene, _text(row), row["answers"][0]))
+        return {"SQA_train_instruct.json": samples}
     answers, questions = [], []
     for row in rows:
-        scene, kind = row["scene_id"], _kind(row["question"])
+        scene, accepted = row["scene_id"], row["answers"]
         head = {"question_id": str(row["question_id"]), "scene_id": scene}
-        answers.append({**head, "text": row["answers"][0], "video": scene, "type": kind})
-        questions.append(
-            {**head, "text": _text(row), "answers": row["answers"], "video": scene, "type": kind}
-        )
+        tail = {"video": scene, "type": _kind(row["question"])}
+        answers.append({**head, "text": accepted[0], **tail})
+        questions.append({**head, "text": _text(row), "answers": accepted, **tail})
     return {
         "llava3d_sqa3d_test_answer.json": answers,
         "llava3d_sqa3d_test_question.json": questions,
@@ -87,67 +87,71 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions beside the authors' answer file, line by line."""
     items = []
     for prediction, row in in_order(predictions, references):
-        where = f"reference of question {prediction.id!r}"
-        answer, kind = text(row, "text", where), KINDS[int(row.get("type", 5))]
-        items.append(
-            Item(
-                prediction.id,
-                str(row.get("scene_id", prediction.id)),
-                prediction.text,
-                (answer,),
-                labels=(kind,),
-            )
+        kind = KINDS[int(row.get("type", KINDS.index("Other")))]
+        item = Item(
+            id=prediction.id,
+            cluster=str(row.get("scene_id", prediction.id)),
+            prediction=prediction.text,
+            references=(text(row, "text", f"reference of question {prediction.id!r}"),),
+            labels=(kind,),
         )
+        items.append(item)
     return items
 
 
-_LOWER = tuple(kind.lower() for kind in KINDS[:-1])
-
-
 def _kind(question: str) -> int:
-    """The authors' number of a kind."""
+    """The authors' number of a kind: by the text before the first space, in its very case."""
     first = question.split(" ")[0]
-    return KINDS.index(first) if first in KINDS else KINDS.index("Other")
+    if first in KINDS:
+        return KINDS.index(first)
+    return KINDS.index("Other")
 
 
 def _text(row: dict[str, Any]) -> str:
+    """What the model reads: where somebody is, and then the question."""
     return f"{row['situation']} {row['question']}"
 
 
 def _rows(files: Files) -> list[dict[str, Any]]:
     """Questions with their answers, from either layout."""
-    lists = [content for content in files.values() if isinstance(content, list)]
-    if len(files) == 1 and lists:
-        return [_checked(row) for row in lists[0]]
+    contents = list(files.values())
+    if len(contents) == 1 and isinstance(contents[0], list):
+        return [_checked(row) for row in contents[0]]
     parts: dict[str, Any] = {}
-    for content in files.values():
-        parts |= {
-            name: content[name]
-            for name in ("questions", "annotations")
-            if isinstance(content, dict) and name in content
-        }
+    for content in contents:
+        for name in ("questions", "annotations"):
+            if isinstance(content, dict) and name in content:
+                parts[name] = content[name]
     if set(parts) != {"questions", "annotations"}:
         raise RecordError(
             f"SQA3D needs its questions and its annotations: {_WHAT}; got {', '.join(files)}"
         )
-    answers = {row["question_id"]: row for row in parts["annotations"]}
+    annotations = {row["question_id"]: row for row in parts["annotations"]}
     rows = []
     for question in parts["questions"]:
-        found = answers.get(question["question_id"])
+        found = annotations.get(question["question_id"])
         if found is None:
             raise RecordError(
                 f"question {question['question_id']} has no annotation; give both files of one "
                 "split"
             )
-        place = [found["position"][axis] for axis in "xyz"] + [
-            found["rotation"][f"_{axis}"] for axis in "xyzw"
-        ]
-        wanted = [answer["answer"] for answer in found["answers"]]
-        rows.append(_checked({**question, "answers": wanted, "position": place}))
+        accepted = [answer["answer"] for answer in found["answers"]]
+        row = {**question, "answers": accepted, "position": _position(found)}
+        rows.append(_checked(row))
     return rows
 
 
+def _position(annotation: dict[str, Any]) -> list[float]:
+    """Place and direction in the room: x, y, z, and a quaternion x, y, z, w."""
+    place, turn = annotation["position"], annotation["rotation"]
+    return [
+        *(place[axis] for axis in "xyz"),
+        *(turn[f"_{axis}"] for axis in "xyzw"),
+    ]
+
+
 def _checked(row: Any) -> dict[str, Any]:
+    """A question with all that an example is made of."""
     for name in ("question_id", "scene_id", "situation", "question"):
         text(row, name, "question")
     if not field(row, "answers", "question"):
@@ -170,5 +174,5 @@ def sqa3d() -> Task:
         score=matches,
         authors_files=authors_files,
         pair=pair,
-        max_new_tokens=32,
+        max_new_tokens=32,  # answers are a word or two
     )

@@ -1,4 +1,4 @@
-"""What a task is: a benchmark's annotations turned into examples, its prompt, and how its answers are scored.
+"""What a task is: how annotations become examples, and how predictions are scored.
 
 A task is a value, not a class to inherit from: each benchmark's module makes one `Task`, and
 `pave.tasks.register_task` makes it known by its name.
@@ -175,9 +175,13 @@ def only_file(files: Files, what: str) -> Any:
     return next(iter(files.values()))
 
 
-def conversation(question: str, answer: str) -> list[dict[str, str]]:
-    """One question and its answer as the authors' training files write them."""
-    return [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+def authors_sample(name: Any, video: Any, question: str, answer: str) -> dict[str, Any]:
+    """One question and its answer as the authors' training files write them.
+
+    Their collator cuts the text at `<image>` and puts the video's tokens there.
+    """
+    turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
+    return {"id": name, "conversations": turns, "video": video}
 
 
 # The last one stands for a video whose annotated name has its suffix already, and for a folder of

@@ -1,7 +1,8 @@
-"""VideoMME: 2,700 multiple-choice questions about 900 videos, short, medium and long. Accuracy, here without subtitles.
+"""VideoMME: 2,700 multiple-choice questions about 900 videos, short, medium and long.
 
-The authors score with the benchmark's script in lmms-eval, where the first capital A to D anywhere
-counts; by default the letter is read properly. The prompt is theirs in both styles.
+Accuracy, here without subtitles. The authors score with the benchmark's script in lmms-eval, where
+the first capital A to D anywhere counts; by default the letter is read properly. The prompt is
+theirs in both styles.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pave.tasks.registry import register_task
 from pave.tasks.scoring import choice
 from pave.tasks.task import Example, Files, Style, Task, only_file, videos
 
+# Options come with their letters ("A. a dog"), so the template adds none.
 PROMPT = Prompt(
     SELECT
     + "{question}\n{options}\n\nAnswer with the option's letter from the given choices directly.",
@@ -22,6 +24,7 @@ PROMPT = Prompt(
     "\n",
 )
 DURATIONS = ("short", "medium", "long")
+"""Under 2 minutes, 4 to 15, 30 to 60."""
 _WHAT = "the rows of lmms-lab/Video-MME (split test) as JSON or JSON lines"
 
 
@@ -30,27 +33,26 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for row in only_file(files, _WHAT):
         where = f"question {text(row, 'question_id', 'question')}"
-        video, letter, duration = (
-            text(row, name, where) for name in ("videoID", "answer", "duration")
-        )
+        video = text(row, "videoID", where)
+        letter = text(row, "answer", where)
+        duration = text(row, "duration", where)
         if duration not in DURATIONS:
             raise RecordError(
                 f"{where}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}"
             )
         options = texts(row, "options", where)
-        found.append(
-            Example(
-                str(row["question_id"]),
-                video,
-                videos(video, f"data/{video}"),
-                ((PROMPT.render(text(row, "question", where), options), letter),),
-                answers=(letter,),
-                options=options,
-                labels=(duration, text(row, "task_type", where)),
-                feature=(f"{video}.pt",),
-                meta={"domain": row.get("domain", ""), "sub_category": row.get("sub_category", "")},
-            )
+        example = Example(
+            id=str(row["question_id"]),
+            video_id=video,
+            video=videos(video, f"data/{video}"),  # the archives unpack into data/
+            turns=((PROMPT.render(text(row, "question", where), options), letter),),
+            answers=(letter,),
+            options=options,
+            labels=(duration, text(row, "task_type", where)),
+            feature=(f"{video}.pt",),
+            meta={"domain": row.get("domain", ""), "sub_category": row.get("sub_category", "")},
         )
+        found.append(example)
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pave.lazy import lazy_names
+from pave.lazy import callable_package, lazy_names
 
 if TYPE_CHECKING:
     from pave.train.config import TrainConfig, load_config
@@ -25,3 +25,5 @@ _HOMES = {
 __all__ = ["TrainConfig", "TrainResult", "load_config", "train"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+callable_package(__name__, "train")

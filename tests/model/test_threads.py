@@ -1,0 +1,148 @@
+"""Threads that ask one model at the same time never meet each other's side tokens, LoRAs or hooks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import tiny_patch
+from helpers.tiny_patch import Case, tokens
+from pave.answer import Sampling
+from pave.media import write_video
+from pave.patches import LoraSpec
+
+ROUNDS = 12
+
+
+@pytest.fixture(autouse=True)
+def hasty() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def together(works: list[Callable[[], Any]], rounds: int = ROUNDS) -> list[list[Any]]:
+    """What each work gives in each round, all of them at the same time."""
+    start = Barrier(len(works))
+
+    def repeat(work: Callable[[], Any]) -> list[Any]:
+        start.wait()
+        return [work() for _ in range(rounds)]
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [job.result() for job in [pool.submit(repeat, work) for work in works]]
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "internvl"])
+def test_forward_with_other_side_tokens(family: str) -> None:
+    """Pixels and cached visual tokens, with the channel, with other tokens of it, in one row, without it."""
+    case = tiny_patch.case(family)
+    tiny_patch.add(case.model)
+    visuals = case.visuals()
+    other = [{"audio": tokens(7, seed=8)}, {"audio": tokens(2, seed=9)}]
+
+    def cached(side: Any) -> Callable[[], torch.Tensor]:
+        def run() -> torch.Tensor:
+            with torch.no_grad():
+                logits: torch.Tensor = case.model(side, case.times, visuals, **case.light()).logits
+            return logits
+
+        return run
+
+    works = [
+        lambda: case.run(case.side),
+        lambda: case.run(other),
+        lambda: case.run(None),
+        lambda: case.run([case.side[0], {}]),
+        cached(other),
+        cached([{}, case.side[1]]),
+    ]
+    alone = [work() for work in works]
+    assert not torch.equal(alone[0], alone[1]) and torch.equal(alone[2], case.logits)
+    for expected, found in zip(alone, together(works), strict=True):
+        assert all(torch.equal(logits, expected) for logits in found)
+
+
+def test_a_plain_call_of_the_base_meets_no_side_tokens() -> None:
+    case = tiny_patch.case()
+    tiny_patch.add(case.model, lora=None)
+
+    def plain() -> torch.Tensor:
+        with torch.no_grad():
+            logits: torch.Tensor = case.base.model(**case.inputs).logits
+        return logits
+
+    _, found = together([case.run, plain])
+    assert all(torch.equal(logits, case.logits) for logits in found)
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> tuple[Path, Path]:
+    """A film with sound and another one without."""
+    rate = 16_000
+    sound = np.sin(np.arange(rate) * 0.2).astype(np.float32)
+    for seed, (name, heard) in enumerate((("loud", sound), ("silent", None))):
+        rng = np.random.default_rng(seed)
+        frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(10)]
+        write_video(tmp_path / f"{name}.mp4", frames, 10, heard, rate)
+    return tmp_path / "loud.mp4", tmp_path / "silent.mp4"
+
+
+def test_questions_about_clips_with_and_without_the_channel(
+    films: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("ERROR")  # the silent film is told of every time
+    case = tiny_patch.case()
+    model = case.model
+    model.new_patch(
+        "audio", fusion={"hidden": 16}, lora=LoraSpec(rank=2), prompt="Listen. {question}", seed=1
+    )
+    tiny_patch.wake(model, "audio")
+    loud, silent = films
+    draw = Sampling(6, temperature=2.0, seed=3)
+    works: list[Callable[[], Any]] = [
+        lambda: model.ask(loud, "What?", frames=4, max_new_tokens=6),
+        lambda: model.ask(silent, "What?", frames=4, max_new_tokens=6),
+        lambda: model.ask(loud, ["Who is it?", "Why?"], frames=3, max_new_tokens=6),
+        lambda: model.ask(loud, "What?", frames=4, sampling=draw),
+        lambda: case.run(None).tolist(),
+    ]
+    alone = [work() for work in works]
+    assert alone[0] != alone[1] and alone[0] != alone[3]
+    for expected, found in zip(alone, together(works, 6), strict=True):
+        assert found == [expected] * 6
+
+
+def test_asking_while_training_answers_without_dropout(films: tuple[Path, Path]) -> None:
+    model = tiny_patch.case().model
+    model.new_patch("audio", fusion={"hidden": 16, "dropout": 0.5}, lora=LoraSpec(rank=2), seed=1)
+    tiny_patch.wake(model, "audio")
+    ask = lambda: model.ask(films[0], "What?", frames=4, max_new_tokens=6)  # noqa: E731
+    alone = ask()
+    model.train()
+    assert together([ask, ask], 4) == [[alone] * 4] * 2
+    assert model.training
+
+
+def test_each_base_has_threads_of_its_own() -> None:
+    """Two models in two threads: neither waits for the other, nor sees its call."""
+    cases = [tiny_patch.case(), tiny_patch.case("qwen2_vl")]
+    for case in cases:
+        tiny_patch.add(case.model)
+    alone = [case.run() for case in cases]
+    cases[0].model.lock.acquire()
+    try:
+        found = together([cases[1].run], 2)[0]
+    finally:
+        cases[0].model.lock.release()
+    assert all(torch.equal(logits, alone[1]) for logits in found)

@@ -1,0 +1,99 @@
+"""What users write: the names of `import pave`, the page that lists them, and names of before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import pave
+from pave import moved
+from pave.cache import TokenCache
+from pave.lazy import lazy_names
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Python in a fresh process: what has been imported here must not help."""
+    return subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:pave", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT / "src",
+    )
+
+
+def test_every_public_name_loads_and_unknown_ones_do_not() -> None:
+    for name in pave.__all__:
+        assert getattr(pave, name) is not None
+    assert set(pave.__all__) == set(dir(pave))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        pave.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "extract"])
+def test_a_room_named_like_its_function_is_both(verb: str) -> None:
+    """In either order: the name first, or an import of the room first."""
+    first = run(f"import pave; f = pave.{verb}; import pave.{verb}.config; assert callable(f)")
+    assert first.returncode == 0, first.stderr
+    code = f"import pave.{verb}.config; import pave; assert callable(pave.{verb}); pave.{verb}()"
+    second = run(code)
+    assert "missing 1 required positional argument: 'config'" in second.stderr
+
+
+def test_the_python_page_is_what_the_generator_writes() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "reference.py", "--check"], check=False, timeout=120
+    )
+    assert done.returncode == 0, "run: python tools/reference.py"
+
+
+def test_names_of_before_are_found_where_they_are_now() -> None:
+    with pytest.warns(DeprecationWarning, match="pave.store is pave.cache now"):
+        from pave.store import TokenStore
+    assert TokenStore is TokenCache
+
+
+def test_every_old_module_leads_to_one_that_exists() -> None:
+    code = """
+import importlib, warnings
+from importlib.util import find_spec
+from pave import moved
+warnings.simplefilter("ignore")
+for old, new in moved.MODULES.items():
+    if find_spec(new.partition(".")[0]):
+        assert importlib.import_module(old).__doc__, old
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nothing_of_ours_uses_an_old_name() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        for name in pave.__all__:
+            getattr(pave, name)
+    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
+    used = [
+        old for old in moved.MODULES if f"from {old} " in sources or f"import {old}\n" in sources
+    ]
+    # The one mention is the example in the docstring of `pave.moved`.
+    assert used == ["pave.store"]
+    assert sources.count("from pave.store ") == 1
+
+
+def test_lazy_names_are_kept_once_they_are_found() -> None:
+    package = ModuleType("made_up")
+    sys.modules["made_up"] = package
+    try:
+        fetch, names = lazy_names("made_up", {"JSONDecoder": "json.decoder"})
+        assert names() == ["JSONDecoder"]
+        assert fetch("JSONDecoder") is package.JSONDecoder
+    finally:
+        del sys.modules["made_up"]
