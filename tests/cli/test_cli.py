@@ -193,7 +193,8 @@ def test_world_makes_every_kind(run: Pave, tmp_path: Path, kind: str) -> None:
     assert code == 0, err
     assert (made["kind"], made["clips"]) == (kind, 1) and made["questions"] > 4
     (needs,) = {
-        json.loads(line)["meta"]["channel"] for line in Path(made["records"]).read_text().splitlines()
+        json.loads(line)["meta"]["channel"]
+        for line in Path(made["records"]).read_text().splitlines()
     } - {"video"}
     assert needs == kind
 
@@ -364,9 +365,9 @@ def test_null_on_the_command_line_is_no_value(
         fusion,
     )
     assert heard.lora.targets == ("q_proj", "v_proj")
-    assert heard.store == Path("tokens")  # a setting that is called like a verb
+    assert heard.cache == Path("tokens")  # a setting that is called like a verb
     assert (heard.inputs.newline, heard.inputs.frames) == ("grid", 32)
-    assert (heard.on_top_of, heard.lora_below) == (("a/patch", "b/patch"), "continued")
+    assert (heard.base_patches, heard.base_lora) == (("a/patch", "b/patch"), "continued")
     assert (control.channel, control.encoder, control.steps) == (None, None, 5)
 
 
