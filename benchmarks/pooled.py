@@ -1,4 +1,7 @@
-"""Several seeds of one sense as one comparison: their questions side by side, every clip of every world a draw of its own."""
+"""Several seeds of one channel as one comparison: their questions side by side.
+
+Every clip of every world is a draw of its own.
+"""
 
 from __future__ import annotations
 

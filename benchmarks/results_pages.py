@@ -1,4 +1,4 @@
-"""The tables, plots and sentences of docs/results.md and of the README's summary, made from pooled runs."""
+"""The tables, plots and sentences of docs/results.md and of the README, made from pooled runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ ENOUGH, HARMLESS = 0.15, 0.03  # what a sense should be worth, and what it may c
 
 
 def write_pages(channels: Sequence[Channel]) -> None:
-    """Fill the places between the markers of both pages and draw a plot for each channel; other channels stay as they are."""
+    """Fill the places between the markers of both pages, and draw a plot for each channel.
+
+    Other channels stay as they are.
+    """
     for channel in channels:
         draw(channel.whole, PLOTS / f"results-{channel.config.sense}.png")
     for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
@@ -110,11 +113,20 @@ def verdict(channel: Channel) -> str:
     group = channel.config.preset.channel
     gain, harm = _row(channel, group), _row(channel, CONTROL)
     if gain.ci95[0] <= 0:
-        helped = "The patch is not shown to help: the interval of its difference to the LoRA alone holds zero."
+        helped = (
+            "The patch is not shown to help: the interval of its difference to the LoRA alone "
+            "holds zero."
+        )
     elif gain.difference < ENOUGH:
-        helped = f"The patch helps, but by less than the {100 * ENOUGH:.0f} points that we hold worth a channel."
+        helped = (
+            f"The patch helps, but by less than the {100 * ENOUGH:.0f} points that we hold worth a "
+            "channel."
+        )
     else:
-        helped = f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the same LoRA without the sense."
+        helped = (
+            f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the "
+            "same LoRA without the sense."
+        )
     flat = [name for name in _families(channel, group) if _row(channel, name).ci95[0] <= 0]
     if flat and gain.ci95[0] > 0:
         helped += f" No gain is shown on: {', '.join(flat)}."

@@ -1,4 +1,4 @@
-"""The results page: seeds pooled into one comparison, honest words for every outcome, nothing typed by hand."""
+"""The results page: seeds pooled into one comparison, honest words for every outcome."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ MODULES = {
     "pave.data.extract": "pave.extract",
     "pave.data.official": "pave.paper.annotations",
     "pave.demo": "pave_world.demo",
-    "pave.evaluate.decode": "pave.answer.generate",
+    "pave.evaluate.decode": "pave.answer.generation",
     "pave.patches.model": "pave.model.model",
     "pave.patches.official": "pave.paper",
     "pave.store": "pave.cache",

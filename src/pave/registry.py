@@ -57,16 +57,20 @@ class Registry(Generic[T]):
     def register(self, name: str, thing: T) -> T:
         """Make a thing known under a name; the same thing again, from a re-run cell, is fine.
 
+        The program's takes the place of pave's own, whichever of the two is registered first.
+
         Raises:
-            PaveError: Of the registry's kind, if the name belongs to something else.
+            PaveError: Of the registry's kind, if the name belongs to something else that is not
+                pave's own.
         """
         known = self._registered.get(name)
-        if known is not None and _place(known) != _place(thing):
+        if known is None or _place(known) == _place(thing) or self._is_own(name, known):
+            self._registered[name] = thing
+        elif not self._is_own(name, thing):
             raise self._error(
                 f"{self.what} {name!r} is already registered by {_place(known)}; "
                 "choose another name"
             )
-        self._registered[name] = thing
         return thing
 
     def get(self, name: str) -> T:
@@ -93,7 +97,7 @@ class Registry(Generic[T]):
 
     def plugins(self) -> dict[str, EntryPoint]:
         """What installed packages announce, by name."""
-        return {self._announced(point.name): point for point in entry_points(group=self.group)}
+        return {self._announced(name): point for name, point in announced(self.group).items()}
 
     def unknown(self, name: str) -> PaveError:
         """The error for a name that nobody knows, with the nearest one that somebody does."""
@@ -102,6 +106,11 @@ class Registry(Generic[T]):
         return self._error(
             f"there is no {self.what} {name!r}{hint}; there are: {', '.join(known) or 'none'}"
         )
+
+    def _is_own(self, name: str, thing: T) -> bool:
+        """Whether it was written in the module of pave that the name belongs to."""
+        module = self._own.get(name)
+        return module is not None and _place(thing).startswith(f"{module}.")
 
     def _import(self, name: str) -> None:
         """Import the module that registers a name."""
@@ -119,6 +128,11 @@ class Registry(Generic[T]):
             raise self._error(
                 f"the package of {self.what} {name!r} ({plugin.value}) fails to import: {error}"
             ) from error
+
+
+def announced(group: str) -> dict[str, EntryPoint]:
+    """What installed packages announce under an entry point group, by name; nothing is imported."""
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def registering(registry: Registry[T], name: str) -> Callable[[T], T]:

@@ -29,7 +29,7 @@ def _model(family: str = "llava_onevision") -> PatchedModel:
 
 
 def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
-    """Two clips with sound and one without, of different lengths, with questions of different lengths."""
+    """Two clips with sound and one without; clips and questions differ in length."""
     base, found = model.base, []
     for number, (frames, asked) in enumerate(ASKED):
         clip = base.clip(tiny.frames(frames, seed=number))
@@ -135,7 +135,7 @@ def test_an_answer_ends_before_the_end_token() -> None:
     free = generate(model, clips, Sampling(4))
     end = free[0][0][2]
     style = replace(model.base.family.style, end=model.base.tokenizer.convert_ids_to_tokens(end))
-    model.base.family = replace(model.base.family, style=style)
+    model.base.family.style = style
     if end not in model.base.stop_ids:
         model.base.model.generation_config.eos_token_id = end
     cut = free[0][0][: free[0][0].index(end)]

@@ -52,8 +52,8 @@ def test_split_and_join_are_inverse(base: Base) -> None:
     counts = counts_for(base)
     inputs = tiny.inputs(base, counts)
     output, args = call(base, inputs)
-    visuals = base.family.split(base.config, output, args, list(counts), False)
-    again = base.family.join(base.config, visuals, output)
+    visuals = base.family.split(output, args, list(counts), False)
+    again = base.family.join(visuals, output)
     assert type(again) is type(output) and again is not output
     for container in (again, base.join(visuals)):
         assert same(container.pooler_output, output.pooler_output)
@@ -135,7 +135,7 @@ def test_live_batches_of_different_lengths_or_a_clear_error(base: Base) -> None:
             tiny.inputs(base, (4, 2))
         return
     output, args = call(base, tiny.inputs(base, (4, 2)))
-    visuals = base.family.split(base.config, output, args, [4, 2], True)
+    visuals = base.family.split(output, args, [4, 2], True)
     for visual, clip in zip(visuals, tiny.clips(base, (4, 2)), strict=True):
         alone = base.visual([clip])[0]
         assert visual.layout == alone.layout
@@ -150,7 +150,7 @@ def test_placeholders_count_the_tokens(base: Base) -> None:
         placeholders = base.encode_prompt(clip.text, []).prefix.count(base.placeholder_id)
         assert placeholders == visual.layout.total == visual.tokens.shape[0]
         assert clip.times.shape == (visual.layout.t,)
-        assert clip.frames == visual.layout.t * base.family.frames_per_step(base.config)
+        assert clip.frames == visual.layout.t * base.family.frames_per_step
         assert visual.tokens.shape[1] == base.hidden_dim
         assert visual.query is not None
         assert visual.query.shape == (visual.layout.t, visual.layout.spatial, base.query_dim)
@@ -177,7 +177,7 @@ def test_one_frame_moves_one_step(base: Base, frame: int) -> None:
     def change(pixels: Tensor) -> None:
         pixels[frame] = 255 - pixels[frame]
 
-    step = frame // base.family.frames_per_step(base.config)
+    step = frame // base.family.frames_per_step
     for distance in moved(base, change):
         steps = distance.amax(dim=(1, 2)) > 1e-4
         assert steps.nonzero().flatten().tolist() == [step]
@@ -204,7 +204,7 @@ def test_a_corner_moves_that_corner_most(base: Base, corner: tuple[int, int]) ->
     if base.config.model_type in GRID:
         assert (h, w) == (2, 4)
     for distance in (query, tokens):
-        place = divmod(int(distance[2 // base.family.frames_per_step(base.config)].argmax()), w)
+        place = divmod(int(distance[2 // base.family.frames_per_step].argmax()), w)
         assert place == (down * (h - 1), right * (w - 1))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import tiny
-from pave.bases import Base, BaseSettings, find_family, list_families, load_base, register_family
-from pave.bases import families as registry
+from pave.bases import Base, BaseSettings, find_family, load_base, register_family
+from pave.bases.families import FAMILIES
 from pave.errors import BaseError
 
 
@@ -188,12 +187,15 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
 
 
 def test_users_can_add_a_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One spec, registered, is all it takes."""
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    own = replace(find_family("llava_onevision"), name="mine", model_types=("llava_onevision",))
-    register_family(own)
+    """One class, registered, is all it takes; it wins over pave's own for the same model type."""
+    monkeypatch.setattr(FAMILIES, "_registered", FAMILIES.registered())
+
+    @register_family
+    class Mine(find_family("llava_onevision")):
+        name = "mine"
+
     base = tiny.base("llava_onevision")
-    assert base.family.name == "mine" and "mine" in list_families()
+    assert base.family.name == "mine" and find_family("llava_onevision") is Mine
 
 
 def test_wrong_frames_are_refused() -> None:
@@ -218,7 +220,7 @@ def test_families_are_listed() -> None:
         "smolvlm",
         "video_llama_3",
     }
-    assert wanted <= set(list_families())
+    assert wanted <= {find_family(model_type).name for model_type in FAMILIES.names()}
 
 
 def test_smol_says_where_its_cache_cannot_be_written(

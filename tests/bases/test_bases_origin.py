@@ -34,7 +34,9 @@ def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_b
     assert type(blind.model) is type(whole.model)
     names = {name for name, _ in blind.model.named_parameters()}
     rest = {name for name, _ in whole.model.named_parameters()} - names
-    assert rest and not any(name.startswith(f"model.{blind.family.language_model}.") for name in rest)
+    assert rest and not any(
+        name.startswith(f"model.{blind.family.language_model}.") for name in rest
+    )
     assert not any(tensor.is_meta for tensor in [*blind.model.parameters(), *blind.model.buffers()])
     assert (blind.dtype, blind.device, blind.fingerprint()) == (
         whole.dtype,

@@ -20,14 +20,13 @@ from pave.bases import BaseSettings, find_family
 from pave.bases.families.qwen3_vl import fit
 from pave.bases.families.smolvlm import words
 from pave.bases.preprocess import (
-    from_processor,
     merge_times,
     normalize,
-    read_settings,
     resize,
     resize_pillow,
     smart_resize,
 )
+from pave.bases.settings import from_processor, read_settings
 from pave.errors import BaseError, ConfigError
 
 GOLDENS = json.loads(
@@ -66,11 +65,10 @@ def name_of(row: dict[str, Any]) -> str:
 @pytest.mark.parametrize("row", GOLDENS, ids=name_of)
 def test_pixels_and_text_equal_hugging_face(row: dict[str, Any]) -> None:
     """Shapes, sampled values, sums and the expanded placeholder text."""
-    spec, config = find_family(row["family"]), namespace(row["config"])
-    options = BaseSettings(**{**spec.settings(config).model_dump(), **row["settings"]})
-    clip = spec.prepare(
-        config, options, golden_frames(row), torch.tensor(row["times"], dtype=torch.float64)
-    )
+    family = find_family(row["family"])(namespace(row["config"]))
+    options = BaseSettings(**{**family.settings().model_dump(), **row["settings"]})
+    times = torch.tensor(row["times"], dtype=torch.float64)
+    clip = family.prepare(options, golden_frames(row), times)
     for key, shape in row["shapes"].items():
         ours = clip.pixels["pixel_values" if row["family"] == "internvl" else key]
         ours = ours[None] if row["family"] == "internvl" else ours
@@ -81,10 +79,10 @@ def test_pixels_and_text_equal_hugging_face(row: dict[str, Any]) -> None:
             flat[picks] - torch.tensor(row["samples"][key], dtype=torch.float64)
         ).abs().max() < 1e-6
         assert float(flat.abs().sum()) == pytest.approx(row["sums"][key], rel=1e-7)
-    token = re.escape(spec.placeholder)
+    token = re.escape(family.placeholder)
     text = re.sub(
         f"(?:{token})+",
-        lambda m: f"{spec.placeholder}*{len(m[0]) // len(spec.placeholder)}",
+        lambda m: f"{family.placeholder}*{len(m[0]) // len(family.placeholder)}",
         clip.text,
     )
     if row["family"] in (
@@ -109,7 +107,7 @@ def test_smart_resize_keeps_its_promises(height: int, width: int, factor: int) -
 @given(st.integers(2, 40), st.integers(20, 2000), st.integers(20, 2000))
 def test_clip_budget_holds(frames: int, height: int, width: int) -> None:
     """Qwen3-VL's limits hold for the whole clip."""
-    h, w = fit(frames, height, width, 32, 2, (128 * 1024, 768 * 1024))
+    h, w = fit((frames, height, width), 32, 2, (128 * 1024, 768 * 1024))
     assert h % 32 == w % 32 == 0
     assert min(h, w) == 32 or frames // 2 * 2 * h * w <= 768 * 1024 * 1.1
 

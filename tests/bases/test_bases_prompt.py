@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import tiny
-from pave.bases.family import PromptStyle
-from pave.bases.prompt import Prompt, encode_prompt, pad_prompts
+from pave.bases.prompt import Prompt, PromptStyle, encode_prompt, pad_prompts
 from pave.errors import BaseError
 
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"

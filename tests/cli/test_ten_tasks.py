@@ -1,9 +1,10 @@
-"""Every task by command line, from public annotation files to a comparison: prepare, extract, train, eval, score, compare.
+"""Every task by command line, from public annotation files to a comparison.
 
-The data sets are invented (`minisets`): clips of the embedded world under the names of the public
-ones. The base is tiny and training takes two steps, so this is about the way there: each channel is
-read from its own media (sound, scans, other cameras, fast frames), and base, LoRA-only control and
-patch are asked about the same frames in one go.
+That is prepare, extract, train, eval, score, compare. The data sets are invented (`minisets`):
+clips of the embedded world under the names of the public ones. The base is tiny and training takes
+two steps, so this is about the way there: each channel is read from its own media (sound, scans,
+other cameras, fast frames), and base, LoRA-only control and patch are asked about the same frames
+in one go.
 """
 
 from __future__ import annotations

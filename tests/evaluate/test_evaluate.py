@@ -20,7 +20,7 @@ from pave.patches import read_config
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tinyrun.Run:
-    """Clips, base and patches; then the answers are set to what the base says, for half of the questions."""
+    """Clips, base and patches; the answers of half of the questions are what the base says."""
     made = tinyrun.make(tmp_path_factory.mktemp("made"))
     evaluate(
         EvalConfig(
@@ -182,8 +182,10 @@ def test_user_errors(made: tinyrun.Run, tmp_path: Path) -> None:
     base = load_base(made.base)
     with pytest.raises(PatchError):
         evaluate(_config(made, tmp_path / "a", arms={"gone": tmp_path / "gone"}), base)
-    records = [record.model_copy(update={"answers": [], "turns": [t.model_copy(update={"answer": None}) for t in record.turns]})
-               for record in read_records(made.records)]  # fmt: skip
+    records = []
+    for record in read_records(made.records):
+        turns = [turn.model_copy(update={"answer": None}) for turn in record.turns]
+        records.append(record.model_copy(update={"answers": [], "turns": turns}))
     unscored = write_records(made.records.parent / "unscored.jsonl", records)
     with pytest.raises(RecordError, match="no accepted answer"):
         evaluate(_config(made, tmp_path / "b", records=unscored), base)

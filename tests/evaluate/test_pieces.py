@@ -140,7 +140,7 @@ def test_torn_line_is_cut_off_and_the_rest_kept(tmp_path: Path) -> None:
     rows = [row_of(get_task(EXACT), _record("v", number), "a", "yes") for number in range(3)]
     append_rows(file, rows)
     file.write_bytes(file.read_bytes()[:-5])
-    assert [key for key in read_rows(file)] == [("a", "v-0"), ("a", "v-1")]
+    assert list(read_rows(file)) == [("a", "v-0"), ("a", "v-1")]
     append_rows(file, rows[2:])
     assert list(read_rows(file).values()) == rows
 
@@ -231,7 +231,10 @@ def test_base_arm_can_be_written_on_a_command_line(word: str | None) -> None:
 
 
 def test_memory_counts_children() -> None:
-    hold = "import sys; held = bytearray(b'x') * 150_000_000; print('ready', flush=True); sys.stdin.read()"
+    hold = (
+        "import sys; held = bytearray(b'x') * 150_000_000; print('ready', flush=True); "
+        "sys.stdin.read()"
+    )
     with PeakMemory(every=0.01) as memory:
         before = (
             _tree()

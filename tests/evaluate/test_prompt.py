@@ -61,7 +61,7 @@ def test_ask(made: tinyrun.Run, asked: list[str]) -> None:
 
 
 def test_evaluate(made: tinyrun.Run, asked: list[str], tmp_path: Path) -> None:
-    """Each arm with its own patches' prompt, and each clip with that of the patches at work on it."""
+    """Each arm with its patches' prompt, each clip with that of the patches at work on it."""
     arms = {"base": None, "sound": [made.patch], "lora": [made.lora]}
     config = EvalConfig(
         records=made.records, base=str(made.base), out=tmp_path / "out", arms=arms, frames=4,

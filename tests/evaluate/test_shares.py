@@ -180,7 +180,7 @@ def _start(killed_after: int, words: list[str]) -> subprocess.Popen[str]:
 def test_two_processes_one_of_them_killed_leave_the_files_of_one(
     made: tinyrun.Run, plain: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Both start at once with an empty cache; the first is killed while the second arm answers, and goes on."""
+    """Both start at once; the first is killed while the second arm answers, and goes on."""
     shared, alone = _words(made, tmp_path / "shared"), _words(made, tmp_path / "alone")
     first, second = (
         _start(4, [*shared, "--shard", "1/2"]),

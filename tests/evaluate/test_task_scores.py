@@ -1,4 +1,4 @@
-"""Answers scored by a task: the same numbers as `pave score`, refusals before anything is asked, the table and the page."""
+"""Answers scored by a task: the numbers of `pave score`, early refusals, the table and the page."""
 
 from __future__ import annotations
 
@@ -95,9 +95,15 @@ def test_a_shortened_run_does_not_pass_for_a_whole_one() -> None:
 def test_table_page_and_plot(tmp_path: Path) -> None:
     scores = _scores(_records(), _records())
     report = Report(
-        task=scores, clips=3, seconds={}, peak_rss_mb=1.0, trainable_parameters={}, seeds={}, versions={},
+        task=scores,
+        clips=3,
+        seconds={},
+        peak_rss_mb=1.0,
+        trainable_parameters={},
+        seeds={},
+        versions={},
         command="pave eval",
-    )  # fmt: skip
+    )
     header, rows = table(report)
     assert header == ["questions", "score", "n", "base", "sound", "sound - base"]
     assert [row[:3] for row in rows] == [

@@ -1,4 +1,4 @@
-"""Caption scores: the tokenizer's lines stay in step, Java's absence is said, nonsense is refused."""
+"""Caption scores: tokenized lines stay in step, Java's absence is said, nonsense is refused."""
 
 from __future__ import annotations
 

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from pave.metrics import answer_match, clean_answer
 
 _STEPS = [
-    (r"[ ]+$", ""), (r"^[ ]+", ""), (r" {2,}", " "), (r"\.[ ]{2,}", ". "), (r"[^a-zA-Z0-9,'\s\-:]+", ""),
-    (r"\bletf\b", "left"), (r"\blet\b", "left"), (r"\btehre\b", "there"), (r"\brigth\b", "right"), (r"\brght\b", "right"),
-    (r"\bbehine\b", "behind"), (r"\btv\b", "TV"), (r"\bchai\b", "chair"), (r"\bwasing\b", "washing"),
+    (r"[ ]+$", ""), (r"^[ ]+", ""), (r" {2,}", " "), (r"\.[ ]{2,}", ". "),
+    (r"[^a-zA-Z0-9,'\s\-:]+", ""),
+    (r"\bletf\b", "left"), (r"\blet\b", "left"), (r"\btehre\b", "there"),
+    (r"\brigth\b", "right"), (r"\brght\b", "right"),
+    (r"\bbehine\b", "behind"), (r"\btv\b", "TV"), (r"\bchai\b", "chair"),
+    (r"\bwasing\b", "washing"),
     (r"\bwaslked\b", "walked"), (r"\boclock\b", "o'clock"), (r"\bo'[ ]+clock\b", "o'clock"),
     (r"\b0\b", "zero"), (r"\bnone\b", "zero"),
     *[
@@ -21,14 +24,16 @@ _STEPS = [
         for number, word in zip(
             [*range(1, 21), 23],
             [
-                "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-                "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "twenty-three",
+                "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+                "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen",
+                "eighteen", "nineteen", "twenty", "twenty-three",
             ],
             strict=True,
         )
     ],
     (r"\b([a-zA-Z]+)([0-9])\b", r"\g<1>"),
-    (r"\ba\b ([a-zA-Z]+)", r"\g<1>"), (r"\ban\b ([a-zA-Z]+)", r"\g<1>"), (r"\bthe\b ([a-zA-Z]+)", r"\g<1>"),
+    (r"\ba\b ([a-zA-Z]+)", r"\g<1>"), (r"\ban\b ([a-zA-Z]+)", r"\g<1>"),
+    (r"\bthe\b ([a-zA-Z]+)", r"\g<1>"),
     (r"\bbackwards\b", "backward"),
 ]  # fmt: skip
 

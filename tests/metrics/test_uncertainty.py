@@ -26,7 +26,7 @@ def test_wilson_holds_the_share_and_stays_in_range(correct: int, wrong: int) -> 
 
 
 def test_wilson_covers_95_percent_on_average() -> None:
-    """Exact coverage at n = 40, from the binomial distribution, averaged over a grid of true shares."""
+    """Exact coverage at n = 40, from the binomial distribution, over a grid of true shares."""
     n = 40
     ends = [wilson(k, n) for k in range(n + 1)]
     cover = [
@@ -51,7 +51,7 @@ def test_wilson_refuses_nonsense(correct: int, total: int, level: float) -> None
 def _brute_force(
     a: list[float], b: list[float], clusters: list[int], resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The definition, one draw at a time: pick clusters, pool their questions, take the mean gap."""
+    """The definition, one draw at a time: pick clusters, pool their questions, take the mean."""
     rng = np.random.default_rng(seed)
     names = sorted(set(clusters))
     gaps = np.array(a) - np.array(b)

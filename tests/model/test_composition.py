@@ -1,4 +1,4 @@
-"""Several patches on one base: sums, weights, switching, freezing, mixed batches, copies, errors."""
+"""Several patches on one base: sums, weights, switching, freezing, mixed batches, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promise 1: a fresh, disabled or channel-less patch is exactly the base, on every family, in fp32 and bf16."""
+"""Promise 1: a fresh, disabled or channel-less patch is exactly the base, on every family."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Exact:
 
 @functools.cache
 def exact(name: str) -> Exact:
-    """Built once a process; tests leave the patch on at weight 1 and give it the weights they need."""
+    """Built once a process; tests leave the patch on and give it the weights they need."""
     family, dtype = name.split("-")
     made = tiny_patch.case(family, DTYPES[dtype])
     greedy = made.base.model.generate(**made.inputs, **GREEDY)

@@ -1,4 +1,4 @@
-"""On every family: only fusion and LoRA get gradients, save -> load is bit-equal, un-patching gives the model object back."""
+"""On every family: who gets gradients, save -> load to the bit, and what un-patching gives back."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def test_gradients_reach_fusion_and_lora_alone(family: str, checkpointing: bool)
     model = case.model.train()
     if checkpointing:
         model.activation_checkpointing_enable()
-        model.model.enable_input_require_grads()  # what trainers do; it hooks the tower's patch embedding too
+        # What trainers do; it hooks the tower's patch embedding too.
+        model.model.enable_input_require_grads()
     seen: list[bool] = []
     language = case.base.family.language_model
     towers = [

@@ -184,8 +184,8 @@ def test_without_a_side_channel_the_original_gets_the_very_same_arguments(family
     base = tiny.base(family)
     seam = Seam(base, {})
     seen: list[Any] = []
-    method = getattr(type(seam.owner), seam.family.method)
-    assert inspect.signature(getattr(seam.owner, seam.family.method)) == inspect.signature(
+    method = getattr(type(seam.owner), seam.base.family.method)
+    assert inspect.signature(getattr(seam.owner, seam.base.family.method)) == inspect.signature(
         method.__get__(seam.owner)
     )
 

@@ -1,4 +1,4 @@
-"""Threads that ask one model at the same time never meet each other's side tokens, LoRAs or hooks."""
+"""Threads that ask one model at once never meet each other's side tokens, LoRAs or hooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from helpers import tiny_patch
-from helpers.tiny_patch import Case, tokens
+from helpers.tiny_patch import tokens
 from pave.answer import Sampling
 from pave.media import write_video
 from pave.patches import LoraSpec
@@ -45,7 +45,7 @@ def together(works: list[Callable[[], Any]], rounds: int = ROUNDS) -> list[list[
 
 @pytest.mark.parametrize("family", ["llava_onevision", "internvl"])
 def test_forward_with_other_side_tokens(family: str) -> None:
-    """Pixels and cached visual tokens, with the channel, with other tokens of it, in one row, without it."""
+    """Pixels and visual tokens, with the channel, other tokens of it, in one row, without it."""
     case = tiny_patch.case(family)
     tiny_patch.add(case.model)
     visuals = case.visuals()

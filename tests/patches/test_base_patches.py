@@ -1,4 +1,4 @@
-"""Several patches at once: their residuals add to the bit; a patch on top of another, and whose LoRA works where."""
+"""Several patches at once: residuals add to the bit, and whose LoRA works where."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def add(visual: Visual, total: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("a", "b"), [(1, 1), (1, 0), (0, 1), (0, 0), (0.5, 2.0), (-1, 1)])
 def test_residuals_add_to_the_bit(two: Case, a: float, b: float, dtype: torch.dtype) -> None:
-    """Tokens are z + a g1 + b g2, summed in float32 and rounded once; at weight 0 a patch is not there at all."""
+    """Tokens are z + a g1 + b g2, summed in float32, rounded once; weight 0 is not there at all."""
     two.base.model.to(dtype)
     two.model.set_patches({"dense": a, "sound": b})
     visuals = two.visuals()
@@ -77,7 +77,7 @@ def test_residuals_add_to_the_bit(two: Case, a: float, b: float, dtype: torch.dt
 
 
 def on_top(continued: bool) -> Case:
-    """An awake sound patch on top of an awake dense one; a batch of one clip with both channels and one without sound."""
+    """An awake sound patch on top of a dense one; a clip with both channels, one without sound."""
     case = tiny_patch.case()
     tiny_patch.add(case.model, "features", name="dense", seed=1)
     lora = None if continued else LoraSpec(rank=2, alpha=4)
@@ -251,7 +251,7 @@ def test_a_base_patch_that_changed_since_it_was_saved_is_not_the_one_trained_on(
 
 
 def test_the_old_name_of_base_patches_still_loads(tmp_path: Path) -> None:
-    """Older files say `stands_on`; where there are none, the file says nothing, as theirs did not."""
+    """Older files say `stands_on`; without any the file says nothing, as theirs did."""
     case = on_top(continued=True)
     tiny_patch.wake(case.model, "sound", seed=5)
     for name in ("dense", "sound"):

@@ -132,7 +132,7 @@ def example(folder: Path) -> str:
 
 
 def run(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run a card's program where the paths exist that it names; what each question was asked with."""
+    """Run a card's program where its paths exist; what each question was asked with."""
     asked: list[str] = []
     real = PatchedModel.generate
 

@@ -1,4 +1,4 @@
-"""The patch folder: round trips, what saving refuses, and a rack of broken folders that loading refuses."""
+"""The patch folder: round trips, what saving refuses, and broken folders that loading refuses."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 import pave.data.features as features_module
 from helpers import tiny, toy
 from pave.bases import load_base
+from pave.bases.digest import tower_digest
 from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn
@@ -76,19 +77,19 @@ def test_another_tower_or_frame_count_is_another_key(tmp_path):
     (record, *_) = toy.records(tmp_path, clips=1)
     store = TokenCache(tmp_path / "store")
     keys = {
-        Features(tiny.base(seed=0), {}, store, frames=4)._visual_key(record),
-        Features(tiny.base(seed=1), {}, store, frames=4)._visual_key(record),
-        Features(tiny.base(seed=0), {}, store, frames=3)._visual_key(record),
+        Features(tiny.base(seed=0), {}, store, frames=4).visual_key(record.video),
+        Features(tiny.base(seed=1), {}, store, frames=4).visual_key(record.video),
+        Features(tiny.base(seed=0), {}, store, frames=3).visual_key(record.video),
     }
     assert len(keys) == 3
     base = tiny.base(seed=0)
-    before = features_module.tower_digest(base)
+    before = tower_digest(base)
     from pave.model import PatchedModel
     from pave.patches import LoraSpec
 
     patched = PatchedModel(base)
     patched.new_patch(None, lora=LoraSpec())
-    assert features_module.tower_digest(base) == before  # a patch changes no visual token
+    assert tower_digest(base) == before  # a patch changes no visual token
 
 
 def test_the_tower_stays_on_the_disk_when_all_tokens_are_there(tmp_path):

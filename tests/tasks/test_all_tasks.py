@@ -1,4 +1,7 @@
-"""All ten tasks on mini data sets in their public formats: prepare, then the right answers score full marks in both styles."""
+"""All ten tasks on mini data sets in their public formats, in both styles.
+
+After `prepare` the right answers score full marks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From annotation files and media on disk to records, and from there to scores and comparisons, through the command line."""
+"""By command: from annotation files and media to records, and from there to scores."""
 
 from __future__ import annotations
 

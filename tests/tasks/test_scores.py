@@ -32,7 +32,7 @@ def check(
     *,
     meteor: bool,
 ) -> None:
-    """Every score and every item; METEOR takes seconds of CPU to start and is left to the slow tests."""
+    """Every score and every item; METEOR takes seconds to start and is left to the slow tests."""
     wanted = {
         name: value
         for name, value in official.items()

@@ -1,4 +1,4 @@
-"""Asking about a video: decode, encode the channels of the active patches, run the tower once, generate."""
+"""Asking about a video: decode it, encode the channels of the active patches, generate."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def ask(
     model: AnsweringModel,
     video: str | Path,
     questions: Sequence[str],
+    *,
     channels: Media,
     frames: int | None,
     sampling: Sampling,
@@ -48,6 +49,7 @@ def ask(
     side = encode_channels(model, video, channels)
     wants_query = any(patch.wants_query for patch in model.patches.values())
     visual = base.visual([clip], want_query=wants_query)[0]
+    # From here on the clip is tokens: no pixels, no media.
     features = ClipFeatures(base.light(clip), visual, side)
     answers = []
     for start in range(0, len(questions), TOGETHER):
@@ -58,7 +60,9 @@ def ask(
 
 
 def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -> dict[str, Tokens]:
-    """Tokens of every active patch by the patch's name; a patch whose channel is missing is left out, with a logged note.
+    """Tokens of every active patch by the patch's name.
+
+    A patch whose channel is missing is left out, with a logged note.
 
     Raises:
         ChannelError: If a channel is named that no patch listens to, or there is no encoder for it.
@@ -76,9 +80,10 @@ def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -
             )
     side = {}
     for name, patch in listening.items():
-        if patch.weight == 0:
+        if patch.weight == 0:  # it is off: its tokens would be encoded for nothing
             continue
         channel = str(patch.config.channel)
+        # What is given for one patch comes before what is given for its channel.
         source = channels.get(name, channels.get(channel))
         tokens = source if isinstance(source, Tokens) else _encode(model, patch, video, source)
         if tokens is not None:
@@ -97,7 +102,7 @@ def _encode(
     model: AnsweringModel, patch: Patch, video: str | Path, source: Source | None
 ) -> Tokens | None:
     """One channel's tokens from its media, or from the video where that holds it."""
-    encoder = model.encoder(patch.name)
+    encoder = patch.encoder or model.encoder(patch.name)
     if encoder is None:
         if source is None:
             return None

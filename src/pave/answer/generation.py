@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -54,22 +55,22 @@ def generate(
             inputs = _shared_prefix(model, clips)
         ids = model.generate(**inputs, **sampling.options(base))
     length = inputs["input_ids"].shape[1]
-    rows = iter(ids[:, length:].tolist())
+    rows = iter(ids[:, length:].tolist())  # a row a question, clip by clip
     stop = set(base.stop_ids)
     answers = []
     for clip in clips:
         own = []
         for _ in clip.asked:
             row = next(rows)
-            end = next((place for place, token in enumerate(row) if token in stop), len(row))
-            own.append(row[:end])
+            kept = takewhile(lambda token: token not in stop, row)  # what follows is padding
+            own.append(list(kept))
         answers.append(own)
     return answers
 
 
 @contextlib.contextmanager
 def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
-    """The model to oneself: in eval mode, its head at last positions only, and draws from the seed."""
+    """The model to oneself: in eval mode, its head at last positions, draws from the seed."""
     with model.lock, torch.random.fork_rng(enabled=seed is not None):
         training = model.training
         if training:
@@ -98,11 +99,13 @@ def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
 
 
 def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
-    """Inputs of `generate` with the clips' prefixes already in the cache, copied for each question."""
+    """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
     base = model.base
-    features = [clip.features for clip in clips]
-    light = [owner.clip for owner in features]
-    prefixes = [clip.prefix for clip in clips]
+    features, light, prefixes = [], [], []
+    for clip in clips:
+        features.append(clip.features)
+        light.append(clip.features.clip)
+        prefixes.append(clip.prefix)
     prefix = base.batch(prefixes, light, pad="left")
     # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
     places = prefix_positions(base, prefixes, light)
@@ -122,11 +125,11 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
         for asked in clip.asked:
             owners.append(number)
             questions.append(asked)
-            behind.append(places[number][:, -1:] + torch.arange(len(asked)))
+            behind.append(places[number][:, -1:] + torch.arange(len(asked)))  # [A, len(asked)]
     rows = torch.tensor(owners, device=base.device)
     read.past_key_values.batch_select_indices(rows)
     question = base.batch(questions, pad="left")
-    joined = {}
+    joined = {}  # [prefix | padding | question] in each row
     for key in ("input_ids", "attention_mask"):
         joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
     joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)

@@ -12,7 +12,7 @@ from pave.patches.patch import Patch
 
 
 class AnsweringModel(Protocol):
-    """A base with patches that can be called, generates, and lets one caller at a time at its layers."""
+    """A base with patches that generates and lets one caller at a time at its layers."""
 
     training: bool
 

@@ -1,4 +1,4 @@
-"""Questions as a model gets them: put as the patches at work learnt it, and as ids behind the clip's prefix."""
+"""Questions as a model gets them: put as the patches learnt it, as ids behind a clip's prefix."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def questions_about(
 
 
 def prompt_of(patches: Collection[Patch]) -> str:
-    """How a question is put: as in the training of the first patch that no other was trained on top of.
+    """How a question is put: as the first patch learnt it that no other was trained on top of.
 
     Args:
         patches: The patches at work, in the order in which they came.

@@ -25,8 +25,8 @@ class Sampling:
         ConfigError: If a value is out of range.
 
     Example:
-        >>> Sampling(max_new_tokens=32, temperature=0.7, seed=0).draws
-        True
+        >>> Sampling(max_new_tokens=32, temperature=0.7, seed=0).top_p
+        1.0
     """
 
     max_new_tokens: int = 64
@@ -42,23 +42,19 @@ class Sampling:
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
 
-    @property
-    def draws(self) -> bool:
-        """Whether tokens are drawn, and not the likeliest ones taken."""
-        return self.temperature > 0
-
     def options(self, base: Base) -> dict[str, Any]:
         """The arguments of `generate`; those of the model's own generation config do not count."""
         stop = base.stop_ids
         pad = base.tokenizer.pad_token_id
         # transformers warns of settings of draws where none are made.
         drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
-        if self.draws:
+        if self.temperature > 0:
+            # top_k 0: no limit but top_p.
             drawing = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
         return {
             **drawing,
             "max_new_tokens": self.max_new_tokens,
-            "do_sample": self.draws,
+            "do_sample": self.temperature > 0,
             "num_beams": 1,
             "eos_token_id": stop,
             "pad_token_id": stop[0] if pad is None else pad,

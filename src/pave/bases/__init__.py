@@ -8,28 +8,27 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.bases.base import Base
-    from pave.bases.families import find_family, list_families, register_family
-    from pave.bases.family import Clip, Family, PromptStyle
+    from pave.bases.families import find_family, register_family
+    from pave.bases.family import Family
     from pave.bases.inputs import InputSpec
     from pave.bases.load import load_base
     from pave.bases.prefix import prefix_positions, why_no_shared_prefix
-    from pave.bases.preprocess import BaseSettings
-    from pave.bases.prompt import Prompt
+    from pave.bases.prompt import Prompt, PromptStyle
+    from pave.bases.settings import BaseSettings
     from pave.bases.tower import tower_of
-    from pave.bases.visual import Layout, Visual
+    from pave.bases.visual import Clip, Layout, Visual
 
 _HOMES = {
     "Base": "pave.bases.base",
-    "BaseSettings": "pave.bases.preprocess",
-    "Clip": "pave.bases.family",
+    "BaseSettings": "pave.bases.settings",
+    "Clip": "pave.bases.visual",
     "Family": "pave.bases.family",
     "InputSpec": "pave.bases.inputs",
     "Layout": "pave.bases.visual",
     "Prompt": "pave.bases.prompt",
-    "PromptStyle": "pave.bases.family",
+    "PromptStyle": "pave.bases.prompt",
     "Visual": "pave.bases.visual",
     "find_family": "pave.bases.families",
-    "list_families": "pave.bases.families",
     "load_base": "pave.bases.load",
     "prefix_positions": "pave.bases.prefix",
     "register_family": "pave.bases.families",
@@ -48,7 +47,6 @@ __all__ = [
     "PromptStyle",
     "Visual",
     "find_family",
-    "list_families",
     "load_base",
     "prefix_positions",
     "register_family",

@@ -7,7 +7,10 @@ from pave.channels.weights import weights_digest
 
 
 def tower_digest(base: Base) -> str:
-    """A digest of the weights that make visual tokens; the language model is left out, so that LoRA changes nothing."""
+    """A digest of the weights that make visual tokens.
+
+    The language model is left out, so that LoRA changes nothing.
+    """
     base.load_tower()
     language = f"{base.family.language_model}."
     tensors = {**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}

@@ -1,4 +1,4 @@
-"""`InputSpec`: how frames and words are put to a base, where a patch was trained with other conventions than Hugging Face's.
+"""`InputSpec`: how frames and words are put to a base, where that is not Hugging Face's way.
 
 The authors' patches know LLaVA's original code: a newline token after every row of every frame, a
 system turn in the prompt, frames resized by Pillow. Hugging Face's LLaVA-OneVision holds the same
@@ -13,11 +13,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 FrameCount = Annotated[int, Field(ge=1, le=2**20)]
-"""How many frames are sampled from a clip; a day of video at ten frames a second has fewer than the most."""
+"""Frames sampled from a clip; a day of video at ten frames a second has fewer than the most."""
 
 
 class InputSpec(BaseModel):
-    """How a base is fed. The defaults are the family's own way, for every family; the rest is for LLaVA-OneVision.
+    """How a base is fed.
+
+    The defaults are the family's own way, for every family; the rest is for LLaVA-OneVision.
 
     Example:
         >>> InputSpec(newline="grid").native

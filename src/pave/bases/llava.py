@@ -1,4 +1,6 @@
-"""Bases in the key naming of LLaVA's own code (`lmms-lab/llava-onevision-qwen2-*`), as Hugging Face's LLaVA-OneVision.
+"""Bases in the key naming of LLaVA's own code, as Hugging Face's LLaVA-OneVision.
+
+These are the folders `lmms-lab/llava-onevision-qwen2-*`.
 
 The weights are the same, three things are not:
 
@@ -28,8 +30,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pave.bases.preprocess import HALF, BaseSettings, read_json
-from pave.bases.source import must_be_whole
+from pave.bases.settings import HALF, BaseSettings
+from pave.bases.source import must_be_whole, read_json
 from pave.errors import BaseError
 
 log = logging.getLogger(__name__)
@@ -43,8 +45,9 @@ KEY_MAPPING = {
 PLACEHOLDERS = ("<image>", "<video>")
 
 _TEXT = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_act",
-    "max_position_embeddings", "rms_norm_eps", "bos_token_id", "eos_token_id", "attention_dropout", "initializer_range",
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "bos_token_id",
+    "eos_token_id", "attention_dropout", "initializer_range",
 )  # fmt: skip
 _HEADS = {768: 12, 1024: 16, 1152: 16}
 _TOWER = "model.vision_tower.vision_tower.vision_model."
@@ -66,12 +69,6 @@ class LlavaFiles:
     rows: int
     words: int
     tokenizer: Any
-
-
-def is_llava(source: str) -> bool:
-    """Whether a folder or Hub id holds a model in the naming of LLaVA's own code."""
-    config = read_json(source, "config.json")
-    return "mm_projector_type" in config
 
 
 def read_llava(source: str) -> LlavaFiles:
@@ -113,9 +110,10 @@ def read_llava(source: str) -> LlavaFiles:
     return LlavaFiles(config, rows, words, tokenizer)
 
 
-def settings() -> BaseSettings:
-    """What LLaVA's own image processor does to SigLIP's frames; the size follows from the configuration."""
-    return BaseSettings(frames=32, mean=HALF, std=HALF)
+def llava_settings(config: Any) -> BaseSettings:
+    """What LLaVA's own image processor does to SigLIP's frames."""
+    side = int(config.vision_config.image_size)
+    return BaseSettings(frames=32, size=(side, side), mean=HALF, std=HALF)
 
 
 def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
@@ -137,7 +135,10 @@ def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
 
 
 def _cut(model: Any, words: int) -> None:
-    """Head with `words` rows, embedding with two more for the placeholders; a tied head shares the embedding's memory."""
+    """Head with `words` rows, embedding with two more for the placeholders.
+
+    A tied head shares the embedding's memory.
+    """
     known = model.get_input_embeddings().weight.detach()
     missing = max(0, words + len(PLACEHOLDERS) - known.shape[0])
     table = (
@@ -226,9 +227,10 @@ def _shapes(source: str) -> dict[str, list[int]]:
     names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
     shapes: dict[str, list[int]] = {}
     try:
-        for path in (cached_file(source, name) for name in names):
-            with safe_open(path, framework="pt") as tensors:
-                shapes |= {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118 - not a mapping
+        for name in names:
+            with safe_open(cached_file(source, name), framework="pt") as tensors:
+                for key in tensors.keys():  # noqa: SIM118 - it is no mapping
+                    shapes[key] = tensors.get_slice(key).get_shape()
     except (OSError, SafetensorError) as error:
         raise BaseError(
             f"{source}: its weights cannot be read ({str(error).splitlines()[0]}); download it "

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pave.bases.base import Base
-from pave.bases.families import find_family
-from pave.bases.llava import is_llava, load_llava, read_llava
-from pave.bases.llava import settings as llava_settings
+from pave.bases.families import FAMILIES, find_family
 from pave.bases.origin import Origin
-from pave.bases.preprocess import BaseSettings, read_settings
-from pave.bases.source import check_source, reading
+from pave.bases.settings import BaseSettings, read_settings
+from pave.bases.source import check_source, read_json, reading
 from pave.errors import BaseError
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How a base was asked for; see `load_base`."""
+
+    settings: BaseSettings | None
+    dtype: str
+    name: str
+    tower: bool
+    weights: bool
 
 
 def load_base(
@@ -40,7 +52,7 @@ def load_base(
         device: Where to put the model, such as "cuda"; where it is loaded when not given.
         name: What to call the base in messages and patch files; the source itself by default.
         tower: False leaves the vision tower on the disk until a clip has to be seen
-            (`Base.visual`), which never happens where all visual tokens come from a store. A model
+            (`Base.visual`), which never happens where all visual tokens come from a cache. A model
             that is loaded already keeps what it has.
         weights: False leaves the weights on disk and makes the model on the meta device: shapes
             without numbers, in seconds.
@@ -49,18 +61,21 @@ def load_base(
         BaseError: If files are missing or the model belongs to no supported family.
 
     Example:
-        >>> base = load_base("llava-hf/llava-onevision-qwen2-7b-ov-hf", device="cuda")  # doctest: +SKIP
+        >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
+        >>> base = load_base(name, device="cuda")  # doctest: +SKIP
     """
+    wanted = _Wanted(settings, dtype, name, tower, weights)
     if isinstance(source, (str, Path)):
-        base = _load_named(str(source), settings, dtype, name, tower, weights)
+        base = _load_named(str(source), wanted)
     else:
-        base = _wrap(source, tokenizer, settings, name)
+        base = _wrap(source, tokenizer, wanted)
     if device is not None:
         base.model.to(device)
     return base
 
 
-def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name: str) -> Base:
+def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
+    """A model that is loaded already."""
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     if model_type is None or not hasattr(model, "model"):
         raise BaseError(
@@ -72,80 +87,62 @@ def _wrap(model: Any, tokenizer: Any | None, settings: BaseSettings | None, name
             f"a loaded {type(model).__name__} needs its tokenizer; pass it as load_base(model, "
             "tokenizer)"
         )
-    return Base(model, tokenizer, find_family(model_type), settings, name)
+    family = find_family(model_type)(model.config)
+    return Base(model, tokenizer, family, settings=wanted.settings, name=wanted.name)
 
 
-def _load_named(
-    source: str, settings: BaseSettings | None, dtype: str, name: str, tower: bool, weights: bool
-) -> Base:
+def _load_named(source: str, wanted: _Wanted) -> Base:
     if source == "smol":
-        return _load_smol(settings, dtype, name, tower)
+        from pave.bases.smol import load_smol
+
+        dtype = torch.float32 if wanted.dtype == "auto" else getattr(torch, wanted.dtype)
+        return load_smol(dtype, wanted.tower, settings=wanted.settings, name=wanted.name)
+    check_source(source)
+    config = read_json(source, "config.json")
+    if "mm_projector_type" in config:  # only LLaVA's own code writes it
+        return _load_llava(source, wanted)
+    model_type = config.get("model_type")
+    if isinstance(model_type, str) and model_type in FAMILIES.plugins():
+        find_family(model_type)  # a plug-in may teach AutoConfig its model, which has to come first
+    return _load_hugging_face(source, wanted)
+
+
+def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
 
-    check_source(source)
-    if is_llava(source):
-        return _load_llava(source, settings, dtype, name, weights)
     with reading(source, "no model configuration could be read"):
         config = AutoConfig.from_pretrained(source)
-    spec = find_family(config.model_type)
+    family = find_family(config.model_type)(config)
     with reading(source, "the model could not be loaded"):
-        origin = Origin(
-            MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)],
-            source,
-            config,
-            dtype,
-            spec.language_model,
-        )
-        model = origin.load(tower) if weights else on_meta(origin.model_class, config)
+        model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+        origin = Origin(model_class, source, config, wanted.dtype, family.language_model)
+        model = origin.load(wanted.tower) if wanted.weights else on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source)
-    found = settings or read_settings(source, spec.settings(config))
-    return Base(model, tokenizer, spec, found, name or source, origin)
+    settings = wanted.settings or read_settings(source, family.settings())
+    return Base(
+        model, tokenizer, family, settings=settings, name=wanted.name or source, origin=origin
+    )
 
 
-def _load_llava(
-    source: str, settings: BaseSettings | None, dtype: str, name: str, weights: bool
-) -> Base:
+def _load_llava(source: str, wanted: _Wanted) -> Base:
     """A folder in the naming of LLaVA's own code; see `pave.bases.llava`."""
     from transformers import LlavaOnevisionForConditionalGeneration
 
-    spec = find_family("llava_onevision")
+    from pave.bases.llava import llava_settings, load_llava, read_llava
+
     with reading(source, "the model could not be loaded"):
         files = read_llava(source)
-        model = (
-            load_llava(source, files, dtype)
-            if weights
-            else on_meta(LlavaOnevisionForConditionalGeneration, files.config)
-        )
-    size = spec.settings(files.config).size
-    return Base(
-        model,
-        files.tokenizer,
-        spec,
-        settings or llava_settings().model_copy(update={"size": size}),
-        name or source,
-    )
+        if wanted.weights:
+            model = load_llava(source, files, wanted.dtype)
+        else:
+            model = on_meta(LlavaOnevisionForConditionalGeneration, files.config)
+    family = find_family("llava_onevision")(files.config)
+    settings = wanted.settings or llava_settings(files.config)
+    return Base(model, files.tokenizer, family, settings=settings, name=wanted.name or source)
 
 
 def on_meta(make: Callable[[Any], Any], config: Any) -> Any:
     """A model that has shapes but no numbers, so that one of any size is made in seconds."""
-    import torch
-
     with torch.device("meta"):
         return make(config)
-
-
-def _load_smol(settings: BaseSettings | None, dtype: str, name: str, tower: bool) -> Base:
-    import torch
-
-    from pave.bases.smol import load_smol
-
-    base = load_smol(torch.float32 if dtype == "auto" else getattr(torch, dtype), tower)
-    return Base(
-        base.model,
-        base.tokenizer,
-        base.family,
-        settings or base.settings,
-        name or base.name,
-        base.origin,
-    )

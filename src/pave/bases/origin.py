@@ -1,6 +1,6 @@
-"""`Origin`: where a base's weights lie, so that its language model can be loaded without the tower, and the tower later.
+"""`Origin`: where a base's weights lie, so that its tower need not be loaded, or only later.
 
-Once the visual tokens of all clips are in the store, nothing runs the tower again, so training and
+Once the visual tokens of all clips are cached, nothing runs the tower again, so training and
 evaluation need neither its memory nor the time to load it. The parts are loaded by Hugging Face's
 own `from_pretrained`, on a class that builds the whole model and takes the other part off again
 before any weight is read.
@@ -9,7 +9,6 @@ before any weight is read.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ from typing import Any
 
 from torch import nn
 
+from pave import hf_compat
 from pave.bases.source import must_be_whole
 from pave.errors import BaseError
 
-BLOCKS, BLOCK = 256, 4096  # what of a weight file is read to tell it from another one
+# What of a weight file is read to tell it from another one: all of it would take minutes.
+BLOCKS, BLOCK_BYTES = 256, 4096
 
 
 class Absent(nn.Module):
@@ -34,7 +35,7 @@ class Absent(nn.Module):
         """
         raise BaseError(
             "this base was loaded without its tower; call load_tower() on it, or pass visual "
-            "tokens from a store"
+            "tokens from a cache"
         )
 
 
@@ -64,13 +65,13 @@ class Origin:
         """
         if tower:
             return self._read(self.model_class)
-        return self._load_without(
+        return self._read_without(
             lambda model: [(model.model, name) for name in self._towers(model)]
         )
 
     def load_tower(self) -> dict[str, nn.Module]:
         """Tower and projector by their names in `model.model`."""
-        model = self._load_without(
+        model = self._read_without(
             lambda model: [(model.model, self.language_model), (model, "lm_head")]
         )
         return {name: getattr(model.model, name) for name in self._towers(model)}
@@ -78,8 +79,8 @@ class Origin:
     def _towers(self, model: Any) -> list[str]:
         return [name for name, _ in model.model.named_children() if name != self.language_model]
 
-    def _load_without(self, parts: Callable[[Any], list[tuple[nn.Module, str]]]) -> Any:
-        """Load all but some parts."""
+    def _read_without(self, parts: Callable[[Any], list[tuple[nn.Module, str]]]) -> Any:
+        """Load all but some parts, given as (owner, name) pairs of a model that is just built."""
         whole = self.model_class
 
         def build(model: Any, config: Any) -> None:
@@ -87,21 +88,11 @@ class Origin:
             gone = parts(model)
             for owner, name in gone:
                 setattr(owner, name, Absent())
-            left = dict(model.named_parameters(remove_duplicate=False))
-            tied = (
-                model.all_tied_weights_keys.items()
-            )  # a head that shares the embedding's weights goes with them
-            model.all_tied_weights_keys = {
-                to: source for to, source in tied if to in left and source in left
-            }
-            known = model._keys_to_ignore_on_load_unexpected or ()
-            model._keys_to_ignore_on_load_unexpected = {
-                *known,
-                *(rf"(^|\.){re.escape(name)}\." for _, name in gone),
-            }
+            hf_compat.expect_no_weights_of(model, [name for _, name in gone])
 
-        names = {"__init__": build, "__module__": whole.__module__}
-        partial: Any = type(whole.__name__, (whole,), names)
+        # The class keeps its name, by which from_pretrained finds conversions of old checkpoints.
+        members = {"__init__": build, "__module__": whole.__module__}
+        partial: Any = type(whole.__name__, (whole,), members)
         model = self._read(partial)
         model.__class__ = whole
         return model
@@ -114,11 +105,11 @@ class Origin:
         return model
 
     def identity(self) -> str:
-        """A digest that changes with the files: their names, sizes, times and evenly spread blocks of their content.
+        """A digest that changes with the files: names, sizes, times and evenly spread blocks.
 
         Empty where there are no safetensors files to tell.
         """
-        folder = _folder(self.source)
+        folder = self._folder()
         files = sorted(folder.glob("*.safetensors")) if folder else []
         if not files:
             return ""
@@ -128,18 +119,13 @@ class Origin:
             digest.update(f"{file.name} {size} {changed}".encode())
             with file.open("rb") as stream:
                 for number in range(BLOCKS):
-                    stream.seek(number * max(0, size - BLOCK) // (BLOCKS - 1))
-                    digest.update(stream.read(BLOCK))
+                    stream.seek(number * max(0, size - BLOCK_BYTES) // (BLOCKS - 1))
+                    digest.update(stream.read(BLOCK_BYTES))
         return digest.hexdigest()
 
-
-def _folder(source: str) -> Path | None:
-    """The folder of a source's files, in the Hub's cache for an id."""
-    if Path(source).is_dir():
-        return Path(source)
-    from transformers.utils import cached_file
-
-    found = cached_file(
-        source, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False
-    )
-    return Path(found).parent if found else None
+    def _folder(self) -> Path | None:
+        """The folder of the files, in the Hub's cache for an id."""
+        if Path(self.source).is_dir():
+            return Path(self.source)
+        found = hf_compat.find_file(self.source, "config.json", cached_only=True)
+        return found.parent if found else None

@@ -1,4 +1,4 @@
-"""What questions that share one prefix need of a base: where the prefix ends in positions, and attention that allows it.
+"""What questions that share one prefix need of a base: positions, and attention that allows it.
 
 Behind a shared prefix every question must stand where it would stand alone. For most families that
 is the number of tokens before it. The Qwen families place tokens on three axes (time, height,
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pave.bases.base import Base
-from pave.bases.family import Clip
+from pave.bases.visual import Clip
 
 
 def prefix_positions(
@@ -58,8 +58,12 @@ def why_no_shared_prefix(base: Base) -> str | None:
     text = base.config.get_text_config()
     kinds = getattr(text, "layer_types", None)
     if kinds is None:
-        kinds = ["sliding_attention" if getattr(text, "sliding_window", None) else "full_attention"]
+        slides = getattr(text, "sliding_window", None)
+        kinds = ["sliding_attention" if slides else "full_attention"]
     other = sorted({kind for kind in kinds if kind != "full_attention"})
     if not other:
         return None
-    return f"{base.name} has layers of kind {', '.join(other)}, through which one question would reach the next"
+    return (
+        f"{base.name} has layers of kind {', '.join(other)}, through which one question would "
+        "reach the next"
+    )

@@ -1,4 +1,4 @@
-"""Prompts as token ids: the prefix that all questions of a clip share, then one pair of id lists a turn.
+"""Prompts as token ids: the prefix that all questions of a clip share, then the turns.
 
 Every part is encoded on its own, so that training (which packs many turns behind one prefix) and
 generation (which asks one) feed the model the same ids. The parts are those of the family's own
@@ -14,10 +14,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases.family import PromptStyle
 from pave.errors import BaseError
 
-_ANCHOR = "\n"
+
+@dataclass(frozen=True)
+class PromptStyle:
+    """The text around turns.
+
+    A prompt is `head + video + after_video` (the prefix all questions of a clip share), then a turn
+    `question + ask + answer + end`, with `again` between one turn's end and the next question.
+
+    Attributes:
+        head: From the start of the sequence to the video placeholders (system turn and opening of
+            the first user turn).
+        after_video: Between the placeholders and the first question.
+        ask: Between a question and its answer (closes the user turn, opens the assistant's).
+        end: After an answer; its first token is also the stop token of generation.
+        again: Opens a further user turn.
+        answer: Put before every answer, where the chat format writes a space there. Part of the
+            answer, so that the model learns (and predicts) it as it did in its own training.
+        question: Put before every question and tokenised together with it.
+        header: The end of `ask` that is learnt as a part of the answer (the assistant's header, in
+            LLaVA's training).
+        learnt: Tokens that are learnt wherever they stand, in questions and in the system turn too
+            (LLaVA's training).
+    """
+
+    head: str
+    after_video: str
+    ask: str
+    end: str
+    again: str
+    answer: str = ""
+    question: str = ""
+    header: str = ""
+    learnt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,26 +78,10 @@ class Prompt:
         """Ids of the prefix and all turns in a row."""
         ids = list(self.prefix)
         for number, (question, answer) in enumerate(self.turns):
-            ids += (self.again if number else []) + question + answer
+            if number:
+                ids += self.again
+            ids += question + answer
         return ids
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
-
-
-def _continue(tokenizer: Any, text: str) -> list[int]:
-    """Ids of text that continues a line: SentencePiece tokenizers would put a space in front of text that stands alone."""
-    anchor, both = _ids(tokenizer, _ANCHOR), _ids(tokenizer, _ANCHOR + text)
-    return both[len(anchor) :] if both[: len(anchor)] == anchor else _ids(tokenizer, text)
-
-
-def _head(tokenizer: Any, text: str) -> list[int]:
-    """Ids of the prefix, with BOS where the tokenizer writes one in front of every text."""
-    ids, bos = _ids(tokenizer, text), tokenizer.bos_token_id
-    if bos is None or ids[:1] == [bos]:
-        return ids
-    return [bos, *ids] if list(tokenizer("a")["input_ids"])[:1] == [bos] else ids
 
 
 def encode_prompt(
@@ -80,15 +95,45 @@ def encode_prompt(
         text: `Clip.text`, the placeholders.
         turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
     """
+    opening = style.head + text + style.after_video
+    prefix = list(tokenizer(opening, add_special_tokens=False)["input_ids"])
+    bos = tokenizer.bos_token_id
+    # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, and once.
+    if bos is not None and prefix[:1] != [bos] and list(tokenizer("a")["input_ids"])[:1] == [bos]:
+        prefix = [bos, *prefix]
     pairs = []
     for question, answer in turns:
-        closed = [] if answer is None else _continue(tokenizer, style.answer + answer + style.end)
-        pairs.append((_continue(tokenizer, style.question + question + style.ask), closed))
-    prefix = _head(tokenizer, style.head + text + style.after_video)
-    learnt = frozenset(token for text in style.learnt for token in _ids(tokenizer, text))
+        asked = continued(tokenizer, style.question + question + style.ask)
+        closed = []
+        if answer is not None:
+            closed = continued(tokenizer, style.answer + answer + style.end)
+        pairs.append((asked, closed))
+    learnt: set[int] = set()
+    for word in style.learnt:
+        learnt.update(continued(tokenizer, word))
     return Prompt(
-        prefix, pairs, _continue(tokenizer, style.again), len(_ids(tokenizer, style.header)), learnt
+        prefix,
+        pairs,
+        again=continued(tokenizer, style.again),
+        header=len(continued(tokenizer, style.header)),
+        learnt=frozenset(learnt),
     )
+
+
+def continued(tokenizer: Any, text: str) -> list[int]:
+    """Ids of text that continues a line.
+
+    SentencePiece tokenizers put a space in front of text that stands alone, so it is encoded behind
+    a newline, whose ids are then taken off. Where the newline grows together with the text (Qwen
+    has a token of two newlines), the text is encoded alone.
+    """
+    if not text:
+        return []
+    newline = list(tokenizer("\n", add_special_tokens=False)["input_ids"])
+    both = list(tokenizer("\n" + text, add_special_tokens=False)["input_ids"])
+    if both[: len(newline)] == newline:
+        return both[len(newline) :]
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
@@ -114,7 +159,8 @@ def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tup
     ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
-        where = slice(longest - len(prompt), longest) if side == "left" else slice(0, len(prompt))
-        ids[row, where] = torch.tensor(list(prompt), dtype=torch.long)
-        mask[row, where] = 1
+        start = longest - len(prompt) if side == "left" else 0
+        end = start + len(prompt)
+        ids[row, start:end] = torch.tensor(list(prompt), dtype=torch.long)
+        mask[row, start:end] = 1
     return ids, mask

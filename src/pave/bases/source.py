@@ -1,4 +1,7 @@
-"""What a base may be loaded from, and reading what others put there: all that is wrong with it becomes one `BaseError`."""
+"""What a base may be loaded from, and reading what others put there.
+
+All that can be wrong with a folder or a Hub id becomes one `BaseError` that says what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pave import hf_compat
 from pave.errors import BaseError, PaveError
 
-ADVICE = "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached (or is cached, when offline)"
+ADVICE = (
+    "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached "
+    "(or is cached, when offline)"
+)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
 
 def check_source(source: str) -> None:
-    """Say what a source lacks before Hugging Face, which takes every name that is no folder for a Hub id, sees it.
+    """Say what a source lacks before Hugging Face sees it, which takes any name for a Hub id.
 
     Raises:
         BaseError: If it is neither a whole model folder nor can be a Hub id.
@@ -25,15 +33,56 @@ def check_source(source: str) -> None:
         _check_folder(Path(source))
     elif source and os.path.exists(source):
         raise BaseError(f"{source} is a file; a base is a folder: {ADVICE}")
-    elif not _can_be_hub_id(source):
-        wanted = 'a base is "smol", a model folder, or a Hub id such as llava-hf/llava-onevision-qwen2-0.5b-ov-hf'
+    elif not hf_compat.can_be_hub_id(source):
         raise BaseError(
-            f"{source or 'an empty name'}: no such folder, and no Hub id either; {wanted}"
+            f"{source or 'an empty name'}: no such folder, and no Hub id either; a base is "
+            '"smol", a model folder, or a Hub id such as '
+            "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
         )
 
 
+def _check_folder(folder: Path) -> None:
+    """Say which file a local folder lacks."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BaseError(f"{folder}: holds no config.json; {ADVICE}")
+    _parse(config)
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise BaseError(f"{folder}: holds no weights (*.safetensors); {ADVICE}")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {ADVICE}")
+
+
+def read_json(source: str, name: str) -> dict[str, Any]:
+    """A JSON file of a model folder or Hub id; empty where there is none.
+
+    Raises:
+        BaseError: If it cannot be fetched, or is no JSON object.
+    """
+    with reading(source, f"{name} cannot be fetched"):
+        path = hf_compat.find_file(source, name)
+    if path is None:
+        return {}
+    return _parse(path)
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BaseError(f"{path}: is no valid JSON ({error}); download the model again") from error
+    if not isinstance(content, dict):
+        raise BaseError(
+            f"{path}: must hold a JSON object, got {type(content).__name__}; download the model "
+            "again"
+        )
+    return content
+
+
 def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
-    """Refuse weights that do not fill the model: Hugging Face draws random numbers for what is missing, and only logs it.
+    """Refuse weights that do not fill the model.
+
+    Hugging Face draws random numbers for what is missing, and only logs it.
 
     Args:
         source: Folder or Hub id.
@@ -69,42 +118,8 @@ def reading(source: str, problem: str) -> Iterator[None]:
         raise BaseError(f"{source}: {problem} ({_first_line(error)}); {ADVICE}") from error
 
 
-def _can_be_hub_id(source: str) -> bool:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is in its __all__
-
-    try:
-        validate_repo_id(source)
-    except HFValidationError:
-        return False
-    return bool(source)
-
-
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].strip().rstrip(".:") if lines else type(error).__name__
-
-
-def _check_folder(folder: Path) -> None:
-    """Say which file a local folder lacks."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise BaseError(f"{folder}: holds no config.json; {ADVICE}")
-    try:
-        content = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BaseError(
-            f"{config}: is no valid JSON ({error}); download the model again"
-        ) from error
-    if not isinstance(content, dict):
-        raise BaseError(
-            f"{config}: must hold a JSON object, got {type(content).__name__}; download the model "
-            "again"
-        )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise BaseError(f"{folder}: holds no weights (*.safetensors); {ADVICE}")
-    if not any(
-        (folder / name).is_file()
-        for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
-    ):
-        raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {ADVICE}")
+    if not lines:
+        return type(error).__name__
+    return lines[0].strip().rstrip(".:")

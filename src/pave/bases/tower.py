@@ -1,4 +1,4 @@
-"""`tower_of`: a base's visual tower in the shape that channel encoders know (`pave.channels.Tower`)."""
+"""`tower_of`: a base's visual tower in the shape that encoders know (`pave.channels.Tower`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def tower_of(base: Base) -> BaseTower:
     """The tower of a base, for `pave.channels.make_encoder(..., tower=...)`.
 
     Example:
-        >>> encoder = make_encoder("views", "tower", tower=tower_of(load_base("smol")))  # doctest: +SKIP
+        >>> tower = tower_of(load_base("smol"))  # doctest: +SKIP
+        >>> encoder = make_encoder("views", "tower", tower=tower)  # doctest: +SKIP
     """
     return BaseTower(base)
 
@@ -42,7 +43,7 @@ class BaseTower:
     @property
     def frames_per_step(self) -> int:
         """Frames merged into one step in time."""
-        return self._base.family.frames_per_step(self._base.config)
+        return self._base.family.frames_per_step
 
     @cached_property
     def digest(self) -> str:

@@ -1,27 +1,51 @@
-"""`Layout` and `Visual`: what a base's visual tokens of one clip look like, in one form for every family.
+"""`Clip`, `Layout` and `Visual`: one clip on its way through a tower, in one form for every family.
 
-Families return their tokens in different containers (one tensor for the batch, a tuple with one
-tensor per clip, one row per frame). A `Family` splits that container into one `Visual` per clip
-and joins it again; everything that adds residuals, caches tower outputs or counts tokens works on
-`Visual` alone.
+Families return visual tokens in different containers (one tensor for the batch, a tuple with one
+tensor a clip, one row a frame). A `Family` splits that container into one `Visual` a clip and joins
+it again; everything that adds residuals, caches tower outputs or counts tokens works on `Visual`
+alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Clip:
+    """One video as a base's tower eats it.
+
+    Attributes:
+        pixels: Keyword tensors for the tower method, with a leading clip axis where the family has
+            one (a batch of one clip).
+        times: `[T]` float64 seconds, the centre of each token step (the mean of the raw frames that
+            the tower merges).
+        text: The placeholder text that stands for the clip in the prompt, timestamps included where
+            the family writes them.
+        frames: Raw frames that went in (after any padding by the family).
+    """
+
+    pixels: Mapping[str, Tensor]
+    times: Tensor
+    text: str
+    frames: int
+
+
+@dataclass(frozen=True)
 class Layout:
-    """Where the spatial tokens sit in a clip's flat token sequence: `lead + t * (cls + h * (w + row) + tail) + trail`.
+    """Where the spatial tokens sit in a clip's flat token sequence.
+
+    The sequence is `lead + t * (cls + h * (w + row) + tail) + trail` long. Only the `t * h * w`
+    spatial tokens get residuals; the others stay as the base makes them.
 
     Attributes:
         t: Steps in time (after any temporal merging by the tower).
-        h: Rows of tokens per step.
-        w: Columns of tokens per step.
-        cls: Non-spatial tokens in front of each step (Video-LLaVA keeps CLS).
+        h: Rows of tokens a step.
+        w: Columns of tokens a step.
+        cls: Tokens in front of each step that stand for no place (Video-LLaVA keeps CLS).
         lead: Tokens before the first step.
         trail: Tokens after the last step (LLaVA-OneVision's newline).
         row: Tokens after each row (the newlines of the authors' 'grid' layout).
@@ -59,15 +83,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Visual:
-    """The frozen base's visual tokens of one clip: everything a patch needs, so it can be cached instead of recomputed.
+    """The frozen base's visual tokens of one clip: all that a patch needs, so it can be cached.
 
     Attributes:
         tokens: `[layout.total, D]` projected tokens as the language model would get them.
         query: `[T, S, C_q]` tower tokens before the projector, pooled to the token grid; None when
             not asked for.
         layout: Where the spatial tokens sit in `tokens`.
-        extra: Further per-clip features that travel with the tokens untouched (Qwen3-VL's
-            deepstack), one tensor per level.
+        extra: Further features of the clip that travel with the tokens untouched (Qwen3-VL's
+            deepstack), one tensor a level.
     """
 
     tokens: Tensor
@@ -80,7 +104,6 @@ class Visual:
         lay = self.layout
         body: Tensor = self.tokens[lay.lead : lay.lead + lay.t * lay.step]
         steps: Tensor = body.unflatten(0, (lay.t, lay.step))
-        rows: Tensor = steps[:, lay.cls : lay.step - lay.tail].unflatten(
-            1, (lay.h, lay.w + lay.row)
-        )
-        return rows[:, :, : lay.w].flatten(1, 2)
+        rows: Tensor = steps[:, lay.cls : lay.step - lay.tail]  # [T, h * (w + row), D]
+        cells: Tensor = rows.unflatten(1, (lay.h, lay.w + lay.row))
+        return cells[:, :, : lay.w].flatten(1, 2)

@@ -81,7 +81,7 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as shard:
                 # An open safetensors file has keys but cannot be iterated over.
-                names = [key for key in shard.keys() if key.startswith(prefixes)]  # noqa: SIM118
+                names = [key for key in shard.keys() if key.startswith(prefixes)]
                 return {name: shard.get_tensor(name) for name in names}
         content = read_plain(file, mmap=True)
     except (SafetensorError, OSError, NotPlain) as error:

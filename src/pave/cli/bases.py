@@ -16,9 +16,10 @@ def bases_verb(
     scratch: Path = Path("outputs/build-smol"),
     json: Switch = False,
 ) -> int:
-    """List the families of base models that pave can patch, and whether the embedded base is ready to use.
+    """List the families of base models that pave can patch, and whether `smol` is ready to use.
 
     A base is named by its folder or its Hub id; `smol` is the small one that comes with pave.
+    Families of installed packages are listed with pave's own.
 
     ```
     pave bases
@@ -32,45 +33,64 @@ def bases_verb(
         scratch: With --build, where work is kept between interrupted runs.
         json: Print JSON.
     """
-    return _list(json) if build is None else _build(out, scratch, json)
+    if build is not None:
+        return _build(build, out, scratch, json)
+    return _list(json)
 
 
 def _list(json: bool) -> int:
-    from pave.bases.families import list_specs
     from pave.bases.smol.assemble import SETUP, missing_parts
 
-    families: dict[str, list[str]] = {}
-    for spec in list_specs():
-        families.setdefault(spec.name, []).extend(spec.model_types)
+    families = _families()
     missing = missing_parts()
     if json:
         rows = [{"name": name, "model_types": types} for name, types in families.items()]
-        output.as_json(
-            {"families": rows, "smol": {"ready": not missing, "missing": missing, "setup": SETUP}}
-        )
+        smol = {"ready": not missing, "missing": missing, "setup": SETUP}
+        output.as_json({"families": rows, "smol": smol})
         return 0
-    output.table(
-        ["family", "model types of Hugging Face"],
-        [[name, ", ".join(types)] for name, types in families.items()],
-    )
-    output.line(
-        "\nsmol: "
-        + (f"not ready, {', '.join(missing)} missing; run: {SETUP}" if missing else "ready")
-    )
+    table = [[name, ", ".join(types)] for name, types in families.items()]
+    output.table(["family", "model types of Hugging Face"], table)
+    ready = "ready"
+    if missing:
+        ready = f"not ready, {', '.join(missing)} missing; run: {SETUP}"
+    output.line(f"\nsmol: {ready}")
     return 0
 
 
-def _build(out: Path | None, scratch: Path, json: bool) -> int:
-    from pave.bases.smol.assemble import SHIPPED
-    from pave_world.smol.build import build
+def _families() -> dict[str, list[str]]:
+    """Family -> model types, sorted; a plug-in that fails to import is there with the reason."""
+    from pave.bases.families import FAMILIES
+    from pave.errors import PaveError
 
+    families: dict[str, list[str]] = {}
+    for model_type in FAMILIES.names():
+        try:
+            name = FAMILIES.get(model_type).name
+        except PaveError as error:
+            name = f"broken: {error}"
+        families.setdefault(name, []).append(model_type)
+    return dict(sorted(families.items()))
+
+
+def _build(base: str, out: Path | None, scratch: Path, json: bool) -> int:
+    """Build a base with the package that knows how, which pave itself does not import."""
+    from pave.bases.smol.assemble import SHIPPED
+    from pave.errors import ConfigError
+    from pave.registry import announced
+
+    builder = announced("pave.builders").get(base)
+    if builder is None:
+        raise ConfigError(
+            f"no installed package builds {base}; install pave again, whole (entry point group "
+            "pave.builders)"
+        )
     output.log_to_stderr()
     target = out or SHIPPED
-    numbers = build(target, scratch)
+    numbers = builder.load()(target, scratch)
     if json:
         output.as_json({"weights": target, **numbers})
-    else:
-        output.facts(
-            [("weights", str(target)), *((name, str(value)) for name, value in numbers.items())]
-        )
+        return 0
+    facts = [("weights", str(target))]
+    facts += [(name, str(value)) for name, value in numbers.items()]
+    output.facts(facts)
     return 0

@@ -59,49 +59,72 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
     """
     head = list(prompts[0].prefix)
     ids = list(head)
-    blocks: list[int] = []
     learnt = [token in prompts[0].learnt for token in head]
+    blocks: list[int] = []
     for prompt in prompts:
         if prompt.prefix != head:
             raise RecordError(
                 "only dialogues about the same clip can share a sequence; group the records by "
                 "clip first"
             )
-        start, answered = len(ids), False
-        for number, (question, answer) in enumerate(prompt.turns):
-            if not question:
-                raise RecordError(
-                    "a turn without a question cannot be trained on; give every turn a question"
-                )
-            asked = [*(prompt.again if number else []), *question]
-            header = len(asked) - prompt.header if answer else len(asked)
-            learnt += [
-                token in prompt.learnt or place >= header for place, token in enumerate(asked)
-            ]
-            learnt += [True] * len(answer)
-            ids += [*asked, *answer]
-            answered |= bool(answer)
-        if not answered:
-            raise RecordError(
-                "a record without an answer cannot be trained on; give each turn its answer"
-            )
+        block, learnt_here = _dialogue(prompt)
         if blocks:
-            learnt[start] = (
-                False  # the token that predicts it is the prefix's last, which can have one target only
-            )
-        blocks.append(len(ids) - start)
+            # What predicts a block's first token is the prefix's last, which can have one target
+            # only: the first block's.
+            learnt_here[0] = False
+        ids += block
+        learnt += learnt_here
+        blocks.append(len(block))
+    keep: list[int] = []
+    labels: list[int] = []
     # The token in front of each learnt token predicts it; nothing predicts the first.
-    keep = [place - 1 for place, flag in enumerate(learnt) if flag and place]
-    return Packed(ids, len(head), blocks, keep, [ids[place + 1] for place in keep])
+    for place in range(1, len(ids)):
+        if learnt[place]:
+            keep.append(place - 1)
+            labels.append(ids[place])
+    return Packed(ids, len(head), blocks, keep, labels)
+
+
+def _dialogue(prompt: Prompt) -> tuple[list[int], list[bool]]:
+    """The ids of a dialogue behind its prefix, and for each whether it is learnt."""
+    ids: list[int] = []
+    learnt: list[bool] = []
+    answered = False
+    for number, (question, answer) in enumerate(prompt.turns):
+        if not question:
+            raise RecordError(
+                "a turn without a question cannot be trained on; give every turn a question"
+            )
+        asked = list(question)
+        if number:
+            asked = [*prompt.again, *question]
+        learnt_asked = [token in prompt.learnt for token in asked]
+        if answer:
+            answered = True
+            # Some chat formats learn the words that open an answer, which end the question.
+            for place in range(len(asked) - prompt.header, len(asked)):
+                learnt_asked[place] = True
+        ids += [*asked, *answer]
+        learnt += learnt_asked
+        learnt += [True] * len(answer)
+    if not answered:
+        raise RecordError(
+            "a record without an answer cannot be trained on; give each turn its answer"
+        )
+    return ids, learnt
 
 
 def segments(sequences: Sequence[Packed]) -> Tensor:
-    """Who is who, `[B, L]`: 0 for a prefix, 1, 2, ... for the dialogues behind it, -1 for padding on the right."""
-    length = max(len(sequence.ids) for sequence in sequences)
+    """Who is who, `[B, L]`.
+
+    0 stands for a prefix, 1, 2, ... for the dialogues behind it, -1 for padding on the right.
+    """
+    length = _longest(sequences)
     numbers = torch.full((len(sequences), length), -1)
     for row, sequence in enumerate(sequences):
         sizes = torch.tensor([sequence.prefix, *sequence.blocks])
-        numbers[row, : len(sequence.ids)] = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        owners = torch.arange(len(sizes)).repeat_interleave(sizes)
+        numbers[row, : len(owners)] = owners
     return numbers
 
 
@@ -113,12 +136,15 @@ def positions(sequences: Sequence[Packed], prefixes: Sequence[Tensor]) -> Tensor
         prefixes: For each, `[A, P + 1]` positions of its prefix and of the first token behind it,
             see `pave.bases.prefix_positions`. Every dialogue starts there, as it would alone.
     """
-    length = max(len(sequence.ids) for sequence in sequences)
-    placed = torch.zeros(prefixes[0].shape[0], len(sequences), length, dtype=torch.long)
+    axes = prefixes[0].shape[0]
+    placed = torch.zeros(axes, len(sequences), _longest(sequences), dtype=torch.long)
     for row, (sequence, prefix) in enumerate(zip(sequences, prefixes, strict=True)):
-        counts = torch.cat([torch.arange(size) for size in sequence.blocks])
-        placed[:, row, : sequence.prefix] = prefix[:, :-1]
-        placed[:, row, sequence.prefix : len(sequence.ids)] = prefix[:, -1:] + counts
+        end = sequence.prefix
+        placed[:, row, :end] = prefix[:, :-1]
+        start = prefix[:, -1:]  # [A, 1]
+        for size in sequence.blocks:
+            placed[:, row, end : end + size] = start + torch.arange(size)
+            end += size
     return placed
 
 
@@ -129,12 +155,17 @@ def visible(numbers: Tensor) -> Tensor:
     """
     length = numbers.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()
-    seen = numbers[:, None, :]
-    return (causal & ((seen == 0) | (seen == numbers[:, :, None])))[:, None]
+    seen = numbers[:, None, :]  # [B, 1, L]
+    sees = numbers[:, :, None]  # [B, L, 1]
+    allowed = (seen == 0) | (seen == sees)
+    return (causal & allowed)[:, None]
 
 
 def visible_blocks(numbers: Tensor) -> BlockMask:
-    """What `visible` says, as a rule for FlexAttention, which skips the blocks in which nobody sees anybody."""
+    """What `visible` says, as a rule for FlexAttention.
+
+    It skips the blocks of the mask in which nobody sees anybody.
+    """
     from torch.nn.attention.flex_attention import create_block_mask
 
     def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -146,15 +177,24 @@ def visible_blocks(numbers: Tensor) -> BlockMask:
 
 
 def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
-    """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]` for families that count tokens on one axis."""
+    """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]`, where positions have one axis."""
     counted = [torch.arange(sequence.prefix + 1)[None] for sequence in sequences]
     return positions(sequences, counted)[0], visible(segments(sequences))
 
 
 def targets(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
-    """Where to compute logits, `[B, L]` bool, and the token ids `[N]` expected there, in row-major order."""
-    length = max(len(sequence.ids) for sequence in sequences)
-    keep = torch.zeros(len(sequences), length, dtype=torch.bool)
+    """Where to compute logits, `[B, L]` bool, and the token ids `[N]` expected there.
+
+    The ids are in row-major order.
+    """
+    keep = torch.zeros(len(sequences), _longest(sequences), dtype=torch.bool)
+    labels: list[int] = []
     for row, sequence in enumerate(sequences):
         keep[row, sequence.keep] = True
-    return keep, torch.tensor([label for sequence in sequences for label in sequence.labels])
+        labels += sequence.labels
+    return keep, torch.tensor(labels)
+
+
+def _longest(sequences: Sequence[Packed]) -> int:
+    """L: the length that the others are padded to."""
+    return max(len(sequence.ids) for sequence in sequences)

@@ -28,6 +28,7 @@ from pave.files import write_text_atomically
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 _FILE_NAME = re.compile(r"\.[A-Za-z]\w*$")
+_SHOWN = 5  # missing files named in one message
 # What `meta.needs` said before it became `meta.channel`, where the word itself changed too.
 _OLD_CHANNELS = {"sound": "audio", "visual": "video"}
 
@@ -47,7 +48,8 @@ class Record(BaseModel):
     """One example: a clip, its side channels, and a dialogue about it.
 
     Example:
-        >>> Record(id="a1", video="a.mp4", turns=[Turn(question="What sounds?", answer="a dog")]).turns[0].answer
+        >>> turn = Turn(question="What sounds?", answer="a dog")
+        >>> Record(id="a1", video="a.mp4", turns=[turn]).turns[0].answer
         'a dog'
     """
 
@@ -78,12 +80,7 @@ class Record(BaseModel):
     def _media(cls, channels: dict[str, Any]) -> dict[str, Any]:
         """A missing channel is left out of the record; there is no other way to say it."""
         for name, media in channels.items():
-            paths = media if isinstance(media, list) else []
-            if (
-                not media
-                or not isinstance(media, (str, list, dict))
-                or not all(p and isinstance(p, str) for p in paths)
-            ):
+            if not _is_media(media):
                 raise ValueError(
                     f"{name} must be a path, a list of paths or an object, got {media!r}; leave "
                     "out what is missing"
@@ -127,56 +124,57 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
         return os.path.abspath(file.parent / text)
 
     def inside(text: str) -> str:
-        """What exists in the current folder alone is a path too, and missing: nothing is ever read from there."""
-        place = absolute(text)
-        return (
-            place
-            if _FILE_NAME.search(text) or os.path.exists(place) or os.path.exists(text)
-            else text
-        )
+        """Within an object: a path if it looks like one.
 
-    seen: dict[str, int] = {}
+        What exists in the current folder alone is a path too, and missing: nothing is ever read
+        from there.
+        """
+        place = absolute(text)
+        if _FILE_NAME.search(text) or os.path.exists(place) or os.path.exists(text):
+            return place
+        return text
+
+    lines_of: dict[str, int] = {}
     records = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        record = _parse(
-            line, f"{file}:{number}", lambda record: _map_paths(record, absolute, inside)
-        )
-        if record.id in seen:
+        where = f"{file}:{number}"
+        record = _parse(line, where, lambda record: _map_paths(record, absolute, inside))
+        if record.id in lines_of:
             raise RecordError(
-                f"{file}:{number}: id {record.id!r} was used on line {seen[record.id]}; ids must "
-                "be unique"
+                f"{where}: id {record.id!r} was used on line {lines_of[record.id]}; ids must be "
+                "unique"
             )
-        seen[record.id] = number
+        lines_of[record.id] = number
         records.append(record)
     if not records:
         raise RecordError(f"{file} holds no records; write one JSON object per line")
-    if check_media and (missing := missing_media(records)):
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise RecordError(
-            f"{file}: {len(missing)} media files are missing: {shown}; paths are relative to the "
-            "records file"
-        )
+    if check_media:
+        _must_be_there(file, records)
     return records
 
 
 def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Path:
-    """Write records as JSONL, atomically; paths below the file's folder become relative, so the folder can be moved."""
+    """Write records as JSONL, atomically.
+
+    Paths below the file's folder become relative, so that the folder can be moved.
+    """
     file = Path(path)
     folder = os.path.abspath(file.parent)
 
     def relative(text: str) -> str:
-        inside = (
-            os.path.isabs(text) and os.path.commonpath([folder, os.path.abspath(text)]) == folder
-        )
-        return Path(os.path.relpath(text, folder)).as_posix() if inside else text
+        if not os.path.isabs(text):
+            return text
+        if os.path.commonpath([folder, os.path.abspath(text)]) != folder:
+            return text
+        return Path(os.path.relpath(text, folder)).as_posix()
 
-    rows = [
-        _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
-        for record in records
-    ]
-    write_text_atomically(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    lines = []
+    for record in records:
+        row = _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_text_atomically(file, "".join(lines))
     return file
 
 
@@ -188,8 +186,12 @@ def missing_media(records: Iterable[Record]) -> list[str]:
         paths.setdefault(text)
         return text
 
+    def inside(text: str) -> str:
+        # Within an object, paths have become absolute; what has not is a plain setting.
+        return note(text) if os.path.isabs(text) else text
+
     for record in records:
-        _map_paths(record, note, lambda text: note(text) if os.path.isabs(text) else text)
+        _map_paths(record, note, inside)
     return [path for path in paths if not os.path.exists(path)]
 
 
@@ -199,18 +201,40 @@ def clip_key(record: Record) -> str:
 
 
 def group_by_clip(records: Sequence[Record]) -> list[list[Record]]:
-    """Records that share one clip, together; groups and their members keep the order of the file."""
+    """Records that share one clip, together, in the order of the file."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(clip_key(record), []).append(record)
     return list(groups.values())
 
 
+def _is_media(media: object) -> bool:
+    """Whether something can be a channel's media."""
+    if isinstance(media, list):
+        return bool(media) and all(path and isinstance(path, str) for path in media)
+    return isinstance(media, (str, dict)) and bool(media)
+
+
+def _must_be_there(file: Path, records: Sequence[Record]) -> None:
+    """Refuse records whose media is missing, before a long run finds out at its end."""
+    missing = missing_media(records)
+    if not missing:
+        return
+    shown = ", ".join(missing[:_SHOWN])
+    if len(missing) > _SHOWN:
+        shown += ", ..."
+    raise RecordError(
+        f"{file}: {len(missing)} media files are missing: {shown}; paths are relative to the "
+        "records file"
+    )
+
+
 def _parse(line: str, where: str, locate: Callable[[Record], Record]) -> Record:
     """One line as a record with its paths located, every failure named with `where`."""
     try:
         values = json.loads(line)
-        if "\\u" in line:  # half of a surrogate pair can be escaped, but never written or hashed
+        if "\\u" in line:
+            # Half of a surrogate pair can be escaped, but never written or hashed.
             json.dumps(values, ensure_ascii=False).encode()
         return locate(Record.model_validate(values))
     except json.JSONDecodeError as error:
@@ -237,7 +261,7 @@ def _parse(line: str, where: str, locate: Callable[[Record], Record]) -> Record:
 def _map_paths(
     record: Record, change: Callable[[str], str], inside: Callable[[str], str]
 ) -> Record:
-    """The record with `change` applied to every path in it, and `inside` to texts within objects."""
+    """The record with `change` applied to its paths, and `inside` to texts within objects."""
     channels = {name: _walk(media, change, inside) for name, media in record.channels.items()}
     return record.model_copy(update={"video": change(record.video), "channels": channels})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, filterfalse
 
 from pave.answer import Sampling, generate, questions_about
 from pave.cache import TokenCache
@@ -93,7 +94,7 @@ def _put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> 
     The cut into batches needs every clip. A share reads its own part of them first, and then what
     the others have not yet read.
     """
-    names = run.patches[arm]
+    names = run.patches[arm]  # none of the bare base
     cache = TokenCache(run.config.cache_folder)
     encoders = _encoders(run.model, names)
     features = Features(run.model.base, encoders, cache, frames=run.config.frames)
@@ -106,6 +107,7 @@ def _put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> 
         if parts > 1:
             features.precompute(clips[part::parts], workers=run.config.workers, progress=reading)
         features.precompute(clips, workers=run.config.workers, progress=reading)
+    # At full weight, and every other arm's patches off.
     run.model.set_patches(dict.fromkeys(names, 1.0))
     return features
 
@@ -115,7 +117,7 @@ def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
     encoders = {}
     for name in names:
         encoder = model.encoder(name)
-        if encoder is not None:
+        if encoder is not None:  # a LoRA alone has none
             encoders[name] = encoder
     return encoders
 
@@ -129,12 +131,14 @@ def _ask_arm(run: Evaluation, features: Features, arm: str) -> dict[Key, ArmRow]
     if len(written) < len(known) == len(run.asked):
         # All parts are there. Should several processes find that at once, they write the same whole
         # file.
-        write_rows(file, (known[arm, record.id] for batch in batches for record in batch))
+        in_order = chain.from_iterable(batches)
+        write_rows(file, (known[arm, record.id] for record in in_order))
         return known
     for batch in _watched(run, arm, batches):
         _ask_missing(run, features, arm, batch, known)
-        keys = [(arm, record.id) for record in batch]
-        append_rows(file, [known[key] for key in keys if key not in written])
+        # Some of them may be another process's, from a part of its own.
+        rows = [known[arm, record.id] for record in batch]
+        append_rows(file, filterfalse(lambda row: (arm, row.id) in written, rows))
     return known
 
 
@@ -149,9 +153,11 @@ def _ask_missing(
     if not missing:
         return []
     predictions = _predict(run, features, batch)
-    rows = [row_of(run.task, record, arm, predictions[record.id]) for record in missing]
-    for row in rows:
-        known[arm, row.id] = row
+    rows = []
+    for record in missing:
+        row = row_of(run.task, record, arm, predictions[record.id])
+        known[arm, record.id] = row
+        rows.append(row)
     return rows
 
 
@@ -172,7 +178,7 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
         dialogues = [_open_turns(record) for record in members]
         asked.append(questions_about(model, features[members[0]], dialogues))
     predictions = {}
-    answers = generate(model, asked, Sampling(run.max_new_tokens))  # greedy
+    answers = generate(model, asked, Sampling(run.max_new_tokens))  # greedy; [clips][questions]
     for members, ids in zip(clips, answers, strict=True):
         for record, tokens in zip(members, ids, strict=True):
             predictions[record.id] = model.base.decode(tokens)

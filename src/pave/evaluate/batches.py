@@ -8,6 +8,7 @@ question in the same company, and its results are the same also where rounding d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from pave.data import Record, group_by_clip
@@ -28,15 +29,15 @@ def by_length(records: Sequence[Record], features: Any) -> list[Record]:
         longest = max(len(record.turns[-1].question) for record in members)
         return len(features.clip(members[0]).text), longest
 
-    ordered: list[Record] = []
-    for members in sorted(group_by_clip(records), key=size):
-        ordered += members
-    return ordered
+    # The sort is stable, so equal records give equal batches in every process.
+    clips = sorted(group_by_clip(records), key=size)
+    return list(chain.from_iterable(clips))
 
 
 def cut(records: Sequence[Record], size: int) -> list[list[Record]]:
     """Whole clips while they fit into `size` questions; a clip with more questions is cut up."""
     batches: list[list[Record]] = []
+    # Greedy, in the order given: clips of like length stay side by side.
     for members in group_by_clip(records):
         for start in range(0, len(members), size):
             piece = members[start : start + size]

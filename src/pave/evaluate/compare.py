@@ -69,8 +69,7 @@ def compare_files(
     first, second = _read_items(a), _read_items(b)
     _check_styles((a, b), (first, second))
     clusters, labels = _clusters_and_labels(first, records)
-    ours = {name: _scores(row) for name, row in second.items()}
-    theirs = {name: _scores(row) for name, row in first.items()}
+    ours, theirs = _all_scores(second), _all_scores(first)  # b minus a
     try:
         found = compare(ours, theirs, clusters, labels, resamples=resamples, seed=seed)
     except ValueError as error:
@@ -81,12 +80,17 @@ def compare_files(
     if not clusters:
         unit = "single questions, since the files do not say which share a video (give --records)"
     return CompareReport(
-        rows=[_swapped(row) for row in found],
-        shared=found[0].n,
-        only_a=[name for name in first if name not in second],
-        only_b=[name for name in second if name not in first],
+        rows=list(map(_swapped, found)),
+        shared=found[0].n,  # the first row pools all questions
+        only_a=_only(first, second),
+        only_b=_only(second, first),
         unit=unit,
     )
+
+
+def _only(rows: Rows, others: Rows) -> list[str]:
+    """The questions that one arm has and the other lacks."""
+    return [name for name in rows if name not in others]
 
 
 def _swapped(row: Comparison) -> Comparison:
@@ -104,12 +108,10 @@ def _check_styles(files: Sequence[Place], arms: Sequence[Rows]) -> None:
     styles = [_styles(rows) for rows in arms]
     if not all(styles) or styles[0] == styles[1]:
         return
-    first, second = (
-        f"{file} in style {', '.join(sorted(found))}"
-        for file, found in zip(files, styles, strict=True)
-    )
+    first, second = (", ".join(sorted(found)) for found in styles)
     raise RecordError(
-        f"{first} and {second} were scored by different rules; score both with the same --style"
+        f"{files[0]} in style {first} and {files[1]} in style {second} were scored by different "
+        "rules; score both with the same --style"
     )
 
 
@@ -128,8 +130,9 @@ def _clusters_and_labels(
         for record in read_records(path, check_media=False):
             clusters[record.id] = cluster_of(record)
             if "labels" in record.meta:
-                labels[record.id] = [str(label) for label in record.meta["labels"]]
+                labels[record.id] = list(map(str, record.meta["labels"]))
     for name, row in rows.items():
+        # Records know better: a row of `pave eval` does not say its video.
         if path is None and row.get("cluster"):
             clusters[name] = str(row["cluster"])
         labels.setdefault(name, _labels(row))
@@ -151,7 +154,7 @@ def _read_items(path: Place) -> Rows:
                 f"{path}:{number}: an item needs `id` and `scores` (or `correct`); make the file "
                 "with pave score --rows"
             )
-        name = str(row["id"])
+        name = str(row["id"])  # some benchmarks number their questions
         if name in found:
             raise RecordError(
                 f"{path}:{number}: question {name!r} is in there twice; compare the items of one "
@@ -182,10 +185,16 @@ def _only_items(path: Path) -> Path:
     return found[0]
 
 
+def _all_scores(rows: Rows) -> dict[str, dict[str, float]]:
+    """Question -> its scores."""
+    return {name: _scores(row) for name, row in rows.items()}
+
+
 def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     """The scores of a row: those of `pave score`, or what `pave eval` says of an exact match."""
     given = row.get("scores")
     if not isinstance(given, dict):
+        # A line of `<arm>.jsonl`: null there means that a benchmark scores all of them together.
         correct = row.get("correct")
         if not isinstance(correct, bool):
             return {}
@@ -209,7 +218,7 @@ def _labels(row: Mapping[str, Any]) -> list[str]:
     """The labels of a row; the family where an evaluation wrote it."""
     given = row.get("labels")
     if isinstance(given, list) and given:
-        return [str(label) for label in given]
+        return list(map(str, given))
     family = row.get("family")
     if not family:
         return []

@@ -1,4 +1,6 @@
-"""A base with a patch as a model of lmms-eval (0.7), found by its name `pave`; importing this needs lmms-eval.
+"""A base with a patch as a model of lmms-eval (0.7), found by its name `pave`.
+
+Importing this needs lmms-eval.
 
 lmms-eval hands over a finished prompt and a function that names the video; the channels that the
 video itself holds (sound, fast frames) are encoded from it. Answers are greedy, whatever the
@@ -54,7 +56,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         Raises:
             ConfigError: If a request is not about one video file or folder of frames.
         """
-        return [self._answer(*request.args) for request in requests]
+        return [self._answer(request) for request in requests]
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
         """Refused: the benchmarks of Video LLMs score what is said.
@@ -78,9 +80,10 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
             "round"
         )
 
-    def _answer(
-        self, prompt: str, settings: dict[str, Any], visual: Any, doc: Any, task: str, split: str
-    ) -> str:
+    def _answer(self, request: Any) -> str:
+        """The answer to one request, put as the patch learnt to be asked."""
+        # In lmms-eval's order; `visual` gives a document's videos.
+        prompt, settings, visual, doc, task, split = request.args
         videos = visual(self.task_dict[task][split][doc])
         if len(videos) != 1 or not isinstance(videos[0], str):
             kinds = ", ".join(type(video).__name__ for video in videos) or "nothing"

@@ -23,10 +23,11 @@ def with_task(values: Mapping[str, Any]) -> dict[str, Any]:
         values: What a file holds, or the fields of a `Report`.
     """
     found = dict(values)
+    # Both follow from `task`, so a `Report` has no such fields to fill.
     arms, paired = found.pop("arms", None), found.pop("paired", None)
     if found.get("task") is not None or not arms:
         return found
-    rows = [_named(row) for row in arms]
+    rows = list(map(_named, arms))
     total = next(row["n"] for row in rows if row["family"] == ALL)
     found["task"] = {
         "name": EXACT,
@@ -37,7 +38,7 @@ def with_task(values: Mapping[str, Any]) -> dict[str, Any]:
         "records": total,
         "expected": None,
         "arms": _reports(rows),
-        "gaps": [_gap(_named(row)) for row in paired or []],
+        "gaps": list(map(_gap, map(_named, paired or []))),
     }
     return found
 
@@ -51,6 +52,7 @@ def _named(row: Mapping[str, Any]) -> dict[str, Any]:
 def _reports(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Arm -> its scores, of all questions and of each family."""
     reports: dict[str, dict[str, Any]] = {}
+    # Twice over the rows: those of all questions first, which make the reports.
     for row in rows:
         if row["family"] == ALL:
             reports[row["arm"]] = {

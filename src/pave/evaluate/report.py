@@ -77,7 +77,7 @@ class Report(BaseModel):
         rows = []
         for label in self.families():
             for arm, report in self.task.arms.items():
-                n, share = report.scored, report.scores[ACCURACY]
+                n, share = report.scored, report.scores[ACCURACY]  # of all questions
                 for row in report.labels:
                     if row.label == label:
                         n, share = row.n, row.scores[ACCURACY]
@@ -153,11 +153,13 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     """The report as a page: table, how to read it, cost, command."""
     header, rows = table(report)
     lines = [f"# {title}", "", _row(header), _row(["---"] + ["---:"] * (len(header) - 1))]
-    wide = {row_title(label) for label in report.families() if row_title(label) != label}
-    wide.add(row_title(ALL))
+    # Rows that pool families stand out: all questions, and those of a channel.
+    titles = {label: row_title(label) for label in (ALL, *report.families())}
+    wide = {title for label, title in titles.items() if title != label}
     for name, *cells in rows:
         shown = f"**{name}**" if name in wide else name
         lines.append(_row([shown, *cells]))
+    # A blank line ends the table, and again what says how to read it.
     lines += ["", *_how_to_read(report), ""]
     lines += [f"![{Path(name).stem}]({name})\n" for name in images]
     lines += ["| cost | |", "|---|---:|"]
@@ -181,9 +183,10 @@ def _how_to_read(report: Report) -> list[str]:
             "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a "
             "paired bootstrap over whole clips.",
         ]
-    notes = set()
+    notes = set()  # most are the same for every arm
     for arm in report.task.arms.values():
-        notes |= {f"\n{name}: {note}" for name, note in arm.notes.items()}
+        for name, note in arm.notes.items():
+            notes.add(f"\n{name}: {note}")
     return [
         f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. "
         f"{report.task.how()}.",

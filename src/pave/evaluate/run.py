@@ -20,7 +20,7 @@ from typing import Any
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.data import Record, clip_key, group_by_clip, read_records
-from pave.data.features import digests_of
+from pave.data.base_digests import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
 from pave.evaluate.asking import Evaluation, Progress, ask_all, ask_share
@@ -124,6 +124,7 @@ def evaluate_share(
     with _opened(config, base, Stopwatch(), progress) as run:
         ask_share(run, config.share)
         answered = sum(len(all_rows(config.out, arm)) for arm in run.patches)
+    # Counted on disk, so that whichever share ends last is the one that finds all there.
     total = len(run.asked) * len(run.patches)
     if answered < total:
         return Share(answered, total, None)
@@ -144,11 +145,11 @@ def _opened(
             references_of(record)  # complains now, not after hours of answering
         limit = config.max_new_tokens or task.max_new_tokens
         config = config.model_copy(update={"max_new_tokens": limit})
-        base = base or load_base(config.base, tower=False)
+        base = base or load_base(config.base, tower=False)  # the tower only if a clip is new
         model = PatchedModel(base)
     try:
         with watch.stage("load"):
-            patches = {}
+            patches = {}  # arm -> names of its patches in the model
             for arm, folders in config.arms.items():
                 patches[arm] = _load(model, arm, folders or [])
         # Not earlier: a mistyped arm must not bind the folder.
@@ -200,9 +201,10 @@ def _identity(
     if config.task != EXACT:
         identity["task"] = config.task
     base = model.base
-    identity["base"] = base.fingerprint()
+    identity["base"] = base.fingerprint()  # its shape, which two bases may share
     identity["weights"] = digests_of(base, TokenCache(config.cache_folder))
     identity["records"] = _digest(config.records)
+    # By content: a patch that was trained again lies in the same folder.
     identity["arms"] = {arm: _identities(folders) for arm, folders in config.arms.items()}
     # Older evaluations put the bare question also to patches that were trained on a template.
     prompts = {arm: _templates(model, names) for arm, names in patches.items()}
@@ -214,7 +216,7 @@ def _identity(
 def _templates(model: PatchedModel, names: Sequence[str]) -> list[str]:
     """The prompts of an arm's patches, where one of them has its own."""
     prompts = [model.patches[name].config.prompt for name in names]
-    if set(prompts) <= {PLAIN}:
+    if prompts.count(PLAIN) == len(prompts):
         return []
     return prompts
 
@@ -242,11 +244,11 @@ def _digest(path: Path) -> str:
 def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[str, int]:
     """Trained parameters of each arm that has patches, all of them together."""
     rows = model.info()["patches"]
-    sizes = {}
+    sizes: dict[str, int] = {}
     for arm, names in patches.items():
-        if names:
-            parts = [rows[name] for name in names]
-            sizes[arm] = sum(row["fusion_parameters"] + row["lora_parameters"] for row in parts)
+        for name in names:
+            own = rows[name]["fusion_parameters"] + rows[name]["lora_parameters"]
+            sizes[arm] = sizes.get(arm, 0) + own
     return sizes
 
 
@@ -255,10 +257,11 @@ def _score(run: Evaluation, rows: Mapping[Key, ArmRow]) -> TaskScores:
     ids = {record.id for record in run.asked}
     # In the order of the file, as pave score has them: a bootstrap draws by place.
     in_order = [record for record in run.records if record.id in ids]
-    items = {}
-    for arm in run.patches:
-        predictions = {name: rows[arm, name].prediction for name in ids}
-        items[arm] = items_of(run.task, in_order, predictions)
+    predictions: dict[str, dict[str, str]] = {arm: {} for arm in run.patches}
+    for (arm, name), row in rows.items():
+        if name in ids:  # a file may hold more, where another process is at work
+            predictions[arm][name] = row.prediction
+    items = {arm: items_of(run.task, in_order, own) for arm, own in predictions.items()}
     scores, item_rows = score_arms(
         run.task,
         items,

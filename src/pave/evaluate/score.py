@@ -78,12 +78,11 @@ def _beside_records(
         if prediction.id in texts:
             raise RecordError(f"two predictions for {prediction.id!r}; give one per record")
         texts[prediction.id] = prediction.text
-    names = [record.id for record in records]
-    known = set(names)
+    names = dict.fromkeys(record.id for record in records)
     account = Account(
         expected=len(records),
         missing=[name for name in names if name not in texts],
-        unknown=[name for name in texts if name not in known],
+        unknown=[name for name in texts if name not in names],
         prompt=prompt_of(records, task),
     )
     return items_of(task, records, texts), account

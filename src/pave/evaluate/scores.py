@@ -81,8 +81,10 @@ class TaskScores(BaseModel):
             return report.ci95.get(score)
         if not self.exact:
             return None
-        (row,) = [row for row in report.labels if row.label == label]
-        return share_interval(row.scores[score], row.n)
+        for row in report.labels:
+            if row.label == label:
+                return share_interval(row.scores[score], row.n)
+        return None
 
     def counts(self) -> str:
         """How many items were scored, of how many, in words."""
@@ -118,6 +120,7 @@ def asked_of(records: Sequence[Record], task: Task) -> Asked:
     Raises:
         RecordError: If the records were made for another task.
     """
+    # A file that somebody joined from several splits belongs to none of them.
     splits = {str(record.meta.get("split", "")) for record in records}
     split = splits.pop() if len(splits) == 1 else ""
     return Asked(prompt_of(records, task), split, len(records))
@@ -164,13 +167,14 @@ def score_arms(
     """
     reports: dict[str, ScoreReport] = {}
     rows: dict[str, ItemRows] = {}
+    # A shortened run scores fewer than expected, and its report says so.
     account = Account(expected=asked.records, prompt=asked.prompt)
     for arm, own in items.items():
         reports[arm], rows[arm] = score_items(
             task, own, style, account, resamples=resamples, seed=seed
         )
     gaps: list[ScoreGap] = []
-    for earlier, later in combinations(rows, 2):
+    for earlier, later in combinations(rows, 2):  # base before LoRA-only before patch
         gaps += _gaps(task, later, earlier, rows, resamples=resamples, seed=seed)
     first = next(iter(reports.values()))
     scores = TaskScores(
@@ -194,24 +198,26 @@ def _gaps(
     """Arm a minus arm b, of every score that is a mean."""
     if not rows[a][0]["scores"]:
         return []  # all its scores pool statistics
-    ours = {row["id"]: row["scores"] for row in rows[a]}
-    theirs = {row["id"]: row["scores"] for row in rows[b]}
-    videos = {row["id"]: row["cluster"] for row in rows[a]}
-    labels = {row["id"]: row["labels"] for row in rows[a]}
+    ours, theirs = {}, {}
+    videos, labels = {}, {}
+    for row, other in zip(rows[a], rows[b], strict=True):  # the same questions, in one order
+        name = row["id"]
+        ours[name], theirs[name] = row["scores"], other["scores"]
+        videos[name], labels[name] = row["cluster"], row["labels"]
     gaps = []
-    for row in compare(ours, theirs, videos, labels, resamples=resamples, seed=seed):
-        interval = row.ci95
+    for found in compare(ours, theirs, videos, labels, resamples=resamples, seed=seed):
+        interval = found.ci95
         if interval is None and task.judge is not None:
             # Two shares differ by 1 at most: of a single clip that is all there is to say.
             interval = (-1.0, 1.0)
         gap = ScoreGap(
-            score=row.score,
-            label=row.label,
+            score=found.score,
+            label=found.label,
             a=a,
             b=b,
-            difference=row.difference,
+            difference=found.difference,
             ci95=interval,
-            p=row.p,
+            p=found.p,
         )
         gaps.append(gap)
     return gaps

@@ -62,7 +62,7 @@ def rows_of(scores: TaskScores) -> list[Row]:
 def _row(
     scores: TaskScores, label: str, score: str, n: int, values: dict[str, float | None]
 ) -> Row:
-    *others, last = scores.arms
+    *others, last = scores.arms  # the patch comes last, after what it is compared with
     intervals = {arm: scores.interval(arm, score, label) for arm in scores.arms}
     gaps = {other: scores.gap(score, label, last, other) for other in others}
     title = row_title(label)
@@ -96,8 +96,8 @@ def evaluation_table(scores: TaskScores) -> Cells:
     rows = []
     for row in rows_of(scores):
         cells = [row.title, row.score, str(row.n)]
-        cells += [_value(value, row.intervals[arm]) for arm, value in row.values.items()]
-        cells += [_gap(gap) for gap in row.gaps.values()]
+        cells += map(_value, row.values.values(), row.intervals.values())  # both in arms' order
+        cells += map(_gap, row.gaps.values())
         rows.append(cells)
     if scores.exact:  # it has one score, and the text around the table names it
         header.pop(1)
@@ -127,6 +127,7 @@ def comparison_table(found: Sequence[Comparison]) -> Cells:
     header = ["questions", "score", "n", "videos", "a", "b", "b - a", "95 % interval", "p"]
     rows = []
     for row in found:
+        # Questions of one video count as one draw, so both numbers matter.
         counts = [row.label, row.score, str(row.n), str(row.clusters)]
         means = [_points(row.a), _points(row.b), f"{100 * row.difference:+.1f}"]
         rows.append([*counts, *means, _ends(row.ci95, "+.1f"), f"{row.p:.4f}"])

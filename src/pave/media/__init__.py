@@ -1,4 +1,4 @@
-"""Media files in, plain tensors out: frames with their real timestamps, mono sound, and a small H.264 + AAC writer.
+"""Media files in, plain tensors out: timed frames, mono sound; and a small H.264 + AAC writer.
 
 Everything goes through PyAV, whose wheel carries FFmpeg, so no system package is needed. Every way
 a file can be wrong (missing, empty, text, truncated, without the stream asked for) ends in one

@@ -1,4 +1,4 @@
-"""Opening a media file with PyAV: one place where FFmpeg's many errors become one `MediaError` with one sentence."""
+"""Opening a media file with PyAV; FFmpeg's many errors become one `MediaError` of one sentence."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import av
 import av.error
-from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -32,7 +30,7 @@ _TRACKS = {
 
 @contextmanager
 def open_media(path: str | Path) -> Iterator[InputContainer]:
-    """Open a local media file for reading and turn any FFmpeg error inside the block into a `MediaError`.
+    """Open a local media file for reading; any FFmpeg error inside the block is a `MediaError`.
 
     Args:
         path: A file on this machine. Network addresses are not followed.
@@ -45,13 +43,20 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
             read inside the block.
     """
     file = Path(path)
-    _must_be_file(file)
+    # Said plainly before FFmpeg, whose words for these are "permission denied" and the like.
+    if os.path.isdir(file):
+        raise MediaError(f"{file}: is a folder, a media file is needed here")
+    if not os.path.isfile(file):
+        raise MediaError(f"{file}: no such file; check the path")
+    if file.stat().st_size == 0:
+        raise MediaError(f"{file}: the file is empty (0 bytes); copy it again")
     must_be_whole(file)
     step = "opened"
+    # A playlist or an MP4 with references must not open a host or a device.
+    local = {"protocol_whitelist": "file"}
     try:
-        with av.open(
-            str(file), options={"protocol_whitelist": "file"}, metadata_errors="replace"
-        ) as container:
+        # Titles and comments in broken UTF-8 are no reason to refuse a film.
+        with av.open(str(file), options=local, metadata_errors="replace") as container:
             if NOT_MEDIA & set(container.format.name.split(",")):
                 raise MediaError(
                     f"{file}: not a media file (looks like text or a playlist); give a video or "
@@ -64,26 +69,23 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The first moving picture of the file, or None (cover art of a sound file is a video stream to FFmpeg, not to us)."""
+    """The first moving picture of the file, or None."""
     for stream in container.streams.video:
+        # Cover art of a sound file is a video stream to FFmpeg, not to us.
         if not stream.disposition & Disposition.attached_pic:
             return stream
     return None
 
 
-def sound_stream(container: InputContainer) -> AudioStream | None:
-    """The first sound track of the file, or None."""
-    return next(iter(container.streams.audio), None)
-
-
 def must_decode(container: InputContainer, stream: Stream) -> None:
-    """Refuse a track that nothing here can decode: PyAV gives such a one no codec, whatever its type hints say.
+    """Refuse a track that nothing here can decode.
 
     Raises:
         MediaError: If there is no decoder for it.
     """
+    # PyAV gives such a track no codec, whatever its type hints say.
     if stream.codec_context is None:
-        kind = "picture" if stream.type == "video" else "sound"
+        kind = {"video": "picture"}.get(stream.type, "sound")
         raise MediaError(
             f"{container.name}: the codec of its {kind} (track {stream.index}) is unknown to this "
             "FFmpeg, so it cannot be "
@@ -92,43 +94,20 @@ def must_decode(container: InputContainer, stream: Stream) -> None:
 
 
 def other_tracks(container: InputContainer) -> str:
-    """What a file without a moving picture does hold, for messages: "only sound and subtitles", "nor any other track".
-
-    Of the video streams only cover art is left by then.
-    """
+    """What a file without a moving picture does hold, for messages: "only sound and subtitles"."""
+    # Of the video streams only cover art is left by then. A dict keeps the order of the file.
     kinds = dict.fromkeys(_TRACKS.get(stream.type, "unknown data") for stream in container.streams)
-    return f"only {' and '.join(kinds)}" if kinds else "nor any other track"
-
-
-def packets(container: InputContainer, *streams: Stream) -> Iterator[Packet[Stream]]:
-    """The packets of some streams in file order, each stream's empty one that flushes its decoder last.
-
-    Theora and Flash files hold empty packets that mean "the same again"; PyAV would take one for
-    the end, so they are left out.
-    """
-    for packet in container.demux(*streams):
-        if packet.size or packet.pts is None:
-            yield packet
-
-
-def _must_be_file(file: Path) -> None:
-    """Say plainly what stands in the way before FFmpeg gets to see the path."""
-    if os.path.isdir(file):
-        raise MediaError(f"{file}: is a folder, a media file is needed here")
-    if not os.path.isfile(file):
-        raise MediaError(f"{file}: no such file; check the path")
-    if file.stat().st_size == 0:
-        raise MediaError(f"{file}: the file is empty (0 bytes); copy it again")
+    if not kinds:
+        return "nor any other track"
+    return f"only {' and '.join(kinds)}"
 
 
 def _reason(error: Exception, step: str) -> str:
     """FFmpeg's words, with those that everybody meets explained."""
     if isinstance(error, av.error.InvalidDataError):
-        cause = (
-            "not a media file, or cut off before its index"
-            if step == "opened"
-            else "damaged or cut off"
-        )
+        cause = "damaged or cut off"
+        if step == "opened":  # an MP4's index stands at its end, unless it was made for the web
+            cause = "not a media file, or cut off before its index"
         return f"cannot be {step} ({cause}); copy or convert it again"
     if isinstance(error, (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError)):
         return "is in a format this FFmpeg cannot decode; convert it to H.264 + AAC"

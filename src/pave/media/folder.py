@@ -1,4 +1,4 @@
-"""Frames kept as pictures in a folder (ScanNet scenes and many benchmarks are distributed that way).
+"""Frames kept as pictures in a folder, as ScanNet scenes and many benchmarks are distributed.
 
 The PAVE authors' scene folders keep their 32 frames in one file, `stacked_images.npy`, `[N, H, W,
 3]` uint8; it is read too. A scene in ScanNet's layout keeps its pictures in `color/`, beside depth
@@ -54,12 +54,15 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
     """
     if not 0 < fps < float("inf"):
         raise ConfigError(f"folder_fps={fps}: must be a positive number of frames per second")
-    stack = folder / STACK
-    return np.arange(len(_open_stack(stack) if stack.is_file() else list_pictures(folder))) / fps
+    if (folder / STACK).is_file():
+        count = len(_open_stack(folder / STACK))
+    else:
+        count = len(list_pictures(folder))
+    return np.arange(count) / fps
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures of a folder (or of `color/` in it), sorted by name, numbers inside names by value.
+    """The pictures of a folder (or of `color/` in it) by name, numbers inside names by value.
 
     A png beside a jpg of its name is that frame's depth map (`posed_images` of ScanNet) and no
     picture.
@@ -86,7 +89,8 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
         MediaError: If one cannot be read, or sizes differ.
     """
     if (folder / STACK).is_file():
-        frames = np.ascontiguousarray(_open_stack(folder / STACK)[chosen].transpose(0, 3, 1, 2))
+        stack = _open_stack(folder / STACK)  # [N, H, W, 3], on disk
+        frames = np.ascontiguousarray(stack[chosen].transpose(0, 3, 1, 2))  # [F, 3, H, W]
         return torch.from_numpy(frames)
     files = list_pictures(folder)
     pictures = {int(i): read_picture(files[i]) for i in np.unique(chosen)}
@@ -152,7 +156,9 @@ def read_picture(file: Path) -> Tensor:
 def _first_frame(file: Path) -> VideoFrame:
     with open_media(file) as container:
         stream = video_stream(container)
-        frame = None if stream is None else next(container.decode(stream), None)
+        frame = None
+        if stream is not None:
+            frame = next(container.decode(stream), None)
         if frame is None:
             raise MediaError(f"{file}: holds no picture; remove it from the folder or replace it")
         return frame

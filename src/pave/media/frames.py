@@ -1,4 +1,4 @@
-"""`read_frames` and `stream_frames`: the chosen frames of a video or of a folder of pictures, with their real timestamps.
+"""`read_frames` and `stream_frames`: chosen frames of a video or a folder, with their real times.
 
 Only the chosen frames are ever held, by `stream_frames` only a few of them. A first pass reads
 packets without decoding (cheap) and so learns every frame's timestamp; then the stream is decoded
@@ -23,11 +23,12 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import MediaError
-from pave.media.container import must_decode, open_media, other_tracks, packets, video_stream
+from pave.media.container import must_decode, open_media, other_tracks, video_stream
 from pave.media.folder import folder_times, read_folder, read_pictures
 from pave.media.sampling import Sampling, choose
 
-Picture = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]  # [H, W, 3]
+Ticks = npt.NDArray[np.int64]  # of the stream's time base
 _OUT_OF_ORDER = "its timestamps are out of order, so frames cannot be chosen; convert it to H.264"
 
 # Codecs whose every packet shows exactly one frame. VP8 has packets that show none, packed MPEG-4
@@ -60,15 +61,17 @@ class Frames:
 
 @dataclass(frozen=True)
 class _Index:
-    """Timestamps of all frames in display order and of the key frames, in ticks of `tick` seconds."""
+    """When every frame is shown.
 
-    pts: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.int64]
-    tick: float
+    Attributes:
+        pts: `[N]` ticks of all frames, in display order.
+        keys: `[K]` ticks of the key frames, at which decoding can begin.
+        times: `[N]` float64 seconds from the first frame.
+    """
 
-    def times(self) -> npt.NDArray[np.float64]:
-        """Seconds from the first frame."""
-        return np.asarray((self.pts - self.pts[0]) * self.tick, dtype=np.float64)
+    pts: Ticks
+    keys: Ticks
+    times: npt.NDArray[np.float64]
 
 
 def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0) -> Frames:
@@ -98,20 +101,21 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     if os.path.isdir(path):
         return Frames(*read_folder(path, sampling, folder_fps))
     for index in _indices(path):
-        times = index.times()
-        chosen = choose(times, sampling)
+        chosen = choose(index.times, sampling)  # [F], some perhaps twice
         wanted = np.unique(index.pts[chosen])
         pictures = dict(_decode(path, index, wanted))
-        if len(pictures) == len(wanted):
-            stacked = torch.from_numpy(np.stack([pictures[int(pts)] for pts in index.pts[chosen]]))
-            return Frames(stacked.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(times[chosen]))
+        if len(pictures) < len(wanted):
+            continue  # the packets lied: try the other index
+        stacked = torch.from_numpy(np.stack([pictures[int(pts)] for pts in index.pts[chosen]]))
+        pixels = stacked.permute(0, 3, 1, 2).contiguous()  # [F, H, W, 3] -> [F, 3, H, W]
+        return Frames(pixels, torch.from_numpy(index.times[chosen]))
     raise MediaError(f"{path}: {_OUT_OF_ORDER}")
 
 
 def stream_frames(
     path: str | Path, sampling: Sampling, size: int, *, folder_fps: float = 1.0
 ) -> Iterator[Frames]:
-    """As `read_frames`, a few frames at a time: however long the video, only one piece of it is in memory.
+    """As `read_frames`, a few frames at a time: only one piece of the video is in memory.
 
     Args:
         path: A video file, or a folder of pictures.
@@ -128,31 +132,29 @@ def stream_frames(
     Example:
         >>> for piece in stream_frames("match.mp4", Rate(8.0), 32): ...  # doctest: +SKIP
     """
-    path, done = Path(path), 0
+    path = Path(path)
     if os.path.isdir(path):
         times = folder_times(path, folder_fps)
-        for begin in range(0, len(chosen := choose(times, sampling)), size):
+        chosen = choose(times, sampling)
+        for begin in range(0, len(chosen), size):
             part = chosen[begin : begin + size]
             yield Frames(read_pictures(path, part), torch.from_numpy(times[part]))
         return
+    done = 0  # frames that were handed out, before an index turned out to be wrong
     for index in _indices(path):
-        times = index.times()
-        chosen = choose(times, sampling)[done:]
-        for frames in _pieces(
-            _decode(path, index, np.unique(index.pts[chosen])),
-            index.pts[chosen],
-            times[chosen],
-            size,
-        ):
+        chosen = choose(index.times, sampling)
+        rest = chosen[done:]
+        decoded = _decode(path, index, np.unique(index.pts[rest]))
+        for frames in _pieces(decoded, index.pts[rest], index.times[rest], size):
             done += len(frames.times)
             yield frames
-        if done == len(choose(times, sampling)):
+        if done == len(chosen):
             return
     raise MediaError(f"{path}: {_OUT_OF_ORDER}")
 
 
 def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.float64]:
-    """The times of all frames of a video or folder, in seconds from the first, without decoding where that is possible.
+    """`[N]` seconds from the first frame of all frames, without decoding where that is possible.
 
     Raises:
         MediaError: If the path is missing or no video.
@@ -160,30 +162,30 @@ def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.
     path = Path(path)
     if os.path.isdir(path):
         return folder_times(path, folder_fps)
-    return next(_indices(path)).times()
+    return next(_indices(path)).times
 
 
 def _indices(path: Path) -> Iterator[_Index]:
-    """Ways to know every frame's timestamp, the cheap one first; the second is for files whose packets lie."""
+    """Ways to know every frame's timestamp, the cheap one first."""
     index = _index_packets(path)
     if index is not None:
         yield index
-    yield _index_decoding(path)
+    yield _index_decoding(path)  # for files whose packets do not tell, or lie
 
 
 def _pieces(
     decoded: Iterator[tuple[int, Picture]],
-    wanted: npt.NDArray[np.int64],
+    wanted: Ticks,
     times: npt.NDArray[np.float64],
     size: int,
 ) -> Iterator[Frames]:
-    """Pieces of `size` frames, as far as the decoder gets; frames that are wanted twice are repeated."""
+    """Pieces of `size` frames, as far as the decoder gets; what is wanted twice is repeated."""
     last: tuple[int, Picture] | None = None
     for begin in range(0, len(wanted), size):
         pictures = []
         for pts in wanted[begin : begin + size].tolist():
             if last is None or last[0] != pts:
-                last = next(decoded, None)
+                last = next(decoded, None)  # else the same frame once more
             if last is None or last[0] != pts:
                 return
             pictures.append(last[1])
@@ -205,15 +207,15 @@ def _stream(path: Path, container: InputContainer) -> VideoStream:
 
 
 def _index_packets(path: Path) -> _Index | None:
-    """Every frame's timestamp from the packets alone; None where packets do not tell (then one must decode)."""
+    """Every frame's timestamp from the packets alone; None where packets do not tell."""
     pts: list[int] = []
     keys: list[int] = []
     with open_media(path) as container:
         stream = _stream(path, container)
         if stream.codec_context.name not in ONE_FRAME_A_PACKET:
             return None
-        for packet in packets(container, stream):
-            if packet.size == 0:
+        for packet in container.demux(stream):
+            if packet.size == 0:  # flushes the decoder, or repeats a frame
                 continue
             if packet.pts is None:
                 return None
@@ -223,37 +225,38 @@ def _index_packets(path: Path) -> _Index | None:
             # decoded and never shown.
             if keys and not packet.is_discard:
                 pts.append(packet.pts)
-        tick = float(stream.time_base or 1)
+        tick = float(stream.time_base or 1)  # s
     if len(set(pts)) < len(pts) or not pts:
         return None
-    return _Index(
-        np.sort(np.asarray(pts, dtype=np.int64)), np.sort(np.asarray(keys, dtype=np.int64)), tick
-    )
+    shown = np.sort(np.asarray(pts, dtype=np.int64))  # packets come in the order of decoding
+    return _Index(shown, np.sort(np.asarray(keys, dtype=np.int64)), (shown - shown[0]) * tick)
 
 
 def _index_decoding(path: Path) -> _Index:
-    """Every frame's timestamp by decoding all of them, one at a time: slow, and right for any file that decodes."""
+    """Every frame's timestamp by decoding all of them, one at a time: slow, and always right."""
     with open_media(path) as container:
         stream = _stream(path, container)
         pts = [ticks for ticks, _ in _shown(container, stream)]
-        tick = float(stream.time_base or 1)
+        tick = float(stream.time_base or 1)  # s
     if not pts:
         raise MediaError(f"{path}: not one frame can be decoded; convert it to H.264")
-    return _Index(np.asarray(pts, dtype=np.int64), np.asarray(pts[:1], dtype=np.int64), tick)
+    shown = np.asarray(pts, dtype=np.int64)
+    # One key, the first frame: then nothing is ever jumped over.
+    return _Index(shown, shown[:1], (shown - shown[0]) * tick)
 
 
-def _decode(
-    path: Path, index: _Index, wanted: npt.NDArray[np.int64]
-) -> Iterator[tuple[int, Picture]]:
-    """Decode front to back, jumping to a later key frame where that skips work; ends early if a wanted frame never comes."""
+def _decode(path: Path, index: _Index, wanted: Ticks) -> Iterator[tuple[int, Picture]]:
+    """The wanted frames, `[W]` ticks in order; ends early if one of them never comes."""
     shape: tuple[int, ...] | None = None
-    key_of = np.searchsorted(index.keys, wanted, side="right") - 1
+    # For each wanted frame the last key frame that is not behind it.
+    key_of = np.searchsorted(index.keys, wanted, side="right") - 1  # [W]
     with open_media(path) as container:
         stream = _stream(path, container)
         goals = set(wanted.tolist())
-        at_key, shown = 0, _shown(container, stream, goals)
+        at_key = 0
+        shown = _shown(container, stream, goals)
         for goal, key in zip(wanted.tolist(), key_of.tolist(), strict=True):
-            if key > at_key:
+            if key > at_key:  # jumping skips work; else decoding just goes on
                 at_key = key
                 container.seek(int(index.keys[at_key]), stream=stream)
                 shown = _shown(container, stream, goals)
@@ -268,26 +271,36 @@ def _decode(
 def _shown(
     container: InputContainer, stream: VideoStream, wanted: Container[int] | None = None
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """Decoded frames with their timestamp in ticks; a stream without timestamps is counted at its average rate.
+    """Decoded frames with their timestamp in ticks.
 
     With `wanted` timestamps, frames besides these come only where others are built from them.
     """
+    # Ticks of a frame, for a stream without timestamps; 25 a second if it has no rate either.
     step = 1 / (stream.average_rate or stream.guessed_rate or 25) / (stream.time_base or 1)
+    codec = stream.codec_context
+    may_skip = wanted is not None and codec.name in ONE_FRAME_A_PACKET
     count = 0
-    for packet in packets(container, stream):
-        if wanted is not None and stream.codec_context.name in ONE_FRAME_A_PACKET:
-            stream.codec_context.skip_frame = (
-                "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
-            )
+    for packet in container.demux(stream):
+        # Theora and Flash have empty packets that mean "the same again", which PyAV would take for
+        # the end. At the end itself a packet has no time either.
+        if not packet.size and packet.pts is not None:
+            continue
+        if may_skip and wanted is not None:
+            codec.skip_frame = "NONREF"  # no picture that nothing else is built from
+            if packet.pts is None or packet.pts in wanted:
+                codec.skip_frame = "DEFAULT"
         for frame in stream.decode(packet):
-            yield (round(count * step) if frame.pts is None else frame.pts), frame
+            ticks = frame.pts
+            if ticks is None:
+                ticks = round(count * step)
+            yield ticks, frame
             count += 1
 
 
-def _pixels(frame: VideoFrame, shape: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:
-    """`[H, W, 3]` RGB, turned as the file says; later frames are scaled to the first one's size should a stream change it."""
-    turns = round(frame.rotation / 90) % 4
-    height, width = shape if shape is not None else (None, None)
+def _pixels(frame: VideoFrame, shape: tuple[int, ...] | None) -> Picture:
+    """`[H, W, 3]` RGB, turned as the file says; of a given `(H, W)` should the stream change it."""
+    turns = round(frame.rotation / 90) % 4  # quarters, counter-clockwise
+    height, width = shape or (None, None)
     if turns % 2:
         height, width = width, height
     picture = frame.to_ndarray(format="rgb24", width=width, height=height)

@@ -9,7 +9,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from pave.media.container import must_decode, open_media, sound_stream, video_stream
+from pave.media.container import must_decode, open_media, video_stream
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SoundInfo:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """A media file's header: its path, duration in seconds, and picture and sound track (None where it has none)."""
+    """A media file's header: path, seconds, picture and sound track (None where it has none)."""
 
     path: Path
     duration: float
@@ -65,21 +65,23 @@ def probe(path: str | Path) -> MediaInfo:
             unknown.
     """
     with open_media(path) as container:
-        duration = (container.duration or 0) / av.time_base
+        duration = (container.duration or 0) / av.time_base  # microseconds -> s
         return MediaInfo(
             Path(path), duration, _video_info(container, duration), _sound_info(container)
         )
 
 
 def frame_rate(path: str | Path) -> float:
-    """Average frames per second of a file's picture track, whatever its sound is; 0 where the header tells none.
+    """Average frames per second of a file's picture track; 0 where the header tells none.
 
     Raises:
         MediaError: If the file is missing, empty, truncated or no media file.
     """
     with open_media(path) as container:
         stream = video_stream(container)
-        return 0.0 if stream is None else _rate(stream)
+        if stream is None:
+            return 0.0
+        return _rate(stream)
 
 
 def _rate(stream: VideoStream) -> float:
@@ -88,9 +90,9 @@ def _rate(stream: VideoStream) -> float:
 
 def _sound_info(container: InputContainer) -> SoundInfo | None:
     """The sound track."""
-    stream = sound_stream(container)
-    if stream is None:
+    if not container.streams.audio:
         return None
+    stream = container.streams.audio[0]
     must_decode(container, stream)
     return SoundInfo(int(stream.codec_context.sample_rate), int(stream.codec_context.channels))
 
@@ -104,10 +106,13 @@ def _video_info(container: InputContainer, duration: float) -> VideoInfo | None:
     fps = _rate(stream)
     if stream.duration is not None and stream.time_base is not None:
         duration = float(stream.duration * stream.time_base)
+    # Matroska counts no frames, AVI and MP4 do.
     frames = stream.frames or round(duration * fps)
     width, height = stream.codec_context.width, stream.codec_context.height
     first = next(container.decode(stream), None)
-    rotation = 0 if first is None else round(first.rotation / 90) * 90 % 360
+    rotation = 0
+    if first is not None:
+        rotation = round(first.rotation / 90) * 90 % 360  # FFmpeg's is -180 to 180, and a float
     if rotation % 180:
         width, height = height, width
     return VideoInfo(width, height, fps, frames, rotation)

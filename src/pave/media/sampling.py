@@ -1,4 +1,4 @@
-"""Which frames of a video to take: a fixed number, a rate, or given times. Pure index arithmetic, no decoding."""
+"""Which frames of a video to take: a fixed number, a rate, or given times. No decoding."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Rate:
-    """One frame every `1 / fps` seconds from the first frame on; the frame on screen at that moment.
+    """The frame on screen every `1 / fps` seconds from the first frame on.
 
     A frame is never taken twice: a rate above the video's own gives each frame once. When more than
     `at_most` frames come out, the `Uniform(at_most)` rule is used instead (as LLaVA-Video does), so
@@ -58,7 +58,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class At:
-    """The frame on screen at each of the given times (seconds from the clip's start), in the order given.
+    """The frame on screen at each of the given times, in seconds from the clip's start.
 
     A time before the first frame gives the first, a time after the last gives the last; times may
     repeat.
@@ -104,9 +104,10 @@ def _on_screen(times: npt.NDArray[np.float64], moments: npt.NDArray[np.float64])
 
 
 def _at_rate(times: npt.NDArray[np.float64], fps: float) -> Indices:
-    """Frames that are on screen at some multiple of 1 / fps: those before whose successor a new multiple falls."""
-    first = np.ceil(
-        (times - ROUNDING_SECONDS) * fps
-    )  # number of the first multiple that sees this frame, or a later one
-    beyond = np.append(first[1:], np.floor((times[-1] + ROUNDING_SECONDS) * fps) + 1)
+    """Frames that are on screen at some multiple of 1 / fps."""
+    # Multiples are counted from 0. The first one that sees each frame, or a later frame:
+    first = np.ceil((times - ROUNDING_SECONDS) * fps)  # [N]
+    # The first one that no longer does: where the successor begins, and behind the last frame.
+    end = np.floor((times[-1] + ROUNDING_SECONDS) * fps) + 1
+    beyond = np.append(first[1:], end)  # [N]
     return np.flatnonzero(first < beyond).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Is a file whole? FFmpeg reads a truncated one without complaint and simply gives fewer frames and less sound.
+"""Is a file whole? FFmpeg reads a truncated one without complaint: fewer frames, less sound.
 
 The containers that most clips come in say in their first bytes how long they are: MP4 and MOV
 boxes, the Matroska and WebM segment, the RIFF chunk of AVI and WAV. Comparing that with the file's
@@ -30,7 +30,10 @@ BOXES = {
     b"meta",
     b"pdin",
 }
+# Names of Matroska's header and of its segment, RFC 8794 and RFC 9559.
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+# Writers of a live stream, who cannot know the length, leave the largest number there.
+LIVE = 0x7FFFFFFF
 
 
 def must_be_whole(file: Path) -> None:
@@ -43,9 +46,18 @@ def must_be_whole(file: Path) -> None:
         MediaError: If bytes are missing, or the file cannot be read.
     """
     size = file.stat().st_size
+    declared = 0  # where the file should end by its own structure; 0 if it has none that we know
     try:
         with file.open("rb") as stream:
-            declared = _declared_bytes(stream, size)
+            head = stream.read(12)
+            if head[4:8] in BOXES:
+                declared = _boxes_end(stream, size)
+            elif head[:4] == EBML:
+                declared = _segment_end(stream)
+            elif head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
+                length = int.from_bytes(head[4:8], "little")
+                if length < LIVE:
+                    declared = length + 8  # the chunk's name and length stand before it
     except OSError as error:
         raise MediaError(
             f"{file}: cannot be read ({error.strerror}); check its permissions"
@@ -57,39 +69,24 @@ def must_be_whole(file: Path) -> None:
         )
 
 
-def _declared_bytes(stream: BinaryIO, size: int) -> int:
-    """Where the file should end according to its own structure; 0 if it has none that we know."""
-    head = stream.read(12)
-    stream.seek(0)
-    if head[4:8] in BOXES:
-        return _boxes_end(stream, size)
-    if head[:4] == EBML:
-        return _segment_end(stream)
-    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
-        length = int.from_bytes(head[4:8], "little")
-        return (
-            0 if length >= 0x7FFFFFFF else length + 8
-        )  # writers of a live stream leave the largest number there
-    return 0
-
-
 def _boxes_end(stream: BinaryIO, size: int) -> int:
-    """Walk an MP4's top-level boxes to the end of the last one; an index without any media is no whole file."""
+    """Walk an MP4's top-level boxes to the end of the last one."""
     end = 0
     kinds = set()
     while end < size:
         stream.seek(end)
-        head = stream.read(16)
+        head = stream.read(16)  # length (4 bytes), name (4), and the long length (8) if it is used
         length = int.from_bytes(head[:4], "big")
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         kinds.add(head[4:8])
-        if (
-            head[4:8] not in BOXES or length < 8
-        ):  # rubbish after the last box, or one that says "up to the end of the file"
+        # Rubbish after the last box, or a box that says "up to the end of the file" (length 0).
+        if head[4:8] not in BOXES or length < 8:
             break
         end += length
-    return end if b"moov" not in kinds or kinds & {b"mdat", b"moof"} else max(end, size) + 1
+    if b"moov" in kinds and not kinds & {b"mdat", b"moof"}:
+        return max(end, size) + 1  # an index without any media: more must have stood behind it
+    return end
 
 
 def _segment_end(stream: BinaryIO) -> int:
@@ -102,14 +99,19 @@ def _segment_end(stream: BinaryIO) -> int:
     if stream.read(4) != SEGMENT:
         return 0
     length = _ebml_length(stream)
-    return 0 if length is None else stream.tell() + length
+    if length is None:
+        return 0
+    return stream.tell() + length
 
 
 def _ebml_length(stream: BinaryIO) -> int | None:
-    """One EBML length: the first byte's leading zero bits count the bytes to follow; all ones means unknown (a live stream)."""
+    """One EBML length (RFC 8794, section 4); None if it is unknown, as in a live stream."""
     first = stream.read(1)
     if not first or not first[0]:
         return None
-    more = 8 - first[0].bit_length()
-    value = int.from_bytes(first + stream.read(more), "big") & ((1 << 7 * (more + 1)) - 1)
-    return None if value == (1 << 7 * (more + 1)) - 1 else value
+    more = 8 - first[0].bit_length()  # the first byte's leading zero bits count the bytes to follow
+    largest = (1 << 7 * (more + 1)) - 1  # 7 bits of every byte; all of them set means "unknown"
+    value = int.from_bytes(first + stream.read(more), "big") & largest
+    if value == largest:
+        return None
+    return value

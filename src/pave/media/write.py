@@ -35,6 +35,7 @@ AAC_RATES = (
     96000,
 )
 AAC_BLOCK = 1024  # samples of one AAC packet
+LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 def write_video(
@@ -74,14 +75,17 @@ def write_video(
             FFmpeg refuses.
 
     Example:
-        >>> write_video("grey.mp4", [np.full((64, 64, 3), 128, np.uint8)] * 25, fps=25)  # doctest: +SKIP
+        >>> grey = np.full((64, 64, 3), 128, np.uint8)
+        >>> write_video("grey.mp4", [grey] * 25, fps=25)  # doctest: +SKIP
     """
     path = Path(path)
     pictures = iter(frames)
     first = next(pictures, None)
     if first is None:
         raise MediaError(f"{path}: no frames to write; give at least one picture")
-    wave = None if sound is None else _as_wave(path, sound, rate)
+    wave = None  # [N, C]
+    if sound is not None:
+        wave = _as_wave(path, sound, rate)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
         prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
@@ -91,7 +95,9 @@ def write_video(
         options = {"movflags": "+faststart"} if faststart else {}
         with av.open(temporary, "w", options=options) as container:
             picture_track = _picture_track(path, container, first, fps, crf, keyframe_every)
-            sound_track = None if wave is None else _sound_track(container, rate, wave.shape[1])
+            sound_track = None
+            if wave is not None:
+                sound_track = _sound_track(container, rate, wave.shape[1])
             _encode(path, container, picture_track, chain([first], pictures), sound_track, wave)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -112,7 +118,8 @@ def _as_wave(path: Path, sound: npt.NDArray[np.float32], rate: int) -> npt.NDArr
             f"{', '.join(map(str, AAC_RATES))}"
         )
     wave = np.asarray(sound, dtype=np.float32)
-    wave = wave[:, None] if wave.ndim == 1 else wave
+    if wave.ndim == 1:
+        wave = wave[:, None]  # [N] -> [N, 1]
     if wave.ndim != 2 or wave.shape[1] not in (1, 2):
         raise MediaError(
             f"{path}: sound must be [N] or [N, 2] samples, got shape {np.shape(sound)}"
@@ -150,7 +157,7 @@ def _sound_track(container: OutputContainer, rate: int, channels: int) -> AudioS
     """Add the AAC track."""
     # "fast" codes four times as fast as the default search, for the same bit rate.
     track = container.add_stream("aac", rate=rate, options={"threads": "1", "aac_coder": "fast"})
-    track.layout = "mono" if channels == 1 else "stereo"
+    track.layout = LAYOUTS[channels]
     return track
 
 
@@ -162,14 +169,12 @@ def _encode(
     sound_track: AudioStream | None,
     wave: npt.NDArray[np.float32] | None,
 ) -> None:
-    """Encode both tracks side by side, so that the muxer never has to hold back more than a moment of either."""
+    """Encode both tracks side by side: the muxer then holds back but a moment of either."""
     shape: tuple[int, ...] | None = None
     step = 1 / (picture_track.average_rate or Fraction(25))
-    blocks = (
-        iter(())
-        if wave is None or sound_track is None
-        else _blocks(wave, sound_track.codec_context.sample_rate)
-    )
+    blocks: Iterator[av.AudioFrame] = iter(())
+    if wave is not None and sound_track is not None:
+        blocks = _blocks(wave, sound_track.codec_context.sample_rate)
     block = next(blocks, None)
     for index, picture in enumerate(pictures):
         shape = shape or np.shape(picture)
@@ -190,7 +195,7 @@ def _encode(
 
 def _blocks(wave: npt.NDArray[np.float32], rate: int) -> Iterator[av.AudioFrame]:
     """Cut a wave into AAC-sized frames with timestamps."""
-    layout = "mono" if wave.shape[1] == 1 else "stereo"
+    layout = LAYOUTS[wave.shape[1]]
     for start in range(0, len(wave), AAC_BLOCK):
         piece = np.ascontiguousarray(wave[start : start + AAC_BLOCK].T)
         frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)

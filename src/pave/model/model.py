@@ -1,4 +1,4 @@
-"""`PatchedModel`: a frozen base with any number of patches on it, switched and combined at run time."""
+"""`PatchedModel`: a frozen base with any number of patches, switched and combined at run time."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class PatchedModel(nn.Module):
     single rows of a mixed batch otherwise. While training (`model.train()`) every LoRA stays on,
     because gradient checkpointing runs layers again after the call.
 
-    Several threads may use one model. What a call brings with it (side tokens, times) only that call
-    sees; the layers that all calls share take one call at a time. Which patches are on, and at
+    Several threads may use one model. What a call brings with it (side tokens, times) only that
+    call sees; the layers that all calls share take one call at a time. Which patches are on, and at
     which weights, is the model's, for all threads alike.
 
     The base's model object is changed in place and `unpatch()` gives it back as it was; while it is
@@ -111,7 +111,7 @@ class PatchedModel(nn.Module):
         """Where the base lives."""
         return self.base.device
 
-    def new_patch(
+    def new_patch(  # noqa: PLR0913 - keyword-only settings of the public API
         self,
         channel: str | None,
         *,
@@ -174,7 +174,7 @@ class PatchedModel(nn.Module):
             if seed is not None:
                 torch.manual_seed(seed)
             patch = self._attach(name, config, trainable=True)
-        patch.encoder = made
+        patch.keep_encoder(made)
         if continue_lora is not None:
             theirs = self.patches[continue_lora].lora
             assert patch.lora is not None and theirs is not None  # checked above
@@ -186,7 +186,9 @@ class PatchedModel(nn.Module):
     def load_patch(
         self, source: str | Path, name: str | None = None, trainable: bool = False
     ) -> str:
-        """Put a saved patch on the base, at weight 1; the first one decides how the base is fed (`PatchConfig.inputs`).
+        """Put a saved patch on the base, at weight 1.
+
+        The first one decides how the base is fed (`PatchConfig.inputs`).
 
         Args:
             source: A patch folder, or a Hub id `owner/name`.
@@ -279,7 +281,10 @@ class PatchedModel(nn.Module):
             self._fed = None
 
     def unpatch(self) -> Any:
-        """Take everything off, for good, and return the plain model object as it was: same modules, same keys, same logits."""
+        """Take everything off, for good, and return the plain model object as it was.
+
+        Same modules, same keys, same logits.
+        """
         for name in reversed(list(self.patches)):  # base patches came before those on top of them
             self.delete_patch(name)
         self.seam.detach()
@@ -301,7 +306,9 @@ class PatchedModel(nn.Module):
         self._settle()
 
     def merge(self) -> None:
-        """Fold the LoRAs at work, at their weights, into copies of the layers' weights: what is left to pay is the fusion.
+        """Fold the LoRAs at work, at their weights, into copies of the layers' weights.
+
+        What is left to pay is the fusion.
 
         The base's own weights are not touched, so it still comes back to the bit; the copies take
         as much memory as the adapted layers. They serve calls without gradients for which just
@@ -322,7 +329,7 @@ class PatchedModel(nn.Module):
 
     @contextlib.contextmanager
     def disable_patches(self) -> Iterator[None]:
-        """For the time of the context this is exactly the base; afterwards the weights are what they were."""
+        """For the time of the context this is exactly the base."""
         before = {name: patch.weight for name, patch in self.patches.items()}
         self.set_patches({})
         try:
@@ -338,7 +345,7 @@ class PatchedModel(nn.Module):
         self._settle()
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """What training changes and checkpoints hold: `<patch>.fusion.<key>` and `<patch>.lora.<key>` -> parameter."""
+        """What training changes and checkpoints hold: `<patch>.fusion|lora.<key>` -> parameter."""
         found: dict[str, nn.Parameter] = {}
         for name, patch in self.patches.items():
             for key, parameter in patch.trainable_parameters().items():
@@ -359,7 +366,7 @@ class PatchedModel(nn.Module):
         _copy(state, own)
 
     def info(self) -> dict[str, Any]:
-        """What is on the base, as plain data: base, patches with channel, weight and parameter counts, totals."""
+        """What is on the base, as plain data: base, patches with weights and sizes, totals."""
         return describe(self.base, self.patches)
 
     def summary(self) -> str:
@@ -399,7 +406,7 @@ class PatchedModel(nn.Module):
         visuals: Visuals | None = None,
         **inputs: Any,
     ) -> Any:
-        """The base's `generate` with the patches at work; arguments as `forward`, and those of `generate`."""
+        """The base's `generate` with the patches at work; arguments of `forward` and `generate`."""
         with self._called(channels, times, visuals, inputs) as ready:
             return self.model.generate(**ready)
 
@@ -435,9 +442,10 @@ class PatchedModel(nn.Module):
         max_new_tokens: int = 64,
         sampling: Sampling | None = None,
     ) -> str | list[str]:
-        """Ask about a video; the channels of the active patches are encoded from it (or from `channels`).
+        """Ask about a video.
 
-        The question is put as in the training of the patches at work.
+        The channels of the active patches are encoded from it (or from `channels`). The question is
+        put as in the training of the patches at work.
 
         Args:
             video: A video file or a folder of frames.
@@ -458,7 +466,8 @@ class PatchedModel(nn.Module):
         """
         sampling = sampling or Sampling(max_new_tokens)
         questions = [question] if isinstance(question, str) else list(question)
-        answers = ask(self, video, questions, channels or {}, frames, sampling)
+        media = channels or {}
+        answers = ask(self, video, questions, channels=media, frames=frames, sampling=sampling)
         return answers[0] if isinstance(question, str) else answers
 
     def encoder(self, name: str) -> Encoder | None:
@@ -470,11 +479,15 @@ class PatchedModel(nn.Module):
         with self.lock:
             if patch.encoder is None:
                 tower = tower_of(self.base)
-                patch.encoder = make_encoder(channel, spec.name, spec.settings, tower=tower)
+                made = make_encoder(channel, spec.name, spec.settings, tower=tower)
+                patch.keep_encoder(made)
             return patch.encoder
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode for trainable patches and the language model; tower and frozen patches stay in eval mode (dropout)."""
+        """Training mode for trainable patches and the language model alone.
+
+        Tower and frozen patches stay in eval mode: they drop nothing out.
+        """
         super().train(mode)
         for child, module in self.model.model.named_children():
             if child != self.base.family.language_model:
@@ -484,10 +497,10 @@ class PatchedModel(nn.Module):
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """Trade time for memory in language model and fusions; the tower keeps no graph anyway. The trainer's name for it."""
+        """Trade time for memory in language model and fusions; the Trainer's name for it."""
         for patch in self.patches.values():
             if patch.fusion is not None:  # a fusion that knows no such thing does not read it
-                setattr(patch.fusion, "checkpointing", True)  # noqa: B010
+                setattr(patch.fusion, "checkpointing", True)
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
@@ -499,7 +512,7 @@ class PatchedModel(nn.Module):
         trainable: bool,
         fusion: nn.Module | None = None,
     ) -> Patch:
-        """Put a patch in place, at weight 1: its fusion (a fresh one if none is given) and a fresh LoRA."""
+        """Put a patch in place, at weight 1: a fresh LoRA, and the fusion given or a fresh one."""
         lora = None
         try:
             if config.lora is not None:
@@ -523,7 +536,7 @@ class PatchedModel(nn.Module):
         self._settle()
 
     def _settle(self) -> None:
-        """Make modules and LoRAs what the patches say: their weights, what trains, and who works."""
+        """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
         taken = continued_by(self.patches)
         working = []
         for name, patch in self.patches.items():
@@ -544,7 +557,7 @@ class PatchedModel(nn.Module):
         visuals: Visuals | None,
         inputs: dict[str, Any],
     ) -> Iterator[dict[str, Any]]:
-        """Set up one call of the base, hand out its inputs, and undo everything afterwards, also on error.
+        """Set up one call of the base, hand out its inputs, and undo everything afterwards.
 
         With pixels the seam adds the residuals inside the call; with visual tokens they are added
         here and handed over as `mm_encoder_outputs`.
@@ -558,6 +571,7 @@ class PatchedModel(nn.Module):
                 inputs, base.family.pixels, base.placeholder_id, len(side), times
             )
         with self.lock, contextlib.ExitStack() as stack:
+            # While training all LoRAs work: checkpointing runs layers again after the call.
             if not self.training and any(patch.lora for patch in self.patches.values()):
                 ids = inputs.get("input_ids")
                 rows = None

@@ -61,8 +61,8 @@ def routes_of(
         if patch.config.channel is None:
             routes.on.append(name)
             continue
-        has = [patch.tokens_in(clip) is not None for clip in side or ()]
-        if not any(has):
+        has = [patch.tokens_in(clip) is not None for clip in side or ()]  # a flag a clip
+        if not any(has):  # off as a whole
             continue
         routes.on.append(name)
         if row_of_clip is None:
@@ -72,6 +72,7 @@ def routes_of(
                     "clips; pass visuals=base.visual(clips)"
                 )
             continue
+        # A row with several clips is the patch's if one of them has the channel.
         flags = [False] * rows
         for row, clip_has in zip(row_of_clip, has, strict=True):
             flags[row] = flags[row] or clip_has
@@ -106,7 +107,10 @@ def _make_way(routes: Routes, name: str, others: Sequence[str]) -> None:
 def rows_of_clips(
     ids: Tensor | None, placeholder: int, clips: int, visuals: Sequence[Visual] | None
 ) -> list[int] | None:
-    """The row that holds each clip: one clip a row, or by counting placeholders where the clips' sizes are known.
+    """The row that holds each clip.
+
+    One clip a row is told from the rows; several by counting placeholders, where the clips' sizes
+    are known.
 
     Args:
         ids: `[B, L]` prompt ids.

@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases import Base
-from pave.bases.family import Family
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
 from pave.patches.patch import Patch, Side
@@ -60,7 +59,7 @@ class Call:
     frames: Sequence[int] | None = None
 
 
-_CALL: ContextVar[Call] = ContextVar("pave_call", default=Call())  # noqa: B039 - it is frozen
+_CALL: ContextVar[Call] = ContextVar("pave_call", default=Call())
 
 
 @contextlib.contextmanager
@@ -93,24 +92,19 @@ class Seam:
     def __init__(self, base: Base, patches: Mapping[str, Patch]) -> None:
         self.base = base
         self.patches = patches
-        self.config: Any = base.model.config
         self.owner: nn.Module = base.model.model
-        if self.family.method in self.owner.__dict__:
+        method = base.family.method
+        if method in self.owner.__dict__:
             raise BaseError(
-                f"the model is already patched ({self.family.method} is shadowed); call unpatch() "
-                "on its PatchedModel first"
+                f"the model is already patched ({method} is shadowed); call unpatch() on its "
+                "PatchedModel first"
             )
-        self.owner.__dict__[self.family.method] = self
-
-    @property
-    def family(self) -> Family:
-        """The family as it is fed now; a patch may have changed that since the seam was made."""
-        return self.base.family
+        self.owner.__dict__[method] = self
 
     @property
     def original(self) -> Callable[..., Any]:
         """The family's own method, bound to the model that this seam sits on."""
-        method: Callable[..., Any] = getattr(type(self.owner), self.family.method).__get__(
+        method: Callable[..., Any] = getattr(type(self.owner), self.base.family.method).__get__(
             self.owner
         )
         return method
@@ -122,8 +116,8 @@ class Seam:
 
     def detach(self) -> None:
         """Give the model its own method back."""
-        if self.owner.__dict__.get(self.family.method) is self:
-            del self.owner.__dict__[self.family.method]
+        if self.owner.__dict__.get(self.base.family.method) is self:
+            del self.owner.__dict__[self.base.family.method]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; where the call has side channels and a patch is on, add the residuals."""
@@ -132,20 +126,21 @@ class Seam:
             patch.weight == 0 or patch.fusion is None for patch in self.patches.values()
         )
         with self._guard():
-            if silent and self.family.native:
+            if silent and self.base.family.native:
                 return self.original(*args, **kwargs)
             wants_dict = kwargs.pop("return_dict", None)
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         wants_query = not silent and any(patch.wants_query for patch in self.patches.values())
-        visuals = self.family.split(self.config, output, arguments, call.frames, wants_query)
-        fused = self.family.join(self.config, self.fuse(visuals, call.side, call.times), output)
+        family = self.base.family
+        visuals = family.split(output, arguments, call.frames, wants_query)
+        fused = family.join(self.fuse(visuals, call.side, call.times), output)
         return fused.to_tuple() if wants_dict is False else fused
 
     def fuse(
         self, visuals: Sequence[Visual], side: Side | None, times: Sequence[Tensor] | None = None
     ) -> list[Visual]:
-        """Add every active patch's residual to the spatial tokens: `z + sum_i w_i * g_i(query, side)`.
+        """Add every active patch's residual to the grid: `z + sum_i w_i * g_i(query, side)`.
 
         Residuals are summed in float32 and cast to the tokens' dtype last; newline and CLS tokens
         are never touched. Patches with weight 0 and clips without the channel are left out, so
@@ -175,13 +170,9 @@ class Seam:
         for patch in self.patches.values():
             if patch.weight == 0 or patch.fusion is None:
                 continue
-            found: dict[int, Tokens] = {}
-            for clip, entry in enumerate(side):
-                tokens = patch.tokens_in(entry)
-                if tokens is not None:
-                    found[clip] = tokens
+            found = patch.tokens_of_clips(side)
             if found:
-                _add_residuals(totals, patch, patch.fusion, visuals, found, times)
+                _add_residuals(totals, patch, visuals, found, times)
             elif patch.fusion.training:
                 visuals[0] = _touch(visuals[0], patch.fusion)
         for clip, total in totals.items():
@@ -192,7 +183,7 @@ class Seam:
         """No graph for a tower in which nothing trains."""
         if not torch.is_grad_enabled():  # the answer costs a walk over all parameters
             return contextlib.nullcontext()
-        parameters = encoder_parameters(self.owner, self.family.language_model)
+        parameters = encoder_parameters(self.owner, self.base.family.language_model)
         if any(parameter.requires_grad for parameter in parameters):
             return contextlib.nullcontext()
         return torch.no_grad()
@@ -215,14 +206,13 @@ def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Paramet
 def _add_residuals(
     totals: dict[int, Tensor],
     patch: Patch,
-    fusion: nn.Module,
     visuals: Sequence[Visual],
     found: Mapping[int, Tokens],
     times: Sequence[Tensor] | None,
 ) -> None:
     """Add what one patch says of each clip that has its channel, times the patch's weight."""
-    settings = patch.config.fusion
-    assert settings is not None  # a patch with a fusion has its settings
+    fusion, settings = patch.fusion, patch.config.fusion
+    assert fusion is not None and settings is not None  # the caller has looked
     place = next(fusion.parameters())
     query, values, moments = [], [], []
     for clip, tokens in found.items():
@@ -251,7 +241,10 @@ def _add_residuals(
 
 
 def _add(visual: Visual, residual: Tensor) -> Visual:
-    """The clip with `residual` `[T, S, D]` added to its grid; CLS, newline, lead and trail tokens get an exact zero."""
+    """The clip with `residual` `[T, S, D]` added to its grid.
+
+    CLS, newline, lead and trail tokens get an exact zero.
+    """
     layout, tokens = visual.layout, visual.tokens
     wanted = (layout.t, layout.spatial, tokens.shape[-1])
     if residual.shape != wanted:
@@ -269,7 +262,10 @@ def _add(visual: Visual, residual: Tensor) -> Visual:
 
 
 def _touch(visual: Visual, fusion: nn.Module) -> Visual:
-    """Tie an unused fusion to the loss with a zero: distributed training waits for a gradient of every trainable parameter."""
+    """Tie an unused fusion to the loss with a zero.
+
+    Distributed training waits for a gradient of every trainable parameter.
+    """
     trainable = [p.sum() for p in fusion.parameters() if p.requires_grad]
     if not trainable or not torch.is_grad_enabled():
         return visual

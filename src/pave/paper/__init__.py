@@ -30,16 +30,16 @@ from pave.lazy import lazy_names
 if TYPE_CHECKING:
     from pave.paper.annotations import AuthorsRecords, read_annotations
     from pave.paper.configs import AUTHORS_INPUTS, fusion_config, list_configs
-    from pave.paper.convert import Converted, convert
+    from pave.paper.checkpoint import Converted, convert
     from pave.paper.features import side_from_disk
     from pave.paper.weights import authors_name, load_fusion, side_from_batch
 
 _HOMES = {
     "AUTHORS_INPUTS": "pave.paper.configs",
     "AuthorsRecords": "pave.paper.annotations",
-    "Converted": "pave.paper.convert",
+    "Converted": "pave.paper.checkpoint",
     "authors_name": "pave.paper.weights",
-    "convert": "pave.paper.convert",
+    "convert": "pave.paper.checkpoint",
     "fusion_config": "pave.paper.configs",
     "list_configs": "pave.paper.configs",
     "load_fusion": "pave.paper.weights",

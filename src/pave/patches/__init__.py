@@ -1,9 +1,9 @@
-"""Patches: small trained file sets that give a frozen base a new sense, and the model that carries them.
+"""Patches: small trained file sets that give a frozen base a new channel.
 
 Example:
     >>> import pave
-    >>> model = pave.PatchedModel(pave.load_base("smol"))                               # doctest: +SKIP
-    >>> model.new_patch("audio", encoder="mel", lora=pave.LoraSpec(rank=16), seed=0)    # doctest: +SKIP
+    >>> model = pave.PatchedModel(pave.load_base("smol"))  # doctest: +SKIP
+    >>> model.new_patch("audio", encoder="mel", lora=pave.LoraSpec(), seed=0)  # doctest: +SKIP
     'audio'
 """
 

@@ -1,4 +1,4 @@
-"""Base patches: what a patch was trained on top of, how that is recognised, and whose LoRA takes whose place.
+"""Base patches: what a patch was trained on top of, and whose LoRA takes whose place.
 
 The authors add sound to a base that already has a patch for dense frames: the first patch's fusion
 stays frozen, and a second fusion and the language model's LoRA train with it at work (their
@@ -176,5 +176,5 @@ def continued_by(patches: Mapping[str, Patch]) -> dict[str, list[str]]:
 
 
 def _weight_hashes(files: Mapping[str, str]) -> dict[str, str]:
-    """The hashes that tell one patch from another: of its tensors, not of the adapter's settings."""
+    """The hashes that tell one patch from another: those of its tensors."""
     return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}

@@ -53,10 +53,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns: list[str] = []
     for row in rows:
         columns += [key for key in row if key not in columns]
-    lines = [columns, ["---"] * len(columns)]
+    lines = [" | ".join(columns), " | ".join(["---"] * len(columns))]
     for row in rows:
-        lines.append([_cell(row.get(key, "")) for key in columns])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        cells = [_cell(row.get(key, "")) for key in columns]
+        lines.append(" | ".join(cells))
+    return "| " + " |\n| ".join(lines) + " |"
 
 
 def _cell(value: Any) -> str:

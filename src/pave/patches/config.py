@@ -1,4 +1,4 @@
-"""What a patch is, as data: `LoraSpec`, `EncoderSpec` and `PatchConfig`, the content of `patch.json`."""
+"""What a patch is, as data: `PatchConfig`, the content of `patch.json`, and its parts."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class PatchConfig(BaseModel):
 
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what most patches do not have, so that their files are those of older versions."""
+        """Leave out what most patches lack, so that their files are those of older versions."""
         fields: dict[str, Any] = write(self)
         if not self.base_patches:
             fields.pop("base_patches", None)

@@ -1,4 +1,4 @@
-"""Whether a patch fits: the base it was made for, the patches that are on it already, the tensors of its modules."""
+"""Whether a patch fits: its base, the patches that are there already, its tensors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pave.patches.config import PatchConfig
 if TYPE_CHECKING:
     from peft import LoraConfig
 
+# What does not change the update: labels, and what differs between versions of peft.
 _NOT_COMPARED = {
     "base_model_name_or_path",
     "revision",
@@ -29,17 +30,18 @@ _NOT_COMPARED = {
 
 
 def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
-    """A patch fits a base when all facts of the fingerprint agree, and its fusion has the base's widths.
+    """A patch fits a base of the same fingerprint whose widths its fusion has.
 
     Raises:
         PatchError: If they do not.
     """
     wanted = config.base.fingerprint
     own = base.fingerprint()
-    facts = []
-    for key in sorted(wanted.keys() | own.keys()):
-        if wanted.get(key) != own.get(key):
-            facts.append(f"{key} {wanted.get(key)!r} instead of {own.get(key)!r}")
+    facts = [
+        f"{key} {wanted.get(key)!r} instead of {own.get(key)!r}"
+        for key in sorted(wanted.keys() | own.keys())
+        if wanted.get(key) != own.get(key)
+    ]
     if facts:
         raise PatchError(
             f"{folder} was made for another base, {config.base.name} ({', '.join(facts[:3])}); "
@@ -87,7 +89,9 @@ def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> 
 
 
 def check_adapter(path: Path, expected: LoraConfig) -> None:
-    """The adapter's own config must say what patch.json says, or plain peft would load another LoRA than pave does.
+    """The adapter's own config must say what patch.json says.
+
+    Else plain peft would load another LoRA than pave does.
 
     Args:
         path: `lora/adapter_config.json`.

@@ -23,7 +23,7 @@ def is_hub_id(name: str) -> bool:
 
 
 def locate(source: str | Path) -> Path:
-    """The local folder of a patch; a Hub id that is no local path is downloaded, or found in the cache.
+    """The local folder of a patch; a Hub id is downloaded, or found in the cache.
 
     Only the files of a patch are fetched, never code.
 

@@ -1,4 +1,4 @@
-"""`LoraSet`: the LoRAs of all patches on one language model, through peft; `Lora` is a handle to one.
+"""`LoraSet`: the LoRAs of all patches on one language model; `Lora` is a handle to one.
 
 Patches use peft's own layers, so that a patch's `lora/` folder is a standard adapter:
 `PeftModel.from_pretrained` on the plain base loads it. What peft leaves to its callers is done
@@ -31,7 +31,7 @@ _ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLaye
 
 
 def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConfig:
-    """The peft config of a patch's LoRA, with targets that can only match inside the language model.
+    """The peft config of a LoRA, with targets that can only match inside the language model.
 
     Args:
         spec: Rank, alpha, dropout, targets.
@@ -50,20 +50,17 @@ def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConf
 
 
 def lora_shapes(model: nn.Module, spec: LoraSpec, family: Family) -> list[tuple[str, int, int]]:
-    """(name, inputs, outputs) of every module that a LoRA would adapt; the model's weights are not needed."""
+    """(name, inputs, outputs) of every module that a LoRA would adapt; shapes are enough."""
     wanted = re.compile(str(lora_config(spec, family).target_modules))
-    found = [
-        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
-    ]
-    return [
-        (name, module.in_features, module.out_features)
-        for name, module in found
-        if wanted.fullmatch(name)
-    ]
+    shapes = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and wanted.fullmatch(name):
+            shapes.append((name, module.in_features, module.out_features))
+    return shapes
 
 
 def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
-    """Find out whether a LoRA can be put on a model without doing it; other LoRAs may be on it already.
+    """Find out whether a LoRA can be put on a model, beside those that are on it already.
 
     Raises:
         PatchError: If no module of the language model has one of the targets' names, or one that
@@ -84,7 +81,10 @@ def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
 def _nothing_called(spec: LoraSpec, family: Family) -> str:
     usual = ", ".join(family.lora_targets)
     wanted = ", ".join(spec.targets or family.lora_targets)
-    return f"no module of the language model is called {wanted}; choose other LoRA targets, such as {usual}"
+    return (
+        f"no module of the language model is called {wanted}; choose other LoRA targets, such as "
+        f"{usual}"
+    )
 
 
 class Lora:
@@ -221,7 +221,7 @@ class LoraSet:
 
     @contextlib.contextmanager
     def only(self, names: Sequence[str], masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:
-        """For the time of the context, exactly these LoRAs work, some on some rows of the batch only.
+        """For the time of the context exactly these LoRAs work, some on some rows only.
 
         peft's own mixed batches allow one adapter a row; patches add up, so each LoRA's inner
         activation is masked instead (ones and zeros, exact in every floating-point type): the other
@@ -240,7 +240,8 @@ class LoraSet:
                 mask = _RowMask(flags)
                 for layer in self._layers.values():
                     if name in layer.lora_A:
-                        handles.append(layer.lora_A[name].register_forward_hook(mask))
+                        handle = layer.lora_A[name].register_forward_hook(mask)
+                        handles.append(handle)
             yield
         finally:
             for handle in handles:

@@ -19,9 +19,8 @@ def default_name(source: str | Path, folder: Path) -> str:
 
     Dots become dashes, because the names of modules cannot hold them.
     """
-    if folder == Path(source):
-        last = folder.resolve().name
-    else:  # a Hub id: the folder is somewhere in the cache
+    last = folder.resolve().name
+    if folder != Path(source):  # a Hub id: the folder is somewhere in the cache
         last = str(source).rpartition("/")[2]
     return last.replace(".", "-")
 

@@ -1,4 +1,4 @@
-"""The config of a patch that is made or saved: what follows from the base and the encoder, and what is given."""
+"""The config of a patch that is made or saved: what is given, and what follows from the base."""
 
 from __future__ import annotations
 

@@ -38,10 +38,12 @@ class Patch(nn.Module):
         trainable: Whether training changes it.
         saved: What `changes` counted when it was last saved or loaded; None for a patch that was
             never saved.
+        encoder: The encoder of its channel, once `PatchedModel.encoder` has made it.
     """
 
     fusion: nn.Module | None
     saved: list[int] | None
+    encoder: Encoder | None
 
     def __init__(
         self,
@@ -61,19 +63,13 @@ class Patch(nn.Module):
         self.weight = weight
         self.trainable = trainable
         self.saved = None
-        self.encoder = None
+        self.keep_encoder(None)
 
-    @property
-    def encoder(self) -> Encoder | None:
-        """The encoder of its channel, once `PatchedModel.encoder` has made it."""
-        found: Encoder | None = self.__dict__["_encoder"]
-        return found
-
-    @encoder.setter
-    def encoder(self, encoder: Encoder | None) -> None:
+    def keep_encoder(self, encoder: Encoder | None) -> None:
+        """Keep the encoder of its channel, which is made once."""
         # Past nn.Module, which would take an encoder that is a module for a part of the patch, cast
         # it with the model and count its weights.
-        self.__dict__["_encoder"] = encoder
+        self.__dict__["encoder"] = encoder
 
     @property
     def wants_query(self) -> bool:
@@ -94,6 +90,15 @@ class Patch(nn.Module):
         if tokens is None or tokens.values.numel() == 0:
             return None
         return tokens
+
+    def tokens_of_clips(self, side: Side) -> dict[int, Tokens]:
+        """Number of each clip that has its channel -> the tokens."""
+        found = {}
+        for number, clip in enumerate(side):
+            tokens = self.tokens_in(clip)
+            if tokens is not None:
+                found[number] = tokens
+        return found
 
     def works_on(self, clip: Mapping[str, Tokens]) -> bool:
         """Whether it is on and the clip has its channel; a LoRA-only patch has none to miss."""
@@ -122,7 +127,7 @@ class Patch(nn.Module):
         return found
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The trainable parameters by the part that they belong to, each part with a rate of its own.
+        """The trainable parameters by their part, each with a learning rate of its own.
 
         Returns:
             "fusion", "gate" (the zero-initialised output norm, through which the fusion begins to
@@ -186,4 +191,6 @@ else:
 
         def get(self, name: str, default: Patch | None = None) -> Patch | None:
             """The patch of that name, or the default."""
-            return self[name] if name in self else default
+            if name in self:
+                return self[name]
+            return default

@@ -69,9 +69,10 @@ def compare(
         >>> row.n, row.difference
         (2, 0.5)
     """
-    shared = [name for name in a if name in b]
+    shared = [name for name in a if name in b]  # in the order of a, which a seed depends on
     if not shared:
         raise ValueError("the two have no question in common")
+    # A mean needs every question: METEOR may be missing where a file was scored without Java.
     scores = [score for score in a[shared[0]] if _have(score, shared, a, b)]
     if not scores:
         raise ValueError("the two have no score in common")
@@ -79,8 +80,7 @@ def compare(
     for label, members in _by_label(shared, labels).items():
         videos = [clusters.get(name, name) for name in members]
         for score in scores:
-            ours = [float(a[name][score]) for name in members]
-            theirs = [float(b[name][score]) for name in members]
+            ours, theirs = _column(a, members, score), _column(b, members, score)  # [members]
             found = paired(ours, theirs, videos, resamples=resamples, seed=seed)
             rows.append(Comparison(score, label, **vars(found)))
     return rows
@@ -96,6 +96,11 @@ def table_label(label: str) -> str:
     if label == ALL:
         return f"{ALL} (label)"
     return label
+
+
+def _column(arm: ByQuestion, questions: Sequence[str], score: str) -> list[float]:
+    """One score of some questions, as numbers also where a file says true or false."""
+    return [float(arm[name][score]) for name in questions]
 
 
 def _have(score: str, questions: Sequence[str], a: ByQuestion, b: ByQuestion) -> bool:

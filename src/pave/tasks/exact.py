@@ -23,16 +23,18 @@ def channel_and_family(records: Sequence[Record]) -> list[Labels]:
     A family that bears the name of a channel, or "all", becomes "name (family)": its questions
     would otherwise be pooled with others.
     """
-    taken = {"all"}
-    for record in records:
-        taken.add(_channel(record))
+    # The names that rows of the table have already.
+    taken = {"all", *map(_channel, records)}
     labels: list[Labels] = []
     for record in records:
         channel = _channel(record)
         family = str(record.meta.get("family", "other"))
         if family in taken:
             family = f"{family} (family)"
-        labels.append((channel, family) if channel else (family,))
+        if channel:
+            labels.append((channel, family))
+        else:
+            labels.append((family,))  # listed after the channels
     return labels
 
 

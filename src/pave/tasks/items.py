@@ -27,6 +27,7 @@ def items_of(task: Task, records: Sequence[Record], predictions: Mapping[str, st
         >>> items_of(get_task("exact"), asked, {"1": "A dog."})[0].references
         ('dog',)
     """
+    # Labels are made of all of them together: a name may mean something else beside others.
     asked = [record for record in records if record.id in predictions]
     items = []
     for record, labels in zip(asked, task.labels(asked), strict=True):
@@ -71,11 +72,15 @@ def prompt_of(records: Sequence[Record], task: Task) -> str:
         RecordError: If they were made for another task. Any records are fine for a task that makes
             none itself.
     """
-    makers = {str(record.meta["task"]) for record in records if "task" in record.meta}
-    makers.discard(task.name)
+    makers = _values(records, "task") - {task.name}
     if makers and task.examples is not None:
         raise RecordError(
             f"the records were made for {', '.join(sorted(makers))}, not for {task.name}"
         )
-    prompts = {str(record.meta["prompt"]) for record in records if "prompt" in record.meta}
-    return ", ".join(sorted(prompts)) or "unknown"
+    # Several where files were joined; what they have in common cannot be said then.
+    return ", ".join(sorted(_values(records, "prompt"))) or "unknown"
+
+
+def _values(records: Sequence[Record], name: str) -> set[str]:
+    """What the records say under a name of their `meta`; those that say nothing do not count."""
+    return {str(record.meta[name]) for record in records if name in record.meta}

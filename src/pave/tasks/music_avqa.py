@@ -81,7 +81,7 @@ def fill(question: str, values: Sequence[str]) -> str:
             f"{len(templates)} templates but {len(values)} values in the question {question!r}; "
             "check the annotation file"
         )
-    for template, value in zip(templates, values, strict=True):
+    for template, value in zip(templates, values, strict=True):  # each the first that is left
         question = question.replace(f"<{template}>", value, 1)
     return question
 
@@ -96,7 +96,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
 
 def authors_files(files: Files, split: str) -> dict[str, Any]:
     """`updated_avqa-*.json` with filled templates, and for training the file of conversations."""
-    ((name, _),) = files.items()
+    ((name, _),) = files.items()  # its name says whether its templates are filled
     rows = _filled(files)
     made: dict[str, Any] = {}
     if not _is_filled(name):

@@ -67,6 +67,7 @@ def _example(kind: str, number: int, row: Any) -> Example:
     options = texts(row, "candidates", where)
     if row["answer"] not in row["candidates"]:
         raise RecordError(f"{where}: the answer {row['answer']!r} is none of the candidates")
+    # Annotated is the answer's text; what is asked for is its letter.
     letter = ascii_uppercase[row["candidates"].index(row["answer"])]
     video, folder = text(row, "video", where), FOLDERS[kind]
     feature = str(PurePosixPath(video).with_suffix(".pt"))

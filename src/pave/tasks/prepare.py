@@ -63,7 +63,7 @@ class Prepared:
     summary: Summary
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  # one keyword for each flag of `pave prepare`
     task: Task,
     annotations: Sequence[str | os.PathLike[str]],
     media: str | os.PathLike[str],
@@ -126,6 +126,7 @@ def prepare(
     labels: Counter[str] = Counter()
     for record in records:
         labels.update(record.meta.get("labels", []))
+    # All numbers that a reader of the records may want later, with what they were made of.
     summary = Summary(
         task=task.name,
         split=split,
@@ -183,6 +184,7 @@ def convert(
     Raises:
         RecordError: If the files are not the task's.
     """
+    # Readers take fields for granted; what is missing is one clear error here.
     with in_format(", ".join(files), task.title, task.annotations):
         if _are_the_authors(task, files):
             examples = _of_samples(files)
@@ -194,7 +196,7 @@ def convert(
     unique = []
     for example in examples:
         seen[example.id] += 1
-        if seen[example.id] > 1:
+        if seen[example.id] > 1:  # records need names of their own
             example = replace(example, id=f"{example.id}#{seen[example.id]}")
         unique.append(example)
     return unique
@@ -265,7 +267,7 @@ def _are_the_authors(task: Task, files: Files) -> bool:
     Those of LLaVA-Video look the same, so its own are what they are taken for.
     """
     if task.conversations:
-        return False
+        return False  # taken for the benchmark's own
     lists = [content for content in files.values() if isinstance(content, list) and content]
     return bool(lists) and all(are_samples(content) for content in lists)
 
@@ -295,7 +297,7 @@ def _placed(
     """Examples whose media lie where the mappings say; the others lie where they would without."""
     moved = []
     for example in examples:
-        key = video_id(example.video_id)
+        key = video_id(example.video_id)  # mappings name videos without folder and suffix
         video = (video_map[key],) if key in video_map else example.video
         feature = (feature_map[key],) if key in feature_map else example.feature
         moved.append(replace(example, video=video, feature=feature))

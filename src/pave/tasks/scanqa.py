@@ -33,6 +33,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
         if style == "authors" and split != "train":
             name = _number(number)
         answers = texts(row, "answers", f"question {name}")
+        # Training learns the first answer; scoring accepts all of them.
         target = answers[0] if answers else None
         scene = str(row["scene_id"])
         example = Example(
@@ -122,6 +123,7 @@ def _rows(files: Files) -> list[dict[str, Any]]:
             f"ScanQA's annotations are a list of questions; this is another file (wanted: {_WHAT})"
         )
     for number, row in enumerate(rows, 1):
+        # Checked before anything is made of them, so that a message has the place in the file.
         for name in ("scene_id", "question_id", "question"):
             text(row, name, f"question {number}")
         if "answers" not in row:

@@ -139,8 +139,10 @@ def score_items(
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write the rows as JSON lines, complete or not at all."""
     file = Path(path)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_text_atomically(file, "".join(lines))
+    text = ""
+    for row in rows:
+        text += json.dumps(row, ensure_ascii=False) + "\n"
+    write_text_atomically(file, text)
     return file
 
 
@@ -154,7 +156,7 @@ def _intervals(
 ) -> dict[str, Interval]:
     """Score -> its interval, of the scores that are means over the items."""
     found = {}
-    clusters = [item.cluster for item in items]
+    clusters = [item.cluster for item in items]  # [items]
     for name, values in scored.columns.items():  # [items] each
         if task.judge is not None:
             found[name] = share_interval(sum(values) / len(values), len(values))
@@ -190,7 +192,8 @@ def _label_rows(task: Task, items: Sequence[Item], scored: Scored) -> list[Label
         for label in item.labels:
             places.setdefault(label, []).append(place)
     rows = []
-    for label in label_order([item.labels for item in items], nested=task.nested):
+    labels = [item.labels for item in items]
+    for label in label_order(labels, nested=task.nested):
         own = places[label]
         means = {}
         for name, values in scored.columns.items():

@@ -97,20 +97,23 @@ def matches(items: Sequence[Item], style: Style) -> Scored:
     details = []
     for item in items:
         prediction = clean_answer(item.prediction)
-        references = [clean_answer(reference) for reference in item.references]
+        references = list(map(clean_answer, item.references))
         exact, refined = answer_match(prediction, references, empty_matches=empty_matches)
         columns["EM1"].append(float(exact))
         columns["EM1_refined"].append(float(refined))
         detail: dict[str, Any] = {"clean_pred": prediction, "clean_refs": references}
         detail |= {"em": int(exact), "em_refined": int(refined)}
         details.append(detail)
-    scores = {name: sum(values) / len(items) for name, values in columns.items()}
+    scores: dict[str, float | None] = {}
+    for name, values in columns.items():  # [items] each, 0 or 1
+        scores[name] = sum(values) / len(items)
     return Scored(scores, columns, details, table=("EM1", "EM1_refined"))
 
 
 def captions(items: Sequence[Item], style: Style) -> Scored:
     """BLEU, METEOR, ROUGE-L and CIDEr of the answers as they are; both styles are the same."""
-    return _captions([item.prediction for item in items], [item.references for item in items])
+    predictions = [item.prediction for item in items]
+    return _captions(predictions, [item.references for item in items])
 
 
 def matches_and_captions(items: Sequence[Item], style: Style) -> Scored:

@@ -115,7 +115,7 @@ def _text(row: dict[str, Any]) -> str:
 def _rows(files: Files) -> list[dict[str, Any]]:
     """Questions with their answers, from either layout."""
     contents = list(files.values())
-    if len(contents) == 1 and isinstance(contents[0], list):
+    if len(contents) == 1 and isinstance(contents[0], list):  # the authors' single file
         return [_checked(row) for row in contents[0]]
     parts: dict[str, Any] = {}
     for content in contents:
@@ -126,6 +126,7 @@ def _rows(files: Files) -> list[dict[str, Any]]:
         raise RecordError(
             f"SQA3D needs its questions and its annotations: {_WHAT}; got {', '.join(files)}"
         )
+    # The data set keeps questions and answers apart, in the manner of VQA.
     annotations = {row["question_id"]: row for row in parts["annotations"]}
     rows = []
     for question in parts["questions"]:

@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from pave.bases import Base, BaseSettings, Clip, load_base
-from pave.bases.preprocess import CLIP_MEAN, CLIP_STD
+from pave.bases.settings import CLIP_MEAN, CLIP_STD
 from pave.errors import BaseError
 from pave.media import Frames
 

@@ -29,8 +29,8 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pave.bases import Family, InputSpec, find_family, load_base
-from pave.bases.families.llava_onevision import grid_side, layout_of
+from pave.bases import InputSpec, load_base
+from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.bases.published import published_model, published_size
 from pave.channels import UsualShape, describe_encoder, make_encoder
 from pave.channels.tower import Cells, Window
@@ -172,8 +172,9 @@ def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str
         return info.dim
     if not info.needs_tower:
         return make_encoder(channel, encoder, settings).dim
-    model, spec, _ = _model(base)
-    return make_encoder(channel, encoder, settings, tower=_Width(spec.query_dim(model.config))).dim
+    model, _ = _model(base)
+    width = LlavaOnevision(model.config).query_dim
+    return make_encoder(channel, encoder, settings, tower=_Width(width)).dim
 
 
 @dataclass(frozen=True)
@@ -231,18 +232,17 @@ def estimate(wanted: Plan) -> Estimate:
         >>> estimate(plan("V5_1_3_audio_languagebind_7B")).parameters["trained"]  # doctest: +SKIP
         170477056
     """
-    model, spec, default_frames = _model(wanted.base)
+    model, default_frames = _model(wanted.base)
     config = model.config
     frames = wanted.frames or wanted.inputs.frames or default_frames
-    side_cells = grid_side(config, wanted.inputs.pool)
-    visual = layout_of(frames, side_cells, wanted.inputs.newline).total
+    spec = LlavaOnevision(config, wanted.inputs)
+    layout = spec.layout(frames)
+    visual = layout.total
     width = int(config.get_text_config().hidden_size)
-    fusions = [
-        _fit(fusion, spec.query_dim(config), width, wanted.name) for fusion in wanted.fusions
-    ]
+    fusions = [_fit(fusion, spec.query_dim, width, wanted.name) for fusion in wanted.fusions]
     language, tower = model.model.get_submodule(spec.language_model), _tower_flops(model, frames)
     patch = sum(
-        f.flops(frames, side_cells**2, *side) for f, side in zip(fusions, wanted.side, strict=True)
+        f.flops(frames, layout.spatial, *side) for f, side in zip(fusions, wanted.side, strict=True)
     )
     tokens = {
         "visual": visual,
@@ -260,7 +260,7 @@ def estimate(wanted: Plan) -> Estimate:
         else sum(wanted.lora.rank * (a + b) for _, a, b in lora_shapes(model, wanted.lora, spec)),
     }
     sizes["trained"] = sizes["fusion"] + sizes["lora"]
-    cells = frames * side_cells**2
+    cells = frames * layout.spatial
     active = _activations(
         config.get_text_config(), tokens["prompt"], wanted.checkpointing
     ) + _fusion_bytes(fusions, cells)
@@ -286,19 +286,18 @@ def estimate(wanted: Plan) -> Estimate:
 
 
 @cache
-def _model(base: str) -> tuple[Any, Family, int]:
-    """The model on the meta device, its family, and how many frames it takes."""
+def _model(base: str) -> tuple[Any, int]:
+    """The model on the meta device, and how many frames it takes."""
     size = None if Path(base).is_dir() else published_size(base)
     if size is not None:
-        spec = find_family("llava_onevision")
         model = published_model(size)
-        return model, spec, spec.settings(model.config).frames
+        return model, LlavaOnevision(model.config).settings().frames
     loaded = load_base(base, weights=False)
     if loaded.family.name != "llava_onevision":
         raise ConfigError(
             f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {loaded.family.name}"
         )
-    return loaded.model, loaded.family, loaded.settings.frames
+    return loaded.model, loaded.settings.frames
 
 
 def _fit(fusion: FusionConfig, query: int, width: int, name: str) -> FusionConfig:

@@ -26,7 +26,7 @@ import yaml
 from pave.bases import Base
 from pave.cache import TokenCache
 from pave.data import Record
-from pave.data.features import digests_of
+from pave.data.base_digests import digests_of
 from pave.errors import TrainError
 from pave.files import make_folder, read_object, write_text_atomically
 from pave.patches import read_config

@@ -184,7 +184,7 @@ def features(
             .permute(0, 3, 1, 2)
             .contiguous()
         )
-        clip = base.family.prepare(base.config, base.settings, frames, torch.tensor(VIEW_TIMES))
+        clip = base.family.prepare(base.settings, frames, torch.tensor(VIEW_TIMES))
         with torch.no_grad():
             mapped[index] = base.inner.vision_tower(
                 clip.pixels["pixel_values_videos"][0]

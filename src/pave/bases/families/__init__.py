@@ -1,73 +1,69 @@
-"""The families pave knows, one file each; `register_family` adds another."""
+"""The families of bases, found by the `model_type` of a Hugging Face config.
+
+pave's own lie here, one file each, and are imported when a model asks for one. A further one comes
+from your program (`@register_family`) or from an installed package that announces its model types
+under the entry point group `pave.families`; every verb of the command line then takes it.
+"""
 
 from __future__ import annotations
 
-from pave.bases.families import (
-    internvl,
-    llava_next_video,
-    llava_onevision,
-    qwen2_5_vl,
-    qwen2_vl,
-    qwen3_vl,
-    smolvlm,
-    video_llama_3,
-)
+from typing import TypeVar
+
 from pave.bases.family import Family
 from pave.errors import BaseError
+from pave.registry import Registry
 
-_REGISTRY: dict[str, Family] = {}
+F = TypeVar("F", bound=type[Family])
 
-
-def register_family(spec: Family) -> Family:
-    """Make a family known to `load_base`, by every `model_type` it lists. Registering the same type again replaces it.
-
-    Example:
-        >>> register_family(my_spec)  # doctest: +SKIP
-    """
-    for model_type in spec.model_types:
-        _REGISTRY[model_type] = spec
-    return spec
-
-
-def list_families() -> list[str]:
-    """Names of all known families, sorted."""
-    return sorted({spec.name for spec in _REGISTRY.values()})
-
-
-def list_specs() -> list[Family]:
-    """All known specs, each once, by name; a family whose model types differ in some fact has several."""
-    return sorted(
-        {id(spec): spec for spec in _REGISTRY.values()}.values(), key=lambda spec: spec.name
-    )
-
-
-def find_family(model_type: str) -> Family:
-    """The family of a Hugging Face `config.model_type`.
-
-    Raises:
-        BaseError: If no family lists it.
-    """
-    if model_type not in _REGISTRY:
-        raise BaseError(
-            f"model type {model_type!r} belongs to no supported family "
-            f"({', '.join(list_families())}); "
-            "use one of these, or describe yours in a Family and call "
-            "pave.bases.register_family"
-        )
-    return _REGISTRY[model_type]
-
-
-_MODULES = (
-    internvl,
-    llava_next_video,
-    llava_onevision,
-    qwen2_5_vl,
-    qwen2_vl,
-    qwen3_vl,
-    smolvlm,
-    video_llama_3,
+_HERE = "pave.bases.families"
+FAMILIES = Registry[type[Family]](
+    "family",
+    "pave.families",
+    {
+        "internvl": f"{_HERE}.internvl",
+        "llava_next_video": f"{_HERE}.llava_next_video",
+        "llava_onevision": f"{_HERE}.llava_onevision",
+        "qwen2_5_vl": f"{_HERE}.qwen2_5_vl",
+        "qwen2_vl": f"{_HERE}.qwen2_vl",
+        "qwen3_vl": f"{_HERE}.qwen3_vl",
+        "qwen3_vl_moe": f"{_HERE}.qwen3_vl",
+        "smolvlm": f"{_HERE}.smolvlm",
+        "video_llama_3": f"{_HERE}.video_llama_3",
+    },
+    BaseError,
 )
 
-for _module in _MODULES:
-    for _spec in _module.SPECS:
-        register_family(_spec)
+
+def register_family(family: F) -> F:
+    """Make a family known to `load_base`, by every `model_type` it lists; a class decorator.
+
+    Raises:
+        BaseError: If a model type already belongs to another family of this program.
+
+    Example:
+        >>> @register_family  # doctest: +SKIP
+        ... class VideoLlava(Family):
+        ...     name = "video_llava"
+    """
+    for model_type in family.model_types:
+        FAMILIES.register(model_type, family)
+    return family
+
+
+def find_family(model_type: str) -> type[Family]:
+    """The family of a Hugging Face `config.model_type`; call it with the config.
+
+    Raises:
+        BaseError: If no family lists it, or its package fails to import.
+
+    Example:
+        >>> find_family("qwen3_vl_moe").name
+        'qwen3_vl'
+    """
+    known = FAMILIES.names()
+    if model_type not in known:
+        raise BaseError(
+            f"model type {model_type!r} belongs to no supported family ({', '.join(known)}); "
+            "use one of these, or write a Family and register it with pave.register_family"
+        )
+    return FAMILIES.get(model_type)

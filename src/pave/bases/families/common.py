@@ -1,9 +1,9 @@
-"""Small helpers that several families share: rebuilding an output container, pooling tower tokens to the token grid."""
+"""What several families share: rebuilding an output container, pooling tower tokens to the grid."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,11 +15,11 @@ from pave.errors import BaseError
 
 
 def container(output: Any | None, tokens: Any, **extra: Any) -> Any:
-    """The tower output with `tokens` as its `pooler_output`, or a fresh one when there is no output (cached tokens).
+    """A tower output with `tokens` as its `pooler_output`.
 
     Args:
         output: What the tower method returned; its other fields are kept, the object itself is not
-            changed.
+            changed. None, as for cached tokens, gives a fresh one.
         tokens: Projected tokens in the family's own container.
         **extra: Further fields to replace, such as Qwen3-VL's `deepstack_features`.
 
@@ -28,11 +28,17 @@ def container(output: Any | None, tokens: Any, **extra: Any) -> Any:
     """
     if output is None:
         return BaseModelOutputWithPooling(pooler_output=tokens)
-    return type(output)(**{**dict(output.items()), "pooler_output": tokens, **extra})
+    fields = {**dict(output.items()), "pooler_output": tokens, **extra}
+    return type(output)(**fields)
+
+
+def one_length(tokens: Sequence[Tensor]) -> bool:
+    """Whether all clips have as many tokens, so that they can be stacked."""
+    return len({clip.shape[0] for clip in tokens}) == 1
 
 
 def selected_hidden(config: Any, output: Any, args: Mapping[str, Any]) -> Tensor:
-    """`[frames, tokens, C_q]` tower features at the layer(s) the projector reads, without CLS where the family drops it.
+    """`[frames, tokens, C_q]` tower features at the layers that the projector reads.
 
     Args:
         config: The base's config (`vision_feature_layer`, `vision_feature_select_strategy`).
@@ -40,16 +46,30 @@ def selected_hidden(config: Any, output: Any, args: Mapping[str, Any]) -> Tensor
         args: Arguments of the tower call, which may override both settings.
     """
     layers = args.get("vision_feature_layer")
-    layers = config.vision_feature_layer if layers is None else layers
+    if layers is None:
+        layers = config.vision_feature_layer
+    if isinstance(layers, int):
+        layers = [layers]
+    hidden = torch.cat([output.hidden_states[layer] for layer in layers], dim=-1)
+    return without_cls(config, hidden, args)
+
+
+def without_cls(config: Any, hidden: Tensor, args: Mapping[str, Any]) -> Tensor:
+    """`[frames, tokens, C_q]` without the tower's CLS token, where the family drops it."""
     strategy = args.get("vision_feature_select_strategy") or config.vision_feature_select_strategy
-    chosen = [layers] if isinstance(layers, int) else list(layers)
-    hidden = torch.cat([output.hidden_states[i] for i in chosen], dim=-1)
     return hidden[:, 1:] if strategy == "default" else hidden
 
 
-def feature_layers(config: Any) -> int:
-    """How many tower layers the projector reads (their features are concatenated)."""
-    return 1 if isinstance(config.vision_feature_layer, int) else len(config.vision_feature_layer)
+def selected_width(config: Any) -> int:
+    """Width of `selected_hidden`: the features of several layers are concatenated."""
+    layers = config.vision_feature_layer
+    count = 1 if isinstance(layers, int) else len(layers)
+    return int(config.vision_config.hidden_size * count)
+
+
+def image_side(config: Any) -> int:
+    """Side of the tower's square pictures in pixels."""
+    return int(config.vision_config.image_size)
 
 
 def side_of(count: int) -> int:
@@ -67,34 +87,34 @@ def side_of(count: int) -> int:
     return side
 
 
-def to_map(tokens: Tensor) -> Tensor:
-    """`[frames, g * g, C]` row-major tokens -> `[frames, C, g, g]`."""
+def pooled(tokens: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pool square grids of row-major tokens, `[frames, g * g, C]` -> `[frames, h * w, C]`.
+
+    Args:
+        tokens: Of each frame.
+        pool: What is done to their map, `[frames, C, g, g]` -> `[frames, C, h, w]`.
+    """
     side = side_of(tokens.shape[1])
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
-
-
-def from_map(grid: Tensor) -> Tensor:
-    """`[frames, C, h, w]` -> `[frames, h * w, C]` row-major tokens."""
-    return grid.flatten(2).transpose(1, 2).contiguous()
-
-
-def pool_bilinear(tokens: Tensor, side: int) -> Tensor:
-    """Pool `[frames, g * g, C]` to `[frames, side * side, C]` as LLaVA-OneVision pools its projected tokens."""
-    return from_map(F.interpolate(to_map(tokens), size=(side, side), mode="bilinear"))
+    grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
+    return pool(grid).flatten(2).transpose(1, 2).contiguous()
 
 
 def pool_mean(tokens: Tensor, factor: int) -> Tensor:
-    """Mean of each `factor x factor` block: `[frames, g * g, C]` -> `[frames, (g / factor) ** 2, C]`."""
-    return from_map(F.avg_pool2d(to_map(tokens), factor))
+    """Mean of each `factor x factor` block: `[frames, g * g, C]` -> `[frames, (g/factor)^2, C]`."""
+    return pooled(tokens, lambda grid: F.avg_pool2d(grid, factor))
 
 
 def frame_counts(frames_per_clip: Sequence[int] | None, rows: int) -> list[int]:
-    """Frames of each clip for the families that see a video as a run of images; one clip when nothing is said.
+    """Frames of each clip, for families that see videos as one run of `rows` images.
+
+    Nothing said means one clip.
 
     Raises:
         BaseError: If the counts do not add up to the frames encoded.
     """
-    counts = [rows] if frames_per_clip is None else [int(n) for n in frames_per_clip]
+    if frames_per_clip is None:
+        return [rows]
+    counts = [int(count) for count in frames_per_clip]
     if sum(counts) != rows:
         raise BaseError(
             f"the tower encoded {rows} frames but the clips have {counts}; pass the frames of "

@@ -1,80 +1,119 @@
-"""Shared by the families whose tower takes a flat list of patches with a (t, h, w) grid a clip: Qwen2/2.5/3-VL, VideoLLaMA3."""
+"""Shared by the families whose tower takes one flat list of patches: Qwen2/2.5/3-VL, VideoLLaMA3.
+
+Their tower is given all patches of all clips in one list and a `(t, h, w)` patch grid a clip. The
+`merge x merge` patches that become one token lie side by side in that list, so it runs: clip, step
+in time, row of blocks, column of blocks, then the patches within a block. Tokens come out in the
+order clip, step, row, column.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pave.bases.families.common import container
-from pave.bases.preprocess import BaseSettings, normalize, resize
-from pave.bases.visual import Layout, Visual
+from pave.bases.preprocess import merge_times, normalize, resize, smart_resize
+from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
+from pave.bases.visual import Clip, Layout, Visual
+
+# Qwen2-VL's limits of a frame, written by its processor as 128 and 768 merge blocks of 28 x 28.
+MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
 
 
-def patchify(pixels: Tensor, patch: int, merge: int, step: int) -> tuple[Tensor, Tensor]:
-    """Cut frames into patches, the patches of one merge block side by side; a last incomplete step repeats its frame.
+@dataclass(frozen=True)
+class Patches:
+    """How a tower cuts frames.
+
+    Attributes:
+        side: Of a patch, in pixels.
+        merge: Patches along one side of the block that becomes one token.
+        step: Frames that become one token step.
+    """
+
+    side: int
+    merge: int
+    step: int = 1
+
+    @property
+    def factor(self) -> int:
+        """Pixels along one side of a token; the sides of frames are multiples of it."""
+        return self.side * self.merge
+
+
+def patches_of(config: Any) -> Patches:
+    """How the Qwen towers cut frames, from the model's config."""
+    tower = config.vision_config
+    return Patches(tower.patch_size, tower.spatial_merge_size, tower.temporal_patch_size)
+
+
+def patchify(pixels: Tensor, cut: Patches) -> tuple[Tensor, Tensor]:
+    """Cut frames into patches, those of one block side by side.
+
+    A last step that lacks a frame repeats its last one.
 
     Args:
-        pixels: `[F, 3, H, W]` normalised, sides divisible by `patch * merge`.
-        patch: Side of a patch in pixels.
-        merge: Patches along one side of a merge block.
-        step: Frames merged into one token step.
+        pixels: `[F, 3, H, W]` normalised, sides divisible by `cut.factor`.
+        cut: Sizes.
 
     Returns:
-        `[t * h * w, 3 * step * patch * patch]` patches and the grid `[1, 3]` (t, h, w) in patches.
+        `[t * h * w, 3 * step * side * side]` patches and the grid `[1, 3]` (t, h, w) in patches.
     """
-    missing = -pixels.shape[0] % step
+    missing = -pixels.shape[0] % cut.step
     pixels = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)])
     frames, channels, height, width = pixels.shape
-    t, h, w = frames // step, height // patch, width // patch
-    blocks = pixels.reshape(t, step, channels, h // merge, merge, patch, w // merge, merge, patch)
-    flat = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(
-        t * h * w, channels * step * patch * patch
-    )
+    t, h, w = frames // cut.step, height // cut.side, width // cut.side
+    merge, side = cut.merge, cut.side
+    blocks = pixels.reshape(t, cut.step, channels, h // merge, merge, side, w // merge, merge, side)
+    # -> [t, block row, block column, row in block, column in block, channel, step, y, x]
+    ordered = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
+    flat = ordered.reshape(t * h * w, channels * cut.step * side * side)
     return flat.contiguous(), torch.tensor([[t, h, w]])
 
 
-def cut(
-    frames: Tensor, size: tuple[int, int], settings: BaseSettings, patch: int, merge: int, step: int
+def tower_inputs(
+    frames: Tensor, size: tuple[int, int], settings: BaseSettings, cut: Patches
 ) -> dict[str, Tensor]:
     """Resize, normalise and patchify: the pixel arguments of one clip."""
-    patches, grid = patchify(normalize(resize(frames, size), settings), patch, merge, step)
+    patches, grid = patchify(normalize(resize(frames, size), settings), cut)
     return {"pixel_values_videos": patches, "video_grid_thw": grid}
 
 
-def layouts(grids: Tensor, merges: Sequence[int]) -> list[Layout]:
-    """Token layout of every clip: the patch grid divided by the merge block."""
-    return [Layout(t, h // m, w // m) for (t, h, w), m in zip(grids.tolist(), merges, strict=True)]
+def token_grids(grids: Tensor, merge: int) -> list[Layout]:
+    """Token layout of every clip: its patch grid, a row of `[clips, 3]`, divided by the block."""
+    return [Layout(t, h // merge, w // merge) for t, h, w in grids.tolist()]
 
 
 def block_means(hidden: Tensor, merge: int) -> Tensor:
-    """Tower tokens in merge-block order `[patches, C]` -> mean of each block `[patches / merge^2, C]`, the token grid."""
+    """`[patches, C]` in block order -> `[patches / merge^2, C]`: the mean of each block."""
     return hidden.reshape(-1, merge * merge, hidden.shape[-1]).mean(1)
 
 
 def split_grids(
-    tokens: Sequence[Tensor],
-    grids: Sequence[Layout],
-    query: Tensor | None,
-    extra: Sequence[tuple[Tensor, ...]] | None = None,
+    tokens: Sequence[Tensor], grids: Sequence[Layout], query: Tensor | None
 ) -> list[Visual]:
-    """One `Visual` a clip from the family's tuple of tokens and the flat query of the whole batch."""
-    sizes = [layout.total for layout in grids]
-    flat: Sequence[Tensor | None] = [None] * len(grids) if query is None else query.split(sizes)
-    return [
-        Visual(
-            clip,
-            layout,
-            None if part is None else part.unflatten(0, (layout.t, layout.spatial)),
-            extra[number] if extra else (),
-        )
-        for number, (clip, layout, part) in enumerate(zip(tokens, grids, flat, strict=True))
-    ]
+    """One `Visual` a clip.
+
+    Args:
+        tokens: `[t * h * w, D]` of every clip, the family's own tuple.
+        grids: Their layouts.
+        query: `[tokens of all clips, C_q]` in the same order.
+    """
+    parts: Sequence[Tensor | None] = [None] * len(grids)
+    if query is not None:
+        parts = query.split([grid.total for grid in grids])
+    visuals = []
+    for clip, grid, part in zip(tokens, grids, parts, strict=True):
+        if part is not None:
+            part = part.unflatten(0, (grid.t, grid.spatial))  # [T, S, C_q]
+        visuals.append(Visual(clip, grid, part))
+    return visuals
 
 
-def join_grids(config: Any, visuals: Sequence[Visual], output: Any | None) -> Any:
+def join_grids(visuals: Sequence[Visual], output: Any | None) -> Any:
     """The families' own container: a tuple with one tensor a clip."""
     return container(output, tuple(visual.tokens for visual in visuals))
 
@@ -84,6 +123,19 @@ def pixel_limits(settings: BaseSettings, low: int, high: int) -> tuple[int, int]
     return settings.min_pixels or low, settings.max_pixels or high
 
 
-def grid_merges(config: Any, args: Mapping[str, Any]) -> list[int]:
-    """The merge block's side for every clip of a call."""
-    return [int(config.vision_config.spatial_merge_size)] * len(args["video_grid_thw"])
+def qwen2_settings() -> BaseSettings:
+    """32 frames within the pixel limits of a frame in Hugging Face's video processor."""
+    return BaseSettings(
+        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=CLIP_MEAN, std=CLIP_STD
+    )
+
+
+def qwen2_clip(config: Any, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+    """A clip of Qwen2-VL and 2.5: each frame resized into the limits, one vision span, no times."""
+    cut = patches_of(config)
+    low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
+    size = smart_resize(frames.shape[-2], frames.shape[-1], cut.factor, low, high)
+    pixels = tower_inputs(frames, size, settings, cut)
+    (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
+    text = "<|vision_start|>" + "<|video_pad|>" * layout.total + "<|vision_end|>"
+    return Clip(pixels, merge_times(times, cut.step), text, layout.t * cut.step)

@@ -1,4 +1,7 @@
-"""LLaVA-NeXT-Video: square frames, average pooling before the projector, Vicuna's chat format."""
+"""LLaVA-NeXT-Video: square frames, average pooling before the projector, Vicuna's chat format.
+
+Tokens run: frame, row, column, without any newline.
+"""
 
 from __future__ import annotations
 
@@ -8,96 +11,84 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases.families.common import container, feature_layers, pool_mean, selected_hidden
-from pave.bases.family import Clip, Family, PromptStyle
-from pave.bases.preprocess import (
-    CLIP_MEAN,
-    CLIP_STD,
-    BaseSettings,
-    center_crop,
-    normalize,
-    resize,
-    shortest_edge,
+from pave.bases.families import register_family
+from pave.bases.families.common import (
+    container,
+    image_side,
+    one_length,
+    pool_mean,
+    selected_hidden,
+    selected_width,
 )
-from pave.bases.visual import Layout, Visual
-
-
-def grid_side(config: Any) -> int:
-    """Tokens along one side of a frame after pooling, e.g. 24 / 2 = 12."""
-    return int(
-        config.vision_config.image_size
-        // config.vision_config.patch_size
-        // config.spatial_pool_stride
-    )
-
-
-def split(
-    config: Any,
-    output: Any,
-    args: Mapping[str, Any],
-    frames_per_clip: Sequence[int] | None,
-    want_query: bool,
-) -> list[Visual]:
-    """`[B, F * S, D]` -> one `Visual` a clip; query: the averaged tower tokens, which are what gets projected."""
-    batch, frames = args["pixel_values_videos"].shape[:2]
-    side = grid_side(config)
-    queries: list[Tensor | None] = [None] * batch
-    if want_query:
-        pooled = pool_mean(selected_hidden(config, output, args), config.spatial_pool_stride)
-        queries = list(pooled.unflatten(0, (batch, frames)))
-    layout = Layout(frames, side, side)
-    return [Visual(output.pooler_output[i], layout, queries[i]) for i in range(batch)]
-
-
-def join(config: Any, visuals: Sequence[Visual], output: Any | None) -> Any:
-    """Clips of one length give `[B, n, D]`, of several lengths a list, which the forward flattens the same way."""
-    tokens = [visual.tokens for visual in visuals]
-    return container(
-        output, torch.stack(tokens) if len({t.shape[0] for t in tokens}) == 1 else tokens
-    )
-
-
-def query_dim(config: Any) -> int:
-    """Width of the tower features that the projector reads."""
-    return int(config.vision_config.hidden_size * feature_layers(config))
-
-
-def settings(config: Any) -> BaseSettings:
-    """32 frames, the shorter edge resized to the tower's image size, the centre cut out."""
-    side = int(config.vision_config.image_size)
-    return BaseSettings(
-        frames=32, shortest_edge=side, crop=(side, side), mean=CLIP_MEAN, std=CLIP_STD
-    )
-
-
-def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
-    """Resize, crop, normalise; one token step a frame."""
-    side = int(config.vision_config.image_size)
-    small = resize(frames, shortest_edge(frames, options.shortest_edge or side))
-    pixels = normalize(center_crop(small, options.crop or (side, side)), options)
-    count = frames.shape[0]
-    return Clip(
-        {"pixel_values_videos": pixels[None]},
-        times,
-        "<video>" * (count * grid_side(config) ** 2),
-        count,
-    )
-
+from pave.bases.family import Family
+from pave.bases.preprocess import center_crop, normalize, resize, shortest_edge
+from pave.bases.prompt import PromptStyle
+from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
+from pave.bases.visual import Clip, Layout, Visual
 
 STYLE = PromptStyle(
     head="USER: ", after_video="\n", ask=" ASSISTANT:", end="</s>", again="USER: ", answer=" "
 )
 
-SPEC = Family(
-    name="llava_next_video",
-    model_types=("llava_next_video",),
-    split=split,
-    join=join,
-    query_dim=query_dim,
-    prepare=prepare,
-    settings=settings,
-    style=STYLE,
-    placeholder="<video>",
-)
 
-SPECS = (SPEC,)
+@register_family
+class LlavaNextVideo(Family):
+    """See the module's text."""
+
+    name = "llava_next_video"
+    model_types = ("llava_next_video",)
+    placeholder = "<video>"
+    style = STYLE
+
+    @property
+    def query_dim(self) -> int:
+        """Width of the tower features that the projector reads."""
+        return selected_width(self.config)
+
+    def settings(self) -> BaseSettings:
+        """32 frames, the shorter edge at the tower's image size, the centre cut out."""
+        side = image_side(self.config)
+        return BaseSettings(
+            frames=32, shortest_edge=side, crop=(side, side), mean=CLIP_MEAN, std=CLIP_STD
+        )
+
+    def layout(self, frames: int) -> Layout:
+        """Where the tokens of a clip of so many frames sit, e.g. 24 / 2 = 12 along a side."""
+        patches = image_side(self.config) // int(self.config.vision_config.patch_size)
+        side = patches // int(self.config.spatial_pool_stride)
+        return Layout(frames, side, side)
+
+    def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+        """Resize, crop, normalise; one token step a frame."""
+        side = image_side(self.config)
+        small = resize(frames, shortest_edge(frames, settings.shortest_edge or side))
+        square = center_crop(small, settings.crop or (side, side))
+        count = frames.shape[0]
+        text = self.placeholder * self.layout(count).total
+        pixels = normalize(square, settings)
+        return Clip({"pixel_values_videos": pixels[None]}, times, text, count)
+
+    def split(
+        self,
+        output: Any,
+        args: Mapping[str, Any],
+        frames_per_clip: Sequence[int] | None,
+        want_query: bool,
+    ) -> list[Visual]:
+        """`[B, F * S, D]`; query: the averaged tower tokens, which are what gets projected."""
+        batch, frames = args["pixel_values_videos"].shape[:2]
+        layout = self.layout(frames)
+        queries: Sequence[Tensor | None] = [None] * batch
+        if want_query:
+            hidden = selected_hidden(self.config, output, args)  # [B * F, g * g, C_q]
+            small = pool_mean(hidden, self.config.spatial_pool_stride)
+            queries = small.unflatten(0, (batch, frames)).unbind()  # B of [F, S, C_q]
+        clips = zip(output.pooler_output, queries, strict=True)
+        return [Visual(tokens, layout, query) for tokens, query in clips]
+
+    def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
+        """Clips of one length give `[B, n, D]`, others a list, which forward flattens alike."""
+        tokens: Any = [visual.tokens for visual in visuals]
+        if one_length(tokens):
+            tokens = torch.stack(tokens)
+        return container(output, tokens)

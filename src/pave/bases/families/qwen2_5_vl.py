@@ -1,4 +1,10 @@
-"""Qwen2.5-VL: as Qwen2-VL, but the tower works in windows and positions grow with the seconds between two steps."""
+"""Qwen2.5-VL: as Qwen2-VL, but for a tower that works in windows, and time in seconds.
+
+The tower attends within windows of 112 x 112 pixels, for which it sorts the tokens by window;
+positions along the time axis grow with the seconds between two steps. Tokens come out in the order
+step, row, column, since the model undoes the windows behind the merger, while the tower's last
+layer is still sorted by window.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +15,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases.families import qwen2_vl
-from pave.bases.families.grids import block_means, grid_merges, layouts, split_grids
-from pave.bases.family import Clip
-from pave.bases.preprocess import BaseSettings
-from pave.bases.visual import Layout, Visual
+from pave.bases.families import register_family
+from pave.bases.families.grids import (
+    block_means,
+    join_grids,
+    patches_of,
+    qwen2_clip,
+    qwen2_settings,
+    split_grids,
+    token_grids,
+)
+from pave.bases.families.qwen2_vl import STYLE
+from pave.bases.family import Family
+from pave.bases.settings import BaseSettings
+from pave.bases.visual import Clip, Layout, Visual
+
+
+@register_family
+class Qwen25VL(Family):
+    """See the module's text."""
+
+    name = "qwen2_5_vl"
+    model_types = ("qwen2_5_vl",)
+    placeholder = "<|video_pad|>"
+    style = STYLE
+    mrope = True
+
+    @property
+    def frames_per_step(self) -> int:
+        """Frames merged into one token step."""
+        return int(self.config.vision_config.temporal_patch_size)
+
+    def settings(self) -> BaseSettings:
+        """32 frames within the processor's pixel limits of a frame."""
+        return qwen2_settings()
+
+    def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+        """As Qwen2-VL, with the seconds of one token step, which positions in time come from."""
+        clip = qwen2_clip(self.config, settings, frames, times)
+        gap = 0.0
+        if len(times) > 1:
+            gap = float(times[-1] - times[0]) / (len(times) - 1)
+        # A single frame, or frames of one moment, stand one second a step.
+        seconds = torch.tensor([self.frames_per_step * gap or 1.0])
+        return replace(clip, pixels={**clip.pixels, "second_per_grid_ts": seconds})
+
+    def split(
+        self,
+        output: Any,
+        args: Mapping[str, Any],
+        frames_per_clip: Sequence[int] | None,
+        want_query: bool,
+    ) -> list[Visual]:
+        """As Qwen2-VL, once the blocks of the last layer are out of window order again."""
+        cut = patches_of(self.config)
+        grids = token_grids(args["video_grid_thw"], cut.merge)
+        query = None
+        if want_query:
+            means = block_means(output.last_hidden_state, cut.merge)  # [tokens, C_q], by window
+            window = self.config.vision_config.window_size // cut.factor
+            back = torch.argsort(window_order(grids, window))
+            query = means[back.to(means.device)]
+        return split_grids(output.pooler_output, grids, query)
+
+    def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
+        """A tuple with one tensor a clip."""
+        return join_grids(visuals, output)
 
 
 def window_order(grids: Sequence[Layout], window: int) -> Tensor:
@@ -21,61 +88,15 @@ def window_order(grids: Sequence[Layout], window: int) -> Tensor:
 
     Args:
         grids: Token layout of every clip.
-        window: Tokens along one side of a window.
+        window: Tokens along one side of a window; the last ones of a row or column may be smaller.
     """
     parts, start = [], 0
     for grid in grids:
         index = torch.arange(start, start + grid.total).reshape(grid.t, grid.h, grid.w)
-        windows = [
-            block.flatten(1)
-            for rows in index.split(window, dim=1)
-            for block in rows.split(window, dim=2)
-        ]
+        windows = []
+        for rows in index.split(window, dim=1):
+            windows += [block.flatten(1) for block in rows.split(window, dim=2)]
+        # All windows of one step, then the next step's.
         parts.append(torch.cat(windows, dim=1).flatten())
         start += grid.total
     return torch.cat(parts)
-
-
-def split(
-    config: Any,
-    output: Any,
-    args: Mapping[str, Any],
-    frames_per_clip: Sequence[int] | None,
-    want_query: bool,
-) -> list[Visual]:
-    """As Qwen2-VL; the tower's last layer is in window order, which is undone before the blocks meet the grid."""
-    tower = config.vision_config
-    grids = layouts(args["video_grid_thw"], grid_merges(config, args))
-    query = None
-    if want_query:
-        means = block_means(output.last_hidden_state, tower.spatial_merge_size)
-        order = window_order(
-            grids, tower.window_size // tower.spatial_merge_size // tower.patch_size
-        )
-        query = means[torch.argsort(order).to(means.device)]
-    return split_grids(output.pooler_output, grids, query)
-
-
-def query_dim(config: Any) -> int:
-    """Width of the tower."""
-    return int(config.vision_config.hidden_size)
-
-
-def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
-    """As Qwen2-VL, with the seconds of one token step, from which the model computes positions in time."""
-    clip = qwen2_vl.prepare(config, options, frames, times)
-    gap = float(times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-    seconds = torch.tensor([config.vision_config.temporal_patch_size * gap or 1.0])
-    return replace(clip, pixels={**clip.pixels, "second_per_grid_ts": seconds})
-
-
-SPEC = replace(
-    qwen2_vl.SPEC,
-    name="qwen2_5_vl",
-    model_types=("qwen2_5_vl",),
-    split=split,
-    query_dim=query_dim,
-    prepare=prepare,
-)
-
-SPECS = (SPEC,)

@@ -1,4 +1,8 @@
-"""SmolVLM 2: square frames as a run of images, pixel shuffle, a sentence about the video and a time before each frame."""
+"""SmolVLM 2: square frames as a run of images, pixel shuffle, a time before each frame.
+
+A sentence with the number of frames and the length of the video opens the text. Tokens run: frame,
+row, column.
+"""
 
 from __future__ import annotations
 
@@ -8,70 +12,123 @@ from typing import Any
 
 from torch import Tensor
 
-from pave.bases.families.common import container, pool_mean, side_of
-from pave.bases.family import Clip, Family, PromptStyle
-from pave.bases.preprocess import HALF, BaseSettings, normalize, resize
-from pave.bases.visual import Layout, Visual
+from pave.bases.families import register_family
+from pave.bases.families.common import container, image_side, pool_mean, side_of
+from pave.bases.family import Family
+from pave.bases.preprocess import normalize, resize
+from pave.bases.prompt import PromptStyle
+from pave.bases.settings import HALF, BaseSettings
+from pave.bases.visual import Clip, Layout, Visual
+
+STYLE = PromptStyle(
+    head="<|im_start|>User: ",
+    after_video="",
+    ask="<end_of_utterance>\nAssistant:",
+    end="<end_of_utterance>",
+    again="\nUser: ",
+    answer=" ",
+)
 
 
-def split(
-    config: Any,
-    output: Any,
-    args: Mapping[str, Any],
-    frames_per_clip: Sequence[int] | None,
-    want_query: bool,
-) -> list[Visual]:
-    """List of `[F * S, D]`; the method drops padding frames, so F follows from the rows. Query: mean of a shuffle block."""
-    tokens = output.pooler_output
-    side = grid_side(config)
-    counts = [part.shape[0] // side**2 for part in tokens]
-    queries: Sequence[Tensor | None] = [None] * len(counts)
-    if want_query:
-        queries = pool_mean(output.last_hidden_state, config.scale_factor).split(counts)
-    return [
-        Visual(part, Layout(count, side, side), query)
-        for part, count, query in zip(tokens, counts, queries, strict=True)
-    ]
+@register_family
+class SmolVLM(Family):
+    """See the module's text."""
+
+    name = "smolvlm"
+    model_types = ("smolvlm",)
+    placeholder = "<image>"
+    style = STYLE
+    method = "get_image_features"
+    modality = "image"
+    pixels = "pixel_values"
+    language_model = "text_model"
+    pad_frames = True
+
+    def settings(self) -> BaseSettings:
+        """32 frames; the longer edge first, then squared to the tower's image size."""
+        side = image_side(self.config)
+        return BaseSettings(frames=32, longest_edge=side, size=(side, side), mean=HALF, std=HALF)
+
+    def layout(self, frames: int) -> Layout:
+        """Where the tokens of a clip of so many frames sit."""
+        patches = image_side(self.config) // self.config.vision_config.patch_size
+        side = side_of(patches**2 // self.config.scale_factor**2)
+        return Layout(frames, side, side)
+
+    def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+        """Two Lanczos resizes (the processor's own order), normalise."""
+        if settings.longest_edge is not None:
+            frames = resize(frames, within(frames, settings.longest_edge), "lanczos")
+        square = resize(frames, settings.frame_size(), "lanczos")
+        pixels = never_zero(normalize(square, settings))
+        count, seconds = frames.shape[0], [int(time) for time in times.tolist()]
+        length = timedelta(seconds=seconds[-1])  # as the processor does: that of the last frame
+        around = "<fake_token_around_image>"
+        image = f"{around}<global-img>" + self.placeholder * self.layout(1).total + around
+        text = (
+            f"You are provided the following series of {words(count)} frames "
+            f"from a {length} [H:MM:SS] video.\n"
+        )
+        for second in seconds:
+            text += f"\nFrame from {second // 60:02d}:{second % 60:02d}:{image}"
+        return Clip({"pixel_values": pixels[None]}, times, f"{text}\n\n", count)
+
+    def split(
+        self,
+        output: Any,
+        args: Mapping[str, Any],
+        frames_per_clip: Sequence[int] | None,
+        want_query: bool,
+    ) -> list[Visual]:
+        """A list of `[F * S, D]`; query: the mean of a shuffle block.
+
+        The method drops padding frames, so a clip's F follows from its rows.
+        """
+        tokens = output.pooler_output
+        spatial = self.layout(1).spatial
+        counts = [part.shape[0] // spatial for part in tokens]
+        queries: Sequence[Tensor | None] = [None] * len(counts)
+        if want_query:
+            pooled = pool_mean(output.last_hidden_state, self.config.scale_factor)
+            queries = pooled.split(counts)  # one [F, S, C_q] a clip
+        visuals = []
+        for part, count, query in zip(tokens, counts, queries, strict=True):
+            visuals.append(Visual(part, self.layout(count), query))
+        return visuals
+
+    def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
+        """A list with one tensor a clip."""
+        return container(output, [visual.tokens for visual in visuals])
 
 
-def join(config: Any, visuals: Sequence[Visual], output: Any | None) -> Any:
-    """A list with one tensor a clip."""
-    return container(output, [visual.tokens for visual in visuals])
+def within(frames: Tensor, longest: int) -> tuple[int, int]:
+    """Height and width with the longer edge at `longest`, the shorter in proportion and even."""
+    height, width = frames.shape[-2:]
+    if width >= height:
+        short = int(longest / (width / height))
+        return max(short + short % 2, 1), longest
+    short = int(longest * (width / height))
+    return longest, max(short + short % 2, 1)
 
 
-def grid_side(config: Any) -> int:
-    """Tokens along one side of a frame."""
-    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-    return side_of(patches // config.scale_factor**2)
+def never_zero(pixels: Tensor) -> Tensor:
+    """`[F, 3, H, W]` with no frame zero everywhere, in place.
 
-
-def query_dim(config: Any) -> int:
-    """Width of the tower."""
-    return int(config.vision_config.hidden_size)
-
-
-def settings(config: Any) -> BaseSettings:
-    """32 frames; the longer edge first, then squared to the tower's image size."""
-    side = int(config.vision_config.image_size)
-    return BaseSettings(frames=32, longest_edge=side, size=(side, side), mean=HALF, std=HALF)
+    The model drops such frames as padding; a black frame with mean 0 would be one of them.
+    """
+    empty = (pixels == 0).flatten(1).all(1)
+    pixels[empty, 0, 0, 0] = 1e-4
+    return pixels
 
 
 _SMALL = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
 ]  # fmt: skip
 _TENS = [
-    "zero",
-    "ten",
-    "twenty",
-    "thirty",
-    "forty",
-    "fifty",
-    "sixty",
-    "seventy",
-    "eighty",
-    "ninety",
-]
+    "zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+]  # fmt: skip
 
 
 def words(number: int) -> str:
@@ -84,74 +141,10 @@ def words(number: int) -> str:
     if number < 20:
         return _SMALL[number]
     if number < 100:
-        return _TENS[number // 10] + (f"-{_SMALL[number % 10]}" if number % 10 else "")
+        tens, ones = divmod(number, 10)
+        return f"{_TENS[tens]}-{_SMALL[ones]}" if ones else _TENS[tens]
     if number < 1000:
-        return f"{_SMALL[number // 100]} hundred" + (
-            f" and {words(number % 100)}" if number % 100 else ""
-        )
+        hundreds, rest = divmod(number, 100)
+        text = f"{_SMALL[hundreds]} hundred"
+        return f"{text} and {words(rest)}" if rest else text
     return str(number)
-
-
-def _within(frames: Tensor, longest: int | None) -> Tensor:
-    """Resize the longer edge to `longest`, the shorter one in proportion and even."""
-    if longest is None:
-        return frames
-    height, width = frames.shape[-2:]
-    if width >= height:
-        short = int(longest / (width / height))
-        size = (max(short + short % 2, 1), longest)
-    else:
-        short = int(longest * (width / height))
-        size = (longest, max(short + short % 2, 1))
-    return resize(frames, size, "lanczos")
-
-
-def _never_zero(pixels: Tensor) -> Tensor:
-    """The model drops frames that are zero everywhere as padding; a black frame with mean 0 would be one of them."""
-    empty = (pixels == 0).flatten(1).all(1)
-    pixels[empty, 0, 0, 0] = 1e-4
-    return pixels
-
-
-def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
-    """Two Lanczos resizes (the processor's own order), normalise; the length of the video is that of its last frame."""
-    square = resize(_within(frames, options.longest_edge), options.frame_size(), "lanczos")
-    count, seconds = frames.shape[0], [int(t) for t in times.tolist()]
-    image = (
-        "<fake_token_around_image><global-img>"
-        + "<image>" * grid_side(config) ** 2
-        + "<fake_token_around_image>"
-    )
-    length = timedelta(seconds=seconds[-1])
-    text = f"You are provided the following series of {words(count)} frames from a {length} [H:MM:SS] video.\n"
-    text += "".join(f"\nFrame from {s // 60:02d}:{s % 60:02d}:{image}" for s in seconds) + "\n\n"
-    return Clip({"pixel_values": _never_zero(normalize(square, options))[None]}, times, text, count)
-
-
-STYLE = PromptStyle(
-    head="<|im_start|>User: ",
-    after_video="",
-    ask="<end_of_utterance>\nAssistant:",
-    end="<end_of_utterance>",
-    again="\nUser: ",
-    answer=" ",
-)
-
-SPEC = Family(
-    name="smolvlm",
-    model_types=("smolvlm",),
-    split=split,
-    join=join,
-    query_dim=query_dim,
-    prepare=prepare,
-    settings=settings,
-    style=STYLE,
-    placeholder="<image>",
-    method="get_image_features",
-    modality="image",
-    pixels="pixel_values",
-    language_model="text_model",
-    pad_frames=True,
-)
-
-SPECS = (SPEC,)

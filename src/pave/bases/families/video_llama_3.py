@@ -1,4 +1,9 @@
-"""VideoLLaMA3: frames of any size, one frame a step, "Time 1.0s:" before each, tokens that hardly changed are dropped."""
+"""VideoLLaMA3: frames of any size, one a step, "Time 1.0s:" before each, still tokens dropped.
+
+Tokens run: frame, row, column. Those whose pixels hardly changed since the frame before are marked
+in `video_compression_mask`; the model drops them behind the projector, so they are in `Visual` (a
+patch sees the whole grid) but not in the prompt.
+"""
 
 from __future__ import annotations
 
@@ -8,79 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases.families.grids import cut, join_grids, layouts, pixel_limits, split_grids
-from pave.bases.family import Clip, Family, PromptStyle
-from pave.bases.preprocess import HALF, BaseSettings, smart_resize
-from pave.bases.visual import Visual
+from pave.bases.families import register_family
+from pave.bases.families.grids import (
+    MAX_PIXELS,
+    MIN_PIXELS,
+    Patches,
+    join_grids,
+    pixel_limits,
+    split_grids,
+    token_grids,
+    tower_inputs,
+)
+from pave.bases.family import Family
+from pave.bases.preprocess import smart_resize
+from pave.bases.prompt import PromptStyle
+from pave.bases.settings import HALF, BaseSettings
+from pave.bases.visual import Clip, Visual
 
-MERGE = 2
-MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
+MERGE = 2  # videos are merged 2 x 2; images, which pave does not use, are not
 THRESHOLD = 0.1
-
-
-def split(
-    config: Any,
-    output: Any,
-    args: Mapping[str, Any],
-    frames_per_clip: Sequence[int] | None,
-    want_query: bool,
-) -> list[Visual]:
-    """Tuple of `[t * h * w / 4, D]`; query: the tower's output, already at the token grid (it is what gets projected)."""
-    grids = layouts(args["video_grid_thw"], [int(m) for m in args["video_merge_sizes"]])
-    return split_grids(
-        output.pooler_output, grids, output.last_hidden_state if want_query else None
-    )
-
-
-def query_dim(config: Any) -> int:
-    """Width of the tower."""
-    return int(config.vision_config.hidden_size)
-
-
-def settings(config: Any) -> BaseSettings:
-    """32 frames; the pixel budget holds for the whole clip."""
-    return BaseSettings(
-        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF, compress=True
-    )
-
-
-def kept(patches: Tensor, frames: int) -> Tensor:
-    """`[frames, S]` bool: tokens whose pixels changed since the frame before; at least one a frame, all of the first.
-
-    Args:
-        patches: `[frames * S * merge^2, pixels]` normalised patches in merge-block order.
-        frames: Number of frames.
-
-    The difference is scaled by 255 although the pixels are normalised to -1..1: the rule the model
-    was trained with.
-    """
-    blocks = patches.reshape(frames, patches.shape[0] // frames // MERGE**2, -1)
-    mask = torch.ones(blocks.shape[:2], dtype=torch.bool)
-    if frames > 1:
-        mask[1:] = (blocks[1:] - blocks[:-1]).abs().mean(-1) * 255 > THRESHOLD
-        mask[:, 0] |= ~mask.any(1)
-    return mask
-
-
-def prepare(config: Any, options: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
-    """Resize into the clip's pixel budget, patchify, mark the tokens to keep; the text counts only those."""
-    count, patch = frames.shape[0], config.vision_config.patch_size
-    low, high = pixel_limits(options, MIN_PIXELS, MAX_PIXELS)
-    size = smart_resize(frames.shape[-2], frames.shape[-1], patch * MERGE, low, high // count)
-    pixels = cut(frames, size, options, patch, MERGE, 1)
-    (layout,) = layouts(pixels["video_grid_thw"], [MERGE])
-    keep = (
-        kept(pixels["pixel_values_videos"], count)
-        if options.compress
-        else torch.ones(count, layout.spatial, dtype=torch.bool)
-    )
-    pixels |= {"video_merge_sizes": torch.tensor([MERGE]), "video_compression_mask": keep.flatten()}
-    text = ",".join(
-        f"Time {t:.1f}s:" + "<|video_pad|>" * n
-        for t, n in zip(times.tolist(), keep.sum(1).tolist(), strict=True)
-    )
-    return Clip(pixels, times, text, count)
-
 
 STYLE = PromptStyle(
     head="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
@@ -90,16 +41,79 @@ STYLE = PromptStyle(
     again="\n<|im_start|>user\n",
 )
 
-SPEC = Family(
-    name="video_llama_3",
-    model_types=("video_llama_3",),
-    split=split,
-    join=join_grids,
-    query_dim=query_dim,
-    prepare=prepare,
-    settings=settings,
-    style=STYLE,
-    placeholder="<|video_pad|>",
-)
 
-SPECS = (SPEC,)
+@register_family
+class VideoLlama3(Family):
+    """See the module's text."""
+
+    name = "video_llama_3"
+    model_types = ("video_llama_3",)
+    placeholder = "<|video_pad|>"
+    style = STYLE
+
+    def settings(self) -> BaseSettings:
+        """32 frames; the pixel budget holds for the whole clip."""
+        return BaseSettings(
+            frames=32,
+            min_pixels=MIN_PIXELS,
+            max_pixels=MAX_PIXELS,
+            mean=HALF,
+            std=HALF,
+            compress=True,
+        )
+
+    def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+        """Resize into the pixel budget, patchify, mark what to keep; the text counts only that."""
+        count, _, height, width = frames.shape
+        cut = Patches(self.config.vision_config.patch_size, MERGE)
+        low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
+        size = smart_resize(height, width, cut.factor, low, high // count)
+        pixels = tower_inputs(frames, size, settings, cut)
+        (layout,) = token_grids(pixels["video_grid_thw"], MERGE)
+        keep = torch.ones(count, layout.spatial, dtype=torch.bool)  # [F, S]
+        if settings.compress:
+            keep = changed(pixels["pixel_values_videos"], count)
+        pixels["video_merge_sizes"] = torch.tensor([MERGE])
+        pixels["video_compression_mask"] = keep.flatten()
+        parts = []
+        for second, kept in zip(times.tolist(), keep.sum(1).tolist(), strict=True):
+            parts.append(f"Time {second:.1f}s:" + self.placeholder * kept)
+        return Clip(pixels, times, ",".join(parts), count)
+
+    def split(
+        self,
+        output: Any,
+        args: Mapping[str, Any],
+        frames_per_clip: Sequence[int] | None,
+        want_query: bool,
+    ) -> list[Visual]:
+        """A tuple of `[t * h * w / 4, D]`; query: the tower's output, which is what is projected.
+
+        It is at the token grid already.
+        """
+        grids = token_grids(args["video_grid_thw"], MERGE)
+        query = output.last_hidden_state if want_query else None
+        return split_grids(output.pooler_output, grids, query)
+
+    def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
+        """A tuple with one tensor a clip."""
+        return join_grids(visuals, output)
+
+
+def changed(patches: Tensor, frames: int) -> Tensor:
+    """`[frames, S]` bool: tokens whose pixels changed since the frame before.
+
+    All of the first frame count as changed, and one of each further frame at least.
+
+    Args:
+        patches: `[frames * S * merge^2, pixels]` normalised patches in merge-block order.
+        frames: Number of frames.
+    """
+    blocks = patches.reshape(frames, patches.shape[0] // frames // MERGE**2, -1)
+    mask = torch.ones(blocks.shape[:2], dtype=torch.bool)
+    if frames > 1:
+        # Times 255 although the pixels are normalised to -1..1: the rule that it was trained with.
+        difference = (blocks[1:] - blocks[:-1]).abs().mean(-1) * 255  # [frames - 1, S]
+        mask[1:] = difference > THRESHOLD
+        mask[:, 0] |= ~mask.any(1)
+    return mask

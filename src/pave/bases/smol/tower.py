@@ -21,7 +21,10 @@ CHANNELS = 1280
 
 
 class GridTowerConfig(PretrainedConfig):  # type: ignore[misc]
-    """Settings of the tower: `image_size` pixels a side, `patch_size` pixels a cell, `hidden_size` channels a cell."""
+    """Settings of the tower.
+
+    `image_size` pixels a side, `patch_size` pixels and `hidden_size` channels a cell.
+    """
 
     model_type = "pave_grid_tower"
 
@@ -40,7 +43,10 @@ class GridTowerConfig(PretrainedConfig):  # type: ignore[misc]
 
 
 class GridTower(PreTrainedModel):  # type: ignore[misc]
-    """EfficientNet-Lite0 without its classifier: pixels `[N, 3, H, W]` -> cells `[N, (H/32) * (W/32), 1280]`."""
+    """EfficientNet-Lite0 without its classifier.
+
+    Pixels `[N, 3, H, W]` -> cells `[N, (H / 32) * (W / 32), 1280]`.
+    """
 
     config_class = GridTowerConfig
     main_input_name = "pixel_values"
@@ -58,8 +64,9 @@ class GridTower(PreTrainedModel):  # type: ignore[misc]
         """Leave the network's own initialisation alone."""
 
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """Compute the cells; `hidden_states` holds them too because LLaVA-OneVision reads features from there."""
-        cells = self.net.extract_features(pixel_values).flatten(2).transpose(1, 2)
+        """Compute the cells, and put them where LLaVA-OneVision looks for features."""
+        maps = self.net.extract_features(pixel_values)  # [N, 1280, H / 32, W / 32]
+        cells = maps.flatten(2).transpose(1, 2)
         cells = torch.nn.functional.layer_norm(cells, cells.shape[-1:])
         return BaseModelOutputWithPooling(
             last_hidden_state=cells, pooler_output=cells.mean(1), hidden_states=(cells, cells)
