@@ -16,14 +16,14 @@ from pave.tasks import EXACT, Item, get_task
 from pave.tasks.items import items_of
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST
-from pave_world.make import RECORDS
+from pave_world.films.make import RECORDS
 
 RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One sense over several seeds.
+    """One channel over several seeds.
 
     Attributes:
         config: The settings of the first run; the others differ in the seed.
@@ -43,7 +43,7 @@ class Channel:
 
 
 def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
-    """Pool the answers of the runs of one sense.
+    """Pool the answers of the runs of one channel.
 
     The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these
     trainings; how much trainings differ is seen from the seeds' own differences.

@@ -16,7 +16,7 @@ from pave.channels import describe_encoder
 from pave.evaluate.plot import draw
 from pave.evaluate.report import PairedRow
 from pave.evaluate.table import CONTROL, row_title
-from pave_world.demo.senses import SENSES
+from pave_world.demo.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PLOTS = ROOT / "docs" / "assets"
@@ -26,7 +26,7 @@ NOTE = (
     " over all clips). Both trainings of a run have the same clips, steps, batches, rates and "
     "LoRA. Command: `make results`."
 )
-ENOUGH, HARMLESS = 0.15, 0.03  # what a sense should be worth, and what it may cost elsewhere
+ENOUGH, HARMLESS = 0.15, 0.03  # what a channel should be worth, and what it may cost elsewhere
 
 
 def write_pages(channels: Sequence[Channel]) -> None:
@@ -35,13 +35,13 @@ def write_pages(channels: Sequence[Channel]) -> None:
     Other channels stay as they are.
     """
     for channel in channels:
-        draw(channel.whole, PLOTS / f"results-{channel.config.sense}.png")
+        draw(channel.whole, PLOTS / f"results-{channel.config.channel}.png")
     for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
         page = path.read_text("utf-8")
         page = between_marks(page, "results", summary(channels, page))
         if path.parent != ROOT:
             for channel in channels:
-                page = between_marks(page, f"results-{channel.config.sense}", section(channel))
+                page = between_marks(page, f"results-{channel.config.channel}", section(channel))
         path.write_text(page, "utf-8")
     print(summary(channels))
 
@@ -53,21 +53,21 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
         channels: What was measured.
         before: A page with an older table: its lines about other channels are taken over.
     """
-    fresh = {channel.config.sense: channel for channel in channels}
+    fresh = {channel.config.channel: channel for channel in channels}
     lines = [
         "| questions that need | seeds | n | base | LoRA-only | patch | patch - LoRA-only | and "
         "on visual control |",
         "|---" * 8 + "|",
     ]
-    for sense in SENSES:
-        name = describe_encoder(SENSES[sense].channel).title
+    for channel in PRESETS:
+        name = describe_encoder(channel).title
         old = [line for line in before.splitlines() if line.startswith(f"| {name} | ")]
-        lines += [_line(fresh[sense], name)] if sense in fresh else old[:1]
+        lines += [_line(fresh[channel], name)] if channel in fresh else old[:1]
     return "\n".join([*lines, "", NOTE])
 
 
 def _line(channel: Channel, name: str) -> str:
-    group = channel.config.sense
+    group = channel.config.channel
     shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
     cells = [name, _seeds(channel), str(channel.whole.arm(channel.arms[0], group).n), shares]
     return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, CONTROL)} |"
@@ -75,13 +75,13 @@ def _line(channel: Channel, name: str) -> str:
 
 def section(channel: Channel) -> str:
     """Everything about one channel: verdict, table of families, plot, command and cost."""
-    sense, (base, control, patch) = channel.config.sense, channel.arms
+    name, (base, control, patch) = channel.config.channel, channel.arms
     run = channel.config
-    settings = ", ".join(f"{name}={value}" for name, value in run.encoder_settings.items())
+    settings = ", ".join(f"{key}={value}" for key, value in run.encoder_settings.items())
     lines = [
-        f"## {sense}",
+        f"## {name}",
         "",
-        f"Encoder `{run.preset.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
+        f"Encoder `{run.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
         f"{verdict(channel)}",
         "",
         f"| questions | n | {base} | {control} | {patch} | patch - LoRA-only | each seed |",
@@ -89,19 +89,19 @@ def section(channel: Channel) -> str:
     ]
     for family in channel.whole.families():
         shares = " | ".join(_percent(channel, arm, family) for arm in channel.arms)
-        name = row_title(family)
-        if name != family:
-            name = f"**{name}**"
+        title = row_title(family)
+        if title != family:
+            title = f"**{title}**"
         count = channel.whole.arm(base, family).n
         lines.append(
-            f"| {name} | {count} | {shares} | {_gap(channel, family)} | "
+            f"| {title} | {count} | {shares} | {_gap(channel, family)} | "
             f"{_by_seed(channel, family)} |"
         )
     return "\n".join(
         [
             *lines,
             "",
-            f"![Accuracy by question family](assets/results-{sense}.png)",
+            f"![Accuracy by question family](assets/results-{name}.png)",
             "",
             _cost(channel),
         ]
@@ -109,8 +109,8 @@ def section(channel: Channel) -> str:
 
 
 def verdict(channel: Channel) -> str:
-    """One or two sentences that say whether the sense helped, also when it did not."""
-    group = channel.config.preset.channel
+    """One or two sentences that say whether the channel helped, also when it did not."""
+    group = channel.config.channel
     gain, harm = _row(channel, group), _row(channel, CONTROL)
     if gain.ci95[0] <= 0:
         helped = (
@@ -125,13 +125,13 @@ def verdict(channel: Channel) -> str:
     else:
         helped = (
             f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the "
-            "same LoRA without the sense."
+            "same LoRA without the channel."
         )
     flat = [name for name in _families(channel, group) if _row(channel, name).ci95[0] <= 0]
     if flat and gain.ci95[0] > 0:
         helped += f" No gain is shown on: {', '.join(flat)}."
     if abs(harm.difference) <= HARMLESS:
-        return f"{helped} What needs no such sense stays within {100 * HARMLESS:.0f} points."
+        return f"{helped} What needs no such channel stays within {100 * HARMLESS:.0f} points."
     way = "loses" if harm.difference < 0 else "gains"
     return f"{helped} On visual questions it {way} {100 * abs(harm.difference):.1f} points."
 
@@ -149,7 +149,7 @@ def _cost(channel: Channel) -> str:
     parameters = channel.whole.trainable_parameters
     patch, control = parameters[channel.arms[2]], parameters[channel.arms[1]]
     return (
-        f"`pave demo --sense {channel.config.sense} --seed N`, N = {_seeds(channel)}: "
+        f"`pave demo --channel {channel.config.channel} --seed N`, N = {_seeds(channel)}: "
         f"{minutes:.0f} min a run on"
         f" {os.cpu_count()} CPU cores ({platform.machine()}), "
         f"{channel.whole.peak_rss_mb / 1024:.1f} GB, trained in"

@@ -15,7 +15,7 @@ from pave.data import Features, Record, Turn, group_by_clip, read_records
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave_world import make_world
-from pave_world.catalog import names, with_article
+from pave_world.scenes.catalog import names, with_article
 
 LORA = LoraSpec(rank=16, alpha=32, dropout=0.0, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
 FUSION = {"hidden": 256}

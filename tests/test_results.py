@@ -32,7 +32,7 @@ def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
     from pave.data import Record, Turn
 
     config = DemoConfig.model_validate(
-        {"sense": "views", "seed": seed, "out": out / str(seed)}
+        {"channel": "views", "seed": seed, "out": out / str(seed)}
     ).resolved()
     records = [
         Record(

@@ -79,11 +79,10 @@ def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
         parts: Their names.
     """
     left = dict(model.named_parameters(remove_duplicate=False))
-    tied = {}
-    for target, source in model.all_tied_weights_keys.items():
-        if target in left and source in left:
-            tied[target] = source
-    model.all_tied_weights_keys = tied
+    tied = model.all_tied_weights_keys.items()
+    model.all_tied_weights_keys = {
+        target: source for target, source in tied if target in left and source in left
+    }
     ignored = set(model._keys_to_ignore_on_load_unexpected or ())
     ignored |= {rf"(^|\.){re.escape(part)}\." for part in parts}
     model._keys_to_ignore_on_load_unexpected = ignored
@@ -215,3 +214,56 @@ def set_attention_implementation(config: Any, name: str) -> None:
     transformers 5.23.0.
     """
     config._attn_implementation = name
+
+
+def mkl_leaves_avx512_alone() -> bool:
+    """Whether this processor has AVX-512 and MKL does not use it: one that is not Intel's.
+
+    `torch.cpu.get_capabilities` is newer than the oldest torch that pave takes. Checked with torch
+    2.13.0.
+    """
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    if ask is None:
+        return False
+    found = ask()
+    return bool(found.get("avx512_f")) and "Intel" not in str(found.get("cpu_name", "Intel"))
+
+
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A float32 linear map of `[N, in]` by oneDNN: `torch.ops.mkldnn._linear_pointwise`.
+
+    It is what `torch.compile` emits, oneDNN's product without copies; where it is missing, the
+    public way through oneDNN's layout gives the same to the bit. Checked with torch 2.13.0.
+    """
+    import torch
+
+    direct = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    if direct is None:
+        return torch.nn.functional.linear(x.to_mkldnn(), weight, bias).to_dense()
+    out: Tensor = direct(x, weight, bias, "none", [], "")
+    return out
+
+
+def onednn_linear_gradients(
+    x: Tensor, grad: Tensor, weight: Tensor, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients of input, weight and bias: `torch.ops.aten.mkldnn_linear_backward`.
+
+    Checked with torch 2.13.0.
+    """
+    import torch
+
+    inner, outer, bias = torch.ops.aten.mkldnn_linear_backward(
+        x.to_mkldnn(), grad.to_mkldnn(), weight, list(wanted)
+    )
+    return (inner.to_dense() if wanted[0] else None), outer, bias
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Whether something hooks into a module's forward: `Module._forward_hooks`.
+
+    Checked with torch 2.13.0.
+    """
+    return bool(module._forward_hooks)

@@ -2,8 +2,8 @@
 
 Example:
     >>> from pave_world import sample_scene, questions_for
-    >>> scene = sample_scene("sound", split="train", index=0)
-    >>> questions_for(scene)[0].needs
+    >>> scene = sample_scene("audio", split="train", index=0)
+    >>> questions_for(scene)[0].channel
     'audio'
 """
 
@@ -14,45 +14,45 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pave_world.ask_frames import FRAMES_FAMILIES
-    from pave_world.ask_scene3d import SCENE3D_FAMILIES
-    from pave_world.ask_views import VIEWS_FAMILIES
-    from pave_world.clips import WorldSettings
-    from pave_world.geometry import camera_to_world, intrinsics, render_depth
-    from pave_world.make import make_world
-    from pave_world.question import Question
-    from pave_world.questions import SOUND_FAMILIES, VISUAL_FAMILIES, questions_for
-    from pave_world.render import frame_times, render_frames
-    from pave_world.sample import sample_scene
-    from pave_world.scene import Scene
-    from pave_world.sounds import render_sound
+    from pave_world.films.clips import WorldSettings
+    from pave_world.films.make import make_world
+    from pave_world.pictures.geometry import camera_to_world, intrinsics, render_depth
+    from pave_world.pictures.render import frame_times, render_frames
+    from pave_world.questions.choose import AUDIO_FAMILIES, VIDEO_FAMILIES, questions_for
+    from pave_world.questions.frames import FRAMES_FAMILIES
+    from pave_world.questions.question import Question
+    from pave_world.questions.scene3d import SCENE3D_FAMILIES
+    from pave_world.questions.views import VIEWS_FAMILIES
+    from pave_world.scenes.sample import sample_scene
+    from pave_world.scenes.scene import Scene
+    from pave_world.sound.mix import render_sound
 
 _HOMES = {
-    "FRAMES_FAMILIES": "pave_world.ask_frames",
-    "Question": "pave_world.question",
-    "SCENE3D_FAMILIES": "pave_world.ask_scene3d",
-    "SOUND_FAMILIES": "pave_world.questions",
-    "Scene": "pave_world.scene",
-    "VIEWS_FAMILIES": "pave_world.ask_views",
-    "VISUAL_FAMILIES": "pave_world.questions",
-    "WorldSettings": "pave_world.clips",
-    "camera_to_world": "pave_world.geometry",
-    "frame_times": "pave_world.render",
-    "intrinsics": "pave_world.geometry",
-    "make_world": "pave_world.make",
-    "questions_for": "pave_world.questions",
-    "render_depth": "pave_world.geometry",
-    "render_frames": "pave_world.render",
-    "render_sound": "pave_world.sounds",
-    "sample_scene": "pave_world.sample",
+    "FRAMES_FAMILIES": "pave_world.questions.frames",
+    "Question": "pave_world.questions.question",
+    "SCENE3D_FAMILIES": "pave_world.questions.scene3d",
+    "AUDIO_FAMILIES": "pave_world.questions.choose",
+    "Scene": "pave_world.scenes.scene",
+    "VIEWS_FAMILIES": "pave_world.questions.views",
+    "VIDEO_FAMILIES": "pave_world.questions.choose",
+    "WorldSettings": "pave_world.films.clips",
+    "camera_to_world": "pave_world.pictures.geometry",
+    "frame_times": "pave_world.pictures.render",
+    "intrinsics": "pave_world.pictures.geometry",
+    "make_world": "pave_world.films.make",
+    "questions_for": "pave_world.questions.choose",
+    "render_depth": "pave_world.pictures.geometry",
+    "render_frames": "pave_world.pictures.render",
+    "render_sound": "pave_world.sound.mix",
+    "sample_scene": "pave_world.scenes.sample",
 }
 
 __all__ = [
     "FRAMES_FAMILIES",
     "SCENE3D_FAMILIES",
-    "SOUND_FAMILIES",
+    "AUDIO_FAMILIES",
     "VIEWS_FAMILIES",
-    "VISUAL_FAMILIES",
+    "VIDEO_FAMILIES",
     "Question",
     "Scene",
     "WorldSettings",

@@ -1,4 +1,4 @@
-"""Every family on tiny random models: where tokens sit, that splitting and joining change nothing, that caching is exact."""
+"""Every family on tiny random models: where tokens sit, splitting and joining, exact caching."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def counts_for(base: Base) -> tuple[int, int]:
 
 
 def test_split_and_join_are_inverse(base: Base) -> None:
-    """The container comes back bit-equal, with and without the original at hand; the model cannot tell."""
+    """The container comes back bit-equal, with and without the original at hand."""
     counts = counts_for(base)
     inputs = tiny.inputs(base, counts)
     output, args = call(base, inputs)
@@ -144,7 +144,7 @@ def test_live_batches_of_different_lengths_or_a_clear_error(base: Base) -> None:
 
 
 def test_placeholders_count_the_tokens(base: Base) -> None:
-    """As many placeholders as tokens reach the language model, and times and query fit the layout."""
+    """As many placeholders as tokens reach the model, and times and query fit the layout."""
     for clip in tiny.clips(base, (4, 3, 1)):
         (visual,) = base.visual([clip])
         placeholders = base.encode_prompt(clip.text, []).prefix.count(base.placeholder_id)
@@ -185,7 +185,7 @@ def test_one_frame_moves_one_step(base: Base, frame: int) -> None:
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_a_corner_moves_that_corner_most(base: Base, corner: tuple[int, int]) -> None:
-    """Rows and columns are row-major for tokens and query alike, also where the grid is not square."""
+    """Tokens and query alike are row-major, also where the grid is not square."""
     down, right = corner
 
     def change(pixels: Tensor) -> None:
@@ -234,7 +234,7 @@ def test_the_query_is_pooled_as_the_tokens_are() -> None:
 
 
 def test_lora_reaches_the_language_model_only(base: Base) -> None:
-    """Default targets below the language model are every projection it has, and nothing of the tower or projector."""
+    """Default targets are every projection of the language model, and nothing of the tower."""
     linears = [name for name, module in base.model.named_modules() if isinstance(module, nn.Linear)]
     inside = [name for name in linears if name.startswith(f"model.{base.family.language_model}.")]
     assert inside and not [
@@ -263,7 +263,7 @@ def test_half_precision_works(base: Base) -> None:
 
 
 def test_windows_are_undone_on_odd_grids() -> None:
-    """Qwen2.5-VL's windows do not divide the grid: the query still follows the tokens (same weights, no attention)."""
+    """Qwen2.5-VL's windows do not divide the grid: the query still follows the tokens."""
     base = tiny.base("qwen2_5_vl")
     for block in base.model.model.visual.blocks:
         for parameter in block.parameters():
@@ -291,7 +291,7 @@ def test_seconds_of_a_step_reach_the_positions() -> None:
 
 
 def test_dropped_tokens_are_not_in_the_text() -> None:
-    """VideoLLaMA3 drops tokens of still pictures; the prompt and the model agree on how many are left."""
+    """VideoLLaMA3 drops tokens of still pictures; prompt and model agree on how many are left."""
     base = tiny.base("video_llama_3")
     frames = tiny.frames(3)
     still = tiny.Frames(frames.pixels[:1].expand(3, -1, -1, -1).clone(), frames.times)

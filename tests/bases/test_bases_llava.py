@@ -1,4 +1,4 @@
-"""Bases in LLaVA's own naming: whole, in shards, with a tied head; and what cannot be one is refused."""
+"""Bases in LLaVA's own naming: whole, in shards, with a tied head; others are refused."""
 
 from __future__ import annotations
 

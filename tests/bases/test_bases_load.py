@@ -1,4 +1,4 @@
-"""Loading: from a folder and from memory, own families, and one clear line for everything that is wrong."""
+"""Loading: from a folder and from memory, own families, and one clear line for what is wrong."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_file_is_no_base(folder: Path) -> None:
     ],
 )
 def test_damaged_files_are_one_error(folder: Path, name: str, content: bytes, message: str) -> None:
-    """Hugging Face's readers raise whatever comes; here it has one name, and the folder is in it."""
+    """Hugging Face's readers raise whatever comes; here it is one error that names the folder."""
     (folder / name).write_bytes(content)
     with pytest.raises(BaseError, match=message) as caught:
         load_base(folder)

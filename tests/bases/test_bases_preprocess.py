@@ -1,4 +1,4 @@
-"""Torch-only preprocessing: equal to Hugging Face's video processors, and its rules hold for any size."""
+"""Torch-only preprocessing: equal to Hugging Face's video processors, right for any size."""
 
 from __future__ import annotations
 
@@ -144,8 +144,17 @@ def test_missing_size_is_a_config_error() -> None:
         BaseSettings().frame_size()
 
 
-@pytest.mark.parametrize(("number", "text"), [(7, "seven"), (20, "twenty"), (32, "thirty-two"), (100, "one hundred"),
-                                              (164, "one hundred and sixty-four"), (1500, "1500")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (7, "seven"),
+        (20, "twenty"),
+        (32, "thirty-two"),
+        (100, "one hundred"),
+        (164, "one hundred and sixty-four"),
+        (1500, "1500"),
+    ],
+)
 def test_numbers_in_words(number: int, text: str) -> None:
     """As SmolVLM's prompt writes them."""
     assert words(number) == text
@@ -180,8 +189,11 @@ def test_each_kind_of_size_is_understood() -> None:
         "shortest_edge": 336,
         "crop": (336, 336),
     }
-    smol = {"size": {"longest_edge": 2048}, "max_image_size": {"longest_edge": 512},
-            "video_sampling": {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 512}}}  # fmt: skip
+    smol = {
+        "size": {"longest_edge": 2048},
+        "max_image_size": {"longest_edge": 512},
+        "video_sampling": {"fps": 1, "max_frames": 64, "video_size": {"longest_edge": 512}},
+    }
     assert from_processor(smol, BaseSettings(longest_edge=1, size=(1, 1))) == {
         "longest_edge": 2048,
         "size": (512, 512),

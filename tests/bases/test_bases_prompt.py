@@ -29,7 +29,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("family", EXPECTED)
 def test_the_prompt_reads_as_the_chat_template(family: str) -> None:
-    """Prefix, question and answer in a row are the family's chat format with the clip's text in it."""
+    """Prefix, question and answer in a row are the family's chat format with the clip in it."""
     base = tiny.base(family)
     clip = base.clip(tiny.frames(2))
     prompt = base.encode_prompt(clip.text, [("Why?", "So.")])
@@ -76,7 +76,7 @@ def test_bos_is_written_once_where_the_tokenizer_writes_it() -> None:
 
 
 def test_a_sentencepiece_tokenizer_gets_no_spaces_of_its_own() -> None:
-    """Llama's tokenizer puts a space before text that stands alone; a question after a newline must not get one."""
+    """Llama's tokenizer puts a space before text that stands alone; a question must not get one."""
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     letters = ["<unk>", "▁", "\n", *"aksbQS?.:"]

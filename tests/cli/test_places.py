@@ -58,7 +58,6 @@ def test_places_where_nothing_can_be_made(
 ):
     monkeypatch.chdir(tmp_path)
     for words in (
-        ("world", out, "--clips", 1),
         ("score", "avqa", "--predictions", predictions, "--rows", out),
         ("new-channel", "heart", "--out", out),
     ):

@@ -8,6 +8,7 @@ from cyclopts import CycloptsError
 
 from pave.cli.app import make_app
 from pave.cli.settings import take_config
+from pave.cli.verbs import find_verb
 from pave.errors import ConfigError
 
 TRAIN = """
@@ -28,7 +29,7 @@ def _settings(tmp_path: Path, verb: str, text: str, *flags: str) -> Any:
     """What the verb would be called with."""
     (tmp_path / "settings.yaml").write_text(text)
     words, sources = take_config([verb, "--config", str(tmp_path / "settings.yaml"), *flags])
-    app = make_app(verb, alone=True)
+    app = make_app(find_verb(verb))
     app.config = sources
     _, bound, *_ = app.parse_args(words)
     return bound.arguments["settings"]

@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pave.errors import ChannelError
-from pave.fusion.align import Sizes, Times, by_number, by_time, stretch
-from pave.fusion.layout import Runs, query_runs, side_runs
+from pave.fusion import Fusion, FusionConfig
+from pave.fusion.align import Frames, by_number, by_time, join, seconds, stretch, take
 
 MOMENTS = st.lists(st.integers(0, 40), min_size=1, max_size=12).map(
     lambda xs: torch.tensor(sorted(xs), dtype=torch.float64) / 4
 )
-CLIPS = st.lists(st.tuples(MOMENTS, MOMENTS), min_size=1, max_size=5)
 
 
 def seen_by_time(query, side, frame):
@@ -25,69 +24,50 @@ def seen_by_time(query, side, frame):
     return inside or [min(range(len(side)), key=lambda k: (abs(side[k] - query[frame]), side[k]))]
 
 
-@settings(max_examples=150, deadline=None)
-@given(CLIPS)
-def test_times_rule(clips):
-    query, side = [q for q, _ in clips], [s for _, s in clips]
-    sizes = Sizes.of([(len(q), 1) for q in query], [(len(s), 1) for s in side])
-    start, count = by_time(sizes, Times.of(sizes, query, side))
-    got = [list(range(a, a + n)) for a, n in zip(start.tolist(), count.tolist(), strict=True)]
-    expected = [seen_by_time(q, s, i) for q, s in clips for i in range(len(q))]
-    # Among equal times any one step is the nearest; compare what is seen by time there.
-    flat = [s for q, s in clips for _ in range(len(q))]
-    assert [s[g].tolist() for g, s in zip(got, flat, strict=True)] == [
-        s[e].tolist() for e, s in zip(expected, flat, strict=True)
-    ]
+@settings(max_examples=300, deadline=None)
+@given(MOMENTS, MOMENTS)
+def test_times_rule(query, side):
+    start, count = by_time(query, side)
+    for frame, (first, length) in enumerate(zip(start.tolist(), count.tolist(), strict=True)):
+        expected = seen_by_time(query, side, frame)
+        # Among equal times any one step is the nearest; compare what is seen by time there.
+        assert side[first : first + length].tolist() == side[expected].tolist()
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 60)), min_size=1, max_size=5))
-def test_number_rule(shapes):
-    sizes = Sizes.of([(t, 1) for t, _ in shapes], [(t + more, 1) for t, more in shapes])
-    start, count = (part.tolist() for part in by_number(sizes))
-    for frames, more in shapes:
-        steps = frames + more
-        lengths = [steps // frames + (i < steps % frames) for i in range(frames)]
-        assert count[:frames] == lengths
-        assert start[:frames] == [sum(lengths[:i]) for i in range(frames)]
-        start, count = start[frames:], count[frames:]
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 20), st.integers(0, 60))
+def test_number_rule(frames, more):
+    steps = frames + more
+    start, count = (part.tolist() for part in by_number(frames, steps))
+    lengths = [steps // frames + (i < steps % frames) for i in range(frames)]
+    assert count == lengths
+    assert start == [sum(lengths[:i]) for i in range(frames)]
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3)), min_size=1, max_size=4
-    )
-)
-def test_interpolation(shapes):
-    sizes = Sizes.of(
-        [(frames, 1) for frames, _, _ in shapes], [(steps, tokens) for _, steps, tokens in shapes]
-    )
-    side = [torch.randn(steps, tokens, 2, dtype=torch.float64) for _, steps, tokens in shapes]
-    flat = torch.cat([clip.flatten(0, 1) for clip in side])
-    plan = stretch(sizes)
-    got = flat if plan is None else torch.lerp(flat[plan[0]], flat[plan[1]], plan[2][:, None])
-    for (frames, steps, tokens), clip in zip(shapes, side, strict=True):
-        size = max(frames, steps)
-        exact = torch.nn.functional.interpolate(
-            clip.flatten(1).T[None], size=size, mode="linear", align_corners=True
-        )[0].T
-        torch.testing.assert_close(got[: size * tokens].view(size, -1), exact)
-        got = got[size * tokens :]
-    assert not len(got)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 3))
+def test_interpolation(frames, steps, tokens):
+    side = torch.randn(steps, tokens, 2, dtype=torch.float64)
+    got = stretch(side, frames)
+    assert got.shape == (frames, tokens, 2)
+    for k in range(frames):  # frame k lies between two steps, ends on ends
+        place = k * (steps - 1) / max(frames - 1, 1)
+        low = min(int(place), steps - 1)
+        high = min(low + 1, steps - 1)
+        torch.testing.assert_close(got[k], torch.lerp(side[low], side[high], place - low))
 
 
 def test_even_spread_without_times():
-    sizes = Sizes.of([(4, 1), (2, 1)], [(8, 1), (3, 1)])
-    times = Times.of(sizes, None, None)
-    start, count = by_time(sizes, times)
-    assert start.tolist() == [0, 2, 4, 6, 0, 1] and count.tolist() == [2, 2, 2, 2, 1, 2]
+    for frames, steps, starts, counts in (
+        (4, 8, [0, 2, 4, 6], [2, 2, 2, 2]),
+        (2, 3, [0, 1], [1, 2]),
+    ):
+        start, count = by_time(seconds("query", None, frames), seconds("side", None, steps))
+        assert start.tolist() == starts and count.tolist() == counts
 
 
 def test_a_late_channel_reaches_early_frames_by_its_first_step_alone():
-    sizes = Sizes.of([(4, 1)], [(3, 1)])
-    times = Times.of(sizes, [torch.tensor([0.0, 1.0, 2.0, 3.0])], [torch.tensor([2.0, 2.4, 3.0])])
-    start, count = by_time(sizes, times)
+    start, count = by_time(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([2.0, 2.4, 3.0]))
     assert start.tolist() == [0, 0, 0, 2] and count.tolist() == [1, 1, 2, 1]
 
 
@@ -96,27 +76,36 @@ def test_a_late_channel_reaches_early_frames_by_its_first_step_alone():
     [
         ([torch.zeros(2)], None, "both"),
         (None, [torch.zeros(3)], "both"),
-        ([torch.zeros(3)], [torch.zeros(3)], "query_times must have the shapes"),
-        ([torch.zeros(2)], [torch.zeros(3, 1)], "side_times must have the shapes"),
+        ([torch.zeros(3)], [torch.zeros(3)], "query_times must have one time a step"),
+        ([torch.zeros(2)], [torch.zeros(3, 1)], "side_times must have one time a step"),
         ([torch.tensor([1.0, 0.0])], [torch.zeros(3)], "backwards"),
+        ([torch.zeros(2)], [None], "side_times must have an entry"),
     ],
 )
 def test_times_that_do_not_fit(query, side, words):
+    fusion = Fusion(FusionConfig(side_dim=5, query_dim=6, out_dim=7, hidden=16))
     with pytest.raises(ChannelError, match=words):
-        Times.of(Sizes.of([(2, 1)], [(3, 1)]), query, side)
+        fusion([torch.zeros(2, 1, 6)], [torch.zeros(3, 1, 5)], query, side)
 
 
-def test_runs_that_tile_need_neither_index_nor_mask():
-    sizes = Sizes.of([(3, 4), (3, 4)], [(6, 2), (6, 2)])
-    for runs in (
-        query_runs(sizes, torch.device("cpu")),
-        side_runs(sizes, *by_number(sizes), torch.device("cpu")),
-    ):
-        assert runs.index is None and runs.mask is None
+def test_runs_are_padded_to_the_longest_and_masked():
+    tokens = torch.arange(6.0)[:, None]
+    block, mask = take(tokens, torch.tensor([0, 1, 3]), torch.tensor([1, 2, 3]))
+    assert block.shape == (3, 3, 1) and block[mask].flatten().tolist() == [0, 1, 2, 3, 4, 5]
+    even, none = take(tokens, torch.tensor([0, 2]), torch.tensor([2, 2]))
+    assert none is None and even.flatten().tolist() == [0, 1, 2, 3]
 
 
-def test_runs_take_and_put_back():
-    runs = Runs.of(torch.tensor([0, 1, 3]), torch.tensor([1, 2, 3]), 6, torch.device("cpu"))
-    block = runs.take(torch.arange(6.0))
-    assert block.shape == (3, 3) and block[runs.mask].tolist() == [0, 1, 2, 3, 4, 5]
-    assert runs.put(block[..., None]).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+def test_joined_clips_keep_their_own_tokens():
+    def clip(frames, tokens):
+        first = torch.arange(frames)
+        return Frames(
+            torch.randn(frames, 4, 3), torch.randn(tokens, 2), first, first * 0 + 1, None, None
+        )
+
+    left, right = clip(2, 5), clip(3, 4)
+    both = join([left, right])
+    seen = take(both.side, both.first, both.length)[0]
+    wanted = [take(c.side, c.first, c.length)[0] for c in (left, right)]
+    assert torch.equal(seen, torch.cat(wanted)) and both.query.shape == (5, 4, 3)
+    assert join([left]).query.data_ptr() == left.query.data_ptr()

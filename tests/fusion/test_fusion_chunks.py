@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pave.fusion import Fusion, FusionConfig, module
-from pave.fusion.align import Sizes, by_number
-from pave.fusion.chunks import Gathered, cut, take
+from pave.fusion import Fusion, FusionConfig
 
 SMALL = {"side_dim": 5, "query_dim": 6, "out_dim": 7, "hidden": 32, "heads": 2}
 GROUPS = {"alignment": "groups"}
@@ -18,7 +16,6 @@ OPTIONS = [
     {"rope": "3d"},
     {**GROUPS, "learnable_query": (4, 9)},
 ]
-CPU = torch.device("cpu")
 
 
 def trained(**options):
@@ -51,10 +48,10 @@ def run(fusion, grad=True):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("rows", [1, 20, 40])
-def test_chunks_change_neither_residuals_nor_gradients(options, rows, monkeypatch):
+def test_chunks_change_neither_residuals_nor_gradients(options, rows):
     fusion = trained(**options)
     whole, gradients = run(fusion)
-    monkeypatch.setattr(module, "budget", lambda device, bytes_a_row: rows)
+    fusion.chunk = rows
     for checkpointing in (False, True):
         fusion.checkpointing = checkpointing
         parts, others = run(fusion)
@@ -65,34 +62,13 @@ def test_chunks_change_neither_residuals_nor_gradients(options, rows, monkeypatc
     )
 
 
-@pytest.mark.parametrize("rows", [1, 9, 30, 1000])
-def test_chunks_cover_all_frames_once_in_order(rows):
-    sizes = Sizes.of([(5, 9), (1, 4), (7, 4)], [(11, 2), (3, 1), (7, 1)])
-    chunks = list(cut(sizes, *by_number(sizes), rows, CPU))
-    assert [c.rows[0] for c in chunks] == [0, *(c.rows[1] for c in chunks[:-1])] and chunks[
-        -1
-    ].rows[1] == 45 + 4 + 28
-    assert [c.side[0] for c in chunks] == [0, *(c.side[1] for c in chunks[:-1])] and chunks[
-        -1
-    ].side[1] == 22 + 3 + 7
-    assert max(c.rows[1] - c.rows[0] for c in chunks) <= max(9, rows + 9)
-
-
-def test_a_chunk_within_one_clip_copies_nothing():
-    clips = [torch.randn(4, 3), torch.randn(6, 3)]
-    assert take(clips, (5, 9)).data_ptr() == clips[1][1:].data_ptr()
-    assert torch.equal(take(clips, (2, 7)), torch.cat(clips)[2:7])
-
-
-def test_gathered_parts_of_several_clips():
-    rows = torch.arange(20.0).view(10, 2)
-    for recording in (False, True):
-        gathered = Gathered([3, 7], recording)
-        for part in rows.split([2, 2, 5, 1]):
-            gathered.add(part)
-        assert all(
-            torch.equal(a, b) for a, b in zip(gathered.clips(), rows.split([3, 7]), strict=True)
-        )
+def test_a_chunk_is_bounded_by_the_side_tokens_too():
+    fusion, seen = trained(alignment="groups"), []
+    fusion.side_map.register_forward_hook(lambda module, args, out: seen.append(out.shape[:2]))
+    fusion.chunk = 40
+    fusion([torch.randn(8, 1, 6)], [torch.randn(83, 1, 5)])
+    assert sum(frames for frames, _ in seen) == 8
+    assert all(frames * length <= 44 for frames, length in seen)
 
 
 def test_float32_products_agree_with_float64_and_frozen_maps_get_no_gradient():

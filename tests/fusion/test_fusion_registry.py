@@ -12,7 +12,6 @@ from pave.fusion import (
     Fusion,
     FusionConfig,
     FusionSettings,
-    list_fusions,
     make_fusion,
     read_fusion_config,
     register_fusion,
@@ -25,7 +24,7 @@ WIDTHS = {"side_dim": 8, "query_dim": 6, "out_dim": 10}
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
     """What a test registers is gone after it."""
-    kept = registry._FUSIONS
+    kept = registry.FUSIONS
     monkeypatch.setattr(kept, "_registered", dict(kept._registered))
 
 
@@ -40,7 +39,6 @@ def test_the_default_type_is_neither_needed_nor_written():
     config = read_fusion_config(WIDTHS)
     assert config == FusionConfig(**WIDTHS) == read_fusion_config({**WIDTHS, "type": config.type})
     assert "type" not in config.model_dump() and "type" not in config.model_dump_json()
-    assert read_fusion_config(config) is config
     assert isinstance(make_fusion(config), Fusion)
 
 
@@ -55,12 +53,12 @@ def test_a_registered_fusion_is_read_and_made():
     assert config.model_dump()["type"] == "plain" and config.parameters() == 80
     assert config.flops(4, 9, 30) == 2 * 80 * 36
     assert isinstance(make_fusion(config), Module)
-    assert list_fusions() == ["cross_attention", "plain"]
+    assert registry.FUSIONS.names() == ["cross_attention", "plain"]
 
 
 @pytest.mark.parametrize("name", ["cros_attention", 3])
 def test_an_unknown_fusion_is_refused(name):
-    with pytest.raises(ConfigError, match="cross_attention|a name"):
+    with pytest.raises(ConfigError, match="cross_attention"):
         read_fusion_config({"type": name, **WIDTHS})
 
 

@@ -28,9 +28,9 @@ from pave_world import (
     render_frames,
     sample_scene,
 )
-from pave_world.catalog import names
-from pave_world.question import Question
-from pave_world.scene import Kind, Scene
+from pave_world.scenes.catalog import names
+from pave_world.questions.question import Question
+from pave_world.scenes.scene import Kind, Scene
 
 SECONDS, SIZE, CLIPS = 2.0, 64, 2
 KINDS: tuple[Kind, ...] = ("sound", "scene3d", "views", "frames")

@@ -12,8 +12,8 @@ from pave.errors import BaseError, ConfigError, TrainError
 from pave.evaluate.machine import PeakMemory
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import make_clips
+from pave_world.demo.presets import PRESETS
 from pave_world.demo.run import _Book, finished_report, run_demo
-from pave_world.demo.senses import SENSES, SenseName
 from pave_world.demo.training import CONTROL, run_configs, train_both
 
 
@@ -26,7 +26,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-PATCH = "sound-patch"
+PATCH = "audio-patch"
 
 
 def _config(base: Path, out: Path, **changes: object) -> DemoConfig:
@@ -53,24 +53,24 @@ def test_control_and_patch_differ_only_in_what_hears(base: Path, tmp_path: Path)
         "align_families",
         "align_share",
     }
-    for sense, chosen in SENSES.items():
-        config = _config(base, tmp_path, sense=sense).resolved()
+    for channel, chosen in PRESETS.items():
+        config = _config(base, tmp_path, channel=channel).resolved()
         runs = run_configs(config, tmp_path / "records.jsonl")
         control, patch = (runs[name].model_dump() for name in (CONTROL, config.patch_arm))
         different = {name for name in control if control[name] != patch[name]}
         assert {"channel", "encoder", "fusion", "align_steps"} < different <= own
-        assert (patch["channel"], patch["encoder"]) == (chosen.channel, chosen.encoder)
+        assert (patch["channel"], patch["encoder"]) == (channel, chosen.encoder)
 
 
-def test_a_sense_fills_in_what_was_not_chosen(base: Path, tmp_path: Path) -> None:
-    views = _config(base, tmp_path, sense="views", fusion={}).resolved()
+def test_a_channel_fills_in_what_was_not_chosen(base: Path, tmp_path: Path) -> None:
+    views = _config(base, tmp_path, channel="views", fusion={}).resolved()
     assert (views.encoder, views.fusion, views.patch_arm) == (
         "tower",
         {"hidden": 256},
         "views-patch",
     )
     assert views.resolved() == views
-    mine = _config(base, tmp_path, sense="frames", encoder="languagebind").resolved()
+    mine = _config(base, tmp_path, channel="frames", encoder="languagebind").resolved()
     assert mine.encoder_settings == {}  # the settings were chosen for the other encoder
 
 
@@ -133,7 +133,7 @@ def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
         CONTROL,
         PATCH,
     ]
-    assert {"all", "sound", "visual"} <= {row["family"] for row in saved["arms"]}
+    assert {"all", "audio", "video"} <= {row["family"] for row in saved["arms"]}
     assert {(row["a"], row["b"]) for row in saved["paired"]} == {
         (CONTROL, "base"),
         (PATCH, "base"),
@@ -150,15 +150,15 @@ def test_demo_from_nothing(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sense", [sense for sense in SENSES if sense != "sound"])
-def test_every_sense_goes_through_all_stages(base: Path, tmp_path: Path, sense: SenseName) -> None:
-    config = _config(base, tmp_path, sense=sense)
+@pytest.mark.parametrize("channel", [channel for channel in PRESETS if channel != "audio"])
+def test_every_channel_goes_through_all_stages(base: Path, tmp_path: Path, channel: str) -> None:
+    config = _config(base, tmp_path, channel=channel)
     assert finished_report(config) is None
     report = run_demo(config, lambda _: None)
-    assert {"all", sense, "visual"} <= set(report.families())
-    assert report.arm_names() == ["base", CONTROL, f"{sense}-patch"]
+    assert {"all", channel, "video"} <= set(report.families())
+    assert report.arm_names() == ["base", CONTROL, f"{channel}-patch"]
     assert finished_report(config) == report
-    assert finished_report(_config(base, tmp_path, sense=sense, steps=5)) is None
+    assert finished_report(_config(base, tmp_path, channel=channel, steps=5)) is None
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Folders of the kinds with a channel of their own: records name what the channel reads, and it can be read; resumed as any."""
+"""Folders of scenes with a channel of their own: records name what the channel reads, and it can be read; resumed as any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pave.data import Record, read_records
 from pave.errors import ConfigError
 from pave.media import Rate, Uniform, probe, read_frames
 from pave_world import frame_times, make_world, render_frames, sample_scene
-from pave_world.scene import Kind
+from pave_world.scenes.scene import Channel
 
 SMALL = {"duration": 2.0, "fps": 10.0, "size": 64}
 FILES = {
@@ -25,26 +25,26 @@ FILES = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worlds")
-    for kind in FILES:
-        make_world(folder / kind, "test", clips=2, kind=kind, **SMALL)
+    for channel in FILES:
+        make_world(folder / channel, "test", clips=2, channel=channel, **SMALL)
     return folder
 
 
-def first(made: Path, kind: Kind) -> Record:
-    return read_records(made / kind / "records.jsonl")[0]
+def first(made: Path, channel: Channel) -> Record:
+    return read_records(made / channel / "records.jsonl")[0]
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_records_name_the_channel_and_what_they_need(made: Path, kind: Kind) -> None:
-    records = read_records(made / kind / "records.jsonl")  # checks that the media are there
-    assert all(set(record.channels) == {kind} for record in records)
-    assert {record.meta["channel"] for record in records} == {kind, "video"}
+@pytest.mark.parametrize("channel", FILES)
+def test_records_name_the_channel_and_what_they_need(made: Path, channel: Channel) -> None:
+    records = read_records(made / channel / "records.jsonl")  # checks that the media are there
+    assert all(set(record.channels) == {channel} for record in records)
+    assert {record.meta["channel"] for record in records} == {channel, "video"}
     assert all(
         record.meta["family"] and record.answers == [record.turns[0].answer] for record in records
     )
-    names = {path.name for path in (made / kind / "clips").iterdir()}
+    names = {path.name for path in (made / channel / "clips").iterdir()}
     assert names == {
-        f"test-{kind}-{index:05d}{ending}" for index in range(2) for ending in FILES[kind]
+        f"test-{channel}-{index:05d}{ending}" for index in range(2) for ending in FILES[channel]
     }
 
 
@@ -79,17 +79,17 @@ def test_fast_frames_are_in_the_film_itself(made: Path) -> None:
     assert nearest.max() > 1 and len(dense) == 20  # something is there that no taken frame shows
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("channel", FILES)
 def test_a_lost_file_is_made_again_and_the_others_are_kept(
-    made: Path, kind: Kind, tmp_path: Path
+    made: Path, channel: Channel, tmp_path: Path
 ) -> None:
-    folder = made / kind
+    folder = made / channel
     before = {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("clips/*")
     }
     lost = sorted(before)[-1]
     lost.unlink()
-    make_world(folder, "test", clips=2, kind=kind, **SMALL)
+    make_world(folder, "test", clips=2, channel=channel, **SMALL)
     assert {path: path.read_bytes() for path in folder.rglob("clips/*")} == {
         path: data for path, (data, _) in before.items()
     }
@@ -102,7 +102,7 @@ def test_a_lost_file_is_made_again_and_the_others_are_kept(
 def test_fast_events_need_frames_that_show_them(wrong: dict[str, float], tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError,
-        match='kind "frames" needs fps of 10 or more and a duration of 2 seconds or more',
+        match='channel "frames" needs fps of 10 or more and a duration of 2 seconds or more',
     ):
-        make_world(tmp_path / "new", kind="frames", **wrong)
+        make_world(tmp_path / "new", channel="frames", **wrong)
     assert not (tmp_path / "new").exists()

@@ -24,7 +24,7 @@ from pave_world import (
     render_frames,
     sample_scene,
 )
-from pave_world.clips import make_clip
+from pave_world.films.clips import make_clip
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 rates = st.one_of(st.sampled_from([10.0, 12.5, 24.0, 25.0]), st.floats(10, 25))
@@ -54,7 +54,7 @@ def right(scene: Scene, question: Question) -> bool:
         "dashed": lambda: "yes" if asked else "no",
         "direction": lambda: "left" if one.travel < 0 else "right",
     }
-    return question.needs == "video" or question.answer == truth[question.family]()
+    return question.channel == "video" or question.answer == truth[question.family]()
 
 
 @given(index=st.integers(0, 10**6), fps=rates, duration=lengths)
@@ -95,11 +95,11 @@ def test_not_even_the_coded_file_leaves_a_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The decoded frames that a base takes are bit-equal with and without the events; those between are not."""
-    settings_ = WorldSettings(kind="frames", duration=2.0, size=96)
+    settings_ = WorldSettings(channel="frames", duration=2.0, size=96)
     for index in range(3):
         with_events = make_clip(tmp_path / "with", settings_, index)
         calm = replace(sample_scene("frames", "train", index, duration=2.0), transients=())
-        monkeypatch.setattr("pave_world.clips.sample_scene", lambda *_, calm=calm: calm)
+        monkeypatch.setattr("pave_world.films.clips.sample_scene", lambda *_, calm=calm: calm)
         without = make_clip(tmp_path / "without", settings_, index)
         monkeypatch.undo()
         same = [read_frames(path, Uniform(4)).pixels for path in (with_events, without)]

@@ -1,4 +1,4 @@
-"""What holds for every kind with a channel of its own: balance with and without cues, right controls, short questions."""
+"""What holds for every scene with a channel of its own: balance with and without cues, right controls, short questions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from helpers.balance import best_guess
 from pave_world import (
     FRAMES_FAMILIES,
     SCENE3D_FAMILIES,
+    VIDEO_FAMILIES,
     VIEWS_FAMILIES,
-    VISUAL_FAMILIES,
     Question,
     Scene,
     questions_for,
     sample_scene,
 )
-from pave_world.catalog import SILENT, SOUNDING, UNSEEN, pool_of
-from pave_world.scene import Kind
+from pave_world.scenes.catalog import SILENT, SOUNDING, UNSEEN, pool_of
+from pave_world.scenes.scene import Channel
 
 CLIPS = 3000
-FAMILIES: dict[Kind, tuple[str, ...]] = {
+FAMILIES: dict[Channel, tuple[str, ...]] = {
     "scene3d": SCENE3D_FAMILIES,
     "views": VIEWS_FAMILIES,
     "frames": FRAMES_FAMILIES,
@@ -31,15 +31,15 @@ Asked = list[tuple[Scene, Question]]
 
 
 @lru_cache
-def asked(kind: Kind, split: str = "train", limit: int | None = None) -> Asked:
-    scenes = (sample_scene(kind, split, index) for index in range(CLIPS))
+def asked(channel: Channel, split: str = "train", limit: int | None = None) -> Asked:
+    scenes = (sample_scene(channel, split, index) for index in range(CLIPS))
     return [(scene, question) for scene in scenes for question in questions_for(scene, limit)]
 
 
-def of_family(kind: Kind, family: str, limit: int | None = None) -> Asked:
+def of_family(channel: Channel, family: str, limit: int | None = None) -> Asked:
     return [
         (scene, question)
-        for scene, question in asked(kind, "train", limit)
+        for scene, question in asked(channel, "train", limit)
         if question.family == family
     ]
 
@@ -52,37 +52,37 @@ def named(question: Question) -> tuple[str, ...]:
     return tuple(word for word in words if word in SOUNDING or word in SILENT or word in UNSEEN)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_all_families_are_asked_and_say_what_they_need(kind: Kind) -> None:
-    found = {(question.family, question.needs) for _, question in asked(kind)}
-    assert {family for family, needs in found if needs == kind} == set(FAMILIES[kind])
-    assert {family for family, needs in found if needs == "video"} >= {
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_all_families_are_asked_and_say_what_they_need(channel: Channel) -> None:
+    found = {(question.family, question.channel) for _, question in asked(channel)}
+    assert {family for family, needed in found if needed == channel} == set(FAMILIES[channel])
+    assert {family for family, needed in found if needed == "video"} >= {
         "colour",
         "seen",
         "left",
         "right",
     }
-    assert {family for family, needs in found if needs == "video"} <= set(VISUAL_FAMILIES)
+    assert {family for family, needed in found if needed == "video"} <= set(VIDEO_FAMILIES)
     assert len(found) == len({family for family, _ in found})
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_the_same_scene_gives_the_same_questions_and_at_most_so_many(kind: Kind) -> None:
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_the_same_scene_gives_the_same_questions_and_at_most_so_many(channel: Channel) -> None:
     for index in range(20):
-        scene = sample_scene(kind, "test", index)
+        scene = sample_scene(channel, "test", index)
         everything = questions_for(scene, None)
         assert questions_for(scene) == questions_for(scene) and set(questions_for(scene)) <= set(
             everything
         )
         assert len(everything) == len(set(everything)) and len(questions_for(scene, 3)) == 3
-        assert {question.needs for question in questions_for(scene, 3)} == {kind, "video"}
+        assert {question.channel for question in questions_for(scene, 3)} == {channel, "video"}
 
 
 @pytest.mark.parametrize("limit", [None, 8, 4])
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_no_answer_of_a_family_is_a_good_guess(kind: Kind, limit: int | None) -> None:
-    for family in {question.family for _, question in asked(kind, "train", limit)}:
-        rows = of_family(kind, family, limit)
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_no_answer_of_a_family_is_a_good_guess(channel: Channel, limit: int | None) -> None:
+    for family in {question.family for _, question in asked(channel, "train", limit)}:
+        rows = of_family(channel, family, limit)
         chance = 1 / len({question.answer for _, question in rows})
         bound = 0.54 if chance == 0.5 else chance * 1.4
         guess = best_guess((None, question.answer) for _, question in rows)
@@ -109,10 +109,10 @@ def look(scene: Scene, question: Question) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_no_cue_of_the_main_picture_tells_a_two_way_answer(kind: Kind) -> None:
-    for family in FAMILIES[kind]:
-        rows = of_family(kind, family)
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_no_cue_of_the_main_picture_tells_a_two_way_answer(channel: Channel) -> None:
+    for family in FAMILIES[channel]:
+        rows = of_family(channel, family)
         if len({question.answer for _, question in rows}) > 4:
             continue
         chance = best_guess((None, question.answer) for _, question in rows)
@@ -134,10 +134,10 @@ def test_no_cue_of_the_main_picture_tells_a_two_way_answer(kind: Kind) -> None:
             )
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_controls_are_right(kind: Kind) -> None:
-    for scene, question in asked(kind):
-        if question.needs != "video":
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_controls_are_right(channel: Channel) -> None:
+    for scene, question in asked(channel):
+        if question.channel != "video":
             continue
         row = scene.visible
         truth = {
@@ -152,25 +152,25 @@ def test_controls_are_right(kind: Kind) -> None:
         assert question.answer == truth[question.family](), (scene.name, question)
 
 
-@pytest.mark.parametrize("kind", ["views", "frames"])
-def test_what_is_seen_and_what_is_secret_never_share_a_pool(kind: Kind) -> None:
+@pytest.mark.parametrize("channel", ["views", "frames"])
+def test_what_is_seen_and_what_is_secret_never_share_a_pool(channel: Channel) -> None:
     """So the channel says nothing about a control question, and the picture nothing about a name."""
-    for scene, question in asked(kind, "test"):
+    for scene, question in asked(channel, "test"):
         assert {pool_of(name) for name in scene.visible} <= {"silent", "unseen"}
         assert {pool_of(name) for name in (*scene.hidden, *scene.flashed)} <= {"sounding"}
-        wanted = SOUNDING if question.needs == kind else SILENT
+        wanted = SOUNDING if question.channel == channel else SILENT
         assert all(name in wanted for name in named(question)), question
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_unseen_names_are_never_asked_for(kind: Kind) -> None:
-    for _, question in asked(kind, "test"):
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_unseen_names_are_never_asked_for(channel: Channel) -> None:
+    for _, question in asked(channel, "test"):
         assert not set(named(question)) & set(UNSEEN) and question.answer not in UNSEEN
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-def test_answers_are_one_word(kind: Kind) -> None:
-    for _, question in asked(kind):
+@pytest.mark.parametrize("channel", FAMILIES)
+def test_answers_are_one_word(channel: Channel) -> None:
+    for _, question in asked(channel):
         assert (
             question.answer in {*SOUNDING, *SILENT, *NUMBERS, "yes", "no", "left", "right"}
             or question.family == "colour"

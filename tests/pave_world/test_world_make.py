@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_records_can_be_read_and_say_what_they_are(made: Path) -> None:
     records = read_records(made / "records.jsonl")
-    scene = sample_scene("sound", "test", 0, duration=1.0)
+    scene = sample_scene("audio", "test", 0, duration=1.0)
     first = [record for record in records if record.meta["clip"] == scene.name]
     assert [(record.turns[0].question, record.answers) for record in first] == [
         (question.question, [question.answer]) for question in questions_for(scene, 8)
@@ -54,7 +54,7 @@ def test_records_can_be_read_and_say_what_they_are(made: Path) -> None:
 
 
 def test_clips_hold_the_rendered_frames_and_sound(made: Path) -> None:
-    scene = sample_scene("sound", "test", 1, duration=1.0)
+    scene = sample_scene("audio", "test", 1, duration=1.0)
     path = made / "clips" / f"{scene.name}.mp4"
     info = probe(path)
     assert info.video is not None and (info.video.width, info.video.height) == (64, 64)
@@ -99,7 +99,7 @@ def test_interrupted_work_goes_on_and_ends_the_same(made: Path, tmp_path: Path) 
 
 def test_visual_worlds_have_no_sound_track(tmp_path: Path) -> None:
     records = read_records(
-        make_world(tmp_path, "train", clips=1, kind="visual", questions_per_clip=2, **SMALL)
+        make_world(tmp_path, "train", clips=1, channel="video", questions_per_clip=2, **SMALL)
     )
     assert len(records) == 2 and all(record.channels == {} for record in records)
     assert read_sound(records[0].video) is None
@@ -115,7 +115,7 @@ def test_a_folder_keeps_one_world(made: Path) -> None:
     [
         ({"clips": 0}, "at least 1"),
         ({"split": "dev"}, "split"),
-        ({"kind": "smell"}, "kind"),
+        ({"channel": "smell"}, "channel"),
         ({"fps": 100}, "fps"),
         ({"colour": 1}, "colour"),
     ],

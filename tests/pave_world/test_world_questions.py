@@ -8,26 +8,30 @@ from functools import lru_cache
 import pytest
 
 from helpers.balance import best_guess
-from pave_world import SOUND_FAMILIES, VISUAL_FAMILIES, Question, Scene, questions_for, sample_scene
-from pave_world.catalog import SOUNDING, UNSEEN, WALLS, pool_of
-from pave_world.scene import Kind
+from pave_world import AUDIO_FAMILIES, VIDEO_FAMILIES, Question, Scene, questions_for, sample_scene
+from pave_world.scenes.catalog import SOUNDING, UNSEEN, WALLS, pool_of
+from pave_world.scenes.scene import Channel
 
 CLIPS = 3000
 
 
 @lru_cache
-def scenes(kind: Kind) -> list[Scene]:
-    return [sample_scene(kind, "train", index) for index in range(CLIPS)]
+def scenes(channel: Channel) -> list[Scene]:
+    return [sample_scene(channel, "train", index) for index in range(CLIPS)]
 
 
 @lru_cache
-def asked(kind: Kind, limit: int | None = None) -> list[tuple[Scene, Question]]:
-    return [(scene, question) for scene in scenes(kind) for question in questions_for(scene, limit)]
-
-
-def answers(kind: Kind, family: str, limit: int | None = None) -> list[tuple[Scene, Question]]:
+def asked(channel: Channel, limit: int | None = None) -> list[tuple[Scene, Question]]:
     return [
-        (scene, question) for scene, question in asked(kind, limit) if question.family == family
+        (scene, question) for scene in scenes(channel) for question in questions_for(scene, limit)
+    ]
+
+
+def answers(
+    channel: Channel, family: str, limit: int | None = None
+) -> list[tuple[Scene, Question]]:
+    return [
+        (scene, question) for scene, question in asked(channel, limit) if question.family == family
     ]
 
 
@@ -36,17 +40,17 @@ def asked_for(question: Question, scene: Scene) -> str:
 
 
 def test_all_families_are_asked() -> None:
-    found = {question.family for kind in ("sound", "visual") for _, question in asked(kind)}
-    assert found == {*SOUND_FAMILIES, *VISUAL_FAMILIES}
+    found = {question.family for channel in ("audio", "video") for _, question in asked(channel)}
+    assert found == {*AUDIO_FAMILIES, *VIDEO_FAMILIES}
 
 
 def test_the_same_scene_gives_the_same_questions_and_at_most_so_many() -> None:
-    scene = sample_scene("sound", "val", 5)
+    scene = sample_scene("audio", "val", 5)
     assert questions_for(scene) == questions_for(scene)
     assert len(questions_for(scene, 3)) == 3
     everything = questions_for(scene, None)
     assert set(questions_for(scene)) <= set(everything) and len(everything) == len(set(everything))
-    assert {question.needs for question in questions_for(scene, 3)} == {"audio", "video"}
+    assert {question.channel for question in questions_for(scene, 3)} == {"audio", "video"}
 
 
 def right(scene: Scene, question: Question) -> bool:
@@ -71,20 +75,20 @@ def right(scene: Scene, question: Question) -> bool:
     return bool(question.answer == truth[question.family]())
 
 
-@pytest.mark.parametrize("kind", ["sound", "visual"])
-def test_answers_are_right_and_needs_are_told(kind: Kind) -> None:
-    for scene, question in asked(kind):
+@pytest.mark.parametrize("channel", ["audio", "video"])
+def test_answers_are_right_and_channels_are_told(channel: Channel) -> None:
+    for scene, question in asked(channel):
         assert right(scene, question), (scene, question)
-        assert question.needs == ("audio" if question.family in SOUND_FAMILIES else "video")
-    if kind == "visual":
-        assert all(question.needs == "video" for _, question in asked(kind))
+        assert question.channel == ("audio" if question.family in AUDIO_FAMILIES else "video")
+    if channel == "video":
+        assert all(question.channel == "video" for _, question in asked(channel))
 
 
 @pytest.mark.parametrize("limit", [None, 8, 4])
-@pytest.mark.parametrize("kind", ["sound", "visual"])
-def test_no_answer_of_a_family_is_a_good_guess(kind: Kind, limit: int | None) -> None:
-    for family in {question.family for _, question in asked(kind, limit)}:
-        rows = answers(kind, family, limit)
+@pytest.mark.parametrize("channel", ["audio", "video"])
+def test_no_answer_of_a_family_is_a_good_guess(channel: Channel, limit: int | None) -> None:
+    for family in {question.family for _, question in asked(channel, limit)}:
+        rows = answers(channel, family, limit)
         chance = 1 / len({question.answer for _, question in rows})
         guess = best_guess([(None, question.answer) for _, question in rows])
         bound = 0.54 if chance == 0.5 else chance * 1.4
@@ -104,8 +108,8 @@ def look(scene: Scene) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("family", ["exists", "where", "count"])
-def test_a_deaf_model_is_at_chance_on_two_way_sound_questions(family: str) -> None:
-    rows = answers("sound", family)
+def test_a_deaf_model_is_at_chance_on_two_way_audio_questions(family: str) -> None:
+    rows = answers("audio", family)
     for cue in look(rows[0][0]):
         assert (
             best_guess([(look(scene)[cue], question.answer) for scene, question in rows]) < 0.56
@@ -114,7 +118,7 @@ def test_a_deaf_model_is_at_chance_on_two_way_sound_questions(family: str) -> No
 
 def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> None:
     """Whether the thing asked for is visible, which side it is on, and its name: none tells yes from no."""
-    rows = answers("sound", "exists")
+    rows = answers("audio", "exists")
 
     def place(scene: Scene, question: Question) -> object:
         word = asked_for(question, scene)
@@ -128,7 +132,7 @@ def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> N
         < 0.55
     )
     seen = [place(scene, question) is not None for scene, question in rows]
-    assert 0.3 < sum(seen) / len(seen) < 0.9  # both kinds of asking happen
+    assert 0.3 < sum(seen) / len(seen) < 0.9  # both ways of asking happen
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> N
 )
 def test_a_deaf_model_that_names_what_it_sees_is_at_chance(family: str, chance: float) -> None:
     """The best strategy without ears is to name the left or the right thing: right as often as a coin (heard: 0.3)."""
-    rows = answers("sound", family)
+    rows = answers("audio", family)
     for side in (0, -1):
         hits = sum(scene.visible[side] == question.answer for scene, question in rows) / len(rows)
         assert abs(hits - chance) < 0.05
@@ -152,8 +156,8 @@ def test_a_deaf_model_that_names_what_it_sees_is_at_chance(family: str, chance: 
 
 
 def test_seen_is_balanced_for_every_pool_and_name() -> None:
-    for kind in ("sound", "visual"):
-        rows = answers(kind, "seen")
+    for channel in ("audio", "video"):
+        rows = answers(channel, "seen")
         pools = [(pool_of(asked_for(question, scene)), question.answer) for scene, question in rows]
         assert best_guess(list(pools)) < 0.52
         named = [(asked_for(question, scene), question.answer) for scene, question in rows]
@@ -162,22 +166,22 @@ def test_seen_is_balanced_for_every_pool_and_name() -> None:
 
 def test_unseen_names_are_never_asked_for() -> None:
     for index in range(400):
-        for kind in ("sound", "visual"):
-            for question in questions_for(sample_scene(kind, "test", index), None):
+        for channel in ("audio", "video"):
+            for question in questions_for(sample_scene(channel, "test", index), None):
                 assert question.answer not in UNSEEN and not any(
                     name in question.question for name in UNSEEN
                 )
 
 
 def test_questions_and_answers_are_short() -> None:
-    for _, question in asked("sound"):
+    for _, question in asked("audio"):
         assert len(question.question.split()) <= 10 and len(question.answer.split()) == 1
-    assert {question.answer for _, question in answers("visual", "colour")} == set(WALLS)
+    assert {question.answer for _, question in answers("video", "colour")} == set(WALLS)
 
 
 def test_the_sound_tells_nothing_about_control_questions() -> None:
-    for scene, question in asked("sound", None):
-        if question.needs == "video":
+    for scene, question in asked("audio", None):
+        if question.channel == "video":
             assert question.family in {"colour", "number", "middle", "seen"}
             assert not any(name in f"{question.question} {question.answer}" for name in SOUNDING), (
                 scene,

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from pave.errors import ConfigError
-from pave_world import assets, frame_times, render_frames, sample_scene, sprites
-from pave_world.catalog import CODES
-from pave_world.render import _compose
-from pave_world.scene import Thing
-from pave_world.sprites import sprite
+from pave_world import assets, frame_times, render_frames, sample_scene
+from pave_world.pictures import sprites
+from pave_world.pictures.render import _compose
+from pave_world.pictures.sprites import sprite
+from pave_world.scenes.catalog import CODES
+from pave_world.scenes.scene import Thing
 
 
 def test_every_name_has_a_sprite_that_fills_its_square() -> None:
@@ -42,7 +43,7 @@ def test_blending_equals_floating_point_and_cuts_at_the_border(column: int, row:
 
 
 def test_the_wall_meets_the_floor_where_the_pinhole_camera_says() -> None:
-    scene = replace(sample_scene("visual"), things=())
+    scene = replace(sample_scene("video"), things=())
     still = replace(scene, camera=replace(scene.camera, sway=0.0, pan=0.0))
     frame = render_frames(still, [0.0])[0]
     foot = 96 + 1.1 * 192 * still.camera.height / still.room.depth
@@ -55,7 +56,7 @@ def test_the_wall_meets_the_floor_where_the_pinhole_camera_says() -> None:
 
 
 def test_near_things_hide_far_ones() -> None:
-    scene = sample_scene("visual")
+    scene = sample_scene("video")
     scene = replace(scene, camera=replace(scene.camera, sway=0.0, pan=0.0))
     near, far = Thing("ball", 0.0, 0.9, 3.0, 1.0), Thing("house", 0.0, 0.9, 5.0, 1.0)
     both = render_frames(replace(scene, things=(near, far)), [0.0])

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from pave.errors import ConfigError
 from pave_world import Scene, render_frames, sample_scene
-from pave_world.catalog import CODES, SILENT, SOUNDING, UNSEEN, WALLS, pool_of, with_article
-from pave_world.render import project
-from pave_world.scene import Kind, Pose
-from pave_world.splits import Split, generator
-from pave_world.voices import VOICES
+from pave_world.pictures.render import project
+from pave_world.scenes.catalog import CODES, SILENT, SOUNDING, UNSEEN, WALLS, pool_of, with_article
+from pave_world.scenes.scene import Channel, Pose
+from pave_world.scenes.seeds import Split, generator
+from pave_world.sound.voices import VOICES
 
-KINDS = get_args(Kind)
+CHANNELS = get_args(Channel)
 SPLITS = get_args(Split)
 
 
-def scenes(kind: Kind, split: str, count: int) -> list[Scene]:
-    return [sample_scene(kind, split, index) for index in range(count)]
+def scenes(channel: Channel, split: str, count: int) -> list[Scene]:
+    return [sample_scene(channel, split, index) for index in range(count)]
 
 
 def test_pools_are_disjoint_and_every_sounding_thing_has_a_voice() -> None:
@@ -40,16 +40,16 @@ def test_articles() -> None:
 
 
 @given(
-    kind=st.sampled_from(KINDS),
+    channel=st.sampled_from(CHANNELS),
     split=st.sampled_from(SPLITS),
     index=st.integers(0, 10**6),
     seed=st.integers(0, 2**40),
 )
 def test_same_arguments_same_scene_and_everything_is_in_view(
-    kind: Kind, split: str, index: int, seed: int
+    channel: Channel, split: str, index: int, seed: int
 ) -> None:
-    scene = sample_scene(kind, split, index, seed)
-    assert scene == sample_scene(kind, split, index, seed)
+    scene = sample_scene(channel, split, index, seed)
+    assert scene == sample_scene(channel, split, index, seed)
     for moment in np.linspace(0, scene.duration, 5):
         pose = scene.camera.pose(float(moment))
         corners = [
@@ -69,10 +69,10 @@ def test_same_arguments_same_scene_and_everything_is_in_view(
         ).all()  # the row stays in its order, so "left" is well defined
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_splits_share_no_scene(kind: Kind) -> None:
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_splits_share_no_scene(channel: Channel) -> None:
     layouts = {
-        split: {(scene.things, scene.camera) for scene in scenes(kind, split, 300)}
+        split: {(scene.things, scene.camera) for scene in scenes(channel, split, 300)}
         for split in SPLITS
     }
     assert all(len(found) == 300 for found in layouts.values())
@@ -83,19 +83,23 @@ def test_splits_share_no_scene(kind: Kind) -> None:
     )
     assert (
         len(
-            {name for split in SPLITS for name in (scene.name for scene in scenes(kind, split, 50))}
+            {
+                name
+                for split in SPLITS
+                for name in (scene.name for scene in scenes(channel, split, 50))
+            }
         )
         == 150
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_unseen_things_and_shades_are_in_the_test_split_only(kind: Kind) -> None:
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_unseen_things_and_shades_are_in_the_test_split_only(channel: Channel) -> None:
     for split in ("train", "val"):
-        for scene in scenes(kind, split, 300):
+        for scene in scenes(channel, split, 300):
             assert not scene.unseen and not set(scene.visible) & set(UNSEEN)
             assert scene.room.wall_rgb[0] >= 0.85 * WALLS[scene.room.wall][0] - 1
-    test = scenes(kind, "test", 300)
+    test = scenes(channel, "test", 300)
     assert {name for scene in test for name in scene.visible if pool_of(name) == "unseen"} == set(
         UNSEEN
     )
@@ -104,7 +108,7 @@ def test_unseen_things_and_shades_are_in_the_test_split_only(kind: Kind) -> None
 
 
 def test_sound_scenes_show_two_that_could_sound_and_hear_some() -> None:
-    for scene in scenes("sound", "train", 300):
+    for scene in scenes("audio", "train", 300):
         row = scene.visible
         assert pool_of(row[0]) == pool_of(row[-1]) == "sounding" and len(row) in (2, 3)
         assert scene.left_of(row[0]) and not scene.left_of(row[-1])
@@ -119,12 +123,12 @@ def test_sound_scenes_show_two_that_could_sound_and_hear_some() -> None:
 
 def test_visual_scenes_are_silent() -> None:
     assert all(
-        scene.mode == "silent" and not scene.events for scene in scenes("visual", "train", 50)
+        scene.mode == "silent" and not scene.events for scene in scenes("video", "train", 50)
     )
 
 
 def test_a_camera_turned_right_sees_things_further_left() -> None:
-    scene = sample_scene("visual")
+    scene = sample_scene("video")
     point = np.array([[0.0, 1.0, 4.0]])
     ahead = project(scene, Pose(0, 1.4, 0, 0.0), point, 192)
     turned = project(scene, Pose(0, 1.4, 0, 0.1), point, 192)
@@ -138,13 +142,13 @@ def test_a_camera_turned_right_sees_things_further_left() -> None:
 
 def test_bad_split_and_seed_are_clear_errors() -> None:
     with pytest.raises(ConfigError, match="Unknown split 'dev'"):
-        sample_scene("sound", "dev")
+        sample_scene("audio", "dev")
     with pytest.raises(ConfigError, match="must not be negative"):
         generator(-1, "train", 0, "scene")
 
 
 def test_frames_depend_on_the_moment_alone() -> None:
-    scene = sample_scene("sound", "val", 7)
+    scene = sample_scene("audio", "val", 7)
     together, alone = render_frames(scene, [0.0, 1.3]), render_frames(scene, [1.3])
     assert together.shape == (2, 192, 192, 3) and together.dtype == np.uint8
     assert np.array_equal(together[1], alone[0]) and not np.array_equal(together[0], together[1])

@@ -22,9 +22,9 @@ from pave_world import (
     render_frames,
     sample_scene,
 )
-from pave_world.geometry import write_scene3d
-from pave_world.sample_scene3d import distance, side_of_line
-from pave_world.scene import Pose, Thing
+from pave_world.pictures.geometry import write_scene3d
+from pave_world.scenes.scene import Pose, Thing
+from pave_world.scenes.scene3d import distance, side_of_line
 
 SIZE = 192
 MOMENTS = (0.0, 1.3, 2.6, 3.9)
@@ -66,7 +66,7 @@ def right(scene: Scene, question: Question) -> bool:
         "metres": lambda: NUMBERS[int(far[names[0]] + 0.5)],
         "situated": situated,
     }
-    return question.needs == "video" or question.answer == truth[question.family]()
+    return question.channel == "video" or question.answer == truth[question.family]()
 
 
 @given(index=indices, split=st.sampled_from(["train", "test"]))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pave_world import Scene, render_sound, sample_scene
-from pave_world.midi import Note, midi_bytes
-from pave_world.sounds import _resample, play
-from pave_world.voices import VOICES, phrase
+from pave_world.sound.midi import Note, midi_bytes
+from pave_world.sound.mix import _resample, play
+from pave_world.sound.voices import VOICES, phrase
 
 
 def decibels(samples: NDArray[np.float32]) -> float:
@@ -22,7 +22,7 @@ def decibels(samples: NDArray[np.float32]) -> float:
 def first_of(mode: str) -> Scene:
     return next(
         scene
-        for scene in (sample_scene("sound", "train", index) for index in range(100))
+        for scene in (sample_scene("audio", "train", index) for index in range(100))
         if scene.mode == mode
     )
 
@@ -85,7 +85,7 @@ def test_a_sequence_is_the_one_then_the_other() -> None:
 
 
 def test_visual_scenes_make_no_sound() -> None:
-    assert not render_sound(sample_scene("visual")).any()
+    assert not render_sound(sample_scene("video")).any()
 
 
 def log_mel_statistics(samples: NDArray[np.float32]) -> torch.Tensor:

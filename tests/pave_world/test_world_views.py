@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pave_world import Question, Scene, questions_for, render_frames, sample_scene
-from pave_world.backdrop import SCREEN_RGB
+from pave_world.pictures.backdrop import SCREEN_RGB
 
 MOMENTS = (0.0, 1.3, 2.6, 3.9)
 NUMBERS = ("zero", "one", "two", "three", "four")
@@ -40,7 +40,7 @@ def right(scene: Scene, question: Question) -> bool:
         "outside": lambda: name,
         "hidden": lambda: "yes" if name in asked else "no",
     }
-    return question.needs == "video" or question.answer == truth[question.family]()
+    return question.channel == "video" or question.answer == truth[question.family]()
 
 
 @given(index=indices)

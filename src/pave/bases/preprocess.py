@@ -52,9 +52,8 @@ def resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
         if frames.shape[axis] == wanted:
             continue
         weights = _pillow_weights(frames.shape[axis], wanted)  # [wanted, have], times 2^22
-        lines = []
-        for frame in frames:  # one at a time: float64 takes eight times the memory of uint8
-            lines.append(frame.double().movedim(axis - 1, -1) @ weights.T)
+        # A frame at a time: float64 takes eight times the memory of uint8.
+        lines = [frame.double().movedim(axis - 1, -1) @ weights.T for frame in frames]
         summed = torch.stack(lines)
         rounded = ((summed + (1 << 21)) / (1 << 22)).floor()
         frames = rounded.clamp(0, 255).to(torch.uint8).movedim(-1, axis)

@@ -9,38 +9,18 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from difflib import get_close_matches
 from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
 
+from pave.cli.old_names import present_words
+from pave.cli.verbs import Verb, all_verbs, find_verb
 from pave.errors import ConfigError, PaveError
 from pave.version import __version__
 
-VERBS = {
-    "demo": "Make a small world with sound, train a patch and its control, and show what the "
-    "patch is worth.",
-    "train": "Train a patch on your records.",
-    "eval": "Compare the base and patches on test records.",
-    "prepare": "Turn the public annotation files of a benchmark into records.",
-    "score": "Score predictions as a benchmark does.",
-    "compare": "Compare two sets of answers, with paired intervals and p-values.",
-    "extract": "Encode the clips of your records once, on all the machines you have.",
-    "cache": "Look into a token cache, check it, clean it, join several.",
-    "ask": "Ask a question about a video, with patches or without.",
-    "info": "Show what is in a patch or a video, or what is installed.",
-    "world": "Make clips, sounds and questions of the embedded world.",
-    "channels": "List the side channels and their encoders.",
-    "new-channel": "Write a small package with a channel of your own.",
-    "convert": "Turn a checkpoint of the PAVE authors into a patch folder.",
-    "estimate": "Tell what a recipe costs: parameters, tokens, operations, memory.",
-    "bases": "List the families of base models, or build the embedded base.",
-}
 CONFIG_VERBS = ("train", "eval")
-SETTINGS_TOO = ("cache",)
-"""Verbs whose name is also that of a setting."""
-OLD_VERBS = {"store": "cache"}
-"""Old name of a verb -> its present one."""
+"""Verbs whose settings may stand in a file."""
 HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any timed features.
 
 New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. `pave VERB --help` explains a verb.
@@ -66,13 +46,12 @@ PLACE_ADVICE_WRITING = PLACE_ADVICE | {errno.ENOENT: "check the path"}
 """The same for a place that was to be written: a missing file is the user's fault there, else we have lost it."""
 
 
-def make_app(chosen: str = "", *, alone: bool = False) -> App:
-    """The application, with every verb under its import path, so that nothing is loaded that is not used.
+def make_app(verb: Verb | None = None) -> App:
+    """The application: of one verb alone, or of all of them with a line each.
 
-    Args:
-        chosen: The verb to be run: its help is its own docstring, not the line of the list.
-        alone: Leave the other verbs out. A settings file goes with its verb alone, because cyclopts
-            passes over every key of a file that is also a verb's name.
+    Verbs are named by their import path, so that nothing is loaded that is not used. The verb that
+    is to be run stands alone: cyclopts passes over every key of a settings file that is also a
+    verb's name.
     """
     app = App(
         name="pave",
@@ -86,16 +65,11 @@ def make_app(chosen: str = "", *, alone: bool = False) -> App:
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative_iterable=(), negative_none=()),
     )
-    for place, (verb, text) in enumerate(VERBS.items()):
-        if alone and verb != chosen:
-            continue
-        module = verb.replace("-", "_")
-        app.command(
-            f"pave.cli.{module}:{module}_verb",
-            name=verb,
-            help=None if verb == chosen else text,
-            sort_key=place,
-        )
+    if verb is not None:
+        app.command(verb.place, name=verb.name)
+        return app
+    for place, listed in enumerate(all_verbs()):
+        app.command(listed.place, name=listed.name, help=listed.summary(), sort_key=place)
     return app
 
 
@@ -135,33 +109,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words and words[0] in OLD_VERBS:
-        words = [OLD_VERBS[words[0]], *words[1:]]
-    verb = words[0] if words else ""
-    if words and not verb.startswith("-") and verb not in VERBS:
-        near = get_close_matches(verb, VERBS, 1)
-        raise ConfigError(
-            f"there is no verb {verb!r}{f', did you mean {near[0]!r}?' if near else ''} (see: "
-            "pave --help)"
-        )
-    app = make_app(verb, alone=verb in CONFIG_VERBS)
-    if verb in CONFIG_VERBS:
-        from pave.cli.settings import take_config
-
-        words, sources = take_config(words)
-        if named := [
-            key
-            for source in sources
-            for key in source.data
-            if key in VERBS and key not in SETTINGS_TOO
-        ]:
-            # cyclopts would take it for a verb's section
-            raise ConfigError(
-                f"unknown setting {named[0]!r} in the settings file (see: pave {verb} --help)"
-            )
-        app.config = sources
+    if not words or words[0].startswith("-"):
+        app = make_app()
+    else:
+        words = present_words(words)
+        verb = find_verb(words[0])
+        app = make_app(verb)
+        if verb.name in CONFIG_VERBS:
+            words, app.config = _with_config(words)
     result = app(words)
     return result if isinstance(result, int) else 0
+
+
+def _with_config(words: list[str]) -> tuple[list[str], list[Dict]]:
+    """The words without the settings file, and the file as a source of settings."""
+    from pave.cli.settings import take_config
+
+    verb = words[0]
+    words, sources = take_config(words)
+    for source in sources:
+        if verb in source.data:  # cyclopts would take it for the verb's section
+            raise ConfigError(
+                f"unknown setting {verb!r} in the settings file (see: pave {verb} --help)"
+            )
+    return words, sources
 
 
 def _place(error: Exception) -> str:
@@ -198,8 +169,9 @@ def _one_line(error: BaseException, words: Sequence[str]) -> str:
         return " ".join(str(error).split())
     from pave.cli.settings import usage_error
 
-    verb = words[0] if words and words[0] in VERBS else ""
-    return f"{usage_error(error)} (see: pave {verb + ' ' if verb else ''}--help)"
+    if words and not words[0].startswith("-"):
+        return f"{usage_error(error)} (see: pave {words[0]} --help)"
+    return f"{usage_error(error)} (see: pave --help)"
 
 
 def _be_quiet() -> None:

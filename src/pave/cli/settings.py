@@ -7,7 +7,7 @@ like unknown flags.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +15,10 @@ from cyclopts import CycloptsError, MissingArgumentError, Parameter, UnusedCliTo
 from cyclopts.config import Dict
 from pydantic import ValidationError
 
+from pave.cli.old_names import present_settings
 from pave.errors import ConfigError, first_problem
-from pave.renamed import renamed
 
 FLAG = "--config"
-OLD_FLAGS = {
-    "train": {
-        "--store": "--cache",
-        "--on-top-of": "--base-patches",
-        "--lora-below": "--base-lora",
-    },
-}
-"""Verb -> old flag -> present flag; settings of the same name in a file are renamed alike."""
 FREE = {"fusion", "encoder_settings"}
 """Settings that are handed on as they are, whatever they hold."""
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
@@ -46,9 +38,8 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
         >>> take_config(["train", "--seed", "1"])
         (['train', '--seed', '1'], [])
     """
-    flags = OLD_FLAGS.get(words[0], {}) if words else {}
     rest, files = [], []
-    left = iter(_present_flag(word, flags) for word in words)
+    left = iter(words)
     for word in left:
         if word == FLAG:
             files.append(next(left, ""))
@@ -62,11 +53,7 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
         )
     if not files:
         return rest, []
-    names = {_setting_of(old): _setting_of(new) for old, new in flags.items()}
-    try:
-        values = renamed(_read(files[0]), names, files[0])
-    except ValueError as error:
-        raise ConfigError(f"{files[0]}: {error}") from error
+    values = present_settings(words[0], _read(files[0]))
     rest = _reach_inside(rest, values)
     # cyclopts keeps only the last item of a list where no type announces one, so such values travel
     # as JSON.
@@ -83,17 +70,6 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
     # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and
     # silently ignored.
     return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
-
-
-def _present_flag(word: str, flags: Mapping[str, str]) -> str:
-    """A word of the command line with the present name of an old flag."""
-    flag, equals, value = word.partition("=")
-    return flags.get(flag.replace("_", "-"), flag) + equals + value
-
-
-def _setting_of(flag: str) -> str:
-    """`--base-patches` -> `base_patches`."""
-    return flag.removeprefix("--").replace("-", "_")
 
 
 def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:

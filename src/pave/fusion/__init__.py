@@ -1,10 +1,4 @@
-"""The method itself: visual tokens look at the side channel of their own moment.
-
-Plain torch; everything else in pave builds on it. `FusionConfig` says which function, `Fusion` is
-the function.
-"""
-
-from __future__ import annotations
+"""The method itself: visual tokens look at the side channel of their moment, in plain torch."""
 
 from typing import TYPE_CHECKING
 
@@ -13,18 +7,12 @@ from pave.lazy import lazy_names
 if TYPE_CHECKING:
     from pave.fusion.config import FusionConfig, FusionSettings
     from pave.fusion.module import Fusion
-    from pave.fusion.registry import (
-        list_fusions,
-        make_fusion,
-        read_fusion_config,
-        register_fusion,
-    )
+    from pave.fusion.registry import make_fusion, read_fusion_config, register_fusion
 
 _HOMES = {
     "Fusion": "pave.fusion.module",
     "FusionConfig": "pave.fusion.config",
     "FusionSettings": "pave.fusion.config",
-    "list_fusions": "pave.fusion.registry",
     "make_fusion": "pave.fusion.registry",
     "read_fusion_config": "pave.fusion.registry",
     "register_fusion": "pave.fusion.registry",
@@ -34,7 +22,6 @@ __all__ = [
     "Fusion",
     "FusionConfig",
     "FusionSettings",
-    "list_fusions",
     "make_fusion",
     "read_fusion_config",
     "register_fusion",

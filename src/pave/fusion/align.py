@@ -1,164 +1,104 @@
-"""Which side steps each frame attends, for a whole ragged batch at once and without a loop over samples or frames.
-
-Every rule gives each frame one contiguous run of steps of its own clip, `(start, count)`. All
-tensors here are small integers and times; they stay on the CPU.
-"""
+"""Which side tokens each frame attends: N(k) of the paper, a run of neighbouring steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from pave.errors import ChannelError
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Shapes of the B clips of a batch, each an int64 tensor `[B]`.
+class Frames(NamedTuple):
+    """Frames of a clip, or of several, each with the run of side tokens that it attends."""
 
-    Attributes:
-        frames: T_q.
-        cells: S_q, query tokens of a frame.
-        steps: T_k.
-        tokens: S_k, side tokens of a step.
+    query: Tensor  # [F, S, C_q]
+    side: Tensor  # [N, C], the clips' tokens one after the other
+    first: Tensor  # [F] int, on the CPU: place in `side` where a frame's run begins
+    length: Tensor  # [F] int, on the CPU: length of the run
+    query_angles: Tensor | None  # [F, S, head_dim / 2]
+    side_angles: Tensor | None  # [N, head_dim / 2]
+
+
+def join(clips: Sequence[Frames]) -> Frames:
+    """Clips whose frames have equally many tokens as one batch of frames."""
+    if len(clips) == 1:  # a view, where torch.cat would copy
+        return clips[0]
+    shifted, passed = [], 0
+    for clip in clips:
+        shifted.append(clip._replace(first=clip.first + passed))
+        passed += len(clip.side)
+    columns: list[Tensor | None] = []
+    for parts in zip(*shifted, strict=True):
+        columns.append(None if parts[0] is None else torch.cat(parts))  # without rope no angles
+    return Frames._make(columns)
+
+
+def take(tokens: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Runs of `[N, C]` as `[f, L, C]`, padded to the longest; mask `[f, L]`, None if none is."""
+    place = torch.arange(int(count.max()))  # [L]
+    real = place < count[:, None]  # [f, L]
+    index = first[:, None] + place * real  # padding repeats a run's first token
+    runs = tokens.index_select(0, index.flatten().to(tokens.device)).unflatten(0, index.shape)
+    # Without a mask attention has faster kernels.
+    return runs, None if bool(real.all()) else real.to(tokens.device)
+
+
+def by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
+    """The authors' rule: T_k >= T_q steps in T_q groups, the first (T_k mod T_q) one step longer.
+
+    Returns:
+        First step and number of steps of each frame, `[T_q]` each.
     """
-
-    frames: Tensor
-    cells: Tensor
-    steps: Tensor
-    tokens: Tensor
-
-    @classmethod
-    def of(cls, query: Sequence[tuple[int, int]], side: Sequence[tuple[int, int]]) -> Sizes:
-        """From the (T, S) pairs of the query and of the side tokens."""
-        frames, cells = torch.tensor(query, dtype=torch.int64).unbind(1)
-        steps, tokens = torch.tensor(side, dtype=torch.int64).unbind(1)
-        return cls(frames, cells, steps, tokens)
-
-    def sample_of_frame(self) -> Tensor:
-        """`[F]`: the clip each of the batch's F frames belongs to."""
-        return torch.arange(len(self.frames)).repeat_interleave(self.frames)
+    shorter, longer = divmod(steps, frames)
+    frame = torch.arange(frames)
+    return frame * shorter + frame.clamp(max=longer), shorter + (frame < longer).long()
 
 
-@dataclass(frozen=True)
-class Times:
-    """Times of all frames and steps of a batch in seconds, float64, padded with infinity.
+def by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    """A frame sees the steps from half-way to its neighbours, or else the nearest one.
 
-    Attributes:
-        query: `[B, max T_q]`.
-        side: `[B, max T_k]`.
+    The first and the last interval are open-ended; of two equally near steps the earlier one wins.
+
+    Args:
+        query: `[T_q]` seconds of the frames.
+        side: `[T_k]` seconds of the steps.
+
+    Returns:
+        First step and number of steps of each frame, `[T_q]` each.
     """
-
-    query: Tensor
-    side: Tensor
-
-    @classmethod
-    def of(
-        cls, sizes: Sizes, query: Sequence[Tensor] | None, side: Sequence[Tensor] | None
-    ) -> Times:
-        """Given times, or both channels spread evenly over the same duration (centres (i + 0.5) / T) when there are none.
-
-        Raises:
-            ChannelError: If only one of the two is given, a length is wrong, or times go backwards.
-        """
-        if query is None and side is None:
-            return cls(_centres(sizes.frames), _centres(sizes.steps))
-        if query is None or side is None:
-            raise ChannelError(
-                "give both query_times and side_times, or neither: one alone says nothing about "
-                "the other"
-            )
-        return cls(_pad("query_times", query, sizes.frames), _pad("side_times", side, sizes.steps))
+    borders = (query[:-1] + query[1:]) / 2  # [T_q - 1]
+    inner = torch.searchsorted(side, borders)  # the first step at or after each border
+    begin, end = F.pad(inner, (1, 0), value=0), F.pad(inner, (0, 1), value=len(side))
+    after = torch.searchsorted(side, query).clamp(max=len(side) - 1)
+    before = (after - 1).clamp(min=0)
+    nearest = torch.where(query - side[before] <= side[after] - query, before, after)
+    return torch.where(begin == end, nearest, begin), (end - begin).clamp(min=1)
 
 
-def _centres(lengths: Tensor) -> Tensor:
-    index = torch.arange(int(lengths.max()), dtype=torch.float64)
-    return ((index + 0.5) / lengths[:, None]).masked_fill(index >= lengths[:, None], torch.inf)
+def stretch(side: Tensor, frames: int) -> Tensor:
+    """`[T_k, S_k, C]` -> `[T_q, S_k, C]` by linear interpolation in time, ends on ends.
+
+    The authors interpolate behind the linear map, which is the same but for rounding, and by a
+    rounded factor, which for some frame counts (never for 32) yields one step too few.
+    """
+    rows = side.flatten(1).T[None]  # [1, S_k * C, T_k]
+    longer = F.interpolate(rows, size=frames, mode="linear", align_corners=True)
+    return longer[0].T.reshape(frames, *side.shape[1:])
 
 
-def _pad(name: str, times: Sequence[Tensor], lengths: Tensor) -> Tensor:
-    got = [tuple(row.shape) for row in times]
-    expected = [(length,) for length in lengths.tolist()]
-    if got != expected:
-        raise ChannelError(f"{name} must have the shapes {expected} (one time a step), got {got}")
-    padded = pad_sequence([row.detach().to("cpu", torch.float64) for row in times], True, torch.inf)
-    if bool((padded.diff() < 0).any()):
+def seconds(name: str, times: Tensor | None, length: int) -> Tensor:
+    """`[length]` times, float64 on the CPU; without any, centres of equal parts of a duration."""
+    if times is None:
+        return (torch.arange(length, dtype=torch.float64) + 0.5) / length
+    if times.shape != (length,):
+        raise ChannelError(
+            f"{name} must have one time a step, shape {(length,)}, got {tuple(times.shape)}"
+        )
+    times = times.detach().to("cpu", torch.float64)
+    if bool((times.diff() < 0).any()):
         raise ChannelError(f"{name} must not go backwards; sort the steps by time")
-    return padded
-
-
-def by_number(sizes: Sizes) -> tuple[Tensor, Tensor]:
-    """The authors' rule: T_k steps in T_q contiguous groups, the first (T_k mod T_q) of them one longer. Needs T_k >= T_q.
-
-    Returns:
-        `start [F]`, `count [F]`.
-    """
-    owner = sizes.sample_of_frame()
-    frame = torch.arange(len(owner)) - before(sizes.frames)[owner]
-    base = (sizes.steps // sizes.frames)[owner]
-    longer = (sizes.steps % sizes.frames)[owner]
-    return frame * base + torch.minimum(frame, longer), base + (frame < longer)
-
-
-def by_time(sizes: Sizes, times: Times) -> tuple[Tensor, Tensor]:
-    """A frame sees the steps of its own interval: from half-way to the frame before (included) to half-way to the next one.
-
-    The first and the last interval are open-ended. A frame whose interval is empty sees the nearest
-    step, the earlier of two.
-
-    Returns:
-        `start [F]`, `count [F]`.
-    """
-    query, side, steps = times.query, times.side, sizes.steps[:, None]
-    borders = (query[:, :-1] + query[:, 1:]) / 2
-    inner = torch.searchsorted(side, borders.contiguous())
-    start = torch.cat([torch.zeros_like(steps), inner], 1)
-    count = torch.cat([inner, steps], 1) - start
-    # Padding frames have infinite times, so a clip's last real frame ends where the padding starts:
-    # after the last step.
-    after = torch.searchsorted(side, query).minimum(steps - 1)
-    ahead = (after - 1).clamp(min=0)
-    earlier = query - side.gather(1, ahead) <= side.gather(1, after) - query
-    start = torch.where(count == 0, torch.where(earlier, ahead, after), start)
-    real = torch.arange(query.shape[1]) < sizes.frames[:, None]
-    return start[real], count.clamp(min=1)[real]
-
-
-def before(lengths: Tensor) -> Tensor:
-    """Exclusive cumulative sum: where each run begins when runs of these lengths lie one after the other."""
-    return lengths.cumsum(0) - lengths
-
-
-def unroll(steps: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Coordinates of all tokens of a batch laid out flat: the clip, the step and the place in the step of each, `[N]`."""
-    sizes = steps * width
-    sample = torch.arange(len(sizes)).repeat_interleave(sizes)
-    local = torch.arange(len(sample)) - before(sizes)[sample]
-    return sample, local // width[sample], local % width[sample]
-
-
-def stretch(sizes: Sizes) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Linear interpolation in time for clips with fewer steps than frames, to exactly one step a frame, ends on ends.
-
-    The authors up-sample by a rounded scale factor, which for some frame counts (never for 32)
-    yields one step too few; the exact size is what they meant.
-
-    Returns:
-        Flat token indices `low [N]`, `high [N]` and the weight of `high` `[N]`, or None if no clip
-        is short.
-    """
-    if bool((sizes.steps >= sizes.frames).all()):
-        return None
-    target = torch.maximum(sizes.steps, sizes.frames)
-    sample, step, place = unroll(target, sizes.tokens)
-    last = (sizes.steps - 1)[sample]
-    position = step * last / (target - 1).clamp(min=1)[sample].double()
-    low = position.long().minimum(last)
-    high = (low + 1).minimum(last)
-    width = sizes.tokens[sample]
-    offset = before(sizes.steps * sizes.tokens)[sample] + place
-    return offset + low * width, offset + high * width, position - low
+    return times

@@ -1,4 +1,4 @@
-"""`FusionConfig`: every choice that defines a fusion function, and what the function costs.
+"""`FusionConfig`: every choice that defines the fusion function, and what it costs.
 
 `FusionSettings` is what the settings of any fusion have, a user's own included.
 """
@@ -8,14 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from pave.errors import ConfigError
 
@@ -28,13 +21,6 @@ class FusionSettings(BaseModel):
 
     Settings of a fusion of your own inherit from this, say their name as the default of `type` and
     count their parameters.
-
-    Example:
-        >>> class Plain(FusionSettings):
-        ...     type: Literal["plain"] = "plain"
-        ...
-        ...     def parameters(self) -> int:
-        ...         return self.side_dim * self.out_dim
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,12 +28,9 @@ class FusionSettings(BaseModel):
     type: str = Field(description="Name of the fusion, as it was registered.")
     side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
     query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
-    out_dim: Size = Field(
-        description="C of the residual: the hidden size of the base's language model."
-    )
+    out_dim: Size = Field(description="C of the residual: the language model's hidden size.")
     query: Literal["pre_projector", "projected"] = Field(
-        default="pre_projector",
-        description="Which of the base's tokens are the query. Read by the seam, not by the fusion.",
+        default="pre_projector", description="Which of the base's tokens the seam takes as query."
     )
 
     @abstractmethod
@@ -55,19 +38,18 @@ class FusionSettings(BaseModel):
         """Number of parameters of the fusion."""
 
     def flops(self, frames: int, query_tokens: int, side_steps: int, side_tokens: int = 1) -> int:
-        """Floating-point operations for one clip.
+        """Floating-point operations for one clip, a multiply-add counted as two.
 
-        Unless a fusion knows better: a multiply-add of every weight for every query token.
+        Unless a fusion knows better: every weight once for every query token.
         """
         return 2 * self.parameters() * frames * query_tokens
 
 
 class FusionConfig(FusionSettings):
-    """Shape and rules of a fusion function g(query tokens, side tokens) -> residual.
+    """Shape and rules of the fusion function g(query tokens, side tokens) -> residual.
 
     The defaults are those of new patches. The authors' released checkpoints differ in `tie_kv` and
-    `alignment` (and, for one of them, `rope`); `pave.paper.fusion_config` makes their
-    configs.
+    `alignment` (and one of them in `rope`); `pave.paper.fusion_config` makes their configs.
 
     Raises:
         ConfigError: If two settings contradict each other.
@@ -85,63 +67,53 @@ class FusionConfig(FusionSettings):
         default=None, description="Width of the mapped side tokens; None: the same as `hidden`."
     )
     heads: Size = Field(default=4, description="Attention heads.")
-    layers: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=2, description="Blocks of attention and MLP."
-    )
+    layers: int = Field(default=2, ge=1, le=1000, description="Blocks of attention and MLP.")
     rope: Literal["3d"] | None = Field(
         default=None, description="Rotary positions in time, height and width, or none."
     )
     tie_kv: bool = Field(
         default=False,
-        description="Use the key projection for values too, as the authors' code does. The value "
-        "projection that their files"
-        " hold all the same is kept, frozen and unused, so that counts agree and files convert "
-        "both ways.",
+        description="Take keys for values, as the authors' code does. The value projection in "
+        "their files is kept, frozen and unused, so that counts agree and files convert both ways.",
     )
     alignment: Literal["times", "groups"] = Field(
         default="times",
-        description="Which side steps a frame sees: those of its own interval of time, or the "
-        "authors' even split by number.",
+        description="Which steps a frame sees: those of its own time, or an even split by number.",
     )
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0.0, description="Dropout before the output norm."
-    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the output norm.")
     output_norm: bool = Field(
         default=True,
-        description="LayerNorm at the end with weight and bias 0, so that a fresh patch changes "
-        "nothing. Without it, it does.",
+        description="LayerNorm at the end that starts at 0: a fresh patch changes nothing.",
     )
-    output_layers: Annotated[int, Field(ge=0, le=1000)] = Field(
+    output_layers: int = Field(
         default=2,
+        ge=0,
+        le=1000,
         description="Linear layers of the output MLP; 0: none (needs out_dim = hidden), 1 and 3 "
         "or more: out_dim = 2 hidden.",
     )
     learnable_query: tuple[Size, Size] | None = Field(
         default=None,
-        description="(frames, tokens a frame) of a learnt query that takes the place of the "
-        "base's tokens.",
+        description="(frames, tokens a frame) of a learnt query in place of the base's tokens.",
     )
     start_end_tokens: bool = Field(
         default=False,
-        description="Hold the four marker tokens of the authors' 'interleave' files. Adding "
-        "residuals never uses them.",
+        description="Hold the four marker tokens of the authors' 'interleave' files, unused.",
     )
 
     @model_serializer(mode="wrap")
-    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the default name out: files stay those of versions that had one fusion."""
+    def _write(self, write: Any) -> dict[str, Any]:
         fields: dict[str, Any] = write(self)
-        fields.pop("type", None)
+        del fields["type"]  # files stay those of versions that knew one fusion
         return fields
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        """Refuse settings that contradict each other, in words that say which to change."""
         if self.hidden % self.heads:
             raise ConfigError(
                 f"hidden={self.hidden} is not a multiple of heads={self.heads}; change one of them"
             )
-        if self.rope == "3d" and self.head_dim % 16:
+        if self.rope == "3d" and self.head_dim % 16:  # pairs split 2 : 3 : 3
             raise ConfigError(
                 "rope='3d' needs hidden / heads to be a multiple of 16 (the authors use 128), "
                 f"got {self.head_dim}"
@@ -157,56 +129,55 @@ class FusionConfig(FusionSettings):
                 f"{2 * self.hidden}, got {self.out_dim}; use 2"
             )
         if self.learnable_query is not None and self.alignment != "groups":
-            raise ConfigError(
-                "a learnable query has no times of its own; use alignment='groups' with it"
-            )
+            raise ConfigError("a learnable query has no times; use alignment='groups' with it")
         return self
 
     @property
     def memory_dim(self) -> int:
         """Width of the mapped side tokens."""
-        return self.hidden if self.memory is None else self.memory
+        return self.memory or self.hidden
 
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden // self.heads
 
+    @property
+    def output_widths(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of each linear layer of the output MLP."""
+        first, others = (self.hidden, 2 * self.hidden), (2 * self.hidden, self.out_dim)
+        return [first, *[others] * (self.output_layers - 1)][: self.output_layers]
+
     def parameters(self, idle: bool = True) -> int:
         """Number of parameters.
 
         Args:
-            idle: Count also what is stored but never used (the value projections of `tie_kv`, the
-                marker tokens). The authors' published numbers do; False counts what training
-                changes.
+            idle: Count what is stored but never used, too, as the authors' published numbers do
+                (the value projections of `tie_kv`, the marker tokens).
         """
-        value = self.memory_dim * self.hidden + self.hidden
-        unused = value * self.layers * self.tie_kv + 4 * self.out_dim * self.start_end_tokens
-        block = (self.hidden + 1) * self.hidden + 2 * value + 2 * self.hidden + 4 * self.hidden**2
-        total = (self.side_dim + 1) * self.memory_dim + self.layers * block
+        width = self.hidden
+        value = (self.memory_dim + 1) * width
+        markers = 4 * self.out_dim * self.start_end_tokens
+        block = (width + 1) * width + 2 * value + 2 * width + 4 * width**2
+        total = (self.side_dim + 1) * self.memory_dim + self.layers * block + markers
         if self.learnable_query is None:
-            total += (self.query_dim + 1) * self.hidden
+            total += (self.query_dim + 1) * width
         else:
-            total += self.learnable_query[0] * self.learnable_query[1] * self.hidden
-        total += sum((a + 1) * b for a, b in self.output_widths())
-        total += 2 * self.out_dim * self.output_norm + 4 * self.out_dim * self.start_end_tokens
-        return total if idle else total - unused
-
-    def output_widths(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of each linear layer of the output MLP."""
-        if self.output_layers == 0:
-            return []
-        return [(self.hidden, 2 * self.hidden)] + [(2 * self.hidden, self.out_dim)] * (
-            self.output_layers - 1
-        )
+            total += self.learnable_query[0] * self.learnable_query[1] * width
+        for inputs, outputs in self.output_widths:
+            total += (inputs + 1) * outputs
+        total += 2 * self.out_dim * self.output_norm
+        if not idle:
+            total -= self.layers * value * self.tie_kv + markers
+        return total
 
     def flops(self, frames: int, query_tokens: int, side_steps: int, side_tokens: int = 1) -> int:
-        """Floating-point operations of the matrix products for one clip (a multiply-add counts as two).
+        """Floating-point operations of the matrix products for one clip (a multiply-add is two).
 
         Args:
             frames: T_q, frames of the clip.
             query_tokens: S_q, query tokens of one frame.
-            side_steps: T_k, steps of the side channel.
+            side_steps: T_k, steps of the side channel; each frame has at least one to attend.
             side_tokens: S_k, side tokens of one step.
 
         Example:
@@ -214,16 +185,14 @@ class FusionConfig(FusionSettings):
             >>> round(config.flops(frames=32, query_tokens=196, side_steps=32) / 1e9)
             93
         """
-        queries = frames * query_tokens
-        mapped = side_steps * side_tokens
-        # Interpolated steps are projected, too; under "times" one step may serve several frames and
-        # is projected once.
-        keys = (max(side_steps, frames) if self.alignment == "groups" else side_steps) * side_tokens
-        attended = max(side_steps, frames) * side_tokens * query_tokens
+        width, queries = self.hidden, frames * query_tokens
+        keys = max(side_steps, frames) * side_tokens
         projections = 1 if self.tie_kv else 2
-        block = queries * self.hidden**2 + projections * keys * self.memory_dim * self.hidden
-        block += 2 * attended * self.hidden + 4 * queries * self.hidden**2
-        total = mapped * self.side_dim * self.memory_dim + self.layers * block
-        total += queries * self.query_dim * self.hidden * (self.learnable_query is None)
-        total += queries * sum(a * b for a, b in self.output_widths())
+        block = queries * width**2 + projections * keys * self.memory_dim * width
+        block += 2 * keys * query_tokens * width  # scores, and their sum over values
+        block += 4 * queries * width**2  # MLP
+        total = keys * self.side_dim * self.memory_dim + self.layers * block
+        total += queries * self.query_dim * width * (self.learnable_query is None)
+        for inputs, outputs in self.output_widths:
+            total += queries * inputs * outputs
         return 2 * total

@@ -11,14 +11,14 @@ from typing import Any, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave import hf_compat
+from pave import cpu, hf_compat
 from pave.answer import Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
-from pave.errors import ChannelError, PatchError
+from pave.errors import PatchError
 from pave.fusion import make_fusion
 from pave.model.info import describe, summarise
-from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
+from pave.model.routes import check_visuals, frames_of_clips, routes_of, rows_of_clips
 from pave.model.seam import Call, Seam, calling
 from pave.patches.base_patches import (
     base_patches_of,
@@ -499,8 +499,9 @@ class PatchedModel(nn.Module):
     ) -> None:
         """Trade time for memory in language model and fusions; the Trainer's name for it."""
         for patch in self.patches.values():
-            if patch.fusion is not None:  # a fusion that knows no such thing does not read it
-                setattr(patch.fusion, "checkpointing", True)
+            fusion: Any = patch.fusion
+            if fusion is not None:  # a fusion that knows no such thing does not read it
+                fusion.checkpointing = True
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
@@ -521,6 +522,7 @@ class PatchedModel(nn.Module):
                 fusion = make_fusion(config.fusion)
             if fusion is not None:
                 fusion.to(self.device)  # its type stays float32
+                cpu.speed_up(fusion)
             self.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
             self._settle()
         except BaseException:
@@ -565,7 +567,7 @@ class PatchedModel(nn.Module):
         base = self.base
         frames = None
         if visuals is not None:
-            _check_visuals(inputs.get(base.family.pixels), base.family.pixels, side, visuals)
+            check_visuals(inputs.get(base.family.pixels), base.family.pixels, side, visuals)
         elif side is not None and base.family.modality == "image":
             frames = frames_of_clips(
                 inputs, base.family.pixels, base.placeholder_id, len(side), times
@@ -586,21 +588,6 @@ class PatchedModel(nn.Module):
             else:
                 stack.enter_context(calling(Call(side, times, frames)))
             yield inputs
-
-
-def _check_visuals(pixels: Any, argument: str, side: Side | None, visuals: Visuals) -> None:
-    """Visual tokens come instead of pixels, and with side channels for as many clips.
-
-    Raises:
-        ChannelError: If they do not.
-    """
-    if pixels is not None:
-        raise ChannelError(f"give visuals or {argument}, not both; drop the pixels with Base.light")
-    if side is not None and len(side) != len(visuals):
-        raise ChannelError(
-            f"{len(visuals)} clips but {len(side)} side channel entries given; give one a clip, in "
-            "prompt order"
-        )
 
 
 def _copy(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:

@@ -59,7 +59,8 @@ class Call:
     frames: Sequence[int] | None = None
 
 
-_CALL: ContextVar[Call] = ContextVar("pave_call", default=Call())
+_NOTHING = Call()
+_CALL: ContextVar[Call] = ContextVar("pave_call", default=_NOTHING)
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def lora_of_new(
     """
     if continued is None:
         return own
-    theirs = None
+    theirs = None  # one that is not on the base is refused in `base_patches_of`
     if continued in patches:
         theirs = patches[continued].config.lora
     if own is not None and own != theirs:

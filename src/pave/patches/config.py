@@ -171,6 +171,7 @@ class PatchConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> PatchConfig:
+        # A LoRA-only control has neither.
         if (self.channel is None) != (self.fusion is None):
             raise ValueError("a channel needs a fusion and a fusion needs a channel")
         if self.channel is None and self.encoder is not None:

@@ -50,6 +50,7 @@ def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
     fusion = config.fusion
     if fusion is None:
         return
+    # The query is taken before the projector or behind it, where tokens are as wide as the model.
     query_dim = base.hidden_dim if fusion.query == "projected" else base.query_dim
     if (fusion.query_dim, fusion.out_dim) != (query_dim, base.hidden_dim):
         raise PatchError(
@@ -106,6 +107,7 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
         raise PatchError(f"{path} cannot be read as JSON; the patch folder is damaged") from error
     if not isinstance(found, dict) or found.get("peft_type") != "LORA":
         raise PatchError(f"{path} describes no LoRA adapter")
+    # Through JSON, so that sets and tuples compare with what the file can hold.
     wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
     for key in sorted(wanted.keys() & found.keys() - _NOT_COMPARED):
         if found[key] != wanted[key]:
@@ -157,6 +159,7 @@ def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:
             raise PatchError(
                 f"there is no patch '{name}'; loaded are: {', '.join(known) or 'none'}"
             )
+        # True and False are ints in Python, but no weights.
         number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
         if not number or not math.isfinite(weight):
             raise PatchError(

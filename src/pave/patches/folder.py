@@ -80,6 +80,7 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
     try:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
+            # On the same disk as the target, so that a rename is enough.
             staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
             staging.mkdir()
             try:
@@ -116,6 +117,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     own = {}
     for key, tensor in tensors.items():
+        # A copy: safetensors refuses tensors that share memory.
         own[key] = tensor.detach().to("cpu", copy=True).contiguous()
     save_file(own, path, metadata={"format": "pt"})
 
@@ -124,7 +126,7 @@ def _swap(staging: Path, folder: Path) -> None:
     """Put `staging` in `folder`'s place; what was there comes back if that fails."""
     old = staging.with_suffix(".old")
     moved = folder.exists()
-    if moved:
+    if moved:  # a folder that is not empty cannot be renamed over
         folder.rename(old)
     try:
         staging.rename(folder)
@@ -175,12 +177,13 @@ def read_config(folder: Path) -> PatchConfig:
             f"{path} cannot be read as JSON; the patch folder is damaged ({error})"
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version != SCHEMA_VERSION or isinstance(version, bool):  # True == 1
         raise PatchError(
             f"{path} has schema version {version!r}, this pave reads {SCHEMA_VERSION}; update "
             "pave or convert the patch"
         )
     try:
+        # As JSON, where a list may be a tuple.
         return PatchConfig.model_validate_json(json.dumps(content))
     except (ValidationError, ConfigError) as error:
         why = reason(error) if isinstance(error, ValidationError) else str(error)
@@ -205,6 +208,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
             f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd[0]} is "
             "wrong"
         )
+    # All files are found and hashed before any is read.
     paths = {name: _inside(folder, name) for name in wanted}
     for name, path in paths.items():
         if _sha256(path) != config.files[name]:

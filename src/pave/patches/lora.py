@@ -20,13 +20,13 @@ from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from pave import hf_compat
+from pave import cpu, hf_compat
 from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
-from pave.patches.lean import LeanLinear, lean
 
 _PARTS = ("lora_A", "lora_B")
+# What peft can wrap; a layer that carries another patch's LoRA is one of its own.
 _ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLayer)
 
 
@@ -43,6 +43,7 @@ def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConf
         r=spec.rank,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        # A string is matched against the whole name: nothing in a tower fits.
         target_modules=rf"model\.{family.language_model}\..*\.({targets})",
         bias="none",
         base_model_name_or_path=base_name or None,
@@ -164,6 +165,7 @@ class LoraSet:
         config = lora_config(spec, self._family, self._base_name)
         try:
             if self._tuner is None:
+                # The bare tuner, not a PeftModel: the model object stays the user's own.
                 self._tuner = LoraModel(self._model, {name: config}, name)
             else:
                 self._tuner.peft_config[name] = config
@@ -174,6 +176,7 @@ class LoraSet:
         self._find_layers()
         hf_compat.adapter_in_float32(self._model, name)
         self.activate(self._active)
+        # Layers of other patches' targets do not have it.
         own = {path: layer for path, layer in self._layers.items() if name in layer.scaling}
         return Lora(name, spec, own)
 
@@ -199,7 +202,6 @@ class LoraSet:
         for path, module in self._model.named_modules():
             if isinstance(module, LoraLayer):
                 self._layers[path] = module
-                lean(module)
 
     def activate(self, names: Sequence[str]) -> None:
         """Let exactly these LoRAs work, from now on."""
@@ -210,14 +212,12 @@ class LoraSet:
     def merge(self) -> None:
         """Give the layers merged copies of their weights, see `PatchedModel.merge`."""
         for layer in self._layers.values():
-            if isinstance(layer, LeanLinear):
-                layer.merge_copy()
+            cpu.merge(layer)
 
     def unmerge(self) -> None:
         """Drop the merged copies."""
         for layer in self._layers.values():
-            if isinstance(layer, LeanLinear):
-                layer.merged_copy = None
+            cpu.unmerge(layer)
 
     @contextlib.contextmanager
     def only(self, names: Sequence[str], masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:

@@ -91,7 +91,7 @@ def saved_config(config: PatchConfig, given: Mapping[str, Any]) -> PatchConfig:
     Raises:
         ConfigError: If a field is wrong.
     """
-    fields = config.model_dump()
+    fields = config.model_dump()  # plain data, so that what is given is checked like the rest
     for key, value in given.items():
         if value is not None:
             fields[key] = value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pave.testing.family import check_family
     from pave.testing.tiny import (
         tiny_base,
         tiny_clips,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "check_family": "pave.testing.family",
     "tiny_base": "pave.testing.tiny",
     "tiny_clips": "pave.testing.tiny",
     "tiny_frames": "pave.testing.tiny",
@@ -29,6 +31,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "check_family",
     "tiny_base",
     "tiny_clips",
     "tiny_frames",

@@ -22,6 +22,7 @@ from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
+from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.data import Features, Record, group_by_clip, read_records
 from pave.model import PatchedModel
 from pave.train.attention import packed_attention
@@ -30,7 +31,6 @@ from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, open_folder
-from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.result import TrainResult, final_loss, summary

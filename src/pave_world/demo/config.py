@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pave.patches import LoraSpec
+from pave.renamed import renamed
 from pave.train.config import MAX_SEED, Rate
-from pave_world.demo.senses import SENSES, Sense, SenseName
+from pave_world.demo.presets import PRESETS, Preset
+from pave_world.scenes.scene import OLD_CHANNELS
 
 
 class DemoConfig(BaseModel):
     """What the demo makes and how long it trains.
 
     Both runs, the LoRA-only control and the patch, get the same records, steps, batches, learning
-    rates and seed; the patch alone has a fusion function and the new sense.
+    rates and seed; the patch alone has a fusion function and the channel.
 
     Example:
         >>> DemoConfig().base
@@ -25,8 +27,8 @@ class DemoConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sense: SenseName = Field(
-        "sound", description="The channel to learn, with the kind of world that needs it."
+    channel: str = Field(
+        "audio", description="The channel to learn: audio, scene3d, views or frames."
     )
     out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
     base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
@@ -39,7 +41,7 @@ class DemoConfig(BaseModel):
         None,
         ge=1,
         le=10**9,
-        description="Optimiser steps of each run; if not given, those chosen for the sense.",
+        description="Optimiser steps of each run; if not given, those chosen for the channel.",
     )
     batch_clips: int = Field(
         2, ge=1, le=2**16, description="Clips in a forward pass; their questions share a prefix."
@@ -62,7 +64,7 @@ class DemoConfig(BaseModel):
         description="Steps of the patch's aligned start, in which no language model runs.",
     )
     encoder: str | None = Field(
-        None, description="Encoder of the channel; if not given, the sense's."
+        None, description="Encoder of the channel; if not given, the preset's."
     )
     encoder_settings: dict[str, Any] = Field(
         default_factory=dict, description="Its settings; likewise."
@@ -79,7 +81,8 @@ class DemoConfig(BaseModel):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description='Of the two trainings; "auto" is bf16 where the processor multiplies it natively: half the time.',
+        description='Of the two trainings; "auto" is bf16 where the processor multiplies it '
+        "natively: half the time.",
     )
     seed: int = Field(
         1,
@@ -97,39 +100,56 @@ class DemoConfig(BaseModel):
     )
     max_new_tokens: int = Field(8, ge=1, description="Longest answer in the comparison, in tokens.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_old_words(cls, values: Any) -> Any:
+        """Folders of demos that were made when a channel was a sense, and audio was called sound."""
+        values = renamed(values, {"sense": "channel"}, "demo settings")
+        if isinstance(values, dict) and values.get("channel") in OLD_CHANNELS:
+            return {**values, "channel": OLD_CHANNELS[values["channel"]]}
+        return values
+
+    @field_validator("channel")
+    @classmethod
+    def _has_a_preset(cls, channel: str) -> str:
+        if channel not in PRESETS:
+            raise ValueError(f"there is no demo of this channel; there are: {', '.join(PRESETS)}")
+        return channel
+
     def resolved(self) -> DemoConfig:
-        """The same settings with nothing left open: the sense's own choices, and the precision that "auto" means here."""
+        """The same settings with nothing left open: the preset's, and the precision of this processor."""
         from pave.train.precision import native_precision
 
-        chosen = self.preset
+        preset = self.preset
         update: dict[str, Any] = {
-            "steps": self.steps or chosen.steps,
-            "encoder": self.encoder or chosen.encoder,
-            "encoder_settings": self.encoder_settings
-            or (dict(chosen.settings) if not self.encoder else {}),
-            "fusion": self.fusion or dict(chosen.fusion),
-            "align_share": self.align_share or chosen.align_share,
-            "align_families": self.align_families or chosen.align_families,
+            "steps": self.steps or preset.steps,
+            "encoder": self.encoder or preset.encoder,
+            "fusion": self.fusion or dict(preset.fusion),
+            "align_share": self.align_share or preset.align_share,
+            "align_families": self.align_families or preset.align_families,
         }
-        return self.model_copy(
-            update=update | ({"precision": native_precision()} if self.precision == "auto" else {})
-        )
+        # The preset's settings are its encoder's; another encoder would not know them.
+        if not self.encoder and not self.encoder_settings:
+            update["encoder_settings"] = dict(preset.settings)
+        if self.precision == "auto":
+            update["precision"] = native_precision()
+        return self.model_copy(update=update)
 
     @property
-    def preset(self) -> Sense:
-        """What was chosen for the sense."""
-        return SENSES[self.sense]
+    def preset(self) -> Preset:
+        """What was chosen for the channel."""
+        return PRESETS[self.channel]
 
     @property
     def patch_arm(self) -> str:
         """Name of the patch among the arms."""
-        return f"{self.sense}-patch"
+        return f"{self.channel}-patch"
 
     def world(self, split: str) -> Path:
         """Folder of one split."""
         return self.out / "world" / split
 
     @property
-    def store(self) -> Path:
-        """Folder of tokens that both runs and the comparison share."""
+    def cache(self) -> Path:
+        """The token cache that both runs and the comparison share."""
         return self.out / "store"

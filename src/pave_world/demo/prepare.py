@@ -44,7 +44,7 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
                 split,
                 clips,
                 config.seed,
-                config.sense,
+                config.channel,
                 workers=config.workers,
                 questions_per_clip=config.questions_per_clip,
                 progress=partial(tell, split),
@@ -69,7 +69,7 @@ def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Prog
             _, waiting = wait(waiting, timeout=_POLL)
             progress(
                 "clips encoded",
-                min(total, sum(1 for _ in config.store.glob("??/*.safetensors"))) // 2,
+                min(total, sum(1 for _ in config.cache.glob("??/*.safetensors"))) // 2,
                 total // 2,
             )
         for job in jobs:
@@ -104,7 +104,7 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     from pave.data import Features, group_by_clip, read_records
 
     torch.set_num_threads(1)
-    channel = config.preset.channel
+    channel = config.channel
     base = load_base(config.base)
     encoder = make_encoder(
         channel,
@@ -113,6 +113,6 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
         tower=tower_of(base),
     )
     clips = [group[0] for group in group_by_clip(read_records(file))]
-    Features(base, {channel: encoder}, TokenCache(config.store)).precompute(
+    Features(base, {channel: encoder}, TokenCache(config.cache)).precompute(
         clips[part :: config.workers]
     )

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch
@@ -24,6 +26,7 @@ from pave.train import TrainConfig
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips
 from pave_world.demo.training import CONTROL, curves, train_both
+from pave_world.scenes.scene import OLD_CHANNELS
 
 Say = Callable[[str], None]
 BASE = "base"
@@ -46,7 +49,7 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
         PaveError: If a part is missing or a stage fails.
 
     Example:
-        >>> run_demo(DemoConfig(steps=50, train_clips=100), print).arm("sound-patch").accuracy  # doctest: +SKIP
+        >>> run_demo(DemoConfig(steps=50, train_clips=100), print).arm("audio-patch").accuracy  # doctest: +SKIP
         0.41
     """
     config = config.resolved()
@@ -64,7 +67,7 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
             encode_clips(config, records, shown)
         with book.stage("training", memory):
             say(
-                f"training the LoRA-only control and the {config.sense} patch, {config.steps} "
+                f"training the LoRA-only control and the {config.channel} patch, {config.steps} "
                 "steps each ..."
             )
             runs = train_both(config, records[TRAIN], shown, say)
@@ -82,7 +85,8 @@ def finished_report(config: DemoConfig) -> Report | None:
     known = _read_note(note)
     if not known["finished"] or known["settings"] != config.resolved().model_dump(mode="json"):
         return None
-    return Report.model_validate_json(results.read_text(encoding="utf-8"))
+    report = Report.model_validate_json(results.read_text(encoding="utf-8"))
+    return _in_present_words(report)
 
 
 def _read_note(file: Path) -> dict[str, Any]:
@@ -95,7 +99,23 @@ def _read_note(file: Path) -> dict[str, Any]:
     known = read_object(file, ConfigError, advice)
     if missing := {"settings", "seconds", "peak_rss_mb", "finished"} - known.keys():
         raise ConfigError(f"{file} is damaged (it lacks {', '.join(sorted(missing))}); {advice}")
-    return known
+    return known | {"settings": _present_settings(known["settings"])}
+
+
+def _present_settings(settings: Any) -> Any:
+    """Settings of an earlier run as they would be written today; unreadable ones are like no others."""
+    try:
+        return DemoConfig.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return settings
+
+
+def _in_present_words(report: Report) -> Report:
+    """The report of an older demo, whose patch was named after the old word for its channel."""
+    text = report.model_dump_json()
+    for old, new in OLD_CHANNELS.items():
+        text = text.replace(f'"{old}-patch"', f'"{new}-patch"')
+    return Report.model_validate_json(text)
 
 
 class _Book:
@@ -149,7 +169,7 @@ def _compare(
         out=config.out / "eval",
         base=config.base,
         arms={BASE: None, **{name: [run.patch_folder] for name, run in runs.items()}},
-        cache=config.store,
+        cache=config.cache,
         batch=config.batch_questions,
         max_new_tokens=config.max_new_tokens,
         seed=config.seed,
@@ -179,7 +199,7 @@ def _write(config: DemoConfig, report: Report, book: _Book, runs: dict[str, Trai
         }
     )
     write_report(
-        whole, config.out, title=f"What a {config.sense} patch is worth", images=["plot.png"]
+        whole, config.out, title=f"What a {config.channel} patch is worth", images=["plot.png"]
     )
     draw(whole, config.out / "plot.png", curves(runs))
     book.save(finished=True)

@@ -54,7 +54,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
     same = {
         "base": config.base,
         "records": records,
-        "cache": config.store,
+        "cache": config.cache,
         "lora": config.lora,
         "steps": steps,
         "batch_clips": config.batch_clips,
@@ -66,10 +66,10 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "lr_gate": config.lr_gate,
         "seed": config.seed,
         "log_every": max(1, min(10, steps // 10)),
-        "task": f"the embedded world, {config.sense}",
+        "task": f"the embedded world, {config.channel}",
     }
     senses = {
-        "channel": config.preset.channel,
+        "channel": config.channel,
         "encoder": config.encoder,
         "encoder_settings": config.encoder_settings,
         "fusion": config.fusion,

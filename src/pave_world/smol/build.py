@@ -24,10 +24,10 @@ from pave.bases.base import Base
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
 from pave.data.packing import Packed, pack, positions_and_mask, targets
-from pave.train.frozen import frozen_in_bf16, frozen_through_onednn
+from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.train.precision import native_precision
 from pave_world import Scene, questions_for, render_frames, sample_scene
-from pave_world.scene import Kind
+from pave_world.scenes.scene import Channel
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class Leg:
         clips: Scenes to train on.
         steps: Optimiser steps.
         peak: Share of the learning rates that it rises to.
-        kinds: Kinds of scenes, in turn. They are asked about what the main camera's usual frames
+        channels: Channels of the scenes, in turn. They are asked about what the main camera's usual frames
             show, and nothing else.
     """
 
     clips: int
     steps: int
     peak: float
-    kinds: tuple[Kind, ...] = ("visual",)
+    channels: tuple[Channel, ...] = ("video",)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class BuildSettings:
     legs: tuple[Leg, ...] = (
         Leg(1600, 400, 1.0),
         Leg(2400, 350, 0.7),
-        Leg(3000, 350, 0.6, ("sound", "visual")),
-        Leg(3000, 200, 0.5, ("sound", "visual", "scene3d", "views", "frames")),
+        Leg(3000, 350, 0.6, ("audio", "video")),
+        Leg(3000, 200, 0.5, ("audio", "video", "scene3d", "views", "frames")),
     )
     batch: int = 4
     workers: int = 2
@@ -122,7 +122,7 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
         peft = trainable(base, settings)
         done, losses = _resume(peft, folder)
         for number, leg in list(enumerate(settings.legs))[done:]:
-            cells = features(base, "train", leg.clips, leg.kinds, settings, folder, rank)
+            cells = features(base, "train", leg.clips, leg.channels, settings, folder, rank)
             dist.barrier()
             frozen = frozen_in_bf16 if native_precision() == "bf16" else frozen_through_onednn
             with frozen(base.inner.language_model):
@@ -154,16 +154,16 @@ def load_trained(peft: Any, trained: Mapping[str, Tensor]) -> None:
                 parameter.copy_(trained[name])
 
 
-def scene_of(kinds: Sequence[Kind], split: str, index: int, seed: int) -> Scene:
-    """The scene with a number, where kinds take turns."""
-    return sample_scene(kinds[index % len(kinds)], split, index, seed)
+def scene_of(channels: Sequence[Channel], split: str, index: int, seed: int) -> Scene:
+    """The scene with a number, where channels take turns."""
+    return sample_scene(channels[index % len(channels)], split, index, seed)
 
 
 def features(
     base: Base,
     split: str,
     clips: int,
-    kinds: Sequence[Kind],
+    channels: Sequence[Channel],
     settings: BuildSettings,
     folder: Path,
     rank: int = 0,
@@ -172,13 +172,13 @@ def features(
     size = base.settings.frame_size()[0]
     cells = (size // 32) ** 2
     shape = (clips, len(VIEW_TIMES), cells, base.query_dim)
-    file = folder / f"cells-{split}-{settings.seed}-{clips}-{'-'.join(kinds)}.bin"
+    file = folder / f"cells-{split}-{settings.seed}-{clips}-{'-'.join(channels)}.bin"
     numel = int(torch.tensor(shape).prod())
     mapped = torch.from_file(str(file), shared=True, size=numel, dtype=torch.float16).view(shape)
     for index in range(rank, clips, settings.workers):
         if bool(mapped[index].any()):
             continue
-        scene = scene_of(kinds, split, index, settings.seed)
+        scene = scene_of(channels, split, index, settings.seed)
         frames = (
             torch.from_numpy(render_frames(scene, VIEW_TIMES, size=size))
             .permute(0, 3, 1, 2)
@@ -221,7 +221,7 @@ def sequence(base: Base, scene: Scene) -> Packed:
     """Visual questions of one scene behind its placeholders."""
     text = "<video>" * (base.settings.frames * 9 + 1)
     asked = [
-        question for question in questions_for(scene, limit=None) if question.needs == "video"
+        question for question in questions_for(scene, limit=None) if question.channel == "video"
     ][:MOST_QUESTIONS]
     return pack([base.encode_prompt(text, [(q.question, q.answer)]) for q in asked])
 
@@ -269,7 +269,7 @@ def fit(
             rank * settings.batch : (rank + 1) * settings.batch
         ].tolist()
         packed = [
-            sequence(base, scene_of(this.kinds, "train", index, settings.seed)) for index in mine
+            sequence(base, scene_of(this.channels, "train", index, settings.seed)) for index in mine
         ]
         # Entered anew in every step: autocast remembers the rounded weights for as long as it
         # lasts, also those that train.

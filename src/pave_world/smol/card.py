@@ -98,10 +98,10 @@ def scores(base: Base, clips: int, seed: int, scratch: Path) -> dict[str, list[i
     """
     from pave_world.smol.build import BuildSettings, answer_logits, features
 
-    cells = features(base, "test", clips, ("visual",), BuildSettings(seed=seed, workers=1), scratch)
+    cells = features(base, "test", clips, ("video",), BuildSettings(seed=seed, workers=1), scratch)
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for index in range(clips):
-        asked = questions_for(sample_scene("visual", "test", index, seed), limit=None)
+        asked = questions_for(sample_scene("video", "test", index, seed), limit=None)
         text = "<video>" * (base.settings.frames * 9 + 1)
         prompts = [base.encode_prompt(text, [(q.question, q.answer)]) for q in asked]
         logits, labels = answer_logits(base, cells[index : index + 1], [pack(prompts)])

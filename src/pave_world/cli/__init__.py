@@ -1,0 +1,3 @@
+"""The verbs that this package adds to `pave`, announced by its entry points in the group `pave.verbs`."""
+
+from __future__ import annotations

@@ -1,0 +1,75 @@
+"""`pave world`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pave.cli import output
+from pave.cli.settings import Switch
+
+
+def world_verb(
+    out: Path,
+    /,
+    *,
+    split: Literal["train", "val", "test"] = "train",
+    clips: int = 100,
+    seed: int = 0,
+    channel: str = "audio",
+    questions_per_clip: int = 8,
+    workers: int = 1,
+    json: Switch = False,
+) -> int:
+    """Make clips of the embedded world, what their channel reads, and questions about them.
+
+    The same settings always give the same clips. Scenes of the three splits never meet.
+
+    ```
+    pave world outputs/world/train --split train --clips 500 --workers 2
+    pave world outputs/world/test --split test --clips 100
+    pave world outputs/world/views --channel views --clips 500
+    ```
+
+    Args:
+        out: Folder for this split; made if missing. Finished clips are kept, so an interrupted run
+            goes on.
+        split: Which part of the world.
+        clips: How many clips.
+        seed: Seed of the scenes.
+        channel: What the questions need beside the picture: audio, scene3d (depth), views (further
+            cameras), frames (a high frame rate), or video for nothing.
+        questions_per_clip: At most so many questions about a clip.
+        workers: Processes that make clips.
+        json: Print what was made as JSON.
+    """
+    from pave_world import make_world
+    from pave_world.films.make import read_settings
+
+    with output.stages() as stages:
+        records = make_world(
+            out,
+            split,
+            clips,
+            seed,
+            channel,
+            workers=workers,
+            questions_per_clip=questions_per_clip,
+            progress=lambda done, total: stages("clips", done, total),
+        )
+    questions = len(records.read_text(encoding="utf-8").splitlines())
+    if not json:
+        output.line(f"{clips} clips, {questions} questions: {records}")
+        return 0
+    made = read_settings(out)
+    output.as_json(
+        {
+            "records": records,
+            "clips": clips,
+            "questions": questions,
+            "split": made.split,
+            "channel": made.channel,
+            "seed": made.seed,
+        }
+    )
+    return 0

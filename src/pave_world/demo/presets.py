@@ -1,0 +1,69 @@
+"""`PRESETS`: for each channel of the paper the settings its patch is trained with.
+
+The settings were chosen on the worlds of seed 0. What differs between the channels is the encoder,
+the number of steps (of the control as of the patch), and which questions teach the aligned start;
+batches, rates and LoRA are `DemoConfig`'s, one for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the demo of one channel takes.
+
+    Attributes:
+        encoder: Its encoder.
+        does: What is encoded, in words.
+        ask: How to ask about a video of one's own with `pave ask`: the question, and what else it
+            takes.
+        settings: The encoder's settings.
+        fusion: `FusionConfig` fields that differ from the defaults.
+        align_families: Families of questions that teach the aligned start; all that need the
+            channel when empty.
+        steps: Optimiser steps, of the control as of the patch.
+        align_share: Size of the residual after the aligned start, as a share of the visual tokens'.
+    """
+
+    encoder: str
+    does: str
+    ask: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fusion: Mapping[str, Any] = field(default_factory=lambda: {"hidden": 256})
+    align_families: tuple[str, ...] = ()
+    align_share: float = 0.7
+    steps: int = 340
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "audio": Preset("mel", "picture and sound", '"What do you hear?"'),
+        "scene3d": Preset(
+            "tower3d",
+            "picture and depth",
+            '"What is nearest?" --channel scene3d=SCENE.npz',
+            settings={"frames": 2, "cell": "nearest"},
+            align_families=("nearest", "side"),
+            align_share=1.0,
+            steps=600,
+        ),
+        "views": Preset(
+            "tower",
+            "the main camera's picture and the others'",
+            '"What is behind the screen?" --channel views=CAMERA1.mp4,CAMERA2.mp4',
+            settings={"frames": 4},
+        ),
+        "frames": Preset(
+            "tower",
+            "few frames and many",
+            '"What flashes first?"',
+            settings={"fps": 5.0, "side": 3},
+            align_share=0.4,
+        ),
+    }
+)

@@ -1,0 +1,140 @@
+"""Films one scene into its media files; the unit of work of `make_world`, light enough for a worker process.
+
+Beside its film ``NAME.mp4`` a clip has what its channel reads: ``NAME.npz`` (posed RGB-D frames of
+a 3D scene), or ``NAME-camera1.mp4`` and so on (further cameras). Sound and fast events are in the
+film itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pave.media import write_video
+from pave.renamed import renamed
+from pave_world.pictures.geometry import write_scene3d
+from pave_world.pictures.render import frame_times, render_frames
+from pave_world.scenes.frames import SHORTEST, SLOWEST, TAKEN
+from pave_world.scenes.sample import sample_scene
+from pave_world.scenes.scene import OLD_CHANNELS, Channel, Scene
+from pave_world.scenes.seeds import Split
+from pave_world.sound.mix import render_sound
+
+SETTINGS = "world.json"
+"""The note that says what the clips of a folder are."""
+CLIPS = "clips"
+"""Folder of the media files, below the world's folder."""
+
+_GOOD = 20  # H.264 rate factors
+# Fast events must leave no trace in frames that do not show them, and coding errors spread in time.
+_LOSSLESS = 0
+
+
+class WorldSettings(BaseModel):
+    """What the clips of one folder are; the same settings always give the same clips.
+
+    Example:
+        >>> WorldSettings(split="test").fps
+        10.0
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = Field(1, description="Raised when the same seed gives another world.")
+    channel: Channel = Field(
+        "audio",
+        description='"audio": two things that could sound, with sound; "video": one to four '
+        'things, no sound track; "scene3d": with depth, intrinsics and poses; "views": with two '
+        'further cameras; "frames": with things that flash or dash by.',
+    )
+    split: Split = Field(
+        "train",
+        description="Scenes of different splits never meet; only test shows unseen sprites and "
+        "shades.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the data set.")
+    duration: float = Field(4.0, gt=0, le=60, description="Length of a clip in seconds.")
+    fps: float = Field(10.0, gt=0, le=25, description="Frames per second.")
+    size: int = Field(
+        192, ge=32, le=1024, multiple_of=2, description="Edge of the square picture in pixels."
+    )
+    rate: int = Field(16000, ge=8000, le=48000, description="Sound samples per second.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_old_words(cls, values: Any) -> Any:
+        """Folders that were made when a channel was a kind of world, and audio was called sound."""
+        values = renamed(values, {"kind": "channel"}, SETTINGS)
+        if isinstance(values, dict) and values.get("channel") in OLD_CHANNELS:
+            return {**values, "channel": OLD_CHANNELS[values["channel"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Self:
+        """Fast events need frames that show them and gaps that hide them."""
+        if self.channel == "frames" and (self.fps < SLOWEST or self.duration < SHORTEST):
+            raise ValueError(
+                f'channel "frames" needs fps of {SLOWEST:g} or more and a duration of '
+                f"{SHORTEST:g} seconds or more"
+            )
+        return self
+
+
+def make_clip(out: Path, settings: WorldSettings, index: int) -> Path:
+    """Film scene `index` into ``out/clips``; files that are there already are left alone.
+
+    Raises:
+        ConfigError: A wheel of the world is missing.
+        MediaError: A file cannot be written.
+    """
+    scene = sample_scene(settings.channel, settings.split, index, settings.seed, settings.duration)
+    folder = out / CLIPS
+    times = frame_times(settings.duration, settings.fps)
+    # The film comes last: where it is there, the clip is whole. Every file is written under another
+    # name and renamed, so what exists is whole too.
+    if scene.channel == "scene3d":
+        path = folder / f"{scene.name}.npz"
+        if not path.exists():
+            taken = np.linspace(0, len(times) - 1, TAKEN, dtype=np.int64)
+            write_scene3d(path, scene, times[taken], settings.size)
+    for view in range(1, len(scene.cameras) + 1):
+        _film(folder / _camera_file(scene, view), scene, settings, view)
+    return _film(folder / f"{scene.name}.mp4", scene, settings, view=0)
+
+
+def channels_of(scene: Scene) -> dict[str, Any]:
+    """Channels of a clip as its record names them: paths relative to the world's folder.
+
+    Example:
+        >>> channels_of(sample_scene("frames", "test"))
+        {'frames': 'clips/test-frames-00000.mp4'}
+    """
+    stem = f"{CLIPS}/{scene.name}"
+    if scene.channel == "video":
+        return {}
+    if scene.channel == "scene3d":
+        return {"scene3d": f"{stem}.npz"}
+    if scene.channel == "views":
+        numbers = range(1, len(scene.cameras) + 1)
+        return {"views": [f"{CLIPS}/{_camera_file(scene, view)}" for view in numbers]}
+    return {scene.channel: f"{stem}.mp4"}
+
+
+def _film(path: Path, scene: Scene, settings: WorldSettings, view: int) -> Path:
+    """What one camera sees, with the sound if the scene has any; nothing is done where it is there."""
+    if path.exists():
+        return path
+    times = frame_times(settings.duration, settings.fps)
+    frames = render_frames(scene, times, settings.size, view)  # [F, size, size, 3]
+    sound = None
+    if scene.channel == "audio":
+        sound = render_sound(scene, settings.rate)
+    crf = _LOSSLESS if scene.channel == "frames" else _GOOD
+    return write_video(path, frames, settings.fps, sound, settings.rate, crf=crf)
+
+
+def _camera_file(scene: Scene, view: int) -> str:
+    return f"{scene.name}-camera{view}.mp4"

@@ -1,0 +1,171 @@
+"""Makes a folder of the world: clips and their channels' files, one JSONL record a question, settings, licence note.
+
+Interrupted work goes on where it stopped: finished clips are kept, the records file appears
+(atomically) when all are there.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pave.errors import ConfigError, first_problem
+from pave.files import make_folder, read_object, write_text_atomically
+from pave_world.films.clips import CLIPS, SETTINGS, WorldSettings, channels_of, make_clip
+from pave_world.questions.choose import questions_for
+from pave_world.scenes.sample import sample_scene
+
+RECORDS = "records.jsonl"
+LICENCE = "LICENCE.txt"
+LICENCE_TEXT = """\
+The pictures in this folder show emojis designed by OpenMoji, the open-source emoji and icon project (https://openmoji.org).
+Licence of OpenMoji and of these clips: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/
+The sound was synthesised with the General-MIDI sound font TimGM6mb by Tim Brechbill.
+"""
+
+
+def make_world(
+    out: str | os.PathLike[str],
+    split: str = "train",
+    clips: int = 100,
+    seed: int = 0,
+    channel: str = "audio",
+    *,
+    workers: int = 1,
+    questions_per_clip: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> Path:
+    """Make clips and records of one split; the same arguments give the same files.
+
+    With ``workers > 1`` processes are spawned, so a script needs the usual ``if __name__ ==
+    "__main__":``.
+
+    Args:
+        out: Folder for this split and channel alone; made if missing. Clips that are there already
+            are kept.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        clips: Number of clips.
+        seed: Seed of the data set.
+        channel: ``"audio"``, ``"video"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see
+            `sample_scene`.
+        workers: Processes that make clips.
+        questions_per_clip: At most so many records a clip.
+        progress: Called with (clips done, clips in all) after every clip.
+        **settings: ``duration``, ``fps``, ``size`` or ``rate``, see `WorldSettings`.
+
+    Returns:
+        The records file, ``out/records.jsonl``.
+
+    Raises:
+        ConfigError: A setting is wrong, a wheel is missing, or the folder holds a world with other
+            settings.
+        MediaError: A clip cannot be written.
+
+    Example:
+        >>> make_world("outputs/world/train", "train", clips=800, workers=2)  # doctest: +SKIP
+        PosixPath('outputs/world/train/records.jsonl')
+    """
+    if clips < 1 or workers < 1 or questions_per_clip < 1:
+        raise ConfigError(
+            f"clips, workers and questions_per_clip must be at least 1, got {clips}, {workers}, "
+            f"{questions_per_clip}"
+        )
+    given = {"split": split, "seed": seed, "channel": channel, **settings}
+    try:
+        world = WorldSettings.model_validate(given)
+    except ValidationError as error:
+        where, what = first_problem(error)
+        raise ConfigError(f"Wrong setting of the world: {where or 'channel'}: {what}") from error
+    folder = Path(out)
+    _claim(folder, world)
+    for done, _ in enumerate(_clips(folder, world, clips, workers), start=1):
+        if progress is not None:
+            progress(done, clips)
+    return _write_records(folder, world, clips, questions_per_clip)
+
+
+def read_settings(folder: Path) -> WorldSettings:
+    """What the clips of a folder are, as they were written down with them.
+
+    Raises:
+        ConfigError: If the note is damaged.
+    """
+    note = folder / SETTINGS
+    advice = "choose another folder or delete it"
+    try:
+        return WorldSettings.model_validate(read_object(note, ConfigError, advice))
+    except ValidationError as error:
+        raise ConfigError(f"{note} is damaged ({first_problem(error)[1]}); {advice}") from error
+
+
+def _claim(folder: Path, world: WorldSettings) -> None:
+    """Write settings and licence note, or refuse a folder that was made with other settings."""
+    make_folder(folder)
+    note = folder / SETTINGS
+    # Compared as settings, not as text: an older version wrote two channels under other names.
+    if note.exists() and read_settings(folder) != world:
+        raise ConfigError(
+            f"{folder} holds a world with other settings (see {note}); choose another folder or "
+            "delete it"
+        )
+    write_text_atomically(note, json.dumps(world.model_dump(), indent=2) + "\n")
+    write_text_atomically(folder / LICENCE, LICENCE_TEXT)
+
+
+def _clips(folder: Path, world: WorldSettings, clips: int, workers: int) -> Iterator[Path]:
+    """Make all clips, here or in spawned processes, and yield each when it is done."""
+    if workers == 1:
+        for index in range(clips):
+            yield make_clip(folder, world, index)
+        return
+    # Spawned: forking a process that runs torch's threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, clips), mp_context=context) as pool:
+        jobs = [pool.submit(make_clip, folder, world, index) for index in range(clips)]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:
+            # Also when the caller stops early: what has not begun is not begun.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per_clip: int) -> Path:
+    """One line a question, in the order of the clips."""
+    lines = []
+    for index in range(clips):
+        for row in _rows(world, index, questions_per_clip):
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    path = folder / RECORDS
+    write_text_atomically(path, "".join(lines))
+    return path
+
+
+def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
+    """Records of one clip as JSON objects: one a question, in the schema of `pave.data.Record`."""
+    scene = sample_scene(world.channel, world.split, index, world.seed, world.duration)
+    media = f"{CLIPS}/{scene.name}.mp4"
+    return [
+        {
+            "id": f"{scene.name}-{number}",
+            "video": media,
+            "channels": channels_of(scene),
+            "turns": [{"question": question.question, "answer": question.answer}],
+            "answers": [question.answer],
+            "meta": {
+                "family": question.family,
+                "channel": question.channel,
+                "clip": scene.name,
+                "unseen": scene.unseen,
+            },
+        }
+        for number, question in enumerate(questions_for(scene, limit))
+    ]

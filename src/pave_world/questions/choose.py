@@ -1,0 +1,189 @@
+"""Questions about a scene, in families: those that need a channel, and visual ones as control.
+
+Those that need depth, further cameras or a high frame rate are in `ask_scene3d`, `ask_views` and
+`ask_frames`; here are those that need the sound, and the visual ones.
+
+Control questions about sound scenes ask only for what the sound says nothing about (wall, number,
+silent things): what is heard makes a thing more likely to be seen, so with weak eyes a model with
+ears would do better on a question about a sounding thing. The other scenes keep to the same rule by
+another way: what they hide or flash is never of the pool that their rows come from.
+
+Two rules keep a deaf model at chance (tests check both on thousands of scenes):
+
+- every family's answers are balanced, per asked-for name as well;
+- ``exists``: in ``one`` clips both the sounding thing (yes) and a visible silent one (no) are asked
+  for; in clips where both visible things sound, 40 % ask for one of them (yes) and one that is not
+  there (no). With 40 % of the ``one`` clips sounding from out of view, "visible" and "out of view"
+  are then each yes as often as no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from pave_world.questions.frames import frames_questions
+from pave_world.questions.question import KNOWN, Question
+from pave_world.questions.scene3d import scene3d_questions
+from pave_world.questions.views import views_questions
+from pave_world.scenes.catalog import NUMBERS, WALLS, names, pool_of, with_article
+from pave_world.scenes.scene import Channel, Scene
+from pave_world.scenes.seeds import CHANNEL_PARTS, generator
+
+AUDIO_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
+VIDEO_FAMILIES = ("left", "right", "middle", "what", "seen", "colour", "number")
+EXISTS_IN_BOTH = 0.4
+"""Share of the clips with two sounds that get ``exists`` questions; follows from `sample.OFF_SCREEN`, see above."""
+
+
+def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
+    """All questions of a scene, or a random choice of them; the same scene always gives the same ones.
+
+    Args:
+        scene: The scene.
+        limit: At most so many. Questions that need the channel come first, visual ones fill up;
+            None gives all.
+
+    Example:
+        >>> from pave_world import sample_scene
+        >>> sorted({q.channel for q in questions_for(sample_scene("audio"))})
+        ['audio', 'video']
+    """
+    rng = generator(
+        scene.seed, scene.split, scene.index, "questions", part=CHANNEL_PARTS[scene.channel]
+    )
+    channel = _CHANNEL_QUESTIONS[scene.channel](scene, rng)
+    visual = _shuffled(rng, _video_questions(scene, rng), "number", _USUAL[scene.channel])
+    if limit is None:
+        return channel + visual
+    room = max(
+        limit - len(channel), min(limit // 3, len(visual))
+    )  # keep some control questions in every clip
+    return channel[: limit - room] + visual[:room]
+
+
+def _shuffled(
+    rng: np.random.Generator, questions: list[Question], common: str, usual: int
+) -> list[Question]:
+    """Shuffle; the family every scene has gets its place among a `usual` number of questions.
+
+    Scenes with few questions would otherwise keep it more often under a limit, and its answer (how
+    many) would be lopsided.
+    """
+    others = [question for question in questions if question.family != common]
+    order = [others[i] for i in rng.permutation(len(others))]
+    place = int(rng.integers(usual))
+    return (
+        order[:place]
+        + [question for question in questions if question.family == common]
+        + order[place:]
+    )
+
+
+def _audio_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    found = [_ask("count", "How many things do you hear?", NUMBERS[len(scene.heard)])]
+    if scene.mode == "one":
+        found.append(_ask("heard", "What do you hear?", scene.heard[0]))
+        if scene.heard[0] in scene.visible:
+            side = "left" if scene.left_of(scene.heard[0]) else "right"
+            found.append(_ask("where", "Is the sound on the left or on the right?", side))
+    elif scene.mode == "sequence":
+        found.append(_ask("first", "What do you hear first?", scene.heard[0]))
+        found.append(_ask("last", "What do you hear last?", scene.heard[1]))
+    else:
+        found.append(
+            _ask("louder", "What is louder?", max(scene.events, key=lambda event: event.level).name)
+        )
+    return _shuffled(rng, found + _exists(scene, rng), "count", 4)
+
+
+def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    if scene.mode == "one":
+        absent = [
+            name
+            for name in scene.visible
+            if pool_of(name) == "sounding" and name not in scene.heard
+        ]
+    elif rng.random() < EXISTS_IN_BOTH:
+        absent = [name for name in names("sounding") if name not in scene.heard]
+    else:
+        return []
+    pairs = ((str(rng.choice(scene.heard)), "yes"), (str(rng.choice(absent)), "no"))
+    return [_ask("exists", f"Can you hear {with_article(name)}?", answer) for name, answer in pairs]
+
+
+def _video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    row = scene.visible
+    found = [_look("colour", "What colour is the wall?", scene.room.wall)]
+    if scene.screen is None:  # whoever sees a screen may well count it
+        found.append(_look("number", "How many things do you see?", NUMBERS[len(row)]))
+    if scene.channel != "audio":
+        found += _ends(scene)
+    if len(row) == 3:
+        found.append(_look("middle", "What is in the middle?", row[1]))
+    found = [question for question in found if question.answer in _ANSWERABLE]
+    return found + _seen(scene, rng)
+
+
+def _ends(scene: Scene) -> list[Question]:
+    """Who stands at the ends of the row; not at an end where the screen stands."""
+    row = scene.things
+    if len(row) == 1:
+        return [_look("what", "What do you see?", row[0].name)]
+    screen = scene.screen
+    found = []
+    if screen is None or screen.x / screen.z > row[0].x / row[0].z:
+        found.append(_look("left", "What is on the left?", row[0].name))
+    if screen is None or screen.x / screen.z < row[-1].x / row[-1].z:
+        found.append(_look("right", "What is on the right?", row[-1].name))
+    return found
+
+
+def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """One yes and one no from the same pool, so that the asked-for name alone never tells the answer."""
+    pools = ("silent",) if scene.channel == "audio" else ("silent", "sounding")
+    known = [name for name in scene.visible if pool_of(name) in pools]
+    if not known:
+        return []
+    present = str(rng.choice(known))
+    absent = str(
+        rng.choice([name for name in names(pool_of(present)) if name not in scene.visible])
+    )
+    pairs = ((present, "yes"), (absent, "no"))
+    return [_look("seen", f"Do you see {with_article(name)}?", answer) for name, answer in pairs]
+
+
+_ANSWERABLE = {*KNOWN, *NUMBERS, *WALLS}
+
+
+def _ask(family: str, question: str, answer: str) -> Question:
+    return Question(family, question, answer, "audio")
+
+
+def _look(family: str, question: str, answer: str) -> Question:
+    return Question(family, question, answer, "video")
+
+
+def _none(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    return _shuffled(
+        rng, [], "count", 4
+    )  # draws one number all the same: `smol` was trained on what comes after it
+
+
+_CHANNEL_QUESTIONS: Mapping[Channel, Callable[[Scene, np.random.Generator], list[Question]]] = (
+    MappingProxyType(
+        {
+            "audio": _audio_questions,
+            "video": _none,
+            "scene3d": scene3d_questions,
+            "views": views_questions,
+            "frames": frames_questions,
+        }
+    )
+)
+_USUAL: Mapping[Channel, int] = MappingProxyType(
+    {"audio": 2, "video": 6, "scene3d": 6, "views": 4, "frames": 6}
+)
+"""How many visual questions a scene usually has, see `_shuffled`."""

@@ -1,0 +1,28 @@
+"""One question about a scene: what is asked, the only right answer, and the channel that it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pave_world.scenes.catalog import SILENT, SOUNDING
+from pave_world.scenes.scene import Channel
+
+KNOWN = frozenset({*SOUNDING, *SILENT})
+"""Names that may be asked for: the words of unseen sprites were never learnt, they are shown to distract."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question and its only right answer; ``channel`` is the one that it takes."""
+
+    family: str
+    question: str
+    answer: str
+    channel: Channel
+
+
+def shuffled(rng: np.random.Generator, questions: list[Question]) -> list[Question]:
+    """The questions in random order."""
+    return [questions[number] for number in rng.permutation(len(questions))]

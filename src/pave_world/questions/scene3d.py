@@ -1,0 +1,85 @@
+"""Questions that take depth: nearer and farther, in front and behind, situated left and right, whole metres.
+
+Answers are balanced because distances are exchangeable between the slots of the row (see
+`sample_scene3d`), whatever names they have; of a pair it is drawn which one is asked about first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pave_world.questions.question import KNOWN, Question, shuffled
+from pave_world.scenes.catalog import NUMBERS
+from pave_world.scenes.scene import Scene, Thing
+from pave_world.scenes.scene3d import distance, side_of_line
+
+SCENE3D_FAMILIES = (
+    "nearest",
+    "farthest",
+    "nearer",
+    "farther",
+    "side",
+    "front",
+    "situated",
+    "metres",
+)
+
+
+def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """All questions about a 3D scene that take depth, in random order.
+
+    Where a sprite of unknown name is in the row, nothing is asked that it might be the answer to:
+    only the known ones would be left to name.
+    """
+    row = scene.things
+    known = [thing for thing in row if thing.name in KNOWN]
+    ranked = sorted(row, key=lambda thing: distance(scene, thing))
+    one, other = (known[number] for number in rng.permutation(len(known))[:2])
+    near_one = distance(scene, one) < distance(scene, other)
+    found = [
+        _compare(rng, one, other, near_one),
+        _in_front(rng, one, other, near_one),
+        _ask(
+            "metres",
+            f"How many metres away is the {one.name}?",
+            NUMBERS[round(distance(scene, one))],
+        ),
+    ]
+    if ranked[0] in (row[0], row[-1]):
+        side = "left" if ranked[0] is row[0] else "right"
+        found.append(_ask("side", "Is the nearest thing on the left or on the right?", side))
+    if len(known) == len(row):
+        found.append(_ask("nearest", "What is nearest?", ranked[0].name))
+        found.append(_ask("farthest", "What is farthest away?", ranked[-1].name))
+    if len(known) == 3:
+        found.append(_situated(rng, row))
+    return shuffled(rng, found)
+
+
+def _compare(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
+    nearer = bool(rng.random() < 0.5)
+    family = "nearer" if nearer else "farther"
+    answer = one if nearer == near_one else other
+    return _ask(family, f"Which is {family}, the {one.name} or the {other.name}?", answer.name)
+
+
+def _in_front(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
+    in_front = bool(rng.random() < 0.5)
+    order = "in front of" if in_front else "behind"
+    return _ask(
+        "front",
+        f"Is the {one.name} {order} the {other.name}?",
+        "yes" if near_one == in_front else "no",
+    )
+
+
+def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:
+    """Stand at one end of the row and face the other: the middle is left or right by the coin that placed it."""
+    start, end = (row[0], row[2]) if rng.random() < 0.5 else (row[2], row[0])
+    side = "left" if side_of_line(start, end, row[1]) > 0 else "right"
+    where = f"You stand at the {start.name} and face the {end.name}."
+    return _ask("situated", f"{where} Is the {row[1].name} on your left or right?", side)
+
+
+def _ask(family: str, question: str, answer: str) -> Question:
+    return Question(family, question, answer, "scene3d")

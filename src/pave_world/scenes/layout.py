@@ -1,0 +1,80 @@
+"""What scenes of every kind are drawn from: names, rooms, cameras, rows of things that stand side by side in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pave_world.scenes.catalog import FLOORS, WALLS, Rgb
+from pave_world.scenes.scene import Camera, Room, Thing
+
+FOCAL = 1.1
+"""Focal length of every camera in image widths."""
+EYE = 1.4
+"""Height of the main camera in metres."""
+MARGIN = 0.05
+"""Share of the image width left free on both sides of a row."""
+
+_EXTENT = {1: (0.34, 0.64), 2: (0.28, 0.42), 3: (0.23, 0.29), 4: (0.19, 0.22)}
+"""Edge of a sprite as a share of the image width, by the number of things in the row."""
+
+
+def pick(rng: np.random.Generator, pool: tuple[str, ...], count: int) -> list[str]:
+    """Draw `count` different names."""
+    return [str(name) for name in rng.choice(np.array(pool), size=count, replace=False)]
+
+
+def draw_room(rng: np.random.Generator, unseen: bool) -> Room:
+    """Draw wall, floor and depth; `unseen` takes a shade of the wall that training never has."""
+    wall = str(rng.choice(np.array(list(WALLS))))
+    shade = float(rng.uniform(0.72, 0.85) if unseen else rng.uniform(0.85, 1.0))
+    floor = FLOORS[int(rng.integers(len(FLOORS)))]
+    return Room(
+        wall=wall,
+        wall_rgb=_scaled(WALLS[wall], shade),
+        floor_rgb=_scaled(floor, float(rng.uniform(0.85, 1.0))),
+        depth=float(rng.uniform(5.6, 6.6)),
+        stripe=float(rng.uniform(0.3, 0.9)),
+    )
+
+
+def _scaled(colour: Rgb, factor: float) -> Rgb:
+    red, green, blue = (round(part * factor) for part in colour)
+    return red, green, blue
+
+
+def draw_camera(rng: np.random.Generator) -> Camera:
+    """Draw the slow motion of the main camera."""
+    return Camera(
+        focal=FOCAL,
+        height=EYE,
+        sway=float(rng.uniform(0.03, 0.12)),
+        pan=float(np.deg2rad(rng.uniform(0.3, 1.2))),
+        period=float(rng.uniform(4.0, 9.0)),
+        phase=float(rng.uniform(0.0, 2 * np.pi)),
+    )
+
+
+def stand_in_row(rng: np.random.Generator, row: list[str]) -> tuple[Thing, ...]:
+    """Stand the row in the room: each thing gets a slot of the image width, and is put back into space from there."""
+    things = []
+    for slot, name in enumerate(row):
+        depth = float(rng.uniform(3.0, 5.2))
+        metres = depth / FOCAL  # width of the image at this depth
+        extent, middle = draw_spot(rng, slot, len(row))
+        lower_edge = float(rng.uniform(max(0.55, extent + 0.06), 0.94))
+        y = max(0.0, EYE - (lower_edge - 0.5) * metres)
+        things.append(Thing(name, (middle - 0.5) * metres, y, depth, extent * metres))
+    return tuple(things)
+
+
+def draw_spot(rng: np.random.Generator, slot: int, count: int) -> tuple[float, float]:
+    """Extent of a sprite and its middle, in image widths, somewhere within slot number `slot` of `count`."""
+    extent = float(rng.uniform(*_EXTENT[count]))
+    room = max(0.0, 0.9 / count - extent) / 2
+    middle = slot_middle(slot, count) + float(rng.uniform(-room, room))
+    return extent, middle
+
+
+def slot_middle(slot: int, count: int) -> float:
+    """Middle of a slot, in image widths from the left."""
+    return MARGIN + 0.9 * (slot + 0.5) / count

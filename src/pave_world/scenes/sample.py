@@ -1,0 +1,153 @@
+"""Draws scenes: which things, where, which wall, what sounds when; `sample_scene` is the door to all kinds.
+
+The rules that keep the picture silent about the sound (checked by tests as properties of the
+generator):
+
+- a sound scene always shows exactly two things that could sound, one left and one right, whatever
+  is heard;
+- ``one`` (half of the clips): in 40 % the sounding thing is out of view, else a fair coin picks the
+  left or the right one;
+- ``sequence`` and ``mix`` (a quarter each): both sound, and which one is first or louder is a fair
+  coin.
+
+What keeps it silent about depth, hidden things and flashes is said in `sample_scene3d`,
+`sample_views` and `sample_frames`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from pave_world.scenes.catalog import names
+from pave_world.scenes.frames import frames_parts
+from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.scene import Channel, Mode, Scene, SoundEvent
+from pave_world.scenes.scene3d import scene3d_parts
+from pave_world.scenes.seeds import CHANNEL_PARTS, generator
+from pave_world.scenes.views import views_parts
+
+OFF_SCREEN = 0.4
+"""Share of ``one`` clips whose sound comes from something that is not in the picture."""
+UNSEEN_SHARE = 0.5
+"""Share of test clips with a shade, and of those with a third thing also a sprite, that training never has."""
+
+
+def sample_scene(
+    channel: Channel = "audio",
+    split: str = "train",
+    index: int = 0,
+    seed: int = 0,
+    duration: float = 4.0,
+) -> Scene:
+    """Draw one scene; the same arguments always give the same scene.
+
+    Args:
+        channel: ``"audio"`` (two things that could sound, sound events), ``"video"`` (one to four
+            things, silent), ``"scene3d"`` (two or three things whose depth the picture hides),
+            ``"views"`` (things that only further cameras see) or ``"frames"`` (things that flash or
+            dash by between the frames that a base takes).
+        split: ``"train"``, ``"val"`` or ``"test"``; only test scenes show unseen sprites and
+            shades.
+        index: Number of the clip in its split.
+        seed: Seed of the data set.
+        duration: Length in seconds; ``"frames"`` needs 2 or more.
+
+    Raises:
+        ConfigError: Unknown split, negative seed, or a clip too short for flashes.
+
+    Example:
+        >>> scene = sample_scene("audio", "train", index=3)
+        >>> scene == sample_scene("audio", "train", index=3)
+        True
+    """
+    rng = generator(seed, split, index, "scene", part=CHANNEL_PARTS[channel])
+    unseen = split == "test" and bool(rng.random() < UNSEEN_SHARE)
+    parts = _PARTS[channel](rng, unseen, duration)
+    return Scene(
+        channel=channel,
+        seed=seed,
+        split=split,
+        index=index,
+        duration=duration,
+        unseen=unseen,
+        **parts,
+    )
+
+
+def _audio_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
+    row = _sound_row(rng, unseen)
+    mode, events = _events(rng, (row[0], row[-1]), duration)
+    return {
+        "mode": mode,
+        "events": events,
+        "room": draw_room(rng, unseen),
+        "camera": draw_camera(rng),
+        "things": stand_in_row(rng, row),
+    }
+
+
+def _video_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
+    row = _visual_row(rng, unseen)
+    room, camera = draw_room(rng, unseen), draw_camera(rng)
+    return {
+        "mode": "silent",
+        "events": (),
+        "room": room,
+        "camera": camera,
+        "things": stand_in_row(rng, row),
+    }
+
+
+_PARTS: Mapping[Channel, Callable[[np.random.Generator, bool, float], dict[str, Any]]] = (
+    MappingProxyType(
+        {
+            "audio": _audio_parts,
+            "video": _video_parts,
+            "scene3d": scene3d_parts,
+            "views": views_parts,
+            "frames": frames_parts,
+        }
+    )
+)
+
+
+def _sound_row(rng: np.random.Generator, unseen: bool) -> list[str]:
+    left, right = pick(rng, names("sounding"), 2)
+    if rng.random() < 0.5:
+        return [left, right]
+    return [left, pick(rng, names("unseen" if unseen else "silent"), 1)[0], right]
+
+
+def _visual_row(rng: np.random.Generator, unseen: bool) -> list[str]:
+    count = int(rng.integers(1, 5))
+    row = pick(rng, names("sounding") + names("silent"), count)
+    if unseen and count > 1:
+        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
+    return row
+
+
+def _events(
+    rng: np.random.Generator, pair: tuple[str, str], duration: float
+) -> tuple[Mode, tuple[SoundEvent, ...]]:
+    base = float(rng.uniform(-30.0, -20.0))
+    first, second = pair if rng.random() < 0.5 else pair[::-1]
+    mode = str(rng.choice(["one", "one", "sequence", "mix"]))
+    if mode == "one":
+        if rng.random() < OFF_SCREEN:
+            first = pick(rng, tuple(name for name in names("sounding") if name not in pair), 1)[0]
+        return "one", (SoundEvent(first, 0.0, duration, base),)
+    if mode == "sequence":
+        cut = duration * float(rng.uniform(0.44, 0.56))
+        return "sequence", (
+            SoundEvent(first, 0.0, cut, base),
+            SoundEvent(second, cut, duration, base),
+        )
+    softer = base - float(rng.uniform(10.0, 14.0))
+    return "mix", (
+        SoundEvent(first, 0.0, duration, base),
+        SoundEvent(second, 0.0, duration, softer),
+    )

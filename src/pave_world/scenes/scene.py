@@ -1,0 +1,205 @@
+"""What a scene is: things at 3-D positions in a room, a camera with a path, and sound events on a time line.
+
+World axes in metres: x to the right, y up from the floor, z away from the camera's resting place
+into the room. The back wall is the plane ``z = room.depth``. Everything that is rendered (frames,
+depth, sound) or asked (questions) is a function of a `Scene`, for whatever camera and at whatever
+moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pave_world.scenes.catalog import Rgb
+
+Channel = Literal["audio", "video", "scene3d", "views", "frames"]
+"""What a scene has beside its picture, and what a question takes; ``"video"``: the picture alone."""
+OLD_CHANNELS: Mapping[str, Channel] = MappingProxyType({"sound": "audio", "visual": "video"})
+"""What two channels were called at first -> what they are called; settings and flags still say so."""
+_FILE_WORDS: Mapping[str, str] = MappingProxyType({new: old for old, new in OLD_CHANNELS.items()})
+# Clips keep the names of the first version: folders made then go on, and record ids stay the same.
+Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Walls and floor: colour name and shade of the wall, floor shade, distance of the back wall in metres, stripe width."""
+
+    wall: str
+    wall_rgb: Rgb
+    floor_rgb: Rgb
+    depth: float
+    stripe: float
+    """Width of the wall's faint stripes in metres; they make the camera's motion visible."""
+    half: float = math.inf
+    """Side walls stand at x = -half and x = half; the main camera never sees them."""
+    front: float = -math.inf
+    """z of the wall behind the main camera."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One billboard: a square sprite that faces the camera, standing or hovering at (x, y of its lower edge, z)."""
+
+    name: str
+    x: float
+    y: float
+    z: float
+    height: float
+    """Edge of the square sprite in metres."""
+
+
+@dataclass(frozen=True)
+class Screen:
+    """A plain panel on the floor, parallel to the back wall: what stands behind it, the main camera cannot see."""
+
+    x: float
+    z: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Transient:
+    """Something that is there from `start` to `end` seconds only, and moves by `travel` metres along x meanwhile."""
+
+    thing: Thing
+    start: float
+    end: float
+    travel: float = 0.0
+
+    def at(self, time: float) -> Thing | None:
+        """The thing as it is at `time` seconds; None before and after."""
+        if not self.start <= time < self.end:
+            return None
+        share = (time - self.start) / (self.end - self.start)
+        return replace(self.thing, x=self.thing.x + share * self.travel)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Camera pose at one moment: position in metres and yaw in radians (positive turns to the right)."""
+
+    x: float
+    y: float
+    z: float
+    yaw: float
+
+    def to_camera(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """World points ``[N, 3]`` in camera axes (right, up, forward), metres."""
+        shifted = points - np.array([self.x, self.y, self.z])
+        cos, sin = math.cos(self.yaw), math.sin(self.yaw)
+        rotation = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
+        return np.asarray(shifted @ rotation.T)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pin-hole camera that sways and pans slowly: ``focal`` is in image widths, the principal point is the image centre."""
+
+    focal: float
+    height: float
+    sway: float
+    """Amplitude of the sideways motion in metres."""
+    pan: float
+    """Amplitude of the yaw in radians."""
+    period: float
+    phase: float
+
+    def pose(self, time: float) -> Pose:
+        """Pose at `time` seconds."""
+        angle = 2 * math.pi * time / self.period + self.phase
+        return Pose(self.sway * math.sin(angle), self.height, 0.0, self.pan * math.cos(angle))
+
+
+@dataclass(frozen=True)
+class SoundEvent:
+    """One thing sounding from `start` to `end` seconds at `level` dB (RMS, full scale = 0)."""
+
+    name: str
+    start: float
+    end: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A whole clip before rendering.
+
+    ``seed``, ``split`` and ``index`` name the scene and seed everything derived from it (questions,
+    phrases, noise).
+    """
+
+    channel: Channel
+    mode: Mode
+    seed: int
+    split: str
+    index: int
+    duration: float
+    room: Room
+    camera: Camera
+    things: tuple[Thing, ...]
+    """From left to right as the camera sees them."""
+    events: tuple[SoundEvent, ...]
+    unseen: bool
+    """True when something is shown or heard that the training split never has (sprite, wall shade or pitch range)."""
+    screen: Screen | None = None
+    behind: Thing | None = None
+    """What stands behind the screen."""
+    outside: Thing | None = None
+    """What stands beside the main camera, out of its picture."""
+    cameras: tuple[Pose, ...] = ()
+    """Further cameras, on tripods: the first films behind the screen, the second beside the main camera."""
+    transients: tuple[Transient, ...] = ()
+    """What flashes or dashes by, in the order of time."""
+
+    @property
+    def name(self) -> str:
+        """Clip id, unique over splits and channels of one seed: ``"test-sound-00012"``."""
+        word = _FILE_WORDS.get(self.channel, self.channel)
+        return f"{self.split}-{word}-{self.index:05d}"
+
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """Names of the visible things from left to right."""
+        return tuple(thing.name for thing in self.things)
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Names of the sounding things in the order of their events."""
+        return tuple(event.name for event in self.events)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Names of what the main camera cannot see: behind the screen, then out of the picture."""
+        return tuple(thing.name for thing in (self.behind, self.outside) if thing is not None)
+
+    @property
+    def flashed(self) -> tuple[str, ...]:
+        """Names of what flashes or dashes by, in the order of time."""
+        return tuple(transient.thing.name for transient in self.transients)
+
+    def present(self, time: float) -> tuple[Thing, ...]:
+        """Everything that is in the room at `time` seconds, seen or not."""
+        hidden = tuple(thing for thing in (self.behind, self.outside) if thing is not None)
+        passing = tuple(
+            thing
+            for thing in (transient.at(time) for transient in self.transients)
+            if thing is not None
+        )
+        return self.things + hidden + passing
+
+    def pose(self, time: float, view: int = 0) -> Pose:
+        """Pose of a camera at `time` seconds: 0 is the main one, 1 the first of the further ones."""
+        return self.camera.pose(time) if view == 0 else self.cameras[view - 1]
+
+    def left_of(self, name: str) -> bool:
+        """Whether a visible thing stands left of the middle of the row."""
+        return self.visible.index(name) < len(self.things) / 2

@@ -1,0 +1,103 @@
+"""How each sounding thing plays: General-MIDI program, pitch range and a style that makes ever new phrases.
+
+Pitch, rhythm, tempo and velocity vary from clip to clip, so that a listener has to learn the timbre
+and not a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from pave_world.sound.midi import Note
+
+Style = Literal["melody", "chords", "beat", "strikes", "held", "calls"]
+
+_SCALE = (0, 2, 4, 5, 7, 9, 11)
+_DRUMS = (36, 38, 41, 45, 48)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Program (None: drum kit), lowest and highest root pitch, style, shortest and longest note in seconds."""
+
+    program: int | None
+    low: int
+    high: int
+    style: Style
+    shortest: float
+    longest: float
+
+
+VOICES: Mapping[str, Voice] = MappingProxyType(
+    {
+        "piano": Voice(0, 48, 72, "chords", 0.25, 0.6),
+        "guitar": Voice(25, 45, 64, "melody", 0.18, 0.4),
+        "violin": Voice(40, 60, 84, "melody", 0.35, 0.9),
+        "trumpet": Voice(56, 58, 78, "melody", 0.2, 0.5),
+        "flute": Voice(73, 67, 88, "melody", 0.3, 0.7),
+        "accordion": Voice(21, 55, 74, "chords", 0.35, 0.8),
+        "drum": Voice(None, 0, 0, "beat", 0.15, 0.3),
+        "bell": Voice(14, 60, 79, "strikes", 0.6, 1.2),
+        "bird": Voice(123, 60, 78, "calls", 0.3, 0.8),
+        "helicopter": Voice(125, 54, 66, "held", 4.0, 8.0),
+        "phone": Voice(124, 60, 76, "calls", 0.7, 1.3),
+        "harp": Voice(46, 55, 79, "melody", 0.1, 0.2),
+    }
+)
+"""Name -> voice, for every sounding name of the catalogue."""
+
+
+def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int = 0) -> list[Note]:
+    """Make up a phrase that fills `duration` seconds.
+
+    Args:
+        voice: Who plays.
+        duration: Length in seconds.
+        rng: Where pitch, rhythm and velocity come from.
+        stretch: Semitones added to the pitch range at both ends (test scenes play where training
+            never did).
+    """
+    low, high = voice.low - stretch, voice.high + stretch
+    root = int(rng.integers(low, high + 1))
+    tempo = float(rng.uniform(0.8, 1.25))
+    step = int(rng.integers(len(_SCALE)))
+    notes: list[Note] = []
+    now = 0.0
+    while now < duration:
+        length = float(rng.uniform(voice.shortest, voice.longest)) * tempo
+        step += int(rng.integers(-2, 3))
+        velocity = int(rng.integers(70, 116))
+        pitches = _pitches(voice, root, step, low, high, rng)
+        sounding = length * (0.7 if voice.style == "calls" else 0.95)
+        notes += [Note(now, min(sounding, duration - now), pitch, velocity) for pitch in pitches]
+        now += length
+    return notes
+
+
+def _pitches(
+    voice: Voice, root: int, step: int, low: int, high: int, rng: np.random.Generator
+) -> list[int]:
+    if voice.style == "beat":
+        return [int(rng.choice(_DRUMS))]
+    if voice.style in ("held", "strikes", "calls"):
+        return [root]
+    degrees = (step, step + 2, step + 4) if voice.style == "chords" else (step,)
+    return sorted({_fold(root + _scale_pitch(degree), low, high) for degree in degrees})
+
+
+def _scale_pitch(degree: int) -> int:
+    return 12 * (degree // len(_SCALE)) + _SCALE[degree % len(_SCALE)]
+
+
+def _fold(pitch: int, low: int, high: int) -> int:
+    """Bring a pitch into the range by octaves (by clipping where the range is narrower than one)."""
+    while pitch > high and pitch - 12 >= low:
+        pitch -= 12
+    while pitch < low and pitch + 12 <= high:
+        pitch += 12
+    return min(max(pitch, low), high)

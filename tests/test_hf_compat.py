@@ -1,0 +1,122 @@
+"""Each private attribute that pave leans on is there, and each function does what it says."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import tiny
+from pave import hf_compat
+
+
+def test_torch_counts_changes_in_place() -> None:
+    tensor = torch.zeros(2)
+    assert hasattr(tensor, "_version"), "Tensor._version is gone"
+    before = hf_compat.change_counter(tensor)
+    tensor.add_(1)
+    assert hf_compat.change_counter(tensor) == before + 1
+    with torch.inference_mode():
+        assert hf_compat.change_counter(torch.zeros(1)) == 0
+
+
+def test_lanczos_is_a_mode_of_torch() -> None:
+    frames = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    mode = hf_compat.lanczos_mode()
+    small = torch.nn.functional.interpolate(frames, size=(4, 4), mode=mode, antialias=True)
+    assert small.shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "can"), [("a/b", True), ("smol", True), ("a/b/c", False), ("../x", False), ("", False)]
+)
+def test_hub_ids(name: str, can: bool) -> None:
+    assert hf_compat.can_be_hub_id(name) == can
+
+
+def test_cached_file_has_its_private_arguments(tmp_path: Path) -> None:
+    from transformers.utils import hub
+
+    known = inspect.signature(hub.cached_files).parameters
+    for name in ("missing_entries", "connection_errors"):
+        assert f"_raise_exceptions_for_{name}" in known
+    (tmp_path / "there.json").write_text("{}")
+    assert hf_compat.find_file(str(tmp_path), "there.json") == tmp_path / "there.json"
+    assert hf_compat.find_file(str(tmp_path), "absent.json") is None
+
+
+def test_from_pretrained_looks_at_what_is_told_of_missing_parts() -> None:
+    model: Any = tiny.base().model
+    for name in ("all_tied_weights_keys", "_keys_to_ignore_on_load_unexpected"):
+        assert hasattr(model, name), f"PreTrainedModel.{name} is gone"
+    model.all_tied_weights_keys = {"lm_head.weight": "gone.weight"}
+    hf_compat.expect_no_weights_of(model, ["gone"])
+    assert model.all_tied_weights_keys == {}
+    assert r"(^|\.)gone\." in model._keys_to_ignore_on_load_unexpected
+
+
+def test_deepstack_output_has_its_fields() -> None:
+    output = hf_compat.deepstack_output(pooler_output=(1,), deepstack_features=[(2,)])
+    assert (output.pooler_output, output.deepstack_features) == ((1,), [(2,)])
+
+
+def test_layers_look_up_the_attention_that_is_set() -> None:
+    base = tiny.base()
+    text = base.config.get_text_config()
+    assert hasattr(text, "_attn_implementation"), "config._attn_implementation is gone"
+    assert hf_compat.attention_of(text) == "sdpa"
+    hf_compat.set_attention(text, "eager")
+    layer = base.inner.language_model.layers[0].self_attn
+    assert hf_compat.attention_of(layer.config) == "eager"
+
+
+def _adapted() -> Any:
+    """A linear layer with two adapters of peft, in bfloat16."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    model = nn.Sequential(nn.Linear(4, 4)).to(torch.bfloat16)
+    for name in ("a", "b"):
+        inject_adapter_in_model(LoraConfig(r=2, target_modules=["0"]), model, adapter_name=name)
+    return model
+
+
+def test_peft_layers_work_with_the_adapters_named() -> None:
+    layer = _adapted()[0]
+    assert hasattr(layer, "_active_adapter"), "BaseTunerLayer._active_adapter is gone"
+    trained = [parameter.requires_grad for parameter in layer.parameters()]
+    hf_compat.activate_adapters(layer, ["a", "b"])
+    assert layer.active_adapters == ["a", "b"]
+    assert [parameter.requires_grad for parameter in layer.parameters()] == trained
+
+
+def test_peft_casts_one_adapter() -> None:
+    from peft.tuners import tuners_utils
+
+    assert hasattr(tuners_utils, "cast_adapter_dtype"), "peft's cast_adapter_dtype is gone"
+    model = _adapted()
+    for part in (model[0].lora_A, model[0].lora_B):
+        part.to(torch.bfloat16)
+    hf_compat.adapter_in_float32(model, "a")
+    assert model[0].lora_A["a"].weight.dtype == torch.float32
+    assert model[0].lora_A["b"].weight.dtype == torch.bfloat16
+
+
+def test_checkpointing_is_switched_on() -> None:
+    model = tiny.base().model
+    hf_compat.enable_checkpointing(model, {"use_reentrant": False})
+    assert model.is_gradient_checkpointing
+
+
+def test_every_function_is_named_here() -> None:
+    """A fact that is added has to be tested too."""
+    known = [
+        name
+        for name, thing in vars(hf_compat).items()
+        if inspect.isfunction(thing) and thing.__module__ == hf_compat.__name__
+    ]
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [name for name in known if f"hf_compat.{name}" not in text] == []
