@@ -57,7 +57,7 @@ def config(folder: Path, out: str = "run", **overrides: Any) -> TrainConfig:
     values: dict[str, Any] = {
         "records": folder / "records.jsonl",
         "out": folder / out,
-        "store": folder / "store",
+        "cache": folder / "store",
         "channel": "features",
         "encoder": "file",
         "encoder_settings": {"dim": DIM, "rate": 2.0},
