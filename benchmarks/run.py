@@ -173,9 +173,8 @@ def main() -> int:
         words = "CPU seconds against frames, side tokens, clips of a batch and questions a video"
         drawing = f"![{words}](assets/growth.svg)"
         record("growth", f"`python benchmarks/growth.py`, {machine()}.\n\n{drawing}\n\n{points}")
-    print(
-        f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}"
-    )
+    found = [row for rows in results.values() for row in rows]
+    print(f"{machine()}\n\n{table(found)}\n\n{RESULTS.relative_to(ROOT)}")
     failed = [name for name in chosen if name not in results]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

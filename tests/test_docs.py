@@ -38,7 +38,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands(program: str) -> list[tuple[str, list[str]]]:
-    """Every use of a program: lines of shell blocks, and `inline code` that starts with its name."""
+    """Every use of a program: lines of shell blocks, and `inline code` that starts so."""
     found = []
     for page in PAGES:
         text = page.read_text("utf-8")

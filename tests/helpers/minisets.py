@@ -1,4 +1,4 @@
-"""Invented mini data sets in the public formats of all ten tasks, about two clips of the embedded world each.
+"""Invented mini data sets in the public formats of all ten tasks, about two clips each.
 
 `worlds(folder)` films the clips, in half a CPU second for all of them. `make(task, folder, films)`
 writes a task's annotation files, which speak of what the clips show and sound like, and lays the

@@ -95,8 +95,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
     ),
 }
 WRITER = {
-    "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169, "start_image_token": "<img>",
-    "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>",
+    "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169,
+    "start_image_token": "<img>",
+    "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>",
+    "global_image_token": "<global-img>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
 TOKENS = {
