@@ -111,6 +111,36 @@ def test_checkpointing_is_switched_on() -> None:
     assert model.is_gradient_checkpointing
 
 
+def test_the_processor_says_what_it_can() -> None:
+    assert hasattr(torch.cpu, "get_capabilities"), "torch.cpu.get_capabilities is gone"
+    assert isinstance(hf_compat.mkl_leaves_avx512_alone(), bool)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN in this torch")
+def test_onednn_gives_what_torch_gives() -> None:
+    """Product and gradients, against autograd."""
+    assert hasattr(torch.ops.mkldnn, "_linear_pointwise"), "mkldnn._linear_pointwise is gone"
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 4, generator=draw, requires_grad=True)
+    weight = torch.randn(3, 4, generator=draw, requires_grad=True)
+    bias = torch.randn(3, generator=draw, requires_grad=True)
+    wanted = nn.functional.linear(x, weight, bias)
+    with torch.no_grad():
+        torch.testing.assert_close(hf_compat.onednn_linear(x, weight, bias), wanted)
+    grad = torch.randn(5, 3, generator=draw)
+    gradients = torch.autograd.grad(wanted, (x, weight, bias), grad)
+    with torch.no_grad():
+        ours = hf_compat.onednn_linear_gradients(x, grad, weight, [True, True, True])
+    torch.testing.assert_close(ours, gradients)
+
+
+def test_modules_say_who_hooks_into_them() -> None:
+    module = nn.Linear(1, 1)
+    assert not hf_compat.has_forward_hooks(module)
+    module.register_forward_hook(lambda *_: None)
+    assert hf_compat.has_forward_hooks(module)
+
+
 def test_every_function_is_named_here() -> None:
     """A fact that is added has to be tested too."""
     known = [
