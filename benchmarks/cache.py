@@ -1,7 +1,7 @@
 """Time reads from the token cache, one safetensors file a clip, against shards of 200 clips each.
 
     python benchmarks/cache.py                         # 10,000 clips of [16..96, 1, 1024] in bf16
-    python benchmarks/cache.py --clips 500 --write     # also puts the table into docs/performance.md
+    python benchmarks/cache.py --clips 500 --write     # also writes it to docs/performance.md
 
 The question is whether packing entries would be worth its code: pave once did it, and reads such
 caches still. Both are read in turn, three times; the best time counts, because other work on the
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from pages import between_marks
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pave.cache import TokenCache
@@ -93,6 +94,21 @@ def read(folder: Path, keys: Sequence[str]) -> float:
     return time.perf_counter() - started
 
 
+def read_shards(folder: Path, keys: Sequence[str]) -> float:
+    """The same from shards that stay open, as the versions that packed read them."""
+    started = time.perf_counter()
+    places = {}
+    for file in folder.glob("shards/*.safetensors"):
+        shard = safe_open(file, framework="pt")
+        for key in json.loads(shard.metadata()["entries"]):
+            places[key] = shard
+    for key in keys:
+        values = places[key].get_tensor(f"{key}.values").clone()
+        places[key].get_tensor(f"{key}.times").clone()
+        values.view(torch.int16).max()
+    return time.perf_counter() - started
+
+
 def rows(clips: int, folder: Path) -> list[tuple[str, float, float]]:
     """(kind of read, ms a clip from single files, ms a clip from shards)."""
     keys = fill(folder / "single", clips)
@@ -112,7 +128,8 @@ def rows(clips: int, folder: Path) -> list[tuple[str, float, float]]:
             for column, place in enumerate(("single", "packed")):
                 if cold:
                     forget(folder / place)
-                best[column] = min(best[column], way(folder / place, order))
+                timed = read_shards if way is read and place == "packed" else way
+                best[column] = min(best[column], timed(folder / place, order))
         found.append((name, 1000 * best[0] / clips, 1000 * best[1] / clips))
     return found
 

@@ -14,6 +14,8 @@ from pave.evaluate.report import Report, write_report
 from pave.evaluate.scores import asked_of, score_arms
 from pave.tasks import EXACT, get_task
 from pave.tasks.items import items_of
+
+pytest.importorskip("pave_world", reason="the results are of its demo")
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.run import finished_report
 from pave_world.demo.training import CONTROL

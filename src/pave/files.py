@@ -1,4 +1,7 @@
-"""Writing so that a crash leaves the old file or the new one, never half of either, and a refusal names the user's path."""
+"""Writing so that a crash leaves the old file or the new one, never half of either.
+
+A refusal names the path that the user knows, not one under a hidden name.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from safetensors import SafetensorError
 from pave.errors import PaveError
 
 UNFINISHED = ".writing-"
-"""How files begin that are not in place yet; one that is left over belongs to a writer that was killed."""
+"""How files begin that are not in place yet; a left-over is of a writer that was killed."""
 
 
 class PlaceError(OSError):
-    """What the system says of a place that cannot be written; `filename` is the path by which the user knows the place.
+    """What the system says of a place that cannot be written; `filename` is the user's path to it.
 
     No `PaveError`: whoever passes over a clip that a user could mend must not pass over a full
     disk.
@@ -29,7 +32,7 @@ class PlaceError(OSError):
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """What the system refuses in here is said of `place`, and not of a file under a hidden name, or of none.
+    """What the system refuses in here is said of `place`, not of a file under a hidden name.
 
     Raises:
         PlaceError: In place of an `OSError`, or of what safetensors makes of one.
@@ -92,7 +95,10 @@ def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, An
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Write under a name of our own, force it to disk, then rename: readers see the whole file or none, also after a crash."""
+    """Write under a name of our own, force it to disk, then rename.
+
+    Readers see the whole file or none, also after a crash.
+    """
     replace_atomically(file, lambda temporary: temporary.write_bytes(data))
 
 
@@ -113,9 +119,8 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
     """
     with writing(file):
         if file.exists() and not file.is_file() and not file.is_dir():
-            write(
-                file
-            )  # a device or a pipe, such as /dev/stdout: it takes what comes, and must not be replaced
+            # A device or a pipe, such as /dev/stdout, takes what comes, and must not be replaced.
+            write(file)
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=file.parent)

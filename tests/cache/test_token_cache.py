@@ -43,7 +43,7 @@ def test_round_trip(
 
 
 def test_views_and_gradients(tmp_path: Path) -> None:
-    """Slices of one storage, transposes and tensors with a graph are kept by value; the layout on disk is documented."""
+    """Slices of one storage, transposes and tensors with a graph are kept by value."""
     kept, base = TokenCache(tmp_path), torch.arange(12.0).view(3, 4)
     kept.put(
         KEY, {"a": base[1:], "b": base[:2], "c": base.T, "d": torch.ones(2, requires_grad=True) * 2}
@@ -186,7 +186,7 @@ def test_folders_count_by_their_files(tmp_path: Path) -> None:
 def test_hashes_are_remembered_while_a_file_is_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also by the next process; a changed file is read again; a file changed just now is not trusted yet."""
+    """Also by the next process; a changed file is read again; one changed just now too."""
     reads: list[Path] = []
     original = digest.digest_bytes_of
     monkeypatch.setattr(

@@ -58,7 +58,7 @@ def holds(cache: TokenCache, number: int) -> bool:
 def test_a_cache_is_a_dictionary_whatever_is_done_to_it(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
-    """Two readers, one of which opened the cache long ago, see the same entries after any upkeep."""
+    """Two readers, one that opened it long ago, see the same entries after any upkeep."""
     folder = tmp_path_factory.mktemp("s")
     old, cache, model = TokenCache(folder / "a"), TokenCache(folder / "a"), dict[int, str]()
     for place, (step, number) in enumerate(steps):

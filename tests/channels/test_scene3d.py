@@ -19,7 +19,6 @@ from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.scene3d.tower3d import cell_points, position_code
 from pave.errors import ChannelError, MediaError
 from pave.media import write_video
-from pave_world import make_world, sample_scene
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "encoders" / "llava3d.safetensors"
 INTRINSIC = np.array([[40.0, 0, 31.5, 0], [0, 40.0, 31.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -170,20 +169,6 @@ def test_a_cell_may_stand_where_its_nearest_pixel_is() -> None:
     x, y = ((points[1, 0, :2]) * 40 + 31.5).tolist()
     assert 8 <= x < 12 and 40 <= y < 44
     assert 3.9 < float(cell_points(frame, Window(), (2, 2))[0][1, 0, 3]) < 4.0
-
-
-def test_tower3d_reads_the_embedded_world(tmp_path: Path) -> None:
-    """What the world writes is what the encoder reads, with the depth of the nearest thing in it."""
-    records = make_world(tmp_path / "w", "test", clips=1, kind="scene3d", size=64)
-    encoder = make_encoder(
-        "scene3d", "tower3d", {"frames": 2, "cell": "nearest"}, tower=tower_of(tiny.base())
-    )
-    tokens = encoder.encode(records.parent / "clips" / "test-scene3d-00000.npz")
-    assert tokens is not None and tokens.steps == 2
-    scene = sample_scene("scene3d", "test", 0)
-    nearest = min(thing.z for thing in scene.things)
-    depth = tokens.values[0, :, encoder.dim - 53 + 3] * 8
-    assert float(depth.min()) == pytest.approx(nearest, abs=0.05)
 
 
 def test_position_code() -> None:

@@ -1,4 +1,4 @@
-"""The Ray adapter over a stand-in with Ray's own call signatures, so that it is tested where Ray is not installed."""
+"""The Ray adapter over a stand-in with Ray's own call signatures, for where Ray is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pave.extract import ExtractConfig, cluster
 
 
 class _Rows:
-    """`ray.data.Dataset`, as far as it is used: actors made from a class and its arguments, batches of columns of numpy."""
+    """`ray.data.Dataset`, as far as it is used: actors, and batches of columns of numpy."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self.rows = rows
@@ -100,6 +100,9 @@ def test_the_same_work_on_a_cluster(
         == 19
         == len(read_records(file, check_media=False)) - 1
     )
+    wrong = config.model_copy(update={"encoder_settings": {"dim": 0}})
+    with pytest.raises(ConfigError, match="features/file: setting 'dim'"):
+        cluster.extract_on_ray(wrong)
     words = [
         "extract",
         str(file),
@@ -131,3 +134,23 @@ def test_one_cpu_is_left_for_ray_itself(
     )
     with pytest.raises(ConfigError, match=r"needs Ray .* pip install 'pave\[ray\]'"):
         cluster.extract_on_ray(config)
+
+
+@pytest.mark.slow
+def test_ray_itself(tmp_path: Path) -> None:
+    """The same on Ray's own engine, where it is installed."""
+    ray = pytest.importorskip("ray")
+    settings = {"channel": "features", "encoder": "file", "encoder_settings": {"dim": 4}}
+    config = ExtractConfig(
+        records=records(tmp_path), cache=tmp_path / "cache", workers=2, **settings
+    )  # type: ignore[arg-type]
+    try:
+        report = cluster.extract_on_ray(config)
+        again = cluster.extract_on_ray(config)
+        with pytest.raises(ConfigError, match="features/file: setting 'dim'"):
+            cluster.extract_on_ray(config.model_copy(update={"encoder_settings": {"dim": 0}}))
+    finally:
+        ray.shutdown()
+    assert (report.made, [row.id for row in report.skipped]) == (19, ["7"])
+    assert (again.made, again.found) == (0, 19)
+    assert len(TokenCache(tmp_path / "cache").keys()) == 19

@@ -1,4 +1,4 @@
-"""Extraction: every clip once, whatever is killed, whoever helps; broken clips are named and cost nothing else."""
+"""Extraction: every clip once, whatever is killed; broken clips are named and cost nothing else."""
 
 from __future__ import annotations
 
@@ -185,13 +185,30 @@ def test_parts_join_to_the_whole(tmp_path: Path) -> None:
     assert same(tmp_path / "all", tmp_path / "whole")
 
 
+def test_two_shards_fill_one_cache(tmp_path: Path) -> None:
+    records = feature_records(tmp_path, 20)
+    extract(config(records, tmp_path / "whole", **FILE))
+    for shard in ("1/2", "2/2"):
+        assert extract(config(records, tmp_path / "both", shard=shard, **FILE)).found == 0
+    assert same(tmp_path / "both", tmp_path / "whole")
+
+
+def test_the_cache_was_called_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = feature_records(tmp_path, 2)
+    old = ExtractConfig(records=records, store=tmp_path / "s", **FILE)  # type: ignore[call-arg, arg-type]
+    assert old.cache == tmp_path / "s"
+    words = ["extract", str(records), "--channel", "features", "--encoder", "file"]
+    words += ["--encoder-settings.dim", "4", "--store", str(tmp_path / "s"), "--json"]
+    assert main(words) == 0 and json.loads(capsys.readouterr().out)["made"] == 2
+
+
 # ---------------------------------------------------------------- broken media
 
 
 def test_broken_media_is_named_and_skipped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Truncated, text, empty, missing, a playlist, and a file of noise; a silent film is no broken one."""
+    """Truncated, text, empty, missing, a playlist, a file of noise; a silent film is not broken."""
     records = sound_records(tmp_path, 3)
     whole = (tmp_path / "0.mp4").read_bytes()
     write_video(tmp_path / "silent.mp4", numbered(5), 25, None)

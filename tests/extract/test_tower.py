@@ -1,4 +1,4 @@
-"""Encoders that read with the base's tower, extracted beforehand and found by training; a base is loaded only for them."""
+"""Encoders that read with the base's tower: extracted beforehand, found by training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch cut into chunks of frames is the batch in one piece, whatever the chunk; so is one that keeps no activations."""
+"""A batch cut into chunks of frames is the batch in one piece, checkpointed or not."""
 
 from __future__ import annotations
 

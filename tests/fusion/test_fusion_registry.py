@@ -17,6 +17,7 @@ from pave.fusion import (
     register_fusion,
     registry,
 )
+from pave.testing import check_fusion
 
 WIDTHS = {"side_dim": 8, "query_dim": 6, "out_dim": 10}
 
@@ -67,3 +68,8 @@ def test_a_name_belongs_to_one_fusion():
     register_fusion("plain", Plain)(nn.Identity)  # a cell that is run again
     with pytest.raises(ConfigError, match="already registered"):
         register_fusion("plain", Plain)(nn.Dropout)
+
+
+@pytest.mark.parametrize("options", [{}, {"alignment": "groups"}, {"rope": "3d", "layers": 1}])
+def test_our_own_fusion_keeps_the_promises(options):
+    check_fusion(FusionConfig(**WIDTHS, hidden=64, **options))

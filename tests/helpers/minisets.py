@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pave.tasks import list_tasks
+
+pytest.importorskip("pave_world", reason="these media are clips of the embedded world")
 from pave_world import (
     camera_to_world,
     intrinsics,
@@ -28,12 +31,12 @@ from pave_world import (
     render_frames,
     sample_scene,
 )
-from pave_world.scenes.catalog import names
 from pave_world.questions.question import Question
-from pave_world.scenes.scene import Kind, Scene
+from pave_world.scenes.catalog import names
+from pave_world.scenes.scene import Channel, Scene
 
 SECONDS, SIZE, CLIPS = 2.0, 64, 2
-KINDS: tuple[Kind, ...] = ("sound", "scene3d", "views", "frames")
+KINDS: tuple[Channel, ...] = ("audio", "scene3d", "views", "frames")
 Made = tuple[dict[str, Any], Mapping[str, Any], str, int]
 """Annotation files, medium -> what is filmed for it (a file of `worlds`, or a scene to scan), split, examples."""
 
@@ -54,20 +57,22 @@ class MiniSet:
 def worlds(folder: Path) -> Path:
     """Film two clips of each kind, all that the mini data sets show."""
     for kind in KINDS:
-        make_world(folder / kind, "test", CLIPS, kind=kind, duration=SECONDS, fps=10.0, size=SIZE)
+        make_world(
+            folder / kind, "test", CLIPS, channel=kind, duration=SECONDS, fps=10.0, size=SIZE
+        )
     return folder
 
 
-def _scene(kind: Kind, number: int) -> Scene:
+def _scene(kind: Channel, number: int) -> Scene:
     return sample_scene(kind, "test", number, 0, SECONDS)
 
 
-def _film(kind: Kind, number: int, camera: int = 0) -> str:
+def _film(kind: Channel, number: int, camera: int = 0) -> str:
     """A clip below the folder of `worlds`."""
     return f"{kind}/clips/{_scene(kind, number).name}{f'-camera{camera}' if camera else ''}.mp4"
 
 
-def _asked(kind: Kind, number: int, *families: str) -> list[Question]:
+def _asked(kind: Channel, number: int, *families: str) -> list[Question]:
     """Questions about a scene, of these families or of all."""
     return [
         question
@@ -92,16 +97,16 @@ def _avsd() -> Made:
     for number in range(CLIPS):
         rounds = [
             {"question": question.question, "answer": question.answer}
-            for question in _asked("sound", number)[:2]
+            for question in _asked("audio", number)[:2]
         ]
         last = {
             "question": "what is there ?",
-            "answer": f"there is {_shown(_scene('sound', number))} .",
+            "answer": f"there is {_shown(_scene('audio', number))} .",
         }
         dialogs.append({"image_id": f"V{number}", "dialog": [*rounds, last]})
     return (
         {"mock_test.json": {"dialogs": dialogs}},
-        {f"V{n}.mp4": _film("sound", n) for n in range(CLIPS)},
+        {f"V{n}.mp4": _film("audio", n) for n in range(CLIPS)},
         "test",
         2,
     )
@@ -110,7 +115,7 @@ def _avsd() -> Made:
 def _avqa() -> Made:
     rows = []
     for n in range(4):
-        scene = _scene("sound", n % 2)
+        scene = _scene("audio", n % 2)
         right = (scene.heard if n < 2 else scene.visible)[0]
         options = _options(right)
         rows.append(
@@ -124,15 +129,15 @@ def _avqa() -> Made:
         )
     return (
         {"val_qa.json": rows},
-        {f"clip_00000{n}.mp4": _film("sound", n) for n in range(CLIPS)},
+        {f"clip_00000{n}.mp4": _film("audio", n) for n in range(CLIPS)},
         "val",
         4,
     )
 
 
 def _music_avqa() -> Made:
-    one, two = (_scene("sound", n) for n in range(CLIPS))
-    (count,) = _asked("sound", 0, "count")
+    one, two = (_scene("audio", n) for n in range(CLIPS))
+    (count,) = _asked("audio", 0, "count")
     asked = [
         (
             "00000001",
@@ -161,8 +166,8 @@ def _music_avqa() -> Made:
         | {"question_content": text, "templ_values": json.dumps([value])}
         for n, (video, kind, text, value, answer) in enumerate(asked)
     ]
-    media = {"MUSIC-AVQA-videos-Real/00000001.mp4": _film("sound", 0)}
-    media["MUCIS-AVQA-videos-Synthetic/sy00002.mp4"] = _film("sound", 1)
+    media = {"MUSIC-AVQA-videos-Real/00000001.mp4": _film("audio", 0)}
+    media["MUCIS-AVQA-videos-Synthetic/sy00002.mp4"] = _film("audio", 1)
     return {"avqa-test.json": rows}, media, "test", 3
 
 

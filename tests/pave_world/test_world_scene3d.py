@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from helpers import tiny
+from pave.bases import tower_of
+from pave.channels import make_encoder
 from pave_world import (
     Question,
     Scene,
     camera_to_world,
     intrinsics,
+    make_world,
     questions_for,
     render_depth,
     render_frames,
@@ -180,3 +184,17 @@ def test_the_file_holds_what_was_rendered(tmp_path: Path) -> None:
         assert np.array_equal(file["depth"][1], render_depth(scene, 1.5, 64))
     assert path.read_bytes() == write_scene3d(tmp_path / "b.npz", scene, times, 64).read_bytes()
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.npz", "b.npz", "new"]
+
+
+def test_tower3d_reads_the_embedded_world(tmp_path: Path) -> None:
+    """What the world writes is what the encoder reads, with the depth of the nearest thing in it."""
+    records = make_world(tmp_path / "w", "test", clips=1, channel="scene3d", size=64)
+    encoder = make_encoder(
+        "scene3d", "tower3d", {"frames": 2, "cell": "nearest"}, tower=tower_of(tiny.base())
+    )
+    tokens = encoder.encode(records.parent / "clips" / "test-scene3d-00000.npz")
+    assert tokens is not None and tokens.steps == 2
+    scene = sample_scene("scene3d", "test", 0)
+    nearest = min(thing.z for thing in scene.things)
+    depth = tokens.values[0, :, encoder.dim - 53 + 3] * 8
+    assert float(depth.min()) == pytest.approx(nearest, abs=0.05)

@@ -1,4 +1,4 @@
-"""Packing: who sees whom, which positions count, and exactness against one sequence per question."""
+"""Packing: who sees whom, which positions count, exactness against one sequence a question."""
 
 from __future__ import annotations
 

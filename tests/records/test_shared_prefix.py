@@ -1,4 +1,4 @@
-"""Questions behind one prefix on every family: where they stand, and exactness against one sequence per question."""
+"""Questions behind one prefix on every family: where they stand, and exactness."""
 
 from __future__ import annotations
 

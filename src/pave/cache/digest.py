@@ -135,11 +135,8 @@ def _of_path(path: Path, digest_file: DigestFile) -> str:
     # os.path.isdir says no to a name that the system cannot take; Path.is_dir would raise.
     if not os.path.isdir(path):
         return digest_file(path)
-    names = []
-    for file in path.rglob("*"):
-        if file.is_file():
-            names.append(file.relative_to(path).as_posix())
-    files = [[name, digest_file(path / name)] for name in sorted(names)]
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    files = [[name, digest_file(path / name)] for name in names]
     return hashlib.sha256(canonical_json(files).encode()).hexdigest()
 
 

@@ -21,9 +21,10 @@ from pave.errors import ChannelError
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
-_BLOCK = 4096
+_BLOCK = 4096  # STFT frames whose spectra are held at once
+# Weights of all mel filters together, beyond which settings are a slip: 512 bands up to 96 kHz need
+# a quarter of it.
 _LARGEST = 2**26
-"""Weights of all mel filters together, beyond which settings are a slip: 512 bands up to 96 kHz need a quarter of it."""
 
 
 class MelSettings(BaseModel):
@@ -128,7 +129,9 @@ class MelEncoder:
     def encode(self, source: Source) -> Tokens | None:
         """Tokens of a file's sound track; None when it has none."""
         sound = read_sound(one_path(source, "audio/mel"), self._set.rate)
-        return None if sound is None else self.encode_sound(sound)
+        if sound is None:
+            return None
+        return self.encode_sound(sound)
 
     def encode_sound(self, sound: Sound) -> Tokens:
         """Tokens of sound that is already decoded (for example straight from a microphone).
@@ -145,37 +148,39 @@ class MelEncoder:
                 f"audio/mel was set up for {s.rate} samples per second, got {sound.rate}; read "
                 "the sound at its rate"
             )
-        per_step, per_bin = round(s.step / s.hop), round(s.width / s.bins / s.hop)
-        steps = max(1, round(len(sound.samples) / (s.step * s.rate)))
-        levels = self._levels(sound.samples, (steps - 1) * per_step + per_bin * s.bins)
-        windows = levels.unfold(0, per_bin * s.bins, per_step).reshape(
-            steps, s.n_mels, s.bins, per_bin
-        )
-        values = windows.mean(3).transpose(1, 2).reshape(steps, 1, self.dim)
+        hop = round(s.hop * s.rate)  # samples
+        per_step = round(s.step / s.hop)  # STFT frames from one token to the next
+        per_bin = round(s.width / s.bins / s.hop)  # STFT frames that a bin averages
+        steps = max(1, round(len(sound.samples) / (s.step * s.rate)))  # T
+        count = (steps - 1) * per_step + per_bin * s.bins  # STFT frames that T tokens need
+
+        # Frame k is centred on the middle of hop k; what lies outside of the track is silence.
+        window = len(self._window)
+        before = max(window - hop, 0) // 2
+        needed = (count - 1) * hop + window
+        behind = max(0, needed - before - len(sound.samples))
+        samples = torch.nn.functional.pad(sound.samples.to(torch.float32), (before, behind))
+        frames = samples[:needed].unfold(0, window, hop)  # [count, window]
+
+        # In blocks, because the spectra of a long track are many times its size.
+        blocks = [self._levels(block) for block in frames.split(_BLOCK)]
+        levels = torch.cat(blocks)  # [count, n_mels]
+        tokens = levels.unfold(0, per_bin * s.bins, per_step)  # [T, n_mels, bins * per_bin]
+        bins = tokens.unflatten(2, (s.bins, per_bin)).mean(3)  # [T, n_mels, bins]
+        values = bins.transpose(1, 2).reshape(steps, 1, s.bins * s.n_mels)
         times = sound.start + torch.arange(steps, dtype=torch.float64) * s.step + s.width / 2
         return Tokens(values.contiguous(), times)
 
-    def _levels(self, samples: Tensor, frames: int) -> Tensor:
-        """Normalised log-mel levels `[frames, n_mels]`; frame k is centred on the middle of hop k."""
+    def _levels(self, frames: Tensor) -> Tensor:
+        """Normalised log-mel levels `[n, n_mels]` of STFT frames `[n, window]`."""
         s = self._set
-        hop, window = round(s.hop * s.rate), len(self._window)
-        before = (window - hop) // 2 if window > hop else 0
-        needed = (frames - 1) * hop + window
-        padded = torch.nn.functional.pad(
-            samples.to(torch.float32), (before, max(0, needed - before - len(samples)))
-        )[:needed]
-        # In blocks, because the spectra of a long track are many times its size.
-        return torch.cat(
-            [self._block(part) for part in padded.unfold(0, window, hop).split(_BLOCK)]
-        )
-
-    def _block(self, frames: Tensor) -> Tensor:
-        """Normalised levels `[n, n_mels]` of STFT frames `[n, window]`."""
-        s = self._set
-        framed = frames * self._window
-        spectrum = torch.fft.rfft(framed, n=2 * (self._filters.shape[1] - 1))
-        power = (spectrum.real.square() + spectrum.imag.square()) * (2 / self._window.sum()) ** 2
-        decibels = 10 * torch.log10((power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10)))
+        n_fft = 2 * (self._filters.shape[1] - 1)  # frames are filled up with zeros to it
+        spectrum = torch.fft.rfft(frames * self._window, n=n_fft)  # [n, n_fft // 2 + 1]
+        # A full-scale sine gives half the window's sum in its bin: scaled, its power is 1, or 0 dB.
+        scale = (2 / self._window.sum()) ** 2
+        power = (spectrum.real.square() + spectrum.imag.square()) * scale
+        floor = 10 ** (s.floor_db / 10)
+        decibels = 10 * torch.log10((power @ self._filters.T).clamp_min(floor))
         return (decibels - s.mean_db) / s.std_db
 
 
@@ -191,10 +196,13 @@ def mel_filters(settings: MelSettings) -> Tensor:
     Returns:
         `[n_mels, n_fft // 2 + 1]` weights of power spectrum bins.
     """
-    edges, n_fft = _edges(settings), _fft_size(settings)
+    edges = _edges(settings)  # [n_mels + 2] Hz
+    widths = edges.diff()[:, None]  # [n_mels + 1, 1] Hz
+    n_fft = _fft_size(settings)
+    # Of the FFT's bins, Hz.
     frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * settings.rate / n_fft
-    rising = (frequencies - edges[:-2, None]) / edges.diff()[:-1, None]
-    falling = (edges[2:, None] - frequencies) / edges.diff()[1:, None]
+    rising = (frequencies - edges[:-2, None]) / widths[:-1]  # [n_mels, n_fft // 2 + 1]
+    falling = (edges[2:, None] - frequencies) / widths[1:]
     return torch.minimum(rising, falling).clamp_min(0).to(torch.float32)
 
 
@@ -209,12 +217,10 @@ def _edges(settings: MelSettings) -> Tensor:
 
 def _fft_size(settings: MelSettings) -> int:
     """The power of two that holds a window and gives the narrowest filter a bin."""
-    narrowest = max(
-        float(_edges(settings).diff().min()), 1e-6
-    )  # Hz; 0 where f_min and f_max differ by next to nothing
-    return int(
-        2 ** math.ceil(math.log2(max(settings.window * settings.rate, settings.rate / narrowest)))
-    )
+    # Hz; 0 where f_min and f_max differ by next to nothing, and then the settings are refused.
+    narrowest = max(float(_edges(settings).diff().min()), 1e-6)
+    wanted = max(settings.window * settings.rate, settings.rate / narrowest)
+    return int(2 ** math.ceil(math.log2(wanted)))
 
 
 def _to_mel(hertz: float) -> float:

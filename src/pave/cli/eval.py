@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 class EvalSettings(EvalConfig):
     """`EvalConfig` as a command line writes it: the word `none` stands for no value."""
-
-    cache: Annotated[Path | None, Parameter(alias="--store")] = Field(
-        None, description=EvalConfig.model_fields["cache"].description
-    )
 
     @model_validator(mode="before")
     @classmethod

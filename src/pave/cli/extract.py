@@ -37,17 +37,17 @@ def extract_verb(
     engine: Literal["local", "ray"] = "local",
     json: Switch = False,
 ) -> int:
-    """Encode every clip of some records once and keep the tokens; training and evaluation then find them there.
+    """Encode every clip of some records once, for training and evaluation to find.
 
-    Interrupt or kill it whenever you like: the same command goes on. Given on several machines that
-    see the same folder, the calls share the work; without a common folder, give each a `--shard`
-    and join the caches with `pave cache merge`. A clip that cannot be read is named and skipped.
+    Interrupt or kill it whenever you like: the same command goes on. Several calls share the work
+    when each is given its `--shard`; caches in several folders are joined with `pave cache merge`.
+    A clip that cannot be read is named and skipped.
 
     ```
     pave extract train.jsonl --channel audio --encoder mel --cache tokens --workers 4
     pave extract train.jsonl --visual --base smol --cache tokens
     pave extract train.jsonl --channel views --encoder tower --base smol --cache tokens
-    pave extract train.jsonl --channel features --encoder file --encoder-settings.dim 1024 --cache part2 --shard 2/8
+    pave extract train.jsonl --channel audio --encoder mel --cache tokens --shard 2/8
     ```
 
     Args:
@@ -61,8 +61,8 @@ def extract_verb(
             or smol.
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
         frames: Frames sampled evenly for visual tokens; the base's own number when not given.
-        dtype: Type of the tokens that are kept; a new cache keeps bf16 when not given, an older one what
-            it has.
+        dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an older
+            one what it has.
         workers: Processes that encode; with 1, this process does.
         shard: Only a part of the work, such as 2/8.
         retry: Try clips again that are noted as broken.
@@ -78,9 +78,19 @@ def extract_verb(
     settings = from_words({"encoder_settings": encoder_settings or {}, "inputs": inputs or {}})
     try:
         config = ExtractConfig(
-            records=records, cache=cache, channel=channel, encoder=encoder, visual=visual, base=base, frames=frames,
-            dtype=dtype, workers=workers, shard=shard, retry=retry, **settings,
-        )  # fmt: skip
+            records=records,
+            cache=cache,
+            channel=channel,
+            encoder=encoder,
+            visual=visual,
+            base=base,
+            frames=frames,
+            dtype=dtype,
+            workers=workers,
+            shard=shard,
+            retry=retry,
+            **settings,
+        )
     except ValidationError as error:
         raise ConfigError(validation_error(error)) from error
     output.log_to_stderr()

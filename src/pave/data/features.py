@@ -230,11 +230,12 @@ class Features:
         return bool(self._missing_channels(record))
 
     def _missing_channels(self, record: Record) -> list[str]:
-        missing = []
-        for name in self._named(record):
-            if not self.cache.contains(self.channel_key(record, name)):
-                missing.append(name)
-        return missing
+        """Names whose tokens the record's clip should have, and the cache lacks."""
+
+        def is_there(name: str) -> bool:
+            return self.cache.contains(self.channel_key(record, name))
+
+        return [name for name in self._named(record) if not is_there(name)]
 
     def _read(self, record: Record) -> Frames | None:
         """All that needs media, for a thread: encode missing channels, and decode missing frames.

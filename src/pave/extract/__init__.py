@@ -6,7 +6,8 @@ beforehand, survives kills, and tells which clips are broken. There is one way o
 
 Example:
     >>> from pave.extract import ExtractConfig, extract
-    >>> config = ExtractConfig(records="train.jsonl", cache="tokens", channel="audio", encoder="mel")
+    >>> sound = {"channel": "audio", "encoder": "mel"}
+    >>> config = ExtractConfig(records="train.jsonl", cache="tokens", **sound)
     >>> extract(config).skipped  # doctest: +SKIP
     []
 """

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
-from pave.errors import ConfigError
+from pave.errors import ConfigError, PaveError
 from pave.extract.config import ExtractConfig
 from pave.extract.plan import Job, plan
 from pave.extract.report import ExtractReport, Outcome, Tally, Watch
@@ -30,7 +30,8 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
         watch: Called with the progress after each unit.
 
     Raises:
-        ConfigError: If Ray is not installed, or the cluster has too few CPUs.
+        ConfigError: If Ray is not installed, the cluster has too few CPUs, or a worker cannot
+            load the encoder or the base.
         RecordError: If the records cannot be read.
         ChannelError: If the encoder is unknown.
     """
@@ -57,6 +58,8 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
         num_cpus=cpus_per_worker(cpus, config.workers),
     )
     for row in results.iter_rows():
+        if row["error"]:
+            raise ConfigError(row["error"])
         outcomes = [Outcome(**fields) for fields in json.loads(row["outcomes"])]
         tally.add(int(row["clips"]), outcomes)
     return tally.report()
@@ -74,14 +77,20 @@ class Encode:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Encode the units of a batch, one a row."""
-        found = []
+        found, errors = [], []
         for text in batch["jobs"]:
             jobs = [Job(**fields) for fields in json.loads(str(text))]
-            outcomes = encode_jobs(self.config_json, jobs)
+            outcomes, error = [], ""
+            try:
+                outcomes = encode_jobs(self.config_json, jobs)
+            except PaveError as refused:
+                # As a value: Ray would wrap it in a page of its own traces.
+                error = str(refused)
             found.append(json.dumps([asdict(outcome) for outcome in outcomes]))
+            errors.append(error)
         # Ray hands over a column of numpy's whole numbers.
         clips = [int(clips) for clips in batch["clips"]]
-        return {"outcomes": found, "clips": clips}
+        return {"outcomes": found, "error": errors, "clips": clips}
 
 
 def cpus_per_worker(cpus: float, workers: int) -> float:

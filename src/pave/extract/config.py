@@ -1,4 +1,4 @@
-"""`ExtractConfig`: what to extract from which records into which token cache, and how many processes may do it."""
+"""`ExtractConfig`: what to extract from which records into which token cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class ExtractConfig(BaseModel):
     """Settings of an extraction.
 
     Example:
-        >>> ExtractConfig(records="a.jsonl", cache="tokens", channel="audio", encoder="mel", shard="2/8").share
+        >>> sound = {"channel": "audio", "encoder": "mel"}
+        >>> ExtractConfig(records="a.jsonl", cache="tokens", shard="2/8", **sound).share
         (1, 8)
     """
 
@@ -32,7 +33,8 @@ class ExtractConfig(BaseModel):
     visual: bool = Field(False, description="Also (or only) the base's own visual tokens.")
     base: str | None = Field(
         None,
-        description='The base whose tower makes visual tokens, or with which the encoder reads: a folder, a Hub id, or "smol".',
+        description="The base whose tower makes visual tokens, or with which the encoder reads: "
+        'a folder, a Hub id, or "smol".',
     )
     inputs: InputSpec = Field(
         InputSpec(),

@@ -1,4 +1,4 @@
-"""What there is to do: the clips of some records, cut into units that one process takes at a time."""
+"""What there is to do: the clips of some records, in units that one process takes at a time."""
 
 from __future__ import annotations
 

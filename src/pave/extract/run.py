@@ -48,7 +48,8 @@ def extract(
             lacks its main guard.
 
     Example:
-        >>> config = ExtractConfig(records="a.jsonl", cache="tokens", channel="audio", encoder="mel")
+        >>> sound = {"channel": "audio", "encoder": "mel"}
+        >>> config = ExtractConfig(records="train.jsonl", cache="tokens", **sound)
         >>> extract(config).skipped  # doctest: +SKIP
         []
     """

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pave.testing.encoder import check_encoder
     from pave.testing.family import check_family
+    from pave.testing.fusion import check_fusion
     from pave.testing.tiny import (
         tiny_base,
         tiny_clips,
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "check_encoder": "pave.testing.encoder",
     "check_family": "pave.testing.family",
+    "check_fusion": "pave.testing.fusion",
     "tiny_base": "pave.testing.tiny",
     "tiny_clips": "pave.testing.tiny",
     "tiny_frames": "pave.testing.tiny",
@@ -31,7 +35,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "check_encoder",
     "check_family",
+    "check_fusion",
     "tiny_base",
     "tiny_clips",
     "tiny_frames",
