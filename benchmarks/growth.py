@@ -1,4 +1,4 @@
-"""How cost grows: CPU seconds against frames, side tokens, clips of a batch and questions a video, as one drawing.
+"""How cost grows with frames, side tokens, clips of a batch and questions: one drawing.
 
     python benchmarks/growth.py          # writes docs/assets/growth.svg and prints the points
 

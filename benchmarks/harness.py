@@ -1,4 +1,4 @@
-"""What every figure of the benchmark shares: CPU seconds of two sides measured in turn, and the row that comes out.
+"""What every figure shares: CPU seconds of two sides measured in turn, and the row of it.
 
 A figure is one short file in `benchmarks/figures/` with a docstring that says what is compared, and
 
@@ -111,7 +111,7 @@ class Row:
 
 
 def cpu_seconds(children: bool = False) -> float:
-    """User and system time of this process so far, all threads; with `children` also of its ended children."""
+    """User and system time of this process so far, all threads; or its ended children's too."""
     spent = time.process_time()
     if children:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -154,7 +154,7 @@ def in_turn(
 
 @contextmanager
 def peak_growth() -> Iterator[Callable[[], float]]:
-    """How far the resident memory of this process rose above where it stood at the start, in MB (Linux with glibc only).
+    """How far this process's resident memory rose above its start, in MB (Linux with glibc).
 
     Memory that earlier work freed is handed back to the system first, or it would be reused unseen.
 
@@ -175,7 +175,7 @@ def _reset_peak() -> None:
 
 
 def memory(field: str) -> float:
-    """What Linux says of this process, in MB: `VmRSS` is its resident memory now, `VmHWM` the most it has been."""
+    """What Linux says of this process, in MB: `VmRSS`, resident memory now; `VmHWM`, its most."""
     with open("/proc/self/status", encoding="ascii") as file:
         line = next(line for line in file if line.startswith(field))
     return int(line.split()[1]) * 1024 / 1e6

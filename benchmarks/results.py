@@ -1,11 +1,11 @@
-"""What each channel is worth: base, LoRA-only and patch on every channel over several seeds, written into docs/results.md.
+"""What each channel is worth, over several seeds: base, LoRA-only and patch; docs/results.md.
 
-    python benchmarks/results.py                                   # all of it, about an hour and a half on two cores
-    python benchmarks/results.py --channels views                    # one channel; the pages keep what they say of the others
-    python benchmarks/results.py --write-only                      # the pages alone, from the runs that are done
+    python benchmarks/results.py                    # all of it, an hour and a half on two cores
+    python benchmarks/results.py --channels views   # one channel; the pages keep the others
+    python benchmarks/results.py --write-only       # the pages alone, from the runs that are done
 
-A run is `pave demo --channel CHANNEL --seed SEED`: its own world, its own start, its own order of the
-data. Seeds come before channels, so an interrupted call leaves the same number of seeds everywhere.
+A run is `pave demo --channel CHANNEL --seed SEED`: its own world, start and order of the data.
+ Seeds come before channels, so an interrupted call leaves the same number of seeds everywhere.
 Nobody types a number: the tables, the plots and the README's summary are made from the answers of
 the runs, all seeds pooled.
 """

@@ -1,9 +1,9 @@
 """Run the benchmark: every figure in a fresh process, one table, `outputs/bench/results.json`.
 
-    python benchmarks/run.py                      # make bench
-    python benchmarks/run.py fusion media         # make bench ARGS="fusion media": figures whose name begins so
-    python benchmarks/run.py --write              # make bench ARGS=--write: also record the tables in docs/performance.md
-                                                  # and, with all figures, draw docs/assets/growth.svg (growth.py)
+    python benchmarks/run.py                  # make bench
+    python benchmarks/run.py fusion media     # figures whose name begins so
+    python benchmarks/run.py --write          # also record the tables in docs/performance.md and,
+                                              # with all figures, draw docs/assets/growth.svg
     python benchmarks/run.py --list
 
 How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the
@@ -120,7 +120,7 @@ def _units() -> str:
 
 
 def keep(results: dict[str, list[Row]]) -> None:
-    """Merge these figures' rows into the results file; each row says which figure file it comes from."""
+    """Merge these figures' rows into the results file; each row says which file it is from."""
     old: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
     rows = [row for row in old if row["bench"] not in results]
     rows += [
@@ -170,11 +170,11 @@ def main() -> int:
         if args.write:
             record(name, f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}")
     if args.write and not args.figures and (points := fresh(draw_growth)):
-        drawing = "![CPU seconds against frames, side tokens, clips of a batch and questions a video](assets/growth.svg)"
+        words = "CPU seconds against frames, side tokens, clips of a batch and questions a video"
+        drawing = f"![{words}](assets/growth.svg)"
         record("growth", f"`python benchmarks/growth.py`, {machine()}.\n\n{drawing}\n\n{points}")
-    print(
-        f"{machine()}\n\n{table([row for rows in results.values() for row in rows])}\n\n{RESULTS.relative_to(ROOT)}"
-    )
+    found = [row for rows in results.values() for row in rows]
+    print(f"{machine()}\n\n{table(found)}\n\n{RESULTS.relative_to(ROOT)}")
     failed = [name for name in chosen if name not in results]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

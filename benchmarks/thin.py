@@ -1,4 +1,4 @@
-"""A LLaVA-OneVision with random weights and one thin layer: real in the widths that a figure is about, small in all others."""
+"""A LLaVA-OneVision with random weights: real in the widths a figure is about, thin otherwise."""
 
 from __future__ import annotations
 

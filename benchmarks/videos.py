@@ -1,4 +1,4 @@
-"""Real clips with many questions each for the figures: a few of the embedded world's, made on the fly."""
+"""Real clips with many questions each: a few of the embedded world's, made on the fly."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class Bench:
 
 @contextmanager
 def bench(clips: int, questions: int, split: str = "test") -> Iterator[Bench]:
-    """Make the clips and ask exactly so many questions of each: the world's own, filled up with further ones of its kind."""
+    """Make the clips and ask exactly so many questions of each.
+
+    They are the world's own, filled up with further ones of the same kind.
+    """
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         made = group_by_clip(read_records(make_world(folder / "world", split, clips)))

@@ -1,4 +1,4 @@
-"""For all tests: no example of a property test has a time limit, because other work may share the machine."""
+"""For all tests: property tests have no time limit, because other work may share the machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ settings.load_profile("untimed")
 
 @pytest.fixture
 def flex_on_cpu(monkeypatch):
-    """FlexAttention with gradients on a CPU: PyTorch refuses, but its reference, which is not compiled, has them."""
+    """FlexAttention with gradients on a CPU, which only PyTorch's uncompiled reference has."""
     monkeypatch.setattr(flex_attention, "_validate_device", lambda *tensors: None)
     monkeypatch.setattr("pave.train.attention.DEVICES", ("cpu",))
     with torch.compiler.set_stance("force_eager"):

@@ -1,4 +1,4 @@
-"""What the documentation says exists: links, pages in the navigation, commands and their flags, Python that at least parses."""
+"""What the pages say exists: links, navigation, commands and flags, Python that parses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands(program: str) -> list[tuple[str, list[str]]]:
-    """Every use of a program in the pages: lines of shell blocks, and `inline code` that starts with its name."""
+    """Every use of a program: lines of shell blocks, and `inline code` that starts so."""
     found = []
     for page in PAGES:
         text = page.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The promises of the house itself: light imports, small documented files, nothing unfinished or tied to one machine."""
+"""The promises of the house: light imports, small documented files, nothing unfinished."""
 
 from __future__ import annotations
 

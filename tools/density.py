@@ -141,9 +141,8 @@ def total_of(rooms: dict[str, Density]) -> Density:
 
 def table(rooms: dict[str, Density]) -> str:
     """The figures as Markdown, the whole library last."""
-    rows = [
-        "| room | lines | code | tokens a line | comprehensions | conditionals | nested | comments |"
-    ]
+    head = "room | lines | code | tokens a line | comprehensions | conditionals | nested | comments"
+    rows = [f"| {head} |"]
     rows.append("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, density in [*rooms.items(), ("**all**", total_of(rooms))]:
         values = " | ".join(str(value) for value in density.figures().values())

@@ -1,4 +1,4 @@
-"""Peak memory of a training step with logits at the answer's positions only, against logits everywhere.
+"""Peak memory of a training step: logits at the answer's positions only, or everywhere.
 
 One clip of 4 frames (785 visual tokens), a question and an answer of 8 tokens, a vocabulary of
 150,000 words, a language model of hidden size 32, so that what is left is the head. A step is

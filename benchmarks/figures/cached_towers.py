@@ -1,4 +1,4 @@
-"""The second epoch: tokens of picture and sound from the store against decoding, tower and encoder again.
+"""The second epoch: tokens from the cache against decoding, tower and encoder again.
 
 Each side is one pass over 2 clips with 8 questions each on `smol`: once all that makes the tokens,
 once with the training step behind it. Our side runs on a base whose tower was left on the disk and

@@ -1,4 +1,4 @@
-"""Ten questions about each clip: one prefill a clip and batched answers against `generate` for one question at a time.
+"""Ten questions a clip: one prefill and batched answers, against one `generate` a question.
 
 Both sides have the visual and side tokens at hand, answer greedily, and must say the same, which is
 asserted. The peer is what an evaluation loop does with a Hugging Face model: one prompt, one

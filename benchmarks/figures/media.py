@@ -1,4 +1,4 @@
-"""32 frames of a 10-minute clip: decoding only the groups of pictures that hold them, against decoding everything.
+"""32 frames of ten minutes: decoding the groups of pictures that hold them, or everything.
 
 The clip is 320 x 180 at 30 fps, H.264 as x264 makes it (a key frame every 250 frames, B-frames): a
 minute is encoded and its packets are repeated ten times. Peer: one pass over all frames that keeps
@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 180, 320
 
 
 def pictures() -> Iterator[npt.NDArray[np.uint8]]:
-    """A bright square wanders over a textured wall that scrolls: motion everywhere, as in a hand-held film."""
+    """A bright square on a wall that scrolls: motion everywhere, as in a hand-held film."""
     wall = np.random.default_rng(0).integers(
         0, 200, (HEIGHT // 8, WIDTH // 8 + 200, 3), dtype=np.uint8
     )

@@ -1,4 +1,4 @@
-"""What a patch adds to the base when a clip is read: CPU seconds on `smol`, and operations at 7B sizes.
+"""What a patch adds when a clip is read: CPU seconds on `smol`, and operations at 7B.
 
 Seconds: one clip and a question from pixels to the first logits, side tokens at hand, patched
 against plain. The patch is the demo's: sound, a fusion of width 256, LoRA of rank 16 on the
@@ -51,7 +51,7 @@ TEXT = {
 
 
 def seconds() -> list[Row]:
-    """Patched against a base of its own that never met a patch, at the paper's number of frames and at smol's own."""
+    """Patched, against a base of its own that never met a patch; 32 frames, and smol's 4."""
     with bench(1, 1) as made, torch.no_grad():
         plain = load_base("smol")
         return [
@@ -130,7 +130,10 @@ def share() -> Row:
         FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584).flops(FRAMES, CELLS, 100, 1)
         / 1e12
     )
-    note = f"fusion {fusion / base:.2%}, unmerged LoRA of rank {RANK} {lora / base:.2%} of the base's operations"
+    note = (
+        f"fusion {fusion / base:.2%}, unmerged LoRA of rank {RANK} {lora / base:.2%} "
+        "of the base's operations"
+    )
     return Row.cost(
         "operations of a 7B prefill, patched against plain",
         Pair(base + fusion + lora, base, 1),

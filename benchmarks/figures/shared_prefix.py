@@ -1,4 +1,4 @@
-"""Training on 8 questions about each of 2 clips: behind one prefix a clip against one question a sample.
+"""Training on 8 questions about each of 2 clips: one prefix a clip, or one question a sample.
 
 Each side makes one optimiser step of `smol` with the demo's patch (sound, LoRA on the attention) on
 the same 16 questions: forward, backward, clipping and AdamW. Ours runs once over 2 sequences of 8
@@ -34,7 +34,7 @@ CLIPS, QUESTIONS = 2, 8
 
 
 def samples(made: Bench, features: Features, together: bool) -> list[list[Sample]]:
-    """Batches of one sequence a clip: all questions together, or one question in each of several batches."""
+    """Batches of one sequence a clip: all questions together, or one in each of several."""
     columns: list[list[Sample]] = []
     for group in made.groups:
         clip = features[group[0]]

@@ -1,4 +1,4 @@
-"""Start-up: `import pave`, `pave --help`, the first answer of `pave ask`, loading and switching a patch.
+"""Start-up: `import pave`, `--help`, the first answer, loading and switching a patch.
 
 Each against the limit that it should stay under (the column `peer`). The first three are fresh
 processes, counted with all that they spend; the base is assembled beforehand, as one earlier `pave

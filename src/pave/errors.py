@@ -1,4 +1,6 @@
-"""Typed errors: every way a user's input can be wrong has a class here, and every message says what, where and what to do.
+"""Typed errors: every way a user's input can be wrong has a class here.
+
+Every message says what is wrong, where, and what to do.
 
 The command line turns a `PaveError` into one line on stderr and exit code 2; anything else is our
 bug and exits with 1.
@@ -45,7 +47,7 @@ class MediaError(PaveError):
 
 
 class ChannelError(PaveError):
-    """A side channel is unknown, its encoder is unknown or misconfigured, or its tokens have the wrong shape."""
+    """A channel or its encoder is unknown or misconfigured, or its tokens do not fit."""
 
 
 class RecordError(PaveError):

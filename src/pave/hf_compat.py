@@ -159,6 +159,63 @@ def enable_checkpointing(model: Any, kwargs: dict[str, Any], **options: Any) -> 
     enable(kwargs, **options)
 
 
+TRAINER_HOOKS = (
+    "_get_train_sampler",
+    "_get_output_dir",
+    "_save_checkpoint",
+    "_save",
+    "_load_from_checkpoint",
+)
+"""Methods of `transformers.Trainer` that `pave.train.trainer.PatchTrainer` overrides.
+
+They decide in which order samples come, where a checkpoint is written, what of the model is in it,
+and how it comes back. The Trainer has no public way to say these. Checked with transformers 5.23.0.
+"""
+
+TRAINER_STATE = "trainer_state.json"
+"""File of a checkpoint in which the Trainer keeps `global_step`. Checked with transformers 5.23.0."""
+
+
+def checkpoint_files(processes: int) -> list[str]:
+    """What the Trainer writes into a checkpoint beside the weights, for so many processes.
+
+    Checked with transformers 5.23.0.
+    """
+    if processes == 1:
+        chances = ["rng_state.pth"]
+    else:
+        chances = [f"rng_state_{rank}.pth" for rank in range(processes)]
+    return ["optimizer.pt", "scheduler.pt", *chances]
+
+
+def is_write_failure(error: RuntimeError) -> bool:
+    """Whether `torch.save` failed to write, on a full disk for example.
+
+    It raises a bare RuntimeError that keeps the system's reason to itself; only the names of its
+    writer in the text tell. Checked with torch 2.13.0.
+    """
+    text = str(error)
+    return "inline_container" in text or "PytorchStreamWriter" in text
+
+
+def attention_implementation(config: Any) -> str:
+    """What a model of this configuration attends with: `PretrainedConfig._attn_implementation`.
+
+    Checked with transformers 5.23.0.
+    """
+    return str(getattr(config, "_attn_implementation", "sdpa"))
+
+
+def set_attention_implementation(config: Any, name: str) -> None:
+    """Let a model of this configuration attend so: `PretrainedConfig._attn_implementation`.
+
+    Set where its layers look it up, not by `set_attn_implementation`: that refuses families for
+    which transformers has not declared FlexAttention, though it works in them. Checked with
+    transformers 5.23.0.
+    """
+    config._attn_implementation = name
+
+
 def mkl_leaves_avx512_alone() -> bool:
     """Whether this processor has AVX-512 and MKL does not use it: one that is not Intel's.
 

@@ -349,9 +349,9 @@ def test_null_on_the_command_line_is_no_value(
         fusion,
     )
     assert heard.lora.targets == ("q_proj", "v_proj")
-    assert heard.store == Path("tokens")  # a setting that is called like a verb
+    assert heard.cache == Path("tokens")  # a setting that is called like a verb
     assert (heard.inputs.newline, heard.inputs.frames) == ("grid", 32)
-    assert (heard.on_top_of, heard.lora_below) == (("a/patch", "b/patch"), "continued")
+    assert (heard.base_patches, heard.base_lora) == (("a/patch", "b/patch"), "continued")
     assert (control.channel, control.encoder, control.steps) == (None, None, 5)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable
 
 
 def best_guess(rows: Iterable[tuple[Hashable, str]]) -> float:
-    """Accuracy of the best fixed answer for every cue: what a model could reach that knows the cue alone."""
+    """Accuracy of the best fixed answer for every cue: what the cue alone is worth."""
     by_cue: dict[Hashable, Counter[str]] = defaultdict(Counter)
     for cue, answer in rows:
         by_cue[cue][answer] += 1

@@ -1,4 +1,4 @@
-"""Tiny real media files for tests: frames that carry their own number, tones, and the odd files that cameras make."""
+"""Tiny real media: frames that carry their number, tones, odd files that cameras make."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BITS, BAR = 10, 6
 
 
 def numbered(count: int, start: int = 0, height: int = 64) -> list[Picture]:
-    """Frames 64 wide whose black and white bars spell their number in binary (survives any compression)."""
+    """Frames 64 wide whose bars spell their number in binary (survives any compression)."""
     frames = []
     for number in range(start, start + count):
         picture = np.full((height, 64, 3), 128, np.uint8)
@@ -57,7 +57,7 @@ def mux(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """A file with any frame times (milliseconds) and any pieces of sound (start in seconds, `[C, N]` or `[N]` samples)."""
+    """A file with any frame times (milliseconds) and pieces of sound (start in seconds, samples)."""
     pieces = [(start, np.atleast_2d(wave)) for start, wave in sounds]
     with av.open(str(path), "w", options=container_options or {}) as container:
         if len(frames):

@@ -1,4 +1,4 @@
-"""Invented mini data sets in the public formats of all ten tasks, about two clips of the embedded world each.
+"""Invented mini data sets in the public formats of all ten tasks, about two clips each.
 
 `worlds(folder)` films the clips, in half a CPU second for all of them. `make(task, folder, films)`
 writes a task's annotation files, which speak of what the clips show and sound like, and lays the
@@ -38,7 +38,7 @@ from pave_world.scenes.scene import Channel, Scene
 SECONDS, SIZE, CLIPS = 2.0, 64, 2
 KINDS: tuple[Channel, ...] = ("audio", "scene3d", "views", "frames")
 Made = tuple[dict[str, Any], Mapping[str, Any], str, int]
-"""Annotation files, medium -> what is filmed for it (a file of `worlds`, or a scene to scan), split, examples."""
+"""Annotation files, medium -> what is filmed for it, split, examples."""
 
 
 @dataclass(frozen=True)

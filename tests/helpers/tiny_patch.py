@@ -37,7 +37,7 @@ def add(
     seed: int = 1,
     **options: Any,
 ) -> str:
-    """A small patch with a fusion and a LoRA; awake: with random weights instead of the ones that change nothing."""
+    """A small patch with fusion and LoRA; awake: with random weights, which change something."""
     if channel is not None:
         options.setdefault("encoder", None)
         options["fusion"] = {"side_dim": DIM, "hidden": 16, **options.get("fusion", {})}

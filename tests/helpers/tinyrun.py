@@ -1,4 +1,4 @@
-"""A few noisy clips with questions, a saved tiny base and a random sound patch: what an evaluation or the command line needs.
+"""Noisy clips with questions, a saved tiny base and a random patch: what an evaluation needs.
 
 folder = tinyrun.make(tmp_path)      # records.jsonl, clips, base/, patch/, lora/; a second or two
 """

@@ -1,4 +1,4 @@
-"""A toy training set for tests: the answer can only be told from the side channel, every clip shows the same frames.
+"""A toy training set: only the channel tells the answer, every clip shows the same frames.
 
 records = toy.records(folder, clips=8)           # writes frames, features and records.jsonl
 toy.config(folder, steps=4, channel=None)        # a TrainConfig for it, LoRA-only
@@ -57,7 +57,7 @@ def config(folder: Path, out: str = "run", **overrides: Any) -> TrainConfig:
     values: dict[str, Any] = {
         "records": folder / "records.jsonl",
         "out": folder / out,
-        "store": folder / "store",
+        "cache": folder / "store",
         "channel": "features",
         "encoder": "file",
         "encoder_settings": {"dim": DIM, "rate": 2.0},
@@ -73,7 +73,7 @@ def config(folder: Path, out: str = "run", **overrides: Any) -> TrainConfig:
 
 
 def sharp_base() -> Any:
-    """A tiny base whose head can be certain; the random one's largest logit is too small for any answer to become likely."""
+    """A tiny base whose head can be certain; no logit of the random one is large enough."""
     base = tiny.base()
     base.model.lm_head.weight.data.mul_(5)
     return base

@@ -20,7 +20,7 @@ from pave.model import PatchedModel
 from pave.patches import read_config
 from pave.train import TrainConfig, train
 from pave.train.checkpoints import newest_checkpoint
-from pave.train.run import LOG_NAME
+from pave.train.folder import LOG_NAME
 
 SMALL = {"hidden": 16, "heads": 2, "layers": 1}
 
@@ -66,7 +66,7 @@ def sound_config(first: Path, out: str, **more: object) -> TrainConfig:
         "encoder": "mel",
         "encoder_settings": {},
         "fusion": SMALL,
-        "on_top_of": [str(first)],
+        "base_patches": [str(first)],
     }
     return toy.config(
         folder, out, **{**settings, "steps": 3, "lr_gate": 0.05, "save_every": 2, **more}
@@ -74,11 +74,11 @@ def sound_config(first: Path, out: str, **more: object) -> TrainConfig:
 
 
 @pytest.mark.parametrize("below", ["frozen", "continued"])
-def test_a_sound_patch_trains_on_top_of_a_frozen_one(
+def test_a_sound_patch_trains_base_patches_a_frozen_one(
     first: Path, tmp_path: Path, below: str
 ) -> None:
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
-    config = sound_config(first, below, lora_below=below)
+    config = sound_config(first, below, base_lora=below)
     base = tiny.base()
     result = train(config, base=base, progress=False)
     assert all(path.read_bytes() == data for path, data in before.items())
@@ -97,8 +97,8 @@ def test_a_sound_patch_trains_on_top_of_a_frozen_one(
     )
     assert (
         saved.channel == "audio"
-        and saved.training["on_top_of"] == ["patch"]
-        and saved.training["lora_below"] == below
+        and saved.training["base_patches"] == ["patch"]
+        and saved.training["base_lora"] == below
     )
     card = (result.patch / "README.md").read_text()
     assert "# first" in card and f"its LoRA {below}" in card
@@ -160,7 +160,7 @@ def test_the_base_is_fed_as_for_the_patch_below(first: Path) -> None:
         assert read_config(patch).inputs.newline == "grid" and base.inputs.native
     with pytest.raises(
         ConfigError,
-        match=r"on_top_of were trained with inputs {'newline': 'grid'}; leave `inputs` out",
+        match=r"base_patches were trained with inputs {'newline': 'grid'}; leave `inputs` out",
     ):
         train(
             sound_config(below, "on-grid-other", inputs={"newline": "frame"}),
@@ -198,26 +198,28 @@ def test_an_interrupted_run_on_top_ends_as_an_uninterrupted_one(
     for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
         assert (again.patch / name).read_bytes() == (whole.patch / name).read_bytes()
     other = train(
-        sound_config(first, "other", on_top_of=[]), base=tiny.base(), progress=False
+        sound_config(first, "other", base_patches=[]), base=tiny.base(), progress=False
     ).patch
-    with pytest.raises(TrainError, match="other on_top_of"):
+    with pytest.raises(TrainError, match="other base_patches"):
         train(
-            config.model_copy(update={"on_top_of": (str(other),)}), base=tiny.base(), progress=False
+            config.model_copy(update={"base_patches": (str(other),)}),
+            base=tiny.base(),
+            progress=False,
         )
 
 
 def test_what_cannot_be_continued_is_told(first: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="lora_below=continued needs a patch"):
-        sound_config(first, "none", on_top_of=[], lora_below="continued")
+    with pytest.raises(ConfigError, match="base_lora=continued needs a patch"):
+        sound_config(first, "none", base_patches=[], base_lora="continued")
     with pytest.raises(ValidationError):
         EvalConfig(records="r", out="o", arms={"a": 3})  # type: ignore[dict-item]
     bare = train(
-        sound_config(first, "bare", on_top_of=[], lora=None), base=tiny.base(), progress=False
+        sound_config(first, "bare", base_patches=[], lora=None), base=tiny.base(), progress=False
     ).patch
     base = tiny.base()
-    with pytest.raises(ConfigError, match="none of the patches in on_top_of has a LoRA"):
+    with pytest.raises(ConfigError, match="none of the patches in base_patches has a LoRA"):
         train(
-            sound_config(first, "no-lora", on_top_of=[str(bare)], lora_below="continued"),
+            sound_config(first, "no-lora", base_patches=[str(bare)], base_lora="continued"),
             base=base,
             progress=False,
         )

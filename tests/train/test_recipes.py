@@ -87,14 +87,14 @@ def test_every_experiment_of_the_paper_has_its_recipes() -> None:
     assert {path.stem for path in RECIPES} == wanted
 
 
-def test_sound_on_top_of_frames_starts_from_the_video_recipe() -> None:
+def test_sound_base_patches_frames_starts_from_the_video_recipe() -> None:
     config, below = (
         load_config(FOLDER / f"{name}.yaml")
         for name in ("avsd-sound-and-frames-7b", "llava-video-7b")
     )
     assert (
-        config.on_top_of == (str(below.patch_folder),)
-        and config.lora_below == "continued"
+        config.base_patches == (str(below.patch_folder),)
+        and config.base_lora == "continued"
         and below.channel == "frames"
     )
 

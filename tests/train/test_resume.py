@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -59,6 +61,38 @@ def _files(patch: Path) -> dict[str, bytes]:
         name: (patch / name).read_bytes()
         for name in ("fusion.safetensors", "lora/adapter_model.safetensors")
     }
+
+
+def test_a_run_that_an_older_version_began_goes_on(tmp_path):
+    """Its run.json has the settings' old names, and a digest of records with `meta.needs`."""
+    made = toy.records(tmp_path, clips=2, questions=1)
+    below = train(toy.config(tmp_path, "first", steps=1), base=tiny.base(), progress=False).patch
+    file = tmp_path / "records.jsonl"
+    lines = []
+    for record in made:
+        meta = {"family": "f", "needs": "sound", "more": 1}
+        lines.append(record.model_copy(update={"meta": meta}).model_dump_json())
+    file.write_text("\n".join(lines) + "\n")
+    settings = {"steps": 2, "save_every": 1, "base_patches": [str(below)], "base_lora": "continued"}
+    config = toy.config(tmp_path, "run", **settings)
+    train(config, base=tiny.base(), progress=False)
+    note = config.out / "run.json"
+    identity = json.loads(note.read_text())
+    identity["on_top_of"] = identity.pop("base_patches")
+    identity["lora_below"] = identity.pop("base_lora")
+    texts = [_dump_with(line) for line in lines]
+    identity["records"] = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    note.write_text(json.dumps(identity))
+    (config.out / "settings.yaml").write_text("store: x\n")
+    assert train(config, base=tiny.base(), progress=False).resumed_from == 2
+    assert {"base_patches", "base_lora"} <= json.loads(note.read_text()).keys()
+
+
+def _dump_with(line: str) -> str:
+    """A record's line as the digest took it: without the places of its media."""
+    record = json.loads(line)
+    del record["video"], record["channels"]
+    return json.dumps(record, separators=(",", ":"))
 
 
 def test_killed_runs_end_bit_equal(tmp_path):

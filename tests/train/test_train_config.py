@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from pave.errors import ConfigError
 from pave.train import TrainConfig, load_config
@@ -23,7 +24,7 @@ def test_file_and_overrides(tmp_path):
         7,
     )
     assert str(config.patch_folder) == "o/patch"
-    assert str(config.store_folder) == "o/cache"
+    assert str(config.cache_folder) == "o/cache"
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
 
 
@@ -70,6 +71,25 @@ def test_unreadable_files(tmp_path):
     path.write_text("- 1")
     with pytest.raises(ConfigError, match="must hold a mapping"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "value"),
+    [
+        ("store", "cache", "tokens"),
+        ("on_top_of", "base_patches", ["a/patch"]),
+        ("lora_below", "base_lora", "frozen"),
+    ],
+)
+def test_old_names_of_settings_still_load(tmp_path, old, new, value):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, old: value}))
+    wanted = TrainConfig.model_validate({**GOOD, new: value})
+    assert load_config(path) == TrainConfig.model_validate({**GOOD, old: value}) == wanted
+    assert load_config(None, {**GOOD, old: value}) == load_config(path, {new: value}) == wanted
+    assert old not in wanted.model_dump() and new in wanted.model_dump()
+    with pytest.raises(ConfigError, match=f"{old} is the old name of {new}; give one of them"):
+        load_config(None, {**GOOD, old: value, new: value})
 
 
 def test_every_setting_is_explained():

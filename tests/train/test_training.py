@@ -16,10 +16,10 @@ from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train import train
 from pave.train.checkpoints import newest_checkpoint, processes_of, publish, save_weights
+from pave.train.folder import LOG_NAME
 from pave.train.precision import native_precision
 from pave.train.progress import read_log
-from pave.train.run import LOG_NAME
-from pave.train.trainer import parameter_groups
+from pave.train.trainer import optimiser_groups
 
 
 def _weights(folder):
@@ -222,7 +222,7 @@ def test_each_part_has_its_own_rate(tmp_path):
     patched = PatchedModel(base)
     config = toy.config(tmp_path, lr_lora=1.0, lr_fusion=2.0, lr_gate=3.0, weight_decay=0.5)
     patched.new_patch("features", encoder="file", encoder_settings={"dim": 8}, lora=config.lora)
-    groups = parameter_groups(patched.trainable_parameters(), config)
+    groups = optimiser_groups(patched, config)
     assert sum(len(group["params"]) for group in groups) == len(patched.trainable_parameters())
     assert {(group["name"], group["lr"], group["weight_decay"]) for group in groups} == {
         ("lora", 1.0, 0.5),
@@ -309,7 +309,7 @@ def test_wrong_fusion_settings_show_before_clips_are_encoded(tmp_path):
     config = toy.config(tmp_path, "wrong", steps=1, fusion={"hiden": 8})
     with pytest.raises(ConfigError, match="hiden: there is no such field"):
         train(config, base=tiny.base(), progress=False)
-    assert not list(config.store_folder.rglob("*.safetensors"))
+    assert not list(config.cache_folder.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_lora_targets_are_found_under_the_loras_of_the_patches_below(tmp_path):
     toy.records(tmp_path, clips=2, questions=1)
     targets = {"lora__targets": ["q_proj"], "steps": 1}
     first = train(toy.config(tmp_path, "a", **targets), base=tiny.base(), progress=False)
-    again = toy.config(tmp_path, "b", channel=None, on_top_of=[str(first.patch)], **targets)
+    again = toy.config(tmp_path, "b", channel=None, base_patches=[str(first.patch)], **targets)
     assert train(again, base=tiny.base(), progress=False).steps == 1
 
 

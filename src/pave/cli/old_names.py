@@ -11,6 +11,11 @@ from pave.renamed import renamed
 
 OLD_VERBS: Mapping[str, str] = {"store": "cache"}
 OLD_FLAGS: Mapping[str, Mapping[str, str]] = {
+    "train": {
+        "--store": "--cache",
+        "--on-top-of": "--base-patches",
+        "--lora-below": "--base-lora",
+    },
     "eval": {"--store": "--cache"},
     "extract": {"--store": "--cache"},
     "demo": {"--sense": "--channel"},

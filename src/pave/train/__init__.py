@@ -13,11 +13,12 @@ from pave.lazy import callable_package, lazy_names
 
 if TYPE_CHECKING:
     from pave.train.config import TrainConfig, load_config
-    from pave.train.run import TrainResult, train
+    from pave.train.result import TrainResult
+    from pave.train.run import train
 
 _HOMES = {
     "TrainConfig": "pave.train.config",
-    "TrainResult": "pave.train.run",
+    "TrainResult": "pave.train.result",
     "load_config": "pave.train.config",
     "train": "pave.train.run",
 }

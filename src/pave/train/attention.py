@@ -1,4 +1,4 @@
-"""Which attention packed sequences train with: FlexAttention where a GPU runs it, otherwise the base's own with a mask.
+"""Which attention packed sequences train with: FlexAttention on a GPU, else the base's own.
 
 With a mask PyTorch's fused attention still computes every pair of tokens, and the mask holds a byte
 for each. FlexAttention is told the rule instead and skips the blocks in which nobody sees anybody:
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pave import hf_compat
 from pave.bases import Base
 from pave.data.packing import visible, visible_blocks
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 def attention_of(base: Base) -> str:
     """What the base's language model attends with, as Hugging Face names it."""
-    return str(getattr(base.config.get_text_config(), "_attn_implementation", "sdpa"))
+    return hf_compat.attention_implementation(base.config.get_text_config())
 
 
 def takes_rules(base: Base) -> bool:
@@ -44,17 +45,13 @@ def takes_rules(base: Base) -> bool:
 
 
 def attend_with(base: Base, name: str) -> None:
-    """Let the language model attend so from now on.
-
-    Set where its layers look it up, not by `set_attn_implementation`: that refuses families for
-    which transformers has not declared FlexAttention, though it works in them.
-    """
-    base.config.get_text_config()._attn_implementation = name
+    """Let the language model attend so from now on."""
+    hf_compat.set_attention_implementation(base.config.get_text_config(), name)
 
 
 @contextlib.contextmanager
 def packed_attention(base: Base, packed: bool, autocast: bool) -> Iterator[None]:
-    """Train packed sequences inside with FlexAttention where it works; afterwards the base attends as before.
+    """Train packed sequences with FlexAttention where it works; the base attends as before after.
 
     Args:
         base: What trains.
@@ -76,14 +73,16 @@ def packed_attention(base: Base, packed: bool, autocast: bool) -> Iterator[None]
 
 
 def why_not(base: Base, autocast: bool) -> str:
-    """Why this base cannot train with FlexAttention here; empty where it can. The base attends as before afterwards."""
+    """Why this base cannot train with FlexAttention here; empty where it can.
+
+    The base attends as before afterwards.
+    """
     text, before = base.config.get_text_config(), attention_of(base)
     if getattr(text, "attention_dropout", 0.0):
         return "it knows no attention dropout, which this base has"
     language = getattr(base.inner, base.family.language_model)
-    numbers = (
-        torch.arange(LENGTH, device=base.device)[None] * 3 // LENGTH
-    )  # a prefix and two dialogues
+    # 0...0 1...1 2...2: a prefix and two dialogues, [1, L]
+    numbers = torch.arange(LENGTH, device=base.device)[None] * 3 // LENGTH
     generator = torch.Generator().manual_seed(0)
     embeds = torch.randn(1, LENGTH, text.hidden_size, generator=generator) * 0.1
     embeds = embeds.to(base.device, base.dtype)
@@ -97,22 +96,27 @@ def why_not(base: Base, autocast: bool) -> str:
         return f"{type(error).__name__}: {str(error).split('. ')[0]}"
     finally:
         attend_with(base, before)
-    share = FINE if base.dtype == torch.float32 and not autocast else COARSE
-    apart = max(
-        float((a - b).abs().max() / b.abs().max()) for a, b in zip(got, expected, strict=True)
-    )
-    return "" if apart <= share else f"its numbers are {apart:.2g} of the largest away from sdpa's"
+    fine = base.dtype == torch.float32 and not autocast
+    share = FINE if fine else COARSE
+    apart = 0.0
+    for ours, theirs in zip(got, expected, strict=True):
+        apart = max(apart, float((ours - theirs).abs().max() / theirs.abs().max()))
+    if apart <= share:
+        return ""
+    return f"its numbers are {apart:.2g} of the largest away from sdpa's"
 
 
 def _pass(language: Any, embeds: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
     """Hidden states and a gradient to the embeddings, `[1, L, hidden]` each, in float32."""
     embeds = embeds.clone().requires_grad_()
-    with torch.random.fork_rng([embeds.device] if embeds.is_cuda else []), torch.enable_grad():
-        torch.manual_seed(
-            0
-        )  # a LoRA's dropout is the same in both passes, and the run's own numbers are not used up
-        hidden = language(
-            inputs_embeds=embeds, attention_mask=mask, use_cache=False
-        ).last_hidden_state.float()
-        (gradient,) = torch.autograd.grad(hidden, embeds, embeds.detach().float().roll(1, 1))
+    devices = [embeds.device] if embeds.is_cuda else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        # A LoRA's dropout is the same in both passes, and the run's own numbers are not used up.
+        torch.manual_seed(0)
+        output = language(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
+        hidden = output.last_hidden_state.float()
+        towards = (
+            embeds.detach().float().roll(1, 1)
+        )  # any direction that is not the same everywhere
+        (gradient,) = torch.autograd.grad(hidden, embeds, towards)
     return hidden.detach(), gradient.float()

@@ -1,4 +1,8 @@
-"""Checkpoints that are whole or absent: written beside their place, renamed into it, and checked before they are trusted."""
+"""Checkpoints that are whole or absent.
+
+They are written beside their place, renamed into it, and checked before they are trusted. A
+checkpoint holds the parameters that train (`WEIGHTS`) beside the Trainer's own files.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from pave import hf_compat
 from pave.errors import TrainError
 from pave.files import writing
 
@@ -25,10 +30,9 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     """Write trainable parameters, and nothing else, to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()},
-        folder / WEIGHTS,
-    )
+    # Copies, because safetensors refuses tensors that share memory.
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}
+    save_file(state, folder / WEIGHTS)
 
 
 @contextmanager
@@ -43,7 +47,7 @@ def saving(checkpoint: Path) -> Iterator[None]:
         with writing(checkpoint):
             yield
     except RuntimeError as error:
-        if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
+        if not hf_compat.is_write_failure(error):
             raise
         raise TrainError(
             f"the checkpoint {checkpoint} cannot be written whole; make room and start again"
@@ -69,16 +73,15 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
                 f"{folder}: {name} has shape {tuple(value.shape)}, not "
                 f"{tuple(parameters[name].shape)}"
             )
-        with (
-            torch.no_grad()
-        ):  # not through .data, which would hide the change from whoever counts them
+        # Not through .data, which would hide the change from whoever counts them.
+        with torch.no_grad():
             parameters[name].copy_(value)
 
 
 def publish(staging: Path, final: Path, keep: int) -> None:
-    """Move a finished checkpoint into place and delete all but the newest `keep`, itself being the newest.
+    """Move a finished checkpoint into place and delete all but the newest `keep`.
 
-    Those of later steps were not whole, or the run would have gone on from them.
+    It counts as the newest. Those of later steps were not whole, or the run would have gone on from them.
     """
     for file in staging.iterdir():
         with file.open("rb") as handle:
@@ -86,7 +89,7 @@ def publish(staging: Path, final: Path, keep: int) -> None:
     if final.exists():
         shutil.rmtree(final)
     os.replace(staging, final)
-    found = _numbered(final.parent)
+    found = _numbered(final.parent)  # newest first
     kept = [path for path in found if step_of(path) <= step_of(final)][:keep]
     for old in found:
         if old not in kept:
@@ -94,46 +97,52 @@ def publish(staging: Path, final: Path, keep: int) -> None:
 
 
 def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None:
-    """The checkpoint with the highest step that has all its parts, or None; with `processes`, of a run of so many."""
-    return next((path for path in _numbered(folder) if _complete(path, processes)), None)
+    """The checkpoint with the highest step that has all its parts, or None.
+
+    Args:
+        folder: Where checkpoints lie.
+        processes: Only checkpoints of a run of so many processes.
+    """
+    for path in _numbered(folder):
+        if _complete(path, processes or processes_of(path)):
+            return path
+    return None
 
 
 def processes_of(checkpoint: Path) -> int:
     """How many processes made a checkpoint: each left its random state."""
-    alone = (checkpoint / "rng_state.pth").is_file()
-    return 1 if alone else len(list(checkpoint.glob("rng_state_*.pth")))
+    if (checkpoint / "rng_state.pth").is_file():
+        return 1
+    return len(list(checkpoint.glob("rng_state_*.pth")))
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimiser step a checkpoint was made after."""
+    """The optimiser step a checkpoint was made after; 0 for a folder of another name."""
     match = _NAME.fullmatch(checkpoint.name)
-    return int(match.group(1)) if match else 0
+    if match is None:
+        return 0
+    return int(match.group(1))
 
 
 def _numbered(folder: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    found = (
-        [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
-        if folder.is_dir()
-        else []
-    )
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
     return sorted(found, key=step_of, reverse=True)
 
 
-def _complete(path: Path, processes: int | None) -> bool:
-    processes = processes or processes_of(path)
-    chances = (
-        ["rng_state.pth"]
-        if processes == 1
-        else [f"rng_state_{rank}.pth" for rank in range(processes)]
-    )
-    parts = [path / name for name in (WEIGHTS, "optimizer.pt", "scheduler.pt", *chances)]
-    if not chances or not all(part.is_file() and part.stat().st_size for part in parts):
+def _complete(path: Path, processes: int) -> bool:
+    """Whether a checkpoint of so many processes has all its parts, none of them empty or cut."""
+    if processes == 0:  # no random state is there at all
         return False
+    for name in (WEIGHTS, *hf_compat.checkpoint_files(processes)):
+        part = path / name
+        if not part.is_file() or part.stat().st_size == 0:
+            return False
     try:
-        with safe_open(path / WEIGHTS, "pt"):
-            return int(
-                json.loads((path / "trainer_state.json").read_text())["global_step"]
-            ) == step_of(path)
+        with safe_open(path / WEIGHTS, "pt"):  # reads the header, which knows the file's length
+            state = json.loads((path / hf_compat.TRAINER_STATE).read_text())
+        return int(state["global_step"]) == step_of(path)
     except (OSError, ValueError, KeyError, SafetensorError):
         return False

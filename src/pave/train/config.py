@@ -12,10 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pave.bases.inputs import FrameCount, InputSpec
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
+from pave.renamed import renamed
 from pave.train.precision import Precision
 
 MAX_SEED = 2**32 - 1
 """The largest seed that every generator takes; NumPy's is the one that takes no more."""
+
+OLD_NAMES = {"store": "cache", "on_top_of": "base_patches", "lora_below": "base_lora"}
+"""Old name of a setting -> its present one."""
 
 Rate = Annotated[float, Field(gt=0, le=1e30)]
 """A learning rate; what is far above leaves the numbers that a GPU has."""
@@ -25,12 +29,12 @@ class TrainConfig(BaseModel):
     """Everything that decides how a patch is trained.
 
     A patch has a channel, so a fusion function, and a LoRA. Leave the channel out for the control
-    that every result needs: the same LoRA on the same records without the new sense. Leave the LoRA
+    that every result needs: the same LoRA on the same records without the new channel. Leave the LoRA
     out to train the fusion alone.
 
     Example:
-        >>> TrainConfig(records="train.jsonl", out="runs/audio", channel="audio", encoder="mel", steps=500).lr_fusion
-        0.001
+        >>> TrainConfig(records="train.jsonl", out="runs/lora-only", steps=500).lr_lora
+        0.0002
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,9 +44,9 @@ class TrainConfig(BaseModel):
     out: Path = Field(
         description="Run folder: checkpoints, log, resolved settings and the finished patch."
     )
-    store: Path | None = Field(
+    cache: Path | None = Field(
         None,
-        description="Folder of cached tokens; `out`/cache when not given. Share it between runs.",
+        description="Folder of the token cache; `out`/cache when not given. Share it between runs.",
     )
 
     channel: str | None = Field(
@@ -64,15 +68,15 @@ class TrainConfig(BaseModel):
         InputSpec(),
         description="How the base is fed, e.g. as the authors do; the family's way if left.",
     )
-    on_top_of: tuple[str, ...] = Field(
+    base_patches: tuple[str, ...] = Field(
         (),
         description="Finished patches (folders or Hub ids) that are at work, frozen, while the "
         "new one trains on top of them.",
     )
-    lora_below: Literal["frozen", "continued"] = Field(
+    base_lora: Literal["frozen", "continued"] = Field(
         "frozen",
-        description="frozen: the new patch gets a LoRA of its own beside theirs; continued: it "
-        "trains theirs on, in its place.",
+        description="The LoRA of the base patches. frozen: the new patch gets one of its own "
+        "beside it; continued: the new patch trains it on, in its place.",
     )
     prompt: str = Field(
         "{question}", description="How a question is put to the model, with {question} in it."
@@ -165,8 +169,14 @@ class TrainConfig(BaseModel):
     )
     resume: Literal["auto", "never"] = Field(
         "auto",
-        description='"auto" goes on from the newest complete checkpoint in `out`; "never" starts afresh.',
+        description='"auto" goes on from the newest complete checkpoint in `out`; "never" starts '
+        "afresh.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _present_names(cls, values: Any) -> Any:
+        return renamed(values, OLD_NAMES, "training settings")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -180,9 +190,9 @@ class TrainConfig(BaseModel):
             raise ValueError("the prompt must contain {question} once")
         if self.channel is None and self.lora is None:
             raise ValueError("nothing to train; give a channel, a LoRA, or both")
-        if self.lora_below == "continued" and not self.on_top_of:
+        if self.base_lora == "continued" and not self.base_patches:
             raise ValueError(
-                "lora_below=continued needs a patch in on_top_of whose LoRA is trained on"
+                "base_lora=continued needs a patch in base_patches whose LoRA is trained on"
             )
         if self.channel is None and self.align_steps:
             raise ValueError(
@@ -191,21 +201,14 @@ class TrainConfig(BaseModel):
         return self
 
     @property
-    def store_folder(self) -> Path:
+    def cache_folder(self) -> Path:
         """Where tokens are cached."""
-        return self.store or self.out / "cache"
+        return self.cache or self.out / "cache"
 
     @property
     def patch_folder(self) -> Path:
         """Where the finished patch goes."""
         return self.out / "patch"
-
-
-# Settings that may change between an interrupted run and its continuation without changing the
-# result.
-FREE_TO_CHANGE = frozenset(
-    {"out", "store", "save_every", "log_every", "workers", "resume", "records", "base", "on_top_of"}
-)
 
 
 def load_config(
@@ -215,21 +218,26 @@ def load_config(
 
     Args:
         path: YAML file with a mapping of `TrainConfig` fields, or None. Its `records`, `out` and
-            `store` are relative to the current folder, as on the command line.
+            `cache` are relative to the current folder, as on the command line.
         overrides: Values by field; a dotted name reaches inside, e.g. `{"lora.rank": 8}`.
 
     Raises:
         ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names
             it.
     """
-    values = _read_yaml(Path(path)) if path is not None else {}
-    for name, value in (overrides or {}).items():
-        _set(values, name.split("."), value)
+    values = {} if path is None else _read_yaml(Path(path))
     try:
+        # Old names first, so that an override by the present name replaces what it should.
+        values = renamed(values, OLD_NAMES, str(path))
+        for name, value in renamed(overrides or {}, OLD_NAMES, "overrides").items():
+            _set(values, name.split("."), value)
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         field, message = first_problem(error)
-        raise ConfigError(f"training settings: {f'{field}: ' if field else ''}{message}") from error
+        where = f"{field}: " if field else ""
+        raise ConfigError(f"training settings: {where}{message}") from error
+    except ValueError as error:  # a setting under both its names
+        raise ConfigError(f"training settings: {error}") from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -248,6 +256,7 @@ def _set(values: dict[str, Any], names: list[str], value: Any) -> None:
     """Put a value at a dotted name, making the objects on the way."""
     for name in names[:-1]:
         inner = values.get(name)
+        # A copy, so that the caller's own mapping stays as it is.
         values[name] = dict(inner) if isinstance(inner, dict) else {}
         values = values[name]
     values[names[-1]] = value

@@ -39,14 +39,11 @@ from pave.fusion import FusionConfig
 from pave.media import Frames
 from pave.paper.configs import (
     AUTHORS_INPUTS,
-    LARGE_DIM,
     channel_of,
     fusion_config,
-    has_two_channels,
     list_configs,
     title_of,
 )
-from pave.paper.checkpoint import TWO_CHANNELS
 from pave.patches import LoraSpec
 from pave.patches.lora import check_targets, lora_shapes
 from pave.train.config import TrainConfig, load_config

@@ -93,7 +93,9 @@ class AnswerModel(nn.Module):
     def _measure(
         self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]
     ) -> Tensor:
-        has = [any(patch.tokens_in(clip) is not None for patch in self._patches) for clip in channels]
+        has = [
+            any(patch.tokens_in(clip) is not None for patch in self._patches) for clip in channels
+        ]
         heard = [
             visual.grid().float().square().sum()
             for visual, hears in zip(visuals, has, strict=True)

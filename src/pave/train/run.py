@@ -1,73 +1,49 @@
-"""`train`: from settings to a finished patch folder, through kills and restarts."""
+"""`train`: from settings to a finished patch folder, through kills and restarts.
+
+records, grouped by clip
+-> a plan of what is trained when
+-> the base, and the run folder that belongs to this very run
+-> base patches, encoders, the token cache filled
+-> the fresh patch, its aligned start
+-> optimiser steps, from the newest checkpoint on
+-> the patch folder
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import math
-import shlex
-import shutil
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
-import yaml
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
+from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.data import Features, Record, group_by_clip, read_records
-from pave.data.base_digests import digests_of
-from pave.errors import TrainError
-from pave.files import make_folder, read_object, write_text_atomically
 from pave.model import PatchedModel
-from pave.patches import read_config
-from pave.patches.hub import locate
 from pave.train.attention import packed_attention
 from pave.train.batches import Plan, Sequences
-from pave.train.checkpoints import newest_checkpoint, processes_of, step_of
+from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
-from pave.train.config import FREE_TO_CHANGE, TrainConfig
-from pave.cpu import frozen_in_bf16, frozen_through_onednn
+from pave.train.config import TrainConfig
+from pave.train.folder import LOG_NAME, open_folder
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter, progress_bar, read_log
-from pave.train.start import NAME, align_new, encoders_of, put_below, put_new
+from pave.train.result import TrainResult, final_loss, summary
+from pave.train.start import (
+    NAME,
+    add_new_patch,
+    align_new_patch,
+    load_base_patches,
+    make_encoders,
+)
 from pave.train.trainer import PatchTrainer, training_arguments
 
 log = logging.getLogger(__name__)
-
-LOG_NAME = "train_log.jsonl"
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run made.
-
-    Attributes:
-        patch: The patch folder.
-        steps: Optimiser steps of the whole run, those before a resume included.
-        resumed_from: Step of the checkpoint this call went on from, 0 for a fresh start.
-        seconds: Wall time of training in this call.
-        encode_seconds: Wall time of computing tokens that were not cached, in this call.
-        final_loss: Mean loss per answer token over the last tenth of the log.
-        trainable_parameters: Number of weights that trained.
-        log: The log, JSON lines; see `pave.train.progress.Reporter`.
-    """
-
-    patch: Path
-    steps: int
-    resumed_from: int
-    seconds: float
-    encode_seconds: float
-    final_loss: float
-    trainable_parameters: int
-    log: Path
 
 
 def train(config: TrainConfig, *, base: Base | None = None, progress: bool = True) -> TrainResult:
@@ -89,52 +65,52 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         ConfigError: If settings do not fit the base.
 
     Example:
-        >>> train(TrainConfig(records="train.jsonl", out="runs/audio", channel="audio", encoder="mel"))  # doctest: +SKIP
+        >>> config = TrainConfig(records="train.jsonl", out="runs/lora-only")
+        >>> train(config).patch  # doctest: +SKIP
+        PosixPath('runs/lora-only/patch')
     """
     records = read_records(config.records)
     groups = group_by_clip(records)
     plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
-    checkpoints = config.out / "checkpoints"
-    arguments = training_arguments(config, checkpoints, steps_of(config, plan, processes=1))
-    if (
-        arguments.world_size > 1
-    ):  # which only the arguments know; warm-up and log follow from the steps
-        arguments = training_arguments(
-            config, checkpoints, steps_of(config, plan, arguments.world_size)
-        )
-    base = base or load_base(config.base, device=str(arguments.device), tower=False)
-    if arguments.process_index == 0:
-        _open_folder(config, records, base, arguments.world_size)
-    arguments.distributed_state.wait_for_everyone()
-
+    args = _arguments(config, plan)
+    if base is None:
+        base = load_base(config.base, device=str(args.device), tower=False)
+    if args.process_index == 0:
+        open_folder(config, records, base, args.world_size)
+    args.distributed_state.wait_for_everyone()
     collator = Collator(base, packed=config.questions_per_video > 1)
-    length = arguments.max_steps * config.batch_clips * config.accumulation * arguments.world_size
-    patched = PatchedModel(base)
-    try:
-        base.use(config.inputs)
-        below = put_below(patched, config)
-        encoders = encoders_of(patched, below, config)
-        features = Features(base, encoders, TokenCache(config.store_folder), frames=config.frames)
-        data = Sequences(base, features, groups, plan, length, config.prompt)
-        encode_seconds = _precompute(features, groups, config, arguments, progress)
-        put_new(patched, encoders, below, config)
-        if (
-            NAME in encoders
-            and config.align_steps
-            and not newest_checkpoint(checkpoints, arguments.world_size)
-        ):
-            align_new(patched, groups, features, config)
-        with (
-            _precision(base, config),
-            packed_attention(base, collator.packed, config.precision == "bf16"),
-        ):
-            return _run(
-                AnswerModel(patched), config, arguments, data, collator, progress, encode_seconds
-            )
-    finally:
-        if config.gradient_checkpointing:
-            base.model.activation_checkpointing_disable()
-        patched.unpatch()  # which also feeds the base as before
+
+    with _patched(base, config) as patched:
+        base_patches = load_base_patches(patched, config)
+        encoders = make_encoders(patched, base_patches, config)
+        cache = TokenCache(config.cache_folder)
+        features = Features(base, encoders, cache, frames=config.frames)
+        data = Sequences(base, features, groups, plan, _length(config, args), config.prompt)
+        encode_seconds = _fill_cache(data, config, args, progress)
+        add_new_patch(patched, encoders.get(NAME), base_patches, config)
+        checkpoint = newest_checkpoint(Path(args.output_dir), args.world_size)
+        if checkpoint is None:
+            align_new_patch(patched, groups, features, config)
+        model = AnswerModel(patched)
+        with _as_trained(base, config):
+            trainer = PatchTrainer(model, config, args, data, collator)
+            seconds = _fit(trainer, checkpoint, progress)
+        model.eval()
+        result = TrainResult(
+            patch=config.patch_folder,
+            steps=args.max_steps,
+            resumed_from=0 if checkpoint is None else step_of(checkpoint),
+            seconds=seconds,
+            encode_seconds=encode_seconds,
+            final_loss=final_loss(read_log(config.out / LOG_NAME)),
+            trainable_parameters=sum(p.numel() for p in trainer.trainable.values()),
+            log=config.out / LOG_NAME,
+        )
+        if args.process_index == 0:
+            facts = summary(config, result, data)
+            patched.save_patch(config.patch_folder, NAME, training=facts)
+        args.distributed_state.wait_for_everyone()
+    return result
 
 
 def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
@@ -145,142 +121,79 @@ def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
     return max(1, math.ceil(sequences / (config.batch_clips * config.accumulation * processes)))
 
 
-def _open_folder(
-    config: TrainConfig, records: Sequence[Record], base: Base, processes: int
-) -> None:
-    """Make the run folder, or check that it holds this very run."""
-    make_folder(config.out)
-    settings = config.model_dump(mode="json")
-    content = "\n".join(record.model_dump_json(exclude={"video", "channels"}) for record in records)
-    identity = {name: value for name, value in settings.items() if name not in FREE_TO_CHANGE}
-    identity["records"] = hashlib.sha256(content.encode()).hexdigest()
-    identity["on_top_of"] = [read_config(locate(source)).files for source in config.on_top_of]
-    identity["base"] = digests_of(
-        base, TokenCache(config.store_folder)
-    )  # it may lie elsewhere now, but must be the same
-    note, checkpoints = config.out / "run.json", config.out / "checkpoints"
-    if config.resume == "never":
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        (config.out / LOG_NAME).unlink(missing_ok=True)
-    elif (newest := newest_checkpoint(checkpoints)) and note.exists():
-        before = read_object(note, TrainError, "use another folder, or resume=never to start over")
-        changed = sorted(name for name in identity if before.get(name) != identity[name])
-        if changed:
-            raise TrainError(
-                f"{config.out} holds a run with other {', '.join(changed)}; use another folder, "
-                "or resume=never to start over"
-            )
-        if processes_of(newest) != processes:
-            raise TrainError(
-                f"{config.out} holds a run of {processes_of(newest)} processes, not {processes}; "
-                "continue it with as many, or resume=never to start over"
-            )
-    write_text_atomically(note, json.dumps(identity, indent=1))
-    write_text_atomically(config.out / "settings.yaml", yaml.safe_dump(settings, sort_keys=False))
+def _arguments(config: TrainConfig, plan: Plan) -> TrainingArguments:
+    """The Trainer's settings. How many processes train, only they know once they are made."""
+    folder = config.out / "checkpoints"
+    args = training_arguments(config, folder, steps_of(config, plan, processes=1))
+    if args.world_size == 1:
+        return args
+    # Warm-up and log follow from the steps, and the steps from the number of processes.
+    return training_arguments(config, folder, steps_of(config, plan, args.world_size))
 
 
-def _precompute(
-    features: Features,
-    groups: Sequence[Sequence[Record]],
-    config: TrainConfig,
-    args: TrainingArguments,
-    progress: bool,
+def _length(config: TrainConfig, args: TrainingArguments) -> int:
+    """Sequences of the whole run, over all processes."""
+    return int(args.max_steps * config.batch_clips * config.accumulation * args.world_size)
+
+
+@contextlib.contextmanager
+def _patched(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
+    """The base to put patches on; afterwards it is plain again, whatever happened."""
+    patched = PatchedModel(base)
+    try:
+        base.use(config.inputs)
+        yield patched
+    finally:
+        if config.gradient_checkpointing:
+            base.model.activation_checkpointing_disable()
+        patched.unpatch()  # which also feeds the base as before
+
+
+@contextlib.contextmanager
+def _as_trained(base: Base, config: TrainConfig) -> Iterator[None]:
+    """The frozen language model as it is held and attends while a patch trains."""
+    language = getattr(base.inner, base.family.language_model)
+    bf16 = config.precision == "bf16"
+    packed = config.questions_per_video > 1
+    held = frozen_in_bf16(language) if bf16 else frozen_through_onednn(language)
+    with held, packed_attention(base, packed, autocast=bf16):
+        yield
+
+
+def _fill_cache(
+    data: Sequences, config: TrainConfig, args: TrainingArguments, progress: bool
 ) -> float:
-    """Fill the store, each process its share; the seconds it took."""
+    """Compute the tokens that are not cached yet, each process its share; the seconds it took."""
     started = time.perf_counter()
-    mine = [group[0] for group in groups[args.process_index :: args.world_size]]
+    mine: Sequence[Record] = [
+        group[0] for group in data.groups[args.process_index :: args.world_size]
+    ]
     with progress_bar("encoding clips", progress and args.process_index == 0) as bar:
         task = bar.add_task("encode", total=len(mine), note="")
-        report = features.precompute(
-            mine, workers=config.workers, progress=lambda done, _: bar.update(task, completed=done)
-        )
+
+        def move(done: int, total: int) -> None:
+            bar.update(task, completed=done)
+
+        report = data.features.precompute(mine, workers=config.workers, progress=move)
     args.distributed_state.wait_for_everyone()
     log.info(
         "tokens of %d clips computed, %d found in %s",
         report.computed,
         report.reused,
-        features.cache.folder,
+        config.cache_folder,
     )
     return time.perf_counter() - started
 
 
-def _precision(base: Base, config: TrainConfig) -> contextlib.AbstractContextManager[None]:
-    """How the frozen language model is held while a patch trains."""
-    language = getattr(base.inner, base.family.language_model)
-    return (
-        frozen_in_bf16(language) if config.precision == "bf16" else frozen_through_onednn(language)
-    )
-
-
-def _run(
-    model: AnswerModel,
-    config: TrainConfig,
-    args: TrainingArguments,
-    data: Sequences,
-    collator: Collator,
-    progress: bool,
-    encode_seconds: float,
-) -> TrainResult:
-    """Train, save the patch, and say what came out."""
-    checkpoint = newest_checkpoint(Path(args.output_dir), args.world_size)
-    resumed_from = step_of(checkpoint) if checkpoint else 0
-    if checkpoint:
+def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> float:
+    """Take the optimiser steps that are left; the seconds they took."""
+    resume = None
+    if checkpoint is not None:
         log.info("resuming from %s", checkpoint)
-    path = config.out / LOG_NAME
-    with progress_bar("training", progress and args.process_index == 0) as bar:
-        trainer = PatchTrainer(model, config, args, data, collator, [Reporter(path, bar)])
+        resume = str(checkpoint)
+    path = trainer.settings.out / LOG_NAME
+    with progress_bar("training", progress and trainer.args.process_index == 0) as bar:
+        trainer.add_callback(Reporter(path, bar))
         started = time.perf_counter()
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        seconds = time.perf_counter() - started
-    model.eval()
-    rows = read_log(path)
-    last = rows[-max(1, len(rows) // 10) :]
-    result = TrainResult(
-        patch=config.patch_folder,
-        steps=args.max_steps,
-        resumed_from=resumed_from,
-        seconds=seconds,
-        encode_seconds=encode_seconds,
-        final_loss=sum(row["loss"] for row in last) / len(last) if last else math.nan,
-        trainable_parameters=sum(parameter.numel() for parameter in trainer.trainable.values()),
-        log=path,
-    )
-    if args.process_index == 0:
-        model.patched.save_patch(config.patch_folder, NAME, training=summary(config, result, data))
-    args.distributed_state.wait_for_everyone()
-    return result
-
-
-def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[str, Any]:
-    """What the patch's card says about its training."""
-    return {
-        "records": config.records.name,
-        "questions": sum(len(group) for group in data.groups),
-        "clips": len(data.groups),
-        **(
-            {
-                "on_top_of": [Path(source).name for source in config.on_top_of],
-                "lora_below": config.lora_below,
-            }
-            if config.on_top_of
-            else {}
-        ),
-        "steps": result.steps,
-        "epochs": round(len(data) / data.plan.per_epoch, 3),
-        "batch_clips": config.batch_clips,
-        "questions_per_video": config.questions_per_video,
-        "accumulation": config.accumulation,
-        "frames": data.features.sampling.count,
-        "lr_lora": config.lr_lora,
-        "lr_fusion": config.lr_fusion,
-        "lr_gate": config.lr_gate,
-        "align_steps": config.align_steps,
-        "align_share": config.align_share,
-        "weight_decay": config.weight_decay,
-        "precision": config.precision,
-        "seed": config.seed,
-        "final_loss": round(result.final_loss, 4),
-        "seconds": round(result.seconds, 1),
-        "torch": torch.__version__.split("+")[0],
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
+        trainer.train(resume_from_checkpoint=resume)
+        return time.perf_counter() - started

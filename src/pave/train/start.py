@@ -1,12 +1,11 @@
-"""What a run begins with: the frozen patches it stands on, an encoder for each patch, the fresh patch and its aligned start.
+"""What a run begins with: base patches, an encoder for each patch, the fresh patch, its first steps.
 
-Tokens go by patch, not by channel: two patches may listen to one channel through different
-encoders.
+Tokens go by patch, not by channel: two patches may read one channel through different encoders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from transformers import set_seed
 
@@ -24,33 +23,36 @@ from pave.train.align import align
 from pave.train.config import TrainConfig
 
 NAME = "patch"
-BELOW = "below"  # and a number: the patches that the new one stands on
+BELOW = "below"
+"""And a number: the base patches. A patch folder keeps these names, so they stay as they are."""
 
 
-def put_below(patched: PatchedModel, config: TrainConfig) -> list[str]:
-    """Load the patches that the new one stands on, frozen; their names on the model.
+def load_base_patches(patched: PatchedModel, config: TrainConfig) -> list[str]:
+    """Load the patches on top of which the new one trains, frozen.
 
     How the base is fed is theirs where the settings leave it open.
+
+    Returns:
+        Their names on the model.
 
     Raises:
         PatchError: If one cannot be loaded.
         ConfigError: If they were trained with other inputs than the settings name.
     """
-    names = [
-        patched.load_patch(source, name=f"{BELOW}{number}")
-        for number, source in enumerate(config.on_top_of, 1)
-    ]
+    names = []
+    for number, source in enumerate(config.base_patches, 1):
+        names.append(patched.load_patch(source, name=f"{BELOW}{number}"))
     if names and not config.inputs.native and patched.base.inputs != config.inputs:
         theirs = patched.base.inputs.model_dump(exclude_defaults=True)
         raise ConfigError(
-            f"the patches in on_top_of were trained with inputs {theirs}; leave `inputs` out or "
+            f"the patches in base_patches were trained with inputs {theirs}; leave `inputs` out or "
             "set the same"
         )
     return names
 
 
-def encoders_of(
-    patched: PatchedModel, below: Sequence[str], config: TrainConfig
+def make_encoders(
+    patched: PatchedModel, base_patches: Sequence[str], config: TrainConfig
 ) -> dict[str, Encoder]:
     """Patch name -> encoder, the new patch's own under `NAME`.
 
@@ -61,63 +63,92 @@ def encoders_of(
         ConfigError: If the new patch cannot be made.
         PatchError: If the LoRA has no place in the language model.
     """
-    found = {name: patched.encoder(name) for name in below}
-    lora = lora_of_new(patched.patches, _own_lora(config), _continued(patched, below, config))
+    base = patched.base
+    encoders: dict[str, Encoder] = {}
+    for name in base_patches:
+        theirs = patched.encoder(name)
+        if theirs is not None:  # a LoRA-only patch has none
+            encoders[name] = theirs
+    continued = _continued(patched, base_patches, config)
+    lora = lora_of_new(patched.patches, _own_lora(config), continued)
     if lora is not None:
-        check_targets(patched.base.model, lora, patched.base.family)
-    if config.channel and config.encoder:
-        tower = tower_of(patched.base)
-        own = found[NAME] = make_encoder(
-            config.channel, config.encoder, config.encoder_settings, tower=tower
-        )
-        new_config(
-            patched.base,
-            config.channel,
-            own,
-            config.fusion,
+        check_targets(base.model, lora, base.family)
+    if config.channel is None or config.encoder is None:
+        return encoders
+    own = make_encoder(
+        config.channel, config.encoder, config.encoder_settings, tower=tower_of(base)
+    )
+    # Made and thrown away: what is wrong with the fusion's settings is said now.
+    new_config(
+        base,
+        config.channel,
+        own,
+        config.fusion,
+        lora=lora,
+        prompt=config.prompt,
+        task=config.task,
+    )
+    return {**encoders, NAME: own}
+
+
+def add_new_patch(
+    patched: PatchedModel,
+    encoder: Encoder | None,
+    base_patches: Sequence[str],
+    config: TrainConfig,
+) -> None:
+    """Put a fresh patch on the model; its weights depend on the seed and a continued LoRA alone.
+
+    Args:
+        patched: The model with the base patches.
+        encoder: What the patch reads its channel with; None for the LoRA-only control.
+        base_patches: Names of the patches on top of which it trains.
+        config: Its settings.
+    """
+    set_seed(config.seed)
+    lora = _own_lora(config)
+    continued = _continued(patched, base_patches, config)
+    if encoder is None:
+        patched.new_patch(
+            None,
+            name=NAME,
             lora=lora,
             prompt=config.prompt,
             task=config.task,
+            base_patches=base_patches,
+            continue_lora=continued,
         )
-    return {name: encoder for name, encoder in found.items() if encoder is not None}
-
-
-def put_new(
-    patched: PatchedModel,
-    encoders: Mapping[str, Encoder],
-    below: Sequence[str],
-    config: TrainConfig,
-) -> None:
-    """A fresh patch on the model, on top of those below; its weights depend on the seed (and a continued LoRA) alone."""
-    set_seed(config.seed)
-    encoder = encoders.get(NAME)
-    patched.new_patch(
-        None if encoder is None else encoder.channel,
-        name=NAME,
-        encoder=None if encoder is None else encoder.name,
-        encoder_settings=None if encoder is None else dict(encoder.settings),
-        fusion=None if encoder is None else {"side_dim": encoder.dim, **config.fusion},
-        lora=_own_lora(config),
-        prompt=config.prompt,
-        task=config.task,
-        base_patches=below,
-        continue_lora=_continued(patched, below, config),
-    )
+    else:
+        patched.new_patch(
+            encoder.channel,
+            name=NAME,
+            encoder=encoder.name,
+            encoder_settings=dict(encoder.settings),
+            fusion={"side_dim": encoder.dim, **config.fusion},
+            lora=lora,
+            prompt=config.prompt,
+            task=config.task,
+            base_patches=base_patches,
+            continue_lora=continued,
+        )
     if config.gradient_checkpointing:
         patched.activation_checkpointing_enable()
 
 
-def align_new(
+def align_new_patch(
     patched: PatchedModel,
     groups: Sequence[Sequence[Record]],
     features: Features,
     config: TrainConfig,
 ) -> None:
-    """Give the fresh fusion its aligned start."""
+    """Give the fresh fusion its aligned start, where the settings ask for one."""
     patch = patched.patches[NAME]
-    fusion, channel = patch.fusion, patch.config.channel
-    assert isinstance(fusion, Fusion)
-    assert channel is not None  # a patch with a fusion has one
+    channel = patch.config.channel
+    if channel is None or not config.align_steps:
+        return
+    fusion = patch.fusion
+    if not isinstance(fusion, Fusion):
+        raise ConfigError("an aligned start is for pave's own fusion; set align_steps to 0")
     align(
         patched.base,
         fusion,
@@ -134,16 +165,23 @@ def align_new(
 
 def _own_lora(config: TrainConfig) -> LoraSpec | None:
     """Shape of the new patch's own LoRA; a continued one has the shape of the one it came from."""
-    return None if config.lora_below == "continued" else config.lora
-
-
-def _continued(patched: PatchedModel, below: Sequence[str], config: TrainConfig) -> str | None:
-    """The patch whose LoRA is trained on: the last one that has one (an earlier one is what that one stands on)."""
-    if config.lora_below == "frozen":
+    if config.base_lora == "continued":
         return None
-    names = [name for name in below if patched.patches[name].config.lora is not None]
-    if not names:
-        raise ConfigError(
-            "none of the patches in on_top_of has a LoRA to continue; set lora_below to frozen"
-        )
-    return names[-1]
+    return config.lora
+
+
+def _continued(
+    patched: PatchedModel, base_patches: Sequence[str], config: TrainConfig
+) -> str | None:
+    """The patch whose LoRA is trained on, if any.
+
+    It is the last one that has a LoRA: an earlier one's is what that one was trained on top of.
+    """
+    if config.base_lora == "frozen":
+        return None
+    for name in reversed(base_patches):
+        if patched.patches[name].config.lora is not None:
+            return name
+    raise ConfigError(
+        "none of the patches in base_patches has a LoRA to continue; set base_lora to frozen"
+    )

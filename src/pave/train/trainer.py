@@ -1,13 +1,15 @@
-"""`PatchTrainer`: the Hugging Face Trainer, saving only what trains, whole or not at all, with a learning rate for each part.
+"""`PatchTrainer`: the Hugging Face Trainer, with checkpoints that are whole and hold what trains.
 
-Everything else (accumulation weighted by answer tokens, mixed precision, clipping, several
-processes under torchrun) is the Trainer's own.
+Each part of the patch has a learning rate of its own. Everything else (accumulation weighted by
+answer tokens, mixed precision, clipping, several processes under torchrun) is the Trainer's own.
+
+The methods that begin with an underscore are the Trainer's hooks (`pave.hf_compat.TRAINER_HOOKS`):
+it has no public ones for where and what it saves.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,15 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from pave.model import PatchedModel
 from pave.train.checkpoints import load_weights, publish, save_weights, saving
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
 
 CHECKPOINTS_KEPT = 2
-GATE = ".fusion.norm."  # where trainable_parameters() has the zero-initialised output norm
 
 
 def training_arguments(config: TrainConfig, folder: Path, steps: int) -> TrainingArguments:
@@ -42,36 +44,47 @@ def training_arguments(config: TrainConfig, folder: Path, steps: int) -> Trainin
         data_seed=config.seed,
         save_steps=config.save_every,
         logging_steps=min(config.log_every, steps),  # a short run has a row, too
-        logging_nan_inf_filter=False,
+        logging_nan_inf_filter=False,  # else it hides a NaN behind the last good loss
         report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        disable_tqdm=True,  # the bar is our own
+        remove_unused_columns=False,  # samples are no columns
+        dataloader_pin_memory=False,  # the collator moves tensors itself
+        # Every weight gets a gradient in every step, and the base has no buffer that changes.
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
     )
 
 
-def parameter_groups(
-    parameters: Mapping[str, nn.Parameter], config: TrainConfig
-) -> list[dict[str, Any]]:
-    """Optimiser groups `lora`, `fusion` and `gate`, each with its own rate; weight decay on matrices only.
+def optimiser_groups(patched: PatchedModel, config: TrainConfig) -> list[dict[str, Any]]:
+    """AdamW's groups: a rate for each part of the patch, weight decay on matrices only.
 
     Args:
-        parameters: Trainable parameters by the names `PatchedModel.trainable_parameters` gives
-            them.
+        patched: The model with the patch to train.
         config: The rates.
+
+    Returns:
+        One group for each part ("lora", "fusion", "gate") with and without decay, in the order in
+        which their first parameter comes; a checkpoint keeps the moments in that order.
     """
     rates = {"lora": config.lr_lora, "fusion": config.lr_fusion, "gate": config.lr_gate}
-    groups: dict[tuple[str, float], list[nn.Parameter]] = {}
-    for name, parameter in parameters.items():
-        kind = "lora" if "lora_" in name else "gate" if GATE in name else "fusion"
+    part_of: dict[int, str] = {}
+    for patch in patched.patches.values():
+        for part, parameters in patch.parameter_groups().items():
+            part_of |= dict.fromkeys(map(id, parameters), part)
+    groups: dict[tuple[str, float], dict[str, Any]] = {}
+    for parameter in patched.trainable_parameters().values():
+        part = part_of[id(parameter)]
         decay = config.weight_decay if parameter.dim() > 1 else 0.0
-        groups.setdefault((kind, decay), []).append(parameter)
-    return [
-        {"params": members, "lr": rates[kind], "weight_decay": decay, "name": kind}
-        for (kind, decay), members in groups.items()
-    ]
+        if (part, decay) not in groups:
+            # The name is how the log tells the rates apart.
+            groups[part, decay] = {
+                "params": [],
+                "lr": rates[part],
+                "weight_decay": decay,
+                "name": part,
+            }
+        groups[part, decay]["params"].append(parameter)
+    return list(groups.values())
 
 
 class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
@@ -83,7 +96,10 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         args: From `training_arguments`.
         data: All samples of the run in order.
         collator: Makes batches.
-        callbacks: Reporters.
+
+    Attributes:
+        settings: The settings of the run.
+        trainable: Name -> parameter, all that trains; checkpoints hold these and no others.
     """
 
     def __init__(
@@ -93,41 +109,44 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         args: TrainingArguments,
         data: Dataset[Any],
         collator: Collator,
-        callbacks: list[TrainerCallback],
     ) -> None:
         self.settings = config
+        self.patched = model.patched
         self.trainable: dict[str, nn.Parameter] = model.patched.trainable_parameters()
         self._staging: Path | None = None
-        super().__init__(
-            model=model, args=args, train_dataset=data, data_collator=collator, callbacks=callbacks
-        )
+        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         self.remove_callback(PrinterCallback)  # it prints; the reporter logs
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over the three groups."""
-        optimizer = AdamW(parameter_groups(self.trainable, self.settings))
+        """AdamW over the groups of the patch."""
+        optimizer = AdamW(optimiser_groups(self.patched, self.settings))
         self.optimizer = optimizer
         return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         """The plan has shuffled already."""
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+        if train_dataset is None:
+            train_dataset = self.train_dataset
+        return SequentialSampler(train_dataset)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where the parent writes: the staging folder while a checkpoint is being made."""
         return str(self._staging or self.args.output_dir)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint beside its place and rename it, so that a kill leaves none or a whole one."""
-        folder, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        """Write a checkpoint beside its place and rename it: a kill leaves none or a whole one."""
+        folder = Path(self.args.output_dir)
+        name = f"checkpoint-{self.state.global_step}"
         self._staging = folder / ".unfinished"
         with saving(folder / name):
             if self.args.should_save:
                 shutil.rmtree(self._staging, ignore_errors=True)
                 (self._staging / name).mkdir(parents=True)
+            # No process writes its random state before the folder is there, ...
             self.accelerator.wait_for_everyone()
             try:
                 super()._save_checkpoint(model, trial)
+                # ... and the folder is not moved before all have written theirs.
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
                     publish(self._staging / name, folder / name, CHECKPOINTS_KEPT)

@@ -54,7 +54,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
     same = {
         "base": config.base,
         "records": records,
-        "store": config.cache,
+        "cache": config.cache,
         "lora": config.lora,
         "steps": steps,
         "batch_clips": config.batch_clips,

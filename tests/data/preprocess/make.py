@@ -1,13 +1,13 @@
-"""Writes goldens.json: what Hugging Face's video processors make of small random clips, to hold pave's torch-only twins to.
+"""Writes goldens.json: what Hugging Face's video processors make of small random clips.
 
-For developers only; it needs torchvision, which pave itself never does. On a machine with a CPU build of torch, put
-torchvision's wheel into a folder of its own and run
+For developers only; it needs torchvision, which pave itself never does. On a machine with a CPU
+build of torch, put torchvision's wheel into a folder of its own and run
 
     python -m pip install --no-deps --target TV torchvision num2words docopt
     PYTHONPATH=src:tests:TV python tests/data/preprocess/make.py
 
-A wheel built for another torch cannot load its compiled operators; two of them are declared first so that it imports, and
-none of them is needed here.
+A wheel built for another torch cannot load its compiled operators; two of them are declared first
+so that it imports, and none of them is needed here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from transformers.video_utils import VideoMetadata  # noqa: E402
 CLIPS = ((3, 120, 160), (5, 97, 64), (2, 48, 200))
 SAMPLES = 40
 
-# family: (video processor, its arguments, processor that writes the text, our settings, the config fields that we read)
+# family: (video processor, its arguments, processor that writes the text, our settings, the config
+# fields that we read)
 FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any]]] = {
     "llava_onevision": (
         "LlavaOnevisionVideoProcessor",
@@ -94,8 +95,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
     ),
 }
 WRITER = {
-    "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169, "start_image_token": "<img>",
-    "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>",
+    "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169,
+    "start_image_token": "<img>",
+    "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>",
+    "global_image_token": "<global-img>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
 TOKENS = {
@@ -107,7 +110,7 @@ TOKENS = {
 
 
 def clip(count: int, height: int, width: int, still: bool) -> torch.Tensor:
-    """Random frames; with `still` every second one repeats the frame before but for its upper left quarter."""
+    """Random frames; with `still` every second one differs from the last in one quarter alone."""
     generator = torch.Generator().manual_seed(count * height + width)
     frames = torch.randint(
         0, 256, (count, 3, height, width), generator=generator, dtype=torch.uint8

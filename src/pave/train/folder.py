@@ -1,0 +1,134 @@
+"""The run folder: whose run it holds, and whether this call may go on with it.
+
+    run/
+      run.json         what the run is: its settings, and digests of records, base and base patches
+      settings.yaml    all settings, ready for `load_config`
+      train_log.jsonl  a row every few steps
+      checkpoints/     the two newest, each whole
+      cache/           the token cache, unless it was put elsewhere
+      patch/           the finished patch
+
+A run goes on only as itself, because two halves of different runs would make a patch that nobody
+asked for. Files may have moved meanwhile: what counts is what is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pave.bases import Base
+from pave.cache import TokenCache
+from pave.data import Record
+from pave.data.base_digests import digests_of
+from pave.errors import TrainError
+from pave.files import make_folder, read_object, write_text_atomically
+from pave.patches import read_config
+from pave.patches.hub import locate
+from pave.renamed import renamed
+from pave.train.checkpoints import newest_checkpoint, processes_of
+from pave.train.config import OLD_NAMES, TrainConfig
+
+LOG_NAME = "train_log.jsonl"
+ADVICE = "use another folder, or resume=never to start over"
+
+# Settings that say where things are and how often they are written: they may change between an
+# interrupted run and its continuation without changing the result.
+FREE_TO_CHANGE = frozenset(
+    {
+        "out",
+        "cache",
+        "save_every",
+        "log_every",
+        "workers",
+        "resume",
+        "records",
+        "base",
+        "base_patches",
+    }
+)
+
+
+def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
+    """Make the run folder, or check that it holds this very run.
+
+    Args:
+        config: The settings; `config.out` is the folder.
+        records: The training records, as read.
+        base: The base, as loaded.
+        processes: How many processes train.
+
+    Raises:
+        TrainError: If the folder holds a run with other settings, records, base or number of
+            processes.
+    """
+    make_folder(config.out)
+    identity = _identity(config, records, base)
+    note = config.out / "run.json"
+    checkpoints = config.out / "checkpoints"
+    if config.resume == "never":
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        (config.out / LOG_NAME).unlink(missing_ok=True)
+    newest = newest_checkpoint(checkpoints)
+    if newest is not None and note.exists():
+        _check_same(note, identity, config)
+        _check_processes(newest, processes, config)
+    write_text_atomically(note, json.dumps(identity, indent=1))
+    settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    write_text_atomically(config.out / "settings.yaml", settings)
+
+
+def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dict[str, Any]:
+    """What makes a run this run: its settings, and the contents of what they name."""
+    identity: dict[str, Any] = {}
+    for name, value in config.model_dump(mode="json").items():
+        if name not in FREE_TO_CHANGE:
+            identity[name] = value
+    identity["records"] = _digest_of(records)
+    identity["base_patches"] = [read_config(locate(place)).files for place in config.base_patches]
+    identity["base"] = digests_of(base, TokenCache(config.cache_folder))
+    return identity
+
+
+def _digest_of(records: Iterable[Record]) -> str:
+    """SHA-256 of the records' texts; where their media lie does not count."""
+    lines = [record.model_dump_json(exclude={"video", "channels"}) for record in records]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> None:
+    """The run that the folder holds must be the one that is asked for."""
+    before = renamed(read_object(note, TrainError, ADVICE), OLD_NAMES, str(note))
+    if before.get("records") == _older_digest(config.records):
+        before["records"] = identity["records"]
+    changed = sorted(name for name in identity if before.get(name) != identity[name])
+    if changed:
+        raise TrainError(f"{config.out} holds a run with other {', '.join(changed)}; {ADVICE}")
+
+
+def _older_digest(records: Path) -> str:
+    """The digest that was taken before `meta.needs` of a record was read as `meta.channel`."""
+    found = []
+    for line in records.read_text(encoding="utf-8").split("\n"):
+        if not line.strip():
+            continue
+        record = Record.model_validate_json(line)
+        meta = json.loads(line).get("meta", {})
+        found.append(record.model_copy(update={"meta": meta}))
+    return _digest_of(found)
+
+
+def _check_processes(checkpoint: Path, processes: int, config: TrainConfig) -> None:
+    """As many processes must go on as made the checkpoint: each has its own random state."""
+    made_by = processes_of(checkpoint)
+    if made_by != processes:
+        raise TrainError(
+            f"{config.out} holds a run of {made_by} processes, not {processes}; continue it with "
+            "as many, or resume=never to start over"
+        )

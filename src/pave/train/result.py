@@ -1,0 +1,86 @@
+"""What came out of a run: the result that `train` gives back, and the summary in `patch.json`."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pave.train.batches import Sequences
+from pave.train.config import TrainConfig
+
+# Settings that the card repeats as they are.
+_REPEATED = (
+    "batch_clips",
+    "questions_per_video",
+    "accumulation",
+    "lr_lora",
+    "lr_fusion",
+    "lr_gate",
+    "align_steps",
+    "align_share",
+    "weight_decay",
+    "precision",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made.
+
+    Attributes:
+        patch: The patch folder.
+        steps: Optimiser steps of the whole run, those before a resume included.
+        resumed_from: Step of the checkpoint this call went on from, 0 for a fresh start.
+        seconds: Wall time of training in this call.
+        encode_seconds: Wall time of computing tokens that were not cached, in this call.
+        final_loss: Mean loss per answer token over the last tenth of the log.
+        trainable_parameters: Number of weights that trained.
+        log: The log, JSON lines; see `pave.train.progress.Reporter`.
+    """
+
+    patch: Path
+    steps: int
+    resumed_from: int
+    seconds: float
+    encode_seconds: float
+    final_loss: float
+    trainable_parameters: int
+    log: Path
+
+
+def final_loss(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Mean loss over the last tenth of a log's rows, at least one; NaN for an empty log."""
+    last = rows[-max(1, len(rows) // 10) :]
+    if not last:
+        return math.nan
+    return float(sum(row["loss"] for row in last) / len(last))
+
+
+def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[str, Any]:
+    """What the patch's card says about its training."""
+    facts: dict[str, Any] = {
+        "records": config.records.name,
+        "questions": sum(len(group) for group in data.groups),
+        "clips": len(data.groups),
+    }
+    if config.base_patches:
+        facts["base_patches"] = [Path(source).name for source in config.base_patches]
+        facts["base_lora"] = config.base_lora
+    facts["steps"] = result.steps
+    facts["epochs"] = round(len(data) / data.plan.per_epoch, 3)
+    facts["frames"] = data.features.sampling.count
+    for name in _REPEATED:
+        facts[name] = getattr(config, name)
+    facts["final_loss"] = round(result.final_loss, 4)
+    facts["seconds"] = round(result.seconds, 1)
+    facts["torch"] = torch.__version__.split("+")[0]  # without the build, such as +cu130
+    facts["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return facts
