@@ -32,11 +32,6 @@ def container(output: Any | None, tokens: Any, **extra: Any) -> Any:
     return type(output)(**fields)
 
 
-def one_length(tokens: Sequence[Tensor]) -> bool:
-    """Whether all clips have as many tokens, so that they can be stacked."""
-    return len({clip.shape[0] for clip in tokens}) == 1
-
-
 def selected_hidden(config: Any, output: Any, args: Mapping[str, Any]) -> Tensor:
     """`[frames, tokens, C_q]` tower features at the layers that the projector reads.
 
@@ -50,14 +45,10 @@ def selected_hidden(config: Any, output: Any, args: Mapping[str, Any]) -> Tensor
         layers = config.vision_feature_layer
     if isinstance(layers, int):
         layers = [layers]
-    hidden = torch.cat([output.hidden_states[layer] for layer in layers], dim=-1)
-    return without_cls(config, hidden, args)
-
-
-def without_cls(config: Any, hidden: Tensor, args: Mapping[str, Any]) -> Tensor:
-    """`[frames, tokens, C_q]` without the tower's CLS token, where the family drops it."""
     strategy = args.get("vision_feature_select_strategy") or config.vision_feature_select_strategy
-    return hidden[:, 1:] if strategy == "default" else hidden
+    first = 1 if strategy == "default" else 0  # the tower's CLS token, which is dropped
+    chosen = [output.hidden_states[layer][:, first:] for layer in layers]
+    return torch.cat(chosen, dim=-1)
 
 
 def selected_width(config: Any) -> int:

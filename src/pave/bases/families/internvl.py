@@ -19,7 +19,6 @@ from pave.bases.families.common import (
     pool_mean,
     selected_hidden,
     side_of,
-    without_cls,
 )
 from pave.bases.family import Family
 from pave.bases.preprocess import normalize, resize
@@ -96,7 +95,12 @@ class InternVL(Family):
             layer = self.config.vision_feature_layer
         if layer != -1:
             return selected_hidden(self.config, output, args)
-        return without_cls(self.config, output.last_hidden_state, args)
+        strategy = (
+            args.get("vision_feature_select_strategy") or self.config.vision_feature_select_strategy
+        )
+        first = 1 if strategy == "default" else 0  # the tower's CLS token, which is dropped
+        hidden: Tensor = output.last_hidden_state
+        return hidden[:, first:]
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """All frames of all clips in one tensor, one row a frame."""

@@ -15,7 +15,6 @@ from pave.bases.families import register_family
 from pave.bases.families.common import (
     container,
     image_side,
-    one_length,
     pool_mean,
     selected_hidden,
     selected_width,
@@ -89,6 +88,6 @@ class LlavaNextVideo(Family):
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """Clips of one length give `[B, n, D]`, others a list, which forward flattens alike."""
         tokens: Any = [visual.tokens for visual in visuals]
-        if one_length(tokens):
+        if len({clip.shape[0] for clip in tokens}) == 1:
             tokens = torch.stack(tokens)
         return container(output, tokens)

@@ -8,7 +8,8 @@ Pillow and writes another prompt; an `InputSpec` says which, and `adapt` follows
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,6 @@ from pave.bases.families import register_family
 from pave.bases.families.common import (
     container,
     image_side,
-    one_length,
     pooled,
     selected_hidden,
     selected_width,
@@ -79,8 +79,14 @@ class LlavaOnevision(Family):
         self.style = LLAVA_STYLE if inputs.chat == "llava" else style
         # Hugging Face's method puts the newline last; any other place takes a rearrangement.
         self.native = inputs.newline == "one_token"
-        # The model pools within that method, so another pooling has to take its place there.
-        self.shadows = {} if inputs.pool == "bilinear" else {"apply_pooling": self.pool}
+        self._pool = POOLS[inputs.pool]
+        patches = image_side(config) // int(config.vision_config.patch_size)
+        self._side = patches // 2
+        if inputs.pool == "bilinear":
+            self._side = math.ceil(patches / 2)  # 27 -> 14, where the others drop a row: 13
+        else:
+            # The model pools within that method, so another pooling has to take its place there.
+            self.shadows = {"apply_pooling": partial(pooled, pool=self._pool)}
 
     def adapt(self, inputs: InputSpec) -> LlavaOnevision:
         """The family fed as LLaVA's own code feeds it, in whole or in part."""
@@ -98,14 +104,11 @@ class LlavaOnevision(Family):
 
     def layout(self, frames: int) -> Layout:
         """Where the tokens of a clip of so many frames sit."""
-        patches = image_side(self.config) // int(self.config.vision_config.patch_size)
-        # Bilinear pooling rounds up (27 -> 14); the other two drop an odd last row (27 -> 13).
-        side = math.ceil(patches / 2) if self.inputs.pool == "bilinear" else patches // 2
         newline = self.inputs.newline
         return Layout(
             frames,
-            side,
-            side,
+            self._side,
+            self._side,
             trail=int(newline == "one_token"),
             row=int(newline == "grid"),
             tail=int(newline == "frame"),
@@ -132,7 +135,8 @@ class LlavaOnevision(Family):
         queries: Sequence[Tensor | None] = [None] * batch
         if want_query:
             hidden = selected_hidden(self.config, output, args)  # [B * F, g * g, C_q]
-            queries = self.pool(hidden).unflatten(0, (batch, frames)).unbind()  # B of [F, S, C_q]
+            small = pooled(hidden, self._pool)
+            queries = small.unflatten(0, (batch, frames)).unbind()  # B of [F, S, C_q]
         visuals = []
         for tokens, query in zip(output.pooler_output, queries, strict=True):
             if not self.native:
@@ -140,21 +144,13 @@ class LlavaOnevision(Family):
             visuals.append(Visual(tokens, layout, query))
         return visuals
 
-    def pool(self, tokens: Tensor) -> Tensor:
-        """`[frames, g * g, C]` -> `[frames, S, C]`, by LLaVA's `get_2dPool`."""
-        if self.inputs.pool == "average":
-            return pooled(tokens, lambda grid: F.avg_pool2d(grid, 2))
-        if self.inputs.pool == "max":
-            return pooled(tokens, lambda grid: F.max_pool2d(grid, 2))
-        return pooled(tokens, halve)
-
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """Clips of one length give `[B, n, D]`, others a list that flattens the same way.
 
         Only cached clips come in several lengths: the tower takes a batch as one tensor.
         """
         tokens = [visual.tokens for visual in visuals]
-        if one_length(tokens):
+        if len({clip.shape[0] for clip in tokens}) == 1:
             return container(output, torch.stack(tokens))
         return RaggedOutput(pooler_output=tokens)
 
@@ -163,6 +159,14 @@ def halve(grid: Tensor) -> Tensor:
     """`[frames, C, g, g]` -> half the sides, rounded up, as Hugging Face's `apply_pooling`."""
     sides = [math.ceil(side / 2) for side in grid.shape[-2:]]
     return F.interpolate(grid, size=sides, mode="bilinear")
+
+
+# LLaVA's `get_2dPool`; the last two drop an odd row and column.
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "bilinear": halve,
+    "average": lambda grid: F.avg_pool2d(grid, 2),
+    "max": lambda grid: F.max_pool2d(grid, 2),
+}
 
 
 def arrange(tokens: Tensor, layout: Layout) -> Tensor:
