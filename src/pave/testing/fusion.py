@@ -36,8 +36,6 @@ def check_fusion(config: FusionSettings, seed: int = 0) -> None:
             f"a residual is {tuple(residual.shape)}, not {wanted}"
         )
         assert not residual.any(), "a fresh fusion must give exact zeros; start its last map at 0"
-    counted = sum(p.numel() for p in fusion.parameters())
-    assert counted == config.parameters(), f"parameters() says {config.parameters()}, not {counted}"
     with torch.no_grad():
         for parameter in fusion.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)

@@ -5,7 +5,7 @@ memory. Operations are those of the matrix products, a multiply-add counting as 
 
     tower            counted by torch on one frame, times the frames
     language model   2 * tokens * weights of its linear layers + causal attention, 2 * tokens^2 * width a layer
-    patch            `FusionConfig.flops`; the LoRA is merged for inference and costs nothing
+    patch            `fusion_flops`; the LoRA is merged for inference and costs nothing
 
 Memory of a training step is an estimate, not a measurement:
 
@@ -36,6 +36,7 @@ from pave.channels import UsualShape, describe_encoder, make_encoder
 from pave.channels.tower import Cells, Window
 from pave.errors import ConfigError, first_problem
 from pave.fusion import FusionConfig
+from pave.fusion_costs import fusion_flops, fusion_parameters
 from pave.media import Frames
 from pave.paper.configs import (
     AUTHORS_INPUTS,
@@ -241,9 +242,15 @@ def estimate(wanted: Plan) -> Estimate:
     width = int(config.get_text_config().hidden_size)
     fusions = [_fit(fusion, spec.query_dim, width, wanted.name) for fusion in wanted.fusions]
     language, tower = model.model.get_submodule(spec.language_model), _tower_flops(model, frames)
-    patch = sum(
-        f.flops(frames, layout.spatial, *side) for f, side in zip(fusions, wanted.side, strict=True)
-    )
+    patch = 0
+    for fusion, (steps, each) in zip(fusions, wanted.side, strict=True):
+        patch += fusion_flops(
+            fusion,
+            frames=frames,
+            query_tokens=layout.spatial,
+            side_steps=steps,
+            side_tokens=each,
+        )
     tokens = {
         "visual": visual,
         "prompt": visual + WORDS,
@@ -254,7 +261,7 @@ def estimate(wanted: Plan) -> Estimate:
         check_targets(model, wanted.lora, spec)
     sizes = {
         "base": sum(p.numel() for p in model.parameters()),
-        "fusion": sum(fusion.parameters() for fusion in fusions),
+        "fusion": sum(fusion_parameters(fusion) for fusion in fusions),
         "lora": 0
         if wanted.lora is None
         else sum(wanted.lora.rank * (a + b) for _, a, b in lora_shapes(model, wanted.lora, spec)),
