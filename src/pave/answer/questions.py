@@ -38,7 +38,12 @@ def questions_about(
         features: The clip.
         dialogues: For each question, the turns up to it, its own the last.
     """
-    at_work = [patch for patch in model.patches.values() if patch.works_on(features.channels)]
+    at_work = []
+    for patch in model.patches.values():
+        # A LoRA-only patch has no channel to miss.
+        has = patch.config.channel is None or patch.tokens_in(features.channels) is not None
+        if has and patch.weight != 0:
+            at_work.append(patch)
     template = prompt_of(at_work)
     prefix: list[int] = []
     asked = []
