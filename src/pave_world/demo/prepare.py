@@ -1,4 +1,4 @@
-"""The first half of the demo: the base set up, the clips made, and what the frozen parts make of them stored."""
+"""The first half of the demo: base, clips, and what the frozen parts make of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL = 0.5
 
 
 def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
-    """Make both splits, while another process sets up the base (the first time it has to be put together).
+    """Make both splits, while another process sets up the base (put together the first time).
 
     Returns:
         Split -> records file.
@@ -56,7 +56,10 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
 
 
 def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
-    """Run the frozen tower and the channel's encoder over every clip once, in processes of one thread each."""
+    """Run the frozen tower and the channel's encoder over every clip once.
+
+    In processes of one thread each.
+    """
     total = 2 * (config.train_clips + config.test_clips)
     with _pool(config.workers) as pool:
         jobs = [

@@ -1,4 +1,6 @@
-"""What stands behind the sprites: walls, floor and the screen, one ray a column; in colour, and how far away they are.
+"""What stands behind the sprites: walls, floor and the screen, one ray a column.
+
+In colour, and how far away they are.
 
 All of it is upright, so a column of the picture meets a wall at one distance, and only the row of
 the wall's foot tells wall from floor.
@@ -89,7 +91,7 @@ def _directions(pose: Pose, focal: float, size: int) -> tuple[Floats, Floats]:
 
 
 def _walls(room: Room, pose: Pose, focal: float, size: int) -> tuple[Floats, Floats]:
-    """For each column: metres along the optical axis to the wall it meets, and the place along that wall."""
+    """For each column: metres along the optical axis to its wall, place on it."""
     dx, dz = _directions(pose, focal, size)
     dx = np.where(np.abs(dx) < _FLAT, _FLAT, dx)
     ends = np.where(dz > 0, room.depth - pose.z, room.front - pose.z) / dz

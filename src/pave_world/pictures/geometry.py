@@ -1,4 +1,6 @@
-"""Exact geometry of what the main camera films: depth maps, intrinsics and poses, as one small `.npz` file a clip.
+"""Exact geometry of what the main camera films: depth maps, intrinsics and poses.
+
+As one small `.npz` file a clip.
 
 Conventions are ScanNet's, so that an encoder of posed RGB-D frames needs to know no other: world
 axes in metres with z up (x to the right, y into the room), camera axes right, down, forward, poses
@@ -37,7 +39,10 @@ def intrinsics(scene: Scene, size: int) -> NDArray[np.float64]:
 
 
 def camera_to_world(pose: Pose) -> NDArray[np.float64]:
-    """Pose as a rigid motion ``[4, 4]`` from camera axes (right, down, forward) to the file's world axes (z up)."""
+    """Pose as a rigid motion ``[4, 4]``.
+
+    From camera axes (right, down, forward) to the file's world axes (z up).
+    """
     cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
     return np.array(
         [

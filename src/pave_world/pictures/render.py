@@ -1,4 +1,6 @@
-"""Frames of a scene: pin-hole projection of the room and its billboards, composed from far to near in numpy.
+"""Frames of a scene: pin-hole projection of the room and its billboards.
+
+Composed from far to near in numpy.
 
 Every camera is drawn by the same code: a billboard faces the camera that films it. What the main
 camera cannot see is drawn for it all the same, and then covered by the screen or cut off at the
@@ -88,7 +90,10 @@ def project(
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a billboard lies in a picture: column and row of its centre and edge in pixels, metres along the optical axis."""
+    """Where a billboard lies in a picture: column and row of its centre and edge in pixels.
+
+    Metres along the optical axis.
+    """
 
     name: str
     column: int
@@ -129,7 +134,10 @@ def _draw_things(
 
 
 def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, row: int) -> None:
-    """Lay a premultiplied sprite over the frame with its centre at (column, row); parts outside are cut off."""
+    """Lay a premultiplied sprite over the frame with its centre at (column, row).
+
+    Parts outside are cut off.
+    """
     size = frame.shape[0]
     rows, part_rows = overlap(row, image.shape[0], size)
     columns, part_columns = overlap(column, image.shape[1], size)
@@ -144,7 +152,10 @@ def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, ro
 
 
 def overlap(centre: int, edge: int, size: int) -> tuple[slice, slice]:
-    """Where a sprite of `edge` pixels lies in an image of `size`, and which part of the sprite that is (both may be empty)."""
+    """Where a sprite of `edge` pixels lies in an image of `size`.
+
+    Both that place and the part of the sprite may be empty.
+    """
     start = centre - edge // 2
     low = min(max(0, start), size)
     high = max(low, min(size, start + edge))

@@ -1,4 +1,6 @@
-"""Sprites: SVG files rasterised once, scaled to the sizes the camera needs, premultiplied by alpha, cached.
+"""Sprites: SVG files rasterised once, scaled to the sizes the camera needs.
+
+Premultiplied by alpha, cached.
 
 Sprites are OpenMoji (CC BY-SA 4.0); clips that show them are derived works under the same licence.
 """
@@ -50,7 +52,10 @@ def _master(name: str) -> NDArray[np.float32]:
 
 
 def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut the empty border off, to the smallest square that keeps the drawing centred, so that sizes mean what is seen."""
+    """Cut the empty border off, to the smallest square that keeps the drawing centred.
+
+    So that sizes mean what is seen.
+    """
     rows, columns = np.nonzero(image[..., 3] > 0)
     top, bottom, left, right = (
         int(edge) for edge in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
@@ -77,7 +82,10 @@ def _scaled(name: str, size: int) -> NDArray[np.uint8]:
 
 @lru_cache(maxsize=512)
 def _shrink_weights(source: int, target: int) -> NDArray[np.float32]:
-    """Matrix ``[target, source]`` of a triangle filter as wide as one target pixel: scales one axis without aliasing."""
+    """Matrix ``[target, source]`` of a triangle filter as wide as one target pixel.
+
+    Scales one axis without aliasing.
+    """
     ratio = source / target
     centres = (np.arange(target) + 0.5) * ratio - 0.5
     distance = np.abs(np.arange(source)[None, :] - centres[:, None]) / max(ratio, 1.0)

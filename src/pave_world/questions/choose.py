@@ -35,11 +35,16 @@ from pave_world.scenes.seeds import CHANNEL_PARTS, generator
 AUDIO_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
 VIDEO_FAMILIES = ("left", "right", "middle", "what", "seen", "colour", "number")
 EXISTS_IN_BOTH = 0.4
-"""Share of the clips with two sounds that get ``exists`` questions; follows from `sample.OFF_SCREEN`, see above."""
+"""Share of the clips with two sounds that get ``exists`` questions.
+
+Follows from `sample.OFF_SCREEN`, see above.
+"""
 
 
 def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
-    """All questions of a scene, or a random choice of them; the same scene always gives the same ones.
+    """All questions of a scene, or a random choice of them.
+
+    The same scene always gives the same ones.
 
     Args:
         scene: The scene.
@@ -142,7 +147,10 @@ def _ends(scene: Scene) -> list[Question]:
 
 
 def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """One yes and one no from the same pool, so that the asked-for name alone never tells the answer."""
+    """One yes and one no from the same pool.
+
+    So that the asked-for name alone never tells the answer.
+    """
     pools = ("silent",) if scene.channel == "audio" else ("silent", "sounding")
     known = [name for name in scene.visible if pool_of(name) in pools]
     if not known:

@@ -1,4 +1,7 @@
-"""Questions that take a high frame rate: what flashed, how many, in which order, on which side; where something dashed."""
+"""Questions that take a high frame rate: what flashed, how many, in which order, on which side.
+
+Where something dashed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ FRAMES_FAMILIES = (
 
 
 def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """All questions about a scene that take the frames between those that a base takes, in random order."""
+    """All questions about a scene that take the frames between those that a base takes.
+
+    In random order.
+    """
     there = str(rng.choice(scene.flashed))
     absent = str(rng.choice([name for name in names("sounding") if name not in scene.flashed]))
     pairs = ((there, "yes"), (absent, "no"))

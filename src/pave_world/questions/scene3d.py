@@ -1,4 +1,6 @@
-"""Questions that take depth: nearer and farther, in front and behind, situated left and right, whole metres.
+"""Questions that take depth: nearer and farther, in front and behind, situated left and right.
+
+Whole metres.
 
 Answers are balanced because distances are exchangeable between the slots of the row (see
 `sample_scene3d`), whatever names they have; of a pair it is drawn which one is asked about first.
@@ -74,7 +76,10 @@ def _in_front(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool
 
 
 def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:
-    """Stand at one end of the row and face the other: the middle is left or right by the coin that placed it."""
+    """Stand at one end of the row and face the other.
+
+    The middle is left or right by the coin that placed it.
+    """
     start, end = (row[0], row[2]) if rng.random() < 0.5 else (row[2], row[0])
     side = "left" if side_of_line(start, end, row[1]) > 0 else "right"
     where = f"You stand at the {start.name} and face the {end.name}."

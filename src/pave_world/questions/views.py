@@ -1,4 +1,6 @@
-"""Questions that take further cameras: what is behind the screen, what is out of the picture, how many things there are in all.
+"""Questions that take further cameras: what is behind the screen, what is out of the picture.
+
+How many things there are in all.
 
 Two questions are asked about every scene and come first, so that under a limit no answer of theirs
 is kept more often than another; what has a name is asked for only where something is hidden.
@@ -16,7 +18,10 @@ VIEWS_FAMILIES = ("total", "hidden_number", "anything", "behind", "outside", "hi
 
 
 def views_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """All questions about a scene that take its further cameras, in random order but for the rule above."""
+    """All questions about a scene that take its further cameras.
+
+    In random order but for the rule above.
+    """
     always = [_how_many(scene, rng), _whether(scene, rng)]
     found = []
     if scene.outside is not None:

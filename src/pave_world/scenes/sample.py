@@ -1,4 +1,6 @@
-"""Draws scenes: which things, where, which wall, what sounds when; `sample_scene` is the door to all kinds.
+"""Draws scenes: which things, where, which wall, what sounds when.
+
+`sample_scene` is the door to all kinds.
 
 The rules that keep the picture silent about the sound (checked by tests as properties of the
 generator):
@@ -33,7 +35,10 @@ from pave_world.scenes.views import views_parts
 OFF_SCREEN = 0.4
 """Share of ``one`` clips whose sound comes from something that is not in the picture."""
 UNSEEN_SHARE = 0.5
-"""Share of test clips with a shade, and of those with a third thing also a sprite, that training never has."""
+"""Share of test clips with a shade, and of those with a third thing also a sprite.
+
+That training never has.
+"""
 
 
 def sample_scene(

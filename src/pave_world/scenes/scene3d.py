@@ -1,4 +1,6 @@
-"""Draws scenes whose depth cannot be seen: two or three things in a row, each at another whole number of metres.
+"""Draws scenes whose depth cannot be seen: two or three things in a row.
+
+Each at another whole number of metres.
 
 The rules that keep the picture silent about depth:
 
@@ -56,7 +58,10 @@ def distance(scene: Scene, thing: Thing) -> float:
 
 
 def side_of_line(start: Thing, end: Thing, third: Thing) -> float:
-    """Signed metres of `third` from the line through the other two on the floor: positive is left when facing `end`."""
+    """Signed metres of `third` from the line through the other two on the floor.
+
+    Positive is left when facing `end`.
+    """
     ahead, across = end.z - start.z, end.x - start.x
     cross = across * (third.z - start.z) - ahead * (third.x - start.x)
     return cross / math.hypot(ahead, across)

@@ -1,4 +1,6 @@
-"""Draws scenes for several cameras: a row with a screen in it, something behind the screen, something beside the main camera.
+"""Draws scenes for several cameras: a row with a screen in it, something behind the screen.
+
+Something beside the main camera.
 
 The rules that keep the main picture silent about what it does not show:
 

@@ -1,4 +1,7 @@
-"""Sound of a scene: each event is a phrase played on the sound font, set to its level in dB, and mixed with faint noise."""
+"""Sound of a scene: each event is a phrase played on the sound font, set to its level in dB.
+
+Faint noise is mixed in.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from pave_world.sound.voices import VOICES, phrase
 
 _FADE = 0.03
 _PEAK = 0.98
-_CREST = 6.0  # some recordings of the font click at 30 times their RMS; cut, so that a level in dB means loudness
+# Some recordings of the font click at 30 times their RMS; cut, so that dB mean loudness.
+_CREST = 6.0
 _UNSEEN_STRETCH = 3
 _WAV_HEAD = 44
 
