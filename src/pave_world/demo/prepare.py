@@ -60,13 +60,14 @@ def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Prog
 
     In processes of one thread each.
     """
-    total = 2 * (config.train_clips + config.test_clips)
+    total = 2 * (config.train_clips + config.test_clips)  # a clip has visual tokens and side tokens
     with _pool(config.workers) as pool:
         jobs = [
             pool.submit(_encode, config, file, part)
             for file in records.values()
             for part in range(config.workers)
         ]
+        # Entries in the cache tell the progress: processes cannot call back.
         waiting = set(jobs)
         while waiting:
             _, waiting = wait(waiting, timeout=_POLL)
@@ -106,7 +107,7 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     from pave.channels import make_encoder
     from pave.data import Features, group_by_clip, read_records
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as many processes as cores: a second thread would only wait
     channel = config.channel
     base = load_base(config.base)
     encoder = make_encoder(

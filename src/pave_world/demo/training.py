@@ -144,7 +144,7 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
         **os.environ,
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
-        "PYTHONPATH": path,
+        "PYTHONPATH": path,  # the same pave as this process has
     }
     output = settings.out.with_suffix(".log")
     with writing(output), output.open("wb") as log:
@@ -160,6 +160,7 @@ def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> N
 
     Raise as soon as one has failed.
     """
+    # A clock that no one sets back.
     started = told = time.monotonic()
     while True:
         codes = [run.process.poll() for run in runs]
@@ -201,7 +202,7 @@ def _last_line(output: Path) -> str:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a run that is still going (its checkpoints stay)."""
-    if process.poll() is None:
+    if process.poll() is None:  # still running
         process.terminate()
         try:
             process.wait(10)

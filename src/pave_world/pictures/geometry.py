@@ -34,6 +34,7 @@ def intrinsics(scene: Scene, size: int) -> NDArray[np.float64]:
         >>> intrinsics(sample_scene("scene3d"), 100).tolist()
         [[110.0, 0.0, 49.5], [0.0, 110.0, 49.5], [0.0, 0.0, 1.0]]
     """
+    # Pixel centres at whole numbers, as ScanNet has them; the renderer's are half a pixel on.
     focal, centre = scene.camera.focal * size, (size - 1) / 2
     return np.array([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]])
 
@@ -43,6 +44,7 @@ def camera_to_world(pose: Pose) -> NDArray[np.float64]:
 
     From camera axes (right, down, forward) to the file's world axes (z up).
     """
+    # Columns: where the camera's right, down and forward point in the world, and where it is.
     cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
     return np.array(
         [
@@ -66,8 +68,9 @@ def render_depth(scene: Scene, time: float, size: int = 192) -> NDArray[np.float
         Metres along the optical axis, ``[size, size]``.
     """
     pose = scene.pose(time)
-    depth = room_depth(scene, pose, size)
+    depth = room_depth(scene, pose, size)  # [size, size] metres
     for spot in billboards(scene, pose, scene.present(time), size):
+        # Billboards come from far to near, so the nearest one is written last.
         image = sprite(spot.name, spot.edge)
         rows, part_rows = overlap(spot.row, image.shape[0], size)
         columns, part_columns = overlap(spot.column, image.shape[1], size)

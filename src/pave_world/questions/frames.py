@@ -29,6 +29,7 @@ def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
     In random order.
     """
+    # Yes and no from one pool: the name alone tells nothing.
     there = str(rng.choice(scene.flashed))
     absent = str(rng.choice([name for name in names("sounding") if name not in scene.flashed]))
     pairs = ((there, "yes"), (absent, "no"))
@@ -51,6 +52,7 @@ def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     found.append(_ask("flashes", "How many things flash?", NUMBERS[len(scene.flashed)]))
     if len(scene.flashed) == 1:
         found.append(_ask("flash", "What flashes?", first.thing.name))
+        # X in metres, 0 in the middle of the picture.
         side = "left" if first.thing.x < 0 else "right"
         found.append(_ask("flash_side", "Is the flash on the left or on the right?", side))
     else:

@@ -34,7 +34,7 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     only the known ones would be left to name.
     """
     row = scene.things
-    known = [thing for thing in row if thing.name in KNOWN]
+    known = [thing for thing in row if thing.name in KNOWN]  # two at least, see `scene3d_parts`
     ranked = sorted(row, key=lambda thing: distance(scene, thing))
     one, other = (known[number] for number in rng.permutation(len(known))[:2])
     near_one = distance(scene, one) < distance(scene, other)
@@ -61,6 +61,7 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def _compare(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
     nearer = bool(rng.random() < 0.5)
     family = "nearer" if nearer else "farther"
+    # Asked for the farther one, the answer is the other of the two.
     answer = one if nearer == near_one else other
     return _ask(family, f"Which is {family}, the {one.name} or the {other.name}?", answer.name)
 

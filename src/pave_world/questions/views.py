@@ -22,6 +22,7 @@ def views_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 
     In random order but for the rule above.
     """
+    # Asked about every scene, so kept under every limit.
     always = [_how_many(scene, rng), _whether(scene, rng)]
     found = []
     if scene.outside is not None:
@@ -40,6 +41,7 @@ def views_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def _how_many(scene: Scene, rng: np.random.Generator) -> Question:
     if rng.random() < 0.5:
         return _ask("hidden_number", "How many things are hidden?", NUMBERS[len(scene.hidden)])
+    # The screen is no thing: nobody could say whether to count it.
     everything = len(scene.things) + len(scene.hidden)
     return _ask("total", "How many things are there besides the screen?", NUMBERS[everything])
 

@@ -35,7 +35,7 @@ _CLEAR = 0.2  # metres between the middle thing and the line through the outer t
 
 def scene3d_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     """Everything of a 3D scene but its name; see the module for the rules."""
-    count = int(rng.integers(2, 4))
+    count = int(rng.integers(2, 4))  # two or three
     row = pick(rng, names("sounding") + names("silent"), count)
     if unseen and count > 2:  # two known ones remain to be asked about
         row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]

@@ -19,8 +19,8 @@ from pave_world.sound.midi import Note
 
 Style = Literal["melody", "chords", "beat", "strikes", "held", "calls"]
 
-_SCALE = (0, 2, 4, 5, 7, 9, 11)
-_DRUMS = (36, 38, 41, 45, 48)
+_SCALE = (0, 2, 4, 5, 7, 9, 11)  # semitones of a major scale
+_DRUMS = (36, 38, 41, 45, 48)  # General MIDI: bass drum, snare, low and mid toms
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,16 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
     """
     low, high = voice.low - stretch, voice.high + stretch
     root = int(rng.integers(low, high + 1))
-    tempo = float(rng.uniform(0.8, 1.25))
+    tempo = float(rng.uniform(0.8, 1.25))  # one factor for the whole phrase
     step = int(rng.integers(len(_SCALE)))
     notes: list[Note] = []
     now = 0.0
     while now < duration:
         length = float(rng.uniform(voice.shortest, voice.longest)) * tempo
-        step += int(rng.integers(-2, 3))
+        step += int(rng.integers(-2, 3))  # a melody walks by at most two degrees
         velocity = int(rng.integers(70, 116))
         pitches = _pitches(voice, root, step, low=low, high=high, rng=rng)
+        # Calls have gaps between them; other notes all but touch.
         sounding = length * (0.7 if voice.style == "calls" else 0.95)
         notes += [Note(now, min(sounding, duration - now), pitch, velocity) for pitch in pitches]
         now += length
