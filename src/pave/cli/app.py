@@ -30,11 +30,12 @@ With `--debug` anywhere, errors come with a traceback.
 """
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 PLACE_ADVICE = {
-    errno.EACCES: "check who may write there",
+    errno.EACCES: "check who may write there",  # permission denied
     errno.EPERM: "check who may write there",
-    errno.EROFS: "choose a place that can be written",
-    errno.ENOSPC: "make room, or choose another place",
-    errno.EDQUOT: "make room, or choose another place",
+    errno.EROFS: "choose a place that can be written",  # a read-only file system
+    errno.ENOSPC: "make room, or choose another place",  # the disk is full
+    errno.EDQUOT: "make room, or choose another place",  # the user's share of it is
+    # More than the file system takes in one file.
     errno.EFBIG: "make room, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "that is a folder, name a file",
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool(os.environ.get("PAVE_DEBUG")) or "--debug" in words
+    # Allowed anywhere, so no verb has to know it.
     words = [word for word in words if word != "--debug"]
     _be_quiet()
     _print_anything()

@@ -34,7 +34,7 @@ def present_words(words: Sequence[str]) -> list[str]:
         >>> present_words(["train", "--cache", "tokens"])
         ['train', '--cache', 'tokens']
     """
-    verb, *rest = words
+    verb, *rest = words  # present or old, the verb comes first
     if verb in OLD_VERBS:
         _tell(verb, OLD_VERBS[verb])
         verb = OLD_VERBS[verb]
@@ -61,7 +61,7 @@ def _present_flag(word: str, flags: Mapping[str, str]) -> str:
     The same where only a part of a setting is given, behind a dot.
     """
     end = min((word.index(mark) for mark in "=." if mark in word), default=len(word))
-    old = word[:end].replace("_", "-")
+    old = word[:end].replace("_", "-")  # cyclopts takes both spellings
     if not word.startswith("--") or old not in flags:
         return word
     _tell(old, flags[old])
