@@ -68,10 +68,10 @@ def test_layers_look_up_the_attention_that_is_set() -> None:
     base = tiny.base()
     text = base.config.get_text_config()
     assert hasattr(text, "_attn_implementation"), "config._attn_implementation is gone"
-    assert hf_compat.attention_of(text) == "sdpa"
-    hf_compat.set_attention(text, "eager")
+    assert hf_compat.attention_implementation(text) == "sdpa"
+    hf_compat.set_attention_implementation(text, "eager")
     layer = base.inner.language_model.layers[0].self_attn
-    assert hf_compat.attention_of(layer.config) == "eager"
+    assert hf_compat.attention_implementation(layer.config) == "eager"
 
 
 def _adapted() -> Any:
@@ -145,6 +145,28 @@ def test_hooks_are_seen() -> None:
     assert not hf_compat.has_forward_hooks(layer)
     layer.register_forward_hook(lambda *call: None)
     assert hf_compat.has_forward_hooks(layer)
+
+
+@pytest.mark.parametrize(
+    ("processes", "chances"), [(1, ["rng_state.pth"]), (2, ["rng_state_0.pth", "rng_state_1.pth"])]
+)
+def test_the_trainer_writes_these_files(processes: int, chances: list[str]) -> None:
+    """The names as transformers has them."""
+    from transformers import trainer
+
+    assert (trainer.OPTIMIZER_NAME, trainer.SCHEDULER_NAME) == ("optimizer.pt", "scheduler.pt")
+    assert 'f"rng_state_{self.args.process_index}.pth"' in inspect.getsource(trainer.Trainer)
+    files = hf_compat.checkpoint_files(processes)
+    assert files == [trainer.OPTIMIZER_NAME, trainer.SCHEDULER_NAME, *chances]
+
+
+def test_torch_s_writer_names_itself_when_it_fails() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    with pytest.raises(RuntimeError) as caught:
+        torch.save(torch.zeros(1 << 20), "/dev/full")
+    assert hf_compat.is_write_failure(caught.value)
+    assert not hf_compat.is_write_failure(RuntimeError("out of memory"))
 
 
 def test_every_function_is_named_here() -> None:

@@ -98,24 +98,6 @@ def deepstack_output(**fields: Any) -> Any:
     return BaseModelOutputWithDeepstackFeatures(**fields)
 
 
-def attention_of(config: Any) -> str:
-    """The attention that a text config's layers look up when they run: `_attn_implementation`.
-
-    Checked with transformers 5.23.0.
-    """
-    return str(getattr(config, "_attn_implementation", "sdpa"))
-
-
-def set_attention(config: Any, name: str) -> None:
-    """Set what `attention_of` reads.
-
-    Not by `set_attn_implementation`: that refuses families for which transformers does not list an
-    implementation, flex attention say, although their layers run it. Checked with transformers
-    5.23.0.
-    """
-    config._attn_implementation = name
-
-
 def change_counter(tensor: Tensor) -> int:
     """How often a tensor was changed in place: `Tensor._version`.
 
@@ -173,7 +155,7 @@ and how it comes back. The Trainer has no public way to say these. Checked with 
 """
 
 TRAINER_STATE = "trainer_state.json"
-"""File of a checkpoint in which the Trainer keeps `global_step`. Checked with transformers 5.23.0."""
+"""File in which the Trainer keeps `global_step`. Checked with transformers 5.23.0."""
 
 
 def checkpoint_files(processes: int) -> list[str]:

@@ -187,7 +187,10 @@ class Fusion(nn.Module):
             alike.setdefault(frames.shape[1], {})[i] = clip
         with torch.autocast(self.side_map.weight.device.type, enabled=False):
             for clips in alike.values():  # usually one turn: all frames have equally many tokens
-                fused = self._fuse(join(list(clips.values())))
+                batch, *others = clips.values()
+                if others:  # one clip alone is not copied
+                    batch = join([batch, *others])
+                fused = self._fuse(batch)
                 lengths = [len(clip.query) for clip in clips.values()]
                 residuals.update(zip(clips, fused.split(lengths), strict=True))
         return [residuals[i] for i in range(len(query))]
@@ -223,11 +226,11 @@ class Fusion(nn.Module):
         side_times: Tensor | None,
     ) -> Frames:
         """A clip's frames `[T_q, S_q, C_q]`, each with the run of `[T_k, S_k, C]` it attends."""
+        clocks = None  # rotary positions by number
         if self.config.alignment == "groups":
             if len(side) < len(query):
                 side = stretch(side.to(self.side_map.weight), len(query))
             first, count = by_number(len(query), len(side))
-            query_clock, side_clock = rope.clocks_by_number(len(query), len(side))
         else:
             if (query_times is None) != (side_times is None):
                 raise ChannelError(
@@ -236,17 +239,12 @@ class Fusion(nn.Module):
                 )
             frame_seconds = seconds("query_times", query_times, len(query))
             step_seconds = seconds("side_times", side_times, len(side))
-            first, count = by_time(frame_seconds, step_seconds)
-            query_clock, side_clock = rope.clocks_by_time(frame_seconds, step_seconds)
+            clocks = (frame_seconds, step_seconds)
+            first, count = by_time(*clocks)
         query_angles = query.new_empty(*query.shape[:2], 0)
         side_angles = side.new_empty(*side.shape[:2], 0)
         if self.config.rope is not None:
-            query_grid = rope.grid_side("query", query.shape[1])
-            side_grid = rope.grid_side("side", side.shape[1])
-            finest = max(query_grid, side_grid)
-            size = (finest, self.config.head_dim)
-            query_angles = rope.angles(query_clock, query_grid, *size).to(query.device)
-            side_angles = rope.angles(side_clock, side_grid, *size).to(query.device)
+            query_angles, side_angles = rope.angles(query, side, clocks, self.config.head_dim)
         return Frames(
             query,
             side.flatten(0, 1),

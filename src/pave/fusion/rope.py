@@ -16,18 +16,40 @@ from pave.errors import ChannelError
 BASE = 10000.0
 
 
-def angles(clock: Tensor, grid: int, finest: int, head_dim: int) -> Tensor:
-    """How far each pair of channels of a sequence's tokens turns.
+def angles(
+    query: Tensor,
+    side: Tensor,
+    times: tuple[Tensor, Tensor] | None,
+    head_dim: int,
+) -> tuple[Tensor, Tensor]:
+    """How far each pair of channels of a clip's tokens turns.
 
     Args:
-        clock: `[T]` places in time, from `clocks_by_number` or `clocks_by_time`.
-        grid: Side of a step's square grid of tokens.
-        finest: Side of the finer of the two sequences' grids.
+        query: `[T_q, S_q, C]`.
+        side: `[T_k, S_k, C]`, steps after any interpolation.
+        times: Seconds of frames and steps; None for the authors' rule, by number.
         head_dim: Channels of a head, a multiple of 16.
 
     Returns:
-        `[T, grid * grid, head_dim / 2]`, float32 on the CPU.
+        `[T_q, S_q, head_dim / 2]` and `[T_k, S_k, head_dim / 2]`, float32.
+
+    Raises:
+        ChannelError: If a frame or a step is no square grid of tokens.
     """
+    query_grid = _grid("query", query.shape[1])
+    side_grid = _grid("side", side.shape[1])
+    if times is None:
+        query_clock, side_clock = _by_number(len(query), len(side))
+    else:
+        query_clock, side_clock = _by_time(*times)
+    finest = max(query_grid, side_grid)
+    query_angles = _angles(query_clock, query_grid, finest, head_dim)
+    side_angles = _angles(side_clock, side_grid, finest, head_dim)
+    return query_angles.to(query.device), side_angles.to(query.device)
+
+
+def _angles(clock: Tensor, grid: int, finest: int, head_dim: int) -> Tensor:
+    """Places in time `[T]`, cells of a step along a side -> `[T, grid * grid, head_dim / 2]`."""
     sections = torch.tensor([head_dim // 8, 3 * head_dim // 16, 3 * head_dim // 16])
     axis = torch.arange(3).repeat_interleave(sections)  # [head_dim / 2]: time, row or column
     speed = BASE ** (torch.arange(0, head_dim, 2) / head_dim)
@@ -47,7 +69,7 @@ def rotate(x: Tensor, angle: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def clocks_by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
+def _by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
     """Steps at 0, 1, ..., frames spread over them end on end and rounded down."""
     last = max(frames, steps) - 1
     # Quotient, product, then the exact end: as numpy.linspace rounds, hence the authors' integers.
@@ -58,7 +80,7 @@ def clocks_by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
     return query, torch.arange(steps, dtype=torch.float64)
 
 
-def clocks_by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+def _by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     """Proportional to time: 0 at the first moment of both, max(T_q, T_k) - 1 at the last."""
     both = torch.cat([query, side])
     start = both.min()
@@ -67,12 +89,8 @@ def clocks_by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     return (query - start) * unit, (side - start) * unit
 
 
-def grid_side(name: str, tokens: int) -> int:
-    """Side of a square grid of tokens.
-
-    Raises:
-        ChannelError: If they make none.
-    """
+def _grid(name: str, tokens: int) -> int:
+    """Side of a square grid of tokens."""
     side = math.isqrt(tokens)
     if side * side != tokens:
         raise ChannelError(f"rope='3d' needs square grids of {name} tokens, got {tokens} a step")
