@@ -1,4 +1,4 @@
-"""A patch of the authors on their features and a public test set, by command: it says what their own code says."""
+"""A patch of the authors on their features, by command: it says what their own code says."""
 
 from __future__ import annotations
 

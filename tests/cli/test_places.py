@@ -1,4 +1,4 @@
-"""Places that cannot be written: exit code 2 and one line with the user's path; other system errors stay bugs of ours."""
+"""Places that cannot be written: code 2 and a line with the path; other system errors are bugs."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def test_output_that_nobody_can_take():
     assert done.returncode == 2
     assert (
         done.stderr
-        == "pave: error: cannot use the output: No space left on device; make room, or choose another place\n"
+        == "pave: error: cannot use the output: No space left on device; "
+        "make room, or choose another place\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""A settings file and flags beside it: a dotted flag changes one value of the file's block, and nothing else of it."""
+"""A settings file and flags beside it: a dotted flag changes one value of the file's block."""
 
 from pathlib import Path
 from typing import Any

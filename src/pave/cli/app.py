@@ -1,4 +1,4 @@
-"""`main`: the list of verbs, how their settings are read, and how errors become one line and an exit code."""
+"""`main`: the list of verbs, how settings are read, how errors become a line and an exit code."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from pave.version import __version__
 
 CONFIG_VERBS = ("train", "eval")
 """Verbs whose settings may stand in a file."""
-HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any timed features.
+HELP = """Small patches that give a frozen Video LLM a new sense.
 
-New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. `pave VERB --help` explains a verb.
+Sound, 3D, other cameras, any timed features. New here? `pave demo` makes everything from nothing in
+a few minutes, on a CPU. `pave VERB --help` explains a verb.
 With `--debug` anywhere, errors come with a traceback.
 """
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
@@ -41,9 +42,12 @@ PLACE_ADVICE = {
     errno.ENOTEMPTY: "what is there is in the way, choose another place",
     errno.ELOOP: "check the links on the way there",
 }
-"""What the system says of a place that cannot be used, and what to do. Any other number is a bug of ours."""
+"""What the system says of a place that cannot be used -> what to do; all else is a bug of ours."""
 PLACE_ADVICE_WRITING = PLACE_ADVICE | {errno.ENOENT: "check the path"}
-"""The same for a place that was to be written: a missing file is the user's fault there, else we have lost it."""
+"""The same for a place that was to be written.
+
+A missing file is the user's fault there; else we have lost it.
+"""
 
 
 def make_app(verb: Verb | None = None) -> App:
@@ -175,7 +179,7 @@ def _one_line(error: BaseException, words: Sequence[str]) -> str:
 
 
 def _be_quiet() -> None:
-    """Keep the libraries' bars and advice off the terminal; environment variables also reach child processes."""
+    """Keep the libraries' bars and advice off the terminal, that of child processes too."""
     for name, value in (
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
@@ -190,6 +194,6 @@ def _be_quiet() -> None:
 
 
 def _print_anything() -> None:
-    """Answers and file names may hold characters that the terminal's encoding lacks; these are spelt out."""
+    """Spell out the characters of answers and file names that the terminal's encoding lacks."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

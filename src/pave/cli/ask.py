@@ -53,7 +53,8 @@ def ask_verb(
     """
     if not question or not all(text.strip() for text in question):
         raise ConfigError(
-            'no question, or an empty one; write it after the video, as in: pave ask concert.mp4 "What do you hear?"'
+            "no question, or an empty one; write it after the video, as in: "
+            'pave ask concert.mp4 "What do you hear?"'
         )
     _check_text(question)
     if not all(1 <= number <= MOST for number in (1 if frames is None else frames, max_new_tokens)):

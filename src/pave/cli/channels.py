@@ -9,7 +9,7 @@ from pave.cli.settings import Switch
 
 
 def channels_verb(*, json: Switch = False) -> int:
-    """List the side channels and their encoders, with where the weights of each come from and under which licence.
+    """List the side channels and their encoders, and where the weights of each come from.
 
     Encoders of installed packages are listed too; a licence is that of the weights, for those
     packages their own.

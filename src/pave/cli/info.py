@@ -103,7 +103,8 @@ def _parameters(file: Path) -> int:
 
     try:
         with safe_open(file, framework="pt") as tensors:
-            return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())
+            names = tensors.keys()  # the handle is no mapping, and cannot be looped over
+            return sum(prod(tensors.get_slice(name).get_shape()) for name in names)
     except (OSError, SafetensorError) as error:
         raise PatchError(f"{file} is damaged ({error}); fetch the patch again") from error
 

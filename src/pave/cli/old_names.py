@@ -1,4 +1,7 @@
-"""Words that older versions of the command line used: still accepted, each with a line that names the present one."""
+"""Words that older versions of the command line used.
+
+They are still accepted, each with a line that names the present one.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def present_settings(verb: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _present_flag(word: str, flags: Mapping[str, str]) -> str:
-    """`--store=tokens` -> `--cache=tokens`; also where only a part of a setting is given, behind a dot."""
+    """`--store=tokens` -> `--cache=tokens`; also where a dot and a part of a setting follow."""
     end = min((word.index(mark) for mark in "=." if mark in word), default=len(word))
     old = word[:end].replace("_", "-")
     if not word.startswith("--") or old not in flags:

@@ -144,7 +144,9 @@ def _not_a_name(values: Any) -> list[Any]:
 
 
 def no_value(value: Any) -> Any:
-    """Turn the words `null` and `none` into None, at any depth: a command line has no other way to say it.
+    """Turn the words `null` and `none` into None, at any depth.
+
+    A command line has no other way to say it.
 
     Example:
         >>> no_value({"channel": "null", "lora": {"rank": "8"}})
@@ -195,7 +197,8 @@ def usage_error(error: CycloptsError) -> str:
         )
         return f"{keyword} needs a value" if keyword else f"{error.argument.name} is missing"
     if isinstance(error, UnusedCliTokensError):
-        return f"there is no place for {', '.join(map(repr, error.unused_tokens or ()))}; quote words that belong together"
+        unused = ", ".join(map(repr, error.unused_tokens or ()))
+        return f"there is no place for {unused}; quote words that belong together"
     return " ".join(str(error).split()).rstrip(".")
 
 

@@ -38,7 +38,7 @@ OWN = (
     "estimate",
     "bases",
 )
-"""Pave's own verbs, in the order in which `pave --help` lists them; each has a module of its name."""
+"""Pave's own verbs, in the order of `pave --help`; each has a module of its name."""
 
 
 @dataclass(frozen=True)
