@@ -1,4 +1,7 @@
-"""`Tokens`: a side channel as a sequence of feature vectors with timestamps, the one type that all parts of pave exchange."""
+"""`Tokens`: a side channel as a sequence of feature vectors with timestamps.
+
+It is the one type that all parts of pave exchange.
+"""
 
 from __future__ import annotations
 
@@ -61,5 +64,8 @@ class Tokens:
         return int(self.values.shape[2])
 
     def to(self, device: torch.device | str) -> Tokens:
-        """The same tokens with their values on `device` (times stay where they are: they steer, they are not computed on)."""
+        """The same tokens with their values on `device`.
+
+        Times stay where they are: they steer, they are not computed on.
+        """
         return Tokens(self.values.to(device), self.times)

@@ -1,4 +1,4 @@
-"""`encode_cached`: each clip is encoded once, whatever it is called, and the store's answer is the encoder's."""
+"""`encode_cached`: each clip is encoded once, and what is kept is what the encoder gave."""
 
 from __future__ import annotations
 

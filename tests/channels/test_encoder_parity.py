@@ -1,4 +1,7 @@
-"""The authors' encoders: our own code gives what theirs computes, on reduced random weights under the official names."""
+"""The authors' encoders: our own code gives what theirs computes.
+
+On reduced random weights under the official names.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def test_imagebind_mel(case: str) -> None:
 
 
 def test_imagebind_windows_share_the_track() -> None:
-    """A window's mean is taken off in place: the overlap carries a step that two columns see; the track is left as it was."""
+    """A window's mean is taken off in place, so the overlap carries a step that two columns see.
+
+    The track is left as it was.
+    """
     track = torch.randn(2, 118400, generator=torch.Generator().manual_seed(0)) * 0.1
     track[:, 16000:32000] += 0.5
     before = track.clone()
@@ -123,7 +129,7 @@ def test_languagebind_preprocessing(case: str) -> None:
 
 @torch.no_grad()
 def test_languagebind_tower() -> None:
-    """Attention over time before attention over space, states before the last layer, quadrant means."""
+    """Attention over time, then over space; states before the last layer; quadrant means."""
     stored = part("languagebind")
     weights = {
         key.removeprefix("vision_model."): value
@@ -139,7 +145,7 @@ def test_languagebind_tower() -> None:
 
 
 def test_llava3d_geometry() -> None:
-    """Back-projection with holes, the top-left pixel of a patch, nearest depth, moved intrinsics."""
+    """Back-projection with holes, a patch's top-left pixel, nearest depth, moved intrinsics."""
     stored = part("llava3d")
     points = backproject(stored["A.depth"], stored["A.intrinsics"], stored["A.poses"])
     for grid in ((6, 8), (4, 5)):
@@ -231,7 +237,7 @@ def test_uniform_is_the_authors_linspace() -> None:
 
 
 def test_antialiasing_would_be_seen() -> None:
-    """The fixtures are sharp enough to tell the two resizings apart, so the parity above means something."""
+    """The fixtures tell the two resizings apart, so the parity above means something."""
     frames = part("languagebind")["landscape_36x64.frames"].permute(0, 3, 1, 2).float()
     plain = F.interpolate(frames, (20, 30), mode="bilinear")
     assert (

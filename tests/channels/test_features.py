@@ -1,4 +1,4 @@
-"""The features encoder: precomputed tokens in every format, with and without times, and clear refusals."""
+"""The features encoder: precomputed tokens in every format, and clear refusals."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def broken(folder: Path) -> dict[str, tuple[Path, str]]:
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_garbage(tmp_path: Path) -> None:
-    """Every kind of wrong file: one `ChannelError`, one line, the file's name; no code in it runs."""
+    """Every kind of wrong file: one `ChannelError`, one line, its name; no code in it runs."""
     for name, (path, message) in broken(tmp_path).items():
         with pytest.raises(ChannelError, match=message) as caught:
             encoder().encode(path)

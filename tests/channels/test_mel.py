@@ -60,7 +60,7 @@ def test_late_sound_keeps_its_time(tmp_path: Path) -> None:
 )
 @settings(max_examples=30, deadline=None)
 def test_shapes_and_times(seconds: float, step: int, bins: int, per_bin: int, start: float) -> None:
-    """Any length, overlap or gap: one token a step, centred times, finite values within the fixed scale."""
+    """Any length, overlap or gap: one token a step, centred times, values within the scale."""
     encoder = MelEncoder(
         MelSettings(step=step / 100, width=bins * per_bin / 100, bins=bins, n_mels=20)
     )
@@ -75,7 +75,7 @@ def test_shapes_and_times(seconds: float, step: int, bins: int, per_bin: int, st
 
 
 def test_levels_are_decibels() -> None:
-    """A full-scale sine reads 0 dB in its band; half the amplitude is 6 dB less; silence is the floor."""
+    """A full-scale sine reads 0 dB in its band, half of it 6 dB less; silence is the floor."""
     encoder = MelEncoder(MelSettings())
     full, half = (
         encoder.encode_sound(sound(1.0, 1000.0, level)).values[1:4].amax() * 20 - 40
@@ -89,7 +89,7 @@ def test_levels_are_decibels() -> None:
 
 
 def test_louder_clips_have_larger_tokens() -> None:
-    """Nothing is normalised per clip: scaling the sound shifts every band above the floor by the same decibels."""
+    """Nothing is normalised per clip: a louder sound shifts every band above the floor alike."""
     encoder = MelEncoder(MelSettings(floor_db=-200.0))
     noise = torch.randn(16000, generator=torch.Generator().manual_seed(0)) * 0.2
     loud, soft = (
@@ -124,7 +124,7 @@ def test_order_in_time() -> None:
 
 
 def test_independent_of_what_follows() -> None:
-    """A token never hears sound more than one STFT window behind its own: streaming gives the same tokens."""
+    """A token hears no sound more than one STFT window behind its own, so streams work."""
     encoder = MelEncoder(MelSettings())
     long = sound(2.0, 300.0)
     short = Sound(long.samples[:16800], 16000, 0.0)
@@ -134,7 +134,7 @@ def test_independent_of_what_follows() -> None:
 
 
 def test_fast() -> None:
-    """Four seconds of sound cost a few milliseconds of CPU (bound is loose: test machines are busy)."""
+    """Four seconds of sound cost a few milliseconds of CPU (loose: test machines are busy)."""
     encoder, four = MelEncoder(MelSettings()), sound(4.0)
     encoder.encode_sound(four)
     begin = time.process_time()

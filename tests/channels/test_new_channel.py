@@ -52,7 +52,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """A virtual environment of its own in which the packages of this one can be imported, and `pip` and `pave` are commands."""
+    """A virtual environment that sees this one's packages, with `pip` and `pave` as commands."""
     venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
@@ -84,7 +84,7 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the page's commands are for a POSIX shell")
 def test_the_page_as_written(tmp_path: Path) -> None:
-    """Every shell block of the page, in order: package, installation, its test, the toy task; the patch beats LoRA-only."""
+    """Every shell block of the page, in order; at the end the patch beats LoRA-only."""
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     script = "set -e\n" + "".join(blocks)
     done = subprocess.run(

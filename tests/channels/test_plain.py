@@ -1,4 +1,7 @@
-"""Files of tensors that others made: each way to be wrong in a few words, and no advice to run code in them."""
+"""Files of tensors that others made: each way to be wrong, in a few words.
+
+None of them is an advice to run code in the file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from pave.channels import make_encoder
-from pave.channels.plain import NotPlain, read_arrays, read_plain
+from pave.channels.plain import NotPlainError, read_arrays, read_plain
 from pave.channels.weights import read_weights
 from pave.errors import ChannelError, PatchError
 from pave.paper.weights import read_state
@@ -103,11 +106,11 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
 )
 @pytest.mark.parametrize("case", FILES)
 def test_what_is_wrong(tmp_path: Path, case: str) -> None:
-    """One reason for each file, the same for all who read it, each with their own kind of error and no foreign advice."""
+    """One reason for each file, the same for all who read it, without foreign advice."""
     name, save, reason = FILES[case]
     path = stored(tmp_path, save, name)
     readers: list[tuple[Callable[[Path], object], type[Exception]]] = [
-        (read_plain, NotPlain),
+        (read_plain, NotPlainError),
         (make_encoder("features", "file", {"dim": 6}).encode, ChannelError),
         (read_state, PatchError),
     ]
@@ -158,5 +161,5 @@ def test_arrays_that_nobody_asked_for(tmp_path: Path) -> None:
         objects=np.array([{}], dtype=object),
     )
     assert list(read_arrays(tmp_path / "x.npz", ["a"], ["b"])) == ["a"]
-    with pytest.raises(NotPlain, match="lacks c; there are: a, notes, objects"):
+    with pytest.raises(NotPlainError, match="lacks c; there are: a, notes, objects"):
         read_arrays(tmp_path / "x.npz", ["c"], [])

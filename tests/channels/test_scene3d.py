@@ -74,7 +74,7 @@ def arrays(file: Path, frames: int = 5, **more: np.ndarray) -> Path:
 
 
 def test_both_layouts_are_one_scene(tmp_path: Path) -> None:
-    """Pictures, metres, upright poses and times agree; a frame that the tracker lost is left out and keeps its number."""
+    """Pictures, metres, poses and times agree; a lost frame is left out and keeps its number."""
     folder = open_scene(scannet(tmp_path / "scene0000_00", lost=1))
     poses = np.stack([pose(s) if s != 1 else np.full((4, 4), -np.inf) for s in range(5)])
     packed = open_scene(arrays(tmp_path / "a.npz", pose=poses))
@@ -95,7 +95,7 @@ def test_both_layouts_are_one_scene(tmp_path: Path) -> None:
 
 
 def test_a_flat_folder_is_the_same_scene(tmp_path: Path) -> None:
-    """`posed_images`: picture, depth and pose of a frame side by side; the second intrinsic, of the pictures, is not used."""
+    """`posed_images`: a frame's files side by side; the pictures' own intrinsic is not used."""
     scene = scannet(tmp_path / "scene0000_00", lost=1)
     flat = tmp_path / "posed_images" / scene.name
     flat.mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_alignment_from_elsewhere(tmp_path: Path) -> None:
 
 
 def test_cells_lie_where_their_pixels_are(tmp_path: Path) -> None:
-    """Mean world position of the pixels with depth; a hole is not the camera's position; a crop moves the cells."""
+    """Mean position of the pixels with depth; a hole is not the camera; a crop moves cells."""
     frame = PosedFrame(
         torch.zeros(3, 64, 64, dtype=torch.uint8), depth(0) / 1000.0, INTRINSIC, torch.eye(4), 0.0
     )
@@ -154,7 +154,7 @@ def test_cells_lie_where_their_pixels_are(tmp_path: Path) -> None:
 
 
 def test_a_cell_may_stand_where_its_nearest_pixel_is() -> None:
-    """The mean of a small thing and of the wall behind it is nowhere; the nearest pixel is on the thing."""
+    """The mean of a small thing and the wall behind is nowhere; the nearest pixel is on it."""
     metres = np.full((64, 64), 4.0)
     metres[40:44, 8:12] = 1.0
     metres[:32, 32:] = 0.0
@@ -183,7 +183,7 @@ def test_position_code() -> None:
 
 @pytest.mark.parametrize("family", ["llava_onevision", "llava_next_video", "qwen2_vl", "smolvlm"])
 def test_tower3d(family: str, tmp_path: Path) -> None:
-    """The base's tokens of each frame by itself, then the code; from a folder and from arrays the same."""
+    """The base's tokens of each frame, then the code; a folder and arrays give the same."""
     tower = tower_of(tiny.base(family))
     encoder = make_encoder("scene3d", "tower3d", {"frames": 3, "side": 2}, tower=tower)
     tokens = encoder.encode(scannet(tmp_path / "scene"))
@@ -200,7 +200,7 @@ def test_tower3d(family: str, tmp_path: Path) -> None:
 
 
 def test_llava3d(tmp_path: Path) -> None:
-    """From files to tokens with the official names; another alignment gives other tokens, the same pictures."""
+    """From files to tokens under the official names; another alignment gives other tokens."""
     encoder = make_encoder("scene3d", "llava3d", {"weights": str(WEIGHTS), "heads": 4, "frames": 2})
     tokens = encoder.encode(scannet(tmp_path / "scene"))
     assert (
@@ -321,7 +321,7 @@ def test_archives_that_are_none(tmp_path: Path, case: str) -> None:
 
 
 def test_a_folder_whose_camera_is_none(tmp_path: Path) -> None:
-    """Zeros for a focal length would put every pixel at infinity; so would an alignment without numbers."""
+    """A focal length of zero would put every pixel at infinity; so would a void alignment."""
     scene = scannet(tmp_path / "scene")
     np.savetxt(scene / "scene.txt", np.full((4, 4), np.nan))
     with pytest.raises(ChannelError, match=r"scene\.txt: axis_align must be 4 x 4 finite"):

@@ -1,4 +1,4 @@
-"""Settings of all encoders: numbers that no encoder can work with are refused where they are set, not where they are used."""
+"""Settings of all encoders: impossible numbers are refused where they are set."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def floats() -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(("channel", "name", "field"), floats())
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e300, -1e300])
 def test_no_setting_is_endless(channel: str, name: str, field: str, value: float) -> None:
-    """Infinity and NaN pass a plain `gt=0`, or come from a slip such as `.inf` in a file; nothing reads 1e300 of anything."""
+    """Infinity and NaN pass a plain `gt=0` (a slip such as `.inf`); nothing reads 1e300."""
     settings = {**NEEDED.get(f"{channel}/{name}", {}), field: value}
     with pytest.raises(ChannelError, match=rf"encoder {channel}/{name}: .*({field}|f_max)"):
         make_encoder(channel, name, settings, tower=tower_of(tiny.base()))

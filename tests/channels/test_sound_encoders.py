@@ -1,4 +1,7 @@
-"""ImageBind, LanguageBind, CLAP, AST and Whisper as encoders: files in, timed tokens out, on tiny random weights."""
+"""ImageBind, LanguageBind, CLAP, AST and Whisper: files in, timed tokens out.
+
+On tiny random weights.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "decoder_attention_heads": 2,
     }
     whisper = hf.WhisperConfig(
-        d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16, vocab_size=51, pad_token_id=1, bos_token_id=1, eos_token_id=1,
+        d_model=16, encoder_ffn_dim=16, decoder_ffn_dim=16, vocab_size=51,
+        pad_token_id=1, bos_token_id=1, eos_token_id=1,
         decoder_start_token_id=1, **layers,
     )  # fmt: skip
     hf.WhisperModel(whisper).save_pretrained(folder / "whisper")
@@ -76,7 +80,7 @@ def encoder(models: Path, name: str, **more: object) -> Any:
     [("imagebind", 4, 1.0), ("clap", 5, 1.0), ("ast", 11, 0.28), ("whisper", 28, 0.1)],
 )
 def test_from_a_clip(models: Path, tmp_path: Path, name: str, steps: int, first: float) -> None:
-    """5.4 s of sound: documented windows, centred times that never leave the clip, the encoder's width."""
+    """5.4 s of sound: documented windows, times that never leave the clip, the right width."""
     clip = write_video(tmp_path / "a.mp4", numbered(135), 25, tone(5.4, 44100), 44100)
     heard = encoder(models, name)
     tokens = heard.encode(clip)
@@ -164,7 +168,7 @@ def test_languagebind_from_a_clip(tmp_path: Path) -> None:
 def test_weights_are_in_the_key_and_their_place_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy elsewhere, or found by name in PAVE_WEIGHTS, is the same encoder; one changed value is another."""
+    """A copy elsewhere, or by name in PAVE_WEIGHTS, is the same encoder; a new value another."""
     stored = load_file(DATA / "imagebind.safetensors")
     save_file(stored, tmp_path / "copy.safetensors")
     stored["modality_heads.audio.2.weight"] = stored["modality_heads.audio.2.weight"] + 1e-3

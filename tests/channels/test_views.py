@@ -1,4 +1,4 @@
-"""Other cameras: synchronised by time, stacked by moment, any number; and what training may vary."""
+"""Other cameras: synchronised by time, stacked by moment; and what training may vary."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def seen(tokens: object) -> list[int]:
 
 
 def test_moments_stand_together(cameras: list[Path]) -> None:
-    """Entry t * V + v, the authors' frames, times on the clip's clock, never more than a few frames at once."""
+    """Entry t * V + v, the authors' frames, the clip's clock, only a few frames at once."""
     tower = NumberTower()
     tokens = make_encoder("views", "tower", {"frames": 10}, tower=tower).encode(cameras)
     assert tokens is not None and tokens.values.shape == (20, 4, 3)
@@ -132,7 +132,7 @@ def test_fast_frames(cameras: list[Path]) -> None:
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_on_every_family(family: str, tmp_path: Path, cameras: list[Path]) -> None:
-    """The base's own tower, whatever its grid and however it merges frames; a short last piece changes no token's size."""
+    """The base's own tower, whatever its grid; a short last piece changes no token's size."""
     base = tiny.base(family)
     tower = tower_of(base)
     tokens = make_encoder("views", "tower", {"frames": 10}, tower=tower).encode(cameras)

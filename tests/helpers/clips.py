@@ -57,7 +57,7 @@ def mux(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
 ) -> Path:
-    """A file with any frame times (milliseconds) and pieces of sound (start in seconds, samples)."""
+    """A file with any frame times (milliseconds) and pieces of sound (seconds, samples)."""
     pieces = [(start, np.atleast_2d(wave)) for start, wave in sounds]
     with av.open(str(path), "w", options=container_options or {}) as container:
         if len(frames):

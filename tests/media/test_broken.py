@@ -159,7 +159,7 @@ def test_a_sound_that_nothing_decodes(whole: dict[str, Path]) -> None:
 
 
 def test_subtitles_alone(tmp_path: Path) -> None:
-    """It says what the file does hold; a clip without sound is legal, a file without anything to see or hear is none."""
+    """It says what the file does hold; a silent clip is legal, one of nothing at all is not."""
     file = tmp_path / "film.srt"
     file.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
     refused(file, "no picture, only subtitles", READERS[1:2])

@@ -89,7 +89,7 @@ def test_rate_and_at(clip: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mov", ".flv"])
 def test_containers(folder: Path, suffix: str) -> None:
-    """The same frames at the same times whatever the container, and whatever time its clock starts at."""
+    """The same frames at the same times, whatever the container and its clock's start."""
     clip = write_video(folder / f"any{suffix}", numbered(30), 25, tone(1.2), keyframe_every=10)
     taken = read_frames(clip, Uniform(7))
     assert numbers(taken.pixels) == np.linspace(0, 29, 7, dtype=int).tolist()
@@ -125,7 +125,7 @@ def test_rotation_is_applied(folder: Path, clockwise: int) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 @pytest.mark.parametrize("extra", ["", "open-gop=1"])
 def test_jumping_gives_the_frames_of_a_full_decode(folder: Path, suffix: str, extra: str) -> None:
-    """B-frames, closed and open groups of pictures, irregular times: bit for bit the frames of decoding everything."""
+    """B-frames, open groups of pictures, irregular times: the frames of a full decoding."""
     options = X264 | ({"x264-params": extra} if extra else {})
     ticks = np.cumsum(np.random.default_rng(0).integers(20, 90, 150)).tolist()
     clip = mux(folder / f"gop{len(extra)}{suffix}", numbered(150), ticks, options=options)
@@ -168,7 +168,7 @@ def test_streams_without_timestamps(folder: Path) -> None:
 
 
 def test_hidden_frames_are_not_counted(folder: Path) -> None:
-    """VP8 keeps reference frames that are never shown as packets of their own: count what is shown."""
+    """VP8 keeps frames that are never shown as packets of their own: count what is shown."""
     options = {
         "auto-alt-ref": "1",
         "lag-in-frames": "16",

@@ -26,7 +26,7 @@ def test_uniform_is_the_authors_rule(times: np.ndarray, count: int) -> None:
 
 @given(timelines, st.lists(st.floats(-1.0, 200.0), min_size=1, max_size=10))
 def test_at_takes_the_frame_on_screen(times: np.ndarray, moments: list[float]) -> None:
-    """The frame taken has started (to a millisecond) and its successor has not, except outside the clip."""
+    """The frame taken has started (to 1 ms) and its successor has not, within the clip."""
     for moment, index in zip(moments, choose(times, At(moments)), strict=True):
         assert index == 0 or times[index] <= moment + 1.1e-3
         assert index == len(times) - 1 or times[index + 1] > moment + 0.9e-3
@@ -34,7 +34,7 @@ def test_at_takes_the_frame_on_screen(times: np.ndarray, moments: list[float]) -
 
 @given(timelines, st.floats(0.1, 100.0))
 def test_rate_takes_the_frames_on_screen_at_its_beats(times: np.ndarray, fps: float) -> None:
-    """Exactly the set of frames seen at 0, 1/fps, 2/fps, ... up to the last frame, each once, in order."""
+    """Exactly the frames seen at 0, 1/fps, 2/fps, ... to the last one, each once, in order."""
     beats = np.arange(int(np.floor((times[-1] + 1e-3) * fps)) + 1) / fps
     seen = sorted(set(choose(times, At(beats)).tolist()))
     assert choose(times, Rate(fps)).tolist() == seen

@@ -98,7 +98,7 @@ def test_sound_of_another_length_than_the_picture(tmp_path: Path, seconds: float
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".flv", ".ts"])
 def test_nothing_is_lost_at_the_end(tmp_path: Path, suffix: str) -> None:
-    """The decoder's and the resampler's last samples arrive, whichever track comes first in the file."""
+    """The decoder's and the resampler's last samples arrive, whichever track comes first."""
     clip = write_video(tmp_path / f"a{suffix}", numbered(25), 25, tone(1.0, 44100), 44100)
     sound = must(read_sound(clip))
     assert loudness(sound, 0.93, 0.99) == pytest.approx(0.5, rel=0.1)

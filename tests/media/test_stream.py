@@ -1,4 +1,4 @@
-"""`stream_frames` gives what `read_frames` gives, in pieces; all frame times; 16-bit depth; channels apart."""
+"""`stream_frames` gives what `read_frames` gives, in pieces; frame times; 16-bit depth."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The `audio/ast` encoder: the Audio Spectrogram Transformer's patches, averaged over frequency, through transformers.
+"""The `audio/ast` encoder: patches of the Audio Spectrogram Transformer, averaged over frequency.
 
-Weights: MIT/ast-finetuned-audioset-10-10-0.4593 (BSD-3-Clause) or another AST of the Hub, or a
-model folder.
+The network is that of transformers. Weights: MIT/ast-finetuned-audioset-10-10-0.4593 (BSD-3-Clause)
+or another AST of the Hub, or a model folder.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class AstSettings(BaseModel):
 
 @register_encoder("audio", "ast", AstSettings)
 class AstEncoder:
-    """Tokens `[T, 1, C]` (768 for the default model): means over `step` seconds and all frequencies, at their centres.
+    """Tokens `[T, 1, C]`: means over `step` seconds and all frequencies, at their centres.
 
-    The track is heard in passages of 10.24 s that follow one another; columns behind the track's
-    end are dropped.
+    C is 768 for the default model. The track is heard in passages of 10.24 s that follow one
+    another; columns behind the track's end are dropped.
     """
 
     channel = "audio"

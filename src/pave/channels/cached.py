@@ -1,4 +1,4 @@
-"""`encode_cached`: an encoder behind the token store, so that no clip is encoded twice."""
+"""`encode_cached`: an encoder behind the token cache, so that no clip is encoded twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pave.tokens import Tokens
 REVISION = 1
 
 
-def cache_key(store: TokenCache, encoder: Encoder, source: Source) -> str:
+def cache_key(cache: TokenCache, encoder: Encoder, source: Source) -> str:
     """Where `encode_cached` keeps the tokens of a source.
 
     Raises:
@@ -24,35 +24,35 @@ def cache_key(store: TokenCache, encoder: Encoder, source: Source) -> str:
         "settings": identity_of(encoder),
         "revision": REVISION,
     }
-    return store.key(source, settings)
+    return cache.key(source, settings)
 
 
 def label_of(encoder: Encoder) -> str:
-    """What the store calls an encoder's tokens, e.g. "audio/mel"."""
+    """What the token cache calls an encoder's tokens, e.g. "audio/mel"."""
     return f"{encoder.channel}/{encoder.name}"
 
 
-def encode_cached(store: TokenCache | None, encoder: Encoder, source: Source) -> Tokens | None:
-    """Tokens of a source, from the store if they are there, else computed and kept.
+def encode_cached(cache: TokenCache | None, encoder: Encoder, source: Source) -> Tokens | None:
+    """Tokens of a source, from the token cache if they are there, else computed and kept.
 
     That a clip lacks the channel is remembered too.
 
     Args:
-        store: The store, or None to compute every time.
+        cache: The token cache, or None to compute every time.
         encoder: The encoder.
         source: The channel's media.
 
     Returns:
-        What `encoder.encode(source)` gives (values in the store's dtype).
+        What `encoder.encode(source)` gives (values in the cache's dtype).
 
     Raises:
         MediaError: If the media is broken.
         ChannelError: If it is not what the encoder reads.
     """
-    if store is None:
+    if cache is None:
         return encoder.encode(source)
-    key = cache_key(store, encoder, source)
-    kept = store.get(key)
+    key = cache_key(cache, encoder, source)
+    kept = cache.get(key)
     if kept is None:
         tokens = encoder.encode(source)
         kept = (
@@ -60,6 +60,6 @@ def encode_cached(store: TokenCache | None, encoder: Encoder, source: Source) ->
             if tokens is None
             else {"values": tokens.values, "times": tokens.times}
         )
-        store.put(key, kept, label=label_of(encoder), content=store.content(source))
-        kept = store.get(key) or kept
+        cache.put(key, kept, label=label_of(encoder), content=cache.content(source))
+        kept = cache.get(key) or kept
     return None if "absent" in kept else Tokens(kept["values"], kept["times"])

@@ -40,9 +40,10 @@ class ClapSettings(BaseModel):
 
 @register_encoder("audio", "clap", ClapSettings)
 class ClapEncoder:
-    """Tokens `[T, 1, C]` (512 for the default model): the projected embedding of each window, at its centre.
+    """Tokens `[T, 1, C]`: the projected embedding of each window, at its centre.
 
-    Windows of 2 s start every second until the track's end; the last may be shorter.
+    C is 512 for the default model. Windows of 2 s start every second until the track's end; the
+    last may be shorter.
     """
 
     channel = "audio"

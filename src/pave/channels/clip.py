@@ -1,4 +1,4 @@
-"""The CLIP vision tower that LanguageBind and LLaVA-3D build on, as a torch module with CLIP's own tensor names.
+"""The CLIP vision tower that LanguageBind and LLaVA-3D build on, under CLIP's own tensor names.
 
 Own code, because LanguageBind's layers begin with an attention over time that no library's CLIP
 has. Only the layers that are used run: both take the hidden states before the last layer, without
@@ -88,7 +88,7 @@ class _Layer(nn.Module):
         return found
 
     def _over_time(self, x: Tensor) -> Tensor:
-        """Each token attends itself in the other frames of its group; no mask, and no MLP of its own."""
+        """Each token attends itself in the other frames of its group; no mask, no MLP."""
         tokens = x.shape[1]
         u = (
             x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1)
@@ -119,7 +119,10 @@ class _Encoder(nn.Module):
 
 
 class ClipTower(nn.Module):
-    """Pixels `[n, 3, H, W]` -> hidden states before the last layer, `[n, 1 + patches, dim]`, class token first."""
+    """Pixels `[n, 3, H, W]` -> hidden states before the last layer, `[n, 1 + patches, dim]`.
+
+    The class token comes first.
+    """
 
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()

@@ -13,7 +13,9 @@ from pave.tokens import Tokens
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns a channel's raw media into tokens. Frozen: the same source always gives the same tokens.
+    """Turns a channel's raw media into tokens.
+
+    Frozen: the same source always gives the same tokens.
 
     Attributes:
         channel: The kind of signal it reads, e.g. "audio".
@@ -26,7 +28,7 @@ class Encoder(Protocol):
 
     * `identity`: what the tokens depend on, as JSON values, where that is not the settings: a
       digest of the weights instead of the path of their file, the base's tower, nothing that only
-      training uses. The store's key holds it in place of them.
+      training uses. The token cache's key holds it in place of them.
     * `vary(tokens, chance) -> Tokens`: what training may do to cached tokens each time it meets
       them, drawn from `chance`, a `random.Random`; for example use a random part of the cameras.
       Evaluation never calls it.
@@ -69,7 +71,7 @@ class Encoder(Protocol):
 
 
 def identity_of(encoder: Encoder) -> Mapping[str, Any]:
-    """What an encoder's tokens depend on, see `Encoder`: its `identity` where it has one, else its settings."""
+    """What an encoder's tokens depend on: its `identity` where it has one, else its settings."""
     found = getattr(encoder, "identity", None)
     return dict(encoder.settings) if found is None else dict(found)
 

@@ -1,10 +1,12 @@
-"""The `features/file` encoder: tokens that somebody has computed before, with any model, kept in a file.
+"""The `features/file` encoder: tokens that were computed before, with any model, kept in a file.
 
 | file | what it may hold |
 |---|---|
 | `.safetensors` | a tensor `values`, optionally `times` |
 | `.npy` | the values; times beside it in `<name>.times.npy` |
-| `.pt`, `.pth` | a tensor, or a dict with `values` and optionally `times`; `weights_only=True`: no code in it can run |
+| `.pt`, `.pth` | a tensor, or a dict with `values` and optionally `times` |
+
+No code in a file can run: `.pt` is read with `weights_only=True`.
 
 `values` is `[T, C]` (one token a step) or `[T, S, C]`. `times` is `[T]`, seconds from the clip's
 start; a sidecar `<name>.times.npy` works beside every format. Without times step i stands at `(i +
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from pave.cache import Source
 from pave.channels.encoder import one_path
-from pave.channels.plain import NotPlain, read_plain
+from pave.channels.plain import NotPlainError, read_plain
 from pave.channels.registry import register_encoder
 from pave.errors import ChannelError
 from pave.tokens import Tokens
@@ -143,7 +145,7 @@ def load_content(path: Path) -> Any:
         )
     try:
         return read_plain(path)
-    except NotPlain as error:
+    except NotPlainError as error:
         raise ChannelError(
             f"{path}: cannot be read as {suffix} tokens ({error}); save it again as plain tensors"
         ) from error

@@ -1,6 +1,7 @@
-"""The `frames/tower` encoder: many more frames than the base looks at, each only 2 x 2 tokens of the base's own tower.
+"""The `frames/tower` encoder: many more frames than the base looks at, 2 x 2 tokens each.
 
-What flashes by between two of the base's frames is in these. No extra weights.
+The tokens are those of the base's own tower. What flashes by between two of the base's frames is in
+these. No extra weights.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ class FastFramesSettings(BaseModel):
 
 @register_encoder("frames", "tower", FastFramesSettings, needs_tower=True)
 class FastFramesEncoder:
-    """Tokens `[T, side * side, C]`: regions row by row, at the frames' own times (a merged step of two frames: between them).
+    """Tokens `[T, side * side, C]`: regions row by row, at the frames' own times.
 
-    Frames are decoded and encoded eight at a time, so a long video needs no more memory than a
-    short one.
+    A tower that merges two frames into a step puts it between their times. Frames are decoded and
+    encoded eight at a time, so a long video needs no more memory than a short one.
     """
 
     channel = "frames"

@@ -1,4 +1,4 @@
-"""Reading tensors and arrays from files that somebody else made: no code in them runs, and what is wrong becomes a few words.
+"""Reading tensors and arrays from files that somebody else made, and no code in them runs.
 
 torch and numpy answer a bad file with any of a dozen exceptions, and with the advice to read it
 again in a way that would run the code in it. That advice never reaches a user of pave: the readers
@@ -28,12 +28,12 @@ _MEANINGS = (
     (r"Object arrays cannot be loaded", "it holds Python objects, not numbers"),
     (r"TorchScript", "it is a TorchScript program, not tensors"),
     (r"NpzFile", "it is an .npz archive of several arrays"),
-    (
-        r"weights_only|Weights only|allow_pickle|[Mm]agic|PytorchStreamReader|enforce fail|hasRecord",
-        _DAMAGED,
-    ),
+    (r"weights_only|Weights only|allow_pickle|[Mm]agic", _DAMAGED),
+    (r"PytorchStreamReader|enforce fail|hasRecord", _DAMAGED),
     (r"codec can't|header:|on line \d", _DAMAGED),
 )
+# Errors whose text says something about the file; that of the others is about the reader's insides
+# ("pop from empty list").
 _TELLING = (
     MemoryError,
     OSError,
@@ -43,16 +43,17 @@ _TELLING = (
     UnpicklingError,
     ValueError,
 )
-"""Errors whose text says something about the file; that of the others is about the reader's insides ("pop from empty list")."""
 _LONGEST = 120
 
 
-class NotPlain(Exception):
+class NotPlainError(Exception):
     """Why a file cannot be read as plain tensors or arrays, in a few words."""
 
 
 def read_plain(file: Path, *, mmap: bool = False) -> Any:
-    """What a file of tensors holds: `.safetensors` and `.npy` by their ending, anything else as torch saves it.
+    """What a file of tensors holds.
+
+    `.safetensors` and `.npy` are known by their ending, anything else is read as torch saves it.
 
     Args:
         file: The file.
@@ -63,17 +64,17 @@ def read_plain(file: Path, *, mmap: bool = False) -> Any:
         with data.
 
     Raises:
-        NotPlain: If it cannot be read, holds Python objects, or a tensor of an unusual kind.
+        NotPlainError: If it cannot be read, holds Python objects, or a tensor of an unusual kind.
     """
     try:
         content = _read(file, mmap)
     except (
         Exception
     ) as error:  # a damaged pickle may raise nearly anything; only the file is to blame
-        raise NotPlain(_meaning(error)) from error
+        raise NotPlainError(_meaning(error)) from error
     for name, value in content.items() if isinstance(content, dict) else [("", content)]:
         if isinstance(value, Tensor) and (kind := _odd(value)):
-            raise NotPlain(
+            raise NotPlainError(
                 f"it holds {f'{name!r} as ' if name else ''}a {kind} tensor, not an ordinary one"
             )
     return content
@@ -90,7 +91,7 @@ def read_arrays(
         welcome: Names of those that may be; whatever else the file holds is left unread.
 
     Raises:
-        NotPlain: If it cannot be read, lacks an array, or one of them holds anything else.
+        NotPlainError: If it cannot be read, lacks an array, or one of them holds anything else.
         FileNotFoundError: If there is no such file.
     """
     try:
@@ -105,14 +106,16 @@ def read_arrays(
         one = isinstance(
             error, (TypeError, AttributeError)
         )  # an .npy under this name is no context manager
-        raise NotPlain("it is no .npz archive" if one else _meaning(error)) from error
+        raise NotPlainError("it is no .npz archive" if one else _meaning(error)) from error
     if missing := [name for name in needed if name not in arrays]:
-        raise NotPlain(f"it lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}")
+        raise NotPlainError(
+            f"it lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}"
+        )
     for name, array in arrays.items():
         if (
             not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf"
         ):  # numpy gives other files of a zip as bytes
-            raise NotPlain(f"{name!r} in it is no array of real numbers")
+            raise NotPlainError(f"{name!r} in it is no array of real numbers")
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""Sound encoders of transformers: loading them, and cutting a track into the passages they can hear at once."""
+"""Sound encoders of transformers: loading them, and cutting a track into what they hear at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
 
 
 def windows(sound: Sound, width: float, step: float) -> Iterator[tuple[float, Tensor]]:
-    """Pieces of `width` seconds every `step` seconds that cover the whole track; the last one may be shorter.
+    """Pieces of `width` seconds every `step` seconds that cover the whole track.
+
+    The last one may be shorter.
 
     Args:
         sound: Mono sound.

@@ -1,4 +1,7 @@
-"""`write_package`: a tiny package with a channel of one's own that works as written: encoder, test, recipe, toy task."""
+"""`write_package`: a tiny package with a channel of one's own that works as written.
+
+It holds an encoder, its test, a recipe and a toy task.
+"""
 
 from __future__ import annotations
 

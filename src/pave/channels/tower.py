@@ -1,8 +1,9 @@
-"""`Tower`: what an encoder may ask of the base, so that other cameras, fast frames and 3D frames need no weights of their own.
+"""`Tower`: what an encoder may ask of the base.
 
-Channels stand below bases and know nothing of them. A base hands itself down as an object of this
-shape (`pave.bases.tower_of(base)`), and `make_encoder(..., tower=...)` gives it to the encoders
-that were registered with `needs_tower=True`.
+Other cameras, fast frames and 3D frames need no weights of their own that way. Channels stand below
+bases and know nothing of them. A base hands itself down as an object of this shape
+(`pave.bases.tower_of(base)`), and `make_encoder(..., tower=...)` gives it to the encoders that were
+registered with `needs_tower=True`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class Cells:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a picture that a tower sees, as fractions of its height and width (all of it unless the base crops)."""
+    """The part of a picture that a tower sees, as fractions of its height and width.
+
+    All of it, unless the base crops.
+    """
 
     top: float = 0.0
     left: float = 0.0
@@ -64,7 +68,7 @@ class Tower(Protocol):
 
     @property
     def digest(self) -> str:
-        """What the tokens depend on: weights, preprocessing, layout. Part of the key of everything that is stored."""
+        """What the tokens depend on: weights, preprocessing, layout. Part of cached tokens' key."""
         ...
 
     def cells(self, frames: Frames) -> Cells:
@@ -96,11 +100,11 @@ def pool(values: Tensor, side: int) -> Tensor:
 def encode_chunks(
     tower: Tower, chunks: Iterable[Frames], side: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Run chunks of frames through a tower, keeping only tokens: memory does not grow with the frames.
+    """Run chunks of frames through a tower, keeping only tokens.
 
-    A last chunk that is shorter than the others is filled up with its last frame, whose tokens are
-    dropped again: some bases share a budget of pixels among the frames they see together, and would
-    see the last ones larger.
+    So memory does not grow with the frames. A last chunk that is shorter than the others is filled
+    up with its last frame, whose tokens are dropped again: some bases share a budget of pixels
+    among the frames they see together, and would see the last ones larger.
 
     Args:
         tower: The tower.

@@ -1,4 +1,7 @@
-"""What training may do to cached tokens of several cameras: draw some of them, so that a patch does not count on all."""
+"""What training may do to cached tokens of several cameras: draw some of them.
+
+A patch that was trained so does not count on all of them.
+"""
 
 from __future__ import annotations
 

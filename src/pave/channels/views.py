@@ -1,7 +1,8 @@
-"""The `views/tower` encoder: what other cameras saw at the same time, in tokens of the base's own tower. No extra weights.
+"""The `views/tower` encoder: what other cameras saw at the same time.
 
-A record names the other cameras' videos as a list, or, where their clocks differ from the main
-video's, as an object with the seconds at which each one starts:
+It is told in tokens of the base's own tower, so no extra weights are needed. A record names the
+other cameras' videos as a list, or, where their clocks differ from the main video's, as an object
+with the seconds at which each one starts:
 
     "views": ["cam1.mp4", "cam2.mp4"]
     "views": {"videos": ["cam1.mp4", "cam2.mp4"], "offsets": [0.0, 1.25]}
@@ -66,12 +67,13 @@ class _Cameras(BaseModel):
 
 @register_encoder("views", "tower", ViewsSettings, needs_tower=True)
 class ViewsEncoder:
-    """Tokens `[T * V, S, C]` of V cameras at T moments: entry `t * V + v`, so that a moment's views stand together.
+    """Tokens `[T * V, S, C]` of V cameras at T moments, camera v of moment t at `t * V + v`.
 
-    Moments are those of the first camera's frames, every other camera gives the frame it showed
-    then; times are on the main video's clock. With cameras of one length and no offsets these are
-    the authors' frames (`np.linspace(0, N - 1, 32)`) in the authors' order; cameras stay in the
-    order of the record, where the authors take whatever order the directory has.
+    So a moment's views stand together. Moments are those of the first camera's frames, every other
+    camera gives the frame it showed then; times are on the main video's clock. With cameras of one
+    length and no offsets these are the authors' frames (`np.linspace(0, N - 1, 32)`) in the
+    authors' order; cameras stay in the order of the record, where the authors take whatever order
+    the directory has.
     """
 
     channel = "views"
@@ -93,7 +95,10 @@ class ViewsEncoder:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that shape tokens, and the tower; all cameras are stored, training draws from them."""
+        """The settings that shape tokens, and the tower.
+
+        All cameras are kept in the token cache; training draws from them.
+        """
         return {"frames": self._set.frames, "side": self._set.side, "tower": self._tower.digest}
 
     def encode(self, source: Source) -> Tokens:
@@ -121,7 +126,7 @@ class ViewsEncoder:
         )
 
     def vary(self, tokens: Tokens, chance: random.Random) -> Tokens:
-        """A random number of the cameras in random order, if `random_views` is set; `chance` decides."""
+        """A random number of the cameras in random order, if `random_views` is set."""
         if not self._set.random_views:
             return tokens
         return some_cameras(

@@ -1,4 +1,7 @@
-"""Reading an encoder's weights from a local file: by the authors' names, strictly, and never by running code in it."""
+"""Reading an encoder's weights from a local file: by the authors' names, strictly.
+
+No code in such a file ever runs.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from pave.channels.plain import NotPlain, read_plain
+from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import ChannelError
 
 FOLDER = "PAVE_WEIGHTS"
-"""Environment variable: a folder in which weight files are looked for by name, so that a patch does not hold a path."""
+"""Environment variable: a folder of weight files, found by name, so that no patch holds a path."""
 
 _SAMPLES = 256
 
@@ -76,15 +79,15 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """The wanted tensors of one file; the others, which may be a whole language model, are not read."""
+    """The wanted tensors of one file; others, perhaps a whole language model, are not read."""
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as shard:
-                # An open safetensors file has keys but cannot be iterated over.
-                names = [key for key in shard.keys() if key.startswith(prefixes)]
+                keys = shard.keys()  # an open safetensors file itself cannot be iterated over
+                names = [key for key in keys if key.startswith(prefixes)]
                 return {name: shard.get_tensor(name) for name in names}
         content = read_plain(file, mmap=True)
-    except (SafetensorError, OSError, NotPlain) as error:
+    except (SafetensorError, OSError, NotPlainError) as error:
         what = f"{file}: cannot be read as weights ({error})"
         raise ChannelError(
             f"{what}; download it again, or save its state dict alone, as plain tensors"
@@ -101,7 +104,9 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Put tensors into a module that must have exactly these names and shapes; it is then frozen and in eval mode.
+    """Put tensors into a module that must have exactly these names and shapes.
+
+    The module is then frozen and in eval mode.
 
     Raises:
         ChannelError: If a name is missing or unexpected, or a shape differs.

@@ -1,6 +1,7 @@
-"""The `audio/whisper` encoder: the states of Whisper's encoder, which carry words as well as sounds, through transformers.
+"""The `audio/whisper` encoder: states of Whisper's encoder, which carry words as well as sounds.
 
-Weights: openai/whisper-base (Apache-2.0) or another Whisper of the Hub, or a model folder.
+The network is that of transformers. Weights: openai/whisper-base (Apache-2.0) or another Whisper of
+the Hub, or a model folder.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class WhisperSettings(BaseModel):
 
 @register_encoder("audio", "whisper", WhisperSettings)
 class WhisperEncoder:
-    """Tokens `[T, 1, C]` (512 for the default model): means of encoder states over `step` seconds, at their centres.
+    """Tokens `[T, 1, C]`: means of encoder states over `step` seconds, at their centres.
 
-    The track is heard in passages that follow one another, each normalised for itself as Whisper
-    does; states behind the track's end are dropped. A passage shorter than 30 s uses only the first
-    positions of the encoder.
+    C is 512 for the default model. The track is heard in passages that follow one another, each
+    normalised for itself as Whisper does; states behind the track's end are dropped. A passage
+    shorter than 30 s uses only the first positions of the encoder.
     """
 
     channel = "audio"

@@ -94,11 +94,14 @@ def write_video(
     try:
         options = {"movflags": "+faststart"} if faststart else {}
         with av.open(temporary, "w", options=options) as container:
-            picture_track = _picture_track(path, container, first, fps, crf, keyframe_every)
+            picture_track = _picture_track(
+                path, container, first, fps=fps, crf=crf, keyframe_every=keyframe_every
+            )
             sound_track = None
             if wave is not None:
                 sound_track = _sound_track(container, rate, wave.shape[1])
-            _encode(path, container, picture_track, chain([first], pictures), sound_track, wave)
+            pictures = chain([first], pictures)
+            _encode(path, container, picture_track, pictures, sound_track=sound_track, wave=wave)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (av.error.FFmpegError, ValueError) as error:
@@ -131,6 +134,7 @@ def _picture_track(
     path: Path,
     container: OutputContainer,
     first: npt.NDArray[np.uint8],
+    *,
     fps: float | Fraction,
     crf: int,
     keyframe_every: int,
@@ -166,6 +170,7 @@ def _encode(
     container: OutputContainer,
     picture_track: VideoStream,
     pictures: Iterable[npt.NDArray[np.uint8]],
+    *,
     sound_track: AudioStream | None,
     wave: npt.NDArray[np.float32] | None,
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pave.channels.plain import NotPlain, read_plain
+from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import PatchError
 from pave.fusion import Fusion, FusionConfig
 
@@ -104,7 +104,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         raise PatchError(f"{path} is missing; an official checkpoint has {' or '.join(FILES)}")
     try:
         state = read_plain(path)
-    except NotPlain as error:
+    except NotPlainError as error:
         raise PatchError(
             f"{path} cannot be read as a plain file of tensors ({error}); fetch it again, or save "
             "its tensors alone"

@@ -1,7 +1,7 @@
-"""The `audio/imagebind` encoder: ImageBind embeddings of 2 s windows, what the released sound patches were trained on.
+"""The `audio/imagebind` encoder: ImageBind embeddings of 2 s windows.
 
-Weights: `imagebind_huge.pth` of facebookresearch/ImageBind, given as a local file. Licence
-CC-BY-NC-SA-4.0: non-commercial.
+The authors' released sound patches were trained on them. Weights: `imagebind_huge.pth` of
+facebookresearch/ImageBind, given as a local file. Licence CC-BY-NC-SA-4.0: non-commercial.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class ImageBindSettings(BaseModel):
 
 @register_encoder("audio", "imagebind", ImageBindSettings)
 class ImageBindEncoder:
-    """Tokens `[K, 1, 1024]` of norm 20: one for each window [i, i + 2) s, at its centre; about one a second.
+    """Tokens `[K, 1, 1024]` of norm 20: one for each window [i, i + 2) s, at its centre.
 
-    Sound shorter than 2 s is one window. The weights are read when they are first needed.
+    That is about one a second. Sound shorter than 2 s is one window. The weights are read when they
+    are first needed.
     """
 
     channel = "audio"

@@ -34,7 +34,7 @@ class _Patches(nn.Module):
 
 
 class _Stem(nn.Module):
-    """Mel picture -> tokens with a class token in front, row by row (a row is a range of frequencies)."""
+    """Mel picture -> tokens row by row (a row is a range of frequencies), class token first."""
 
     def __init__(self, dim: int, tokens: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class _Scale(nn.Module):
 
 
 class SoundBranch(nn.Module):
-    """Mel pictures `[n, 1, 128, 204]` -> embeddings `[n, out]` of L2 norm 20, after head and postprocessor.
+    """Mel pictures `[n, 1, 128, 204]` -> embeddings `[n, out]` of L2 norm 20.
 
     Args:
         dim: Width of the trunk.
@@ -111,7 +111,7 @@ class SoundBranch(nn.Module):
     """
 
     def __init__(
-        self, dim: int, blocks: int, heads: int, out: int, hidden: int, tokens: int
+        self, *, dim: int, blocks: int, heads: int, out: int, hidden: int, tokens: int
     ) -> None:
         super().__init__()
         head = nn.Sequential(nn.LayerNorm(dim, eps=1e-6), _First(), nn.Linear(dim, out, bias=False))
@@ -135,7 +135,7 @@ class SoundBranch(nn.Module):
 
 
 def build_branch(tensors: Mapping[str, Tensor], heads: int, where: str) -> SoundBranch:
-    """The branch that a checkpoint holds; its sizes are read from the tensors, other modalities are left out.
+    """The sound branch that a checkpoint holds; its sizes are read from the tensors.
 
     Args:
         tensors: The checkpoint.

@@ -1,4 +1,6 @@
-"""ImageBind's sound front end, as the authors of PAVE ran it: resampling, 2 s windows, kaldi log-mel of 128 bands x 204 frames.
+"""ImageBind's sound front end, as the authors of PAVE ran it.
+
+Resampling to 16 kHz, windows of 2 s, and of each a kaldi log-mel picture of 128 bands x 204 frames.
 
 Source: `tools/audio/extract_imagebind_audio_feature.py` of PAVE and `imagebind/data.py`, on
 torchaudio's `resample` and `compliance.kaldi.fbank`. Released patches were trained on exactly these
@@ -29,7 +31,9 @@ _FLOOR = torch.finfo(torch.float32).eps
 
 
 def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
-    """Windowed-sinc resampling with torchaudio's defaults (Hann, 6 zero crossings, rolloff 0.99), kernel in float32.
+    """Windowed-sinc resampling with torchaudio's defaults, kernel in float32.
+
+    Those are a Hann window, 6 zero crossings and a rolloff of 0.99.
 
     Args:
         wave: `[channels, n]` float32.
@@ -57,9 +61,9 @@ def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
 
 
 def mel_filters() -> Tensor:
-    """`[128, 257]` kaldi filters: triangles linear in `1127 ln(1 + f / 700)` from 20 to 8000 Hz; the last bin has no weight.
+    """`[128, 257]` kaldi filters: triangles linear in `1127 ln(1 + f / 700)` from 20 to 8000 Hz.
 
-    One filter (3) is so narrow that no bin falls into it.
+    The last bin has no weight. One filter (3) is so narrow that no bin falls into it.
     """
     low, high = (1127 * math.log(1 + hertz / 700) for hertz in (20.0, RATE / 2))
     step = (high - low) / (BANDS + 1)

@@ -1,4 +1,6 @@
-"""The `frames/languagebind` encoder: LanguageBind's video tower at 2 frames a second, as for the released video patches.
+"""The `frames/languagebind` encoder: LanguageBind's video tower at 2 frames a second.
+
+The authors' released video patches were trained on it.
 
 Source: PAVE's `tools/enhanced_video/extract_languagebind_feature.py` on the `languagebind/video`
 package of Video-LLaVA. Weights: LanguageBind/LanguageBind_Video_merge (MIT), given as a local file;
@@ -52,7 +54,7 @@ class LanguageBindSettings(BaseModel):
 
 
 def frame_count(frames: int, fps: float, min_frames: int | None = None) -> int:
-    """How many frames the authors sample: two a second, in whole groups of eight, at least one group.
+    """How many frames the authors sample: two a second, in whole groups of eight, at least one.
 
     Args:
         frames: Frames of the video.
@@ -70,7 +72,7 @@ def frame_count(frames: int, fps: float, min_frames: int | None = None) -> int:
 
 
 def preprocess(pixels: Tensor, side: int = SIDE) -> Tensor:
-    """The authors' transform: normalise, then resize (bilinear, no antialiasing), then cut the centre.
+    """The authors' transform: normalise, resize (bilinear, no antialiasing), cut the centre.
 
     Args:
         pixels: `[F, 3, H, W]` uint8.
@@ -90,7 +92,7 @@ def preprocess(pixels: Tensor, side: int = SIDE) -> Tensor:
 
 
 def pool_quadrants(hidden: Tensor) -> Tensor:
-    """`[n, 1 + g * g, C]` -> `[n, 5, C]`: the class token, then the means of the four quadrants of the grid."""
+    """`[n, 1 + g * g, C]` -> `[n, 5, C]`: the class token, then the means of the four quadrants."""
     grid = round((hidden.shape[1] - 1) ** 0.5)
     patches = hidden[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))
     return torch.cat(
@@ -100,10 +102,10 @@ def pool_quadrants(hidden: Tensor) -> Tensor:
 
 @register_encoder("frames", "languagebind", LanguageBindSettings)
 class LanguageBindEncoder:
-    """Tokens `[T, 4, 1024]`: each sampled frame's four quadrants, at the frame's time; the class token is dropped.
+    """Tokens `[T, 4, 1024]`: each sampled frame's four quadrants, at the frame's time.
 
-    Groups of eight frames are decoded and encoded one after another. Clips of less than 4 s are one
-    group.
+    The class token is dropped. Groups of eight frames are decoded and encoded one after another.
+    Clips of less than 4 s are one group.
     """
 
     channel = "frames"
@@ -146,7 +148,7 @@ class LanguageBindEncoder:
 
     @torch.inference_mode()
     def encode_group(self, pixels: Tensor) -> Tensor:
-        """Eight frames `[8, 3, H, W]` uint8 -> `[8, 5, C]`, class token first, as the authors store them."""
+        """Frames `[8, 3, H, W]` uint8 -> `[8, 5, C]`, class token first as in their files."""
         side = round((self._tower.shape.tokens - 1) ** 0.5) * self._tower.shape.patch
         return pool_quadrants(self._tower(preprocess(pixels, side).to(best_device()))).cpu().clone()
 

@@ -1,1 +1,1 @@
-"""The 3D channel: frames with depth and camera poses, and encoders that know where in the world each token lies."""
+"""The 3D channel: frames with depth and camera poses, encoders that know where each token lies."""

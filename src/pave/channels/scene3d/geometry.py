@@ -1,4 +1,4 @@
-"""Pin-hole geometry: from depth maps and poses to points in the world, as LLaVA-3D's code computes them.
+"""Pin-hole geometry: from depth maps and poses to points in the world, as LLaVA-3D computes them.
 
 Source: LLaVA-3D `video_encoder.py`, `video_processor.py`. u is the column, v the row of a pixel,
 both counted from 0 without a half pixel; a pose takes camera coordinates (x right, y down, z
@@ -39,7 +39,9 @@ def backproject(depth: Tensor, intrinsic: Tensor, pose: Tensor) -> Tensor:
 
 
 def patch_points(points: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The point of each cell of a grid: its top-left pixel, not its centre (LLaVA-3D's `nearest` interpolation).
+    """The point of each cell of a grid: its top-left pixel, not its centre.
+
+    That is LLaVA-3D's `nearest` interpolation.
 
     Args:
         points: `[V, H, W, 3]`.
@@ -58,7 +60,9 @@ def resized(width: int, height: int, side: int) -> tuple[int, int]:
 
 
 def fit_depth(raw: npt.NDArray[np.generic], side: int, scale: float = 1000.0) -> Matrix:
-    """A raw depth map at the size of the tower's picture: nearest neighbour to `side`, centre cut, metres.
+    """A raw depth map at the size of the tower's picture, in metres.
+
+    The nearest neighbour of each pixel, the shorter side at `side`, then the centre.
 
     Args:
         raw: `[H, W]`, millimetres for `scale` 1000 (ScanNet), quarters of them for 4000

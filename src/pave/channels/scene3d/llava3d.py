@@ -1,7 +1,7 @@
-"""The `scene3d/llava3d` encoder: CLIP patches plus LLaVA-3D's embedding of where each patch lies, before voxel pooling.
+"""The `scene3d/llava3d` encoder: CLIP patches plus LLaVA-3D's embedding of where each patch lies.
 
-That is what the authors' files for ScanQA and SQA3D hold, `[1, 32 * 24 * 24, 1024]`, as far as
-their shape tells: the script that made them is not public.
+Nothing is pooled over voxels yet. That is what the authors' files for ScanQA and SQA3D hold, `[1,
+32 * 24 * 24, 1024]`, as far as their shape tells: the script that made them is not public.
 
 Weights: the shards of ChaimZhu/LLaVA-3D-7B, or a file with the two parts that are needed; where
 those hold no CLIP, name openai/clip-vit-large-patch14-336 as `clip`.
@@ -63,7 +63,9 @@ class Llava3dSettings(BaseModel):
 
 
 def position_head(tensors: dict[str, Tensor], where: str) -> nn.Sequential:
-    """LLaVA-3D's position embedding of world coordinates: linear, norm, ReLU, linear; raw metres, no scaling.
+    """LLaVA-3D's position embedding of world coordinates: linear, norm, ReLU, linear.
+
+    It takes raw metres, without any scaling.
 
     Args:
         tensors: Names `0.weight` to `3.bias`.
@@ -78,7 +80,7 @@ def position_head(tensors: dict[str, Tensor], where: str) -> nn.Sequential:
 
 
 def clip_pixels(pixels: Tensor, side: int) -> Tensor:
-    """A picture as CLIP wants it: the shorter side to `side` (bicubic), the centre, CLIP's mean and deviation.
+    """A picture as CLIP wants it: shorter side at `side` (bicubic), centre, mean and deviation.
 
     Args:
         pixels: `[3, H, W]` uint8.

@@ -14,7 +14,9 @@ Array = npt.NDArray[Any]
 
 
 def read_matrix(file: Path) -> Array:
-    """A 4 x 4 matrix in a text file; its numbers need not be finite (ScanNet marks poses so that its tracker lost).
+    """A 4 x 4 matrix in a text file.
+
+    Its numbers need not be finite: ScanNet marks poses so that its tracker lost.
 
     Raises:
         ChannelError: If it cannot be read, or holds something else.
@@ -85,7 +87,10 @@ def as_intrinsic(matrix: Array, where: str) -> npt.NDArray[np.float64]:
         or not np.isfinite(matrix).all()
         or min(matrix[0, 0], matrix[1, 1]) <= 0
     ):
-        wanted = "4 x 4 or 3 x 3 finite numbers whose focal lengths, the first two on the diagonal, are positive"
+        wanted = (
+            "4 x 4 or 3 x 3 finite numbers whose focal lengths, the first two on the diagonal, "
+            "are positive"
+        )
         raise ChannelError(f"{where}: intrinsic must be {wanted}, got {_what(matrix)}")
     found = np.eye(4)
     found[: len(matrix), : len(matrix)] = matrix

@@ -1,6 +1,6 @@
-"""`open_scene`: posed RGB-D frames from a folder, laid out as people keep ScanNet, or from arrays, read one frame at a time.
+"""`open_scene`: posed RGB-D frames, from a folder as people keep ScanNet, or from arrays.
 
-A record's `scene3d` is a folder, or an object:
+Frames are read one at a time. A record's `scene3d` is a folder, or an object:
 
     "scene3d": "scans/scene0000_00"
     "scene3d": {"folder": "scans/scene0000_00", "axis_align": "scans/scene0000_00.txt"}
@@ -8,12 +8,15 @@ A record's `scene3d` is a folder, or an object:
 
 | folder | arrays (`.npz`) | holds |
 |---|---|---|
-| `color/<n>.jpg` | `color` `[F, H, W, 3]` uint8 | pictures; arrays may leave them to the clip's `video`, at `times` |
-| `depth/<n>.png` | `depth` `[F, h, w]` | depth along the camera's axis, 16-bit millimetres or float metres; 0 is unknown |
-| `pose/<n>.txt` | `pose` `[F, 4, 4]` | camera (x right, y down, z forward) to world; not finite: left out |
-| `intrinsic/intrinsic_depth.txt` | `intrinsic` `[4, 4]` or `[3, 3]` | of the depth maps, in pixels |
+| `color/<n>.jpg` | `color` `[F, H, W, 3]` | pictures, uint8 |
+| `depth/<n>.png` | `depth` `[F, h, w]` | 16-bit millimetres or float metres, 0: unknown |
+| `pose/<n>.txt` | `pose` `[F, 4, 4]` | camera to world; not finite: left out |
+| `intrinsic/intrinsic_depth.txt` | `intrinsic` | of the depth maps, in pixels, 4 x 4 or 3 x 3 |
 | `axis_align.txt` | `axis_align` `[4, 4]` | turns the world upright; optional |
-| `fps` of the object, 1 if not given | `times` `[F]` | seconds; picture n of a folder stands at n / fps |
+| `fps` of the object, else 1 | `times` `[F]` | seconds; picture n of a folder: n / fps |
+
+A camera looks along z, x is right and y down; depth is measured along z. Arrays may leave the
+pictures to the clip's `video`, which is read at `times`.
 
 ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too, and the flat
 folders `posed_images/<scene>` of mmdetection3d and EmbodiedScan: `<n>.jpg`, `<n>.png` (depth),
@@ -35,7 +38,7 @@ from torch import Tensor
 
 from pave.cache import Source
 from pave.channels.encoder import one_path
-from pave.channels.plain import NotPlain, read_arrays
+from pave.channels.plain import NotPlainError, read_arrays
 from pave.channels.scene3d.matrices import (
     Array,
     as_alignment,
@@ -204,7 +207,7 @@ def _load(file: Path) -> dict[str, Array]:
         arrays = read_arrays(file, ("depth", "pose", "intrinsic"), ("color", "times", "axis_align"))
     except FileNotFoundError as error:
         raise MediaError(f"{file}: no such file; check the path") from error
-    except NotPlain as error:
+    except NotPlainError as error:
         raise ChannelError(
             f"{file}: cannot be read as arrays ({error}); save it again with numpy.savez"
         ) from error

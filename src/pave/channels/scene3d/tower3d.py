@@ -1,8 +1,9 @@
-"""The `scene3d/tower3d` encoder: what the base's tower sees, beside where in the world it lies. No extra weights.
+"""The `scene3d/tower3d` encoder: what the base's tower sees, beside where in the world it lies.
 
-Every token of a posed frame is the base's own tower token, followed by a code of the world position
-of its cell's depth pixels: their mean, or the nearest one. The fusion can so tell two things that
-look alike by their place, and near from far, which a picture alone does not say.
+No extra weights are needed. Every token of a posed frame is the base's own tower token, followed by
+a code of the world position of its cell's depth pixels: their mean, or the nearest one. The fusion
+can so tell two things that look alike by their place, and near from far, which a picture alone does
+not say.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Tower3dSettings(BaseModel):
     longest: float = Field(16.0, ge=1e-3, le=1e6, description="The longest wavelength, metres.")
     cell: CellPoint = Field(
         "mean",
-        description='What stands for a cell: the mean of its points, or the "nearest" one, so that a thing keeps its place.',
+        description="What stands for a cell: the mean of its points, or "
+        'the "nearest" one, so that a thing keeps its place.',
     )
 
 
@@ -110,10 +112,10 @@ def cell_points(
 
 @register_encoder("scene3d", "tower3d", Tower3dSettings, needs_tower=True)
 class Tower3dEncoder:
-    """Tokens `[T, h * w, C + 4 * (1 + 2 * bands) + 1]` of posed frames, row by row, at the frames' times.
+    """Tokens `[T, h * w, C + 4 * (1 + 2 * bands) + 1]` of posed frames, at the frames' times.
 
-    Each frame goes through the tower by itself: neighbours in a scene are pictures from different
-    places, which a tower that merges frames in time would mix.
+    Cells stand row by row. Each frame goes through the tower by itself: neighbours in a scene are
+    pictures from different places, which a tower that merges frames in time would mix.
     """
 
     channel = "scene3d"
