@@ -13,7 +13,7 @@ from pave.cli.settings import Switch
 from pave.errors import ConfigError
 
 
-def prepare_verb(  # noqa: PLR0913  # each argument is a flag of the verb
+def prepare_verb(
     task: str,
     /,
     *,

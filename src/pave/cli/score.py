@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pave.tasks.score import ScoreReport
 
 
-def score_verb(  # noqa: PLR0913  # each argument is a flag of the verb
+def score_verb(
     task: str,
     /,
     *,
