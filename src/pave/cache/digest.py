@@ -53,6 +53,7 @@ def content_digest(source: Source, digest_file: DigestFile | None = None) -> str
         digest_file = digest_bytes_of
     if isinstance(source, (str, Path)):
         return _of_path(Path(source), digest_file)
+    # An object and a list of the same files stay apart: they are written differently.
     parts: Any
     if isinstance(source, Mapping):
         parts = {key: _of_value(value, digest_file) for key, value in source.items()}
@@ -61,6 +62,7 @@ def content_digest(source: Source, digest_file: DigestFile | None = None) -> str
     try:
         text = canonical_json(parts)
     except ValueError as error:
+        # JSON has no word for NaN and infinity.
         raise MediaError(
             f"a source holds a number that is not finite: {source}; leave it out"
         ) from error
@@ -102,8 +104,10 @@ class RememberedDigests:
         except OSError:
             return digest_bytes_of(file)  # says what is wrong
         path = str(file.resolve())
+        # A path holds slashes, and may be longer than a file's name may be.
         note = self.folder / hashlib.sha256(path.encode()).hexdigest()
         known = self._known.get(path) or _read(note)
+        # Size and time, because a tool that restores a file may keep its time.
         if known is not None and known[:2] == (stat.st_size, stat.st_mtime_ns):
             self._known[path] = known
             return known[2]
@@ -135,6 +139,7 @@ def _of_path(path: Path, digest_file: DigestFile) -> str:
     # os.path.isdir says no to a name that the system cannot take; Path.is_dir would raise.
     if not os.path.isdir(path):
         return digest_file(path)
+    # With "/" and in order of names: one digest of a folder on every system.
     names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
     files = [[name, digest_file(path / name)] for name in names]
     return hashlib.sha256(canonical_json(files).encode()).hexdigest()
@@ -162,6 +167,7 @@ def _read(note: Path) -> _Seen | None:
         size, mtime, digest = json.loads(note.read_bytes())
     except (OSError, ValueError, TypeError):
         return None
+    # Valid JSON of another shape: some other program wrote it.
     if not isinstance(size, int) or not isinstance(mtime, int):
         return None
     if not isinstance(digest, str) or _SHA256.fullmatch(digest) is None:

@@ -46,6 +46,7 @@ class Note:
             # JSON knows no tuples.
             fields["names"] = tuple(fields["names"])
             return cls(**fields)
+        # TypeError: a field that only newer versions know.
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a note: {error}") from error
 
@@ -63,8 +64,10 @@ def note_of(tensors: Mapping[str, Tensor], label: str = "", content: str = "") -
 def checksum(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of names, types, shapes and values, whatever file they lie in."""
     digest = hashlib.sha256()
+    # In order of names, because a file does not keep the order in which they were given.
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous()
+        # Type and shape too: the same bytes can be another tensor.
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         # numpy has no bfloat16; as bytes any type can be hashed.
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

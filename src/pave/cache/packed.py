@@ -63,8 +63,10 @@ class PackedEntries:
         """What the header of a shard says is in it."""
         try:
             with safe_open(shard, framework="pt") as file:
+                # A file without metadata gives None.
                 notes = json.loads((file.metadata() or {})["entries"])
             return {key: (shard, Note.from_json(text)) for key, text in notes.items()}
+        # The last three: a header that is no list of entries, written by some other program.
         except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
             logger.warning("%s is damaged (%s); its tokens count as missing", shard, error)
             self.damaged.append(shard)

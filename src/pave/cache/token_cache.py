@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 KEY = re.compile(r"[0-9a-f]{64}")
 # The file keeps the name it had when a token cache was called a store.
 SETTINGS = "store.json"
+# Two hexadecimal digits are a folder of entries.
 PARTS = re.compile(r"[0-9a-f]{2}|shards|failed|digests|leases|" + re.escape(SETTINGS))
 
 
@@ -101,6 +102,7 @@ class TokenCache:
             raise ConfigError(
                 f"settings in a token cache's key must be plain JSON values: {error}"
             ) from error
+        # Hexadecimal digits hold no line break, so no two pairs make one text.
         return hashlib.sha256(f"{content}\n{text}".encode()).hexdigest()
 
     def contains(self, key: str) -> bool:
@@ -146,16 +148,19 @@ class TokenCache:
             SafetensorError: If the file is damaged.
         """
         try:
+            # Opens the header alone; no tensor is read.
             with safe_open(self.file(key), framework="pt") as file:
                 text = (file.metadata() or {}).get("note")
                 names = tuple(sorted(file.keys()))
         except FileNotFoundError:
             return None
         if text is None:
+            # Older versions noted nothing.
             return Note(names=names)
         try:
             return Note.from_json(text)
         except ValueError as error:
+            # To whoever asks, a file with a broken note is a damaged file.
             raise SafetensorError(str(error)) from error
 
     def file_keys(self) -> Iterator[str]:
@@ -176,6 +181,7 @@ class TokenCache:
         """Why no tensors can be made for a key, if somebody has noted it."""
         try:
             return str(json.loads(self._failed(key).read_bytes())["reason"])
+        # A note that cannot be read is none: then the clip is tried again.
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -195,6 +201,7 @@ class TokenCache:
         """The tensors in a key's own file, mapped into memory."""
         file = self.file(key)
         try:
+            # Not looked for first: another process may remove it in between.
             return load_file(file)
         except FileNotFoundError:
             return None
@@ -202,6 +209,7 @@ class TokenCache:
             logger.warning(
                 "%s is damaged (%s); removed, its tensors will be computed again", file, error
             )
+            # Left there, `contains` would go on saying yes and nobody would make it anew.
             file.unlink(missing_ok=True)
             return None
 
@@ -213,6 +221,7 @@ class TokenCache:
         kept = kept_dtype(self.folder)
         if wanted is None or wanted == kept:
             return kept
+        # With two types in one cache, results would depend on which entries were there before.
         if kept is not None or holds_entries(self.folder):
             was = "tensors as they were given" if kept is None else str(kept)
             raise ConfigError(
@@ -225,6 +234,7 @@ class TokenCache:
 
     def _narrow(self, tensor: Tensor) -> Tensor:
         """The tensor in the type that is kept."""
+        # In bf16, times above 128 s would be whole seconds.
         if self.dtype is None or not tensor.is_floating_point() or tensor.dtype == torch.float64:
             return tensor
         return tensor.to(self.dtype)

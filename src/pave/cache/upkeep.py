@@ -104,7 +104,9 @@ def stats(cache: TokenCache) -> dict[str, object]:
     entries = list_entries(cache)
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
+    packed = 0
     for entry in entries:
+        packed += entry.place.startswith("shards/")
         count[entry.label] += 1
         size[entry.label] += entry.bytes
     by_label = {}
@@ -115,8 +117,8 @@ def stats(cache: TokenCache) -> dict[str, object]:
         "dtype": "as given" if cache.dtype is None else str(cache.dtype).removeprefix("torch."),
         "entries": len(entries),
         "bytes": size.total(),
-        "packed": sum(entry.place.startswith("shards/") for entry in entries),
-        "failures": sum(1 for _ in cache.folder.glob("failed/*.json")),
+        "packed": packed,
+        "failures": len(list(cache.folder.glob("failed/*.json"))),
         "by_label": by_label,
     }
 
@@ -170,6 +172,7 @@ def gc(
     unpacked = unpack(cache)
     entries = 0
     for key, note in _notes(cache):
+        # An entry that does not say what it was made from may be anybody's.
         foreign = keep is not None and note.content != "" and note.content not in keep
         if foreign or note.label in drop:
             cache.file(key).unlink(missing_ok=True)
@@ -273,6 +276,7 @@ def _look(cache: TokenCache, key: str) -> _Found | None:
     place, note, tensors = cache.file(key), Note(), dict[str, Tensor]()
     try:
         own = cache.note(key)
+        # A file of its own is newer than what a shard holds.
         if own is not None:
             note, tensors = own, load_file(place)
         elif key in cache.packed.entries():
@@ -317,6 +321,7 @@ def _copy(source: TokenCache, into: TokenCache, key: str) -> bool:
 def _notes(cache: TokenCache) -> Iterator[tuple[str, Note]]:
     """Keys and notes of all single files that can be read."""
     for key in cache.file_keys():
+        # A damaged file is `verify`'s business.
         with contextlib.suppress(SafetensorError):
             note = cache.note(key)
             if note is not None:

@@ -36,6 +36,7 @@ def known_tower_digest(base: Base, cache: TokenCache) -> str:
     base.load_tower()
     digest = tower_digest(base)
     if identity:
+        # A token cache keeps tensors, so a text is kept as its bytes: [letters].
         letters = torch.tensor(list(digest.encode()), dtype=torch.uint8)
         cache.put(key, {"digest": letters}, label="digest of a base")
     return digest

@@ -37,6 +37,7 @@ def tensors_of(clip: Clip, visual: Visual) -> dict[str, Tensor]:
     for level, extra in enumerate(visual.extra):
         tensors[f"extra.{level}"] = extra
     for name, value in clip.pixels.items():
+        # The bulk of a clip, which only the tower needs, and it has run.
         if name.startswith("pixel"):
             continue
         if value.is_floating_point():
@@ -52,6 +53,7 @@ def clip_of(tensors: Mapping[str, Tensor]) -> Clip:
     for name, value in tensors.items():
         if name.startswith(_INPUT):
             if value.is_floating_point():
+                # Back from the float64 that a narrowing cache leaves alone.
                 value = value.float()
             inputs[name.removeprefix(_INPUT)] = value
     text = bytes(tensors["text"].tolist()).decode()
@@ -65,6 +67,7 @@ def visual_of(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Visual:
     if "query" in tensors:
         query = tensors["query"].to(dtype)
     extra: list[Tensor] = []
+    # Levels are numbered from 0 without a gap.
     while f"extra.{len(extra)}" in tensors:
         extra.append(tensors[f"extra.{len(extra)}"].to(dtype))
     return Visual(tensors["tokens"].to(dtype), layout, query, tuple(extra))

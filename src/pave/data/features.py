@@ -141,17 +141,20 @@ class Features:
         """
         if workers < 1:
             raise ConfigError(f"workers={workers}: precomputing needs at least one thread")
+        # One record stands for all that share its clip.
         clips = {clip_key(record): record for record in records}
         missing = [record for record in clips.values() if self._is_missing(record)]
         failures = []
         done = len(clips) - len(missing)
         with ThreadPoolExecutor(workers, thread_name_prefix="pave-read") as pool:
+            # Twice the threads: while the tower works, each has its next clip at hand.
             for record, job in _ahead(pool, self._read, missing, 2 * workers):
                 try:
                     frames = job.result()
                     if frames is not None:
                         self.make_visual(record.video, frames)
                 except PaveError as error:
+                    # One broken clip must not cost the hours of work on the others.
                     failures.append(f"{record.id}: {error}")
                 done += 1
                 if progress:
@@ -178,6 +181,7 @@ class Features:
         """
         encoder = self.encoders[name]
         media = record.channels[encoder.channel]
+        # As a text, because lists and objects cannot be keys of a dictionary.
         known = (name, repr(media))
         if known not in self._channel_keys:
             self._channel_keys[known] = cache_key(self.cache, encoder, media)
@@ -196,6 +200,7 @@ class Features:
         if frames is None:
             frames = read_frames(video, self.sampling)
         clip = self.base.clip(frames)
+        # Alone, because rounding in a batch depends on the others in it.
         (visual,) = self.base.visual([clip])
         self.cache.put(
             self.visual_key(video),
@@ -210,6 +215,7 @@ class Features:
         tensors = self.cache.get(key)
         if tensors is None:
             self.make_visual(record.video)
+            # Read back, because the cache may narrow: the first epoch must see what the next will.
             tensors = self.cache.get(key)
         if tensors is None:
             raise RecordError(
@@ -231,11 +237,12 @@ class Features:
 
     def _missing_channels(self, record: Record) -> list[str]:
         """Names whose tokens the record's clip should have, and the cache lacks."""
-
-        def is_there(name: str) -> bool:
-            return self.cache.contains(self.channel_key(record, name))
-
-        return [name for name in self._named(record) if not is_there(name)]
+        missing = []
+        for name in self._named(record):
+            key = self.channel_key(record, name)
+            if not self.cache.contains(key):
+                missing.append(name)
+        return missing
 
     def _read(self, record: Record) -> Frames | None:
         """All that needs media, for a thread: encode missing channels, and decode missing frames.

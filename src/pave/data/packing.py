@@ -120,10 +120,10 @@ def segments(sequences: Sequence[Packed]) -> Tensor:
     0 stands for a prefix, 1, 2, ... for the dialogues behind it, -1 for padding on the right.
     """
     length = _longest(sequences)
-    numbers = torch.full((len(sequences), length), -1)
+    numbers = torch.full((len(sequences), length), -1)  # [B, L]
     for row, sequence in enumerate(sequences):
         sizes = torch.tensor([sequence.prefix, *sequence.blocks])
-        owners = torch.arange(len(sizes)).repeat_interleave(sizes)
+        owners = torch.arange(len(sizes)).repeat_interleave(sizes)  # [P + all blocks]
         numbers[row, : len(owners)] = owners
     return numbers
 
@@ -137,7 +137,7 @@ def positions(sequences: Sequence[Packed], prefixes: Sequence[Tensor]) -> Tensor
             see `pave.bases.prefix_positions`. Every dialogue starts there, as it would alone.
     """
     axes = prefixes[0].shape[0]
-    placed = torch.zeros(axes, len(sequences), _longest(sequences), dtype=torch.long)
+    placed = torch.zeros(axes, len(sequences), _longest(sequences), dtype=torch.long)  # [A, B, L]
     for row, (sequence, prefix) in enumerate(zip(sequences, prefixes, strict=True)):
         end = sequence.prefix
         placed[:, row, :end] = prefix[:, :-1]
@@ -154,10 +154,10 @@ def visible(numbers: Tensor) -> Tensor:
     Padding sees the prefix, so that no row of the softmax is empty; nothing sees padding.
     """
     length = numbers.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=numbers.device).tril()  # [L, L]
     seen = numbers[:, None, :]  # [B, 1, L]
     sees = numbers[:, :, None]  # [B, L, 1]
-    allowed = (seen == 0) | (seen == sees)
+    allowed = (seen == 0) | (seen == sees)  # [B, L, L]
     return (causal & allowed)[:, None]
 
 
@@ -169,16 +169,18 @@ def visible_blocks(numbers: Tensor) -> BlockMask:
     from torch.nn.attention.flex_attention import create_block_mask
 
     def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        # Tensor operations alone: FlexAttention maps this rule over all places at once.
         owner = numbers[row, key]
         return (query >= key) & ((owner == 0) | (owner == numbers[row, query]))
 
     batch, length = numbers.shape
+    # None: all heads share one mask.
     return create_block_mask(sees, batch, None, length, length, device=str(numbers.device))
 
 
 def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
     """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]`, where positions have one axis."""
-    counted = [torch.arange(sequence.prefix + 1)[None] for sequence in sequences]
+    counted = [torch.arange(sequence.prefix + 1)[None] for sequence in sequences]  # [1, P + 1] each
     return positions(sequences, counted)[0], visible(segments(sequences))
 
 
@@ -187,7 +189,7 @@ def targets(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
 
     The ids are in row-major order.
     """
-    keep = torch.zeros(len(sequences), _longest(sequences), dtype=torch.bool)
+    keep = torch.zeros(len(sequences), _longest(sequences), dtype=torch.bool)  # [B, L]
     labels: list[int] = []
     for row, sequence in enumerate(sequences):
         keep[row, sequence.keep] = True

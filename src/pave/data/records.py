@@ -94,7 +94,8 @@ class Record(BaseModel):
         needs = meta.get("needs")
         if "channel" in meta or not isinstance(needs, str):
             return meta
-        meta = {key: value for key, value in meta.items() if key != "needs"}
+        meta = dict(meta)
+        del meta["needs"]
         meta["channel"] = _OLD_CHANNELS.get(needs, needs)
         return meta
 
@@ -113,14 +114,17 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
     """
     file = Path(path)
     try:
+        # Not `splitlines`, which also cuts at U+2028 and others that JSON texts may hold.
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
+        # Bytes that are no UTF-8 have no `strerror`.
         why = getattr(error, "strerror", None) or error
         raise RecordError(
             f"cannot read the records file {file}: {why}; give a JSONL file in UTF-8"
         ) from error
 
     def absolute(text: str) -> str:
+        # Links are not followed: media keep the name that the user gave them.
         return os.path.abspath(file.parent / text)
 
     def inside(text: str) -> str:
@@ -166,12 +170,14 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
     def relative(text: str) -> str:
         if not os.path.isabs(text):
             return text
+        # From outside, a relative path would break as soon as the folder is moved.
         if os.path.commonpath([folder, os.path.abspath(text)]) != folder:
             return text
         return Path(os.path.relpath(text, folder)).as_posix()
 
     lines = []
     for record in records:
+        # Without defaults, so that a line says only what its record has.
         row = _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     write_text_atomically(file, "".join(lines))

@@ -38,6 +38,7 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
     ray, data = _ray()
     work = plan(config)
     tally = Tally(work.clips, work.without, watch)
+    # Here, so that actors do not settle its type all at once.
     open_cache(config)
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
@@ -58,6 +59,7 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
         num_cpus=cpus_per_worker(cpus, config.workers),
     )
     for row in results.iter_rows():
+        # No clip's fault, which would be an outcome: the next unit would fail the same way.
         if row["error"]:
             raise ConfigError(row["error"])
         outcomes = [Outcome(**fields) for fields in json.loads(row["outcomes"])]
@@ -112,6 +114,7 @@ def cpus_per_worker(cpus: float, workers: int) -> float:
             f"Ray Data needs 2 CPUs, one for reading and one for encoding, and sees {cpus:g}; use "
             "--engine local"
         )
+    # All actors together leave one CPU.
     return min(1.0, (cpus - 1) / workers)
 
 

@@ -73,6 +73,7 @@ class ExtractConfig(BaseModel):
             )
         if self.visual and self.base is None:
             raise ValueError("visual tokens are made by a base's tower; name the base")
+        # Refused with the other settings, rather than when the work begins.
         share_of(self.shard)
         return self
 

@@ -11,6 +11,7 @@ from pave.extract.config import ExtractConfig
 
 VISUAL = "visual"
 """The part of a clip that the base's own tower makes, beside its channels."""
+# Few enough to lose to a crash, enough that handing them over costs nothing beside encoding.
 CLIPS_PER_UNIT = 8
 
 
@@ -70,7 +71,9 @@ def plan(config: ExtractConfig) -> Plan:
         raise ConfigError(
             f"encoder {config.channel}/{config.encoder} reads with the base's tower; name the base"
         )
+    # A missing file costs its own clip here; training refuses such records.
     records = read_records(config.records, check_media=False)
+    # Records that share a clip are one clip, under the id of the first.
     clips = [group[0] for group in group_by_clip(records)]
     part, parts = config.share
     units = []

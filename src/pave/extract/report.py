@@ -63,6 +63,7 @@ class Progress:
     @property
     def rate(self) -> float:
         """Clips a second, of those that had to be encoded."""
+        # Two looks at the clock may fall within its grain.
         if self.seconds <= 0:
             return 0.0
         return self.encoded / self.seconds
@@ -121,6 +122,7 @@ class Tally:
         self.clips = clips
         self.without = without
         self.watch = watch
+        # Not the time of day, which may be set back while this runs.
         self.started = time.monotonic()
         self.done = 0
         self.encoded = 0

@@ -53,6 +53,7 @@ def extract(
         >>> extract(config).skipped  # doctest: +SKIP
         []
     """
+    # First of all: a worker that imports its parent's script arrives here.
     must_not_be_starting()
     work = plan(config)
     tally = Tally(work.clips, work.without, watch)
@@ -67,6 +68,7 @@ def extract(
 
 def _here(config: ExtractConfig, units: tuple[Unit, ...], tally: Tally, base: Base | None) -> None:
     """All units in this process."""
+    # An `Encoding` feeds the base as the settings say; it is handed back as it came.
     before = None if base is None else base.inputs
     try:
         encoding = Encoding(config, base)
@@ -116,6 +118,8 @@ def _one_by_one(workers: Workers, settings: str, unit: Unit) -> list[Outcome]:
         try:
             outcomes += workers.submit(encode_jobs, settings, [job]).result()
         except BrokenProcessPool:
+            # The one job that ran has ended its process: nothing else is in doubt.
             workers.restart()
+            # By a worker, because the key takes the encoder, which only workers load.
             outcomes.append(workers.submit(note_crash, settings, job, CRASH).result())
     return outcomes

@@ -34,6 +34,7 @@ def open_cache(config: ExtractConfig) -> TokenCache:
         ConfigError: If it keeps another type than the one asked for.
     """
     dtype = config.dtype
+    # A cache with entries and no type of its own keeps tensors as given, and goes on so.
     if dtype is None and kept_dtype(config.cache) is None and not holds_entries(config.cache):
         dtype = "bf16"
     return TokenCache(config.cache, torch.bfloat16 if dtype == "bf16" else None)
@@ -118,10 +119,12 @@ class Encoding:
                 return Outcome(job.id, job.part, "skipped", reason)
             has = part.make(job.source)
         except PaveError as error:
+            # Media that cannot be hashed have no key to note it under.
             if key:
                 self.cache.fail(key, str(error))
             return Outcome(job.id, job.part, "skipped", str(error))
         except PlaceError:
+            # Here, lest the next clause take a full disk for a fault of the clip.
             raise
         except Exception as error:
             # An encoder's bug on one clip must not cost the others. It may be mended, so nothing
@@ -130,6 +133,7 @@ class Encoding:
             words = " ".join(str(error).split())
             reason = f"unexpected {type(error).__name__}: {words}"
             return Outcome(job.id, job.part, "skipped", reason)
+        # What was noted before has turned out wrong.
         if self.retry:
             self.cache.forget_failure(key)
         size = self.cache.file(key).stat().st_size
@@ -141,6 +145,7 @@ class Encoding:
         return Outcome(job.id, job.part, "skipped", reason)
 
 
+# The last one alone: encoders are large, and a worker is given one setting at a time.
 @lru_cache(1)
 def encoding_of(config_json: str) -> Encoding:
     """The `Encoding` of a worker process, made with its first unit.

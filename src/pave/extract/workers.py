@@ -39,6 +39,7 @@ class Workers:
         self.count = count
         self._pool = self._start()
         try:
+            # Work that cannot fail of itself.
             self._pool.submit(int).result()
         except BrokenProcessPool as error:
             raise ConfigError(
@@ -67,6 +68,7 @@ class Workers:
     def _start(self) -> ProcessPoolExecutor:
         # Forking a process whose libraries run threads can hang.
         context = multiprocessing.get_context("spawn")
+        # Otherwise every worker starts a thread for each processor.
         threads = max(1, (os.cpu_count() or 1) // self.count)
         return ProcessPoolExecutor(
             self.count, mp_context=context, initializer=_begin, initargs=(threads,)
@@ -90,6 +92,7 @@ def _begin(threads: int) -> None:
     """In a new worker: leave Ctrl-C to the parent, end with it, share the processors."""
     import torch
 
+    # A terminal sends Ctrl-C to all processes at once.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
@@ -100,4 +103,5 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        # `sys.exit` would end this thread alone.
         os._exit(1)

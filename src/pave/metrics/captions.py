@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain, islice
 from typing import Any
 
 from pave.metrics.java import NEEDS_JAVA, find_java, meteor, package_folder, treebank
@@ -95,7 +96,11 @@ def _tokenize_all(java: str | None, references: Sequence[Sequence[str]]) -> list
     for accepted in references:
         flat.extend(accepted)
     tokens = iter(_tokenize(java, flat))
-    return [[next(tokens) for _ in accepted] for accepted in references]
+    grouped = []
+    for accepted in references:
+        own = list(islice(tokens, len(accepted)))
+        grouped.append(own)
+    return grouped
 
 
 def _score(
@@ -111,7 +116,7 @@ def _score(
     res = {place: [sentence] for place, sentence in enumerate(predictions)}
     bleu, bleus = Bleu(4).compute_score(gts, res, verbose=0)  # [4], [4, answers]
     rouge, rouges = Rouge().compute_score(gts, res)
-    if any(sentence.strip() for accepted in references for sentence in accepted):
+    if any(map(str.strip, chain.from_iterable(references))):
         cider, ciders = Cider().compute_score(gts, res)
     else:
         # Where no reference has a single word the scorer divides nothing by nothing.

@@ -81,8 +81,9 @@ def _by_words(answer: str, options: Sequence[str]) -> str:
             held[letter] = f" {words} "
     best = []
     for letter, words in held.items():
-        others = [other for name, other in held.items() if name != letter]
-        if not any(words in other for other in others):
+        others = dict(held)
+        del others[letter]
+        if not any(words in other for other in others.values()):
             best.append(letter)
     return _only(best)
 
