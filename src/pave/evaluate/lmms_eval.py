@@ -93,7 +93,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
                 "video benchmark"
             )
         limit = int(settings.get("max_new_tokens") or MAX_NEW_TOKENS)
-        answer = self.model.ask(videos[0], prompt, frames=self.frames, max_new_tokens=limit)
+        answer: str = self.model.ask(videos[0], prompt, frames=self.frames, max_new_tokens=limit)
         # Lets lmms-eval's own --use_cache go on after a kill.
         self.cache_hook.add_partial("generate_until", (prompt, settings), answer)
         return answer
