@@ -31,7 +31,12 @@ SECTIONS = {
     "The fusion": ("Fusion", "FusionConfig", "register_fusion"),
     "Families": ("Family", "register_family"),
     "Tasks": ("register_task",),
-    "For plug-ins' tests": ("pave.testing.tiny_base",),
+    "For plug-ins' tests": (
+        "pave.testing.tiny_base",
+        "pave.testing.check_encoder",
+        "pave.testing.check_family",
+        "pave.testing.check_fusion",
+    ),
     "The authors' formats": ("pave.paper.convert", "pave.paper.annotations.read_annotations"),
     "Costs": ("pave.train.estimate.estimate",),
     "Errors": (

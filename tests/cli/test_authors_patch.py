@@ -1,4 +1,7 @@
-"""A patch of the authors on their features and a public test set, by command: it says what their own code says."""
+"""A patch of the authors on their features and a public test set.
+
+By command, it answers what their own code answers.
+"""
 
 from __future__ import annotations
 

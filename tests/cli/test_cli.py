@@ -1,4 +1,7 @@
-"""The command line: help without torch, verbs on a tiny base, every user error one line and exit code 2."""
+"""The command line: help without torch, verbs on a tiny base.
+
+Every user error one line and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Run a command in this process: exit code, stdout, stderr."""
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # as the environment that `main` sets does where transformers is not loaded yet
+    # As the environment that `main` sets does where transformers is not loaded yet.
+    logging.disable_progress_bar()
     monkeypatch.delenv("PAVE_DEBUG", raising=False)
 
     def run(*words: object) -> tuple[int, str, str]:
@@ -190,10 +194,8 @@ def test_an_unexpected_error_is_one_line_too(run: Pave, monkeypatch: pytest.Monk
     monkeypatch.setattr("pave.cli.output.facts", broken)
     code, _, err = run("info")
     assert code == 1
-    assert (
-        err
-        == "pave: unexpected error: RuntimeError: two lines (run again with --debug for the traceback)\n"
-    )
+    advice = "(run again with --debug for the traceback)"
+    assert err == f"pave: unexpected error: RuntimeError: two lines {advice}\n"
     assert "Traceback" in run("info", "--debug")[2]
     monkeypatch.setenv("PAVE_DEBUG", "1")
     assert "Traceback" in run("info")[2]
@@ -315,7 +317,8 @@ def test_null_on_the_command_line_is_no_value(
     file.write_text(
         f"records: {made.records}\nout: o\nchannel: audio\nencoder: mel\nlora: "
         f"{{rank: 8, targets: [q_proj, v_proj]}}\n"
-        f"fusion: {{hidden: 64, rope: null, sections: [1, 2], rate: 1.0e-3, word: '1', more: {{tie_kv: true}}}}\n"
+        "fusion: {hidden: 64, rope: null, sections: [1, 2], rate: 1.0e-3, word: '1', "
+        "more: {tie_kv: true}}\n"
         "store: tokens\ninputs: {newline: grid, frames: 32}\non_top_of: [a/patch, "
         "b/patch]\nlora_below: continued\n"
     )
@@ -394,7 +397,10 @@ def test_train_then_eval_then_info(run: Pave, made: tinyrun.Run, tmp_path: Path)
 
 
 def test_channels_lists_licences(run: Pave) -> None:
-    """Every encoder of pave's own says where its weights come from; plug-ins say what their package says."""
+    """Every encoder of pave's own says where its weights come from.
+
+    Plug-ins say what their package says.
+    """
     rows = json.loads(run("channels", "--json")[1])["encoders"]
     found = {(row["channel"], row["name"]): row for row in rows}
     assert {"audio", "features", "frames", "scene3d", "views"} <= {row["channel"] for row in rows}
@@ -411,7 +417,10 @@ def test_channels_lists_licences(run: Pave) -> None:
 
 
 def test_ask_with_other_cameras(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:
-    """A list, a JSON object, and nothing: with the cameras the patch speaks, without them the base does."""
+    """A list, a JSON object, and nothing: with the cameras the patch speaks.
+
+    Without them the base does.
+    """
     base = pave.load_base(made.base)
     model = pave.PatchedModel(base)
     settings = {"frames": 4, "side": 1}

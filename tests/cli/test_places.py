@@ -1,4 +1,7 @@
-"""Places that cannot be written: exit code 2 and one line with the user's path; other system errors stay bugs of ours."""
+"""Places that cannot be written: exit code 2 and one line with the user's path.
+
+Other system errors stay bugs of ours.
+"""
 
 from __future__ import annotations
 
@@ -108,10 +111,8 @@ def test_output_that_nobody_can_take():
             env=environment,
         )
     assert done.returncode == 2
-    assert (
-        done.stderr
-        == "pave: error: cannot use the output: No space left on device; make room, or choose another place\n"
-    )
+    advice = "make room, or choose another place"
+    assert done.stderr == f"pave: error: cannot use the output: No space left on device; {advice}\n"
 
 
 def test_torch_hides_why_a_checkpoint_cannot_be_written():

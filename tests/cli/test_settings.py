@@ -1,4 +1,7 @@
-"""A settings file and flags beside it: a dotted flag changes one value of the file's block, and nothing else of it."""
+"""A settings file and flags beside it: a dotted flag changes one value of the file's block.
+
+And nothing else of it.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,7 @@
-"""The demo in small: all stages in real processes on a tiny base; interruption, continuation, failure."""
+"""The demo in small: all stages in real processes on a tiny base.
+
+Interruption, continuation, failure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Folders of scenes with a channel of their own: records name what the channel reads, and it can be read; resumed as any."""
+"""Folders of scenes with a channel of their own: records name what the channel reads.
+
+It can be read, and an interrupted folder goes on as any.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fast events: no frame that a base takes shows them, frames between do, and answers follow from the scene."""
+"""Fast events: no frame that a base takes shows them, frames between do.
+
+Answers follow from the scene.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,10 @@ def test_the_taken_frames_are_those_of_a_scene_without_events(index: int, fps: f
 def test_not_even_the_coded_file_leaves_a_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The decoded frames that a base takes are bit-equal with and without the events; those between are not."""
+    """The decoded frames that a base takes are bit-equal with and without the events.
+
+    Those between are not.
+    """
     settings_ = WorldSettings(channel="frames", duration=2.0, size=96)
     for index in range(3):
         with_events = make_clip(tmp_path / "with", settings_, index)

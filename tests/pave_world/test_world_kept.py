@@ -1,4 +1,7 @@
-"""The scenes that `smol` and the recorded results come from stay as they are, to the last bit, whatever others join them."""
+"""The scenes that `smol` and the recorded results come from stay as they are, to the last bit.
+
+Whatever others join them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What holds for every scene with a channel of its own: balance with and without cues, right controls, short questions."""
+"""What holds for every scene with a channel of its own: balance with and without cues.
+
+Right controls, short questions.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +157,10 @@ def test_controls_are_right(channel: Channel) -> None:
 
 @pytest.mark.parametrize("channel", ["views", "frames"])
 def test_what_is_seen_and_what_is_secret_never_share_a_pool(channel: Channel) -> None:
-    """So the channel says nothing about a control question, and the picture nothing about a name."""
+    """So the channel says nothing about a control question.
+
+    The picture says nothing about a name.
+    """
     for scene, question in asked(channel, "test"):
         assert {pool_of(name) for name in scene.visible} <= {"silent", "unseen"}
         assert {pool_of(name) for name in (*scene.hidden, *scene.flashed)} <= {"sounding"}

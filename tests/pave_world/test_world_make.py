@@ -1,4 +1,7 @@
-"""Folders of the world: readable clips and records, the same bytes again, resumed where they stopped, refused when mixed."""
+"""Folders of the world: readable clips and records, the same bytes again.
+
+Resumed where they stopped, refused when mixed.
+"""
 
 from __future__ import annotations
 
@@ -77,14 +80,14 @@ def test_same_arguments_same_bytes(made: Path, tmp_path: Path) -> None:
 
 
 def test_interrupted_work_goes_on_and_ends_the_same(made: Path, tmp_path: Path) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def stop(done: int, total: int) -> None:
         assert total == 3
-        raise Killed
+        raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         make_world(tmp_path, "test", clips=3, progress=stop, **SMALL)
     assert not (tmp_path / "records.jsonl").exists()
     (finished,) = (tmp_path / "clips").iterdir()

@@ -1,4 +1,7 @@
-"""Questions: every answer is right, every family is balanced, and a picture alone never tells a sound answer."""
+"""Questions: every answer is right, every family is balanced.
+
+A picture alone never tells a sound answer.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,10 @@ def test_no_answer_of_a_family_is_a_good_guess(channel: Channel, limit: int | No
 
 
 def look(scene: Scene) -> dict[str, object]:
-    """Cues a deaf model could use, from coarse to fine (finer ones would only remember single scenes)."""
+    """Cues a deaf model could use.
+
+    From coarse to fine (finer ones would only remember single scenes).
+    """
     return {
         "how many": len(scene.visible),
         "left": scene.visible[0],
@@ -117,7 +123,10 @@ def test_a_deaf_model_is_at_chance_on_two_way_audio_questions(family: str) -> No
 
 
 def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> None:
-    """Whether the thing asked for is visible, which side it is on, and its name: none tells yes from no."""
+    """Whether the thing asked for is visible, which side it is on.
+
+    And its name: none tells yes from no.
+    """
     rows = answers("audio", "exists")
 
     def place(scene: Scene, question: Question) -> object:
@@ -139,7 +148,10 @@ def test_a_deaf_model_is_at_chance_on_exists_even_with_the_asked_for_name() -> N
     ("family", "chance"), [("heard", 0.3), ("first", 0.5), ("last", 0.5), ("louder", 0.5)]
 )
 def test_a_deaf_model_that_names_what_it_sees_is_at_chance(family: str, chance: float) -> None:
-    """The best strategy without ears is to name the left or the right thing: right as often as a coin (heard: 0.3)."""
+    """The best strategy without ears is to name the left or the right thing.
+
+    Right as often as a coin (heard: 0.3).
+    """
     rows = answers("audio", family)
     for side in (0, -1):
         hits = sum(scene.visible[side] == question.answer for scene, question in rows) / len(rows)

@@ -1,4 +1,7 @@
-"""3D scenes: depth, intrinsics and poses agree with the picture to the pixel, and without them depth cannot be seen."""
+"""3D scenes: depth, intrinsics and poses agree with the picture to the pixel.
+
+And without them depth cannot be seen.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,10 @@ def test_no_pixel_tells_how_far_away_a_thing_is(index: int, factors: list[float]
 
 
 def test_scenes_with_equal_pictures_have_other_answers() -> None:
-    """By construction: swap the distances of two things, and every frame stays while every question about them turns."""
+    """By construction: swap the distances of two things.
+
+    And every frame stays while every question about them turns.
+    """
     for index in range(20):
         scene = sample_scene("scene3d", "train", index)
         first, last = distance(scene, scene.things[0]), distance(scene, scene.things[-1])
@@ -187,7 +193,10 @@ def test_the_file_holds_what_was_rendered(tmp_path: Path) -> None:
 
 
 def test_tower3d_reads_the_embedded_world(tmp_path: Path) -> None:
-    """What the world writes is what the encoder reads, with the depth of the nearest thing in it."""
+    """What the world writes is what the encoder reads.
+
+    With the depth of the nearest thing in it.
+    """
     records = make_world(tmp_path / "w", "test", clips=1, channel="scene3d", size=64)
     encoder = make_encoder(
         "scene3d", "tower3d", {"frames": 2, "cell": "nearest"}, tower=tower_of(tiny.base())

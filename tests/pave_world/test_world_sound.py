@@ -1,4 +1,7 @@
-"""Sound: levels as asked, events in their place, seeded, and classes that a linear probe tells apart."""
+"""Sound: levels as asked, events in their place, seeded.
+
+And classes that a linear probe tells apart.
+"""
 
 from __future__ import annotations
 

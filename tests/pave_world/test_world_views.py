@@ -1,4 +1,7 @@
-"""Scenes for several cameras: the main one never sees what is hidden, the others do, and answers follow from the scene."""
+"""Scenes for several cameras: the main one never sees what is hidden, the others do.
+
+And answers follow from the scene.
+"""
 
 from __future__ import annotations
 

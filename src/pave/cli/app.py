@@ -1,4 +1,4 @@
-"""`main`: the list of verbs, how their settings are read, and how errors become one line and an exit code."""
+"""`main`: verbs, their settings, and how an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from pave.version import __version__
 
 CONFIG_VERBS = ("train", "eval")
 """Verbs whose settings may stand in a file."""
-HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any timed features.
+HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any \
+timed features.
 
-New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. `pave VERB --help` explains a verb.
+New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. \
+`pave VERB --help` explains a verb.
 With `--debug` anywhere, errors come with a traceback.
 """
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 PLACE_ADVICE = {
-    errno.EACCES: "check who may write there",
+    errno.EACCES: "check who may write there",  # permission denied
     errno.EPERM: "check who may write there",
-    errno.EROFS: "choose a place that can be written",
-    errno.ENOSPC: "make room, or choose another place",
-    errno.EDQUOT: "make room, or choose another place",
+    errno.EROFS: "choose a place that can be written",  # a read-only file system
+    errno.ENOSPC: "make room, or choose another place",  # the disk is full
+    errno.EDQUOT: "make room, or choose another place",  # the user's share of it is
+    # More than the file system takes in one file.
     errno.EFBIG: "make room, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EISDIR: "that is a folder, name a file",
@@ -41,9 +44,15 @@ PLACE_ADVICE = {
     errno.ENOTEMPTY: "what is there is in the way, choose another place",
     errno.ELOOP: "check the links on the way there",
 }
-"""What the system says of a place that cannot be used, and what to do. Any other number is a bug of ours."""
+"""What the system says of a place that cannot be used, and what to do.
+
+Any other number is a bug of ours.
+"""
 PLACE_ADVICE_WRITING = PLACE_ADVICE | {errno.ENOENT: "check the path"}
-"""The same for a place that was to be written: a missing file is the user's fault there, else we have lost it."""
+"""The same for a place that was to be written: a missing file is the user's fault there.
+
+Elsewhere we have lost it.
+"""
 
 
 def make_app(verb: Verb | None = None) -> App:
@@ -85,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = bool(os.environ.get("PAVE_DEBUG")) or "--debug" in words
+    # Allowed anywhere, so no verb has to know it.
     words = [word for word in words if word != "--debug"]
     _be_quiet()
     _print_anything()
@@ -175,7 +185,10 @@ def _one_line(error: BaseException, words: Sequence[str]) -> str:
 
 
 def _be_quiet() -> None:
-    """Keep the libraries' bars and advice off the terminal; environment variables also reach child processes."""
+    """Keep the libraries' bars and advice off the terminal.
+
+    Environment variables also reach child processes.
+    """
     for name, value in (
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
@@ -190,6 +203,9 @@ def _be_quiet() -> None:
 
 
 def _print_anything() -> None:
-    """Answers and file names may hold characters that the terminal's encoding lacks; these are spelt out."""
+    """Answers and file names may hold characters that the terminal's encoding lacks.
+
+    These are spelt out.
+    """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -53,17 +53,20 @@ def ask_verb(
     """
     if not question or not all(text.strip() for text in question):
         raise ConfigError(
-            'no question, or an empty one; write it after the video, as in: pave ask concert.mp4 "What do you hear?"'
+            "no question, or an empty one; write it after the video, as in: "
+            'pave ask concert.mp4 "What do you hear?"'
         )
     _check_text(question)
     if not all(1 <= number <= MOST for number in (1 if frames is None else frames, max_new_tokens)):
         raise ConfigError(f"--frames and --max-new-tokens must be at least 1 and at most {MOST:,}")
+    # Imported here: what is refused above needs no torch.
     from pave.bases import load_base
     from pave.model import PatchedModel
 
     media = dict(_media(words) for words in channel)
+    # A second for a frame, before a minute for a model.
     _check_video(video)
-    folders = [_patch(source) for source in patch]
+    folders = [_patch(source) for source in patch]  # the folder, and the base that it names
     name = base if base is not None else folders[0][1] if folders else "smol"
     model = PatchedModel(load_base(name))
     names = [
@@ -105,11 +108,12 @@ def _media(words: str) -> tuple[str, Any]:
         raise ConfigError(
             f"--channel takes NAME=MEDIA such as views=cam1.mp4,cam2.mp4, got {words!r}"
         )
-    if text.startswith(("{", "[")):
+    if text.startswith(("{", "[")):  # as records write media that are more than a path
         try:
             return name, json_module.loads(text)
         except ValueError as error:
             raise ConfigError(f"--channel {name}: not valid JSON ({error})") from error
+    # A file whose own name holds a comma is one file.
     paths = [text] if Path(text).exists() else text.split(",")
     return name, paths[0] if len(paths) == 1 else paths
 

@@ -67,6 +67,7 @@ def _families() -> dict[str, list[str]]:
         try:
             name = FAMILIES.get(model_type).name
         except PaveError as error:
+            # One broken plug-in must not hide the others.
             name = f"broken: {error}"
         families.setdefault(name, []).append(model_type)
     return dict(sorted(families.items()))
@@ -78,6 +79,7 @@ def _build(base: str, out: Path | None, scratch: Path, json: bool) -> int:
     from pave.errors import ConfigError
     from pave.registry import announced
 
+    # An entry point, because pave may not import the package that knows how.
     builder = announced("pave.builders").get(base)
     if builder is None:
         raise ConfigError(

@@ -9,7 +9,9 @@ from pave.cli.settings import Switch
 
 
 def channels_verb(*, json: Switch = False) -> int:
-    """List the side channels and their encoders, with where the weights of each come from and under which licence.
+    """List the side channels and their encoders.
+
+    Each with the origin and the licence of its weights.
 
     Encoders of installed packages are listed too; a licence is that of the weights, for those
     packages their own.

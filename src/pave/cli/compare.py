@@ -52,6 +52,7 @@ def compare_verb(
         f"\na: {a}, b: {b}. {result.shared:,} questions in both; intervals and p-values resample "
         f"{result.unit}."
     )
+    # Questions that one side lacks are named, never dropped in silence.
     output.some("only in a", result.only_a)
     output.some("only in b", result.only_b)
     return 0

@@ -54,13 +54,14 @@ def eval_verb(
     from pave.evaluate.report import table
     from pave.evaluate.run import evaluate, evaluate_share
 
+    # The library takes its own class, not the command line's.
     config = EvalConfig.model_validate(settings.model_dump())
     with output.stages() as stages:
         if config.shard is None:
             report = evaluate(config, progress=stages)
         else:
             share = evaluate_share(config, progress=stages)
-            if share.report is None:
+            if share.report is None:  # other parts are still missing
                 return _tell_share(config.shard, share, json)
             report = share.report
     if json:
@@ -68,7 +69,7 @@ def eval_verb(
         return 0
     output.table(*table(report), numbers=True)
     what = "Per cent exact match"
-    if not report.task.exact:
+    if not report.task.exact:  # a benchmark's own score
         what = f"{report.task.counts()}. {report.task.how()}. Times 100"
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
     return 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TELL = 15.0  # seconds between lines where there is no terminal
 
 
-def extract_verb(  # noqa: PLR0913 - a flag each
+def extract_verb(
     records: Path,
     /,
     *,

@@ -47,7 +47,7 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
 def _is_patch(what: str) -> bool:
     """Folders, and names that are no file; a folder of frames is a video."""
     path = Path(what)
-    if os.path.isdir(what):
+    if os.path.isdir(what):  # pathlib raises on a name that is too long, this answers
         return (path / _MANIFEST).exists() or not any(path.glob("*.[jp][pn]*g"))
     return not os.path.exists(what) and what.count("/") == 1 and not path.suffix
 
@@ -79,6 +79,7 @@ def _patch(source: str) -> dict[str, Any]:
     config = read_config(folder)
     content = config.model_dump(mode="json")
     files = [folder / name for name in weight_files(config)]
+    # Only headers are read below, but a file must be there to have one.
     if missing := [file for file in files if not file.is_file()]:
         raise PatchError(f"{missing[0]} is missing; the patch folder is incomplete")
     facts = {
@@ -90,6 +91,7 @@ def _patch(source: str) -> dict[str, Any]:
         "pave_version": config.pave_version,
         "scores": content["scores"],
     }
+    # What a patch does not have is not listed.
     return {name: value for name, value in facts.items() if value not in (None, {}, [])}
 
 
@@ -103,7 +105,9 @@ def _parameters(file: Path) -> int:
 
     try:
         with safe_open(file, framework="pt") as tensors:
-            return sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())
+            # An open safetensors file has keys but cannot be iterated over.
+            names = list(tensors.keys())
+            return sum(prod(tensors.get_slice(name).get_shape()) for name in names)
     except (OSError, SafetensorError) as error:
         raise PatchError(f"{file} is damaged ({error}); fetch the patch again") from error
 
@@ -111,7 +115,7 @@ def _parameters(file: Path) -> int:
 def _video(what: str) -> dict[str, Any]:
     from pave.media import probe
 
-    info = probe(Path(what))
+    info = probe(Path(what))  # the container's header, no frame
     facts: dict[str, Any] = {"video": what, "seconds": round(info.duration, 3)}
     facts["picture"] = (
         None if info.video is None else {**vars(info.video), "fps": round(info.video.fps, 3)}
@@ -123,7 +127,7 @@ def _video(what: str) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):  # a bool is an int to Python
         return f"{value:,}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())

@@ -8,7 +8,9 @@ from pave.cli import output
 
 
 def new_channel_verb(name: str, /, *, out: Path | None = None) -> int:
-    """Write a tiny package with a channel of your own: an encoder, a test, a recipe, and a toy task to try them on.
+    """Write a tiny package with a channel of your own: an encoder, a test, a recipe.
+
+    A toy task comes with them, to try them on.
 
     ```
     pave new-channel heart

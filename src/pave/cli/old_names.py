@@ -1,4 +1,7 @@
-"""Words that older versions of the command line used: still accepted, each with a line that names the present one."""
+"""Words that older versions of the command line used: still accepted.
+
+Each is answered with a line that names the present one.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def present_words(words: Sequence[str]) -> list[str]:
         >>> present_words(["train", "--cache", "tokens"])
         ['train', '--cache', 'tokens']
     """
-    verb, *rest = words
+    verb, *rest = words  # present or old, the verb comes first
     if verb in OLD_VERBS:
         _tell(verb, OLD_VERBS[verb])
         verb = OLD_VERBS[verb]
@@ -53,9 +56,12 @@ def present_settings(verb: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _present_flag(word: str, flags: Mapping[str, str]) -> str:
-    """`--store=tokens` -> `--cache=tokens`; also where only a part of a setting is given, behind a dot."""
+    """`--store=tokens` -> `--cache=tokens`.
+
+    The same where only a part of a setting is given, behind a dot.
+    """
     end = min((word.index(mark) for mark in "=." if mark in word), default=len(word))
-    old = word[:end].replace("_", "-")
+    old = word[:end].replace("_", "-")  # cyclopts takes both spellings
     if not word.startswith("--") or old not in flags:
         return word
     _tell(old, flags[old])

@@ -48,8 +48,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool
     for row in rows:
         grid.add_row(*row)
     console = Console(highlight=False, markup=False)
+    # Elsewhere rich would cut cells at 80 columns.
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=400)
+    # Captured, so that spaces at the ends of lines can go.
     with console.capture() as text:
         console.print(grid)
     sys.stdout.write("\n".join(part.rstrip() for part in text.get().splitlines()) + "\n")
@@ -57,7 +59,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool
 
 def facts(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values in two columns, long values in full."""
-    width = max(len(name) for name, _ in rows)
+    width = max(len(name) for name, _ in rows)  # of the widest name
     for name, value in rows:
         line(f"{name:<{width}}  {value}")
 
@@ -75,7 +77,7 @@ def log_to_stderr() -> None:
 
     On a terminal a progress bar tells it better.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty():  # a progress bar and a log would write over each other
         logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
         logging.getLogger("pave").setLevel(logging.INFO)
 
@@ -90,7 +92,7 @@ class Stages:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Move the bar of a stage, which appears the first time."""
-        if stage not in self.tasks:
+        if stage not in self.tasks:  # stages that are skipped never show a bar
             self.tasks[stage] = self.bars.add_task(stage, total=total)
         self.bars.update(self.tasks[stage], completed=done, total=total)
 

@@ -58,6 +58,7 @@ def score_verb(
     if records is not None and references is not None:
         raise ConfigError("give --records or --references, not both")
     chosen = get_task(task)
+    # Rows and report come from one scoring: a second one could draw otherwise.
     report, items = score_files(
         chosen,
         predictions,
@@ -84,6 +85,7 @@ def _show(report: ScoreReport) -> None:
     if report.labels:
         output.line()
         output.table(*label_table(report), numbers=True)
+    # Nobody has counted the splits of some benchmarks.
     published = f"; the paper's split has {report.published:,}" if report.published else ""
     output.line(
         f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style "

@@ -39,7 +39,7 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
         (['train', '--seed', '1'], [])
     """
     rest, files = [], []
-    left = iter(words)
+    left = iter(words)  # one word may take the next one with it
     for word in left:
         if word == FLAG:
             files.append(next(left, ""))
@@ -47,7 +47,7 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
             files.append(word.removeprefix(f"{FLAG}="))
         else:
             rest.append(word)
-    if len(files) > 1:
+    if len(files) > 1:  # which one wins would be a guess
         raise ConfigError(
             f"{FLAG} was given {len(files)} times; give one file, and further settings as flags"
         )
@@ -84,7 +84,7 @@ def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
         for name in FREE | {"arms"}
         if isinstance(values.get(name), dict) and f"__{name}" not in given
     }
-    rest: list[str] = []
+    rest: list[str] = []  # words that cyclopts is left with
     left = list(words)
     while left:
         word = left.pop(0)
@@ -102,8 +102,9 @@ def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
 
 def _put(block: dict[str, Any], path: Sequence[str], value: Any) -> None:
     """Set a value at a path of keys, over whatever was there."""
-    *outer, last = path
+    *outer, last = path  # `fusion.heads` -> the block, then one key
     for key in outer:
+        # A flag that reaches deeper than the file replaces its value.
         if not isinstance(block.get(key), dict):
             block[key] = {}
         block = block[key]
@@ -144,7 +145,9 @@ def _not_a_name(values: Any) -> list[Any]:
 
 
 def no_value(value: Any) -> Any:
-    """Turn the words `null` and `none` into None, at any depth: a command line has no other way to say it.
+    """Turn the words `null` and `none` into None.
+
+    At any depth: a command line has no other way to say it.
 
     Example:
         >>> no_value({"channel": "null", "lora": {"rank": "8"}})
@@ -195,7 +198,8 @@ def usage_error(error: CycloptsError) -> str:
         )
         return f"{keyword} needs a value" if keyword else f"{error.argument.name} is missing"
     if isinstance(error, UnusedCliTokensError):
-        return f"there is no place for {', '.join(map(repr, error.unused_tokens or ()))}; quote words that belong together"
+        unused = ", ".join(map(repr, error.unused_tokens or ()))
+        return f"there is no place for {unused}; quote words that belong together"
     return " ".join(str(error).split()).rstrip(".")
 
 
@@ -212,7 +216,7 @@ def validation_error(error: ValidationError) -> str:
         ...     validation_error(error).startswith("--steps: Input should be a valid integer")
         True
     """
-    first = error.errors()[0]
+    first = error.errors()[0]  # one line a mistake: the others show when it is mended
     where, what = first_problem(error)
     given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

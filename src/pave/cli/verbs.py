@@ -38,7 +38,10 @@ OWN = (
     "estimate",
     "bases",
 )
-"""Pave's own verbs, in the order in which `pave --help` lists them; each has a module of its name."""
+"""Pave's own verbs, in the order in which `pave --help` lists them.
+
+Each has a module of its name.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,9 @@ class Verb:
         """Source of its module; None where there is no such module (any more)."""
         try:
             spec = find_spec(self.module)
-        except ImportError:
+        except ImportError:  # a package that was taken away and still announces its verb
             return None
-        if spec is None or spec.origin is None:
+        if spec is None or spec.origin is None:  # nothing there, or a namespace without a file
             return None
         return Path(spec.origin)
 
@@ -75,6 +78,7 @@ class Verb:
         file = self.file()
         if file is None or file.suffix != ".py":
             return ""
+        # Read, not run: importing would bring torch along for one line.
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == self.function:
                 text = ast.get_docstring(node) or ""
@@ -100,6 +104,7 @@ def find_verb(name: str) -> Verb:
         raise ConfigError(f"there is no verb {name!r}{hint} (see: pave --help)")
     point = plugins[name]
     try:
+        # The import is tried here, where a failure can be told in one line.
         point.load()
     except PaveError:
         raise
@@ -117,7 +122,7 @@ def all_verbs() -> list[Verb]:
 
 
 def _own(name: str) -> Verb:
-    module = name.replace("-", "_")
+    module = name.replace("-", "_")  # a module's name may hold no hyphen
     return Verb(name, f"pave.cli.{module}", f"{module}_verb")
 
 

@@ -15,14 +15,13 @@ from pave import cpu, hf_compat
 from pave.answer import Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
-from pave.errors import PatchError
+from pave.errors import ChannelError, PatchError
 from pave.fusion import make_fusion
 from pave.model.info import describe, summarise
-from pave.model.routes import check_visuals, frames_of_clips, routes_of, rows_of_clips
+from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
 from pave.model.seam import Call, Seam, calling
 from pave.patches.base_patches import (
     base_patches_of,
-    continued_by,
     lora_of_new,
     on_top_of,
     with_hashes,
@@ -91,6 +90,8 @@ class PatchedModel(nn.Module):
         self.lock = threading.RLock()
         self._inputs = base.inputs
         self._fed: InputSpec | None = None  # how the base was fed before the first patch came
+        # Patch -> those at work that go on with its LoRA, hence take its place; see `_settle`.
+        self._taken: dict[str, list[str]] = {}
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,12 +171,14 @@ class PatchedModel(nn.Module):
             task=task,
             base_patches=base_patches_of(self.patches, base_patches, continue_lora),
         )
+        # The same seed gives the same patch, whatever was drawn before.
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             patch = self._attach(name, config, trainable=True)
         patch.keep_encoder(made)
         if continue_lora is not None:
+            # It begins where the other one ended, and leaves that one as it is.
             theirs = self.patches[continue_lora].lora
             assert patch.lora is not None and theirs is not None  # checked above
             _copy(theirs.parameters(), patch.lora.parameters())
@@ -211,7 +214,7 @@ class PatchedModel(nn.Module):
             fusion = make_fusion(config.fusion)
             check_tensors(files.fusion, fusion.state_dict(), str(folder / FUSION))
             fusion.load_state_dict(files.fusion)
-        fed = self.base.inputs
+        fed = self.base.inputs  # to go back to if the patch does not fit
         feed_as_trained(config, self.base, self.patches)
         try:
             patch = self._attach(name, config, trainable=trainable, fusion=fusion)
@@ -219,7 +222,7 @@ class PatchedModel(nn.Module):
                 own = patch.lora.parameters()
                 check_tensors(files.lora, own, str(folder / LORA))
                 _copy(files.lora, own)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: all of the patch or nothing
             self._detach(name)
             self.base.use(fed)
             raise
@@ -476,7 +479,7 @@ class PatchedModel(nn.Module):
         spec, channel = patch.config.encoder, patch.config.channel
         if spec is None or channel is None:
             return None
-        with self.lock:
+        with self.lock:  # weights of an encoder are read once, not once a thread
             if patch.encoder is None:
                 tower = tower_of(self.base)
                 made = make_encoder(channel, spec.name, spec.settings, tower=tower)
@@ -502,6 +505,7 @@ class PatchedModel(nn.Module):
             fusion: Any = patch.fusion
             if fusion is not None:  # a fusion that knows no such thing does not read it
                 fusion.checkpointing = True
+        # Reentrant checkpointing needs inputs that train, and a frozen base has none.
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
@@ -521,7 +525,7 @@ class PatchedModel(nn.Module):
             if fusion is None and config.fusion is not None:
                 fusion = make_fusion(config.fusion)
             if fusion is not None:
-                fusion.to(self.device)  # its type stays float32
+                fusion.to(self.base.device)  # its type stays float32
                 cpu.speed_up(fusion)
             self.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
             self._settle()
@@ -539,16 +543,21 @@ class PatchedModel(nn.Module):
 
     def _settle(self) -> None:
         """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-        taken = continued_by(self.patches)
+        self._taken = {}  # a patch that is off takes nobody's place
+        for patch in self.patches.values():
+            for base_patch in patch.config.base_patches:
+                if base_patch.lora == "continued" and patch.weight != 0:
+                    self._taken.setdefault(base_patch.name, []).append(patch.name)
         working = []
         for name, patch in self.patches.items():
             patch.set_trainable(patch.trainable)
             if patch.lora is None or patch.weight == 0:
                 continue
             patch.lora.set_weight(patch.weight)
-            if name not in taken:  # else it works in calls that lack the other's channel
+            if name not in self._taken:  # else it works in calls that lack the other's channel
                 working.append(name)
         self.loras.activate(working)
+        # Dropout on in patches that train, off in the rest.
         self.train(self.training)
 
     @contextlib.contextmanager
@@ -565,28 +574,29 @@ class PatchedModel(nn.Module):
         here and handed over as `mm_encoder_outputs`.
         """
         base = self.base
-        frames = None
-        if visuals is not None:
-            check_visuals(inputs.get(base.family.pixels), base.family.pixels, side, visuals)
-        elif side is not None and base.family.modality == "image":
-            frames = frames_of_clips(
-                inputs, base.family.pixels, base.placeholder_id, len(side), times
-            )
+        pixels = base.family.pixels
         with self.lock, contextlib.ExitStack() as stack:
-            # While training all LoRAs work: checkpointing runs layers again after the call.
-            if not self.training and any(patch.lora for patch in self.patches.values()):
-                ids = inputs.get("input_ids")
-                rows = None
-                if side is not None:
-                    rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
-                batch = 0 if ids is None else len(ids)
-                routes = routes_of(self.patches, side, rows, batch, continued_by(self.patches))
-                stack.enter_context(self.loras.only(routes.on, routes.masks))
             if visuals is not None:
+                if inputs.get(pixels) is not None:
+                    raise ChannelError(
+                        f"give visuals or {pixels}, not both; drop the pixels with Base.light"
+                    )
                 container = base.join(self.seam.fuse(visuals, side, times))
                 inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
             else:
+                frames = None
+                if side is not None and base.family.modality == "image":
+                    frames = frames_of_clips(inputs, pixels, base.placeholder_id, len(side), times)
                 stack.enter_context(calling(Call(side, times, frames)))
+            # While training all LoRAs work: checkpointing runs layers again after the call.
+            if not self.training and any(patch.lora for patch in self.patches.values()):
+                ids = inputs.get("input_ids")  # [B, L]
+                batch = 0 if ids is None else len(ids)
+                rows: list[int] | None = [0]  # a single row holds the single clip
+                if side is not None and not batch == len(side) == 1:
+                    rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
+                routes = routes_of(self.patches, side, rows, batch, self._taken)
+                stack.enter_context(self.loras.only(routes.on, routes.masks))
             yield inputs
 
 

@@ -43,7 +43,7 @@ class Patch(nn.Module):
 
     fusion: nn.Module | None
     saved: list[int] | None
-    encoder: Encoder | None
+    encoder: Encoder | None = None
 
     def __init__(
         self,
@@ -63,7 +63,6 @@ class Patch(nn.Module):
         self.weight = weight
         self.trainable = trainable
         self.saved = None
-        self.keep_encoder(None)
 
     def keep_encoder(self, encoder: Encoder | None) -> None:
         """Keep the encoder of its channel, which is made once."""
@@ -71,40 +70,19 @@ class Patch(nn.Module):
         # it with the model and count its weights.
         self.__dict__["encoder"] = encoder
 
-    @property
-    def wants_query(self) -> bool:
-        """Whether it is on and reads the tower's tokens from before the projector."""
-        if self.weight == 0 or self.config.fusion is None:
-            return False
-        return self.config.fusion.query == "pre_projector"
-
     def tokens_in(self, clip: Mapping[str, Tokens]) -> Tokens | None:
         """Its tokens among a clip's side tokens; None where the clip lacks its channel.
 
         Its own name comes before its channel's, so that two patches may listen to one channel
         through different encoders.
         """
-        tokens = clip.get(self.name)
+        tokens = clip.get(self.name)  # [T, S, C] with times [T]
         if tokens is None:
             tokens = clip.get(self.config.channel or "")
+        # A sound track of length 0 is as good as none.
         if tokens is None or tokens.values.numel() == 0:
             return None
         return tokens
-
-    def tokens_of_clips(self, side: Side) -> dict[int, Tokens]:
-        """Number of each clip that has its channel -> the tokens."""
-        found = {}
-        for number, clip in enumerate(side):
-            tokens = self.tokens_in(clip)
-            if tokens is not None:
-                found[number] = tokens
-        return found
-
-    def works_on(self, clip: Mapping[str, Tokens]) -> bool:
-        """Whether it is on and the clip has its channel; a LoRA-only patch has none to miss."""
-        if self.weight == 0:
-            return False
-        return self.config.channel is None or self.tokens_in(clip) is not None
 
     def set_trainable(self, trainable: bool) -> None:
         """Freeze or unfreeze fusion and LoRA."""
@@ -133,6 +111,7 @@ class Patch(nn.Module):
             "fusion", "gate" (the zero-initialised output norm, through which the fusion begins to
             speak) and "lora"; a part that the patch lacks is an empty list.
         """
+        # A fusion of another kind may have no output norm, hence no gate.
         norm = getattr(self.fusion, "norm", None)
         gate = set()
         if isinstance(norm, nn.Module):
@@ -161,7 +140,7 @@ class Patch(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Turn dropout on where the patch is trainable: a frozen patch adds no noise."""
-        super().train(mode and self.trainable)
+        super().train(mode and self.trainable)  # the fusion
         if self.lora is not None:
             self.lora.train(mode and self.trainable)
         return self
@@ -171,6 +150,7 @@ class Patch(nn.Module):
 
         def keep(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
+            # Not a change of type: `.to(device)`, or buffers of integers.
             if moved.dtype == tensor.dtype or not tensor.is_floating_point():
                 return moved
             return tensor.to(moved.device)

@@ -22,7 +22,9 @@ class DemoSettings(DemoConfig):
 
 
 def demo_verb(*, settings: Annotated[DemoSettings | None, Parameter(name="*")] = None) -> int:
-    """Show all of pave on a CPU: make a world, train a patch and its control, compare with the base.
+    """Show all of pave on a CPU: make a world, train a patch and its control.
+
+    Compare with the base.
 
     Clips are made, with sound unless another channel is chosen; the frozen base and the channel's
     encoder see each once; a LoRA alone and a LoRA with a patch are trained for the same steps;

@@ -103,7 +103,7 @@ class DemoConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _in_old_words(cls, values: Any) -> Any:
-        """Folders of demos that were made when a channel was a sense, and audio was called sound."""
+        """Folders of demos that were made when a channel was a sense, and audio sound."""
         values = renamed(values, {"sense": "channel"}, "demo settings")
         if isinstance(values, dict) and values.get("channel") in OLD_CHANNELS:
             return {**values, "channel": OLD_CHANNELS[values["channel"]]}
@@ -117,7 +117,7 @@ class DemoConfig(BaseModel):
         return channel
 
     def resolved(self) -> DemoConfig:
-        """The same settings with nothing left open: the preset's, and the precision of this processor."""
+        """The same settings with nothing left open: from the preset and the processor."""
         from pave.train.precision import native_precision
 
         preset = self.preset

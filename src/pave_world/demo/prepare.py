@@ -1,4 +1,4 @@
-"""The first half of the demo: the base set up, the clips made, and what the frozen parts make of them stored."""
+"""The first half of the demo: base, clips, and what the frozen parts make of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL = 0.5
 
 
 def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
-    """Make both splits, while another process sets up the base (the first time it has to be put together).
+    """Make both splits, while another process sets up the base (put together the first time).
 
     Returns:
         Split -> records file.
@@ -56,14 +56,18 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
 
 
 def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
-    """Run the frozen tower and the channel's encoder over every clip once, in processes of one thread each."""
-    total = 2 * (config.train_clips + config.test_clips)
+    """Run the frozen tower and the channel's encoder over every clip once.
+
+    In processes of one thread each.
+    """
+    total = 2 * (config.train_clips + config.test_clips)  # a clip has visual tokens and side tokens
     with _pool(config.workers) as pool:
         jobs = [
             pool.submit(_encode, config, file, part)
             for file in records.values()
             for part in range(config.workers)
         ]
+        # Entries in the cache tell the progress: processes cannot call back.
         waiting = set(jobs)
         while waiting:
             _, waiting = wait(waiting, timeout=_POLL)
@@ -103,7 +107,7 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     from pave.channels import make_encoder
     from pave.data import Features, group_by_clip, read_records
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as many processes as cores: a second thread would only wait
     channel = config.channel
     base = load_base(config.base)
     encoder = make_encoder(

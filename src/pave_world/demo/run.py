@@ -35,7 +35,9 @@ _NOTE = "demo.json"
 
 
 def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> Report:
-    """Make the world, train, compare; write `results.json`, `report.md`, `plot.png` and `patch/` into `config.out`.
+    """Make the world, train, compare.
+
+    Writes `results.json`, `report.md`, `plot.png` and `patch/` into `config.out`.
 
     Args:
         config: All numbers.
@@ -49,7 +51,8 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
         PaveError: If a part is missing or a stage fails.
 
     Example:
-        >>> run_demo(DemoConfig(steps=50, train_clips=100), print).arm("audio-patch").accuracy  # doctest: +SKIP
+        >>> report = run_demo(DemoConfig(steps=50, train_clips=100), print)  # doctest: +SKIP
+        >>> report.arm("audio-patch").accuracy                               # doctest: +SKIP
         0.41
     """
     config = config.resolved()
@@ -78,7 +81,10 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
 
 
 def finished_report(config: DemoConfig) -> Report | None:
-    """The report of a demo that ran to its end with just these settings; None where there is none."""
+    """The report of a demo that ran to its end with just these settings.
+
+    None where there is none.
+    """
     note, results = config.out / _NOTE, config.out / "results.json"
     if not (note.is_file() and results.is_file()):
         return None
@@ -103,7 +109,10 @@ def _read_note(file: Path) -> dict[str, Any]:
 
 
 def _present_settings(settings: Any) -> Any:
-    """Settings of an earlier run as they would be written today; unreadable ones are like no others."""
+    """Settings of an earlier run as they would be written today.
+
+    Unreadable ones are like no others.
+    """
     try:
         return DemoConfig.model_validate(settings).model_dump(mode="json")
     except ValidationError:

@@ -1,4 +1,7 @@
-"""The middle of the demo: control and patch trained at the same time, each a `pave train` of its own with one thread."""
+"""The middle of the demo: control and patch trained at the same time.
+
+Each a `pave train` of its own with one thread.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,9 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
 def train_both(
     config: DemoConfig, records: Path, progress: Progress, say: Callable[[str], None]
 ) -> dict[str, TrainConfig]:
-    """Train control and patch side by side; a run that was interrupted goes on, a finished one is left alone.
+    """Train control and patch side by side.
+
+    A run that was interrupted goes on, a finished one is left alone.
 
     Args:
         config: The demo's settings.
@@ -139,7 +144,7 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
         **os.environ,
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
-        "PYTHONPATH": path,
+        "PYTHONPATH": path,  # the same pave as this process has
     }
     output = settings.out.with_suffix(".log")
     with writing(output), output.open("wb") as log:
@@ -151,7 +156,11 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
 
 
 def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> None:
-    """Until all have ended: move the bars, say a line now and then, raise as soon as one has failed."""
+    """Until all have ended: move the bars, say a line now and then.
+
+    Raise as soon as one has failed.
+    """
+    # A clock that no one sets back.
     started = told = time.monotonic()
     while True:
         codes = [run.process.poll() for run in runs]
@@ -193,7 +202,7 @@ def _last_line(output: Path) -> str:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a run that is still going (its checkpoints stay)."""
-    if process.poll() is None:
+    if process.poll() is None:  # still running
         process.terminate()
         try:
             process.wait(10)

@@ -1,4 +1,6 @@
-"""Makes a folder of the world: clips and their channels' files, one JSONL record a question, settings, licence note.
+"""Makes a folder of the world: clips and their channels' files, one JSONL record a question.
+
+Settings and a licence note lie beside them.
 
 Interrupted work goes on where it stopped: finished clips are kept, the records file appears
 (atomically) when all are there.
@@ -25,7 +27,8 @@ from pave_world.scenes.sample import sample_scene
 RECORDS = "records.jsonl"
 LICENCE = "LICENCE.txt"
 LICENCE_TEXT = """\
-The pictures in this folder show emojis designed by OpenMoji, the open-source emoji and icon project (https://openmoji.org).
+The pictures in this folder show emojis designed by OpenMoji, the open-source emoji and icon \
+project (https://openmoji.org).
 Licence of OpenMoji and of these clips: CC BY-SA 4.0, https://creativecommons.org/licenses/by-sa/4.0/
 The sound was synthesised with the General-MIDI sound font TimGM6mb by Tim Brechbill.
 """
@@ -142,8 +145,8 @@ def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per
     """One line a question, in the order of the clips."""
     lines = []
     for index in range(clips):
-        for row in _rows(world, index, questions_per_clip):
-            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        rows = _rows(world, index, questions_per_clip)
+        lines.extend(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path = folder / RECORDS
     write_text_atomically(path, "".join(lines))
     return path

@@ -1,4 +1,6 @@
-"""Exact geometry of what the main camera films: depth maps, intrinsics and poses, as one small `.npz` file a clip.
+"""Exact geometry of what the main camera films: depth maps, intrinsics and poses.
+
+As one small `.npz` file a clip.
 
 Conventions are ScanNet's, so that an encoder of posed RGB-D frames needs to know no other: world
 axes in metres with z up (x to the right, y into the room), camera axes right, down, forward, poses
@@ -32,12 +34,17 @@ def intrinsics(scene: Scene, size: int) -> NDArray[np.float64]:
         >>> intrinsics(sample_scene("scene3d"), 100).tolist()
         [[110.0, 0.0, 49.5], [0.0, 110.0, 49.5], [0.0, 0.0, 1.0]]
     """
+    # Pixel centres at whole numbers, as ScanNet has them; the renderer's are half a pixel on.
     focal, centre = scene.camera.focal * size, (size - 1) / 2
     return np.array([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]])
 
 
 def camera_to_world(pose: Pose) -> NDArray[np.float64]:
-    """Pose as a rigid motion ``[4, 4]`` from camera axes (right, down, forward) to the file's world axes (z up)."""
+    """Pose as a rigid motion ``[4, 4]``.
+
+    From camera axes (right, down, forward) to the file's world axes (z up).
+    """
+    # Columns: where the camera's right, down and forward point in the world, and where it is.
     cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
     return np.array(
         [
@@ -61,8 +68,9 @@ def render_depth(scene: Scene, time: float, size: int = 192) -> NDArray[np.float
         Metres along the optical axis, ``[size, size]``.
     """
     pose = scene.pose(time)
-    depth = room_depth(scene, pose, size)
+    depth = room_depth(scene, pose, size)  # [size, size] metres
     for spot in billboards(scene, pose, scene.present(time), size):
+        # Billboards come from far to near, so the nearest one is written last.
         image = sprite(spot.name, spot.edge)
         rows, part_rows = overlap(spot.row, image.shape[0], size)
         columns, part_columns = overlap(spot.column, image.shape[1], size)

@@ -1,4 +1,6 @@
-"""Frames of a scene: pin-hole projection of the room and its billboards, composed from far to near in numpy.
+"""Frames of a scene: pin-hole projection of the room and its billboards.
+
+Composed from far to near in numpy.
 
 Every camera is drawn by the same code: a billboard faces the camera that films it. What the main
 camera cannot see is drawn for it all the same, and then covered by the screen or cut off at the
@@ -77,9 +79,9 @@ def project(
         ``[N, 3]``: column and row in pixels (row 0 on top), and depth in metres along the optical
         axis.
     """
-    seen = pose.to_camera(points)
-    depth = np.maximum(seen[:, 2], NEAR)
-    focal = scene.camera.focal * size
+    seen = pose.to_camera(points)  # [N, 3] right, up, forward
+    depth = np.maximum(seen[:, 2], NEAR)  # no division by what lies behind the camera
+    focal = scene.camera.focal * size  # focal lengths are in image widths
     return np.stack(
         [size / 2 + focal * seen[:, 0] / depth, size / 2 - focal * seen[:, 1] / depth, seen[:, 2]],
         axis=1,
@@ -88,7 +90,10 @@ def project(
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a billboard lies in a picture: column and row of its centre and edge in pixels, metres along the optical axis."""
+    """Where a billboard lies in a picture: column and row of its centre and edge in pixels.
+
+    Metres along the optical axis.
+    """
 
     name: str
     column: int
@@ -100,11 +105,12 @@ class Spot:
 def billboards(scene: Scene, pose: Pose, things: tuple[Thing, ...], size: int) -> list[Spot]:
     """Those of the things that are in a camera's picture, from far to near."""
     centres = np.array([[thing.x, thing.y + thing.height / 2, thing.z] for thing in things])
-    projected = project(scene, pose, centres.reshape(-1, 3), size)
+    projected = project(scene, pose, centres.reshape(-1, 3), size)  # [N, 3]
     spots = []
     for number in np.argsort(-projected[:, 2], kind="stable"):
         column, row, depth = (float(value) for value in projected[number])
         edge = scene.camera.focal * size * things[number].height / max(depth, NEAR)
+        # A sprite whose centre is out of the picture may still reach in.
         reach = (size + edge) / 2 + 1
         if depth > NEAR and abs(column - size / 2) < reach and abs(row - size / 2) < reach:
             spots.append(Spot(things[number].name, round(column), round(row), round(edge), depth))
@@ -119,6 +125,7 @@ def _draw_things(
         scene.screen,
         -np.inf if scene.screen is None else screen_distance(scene.screen, pose),
     )
+    # Painter's algorithm: behind the screen, the screen, in front of it.
     spots = billboards(scene, pose, things, size)
     for spot in (spot for spot in spots if spot.depth >= distance):
         _compose(frame, sprite(spot.name, spot.edge), spot.column, spot.row)
@@ -129,12 +136,15 @@ def _draw_things(
 
 
 def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, row: int) -> None:
-    """Lay a premultiplied sprite over the frame with its centre at (column, row); parts outside are cut off."""
+    """Lay a premultiplied sprite over the frame with its centre at (column, row).
+
+    Parts outside are cut off.
+    """
     size = frame.shape[0]
     rows, part_rows = overlap(row, image.shape[0], size)
     columns, part_columns = overlap(column, image.shape[1], size)
-    part = image[part_rows, part_columns]
-    below = frame[rows, columns].astype(np.uint16)
+    part = image[part_rows, part_columns]  # [h, w, 4] premultiplied RGBA
+    below = frame[rows, columns].astype(np.uint16)  # [h, w, 3]; products of two bytes need 16 bits
     below *= 255 - part[..., 3:].astype(np.uint16)
     below += 128
     below += below >> 8  # with the shift below: division by 255, rounded, without leaving 16 bits
@@ -144,8 +154,11 @@ def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, ro
 
 
 def overlap(centre: int, edge: int, size: int) -> tuple[slice, slice]:
-    """Where a sprite of `edge` pixels lies in an image of `size`, and which part of the sprite that is (both may be empty)."""
+    """Where a sprite of `edge` pixels lies in an image of `size`.
+
+    Both that place and the part of the sprite may be empty.
+    """
     start = centre - edge // 2
-    low = min(max(0, start), size)
+    low = min(max(0, start), size)  # a centre far outside leaves both slices empty
     high = max(low, min(size, start + edge))
     return slice(low, high), slice(low - start, high - start)

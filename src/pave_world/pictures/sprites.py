@@ -1,4 +1,6 @@
-"""Sprites: SVG files rasterised once, scaled to the sizes the camera needs, premultiplied by alpha, cached.
+"""Sprites: SVG files rasterised once, scaled to the sizes the camera needs.
+
+Premultiplied by alpha, cached.
 
 Sprites are OpenMoji (CC BY-SA 4.0); clips that show them are derived works under the same licence.
 """
@@ -45,13 +47,17 @@ def _master(name: str) -> NDArray[np.float32]:
     )
     with av.open(io.BytesIO(png), mode="r") as container:
         rgba = next(container.decode(video=0)).to_ndarray(format="rgba").astype(np.float32)
+    # Premultiplied, so that scaling mixes no hidden colours in.
     rgba[..., :3] *= rgba[..., 3:] / 255.0
     return _trimmed(rgba)
 
 
 def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cut the empty border off, to the smallest square that keeps the drawing centred, so that sizes mean what is seen."""
-    rows, columns = np.nonzero(image[..., 3] > 0)
+    """Cut the empty border off, to the smallest square that keeps the drawing centred.
+
+    So that sizes mean what is seen.
+    """
+    rows, columns = np.nonzero(image[..., 3] > 0)  # pixels that are not fully transparent
     top, bottom, left, right = (
         int(edge) for edge in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
     )
@@ -67,18 +73,21 @@ def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
 @lru_cache(maxsize=2048)
 def _scaled(name: str, size: int) -> NDArray[np.uint8]:
     master = _master(name)
-    weights = _shrink_weights(len(master), size)
+    weights = _shrink_weights(len(master), size)  # [size, source]
     rows = np.tensordot(weights, master, axes=(1, 0))
     both = np.tensordot(weights, rows, axes=(1, 1)).transpose(1, 0, 2)
     scaled = np.ascontiguousarray(np.clip(both + 0.5, 0, 255).astype(np.uint8))
-    scaled.flags.writeable = False
+    scaled.flags.writeable = False  # shared by every frame that shows it
     return scaled
 
 
 @lru_cache(maxsize=512)
 def _shrink_weights(source: int, target: int) -> NDArray[np.float32]:
-    """Matrix ``[target, source]`` of a triangle filter as wide as one target pixel: scales one axis without aliasing."""
-    ratio = source / target
+    """Matrix ``[target, source]`` of a triangle filter as wide as one target pixel.
+
+    Scales one axis without aliasing.
+    """
+    ratio = source / target  # source pixels a target pixel
     centres = (np.arange(target) + 0.5) * ratio - 0.5
     distance = np.abs(np.arange(source)[None, :] - centres[:, None]) / max(ratio, 1.0)
     weights = np.maximum(0.0, 1.0 - distance)

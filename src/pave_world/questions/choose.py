@@ -35,11 +35,16 @@ from pave_world.scenes.seeds import CHANNEL_PARTS, generator
 AUDIO_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
 VIDEO_FAMILIES = ("left", "right", "middle", "what", "seen", "colour", "number")
 EXISTS_IN_BOTH = 0.4
-"""Share of the clips with two sounds that get ``exists`` questions; follows from `sample.OFF_SCREEN`, see above."""
+"""Share of the clips with two sounds that get ``exists`` questions.
+
+Follows from `sample.OFF_SCREEN`, see above.
+"""
 
 
 def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
-    """All questions of a scene, or a random choice of them; the same scene always gives the same ones.
+    """All questions of a scene, or a random choice of them.
+
+    The same scene always gives the same ones.
 
     Args:
         scene: The scene.
@@ -55,6 +60,7 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
         scene.seed, scene.split, scene.index, "questions", part=CHANNEL_PARTS[scene.channel]
     )
     channel = _CHANNEL_QUESTIONS[scene.channel](scene, rng)
+    # Drawn even where it is cut off below: later draws must not depend on the limit.
     visual = _shuffled(rng, _video_questions(scene, rng), "number", _USUAL[scene.channel])
     if limit is None:
         return channel + visual
@@ -74,7 +80,7 @@ def _shuffled(
     """
     others = [question for question in questions if question.family != common]
     order = [others[i] for i in rng.permutation(len(others))]
-    place = int(rng.integers(usual))
+    place = int(rng.integers(usual))  # one draw, whatever the number of questions
     return (
         order[:place]
         + [question for question in questions if question.family == common]
@@ -86,7 +92,7 @@ def _audio_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     found = [_ask("count", "How many things do you hear?", NUMBERS[len(scene.heard)])]
     if scene.mode == "one":
         found.append(_ask("heard", "What do you hear?", scene.heard[0]))
-        if scene.heard[0] in scene.visible:
+        if scene.heard[0] in scene.visible:  # out of view it has no side
             side = "left" if scene.left_of(scene.heard[0]) else "right"
             found.append(_ask("where", "Is the sound on the left or on the right?", side))
     elif scene.mode == "sequence":
@@ -121,8 +127,9 @@ def _video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
         found.append(_look("number", "How many things do you see?", NUMBERS[len(row)]))
     if scene.channel != "audio":
         found += _ends(scene)
-    if len(row) == 3:
+    if len(row) == 3:  # only then is there a middle
         found.append(_look("middle", "What is in the middle?", row[1]))
+    # An unseen sprite has no word that training ever gave it.
     found = [question for question in found if question.answer in _ANSWERABLE]
     return found + _seen(scene, rng)
 
@@ -142,7 +149,10 @@ def _ends(scene: Scene) -> list[Question]:
 
 
 def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """One yes and one no from the same pool, so that the asked-for name alone never tells the answer."""
+    """One yes and one no from the same pool.
+
+    So that the asked-for name alone never tells the answer.
+    """
     pools = ("silent",) if scene.channel == "audio" else ("silent", "sounding")
     known = [name for name in scene.visible if pool_of(name) in pools]
     if not known:

@@ -1,4 +1,7 @@
-"""Questions that take a high frame rate: what flashed, how many, in which order, on which side; where something dashed."""
+"""Questions that take a high frame rate: what flashed, how many, in which order, on which side.
+
+Where something dashed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ FRAMES_FAMILIES = (
 
 
 def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """All questions about a scene that take the frames between those that a base takes, in random order."""
+    """All questions about a scene that take the frames between those that a base takes.
+
+    In random order.
+    """
+    # Yes and no from one pool: the name alone tells nothing.
     there = str(rng.choice(scene.flashed))
     absent = str(rng.choice([name for name in names("sounding") if name not in scene.flashed]))
     pairs = ((there, "yes"), (absent, "no"))
@@ -45,6 +52,7 @@ def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     found.append(_ask("flashes", "How many things flash?", NUMBERS[len(scene.flashed)]))
     if len(scene.flashed) == 1:
         found.append(_ask("flash", "What flashes?", first.thing.name))
+        # X in metres, 0 in the middle of the picture.
         side = "left" if first.thing.x < 0 else "right"
         found.append(_ask("flash_side", "Is the flash on the left or on the right?", side))
     else:

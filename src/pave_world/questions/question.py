@@ -1,4 +1,4 @@
-"""One question about a scene: what is asked, the only right answer, and the channel that it takes."""
+"""One question about a scene: what is asked, its only answer, the channel it takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pave_world.scenes.catalog import SILENT, SOUNDING
 from pave_world.scenes.scene import Channel
 
 KNOWN = frozenset({*SOUNDING, *SILENT})
-"""Names that may be asked for: the words of unseen sprites were never learnt, they are shown to distract."""
+"""Names that may be asked for: the words of unseen sprites were never learnt.
+
+They are shown to distract.
+"""
 
 
 @dataclass(frozen=True)

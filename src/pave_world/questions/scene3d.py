@@ -1,4 +1,6 @@
-"""Questions that take depth: nearer and farther, in front and behind, situated left and right, whole metres.
+"""Questions that take depth: nearer and farther, in front and behind, situated left and right.
+
+Whole metres.
 
 Answers are balanced because distances are exchangeable between the slots of the row (see
 `sample_scene3d`), whatever names they have; of a pair it is drawn which one is asked about first.
@@ -32,7 +34,7 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     only the known ones would be left to name.
     """
     row = scene.things
-    known = [thing for thing in row if thing.name in KNOWN]
+    known = [thing for thing in row if thing.name in KNOWN]  # two at least, see `scene3d_parts`
     ranked = sorted(row, key=lambda thing: distance(scene, thing))
     one, other = (known[number] for number in rng.permutation(len(known))[:2])
     near_one = distance(scene, one) < distance(scene, other)
@@ -59,6 +61,7 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def _compare(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
     nearer = bool(rng.random() < 0.5)
     family = "nearer" if nearer else "farther"
+    # Asked for the farther one, the answer is the other of the two.
     answer = one if nearer == near_one else other
     return _ask(family, f"Which is {family}, the {one.name} or the {other.name}?", answer.name)
 
@@ -74,7 +77,10 @@ def _in_front(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool
 
 
 def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:
-    """Stand at one end of the row and face the other: the middle is left or right by the coin that placed it."""
+    """Stand at one end of the row and face the other.
+
+    The middle is left or right by the coin that placed it.
+    """
     start, end = (row[0], row[2]) if rng.random() < 0.5 else (row[2], row[0])
     side = "left" if side_of_line(start, end, row[1]) > 0 else "right"
     where = f"You stand at the {start.name} and face the {end.name}."

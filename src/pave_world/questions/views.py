@@ -1,4 +1,6 @@
-"""Questions that take further cameras: what is behind the screen, what is out of the picture, how many things there are in all.
+"""Questions that take further cameras: what is behind the screen, what is out of the picture.
+
+How many things there are in all.
 
 Two questions are asked about every scene and come first, so that under a limit no answer of theirs
 is kept more often than another; what has a name is asked for only where something is hidden.
@@ -16,7 +18,11 @@ VIEWS_FAMILIES = ("total", "hidden_number", "anything", "behind", "outside", "hi
 
 
 def views_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """All questions about a scene that take its further cameras, in random order but for the rule above."""
+    """All questions about a scene that take its further cameras.
+
+    In random order but for the rule above.
+    """
+    # Asked about every scene, so kept under every limit.
     always = [_how_many(scene, rng), _whether(scene, rng)]
     found = []
     if scene.outside is not None:
@@ -35,6 +41,7 @@ def views_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def _how_many(scene: Scene, rng: np.random.Generator) -> Question:
     if rng.random() < 0.5:
         return _ask("hidden_number", "How many things are hidden?", NUMBERS[len(scene.hidden)])
+    # The screen is no thing: nobody could say whether to count it.
     everything = len(scene.things) + len(scene.hidden)
     return _ask("total", "How many things are there besides the screen?", NUMBERS[everything])
 

@@ -1,4 +1,6 @@
-"""Draws scenes with fast events: things that flash, or one that dashes across, between the frames that a base takes.
+"""Draws scenes with fast events: things that flash, or one that dashes across.
+
+Between the frames that a base takes.
 
 A base that takes `TAKEN` evenly spread frames (`pave.media.Uniform`) sees the row and nothing else:
 every event lies in a gap between two of those frames, at any frame rate of `SLOWEST` or more. The
@@ -31,10 +33,10 @@ SHORTEST = 2.0
 DASHES = 0.3
 """Share of the clips in which something dashes across instead of flashing."""
 
-_GUARD = 0.02
-_DEPTH = 2.2
+_GUARD = 0.02  # seconds kept free at both ends of a gap
+_DEPTH = 2.2  # metres from the camera, in front of every row
 _SIDES = (0.26, 0.74)  # middle of a flash in image widths, left and right
-_EXTENT = (0.32, 0.38)
+_EXTENT = (0.32, 0.38)  # size of a flash in image widths
 _GAPS = TAKEN - 1
 
 
@@ -71,7 +73,7 @@ def gap(number: int, duration: float) -> tuple[float, float]:
     Frame k of those taken is number ``floor(k (N - 1) / 3)`` of ``N = round(duration * fps)``: its
     time is ``k duration / 3`` or up to ``(k / 2 + 1) / fps`` earlier.
     """
-    third = duration / _GAPS
+    third = duration / _GAPS  # seconds between two taken frames
     return number * third + _GUARD, (number + 1) * third - ((number + 1) / 2 + 1) / SLOWEST - _GUARD
 
 
@@ -100,7 +102,7 @@ def _flashes(rng: np.random.Generator, duration: float) -> tuple[Transient, ...]
         sorted(rng.permutation(_GAPS)[:count]), pick(rng, names("sounding"), count), strict=True
     ):
         start, end = gap(int(number), duration)
-        length = (end - start) * float(rng.uniform(0.5, 0.8))
+        length = (end - start) * float(rng.uniform(0.5, 0.8))  # seconds that a flash lasts
         begin = float(rng.uniform(start, end - length))
         thing = _hover(rng, name, _SIDES[int(rng.integers(2))], float(rng.uniform(*_EXTENT)))
         flashes.append(Transient(thing, begin, begin + length))
@@ -109,8 +111,8 @@ def _flashes(rng: np.random.Generator, duration: float) -> tuple[Transient, ...]
 
 def _hover(rng: np.random.Generator, name: str, middle: float, extent: float) -> Thing:
     """A thing in front of the row, in the upper half of the picture, where little of the row is."""
-    metres = _DEPTH / FOCAL
-    centre = float(rng.uniform(0.20, 0.26))
+    metres = _DEPTH / FOCAL  # metres an image width at that depth
+    centre = float(rng.uniform(0.20, 0.26))  # image heights from the top
     height = extent * metres
     return Thing(
         name, (middle - 0.5) * metres, EYE - (centre - 0.5) * metres - height / 2, _DEPTH, height

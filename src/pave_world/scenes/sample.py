@@ -1,4 +1,6 @@
-"""Draws scenes: which things, where, which wall, what sounds when; `sample_scene` is the door to all kinds.
+"""Draws scenes: which things, where, which wall, what sounds when.
+
+`sample_scene` is the door to all kinds.
 
 The rules that keep the picture silent about the sound (checked by tests as properties of the
 generator):
@@ -33,7 +35,10 @@ from pave_world.scenes.views import views_parts
 OFF_SCREEN = 0.4
 """Share of ``one`` clips whose sound comes from something that is not in the picture."""
 UNSEEN_SHARE = 0.5
-"""Share of test clips with a shade, and of those with a third thing also a sprite, that training never has."""
+"""Share of test clips with a shade, and of those with a third thing also a sprite.
+
+That training never has.
+"""
 
 
 def sample_scene(
@@ -65,6 +70,7 @@ def sample_scene(
         True
     """
     rng = generator(seed, split, index, "scene", part=CHANNEL_PARTS[channel])
+    # Only a test split draws here, so its other draws differ from those of training anyway.
     unseen = split == "test" and bool(rng.random() < UNSEEN_SHARE)
     parts = _PARTS[channel](rng, unseen, duration)
     return Scene(
@@ -133,19 +139,21 @@ def _visual_row(rng: np.random.Generator, unseen: bool) -> list[str]:
 def _events(
     rng: np.random.Generator, pair: tuple[str, str], duration: float
 ) -> tuple[Mode, tuple[SoundEvent, ...]]:
-    base = float(rng.uniform(-30.0, -20.0))
+    base = float(rng.uniform(-30.0, -20.0))  # dB below full scale
     first, second = pair if rng.random() < 0.5 else pair[::-1]
-    mode = str(rng.choice(["one", "one", "sequence", "mix"]))
+    mode = str(rng.choice(["one", "one", "sequence", "mix"]))  # half, a quarter, a quarter
     if mode == "one":
         if rng.random() < OFF_SCREEN:
             first = pick(rng, tuple(name for name in names("sounding") if name not in pair), 1)[0]
         return "one", (SoundEvent(first, 0.0, duration, base),)
     if mode == "sequence":
+        # Never the same moment, so that it cannot be learnt.
         cut = duration * float(rng.uniform(0.44, 0.56))
         return "sequence", (
             SoundEvent(first, 0.0, cut, base),
             SoundEvent(second, cut, duration, base),
         )
+    # 10 dB: half as loud to an ear, so the answer is plain.
     softer = base - float(rng.uniform(10.0, 14.0))
     return "mix", (
         SoundEvent(first, 0.0, duration, base),

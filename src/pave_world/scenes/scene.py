@@ -1,4 +1,6 @@
-"""What a scene is: things at 3-D positions in a room, a camera with a path, and sound events on a time line.
+"""What a scene is: things at 3-D positions in a room, a camera, sound events.
+
+Camera and events have a time line.
 
 World axes in metres: x to the right, y up from the floor, z away from the camera's resting place
 into the room. The back wall is the plane ``z = room.depth``. Everything that is rendered (frames,
@@ -20,9 +22,15 @@ from numpy.typing import NDArray
 from pave_world.scenes.catalog import Rgb
 
 Channel = Literal["audio", "video", "scene3d", "views", "frames"]
-"""What a scene has beside its picture, and what a question takes; ``"video"``: the picture alone."""
+"""What a scene has beside its picture, and what a question takes.
+
+``"video"``: the picture alone.
+"""
 OLD_CHANNELS: Mapping[str, Channel] = MappingProxyType({"sound": "audio", "visual": "video"})
-"""What two channels were called at first -> what they are called; settings and flags still say so."""
+"""What two channels were called at first -> what they are called.
+
+Settings and flags still say so.
+"""
 _FILE_WORDS: Mapping[str, str] = MappingProxyType({new: old for old, new in OLD_CHANNELS.items()})
 # Clips keep the names of the first version: folders made then go on, and record ids stay the same.
 Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
@@ -30,7 +38,10 @@ Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
 
 @dataclass(frozen=True)
 class Room:
-    """Walls and floor: colour name and shade of the wall, floor shade, distance of the back wall in metres, stripe width."""
+    """Walls and floor: colour name and shade of the wall, floor shade.
+
+    Distance of the back wall in metres, stripe width.
+    """
 
     wall: str
     wall_rgb: Rgb
@@ -46,7 +57,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Thing:
-    """One billboard: a square sprite that faces the camera, standing or hovering at (x, y of its lower edge, z)."""
+    """One billboard: a square sprite that faces the camera, standing or hovering at (x.
+
+    Y of its lower edge, z).
+    """
 
     name: str
     x: float
@@ -58,7 +72,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Screen:
-    """A plain panel on the floor, parallel to the back wall: what stands behind it, the main camera cannot see."""
+    """A plain panel on the floor, parallel to the back wall: what stands behind it.
+
+    The main camera cannot see.
+    """
 
     x: float
     z: float
@@ -68,7 +85,10 @@ class Screen:
 
 @dataclass(frozen=True)
 class Transient:
-    """Something that is there from `start` to `end` seconds only, and moves by `travel` metres along x meanwhile."""
+    """Something that is there from `start` to `end` seconds only.
+
+    It moves by `travel` metres along x meanwhile.
+    """
 
     thing: Thing
     start: float
@@ -85,7 +105,10 @@ class Transient:
 
 @dataclass(frozen=True)
 class Pose:
-    """Camera pose at one moment: position in metres and yaw in radians (positive turns to the right)."""
+    """Camera pose at one moment.
+
+    Position in metres and yaw in radians (positive turns to the right).
+    """
 
     x: float
     y: float
@@ -102,7 +125,10 @@ class Pose:
 
 @dataclass(frozen=True)
 class Camera:
-    """Pin-hole camera that sways and pans slowly: ``focal`` is in image widths, the principal point is the image centre."""
+    """Pin-hole camera that sways and pans slowly: ``focal`` is in image widths.
+
+    The principal point is the image centre.
+    """
 
     focal: float
     height: float
@@ -149,14 +175,20 @@ class Scene:
     """From left to right as the camera sees them."""
     events: tuple[SoundEvent, ...]
     unseen: bool
-    """True when something is shown or heard that the training split never has (sprite, wall shade or pitch range)."""
+    """True when something is shown or heard that the training split never has (sprite.
+
+    Wall shade or pitch range).
+    """
     screen: Screen | None = None
     behind: Thing | None = None
     """What stands behind the screen."""
     outside: Thing | None = None
     """What stands beside the main camera, out of its picture."""
     cameras: tuple[Pose, ...] = ()
-    """Further cameras, on tripods: the first films behind the screen, the second beside the main camera."""
+    """Further cameras, on tripods: the first films behind the screen.
+
+    The second beside the main camera.
+    """
     transients: tuple[Transient, ...] = ()
     """What flashes or dashes by, in the order of time."""
 
@@ -197,7 +229,10 @@ class Scene:
         return self.things + hidden + passing
 
     def pose(self, time: float, view: int = 0) -> Pose:
-        """Pose of a camera at `time` seconds: 0 is the main one, 1 the first of the further ones."""
+        """Pose of a camera at `time` seconds: 0 is the main one.
+
+        1 the first of the further ones.
+        """
         return self.camera.pose(time) if view == 0 else self.cameras[view - 1]
 
     def left_of(self, name: str) -> bool:

@@ -1,4 +1,6 @@
-"""Draws scenes whose depth cannot be seen: two or three things in a row, each at another whole number of metres.
+"""Draws scenes whose depth cannot be seen: two or three things in a row.
+
+Each at another whole number of metres.
 
 The rules that keep the picture silent about depth:
 
@@ -33,7 +35,7 @@ _CLEAR = 0.2  # metres between the middle thing and the line through the outer t
 
 def scene3d_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     """Everything of a 3D scene but its name; see the module for the rules."""
-    count = int(rng.integers(2, 4))
+    count = int(rng.integers(2, 4))  # two or three
     row = pick(rng, names("sounding") + names("silent"), count)
     if unseen and count > 2:  # two known ones remain to be asked about
         row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
@@ -56,7 +58,10 @@ def distance(scene: Scene, thing: Thing) -> float:
 
 
 def side_of_line(start: Thing, end: Thing, third: Thing) -> float:
-    """Signed metres of `third` from the line through the other two on the floor: positive is left when facing `end`."""
+    """Signed metres of `third` from the line through the other two on the floor.
+
+    Positive is left when facing `end`.
+    """
     ahead, across = end.z - start.z, end.x - start.x
     cross = across * (third.z - start.z) - ahead * (third.x - start.x)
     return cross / math.hypot(ahead, across)

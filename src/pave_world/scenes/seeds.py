@@ -1,4 +1,6 @@
-"""Seeds of the splits: every random number of the world comes from (seed, split, clip index, stream).
+"""Seeds of the splits: every random number of the world comes from (seed, split, clip index.
+
+Stream).
 
 NumPy's `SeedSequence` mixes the four numbers, so two splits share no scene by construction and a
 clip never depends on how many clips are made or in which order.
@@ -44,7 +46,8 @@ def generator(
         ConfigError: The split is unknown or a number is negative.
 
     Example:
-        >>> float(generator(0, "train", 0, "scene").random()) == float(generator(0, "test", 0, "scene").random())
+        >>> train, test = (generator(0, split, 0, "scene") for split in ("train", "test"))
+        >>> train.random() == test.random()
         False
     """
     if split not in _SPLIT_IDS:

@@ -1,4 +1,6 @@
-"""Draws scenes for several cameras: a row with a screen in it, something behind the screen, something beside the main camera.
+"""Draws scenes for several cameras: a row with a screen in it, something behind the screen.
+
+Something beside the main camera.
 
 The rules that keep the main picture silent about what it does not show:
 
@@ -22,7 +24,7 @@ from pave_world.scenes.catalog import names
 from pave_world.scenes.layout import FOCAL, draw_camera, draw_room, pick, slot_middle, stand_in_row
 from pave_world.scenes.scene import Pose, Screen, Thing
 
-_HALF_ROOM = 4.0
+_HALF_ROOM = 4.0  # metres from the middle to a side wall: room for the cameras
 _WIDTH = {2: 0.30, 3: 0.27}
 """Width of the screen as a share of the image width, by the number of slots."""
 _SCREEN = "screen"  # stands for the screen in the row of names
@@ -34,14 +36,14 @@ def views_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict
     row = pick(rng, names("silent"), count)
     if unseen and count > 1:
         row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
-    slot = int(rng.integers(count + 1))
+    slot = int(rng.integers(count + 1))  # the screen's place in the row
     row.insert(slot, _SCREEN)
     room = replace(draw_room(rng, unseen), half=_HALF_ROOM, front=-1.0)
     camera, things = draw_camera(rng), stand_in_row(rng, row)
     screen = _screen(rng, slot, len(row))
     behind, rear = _behind(rng, screen)
     outside, side = _outside(rng)
-    hidden = int(rng.integers(3))
+    hidden = int(rng.integers(3))  # how many: none, one or two
     spare = int(
         rng.integers(2)
     )  # of one hidden thing: 0 keeps the one behind the screen, 1 the one beside the camera
@@ -64,7 +66,7 @@ def views_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict
 
 
 def _screen(rng: np.random.Generator, slot: int, slots: int) -> Screen:
-    depth = float(rng.uniform(4.0, 4.5))
+    depth = float(rng.uniform(4.0, 4.5))  # metres from the main camera
     metres = depth / FOCAL
     width = _WIDTH[slots] * metres
     return Screen(
@@ -81,6 +83,7 @@ def _behind(rng: np.random.Generator, screen: Screen) -> tuple[Thing, Pose]:
 
 def _outside(rng: np.random.Generator) -> tuple[Thing, Pose]:
     """A place beside the main camera, left or right, and the camera that looks at it."""
+    # Left or right by a fair coin.
     side = 1.0 if rng.random() < 0.5 else -1.0
     thing = Thing(
         "",

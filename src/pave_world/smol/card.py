@@ -1,4 +1,7 @@
-"""Write what was trained for `smol` into the package, score it on scenes it never saw, and say all of it on a card."""
+"""Write what was trained for `smol` into the package, score it on scenes it never saw.
+
+The card says all of it.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,10 @@ def _save_lora(peft: Any, folder: Path) -> None:
 
 
 def _assembled_scores(out: Path, scratch: Path, settings: BuildSettings) -> dict[str, list[int]]:
-    """Score the base exactly as users load it: projector and LoRA read back from `out` and merged."""
+    """Score the base exactly as users load it.
+
+    Projector and LoRA read back from `out` and merged.
+    """
     model, tokenizer = raw_parts(scratch / "tokenizer-0")
     return scores(
         smol_base(merge_trained(model, out), tokenizer), settings.test_clips, settings.seed, scratch
@@ -98,7 +104,9 @@ def scores(base: Base, clips: int, seed: int, scratch: Path) -> dict[str, list[i
     """
     from pave_world.smol.build import BuildSettings, answer_logits, features
 
-    cells = features(base, "test", clips, ("video",), BuildSettings(seed=seed, workers=1), scratch)
+    cells = features(
+        base, "test", clips, ("video",), BuildSettings(seed=seed, workers=1), folder=scratch
+    )
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for index in range(clips):
         asked = questions_for(sample_scene("video", "test", index, seed), limit=None)
@@ -120,20 +128,25 @@ def _card(settings: BuildSettings, numbers: dict[str, Any]) -> str:
     options = ", ".join(f"{key}={value}" for key, value in asdict(settings).items())
     return f"""# smol: the trained part
 
-`projector.safetensors` and `lora/` (bf16) turn SmolLM2-135M-Instruct and an ImageNet EfficientNet-Lite0 into a small Video LLM.
-Licence: Apache-2.0, like both parts. Made by `pave bases --build smol` in {numbers["seconds"]} s of wall time on two CPU cores.
-Building again gives weights of the same kind, not the same bits: the order of additions in processes and later changes to the
-world's questions both matter.
+`projector.safetensors` and `lora/` (bf16) turn SmolLM2-135M-Instruct and an ImageNet \
+EfficientNet-Lite0 into a small Video LLM.
+Licence: Apache-2.0, like both parts. Made by `pave bases --build smol` in {numbers["seconds"]} s \
+of wall time on two CPU cores.
+Building again gives weights of the same kind, not the same bits: the order of additions in \
+processes and later changes to the world's questions both matter.
 
-- Data: rendered scenes of the embedded world, train split, visual questions only. Nothing to hear, no real video.
+- Data: rendered scenes of the embedded world, train split, visual questions only. \
+Nothing to hear, no real video.
 - Run: {options}; last loss {numbers["loss"]:.3f} (mean over answer tokens, 20 steps).
-- Scores below: exact match of greedy answers on {settings.test_clips} scenes of the test split (other placements, some
+- Scores below: exact match of greedy answers on {settings.test_clips} scenes of the \
+test split (other placements, some
   sprites and wall shades never trained on), with 95 % Wilson intervals.
 
 | questions | n | exact match | 95 % |
 |---|---|---|---|
 {chr(10).join(rows)}
 
-What it cannot do: name things outside the world's catalogue reliably, read text, follow motion, talk at length. It hears
+What it cannot do: name things outside the world's catalogue reliably, read text, follow motion, \
+talk at length. It hears
 nothing: that is what patches are for.
 """

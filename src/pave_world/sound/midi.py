@@ -35,11 +35,14 @@ def midi_bytes(notes: Iterable[Note], program: int | None) -> bytes:
         >>> midi_bytes([Note(0.0, 0.5, 60, 100)], program=0)[:4]
         b'MThd'
     """
+    # Counted from 0: drums are General MIDI's channel 10.
     channel = _DRUM_CHANNEL if program is None else 0
     events: list[tuple[int, int, bytes]] = []
     for note in notes:
+        # Note on is 0x9n, note off 0x8n; at one tick the off (0) sorts before the on (1).
         events.append((_ms(note.start), 1, bytes([0x90 | channel, note.pitch, note.velocity])))
         events.append((_ms(note.start + note.length), 0, bytes([0x80 | channel, note.pitch, 0])))
+    # Tempo: microseconds a quarter note.
     track = bytearray(b"\x00\xff\x51\x03" + (1_000_000).to_bytes(3, "big"))
     if program is not None:
         track += b"\x00" + bytes([0xC0 | channel, program])
@@ -49,7 +52,7 @@ def midi_bytes(notes: Iterable[Note], program: int | None) -> bytes:
     ):  # a note's end comes before the next one's start at the same tick
         track += _variable_length(tick - now) + message
         now = tick
-    track += b"\x00\xff\x2f\x00"
+    track += b"\x00\xff\x2f\x00"  # end of track
     head = (
         b"MThd"
         + (6).to_bytes(4, "big")

@@ -1,4 +1,7 @@
-"""Sound of a scene: each event is a phrase played on the sound font, set to its level in dB, and mixed with faint noise."""
+"""Sound of a scene: each event is a phrase played on the sound font, set to its level in dB.
+
+Faint noise is mixed in.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from pave_world.scenes.seeds import generator
 from pave_world.sound.midi import midi_bytes
 from pave_world.sound.voices import VOICES, phrase
 
-_FADE = 0.03
-_PEAK = 0.98
-_CREST = 6.0  # some recordings of the font click at 30 times their RMS; cut, so that a level in dB means loudness
-_UNSEEN_STRETCH = 3
-_WAV_HEAD = 44
+_FADE = 0.03  # seconds at both ends of an event, so that it does not click
+_PEAK = 0.98  # loudest sample of a mix; encoders overshoot a little
+# Some recordings of the font click at 30 times their RMS; cut, so that dB mean loudness.
+_CREST = 6.0
+_UNSEEN_STRETCH = 3  # semitones beyond the range of training
+_WAV_HEAD = 44  # bytes before the samples of a plain RIFF file
 
 
 def render_sound(scene: Scene, rate: int = 16000) -> NDArray[np.float32]:
@@ -33,6 +37,7 @@ def render_sound(scene: Scene, rate: int = 16000) -> NDArray[np.float32]:
     """
     total = round(scene.duration * rate)
     noise = generator(scene.seed, scene.split, scene.index, "noise")
+    # DB below full scale: audible to a detector, not to a person.
     level = float(noise.uniform(-60.0, -48.0))
     mixed = noise.standard_normal(total, dtype=np.float32) * np.float32(_linear(level))
     if not scene.events:
@@ -40,7 +45,7 @@ def render_sound(scene: Scene, rate: int = 16000) -> NDArray[np.float32]:
     for number, event in enumerate(scene.events):
         samples = _render_event(scene, event, number, rate)
         start = round(event.start * rate)
-        samples = samples[: total - start]
+        samples = samples[: total - start]  # rounding may put a last sample behind the clip's end
         mixed[start : start + len(samples)] += samples
     peak = float(np.abs(mixed).max(initial=0.0))
     return mixed * np.float32(_PEAK / peak) if peak > _PEAK else mixed
@@ -60,7 +65,7 @@ def play(
         sound_font(), midi_bytes(phrase(voice, duration, rng, stretch), voice.program)
     )
     stereo = np.frombuffer(wav, dtype="<i2", offset=_WAV_HEAD).reshape(-1, 2)
-    source = int.from_bytes(wav[24:28], "little")
+    source = int.from_bytes(wav[24:28], "little")  # the font's own rate, from the RIFF header
     mono = stereo[: round(duration * source)].mean(axis=1, dtype=np.float32)
     mono = np.pad(mono, (0, max(0, round(duration * source) - len(mono))))
     samples = _unit(_resample(mono, round(duration * rate)))

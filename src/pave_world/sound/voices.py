@@ -1,4 +1,6 @@
-"""How each sounding thing plays: General-MIDI program, pitch range and a style that makes ever new phrases.
+"""How each sounding thing plays: General-MIDI program.
+
+Pitch range and a style that makes ever new phrases.
 
 Pitch, rhythm, tempo and velocity vary from clip to clip, so that a listener has to learn the timbre
 and not a recording.
@@ -17,13 +19,16 @@ from pave_world.sound.midi import Note
 
 Style = Literal["melody", "chords", "beat", "strikes", "held", "calls"]
 
-_SCALE = (0, 2, 4, 5, 7, 9, 11)
-_DRUMS = (36, 38, 41, 45, 48)
+_SCALE = (0, 2, 4, 5, 7, 9, 11)  # semitones of a major scale
+_DRUMS = (36, 38, 41, 45, 48)  # General MIDI: bass drum, snare, low and mid toms
 
 
 @dataclass(frozen=True)
 class Voice:
-    """Program (None: drum kit), lowest and highest root pitch, style, shortest and longest note in seconds."""
+    """Program (None: drum kit), lowest and highest root pitch, style.
+
+    Shortest and longest note in seconds.
+    """
 
     program: int | None
     low: int
@@ -64,15 +69,16 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
     """
     low, high = voice.low - stretch, voice.high + stretch
     root = int(rng.integers(low, high + 1))
-    tempo = float(rng.uniform(0.8, 1.25))
+    tempo = float(rng.uniform(0.8, 1.25))  # one factor for the whole phrase
     step = int(rng.integers(len(_SCALE)))
     notes: list[Note] = []
     now = 0.0
     while now < duration:
         length = float(rng.uniform(voice.shortest, voice.longest)) * tempo
-        step += int(rng.integers(-2, 3))
+        step += int(rng.integers(-2, 3))  # a melody walks by at most two degrees
         velocity = int(rng.integers(70, 116))
-        pitches = _pitches(voice, root, step, low, high, rng)
+        pitches = _pitches(voice, root, step, low=low, high=high, rng=rng)
+        # Calls have gaps between them; other notes all but touch.
         sounding = length * (0.7 if voice.style == "calls" else 0.95)
         notes += [Note(now, min(sounding, duration - now), pitch, velocity) for pitch in pitches]
         now += length
@@ -80,7 +86,7 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
 
 
 def _pitches(
-    voice: Voice, root: int, step: int, low: int, high: int, rng: np.random.Generator
+    voice: Voice, root: int, step: int, *, low: int, high: int, rng: np.random.Generator
 ) -> list[int]:
     if voice.style == "beat":
         return [int(rng.choice(_DRUMS))]
@@ -95,7 +101,7 @@ def _scale_pitch(degree: int) -> int:
 
 
 def _fold(pitch: int, low: int, high: int) -> int:
-    """Bring a pitch into the range by octaves (by clipping where the range is narrower than one)."""
+    """Bring a pitch into the range by octaves (clipped where it is narrower than one)."""
     while pitch > high and pitch - 12 >= low:
         pitch -= 12
     while pitch < low and pitch + 12 <= high:
