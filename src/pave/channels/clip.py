@@ -56,7 +56,8 @@ class _Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """`[n, tokens, dim]` -> `[n, heads, tokens, dim / heads]`."""
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return heads
 
 
 class _Mlp(nn.Module):
