@@ -264,7 +264,7 @@ class Fusion(nn.Module):
             frames.query_angles.split(size),
             strict=True,
         )
-        parts = []
+        parts: list[Tensor] = []
         for query, first, length, query_angles in chunks:
             side, mask = take(frames.side, first, length)
             side_angles, _ = take(frames.side_angles, first, length)
@@ -292,6 +292,6 @@ class Fusion(nn.Module):
         for block in self.blocks:
             x = block(x, memory, mask, turns)
         out: Tensor = self.dropout(self.output(x))
-        if self.norm is None:
-            return out
-        return self.norm(out)
+        if self.norm is not None:
+            out = self.norm(out)
+        return out

@@ -52,7 +52,7 @@ def _angles(clock: Tensor, grid: int, finest: int, head_dim: int) -> Tensor:
     """Places in time `[T]`, cells of a step along a side -> `[T, grid * grid, head_dim / 2]`."""
     sections = torch.tensor([head_dim // 8, 3 * head_dim // 16, 3 * head_dim // 16])
     axis = torch.arange(3).repeat_interleave(sections)  # [head_dim / 2]: time, row or column
-    speed = BASE ** (torch.arange(0, head_dim, 2) / head_dim)
+    speed: Tensor = BASE ** (torch.arange(0, head_dim, 2) / head_dim)
     # The finer grid's cells sit at 0, 1, ..., the coarser one's where their centres fall.
     centre = (2 * torch.arange(grid) + 1) * (finest / (2 * grid))
     cell = centre.floor().double()
