@@ -72,13 +72,14 @@ class Prompt:
 
     def ask(self, turn: int = 0) -> list[int]:
         """Ids to generate the answer of one turn from, as if it were the only one."""
-        return self.prefix + self.turns[turn][0]
+        question, _ = self.turns[turn]
+        return self.prefix + question
 
     def dialogue(self) -> list[int]:
         """Ids of the prefix and all turns in a row."""
         ids = list(self.prefix)
         for number, (question, answer) in enumerate(self.turns):
-            if number:
+            if number:  # the prefix has opened the first turn already
                 ids += self.again
             ids += question + answer
         return ids
@@ -95,6 +96,7 @@ def encode_prompt(
         text: `Clip.text`, the placeholders.
         turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
     """
+    # In one piece, as the chat template gives it: tokens may run across the joints.
     opening = style.head + text + style.after_video
     prefix = list(tokenizer(opening, add_special_tokens=False)["input_ids"])
     bos = tokenizer.bos_token_id
@@ -105,9 +107,11 @@ def encode_prompt(
     for question, answer in turns:
         asked = continued(tokenizer, style.question + question + style.ask)
         closed = []
+        # By itself, not behind the question: generation too starts where the question's ids end.
         if answer is not None:
             closed = continued(tokenizer, style.answer + answer + style.end)
         pairs.append((asked, closed))
+    # A word may be several ids; each of them counts by itself, wherever it stands.
     learnt: set[int] = set()
     for word in style.learnt:
         learnt.update(continued(tokenizer, word))
@@ -159,6 +163,7 @@ def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tup
     ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
+        # Left for generation: new tokens of every row are appended at the same index.
         start = longest - len(prompt) if side == "left" else 0
         end = start + len(prompt)
         ids[row, start:end] = torch.tensor(list(prompt), dtype=torch.long)

@@ -102,8 +102,9 @@ class Visual:
     def grid(self) -> Tensor:
         """The spatial tokens as `[T, S, D]`, without CLS and newline tokens."""
         lay = self.layout
-        body: Tensor = self.tokens[lay.lead : lay.lead + lay.t * lay.step]
-        steps: Tensor = body.unflatten(0, (lay.t, lay.step))
+        end = lay.lead + lay.t * lay.step
+        body: Tensor = self.tokens[lay.lead : end]  # [T * step, D]
+        steps: Tensor = body.unflatten(0, (lay.t, lay.step))  # [T, step, D]
         rows: Tensor = steps[:, lay.cls : lay.step - lay.tail]  # [T, h * (w + row), D]
-        cells: Tensor = rows.unflatten(1, (lay.h, lay.w + lay.row))
+        cells: Tensor = rows.unflatten(1, (lay.h, lay.w + lay.row))  # [T, h, w + row, D]
         return cells[:, :, : lay.w].flatten(1, 2)
