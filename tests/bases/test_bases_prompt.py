@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import tiny
-from pave.bases.prompt import Prompt, PromptStyle, encode_prompt, pad_prompts
+from pave.bases import Base
+from pave.bases.prompt import Prompt, PromptStyle, pad_prompts
 from pave.errors import BaseError
 
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"
@@ -36,6 +39,14 @@ def test_the_prompt_reads_as_the_chat_template(family: str) -> None:
     assert base.tokenizer.decode(prompt.dialogue()) == EXPECTED[family].replace("[V]", clip.text)
     assert prompt.turns[0][1][-1] == base.stop_ids[0]
     assert base.decode(prompt.turns[0][1]) == "So."
+
+
+def encode_prompt(
+    tokenizer: Any, style: PromptStyle, text: str, turns: Sequence[tuple[str, str | None]]
+) -> Prompt:
+    """As a base of that tokenizer and chat format encodes them."""
+    base = SimpleNamespace(tokenizer=tokenizer, family=SimpleNamespace(style=style))
+    return Base.encode_prompt(cast("Base", base), text, turns)
 
 
 @settings(deadline=None)

@@ -11,8 +11,9 @@ from peft.tuners.lora import LoraLayer
 
 from helpers import tiny, tiny_patch
 from helpers.tiny_patch import Case, tokens
-from pave.answer import prompt_of
+from pave.answer import questions_about
 from pave.bases import Visual
+from pave.data import ClipFeatures
 from pave.errors import ConfigError, PatchError
 from pave.model import PatchedModel
 from pave.model.routes import routes_of
@@ -220,12 +221,25 @@ def test_what_is_no_base_patch_is_told() -> None:
 
 
 def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
-    patches = on_top(continued=False).model.patches
+    model = on_top(continued=False).model
+    patches = model.patches
     for name, prompt in (("dense", "Look. {question}"), ("sound", "Listen. {question}")):
         patches[name].config = patches[name].config.model_copy(update={"prompt": prompt})
-    assert prompt_of([patches["dense"], patches["sound"]]) == "Listen. {question}"
-    assert prompt_of([patches["dense"]]) == "Look. {question}"
-    assert prompt_of([]) == "{question}"
+    clip = model.base.clip(tiny.frames(2))
+    visual = model.base.visual([clip])[0]
+
+    def put(*channels: str) -> str:
+        """The question about a clip that has these channels."""
+        side = {channel: tokens(2) for channel in channels}
+        features = ClipFeatures(model.base.light(clip), visual, side)
+        asked = questions_about(model, features, [[("Who?", None)]]).asked[0]
+        return str(model.base.tokenizer.decode(asked)).partition("<|im_end|>")[0]
+
+    assert put("features", "audio") == "Listen. Who?"
+    assert put("features") == "Look. Who?"
+    assert put() == "Who?"
+    model.set_patches({"dense": 1.0})
+    assert put("features", "audio") == "Look. Who?"
 
 
 def test_a_base_patch_that_changed_since_it_was_saved_is_not_the_one_trained_on(

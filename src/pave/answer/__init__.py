@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pave.answer.asking import ask
     from pave.answer.generation import generate
     from pave.answer.model import AnsweringModel
-    from pave.answer.questions import Questions, prompt_of, questions_about
+    from pave.answer.questions import Questions, questions_about
     from pave.answer.sampling import Sampling
 
 _HOMES = {
@@ -23,7 +23,6 @@ _HOMES = {
     "Sampling": "pave.answer.sampling",
     "ask": "pave.answer.asking",
     "generate": "pave.answer.generation",
-    "prompt_of": "pave.answer.questions",
     "questions_about": "pave.answer.questions",
 }
 
@@ -33,7 +32,6 @@ __all__ = [
     "Sampling",
     "ask",
     "generate",
-    "prompt_of",
     "questions_about",
 ]
 

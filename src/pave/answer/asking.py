@@ -47,8 +47,12 @@ def ask(
         raise ConfigError(f"a question needs at least 1 frame, got {frames}")
     clip = base.clip(read_frames(video, Uniform(frames or base.settings.frames)))
     side = encode_channels(model, video, channels)
-    wants_query = any(patch.wants_query for patch in model.patches.values())
-    visual = base.visual([clip], want_query=wants_query)[0]
+    queries = set()  # what the fusions at work on this clip read
+    for name in side:
+        fusion = model.patches[name].config.fusion
+        if fusion is not None:
+            queries.add(fusion.query)
+    (visual,) = base.visual([clip], want_query="pre_projector" in queries)
     # From here on the clip is tokens: no pixels, no media.
     features = ClipFeatures(base.light(clip), visual, side)
     answers = []
@@ -67,22 +71,20 @@ def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -
     Raises:
         ChannelError: If a channel is named that no patch listens to, or there is no encoder for it.
     """
-    listening = {}
-    known = set()
+    known = set()  # words by which tokens may be given
     for name, patch in model.patches.items():
         if patch.config.channel is not None:
-            listening[name] = patch
             known |= {name, patch.config.channel}
-    for word in channels:
-        if word not in known:
-            raise ChannelError(
-                f"no patch listens to '{word}'; there are: {', '.join(sorted(known)) or 'none'}"
-            )
+    unheard = sorted(channels.keys() - known)
+    if unheard:
+        raise ChannelError(
+            f"no patch listens to '{unheard[0]}'; there are: {', '.join(sorted(known)) or 'none'}"
+        )
     side = {}
-    for name, patch in listening.items():
-        if patch.weight == 0:  # it is off: its tokens would be encoded for nothing
+    for name, patch in model.patches.items():
+        channel = patch.config.channel
+        if channel is None or patch.weight == 0:  # off: tokens would be encoded for nothing
             continue
-        channel = str(patch.config.channel)
         # What is given for one patch comes before what is given for its channel.
         source = channels.get(name, channels.get(channel))
         tokens = source if isinstance(source, Tokens) else _encode(model, patch, video, source)

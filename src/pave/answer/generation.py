@@ -87,15 +87,16 @@ def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
 
 def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with one full prompt a question."""
-    prompts = []
-    owners = []
+    prompts, light, visuals, channels = [], [], [], []  # one a question each
     for clip in clips:
         for asked in clip.asked:
             prompts.append(clip.prefix + asked)
-            owners.append(clip.features)
-    inputs = base.batch(prompts, [owner.clip for owner in owners], pad="left")
-    visuals = [owner.visual for owner in owners]
-    return {**_sides(owners), "visuals": visuals, **inputs}
+            light.append(clip.features.clip)
+            visuals.append(clip.features.visual)
+            channels.append(clip.features.channels)
+    inputs: dict[str, Any] = base.batch(prompts, light, pad="left")
+    times = [clip.times for clip in light]
+    return {"channels": channels, "times": times, "visuals": visuals, **inputs}
 
 
 def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:

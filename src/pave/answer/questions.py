@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pave.answer.model import AnsweringModel
 from pave.data import ClipFeatures
-from pave.patches.patch import Patch
 
 Turn = tuple[str, str | None]
 """A question and its answer; the last turn's answer is open, None."""
@@ -33,13 +32,27 @@ def questions_about(
 ) -> Questions:
     """What is asked about one clip, put as the patches learnt it that are at work on this clip.
 
+    Of several patches the first counts that no other was trained on top of. Where none is at work,
+    the base gets the plain question.
+
     Args:
         model: The model, with the wanted patches on.
         features: The clip.
         dialogues: For each question, the turns up to it, its own the last.
     """
-    at_work = [patch for patch in model.patches.values() if patch.works_on(features.channels)]
-    template = prompt_of(at_work)
+    at_work = []
+    below: set[str] = set()  # their base patches, whose prompt the patch on top has taken over
+    for patch in model.patches.values():
+        # A LoRA-only patch has no channel to miss.
+        has = patch.config.channel is None or patch.tokens_in(features.channels) is not None
+        if has and patch.weight != 0:
+            at_work.append(patch)
+            below.update(base_patch.name for base_patch in patch.config.base_patches)
+    template = "{question}"
+    for patch in at_work:
+        if patch.name not in below:
+            template = patch.config.prompt
+            break
     prefix: list[int] = []
     asked = []
     for turns in dialogues:
@@ -48,19 +61,3 @@ def questions_about(
         prefix = prompt.prefix  # the same for each
         asked.append(prompt.dialogue()[len(prefix) :])
     return Questions(features, prefix, asked)
-
-
-def prompt_of(patches: Collection[Patch]) -> str:
-    """How a question is put: as the first patch learnt it that no other was trained on top of.
-
-    Args:
-        patches: The patches at work, in the order in which they came.
-
-    Returns:
-        Its template, with `{question}` in it; the plain question where no patch is at work.
-    """
-    below = {base_patch.name for patch in patches for base_patch in patch.config.base_patches}
-    for patch in patches:
-        if patch.name not in below:
-            return patch.config.prompt
-    return "{question}"

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
-from pave.bases.prompt import Prompt, encode_prompt, pad_prompts
+from pave.bases.prompt import Prompt, continued, pad_prompts
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError
@@ -183,8 +183,43 @@ class Base:
         return replace(clip, pixels=rest)
 
     def encode_prompt(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
-        """Ids of a clip's text and its turns, see `pave.bases.prompt.encode_prompt`."""
-        return encode_prompt(self.tokenizer, self.family.style, text, turns)
+        """Ids of a clip's text and its turns, in the family's chat format.
+
+        Args:
+            text: `Clip.text`, the placeholders.
+            turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
+        """
+        tokenizer, style = self.tokenizer, self.family.style
+        # In one piece, as the chat template gives it: tokens may run across the joints.
+        opening = style.head + text + style.after_video
+        prefix = list(tokenizer(opening, add_special_tokens=False)["input_ids"])
+        bos = tokenizer.bos_token_id
+        # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, once.
+        if (
+            bos is not None
+            and prefix[:1] != [bos]
+            and list(tokenizer("a")["input_ids"])[:1] == [bos]
+        ):
+            prefix = [bos, *prefix]
+        pairs = []
+        for question, answer in turns:
+            asked = continued(tokenizer, style.question + question + style.ask)
+            closed = []
+            # By itself, not behind the question: generation starts where the question's ids end.
+            if answer is not None:
+                closed = continued(tokenizer, style.answer + answer + style.end)
+            pairs.append((asked, closed))
+        # A word may be several ids; each of them counts by itself, wherever it stands.
+        learnt: set[int] = set()
+        for word in style.learnt:
+            learnt.update(continued(tokenizer, word))
+        return Prompt(
+            prefix,
+            pairs,
+            again=continued(tokenizer, style.again),
+            header=len(continued(tokenizer, style.header)),
+            learnt=frozenset(learnt),
+        )
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """Generated ids -> answer text without special tokens and outer white space."""
@@ -217,24 +252,20 @@ class Base:
         if self.family.mrope:
             inputs["mm_token_type_ids"] = self._token_types(ids)
         if clips:
-            self._check_placeholders(prompts, clips)
+            if len(clips) != len(prompts):
+                raise BaseError(f"{len(prompts)} prompts need as many clips, got {len(clips)}")
+            for row, (prompt, clip) in enumerate(zip(prompts, clips, strict=True)):
+                found = list(prompt).count(self.placeholder_id)
+                wanted = clip.text.count(self.family.placeholder)
+                if found != wanted:
+                    raise BaseError(
+                        f"row {row}: the prompt holds {found} placeholders "
+                        f"{self.family.placeholder} but its clip has {wanted} tokens; build the "
+                        "prompt from this clip's text and keep the placeholder out of questions"
+                    )
             for key in clips[0].pixels:
                 inputs[key] = self._stack(key, [clip.pixels[key] for clip in clips])
         return {key: self._place(value) for key, value in inputs.items()}
-
-    def _check_placeholders(self, prompts: Sequence[Sequence[int]], clips: Sequence[Clip]) -> None:
-        if len(clips) != len(prompts):
-            raise BaseError(f"{len(prompts)} prompts need as many clips, got {len(clips)}")
-        placeholder = self.family.placeholder
-        for row, (prompt, clip) in enumerate(zip(prompts, clips, strict=True)):
-            found = list(prompt).count(self.placeholder_id)
-            wanted = clip.text.count(placeholder)
-            if found != wanted:
-                raise BaseError(
-                    f"row {row}: the prompt holds {found} placeholders {placeholder} but its clip "
-                    f"has {wanted} tokens; build the prompt from this clip's text and keep the "
-                    "placeholder out of questions"
-                )
 
     def _token_types(self, ids: Tensor) -> Tensor:
         """0 text, 1 image, 2 video: what multi-axial positions are computed from, `[B, L]`."""
@@ -293,7 +324,7 @@ class Base:
 
         Forward and generate then skip the tower.
         """
-        device = self.device
+        device = self.model.device
         here = []
         for visual in visuals:
             extra = tuple(level.to(device) for level in visual.extra)

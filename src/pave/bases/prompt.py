@@ -85,45 +85,6 @@ class Prompt:
         return ids
 
 
-def encode_prompt(
-    tokenizer: Any, style: PromptStyle, text: str, turns: Sequence[tuple[str, str | None]]
-) -> Prompt:
-    """Encode a clip's text and its turns.
-
-    Args:
-        tokenizer: The base's tokenizer.
-        style: The family's chat format.
-        text: `Clip.text`, the placeholders.
-        turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
-    """
-    # In one piece, as the chat template gives it: tokens may run across the joints.
-    opening = style.head + text + style.after_video
-    prefix = list(tokenizer(opening, add_special_tokens=False)["input_ids"])
-    bos = tokenizer.bos_token_id
-    # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, and once.
-    if bos is not None and prefix[:1] != [bos] and list(tokenizer("a")["input_ids"])[:1] == [bos]:
-        prefix = [bos, *prefix]
-    pairs = []
-    for question, answer in turns:
-        asked = continued(tokenizer, style.question + question + style.ask)
-        closed = []
-        # By itself, not behind the question: generation too starts where the question's ids end.
-        if answer is not None:
-            closed = continued(tokenizer, style.answer + answer + style.end)
-        pairs.append((asked, closed))
-    # A word may be several ids; each of them counts by itself, wherever it stands.
-    learnt: set[int] = set()
-    for word in style.learnt:
-        learnt.update(continued(tokenizer, word))
-    return Prompt(
-        prefix,
-        pairs,
-        again=continued(tokenizer, style.again),
-        header=len(continued(tokenizer, style.header)),
-        learnt=frozenset(learnt),
-    )
-
-
 def continued(tokenizer: Any, text: str) -> list[int]:
     """Ids of text that continues a line.
 

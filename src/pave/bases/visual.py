@@ -71,14 +71,10 @@ class Layout:
         return self.h * self.w
 
     @property
-    def step(self) -> int:
-        """All tokens of one step."""
-        return self.cls + self.h * (self.w + self.row) + self.tail
-
-    @property
     def total(self) -> int:
         """All tokens of the clip as the language model sees them."""
-        return self.lead + self.t * self.step + self.trail
+        step = self.cls + self.h * (self.w + self.row) + self.tail
+        return self.lead + self.t * step + self.trail
 
 
 @dataclass(frozen=True)
@@ -102,9 +98,8 @@ class Visual:
     def grid(self) -> Tensor:
         """The spatial tokens as `[T, S, D]`, without CLS and newline tokens."""
         lay = self.layout
-        end = lay.lead + lay.t * lay.step
-        body: Tensor = self.tokens[lay.lead : end]  # [T * step, D]
-        steps: Tensor = body.unflatten(0, (lay.t, lay.step))  # [T, step, D]
-        rows: Tensor = steps[:, lay.cls : lay.step - lay.tail]  # [T, h * (w + row), D]
+        body: Tensor = self.tokens[lay.lead : lay.total - lay.trail]  # [T * step, D]
+        steps: Tensor = body.unflatten(0, (lay.t, -1))  # [T, tokens of a step, D]
+        rows: Tensor = steps[:, lay.cls : steps.shape[1] - lay.tail]  # [T, h * (w + row), D]
         cells: Tensor = rows.unflatten(1, (lay.h, lay.w + lay.row))  # [T, h, w + row, D]
         return cells[:, :, : lay.w].flatten(1, 2)

@@ -162,26 +162,23 @@ class MelEncoder:
         samples = torch.nn.functional.pad(sound.samples.to(torch.float32), (before, behind))
         frames = samples[:needed].unfold(0, window, hop)  # [count, window]
 
+        n_fft = 2 * (self._filters.shape[1] - 1)  # frames are filled up with zeros to it
+        # A full-scale sine gives half the window's sum in its bin: scaled, its power is 1, or 0 dB.
+        scale = (2 / self._window.sum()) ** 2
+        blocks = []
         # In blocks, because the spectra of a long track are many times its size.
-        blocks = [self._levels(block) for block in frames.split(_BLOCK)]
+        for block in frames.split(_BLOCK):
+            spectrum = torch.fft.rfft(block * self._window, n=n_fft)  # [n, n_fft // 2 + 1]
+            power = (spectrum.real.square() + spectrum.imag.square()) * scale
+            audible = (power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10))  # [n, n_mels]
+            decibels = 10 * torch.log10(audible)
+            blocks.append((decibels - s.mean_db) / s.std_db)
         levels = torch.cat(blocks)  # [count, n_mels]
         tokens = levels.unfold(0, per_bin * s.bins, per_step)  # [T, n_mels, bins * per_bin]
         bins = tokens.unflatten(2, (s.bins, per_bin)).mean(3)  # [T, n_mels, bins]
         values = bins.transpose(1, 2).reshape(steps, 1, s.bins * s.n_mels)
         times = sound.start + torch.arange(steps, dtype=torch.float64) * s.step + s.width / 2
         return Tokens(values.contiguous(), times)
-
-    def _levels(self, frames: Tensor) -> Tensor:
-        """Normalised log-mel levels `[n, n_mels]` of STFT frames `[n, window]`."""
-        s = self._set
-        n_fft = 2 * (self._filters.shape[1] - 1)  # frames are filled up with zeros to it
-        spectrum = torch.fft.rfft(frames * self._window, n=n_fft)  # [n, n_fft // 2 + 1]
-        # A full-scale sine gives half the window's sum in its bin: scaled, its power is 1, or 0 dB.
-        scale = (2 / self._window.sum()) ** 2
-        power = (spectrum.real.square() + spectrum.imag.square()) * scale
-        floor = 10 ** (s.floor_db / 10)
-        decibels = 10 * torch.log10((power @ self._filters.T).clamp_min(floor))
-        return (decibels - s.mean_db) / s.std_db
 
 
 def mel_filters(settings: MelSettings) -> Tensor:

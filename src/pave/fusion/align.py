@@ -25,15 +25,16 @@ class Frames(NamedTuple):
 
 def join(clips: Sequence[Frames]) -> Frames:
     """Clips whose frames have equally many tokens as one batch of frames."""
-    if len(clips) == 1:  # a view, where torch.cat would copy
-        return clips[0]
     shifted, passed = [], 0
     for clip in clips:
         shifted.append(clip._replace(first=clip.first + passed))
         passed += len(clip.side)
-    columns: list[Tensor | None] = []
+    columns = []
     for parts in zip(*shifted, strict=True):
-        columns.append(None if parts[0] is None else torch.cat(parts))  # without rope no angles
+        whole = None  # angles, without rope
+        if parts[0] is not None:
+            whole = torch.cat(parts)
+        columns.append(whole)
     return Frames._make(columns)
 
 

@@ -170,7 +170,10 @@ class Fusion(nn.Module):
             alike.setdefault(shape[1], {})[i] = self._align(frames, tokens, times, moments)
         with torch.autocast(self.side_map.weight.device.type, enabled=False):
             for clips in alike.values():  # usually one turn: all frames have equally many tokens
-                fused = self._fuse(join(list(clips.values())))
+                batch, *others = clips.values()
+                if others:  # one clip alone is not copied
+                    batch = join([batch, *others])
+                fused = self._fuse(batch)
                 lengths = [len(clip.query) for clip in clips.values()]
                 residuals.update(zip(clips, fused.split(lengths), strict=True))
         return [residuals[i] for i in range(len(query))]

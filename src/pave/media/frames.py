@@ -247,7 +247,7 @@ def _index_decoding(path: Path) -> _Index:
 
 def _decode(path: Path, index: _Index, wanted: Ticks) -> Iterator[tuple[int, Picture]]:
     """The wanted frames, `[W]` ticks in order; ends early if one of them never comes."""
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int | None, ...] = None, None
     # For each wanted frame the last key frame that is not behind it.
     key_of = np.searchsorted(index.keys, wanted, side="right") - 1  # [W]
     with open_media(path) as container:
@@ -263,9 +263,14 @@ def _decode(path: Path, index: _Index, wanted: Ticks) -> Iterator[tuple[int, Pic
             ticks, frame = next((pair for pair in shown if pair[0] >= goal), (None, None))
             if frame is None or ticks != goal:
                 return
-            picture = _pixels(frame, shape)
-            shape = shape or picture.shape[:2]
-            yield goal, picture
+            # Turned as the file says; of the first picture's size, should the stream change it.
+            turns = round(frame.rotation / 90) % 4  # quarters, counter-clockwise
+            height, width = shape
+            if turns % 2:
+                height, width = width, height
+            upright = np.rot90(frame.to_ndarray(format="rgb24", width=width, height=height), turns)
+            shape = upright.shape[:2]
+            yield goal, np.ascontiguousarray(upright)  # [H, W, 3]
 
 
 def _shown(
@@ -295,13 +300,3 @@ def _shown(
                 ticks = round(count * step)
             yield ticks, frame
             count += 1
-
-
-def _pixels(frame: VideoFrame, shape: tuple[int, ...] | None) -> Picture:
-    """`[H, W, 3]` RGB, turned as the file says; of a given `(H, W)` should the stream change it."""
-    turns = round(frame.rotation / 90) % 4  # quarters, counter-clockwise
-    height, width = shape or (None, None)
-    if turns % 2:
-        height, width = width, height
-    picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-    return np.ascontiguousarray(np.rot90(picture, turns))

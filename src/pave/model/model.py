@@ -15,10 +15,10 @@ from pave import cpu, hf_compat
 from pave.answer import Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
-from pave.errors import PatchError
+from pave.errors import ChannelError, PatchError
 from pave.fusion import make_fusion
 from pave.model.info import describe, summarise
-from pave.model.routes import check_visuals, frames_of_clips, routes_of, rows_of_clips
+from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
 from pave.model.seam import Call, Seam, calling
 from pave.patches.base_patches import (
     base_patches_of,
@@ -91,6 +91,8 @@ class PatchedModel(nn.Module):
         self.lock = threading.RLock()
         self._inputs = base.inputs
         self._fed: InputSpec | None = None  # how the base was fed before the first patch came
+        # Patch -> those at work that go on with its LoRA, hence take its place; see `_settle`.
+        self._taken: dict[str, list[str]] = {}
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -539,14 +541,14 @@ class PatchedModel(nn.Module):
 
     def _settle(self) -> None:
         """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-        taken = continued_by(self.patches)
+        self._taken = continued_by(self.patches)
         working = []
         for name, patch in self.patches.items():
             patch.set_trainable(patch.trainable)
             if patch.lora is None or patch.weight == 0:
                 continue
             patch.lora.set_weight(patch.weight)
-            if name not in taken:  # else it works in calls that lack the other's channel
+            if name not in self._taken:  # else it works in calls that lack the other's channel
                 working.append(name)
         self.loras.activate(working)
         self.train(self.training)
@@ -565,28 +567,29 @@ class PatchedModel(nn.Module):
         here and handed over as `mm_encoder_outputs`.
         """
         base = self.base
-        frames = None
-        if visuals is not None:
-            check_visuals(inputs.get(base.family.pixels), base.family.pixels, side, visuals)
-        elif side is not None and base.family.modality == "image":
-            frames = frames_of_clips(
-                inputs, base.family.pixels, base.placeholder_id, len(side), times
-            )
+        pixels = base.family.pixels
         with self.lock, contextlib.ExitStack() as stack:
-            # While training all LoRAs work: checkpointing runs layers again after the call.
-            if not self.training and any(patch.lora for patch in self.patches.values()):
-                ids = inputs.get("input_ids")
-                rows = None
-                if side is not None:
-                    rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
-                batch = 0 if ids is None else len(ids)
-                routes = routes_of(self.patches, side, rows, batch, continued_by(self.patches))
-                stack.enter_context(self.loras.only(routes.on, routes.masks))
             if visuals is not None:
+                if inputs.get(pixels) is not None:
+                    raise ChannelError(
+                        f"give visuals or {pixels}, not both; drop the pixels with Base.light"
+                    )
                 container = base.join(self.seam.fuse(visuals, side, times))
                 inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
             else:
+                frames = None
+                if side is not None and base.family.modality == "image":
+                    frames = frames_of_clips(inputs, pixels, base.placeholder_id, len(side), times)
                 stack.enter_context(calling(Call(side, times, frames)))
+            # While training all LoRAs work: checkpointing runs layers again after the call.
+            if not self.training and any(patch.lora for patch in self.patches.values()):
+                ids = inputs.get("input_ids")  # [B, L]
+                batch = 0 if ids is None else len(ids)
+                rows: list[int] | None = [0]  # a single row holds the single clip
+                if side is not None and not batch == len(side) == 1:
+                    rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
+                routes = routes_of(self.patches, side, rows, batch, self._taken)
+                stack.enter_context(self.loras.only(routes.on, routes.masks))
             yield inputs
 
 

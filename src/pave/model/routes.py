@@ -172,18 +172,3 @@ def frames_of_clips(
         return None
     total = sum(counts)
     return [frames.shape[0] * count // total for count in counts]
-
-
-def check_visuals(pixels: Any, argument: str, side: Side | None, visuals: Sequence[Visual]) -> None:
-    """Visual tokens come instead of pixels, and with side channels for as many clips.
-
-    Raises:
-        ChannelError: If they do not.
-    """
-    if pixels is not None:
-        raise ChannelError(f"give visuals or {argument}, not both; drop the pixels with Base.light")
-    if side is not None and len(side) != len(visuals):
-        raise ChannelError(
-            f"{len(visuals)} clips but {len(side)} side channel entries given; give one a clip, in "
-            "prompt order"
-        )

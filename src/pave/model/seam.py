@@ -40,7 +40,6 @@ from pave.bases import Base
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
 from pave.patches.patch import Patch, Side
-from pave.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,8 @@ class Seam:
                 f"the model is already patched ({method} is shadowed); call unpatch() on its "
                 "PatchedModel first"
             )
+        # `generate()` picks the tower's arguments by it.
+        self.__signature__ = inspect.signature(self.original)
         self.owner.__dict__[method] = self
 
     @property
@@ -110,11 +111,6 @@ class Seam:
         )
         return method
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        """The original's signature; `generate()` picks the tower's arguments by it."""
-        return inspect.signature(self.original)
-
     def detach(self) -> None:
         """Give the model its own method back."""
         if self.owner.__dict__.get(self.base.family.method) is self:
@@ -123,18 +119,18 @@ class Seam:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; where the call has side channels and a patch is on, add the residuals."""
         call = _CALL.get()
-        silent = call.side is None or all(
-            patch.weight == 0 or patch.fusion is None for patch in self.patches.values()
-        )
+        queries = set()  # what the fusions at work read: `FusionSettings.query`
+        for patch in self.patches.values():
+            if call.side is not None and patch.weight != 0 and patch.config.fusion is not None:
+                queries.add(patch.config.fusion.query)
         with self._guard():
-            if silent and self.base.family.native:
+            if not queries and self.base.family.native:  # nothing to add, nothing to arrange
                 return self.original(*args, **kwargs)
             wants_dict = kwargs.pop("return_dict", None)
             output = self.original(*args, return_dict=True, **kwargs)
         arguments = self.__signature__.bind(*args, **kwargs).arguments
-        wants_query = not silent and any(patch.wants_query for patch in self.patches.values())
         family = self.base.family
-        visuals = family.split(output, arguments, call.frames, wants_query)
+        visuals = family.split(output, arguments, call.frames, "pre_projector" in queries)
         fused = family.join(self.fuse(visuals, call.side, call.times), output)
         return fused.to_tuple() if wants_dict is False else fused
 
@@ -171,13 +167,11 @@ class Seam:
         for patch in self.patches.values():
             if patch.weight == 0 or patch.fusion is None:
                 continue
-            found = patch.tokens_of_clips(side)
-            if found:
-                _add_residuals(totals, patch, visuals, found, times)
-            elif patch.fusion.training:
+            spoke = _add_residuals(totals, patch, visuals, side, times)
+            if not spoke and patch.fusion.training:
                 visuals[0] = _touch(visuals[0], patch.fusion)
-        for clip, total in totals.items():
-            visuals[clip] = _add(visuals[clip], total)
+        for number, total in totals.items():
+            visuals[number] = _add(visuals[number], total)
         return visuals
 
     def _guard(self) -> contextlib.AbstractContextManager[Any]:
@@ -208,15 +202,22 @@ def _add_residuals(
     totals: dict[int, Tensor],
     patch: Patch,
     visuals: Sequence[Visual],
-    found: Mapping[int, Tokens],
+    side: Side,
     times: Sequence[Tensor] | None,
-) -> None:
-    """Add what one patch says of each clip that has its channel, times the patch's weight."""
+) -> bool:
+    """Add what one patch says of each clip that has its channel, times the patch's weight.
+
+    Returns:
+        Whether any clip has it.
+    """
     fusion, settings = patch.fusion, patch.config.fusion
     assert fusion is not None and settings is not None  # the caller has looked
     place = next(fusion.parameters())
-    query, values, moments = [], [], []
-    for clip, tokens in found.items():
+    clips, query, values, moments = [], [], [], []  # of the clips that have the channel
+    for clip, given in enumerate(side):
+        tokens = patch.tokens_in(given)
+        if tokens is None:
+            continue
         if tokens.values.shape[-1] != settings.side_dim:
             raise ChannelError(
                 f"patch '{patch.name}' reads {settings.side_dim} features a "
@@ -228,17 +229,21 @@ def _add_residuals(
             raise ChannelError(
                 "the visual tokens hold no pre-projector tokens; make them with want_query=True"
             )
+        clips.append(clip)
         query.append(seen.to(place.device, place.dtype))  # [T, S, C_q]
         values.append(tokens.values.to(place.device, place.dtype))  # [T_k, S_k, C]
         moments.append(tokens.times)
+    if not clips:
+        return False
     if times is None:
         residuals = fusion(query, values)
     else:
-        residuals = fusion(query, values, [times[clip] for clip in found], moments)
-    for clip, residual in zip(found, residuals, strict=True):
+        residuals = fusion(query, values, [times[clip] for clip in clips], moments)
+    for clip, residual in zip(clips, residuals, strict=True):
         # Weight 1 is not multiplied, so that it cannot change a bit.
         weighted = residual if patch.weight == 1 else residual * patch.weight
         totals[clip] = totals[clip] + weighted if clip in totals else weighted
+    return True
 
 
 def _add(visual: Visual, residual: Tensor) -> Visual:
@@ -247,7 +252,7 @@ def _add(visual: Visual, residual: Tensor) -> Visual:
     CLS, newline, lead and trail tokens get an exact zero.
     """
     layout, tokens = visual.layout, visual.tokens
-    wanted = (layout.t, layout.spatial, tokens.shape[-1])
+    wanted = (layout.t, layout.h * layout.w, tokens.shape[-1])
     if residual.shape != wanted:
         raise ChannelError(
             f"a fusion returned {tuple(residual.shape)} for a grid of {wanted}; the patch does "

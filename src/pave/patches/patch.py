@@ -71,13 +71,6 @@ class Patch(nn.Module):
         # it with the model and count its weights.
         self.__dict__["encoder"] = encoder
 
-    @property
-    def wants_query(self) -> bool:
-        """Whether it is on and reads the tower's tokens from before the projector."""
-        if self.weight == 0 or self.config.fusion is None:
-            return False
-        return self.config.fusion.query == "pre_projector"
-
     def tokens_in(self, clip: Mapping[str, Tokens]) -> Tokens | None:
         """Its tokens among a clip's side tokens; None where the clip lacks its channel.
 
@@ -90,21 +83,6 @@ class Patch(nn.Module):
         if tokens is None or tokens.values.numel() == 0:
             return None
         return tokens
-
-    def tokens_of_clips(self, side: Side) -> dict[int, Tokens]:
-        """Number of each clip that has its channel -> the tokens."""
-        found = {}
-        for number, clip in enumerate(side):
-            tokens = self.tokens_in(clip)
-            if tokens is not None:
-                found[number] = tokens
-        return found
-
-    def works_on(self, clip: Mapping[str, Tokens]) -> bool:
-        """Whether it is on and the clip has its channel; a LoRA-only patch has none to miss."""
-        if self.weight == 0:
-            return False
-        return self.config.channel is None or self.tokens_in(clip) is not None
 
     def set_trainable(self, trainable: bool) -> None:
         """Freeze or unfreeze fusion and LoRA."""
