@@ -104,7 +104,7 @@ def _check_gradients(fusion: Any, whole: list[Tensor]) -> None:
     loss = torch.zeros(())
     for residual in whole:
         loss = loss + residual.square().sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for name, parameter in fusion.named_parameters():
         reached = parameter.grad is not None or not parameter.requires_grad
         assert reached, f"no gradient reaches {name}; freeze it or use it"
