@@ -1,7 +1,8 @@
 """Speed on CPUs, put on modules from outside; nothing that is sped up knows of it.
 
-Optional: without it the numbers are the same but for rounding. `speed_up` sends float32 linear maps to the library that is fast at them, where the processor is one on which
-that pays. `frozen_in_bf16` and `frozen_through_onednn` hold a frozen language model while a patch
+Optional: without it the numbers are the same but for rounding. `speed_up` sends float32 linear maps
+to the library that is fast at them, where the processor is one on which that pays. `frozen_in_bf16`
+and `frozen_through_onednn` hold a frozen language model while a patch
 trains. `merge` gives LoRA layers merged copies of their weights.
 """
 
