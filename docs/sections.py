@@ -1,4 +1,4 @@
-"""Griffe extension for the site: our docstrings say `Example:` (ruff's Google style), griffe knows only `Examples:`."""
+"""Griffe extension for the site: our docstrings say `Example:`, griffe knows `Examples:`."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ def generate(
         else:
             inputs = _shared_prefix(model, clips)
         ids = model.generate(**inputs, **sampling.options(base))
-    length = inputs["input_ids"].shape[1]
+    length = inputs["input_ids"].shape[1]  # of the padded prompts, which generate repeats
     rows = iter(ids[:, length:].tolist())  # a row a question, clip by clip
     stop = set(base.stop_ids)
-    answers = []
+    answers = []  # [clip][question][token]
     for clip in clips:
         own = []
         for _ in clip.asked:
@@ -71,6 +71,7 @@ def generate(
 @contextlib.contextmanager
 def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
     """The model to oneself: in eval mode, its head at last positions, draws from the seed."""
+    # Another thread that trained or asked meanwhile would see the head at last positions.
     with model.lock, torch.random.fork_rng(enabled=seed is not None):
         training = model.training
         if training:
@@ -87,33 +88,34 @@ def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
 
 def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with one full prompt a question."""
-    prompts, light, visuals, channels = [], [], [], []  # one a question each
+    prompts, light, visuals, channels, times = [], [], [], [], []  # one a question each
     for clip in clips:
         for asked in clip.asked:
             prompts.append(clip.prefix + asked)
             light.append(clip.features.clip)
             visuals.append(clip.features.visual)
             channels.append(clip.features.channels)
+            times.append(clip.features.clip.times)
     inputs: dict[str, Any] = base.batch(prompts, light, pad="left")
-    times = [clip.times for clip in light]
     return {"channels": channels, "times": times, "visuals": visuals, **inputs}
 
 
 def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
     base = model.base
-    features, light, prefixes = [], [], []
+    features, visuals, light, prefixes = [], [], [], []
     for clip in clips:
+        visuals.append(clip.features.visual)
         features.append(clip.features)
         light.append(clip.features.clip)
         prefixes.append(clip.prefix)
-    prefix = base.batch(prefixes, light, pad="left")
+    prefix = base.batch(prefixes, light, pad="left")  # [clips, P]
     # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
     places = prefix_positions(base, prefixes, light)
     before = _padded(base, [place[:, :-1] for place in places])
     read = model(
         **_sides(features),
-        visuals=[owner.visual for owner in features],
+        visuals=visuals,
         **prefix,
         position_ids=before,
         use_cache=True,
@@ -127,9 +129,9 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
             owners.append(number)
             questions.append(asked)
             behind.append(places[number][:, -1:] + torch.arange(len(asked)))  # [A, len(asked)]
-    rows = torch.tensor(owners, device=base.device)
+    rows = torch.tensor(owners, device=base.device)  # [questions], the clip of each
     read.past_key_values.batch_select_indices(rows)
-    question = base.batch(questions, pad="left")
+    question = base.batch(questions, pad="left")  # [questions, Q]
     joined = {}  # [prefix | padding | question] in each row
     for key in ("input_ids", "attention_mask"):
         joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
@@ -143,13 +145,15 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
 def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
     """Left-padded positions `[B, L]`, or `[3, B, L]` where a family has several axes."""
     length = max(row.shape[1] for row in positions)
+    # What stands in the padding is masked out; 0 is as good as any.
     padded = [F.pad(row, (length - row.shape[1], 0)) for row in positions]
     stacked = torch.stack(padded, dim=1).to(base.device)  # [A, B, L]
     return stacked if base.family.mrope else stacked[0]
 
 
 def _sides(clips: Sequence[ClipFeatures]) -> dict[str, Any]:
-    return {
-        "channels": [clip.channels for clip in clips],
-        "times": [clip.clip.times for clip in clips],
-    }
+    channels, times = [], []  # times of a clip: [T] seconds
+    for clip in clips:
+        channels.append(clip.channels)
+        times.append(clip.clip.times)
+    return {"channels": channels, "times": times}

@@ -48,7 +48,7 @@ def questions_about(
         if has and patch.weight != 0:
             at_work.append(patch)
             below.update(base_patch.name for base_patch in patch.config.base_patches)
-    template = "{question}"
+    template = "{question}"  # of the base alone
     for patch in at_work:
         if patch.name not in below:
             template = patch.config.prompt

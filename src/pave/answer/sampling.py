@@ -45,6 +45,7 @@ class Sampling:
     def options(self, base: Base) -> dict[str, Any]:
         """The arguments of `generate`; those of the model's own generation config do not count."""
         stop = base.stop_ids
+        # A model without a filler takes an end token for it; both are cut off.
         pad = base.tokenizer.pad_token_id
         # transformers warns of settings of draws where none are made.
         drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}

@@ -21,8 +21,8 @@ from pave.channels.weights import best_device
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
-_FRAME_SECONDS = 0.01
-_SHORTEST = 0.025
+_FRAME_SECONDS = 0.01  # from one mel frame to the next, fixed in transformers' extractor
+_SHORTEST = 0.025  # seconds: kaldi's window; less sound has not one mel frame
 
 
 class AstSettings(BaseModel):
@@ -80,40 +80,42 @@ class AstEncoder:
     def encode(self, source: Source) -> Tokens | None:
         """Tokens of a file's sound track; None when it has none."""
         sound = read_sound(one_path(source, "audio/ast"), int(self._loaded.extractor.sampling_rate))
-        return None if sound is None else self.encode_sound(sound)
+        if sound is None:
+            return None  # a silent film lacks the channel
+        return self.encode_sound(sound)
 
     def encode_sound(self, sound: Sound) -> Tokens:
         """Tokens of mono sound at the model's rate (16 kHz)."""
-        passage = self._loaded.network.config.max_length * _FRAME_SECONDS
+        config = self._loaded.network.config
+        passage = config.max_length * _FRAME_SECONDS  # seconds; 1024 frames are 10.24
+        # Columns that a token averages; they stand `time_stride` mel frames apart, 0.1 s.
+        per = max(1, round(self._set.step / (config.time_stride * _FRAME_SECONDS)))
         values, times = [], []
         for centre, piece in windows(sound, passage, passage):
             seconds = len(piece) / sound.rate
-            found, at = self._passage(piece, sound.rate)
-            within = (at < seconds) | (torch.arange(len(at)) == 0)
-            per = max(
-                1,
-                round(self._set.step / (self._loaded.network.config.time_stride * _FRAME_SECONDS)),
-            )
+            found, at = self._passage(piece, sound.rate)  # [columns, C], [columns]
+            # The extractor fills every passage up to its length; a column behind the sound's end
+            # heard nothing. The first one stays, however short the sound is.
+            within = at < seconds
+            within[0] = True
             mean, middle = averaged(found[within], at[within], per)
             values.append(mean)
-            times.append(middle + centre - seconds / 2)
+            times.append(middle + centre - seconds / 2)  # from the passage's clock to the clip's
         return Tokens(torch.cat(values)[:, None], torch.cat(times))
 
     @torch.inference_mode()
     def _passage(self, piece: Tensor, rate: int) -> tuple[Tensor, Tensor]:
         """`[columns, C]` and the columns' centres, in seconds from the passage's start."""
         config = self._loaded.network.config
-        piece = torch.nn.functional.pad(piece, (0, max(0, round(_SHORTEST * rate) - len(piece))))
+        missing = max(0, round(_SHORTEST * rate) - len(piece))  # samples
+        piece = torch.nn.functional.pad(piece, (0, missing))
         inputs = self._loaded.extractor(piece.numpy(), sampling_rate=rate, return_tensors="pt")
-        hidden = (
-            self._loaded.network(**inputs.to(best_device()))
-            .last_hidden_state[0, 2:]
-            .float()
-            .cpu()
-            .clone()
-        )
+        # [1, 2 + rows * columns, C]: class token, distillation token, patches row by row, where a
+        # row is a range of frequencies.
+        states = self._loaded.network(**inputs.to(best_device())).last_hidden_state
+        hidden = states[0, 2:].float().cpu().clone()  # [rows * columns, C]
         columns = (config.max_length - config.patch_size) // config.time_stride + 1
-        starts = torch.arange(columns, dtype=torch.float64) * config.time_stride
-        return hidden.unflatten(0, (-1, columns)).mean(0), (
-            starts + config.patch_size / 2
-        ) * _FRAME_SECONDS
+        patches = hidden.unflatten(0, (-1, columns))  # [rows, columns, C]
+        starts = torch.arange(columns, dtype=torch.float64) * config.time_stride  # mel frames
+        centres = (starts + config.patch_size / 2) * _FRAME_SECONDS  # seconds
+        return patches.mean(0), centres

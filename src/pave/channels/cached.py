@@ -55,11 +55,14 @@ def encode_cached(cache: TokenCache | None, encoder: Encoder, source: Source) ->
     kept = cache.get(key)
     if kept is None:
         tokens = encoder.encode(source)
-        kept = (
-            {"absent": torch.zeros(0)}
-            if tokens is None
-            else {"values": tokens.values, "times": tokens.times}
-        )
+        if tokens is None:
+            kept = {"absent": torch.zeros(0)}  # its presence says it
+        else:
+            kept = {"values": tokens.values, "times": tokens.times}
         cache.put(key, kept, label=label_of(encoder), content=cache.content(source))
+        # Read again, so that the first answer has the cache's dtype as all later ones do; another
+        # process may have removed it since.
         kept = cache.get(key) or kept
-    return None if "absent" in kept else Tokens(kept["values"], kept["times"])
+    if "absent" in kept:
+        return None
+    return Tokens(kept["values"], kept["times"])

@@ -78,7 +78,9 @@ class ClapEncoder:
         sound = read_sound(
             one_path(source, "audio/clap"), int(self._loaded.extractor.sampling_rate)
         )
-        return None if sound is None else self.encode_sound(sound)
+        if sound is None:
+            return None  # a silent film lacks the channel
+        return self.encode_sound(sound)
 
     @torch.inference_mode()
     def encode_sound(self, sound: Sound) -> Tokens:
@@ -89,6 +91,6 @@ class ClapEncoder:
                 piece.numpy(), sampling_rate=sound.rate, return_tensors="pt"
             )
             found = self._loaded.network(**inputs.to(best_device())).audio_embeds
-            values.append(found.reshape(1, -1).float().cpu().clone())
+            values.append(found.reshape(1, -1).float().cpu().clone())  # [S, C], S = 1
             times.append(time)
         return Tokens(torch.stack(values), torch.tensor(times, dtype=torch.float64))

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from pave.channels.weights import load_strictly
 from pave.errors import ChannelError
 
+# OpenAI's, of red, green and blue in the pictures that CLIP was trained on.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -38,32 +39,39 @@ class ClipShape:
 class _Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.k_proj, self.v_proj, self.q_proj, self.out_proj = (
-            nn.Linear(dim, dim) for _ in range(4)
-        )
+        self.k_proj = nn.Linear(dim, dim)
+        self.v_proj = nn.Linear(dim, dim)
+        self.q_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, dim)
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend within `[n, tokens, dim]`."""
-        q, k, v = (
-            proj(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        found: Tensor = self.out_proj(
-            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        )
+        q = self._split(self.q_proj(x))
+        k = self._split(self.k_proj(x))
+        v = self._split(self.v_proj(x))
+        mixed = F.scaled_dot_product_attention(q, k, v)  # [n, heads, tokens, dim / heads]
+        found: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return found
+
+    def _split(self, x: Tensor) -> Tensor:
+        """`[n, tokens, dim]` -> `[n, heads, tokens, dim / heads]`."""
+        heads: Tensor = x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return heads
 
 
 class _Mlp(nn.Module):
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(shape.dim, shape.hidden), nn.Linear(shape.hidden, shape.dim)
+        self.fc1 = nn.Linear(shape.dim, shape.hidden)
+        self.fc2 = nn.Linear(shape.hidden, shape.dim)
         self.quick = shape.quick_gelu
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc1(x)
-        found: Tensor = self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
+        x = self.fc1(x)  # [n, tokens, hidden]
+        # OpenAI trained with an approximation of the GELU of their own.
+        x = x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x)
+        found: Tensor = self.fc2(x)
         return found
 
 
@@ -71,7 +79,8 @@ class _Layer(nn.Module):
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
         self.self_attn = _Attention(shape.dim, shape.heads)
-        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
+        self.layer_norm1 = nn.LayerNorm(shape.dim)
+        self.layer_norm2 = nn.LayerNorm(shape.dim)
         self.mlp = _Mlp(shape)
         self.frames = shape.frames
         if shape.frames:
@@ -90,10 +99,10 @@ class _Layer(nn.Module):
     def _over_time(self, x: Tensor) -> Tensor:
         """Each token attends itself in the other frames of its group; no mask, no MLP."""
         tokens = x.shape[1]
-        u = (
-            x.unflatten(0, (-1, self.frames)).transpose(1, 2).flatten(0, 1)
-            + self.temporal_embedding
-        )
+        groups = x.unflatten(0, (-1, self.frames))  # [groups, frames, tokens, dim]
+        u = groups.transpose(1, 2).flatten(0, 1)  # [groups * tokens, frames, dim]
+        # The embedding stays in the residual stream, and every layer adds its own: LanguageBind's.
+        u = u + self.temporal_embedding
         u = u + self.temporal_attn(self.temporal_layer_norm1(u))
         found: Tensor = u.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
         return found
@@ -107,7 +116,7 @@ class _Embeddings(nn.Module):
         self.position_embedding = nn.Embedding(shape.tokens, shape.dim)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)
+        patches = self.patch_embedding(pixels).flatten(2).transpose(1, 2)  # [n, patches, dim]
         cls = self.class_embedding.expand(len(pixels), 1, -1)
         return torch.cat([cls, patches], 1) + self.position_embedding.weight
 
@@ -135,6 +144,7 @@ class ClipTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode normalised frames."""
         x: Tensor = self.pre_layrnorm(self.embeddings(pixels))
+        # The last layer is loaded, so that the check of names is strict, and never run.
         for layer in list(self.encoder.layers)[:-1]:
             x = layer(x)
         return x
@@ -157,10 +167,14 @@ def build_clip(
     """
     # Written by older versions of transformers: a buffer that counts 0, 1, 2, ...
     own = {key: value for key, value in tensors.items() if key != "embeddings.position_ids"}
+    # Stands for a tensor that is missing; `load_strictly` then says which one.
     nothing = torch.zeros(1, 1, 1, 1)
-    patch = own.get("embeddings.patch_embedding.weight", nothing)
+    patch = own.get("embeddings.patch_embedding.weight", nothing)  # [dim, 3, patch, patch]
     layers = {key.split(".")[2] for key in own if key.startswith("encoder.layers.")}
-    time = own.get("encoder.layers.0.temporal_embedding")
+    time = own.get("encoder.layers.0.temporal_embedding")  # [1, frames, dim]
+    frames = 0
+    if time is not None:
+        frames = time.shape[1]
     shape = ClipShape(
         dim=len(patch),
         hidden=len(own.get("encoder.layers.0.mlp.fc1.weight", nothing)),
@@ -169,7 +183,7 @@ def build_clip(
         patch=patch.shape[-1],
         tokens=len(own.get("embeddings.position_embedding.weight", nothing)),
         quick_gelu=quick_gelu,
-        frames=0 if time is None else time.shape[1],
+        frames=frames,
     )
     if shape.dim % heads:
         raise ChannelError(
@@ -183,5 +197,6 @@ def build_clip(
 
 def normalise(pixels: Tensor) -> Tensor:
     """0..255 RGB `[F, 3, H, W]` -> float32 with CLIP's mean and standard deviation."""
-    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    mean = torch.tensor(MEAN)[:, None, None]  # [3, 1, 1]
+    std = torch.tensor(STD)[:, None, None]
     return (pixels.to(torch.float32) / 255.0 - mean) / std

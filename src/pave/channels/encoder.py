@@ -73,7 +73,9 @@ class Encoder(Protocol):
 def identity_of(encoder: Encoder) -> Mapping[str, Any]:
     """What an encoder's tokens depend on: its `identity` where it has one, else its settings."""
     found = getattr(encoder, "identity", None)
-    return dict(encoder.settings) if found is None else dict(found)
+    if found is None:
+        return dict(encoder.settings)
+    return dict(found)
 
 
 def one_path(source: Source, encoder: str) -> Path:

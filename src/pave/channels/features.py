@@ -31,6 +31,7 @@ from pave.errors import ChannelError
 from pave.tokens import Tokens
 
 _SUFFIXES = (".safetensors", ".npy", ".pt", ".pth")
+# Integers that tokens may be kept in, beside every float; complex numbers and bool are a slip.
 _REAL = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 
 
@@ -87,7 +88,7 @@ class FeaturesEncoder:
             if numbers is not None and not (numbers.is_floating_point() or numbers.dtype in _REAL):
                 raise ChannelError(f"{path}: {name} must be real numbers, got {numbers.dtype}")
         if values.dim() == 2:
-            values = values[:, None]
+            values = values[:, None]  # [T, C] -> [T, 1, C]
         if values.dim() != 3 or values.shape[2] != self.dim:
             wanted = f"[T, {self.dim}] or [T, S, {self.dim}]"
             raise ChannelError(
@@ -95,6 +96,7 @@ class FeaturesEncoder:
                 "the file holds"
             )
         if times is None:
+            # A step stands at its centre.
             times = (torch.arange(len(values), dtype=torch.float64) + 0.5) / self._set.rate
         try:
             return Tokens(values.to(torch.float32).contiguous(), times)
@@ -107,25 +109,21 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     if not os.path.isfile(path):
         raise ChannelError(f"{path}: no such features file; check the path")
     content = load_content(path)
-    values, times = (
-        (content.get("values"), content.get("times"))
-        if isinstance(content, dict)
-        else (content, None)
-    )
+    values, times = content, None
+    found = type(content).__name__  # what the file holds, for the message
+    if isinstance(content, dict):
+        values, times = content.get("values"), content.get("times")
+        found = ", ".join(map(str, content)) or "nothing"
     if not isinstance(times, (Tensor, type(None))):
         raise ChannelError(
             f"{path}: its 'times' must be a tensor, got {type(times).__name__}; save one a step"
         )
     if not isinstance(values, Tensor):
-        found = (
-            ", ".join(map(str, content)) or "nothing"
-            if isinstance(content, dict)
-            else type(content).__name__
-        )
         raise ChannelError(
             f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under "
             "that name"
         )
+    # Times in the file itself count before those beside it.
     sidecar = path.with_name(f"{path.stem}.times.npy")
     if times is None and os.path.isfile(sidecar):
         times = load_content(sidecar)

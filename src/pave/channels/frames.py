@@ -76,5 +76,6 @@ class FastFramesEncoder:
     def encode(self, source: Source) -> Tokens:
         """Tokens of a video file or a folder of frames (taken as one frame a second)."""
         s = self._set
+        # Chunks of [CHUNK, 3, H, W] uint8; a folder of pictures counts as one frame a second.
         frames = stream_frames(one_path(source, "frames/tower"), Rate(s.fps, s.at_most), CHUNK)
         return Tokens(*encode_chunks(self._tower, frames, s.side))

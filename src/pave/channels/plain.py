@@ -68,15 +68,19 @@ def read_plain(file: Path, *, mmap: bool = False) -> Any:
     """
     try:
         content = _read(file, mmap)
-    except (
-        Exception
-    ) as error:  # a damaged pickle may raise nearly anything; only the file is to blame
+    except Exception as error:
+        # A damaged pickle may raise nearly anything; only the file is to blame.
         raise NotPlainError(_meaning(error)) from error
-    for name, value in content.items() if isinstance(content, dict) else [("", content)]:
-        if isinstance(value, Tensor) and (kind := _odd(value)):
-            raise NotPlainError(
-                f"it holds {f'{name!r} as ' if name else ''}a {kind} tensor, not an ordinary one"
-            )
+    named = {"": content}
+    if isinstance(content, dict):
+        named = content
+    for name, value in named.items():
+        if not isinstance(value, Tensor):
+            continue
+        kind = _odd(value)
+        if kind:
+            where = f"{name!r} as " if name else ""
+            raise NotPlainError(f"it holds {where}a {kind} tensor, not an ordinary one")
     return content
 
 
@@ -100,21 +104,19 @@ def read_arrays(
             arrays = {name: content[name] for name in there if name in needed or name in welcome}
     except FileNotFoundError:
         raise
-    except (
-        Exception
-    ) as error:  # zip, zlib and numpy each have errors of their own for a damaged archive
-        one = isinstance(
-            error, (TypeError, AttributeError)
-        )  # an .npy under this name is no context manager
-        raise NotPlainError("it is no .npz archive" if one else _meaning(error)) from error
+    except (TypeError, AttributeError) as error:
+        # An .npy under this name gives an array, which is no context manager.
+        raise NotPlainError("it is no .npz archive") from error
+    except Exception as error:
+        # Zip, zlib and numpy each have errors of their own for a damaged archive.
+        raise NotPlainError(_meaning(error)) from error
     if missing := [name for name in needed if name not in arrays]:
         raise NotPlainError(
             f"it lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}"
         )
     for name, array in arrays.items():
-        if (
-            not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf"
-        ):  # numpy gives other files of a zip as bytes
+        # Other files of a zip come as bytes. Kinds: bool, signed, unsigned, float.
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
             raise NotPlainError(f"{name!r} in it is no array of real numbers")
     return arrays
 
@@ -139,7 +141,9 @@ def _odd(tensor: Tensor) -> str:
         return "sparse"
     if tensor.is_quantized:
         return "quantized"
-    return "meta (empty)" if tensor.device.type == "meta" else ""
+    if tensor.device.type == "meta":
+        return "meta (empty)"
+    return ""
 
 
 def _meaning(error: Exception) -> str:
@@ -150,7 +154,7 @@ def _meaning(error: Exception) -> str:
     for pattern, meaning in _MEANINGS:
         if found := re.search(pattern, text):
             return found.expand(meaning)
-    first = re.split(r"\.\s|\n", text, maxsplit=1)[0]
-    return "".join(letter if letter.isprintable() else "?" for letter in first)[:_LONGEST].rstrip(
-        "."
-    )
+    first = re.split(r"\.\s|\n", text, maxsplit=1)[0]  # what follows a sentence is advice
+    # A damaged file's bytes may be quoted in it; a terminal must not be given them as they are.
+    printable = "".join(letter if letter.isprintable() else "?" for letter in first)
+    return printable[:_LONGEST].rstrip(".")

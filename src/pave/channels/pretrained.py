@@ -43,13 +43,17 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
     """
     from transformers import AutoFeatureExtractor
 
+    place = source
     beside = Path(os.environ.get(FOLDER, ".")) / source
-    place = str(beside if beside.is_dir() else source)
+    if beside.is_dir():
+        place = str(beside)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(place)
         network = kind.from_pretrained(place, dtype=torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        # Theirs are many lines long, and some are empty.
+        lines = str(error).splitlines() or [type(error).__name__]
+        first = lines[0].rstrip(".")
         raise ChannelError(
             f"{encoder} cannot load {source!r} ({first}); set `model` to a folder with "
             "config.json, weights and "
@@ -71,7 +75,10 @@ def windows(sound: Sound, width: float, step: float) -> Iterator[tuple[float, Te
     Yields:
         The time of each piece's centre, and its samples.
     """
-    size, stride, total = round(width * sound.rate), round(step * sound.rate), len(sound.samples)
+    size = round(width * sound.rate)  # samples
+    stride = round(step * sound.rate)
+    total = len(sound.samples)
+    # The last piece begins at the first multiple of `stride` whose piece reaches the end.
     for begin in range(0, max(1, total - size + stride), stride):
         piece = sound.samples[begin : begin + size]
         yield sound.start + (begin + len(piece) / 2) / sound.rate, piece
@@ -89,6 +96,6 @@ def averaged(values: Tensor, times: Tensor, per: int) -> tuple[Tensor, Tensor]:
         >>> averaged(torch.arange(3.0)[:, None], torch.arange(3.0), 2)[1].tolist()
         [0.5, 2.0]
     """
-    return torch.stack([part.mean(0) for part in values.split(per)]), torch.stack(
-        [part.mean() for part in times.split(per)]
-    )
+    means = [part.mean(0) for part in values.split(per)]
+    middles = [part.mean() for part in times.split(per)]
+    return torch.stack(means), torch.stack(middles)  # [ceil(n / per), C], [ceil(n / per)]

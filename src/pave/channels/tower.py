@@ -94,7 +94,8 @@ def pool(values: Tensor, side: int) -> Tensor:
         >>> pool(torch.arange(4.0).view(1, 2, 2, 1), 1).item()
         1.5
     """
-    return F.adaptive_avg_pool2d(values.permute(0, 3, 1, 2), side).flatten(2).transpose(1, 2)
+    means = F.adaptive_avg_pool2d(values.permute(0, 3, 1, 2), side)  # [T, C, side, side]
+    return means.flatten(2).transpose(1, 2)
 
 
 def encode_chunks(
@@ -119,15 +120,21 @@ def encode_chunks(
     """
     values: list[Tensor] = []
     times: list[Tensor] = []
-    size = 0
+    size = 0  # frames of the first chunk, and of all others but the last
     for frames in chunks:
         count = len(frames.times)
         size = size or count
-        cells = tower.cells(frames if count == size else _filled(frames, size))
+        whole = frames
+        if count != size:
+            whole = _filled(frames, size)
+        cells = tower.cells(whole)
+        # Rounded up: a step that merges a real frame with a repeated one counts.
         steps = -(-count * len(cells.times) // size)
-        values.append(
-            cells.values[:steps].flatten(1, 2) if side is None else pool(cells.values[:steps], side)
-        )
+        grid = cells.values[:steps]  # [steps, h, w, C]
+        if side is None:
+            values.append(grid.flatten(1, 2))
+        else:
+            values.append(pool(grid, side))
         times.append(cells.times[:steps])
     if len({tuple(part.shape[1:]) for part in values}) > 1:
         raise ChannelError(
@@ -139,5 +146,5 @@ def encode_chunks(
 
 def _filled(frames: Frames, size: int) -> Frames:
     """The frames, the last one repeated until there are `size`."""
-    index = torch.arange(size).clamp_max(len(frames.times) - 1)
+    index = torch.arange(size).clamp_max(len(frames.times) - 1)  # 0, 1, ..., last, last, last
     return type(frames)(frames.pixels[index], frames.times[index])

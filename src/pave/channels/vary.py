@@ -24,6 +24,9 @@ def some_cameras(tokens: Tokens, cameras: int, chance: random.Random) -> Tokens:
         >>> some_cameras(every, 3, random.Random(0)).steps
         4
     """
-    chosen = chance.sample(range(cameras), chance.randint(1, cameras))
-    values = tokens.values.unflatten(0, (-1, cameras))[:, chosen].flatten(0, 1)
-    return Tokens(values, tokens.times.view(-1, cameras)[:, chosen].flatten())
+    # First how many, then which: the authors' two draws, in their order.
+    count = chance.randint(1, cameras)
+    chosen = chance.sample(range(cameras), count)
+    values = tokens.values.unflatten(0, (-1, cameras))  # [T, cameras, S, C]
+    times = tokens.times.view(-1, cameras)  # [T, cameras]
+    return Tokens(values[:, chosen].flatten(0, 1), times[:, chosen].flatten())

@@ -30,7 +30,7 @@ from pave.media import At, Uniform, frame_times, stream_frames
 from pave.media.sampling import choose
 from pave.tokens import Tokens
 
-_SAME_MOMENT = 1e-3
+_SAME_MOMENT = 1e-3  # seconds, within which frame times of two containers are the same
 
 
 class ViewsSettings(BaseModel):
@@ -113,33 +113,34 @@ class ViewsEncoder:
         values, times = [], []
         for path, offset in cameras:
             frames = stream_frames(path, At((moments - offset).tolist()), CHUNK)
+            # The camera's own clock begins `offset` seconds into the main video.
             tokens, seen = encode_chunks(self._tower, frames, self._set.side)
-            values.append(tokens)
+            values.append(tokens)  # [T, S, C]
             times.append(seen + offset)
         if len({tuple(part.shape) for part in values}) > 1:
             raise ChannelError(
                 "cameras of several picture sizes give several token grids; set `side` to pool "
                 "them all to one"
             )
-        return Tokens(
-            torch.stack(values, 1).flatten(0, 1), times[0].repeat_interleave(len(cameras))
-        )
+        by_moment = torch.stack(values, 1)  # [T, V, S, C]
+        # All cameras of a moment stand at the first one's time: the others' differ by a frame.
+        moment_times = times[0].repeat_interleave(len(cameras))  # [T * V]
+        return Tokens(by_moment.flatten(0, 1), moment_times)
 
     def vary(self, tokens: Tokens, chance: random.Random) -> Tokens:
         """A random number of the cameras in random order, if `random_views` is set."""
         if not self._set.random_views:
             return tokens
-        return some_cameras(
-            tokens,
-            tokens.steps // math.ceil(self._set.frames / self._tower.frames_per_step),
-            chance,
-        )
+        steps = math.ceil(self._set.frames / self._tower.frames_per_step)  # T, of one camera
+        return some_cameras(tokens, tokens.steps // steps, chance)
 
     def _moments(self, cameras: list[tuple[Path, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Seconds on the main clock, none of them outside of any camera's own time."""
-        clocks = [frame_times(path) + offset for path, offset in cameras]
-        begin, end = max(clock[0] for clock in clocks), min(clock[-1] for clock in clocks)
-        shared = clocks[0][(clocks[0] >= begin - _SAME_MOMENT) & (clocks[0] <= end + _SAME_MOMENT)]
+        clocks = [frame_times(path) + offset for path, offset in cameras]  # [frames] each
+        begin = max(clock[0] for clock in clocks)  # all have started
+        end = min(clock[-1] for clock in clocks)  # none has ended
+        main = clocks[0]
+        shared = main[(main >= begin - _SAME_MOMENT) & (main <= end + _SAME_MOMENT)]
         if not len(shared):
             names = ", ".join(path.name for path, _ in cameras)
             raise ChannelError(
@@ -164,7 +165,9 @@ def _cameras(source: Source) -> list[tuple[Path, float]]:
         raise ChannelError(
             f"views: {where}: {first['msg']}; give a list of videos, or videos and offsets"
         ) from error
-    offsets = named.offsets if named.offsets is not None else [0.0] * len(named.videos)
+    offsets = named.offsets
+    if offsets is None:
+        offsets = [0.0] * len(named.videos)  # seconds
     if len(offsets) != len(named.videos):
         raise ChannelError(
             f"views: {len(named.videos)} videos need as many offsets, got {len(offsets)}"

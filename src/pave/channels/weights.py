@@ -20,7 +20,7 @@ from pave.errors import ChannelError
 FOLDER = "PAVE_WEIGHTS"
 """Environment variable: a folder of weight files, found by name, so that no patch holds a path."""
 
-_SAMPLES = 256
+_SAMPLES = 256  # values of each tensor that a digest reads
 
 
 def find_weights(name: str, encoder: str, source: str) -> Path:
@@ -56,22 +56,16 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
         ChannelError: If a file cannot be read, or nothing in it has such a name.
     """
     wanted = tuple(prefixes)
-    files = (
-        sorted(file for kind in ("*.safetensors", "*.bin") for file in path.glob(kind))
-        if path.is_dir()
-        else [path]
-    )
+    files = [path]
+    if path.is_dir():
+        files = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _load(file, wanted)
     for prefix in wanted:
-        found = {
-            key.removeprefix(prefix): value
-            for key, value in tensors.items()
-            if key.startswith(prefix)
-        }
-        if found:
-            return found
+        matching = [key for key in tensors if key.startswith(prefix)]
+        if matching:
+            return {key.removeprefix(prefix): tensors[key] for key in matching}
     raise ChannelError(
         f"{path}: holds no tensor named {' or '.join(wanted)}...; give the checkpoint of this "
         "encoder"
@@ -86,6 +80,7 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
                 keys = shard.keys()  # an open safetensors file itself cannot be iterated over
                 names = [key for key in keys if key.startswith(prefixes)]
                 return {name: shard.get_tensor(name) for name in names}
+        # Mapped, so that what nobody wants of a large file stays on disk.
         content = read_plain(file, mmap=True)
     except (SafetensorError, OSError, NotPlainError) as error:
         what = f"{file}: cannot be read as weights ({error})"
@@ -112,12 +107,14 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
         ChannelError: If a name is missing or unexpected, or a shape differs.
     """
     own = module.state_dict()
-    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    if missing or unexpected:
-        what, names = ("lacks", missing) if missing else ("has an unexpected", unexpected)
-        raise ChannelError(
-            f"{where}: {what} {names[0]} ({len(names)} such names); it belongs to another model"
-        )
+    missing = sorted(own.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - own.keys())
+    # One name stands for all in the message: they tend to be hundreds.
+    for what, names in (("lacks", missing), ("has an unexpected", unexpected)):
+        if names:
+            raise ChannelError(
+                f"{where}: {what} {names[0]} ({len(names)} such names); it belongs to another model"
+            )
     for key, tensor in own.items():
         if tensor.shape != tensors[key].shape:
             have, want = tuple(tensors[key].shape), tuple(tensor.shape)
@@ -139,13 +136,15 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
         flat = tensor.detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // _SAMPLES)].float().cpu().contiguous()
-        digest.update(
-            f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + sample.numpy().tobytes()
-        )
+        step = max(1, flat.numel() // _SAMPLES)
+        sample = flat[::step].float().cpu().contiguous()  # float32: numpy knows no bfloat16
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(sample.numpy().tobytes())
     return digest.hexdigest()
 
 
 def best_device() -> torch.device:
     """Where an encoder's own network runs: the first GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")

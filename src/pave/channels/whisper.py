@@ -21,7 +21,7 @@ from pave.channels.weights import best_device
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
-_STATE_SECONDS = 0.02
+_STATE_SECONDS = 0.02  # two mel frames of 0.01 s: the encoder's second convolution has stride 2
 _STATES_A_SECOND = 50
 
 
@@ -87,21 +87,26 @@ class WhisperEncoder:
         sound = read_sound(
             one_path(source, "audio/whisper"), int(self._loaded.extractor.sampling_rate)
         )
-        return None if sound is None else self.encode_sound(sound)
+        if sound is None:
+            return None  # a silent film lacks the channel
+        return self.encode_sound(sound)
 
     def encode_sound(self, sound: Sound) -> Tokens:
         """Tokens of mono sound at the model's rate (16 kHz)."""
+        per = max(1, round(self._set.step / _STATE_SECONDS))  # states that a token averages
         values, times = [], []
         for centre, piece in windows(sound, self._set.passage, self._set.passage):
             seconds = len(piece) / sound.rate
-            states = self._passage(piece, sound.rate)
+            states = self._passage(piece, sound.rate)  # [states, C]
+            # Seconds from the passage's start, at the states' centres.
             at = (torch.arange(len(states), dtype=torch.float64) + 0.5) * _STATE_SECONDS
-            within = (at < seconds) | (torch.arange(len(at)) == 0)
-            mean, middle = averaged(
-                states[within], at[within], max(1, round(self._set.step / _STATE_SECONDS))
-            )
+            # States behind the sound's end heard the silence that fills a passage up. The first
+            # one stays, however short the sound is.
+            within = at < seconds
+            within[0] = True
+            mean, middle = averaged(states[within], at[within], per)
             values.append(mean)
-            times.append(middle + centre - seconds / 2)
+            times.append(middle + centre - seconds / 2)  # on the clip's clock
         return Tokens(torch.cat(values)[:, None], torch.cat(times))
 
     @torch.inference_mode()
@@ -111,11 +116,10 @@ class WhisperEncoder:
             piece.numpy(),
             sampling_rate=rate,
             return_tensors="pt",
-            max_length=self._set.passage * rate,
+            max_length=self._set.passage * rate,  # samples
         )
-        states: Tensor = self._loaded.network(
-            inputs["input_features"].to(best_device())
-        ).last_hidden_state[0]
+        mel = inputs["input_features"].to(best_device())  # [1, bands, 100 * seconds]
+        states: Tensor = self._loaded.network(mel).last_hidden_state[0]  # [states, C]
         return states.float().cpu().clone()
 
 
@@ -124,5 +128,6 @@ def _shortened(encoder: Any, seconds: int) -> Any:
     positions = min(seconds * _STATES_A_SECOND, encoder.config.max_source_positions)
     kept = nn.Embedding.from_pretrained(encoder.embed_positions.weight[:positions].clone())
     encoder.embed_positions = kept
+    # transformers refuses mel pictures of another length than these say.
     encoder.max_source_positions = encoder.config.max_source_positions = positions
     return encoder

@@ -92,6 +92,7 @@ def read_rows(path: Path, *, mend: bool = True) -> dict[Key, ArmRow]:
     with path.open("rb") as file:
         for line in file:
             row = _parse(line)
+            # Only the last line can be cut short: nothing was written after it.
             if row is None:
                 break
             found[row.arm, row.id] = row
@@ -107,12 +108,12 @@ def append_rows(path: Path, rows: Iterable[ArmRow]) -> None:
     They are handed to the operating system at once, so that a killed process loses none of them.
     """
     with writing(path), path.open("a", encoding="utf-8") as file:
-        file.writelines(_line(row) for row in rows)
+        file.writelines(map(_line, rows))
 
 
 def write_rows(path: Path, rows: Iterable[ArmRow]) -> None:
     """Write a whole file, complete or not at all."""
-    write_text_atomically(path, "".join(_line(row) for row in rows))
+    write_text_atomically(path, "".join(map(_line, rows)))
 
 
 def part_file(out: Path, arm: str, share: tuple[int, int]) -> Path:
@@ -169,5 +170,6 @@ def _parse(line: bytes) -> ArmRow | None:
         return None
     try:
         return ArmRow(**json.loads(line))
+    # TypeError: an object with other fields than a row's.
     except (ValueError, TypeError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, filterfalse
+from itertools import chain
 
 from pave.answer import Sampling, generate, questions_about
 from pave.cache import TokenCache
@@ -84,6 +84,7 @@ def ask_share(run: Evaluation, share: tuple[int, int]) -> None:
         read_rows(file)  # takes off a line that a kill has cut short, before more are added
         known = all_rows(run.config.out, arm)
         batches = cut(by_length(run.asked, features), run.config.batch)
+        # In turn, because batches grow in length: shares take about the same time.
         for batch in _watched(run, arm, batches[part::parts]):
             append_rows(file, _ask_missing(run, features, arm, batch, known))
 
@@ -126,6 +127,7 @@ def _ask_arm(run: Evaluation, features: Features, arm: str) -> dict[Key, ArmRow]
     """One arm's rows; its file gets the missing ones batch by batch, in order."""
     file = run.config.out / f"{arm}.jsonl"
     written = read_rows(file)
+    # What shares have answered counts, though it is not in this file.
     known = written | all_rows(run.config.out, arm)
     batches = cut(by_length(run.asked, features), run.config.batch)
     if len(written) < len(known) == len(run.asked):
@@ -136,9 +138,13 @@ def _ask_arm(run: Evaluation, features: Features, arm: str) -> dict[Key, ArmRow]
         return known
     for batch in _watched(run, arm, batches):
         _ask_missing(run, features, arm, batch, known)
-        # Some of them may be another process's, from a part of its own.
-        rows = [known[arm, record.id] for record in batch]
-        append_rows(file, filterfalse(lambda row: (arm, row.id) in written, rows))
+        lacking = []
+        for record in batch:
+            key = (arm, record.id)
+            # Some rows may be another process's, from a part of its own.
+            if key not in written:
+                lacking.append(known[key])
+        append_rows(file, lacking)
     return known
 
 
@@ -175,6 +181,7 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
     clips = group_by_clip(batch)
     asked = []
     for members in clips:
+        # Records of one clip share its prefix, and so its features.
         dialogues = [_open_turns(record) for record in members]
         asked.append(questions_about(model, features[members[0]], dialogues))
     predictions = {}
@@ -188,5 +195,6 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
 def _open_turns(record: Record) -> list[tuple[str, str | None]]:
     """The dialogue up to the last question, which is left open."""
     *earlier, last = record.turns
+    # A turn without an answer stays, so that the last question is in its place.
     turns: list[tuple[str, str | None]] = [(turn.question, turn.answer or "") for turn in earlier]
     return [*turns, (last.question, None)]

@@ -105,19 +105,24 @@ def _check_styles(files: Sequence[Place], arms: Sequence[Rows]) -> None:
     Raises:
         RecordError: If both files say how they were scored, and not alike.
     """
-    styles = [_styles(rows) for rows in arms]
-    if not all(styles) or styles[0] == styles[1]:
+    first, second = map(_styles, arms)
+    # A file that does not say may be of either style.
+    if not first or not second or first == second:
         return
-    first, second = (", ".join(sorted(found)) for found in styles)
     raise RecordError(
-        f"{files[0]} in style {first} and {files[1]} in style {second} were scored by different "
-        "rules; score both with the same --style"
+        f"{files[0]} in style {', '.join(sorted(first))} and {files[1]} in style "
+        f"{', '.join(sorted(second))} were scored by different rules; score both with the same "
+        "--style"
     )
 
 
 def _styles(rows: Rows) -> set[str]:
     """The styles that the rows of a file say; an evaluation by exact match says none."""
-    return {str(row["style"]) for row in rows.values() if "style" in row}
+    styles = set()
+    for row in rows.values():
+        if "style" in row:
+            styles.add(str(row["style"]))
+    return styles
 
 
 def _clusters_and_labels(
@@ -146,6 +151,7 @@ def _read_items(path: Place) -> Rows:
         RecordError: If it holds none, a row cannot be compared, or a question is in there twice.
     """
     content = read_json(_only_items(Path(path)))
+    # Anything but a list ends below, as a file without items.
     rows = content if isinstance(content, list) else []
     found: Rows = {}
     for number, row in enumerate(rows, 1):
@@ -202,6 +208,7 @@ def _scores(row: Mapping[str, Any]) -> dict[str, float]:
     found = {}
     for name, value in given.items():
         if isinstance(value, int | float) and _is_finite(value):
+            # True and false are numbers as well.
             found[str(name)] = float(value)
     return found
 

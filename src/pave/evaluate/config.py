@@ -14,6 +14,7 @@ from pave.renamed import renamed
 from pave.tasks.registry import EXACT
 from pave.tasks.task import Style
 
+# It becomes a file's name, so no dots and no slashes.
 _NAME = re.compile(r"[\w-]+")
 
 
@@ -157,7 +158,11 @@ def _folders(given: object) -> object:
         folders = [given]
     if not isinstance(folders, list | tuple):
         return given  # the field's own type says what is wrong
-    bare = [folder is None or str(folder).lower() in ("", "none", "null") for folder in folders]
-    if all(bare):
+    if all(map(_is_bare, folders)):
         return None
     return list(folders)
+
+
+def _is_bare(folder: object) -> bool:
+    """Whether a word stands for the base without any patch."""
+    return folder is None or str(folder).lower() in ("", "none", "null")

@@ -33,6 +33,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         batch_size: Passed by lmms-eval; videos are asked about one at a time.
     """
 
+    # For lmms-eval: requests are prompts, not the messages of a chat.
     is_simple = True
 
     def __init__(
@@ -93,5 +94,6 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
             )
         limit = int(settings.get("max_new_tokens") or MAX_NEW_TOKENS)
         answer: str = self.model.ask(videos[0], prompt, frames=self.frames, max_new_tokens=limit)
+        # Lets lmms-eval's own --use_cache go on after a kill.
         self.cache_hook.add_partial("generate_until", (prompt, settings), answer)
         return answer

@@ -121,6 +121,7 @@ def _own_peak() -> float:
         return float(psutil.Process().memory_info().peak_wset) / _MEGABYTE
     import resource  # POSIX only
 
+    # Processes that this one started do not count here; the samples have them.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
     return peak * unit / _MEGABYTE

@@ -25,6 +25,7 @@ def with_task(values: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(values)
     # Both follow from `task`, so a `Report` has no such fields to fill.
     arms, paired = found.pop("arms", None), found.pop("paired", None)
+    # A file of today, or a `Report` in the making.
     if found.get("task") is not None or not arms:
         return found
     rows = list(map(_named, arms))
@@ -32,6 +33,7 @@ def with_task(values: Mapping[str, Any]) -> dict[str, Any]:
     found["task"] = {
         "name": EXACT,
         "title": get_task(EXACT).title,
+        # An older pave kept neither this nor the prompt.
         "split": "",
         "prompt": "unknown",
         "scored": total,

@@ -29,6 +29,7 @@ def draw(report: Report, path: Path, curves: Curves | None = None) -> Path:
         ConfigError: If matplotlib is not installed.
     """
     try:
+        # Not pyplot, which looks for a display.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -75,6 +76,7 @@ def _draw_bars(axis: Any, report: Report, groups: Sequence[Row]) -> None:
         offset = (number - (len(arms) - 1) / 2) * width
         places, heights, below, above = [], [], [], []
         for place, row in enumerate(groups):
+            # METEOR is missing without Java: a bar of no height.
             value = row.values[arm] or 0.0
             low, high = row.intervals[arm] or (value, value)
             places.append(place + offset)
@@ -117,8 +119,10 @@ def _draw_curves(axis: Any, curves: Curves) -> None:
     for number, (name, points) in enumerate(curves.items()):
         # The first colour is the base's, which has no curve.
         colour = _COLOURS[(number + 1) % len(_COLOURS)]
-        steps = [step for step, _ in points]
-        losses = [loss for _, loss in points]
+        steps, losses = [], []
+        for step, loss in points:
+            steps.append(step)
+            losses.append(loss)
         axis.plot(steps, losses, label=name, color=colour)
     axis.set(xlabel="optimiser step", ylabel="training loss", yscale="log")
     axis.grid(alpha=0.3)

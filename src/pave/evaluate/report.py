@@ -154,14 +154,19 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     header, rows = table(report)
     lines = [f"# {title}", "", _row(header), _row(["---"] + ["---:"] * (len(header) - 1))]
     # Rows that pool families stand out: all questions, and those of a channel.
-    titles = {label: row_title(label) for label in (ALL, *report.families())}
-    wide = {title for label, title in titles.items() if title != label}
+    wide = set()
+    for label in (ALL, *report.families()):
+        title = row_title(label)
+        if title != label:
+            wide.add(title)
     for name, *cells in rows:
         shown = f"**{name}**" if name in wide else name
         lines.append(_row([shown, *cells]))
     # A blank line ends the table, and again what says how to read it.
     lines += ["", *_how_to_read(report), ""]
-    lines += [f"![{Path(name).stem}]({name})\n" for name in images]
+    for name in images:
+        stem = Path(name).stem
+        lines.append(f"![{stem}]({name})\n")
     lines += ["| cost | |", "|---|---:|"]
     for stage, seconds in report.seconds.items():
         lines.append(f"| {stage} | {seconds:.1f} s |")
@@ -170,6 +175,7 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     for arm, count in report.trainable_parameters.items():
         lines.append(f"| trained parameters, {arm} | {count:,} |")
     made_with = f"Seeds: {_pairs(report.seeds)}. Versions: {_pairs(report.versions)}."
+    # Four spaces make a block of code of the command.
     lines += ["", made_with, "", f"    {report.command}", ""]
     return "\n".join(lines)
 
@@ -198,6 +204,7 @@ def _how_to_read(report: Report) -> list[str]:
 
 def _row(cells: Iterable[str]) -> str:
     """A row of a Markdown table."""
+    # A bar of its own would end the cell.
     escaped = [cell.replace("|", "\\|") for cell in cells]
     return f"| {' | '.join(escaped)} |"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
-from pave.data import Record, clip_key, group_by_clip, read_records
+from pave.data import Record, group_by_clip, read_records
 from pave.data.base_digests import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
@@ -85,6 +85,7 @@ def evaluate(
             "shard out here"
         )
     watch = Stopwatch()
+    # Around the loading too: most of the memory is the base.
     with PeakMemory() as memory:
         with _opened(config, base, watch, progress) as run:
             rows = ask_all(run)
@@ -123,11 +124,14 @@ def evaluate_share(
     """
     with _opened(config, base, Stopwatch(), progress) as run:
         ask_share(run, config.share)
-        answered = sum(len(all_rows(config.out, arm)) for arm in run.patches)
+        answered = 0
+        for arm in run.patches:
+            answered += len(all_rows(config.out, arm))
     # Counted on disk, so that whichever share ends last is the one that finds all there.
     total = len(run.asked) * len(run.patches)
     if answered < total:
         return Share(answered, total, None)
+    # Nothing is left to ask: this puts the parts together and scores them.
     whole = config.model_copy(update={"shard": None})
     return Share(total, total, evaluate(whole, run.model.base, progress))
 
@@ -166,6 +170,7 @@ def _opened(
             progress=progress,
         )
     finally:
+        # Also after an error: the base may be the caller's own.
         model.unpatch()
 
 
@@ -280,7 +285,7 @@ def _report(
 ) -> Report:
     return Report(
         task=scores,
-        clips=len({clip_key(record) for record in run.asked}),
+        clips=len(group_by_clip(run.asked)),
         seconds=run.watch.seconds,
         peak_rss_mb=memory.megabytes,
         trainable_parameters=sizes,

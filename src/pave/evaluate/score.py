@@ -75,9 +75,11 @@ def _beside_records(
     records = read_records(path, check_media=False)
     texts: dict[str, str] = {}
     for prediction in predictions:
+        # Of two, nobody could say which one is meant.
         if prediction.id in texts:
             raise RecordError(f"two predictions for {prediction.id!r}; give one per record")
         texts[prediction.id] = prediction.text
+    # A set that keeps its order.
     names = dict.fromkeys(record.id for record in records)
     account = Account(
         expected=len(records),

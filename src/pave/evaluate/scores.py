@@ -139,6 +139,7 @@ def task_for(name: str, records: Sequence[Record]) -> Task:
             f"{task.title} is only trained on, nothing says how to score it; leave --task out for "
             "exact match"
         )
+    # Called for what it refuses: records of another task.
     prompt_of(records, task)
     return task
 
@@ -176,6 +177,7 @@ def score_arms(
     gaps: list[ScoreGap] = []
     for earlier, later in combinations(rows, 2):  # base before LoRA-only before patch
         gaps += _gaps(task, later, earlier, rows, resamples=resamples, seed=seed)
+    # All arms answered the same questions: the counts of one are those of all.
     first = next(iter(reports.values()))
     scores = TaskScores(
         name=task.name,

@@ -14,9 +14,9 @@ from pave.patches.patch import Patch
 def describe(base: Base, patches: Mapping[str, Patch]) -> dict[str, Any]:
     """Base, patches with channel, weight and parameter counts, and totals; JSON-ready."""
     rows = {name: _row(patch) for name, patch in patches.items()}
-    trainable = 0
+    trainable = 0  # with gradients, in fusions and LoRAs
     added = 0  # what the patches bring, trainable or not
-    fusions = 0
+    fusions = 0  # modules of their own, beside the base
     for name, patch in patches.items():
         trainable += _count(patch.trainable_parameters().values())
         fusions += rows[name]["fusion_parameters"]

@@ -22,7 +22,6 @@ from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
 from pave.model.seam import Call, Seam, calling
 from pave.patches.base_patches import (
     base_patches_of,
-    continued_by,
     lora_of_new,
     on_top_of,
     with_hashes,
@@ -172,12 +171,14 @@ class PatchedModel(nn.Module):
             task=task,
             base_patches=base_patches_of(self.patches, base_patches, continue_lora),
         )
+        # The same seed gives the same patch, whatever was drawn before.
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             patch = self._attach(name, config, trainable=True)
         patch.keep_encoder(made)
         if continue_lora is not None:
+            # It begins where the other one ended, and leaves that one as it is.
             theirs = self.patches[continue_lora].lora
             assert patch.lora is not None and theirs is not None  # checked above
             _copy(theirs.parameters(), patch.lora.parameters())
@@ -213,7 +214,7 @@ class PatchedModel(nn.Module):
             fusion = make_fusion(config.fusion)
             check_tensors(files.fusion, fusion.state_dict(), str(folder / FUSION))
             fusion.load_state_dict(files.fusion)
-        fed = self.base.inputs
+        fed = self.base.inputs  # to go back to if the patch does not fit
         feed_as_trained(config, self.base, self.patches)
         try:
             patch = self._attach(name, config, trainable=trainable, fusion=fusion)
@@ -221,7 +222,7 @@ class PatchedModel(nn.Module):
                 own = patch.lora.parameters()
                 check_tensors(files.lora, own, str(folder / LORA))
                 _copy(files.lora, own)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: all of the patch or nothing
             self._detach(name)
             self.base.use(fed)
             raise
@@ -478,7 +479,7 @@ class PatchedModel(nn.Module):
         spec, channel = patch.config.encoder, patch.config.channel
         if spec is None or channel is None:
             return None
-        with self.lock:
+        with self.lock:  # weights of an encoder are read once, not once a thread
             if patch.encoder is None:
                 tower = tower_of(self.base)
                 made = make_encoder(channel, spec.name, spec.settings, tower=tower)
@@ -504,6 +505,7 @@ class PatchedModel(nn.Module):
             fusion: Any = patch.fusion
             if fusion is not None:  # a fusion that knows no such thing does not read it
                 fusion.checkpointing = True
+        # Reentrant checkpointing needs inputs that train, and a frozen base has none.
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
 
@@ -523,7 +525,7 @@ class PatchedModel(nn.Module):
             if fusion is None and config.fusion is not None:
                 fusion = make_fusion(config.fusion)
             if fusion is not None:
-                fusion.to(self.device)  # its type stays float32
+                fusion.to(self.base.device)  # its type stays float32
                 cpu.speed_up(fusion)
             self.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
             self._settle()
@@ -541,7 +543,11 @@ class PatchedModel(nn.Module):
 
     def _settle(self) -> None:
         """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-        self._taken = continued_by(self.patches)
+        self._taken = {}  # a patch that is off takes nobody's place
+        for patch in self.patches.values():
+            for base_patch in patch.config.base_patches:
+                if base_patch.lora == "continued" and patch.weight != 0:
+                    self._taken.setdefault(base_patch.name, []).append(patch.name)
         working = []
         for name, patch in self.patches.items():
             patch.set_trainable(patch.trainable)
@@ -551,6 +557,7 @@ class PatchedModel(nn.Module):
             if name not in self._taken:  # else it works in calls that lack the other's channel
                 working.append(name)
         self.loras.activate(working)
+        # Dropout on in patches that train, off in the rest.
         self.train(self.training)
 
     @contextlib.contextmanager

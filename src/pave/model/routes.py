@@ -85,6 +85,7 @@ def routes_of(
 
 def _make_way(routes: Routes, name: str, others: Sequence[str]) -> None:
     """Take one LoRA off the rows on which those that continue it work."""
+    # Those that continue it and work on a row of this call.
     working = [other for other in others if other in routes.on]
     if name not in routes.on or not working:
         return
@@ -139,6 +140,7 @@ def rows_of_clips(
             left = int(counts[row])
         rows.append(row)
         left -= visual.layout.total
+    # Every placeholder belongs to a clip, and every clip has all of its placeholders.
     fits = left == 0 and not any(counts[row + 1 :])
     return rows if fits else None
 
@@ -170,5 +172,6 @@ def frames_of_clips(
     counts = [count for count in (ids == placeholder).sum(1).tolist() if count > 0]
     if len(counts) != clips:
         return None
+    # All frames have equally many placeholders.
     total = sum(counts)
     return [frames.shape[0] * count // total for count in counts]

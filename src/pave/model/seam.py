@@ -212,7 +212,7 @@ def _add_residuals(
     """
     fusion, settings = patch.fusion, patch.config.fusion
     assert fusion is not None and settings is not None  # the caller has looked
-    place = next(fusion.parameters())
+    place = next(fusion.parameters())  # its device and type: float32, whatever the base is
     clips, query, values, moments = [], [], [], []  # of the clips that have the channel
     for clip, given in enumerate(side):
         tokens = patch.tokens_in(given)
@@ -235,6 +235,7 @@ def _add_residuals(
         moments.append(tokens.times)
     if not clips:
         return False
+    # Without times both sides are spread evenly over the same duration.
     if times is None:
         residuals = fusion(query, values)
     else:

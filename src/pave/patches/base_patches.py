@@ -119,7 +119,7 @@ def _missing(base_patch: BasePatch, where: str) -> str:
     if base_patch.task is not None:
         facts.append(base_patch.task)
     told = f" ({', '.join(facts)})" if facts else ""
-    digest = next(iter(base_patch.files.values()), "")[:12]
+    digest = next(iter(base_patch.files.values()), "")[:12]  # enough to find it by
     return (
         f"{where} was trained on top of the patch '{base_patch.name}'{told}, which is not on the "
         f"base; load that one first (its weights have sha256 {digest}...)"
@@ -139,12 +139,12 @@ def with_hashes(config: PatchConfig, patches: Mapping[str, Patch]) -> PatchConfi
     found = []
     for base_patch in config.base_patches:
         patch = patches[base_patch.name]
-        if patch.changed:
+        if patch.changed:  # then its files hold other weights than it was trained on
             raise PatchError(
                 f"the patch is trained on top of '{patch.name}', which has changed since it was "
                 "saved; save that one again first"
             )
-        files = _weight_hashes(patch.config.files)
+        files = _weight_hashes(patch.config.files)  # recorded when it was saved or loaded
         if not files:
             raise PatchError(
                 f"the patch is trained on top of '{patch.name}', which was never saved; save that "
@@ -161,18 +161,6 @@ def on_top_of(patches: Mapping[str, Patch], name: str) -> list[str]:
         for patch in patches.values()
         if any(base_patch.name == name for base_patch in patch.config.base_patches)
     ]
-
-
-def continued_by(patches: Mapping[str, Patch]) -> dict[str, list[str]]:
-    """Patch -> patches that are on and go on with its LoRA, and so take its place."""
-    found: dict[str, list[str]] = {}
-    for patch in patches.values():
-        if patch.weight == 0:
-            continue
-        for base_patch in patch.config.base_patches:
-            if base_patch.lora == "continued":
-                found.setdefault(base_patch.name, []).append(patch.name)
-    return found
 
 
 def _weight_hashes(files: Mapping[str, str]) -> dict[str, str]:

@@ -62,6 +62,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     """A value on one line, without what would end the cell."""
+    # Strings as they are, numbers and lists as JSON writes them.
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return " ".join(text.replace("|", "\\|").split())
 
@@ -71,6 +72,7 @@ def _metadata(config: PatchConfig) -> str:
     lines = ["library_name: pave"]
     if config.licence:
         lines.append(f"license: {json.dumps(config.licence)}")
+    # The Hub refuses a card whose base_model is a local path.
     if is_hub_id(config.base.name):
         lines.append(f"base_model: {json.dumps(config.base.name)}")
     tags = ["pave", "video-text-to-text"]

@@ -22,6 +22,7 @@ from pave.errors import first_problem
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.renamed import renamed
 
+# Raised when an older pave could no longer read the file; new fields with a default do not.
 SCHEMA_VERSION = 1
 
 
@@ -54,6 +55,7 @@ class LoraSpec(BaseModel):
     @classmethod
     def _plain_names(cls, targets: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for target in targets or ():
+            # They go into a regular expression, where a dot or a star would match a tower.
             if not re.fullmatch(r"\w+", target):
                 raise ValueError(
                     f"LoRA targets are plain module names such as q_proj, got {target!r}"
@@ -155,22 +157,17 @@ class PatchConfig(BaseModel):
     @field_validator("fusion", mode="before")
     @classmethod
     def _read_fusion(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):
+        if not isinstance(fields, dict):  # settings that were made in a program
             return fields
         try:
             return read_fusion_config(fields)
         except ValidationError as error:  # several lines, of which one is enough
             raise ValueError(reason(error)) from error
 
-    @field_validator("prompt")
-    @classmethod
-    def _asks(cls, prompt: str) -> str:
-        if prompt.count("{question}") != 1:
-            raise ValueError("the prompt must contain {question} once")
-        return prompt
-
     @model_validator(mode="after")
     def _consistent(self) -> PatchConfig:
+        if self.prompt.count("{question}") != 1:
+            raise ValueError("the prompt must contain {question} once")
         # A LoRA-only control has neither.
         if (self.channel is None) != (self.fusion is None):
             raise ValueError("a channel needs a fusion and a fusion needs a channel")
@@ -178,6 +175,7 @@ class PatchConfig(BaseModel):
             raise ValueError("an encoder needs a channel")
         if self.fusion is None and self.lora is None:
             raise ValueError("a patch needs a fusion or a LoRA")
+        # Twice the same residual would be a patch that nobody trained.
         names = [base_patch.name for base_patch in self.base_patches]
         if len(set(names)) < len(names):
             raise ValueError("a patch is trained on top of another one once")

@@ -35,6 +35,7 @@ def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
     Raises:
         PatchError: If they do not.
     """
+    # Facts of shape, not the name: the same weights may lie under another path here.
     wanted = config.base.fingerprint
     own = base.fingerprint()
     facts = [
@@ -72,7 +73,7 @@ def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> 
     """
     if config.inputs == base.inputs:
         return
-    if taken:
+    if taken:  # the base cannot be fed in two ways at once
         facts = []
         for key, value in config.inputs:
             theirs = getattr(base.inputs, key)
@@ -109,6 +110,7 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
         raise PatchError(f"{path} describes no LoRA adapter")
     # Through JSON, so that sets and tuples compare with what the file can hold.
     wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
+    # Keys that only one of them knows belong to another version of peft.
     for key in sorted(wanted.keys() & found.keys() - _NOT_COMPARED):
         if found[key] != wanted[key]:
             raise PatchError(
@@ -128,6 +130,7 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     Raises:
         PatchError: If one is missing, unexpected, or of another shape.
     """
+    # All names before any shape: a wrong file is told as one.
     missing = sorted(expected.keys() - found.keys())
     if missing:
         raise PatchError(

@@ -38,7 +38,7 @@ from pave.patches.layout import (
 )
 from pave.patches.lora import lora_config
 
-_MANIFEST_LIMIT = 1 << 22
+_MANIFEST_LIMIT = 1 << 22  # bytes; a true one has a few thousand
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
         PatchError: If the target holds something else, or cannot be written, or a weight is a NaN.
     """
     folder = folder.resolve()
+    # All that can be refused is refused before the disk is touched.
     _check_target(folder)
     _check_values(files.fusion, FUSION)
     _check_values(files.lora, LORA)
@@ -104,10 +105,12 @@ def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfi
         adapter = lora_config(config.lora, base.family, config.base.name)
         adapter.save_pretrained(str(folder / "lora"))
         _save(files.lora, folder / LORA)
+    # Of what is on disk now, not of what was meant to be written.
     hashes = {name: _sha256(folder / name) for name in weight_files(config)}
     config = config.model_copy(update={"files": hashes})
     (folder / CARD).write_text(make_card(config, title), encoding="utf-8")
     (folder / MANIFEST).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    # On disk before the rename: a power cut must not leave a whole name with empty files.
     for path in [*folder.rglob("*"), folder]:
         sync(path)
     return config
@@ -131,7 +134,7 @@ def _swap(staging: Path, folder: Path) -> None:
     try:
         staging.rename(folder)
     except OSError:
-        if moved:
+        if moved:  # the older patch is whole and stays
             old.rename(folder)
         raise
     sync(folder.parent)
@@ -145,7 +148,7 @@ def _check_target(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise PatchError(f"{folder} is a file; name a folder for the patch")
-    found = set()
+    found = set()  # files and links, empty folders do no harm
     for path in folder.rglob("*"):
         if path.is_symlink() or not path.is_dir():
             found.add(path.relative_to(folder).as_posix())
@@ -172,6 +175,7 @@ def read_config(folder: Path) -> PatchConfig:
         if path.stat().st_size > _MANIFEST_LIMIT:
             raise PatchError(f"{path} is too large for a patch manifest; the folder is damaged")
         content = json.loads(path.read_text(encoding="utf-8"))
+    # RecursionError: ten thousand nested brackets are valid JSON, too.
     except (OSError, ValueError, RecursionError) as error:
         raise PatchError(
             f"{path} cannot be read as JSON; the patch folder is damaged ({error})"
@@ -202,6 +206,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
     """
     config = read_config(folder)
     wanted = weight_files(config)
+    # A file that is not listed is never read; one that is listed must be there.
     odd = sorted(config.files.keys() ^ set(wanted))
     if odd:
         raise PatchError(
@@ -218,7 +223,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
             )
     # Before the adapter, so that a foreign patch is called foreign and not inconsistent.
     check_base(config, base, folder)
-    files = PatchFiles(config, {}, {})
+    files = PatchFiles(config, {}, {})  # filled below
     if config.lora is not None:
         expected = lora_config(config.lora, base.family, config.base.name)
         check_adapter(paths[LORA_CONFIG], expected)
@@ -241,6 +246,7 @@ def _inside(folder: Path, name: str) -> Path:
         allowed.append(root.parent.parent / "blobs")
     try:
         path = (root / name).resolve(strict=True)
+    # RuntimeError: links that lead to each other.
     except (OSError, RuntimeError) as error:
         raise PatchError(f"{folder / name} is missing; the patch folder is incomplete") from error
     if not any(path.is_relative_to(place) for place in allowed):
@@ -271,6 +277,7 @@ def _check_values(tensors: Mapping[str, Tensor], where: str) -> None:
                 f"{where}: tensor {key} is empty; a sharded model must be gathered before it is "
                 "saved"
             )
+        # float32, float16 or bfloat16: which one is the writer's choice.
         if not tensor.is_floating_point():
             raise PatchError(
                 f"{where}: tensor {key} holds {tensor.dtype}, not floating-point numbers"

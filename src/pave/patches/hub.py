@@ -9,6 +9,7 @@ from pathlib import Path
 from pave.errors import PatchError
 from pave.patches.layout import FILES
 
+# owner/name, both starting with a letter or digit, so that ./a and ../a are paths.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -45,6 +46,7 @@ def locate(source: str | Path) -> Path:
             "connection"
         ) from error
     except (OSError, HFValidationError) as error:
+        # The Hub explains itself over many lines; the first one says what is wrong.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise PatchError(
             f"'{name}' is no local folder and cannot be fetched from the Hub: {lines[0]}"

@@ -25,6 +25,7 @@ from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
 
+# The update is scale * B A x: A is [rank, in], random at first; B is [out, rank], zero at first.
 _PARTS = ("lora_A", "lora_B")
 # What peft can wrap; a layer that carries another patch's LoRA is one of its own.
 _ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLayer)
@@ -45,13 +46,14 @@ def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConf
         lora_dropout=spec.dropout,
         # A string is matched against the whole name: nothing in a tower fits.
         target_modules=rf"model\.{family.language_model}\..*\.({targets})",
-        bias="none",
+        bias="none",  # biases are the base's own, which stays as it is
         base_model_name_or_path=base_name or None,
     )
 
 
 def lora_shapes(model: nn.Module, spec: LoraSpec, family: Family) -> list[tuple[str, int, int]]:
     """(name, inputs, outputs) of every module that a LoRA would adapt; shapes are enough."""
+    # The pattern that peft itself will match, so that both agree.
     wanted = re.compile(str(lora_config(spec, family).target_modules))
     shapes = []
     for name, module in model.named_modules():
@@ -114,7 +116,7 @@ class Lora:
         found = {}
         for path, layer in self.layers.items():
             for part in _PARTS:
-                adapters = getattr(layer, part)
+                adapters = getattr(layer, part)  # name of a LoRA -> its linear map
                 if self.name in adapters:
                     found[f"base_model.model.{path}.{part}.weight"] = adapters[self.name].weight
         return found
@@ -122,7 +124,7 @@ class Lora:
     def set_weight(self, weight: float) -> None:
         """Scale its update; 1 restores the scale of training to the bit."""
         for layer in self.layers.values():
-            layer.scaling[self.name] = self.scale * weight
+            layer.scaling[self.name] = self.scale * weight  # 1.0 * scale is scale, to the bit
 
     def set_trainable(self, trainable: bool) -> None:
         """Freeze or unfreeze it, whether it is active or not."""
@@ -173,7 +175,7 @@ class LoraSet:
         except ValueError as error:
             self.remove(name)
             raise PatchError(_nothing_called(spec, self._family)) from error
-        self._find_layers()
+        self._find_layers()  # a first LoRA has just wrapped them
         hf_compat.adapter_in_float32(self._model, name)
         self.activate(self._active)
         # Layers of other patches' targets do not have it.
@@ -182,7 +184,7 @@ class LoraSet:
 
     def remove(self, name: str) -> None:
         """Take one LoRA off; with the last one the plain layers come back."""
-        self.unmerge()
+        self.unmerge()  # the copies hold an update that is about to go
         if self._tuner is None:
             return
         with warnings.catch_warnings():
@@ -190,7 +192,7 @@ class LoraSet:
             warnings.simplefilter("ignore")
             if name in self._tuner.peft_config:
                 self._tuner.delete_adapter(name)
-        if not self._tuner.peft_config:
+        if not self._tuner.peft_config:  # that was the last one
             self._tuner.unload()
             self._tuner = None
         self._find_layers()
@@ -232,9 +234,9 @@ class LoraSet:
             masks: For each of them that is restricted, one flag a row.
         """
         before = self._active
-        handles = []
+        handles = []  # of the masks
         try:
-            if list(names) != before:
+            if list(names) != before:  # a walk over hundreds of layers is saved in most calls
                 self.activate(names)
             for name, flags in masks.items():
                 mask = _RowMask(flags)
@@ -244,6 +246,7 @@ class LoraSet:
                         handles.append(handle)
             yield
         finally:
+            # Also after an error: a mask left behind would silence rows of the next call.
             for handle in handles:
                 handle.remove()
             if self._active != before:
@@ -255,12 +258,14 @@ class _RowMask:
 
     def __init__(self, flags: Sequence[bool]) -> None:
         self._flags = torch.tensor(list(flags))
+        # [B], made once a call; hundreds of layers share it.
         self._masks: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         rows = output.shape[0]
         key = (rows, output.dtype, output.device)
         if key not in self._masks:
+            # Beam search repeats each row in place: a a b b for two beams of rows a, b.
             repeat, rest = divmod(rows, len(self._flags))
             if rest:
                 raise PatchError(

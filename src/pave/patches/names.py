@@ -11,6 +11,7 @@ from torch import nn
 from pave.errors import PatchError
 from pave.patches.patch import Patch
 
+# A name of modules and folders, a word of the command line, and no longer than a file name may be.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 
@@ -49,6 +50,7 @@ def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> s
                 f"patch '{name}' of channel '{channel}' and patch '{other.name}' of channel "
                 f"'{theirs}' are not told apart; give the new one a name that is no channel"
             )
+    # A ModuleDict takes no key that hides one of its own methods.
     if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
         raise PatchError(
             f"{name!r} cannot name a patch; use letters, digits, _ and -, and no Python-reserved "

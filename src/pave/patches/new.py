@@ -64,11 +64,12 @@ def _fusion_config(
 ) -> FusionSettings:
     """The fusion's settings with its widths; widths that are given must be the true ones."""
     projected = fusion.get("query") == "projected"
+    # The projector turns C_q of the tower into D of the language model.
     widths = {
         "query_dim": base.hidden_dim if projected else base.query_dim,
         "out_dim": base.hidden_dim,
     }
-    if encoder is not None:
+    if encoder is not None:  # else the width of ready-made tokens is given
         widths["side_dim"] = encoder.dim
     for key, width in widths.items():
         if fusion.get(key, width) != width:

@@ -43,7 +43,7 @@ class Patch(nn.Module):
 
     fusion: nn.Module | None
     saved: list[int] | None
-    encoder: Encoder | None
+    encoder: Encoder | None = None
 
     def __init__(
         self,
@@ -63,7 +63,6 @@ class Patch(nn.Module):
         self.weight = weight
         self.trainable = trainable
         self.saved = None
-        self.keep_encoder(None)
 
     def keep_encoder(self, encoder: Encoder | None) -> None:
         """Keep the encoder of its channel, which is made once."""
@@ -77,9 +76,10 @@ class Patch(nn.Module):
         Its own name comes before its channel's, so that two patches may listen to one channel
         through different encoders.
         """
-        tokens = clip.get(self.name)
+        tokens = clip.get(self.name)  # [T, S, C] with times [T]
         if tokens is None:
             tokens = clip.get(self.config.channel or "")
+        # A sound track of length 0 is as good as none.
         if tokens is None or tokens.values.numel() == 0:
             return None
         return tokens
@@ -111,6 +111,7 @@ class Patch(nn.Module):
             "fusion", "gate" (the zero-initialised output norm, through which the fusion begins to
             speak) and "lora"; a part that the patch lacks is an empty list.
         """
+        # A fusion of another kind may have no output norm, hence no gate.
         norm = getattr(self.fusion, "norm", None)
         gate = set()
         if isinstance(norm, nn.Module):
@@ -139,7 +140,7 @@ class Patch(nn.Module):
 
     def train(self, mode: bool = True) -> Self:
         """Turn dropout on where the patch is trainable: a frozen patch adds no noise."""
-        super().train(mode and self.trainable)
+        super().train(mode and self.trainable)  # the fusion
         if self.lora is not None:
             self.lora.train(mode and self.trainable)
         return self
@@ -149,6 +150,7 @@ class Patch(nn.Module):
 
         def keep(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
+            # Not a change of type: `.to(device)`, or buffers of integers.
             if moved.dtype == tensor.dtype or not tensor.is_floating_point():
                 return moved
             return tensor.to(moved.device)

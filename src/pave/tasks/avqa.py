@@ -46,8 +46,9 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
             video=videos(video),
             turns=((_question(row), letter),),
             answers=(letter,),
+            # The prompt asks for A to D; a further option could not be named.
             options=texts(row, "multi_choice", where)[: len(LETTERS)],
-            labels=tuple(label for label in (relation, kind) if label),
+            labels=tuple(filter(None, (relation, kind))),
             feature=(f"{video}.pt",),
         )
         found.append(example)
@@ -88,8 +89,8 @@ def avqa() -> Task:
         annotations=_WHAT,
         prompt=PROMPT,
         examples=examples,
-        score=choice(None),
+        score=choice(None),  # the authors look for the right letter anywhere
         authors_files=authors_files,
-        pair=self_contained,
+        pair=self_contained,  # their predictions file holds the answers
         self_contained=True,
     )

@@ -133,6 +133,7 @@ def _tested(dialogue: Any) -> Example:
     """The last question of a test dialogue, behind the true history."""
     video = text(dialogue, "image_id", "dialogue")
     *earlier, (question, answer) = _rounds(dialogue, "dialog", f"video {video}")
+    # Scored against this word, every answer would be wrong and nobody would know why.
     if answer == UNDISCLOSED:
         raise RecordError(f"video {video}: the answer is not disclosed; use the file with answers")
     return Example(
@@ -154,6 +155,7 @@ def _rounds(dialogue: Any, name: str, where: str) -> list[Round]:
 def _coco(dialogues: Any) -> dict[str, Any]:
     """The references in the format of COCO's captions, as the authors' script writes them."""
     annotations, images = [], []
+    # Numbered from 0 in the order of the file, as in theirs.
     for number, dialogue in enumerate(dialogues):
         video, answer = dialogue["image_id"], dialogue["dialog"][-1]["answer"]
         annotations.append({"image_id": video, "id": number, "caption": answer})
@@ -171,7 +173,7 @@ def avsd() -> Task:
         tested_on="test",
         channel="audio",
         annotations=_WHAT,
-        prompt=Prompt(),
+        prompt=Prompt(),  # the question and nothing else
         examples=examples,
         score=captions,
         authors_files=authors_files,

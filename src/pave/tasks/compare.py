@@ -78,6 +78,7 @@ def compare(
         raise ValueError("the two have no score in common")
     rows = []
     for label, members in _by_label(shared, labels).items():
+        # A question of no known video is resampled by itself.
         videos = [clusters.get(name, name) for name in members]
         for score in scores:
             ours, theirs = _column(a, members, score), _column(b, members, score)  # [members]

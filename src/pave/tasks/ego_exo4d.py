@@ -18,6 +18,7 @@ from pave.tasks.scoring import accuracy
 from pave.tasks.task import Example, Files, Item, Style, Task, authors_sample, only_file
 
 LEVELS = ("Novice", "Early Expert", "Intermediate Expert", "Late Expert")
+# The authors' words, which their patch was trained on; other words give other scores.
 QUESTION = (
     "In this video, a human is performing an activity. "
     "Your goal is to evaluate the human's skill level based on their technique, consistency, and "
@@ -47,6 +48,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     for row in field(only_file(files, _WHAT), "annotations", "annotations"):
         take, level = text(row, "take_uid", "take"), text(row, "proficiency_score", "take")
         scenario = row.get("scenario_name")
+        # A copy, because `pop` must leave the parsed file as it is.
         cameras = dict(row["video_paths"])
         ego = _places(cameras.pop("ego"))
         # In order of their names, so that a camera has the same place in every record.
@@ -55,6 +57,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
             id=take,
             video_id=take,
             video=ego,
+            # All takes are asked the same: the prompt is the question.
             turns=((PROMPT.render(""), level),),
             answers=(level,),
             options=LEVELS,
@@ -94,12 +97,14 @@ def _parse(item: Item, style: Style) -> str:
     found = _LEVEL.search(item.prediction)
     if found is None:
         return ""
+    # As LEVELS spells it, to be compared with the answer.
     return " ".join(found[0].split()).title()
 
 
 def _right(item: Item, parsed: str, style: Style) -> bool:
     level = item.references[0]
     if style == "authors":
+        # With its capitals: "early expert" is no level to their script.
         return level in parsed
     return parsed == level
 

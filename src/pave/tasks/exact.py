@@ -67,5 +67,6 @@ def exact() -> Task:
         score=accuracy(_parse, _right),
         labels=channel_and_family,
         nested=True,
+        # Each question is right or wrong by itself, which the lines of an evaluation say.
         judge=exact_match,
     )

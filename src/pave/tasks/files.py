@@ -32,6 +32,7 @@ def annotation_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
+        # Sorted, because a folder lists its files in any order.
         found += sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".jsonl"))
     return found
 
@@ -100,6 +101,7 @@ def _is_lines(text: str) -> bool:
 def _read_lines(text: str, file: Path) -> list[Any]:
     """The objects of JSON lines; empty lines are passed over."""
     rows = []
+    # Not `splitlines`: a text may hold U+2028 and its like.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -142,6 +144,7 @@ def _prediction(row: Any, where: str) -> Prediction:
     """
     if not isinstance(row, dict):
         raise RecordError(f"{where} is no object; write one per prediction")
+    # Some benchmarks number their questions.
     name = _first(row, _IDS, str | int)
     text = _first(row, _TEXTS, str)
     if name is None or text is None:

@@ -83,4 +83,8 @@ def prompt_of(records: Sequence[Record], task: Task) -> str:
 
 def _values(records: Sequence[Record], name: str) -> set[str]:
     """What the records say under a name of their `meta`; those that say nothing do not count."""
-    return {str(record.meta[name]) for record in records if name in record.meta}
+    values = set()
+    for record in records:
+        if name in record.meta:
+            values.add(str(record.meta[name]))
+    return values

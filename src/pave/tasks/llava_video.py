@@ -33,6 +33,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
                 video_id=video,
                 video=_places(video),
                 turns=_turns(row),
+                # Features lie in folders as the videos do, or all in one.
                 feature=(f"{without_suffix}.pt", f"{without_suffix.name}.pt"),
                 meta={"data_source": row.get("data_source", "")},
             )
@@ -71,6 +72,7 @@ def _turns(row: dict[str, Any]) -> tuple[tuple[str, str | None], ...]:
     where = f"record {row['id']}"
     parts = [text(turn, "value", where) for turn in field(row, "conversations", where)]
     # Human and model take turns, the human first.
+    # A mark left in would be read as text: pave puts the video first by itself.
     questions = [part.replace(f"{_IMAGE}\n", "").replace(_IMAGE, "") for part in parts[::2]]
     return tuple(zip(questions, parts[1::2], strict=True))
 
@@ -90,7 +92,7 @@ def llava_video() -> Task:
         name="llava-video",
         title="LLaVA-Video-178K",
         splits={"train": None},
-        tested_on="",
+        tested_on="",  # only trained on
         channel="frames",
         annotations=_WHAT,
         prompt=Prompt(),

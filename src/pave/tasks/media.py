@@ -94,8 +94,12 @@ class Finder:
             place = self._find(self._folders.sides[name], example.feature)
         elif name == "views":
             # Of several cameras those that are there: one missing is no reason to do without all.
-            found = [self._find(self._folders.media, places) for places in example.views]
-            return [str(view) for view in found if view is not None]
+            views = []
+            for places in example.views:
+                view = self._find(self._folders.media, places)
+                if view is not None:
+                    views.append(str(view))
+            return views
         else:
             # Sound and fast frames are in the video itself, a scan is the folder of its frames.
             place = self._find(self._folders.media, example.video)
@@ -112,6 +116,7 @@ class Finder:
                 self._known[key] = folder / place
                 break
         else:
+            # Named by its best guess; a user who mends that one needs no other.
             self._missing[str(folder / places[0])] = None
         return self._known[key]
 
@@ -139,6 +144,7 @@ def side_folders(
             )
         return {}
     if not isinstance(authors_features, Mapping):
+        # The paper's patches have one channel each: a single folder is that one's.
         return {task.channel: Path(authors_features)}
     return {name: Path(folder) for name, folder in authors_features.items()}
 
@@ -149,6 +155,7 @@ def wanted_channels(task: Task, sides: Mapping[str, Path], channels: Sequence[st
     Raises:
         ConfigError: If nothing holds one of them.
     """
+    # Each once, in the order in which they were named.
     wanted = list(dict.fromkeys((*channels, *sides))) or [task.channel]
     in_video = {info.channel for info in describe_encoders() if info.reads == "video"}
     known = {task.channel, *sides, *in_video}

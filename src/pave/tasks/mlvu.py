@@ -35,6 +35,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
             options = texts(row, "candidates", where)
         stem = video.split(".")[0]
         example = Example(
+            # Not every copy of the rows numbers them.
             id=str(row.get("question_id", f"{kind}-{number}")),
             video_id=video,
             video=(video, f"video/{video}", f"videos/{video}"),
@@ -61,5 +62,5 @@ def mlvu() -> Task:
         annotations=_WHAT,
         prompt=PROMPT,
         examples=examples,
-        score=choice(bracketed),
+        score=choice(bracketed),  # the authors: what stands before the bracket
     )

@@ -90,6 +90,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     """One question a record."""
     found = []
     for row in _filled(files):
+        # Copies have one name here; `convert` numbers names that repeat.
         found += [_example(row)] * _copies(row, split, style)
     return found
 
@@ -117,6 +118,7 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     The answer is the predictions file's where it has one, as in the authors' script.
     """
     items = []
+    # Their predictions name videos, so there is no question's name to check.
     for number, (prediction, row) in enumerate(in_order(predictions, references, key=""), 1):
         answer = prediction.row.get("answer", row.get("anser"))  # spelt so in the data set
         if answer is None:
@@ -210,7 +212,7 @@ def music_avqa() -> Task:
         tested_on="test",
         channel="audio",
         annotations=_WHAT,
-        prompt=Prompt(),
+        prompt=Prompt(),  # the question and nothing else
         examples=examples,
         score=accuracy(_parse, _right),
         authors_files=authors_files,

@@ -48,6 +48,7 @@ FOLDERS = {
 }
 """Kind -> folder of its videos (of episodic_reasoning: folders of frames)."""
 _WHAT = "the files json/<kind>.json of OpenGVLab/MVBench, or a folder of them"
+# In the authors' style the letter is read by lmms-eval's rule.
 _score = choice(standing_letter)
 
 
@@ -96,6 +97,7 @@ def score(items: Sequence[Item], style: Style) -> Scored:
     if style == "default":
         return everything
     answered = [item for item in items if item.prediction]
+    # Where every answer is empty there is nothing to take a mean of.
     accuracy: float | None = 0.0
     if answered:
         accuracy = _score(answered, style).scores["accuracy"]

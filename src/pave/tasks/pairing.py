@@ -39,6 +39,7 @@ def in_order(
         )
     pairs = list(zip(predictions, references, strict=True))
     for number, (prediction, row) in enumerate(pairs, 1):
+        # As texts: one file may number its questions and the other spell the numbers out.
         if key and prediction.id != str(row[key]):
             raise RecordError(
                 f"line {number}: prediction of {prediction.id!r} beside reference {row[key]!r}; "
@@ -56,8 +57,11 @@ def _check_all_predicted(
         RecordError: If there are such.
     """
     predicted = {prediction.id for prediction in predictions}
-    asked = [str(row.get(key)) for row in references]
-    missing = [name for name in asked if name not in predicted]
+    missing = []
+    for row in references:
+        name = str(row.get(key))
+        if name not in predicted:
+            missing.append(name)
     if not missing:
         return
     shown = ", ".join(missing[:_SHOWN])

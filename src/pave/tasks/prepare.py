@@ -101,6 +101,7 @@ def prepare(  # noqa: PLR0913  # one keyword for each flag of `pave prepare`
         RecordError: If the annotation files cannot be read as the task's, or a mapping file is
             none.
     """
+    # First of all: a task that makes no records would complain of its splits.
     _examples_of(task)
     if split not in task.splits:
         raise ConfigError(
@@ -120,6 +121,7 @@ def prepare(  # noqa: PLR0913  # one keyword for each flag of `pave prepare`
         found = finder.find(example)
         if found.video is None or (style == "authors" and not found.complete):
             continue  # the authors' loaders skip a sample that lacks anything
+        # Only by default: there a clip without its channel is a record like others.
         without_channel += not found.complete
         records.append(_record(example, found, about))
 
@@ -268,6 +270,7 @@ def _are_the_authors(task: Task, files: Files) -> bool:
     """
     if task.conversations:
         return False  # taken for the benchmark's own
+    # Several files may be given; one of another kind means that none is taken for theirs.
     lists = [content for content in files.values() if isinstance(content, list) and content]
     return bool(lists) and all(are_samples(content) for content in lists)
 
@@ -278,6 +281,7 @@ def _of_samples(files: Files) -> list[Example]:
     for file, rows in files.items():
         for sample in parse_samples(rows, file):
             name = sample.video_id
+            # What the sample names comes first; each place once.
             places = dict.fromkeys((sample.video, *videos(name)))
             feature = (f"{name}.pt", f"{name}/video_features.pt", name)
             found.append(Example(sample.id, name, tuple(places), sample.turns, feature=feature))

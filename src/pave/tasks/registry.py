@@ -64,6 +64,7 @@ def get_task(name: str) -> Task:
         9185
     """
     task = _TASKS.get(name)()
+    # Results carry the task's own name, by which it has to be found again.
     if task.name != name:
         raise ConfigError(
             f"the task registered as {name!r} calls itself {task.name!r}; give both one name"

@@ -30,6 +30,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     found = []
     for number, row in enumerate(_rows(files), 1):
         name = str(row["question_id"])
+        # Predictions made by their scripts carry these, and are scored beside such records.
         if style == "authors" and split != "train":
             name = _number(number)
         answers = texts(row, "answers", f"question {name}")
@@ -61,6 +62,7 @@ def authors_files(files: Files, split: str) -> dict[str, Any]:
         return {"scanqa_train_instruct.json": samples}
     questions, answers = [], []
     for number, row in enumerate(rows, 1):
+        # Written as their script writes it, also where a field is missing.
         scene, accepted = row.get("scene_id", ""), row.get("answers", [])
         head = {"question_id": _number(number), "scene_id": scene}
         question = row.get("question", "")

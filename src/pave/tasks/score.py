@@ -158,6 +158,7 @@ def _intervals(
     found = {}
     clusters = [item.cluster for item in items]  # [items]
     for name, values in scored.columns.items():  # [items] each
+        # Right or wrong: Wilson's has a width also where all are right; a bootstrap has none.
         if task.judge is not None:
             found[name] = share_interval(sum(values) / len(values), len(values))
             continue
@@ -175,7 +176,7 @@ def _rows(items: Sequence[Item], scored: Scored, style: Style) -> list[dict[str,
             "id": item.id,
             "cluster": item.cluster,
             "labels": list(item.labels),
-            "style": style,
+            "style": style,  # `pave compare` refuses to subtract across styles
             "prediction": item.prediction,
             "references": list(item.references),
             **detail,
@@ -188,11 +189,12 @@ def _rows(items: Sequence[Item], scored: Scored, style: Style) -> list[dict[str,
 def _label_rows(task: Task, items: Sequence[Item], scored: Scored) -> list[LabelRow]:
     """One row a label, in the order of the table."""
     places: dict[str, list[int]] = {}
+    labels = []
     for place, item in enumerate(items):
+        labels.append(item.labels)
         for label in item.labels:
             places.setdefault(label, []).append(place)
     rows = []
-    labels = [item.labels for item in items]
     for label in label_order(labels, nested=task.nested):
         own = places[label]
         means = {}

@@ -63,6 +63,7 @@ def choice(authors: Callable[[str], str] | None) -> Score:
     def right(item: Item, parsed: str, style: Style) -> bool:
         letter = item.references[0]
         if style == "authors" and authors is None:
+            # Generous: "A" is in "Answer", too.
             return letter in parsed
         return parsed == letter
 
@@ -112,8 +113,11 @@ def matches(items: Sequence[Item], style: Style) -> Scored:
 
 def captions(items: Sequence[Item], style: Style) -> Scored:
     """BLEU, METEOR, ROUGE-L and CIDEr of the answers as they are; both styles are the same."""
-    predictions = [item.prediction for item in items]
-    return _captions(predictions, [item.references for item in items])
+    predictions, references = [], []
+    for item in items:
+        predictions.append(item.prediction)
+        references.append(item.references)
+    return _captions(predictions, references)
 
 
 def matches_and_captions(items: Sequence[Item], style: Style) -> Scored:

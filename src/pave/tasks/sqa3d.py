@@ -42,6 +42,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
         accepted = answers
         kind = kind_of(row["question"], _LOWER).capitalize()
         if style == "authors":
+            # Their answer file keeps the first one alone.
             accepted = answers[:1]
             kind = KINDS[_kind(row["question"])]
         scene = str(row["scene_id"])
@@ -87,6 +88,7 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     """Predictions beside the authors' answer file, line by line."""
     items = []
     for prediction, row in in_order(predictions, references):
+        # A file that gives no kinds is scored as a whole: all are Other.
         kind = KINDS[int(row.get("type", KINDS.index("Other")))]
         item = Item(
             id=prediction.id,
@@ -145,10 +147,7 @@ def _rows(files: Files) -> list[dict[str, Any]]:
 def _position(annotation: dict[str, Any]) -> list[float]:
     """Place and direction in the room: x, y, z, and a quaternion x, y, z, w."""
     place, turn = annotation["position"], annotation["rotation"]
-    return [
-        *(place[axis] for axis in "xyz"),
-        *(turn[f"_{axis}"] for axis in "xyzw"),
-    ]
+    return [place["x"], place["y"], place["z"], turn["_x"], turn["_y"], turn["_z"], turn["_w"]]
 
 
 def _checked(row: Any) -> dict[str, Any]:

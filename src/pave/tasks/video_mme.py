@@ -36,6 +36,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
         video = text(row, "videoID", where)
         letter = text(row, "answer", where)
         duration = text(row, "duration", where)
+        # The paper's table has a row for each, so another word would make a row of its own.
         if duration not in DURATIONS:
             raise RecordError(
                 f"{where}: duration must be one of {', '.join(DURATIONS)}, got {duration!r}"
@@ -68,5 +69,5 @@ def video_mme() -> Task:
         annotations=_WHAT,
         prompt=PROMPT,
         examples=examples,
-        score=choice(first_capital),
+        score=choice(first_capital),  # the authors: the first of A to D anywhere
     )

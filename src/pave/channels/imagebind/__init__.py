@@ -28,7 +28,7 @@ from pave.errors import ChannelError
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
-_BATCH = 16
+_BATCH = 16  # windows that go through the branch together
 _SOURCE = "imagebind_huge.pth, see facebookresearch/ImageBind"
 
 
@@ -86,18 +86,20 @@ class ImageBindEncoder:
     def encode(self, source: Source) -> Tokens | None:
         """Tokens of a file's sound track; None when it has none."""
         sound = read_sound(one_path(source, "audio/imagebind"), None, mono=False)
-        return None if sound is None else self.encode_sound(sound)
+        if sound is None:
+            return None  # a silent film lacks the channel
+        return self.encode_sound(sound)
 
     @torch.inference_mode()
     def encode_sound(self, sound: Sound) -> Tokens:
         """Tokens of decoded sound: `[n]` or `[channels, n]` samples at any rate."""
-        wave = resample(sound.samples.view(-1, sound.samples.shape[-1]), sound.rate)
-        windows = mel_windows(wave).to(best_device())
-        values = torch.cat([self._branch(part) for part in windows.split(_BATCH)]).cpu()
+        samples = sound.samples.view(-1, sound.samples.shape[-1])  # [channels, n]
+        wave = resample(samples, sound.rate)  # [channels, n'] at 16 kHz
+        windows = mel_windows(wave).to(best_device())  # [K, 1, 128, 204]
+        parts = [self._branch(part) for part in windows.split(_BATCH)]
+        values = torch.cat(parts).cpu()  # [K, C]
+        # Of a window; a whole track may be shorter.
         seconds = min(WINDOW_SECONDS, wave.shape[1] / RATE)
-        times = (
-            sound.start
-            + torch.arange(len(values), dtype=torch.float64) * STRIDE_SECONDS
-            + seconds / 2
-        )
+        starts = torch.arange(len(values), dtype=torch.float64) * STRIDE_SECONDS
+        times = sound.start + starts + seconds / 2  # the centres, on the clip's clock
         return Tokens(values[:, None].clone(), times)

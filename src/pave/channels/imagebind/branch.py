@@ -43,15 +43,18 @@ class _Stem(nn.Module):
         self.pos_embedding_helper = _PositionTable(tokens, dim)
 
     def forward(self, mel: Tensor) -> Tensor:
-        patches = self.rgbt_stem.norm_layer(self.rgbt_stem.proj(mel).flatten(2).transpose(1, 2))
-        tokens = torch.cat([self.cls_token.expand(len(mel), -1, -1), patches], 1)
+        picture = self.rgbt_stem.proj(mel)  # [n, dim, 12, 19] for 128 x 204
+        patches = self.rgbt_stem.norm_layer(picture.flatten(2).transpose(1, 2))  # [n, 228, dim]
+        cls = self.cls_token.expand(len(mel), -1, -1)  # [n, 1, dim]
+        tokens = torch.cat([cls, patches], 1)  # [n, 229, dim]
         return tokens + self.pos_embedding_helper.pos_embed
 
 
 class _Mlp(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.fc2(F.gelu(self.fc1(x)))
@@ -64,12 +67,14 @@ class _Block(nn.Module):
     def __init__(self, dim: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.attn = nn.MultiheadAttention(dim, heads, add_bias_kv=True, batch_first=True)
-        self.norm_1, self.norm_2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
+        self.norm_1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm_2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = _Mlp(dim, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm_1(x)
-        x = x + self.attn(y, y, y, need_weights=False)[0]
+        y = self.norm_1(x)  # [n, tokens, dim]
+        mixed, _ = self.attn(y, y, y, need_weights=False)
+        x = x + mixed
         found: Tensor = x + self.mlp(self.norm_2(x))
         return found
 
@@ -82,7 +87,7 @@ class _Trunk(nn.Module):
 
 class _First(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0]
+        return x[:, 0]  # [n, tokens, dim] -> [n, dim]
 
 
 class _Scale(nn.Module):
@@ -114,23 +119,25 @@ class SoundBranch(nn.Module):
         self, *, dim: int, blocks: int, heads: int, out: int, hidden: int, tokens: int
     ) -> None:
         super().__init__()
-        head = nn.Sequential(nn.LayerNorm(dim, eps=1e-6), _First(), nn.Linear(dim, out, bias=False))
+        norm = nn.LayerNorm(dim, eps=1e-6)
+        head = nn.Sequential(norm, _First(), nn.Linear(dim, out, bias=False))
+        trunk = _Trunk([_Block(dim, heads, hidden) for _ in range(blocks)])
+        # The dictionaries, of one modality here, make the checkpoint's names.
         self.modality_preprocessors = nn.ModuleDict({"audio": _Stem(dim, tokens)})
-        self.modality_trunks = nn.ModuleDict(
-            {"audio": _Trunk([_Block(dim, heads, hidden) for _ in range(blocks)])}
-        )
+        self.modality_trunks = nn.ModuleDict({"audio": trunk})
         self.modality_heads = nn.ModuleDict({"audio": head})
-        self.modality_postprocessors = nn.ModuleDict(
-            {"audio": nn.Sequential(nn.Identity(), _Scale())}
-        )
+        # The identity stands where the original normalises, which `_Scale` does here.
+        post = nn.Sequential(nn.Identity(), _Scale())
+        self.modality_postprocessors = nn.ModuleDict({"audio": post})
         self.out = out
 
     def forward(self, mel: Tensor) -> Tensor:
         """Embed mel pictures."""
         trunk = self.modality_trunks["audio"]
         assert isinstance(trunk, _Trunk)
-        tokens = trunk.blocks(self.modality_preprocessors["audio"](mel))
-        found: Tensor = self.modality_postprocessors["audio"](self.modality_heads["audio"](tokens))
+        tokens = trunk.blocks(self.modality_preprocessors["audio"](mel))  # [n, 229, dim]
+        embedding = self.modality_heads["audio"](tokens)  # [n, out]
+        found: Tensor = self.modality_postprocessors["audio"](embedding)
         return found
 
 
@@ -145,11 +152,15 @@ def build_branch(tensors: Mapping[str, Tensor], heads: int, where: str) -> Sound
     Raises:
         ChannelError: If a tensor of the sound branch is missing, unexpected or of the wrong shape.
     """
+    # The checkpoint holds the branches of five other modalities as well.
     own = {key: value for key, value in tensors.items() if ".audio." in key}
     blocks = {key.split(".")[3] for key in own if key.startswith("modality_trunks.audio.blocks.")}
 
     def size(name: str, axis: int, otherwise: int) -> int:
-        return own[name].shape[axis] if name in own and own[name].dim() > axis else otherwise
+        # Without the tensor any size will do: `load_strictly` then says that it is missing.
+        if name in own and own[name].dim() > axis:
+            return own[name].shape[axis]
+        return otherwise
 
     dim = size("modality_preprocessors.audio.cls_token", 2, 768)
     if dim % heads:

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-RATE = 16000
+RATE = 16000  # samples per second that ImageBind hears
 WINDOW_SECONDS, STRIDE_SECONDS = 2, 1
-BANDS, FRAMES = 128, 204
-MEAN, STD = -4.268, 9.138
-_FRAME, _HOP, _FFT = 400, 160, 512
-_FLOOR = torch.finfo(torch.float32).eps
+BANDS, FRAMES = 128, 204  # of a picture; 2 s give 198 frames, the rest is filled
+MEAN, STD = -4.268, 9.138  # of log-mel levels, from `imagebind/data.py`
+_FRAME, _HOP, _FFT = 400, 160, 512  # samples: 25 ms, 10 ms, and the next power of two
+_FLOOR = torch.finfo(torch.float32).eps  # kaldi's, before the logarithm
 
 
 def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
@@ -46,17 +46,21 @@ def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
     if rate == to:
         return wave
     common = math.gcd(rate, to)
-    old, new = rate // common, to // common
-    cutoff = min(old, new) * 0.99
-    width = math.ceil(6 * old / cutoff)
-    index = torch.arange(-width, width + old)[None, None] / old
-    t = torch.arange(0, -new, -1)[:, None, None] / new + index
-    t = (t * cutoff).clamp(-6, 6)
-    window = torch.cos(t * math.pi / 6 / 2) ** 2
+    old = rate // common  # so many samples become `new`
+    new = to // common
+    cutoff = min(old, new) * 0.99  # the rolloff keeps the filter's slope below Nyquist
+    width = math.ceil(6 * old / cutoff)  # samples on either side that a new one hears
+    index = torch.arange(-width, width + old)[None, None] / old  # [1, 1, taps]
+    # One kernel for each of the `new` places that a sample may have between the old ones.
+    t = torch.arange(0, -new, -1)[:, None, None] / new + index  # [new, 1, taps]
+    t = (t * cutoff).clamp(-6, 6)  # in zero crossings
+    window = torch.cos(t * math.pi / 6 / 2) ** 2  # Hann
     t = t * math.pi
-    kernel = torch.where(t == 0, torch.ones(()), t.sin() / t) * window * (cutoff / old)
+    sinc = torch.where(t == 0, torch.ones(()), t.sin() / t)
+    kernel = sinc * window * (cutoff / old)
     padded = F.pad(wave, (width, width + old))
-    found = F.conv1d(padded[:, None], kernel, stride=old).transpose(1, 2).reshape(len(wave), -1)
+    blocks = F.conv1d(padded[:, None], kernel, stride=old)  # [channels, new, blocks]
+    found = blocks.transpose(1, 2).reshape(len(wave), -1)
     return found[:, : math.ceil(new * wave.shape[1] / old)]
 
 
@@ -65,12 +69,16 @@ def mel_filters() -> Tensor:
 
     The last bin has no weight. One filter (3) is so narrow that no bin falls into it.
     """
-    low, high = (1127 * math.log(1 + hertz / 700) for hertz in (20.0, RATE / 2))
-    step = (high - low) / (BANDS + 1)
-    left = low + torch.arange(BANDS)[:, None] * step
-    mel = 1127 * (1 + torch.arange(_FFT // 2) * (RATE / _FFT) / 700).log()
-    rising, falling = (mel - left) / step, (left + 2 * step - mel) / step
-    return F.pad(torch.minimum(rising, falling).clamp_min(0), (0, 1))
+    low = 1127 * math.log(1 + 20.0 / 700)  # mel
+    high = 1127 * math.log(1 + RATE / 2 / 700)
+    step = (high - low) / (BANDS + 1)  # mel from one filter's peak to the next
+    left = low + torch.arange(BANDS)[:, None] * step  # [128, 1] mel, where a filter begins
+    hertz = torch.arange(_FFT // 2) * (RATE / _FFT)  # [256], of the FFT's bins
+    mel = 1127 * (1 + hertz / 700).log()
+    rising = (mel - left) / step  # [128, 256]
+    falling = (left + 2 * step - mel) / step
+    weights = torch.minimum(rising, falling).clamp_min(0)
+    return F.pad(weights, (0, 1))  # kaldi leaves the Nyquist bin out
 
 
 def melspec(wave: Tensor, filters: Tensor | None = None) -> Tensor:
@@ -83,13 +91,19 @@ def melspec(wave: Tensor, filters: Tensor | None = None) -> Tensor:
     Returns:
         `[1, 128, 204]`.
     """
-    wave -= wave.mean()
-    frames = wave[0].unfold(0, _FRAME, _HOP)
+    if filters is None:
+        filters = mel_filters()
+    wave -= wave.mean()  # over both channels, and seen by the next window: the authors' quirk
+    frames = wave[0].unfold(0, _FRAME, _HOP)  # [frames, 400], of the left channel
     frames = frames - frames.mean(1, keepdim=True)
-    before = F.pad(frames[:, None], (1, 0), mode="replicate")[:, 0, :-1]
-    shaped = (frames - 0.97 * before) * torch.hann_window(_FRAME, periodic=False)
-    power = torch.fft.rfft(shaped, n=_FFT).abs() ** 2
-    levels = (power @ (mel_filters() if filters is None else filters).T).clamp_min(_FLOOR).log().T
+    # Pre-emphasis: each sample less 0.97 of the one before, the first one less 0.97 of itself.
+    padded = F.pad(frames[:, None], (1, 0), mode="replicate")  # [frames, 1, 401]
+    before = padded[:, 0, :-1]
+    window = torch.hann_window(_FRAME, periodic=False)
+    shaped = (frames - 0.97 * before) * window
+    power = torch.fft.rfft(shaped, n=_FFT).abs() ** 2  # [frames, 257]
+    mel = power @ filters.T  # [frames, 128]
+    levels = mel.clamp_min(_FLOOR).log().T  # [128, frames]
     fitted = F.pad(levels, (0, FRAMES - levels.shape[1]))  # zeros to the right, or cut
     return (fitted[None] - MEAN) / STD
 
@@ -106,12 +120,13 @@ def mel_windows(wave: Tensor) -> Tensor:
     Returns:
         `[K, 1, 128, 204]`, K = max(1, int(n / 16000) - 1).
     """
-    track = (
-        F.pad(wave, (0, max(0, _FRAME - wave.shape[1]))) if wave.shape[1] < _FRAME else wave.clone()
-    )
+    track = wave.clone()  # `melspec` changes what it is given
+    if wave.shape[1] < _FRAME:
+        track = F.pad(wave, (0, _FRAME - wave.shape[1]))
     filters = mel_filters()
-    count = max(1, int(wave.shape[1] / RATE) - 1)
-    size, stride = WINDOW_SECONDS * RATE, STRIDE_SECONDS * RATE
-    return torch.stack(
-        [melspec(track[:, i * stride : i * stride + size], filters) for i in range(count)]
-    )
+    count = max(1, int(wave.shape[1] / RATE) - 1)  # K
+    size, stride = WINDOW_SECONDS * RATE, STRIDE_SECONDS * RATE  # samples
+    starts = range(0, count * stride, stride)
+    # In order, and on views of one track: each window finds the mean of the one before taken off.
+    pictures = [melspec(track[:, start : start + size], filters) for start in starts]
+    return torch.stack(pictures)

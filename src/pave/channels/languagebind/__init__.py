@@ -27,8 +27,9 @@ from pave.channels.weights import best_device, find_weights, read_weights, weigh
 from pave.media import Uniform, frame_rate, frame_times, stream_frames
 from pave.tokens import Tokens
 
-GROUP = 8
-SIDE = 224
+GROUP = 8  # frames that attend each other in time
+SIDE = 224  # pixels
+# In LanguageBind's own checkpoint, and in Video-LLaVA's.
 _PREFIXES = ("vision_model.", "model.video_tower.video_tower.")
 _SOURCE = "LanguageBind/LanguageBind_Video_merge"
 
@@ -65,7 +66,7 @@ def frame_count(frames: int, fps: float, min_frames: int | None = None) -> int:
         >>> frame_count(240, 30.0), frame_count(450, 30.0, 30)
         (16, 24)
     """
-    target = frames / fps * 2
+    target = frames / fps * 2  # not a whole number
     if min_frames is not None and target < min_frames:
         target = min_frames
     return int(max(1, target // GROUP) * GROUP)
@@ -83,21 +84,23 @@ def preprocess(pixels: Tensor, side: int = SIDE) -> Tensor:
     """
     height, width = pixels.shape[-2:]
     short = min(height, width)
-    size = (
-        (side, int(width / short * side)) if height <= width else (int(height / short * side), side)
-    )
+    # The shorter side becomes `side`, the longer one is rounded down.
+    if height <= width:
+        size = (side, int(width / short * side))
+    else:
+        size = (int(height / short * side), side)
     resized = F.interpolate(normalise(pixels), size=size, mode="bilinear", align_corners=False)
-    top, left = (int(round((have - side) / 2.0)) for have in size)
+    top = round((size[0] - side) / 2.0)  # half to even, as torchvision cuts
+    left = round((size[1] - side) / 2.0)
     return resized[..., top : top + side, left : left + side]
 
 
 def pool_quadrants(hidden: Tensor) -> Tensor:
     """`[n, 1 + g * g, C]` -> `[n, 5, C]`: the class token, then the means of the four quadrants."""
     grid = round((hidden.shape[1] - 1) ** 0.5)
-    patches = hidden[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))
-    return torch.cat(
-        [hidden[:, :1], F.adaptive_avg_pool2d(patches, 2).flatten(2).transpose(1, 2)], 1
-    )
+    patches = hidden[:, 1:].transpose(1, 2).unflatten(2, (grid, grid))  # [n, C, g, g]
+    quadrants = F.adaptive_avg_pool2d(patches, 2)  # [n, C, 2, 2]
+    return torch.cat([hidden[:, :1], quadrants.flatten(2).transpose(1, 2)], 1)
 
 
 @register_encoder("frames", "languagebind", LanguageBindSettings)
@@ -117,9 +120,9 @@ class LanguageBindEncoder:
     @cached_property
     def _tower(self) -> ClipTower:
         path = find_weights(self._set.weights, "frames/languagebind", _SOURCE)
-        return build_clip(read_weights(path, _PREFIXES), self._set.heads, False, str(path)).to(
-            best_device()
-        )
+        tensors = read_weights(path, _PREFIXES)
+        tower = build_clip(tensors, self._set.heads, quick_gelu=False, where=str(path))
+        return tower.to(best_device())
 
     @property
     def dim(self) -> int:
@@ -142,17 +145,22 @@ class LanguageBindEncoder:
         count = frame_count(len(frame_times(path)), _rate(path), self._set.min_frames)
         values, times = [], []
         for frames in stream_frames(path, Uniform(count), GROUP):
-            values.append(self.encode_group(frames.pixels)[:, 1:])
+            values.append(self.encode_group(frames.pixels)[:, 1:])  # [8, 4, C]
             times.append(frames.times)
         return Tokens(torch.cat(values), torch.cat(times))
 
     @torch.inference_mode()
     def encode_group(self, pixels: Tensor) -> Tensor:
         """Frames `[8, 3, H, W]` uint8 -> `[8, 5, C]`, class token first as in their files."""
-        side = round((self._tower.shape.tokens - 1) ** 0.5) * self._tower.shape.patch
-        return pool_quadrants(self._tower(preprocess(pixels, side).to(best_device()))).cpu().clone()
+        shape = self._tower.shape
+        grid = round((shape.tokens - 1) ** 0.5)  # patches along a side, without the class token
+        frames = preprocess(pixels, grid * shape.patch).to(best_device())
+        hidden = self._tower(frames)  # [8, 1 + grid * grid, C]
+        return pool_quadrants(hidden).cpu().clone()
 
 
 def _rate(path: Path) -> float:
     """Average frames per second."""
-    return 1.0 if path.is_dir() else frame_rate(path) or 1.0
+    if path.is_dir():
+        return 1.0  # a folder of pictures counts as one a second
+    return frame_rate(path) or 1.0

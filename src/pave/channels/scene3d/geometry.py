@@ -30,12 +30,17 @@ def backproject(depth: Tensor, intrinsic: Tensor, pose: Tensor) -> Tensor:
         `[..., H, W, 3]`.
     """
     height, width = depth.shape[-2:]
+    # Row and column of every pixel, [H, W] each.
     v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    fx, fy, cx, cy = (intrinsic[..., i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    camera = torch.stack(
-        [(u - cx) * depth / fx, (v - cy) * depth / fy, depth, torch.ones_like(depth)], -1
-    )
-    return torch.einsum("...ij,...hwj->...hwi", pose, camera)[..., :3]
+    fx = intrinsic[..., 0, 0, None, None]  # [..., 1, 1] pixels
+    fy = intrinsic[..., 1, 1, None, None]
+    cx = intrinsic[..., 0, 2, None, None]
+    cy = intrinsic[..., 1, 2, None, None]
+    x = (u - cx) * depth / fx  # [..., H, W] metres to the right of the camera's axis
+    y = (v - cy) * depth / fy  # below it
+    camera = torch.stack([x, y, depth, torch.ones_like(depth)], -1)  # [..., H, W, 4]
+    world = torch.einsum("...ij,...hwj->...hwi", pose, camera)
+    return world[..., :3]
 
 
 def patch_points(points: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -50,13 +55,17 @@ def patch_points(points: Tensor, grid: tuple[int, int]) -> Tensor:
     Returns:
         `[V, rows, columns, 3]`.
     """
-    return F.interpolate(points.permute(0, 3, 1, 2), grid, mode="nearest").permute(0, 2, 3, 1)
+    picture = points.permute(0, 3, 1, 2)  # [V, 3, H, W]
+    picked = F.interpolate(picture, grid, mode="nearest")  # [V, 3, rows, columns]
+    return picked.permute(0, 2, 3, 1)
 
 
 def resized(width: int, height: int, side: int) -> tuple[int, int]:
     """Width and height with the shorter side at `side`, the longer rounded down."""
     ratio = side / min(width, height)
-    return (side, int(height * ratio)) if width <= height else (int(width * ratio), side)
+    if width <= height:
+        return side, int(height * ratio)
+    return int(width * ratio), side
 
 
 def fit_depth(raw: npt.NDArray[np.generic], side: int, scale: float = 1000.0) -> Matrix:
@@ -75,10 +84,16 @@ def fit_depth(raw: npt.NDArray[np.generic], side: int, scale: float = 1000.0) ->
     """
     height, width = raw.shape
     wide, high = resized(width, height, side)
-    rows = np.floor((np.arange(high) + 0.5) * height / high).astype(np.int64)
-    columns = np.floor((np.arange(wide) + 0.5) * width / wide).astype(np.int64)
-    top, left = (int(round((have - side) / 2)) for have in (high, wide))
-    picked = raw[rows[top : top + side]][:, columns[left : left + side]]
+    # Of each pixel of the smaller map, the pixel of the raw one that holds its centre.
+    row_centres = (np.arange(high) + 0.5) * height / high
+    column_centres = (np.arange(wide) + 0.5) * width / wide
+    rows = np.floor(row_centres).astype(np.int64)  # [high]
+    columns = np.floor(column_centres).astype(np.int64)  # [wide]
+    top = round((high - side) / 2)
+    left = round((wide - side) / 2)
+    rows = rows[top : top + side]
+    columns = columns[left : left + side]
+    picked = raw[rows][:, columns]  # [side, side]
     return np.asarray(picked, dtype=np.float64) / scale
 
 
@@ -96,7 +111,7 @@ def fit_intrinsic(matrix: npt.NDArray[np.generic], width: int, height: int, side
     """
     found = np.array(matrix, dtype=np.float64)
     wide, high = resized(width, height, side)
-    found[0] /= width / wide
-    found[1] /= height / high
-    found[0, 2] -= (wide - high) / 2
+    found[0] /= width / wide  # fx and cx
+    found[1] /= height / high  # fy and cy
+    found[0, 2] -= (wide - high) / 2  # negative for a high picture, whose cy should move
     return found

@@ -38,6 +38,7 @@ from pave.channels.weights import (
 )
 from pave.tokens import Tokens
 
+# In LLaVA-3D's shards, and in CLIP's own checkpoint.
 _CLIP = ("model.vision_tower.vision_tower.vision_model.", "vision_model.")
 HEAD = "model.video_tower.video_tower.positional_embedding.position_embedding_head."
 _SOURCE = "ChaimZhu/LLaVA-3D-7B"
@@ -94,7 +95,9 @@ def clip_pixels(pixels: Tensor, side: int) -> Tensor:
     small = F.interpolate(
         pixels[None].contiguous(), size=(high, wide), mode="bicubic", antialias=True
     )
-    top, left = (high - side) // 2, (wide - side) // 2
+    # Cut as CLIP's processor does: rounded down, where LanguageBind's rounds.
+    top = (high - side) // 2
+    left = (wide - side) // 2
     return normalise(small[..., top : top + side, left : left + side])
 
 
@@ -114,9 +117,9 @@ class Llava3dEncoder:
     @cached_property
     def _tower(self) -> ClipTower:
         path = find_weights(self._set.clip or self._set.weights, "scene3d/llava3d", _SOURCE)
-        return build_clip(read_weights(path, _CLIP), self._set.heads, True, str(path)).to(
-            best_device()
-        )
+        tensors = read_weights(path, _CLIP)
+        tower = build_clip(tensors, self._set.heads, quick_gelu=True, where=str(path))
+        return tower.to(best_device())
 
     @cached_property
     def _head(self) -> nn.Sequential:
@@ -136,11 +139,9 @@ class Llava3dEncoder:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The settings with digests of the weights for their paths."""
-        parts = {"weights": self._head, "clip": self._tower}
-        return {
-            **self.settings,
-            **{name: weights_digest(part.state_dict().items()) for name, part in parts.items()},
-        }
+        head = weights_digest(self._head.state_dict().items())
+        clip = weights_digest(self._tower.state_dict().items())
+        return {**self.settings, "weights": head, "clip": clip}
 
     def encode(self, source: Source) -> Tokens:
         """Tokens of a scene; see `pave.channels.scene3d.scene` for what a source may be."""
@@ -150,20 +151,20 @@ class Llava3dEncoder:
             frame = scene.read(index)
             values.append(self._encode(frame))
             times.append(frame.time)
-        return Tokens(torch.cat(values), torch.from_numpy(np.array(times)))
+        return Tokens(torch.cat(values), torch.from_numpy(np.array(times)))  # [T, S, C], [T]
 
     def _encode(self, frame: PosedFrame) -> Tensor:
         """`[1, S, C]` tokens of one frame."""
         shape = self._tower.shape
-        side = round((shape.tokens - 1) ** 0.5) * shape.patch
+        side = round((shape.tokens - 1) ** 0.5) * shape.patch  # pixels
         height, width = frame.depth.shape
-        depth = torch.from_numpy(fit_depth(frame.depth, side, scale=1.0)).to(torch.float32)
-        intrinsic = torch.from_numpy(fit_intrinsic(frame.intrinsic, width, height, side)).to(
-            torch.float32
-        )
-        return self.fuse(
-            clip_pixels(frame.pixels, side), depth[None], intrinsic[None], frame.pose[None]
-        )
+        # Fitted in float64, used in float32.
+        fitted = fit_depth(frame.depth, side, scale=1.0)  # metres already
+        depth = torch.from_numpy(fitted).to(torch.float32)  # [side, side]
+        moved = fit_intrinsic(frame.intrinsic, width, height, side)
+        intrinsic = torch.from_numpy(moved).to(torch.float32)  # [4, 4]
+        pixels = clip_pixels(frame.pixels, side)  # [1, 3, side, side]
+        return self.fuse(pixels, depth[None], intrinsic[None], frame.pose[None])
 
     @torch.inference_mode()
     def fuse(self, pixels: Tensor, depth: Tensor, intrinsics: Tensor, poses: Tensor) -> Tensor:
@@ -178,8 +179,10 @@ class Llava3dEncoder:
         Returns:
             `[V, h * w, C]`.
         """
-        hidden = self._tower(pixels.to(best_device()))[:, 1:]
+        hidden = self._tower(pixels.to(best_device()))[:, 1:]  # [V, S, C], without class token
         grid = round(hidden.shape[1] ** 0.5)
-        points = patch_points(backproject(depth, intrinsics, poses), (grid, grid))
-        found: Tensor = (hidden + self._head(points.to(best_device())).flatten(1, 2)).cpu().clone()
+        world = backproject(depth, intrinsics, poses)  # [V, side, side, 3] metres
+        points = patch_points(world, (grid, grid))  # [V, grid, grid, 3]
+        position = self._head(points.to(best_device())).flatten(1, 2)  # [V, S, C]
+        found: Tensor = (hidden + position).cpu().clone()
         return found

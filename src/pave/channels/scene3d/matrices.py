@@ -39,19 +39,16 @@ def read_alignment(file: Path) -> Array:
         ChannelError: If it cannot be read, or holds something else.
     """
     try:
-        lines = [
-            line
-            for line in file.read_text("utf-8").splitlines()
-            if line.startswith("axisAlignment")
-        ]
+        text = file.read_text("utf-8").splitlines()
+        lines = [line for line in text if line.startswith("axisAlignment")]
     except (OSError, UnicodeDecodeError) as error:
         raise ChannelError(f"{file}: cannot be read ({error}); check the path") from error
     if not lines:
         return as_alignment(read_matrix(file), str(file))
+    numbers = lines[0].partition("=")[2].split()
     try:
-        return as_alignment(
-            np.array(lines[0].partition("=")[2].split(), dtype=np.float64).reshape(4, 4), str(file)
-        )
+        matrix = np.array(numbers, dtype=np.float64).reshape(4, 4)
+        return as_alignment(matrix, str(file))
     except ValueError as error:
         raise ChannelError(f"{file}: axisAlignment must be 16 numbers ({error})") from error
 
@@ -92,6 +89,7 @@ def as_intrinsic(matrix: Array, where: str) -> npt.NDArray[np.float64]:
             "are positive"
         )
         raise ChannelError(f"{where}: intrinsic must be {wanted}, got {_what(matrix)}")
+    # The fourth row and column of a 3 x 3 one are those of the unit matrix.
     found = np.eye(4)
     found[: len(matrix), : len(matrix)] = matrix
     return found
@@ -99,4 +97,6 @@ def as_intrinsic(matrix: Array, where: str) -> npt.NDArray[np.float64]:
 
 def _what(matrix: Array) -> str:
     """A small matrix's numbers, a large one's shape."""
-    return str(matrix.tolist()) if matrix.shape in ((4, 4), (3, 3)) else f"shape {matrix.shape}"
+    if matrix.shape in ((4, 4), (3, 3)):
+        return str(matrix.tolist())
+    return f"shape {matrix.shape}"

@@ -49,7 +49,7 @@ from pave.channels.scene3d.matrices import (
 from pave.errors import ChannelError, MediaError
 from pave.media import At, list_pictures, read_depth, read_frames, read_picture
 
-MILLIMETRES = 1000.0
+MILLIMETRES = 1000.0  # in a metre
 # None stands for a number that the file itself decides; F is the same in all of them.
 _SHAPES: dict[str, tuple[int | None, ...]] = {
     "pose": (4, 4), "depth": (None, None), "color": (None, None, 3), "times": (),
@@ -84,6 +84,7 @@ class Scene:
 
     def evenly(self, count: int) -> list[int]:
         """Numbers of `count` evenly spread frames, first and last included, none twice."""
+        # Unique, because a short scene would give some numbers twice.
         return list(np.unique(np.linspace(0, self.count - 1, count, dtype=np.int64)))
 
 
@@ -112,17 +113,19 @@ def open_scene(source: Source) -> Scene:
     """
     if not isinstance(source, Mapping):
         path = one_path(source, "scene3d")
-        source = {"arrays": str(path)} if path.suffix == ".npz" else {"folder": str(path)}
+        form = "arrays" if path.suffix == ".npz" else "folder"
+        source = {form: str(path)}
     try:
         given = _Source.model_validate(dict(source))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ChannelError(
-            f"scene3d: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from error
+        where = ".".join(map(str, first["loc"]))
+        raise ChannelError(f"scene3d: {where}: {first['msg']}") from error
     if (given.folder is None) == (given.arrays is None):
         raise ChannelError("scene3d: give either `folder` or `arrays`")
-    align = None if given.axis_align is None else read_alignment(Path(given.axis_align))
+    align = None  # then what lies beside the frames counts
+    if given.axis_align is not None:
+        align = read_alignment(Path(given.axis_align))
     if given.arrays is not None:
         return _from_arrays(Path(given.arrays), given.video, align)
     return _from_folder(Path(str(given.folder)), align, given.fps)
@@ -130,10 +133,11 @@ def open_scene(source: Source) -> Scene:
 
 def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
     """Color, depth and pose in folders of their own, or all in one."""
-    flat = os.path.isfile(folder / "depth_intrinsic.txt")
-    color, depths, poses = (
-        folder if flat else folder / part for part in ("color", "depth", "pose")
-    )
+    color, depths, poses = folder / "color", folder / "depth", folder / "pose"
+    camera = folder / "intrinsic" / "intrinsic_depth.txt"
+    if os.path.isfile(folder / "depth_intrinsic.txt"):  # mmdetection3d's flat folder
+        color = depths = poses = folder
+        camera = folder / "depth_intrinsic.txt"
     for part in (color, depths, poses):
         if not os.path.isdir(part):
             raise ChannelError(
@@ -142,11 +146,9 @@ def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
                 "or all frames in one folder and depth_intrinsic.txt"
             )
     if align is None:
+        # The second is ScanNet's own name.
         named = (folder / "axis_align.txt", folder / f"{folder.name}.txt")
         align = next((read_alignment(file) for file in named if file.is_file()), np.eye(4))
-    camera = (
-        folder / "depth_intrinsic.txt" if flat else folder / "intrinsic" / "intrinsic_depth.txt"
-    )
     intrinsic = as_intrinsic(read_matrix(camera), str(camera))
     frames = []
     for number, picture in enumerate(list_pictures(color)):
@@ -167,14 +169,16 @@ def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
 def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
     """One `.npz`, with the pictures in it or in a video beside it."""
     arrays = _load(file)
-    depth, poses, times = (
-        arrays["depth"],
-        arrays["pose"].astype(np.float64),
-        arrays["times"].astype(np.float64),
-    )
+    depth = arrays["depth"]  # [F, h, w]
+    poses = arrays["pose"].astype(np.float64)  # [F, 4, 4]
+    times = arrays["times"].astype(np.float64)  # [F] seconds
     intrinsic = as_intrinsic(arrays["intrinsic"], str(file))
-    align = as_alignment(arrays.get("axis_align", np.eye(4)), str(file)) if align is None else align
+    if align is None:
+        align = as_alignment(arrays.get("axis_align", np.eye(4)), str(file))
+    upright = align
+    # Whole numbers are millimetres, as in the folders' pictures; others are metres.
     scale = MILLIMETRES if np.issubdtype(depth.dtype, np.integer) else 1.0
+    # Frames that the tracker lost have no finite pose.
     kept = [int(i) for i in np.flatnonzero(np.isfinite(poses).all((1, 2)))]
     if not kept:
         raise ChannelError(f"{file}: not one frame has a finite pose")
@@ -187,7 +191,7 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
     def read(index: int) -> PosedFrame:
         at = kept[index]
         if video is None:
-            pixels = torch.from_numpy(arrays["color"][at]).permute(2, 0, 1)
+            pixels = torch.from_numpy(arrays["color"][at]).permute(2, 0, 1)  # [3, H, W]
         else:
             pixels = read_frames(video, At([float(times[at])])).pixels[0]
         metres = depth[at].astype(np.float64) / scale
@@ -196,7 +200,8 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
                 f"{file}: the depth of frame {at} holds NaN or infinity; write 0 where it is "
                 "unknown"
             )
-        return PosedFrame(pixels, metres, intrinsic, _upright(align, poses[at]), float(times[at]))
+        pose = _upright(upright, poses[at])
+        return PosedFrame(pixels, metres, intrinsic, pose, float(times[at]))
 
     return Scene(len(kept), read)
 
@@ -211,13 +216,14 @@ def _load(file: Path) -> dict[str, Array]:
         raise ChannelError(
             f"{file}: cannot be read as arrays ({error}); save it again with numpy.savez"
         ) from error
-    count = len(arrays["pose"]) if arrays["pose"].ndim else 0
+    count = 0  # F; an array of no axis at all has no length
+    if arrays["pose"].ndim:
+        count = len(arrays["pose"])
     arrays.setdefault("times", np.arange(count, dtype=np.float64))
     for name, shape in _SHAPES.items():
         if name in arrays and not _fits(arrays[name], (count, *shape)):
-            wanted = " x ".join(
-                ["frames", *("any" if size is None else str(size) for size in shape)]
-            )
+            sizes = ["any" if size is None else str(size) for size in shape]
+            wanted = " x ".join(["frames", *sizes])
             what = f"{name} has shape {arrays[name].shape} instead of {wanted}"
             raise ChannelError(f"{file}: {what}; every array holds the same {count} frames as pose")
     if "color" in arrays and arrays["color"].dtype != np.uint8:
@@ -229,14 +235,18 @@ def _load(file: Path) -> dict[str, Array]:
 
 def _fits(array: Array, shape: tuple[int | None, ...]) -> bool:
     """Whether an array has a shape, and something in it wherever the shape leaves that open."""
-    sizes = zip(array.shape, shape, strict=False)
-    return array.ndim == len(shape) and all(
-        have == want if want is not None else have > 0 for have, want in sizes
-    )
+    if array.ndim != len(shape):
+        return False
+    for have, want in zip(array.shape, shape, strict=True):
+        if have != want and want is not None:
+            return False
+        if have == 0 and want is None:
+            return False
+    return True
 
 
 def _upright(align: Array, pose: Array) -> Tensor:
     """`axis_align @ pose` in float32, as the authors multiply them."""
-    return torch.from_numpy(np.asarray(align, dtype=np.float32)) @ torch.from_numpy(
-        np.asarray(pose, dtype=np.float32)
-    )
+    left = torch.from_numpy(np.asarray(align, dtype=np.float32))  # [4, 4]
+    right = torch.from_numpy(np.asarray(pose, dtype=np.float32))
+    return left @ right

@@ -25,7 +25,7 @@ from pave.channels.tower import Tower, Window, pool
 from pave.media import Frames
 from pave.tokens import Tokens
 
-COORDINATES = 4
+COORDINATES = 4  # x, y, z in the world, and depth
 CellPoint = Literal["mean", "nearest"]
 
 
@@ -65,9 +65,16 @@ def position_code(points: Tensor, known: Tensor, bands: int, longest: float) -> 
         `[..., 4 * (1 + 2 * bands) + 1]`: the coordinates over half of `longest`, their sines, their
         cosines, and `known`.
     """
-    turns = points[..., None] * (2 * math.pi / longest * 2.0 ** torch.arange(bands))
-    parts = [points * (2 / longest), turns.sin().flatten(-2), turns.cos().flatten(-2)]
-    return torch.cat([*parts, torch.ones_like(points[..., :1])], -1) * known[..., None]
+    # Radians a metre: wavelengths of longest, longest / 2, longest / 4, ...
+    rates = 2 * math.pi / longest * 2.0 ** torch.arange(bands)  # [bands]
+    turns = points[..., None] * rates  # [..., 4, bands]
+    parts = [
+        points * (2 / longest),
+        turns.sin().flatten(-2),
+        turns.cos().flatten(-2),
+        torch.ones_like(points[..., :1]),
+    ]
+    return torch.cat(parts, -1) * known[..., None]
 
 
 def cell_points(
@@ -86,27 +93,28 @@ def cell_points(
         `[rows, columns, 4]` x, y, z in the world and depth, and `[rows, columns]` whether any pixel
         had depth.
     """
-    depth = torch.from_numpy(frame.depth).to(torch.float32)
-    world = backproject(depth, torch.from_numpy(frame.intrinsic).to(torch.float32), frame.pose)
+    depth = torch.from_numpy(frame.depth).to(torch.float32)  # [h, w]
+    intrinsic = torch.from_numpy(frame.intrinsic).to(torch.float32)
+    world = backproject(depth, intrinsic, frame.pose)  # [h, w, 3]
     height, width = depth.shape
-    top, left = round(window.top * height), round(window.left * width)
-    bottom, right = (
-        top + max(1, round(window.height * height)),
-        left + max(1, round(window.width * width)),
-    )
-    points = torch.cat([world, depth[..., None]], -1)[top:bottom, left:right]
+    # The depth map's pixels that the tower sees, at least one.
+    top = round(window.top * height)
+    left = round(window.left * width)
+    bottom = top + max(1, round(window.height * height))
+    right = left + max(1, round(window.width * width))
+    points = torch.cat([world, depth[..., None]], -1)[top:bottom, left:right]  # [h', w', 4]
     valid = points[..., 3] > 0
     if cell == "nearest":
-        near, pixel = F.adaptive_max_pool2d(
-            -points[None, ..., 3].where(valid, torch.inf), grid, return_indices=True
-        )
-        known = near[0].isfinite()
+        # The largest of the negated depths; a cell of holes gives minus infinity.
+        negated = -points[None, ..., 3].where(valid, torch.inf)  # [1, h', w']
+        near, pixel = F.adaptive_max_pool2d(negated, grid, return_indices=True)
+        known = near[0].isfinite()  # [rows, columns]
         return points.flatten(0, 1)[pixel[0]] * known[..., None], known
+    # The mean of valid points is the mean of all, holes being 0, over the share of valid ones.
     weight = valid.to(torch.float32)
-    share = F.adaptive_avg_pool2d(weight[None], grid)[0]
-    mean = F.adaptive_avg_pool2d((points * weight[..., None]).permute(2, 0, 1)[None], grid)[
-        0
-    ].permute(1, 2, 0)
+    share = F.adaptive_avg_pool2d(weight[None], grid)[0]  # [rows, columns]
+    weighted = (points * weight[..., None]).permute(2, 0, 1)  # [4, h', w']
+    mean = F.adaptive_avg_pool2d(weighted[None], grid)[0].permute(1, 2, 0)  # [rows, columns, 4]
     return mean / share.clamp_min(1e-9)[..., None], share > 0
 
 
@@ -152,16 +160,16 @@ class Tower3dEncoder:
 
     def _encode(self, frame: PosedFrame) -> Tensor:
         """`[S, C]` tokens of one frame."""
-        cells = self._tower.cells(
-            Frames(frame.pixels[None], torch.tensor([frame.time], dtype=torch.float64))
-        ).values
-        side = self._set.side
-        grid = (cells.shape[1], cells.shape[2]) if side is None else (side, side)
-        seen = cells.flatten(1, 2)[0] if side is None else pool(cells, side)[0]
-        points, known = cell_points(
-            frame, self._tower.window(*frame.pixels.shape[1:]), grid, self._set.cell
-        )
-        code = position_code(
-            points.flatten(0, 1), known.flatten(), self._set.bands, self._set.longest
-        )
-        return torch.cat([seen, code], 1)
+        s = self._set
+        time = torch.tensor([frame.time], dtype=torch.float64)
+        cells = self._tower.cells(Frames(frame.pixels[None], time)).values  # [1, h, w, C]
+        if s.side is None:
+            grid = (cells.shape[1], cells.shape[2])
+            seen = cells.flatten(1, 2)[0]  # [S, C]
+        else:
+            grid = (s.side, s.side)
+            seen = pool(cells, s.side)[0]
+        window = self._tower.window(*frame.pixels.shape[1:])
+        points, known = cell_points(frame, window, grid, s.cell)
+        code = position_code(points.flatten(0, 1), known.flatten(), s.bands, s.longest)
+        return torch.cat([seen, code], 1)  # [S, C + code]
