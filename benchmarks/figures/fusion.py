@@ -137,9 +137,7 @@ def row(case: Case, kind: str, backward: bool) -> Row:
         memory = peak()
     for side in sides[1:]:
         side()
-    turns = []
-    for _ in range(REPEATS):
-        turns.append([spent(side) for side in sides])
+    turns = [tuple(map(spent, sides)) for _ in range(REPEATS)]
     on, off, bare = (median(column) for column in zip(*turns, strict=True))
     note = f"off {off / bare:.2f}, on to off {on / off:.2f}, peak {memory:,.0f} MB"
     way = "forward and backward" if backward else "forward"

@@ -231,8 +231,9 @@ def has_bf16_units() -> bool:
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """A linear map of `[N, in]` by oneDNN: `torch.ops.mkldnn._linear_pointwise`.
 
-    For float32 and bfloat16. It is what `torch.compile` emits, oneDNN's product without copies; where it is missing, the
-    public way through oneDNN's layout gives the same to the bit. Checked with torch 2.13.0.
+    It is what `torch.compile` emits, oneDNN's product without copies;
+    where it is missing, the public way through oneDNN's layout gives the same to the bit. Checked
+    with torch 2.13.0.
     """
     import torch
 

@@ -13,8 +13,8 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.cpu.frozen import frozen_in_bf16, frozen_through_onednn
-    from pave.cpu.speed import speed_up
     from pave.cpu.merged import merge, unmerge
+    from pave.cpu.speed import speed_up
 
 _HOMES = {
     "frozen_in_bf16": "pave.cpu.frozen",

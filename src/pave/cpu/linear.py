@@ -1,12 +1,10 @@
-"""Linear maps whose products go through oneDNN, on processors where that pays.
+"""Linear maps whose float32 products go through oneDNN, on processors where that pays.
 
-**float32.** PyTorch hands the products on x86 CPUs to MKL, which leaves the 512-bit units of AMD's
+PyTorch hands float32 products on x86 CPUs to MKL, which leaves the 512-bit units of AMD's
 processors alone: the same product takes half the time there in oneDNN, which PyTorch carries as
 well. On Intel's processors MKL uses them, on AVX2 alone copies into oneDNN's layout cost more than
-they save: there nothing is changed.
-
-**bfloat16.** The products are oneDNN's anyway, but PyTorch writes the bias to every row first and
-adds the product to it. Without gradients oneDNN can add it on the way.
+they save: there nothing is changed. bfloat16 products are
+oneDNN's anyway.
 """
 
 from __future__ import annotations
@@ -27,26 +25,14 @@ def through_onednn(layer: nn.Linear) -> None:
     layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
 
 
-def bf16_through_onednn(layer: nn.Linear) -> None:
-    """The same for bfloat16 alone, whatever the processor."""
-    layer.forward = MethodType(_bf16_forward, layer)  # type: ignore[method-assign]
-
-
 def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
     """`[..., in]` -> `[..., out]`."""
     return fast_linear(x, layer.weight, layer.bias)
 
 
-def _bf16_forward(layer: nn.Linear, x: Tensor) -> Tensor:
-    """`[..., in]` -> `[..., out]`."""
-    if x.dtype == torch.bfloat16:
-        return fast_linear(x, layer.weight, layer.bias)
-    return F.linear(x, layer.weight, layer.bias)
-
-
 def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`torch.nn.functional.linear` of `[..., in]`, with the product by oneDNN where it serves."""
-    if not _serves(x, weight, bias):
+    if not _serves(x, weight):
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     if torch.is_grad_enabled():
@@ -56,7 +42,7 @@ def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out.view(*x.shape[:-1], len(weight))
 
 
-def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+def _serves(x: Tensor, weight: Tensor) -> bool:
     """Whether a product can go through oneDNN and gains by it."""
     if x.device.type != "cpu" or x.dtype != weight.dtype:
         return False
@@ -64,8 +50,6 @@ def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         return False
     if torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.is_available():
         return False
-    if x.dtype == torch.bfloat16:  # no more to gain than the bias
-        return bias is not None and not torch.is_grad_enabled()
     return x.dtype == torch.float32
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from pave import hf_compat
 from pave.cpu.attention import in_plain_products
-from pave.cpu.linear import bf16_through_onednn, through_onednn
+from pave.cpu.linear import through_onednn
 from pave.fusion.module import Attention
 
 
@@ -23,10 +23,7 @@ def speed_up(module: nn.Module) -> None:
     float32_pays = hf_compat.mkl_leaves_avx512_alone()
     bfloat16_pays = hf_compat.has_bf16_units()
     for layer in module.modules():
-        if type(layer) is nn.Linear:  # a subclass may compute something else
-            if float32_pays:
-                through_onednn(layer)
-            elif bfloat16_pays:
-                bf16_through_onednn(layer)
+        if type(layer) is nn.Linear and float32_pays:  # a subclass may compute something else
+            through_onednn(layer)
         elif type(layer) is Attention and bfloat16_pays:
             in_plain_products(layer)
