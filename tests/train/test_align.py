@@ -1,4 +1,4 @@
-"""The aligned start: the fusion's residual points to the words of the answers before the language model is asked."""
+"""The aligned start: the residual points to the answers' words before the model is asked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pave.data import Features, group_by_clip
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.train import TrainConfig, train
-from pave.train.align import align
+from pave.train.align import AlignSettings, align
 
 
 def _setting(tmp_path, **fusion):
@@ -35,7 +35,9 @@ def _residual(fusion, clip):
 
 def test_the_residual_points_to_the_answer_and_has_the_wanted_size(tmp_path):
     base, fusion, groups, features = _setting(tmp_path)
-    report = align(base, fusion, "features", groups, features, steps=60, share=0.25, seed=0)
+    report = align(
+        base, fusion, groups, features, AlignSettings("features", steps=60, share=0.25, seed=0)
+    )
     assert (report.clips, report.answers) == (8, 2)
     words = [
         torch.tensor(base.tokenizer(base.family.style.answer + word)["input_ids"])
@@ -61,7 +63,7 @@ def test_it_depends_on_its_seed_alone_and_leaves_the_random_state(tmp_path):
     for _ in range(2):
         base, fusion, groups, features = _setting(tmp_path)
         before = torch.random.get_rng_state()
-        align(base, fusion, "features", groups, features, steps=3, share=0.3, seed=5)
+        align(base, fusion, groups, features, AlignSettings("features", steps=3, share=0.3, seed=5))
         assert torch.equal(before, torch.random.get_rng_state())
         states.append(fusion.state_dict())
         base.model.model.__dict__.pop(base.family.method, None)
@@ -74,7 +76,12 @@ def test_records_that_need_the_channel_teach_alone(tmp_path):
         [record.model_copy(update={"meta": {"channel": "features"}}) for record in groups[0]],
         *groups[1:],
     ]
-    assert align(base, fusion, "features", told, features, steps=1, share=0.3, seed=0).clips == 1
+    assert (
+        align(
+            base, fusion, told, features, AlignSettings("features", steps=1, share=0.3, seed=0)
+        ).clips
+        == 1
+    )
 
 
 def test_families_choose_who_teaches(tmp_path):
@@ -86,7 +93,11 @@ def test_families_choose_who_teaches(tmp_path):
     told = [order, *groups[1:]]
     assert (
         align(
-            base, fusion, "features", told, features, families=("near",), steps=1, share=0.3, seed=0
+            base,
+            fusion,
+            told,
+            features,
+            AlignSettings("features", families=("near",), steps=1, share=0.3, seed=0),
         ).clips
         == 1
     )
@@ -94,23 +105,19 @@ def test_families_choose_who_teaches(tmp_path):
         align(
             base,
             fusion,
-            "features",
             told,
             features,
-            families=("middle",),
-            steps=1,
-            share=0.3,
-            seed=0,
+            AlignSettings("features", families=("middle",), steps=1, share=0.3, seed=0),
         )
 
 
 def test_what_it_refuses(tmp_path):
     base, fusion, groups, features = _setting(tmp_path, output_norm=False)
     with pytest.raises(ConfigError, match="output norm"):
-        align(base, fusion, "features", groups, features, steps=1, share=0.3, seed=0)
+        align(base, fusion, groups, features, AlignSettings("features", steps=1, share=0.3, seed=0))
     with pytest.raises(ConfigError, match="no clip has the channel"):
         base, fusion, groups, features = _setting(tmp_path / "other")
-        align(base, fusion, "audio", groups, features, steps=1, share=0.3, seed=0)
+        align(base, fusion, groups, features, AlignSettings("audio", steps=1, share=0.3, seed=0))
     with pytest.raises(ValidationError, match="align_steps needs a channel"):
         TrainConfig(records="r.jsonl", out="out", align_steps=3)
 

@@ -1,4 +1,4 @@
-"""What a recipe costs: the published parameter counts to the last digit, the patch's share, and refusals in words."""
+"""What a recipe costs: published parameter counts to the last digit, shares, refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from pave.errors import BaseError, ConfigError, PatchError
-from pave.train.estimate import estimate, plan
+from pave.train.estimate import estimate
+from pave.train.estimate_plan import plan
 
 # PAVE's numbers: fusion, LoRA of rank 64, both.
 COUNTS = {

@@ -1,4 +1,4 @@
-"""A sound patch trained on top of a frozen one: by config, through kills of memory, to evaluation, with both ways of LoRA."""
+"""A sound patch trained on top of a frozen one, with both ways of LoRA, up to its evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ SMALL = {"hidden": 16, "heads": 2, "layers": 1}
 
 
 def records(folder: Path) -> Path:
-    """Clips with dense features (a stand-in for a high frame rate) and sound; one lacks the sound, one the features."""
+    """Clips with dense features and sound; one lacks the sound, one the features.
+
+    The dense features stand in for a high frame rate.
+    """
     chance = np.random.default_rng(0)
     made = []
     for clip in range(4):
@@ -109,7 +112,7 @@ def test_a_sound_patch_trains_base_patches_a_frozen_one(
     model = PatchedModel(base)
     with pytest.raises(
         PatchError,
-        match=r"on top of the patch 'below1' \(channel features, dense frames\), which is not on the",
+        match=r"on top of the patch 'below1' \(channel features, dense frames\), which is not on",
     ):
         model.load_patch(result.patch)
     assert list(model.patches) == []
@@ -135,8 +138,8 @@ def test_a_sound_patch_trains_base_patches_a_frozen_one(
     arms = {"base": None, "dense": [first], "both": [first, result.patch]}
     report = evaluate(
         EvalConfig(
-            records=first.parents[1] / "records.jsonl", out=tmp_path / "eval", arms=arms, frames=4, max_new_tokens=2,
-            plot=False, store=first.parents[1] / "store", resamples=100,
+            records=first.parents[1] / "records.jsonl", out=tmp_path / "eval", arms=arms,
+            frames=4, max_new_tokens=2, plot=False, store=first.parents[1] / "store", resamples=100,
         ),
         base,
     )  # fmt: skip

@@ -23,7 +23,8 @@ import sys
 from pathlib import Path
 from helpers import tiny, toy
 from pave.train import train
-train(toy.config(Path(sys.argv[1]), "two", batch_clips=1, **eval(sys.argv[2])), base=tiny.base(), progress=False)
+config = toy.config(Path(sys.argv[1]), "two", batch_clips=1, **eval(sys.argv[2]))
+train(config, base=tiny.base(), progress=False)
 """
 
 

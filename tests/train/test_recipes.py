@@ -13,7 +13,8 @@ from pave.fusion import FusionConfig
 from pave.paper import AUTHORS_INPUTS
 from pave.tasks import get_task
 from pave.train import TrainConfig, load_config
-from pave.train.estimate import estimate, plan
+from pave.train.estimate import estimate
+from pave.train.estimate_plan import plan
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))

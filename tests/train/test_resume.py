@@ -1,4 +1,7 @@
-"""A run killed in its aligned start, in mid-epoch and while it saves ends, resumed, with an uninterrupted run's weights."""
+"""A run killed anywhere and resumed ends with an uninterrupted run's weights.
+
+It is killed in its aligned start, in mid-epoch and while it saves.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ from helpers import tiny, toy
 from pave.train import train
 
 SETTINGS = {
-    "steps": 11, "save_every": 3, "batch_clips": 2, "accumulation": 2, "questions_per_video": 2, "fusion__dropout": 0.2,
-    "lora__dropout": 0.2, "lr_gate": 0.01, "align_steps": 4,
+    "steps": 11, "save_every": 3, "batch_clips": 2, "accumulation": 2, "questions_per_video": 2,
+    "fusion__dropout": 0.2, "lora__dropout": 0.2, "lr_gate": 0.01, "align_steps": 4,
 }  # fmt: skip
 
 KILLED = """
@@ -39,7 +42,8 @@ elif moment == "step 5":
     Reporter.on_step_end = lambda self, args, state, *rest, **more: (
         die() if state.global_step == 5 else go_on(self, args, state, *rest, **more))
 else:
-    trainer.publish = lambda staging, final, keep: die() if final.name == "checkpoint-9" else publish(staging, final, keep)
+    trainer.publish = lambda staging, final, keep: (
+        die() if final.name == "checkpoint-9" else publish(staging, final, keep))
 train(toy.config(folder, "killed", **settings), base=tiny.base(), progress=False)
 """
 

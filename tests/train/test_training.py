@@ -356,6 +356,7 @@ def test_a_damaged_run_is_named(tmp_path, content):
 
 def test_lines_of_a_log_that_are_no_rows_are_passed_over(tmp_path):
     (tmp_path / "log").write_bytes(
-        b'{"step": 1, "loss": 2.0}\n[1]\nnull\n{"step": "x", "loss": 1}\n\xff\n{"step": 2, "loss": 1.5}\n{"st'
+        b'{"step": 1, "loss": 2.0}\n[1]\nnull\n{"step": "x", "loss": 1}\n\xff\n'
+        b'{"step": 2, "loss": 1.5}\n{"st'
     )
     assert [row["step"] for row in read_log(tmp_path / "log")] == [1, 2]

@@ -1,4 +1,4 @@
-"""What training varies in cached tokens: drawn from seed and position alone, nothing in the store is touched."""
+"""What training varies in cached tokens: drawn from seed and position alone; the cache stays."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def drawn(data: Sequences) -> list[torch.Tensor]:
 
 
 def test_a_random_part_of_the_cameras(base: Base, tmp_path: Path) -> None:
-    """Different at each position, the same again for the same seed, and whole without the setting: one entry in the store."""
+    """Different at each position, the same for the same seed, whole without the setting."""
     one, again, other = (drawn(sequences(base, tmp_path, seed)) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
     assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(one, other, strict=True))

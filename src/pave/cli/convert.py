@@ -27,7 +27,7 @@ def convert_verb(
     so this takes seconds for any size.
 
     ```
-    pave convert avsd_imagebind --base llava-onevision-0.5b --model-args V5_1_3_audio_languagebind --out patches/avsd
+    pave convert avsd_imagebind --base ov-0.5b --model-args V5_1_3_audio_languagebind --out avsd
     ```
 
     Args:

@@ -22,7 +22,9 @@ def estimate_verb(
     batch: int | None = None,
     json: Switch = False,
 ) -> int:
-    """Tell what a recipe costs, in seconds and without weights: parameters, tokens, operations, memory of a training step.
+    """Tell what a recipe costs: parameters, tokens, operations, memory of a training step.
+
+    It takes seconds and needs no weights.
 
     ```
     pave estimate V5_1_3_audio_languagebind_7B
@@ -41,7 +43,8 @@ def estimate_verb(
         raise ConfigError("--side-steps and --side-tokens go together; give both or neither")
     if any(number is not None and number < 1 for number in (side_steps, side_tokens, batch)):
         raise ConfigError("--side-steps, --side-tokens and --batch must be at least 1")
-    from pave.train.estimate import estimate, plan
+    from pave.train.estimate import estimate
+    from pave.train.estimate_plan import plan
 
     side = None if side_steps is None or side_tokens is None else (side_steps, side_tokens)
     found = estimate(plan(recipe, base, side, batch))

@@ -31,21 +31,21 @@ def train_verb(*, settings: Annotated[TrainSettings, Parameter(name="*")]) -> in
     ```
     pave train --config sound.yaml
     pave train --config sound.yaml --out runs/lora-only --channel null --encoder null
-    pave train --records train.jsonl --out runs/sound --channel audio --encoder mel --steps 500 --lora.rank 16
+    pave train --config sound.yaml --out runs/rank-16 --lora.rank 16
+    pave train --records train.jsonl --out runs/sound --channel audio --encoder mel --steps 500
     ```
     """
     from pave.train import train
 
     output.log_to_stderr()
     result = train(TrainConfig.model_validate(settings.model_dump()))
+    steps = str(result.steps)
+    if result.resumed_from:
+        steps += f" (resumed from {result.resumed_from})"
     output.facts(
         [
             ("patch", str(result.patch)),
-            (
-                "steps",
-                f"{result.steps}"
-                + (f" (resumed from {result.resumed_from})" if result.resumed_from else ""),
-            ),
+            ("steps", steps),
             ("final loss", f"{result.final_loss:.4f}"),
             ("parameters", f"{result.trainable_parameters:,}"),
             ("seconds", f"{result.seconds:.0f}, and {result.encode_seconds:.0f} to encode clips"),

@@ -32,7 +32,7 @@ from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.hub import locate
 from pave.patches.layout import FUSION, LORA
-from pave.patches.lora import LoraSet
+from pave.patches.lora import LoraSet, copy_values
 from pave.patches.names import default_name, free_name, known_name
 from pave.patches.new import new_config, saved_config
 from pave.patches.patch import Patch, Patches, Side
@@ -181,7 +181,7 @@ class PatchedModel(nn.Module):
             # It begins where the other one ended, and leaves that one as it is.
             theirs = self.patches[continue_lora].lora
             assert patch.lora is not None and theirs is not None  # checked above
-            _copy(theirs.parameters(), patch.lora.parameters())
+            copy_values(theirs.parameters(), patch.lora.parameters())
         for other in base_patches:
             self.set_trainable(other, False)
         return name
@@ -221,7 +221,7 @@ class PatchedModel(nn.Module):
             if patch.lora is not None:
                 own = patch.lora.parameters()
                 check_tensors(files.lora, own, str(folder / LORA))
-                _copy(files.lora, own)
+                copy_values(files.lora, own)
         except BaseException:  # Ctrl-C too: all of the patch or nothing
             self._detach(name)
             self.base.use(fed)
@@ -366,7 +366,7 @@ class PatchedModel(nn.Module):
         """
         own = self.trainable_parameters()
         check_tensors(state, own, "checkpoint")
-        _copy(state, own)
+        copy_values(state, own)
 
     def info(self) -> dict[str, Any]:
         """What is on the base, as plain data: base, patches with weights and sizes, totals."""
@@ -598,10 +598,3 @@ class PatchedModel(nn.Module):
                 routes = routes_of(self.patches, side, rows, batch, self._taken)
                 stack.enter_context(self.loras.only(routes.on, routes.masks))
             yield inputs
-
-
-def _copy(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:
-    """Put the values of tensors into parameters of the same names."""
-    with torch.no_grad():
-        for key, parameter in target.items():
-            parameter.copy_(source[key])

@@ -29,8 +29,8 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.paper.annotations import AuthorsRecords, read_annotations
-    from pave.paper.configs import AUTHORS_INPUTS, fusion_config, list_configs
     from pave.paper.checkpoint import Converted, convert
+    from pave.paper.configs import AUTHORS_INPUTS, fusion_config, list_configs
     from pave.paper.features import side_from_disk
     from pave.paper.weights import authors_name, load_fusion, side_from_batch
 

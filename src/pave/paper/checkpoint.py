@@ -22,6 +22,7 @@ from pave.fusion import FusionConfig
 from pave.paper.adapter import UNPACK, first_of, read_adapter
 from pave.paper.configs import (
     AUTHORS_INPUTS,
+    TWO_CHANNELS,
     TYPES,
     channel_of,
     fusion_config,
@@ -44,9 +45,6 @@ from pave.paper.weights import (
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig
 from pave.patches.folder import PatchFiles, write_folder
 from pave.version import __version__
-
-TWO_CHANNELS = ("frames", "audio")
-"""What the two fusions of a checkpoint listen to, in the order of `PARTS`."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ PREFIX = "VideoFeatModelArguments"
 AUTHORS_INPUTS = InputSpec(newline="grid", chat="llava", resize="pillow", frames=32)
 """What every patch that the authors released was trained with."""
 
+TWO_CHANNELS = ("frames", "audio")
+"""What the two fusions of a checkpoint listen to, in the order of `pave.paper.weights.PARTS`."""
+
 LARGE_DIM = 3584
 """Width of the 7B language model; the 0.5B one has 896."""
 

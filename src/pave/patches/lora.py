@@ -90,6 +90,13 @@ def _nothing_called(spec: LoraSpec, family: Family) -> str:
     )
 
 
+def copy_values(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:
+    """Put the values of tensors into parameters of the same names."""
+    with torch.no_grad():
+        for key, parameter in target.items():
+            parameter.copy_(source[key])  # in place: peft's layers hold the parameter itself
+
+
 class Lora:
     """A handle to one LoRA: its adapters in the base's layers.
 

@@ -1,4 +1,4 @@
-"""The aligned start: the fusion learns the language model's words before the language model is asked to read them.
+"""The aligned start: the fusion learns the language model's words before it must use them.
 
 Trained through a frozen language model alone, a fresh fusion has two things to learn at once from a
 weak signal: what a sound is, and which vector makes the model say its name. The second is known:
@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases.base import Base
@@ -35,13 +35,38 @@ from pave.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-_BATCH = 32
+_BATCH = 32  # clips of a step
 _RATE = 1e-3
-_BIAS_RATE = 1e-2
+_BIAS_RATE = 1e-2  # faster, so that the fusion need not learn which answers are frequent
 _SHARPNESS = 20.0  # a cosine of 1 stands for a logit of 20
-_QUIET = 1.0  # weight of the residual's energy in the picture's directions; random directions have an energy of 1
+_QUIET = 1.0  # weight of the residual's energy in the picture's directions; 1 in random ones
 _SPOTS = 4  # places of a frame that are kept as queries; one of them is drawn in each step
 _MOST_CLIPS = 4000  # more are not held in memory
+
+
+@dataclass(frozen=True)
+class AlignSettings:
+    """What an aligned start is asked to do.
+
+    Attributes:
+        channel: The fusion's channel. Records whose `meta["channel"]` is it teach; all of them
+            where none says so.
+        steps: Optimiser steps of 32 clips each.
+        share: RMS of the residual afterwards, as a share of the RMS of the visual tokens.
+        seed: Of the order of the clips and of dropout.
+        name: Under which the features keep the channel's tokens; the channel's own name when not
+            given.
+        families: Only records of these families (`meta["family"]`) teach, where one clip has
+            answers that contradict each other unless the question is known ("What is nearest?",
+            "What is farthest?"); all that need the channel when empty.
+    """
+
+    channel: str
+    steps: int
+    share: float
+    seed: int
+    name: str | None = None
+    families: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -64,9 +89,9 @@ class AlignReport:
 @dataclass(frozen=True)
 class _Example:
     query: Tensor  # [T, _SPOTS, C_q]
-    times: Tensor
+    times: Tensor  # [T], seconds of the frames
     side: Tokens
-    answers: Counter[str]
+    answers: Counter[str]  # answer -> how many questions of the clip have it
     sight: Tensor  # [_SPOTS, D], visual tokens of the middle frame
     size: float  # RMS of the clip's visual tokens
 
@@ -74,68 +99,55 @@ class _Example:
 def align(
     base: Base,
     fusion: Fusion,
-    channel: str,
     groups: Sequence[Sequence[Record]],
     features: Features,
-    *,
-    name: str | None = None,
-    families: Sequence[str] = (),
-    steps: int,
-    share: float,
-    seed: int,
+    settings: AlignSettings,
 ) -> AlignReport:
     """Teach a fresh fusion the words of the answers, in place.
 
     Args:
         base: The frozen base; only its word embeddings are read.
         fusion: The fusion to start; it must have an output norm.
-        channel: Its channel. Records whose `meta["channel"]` is the channel teach; all of them where
-            none says so.
         groups: Records by clip.
         features: Cached tokens of the clips.
-        name: Under which the features keep the channel's tokens; the channel's own name when not
-            given.
-        families: Only records of these families (`meta["family"]`) teach, where one clip has
-            answers that contradict each other unless the question is known ("What is nearest?",
-            "What is farthest?"); all that need the channel when empty.
-        steps: Optimiser steps of 32 clips each.
-        share: RMS of the residual afterwards, as a share of the RMS of the visual tokens.
-        seed: Of the order of the clips and of dropout.
+        settings: Who teaches, how long, and how loud the residual is to become.
 
     Raises:
         ConfigError: If the fusion has no output norm, or no clip has the channel and an answer.
     """
-    if fusion.norm is None:
+    norm = fusion.norm
+    if norm is None:
         raise ConfigError(
             "an aligned start opens the output norm, which fusion.output_norm=false removed; set "
             "align_steps to 0"
         )
-    teaching = _teaching(groups, channel, families)
-    examples = _examples(
-        teaching, features, name or channel, projected=fusion.config.query == "projected"
-    )
+    projected = fusion.config.query == "projected"
+    name = settings.name or settings.channel
+    examples = _examples(_teaching(groups, settings), features, name, projected=projected)
     if not examples:
-        among = f" to a question of the families {', '.join(families)}" if families else ""
+        among = ""
+        if settings.families:
+            among = f" to a question of the families {', '.join(settings.families)}"
         raise ConfigError(
-            f"no clip has the channel '{channel}' and an answer{among} to align with; set "
+            f"no clip has the channel '{settings.channel}' and an answer{among} to align with; set "
             "align_steps to 0"
         )
-    words = sorted({answer for example in examples for answer in example.answers})
-    size = sum(example.size for example in examples) / len(examples)
+    classes = _classes(base, examples)
+    # Its own random numbers: what comes after does not depend on whether there was a start.
     with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(seed)
-        losses = _fit(
-            fusion,
-            examples,
-            words,
-            _directions(base, words),
-            _busy(examples).to(fusion.norm.weight.device),
-            steps,
-        )
+        torch.manual_seed(settings.seed)
+        losses = _fit(fusion, norm, examples, classes, settings.steps)
+    # The norm brings its input to an RMS of 1, so its weight is the RMS of the residual.
+    size = sum(example.size for example in examples) / len(examples)
     with torch.no_grad():
-        fusion.norm.weight.fill_(share * size)
-    last = losses[-max(1, steps // 10) :]
-    report = AlignReport(len(examples), len(words), sum(last) / len(last), share * size)
+        norm.weight.fill_(settings.share * size)
+    last = losses[-max(1, settings.steps // 10) :]
+    report = AlignReport(
+        clips=len(examples),
+        answers=len(classes.words),
+        loss=sum(last) / len(last),
+        gate=settings.share * size,
+    )
     log.info(
         "aligned start: %d clips, %d answers, loss %.3f", report.clips, report.answers, report.loss
     )
@@ -143,23 +155,28 @@ def align(
 
 
 def _teaching(
-    groups: Sequence[Sequence[Record]], channel: str, families: Sequence[str]
-) -> list[list[Record]]:
+    groups: Sequence[Sequence[Record]], settings: AlignSettings
+) -> Iterator[list[Record]]:
     """The records of each clip whose answers the fusion learns."""
+    channel, families = settings.channel, settings.families
     told = any(record.meta.get("channel") == channel for group in groups for record in group)
-
-    def teaches(record: Record) -> bool:
-        return (not told or record.meta.get("channel") == channel) and (
-            not families or record.meta.get("family") in families
-        )
-
-    return [[record for record in group if teaches(record)] for group in groups]
+    for group in groups:
+        teaching = []
+        for record in group:
+            of_channel = not told or record.meta.get("channel") == channel
+            of_family = not families or record.meta.get("family") in families
+            if of_channel and of_family:
+                teaching.append(record)
+        yield teaching
 
 
 def _examples(
-    groups: Sequence[Sequence[Record]], features: Features, name: str, *, projected: bool
+    groups: Iterable[Sequence[Record]], features: Features, name: str, *, projected: bool
 ) -> list[_Example]:
-    """What each clip offers, with a few query places of each frame, so that thousands of clips fit into memory."""
+    """What each clip offers.
+
+    A few query places of each frame are kept, so that thousands of clips fit into memory.
+    """
     examples: list[_Example] = []
     for group in groups:
         answers = Counter(turn.answer for record in group for turn in record.turns if turn.answer)
@@ -169,71 +186,92 @@ def _examples(
         side = clip.channels.get(name)
         if side is None or side.steps == 0:
             continue
-        grid = clip.visual.grid()
-        query = grid if projected or clip.visual.query is None else clip.visual.query
+        grid = clip.visual.grid()  # [T, S, D]
+        query = clip.visual.query  # [T, S, C_q]
+        if projected or query is None:
+            query = grid
+        # Evenly over the frame, corners included.
         spots = torch.linspace(0, query.shape[1] - 1, min(_SPOTS, query.shape[1])).long()
-        size = float(grid.float().square().mean().sqrt())
-        sight = grid[len(grid) // 2, spots].float()
-        examples.append(
-            _Example(query[:, spots].float(), clip.clip.times, side, answers, sight, size)
+        example = _Example(
+            query=query[:, spots].float(),
+            times=clip.clip.times,
+            side=side,
+            answers=answers,
+            sight=grid[len(grid) // 2, spots].float(),
+            size=float(grid.float().square().mean().sqrt()),
         )
+        examples.append(example)
     return examples
 
 
+@dataclass(frozen=True)
+class _Classes:
+    words: list[str]  # the distinct answers, sorted
+    directions: Tensor  # [answers, D], a unit vector each
+    busy: Tensor  # [D, D], where the picture speaks itself
+
+
+def _classes(base: Base, examples: Sequence[_Example]) -> _Classes:
+    """The answers to tell apart, and where in the embeddings the residual should point."""
+    found: set[str] = set()
+    for example in examples:
+        found.update(example.answers)
+    words = sorted(found)
+    directions = _directions(base, words)
+    return _Classes(words, directions, _busy(examples).to(directions.device))
+
+
 def _directions(base: Base, words: Sequence[str]) -> Tensor:
-    """Unit vectors `[answers, D]`: the mean embedding of an answer's tokens, relative to the mean of all answers."""
-    table = base.model.get_input_embeddings().weight.detach()
-    lead = base.family.style.answer
-    ids = [base.tokenizer(lead + word, add_special_tokens=False)["input_ids"] for word in words]
-    means = torch.stack(
-        [table[torch.tensor(row, device=table.device)].float().mean(0) for row in ids]
-    )
-    return F.normalize(means - means.mean(0) * (len(words) > 1), dim=-1)
+    """Unit vectors `[answers, D]` of the answers.
+
+    Each is the mean embedding of an answer's tokens, relative to the mean of all answers.
+    """
+    table = base.model.get_input_embeddings().weight.detach()  # [vocabulary, D]
+    lead = base.family.style.answer  # a token differs with and without a space before it
+    means = []
+    for word in words:
+        ids = base.tokenizer(lead + word, add_special_tokens=False)["input_ids"]
+        means.append(table[torch.tensor(ids, device=table.device)].float().mean(0))  # [D]
+    stacked = torch.stack(means)
+    if len(words) > 1:  # a single answer would be its own mean, and point nowhere
+        stacked = stacked - stacked.mean(0)
+    return F.normalize(stacked, dim=-1)
 
 
 def _busy(examples: Sequence[_Example]) -> Tensor:
-    """`[D, D]` covariance of visual tokens, scaled so that a unit vector in a random direction has an energy of 1."""
-    covariance = torch.cat([example.sight for example in examples]).T.cov(correction=0)
+    """`[D, D]` covariance of visual tokens: a random unit vector has an energy of 1 in it."""
+    sights = torch.cat([example.sight for example in examples])  # [clips * _SPOTS, D]
+    covariance = sights.T.cov(correction=0)
     return covariance / covariance.diagonal().mean()
 
 
 def _fit(
     fusion: Fusion,
+    norm: nn.LayerNorm,
     examples: Sequence[_Example],
-    words: Sequence[str],
-    directions: Tensor,
-    busy: Tensor,
+    classes: _Classes,
     steps: int,
 ) -> list[float]:
-    device = directions.device
-    norm = fusion.norm
-    assert norm is not None  # checked by `align`
-    number = {word: index for index, word in enumerate(words)}
-    bias = torch.zeros(len(words), device=device, requires_grad=True)
+    """Train all but the output norm's gate; the losses of the steps."""
+    device = classes.directions.device
+    # What no clip decides ("yes" more often than "no") goes into the bias, which is thrown away.
+    bias = torch.zeros(len(classes.words), device=device, requires_grad=True)
     gate = {id(parameter) for parameter in norm.parameters()}
     inner = [p for p in fusion.parameters() if p.requires_grad and id(p) not in gate]
     optimizer = torch.optim.AdamW(
         [{"params": inner, "lr": _RATE}, {"params": [bias], "lr": _BIAS_RATE}], weight_decay=0.01
     )
+    # Up in the first tenth, and straight down to zero.
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / (0.1 * steps), 1 - step / steps)
     )
     with torch.no_grad():
-        norm.weight.fill_(1.0)
+        norm.weight.fill_(1.0)  # the zero gate would let no gradient through
     fusion.train()
     losses = []
     for _ in range(steps):
-        batch = [examples[index] for index in torch.randint(len(examples), (_BATCH,)).tolist()]
-        targets = torch.zeros(len(batch), len(words), device=device)
-        for row, example in enumerate(batch):
-            for answer, count in example.answers.items():
-                targets[row, number[answer]] = count
-        heard = F.normalize(_means(fusion, batch, device), dim=-1)
-        logits = heard @ directions.T * _SHARPNESS + bias
-        loss = (
-            -(targets * logits.log_softmax(-1)).sum() / targets.sum()
-            + _QUIET * ((heard @ busy) * heard).sum(-1).mean()
-        )
+        drawn = torch.randint(len(examples), (_BATCH,)).tolist()
+        loss = _loss(fusion, [examples[index] for index in drawn], classes, bias)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -242,9 +280,29 @@ def _fit(
     return losses
 
 
+def _loss(fusion: Fusion, batch: Sequence[_Example], classes: _Classes, bias: Tensor) -> Tensor:
+    """Cross entropy of the answers, and the residual's energy where the picture speaks."""
+    device = bias.device
+    number = {word: index for index, word in enumerate(classes.words)}
+    targets = torch.zeros(len(batch), len(classes.words), device=device)  # [B, answers], counts
+    for row, example in enumerate(batch):
+        for answer, count in example.answers.items():
+            targets[row, number[answer]] = count
+    residuals = F.normalize(_means(fusion, batch, device), dim=-1)  # [B, D]
+    logits = residuals @ classes.directions.T * _SHARPNESS + bias  # [B, answers]
+    surprise = -(targets * logits.log_softmax(-1)).sum() / targets.sum()
+    energy = ((residuals @ classes.busy) * residuals).sum(-1).mean()
+    return surprise + _QUIET * energy
+
+
 def _means(fusion: Fusion, batch: Sequence[_Example], device: torch.device) -> Tensor:
     """Mean residual of each clip `[B, D]`, from one query place a frame."""
-    query = [e.query[:, torch.randint(e.query.shape[1], (1,))].to(device) for e in batch]
-    side = [e.side.values.to(device) for e in batch]
-    residuals = fusion(query, side, [e.times for e in batch], [e.side.times for e in batch])
+    query, side, query_times, side_times = [], [], [], []
+    for example in batch:
+        spot = torch.randint(example.query.shape[1], (1,))
+        query.append(example.query[:, spot].to(device))  # [T, 1, C_q]
+        side.append(example.side.values.to(device))  # [steps, S_k, C]
+        query_times.append(example.times)
+        side_times.append(example.side.times)
+    residuals = fusion(query, side, query_times, side_times)  # [T, 1, D] a clip
     return torch.stack([residual.mean((0, 1)) for residual in residuals])

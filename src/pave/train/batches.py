@@ -47,16 +47,19 @@ class Plan:
         """`(clip, its questions)` of the sequence at a position of the endless plan."""
         epoch, within = divmod(position, self.per_epoch)
         if epoch != self._epoch:
+            # Drawn once an epoch; a resumed run lands in the middle of one.
             self._epoch, self._parts = epoch, self._draw(epoch)
         return self._parts[within]
 
     def _draw(self, epoch: int) -> list[tuple[int, list[int]]]:
+        # Seeded with text, which Python hashes alike on every machine.
         chance = random.Random(f"{self.seed}/{epoch}")
-        parts = []
+        parts: list[tuple[int, list[int]]] = []
         for clip, size in enumerate(self.sizes):
             order = list(range(size))
             chance.shuffle(order)
             count = math.ceil(size / self.questions)
+            # Every count-th question: parts differ in size by one at most.
             parts += [(clip, order[start::count]) for start in range(count)]
         chance.shuffle(parts)
         return parts
@@ -92,17 +95,15 @@ class Sequences(Dataset[Sample]):
         groups: Sequence[Sequence[Record]],
         plan: Plan,
         length: int,
+        *,
         prompt: str = "{question}",
     ) -> None:
         """Check that there is something to learn in each record."""
         self.base, self.features, self.prompt = base, features, prompt
         self.groups, self.plan, self.length = groups, plan, length
-        for record in (record for group in groups for record in group):
-            if record.turns[-1].answer is None:
-                raise RecordError(
-                    f"record {record.id}: its last question has no answer to train on; add it or "
-                    "remove the record"
-                )
+        for group in groups:
+            for record in group:
+                _check_answer(record)
 
     def __len__(self) -> int:
         """Sequences in the whole run, all epochs."""
@@ -112,29 +113,47 @@ class Sequences(Dataset[Sample]):
         """Read, encode and pack one sequence."""
         clip, chosen = self.plan[position]
         records = [self.groups[clip][index] for index in chosen]
+        # All records are of one clip, so the first one's tokens are everybody's.
         features = self._varied(self.features[records[0]], position)
         # One call for all records, because the placeholders of a long clip take longer to tokenise
         # than all questions.
-        turns = [
-            (self.prompt.replace("{question}", turn.question), turn.answer)
-            for record in records
-            for turn in record.turns
-        ]
+        turns: list[tuple[str, str | None]] = []
+        for record in records:
+            turns += [(self._question(turn.question), turn.answer) for turn in record.turns]
         prompt = self.base.encode_prompt(features.clip.text, turns)
-        rest = iter(prompt.turns)
-        prompts = [replace(prompt, turns=[next(rest) for _ in record.turns]) for record in records]
+        # Give each record its own turns back: a dialogue must not see another one.
+        prompts = []
+        taken = 0
+        for record in records:
+            end = taken + len(record.turns)
+            prompts.append(replace(prompt, turns=prompt.turns[taken:end]))
+            taken = end
         return Sample(pack(prompts), features)
 
-    def _varied(self, features: ClipFeatures, position: int) -> ClipFeatures:
-        """What encoders may vary in cached tokens (a random part of the cameras), drawn from seed and position alone.
+    def _question(self, question: str) -> str:
+        """The question as it is put; not by `format`, since prompts may hold other braces."""
+        return self.prompt.replace("{question}", question)
 
-        Patches that listen to one channel draw alike, whatever they are called.
+    def _varied(self, features: ClipFeatures, position: int) -> ClipFeatures:
+        """What encoders vary in cached tokens, such as a random part of the cameras.
+
+        It is drawn from seed and position alone. Patches that listen to one channel draw alike,
+        whatever they are called.
         """
         channels = dict(features.channels)
         for name, encoder in self.features.encoders.items():
-            vary = getattr(encoder, "vary", None)
-            if vary is not None and name in channels:
-                channels[name] = vary(
-                    channels[name], random.Random(f"{self.plan.seed}/{position}/{encoder.channel}")
-                )
+            vary = getattr(encoder, "vary", None)  # not every encoder varies its tokens
+            if vary is None or name not in channels:
+                continue
+            chance = random.Random(f"{self.plan.seed}/{position}/{encoder.channel}")
+            channels[name] = vary(channels[name], chance)
         return replace(features, channels=channels)
+
+
+def _check_answer(record: Record) -> None:
+    """Earlier turns without an answer are context; the last one must have something to learn."""
+    if record.turns[-1].answer is None:
+        raise RecordError(
+            f"record {record.id}: its last question has no answer to train on; add it or "
+            "remove the record"
+        )

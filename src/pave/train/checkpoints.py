@@ -81,7 +81,8 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
 def publish(staging: Path, final: Path, keep: int) -> None:
     """Move a finished checkpoint into place and delete all but the newest `keep`.
 
-    It counts as the newest. Those of later steps were not whole, or the run would have gone on from them.
+    It counts as the newest. Those of later steps were not whole, or the run would have gone on from
+    them.
     """
     for file in staging.iterdir():
         with file.open("rb") as handle:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.bases import Base, prefix_positions, why_no_shared_prefix
-from pave.data import targets
+from pave.bases import Base, Clip, prefix_positions, why_no_shared_prefix
+from pave.data import Packed, targets
 from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
 from pave.train.attention import FLEX, attention_of, takes_rules
@@ -41,34 +41,47 @@ class Collator:
         if not takes_rules(base):
             raise ConfigError(
                 f"{attention_of(base)} cannot be told on {base.device.type} which tokens see each "
-                "other; "
-                "set questions_per_video to 1, or load the base with sdpa"
+                "other; set questions_per_video to 1, or load the base with sdpa"
             )
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """Right-padded inputs, where to compute logits, what to expect there, and the tokens of each clip."""
-        sequences = [sample.packed for sample in samples]
-        features = [sample.features for sample in samples]
-        clips = [feature.clip for feature in features]
-        inputs = self.base.batch([sequence.ids for sequence in sequences], clips, pad="right")
+        """The inputs, where to compute logits and what to expect there, and each clip's tokens."""
+        device = self.base.device
+        sequences, clips, ids = [], [], []
+        visuals, channels, times = [], [], []
+        for sample in samples:
+            sequences.append(sample.packed)
+            ids.append(sample.packed.ids)
+            clips.append(sample.features.clip)
+            visuals.append(sample.features.visual)
+            channels.append(dict(sample.features.channels))
+            times.append(sample.features.clip.times)  # [T], seconds
+        # Padding on the right, so that positions count from the sequence's own beginning.
+        inputs = self.base.batch(ids, clips, pad="right")  # input_ids [B, L]
         if self.packed:
-            starts = prefix_positions(
-                self.base, [sequence.ids[: sequence.prefix] for sequence in sequences], clips
-            )
-            placed = positions(sequences, starts)
-            inputs["position_ids"] = (placed if self.base.family.mrope else placed[0]).to(
-                self.base.device
-            )
-            inputs["attention_mask"] = self._mask(segments(sequences).to(self.base.device))
-        keep, labels = targets(sequences)
+            inputs["position_ids"] = self._positions(sequences, clips).to(device)
+            inputs["attention_mask"] = self._mask(segments(sequences).to(device))  # of [B, L]
+        keep, labels = targets(sequences)  # [B, L], [N]
         return {
             "inputs": inputs,
-            "keep": keep.to(self.base.device),
-            "labels": labels.to(self.base.device),
-            "visuals": [feature.visual for feature in features],
-            "channels": [dict(feature.channels) for feature in features],
-            "times": [feature.clip.times for feature in features],
+            "keep": keep.to(device),
+            "labels": labels.to(device),
+            "visuals": visuals,
+            "channels": channels,
+            "times": times,
         }
+
+    def _positions(self, sequences: Sequence[Packed], clips: Sequence[Clip]) -> Tensor:
+        """Where each token stands, `[B, L]`, or `[3, B, L]` for bases with multimodal positions.
+
+        Every dialogue goes on from the end of the shared prefix, as if it were alone.
+        """
+        # What comes before the questions: [P] ids a sequence.
+        prefixes = [sequence.ids[: sequence.prefix] for sequence in sequences]
+        placed = positions(sequences, prefix_positions(self.base, prefixes, clips))
+        if self.base.family.mrope:
+            return placed
+        return placed[0]  # there is one axis
 
     def _mask(self, numbers: Tensor) -> Any:
         """Who sees whom, as the attention that the base has now wants to be told."""

@@ -1,4 +1,4 @@
-"""`TrainConfig`: all settings of a training run in one frozen object, read from YAML and overrides."""
+"""`TrainConfig`: all settings of a training run in one object, read from YAML and overrides."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class TrainConfig(BaseModel):
     """Everything that decides how a patch is trained.
 
     A patch has a channel, so a fusion function, and a LoRA. Leave the channel out for the control
-    that every result needs: the same LoRA on the same records without the new channel. Leave the LoRA
-    out to train the fusion alone.
+    that every result needs: the same LoRA on the same records without the new channel. Leave the
+    LoRA out to train the fusion alone.
 
     Example:
         >>> TrainConfig(records="train.jsonl", out="runs/lora-only", steps=500).lr_lora

@@ -86,10 +86,8 @@ def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, proc
 
 def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dict[str, Any]:
     """What makes a run this run: its settings, and the contents of what they name."""
-    identity: dict[str, Any] = {}
-    for name, value in config.model_dump(mode="json").items():
-        if name not in FREE_TO_CHANGE:
-            identity[name] = value
+    identity: dict[str, Any] = config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
+    # Records and base may lie elsewhere now: what counts is what is in them.
     identity["records"] = _digest_of(records)
     identity["base_patches"] = [read_config(locate(place)).files for place in config.base_patches]
     identity["base"] = digests_of(base, TokenCache(config.cache_folder))

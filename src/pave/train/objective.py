@@ -1,4 +1,6 @@
-"""The training objective: negative log-likelihood of answer tokens, with logits computed at those positions only.
+"""The training objective: negative log-likelihood of the answer tokens.
+
+Logits are computed at the answers' positions only.
 
 A language model head over 150,000 words costs more memory than everything else in a step if it runs
 at every position of a long visual prefix; answers are a few tokens.
@@ -21,7 +23,7 @@ from pave.tokens import Tokens
 
 
 class AnswerModel(nn.Module):
-    """What the Trainer trains: a patched model that returns its loss on cached visual and side tokens.
+    """What the Trainer trains: a patched model that returns its loss on cached tokens.
 
     It holds base, LoRA and fusion, so that one wrapper (DDP) sees every trainable parameter.
 
@@ -34,7 +36,8 @@ class AnswerModel(nn.Module):
             patches below it do not count.
     """
 
-    accepts_loss_kwargs = True  # tells the Trainer to hand over the number of answer tokens of the whole optimiser step
+    # Tells the Trainer to hand over the number of answer tokens of the whole optimiser step.
+    accepts_loss_kwargs = True
 
     def __init__(self, patched: PatchedModel) -> None:
         """Listen to what the fusion functions give."""
@@ -53,6 +56,7 @@ class AnswerModel(nn.Module):
         inputs: Mapping[str, Tensor],
         keep: Tensor,
         labels: Tensor,
+        *,
         visuals: Sequence[Visual],
         channels: Sequence[Mapping[str, Tokens]],
         times: Sequence[Tensor],
@@ -74,12 +78,16 @@ class AnswerModel(nn.Module):
         visuals = [_to(visual, device) for visual in visuals]
         channels = [{name: tokens.to(device) for name, tokens in clip.items()} for clip in channels]
         self._square = torch.zeros((), device=device)
+        # [N, vocabulary]
         logits = self.logits(inputs, keep, visuals=visuals, channels=channels, times=times)
         self.ratio = self._measure(visuals, channels)
+        # A sum over this pass divided by the tokens of the step: accumulation and several processes
+        # then weigh every answer token alike.
         total = F.cross_entropy(logits.float(), labels, reduction="sum")
-        return {
-            "loss": total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
-        }
+        count = num_items_in_batch
+        if count is None:
+            count = labels.numel()
+        return {"loss": total / count}
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
         """Logits `[N, vocabulary]` at the kept positions, row by row."""
@@ -87,25 +95,29 @@ class AnswerModel(nn.Module):
             return torch.as_tensor(self.patched(**inputs, **tokens, use_cache=False).logits)
 
     def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
+        """Add up the squares of the residuals, one tensor `[T_q, S_q, D]` a clip."""
         for residual in output:
             self._square = self._square + residual.detach().float().square().sum()
 
     def _measure(
         self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]
     ) -> Tensor:
-        has = [
-            any(patch.tokens_in(clip) is not None for patch in self._patches) for clip in channels
-        ]
-        heard = [
-            visual.grid().float().square().sum()
-            for visual, hears in zip(visuals, has, strict=True)
-            if hears
-        ]
-        return (self._square / torch.stack(heard).sum()).sqrt() if heard else self._square
+        """|residual| / |visual tokens| over the clips that have the channel."""
+        squares = []
+        for visual, clip in zip(visuals, channels, strict=True):
+            # A clip without the channel has no residual, so its picture does not count either.
+            if any(patch.tokens_in(clip) is not None for patch in self._patches):
+                squares.append(visual.grid().float().square().sum())
+        if not squares:
+            return self._square  # 0
+        return (self._square / torch.stack(squares).sum()).sqrt()
 
 
 def _to(visual: Visual, device: torch.device) -> Visual:
-    query = None if visual.query is None else visual.query.to(device)
+    """The same visual tokens on the device of the loss: they come from the cache on the CPU."""
+    query = visual.query
+    if query is not None:
+        query = query.to(device)
     return replace(
         visual,
         tokens=visual.tokens.to(device),

@@ -1,4 +1,4 @@
-"""What a run tells: one JSON row every few steps, and a progress bar with the loss and the time left."""
+"""What a run tells: a JSON row every few steps, and a bar with the loss and the time left."""
 
 from __future__ import annotations
 
@@ -143,17 +143,23 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The complete rows of a log; a last line that was cut off by a kill is left out, as is any other that is no row."""
+    """The complete rows of a log; a line that is no row is left out."""
+    if not path.exists():
+        return []
     rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else []:
+    # Bytes, since a kill may have cut the last line inside a character.
+    for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except ValueError:  # cut off, or no text
             continue
-        if (
-            isinstance(row, dict)
-            and isinstance(row.get("step"), int)
-            and isinstance(row.get("loss"), int | float)
-        ):
+        if _is_row(row):
             rows.append(row)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a line's content has what every row has: a step and its loss."""
+    if not isinstance(row, dict):
+        return False
+    return isinstance(row.get("step"), int) and isinstance(row.get("loss"), int | float)

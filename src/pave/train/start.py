@@ -1,4 +1,4 @@
-"""What a run begins with: base patches, an encoder for each patch, the fresh patch, its first steps.
+"""What a run begins with: base patches, encoders, the fresh patch, its aligned start.
 
 Tokens go by patch, not by channel: two patches may read one channel through different encoders.
 """
@@ -19,7 +19,7 @@ from pave.patches import LoraSpec
 from pave.patches.base_patches import lora_of_new
 from pave.patches.lora import check_targets
 from pave.patches.new import new_config
-from pave.train.align import align
+from pave.train.align import AlignSettings, align
 from pave.train.config import TrainConfig
 
 NAME = "patch"
@@ -149,18 +149,15 @@ def align_new_patch(
     fusion = patch.fusion
     if not isinstance(fusion, Fusion):
         raise ConfigError("an aligned start is for pave's own fusion; set align_steps to 0")
-    align(
-        patched.base,
-        fusion,
-        channel,
-        groups,
-        features,
-        name=NAME,
-        families=config.align_families,
+    settings = AlignSettings(
+        channel=channel,
         steps=config.align_steps,
         share=config.align_share,
         seed=config.seed,
+        name=NAME,
+        families=config.align_families,
     )
+    align(patched.base, fusion, groups, features, settings)
 
 
 def _own_lora(config: TrainConfig) -> LoraSpec | None:

@@ -1,0 +1,229 @@
+"""What `estimate` is asked: a recipe, or one of the authors' configs, as sizes.
+
+A recipe leaves things open that the base decides: the widths of query and residual, the number of
+frames. They stay open here (`query_dim=1`) or are asked of a base without weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pave.bases import InputSpec, load_base
+from pave.bases.families.llava_onevision import LlavaOnevision
+from pave.bases.published import published_model, published_size
+from pave.channels import UsualShape, describe_encoder, make_encoder
+from pave.channels.tower import Cells, Window
+from pave.errors import ConfigError, first_problem
+from pave.fusion import FusionConfig
+from pave.media import Frames
+from pave.paper.configs import (
+    AUTHORS_INPUTS,
+    LARGE_DIM,
+    TWO_CHANNELS,
+    channel_of,
+    fusion_config,
+    has_two_channels,
+    list_configs,
+    title_of,
+)
+from pave.patches import LoraSpec
+from pave.train.config import TrainConfig, load_config
+
+Shape = tuple[int, int]
+"""(steps, tokens a step) of a side channel."""
+
+AUTHORS_LORA = LoraSpec(rank=64, alpha=16)
+"""What the authors trained beside every fusion."""
+
+
+@dataclass(frozen=True)
+class EstimatePlan:
+    """What to estimate.
+
+    Attributes:
+        name: The recipe.
+        base: A size, a folder or a Hub id.
+        fusions: One a side channel; none for a LoRA-only control.
+        lora: The LoRA, or None.
+        side: (steps, tokens a step) of each fusion's side channel.
+        inputs: How the base is fed.
+        frames: Frames of a clip; None takes the base's own number.
+        batch: Clips of a forward pass.
+        checkpointing: Whether activations are recomputed.
+    """
+
+    name: str
+    base: str
+    fusions: tuple[FusionConfig, ...]
+    lora: LoraSpec | None
+    side: tuple[Shape, ...]
+    inputs: InputSpec
+    frames: int | None = None
+    batch: int = 4
+    checkpointing: bool = True
+
+
+def plan(
+    recipe: str,
+    base: str | None = None,
+    side: Shape | None = None,
+    batch: int | None = None,
+) -> EstimatePlan:
+    """What a recipe or one of the authors' configs asks for.
+
+    Args:
+        recipe: A YAML file of `TrainConfig`, or a name such as "V5_1_3_audio_languagebind_7B".
+        base: Another base than the recipe's.
+        side: (steps, tokens a step) of the side channel, instead of the usual ones of its channel.
+        batch: Clips of a forward pass, instead of the recipe's.
+
+    Raises:
+        ConfigError: If there is no such recipe, or a setting in it is wrong.
+
+    Example:
+        >>> plan("V5_1_3_audio_languagebind_7B").base
+        '7b'
+    """
+    name = title_of(recipe)
+    if name in list_configs():
+        return _of_authors(name, base, side, batch)
+    if not Path(recipe).is_file():
+        raise ConfigError(
+            f"{recipe!r} is neither a recipe file nor a config of the authors: "
+            f"{', '.join(list_configs())}"
+        )
+    config = load_config(recipe)
+    if base is None:
+        base = config.base
+    shapes: tuple[Shape, ...] = ()
+    if config.channel:
+        shapes = (side or _usual(config.channel, config.encoder),)
+    return EstimatePlan(
+        name=recipe,
+        base=base,
+        fusions=_fusions(config, base, name),
+        lora=config.lora,
+        side=shapes,
+        inputs=config.inputs,
+        frames=config.frames,
+        batch=batch or config.batch_clips,
+        checkpointing=config.gradient_checkpointing,
+    )
+
+
+def sized_fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
+    """A fusion of settings that somebody else wrote.
+
+    Args:
+        name: The recipe, for the error.
+        fields: The settings.
+
+    Raises:
+        ConfigError: If one is wrong; the message names recipe and field.
+    """
+    try:
+        return FusionConfig(**fields)
+    except ValidationError as error:
+        field, what = first_problem(error)
+        where = f"fusion.{field}" if field else "fusion"
+        raise ConfigError(f"{name}: {where}: {what}") from error
+
+
+@cache
+def model_without_weights(base: str) -> tuple[Any, int]:
+    """The base's model on the meta device, and how many frames it takes.
+
+    Raises:
+        BaseError: If it cannot be found.
+        ConfigError: If it is not of the LLaVA-OneVision kind.
+    """
+    # A folder that happens to be called "7b" is a folder.
+    size = None if Path(base).is_dir() else published_size(base)
+    if size is not None:
+        model = published_model(size)
+        return model, LlavaOnevision(model.config).settings().frames
+    loaded = load_base(base, weights=False)
+    family = loaded.family.name
+    if family != "llava_onevision":
+        raise ConfigError(
+            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {family}"
+        )
+    return loaded.model, loaded.settings.frames
+
+
+def _of_authors(name: str, base: str | None, side: Shape | None, batch: int | None) -> EstimatePlan:
+    """One of the authors' configs, as they trained it."""
+    config = fusion_config(name)
+    if has_two_channels(name):
+        channels: tuple[str, ...] = TWO_CHANNELS
+    elif name == "default":  # another name of V5_1_3, and it speaks of no channel
+        channels = (channel_of("V5_1_3"),)
+    else:
+        channels = (channel_of(name),)
+    if base is None:
+        base = "7b" if config.out_dim == LARGE_DIM else "0.5b"
+    return EstimatePlan(
+        name=name,
+        base=base,
+        fusions=(config,) * len(channels),  # two channels have two fusions of one shape
+        lora=AUTHORS_LORA,
+        side=tuple(side or _usual(channel, None) for channel in channels),
+        inputs=AUTHORS_INPUTS,
+        batch=batch or 4,
+    )
+
+
+def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, ...]:
+    """The recipe's fusion, if it has one.
+
+    The query's width, which the base decides, is filled in with the rest of the base's sizes.
+    """
+    if config.channel is None or config.encoder is None:
+        return ()
+    given = dict(config.fusion)
+    if "side_dim" not in given:
+        given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
+    model, _ = model_without_weights(base)
+    # Other settings must agree with this width from the first: see `FusionConfig`.
+    width = int(model.config.get_text_config().hidden_size)
+    return (sized_fusion(name, {"query_dim": 1, "out_dim": width, **given}),)
+
+
+def _usual(channel: str, encoder: str | None) -> Shape:
+    """Steps, and tokens of each, of a usual clip; a token a second where nobody said."""
+    usual = describe_encoder(channel, encoder).usual or UsualShape(1, 1)
+    return usual.steps, usual.tokens_per_step
+
+
+def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str) -> int:
+    """Features of an encoder's tokens, without its weights where those are published."""
+    info = describe_encoder(channel, encoder)
+    if info.dim:
+        return info.dim
+    if not info.needs_tower:
+        return make_encoder(channel, encoder, settings).dim
+    # It looks with the base's own tower, and its tokens are as wide as that.
+    model, _ = model_without_weights(base)
+    width = LlavaOnevision(model.config).query_dim
+    return make_encoder(channel, encoder, settings, tower=_Width(width)).dim
+
+
+@dataclass(frozen=True)
+class _Width:
+    """A tower of which only the width is known."""
+
+    dim: int
+    frames_per_step: int = 1
+    digest: str = ""
+
+    def cells(self, frames: Frames) -> Cells:
+        raise ConfigError("an estimate has no tower to look with")
+
+    def window(self, height: int, width: int) -> Window:
+        return Window()
