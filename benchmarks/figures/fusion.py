@@ -137,8 +137,13 @@ def row(case: Case, kind: str, backward: bool) -> Row:
         memory = peak()
     for side in sides[1:]:
         side()
-    turns = [tuple(map(spent, sides)) for _ in range(REPEATS)]
-    on, off, bare = (median(column) for column in zip(*turns, strict=True))
+    times: tuple[list[float], ...] = ([], [], [])
+    for turn in range(REPEATS):
+        for i in range(len(sides)):
+            # Each side comes first once: what ran before decides which pages the allocator has.
+            place = (turn + i) % len(sides)
+            times[place].append(spent(sides[place]))
+    on, off, bare = map(median, times)
     note = f"off {off / bare:.2f}, on to off {on / off:.2f}, peak {memory:,.0f} MB"
     way = "forward and backward" if backward else "forward"
     figure = f"fusion: {case.name}, {kind}, {way}"
