@@ -171,6 +171,24 @@ def test_the_trainer_writes_these_files(processes: int, chances: list[str]) -> N
     assert files == [trainer.OPTIMIZER_NAME, trainer.SCHEDULER_NAME, *chances]
 
 
+def test_the_trainer_keeps_its_step_in_this_file() -> None:
+    """The name as transformers has it."""
+    from transformers import trainer
+
+    assert hf_compat.TRAINER_STATE == trainer.TRAINER_STATE_NAME
+
+
+@pytest.mark.parametrize("hook", hf_compat.TRAINER_HOOKS)
+def test_the_trainer_has_its_hooks_and_ours_takes_each(hook: str) -> None:
+    """A hook that is gone, or takes other arguments, would be passed over in silence."""
+    from transformers import Trainer
+
+    from pave.train.trainer import PatchTrainer
+
+    theirs, ours = getattr(Trainer, hook), PatchTrainer.__dict__[hook]
+    assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
 def test_torch_s_writer_names_itself_when_it_fails() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no device that is always full")

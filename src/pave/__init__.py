@@ -19,6 +19,7 @@ from pave import moved
 from pave.lazy import lazy_names
 from pave.version import __version__
 
+# Type checkers and editors read these; a running program reads `_HOMES`.
 if TYPE_CHECKING:
     from pave.bases import Base, Family, InputSpec, load_base, register_family
     from pave.channels import Encoder, make_encoder, register_encoder
@@ -79,6 +80,7 @@ _HOMES = {
     "write_records": "pave.data",
 }
 
+# Written out, because type checkers do not follow `sorted(_HOMES)`.
 __all__ = [
     "Base",
     "BaseError",
@@ -118,4 +120,5 @@ __all__ = [
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
+# Here, since every import of an old name imports this package first.
 moved.install()

@@ -6,5 +6,6 @@ import sys
 
 from pave.cli import main
 
+# Not on import: processes that multiprocessing spawns import this module again.
 if __name__ == "__main__":
     sys.exit(main())

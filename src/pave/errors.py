@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+# pydantic's words for programmers -> ours; all others can be shown as they are.
 _PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}
 
 
@@ -29,6 +30,7 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
         ...     first_problem(error)
         ('stps', 'there is no such field')
     """
+    # One at a time: the next complaint often follows from the first.
     first = error.errors()[0]
     what = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     return ".".join(str(part) for part in first["loc"]), what

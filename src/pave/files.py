@@ -43,7 +43,7 @@ def writing(place: Path) -> Iterator[None]:
         raise
     except (OSError, SafetensorError) as error:
         number, text = _refusal(error)
-        if number is None:
+        if number is None:  # tensors that safetensors cannot write: no matter of the place
             raise
         raise PlaceError(number, text + _in_the_way(error, place), str(place)) from error
 
@@ -52,14 +52,20 @@ def _refusal(error: OSError | SafetensorError) -> tuple[int | None, str]:
     """The system's number and words; safetensors hides the number in a text of its own."""
     if isinstance(error, OSError):
         return error.errno, error.strerror or str(error)
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    return (int(number[1]), os.strerror(int(number[1]))) if number else (None, "")
+    found = re.search(r"\(os error (\d+)\)", str(error))  # as Rust writes the system's errors
+    if found is None:
+        return None, ""
+    number = int(found[1])
+    return number, os.strerror(number)
 
 
 def _in_the_way(error: OSError | SafetensorError, place: Path) -> str:
     """Which folder above the place was refused, where it was one."""
     name = getattr(error, "filename", None)
-    return f": {name}" if isinstance(name, str) and Path(name) in place.parents else ""
+    # The file itself is named already, and a hidden name beside it would puzzle the user.
+    if isinstance(name, str) and Path(name) in place.parents:
+        return f": {name}"
+    return ""
 
 
 def make_folder(folder: Path) -> None:
@@ -85,6 +91,7 @@ def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, An
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
+    # A few thousand brackets in a row end in a RecursionError.
     except (OSError, ValueError, RecursionError) as why:
         raise error(f"{file} is damaged ({' '.join(str(why).split())}); {advice}") from why
     if not isinstance(found, dict):
@@ -123,15 +130,17 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
             write(file)
             return
         file.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, since a rename cannot cross from one file system to another.
         handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=file.parent)
         os.close(handle)
         temporary = Path(name)
         try:
             write(temporary)
+            # Before the rename: else a crash may leave the new name with none of the content.
             sync(temporary)
-            temporary.chmod(0o644)
+            temporary.chmod(0o644)  # mkstemp's 0600 would keep a shared cache to its first writer
             os.replace(temporary, file)
-        except BaseException:
+        except BaseException:  # Ctrl-C too
             temporary.unlink(missing_ok=True)
             raise
 

@@ -24,7 +24,9 @@ def lanczos_mode() -> str:
     """
     import torch
 
-    return "bicubic" if torch.__version__ < "2.13" else "lanczos"
+    if torch.__version__ < "2.13":
+        return "bicubic"
+    return "lanczos"
 
 
 def can_be_hub_id(name: str) -> bool:
@@ -63,7 +65,9 @@ def find_file(source: str, name: str, *, cached_only: bool = False) -> Path | No
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
-    return Path(found) if found else None
+    if not found:
+        return None
+    return Path(found)
 
 
 def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
@@ -78,12 +82,14 @@ def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
         model: The model, without the parts.
         parts: Their names.
     """
+    # With duplicates: of two names of one tensor the other would be missing, and its tie with it.
     left = dict(model.named_parameters(remove_duplicate=False))
     tied = model.all_tied_weights_keys.items()
     model.all_tied_weights_keys = {
         target: source for target, source in tied if target in left and source in left
     }
     ignored = set(model._keys_to_ignore_on_load_unexpected or ())
+    # Anywhere in a name: files of older versions put other prefixes in front.
     ignored |= {rf"(^|\.){re.escape(part)}\." for part in parts}
     model._keys_to_ignore_on_load_unexpected = ignored
 
@@ -166,6 +172,7 @@ def checkpoint_files(processes: int) -> list[str]:
     if processes == 1:
         chances = ["rng_state.pth"]
     else:
+        # The state of the random numbers, one file a process.
         chances = [f"rng_state_{rank}.pth" for rank in range(processes)]
     return ["optimizer.pt", "scheduler.pt", *chances]
 
@@ -207,7 +214,7 @@ def mkl_leaves_avx512_alone() -> bool:
     import torch
 
     ask = getattr(torch.cpu, "get_capabilities", None)
-    if ask is None:
+    if ask is None:  # none can tell: MKL's own choice stands
         return False
     found = ask()
     return bool(found.get("avx512_f")) and "Intel" not in str(found.get("cpu_name", "Intel"))
@@ -256,7 +263,9 @@ def onednn_linear_gradients(
     inner, outer, bias = torch.ops.aten.mkldnn_linear_backward(
         x.to_mkldnn(), grad.to_mkldnn(), weight, list(wanted)
     )
-    return (inner.to_dense() if wanted[0] else None), outer, bias
+    if not wanted[0]:  # what comes back is undefined then, and cannot be made dense
+        return None, outer, bias
+    return inner.to_dense(), outer, bias
 
 
 def has_forward_hooks(module: nn.Module) -> bool:

@@ -36,12 +36,14 @@ def lazy_names(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = import_module(homes[name])
         # A package that is called like its function takes calls itself, see `callable_package`.
-        itself = home.__name__ == f"{package}.{name}"
-        value = home if itself else getattr(home, name)
+        value: Any = home
+        if home.__name__ != f"{package}.{name}":
+            value = getattr(home, name)
         # The next look-up finds it without asking here.
         setattr(sys.modules[package], name, value)
         return value
 
+    # Without this, `dir` and completion show only what has been used so far.
     def names() -> list[str]:
         return sorted(homes)
 
@@ -66,4 +68,5 @@ def callable_package(package: str, verb: str) -> None:
         def __call__(self, *args: Any, **settings: Any) -> Any:
             return getattr(self, verb)(*args, **settings)
 
+    # Python looks `__call__` up on the type, so an attribute of the module would not do.
     sys.modules[package].__class__ = CallablePackage

@@ -45,6 +45,7 @@ class _Moved(Loader):
         def look_up(name: str) -> Any:
             return getattr(target, NAMES.get(name, name))
 
+        # Not `target` itself: Python would write the old name's spec into it.
         module = ModuleType(spec.name, target.__doc__)
         module.__getattr__ = look_up  # type: ignore[method-assign]
         return module
@@ -62,14 +63,17 @@ class _Finder(MetaPathFinder):
         """Python asks this for every import that nothing else answers."""
         for old, new in MODULES.items():
             inside = fullname.removeprefix(old)
+            # With the dot, so that `pave.storehouse` is not taken for a part of `pave.store`.
             if fullname != old and not fullname.startswith(f"{old}."):
                 continue
             warnings.warn(f"{fullname} is {new + inside} now", DeprecationWarning, stacklevel=2)
+            # Each counts as a package, or Python would not ask for the modules inside it.
             return ModuleSpec(fullname, _Moved(new + inside), is_package=True)
         return None
 
 
 def install() -> None:
     """Let old names be imported; asked last, so that a module that exists is never hidden."""
+    # Once, also where the package is reloaded.
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

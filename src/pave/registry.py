@@ -64,8 +64,10 @@ class Registry(Generic[T]):
                 pave's own.
         """
         known = self._registered.get(name)
+        # By where it was written: a re-run cell makes a new class of the same place.
         if known is None or _place(known) == _place(thing) or self._is_own(name, known):
             self._registered[name] = thing
+        # Pave's own may come late, after the program has put another in its place: that one stays.
         elif not self._is_own(name, thing):
             raise self._error(
                 f"{self.what} {name!r} is already registered by {_place(known)}; "
@@ -81,6 +83,7 @@ class Registry(Generic[T]):
         """
         if name not in self._registered:
             self._import(name)
+        # Importing is all that is asked of a plug-in; its decorators do the rest.
         if name not in self._registered:
             raise self._error(
                 f"the package that announces {self.what} {name!r} registers none of that name"
@@ -114,6 +117,7 @@ class Registry(Generic[T]):
 
     def _import(self, name: str) -> None:
         """Import the module that registers a name."""
+        # Pave's own first: a plug-in cannot take a name of it without the user's import.
         if name in self._own:
             import_module(self._own[name])
             return
@@ -122,7 +126,7 @@ class Registry(Generic[T]):
             raise self.unknown(name)
         try:
             plugin.load()
-        except PaveError:
+        except PaveError:  # says what is wrong in a line of its own
             raise
         except Exception as error:  # not our code: whatever it raises becomes one clear line
             raise self._error(

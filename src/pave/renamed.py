@@ -28,11 +28,12 @@ def renamed(values: Any, names: Mapping[str, str], where: str) -> Any:
         {'steps': 3, 'cache': 'tokens'}
     """
     if not isinstance(values, Mapping):
-        return values
-    found = dict(values)
+        return values  # pydantic says what is wrong with it
+    found = dict(values)  # the caller's own stays as it is
     for old, new in names.items():
         if old not in found:
             continue
+        # ValueError, which pydantic turns into a complaint about this field.
         if new in found:
             raise ValueError(f"{old} is the old name of {new}; give one of them")
         found[new] = found.pop(old)

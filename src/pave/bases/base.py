@@ -131,7 +131,7 @@ class Base:
         """Load the tower of a base that was loaded without it; `visual` does it by itself."""
         if self.origin is None or self.tower_loaded:
             return
-        device = self.device
+        device = self.device  # the model may have been moved since it was loaded
         for name, part in self.origin.load_tower().items():
             setattr(self.inner, name, part.to(device).eval().requires_grad_(False))
         self.tower_loaded = True
@@ -153,9 +153,10 @@ class Base:
         end = self.family.style.end
         ids = list(self.tokenizer(end, add_special_tokens=False)["input_ids"][:1])
         eos = getattr(self.model.generation_config, "eos_token_id", None)
-        if isinstance(eos, int):
+        if isinstance(eos, int):  # one id or a list, as the model's folder has it
             eos = [eos]
-        return list(dict.fromkeys([*ids, *(eos or [])]))
+        ids += eos or []
+        return list(dict.fromkeys(ids))  # each once, in this order
 
     def clip(self, frames: Frames) -> Clip:
         """Prepare decoded frames for the tower; torch only, any number of frames.
@@ -189,6 +190,7 @@ class Base:
             turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
         """
         tokenizer, style = self.tokenizer, self.family.style
+        # In one piece, as the chat template gives it: tokens may run across the joints.
         opening = style.head + text + style.after_video
         prefix = list(tokenizer(opening, add_special_tokens=False)["input_ids"])
         bos = tokenizer.bos_token_id
@@ -203,9 +205,11 @@ class Base:
         for question, answer in turns:
             asked = continued(tokenizer, style.question + question + style.ask)
             closed = []
+            # By itself, not behind the question: generation starts where the question's ids end.
             if answer is not None:
                 closed = continued(tokenizer, style.answer + answer + style.end)
             pairs.append((asked, closed))
+        # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
         for word in style.learnt:
             learnt.update(continued(tokenizer, word))
@@ -241,7 +245,7 @@ class Base:
                 these clips.
         """
         filler = self.tokenizer.pad_token_id
-        if filler is None:
+        if filler is None:  # LLaMA's has none; what is masked out may be any token
             filler = self.tokenizer.eos_token_id
         ids, mask = pad_prompts(prompts, filler, pad)  # [B, L] both
         inputs = {"input_ids": ids, "attention_mask": mask}
@@ -272,6 +276,7 @@ class Base:
         """The tensors of several clips behind each other, along the clip or patch axis."""
         if self.family.pad_frames and key == self.family.pixels:
             most = max(t.shape[1] for t in tensors)  # of [1, F, 3, H, W]
+            # At the end of the frames' axis; `F.pad` counts axes from the last one, two ends each.
             tensors = [F.pad(t, (0, 0, 0, 0, 0, 0, 0, most - t.shape[1])) for t in tensors]
         shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
         if len(set(shapes)) > 1:

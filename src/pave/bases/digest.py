@@ -13,17 +13,22 @@ def tower_digest(base: Base) -> str:
     """
     base.load_tower()
     language = f"{base.family.language_model}."
-    tensors = {**dict(base.inner.named_parameters()), **dict(base.inner.named_buffers())}
-    return weights_digest(
-        (k, t) for k, t in tensors.items() if not k.startswith(language) and "lora_" not in k
-    )
+    # Buffers too: batch norms of smol's tower keep their statistics in them.
+    tensors = dict(base.inner.named_parameters())
+    tensors.update(base.inner.named_buffers())
+    seeing = []
+    for name, tensor in tensors.items():
+        if not name.startswith(language) and "lora_" not in name:
+            seeing.append((name, tensor))
+    return weights_digest(seeing)
 
 
 def language_digest(base: Base) -> str:
     """A digest of the language model's own weights, whatever LoRA is on them; needs no tower."""
     language = getattr(base.inner, base.family.language_model)
-    return weights_digest(
-        (k.replace(".base_layer.", "."), t)
-        for k, t in language.named_parameters()
-        if "lora_" not in k
-    )
+    own = []
+    for name, tensor in language.named_parameters():
+        if "lora_" not in name:
+            # peft wraps a layer it adapts, which must not make another base of this one.
+            own.append((name.replace(".base_layer.", "."), tensor))
+    return weights_digest(own)

@@ -26,11 +26,13 @@ def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
     """
 
     def pick(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        hidden = args[0]
-        return (hidden[:, -1:] if keep is None else hidden[keep],)
+        hidden = args[0]  # [B, L, D]
+        if keep is None:
+            return (hidden[:, -1:],)
+        return (hidden[keep],)  # [N, D]
 
     handle = model.get_output_embeddings().register_forward_pre_hook(pick)
     try:
         yield
-    finally:
+    finally:  # a hook that stays would cut the logits of every later call
         handle.remove()

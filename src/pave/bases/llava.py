@@ -36,6 +36,7 @@ from pave.errors import BaseError
 
 log = logging.getLogger(__name__)
 
+# The projector is a Sequential of linear, GELU, linear: its second linear map is number 2.
 KEY_MAPPING = {
     r"^model\.vision_tower\.vision_tower\.": "model.vision_tower.",
     r"^model\.mm_projector\.0\.": "model.multi_modal_projector.linear_1.",
@@ -44,11 +45,13 @@ KEY_MAPPING = {
 }
 PLACEHOLDERS = ("<image>", "<video>")
 
+# Fields of config.json that a Qwen2 config of Hugging Face knows; the rest is LLaVA's own.
 _TEXT = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "bos_token_id",
     "eos_token_id", "attention_dropout", "initializer_range",
 )  # fmt: skip
+# Width of SigLIP base, large and so400m -> attention heads.
 _HEADS = {768: 12, 1024: 16, 1152: 16}
 _TOWER = "model.vision_tower.vision_tower.vision_model."
 
@@ -80,7 +83,10 @@ def read_llava(source: str) -> LlavaFiles:
     """
     from transformers import AddedToken, Qwen2Tokenizer
 
-    raw, shapes = read_json(source, "config.json"), _shapes(source)
+    raw = read_json(source, "config.json")
+    shapes = _shapes(source)
+    # One tensor of each part. A folder whose tower is not saved with it names one on the Hub
+    # instead, and other LLaVAs have no newline or another projector.
     for key in (
         "model.embed_tokens.weight",
         "model.image_newline",
@@ -93,20 +99,19 @@ def read_llava(source: str) -> LlavaFiles:
                 "read"
             )
     tokenizer = Qwen2Tokenizer.from_pretrained(source)
-    words = len(tokenizer) - sum(text in tokenizer.get_vocab() for text in PLACEHOLDERS)
-    rows = shapes["model.embed_tokens.weight"][0]
+    # A tokenizer that was saved again may hold the placeholders already; the head has no such rows.
+    known = tokenizer.get_vocab()
+    words = len(tokenizer) - sum(text in known for text in PLACEHOLDERS)
+    rows = shapes["model.embed_tokens.weight"][0]  # of [rows, D]
     if words > rows:
         raise BaseError(
             f"{source}: the tokenizer has {words} words but the model knows {rows}; they do not "
             "belong together"
         )
-    tokenizer.add_tokens(
-        [AddedToken(text, special=True, normalized=False) for text in PLACEHOLDERS],
-        special_tokens=True,
-    )
-    config = _config(
-        raw, shapes, words, [tokenizer.convert_tokens_to_ids(text) for text in PLACEHOLDERS]
-    )
+    added = [AddedToken(text, special=True, normalized=False) for text in PLACEHOLDERS]
+    tokenizer.add_tokens(added, special_tokens=True)
+    ids = tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS))
+    config = _config(raw, shapes, words, ids)
     return LlavaFiles(config, rows, words, tokenizer)
 
 
@@ -125,6 +130,7 @@ def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
     from transformers import LlavaOnevisionForConditionalGeneration
 
     text = files.config.text_config
+    # As the file has it for now: from_pretrained takes no tensor of another shape.
     text.vocab_size = files.rows
     model, report = LlavaOnevisionForConditionalGeneration.from_pretrained(
         source, config=files.config, dtype=dtype, key_mapping=KEY_MAPPING, output_loading_info=True
@@ -139,23 +145,23 @@ def _cut(model: Any, words: int) -> None:
 
     A tied head shares the embedding's memory.
     """
-    known = model.get_input_embeddings().weight.detach()
-    missing = max(0, words + len(PLACEHOLDERS) - known.shape[0])
-    table = (
-        torch.cat([known, known.new_zeros(missing, known.shape[1])])
-        if missing
-        else known[: words + len(PLACEHOLDERS)]
-    )
-    head = model.lm_head.weight.detach()[:words]
+    known = model.get_input_embeddings().weight.detach()  # [rows, D]
+    wanted = words + len(PLACEHOLDERS)
+    table = known[:wanted]  # a view, so that a tied head goes on to share its memory
+    missing = wanted - table.shape[0]
+    if missing > 0:
+        # Zeros will do: visual tokens take the place of every placeholder's embedding.
+        table = torch.cat([known, known.new_zeros(missing, known.shape[1])])
+    head = model.lm_head.weight.detach()[:words]  # [words, D]
     model.set_input_embeddings(nn.Embedding.from_pretrained(table, freeze=True))
+    # On meta, so that no second head of 150,000 rows is made only to be thrown away.
     model.lm_head = nn.Linear(head.shape[1], words, bias=False, device="meta")
     model.lm_head.weight = nn.Parameter(head, requires_grad=False)
     text = model.config.get_text_config()
-    text.vocab_size, text.tie_word_embeddings, model.config.tie_word_embeddings = (
-        words,
-        False,
-        False,
-    )
+    text.vocab_size = words
+    # They differ in rows now: tying them again would undo the cut.
+    text.tie_word_embeddings = False
+    model.config.tie_word_embeddings = False
 
 
 def _config(
@@ -164,13 +170,14 @@ def _config(
     from transformers import LlavaOnevisionConfig
 
     theta = float(raw.get("rope_theta", 1e6))
+    # A tied head is not in the file; config.json need not say so.
     tied = bool(raw.get("tie_word_embeddings", False)) or "lm_head.weight" not in shapes
     text = {key: raw[key] for key in _TEXT if raw.get(key) is not None}
-    more = (
-        {"image_grid_pinpoints": raw["image_grid_pinpoints"]}
-        if isinstance(raw.get("image_grid_pinpoints"), list)
-        else {}
-    )
+    more = {}
+    pinpoints = raw.get("image_grid_pinpoints")
+    # Some folders say "(1x1),...,(6x6)" instead. They cut images, which pave does not use.
+    if isinstance(pinpoints, list):
+        more["image_grid_pinpoints"] = pinpoints
     return LlavaOnevisionConfig(
         vision_config={**_vision(raw, shapes), **(raw.get("vision_config") or {})},
         text_config={
@@ -191,30 +198,31 @@ def _config(
 
 def _vision(raw: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> dict[str, Any]:
     """The tower's configuration from its tensors' shapes and its name."""
-    width, _, patch, _ = shapes[f"{_TOWER}embeddings.patch_embedding.weight"]
-    side = math.isqrt(shapes[f"{_TOWER}embeddings.position_embedding.weight"][0])
+    width, _, patch, _ = shapes[f"{_TOWER}embeddings.patch_embedding.weight"]  # [C, 3, p, p]
+    positions = shapes[f"{_TOWER}embeddings.position_embedding.weight"][0]  # of [g * g, C]
+    side = math.isqrt(positions)
+    size = side * patch
+    # 384 pixels hold 27 patches of 14 and six pixels more, which only the tower's name tells.
     named = re.search(r"-(\d+)$", str(raw.get("mm_vision_tower", "")))
-    size = int(named[1]) if named and int(named[1]) // patch == side else side * patch
-    layers = {
-        match[1]
-        for key in shapes
-        if (match := re.match(rf"{re.escape(_TOWER)}encoder\.layers\.(\d+)\.", key))
-    }
+    if named and int(named[1]) // patch == side:
+        size = int(named[1])
+    layers = set()
+    for key in shapes:
+        layer = re.match(rf"{re.escape(_TOWER)}encoder\.layers\.(\d+)\.", key)
+        if layer:
+            layers.add(layer[1])
+    guess = max(2, width // 72)  # so400m's heads are 72 wide
     if width not in _HEADS and "vision_config" not in raw:
-        log.warning(
-            "a tower %d wide is none of SigLIP's; taking %d attention heads",
-            width,
-            max(2, width // 72),
-        )
+        log.warning("a tower %d wide is none of SigLIP's; taking %d attention heads", width, guess)
     return {
         "model_type": "siglip_vision_model",
         "hidden_size": width,
         "intermediate_size": shapes[f"{_TOWER}encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": len(layers),
-        "num_attention_heads": _HEADS.get(width, max(2, width // 72)),
+        "num_attention_heads": _HEADS.get(width, guess),
         "image_size": size,
         "patch_size": patch,
-        "vision_use_head": False,
+        "vision_use_head": False,  # SigLIP's pooling head serves its own training only
     }
 
 
@@ -224,7 +232,9 @@ def _shapes(source: str) -> dict[str, list[int]]:
     from transformers.utils import cached_file
 
     index = read_json(source, "model.safetensors.index.json")
-    names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
+    names = ["model.safetensors"]
+    if index:  # tensor -> file, where a model is spread over several
+        names = sorted(set(index["weight_map"].values()))
     shapes: dict[str, list[int]] = {}
     try:
         for name in names:

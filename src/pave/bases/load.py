@@ -77,6 +77,7 @@ def load_base(
 def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
     """A model that is loaded already."""
     model_type = getattr(getattr(model, "config", None), "model_type", None)
+    # `model.model` owns the tower; a language model alone, or a pipeline, has none.
     if model_type is None or not hasattr(model, "model"):
         raise BaseError(
             "a base is a folder, a Hub id, 'smol' or a Hugging Face model, got "
@@ -95,9 +96,11 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
     if source == "smol":
         from pave.bases.smol import load_smol
 
+        # Its files are in bf16 to be small, and many CPUs are slow in that: "auto" is fp32 here.
         dtype = torch.float32 if wanted.dtype == "auto" else getattr(torch, wanted.dtype)
         return load_smol(dtype, wanted.tower, settings=wanted.settings, name=wanted.name)
     check_source(source)
+    # As plain JSON first: AutoConfig raises on a model type that only a plug-in knows.
     config = read_json(source, "config.json")
     if "mm_projector_type" in config:  # only LLaVA's own code writes it
         return _load_llava(source, wanted)
@@ -112,6 +115,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
 
     with reading(source, "no model configuration could be read"):
         config = AutoConfig.from_pretrained(source)
+    # Before the weights, which may be gigabytes: an unsupported model is refused in a second.
     family = find_family(config.model_type)(config)
     with reading(source, "the model could not be loaded"):
         model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
@@ -131,6 +135,7 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
 
     from pave.bases.llava import llava_settings, load_llava, read_llava
 
+    # No `Origin`: the vocabulary is cut after loading, so the tower always comes along.
     with reading(source, "the model could not be loaded"):
         files = read_llava(source)
         if wanted.weights:

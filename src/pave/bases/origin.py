@@ -65,18 +65,23 @@ class Origin:
         """
         if tower:
             return self._read(self.model_class)
-        return self._read_without(
-            lambda model: [(model.model, name) for name in self._towers(model)]
-        )
+
+        def towers(model: Any) -> list[tuple[nn.Module, str]]:
+            return [(model.model, name) for name in self._towers(model)]
+
+        return self._read_without(towers)
 
     def load_tower(self) -> dict[str, nn.Module]:
         """Tower and projector by their names in `model.model`."""
-        model = self._read_without(
-            lambda model: [(model.model, self.language_model), (model, "lm_head")]
-        )
+
+        def language(model: Any) -> list[tuple[nn.Module, str]]:
+            return [(model.model, self.language_model), (model, "lm_head")]
+
+        model = self._read_without(language)
         return {name: getattr(model.model, name) for name in self._towers(model)}
 
     def _towers(self, model: Any) -> list[str]:
+        # Tower and projector, by the family's own names; a lone newline vector is no child.
         return [name for name, _ in model.model.named_children() if name != self.language_model]
 
     def _read_without(self, parts: Callable[[Any], list[tuple[nn.Module, str]]]) -> Any:
@@ -88,12 +93,14 @@ class Origin:
             gone = parts(model)
             for owner, name in gone:
                 setattr(owner, name, Absent())
+            # Else every tensor of these parts in the files is reported as unexpected.
             hf_compat.expect_no_weights_of(model, [name for _, name in gone])
 
         # The class keeps its name, by which from_pretrained finds conversions of old checkpoints.
         members = {"__init__": build, "__module__": whole.__module__}
         partial: Any = type(whole.__name__, (whole,), members)
         model = self._read(partial)
+        # Whoever asks for the model's class, or saves it, gets Hugging Face's.
         model.__class__ = whole
         return model
 
@@ -113,11 +120,13 @@ class Origin:
         files = sorted(folder.glob("*.safetensors")) if folder else []
         if not files:
             return ""
+        # The type counts: a tower in bf16 makes other tokens than one in fp32.
         digest = hashlib.sha256(f"{self.config.to_json_string()} {self.dtype}".encode())
         for file in files:
-            size, changed = file.stat().st_size, file.stat().st_mtime_ns
+            size, changed = file.stat().st_size, file.stat().st_mtime_ns  # bytes, nanoseconds
             digest.update(f"{file.name} {size} {changed}".encode())
             with file.open("rb") as stream:
+                # The first block holds the header, the last one ends with the file.
                 for number in range(BLOCKS):
                     stream.seek(number * max(0, size - BLOCK_BYTES) // (BLOCKS - 1))
                     digest.update(stream.read(BLOCK_BYTES))

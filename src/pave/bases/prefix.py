@@ -41,10 +41,16 @@ def prefix_positions(
         return [torch.arange(len(prefix) + 1)[None] for prefix in prefixes]
     text = base.stop_ids[0]  # any text token: it stands for the first one of a question
     inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pad="right")
+    # The model's own rule; each family takes other arguments of the batch.
     rule = base.inner.get_rope_index
     wanted = inspect.signature(rule).parameters
-    positions, _ = rule(**{key: value for key, value in inputs.items() if key in wanted})
-    return [positions[:, row, : len(prefix) + 1].cpu() for row, prefix in enumerate(prefixes)]
+    known = {key: value for key, value in inputs.items() if key in wanted}
+    positions, _ = rule(**known)  # [3, B, L]
+    found = []
+    for row, prefix in enumerate(prefixes):
+        end = len(prefix) + 1  # without the padding on the right
+        found.append(positions[:, row, :end].cpu())
+    return found
 
 
 def why_no_shared_prefix(base: Base) -> str | None:

@@ -28,6 +28,7 @@ def resize(frames: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
     Returns:
         `[F, 3, height, width]` uint8.
     """
+    # Torchvision too leaves frames of the wanted size as they are.
     if tuple(frames.shape[-2:]) == tuple(size):
         return frames
     if mode == "lanczos":
@@ -55,6 +56,7 @@ def resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
         # A frame at a time: float64 takes eight times the memory of uint8.
         lines = [frame.double().movedim(axis - 1, -1) @ weights.T for frame in frames]
         summed = torch.stack(lines)
+        # Half of 2^22 is added before the shift, as in Pillow's integers; exact in float64.
         rounded = ((summed + (1 << 21)) / (1 << 22)).floor()
         frames = rounded.clamp(0, 255).to(torch.uint8).movedim(-1, axis)
     return frames.contiguous()
@@ -64,7 +66,8 @@ def _pillow_weights(have: int, want: int) -> Tensor:
     """`[want, have]` integers: Pillow's bicubic filter times 2^22, halves rounded away from 0."""
     scale = have / want
     stretch = max(scale, 1.0)  # the filter is widened when shrinking: that is the antialiasing
-    centre = (torch.arange(want, dtype=torch.float64) + 0.5) * scale
+    # Of each new pixel, in old pixels.
+    centre = (torch.arange(want, dtype=torch.float64) + 0.5) * scale  # [want]
     first = (centre - 2 * stretch + 0.5).long().clamp(min=0)
     last = (centre + 2 * stretch + 0.5).long().clamp(max=have)
     pixel = torch.arange(have)
@@ -73,6 +76,7 @@ def _pillow_weights(have: int, want: int) -> Tensor:
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((2.5 - 0.5 * x) * x - 4) * x + 2
     weights = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    # Pillow cuts the filter at whole pixels, which leaves out some weights at its rim.
     weights = weights.where((pixel >= first[:, None]) & (pixel < last[:, None]), 0.0)
     weights = weights / weights.sum(1, keepdim=True) * (1 << 22)
     return (weights.abs() + 0.5).floor() * weights.sign()
@@ -89,6 +93,7 @@ def shortest_edge(frames: Tensor, edge: int) -> tuple[int, int]:
 def center_crop(frames: Tensor, size: tuple[int, int]) -> Tensor:
     """Cut `size` from the centre of frames that are at least as large."""
     height, width = size
+    # Python's round, halves to even, as torchvision's own crop.
     top = round((frames.shape[-2] - height) / 2)
     left = round((frames.shape[-1] - width) / 2)
     return frames[..., top : top + height, left : left + width]
@@ -122,7 +127,8 @@ def merge_times(times: Tensor, step: int) -> Tensor:
     """
     times = times.to(torch.float64)
     missing = -len(times) % step
-    padded = torch.cat([times, times[-1:].expand(missing)]).reshape(-1, step)
+    filled = torch.cat([times, times[-1:].expand(missing)])
+    padded = filled.reshape(-1, step)  # [T, step]
     return (padded[:, 0] + padded[:, -1]) / 2
 
 
@@ -135,8 +141,10 @@ def smart_resize(height: int, width: int, factor: int, low: int, high: int) -> t
         BaseError: If one side is over 200 times the other.
     """
     check_aspect(height, width)
-    h, w = round(height / factor) * factor, round(width / factor) * factor
+    h = round(height / factor) * factor
+    w = round(width / factor) * factor
     if h * w > high:
+        # Both sides by sqrt(pixels / limit), then down to the grid, so that the limit holds.
         beta = math.sqrt(height * width / high)
         h = max(factor, math.floor(height / beta / factor) * factor)
         w = max(factor, math.floor(width / beta / factor) * factor)

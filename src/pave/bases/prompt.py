@@ -72,13 +72,14 @@ class Prompt:
 
     def ask(self, turn: int = 0) -> list[int]:
         """Ids to generate the answer of one turn from, as if it were the only one."""
-        return self.prefix + self.turns[turn][0]
+        question, _ = self.turns[turn]
+        return self.prefix + question
 
     def dialogue(self) -> list[int]:
         """Ids of the prefix and all turns in a row."""
         ids = list(self.prefix)
         for number, (question, answer) in enumerate(self.turns):
-            if number:
+            if number:  # the prefix has opened the first turn already
                 ids += self.again
             ids += question + answer
         return ids
@@ -123,6 +124,7 @@ def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tup
     ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
+        # Left for generation: new tokens of every row are appended at the same index.
         start = longest - len(prompt) if side == "left" else 0
         end = start + len(prompt)
         ids[row, start:end] = torch.tensor(list(prompt), dtype=torch.long)

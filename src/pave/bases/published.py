@@ -50,7 +50,9 @@ def published_size(name: str) -> str | None:
         ('7b', None)
     """
     found = _NAME.search(name)
-    return found[1].lower() if found else None
+    if found is None:
+        return None
+    return found[1].lower()
 
 
 def published_model(size: str) -> Any:
@@ -61,6 +63,7 @@ def published_model(size: str) -> Any:
     """
     from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
+    # Rows of the published embeddings: the words, the placeholders and filling.
     text = {"model_type": "qwen2", "vocab_size": 152000, **_TEXT[size]}
     config = LlavaOnevisionConfig(
         vision_config=_TOWER,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.bases.source import read_json, reading
 from pave.errors import ConfigError
 
+# Means and deviations that the towers were trained with: red, green, blue on the 0..1 scale.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -96,6 +97,7 @@ def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
         inner = found.get("video_processor") or found.get("image_processor")
         if isinstance(inner, dict):
             found = inner
+        # Newer processor files may hold nothing of pictures.
         if found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
             with reading(source, f"{name} is not the configuration of a preprocessor"):
                 changed = from_processor(found, defaults)
@@ -137,13 +139,14 @@ def _size(found: Mapping[str, Any]) -> dict[str, Any]:
     """The file's `size`; SmolVLM has a second place for one, which loses against the first."""
     sampling = found.get("video_sampling") or {}
     size = found.get("size") or sampling.get("video_size") or {}
-    if isinstance(size, int):
+    if isinstance(size, int):  # older files: one number for a square
         return {"height": size, "width": size}
     return dict(size)
 
 
 def _limits(found: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, int]:
     """The pixel budget."""
+    # Newer files call it `size` and its ends edges, though both are numbers of pixels, not sides.
     limits = {
         "min_pixels": found.get("min_pixels") or size.get("shortest_edge"),
         "max_pixels": found.get("max_pixels") or size.get("longest_edge"),

@@ -19,6 +19,7 @@ ADVICE = (
     "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached "
     "(or is cached, when offline)"
 )
+# Any one is enough: what Hugging Face, transformers' slow classes and SentencePiece write.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
 
@@ -91,6 +92,7 @@ def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
     Raises:
         BaseError: If tensors are missing or of another shape.
     """
+    # Keys that are too many do no harm: published folders often hold an old buffer or two.
     wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if wrong:
         raise BaseError(

@@ -49,20 +49,23 @@ class BaseTower:
     def digest(self) -> str:
         """Weights, preprocessing and layout in one word."""
         base = self._base
+        # How many frames a question samples is no matter of the tower.
         settings = base.settings.model_dump(mode="json", exclude={"frames"})
         parts = [base.fingerprint(), settings, tower_digest(base)]
+        # Nothing is added for the family's own way, so that such caches keep their keys.
         if not base.inputs.native:
-            parts.append(
-                base.inputs.model_dump(mode="json", include={"resize", "pool"})
-            )  # the rest is about words
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+            # The other fields are about words and newline tokens, which no query holds.
+            parts.append(base.inputs.model_dump(mode="json", include={"resize", "pool"}))
+        written = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(written.encode()).hexdigest()
 
     def cells(self, frames: Frames) -> Cells:
         """`[T, h, w, C]` tokens of decoded frames."""
         clip = self._base.clip(frames)
         (visual,) = self._base.visual([clip])
         assert visual.query is not None
-        grid = visual.query.unflatten(1, (visual.layout.h, visual.layout.w))
+        layout = visual.layout
+        grid = visual.query.unflatten(1, (layout.h, layout.w))  # [T, S, C] -> [T, h, w, C]
         return Cells(grid.to("cpu", torch.float32), clip.times)
 
     def window(self, height: int, width: int) -> Window:
@@ -70,9 +73,9 @@ class BaseTower:
         settings = self._base.settings
         if settings.crop is None or settings.shortest_edge is None:
             return Window()
+        # Pixels are resized before they are cut: the crop's sides count resized pixels.
         scale = settings.shortest_edge / min(height, width)
-        down, across = (
-            min(1.0, side / (scale * full))
-            for side, full in zip(settings.crop, (height, width), strict=True)
-        )
+        crop_height, crop_width = settings.crop
+        down = min(1.0, crop_height / (scale * height))  # the part of the height that is left
+        across = min(1.0, crop_width / (scale * width))
         return Window((1 - down) / 2, (1 - across) / 2, down, across)

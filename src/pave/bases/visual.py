@@ -98,8 +98,8 @@ class Visual:
     def grid(self) -> Tensor:
         """The spatial tokens as `[T, S, D]`, without CLS and newline tokens."""
         lay = self.layout
-        body: Tensor = self.tokens[lay.lead : lay.total - lay.trail]
+        body: Tensor = self.tokens[lay.lead : lay.total - lay.trail]  # [T * step, D]
         steps: Tensor = body.unflatten(0, (lay.t, -1))  # [T, tokens of a step, D]
         rows: Tensor = steps[:, lay.cls : steps.shape[1] - lay.tail]  # [T, h * (w + row), D]
-        cells: Tensor = rows.unflatten(1, (lay.h, lay.w + lay.row))
+        cells: Tensor = rows.unflatten(1, (lay.h, lay.w + lay.row))  # [T, h, w + row, D]
         return cells[:, :, : lay.w].flatten(1, 2)

@@ -52,6 +52,7 @@ def read_adapter(folder: Path, base: Base) -> tuple[LoraSpec | None, dict[str, T
         PatchError: If a file or a tensor is missing, or the adapter does not fit the base or the
             patch format.
     """
+    # peft writes both files or neither; one alone is half a download.
     weights = first_file(folder, FILES)
     described = (folder / CONFIG).is_file()
     if weights is None and not described:

@@ -169,13 +169,14 @@ def video_id(video: str) -> str:
     """
     name = video.rpartition("/")[2]
     if name.startswith("Scene"):
-        name = name[:13]
+        name = name[:13]  # Scene0000_00_
     return name.split(".")[0]
 
 
 def _parse(row: Any, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """A sample's video and its (question, answer) pairs."""
     try:
+        # (who speaks, what)
         parts = [(str(part["from"]), str(part["value"])) for part in row["conversations"]]
         video = str(row["video"])
     except (TypeError, KeyError) as error:
@@ -187,19 +188,23 @@ def _parse(row: Any, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
         parts = parts[1:]
     # [human, gpt, human, gpt, ...] -> [(human, gpt), ...]
     pairs = list(zip(parts[::2], parts[1::2], strict=False))
-    alternating = all(asks == "human" and says == "gpt" for (asks, _), (says, _) in pairs)
-    if not pairs or len(parts) % 2 or not alternating:
+    turns = []
+    alternating = len(parts) % 2 == 0  # a question at the end has no answer
+    tokens = 0  # their placeholders of the video
+    for (asks, question), (says, answer) in pairs:
+        alternating = alternating and asks == "human" and says == "gpt"
+        tokens += question.count(_TOKEN)
+        turns.append((question, answer))
+    if not turns or not alternating:
         raise RecordError(f"{where}: human and gpt must take turns, the human first")
-    first = pairs[0][0][1]
-    tokens = sum(question.count(_TOKEN) for (_, question), _ in pairs)
+    first, answer = turns[0]
     if not first.startswith(_TOKEN) or tokens != 1:
         raise RecordError(
             f"{where}: the first question must begin with {_TOKEN}, which stands for the video; "
             "no other has one"
         )
     # The token stands for the video, which a record names on its own.
-    turns = [(question, answer) for (_, question), (_, answer) in pairs]
-    turns[0] = (first.removeprefix(_TOKEN).removeprefix("\n"), turns[0][1])
+    turns[0] = (first.removeprefix(_TOKEN).removeprefix("\n"), answer)
     return video, tuple(turns)
 
 
@@ -220,7 +225,7 @@ def _read_json(path: Place, wanted: type[list[Any]] | type[dict[str, Any]]) -> A
 def _below(root: Place, path: Any) -> Any:
     """Absolute path below a folder, or a list of them for a list."""
     if isinstance(path, Sequence) and not isinstance(path, str):
-        return [_below(root, part) for part in path]
+        return [_below(root, part) for part in path]  # a file a camera
     return os.path.abspath(Path(root) / str(path))
 
 

@@ -155,6 +155,7 @@ def _open(source: Path) -> _Checkpoint:
     if source.suffix == ".zip":
         raise PatchError(f"{source} is packed; unpack it and name the folder")
     place = source
+    # A zip unpacked into a folder of its own leaves the checkpoint one level down.
     if source.is_dir() and first_file(source, FILES) is None:
         inner = [path for path in source.iterdir() if path.is_dir()]
         if len(inner) == 1:
@@ -174,8 +175,10 @@ def _open(source: Path) -> _Checkpoint:
 def _parts(state: Mapping[str, Tensor]) -> tuple[Part, ...]:
     """The aggregators that a state dict speaks of."""
     # Asked in this order because "temporal_aggregator" is part of the other's name.
-    two = any(PARTS[1] in key for key in state)
-    return PARTS if two else PARTS[:1]
+    for key in state:
+        if PARTS[1] in key:
+            return PARTS
+    return PARTS[:1]
 
 
 def _check_fit(checkpoint: _Checkpoint, config: FusionConfig, title: str) -> None:
@@ -226,6 +229,7 @@ def _channels(checkpoint: _Checkpoint, title: str, channel: str | None) -> dict[
         raise ConfigError(
             f"no official features are of the channel {channel!r}; known: {', '.join(FILE_KINDS)}"
         )
+    # One fusion says nothing of its channel in the file; of two, each has its fixed one.
     if len(checkpoint.fusions) == 1:
         return dict.fromkeys(checkpoint.fusions, channel or channel_of(title))
     if channel is not None:

@@ -71,6 +71,7 @@ def load_fusion(
             f"{where} does not fit the config: {listed}. Was it made with another config?"
         )
     fusion = Fusion(config)
+    # Strictly: after `misfits` a difference would be a fault of the table of names above.
     # Released weights are bf16, and their own evaluation copies them into float32 as well.
     renamed = {ours: found[authors_name(ours)].float() for ours in fusion.state_dict()}
     fusion.load_state_dict(renamed, strict=True)
@@ -193,6 +194,7 @@ def _expected(config: FusionConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor of a config, by the authors' names."""
     with torch.device("meta"):  # shapes without numbers
         state = Fusion(config).state_dict()
+    # The names keep the order of the module, in which problems are then listed.
     return {authors_name(name): tuple(tensor.shape) for name, tensor in state.items()}
 
 

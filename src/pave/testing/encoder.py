@@ -37,31 +37,45 @@ def check_encoder(
     info = describe_encoder(encoder.channel, encoder.name)
     assert info.title and info.gain and info.example, f"{name}: not registered"
     tokens = encoder.encode(source)
+    kind = type(tokens).__name__
     assert tokens is not None, f"{name}: {source} should have the channel, the encoder says None"
-    assert isinstance(tokens, Tokens), f"{name}: encode gives Tokens, got {type(tokens).__name__}"
+    assert isinstance(tokens, Tokens), f"{name}: encode gives Tokens, got {kind}"
     # Shapes that fit each other, finite values and times that never go back are `Tokens`' own care.
     assert tokens.steps > 0, f"{name}: no step at all; a clip that lacks the channel gives None"
     assert tokens.dim == encoder.dim, f"{name}: dim is {encoder.dim}, tokens have {tokens.dim}"
-    assert tokens.values.is_floating_point(), f"{name}: values are {tokens.values.dtype}"
-    assert not tokens.values.requires_grad, f"{name}: encoders are frozen, use torch.no_grad()"
+    values = tokens.values  # [T, S, C]
+    assert values.is_floating_point(), f"{name}: values are {values.dtype}"
+    # Tokens that go into a cache with a graph behind them keep all of the encoder in memory.
+    assert not values.requires_grad, f"{name}: encoders are frozen, use torch.no_grad()"
 
-    _must_equal(tokens, encoder.encode(source), f"{name}: the same source again")
-    settings = json.loads(json.dumps(dict(encoder.settings)))  # as in a patch folder
+    again = encoder.encode(source)
+    _must_equal(tokens, again, f"{name}: the same source again")
+    written = json.dumps(dict(encoder.settings))  # as in a patch folder
+    settings = json.loads(written)
     rebuilt = make_encoder(encoder.channel, encoder.name, settings, tower=tower)
     assert dict(rebuilt.settings) == settings, f"{name}: settings are not kept"
-    _must_equal(tokens, rebuilt.encode(source), f"{name}: rebuilt from its settings")
-    # It is a part of the key of cached tokens.
-    identity = json.dumps(dict(identity_of(encoder)), sort_keys=True)
-    other = json.dumps(dict(identity_of(rebuilt)), sort_keys=True)
-    assert identity == other, f"{name}: identity of a rebuilt encoder differs: {other}"
+    again = rebuilt.encode(source)
+    _must_equal(tokens, again, f"{name}: rebuilt from its settings")
+    # A part of the key of cached tokens: one that changes by itself would never find them again.
+    other = _identity(rebuilt)
+    same = _identity(encoder) == other
+    assert same, f"{name}: identity of a rebuilt encoder differs: {other}"
     if without is not None:
         found = encoder.encode(without)
+        # Zeros are tokens: the fusion would attend to them and move the base's answer.
         assert found is None, f"{name}: {without} lacks the channel, so give None and not zeros"
     return tokens
+
+
+def _identity(encoder: Encoder) -> str:
+    """What tells an encoder from another one, as it is written into keys."""
+    identity = dict(identity_of(encoder))
+    return json.dumps(identity, sort_keys=True)
 
 
 def _must_equal(first: Tokens, second: Tokens | None, when: str) -> None:
     """The same tokens, bit for bit."""
     assert second is not None, f"{when}: None instead of tokens"
-    same = torch.equal(first.values, second.values) and torch.equal(first.times, second.times)
-    assert same, f"{when}: other tokens"
+    same_values = torch.equal(first.values, second.values)
+    same_times = torch.equal(first.times, second.times)
+    assert same_values and same_times, f"{when}: other tokens"

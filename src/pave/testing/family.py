@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import itertools
 
 import torch
 from torch import Tensor
@@ -15,7 +14,8 @@ from pave.patches import LoraSpec
 from pave.testing.tiny import tiny_base, tiny_clips, tiny_frames, tiny_inputs
 from pave.tokens import Tokens
 
-SIDE_DIM = 6
+SIDE_DIM = 6  # C of the side tokens; any width will do
+SIZE = (6, 56, 112)  # frames, height, width: twice as wide as high, to tell rows from columns
 
 
 def check_family(family: str | Base) -> None:
@@ -46,15 +46,18 @@ def check_placeholders(base: Base) -> None:
     for clip in tiny_clips(base, (4, 3, 1)):
         (visual,) = base.visual([clip])
         layout = visual.layout
-        in_prompt = base.encode_prompt(clip.text, []).prefix.count(base.placeholder_id)
+        prefix = base.encode_prompt(clip.text, []).prefix
+        in_prompt = prefix.count(base.placeholder_id)
         _equal(in_prompt, layout.total, "placeholders in the prompt, and tokens of the layout")
-        _equal(tuple(visual.tokens.shape), (layout.total, base.hidden_dim), "shape of the tokens")
+        wanted: tuple[int, ...] = (layout.total, base.hidden_dim)  # [total, D]
+        _equal(tuple(visual.tokens.shape), wanted, "shape of the tokens")
         _equal(tuple(clip.times.shape), (layout.t,), "times of a clip, and its token steps")
+        # After padding: an odd number of frames is filled up where steps merge two.
         frames = layout.t * base.family.frames_per_step
         _equal(clip.frames, frames, "frames of a clip, and frames of its token steps")
         _must(visual.query is not None, "split gives no query although it was asked for one")
         assert visual.query is not None
-        wanted = (layout.t, layout.spatial, base.query_dim)
+        wanted = (layout.t, layout.spatial, base.query_dim)  # [T, S, C_q]
         _equal(tuple(visual.query.shape), wanted, "shape of the query")
 
 
@@ -63,9 +66,10 @@ def check_cached_tokens(base: Base) -> None:
     """Visual tokens made beforehand give the logits of pixels."""
     clips = tiny_clips(base, (4, 4))
     inputs = tiny_inputs(base, (4, 4))
-    light = {key: value for key, value in inputs.items() if key != base.family.pixels}
     seen = {base.family.modality: base.join(base.visual(clips))}
-    live = base.model(**inputs).logits
+    live = base.model(**inputs).logits  # [B, L, vocabulary]
+    # Grids stay: positions on several axes come from them, not from the pixels.
+    light = {key: value for key, value in inputs.items() if key != base.family.pixels}
     cached = base.model(**light, mm_encoder_outputs=seen).logits
     # The tower ran once on the batch and once clip by clip, which may round differently.
     _close(cached, live, "logits from cached visual tokens, and from pixels")
@@ -75,84 +79,89 @@ def check_batches(base: Base) -> None:
     """Clips of one batch come out of `split` as they do alone."""
     clips = tiny_clips(base, (4, 4))
     together = base.join(base.visual(clips))
-    again = base.family.split(together, _arguments(base, clips), [4, 4], False)
+    inputs = tiny_inputs(base, (4, 4))
+    # What the tower is called with: the inputs without those of the language model.
+    arguments = {key: inputs[key] for key in clips[0].pixels}
+    again = base.family.split(together, arguments, [4, 4], False)
     for visual, clip in zip(again, clips, strict=True):
         (alone,) = base.visual([clip])
         _equal(visual.layout, alone.layout, "layout of a clip in a batch, and alone")
-        _must(
-            torch.equal(visual.tokens, alone.tokens),
-            "split(join(visuals)) gives other tokens than the visuals had",
-        )
-
-
-def _arguments(base: Base, clips: list[Any]) -> dict[str, Tensor]:
-    """The tower's arguments for a batch of clips."""
-    inputs = tiny_inputs(base, [clip.frames for clip in clips])
-    return {key: inputs[key] for key in clips[0].pixels}
+        same = torch.equal(visual.tokens, alone.tokens)  # [total, D]
+        _must(same, "split(join(visuals)) gives other tokens than the visuals had")
 
 
 def check_order_in_time(base: Base) -> None:
     """Another frame moves the tokens and the query of its own step, and of no other."""
+    # The first frame, the last one, and the second half of a step where two are merged.
     for frame in (0, 3, 5):
-
-        def change(pixels: Tensor, frame: int = frame) -> None:
-            pixels[frame] = 255 - pixels[frame]
-
+        pixels = tiny_frames(*SIZE).pixels.clone()  # [F, 3, H, W]
+        pixels[frame] = 255 - pixels[frame]
         step = frame // base.family.frames_per_step
-        for what, distance in _moved(base, change).items():  # [T, h, w]
-            steps = (distance.amax(dim=(1, 2)) > 1e-4).nonzero().flatten().tolist()
+        for what, distance in _moved(base, pixels).items():
+            most = distance.amax(dim=(1, 2))  # [T]
+            # Anything less is rounding.
+            steps = (most > 1e-4).nonzero().flatten().tolist()
             _equal(steps, [step], f"steps whose {what} moved with frame {frame}, and its own step")
 
 
 def check_order_in_space(base: Base) -> None:
     """Another quarter of the picture moves that quarter of tokens and query most (row-major)."""
-    for down in (0, 1):
-        for right in (0, 1):
-
-            def change(pixels: Tensor, down: int = down, right: int = right) -> None:
-                height, width = pixels.shape[-2] // 2, pixels.shape[-1] // 2
-                part = pixels[
-                    2:4,
-                    :,
-                    down * height : (down + 1) * height,
-                    right * width : (right + 1) * width,
-                ]
-                part.copy_(255 - part)
-
-            for what, distance in _moved(base, change).items():
-                step = distance[2 // base.family.frames_per_step]  # [h, w]
-                row, column = divmod(int(step.argmax()), step.shape[1])
-                place = (row * 2 >= step.shape[0], column * 2 >= step.shape[1])
-                wanted = (bool(down), bool(right))
-                _equal(place, wanted, f"quarter (lower, right) whose {what} moved most")
+    for lower, right in itertools.product((False, True), repeat=2):
+        pixels = tiny_frames(*SIZE).pixels.clone()  # [F, 3, H, W]
+        # Frames 2 and 3 make a step of their own, whether steps merge two frames or none.
+        rows = _half(pixels[2:4], -2, lower)
+        quarter = _half(rows, -1, right)  # a view: [2, 3, H / 2, W / 2]
+        quarter.copy_(255 - quarter)
+        for what, distance in _moved(base, pixels).items():
+            step = distance[2 // base.family.frames_per_step]  # [h, w]
+            height, width = step.shape
+            # Attention carries the change into the other quarters too, but less of it.
+            row, column = divmod(int(step.argmax()), width)
+            place = (row * 2 >= height, column * 2 >= width)
+            _equal(place, (lower, right), f"quarter (lower, right) whose {what} moved most")
 
 
-def _moved(base: Base, change: Callable[[Tensor], None]) -> dict[str, Tensor]:
-    """How far tokens and query move, `[T, h, w]` each, when frames are changed in place."""
-    frames = tiny_frames(6, 56, 112)
-    pixels = frames.pixels.clone()
-    change(pixels)
+def _half(pixels: Tensor, axis: int, second: bool) -> Tensor:
+    """The first or second half along an axis, as a view."""
+    length = pixels.shape[axis] // 2
+    start = length * second
+    return pixels.narrow(axis, start, length)
+
+
+def _moved(base: Base, pixels: Tensor) -> dict[str, Tensor]:
+    """How far tokens and query are, `[T, h, w]` each, from those of the unchanged frames."""
+    frames = tiny_frames(*SIZE)
     (before,) = base.visual([base.clip(frames)])
     (after,) = base.visual([base.clip(Frames(pixels, frames.times))])
-    shape = (before.layout.t, before.layout.h, before.layout.w)
     assert before.query is not None
     assert after.query is not None
-    query = (after.query - before.query).norm(dim=-1).reshape(shape)
-    return {"tokens": (after.grid() - before.grid()).norm(dim=-1).reshape(shape), "query": query}
+    changes = {
+        "tokens": after.grid() - before.grid(),  # [T, S, D]
+        "query": after.query - before.query,  # [T, S, C_q]
+    }
+    layout = before.layout
+    distances = {}
+    for what, change in changes.items():
+        flat = change.norm(dim=-1)  # [T, S]
+        distances[what] = flat.unflatten(1, (layout.h, layout.w))
+    return distances
 
 
 def _patched(base: Base) -> PatchedModel:
     """The base with one fresh patch on tokens of six features."""
     model = PatchedModel(base)
     fusion = {"side_dim": SIDE_DIM, "hidden": 16}
-    model.new_patch("audio", encoder=None, fusion=fusion, lora=LoraSpec(rank=2, alpha=4), seed=1)
+    lora = LoraSpec(rank=2, alpha=4)
+    model.new_patch("audio", encoder=None, fusion=fusion, lora=lora, seed=1)
     return model
 
 
 def _side() -> Tokens:
+    """Five steps in time, one token each, between the times of frames and not on them."""
     generator = torch.Generator().manual_seed(3)
     times = torch.tensor([0.2, 0.6, 1.0, 1.4, 1.8], dtype=torch.float64)
-    return Tokens(torch.randn(5, 1, SIDE_DIM, generator=generator), times)
+    values = torch.randn(5, 1, SIDE_DIM, generator=generator)  # [T, S, C]
+    return Tokens(values, times)
 
 
 def _wake(model: PatchedModel) -> None:
@@ -160,7 +169,7 @@ def _wake(model: PatchedModel) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.trainable_parameters().values():
-            parameter.normal_(0, 0.2, generator=generator)
+            parameter.normal_(0, 0.2, generator=generator)  # what starts at 0 hides the rest
 
 
 @torch.no_grad()
@@ -173,8 +182,10 @@ def check_seam(base: Base) -> None:
         _wake(model)
         (fused,) = model.seam.fuse([visual], [{"audio": _side()}], [clip.times])
     finally:
+        # The base is the caller's: a seam left on it would spoil the checks that follow.
         model.unpatch()
-    places = torch.arange(visual.layout.total)[:, None]  # each token's own number
+    # Each token's own number in place of its features, so that `grid` tells which ones it takes.
+    places = torch.arange(visual.layout.total)[:, None]  # [total, 1]
     spatial = Visual(places, visual.layout).grid().flatten().tolist()
     moved = (fused.tokens != visual.tokens).any(1).nonzero().flatten().tolist()
     _equal(moved, spatial, "tokens that got a residual, and spatial tokens of the layout")
@@ -183,9 +194,11 @@ def check_seam(base: Base) -> None:
 @torch.no_grad()
 def check_fresh_patch(base: Base) -> None:
     """A fresh patch changes no logit; an awake one changes some, and never their number."""
-    clips, inputs = tiny_clips(base, (4, 4)), tiny_inputs(base, (4, 4))
-    plain = base.model(**inputs).logits
-    side, times = [{"audio": _side()}] * 2, [clip.times for clip in clips]
+    clips = tiny_clips(base, (4, 4))
+    inputs = tiny_inputs(base, (4, 4))
+    plain = base.model(**inputs).logits  # [B, L, vocabulary]
+    side = [{"audio": _side()}] * 2
+    times = [clip.times for clip in clips]
     model = _patched(base)
     try:
         fresh = model(side, times, **inputs).logits
@@ -193,6 +206,7 @@ def check_fresh_patch(base: Base) -> None:
         awake = model(side, times, **inputs).logits
     finally:
         model.unpatch()
+    # To the bit: adding a zero residual must not even round.
     _must(torch.equal(fresh, plain), "a fresh patch changes the base's logits")
     _equal(tuple(awake.shape), tuple(plain.shape), "logits with a patch, and without")
     _must(not torch.equal(awake, plain), "a patch with random weights changes nothing")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,39 +26,99 @@ def check_fusion(config: FusionSettings, seed: int = 0) -> None:
     """
     torch.manual_seed(seed)
     fusion: Any = make_fusion(config)
-    query = [torch.randn(t, 4, config.query_dim) for t in (3, 5)]
-    side = [torch.randn(t, 1, config.side_dim) for t in (7, 4)]
-    times = [torch.arange(t) / t for t in (3, 5)], [torch.arange(t) / t for t in (7, 4)]
-    fresh: list[Tensor] = fusion(query, side, *times)
-    for residual, tokens in zip(fresh, query, strict=True):
-        wanted = (*tokens.shape[:2], config.out_dim)
-        assert tuple(residual.shape) == wanted, (
-            f"a residual is {tuple(residual.shape)}, not {wanted}"
-        )
-        assert not residual.any(), "a fresh fusion must give exact zeros; start its last map at 0"
-    counted = sum(p.numel() for p in fusion.parameters())
-    assert counted == config.parameters(), f"parameters() says {config.parameters()}, not {counted}"
+    clips = _random_clips(config)
+    _check_fresh(fusion, config, clips)
     with torch.no_grad():
         for parameter in fusion.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
+    # Dropout would make every comparison below fail by chance.
     fusion.eval()
-    whole = fusion(query, side, *times)
-    for i in range(2):
-        moments = times[0][i : i + 1], times[1][i : i + 1]
-        alone = fusion(query[i : i + 1], side[i : i + 1], *moments)[0]
-        close = torch.allclose(alone, whole[i], rtol=1e-4, atol=1e-5)
-        assert close, "a clip's residual depends on the clips beside it"
-    sum(residual.square().sum() for residual in whole).backward()
-    for name, parameter in fusion.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, f"no gradient reaches {name}; freeze it or use it"
-    mixed = fusion(query, [None, side[1]], times[0], [None, times[1][1]])
-    assert not mixed[0].any(), "without side tokens the residual must be exactly zero"
+    whole = fusion(*clips)  # two of [T, S, D]
+    _check_alone(fusion, clips, whole)
+    _check_gradients(fusion, whole)
+    _check_without_side(fusion, clips)
+    # A base may run in bf16; its patch's weights stay float32, and so must what is done with them.
     with torch.autocast("cpu", torch.bfloat16):
-        cast = fusion(query, side, *times)
-    for one, other in zip(cast, whole, strict=True):
-        assert torch.equal(one, other), "under autocast the fusion must compute in its own dtype"
+        cast = fusion(*clips)
+    _must_equal(cast, whole, "under autocast the fusion must compute in its own dtype")
     loaded: Any = make_fusion(config)
     loaded.load_state_dict(fusion.state_dict())
-    for one, other in zip(loaded.eval()(query, side, *times), whole, strict=True):
-        assert torch.equal(one, other), "saved and loaded weights give other residuals"
+    again = loaded.eval()(*clips)
+    _must_equal(again, whole, "saved and loaded weights give other residuals")
+
+
+class _Clips(NamedTuple):
+    """Arguments of a fusion, one entry a clip."""
+
+    query: list[Tensor]
+    side: list[Tensor]
+    query_times: list[Tensor]
+    side_times: list[Tensor]
+
+
+def _random_clips(config: FusionSettings) -> _Clips:
+    """Two clips that share no length, so that padding one of them is needed on either side."""
+    clips = _Clips([], [], [], [])
+    for steps in (3, 5):
+        clips.query.append(torch.randn(steps, 4, config.query_dim))  # [T, S, C_q]
+    for steps in (7, 4):
+        clips.side.append(torch.randn(steps, 1, config.side_dim))  # [T_side, 1, C]
+    for tokens in clips.query:
+        clips.query_times.append(_times(tokens))
+    for tokens in clips.side:
+        clips.side_times.append(_times(tokens))
+    return clips
+
+
+def _times(tokens: Tensor) -> Tensor:
+    """Every clip lasts a second, whatever its number of steps."""
+    steps = len(tokens)
+    return torch.arange(steps) / steps  # [T], seconds
+
+
+def _check_fresh(fusion: Any, config: FusionSettings, clips: _Clips) -> None:
+    """Shapes, exact zeros, and the count that estimates of cost rely on."""
+    fresh: list[Tensor] = fusion(*clips)
+    for residual, tokens in zip(fresh, clips.query, strict=True):
+        found = tuple(residual.shape)
+        wanted = (*tokens.shape[:2], config.out_dim)  # [T, S, D]
+        assert found == wanted, f"a residual is {found}, not {wanted}"
+        # Else the first step of training starts from a base that is already damaged.
+        assert not residual.any(), "a fresh fusion must give exact zeros; start its last map at 0"
+    said = config.parameters()
+    counted = sum(parameter.numel() for parameter in fusion.parameters())
+    assert counted == said, f"parameters() says {said}, not {counted}"
+
+
+def _check_alone(fusion: Any, clips: _Clips, whole: list[Tensor]) -> None:
+    """Each clip by itself; sums may be taken in another order then, so nearly equal is enough."""
+    for number, together in enumerate(whole):
+        single = slice(number, number + 1)
+        alone = fusion(*(argument[single] for argument in clips))[0]
+        close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
+        assert close, "a clip's residual depends on the clips beside it"
+
+
+def _check_gradients(fusion: Any, whole: list[Tensor]) -> None:
+    """A parameter that no gradient reaches is saved and counted, and stops runs on several GPUs."""
+    loss = torch.zeros(())
+    for residual in whole:
+        loss = loss + residual.square().sum()
+    loss.backward()
+    for name, parameter in fusion.named_parameters():
+        reached = parameter.grad is not None or not parameter.requires_grad
+        assert reached, f"no gradient reaches {name}; freeze it or use it"
+
+
+def _check_without_side(fusion: Any, clips: _Clips) -> None:
+    """A clip that lacks the channel, beside one that has it."""
+    side = [None, clips.side[1]]
+    side_times = [None, clips.side_times[1]]
+    mixed = fusion(clips.query, side, clips.query_times, side_times)
+    assert not mixed[0].any(), "without side tokens the residual must be exactly zero"
+
+
+def _must_equal(found: list[Tensor], wanted: list[Tensor], otherwise: str) -> None:
+    """The same residuals, bit for bit."""
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other), otherwise

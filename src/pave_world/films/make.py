@@ -143,7 +143,7 @@ def _clips(folder: Path, world: WorldSettings, clips: int, workers: int) -> Iter
 
 def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per_clip: int) -> Path:
     """One line a question, in the order of the clips."""
-    lines = []
+    lines: list[str] = []
     for index in range(clips):
         rows = _rows(world, index, questions_per_clip)
         lines.extend(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

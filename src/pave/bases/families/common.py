@@ -28,6 +28,7 @@ def container(output: Any | None, tokens: Any, **extra: Any) -> Any:
     """
     if output is None:
         return BaseModelOutputWithPooling(pooler_output=tokens)
+    # A new one: whoever called the tower may still want its tokens without residuals.
     fields = {**dict(output.items()), "pooler_output": tokens, **extra}
     return type(output)(**fields)
 
@@ -86,7 +87,7 @@ def pooled(tokens: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
         pool: What is done to their map, `[frames, C, g, g]` -> `[frames, C, h, w]`.
     """
     side = side_of(tokens.shape[1])
-    grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)
+    grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)  # [frames, C, g, g]
     return pool(grid).flatten(2).transpose(1, 2).contiguous()
 
 

@@ -65,7 +65,7 @@ def patchify(pixels: Tensor, cut: Patches) -> tuple[Tensor, Tensor]:
     missing = -pixels.shape[0] % cut.step
     pixels = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)])
     frames, channels, height, width = pixels.shape
-    t, h, w = frames // cut.step, height // cut.side, width // cut.side
+    t, h, w = frames // cut.step, height // cut.side, width // cut.side  # in patches
     merge, side = cut.merge, cut.side
     blocks = pixels.reshape(t, cut.step, channels, h // merge, merge, side, w // merge, merge, side)
     # -> [t, block row, block column, row in block, column in block, channel, step, y, x]
@@ -78,7 +78,8 @@ def tower_inputs(
     frames: Tensor, size: tuple[int, int], settings: BaseSettings, cut: Patches
 ) -> dict[str, Tensor]:
     """Resize, normalise and patchify: the pixel arguments of one clip."""
-    patches, grid = patchify(normalize(resize(frames, size), settings), cut)
+    pixels = normalize(resize(frames, size), settings)  # [F, 3, H, W]
+    patches, grid = patchify(pixels, cut)
     return {"pixel_values_videos": patches, "video_grid_thw": grid}
 
 
@@ -89,7 +90,8 @@ def token_grids(grids: Tensor, merge: int) -> list[Layout]:
 
 def block_means(hidden: Tensor, merge: int) -> Tensor:
     """`[patches, C]` in block order -> `[patches / merge^2, C]`: the mean of each block."""
-    return hidden.reshape(-1, merge * merge, hidden.shape[-1]).mean(1)
+    blocks = hidden.reshape(-1, merge * merge, hidden.shape[-1])  # [tokens, merge^2, C]
+    return blocks.mean(1)
 
 
 def split_grids(

@@ -60,6 +60,7 @@ class InternVL(Family):
         pixels = normalize(resize(frames, settings.frame_size()), settings)
         span = "<img>" + self.placeholder * self.config.image_seq_length + "</img>"
         count = frames.shape[0]
+        # Frames count from one, as in its training.
         text = "\n".join(f"Frame{number}: {span}" for number in range(1, count + 1))
         return Clip({"pixel_values": pixels}, times, text, count)
 
@@ -71,7 +72,7 @@ class InternVL(Family):
         want_query: bool,
     ) -> list[Visual]:
         """`[frames of all clips, S, D]`; query: the mean of the patches that one token shuffles."""
-        tokens = output.pooler_output
+        tokens = output.pooler_output  # [frames of all clips, S, D]
         counts = frame_counts(frames_per_clip, tokens.shape[0])
         side = side_of(tokens.shape[1])
         queries: Sequence[Tensor | None] = [None] * len(counts)

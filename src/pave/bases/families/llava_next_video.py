@@ -25,6 +25,7 @@ from pave.bases.prompt import PromptStyle
 from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
+# Vicuna's: no line breaks between turns, and the end token straight behind the answer.
 STYLE = PromptStyle(
     head="USER: ", after_video="\n", ask=" ASSISTANT:", end="</s>", again="USER: ", answer=" "
 )
@@ -87,6 +88,7 @@ class LlavaNextVideo(Family):
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """Clips of one length give `[B, n, D]`, others a list, which forward flattens alike."""
+        # Only cached clips come in several lengths: the tower takes a batch as one tensor.
         tokens: Any = [visual.tokens for visual in visuals]
         if len({clip.shape[0] for clip in tokens}) == 1:
             tokens = torch.stack(tokens)

@@ -74,8 +74,10 @@ class Qwen2VL(Family):
         merge = patches_of(self.config).merge
         query = None
         if want_query:
-            query = block_means(output.last_hidden_state, merge)
-        return split_grids(output.pooler_output, token_grids(args["video_grid_thw"], merge), query)
+            # In block order still: the merger, which keeps that order, comes behind this layer.
+            query = block_means(output.last_hidden_state, merge)  # [tokens of all clips, C_q]
+        grids = token_grids(args["video_grid_thw"], merge)
+        return split_grids(output.pooler_output, grids, query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip."""

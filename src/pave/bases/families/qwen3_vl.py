@@ -75,6 +75,7 @@ class Qwen3VL(Family):
         (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
         steps = merge_times(times, cut.step)
         span = "<|vision_start|>" + "<|video_pad|>" * layout.spatial + "<|vision_end|>"
+        # One decimal: at more than ten steps a second some neighbours are told the same time.
         text = "".join(f"<{second:.1f} seconds>{span}" for second in steps.tolist())
         return Clip(pixels, steps, text, layout.t * cut.step)
 
@@ -121,12 +122,14 @@ def fit(
         limits: Fewest and most pixels of all frames together.
     """
     frames, height, width = shape
+    # Smaller than a token: enlarged first, or a side would round to zero.
     if height < factor or width < factor:
         scale = max(factor / height, factor / width)
         height, width = int(height * scale), int(width * scale)
     check_aspect(height, width)
     low, high = limits
     h, w = round(height / factor) * factor, round(width / factor) * factor
+    # Python's round, halves to even, is the processor's too: 5 frames count as 4, and 7 as 8.
     total = round(frames / step) * step * h * w
     if total > high:
         beta = math.sqrt(frames * height * width / high)

@@ -61,7 +61,8 @@ class SmolVLM(Family):
             frames = resize(frames, within(frames, settings.longest_edge), "lanczos")
         square = resize(frames, settings.frame_size(), "lanczos")
         pixels = never_zero(normalize(square, settings))
-        count, seconds = frames.shape[0], [int(time) for time in times.tolist()]
+        count = frames.shape[0]
+        seconds = [int(time) for time in times.tolist()]  # cut off, not rounded
         length = timedelta(seconds=seconds[-1])  # as the processor does: that of the last frame
         around = "<fake_token_around_image>"
         image = f"{around}<global-img>" + self.placeholder * self.layout(1).total + around
@@ -84,7 +85,7 @@ class SmolVLM(Family):
 
         The method drops padding frames, so a clip's F follows from its rows.
         """
-        tokens = output.pooler_output
+        tokens = output.pooler_output  # one [F * S, D] a clip
         spatial = self.layout(1).spatial
         counts = [part.shape[0] // spatial for part in tokens]
         queries: Sequence[Tensor | None] = [None] * len(counts)

@@ -31,7 +31,7 @@ from pave.bases.settings import HALF, BaseSettings
 from pave.bases.visual import Clip, Visual
 
 MERGE = 2  # videos are merged 2 x 2; images, which pave does not use, are not
-THRESHOLD = 0.1
+THRESHOLD = 0.1  # mean change of a normalised pixel value, times 255
 
 STYLE = PromptStyle(
     head="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
@@ -67,6 +67,7 @@ class VideoLlama3(Family):
         count, _, height, width = frames.shape
         cut = Patches(self.config.vision_config.patch_size, MERGE)
         low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
+        # The most is shared out among the frames, the fewest holds for each: the processor's rule.
         size = smart_resize(height, width, cut.factor, low, high // count)
         pixels = tower_inputs(frames, size, settings, cut)
         (layout,) = token_grids(pixels["video_grid_thw"], MERGE)
@@ -109,11 +110,13 @@ def changed(patches: Tensor, frames: int) -> Tensor:
         patches: `[frames * S * merge^2, pixels]` normalised patches in merge-block order.
         frames: Number of frames.
     """
-    blocks = patches.reshape(frames, patches.shape[0] // frames // MERGE**2, -1)
+    spatial = patches.shape[0] // frames // MERGE**2
+    blocks = patches.reshape(frames, spatial, -1)  # [frames, S, pixels of a token]
     mask = torch.ones(blocks.shape[:2], dtype=torch.bool)
     if frames > 1:
         # Times 255 although the pixels are normalised to -1..1: the rule that it was trained with.
         difference = (blocks[1:] - blocks[:-1]).abs().mean(-1) * 255  # [frames - 1, S]
         mask[1:] = difference > THRESHOLD
+        # A frame without a token would leave its "Time" with nothing behind it.
         mask[:, 0] |= ~mask.any(1)
     return mask

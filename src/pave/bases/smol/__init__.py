@@ -108,7 +108,10 @@ def load_smol(
 def cache_folder() -> Path:
     """Where the assembled base lives; its name changes with the wheels and the trained weights."""
     root = Path(os.environ.get("PAVE_CACHE") or Path.home() / ".cache" / "pave")
-    digest = hashlib.sha256("".join(f"{wheel}=={version(wheel)};" for wheel in WHEELS).encode())
+    # An upgrade of a wheel, or another training, must not meet a base assembled before it.
+    digest = hashlib.sha256()
+    for wheel in WHEELS:
+        digest.update(f"{wheel}=={version(wheel)};".encode())
     for file in sorted(SHIPPED.rglob("*.safetensors")):
         digest.update(file.read_bytes())
     return root / f"smol-{digest.hexdigest()[:12]}"
@@ -127,6 +130,7 @@ def _assemble_into(folder: Path) -> None:
     with place as scratch:
         model, tokenizer = raw_parts(Path(scratch) / "tokenizer")
         ready = Path(scratch) / "ready"
+        # In bf16 the folder is half as large; the language model was four-bit numbers before.
         merge_trained(model).to(torch.bfloat16).save_pretrained(ready)
         tokenizer.save_pretrained(ready)
         try:

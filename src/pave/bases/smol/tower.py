@@ -57,6 +57,7 @@ class GridTower(PreTrainedModel):  # type: ignore[misc]
         from efficientnet_lite_pytorch import EfficientNet
 
         self.net = EfficientNet.from_name("efficientnet-lite0")
+        # A random classifier would be saved, and count as weights of the tower in its digest.
         del self.net._fc  # the ImageNet classifier is never used
         self.post_init()
 
@@ -66,7 +67,7 @@ class GridTower(PreTrainedModel):  # type: ignore[misc]
     def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
         """Compute the cells, and put them where LLaVA-OneVision looks for features."""
         maps = self.net.extract_features(pixel_values)  # [N, 1280, H / 32, W / 32]
-        cells = maps.flatten(2).transpose(1, 2)
+        cells = maps.flatten(2).transpose(1, 2)  # [N, cells, 1280], row by row
         cells = torch.nn.functional.layer_norm(cells, cells.shape[-1:])
         return BaseModelOutputWithPooling(
             last_hidden_state=cells, pooler_output=cells.mean(1), hidden_states=(cells, cells)
