@@ -140,6 +140,17 @@ def test_mkl_leaves_avx512_alone_on_others_than_intel(
     assert hf_compat.mkl_leaves_avx512_alone() == pays
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "has"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True}, False)],
+)
+def test_units_for_bf16_are_seen(
+    capabilities: dict[str, Any], has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert hf_compat.has_bf16_units() == has
+
+
 def test_hooks_are_seen() -> None:
     layer = nn.Identity()
     assert not hf_compat.has_forward_hooks(layer)

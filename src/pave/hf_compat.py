@@ -220,11 +220,27 @@ def mkl_leaves_avx512_alone() -> bool:
     return bool(found.get("avx512_f")) and "Intel" not in str(found.get("cpu_name", "Intel"))
 
 
-def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A float32 linear map of `[N, in]` by oneDNN: `torch.ops.mkldnn._linear_pointwise`.
+def has_bf16_units() -> bool:
+    """Whether this processor has units for bfloat16 products: AVX512-BF16 or AMX.
 
-    It is what `torch.compile` emits, oneDNN's product without copies; where it is missing, the
-    public way through oneDNN's layout gives the same to the bit. Checked with torch 2.13.0.
+    `torch.cpu.get_capabilities` is newer than the oldest torch that pave takes. Checked with torch
+    2.13.0.
+    """
+    import torch
+
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    if ask is None:
+        return False
+    found = ask()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear map of `[N, in]` by oneDNN: `torch.ops.mkldnn._linear_pointwise`.
+
+    It is what `torch.compile` emits, oneDNN's product without copies;
+    where it is missing, the public way through oneDNN's layout gives the same to the bit. Checked
+    with torch 2.13.0.
     """
     import torch
 

@@ -1,4 +1,7 @@
-"""Frozen maps made fast: in bf16 the numbers of autocast on fp32 weights, in fp32 those of plain maps; then all as before."""
+"""Frozen maps made fast, and afterwards all as before.
+
+In bf16 they give the numbers of autocast on fp32 weights, in fp32 those of plain maps.
+"""
 
 from __future__ import annotations
 

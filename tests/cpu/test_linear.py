@@ -6,39 +6,21 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from pave import Fusion, FusionConfig, cpu, hf_compat
 from pave.cpu.linear import fast_linear, through_onednn
 
 
-def Linear(*args: int, **kwargs: bool) -> nn.Linear:
+def linear(*args: int, **kwargs: bool) -> nn.Linear:
     """A linear map that multiplies in oneDNN."""
     layer = nn.Linear(*args, **kwargs)
     through_onednn(layer)
     return layer
 
 
-@pytest.mark.parametrize("pays", [True, False])
-def test_a_fusion_is_sped_up_only_where_that_pays(
-    pays: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hf_compat, "mkl_leaves_avx512_alone", lambda: pays)
-    fusion = Fusion(FusionConfig(side_dim=5, query_dim=6, out_dim=7, hidden=16))
-    torch.nn.init.normal_(fusion.norm.weight)
-    query, side = [torch.randn(3, 4, 6)], [torch.randn(8, 1, 5)]
-    plain = fusion(query, side)[0]
-    cpu.speed_up(fusion)
-    assert sum("forward" in vars(layer) for layer in fusion.modules()) == 14 * pays
-    fast = fusion(query, side)[0]
-    torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5)
-    fast.sum().backward()
-    assert all(p.grad is not None for p in fusion.parameters())
-
-
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
 def test_gradients_are_those_of_torch(bias: bool, frozen: bool) -> None:
     torch.manual_seed(0)
-    ours = Linear(48, 32, bias=bias)
+    ours = linear(48, 32, bias=bias)
     x, gradient = torch.randn(70, 48, requires_grad=not frozen), torch.randn(70, 32)
     wanted = [*ours.parameters(), *([] if frozen else [x])]
     out, reference = ours(x), F.linear(x, ours.weight, ours.bias)
@@ -54,7 +36,7 @@ def test_a_frozen_weight_lets_gradients_through() -> None:
 
 
 def test_only_rows_and_weight_are_kept() -> None:
-    ours, x = Linear(48, 32), torch.randn(70, 48, requires_grad=True)
+    ours, x = linear(48, 32), torch.randn(70, 48, requires_grad=True)
     kept: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -71,7 +53,7 @@ def test_only_rows_and_weight_are_kept() -> None:
 def test_the_operator_and_the_public_way_agree_to_the_bit(
     bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer = Linear(24, 40, bias=bias)
+    layer = linear(24, 40, bias=bias)
     for x in (
         torch.randn(7, 24),
         torch.randn(24, 7).T,
@@ -90,7 +72,7 @@ def test_the_operator_and_the_public_way_agree_to_the_bit(
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(7, 24), (2, 3, 24), (1, 24), (24,), (0, 24)])
 def test_bfloat16_is_rounded_once(bias: bool, shape: tuple[int, ...]) -> None:
-    layer = Linear(24, 40, bias=bias).bfloat16()
+    layer = linear(24, 40, bias=bias).bfloat16()
     x = torch.randn(*shape, dtype=torch.bfloat16)
     out = layer(x)
     assert out.dtype == torch.bfloat16
@@ -101,7 +83,7 @@ def test_bfloat16_is_rounded_once(bias: bool, shape: tuple[int, ...]) -> None:
 
 
 def test_bfloat16_trains_as_in_torch() -> None:
-    layer, x = Linear(24, 40).bfloat16(), torch.randn(7, 24, dtype=torch.bfloat16)
+    layer, x = linear(24, 40).bfloat16(), torch.randn(7, 24, dtype=torch.bfloat16)
     ours, theirs = (
         torch.autograd.grad(out.sum(), list(layer.parameters()))
         for out in (layer(x), F.linear(x, layer.weight, layer.bias))

@@ -1,9 +1,8 @@
 """Speed on CPUs, put on modules from outside; nothing that is sped up knows of it.
 
-Optional: without it the numbers are the same but for rounding. `speed_up` sends float32 linear maps
-to the library that is fast at them, where the processor is one on which that pays. `frozen_in_bf16`
-and `frozen_through_onednn` hold a frozen language model while a patch
-trains. `merge` gives LoRA layers merged copies of their weights.
+Optional: without it the numbers are the same but for rounding. `speed_up` gives the layers of a
+fusion what pays on this processor. `frozen_in_bf16` and `frozen_through_onednn` hold a frozen
+language model while a patch trains. `merge` gives LoRA layers merged copies of their weights.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.cpu.frozen import frozen_in_bf16, frozen_through_onednn
-    from pave.cpu.linear import speed_up
     from pave.cpu.merged import merge, unmerge
+    from pave.cpu.speed import speed_up
 
 _HOMES = {
     "frozen_in_bf16": "pave.cpu.frozen",
     "frozen_through_onednn": "pave.cpu.frozen",
     "merge": "pave.cpu.merged",
-    "speed_up": "pave.cpu.linear",
+    "speed_up": "pave.cpu.speed",
     "unmerge": "pave.cpu.merged",
 }
 

@@ -36,30 +36,43 @@ def frozen_in_bf16(module: nn.Module) -> Iterator[None]:
     found = _frozen_layers(module)
     kept: list[tuple[nn.Parameter, Tensor | None]] = []
     try:
-        for parameter in [p for layer in found for p in layer.parameters()]:
-            whole = parameter.data
-            parameter.data = whole.to(torch.bfloat16)
-            kept.append((parameter, None if torch.equal(parameter.data.float(), whole) else whole))
+        for layer in found:
+            kept.extend((parameter, _round(parameter)) for parameter in layer.parameters())
         yield
     finally:
         for parameter, before in kept:
-            parameter.data = parameter.data.float() if before is None else before
+            if before is None:
+                parameter.data = parameter.data.float()  # exact: nothing was rounded off
+            else:
+                parameter.data = before
 
 
 @contextlib.contextmanager
 def frozen_through_onednn(module: nn.Module) -> Iterator[None]:
     """Let a module's frozen fp32 linear maps on a CPU multiply in oneDNN, where that pays."""
-    found = _frozen_layers(module) if hf_compat.mkl_leaves_avx512_alone() else []
+    found: list[nn.Linear] = []
+    if hf_compat.mkl_leaves_avx512_alone():
+        found = _frozen_layers(module)
     try:
         for layer in found:
             through_onednn(layer)
         yield
     finally:
         for layer in found:
-            del layer.forward
+            del layer.forward  # the class's own shows again
+
+
+def _round(parameter: nn.Parameter) -> Tensor | None:
+    """Put a parameter in bf16; its fp32 values where bf16 does not hold them exactly."""
+    whole = parameter.data
+    parameter.data = whole.to(torch.bfloat16)
+    if torch.equal(parameter.data.float(), whole):
+        return None
+    return whole
 
 
 def _frozen_layers(module: nn.Module) -> list[nn.Linear]:
+    # Subclasses, such as quantised maps, hold their weights in other ways.
     return [layer for layer in module.modules() if type(layer) is nn.Linear and _is_frozen(layer)]
 
 

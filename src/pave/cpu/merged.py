@@ -35,14 +35,16 @@ def merge(layer: Any) -> None:
     without gradients for which it is still the sum; all others go peft's way.
     """
     unmerge(layer)
-    if type(layer) is not Linear or type(layer.get_base_layer()) is not nn.Linear:
+    if type(layer) is not Linear:
+        return
+    if type(layer.get_base_layer()) is not nn.Linear:  # a quantised one
         return
     names = _at_work(layer)
     state = _state(layer, names)
     if not names or state is None:
         return
     weight = layer.get_base_layer().weight
-    total = weight.float()
+    total = weight.float()  # [out, in]; the sum is rounded once, at the end
     for name in names:
         total = total + layer.get_delta_weight(name).float()
     held = [tensor.detach() for tensor in _sources(layer, names)]
@@ -63,8 +65,10 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         return type(layer).forward(layer, x, *args, **kwargs)
     if layer.merged_copy.state != _state(layer, _at_work(layer)):
         return type(layer).forward(layer, x)
-    multiply = fast_linear if hf_compat.mkl_leaves_avx512_alone() else F.linear
-    return multiply(x, layer.merged_copy.weight, layer.get_base_layer().bias)
+    weight, bias = layer.merged_copy.weight, layer.get_base_layer().bias
+    if hf_compat.mkl_leaves_avx512_alone():
+        return fast_linear(x, weight, bias)
+    return F.linear(x, weight, bias)
 
 
 def _at_work(layer: Any) -> list[str]:
@@ -81,18 +85,27 @@ def _state(layer: Any, names: list[str]) -> tuple[object, ...] | None:
     if layer.merged_adapters or layer.disable_adapters:
         return None
     for name in names:
-        dropout, last = layer.lora_dropout[name], layer.lora_B[name]
-        drops = dropout.training and not isinstance(dropout, nn.Identity)
-        masked = hf_compat.has_forward_hooks(layer.lora_A[name])  # rows that are switched off
-        if drops or masked or last.bias is not None or name in layer.lora_variant:
+        if not _is_one_matrix(layer, name):
             return None
-    sources = _sources(layer, names)
-    if any(weight.is_inference() for weight in sources):
-        return None
-    marks = [
-        (hf_compat.change_counter(weight), weight.data_ptr(), weight.dtype) for weight in sources
-    ]
-    return names, [layer.scaling[name] for name in names], marks
+    marks = []
+    for weight in _sources(layer, names):
+        if weight.is_inference():
+            return None
+        marks.append((hf_compat.change_counter(weight), weight.data_ptr(), weight.dtype))
+    scales = [layer.scaling[name] for name in names]
+    return names, scales, marks
+
+
+def _is_one_matrix(layer: Any, name: str) -> bool:
+    """Whether a LoRA adds the same matrix for every row: scale B A, and nothing else."""
+    dropout = layer.lora_dropout[name]
+    if dropout.training and not isinstance(dropout, nn.Identity):
+        return False
+    if name in layer.lora_variant:  # DoRA and its like
+        return False
+    if hf_compat.has_forward_hooks(layer.lora_A[name]):  # rows that are switched off
+        return False
+    return layer.lora_B[name].bias is None
 
 
 def _sources(layer: Any, names: list[str]) -> list[Tensor]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
+
+from pave import hf_compat
 
 Precision = Literal["fp32", "bf16"]
-
-# Processor features with which oneDNN multiplies bf16 matrices natively; without one of them it
-# emulates, several times slower.
-_UNITS = ("avx512_bf16", "amx_bf16")
 
 
 def native_precision() -> Precision:
@@ -22,6 +20,5 @@ def native_precision() -> Precision:
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    # Older torch does not tell; fp32 is right there, only slower.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16" if any(capabilities.get(unit) for unit in _UNITS) else "fp32"
+    # Without the units oneDNN emulates, several times slower; older torch does not tell.
+    return "bf16" if hf_compat.has_bf16_units() else "fp32"
