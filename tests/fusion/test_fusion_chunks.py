@@ -28,7 +28,7 @@ def trained(**options):
 
 
 def batch():
-    """Long, short (interpolated under groups), one step, and a clip without a channel; frames of 9 and of 4 tokens."""
+    """Long, short (stretched under groups), one step, no channel; frames of 9 and of 4 tokens."""
     random = torch.Generator().manual_seed(0)
     shapes = [(5, 9, 23, 1), (6, 4, 4, 4), (3, 9, 1, 1), (2, 4, 5, 1)]
     query = [torch.randn(t, s, 6, generator=random, dtype=torch.float64) for t, s, _, _ in shapes]
