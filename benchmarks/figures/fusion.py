@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 from statistics import median
 
 import torch
@@ -60,7 +60,7 @@ def linears(case: Case) -> Iterator[tuple[int, int, int, bool]]:
             yield side, c.memory_dim, c.hidden, True
         yield queries, c.hidden, 2 * c.hidden, True
         yield queries, 2 * c.hidden, c.hidden, True
-    for inputs, outputs in c.output_widths:
+    for inputs, outputs in pairwise(c.output_widths):
         yield queries, inputs, outputs, True
 
 

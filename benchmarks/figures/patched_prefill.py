@@ -25,6 +25,7 @@ from videos import Bench, bench
 from pave import FusionConfig
 from pave.bases import Base, load_base
 from pave.bases.head import head_at
+from pave.fusion_costs import fusion_flops
 from pave.media import read_frames
 from pave.model import PatchedModel
 
@@ -126,8 +127,9 @@ def share() -> Row:
     lora = (
         sum(2 * length * RANK * (layer.in_features + layer.out_features) for layer in layers) / 1e12
     )
+    config = FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584)
     fusion = (
-        FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584).flops(FRAMES, CELLS, 100, 1)
+        fusion_flops(config, frames=FRAMES, query_tokens=CELLS, side_steps=100, side_tokens=1)
         / 1e12
     )
     note = (

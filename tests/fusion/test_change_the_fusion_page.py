@@ -14,7 +14,7 @@ import yaml
 
 from pave import PatchedModel, Tokens, registry
 from pave.fusion import FusionConfig, make_fusion, read_fusion_config
-from pave.fusion.registry import FUSIONS
+from pave.fusion_registry import FUSIONS
 from pave.testing import tiny_base, tiny_inputs
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "change-the-fusion.md"

@@ -100,7 +100,12 @@ def test_joined_clips_keep_their_own_tokens():
     def clip(frames, tokens):
         first = torch.arange(frames)
         return Frames(
-            torch.randn(frames, 4, 3), torch.randn(tokens, 2), first, first * 0 + 1, None, None
+            torch.randn(frames, 4, 3),
+            torch.randn(tokens, 2),
+            first,
+            first * 0 + 1,
+            torch.empty(frames, 4, 0),
+            torch.empty(tokens, 0),
         )
 
     left, right = clip(2, 5), clip(3, 4)

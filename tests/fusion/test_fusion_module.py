@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pave.errors import ChannelError, ConfigError
 from pave.fusion import Fusion, FusionConfig
+from pave.fusion_costs import fusion_flops, fusion_parameters
 
 SMALL = {"side_dim": 5, "query_dim": 6, "out_dim": 7, "hidden": 32, "heads": 2}
 OPTIONS = [
@@ -181,7 +182,7 @@ def test_tied_value_projections_stay_frozen_and_idle():
     }
     assert not any(p.requires_grad for name, p in fusion.named_parameters() if name in idle)
     trains = sum(p.numel() for p in fusion.parameters() if p.requires_grad)
-    assert fusion.config.parameters(idle=False) == trains
+    assert fusion_parameters(fusion.config, idle=False) == trains
 
 
 def test_a_learnable_query_stands_for_the_frames():
@@ -235,7 +236,7 @@ def test_inputs_that_do_not_fit(query, side, more, words):
 )
 def test_the_config_counts_the_parameters_of_the_module(options):
     config = FusionConfig(**{**SMALL, **options})
-    assert config.parameters() == sum(p.numel() for p in Fusion(config).parameters())
+    assert fusion_parameters(config) == sum(p.numel() for p in Fusion(config).parameters())
 
 
 @pytest.mark.parametrize("alignment", ["times", "groups"])
@@ -248,8 +249,8 @@ def test_the_config_counts_the_flops_of_the_module(alignment, tied, steps):
     config = FusionConfig(**SMALL, alignment=alignment, tie_kv=tied)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         Fusion(config).double()([torch.randn(8, 9, 6)], [torch.randn(steps, 4, 5)])
-    assert counter.get_total_flops() == config.flops(
-        frames=8, query_tokens=9, side_steps=steps, side_tokens=4
+    assert counter.get_total_flops() == fusion_flops(
+        config, frames=8, query_tokens=9, side_steps=steps, side_tokens=4
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pave.fusion import Fusion
+from pave.fusion_costs import fusion_parameters
 from pave.paper import (
     authors_name,
     fusion_config,
@@ -90,7 +91,7 @@ def test_parameter_count(name):
     info, _ = read(name)
     config = fusion_config(info["kwargs"])
     assert (
-        config.parameters()
+        fusion_parameters(config)
         == info["num_params"]
         == sum(p.numel() for p in Fusion(config).parameters())
     )

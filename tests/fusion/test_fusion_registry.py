@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 from torch import nn
 
+from pave import fusion_registry
 from pave.errors import ConfigError
 from pave.fusion import (
     Fusion,
@@ -15,8 +16,8 @@ from pave.fusion import (
     make_fusion,
     read_fusion_config,
     register_fusion,
-    registry,
 )
+from pave.fusion_costs import fusion_flops, fusion_parameters
 from pave.testing import check_fusion
 
 WIDTHS = {"side_dim": 8, "query_dim": 6, "out_dim": 10}
@@ -25,15 +26,12 @@ WIDTHS = {"side_dim": 8, "query_dim": 6, "out_dim": 10}
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch):
     """What a test registers is gone after it."""
-    kept = registry.FUSIONS
+    kept = fusion_registry.FUSIONS
     monkeypatch.setattr(kept, "_registered", dict(kept._registered))
 
 
 class Plain(FusionSettings):
     type: Literal["plain"] = "plain"
-
-    def parameters(self) -> int:
-        return self.side_dim * self.out_dim
 
 
 def test_the_default_type_is_neither_needed_nor_written():
@@ -48,13 +46,14 @@ def test_a_registered_fusion_is_read_and_made():
         def __init__(self, config: Plain) -> None:
             super().__init__()
             self.config = config
+            self.map = nn.Linear(config.side_dim, config.out_dim, bias=False)
 
     assert register_fusion("plain", Plain)(Module) is Module
     config = read_fusion_config({"type": "plain", **WIDTHS})
-    assert config.model_dump()["type"] == "plain" and config.parameters() == 80
-    assert config.flops(4, 9, 30) == 2 * 80 * 36
+    assert config.model_dump()["type"] == "plain" and fusion_parameters(config) == 80
+    assert fusion_flops(config, frames=4, query_tokens=9, side_steps=30) == 2 * 80 * 36
     assert isinstance(make_fusion(config), Module)
-    assert registry.FUSIONS.names() == ["cross_attention", "plain"]
+    assert fusion_registry.FUSIONS.names() == ["cross_attention", "plain"]
 
 
 @pytest.mark.parametrize("name", ["cros_attention", 3])

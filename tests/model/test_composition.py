@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraLayer
 from helpers import tiny, tiny_patch
 from helpers.tiny_patch import Case, tokens
 from pave.errors import BaseError, ChannelError, ConfigError, PatchError
+from pave.fusion_costs import fusion_parameters
 from pave.model import PatchedModel
 from pave.model import seam as seam_module
 from pave.model.seam import Call
@@ -283,7 +284,9 @@ def test_info_and_summary_count_what_is_there(two: Case) -> None:
     assert row["channel"] == "audio"
     assert row["weight"] == 1.0
     assert row["trainable"] is True
-    assert row["fusion_parameters"] == two.model.patches["audio"].config.fusion.parameters()  # type: ignore[union-attr]
+    config = two.model.patches["audio"].config.fusion
+    assert config is not None
+    assert row["fusion_parameters"] == fusion_parameters(config)
     assert (
         info["patch_parameters"]
         == info["trainable_parameters"]

@@ -10,6 +10,7 @@ import yaml
 from helpers.minisets import TASKS
 from pave.channels import make_encoder
 from pave.fusion import FusionConfig
+from pave.fusion_costs import fusion_parameters
 from pave.paper import AUTHORS_INPUTS
 from pave.tasks import get_task
 from pave.train import TrainConfig, load_config
@@ -67,7 +68,7 @@ def test_recipe_has_the_papers_number_of_parameters(path: Path) -> None:
         side_dim=WIDTHS[config.encoder], query_dim=1152, out_dim=HIDDEN[size], **config.fusion
     )
     channel = "views" if config.channel == "views" else "audio"
-    assert fusion.parameters() == COUNTS[channel, fusion.layers, size]
+    assert fusion_parameters(fusion) == COUNTS[channel, fusion.layers, size]
     assert fusion.tie_kv and fusion.alignment == "groups"
 
 

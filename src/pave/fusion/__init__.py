@@ -5,17 +5,22 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pave.fusion.config import FusionConfig, FusionSettings
+    from pave.fusion.config import FusionConfig
     from pave.fusion.module import Fusion
-    from pave.fusion.registry import make_fusion, read_fusion_config, register_fusion
+    from pave.fusion_registry import (
+        FusionSettings,
+        make_fusion,
+        read_fusion_config,
+        register_fusion,
+    )
 
 _HOMES = {
     "Fusion": "pave.fusion.module",
     "FusionConfig": "pave.fusion.config",
-    "FusionSettings": "pave.fusion.config",
-    "make_fusion": "pave.fusion.registry",
-    "read_fusion_config": "pave.fusion.registry",
-    "register_fusion": "pave.fusion.registry",
+    "FusionSettings": "pave.fusion_registry",
+    "make_fusion": "pave.fusion_registry",
+    "read_fusion_config": "pave.fusion_registry",
+    "register_fusion": "pave.fusion_registry",
 }
 
 __all__ = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,33 +18,30 @@ class Frames(NamedTuple):
     side: Tensor  # [N, C], the clips' tokens one after the other
     first: Tensor  # [F] int, on the CPU: place in `side` where a frame's run begins
     length: Tensor  # [F] int, on the CPU: length of the run
-    query_angles: Tensor | None  # [F, S, head_dim / 2]
-    side_angles: Tensor | None  # [N, head_dim / 2]
+    query_angles: Tensor  # [F, S, head_dim / 2], without rope [F, S, 0]
+    side_angles: Tensor  # [N, head_dim / 2], without rope [N, 0]
 
 
-def join(clips: Sequence[Frames]) -> Frames:
+def join(clips: list[Frames]) -> Frames:
     """Clips whose frames have equally many tokens as one batch of frames."""
-    shifted, passed = [], 0
+    shifted = []
+    passed = 0
     for clip in clips:
         shifted.append(clip._replace(first=clip.first + passed))
         passed += len(clip.side)
-    columns = []
-    for parts in zip(*shifted, strict=True):
-        whole = None  # angles, without rope
-        if parts[0] is not None:
-            whole = torch.cat(parts)
-        columns.append(whole)
-    return Frames._make(columns)
+    return Frames(*map(torch.cat, zip(*shifted, strict=True)))
 
 
-def take(tokens: Tensor, first: Tensor, count: Tensor) -> tuple[Tensor, Tensor | None]:
+def take(tokens: Tensor, first: Tensor, length: Tensor) -> tuple[Tensor, Tensor | None]:
     """Runs of `[N, C]` as `[f, L, C]`, padded to the longest; mask `[f, L]`, None if none is."""
-    place = torch.arange(int(count.max()))  # [L]
-    real = place < count[:, None]  # [f, L]
+    place = torch.arange(int(length.max()))  # [L]
+    real = place < length[:, None]  # [f, L]
     index = first[:, None] + place * real  # padding repeats a run's first token
-    runs = tokens.index_select(0, index.flatten().to(tokens.device)).unflatten(0, index.shape)
-    # Without a mask attention has faster kernels.
-    return runs, None if bool(real.all()) else real.to(tokens.device)
+    rows = tokens.index_select(0, index.flatten().to(tokens.device))
+    runs = rows.unflatten(0, index.shape)
+    if bool(real.all()):  # without a mask attention has faster kernels
+        return runs, None
+    return runs, real.to(tokens.device)
 
 
 def by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +52,8 @@ def by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
     """
     shorter, longer = divmod(steps, frames)
     frame = torch.arange(frames)
-    return frame * shorter + frame.clamp(max=longer), shorter + (frame < longer).long()
+    first = frame * shorter + frame.clamp(max=longer)
+    return first, shorter + (frame < longer).long()
 
 
 def by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,10 +70,12 @@ def by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
     """
     borders = (query[:-1] + query[1:]) / 2  # [T_q - 1]
     inner = torch.searchsorted(side, borders)  # the first step at or after each border
-    begin, end = F.pad(inner, (1, 0), value=0), F.pad(inner, (0, 1), value=len(side))
+    begin = F.pad(inner, (1, 0), value=0)
+    end = F.pad(inner, (0, 1), value=len(side))
     after = torch.searchsorted(side, query).clamp(max=len(side) - 1)
     before = (after - 1).clamp(min=0)
-    nearest = torch.where(query - side[before] <= side[after] - query, before, after)
+    is_earlier = query - side[before] <= side[after] - query
+    nearest = torch.where(is_earlier, before, after)
     return torch.where(begin == end, nearest, begin), (end - begin).clamp(min=1)
 
 
@@ -96,9 +95,8 @@ def seconds(name: str, times: Tensor | None, length: int) -> Tensor:
     if times is None:
         return (torch.arange(length, dtype=torch.float64) + 0.5) / length
     if times.shape != (length,):
-        raise ChannelError(
-            f"{name} must have one time a step, shape {(length,)}, got {tuple(times.shape)}"
-        )
+        got = tuple(times.shape)
+        raise ChannelError(f"{name} must have one time a step, shape {(length,)}, got {got}")
     times = times.detach().to("cpu", torch.float64)
     if bool((times.diff() < 0).any()):
         raise ChannelError(f"{name} must not go backwards; sort the steps by time")

@@ -1,48 +1,16 @@
-"""`FusionConfig`: every choice that defines the fusion function, and what it costs.
-
-`FusionSettings` is what the settings of any fusion have, a user's own included.
-"""
+"""`FusionConfig`: every choice that defines the fusion function."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from pave.errors import ConfigError
+from pave.fusion_registry import OURS, FusionSettings, Size, register_fusion
 
-Size = Annotated[int, Field(ge=1, le=2**20)]
-"""A width or a count; beyond this nothing fits into any memory."""
-
-
-class FusionSettings(BaseModel):
-    """What the rest of pave asks of the settings of any fusion: its name, its widths, its size.
-
-    Settings of a fusion of your own inherit from this, say their name as the default of `type` and
-    count their parameters.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    type: str = Field(description="Name of the fusion, as it was registered.")
-    side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
-    query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
-    out_dim: Size = Field(description="C of the residual: the language model's hidden size.")
-    query: Literal["pre_projector", "projected"] = Field(
-        default="pre_projector", description="Which of the base's tokens the seam takes as query."
-    )
-
-    @abstractmethod
-    def parameters(self) -> int:
-        """Number of parameters of the fusion."""
-
-    def flops(self, frames: int, query_tokens: int, side_steps: int, side_tokens: int = 1) -> int:
-        """Floating-point operations for one clip, a multiply-add counted as two.
-
-        Unless a fusion knows better: every weight once for every query token.
-        """
-        return 2 * self.parameters() * frames * query_tokens
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class FusionConfig(FusionSettings):
@@ -53,23 +21,34 @@ class FusionConfig(FusionSettings):
 
     Raises:
         ConfigError: If two settings contradict each other.
-
-    Example:
-        >>> FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584).parameters()
-        8996352
     """
 
     type: Literal["cross_attention"] = Field(
-        default="cross_attention", description="This fusion's name; not written to `patch.json`."
+        default="cross_attention",
+        description="This fusion's name; not written to `patch.json`.",
+        exclude=True,  # files stay those of versions that knew one fusion
     )
-    hidden: Size = Field(default=512, description="Width of the blocks.")
+    hidden: Size = Field(
+        default=512,
+        description="Width of the blocks.",
+    )
     memory: Size | None = Field(
-        default=None, description="Width of the mapped side tokens; None: the same as `hidden`."
+        default=None,
+        description="Width of the mapped side tokens; None: the same as `hidden`.",
     )
-    heads: Size = Field(default=4, description="Attention heads.")
-    layers: int = Field(default=2, ge=1, le=1000, description="Blocks of attention and MLP.")
+    heads: Size = Field(
+        default=4,
+        description="Attention heads.",
+    )
+    layers: int = Field(
+        default=2,
+        ge=1,
+        le=1000,
+        description="Blocks of attention and MLP.",
+    )
     rope: Literal["3d"] | None = Field(
-        default=None, description="Rotary positions in time, height and width, or none."
+        default=None,
+        description="Rotary positions in time, height and width, or none.",
     )
     tie_kv: bool = Field(
         default=False,
@@ -80,7 +59,12 @@ class FusionConfig(FusionSettings):
         default="times",
         description="Which steps a frame sees: those of its own time, or an even split by number.",
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the output norm.")
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Dropout before the output norm.",
+    )
     output_norm: bool = Field(
         default=True,
         description="LayerNorm at the end that starts at 0: a fresh patch changes nothing.",
@@ -101,12 +85,6 @@ class FusionConfig(FusionSettings):
         description="Hold the four marker tokens of the authors' 'interleave' files, unused.",
     )
 
-    @model_serializer(mode="wrap")
-    def _write(self, write: Any) -> dict[str, Any]:
-        fields: dict[str, Any] = write(self)
-        del fields["type"]  # files stay those of versions that knew one fusion
-        return fields
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.hidden % self.heads:
@@ -118,15 +96,12 @@ class FusionConfig(FusionSettings):
                 "rope='3d' needs hidden / heads to be a multiple of 16 (the authors use 128), "
                 f"got {self.head_dim}"
             )
-        if self.output_layers == 0 and self.out_dim != self.hidden:
+        ends = {0: self.hidden, 2: self.out_dim}  # 2 layers end in any width
+        if self.out_dim != ends.get(self.output_layers, 2 * self.hidden):
             raise ConfigError(
-                f"output_layers=0 needs out_dim = hidden, got {self.out_dim} and {self.hidden}; "
-                "add an output layer"
-            )
-        if self.output_layers not in (0, 2) and self.out_dim != 2 * self.hidden:
-            raise ConfigError(
-                f"output_layers={self.output_layers} needs out_dim = 2 * hidden = "
-                f"{2 * self.hidden}, got {self.out_dim}; use 2"
+                f"out_dim={self.out_dim} does not go with output_layers={self.output_layers}: 0 "
+                "needs out_dim = hidden, 1 and 3 or more out_dim = 2 * hidden, "
+                f"hidden is {self.hidden}; use 2"
             )
         if self.learnable_query is not None and self.alignment != "groups":
             raise ConfigError("a learnable query has no times; use alignment='groups' with it")
@@ -143,56 +118,15 @@ class FusionConfig(FusionSettings):
         return self.hidden // self.heads
 
     @property
-    def output_widths(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of each linear layer of the output MLP."""
-        first, others = (self.hidden, 2 * self.hidden), (2 * self.hidden, self.out_dim)
-        return [first, *[others] * (self.output_layers - 1)][: self.output_layers]
+    def output_widths(self) -> list[int]:
+        """Widths along the output MLP: before its first linear layer, and after each."""
+        widths = [self.hidden, 2 * self.hidden]
+        widths += [self.out_dim] * (self.output_layers - 1)
+        return widths[: self.output_layers + 1]
 
-    def parameters(self, idle: bool = True) -> int:
-        """Number of parameters.
 
-        Args:
-            idle: Count what is stored but never used, too, as the authors' published numbers do
-                (the value projections of `tie_kv`, the marker tokens).
-        """
-        width = self.hidden
-        value = (self.memory_dim + 1) * width
-        markers = 4 * self.out_dim * self.start_end_tokens
-        block = (width + 1) * width + 2 * value + 2 * width + 4 * width**2
-        total = (self.side_dim + 1) * self.memory_dim + self.layers * block + markers
-        if self.learnable_query is None:
-            total += (self.query_dim + 1) * width
-        else:
-            total += self.learnable_query[0] * self.learnable_query[1] * width
-        for inputs, outputs in self.output_widths:
-            total += (inputs + 1) * outputs
-        total += 2 * self.out_dim * self.output_norm
-        if not idle:
-            total -= self.layers * value * self.tie_kv + markers
-        return total
+@register_fusion(OURS, FusionConfig)
+def _make(config: FusionConfig) -> nn.Module:
+    from pave.fusion.module import Fusion  # here, since settings are read without torch
 
-    def flops(self, frames: int, query_tokens: int, side_steps: int, side_tokens: int = 1) -> int:
-        """Floating-point operations of the matrix products for one clip (a multiply-add is two).
-
-        Args:
-            frames: T_q, frames of the clip.
-            query_tokens: S_q, query tokens of one frame.
-            side_steps: T_k, steps of the side channel; each frame has at least one to attend.
-            side_tokens: S_k, side tokens of one step.
-
-        Example:
-            >>> config = FusionConfig(side_dim=1024, query_dim=1152, out_dim=3584)
-            >>> round(config.flops(frames=32, query_tokens=196, side_steps=32) / 1e9)
-            93
-        """
-        width, queries = self.hidden, frames * query_tokens
-        keys = max(side_steps, frames) * side_tokens
-        projections = 1 if self.tie_kv else 2
-        block = queries * width**2 + projections * keys * self.memory_dim * width
-        block += 2 * keys * query_tokens * width  # scores, and their sum over values
-        block += 4 * queries * width**2  # MLP
-        total = keys * self.side_dim * self.memory_dim + self.layers * block
-        total += queries * self.query_dim * width * (self.learnable_query is None)
-        for inputs, outputs in self.output_widths:
-            total += queries * inputs * outputs
-        return 2 * total
+    return Fusion(config)

@@ -11,6 +11,7 @@ Shapes: F frames of all clips, S query tokens of a frame, L side tokens that a f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -22,9 +23,9 @@ from pave.errors import ChannelError
 from pave.fusion import rope
 from pave.fusion.align import Frames, by_number, by_time, join, seconds, stretch, take
 from pave.fusion.config import FusionConfig
-from pave.fusion.registry import OURS, register_fusion
 
-Turns = tuple[Tensor, Tensor] | None  # rotary angles, [F, S, head_dim / 2], [F, L, head_dim / 2]
+Turns = tuple[Tensor, Tensor]  # rotary angles, [F, S, head_dim / 2] and [F, L, head_dim / 2]
+Times = Sequence[Tensor | None] | None  # [T] seconds of each clip
 
 
 class Attention(nn.Module):
@@ -32,21 +33,28 @@ class Attention(nn.Module):
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
-        self.heads, self.tied = config.heads, config.tie_kv
+        self.config = config
         self.query = nn.Linear(config.hidden, config.hidden)
         self.key = nn.Linear(config.memory_dim, config.hidden)
-        self.value = nn.Linear(config.memory_dim, config.hidden).requires_grad_(not self.tied)
+        self.value = nn.Linear(config.memory_dim, config.hidden)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None, turns: Turns) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None,
+        turns: Turns,
+    ) -> Tensor:
         """`[F, S, hidden]`, `[F, L, memory]`, mask `[F, 1, 1, L]` -> `[F, S, hidden]`."""
-        split = (self.heads, -1)  # [F, N, hidden] -> [F, heads, N, head_dim]
+        split = (self.config.heads, -1)  # [F, N, hidden] -> [F, heads, N, head_dim]
         query = self.query(x).unflatten(2, split).transpose(1, 2)
         key = self.key(memory).unflatten(2, split).transpose(1, 2)
         value = key  # not yet turned
-        if not self.tied:
+        if not self.config.tie_kv:
             value = self.value(memory).unflatten(2, split).transpose(1, 2)
-        if turns is not None:
-            query, key = rope.rotate(query, turns[0]), rope.rotate(key, turns[1])
+        if self.config.rope is not None:
+            query = rope.rotate(query, turns[0])
+            key = rope.rotate(key, turns[1])
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return seen.transpose(1, 2).flatten(2)
 
@@ -64,14 +72,19 @@ class Block(nn.Module):
             nn.Linear(2 * config.hidden, config.hidden, bias=False),
         )
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None, turns: Turns) -> Tensor:
-        """`[F, S, hidden]`, `[F, L, memory]`, mask `[F, 1, 1, L]` -> `[F, S, hidden]`."""
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Tensor | None,
+        turns: Turns,
+    ) -> Tensor:
+        """As `Attention.forward`."""
         x = x + self.attention(x, memory, mask, turns)
         out: Tensor = x + self.mlp(x)
         return out
 
 
-@register_fusion(OURS, FusionConfig)
 class Fusion(nn.Module):
     """The fusion function of a patch.
 
@@ -93,9 +106,10 @@ class Fusion(nn.Module):
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpointing, self.chunk = False, 2**16
+        self.checkpointing = False
+        self.chunk = 2**16
         self.side_map = nn.Linear(config.side_dim, config.memory_dim)
-        self.query_map: nn.Linear | None = None
+        self.query_map: nn.Module = nn.Identity()  # a learnt query has the blocks' width already
         self.learnt_query: nn.Parameter | None = None
         if config.learnable_query is None:
             self.query_map = nn.Linear(config.query_dim, config.hidden)
@@ -103,21 +117,23 @@ class Fusion(nn.Module):
             self.learnt_query = nn.Parameter(torch.randn(*config.learnable_query, config.hidden))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.output = nn.Sequential()
-        for inputs, outputs in config.output_widths:
+        for inputs, outputs in pairwise(config.output_widths):
             if len(self.output):
                 self.output.append(nn.GELU())
             self.output.append(nn.Linear(inputs, outputs))
         self.dropout = nn.Dropout(config.dropout)
-        self.norm = nn.LayerNorm(config.out_dim) if config.output_norm else None
+        # The authors' start: all biases of linear maps are 0, and so is the output norm.
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        self.norm: nn.LayerNorm | None = None
+        if config.output_norm:
+            self.norm = nn.LayerNorm(config.out_dim)
+            nn.init.zeros_(self.norm.weight)
         self.markers: nn.Parameter | None = None
         if config.start_end_tokens:
-            self.markers = nn.Parameter(torch.randn(4, config.out_dim), requires_grad=False)
-        # The authors' start: all biases of linear maps are 0, and so is the output norm.
-        for module in self.modules():
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-        if self.norm is not None:
-            nn.init.zeros_(self.norm.weight)
+            self.markers = nn.Parameter(torch.randn(4, config.out_dim))
+        self.requires_grad_(True)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -127,19 +143,17 @@ class Fusion(nn.Module):
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze or unfreeze, except for the idle tensors of the authors' files: always frozen."""
         super().requires_grad_(requires_grad)
-        if self.config.tie_kv:
-            for block in self.blocks:
-                block.get_submodule("attention.value").requires_grad_(False)
-        if self.markers is not None:
-            self.markers.requires_grad_(False)
+        for name, parameter in self.named_parameters():
+            if name == "markers" or (self.config.tie_kv and ".value." in name):
+                parameter.requires_grad_(False)
         return self
 
     def forward(
         self,
         query: Sequence[Tensor],
         side: Sequence[Tensor | None],
-        query_times: Sequence[Tensor] | None = None,
-        side_times: Sequence[Tensor | None] | None = None,
+        query_times: Times = None,
+        side_times: Times = None,
     ) -> list[Tensor]:
         """Residuals of a batch of clips, which may all differ in length and in tokens a step.
 
@@ -157,17 +171,20 @@ class Fusion(nn.Module):
         Raises:
             ChannelError: If shapes, counts or times do not fit.
         """
-        shapes = self._check(query, side, query_times, side_times)
-        residuals: dict[int, Tensor] = {}
-        alike: dict[int, dict[int, Frames]] = {}  # tokens a frame -> number of a clip -> clip
-        for i, (shape, tokens) in enumerate(zip(shapes, side, strict=True)):
-            if tokens is None or tokens.numel() == 0 or 0 in shape:
-                residuals[i] = self.side_map.weight.new_zeros(*shape, self.config.out_dim)
+        self._check(query, side, query_times, side_times)
+        if self.learnt_query is not None:
+            query = [self.learnt_query] * len(query)
+        query_times = query_times or [None] * len(query)
+        side_times = side_times or [None] * len(query)
+        residuals: dict[int, Tensor] = {}  # by number of a clip
+        alike: dict[int, dict[int, Frames]] = {}  # S -> number of a clip -> clip
+        for i, (frames, tokens) in enumerate(zip(query, side, strict=True)):
+            if tokens is None or 0 in (*frames.shape, *tokens.shape):
+                shape = (*frames.shape[:2], self.config.out_dim)
+                residuals[i] = self.side_map.weight.new_zeros(shape)
                 continue
-            frames = query[i] if self.learnt_query is None else self.learnt_query
-            times = None if query_times is None else query_times[i]
-            moments = None if side_times is None else side_times[i]
-            alike.setdefault(shape[1], {})[i] = self._align(frames, tokens, times, moments)
+            clip = self._align(frames, tokens, query_times[i], side_times[i])
+            alike.setdefault(frames.shape[1], {})[i] = clip
         with torch.autocast(self.side_map.weight.device.type, enabled=False):
             for clips in alike.values():  # usually one turn: all frames have equally many tokens
                 batch, *others = clips.values()
@@ -182,84 +199,99 @@ class Fusion(nn.Module):
         self,
         query: Sequence[Tensor],
         side: Sequence[Tensor | None],
-        *times: Sequence[object] | None,
-    ) -> list[tuple[int, int]]:
-        """Refuse what cannot fit; (frames, tokens a frame) of each clip's residual."""
-        names = ("side tokens", "query_times", "side_times")
-        for name, entries in zip(names, (side, *times), strict=True):
-            if entries is not None and len(entries) != len(query):
+        query_times: Times,
+        side_times: Times,
+    ) -> None:
+        """Refuse what cannot fit."""
+        entries = {"side tokens": side, "query_times": query_times, "side_times": side_times}
+        for name, given in entries.items():
+            if given is not None and len(given) != len(query):
                 raise ChannelError(
-                    f"{len(query)} clips need as many entries of {name}, got {len(entries)}; "
+                    f"{len(query)} clips need as many entries of {name}, got {len(given)}; "
                     "use None for no channel"
                 )
-        if self.config.alignment == "times" and (times[0] is None) != (times[1] is None):
-            raise ChannelError("give both query_times and side_times, or neither")
-        wanted = {"side": (side, self.config.side_dim), "query": (query, self.config.query_dim)}
-        if self.config.learnable_query is not None:
-            del wanted["query"]  # the frames are not read
-        for name, (clips, width) in wanted.items():
-            for clip in clips:
-                if clip is not None and (clip.dim() != 3 or clip.shape[2] != width):
-                    got = tuple(clip.shape)
-                    raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
-        if self.config.learnable_query is not None:
-            return [self.config.learnable_query] * len(query)
-        return [(clip.shape[0], clip.shape[1]) for clip in query]
+        clips = [("side", clip, self.config.side_dim) for clip in side]
+        if self.learnt_query is None:  # else the frames are not read
+            clips += [("query", clip, self.config.query_dim) for clip in query]
+        for name, clip, width in clips:
+            if clip is not None and (clip.dim() != 3 or clip.shape[2] != width):
+                got = tuple(clip.shape)
+                raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
 
     def _align(
-        self, query: Tensor, side: Tensor, query_times: Tensor | None, side_times: Tensor | None
+        self,
+        query: Tensor,
+        side: Tensor,
+        query_times: Tensor | None,
+        side_times: Tensor | None,
     ) -> Frames:
         """A clip's frames `[T_q, S_q, C_q]`, each with the run of `[T_k, S_k, C]` it attends."""
-        clocks = None
+        clocks = None  # rotary positions by number
         if self.config.alignment == "groups":
             if len(side) < len(query):
                 side = stretch(side.to(self.side_map.weight), len(query))
             first, count = by_number(len(query), len(side))
         else:
-            if query_times is not None and side_times is None:
-                raise ChannelError("side_times must have an entry for each clip with side tokens")
-            clocks = (
-                seconds("query_times", query_times, len(query)),
-                seconds("side_times", side_times, len(side)),
-            )
+            if (query_times is None) != (side_times is None):
+                raise ChannelError(
+                    "both query_times and side_times must have an entry for each clip with side "
+                    "tokens, or neither be given"
+                )
+            frame_seconds = seconds("query_times", query_times, len(query))
+            step_seconds = seconds("side_times", side_times, len(side))
+            clocks = (frame_seconds, step_seconds)
             first, count = by_time(*clocks)
-        turns: tuple[Tensor | None, Tensor | None] = None, None
+        query_angles = query.new_empty(*query.shape[:2], 0)
+        side_angles = side.new_empty(*side.shape[:2], 0)
         if self.config.rope is not None:
-            sizes = (len(query), query.shape[1]), (len(side), side.shape[1])
-            left, right = rope.angles(*sizes, clocks, self.config.head_dim)
-            device = self.side_map.weight.device
-            turns = left.to(device), right.flatten(0, 1).to(device)
-        width = side.shape[1]  # from steps to tokens
-        return Frames(query, side.flatten(0, 1), first * width, count * width, *turns)
+            query_angles, side_angles = rope.angles(query, side, clocks, self.config.head_dim)
+        return Frames(
+            query,
+            side.flatten(0, 1),
+            first * side.shape[1],  # from steps to tokens
+            count * side.shape[1],
+            query_angles,
+            side_angles.flatten(0, 1),
+        )
 
     def _fuse(self, frames: Frames) -> Tensor:
         """`[F, S, out_dim]`, as many frames at a time as `chunk` allows."""
-        total, cells = frames.query.shape[:2]
-        size = max(1, self.chunk // max(cells, int(frames.length.max())))
-        parts = []
-        for low in range(0, total, size):
-            now = slice(low, low + size)
-            runs = frames.first[now], frames.length[now]
-            side, mask = take(frames.side, *runs)
-            if mask is not None:
-                mask = mask[:, None, None]  # the same for all heads and query tokens
-            turns = None
-            if frames.query_angles is not None and frames.side_angles is not None:
-                turns = frames.query_angles[now], take(frames.side_angles, *runs)[0]
-            inputs = frames.query[now], side, mask, turns
+        size = max(1, self.chunk // max(frames.query.shape[1], int(frames.length.max())))
+        chunks = zip(
+            frames.query.split(size),
+            frames.first.split(size),
+            frames.length.split(size),
+            frames.query_angles.split(size),
+            strict=True,
+        )
+        parts: list[Tensor] = []
+        for query, first, length, query_angles in chunks:
+            side, mask = take(frames.side, first, length)
+            side_angles, _ = take(frames.side_angles, first, length)
+            inputs = (query, side, mask, (query_angles, side_angles))
             if self.checkpointing and torch.is_grad_enabled():
                 parts.append(checkpoint(self._residual, *inputs, use_reentrant=False))
             else:
                 parts.append(self._residual(*inputs))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts)
 
-    def _residual(self, query: Tensor, side: Tensor, mask: Tensor | None, turns: Turns) -> Tensor:
+    def _residual(
+        self,
+        query: Tensor,
+        side: Tensor,
+        mask: Tensor | None,
+        turns: Turns,
+    ) -> Tensor:
         """The function proper: `[F, S, query_dim]`, `[F, L, side_dim]` -> `[F, S, out_dim]`."""
         memory = self.side_map(side.to(self.side_map.weight))
-        x = query.to(memory)
-        if self.query_map is not None:  # a learnt query has the blocks' width already
-            x = self.query_map(x)
+        x = self.query_map(query.to(memory))
+        if mask is not None:
+            mask = mask[:, None, None]  # the same for all heads and query tokens
         for block in self.blocks:
             x = block(x, memory, mask, turns)
         out: Tensor = self.dropout(self.output(x))
-        return out if self.norm is None else self.norm(out)
+        if self.norm is not None:
+            out = self.norm(out)
+        return out

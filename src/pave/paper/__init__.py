@@ -17,8 +17,8 @@ letter what their evaluation scripts do (`pave.tasks`, a benchmark a file, holds
 
 Example:
     >>> from pave.paper import fusion_config
-    >>> fusion_config("V5_1_3_audio_languagebind_7B").parameters()
-    8996352
+    >>> fusion_config("V5_1_3_audio_languagebind_7B").layers
+    2
 """
 
 from __future__ import annotations

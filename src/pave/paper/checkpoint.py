@@ -19,6 +19,7 @@ from pave.channels import make_encoder
 from pave.errors import ConfigError, PatchError
 from pave.files import read_object
 from pave.fusion import FusionConfig
+from pave.fusion_costs import fusion_parameters
 from pave.paper.adapter import UNPACK, first_of, read_adapter
 from pave.paper.configs import (
     AUTHORS_INPUTS,
@@ -284,6 +285,6 @@ def _write(place: Path, files: PatchFiles, base: Base) -> Converted:
     return Converted(
         folder=place,
         channel=files.config.channel,
-        fusion_parameters=files.config.fusion.parameters(),
+        fusion_parameters=fusion_parameters(files.config.fusion),
         lora_parameters=sum(tensor.numel() for tensor in files.lora.values()),
     )

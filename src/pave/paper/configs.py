@@ -110,8 +110,8 @@ def fusion_config(name_or_kwargs: str | Mapping[str, Any]) -> FusionConfig:
             released checkpoint uses (the convolutional input map).
 
     Example:
-        >>> fusion_config("V5_1_3_audio_languagebind_7B").parameters()
-        8996352
+        >>> fusion_config("V5_1_3_audio_languagebind_7B").layers
+        2
     """
     if not isinstance(name_or_kwargs, str):
         return _of_arguments(_arguments(name_or_kwargs))

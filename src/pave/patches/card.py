@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pave.channels import EncoderInfo, describe_encoder
+from pave.fusion_costs import fusion_parameters
 from pave.patches.config import PatchConfig
 from pave.patches.hub import is_hub_id
 
@@ -140,7 +141,7 @@ def _facts(config: PatchConfig) -> list[dict[str, str]]:
             f"{base_patch.name}{channel}, sha256 {digest}..., its LoRA {base_patch.lora}"
         )
     if config.fusion is not None:
-        facts["fusion"] = f"{config.fusion.parameters():,} parameters"
+        facts["fusion"] = f"{fusion_parameters(config.fusion):,} parameters"
     if config.lora is not None:
         facts["LoRA"] = f"rank {config.lora.rank}, alpha {config.lora.alpha}"
     if config.task:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pave.fusion import FusionSettings, make_fusion
+from pave.fusion_costs import fusion_parameters
 
 
 def check_fusion(config: FusionSettings, seed: int = 0) -> None:
@@ -85,9 +86,9 @@ def _check_fresh(fusion: Any, config: FusionSettings, clips: _Clips) -> None:
         assert found == wanted, f"a residual is {found}, not {wanted}"
         # Else the first step of training starts from a base that is already damaged.
         assert not residual.any(), "a fresh fusion must give exact zeros; start its last map at 0"
-    said = config.parameters()
+    said = fusion_parameters(config)  # made on the meta device, as estimates of cost do
     counted = sum(parameter.numel() for parameter in fusion.parameters())
-    assert counted == said, f"parameters() says {said}, not {counted}"
+    assert counted == said, f"made without weights it has {said} parameters, not {counted}"
 
 
 def _check_alone(fusion: Any, clips: _Clips, whole: list[Tensor]) -> None:

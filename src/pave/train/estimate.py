@@ -7,7 +7,7 @@ products, a multiply-add counting as two:
     tower            counted by torch on one frame, times the frames
     language model   2 * tokens * weights of its linear layers, and causal attention:
                      2 * tokens^2 * width a layer
-    patch            `FusionConfig.flops`; the LoRA is merged for inference and costs nothing
+    patch            `fusion_flops`; the LoRA is merged for inference and costs nothing
 
 Memory of a training step is an estimate, not a measurement:
 
@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
+from pave.fusion_costs import fusion_flops, fusion_parameters
 from pave.patches.lora import check_targets
 from pave.train.costs import (
     ADAMW,
@@ -100,7 +101,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
 
     parameters = {
         "base": sum(parameter.numel() for parameter in model.parameters()),
-        "fusion": sum(fusion.parameters() for fusion in fusions),
+        "fusion": sum(fusion_parameters(fusion) for fusion in fusions),
         "lora": lora_parameters(model, wanted.lora, family),
     }
     parameters["trained"] = parameters["fusion"] + parameters["lora"]
@@ -110,7 +111,13 @@ def estimate(wanted: EstimatePlan) -> Estimate:
     flops["language_model"] = language_flops(language, text, tokens["prompt"])
     for fusion, (steps, each) in zip(fusions, wanted.side, strict=True):
         tokens["side"] += steps * each
-        flops["patch"] += fusion.flops(frames, layout.spatial, steps, each)
+        flops["patch"] += fusion_flops(
+            fusion,
+            frames=frames,
+            query_tokens=layout.spatial,
+            side_steps=steps,
+            side_tokens=each,
+        )
 
     # The fusion's queries are the frames' cells, without the newlines between them.
     active = language_bytes(text, tokens["prompt"], checkpointing=wanted.checkpointing)

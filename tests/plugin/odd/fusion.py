@@ -17,10 +17,6 @@ class MeanConfig(FusionSettings):
 
     type: Literal["mean"] = "mean"
 
-    def parameters(self) -> int:
-        """Weights and biases of the one map."""
-        return self.side_dim * self.out_dim + self.out_dim
-
 
 @register_fusion("mean", MeanConfig)
 class MeanFusion(nn.Module):

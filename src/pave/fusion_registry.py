@@ -7,20 +7,40 @@ own under the entry point group `pave.fusions`, pointing at the module that regi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from pave.errors import ConfigError
-from pave.fusion.config import FusionConfig, FusionSettings
 from pave.registry import Registry
 
 if TYPE_CHECKING:
     from torch import nn
 
 OURS = "cross_attention"
-Made = TypeVar("Made", bound="type[nn.Module]")
 
-FUSIONS: Registry[tuple[type[FusionSettings], type[nn.Module]]] = Registry(
-    "fusion", "pave.fusions", {OURS: "pave.fusion.module"}, ConfigError
+# A width or a count; beyond this nothing fits into any memory.
+Size = Annotated[int, Field(ge=1, le=2**20)]
+
+
+class FusionSettings(BaseModel):
+    """What the settings of any fusion have; one of your own says its name as default of `type`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str = Field(description="Name of the fusion, as it was registered.")
+    side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
+    query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
+    out_dim: Size = Field(description="C of the residual: the language model's hidden size.")
+    query: Literal["pre_projector", "projected"] = Field(
+        default="pre_projector", description="Which of the base's tokens the seam takes as query."
+    )
+
+
+Made = TypeVar("Made", bound="Callable[[Any], nn.Module]")
+
+FUSIONS: Registry[tuple[type[FusionSettings], Callable[[Any], nn.Module]]] = Registry(
+    "fusion", "pave.fusions", {OURS: "pave.fusion.config"}, ConfigError
 )
 
 
@@ -49,10 +69,8 @@ def read_fusion_config(fields: Mapping[str, Any]) -> FusionSettings:
         ConfigError: If no fusion has that name, or two settings contradict each other.
         pydantic.ValidationError: If a field is unknown, missing or out of range.
     """
-    name = fields.get("type", OURS)
-    if name == OURS:  # asked before the registry, which would import torch
-        return FusionConfig.model_validate(dict(fields))
-    return FUSIONS.get(str(name))[0].model_validate(dict(fields))
+    config_class, _ = FUSIONS.get(str(fields.get("type", OURS)))
+    return config_class.model_validate(dict(fields))
 
 
 def make_fusion(config: FusionSettings) -> nn.Module:
@@ -61,4 +79,5 @@ def make_fusion(config: FusionSettings) -> nn.Module:
     Raises:
         ConfigError: If none was.
     """
-    return FUSIONS.get(config.type)[1](config)
+    _, fusion_class = FUSIONS.get(config.type)
+    return fusion_class(config)
