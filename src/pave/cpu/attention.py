@@ -23,7 +23,7 @@ def in_plain_products(attention: nn.Module) -> None:
     It has to be the module that calls it: activation checkpointing runs modules anew, and both
     runs must keep the same tensors.
     """
-    attention.forward = MethodType(_forward, attention)  # type: ignore[method-assign]
+    attention.forward = MethodType(_forward, attention)
 
 
 def _forward(attention: nn.Module, x: Tensor, *args: Any) -> Any:
@@ -59,4 +59,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     scores = query @ key.mT * query.shape[-1] ** -0.5  # [F, H, S, L]
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1) @ value
+    seen: Tensor = scores.softmax(-1) @ value
+    return seen

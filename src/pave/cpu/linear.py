@@ -36,7 +36,7 @@ def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     if torch.is_grad_enabled():
-        out: Tensor = _ThroughOneDNN.apply(rows, weight, bias)
+        out: Tensor = _ThroughOneDNN.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
     else:
         out = hf_compat.onednn_linear(rows, weight, bias)
     return out.view(*x.shape[:-1], len(weight))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from pave import hf_compat
@@ -13,8 +14,8 @@ from pave.fusion.module import Attention
 def speed_up(module: nn.Module) -> None:
     """Make a module, usually a fusion, faster on a CPU; where nothing pays it is left as it is.
 
-    Parameters, names and gradients stay as they are, and so does what runs on another device. What
-    is chosen holds for the type that the weights have when they are used, cast later or not.
+    Parameters, names and gradients stay as they are, and so does what runs on another device.
+    Call it again after a cast to bfloat16.
 
     Example:
         >>> from torch import nn
@@ -25,5 +26,9 @@ def speed_up(module: nn.Module) -> None:
     for layer in module.modules():
         if type(layer) is nn.Linear and float32_pays:  # a subclass may compute something else
             through_onednn(layer)
-        elif type(layer) is Attention and bfloat16_pays:
+        elif type(layer) is Attention and bfloat16_pays and _is_bfloat16(layer):
             in_plain_products(layer)
+
+
+def _is_bfloat16(layer: Attention) -> bool:
+    return layer.query.weight.dtype == torch.bfloat16
