@@ -57,8 +57,8 @@ def _angles(clock: Tensor, grid: int, finest: int, head_dim: int) -> Tensor:
     centre = (2 * torch.arange(grid) + 1) * (finest / (2 * grid))
     cell = centre.floor().double()
     place = torch.cartesian_prod(clock, cell, cell)  # [T * S, 3]
-    turned = place[:, axis].float() / speed
-    return turned.unflatten(0, (len(clock), -1))
+    turned: Tensor = (place[:, axis].float() / speed).unflatten(0, (len(clock), -1))
+    return turned  # [T, S, head_dim / 2]
 
 
 def rotate(x: Tensor, angle: Tensor) -> Tensor:
