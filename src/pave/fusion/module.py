@@ -245,6 +245,8 @@ class Fusion(nn.Module):
         side_angles = side.new_empty(*side.shape[:2], 0)
         if self.config.rope is not None:
             query_angles, side_angles = rope.angles(query, side, clocks, self.config.head_dim)
+            query_angles = query_angles.to(self.side_map.weight.device)
+            side_angles = side_angles.to(self.side_map.weight.device)
         return Frames(
             query,
             side.flatten(0, 1),

@@ -31,7 +31,7 @@ def angles(
         head_dim: Channels of a head, a multiple of 16.
 
     Returns:
-        `[T_q, S_q, head_dim / 2]` and `[T_k, S_k, head_dim / 2]`, float32.
+        `[T_q, S_q, head_dim / 2]` and `[T_k, S_k, head_dim / 2]`, float32 on the CPU.
 
     Raises:
         ChannelError: If a frame or a step is no square grid of tokens.
@@ -45,7 +45,7 @@ def angles(
     finest = max(query_grid, side_grid)
     query_angles = _angles(query_clock, query_grid, finest, head_dim)
     side_angles = _angles(side_clock, side_grid, finest, head_dim)
-    return query_angles.to(query.device), side_angles.to(query.device)
+    return query_angles, side_angles
 
 
 def _angles(clock: Tensor, grid: int, finest: int, head_dim: int) -> Tensor:
