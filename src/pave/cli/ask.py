@@ -67,7 +67,11 @@ def ask_verb(
     # A second for a frame, before a minute for a model.
     _check_video(video)
     folders = [_patch(source) for source in patch]  # the folder, and the base that it names
-    name = base if base is not None else folders[0][1] if folders else "smol"
+    name = "smol"
+    if base is not None:
+        name = base
+    elif folders:
+        _, name = folders[0]
     model = PatchedModel(load_base(name))
     names = [
         model.load_patch(folder, name=f"patch{number}")

@@ -36,7 +36,12 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
         what: A patch folder, a patch's Hub id, or a video file.
         json: Print JSON.
     """
-    facts = _installed() if what is None else _patch(what) if _is_patch(what) else _video(what)
+    if what is None:
+        facts = _installed()
+    elif _is_patch(what):
+        facts = _patch(what)
+    else:
+        facts = _video(what)
     if json:
         output.as_json(facts)
     else:

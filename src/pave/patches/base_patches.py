@@ -156,11 +156,12 @@ def with_hashes(config: PatchConfig, patches: Mapping[str, Patch]) -> PatchConfi
 
 def on_top_of(patches: Mapping[str, Patch], name: str) -> list[str]:
     """Patches that were trained on top of one."""
-    return [
-        patch.name
-        for patch in patches.values()
-        if any(base_patch.name == name for base_patch in patch.config.base_patches)
-    ]
+    found = []
+    for patch in patches.values():
+        below = [base_patch.name for base_patch in patch.config.base_patches]
+        if name in below:
+            found.append(patch.name)
+    return found
 
 
 def _weight_hashes(files: Mapping[str, str]) -> dict[str, str]:

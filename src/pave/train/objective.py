@@ -76,7 +76,7 @@ class AnswerModel(nn.Module):
         """
         device = labels.device
         visuals = [_to(visual, device) for visual in visuals]
-        channels = [{name: tokens.to(device) for name, tokens in clip.items()} for clip in channels]
+        channels = [_side_to(clip, device) for clip in channels]
         self._square = torch.zeros((), device=device)
         # [N, vocabulary]
         logits = self.logits(inputs, keep, visuals=visuals, channels=channels, times=times)
@@ -111,6 +111,11 @@ class AnswerModel(nn.Module):
         if not squares:
             return self._square  # 0
         return (self._square / torch.stack(squares).sum()).sqrt()
+
+
+def _side_to(clip: Mapping[str, Tokens], device: torch.device) -> dict[str, Tokens]:
+    """One clip's side tokens on the device of the step."""
+    return {name: tokens.to(device) for name, tokens in clip.items()}
 
 
 def _to(visual: Visual, device: torch.device) -> Visual:

@@ -122,11 +122,11 @@ def train_both(
 
 def curves(configs: Mapping[str, TrainConfig]) -> dict[str, list[tuple[float, float]]]:
     """Arm -> (step, loss) points of its log."""
-    logs = {name: read_log(settings.out / LOG) for name, settings in configs.items()}
-    return {
-        name: [(float(row["step"]), float(row["loss"])) for row in rows]
-        for name, rows in logs.items()
-    }
+    found = {}
+    for name, settings in configs.items():
+        rows = read_log(settings.out / LOG)
+        found[name] = [(float(row["step"]), float(row["loss"])) for row in rows]
+    return found
 
 
 def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:

@@ -221,11 +221,8 @@ class Scene:
     def present(self, time: float) -> tuple[Thing, ...]:
         """Everything that is in the room at `time` seconds, seen or not."""
         hidden = tuple(thing for thing in (self.behind, self.outside) if thing is not None)
-        passing = tuple(
-            thing
-            for thing in (transient.at(time) for transient in self.transients)
-            if thing is not None
-        )
+        moments = [transient.at(time) for transient in self.transients]
+        passing = tuple(thing for thing in moments if thing is not None)
         return self.things + hidden + passing
 
     def pose(self, time: float, view: int = 0) -> Pose:
