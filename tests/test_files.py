@@ -5,12 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
-from pave.files import PlaceError, make_folder, replace_atomically, write_text_atomically, writing
+from pave.errors import RecordError
+from pave.files import (
+    PlaceError,
+    make_folder,
+    regular_file,
+    replace_atomically,
+    write_text_atomically,
+    writing,
+)
 
 FULL = "Error while serializing: I/O error: No space left on device (os error 28)"
 
@@ -82,3 +91,52 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path):
         assert os.read(reader, 10) == b"text" and (tmp_path / "pipe").is_fifo()
     finally:
         os.close(reader)
+
+
+def no_file(path: str | Path) -> str:
+    with pytest.raises(RecordError) as caught:
+        regular_file(path, RecordError, "a records file")
+    assert str(caught.value).startswith(f"{path}: ")
+    return str(caught.value)
+
+
+def test_only_regular_files_are_read(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        assert regular_file(tmp_path / name, RecordError) == tmp_path / name
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-pipe").symlink_to("pipe")
+    for name in ("pipe", "to-pipe"):
+        assert "is a pipe, a records file is needed here" in no_file(tmp_path / name)
+    assert "is a folder" in no_file(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    assert "leads back to itself" in no_file(tmp_path / "loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    for name in ("gone", "nowhere", "x" * 300, "file/x"):
+        assert "no such file" in no_file(tmp_path / name)
+
+
+def test_sockets_are_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # the name of a socket may have some hundred characters
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("here")
+        assert "is a socket" in no_file("here")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_names_that_the_system_does_not_take_are_no_files(name: str):
+    assert "no such file" in no_file(name)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_devices_and_answers_of_the_kernel_are_no_files(tmp_path: Path):
+    for name in ("/dev/zero", "/dev/null"):
+        assert "is a device" in no_file(name)
+    (tmp_path / "link").symlink_to("/proc/self/status")
+    for path in ("/proc/kmsg", "/proc/self/mem", "/proc/self/../version", tmp_path / "link"):
+        assert "is an answer of the kernel" in no_file(path)
+    # A file that is open already is a file by any name.
+    (tmp_path / "open").write_text("")
+    with (tmp_path / "open").open() as stream:
+        regular_file(f"/proc/self/fd/{stream.fileno()}", RecordError)

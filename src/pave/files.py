@@ -1,13 +1,15 @@
-"""Writing so that a crash leaves the old file or the new one, never half of either.
+"""Which files may be read, and writing so that a crash leaves the old file or the new one.
 
-A refusal names the path that the user knows, not one under a hidden name.
+Never half of either. A refusal names the path that the user knows, not one under a hidden name.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,65 @@ from pave.errors import PaveError
 
 UNFINISHED = ".writing-"
 """How files begin that are not in place yet; a left-over is of a writer that was killed."""
+
+
+_NO_FILES = {
+    stat.S_ISDIR: "is a folder",
+    stat.S_ISFIFO: "is a pipe",
+    stat.S_ISCHR: "is a device",
+    stat.S_ISBLK: "is a device",
+    stat.S_ISSOCK: "is a socket",
+}
+# Places whose entries look like files and are answers of the kernel: some never end, some wait.
+_KERNELS = ("/proc/", "/sys/")
+
+
+def regular_file(path: str | Path, error: type[PaveError], needed: str = "a file") -> Path:
+    """Refuse whatever is no regular file, before anything opens it.
+
+    A pipe would wait for ever, `/dev/zero` never ends, `/proc/kmsg` does both. Links are followed.
+    Every reader of a path that a user or a file names asks this first.
+
+    Args:
+        path: What is to be read.
+        error: What to raise.
+        needed: What the reader wants, with its article, for the message.
+
+    Returns:
+        The path.
+
+    Raises:
+        PaveError: Of the kind given, if nothing is there, it is something else than a regular file,
+            or the system does not let us see.
+
+    Example:
+        >>> from pave.errors import MediaError
+        >>> regular_file("/dev/zero", MediaError, "a media file")
+        Traceback (most recent call last):
+            ...
+        pave.errors.MediaError: /dev/zero: is a device, a media file is needed here
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as why:  # ValueError: a NUL byte, or half a surrogate
+        raise error(f"{path}: {_not_there(why)}") from why
+    for is_kind, words in _NO_FILES.items():
+        if is_kind(mode):
+            raise error(f"{path}: {words}, {needed} is needed here")
+    if os.path.realpath(path).startswith(_KERNELS):
+        raise error(f"{path}: is an answer of the kernel and no file, {needed} is needed here")
+    return Path(path)
+
+
+def _not_there(why: OSError | ValueError) -> str:
+    """Why the system cannot say what a path is, in words of a user."""
+    if isinstance(why, ValueError):
+        return "no such file; a name cannot hold this character"
+    if why.errno == errno.ELOOP:
+        return "is a link that leads back to itself; give the file"
+    if why.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return "no such file; check the path"
+    return f"cannot be read ({why.strerror}); check its permissions"
 
 
 class PlaceError(OSError):

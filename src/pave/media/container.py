@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from pave.errors import MediaError
+from pave.files import regular_file
 from pave.media.whole import must_be_whole
 
 # FFmpeg would draw a text file as ANSI art and follow playlists to other files or hosts: neither is
@@ -42,12 +42,8 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         MediaError: If the file is missing, empty, no media file, truncated, or breaks while it is
             read inside the block.
     """
-    file = Path(path)
     # Said plainly before FFmpeg, whose words for these are "permission denied" and the like.
-    if os.path.isdir(file):
-        raise MediaError(f"{file}: is a folder, a media file is needed here")
-    if not os.path.isfile(file):
-        raise MediaError(f"{file}: no such file; check the path")
+    file = regular_file(path, MediaError, "a media file")
     if file.stat().st_size == 0:
         raise MediaError(f"{file}: the file is empty (0 bytes); copy it again")
     must_be_whole(file)
