@@ -19,22 +19,14 @@ from pave.errors import ChannelError, PatchError
 from pave.fusion import make_fusion
 from pave.model.info import describe, summarise
 from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
+from pave.model.saved import read_patch, write_patch
 from pave.model.seam import Call, Seam, calling
-from pave.patches.base_patches import (
-    base_patches_of,
-    lora_of_new,
-    on_top_of,
-    with_hashes,
-    with_names,
-)
+from pave.patches.base_patches import base_patches_of, lora_of_new, on_top_of
 from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
-from pave.patches.folder import PatchFiles, read_folder, write_folder
-from pave.patches.hub import locate
-from pave.patches.layout import FUSION, LORA
 from pave.patches.lora import LoraSet, copy_values
-from pave.patches.names import default_name, free_name, known_name
-from pave.patches.new import new_config, saved_config
+from pave.patches.names import free_name, known_name
+from pave.patches.new import new_config
 from pave.patches.patch import Patch, Patches, Side
 from pave.tokens import Tokens
 
@@ -205,31 +197,21 @@ class PatchedModel(nn.Module):
             PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for
                 another base or fed otherwise, or a base patch of it is not on this model yet.
         """
-        folder = locate(source)
-        files = read_folder(folder, self.base)
-        config = with_names(files.config, self.patches, str(folder))
-        name = free_name(name or default_name(source, folder), config.channel, self.patches)
-        fusion = None
-        if config.fusion is not None:
-            fusion = make_fusion(config.fusion)
-            check_tensors(files.fusion, fusion.state_dict(), str(folder / FUSION))
-            fusion.load_state_dict(files.fusion)
+        saved = read_patch(source, name, self.base, self.patches)
         fed = self.base.inputs  # to go back to if the patch does not fit
-        feed_as_trained(config, self.base, self.patches)
+        feed_as_trained(saved.config, self.base, self.patches)
         try:
-            patch = self._attach(name, config, trainable=trainable, fusion=fusion)
+            patch = self._attach(saved.name, saved.config, trainable=trainable, fusion=saved.fusion)
             if patch.lora is not None:
-                own = patch.lora.parameters()
-                check_tensors(files.lora, own, str(folder / LORA))
-                copy_values(files.lora, own)
+                saved.fill(patch.lora)
         except BaseException:  # Ctrl-C too: all of the patch or nothing
-            self._detach(name)
+            self._detach(saved.name)
             self.base.use(fed)
             raise
         patch.saved = patch.changes()
         if self.base.inputs != fed:
             self._fed = fed
-        return name
+        return saved.name
 
     def save_patch(
         self,
@@ -256,14 +238,7 @@ class PatchedModel(nn.Module):
         """
         patch = self.patches[known_name(name, self.patches)]
         given = {"training": training, "scores": scores, "licence": licence}
-        config = with_hashes(saved_config(patch.config, given), self.patches)
-        files = PatchFiles(config, {}, {})
-        if patch.fusion is not None:
-            files.fusion.update(patch.fusion.state_dict())
-        if patch.lora is not None:
-            files.lora.update(patch.lora.parameters())
-        patch.config = write_folder(Path(folder), files, self.base)
-        patch.saved = patch.changes()
+        write_patch(Path(folder), patch, self.base, self.patches, given)
         return Path(folder)
 
     def delete_patch(self, name: str) -> None:

@@ -1,0 +1,114 @@
+"""Saved patches: what `PatchedModel` reads from a patch folder, and what it writes into one.
+
+Nothing here changes the model: a patch is read and checked as a whole, then put on the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pave.bases import Base
+from pave.fusion import make_fusion
+from pave.patches.base_patches import with_hashes, with_names
+from pave.patches.config import PatchConfig
+from pave.patches.fit import check_tensors
+from pave.patches.folder import PatchFiles, read_folder, write_folder
+from pave.patches.hub import locate
+from pave.patches.layout import FUSION, LORA
+from pave.patches.lora import Lora, copy_values
+from pave.patches.names import default_name, free_name
+from pave.patches.new import saved_config
+from pave.patches.patch import Patch
+
+
+@dataclass(frozen=True)
+class SavedPatch:
+    """A patch as it came out of a folder, not yet on the base.
+
+    Attributes:
+        folder: Where it lies.
+        name: What it will be called.
+        config: Its config, with the names that its base patches have on this model.
+        fusion: Its fusion with the saved weights, or None.
+        lora: Tensors of its LoRA by their key in the adapter file.
+    """
+
+    folder: Path
+    name: str
+    config: PatchConfig
+    fusion: nn.Module | None
+    lora: Mapping[str, Tensor]
+
+    def fill(self, lora: Lora) -> None:
+        """Put the saved values into a fresh LoRA: its shapes are known once it is in the layers.
+
+        Raises:
+            PatchError: If a tensor is missing, unexpected or of another shape.
+        """
+        own = lora.parameters()
+        check_tensors(self.lora, own, str(self.folder / LORA))
+        copy_values(self.lora, own)
+
+
+def read_patch(
+    source: str | Path, name: str | None, base: Base, patches: Mapping[str, Patch]
+) -> SavedPatch:
+    """Read a patch and check it against the base and the patches that are on it.
+
+    Args:
+        source: A patch folder, or a Hub id `owner/name`.
+        name: What to call it; the folder's name when not given.
+        base: The base it is for.
+        patches: Patches on the base.
+
+    Raises:
+        PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another
+            base, a base patch of it is not there, or the name is taken or invalid.
+    """
+    folder = locate(source)
+    files = read_folder(folder, base)
+    config = with_names(files.config, patches, str(folder))
+    name = free_name(name or default_name(source, folder), config.channel, patches)
+    fusion = None  # a LoRA-only patch has none
+    if config.fusion is not None:
+        fusion = make_fusion(config.fusion)
+        # First, because torch's own message runs over many lines.
+        check_tensors(files.fusion, fusion.state_dict(), str(folder / FUSION))
+        fusion.load_state_dict(files.fusion)
+    return SavedPatch(folder, name, config, fusion, files.lora)
+
+
+def write_patch(
+    folder: Path,
+    patch: Patch,
+    base: Base,
+    patches: Mapping[str, Patch],
+    given: Mapping[str, Any],
+) -> None:
+    """Write a patch folder; the patch then knows what its files hold.
+
+    Args:
+        folder: Where to.
+        patch: What to write.
+        base: The base it is for.
+        patches: Patches on the base, by whose hashes its base patches will be recognised.
+        given: Fields of its config that replace the patch's own; None leaves them.
+
+    Raises:
+        PatchError: If the folder holds something else, the weights hold a NaN, or a base patch of
+            it was never saved or has changed since.
+    """
+    # Refused before the disk is touched: a base patch without files, a field that is wrong.
+    config = with_hashes(saved_config(patch.config, given), patches)
+    files = PatchFiles(config, {}, {})  # filled below
+    if patch.fusion is not None:
+        files.fusion.update(patch.fusion.state_dict())
+    if patch.lora is not None:
+        files.lora.update(patch.lora.parameters())
+    patch.config = write_folder(folder, files, base)
+    patch.saved = patch.changes()
