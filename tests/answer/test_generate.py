@@ -41,7 +41,7 @@ def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
         )
         channels = {} if number == 1 else {"audio": Tokens(values, torch.linspace(0, 2, 7))}
         prompt = base.encode_prompt(clip.text, [(question, None) for question in asked])
-        features = ClipFeatures(base.light(clip), base.visual([clip])[0], channels)
+        features = ClipFeatures(clip, base.visual([clip])[0], channels)
         found.append(
             (clip, Questions(features, prompt.prefix, [question for question, _ in prompt.turns]))
         )

@@ -79,7 +79,7 @@ def test_generation_from_cached_tokens_is_the_same(base: Base) -> None:
     ]
     options = {"max_new_tokens": 4, "do_sample": False}
     live = base.model.generate(**base.batch(prompts, made, pad="left"), **options)
-    light = base.batch(prompts, [base.light(clip) for clip in made], pad="left")
+    light = base.batch(prompts, made, pad="left", pixels=False)
     assert base.family.pixels not in light
     outputs = {base.family.modality: base.join(base.visual(made))}
     assert torch.equal(live, base.model.generate(**light, mm_encoder_outputs=outputs, **options))
@@ -90,10 +90,9 @@ def test_clips_of_different_lengths_in_one_batch(base: Base) -> None:
     made = tiny.clips(base, (4, 2))
     prompts = [base.encode_prompt(clip.text, [("What is it?", None)]).ask() for clip in made]
     visuals = base.visual(made)
-    light = [base.light(clip) for clip in made]
 
     def logits(rows: list[int]) -> list[Tensor]:
-        inputs = base.batch([prompts[r] for r in rows], [light[r] for r in rows])
+        inputs = base.batch([prompts[r] for r in rows], [made[r] for r in rows], pixels=False)
         with torch.no_grad():
             out = base.model(
                 **inputs,
@@ -114,7 +113,7 @@ def test_beams_over_clips_of_different_lengths(base: Base) -> None:
 
     def replies(rows: list[int], **options: int) -> Tensor:
         inputs = base.batch(
-            [prompts[r] for r in rows], [base.light(made[r]) for r in rows], pad="left"
+            [prompts[r] for r in rows], [made[r] for r in rows], pad="left", pixels=False
         )
         outputs = {base.family.modality: base.join([visuals[r] for r in rows])}
         ids = base.model.generate(

@@ -45,9 +45,8 @@ def test_without_the_tower_and_with_it_later_the_logits_are_those_of_the_whole_b
     )
 
     clip = whole.clip(tiny.frames(4))
-    inputs = whole.batch(
-        [whole.encode_prompt(clip.text, [("What?", None)]).ask()], [whole.light(clip)]
-    )
+    ids = whole.encode_prompt(clip.text, [("What?", None)]).ask()
+    inputs = whole.batch([ids], [clip], pixels=False)
     seen = {whole.family.modality: whole.join(whole.visual([clip]))}
     with torch.no_grad():
         expected = whole.model(**inputs, mm_encoder_outputs=seen).logits

@@ -23,7 +23,6 @@ from pave.bases.preprocess import (
     merge_times,
     normalize,
     resize,
-    resize_pillow,
     smart_resize,
 )
 from pave.bases.settings import from_processor, read_settings
@@ -141,7 +140,7 @@ def test_normalize_and_resize_are_exact_at_the_ends() -> None:
 def test_missing_size_is_a_config_error() -> None:
     """A family that needs a frame size says so."""
     with pytest.raises(ConfigError, match="frame size"):
-        BaseSettings().frame_size()
+        resize(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), BaseSettings().size)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +220,7 @@ def test_pillow_s_filter_to_the_last_bit(height: int, width: int, size: tuple[in
         for f in frames
     ]
     assert torch.equal(
-        resize_pillow(frames, size),
+        resize(frames, size, "pillow"),
         torch.stack([torch.from_numpy(np.array(w)) for w in wanted]).permute(0, 3, 1, 2),
     )
 

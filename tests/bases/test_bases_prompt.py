@@ -7,13 +7,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import tiny
 from pave.bases import Base
-from pave.bases.prompt import Prompt, PromptStyle, pad_prompts
+from pave.bases.prompt import Prompt, PromptStyle
 from pave.errors import BaseError
 
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"
@@ -115,18 +114,22 @@ def test_dialogues_open_each_further_turn() -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding(side: str) -> None:
     """Pads on the side asked for and masks the padding."""
-    ids, mask = pad_prompts([[1, 2, 3], [4]], 0, side)
-    assert ids.tolist() == ([[1, 2, 3], [0, 0, 4]] if side == "left" else [[1, 2, 3], [4, 0, 0]])
-    assert torch.equal(mask, (ids != 0).long())
+    base = tiny.base()
+    pad = base.tokenizer.pad_token_id
+    batch = base.batch([[1, 2, 3], [4]], pad=side)
+    second = [pad, pad, 4] if side == "left" else [4, pad, pad]
+    seen = [0, 0, 1] if side == "left" else [1, 0, 0]
+    assert batch["input_ids"].tolist() == [[1, 2, 3], second]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], seen]
 
 
 def test_wrong_batches_are_refused() -> None:
     """No prompts, no such side, and prompts that do not match their clips."""
-    with pytest.raises(BaseError, match="at least one prompt"):
-        pad_prompts([], 0, "left")
-    with pytest.raises(BaseError, match="padding side"):
-        pad_prompts([[1]], 0, "up")
     base = tiny.base()
+    with pytest.raises(BaseError, match="at least one prompt"):
+        base.batch([])
+    with pytest.raises(BaseError, match="padding side"):
+        base.batch([[1]], pad="up")
     with pytest.raises(BaseError, match="as many clips"):
         base.batch([[1], [2]], tiny.clips(base, (2,)))
 

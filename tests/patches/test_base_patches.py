@@ -231,7 +231,7 @@ def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
     def put(*channels: str) -> str:
         """The question about a clip that has these channels."""
         side = {channel: tokens(2) for channel in channels}
-        features = ClipFeatures(model.base.light(clip), visual, side)
+        features = ClipFeatures(clip, visual, side)
         asked = questions_about(model, features, [[("Who?", None)]]).asked[0]
         return str(model.base.tokenizer.decode(asked)).partition("<|im_end|>")[0]
 

@@ -32,7 +32,7 @@ def _samples(base: Base, drawn, frames) -> tuple[list[Sample], list[Sample]]:
     packed, single = [], []
     for number, (dialogues, count) in enumerate(zip(drawn, frames, strict=True)):
         clip = base.clip(tiny.frames(count, seed=number))
-        features = ClipFeatures(base.light(clip), base.visual([clip])[0])
+        features = ClipFeatures(clip, base.visual([clip])[0])
         prompts = [base.encode_prompt(clip.text, turns) for turns in dialogues]
         packed.append(Sample(pack(prompts), features))
         single += [Sample(pack([prompt]), features) for prompt in prompts]
@@ -71,9 +71,7 @@ def test_a_question_starts_where_the_familys_own_rule_puts_it(family):
     base = tiny.base(family)
     clips = [base.clip(tiny.frames(count, seed=count)) for count in (12, 4)]
     asked = [base.encode_prompt(clip.text, [("What is it?", None)]) for clip in clips]
-    found = prefix_positions(
-        base, [prompt.prefix for prompt in asked], [base.light(clip) for clip in clips]
-    )
+    found = prefix_positions(base, [prompt.prefix for prompt in asked], clips)
     for clip, prompt, positions in zip(clips, asked, found, strict=True):
         inputs = base.batch([prompt.ask()], [clip])
         names = (

@@ -53,13 +53,14 @@ def ask(
         if fusion is not None:
             queries.add(fusion.query)
     (visual,) = base.visual([clip], want_query="pre_projector" in queries)
-    # From here on the clip is tokens: no pixels, no media.
-    features = ClipFeatures(base.light(clip), visual, side)
+    # From here on the clip is tokens: pixels and media are not read again.
+    features = ClipFeatures(clip, visual, side)
     answers = []
     for start in range(0, len(questions), TOGETHER):
         dialogues = [[(question, None)] for question in questions[start : start + TOGETHER]]
         put = questions_about(model, features, dialogues)
-        answers += [base.decode(ids) for ids in generate(model, [put], sampling)[0]]
+        (own,) = generate(model, [put], sampling)  # of the one clip
+        answers += map(base.decode, own)
     return answers
 
 

@@ -47,16 +47,33 @@ def generate(
     if not clips:
         return []
     base = model.base
+    stop = base.stop_ids
+    filler = base.tokenizer.pad_token_id
+    if filler is None:  # any will do: it is cut off
+        filler = stop[0]
+    # transformers warns of settings of draws where none are made.
+    drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
+    if sampling.temperature > 0:
+        # top_k 0: no limit but top_p.
+        drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     single = len(clips) == 1 and len(clips[0].asked) == 1
     with _alone(model, sampling.seed):
         if single or why_no_shared_prefix(base) is not None:
             inputs = _whole_prompts(base, clips)
         else:
             inputs = _shared_prefix(model, clips)
-        ids = model.generate(**inputs, **sampling.options(base))
+        # All that the model's own generation config says of these does not count.
+        ids = model.generate(
+            **inputs,
+            **drawing,
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=sampling.temperature > 0,
+            num_beams=1,
+            eos_token_id=stop,
+            pad_token_id=filler,
+        )
     length = inputs["input_ids"].shape[1]  # of the padded prompts, which generate repeats
     rows = iter(ids[:, length:].tolist())  # a row a question, clip by clip
-    stop = set(base.stop_ids)
     answers = []  # [clip][question][token]
     for clip in clips:
         own = []
@@ -88,30 +105,30 @@ def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
 
 def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with one full prompt a question."""
-    prompts, light, visuals, channels, times = [], [], [], [], []  # one a question each
+    prompts, whole, visuals, channels, times = [], [], [], [], []  # one a question each
     for clip in clips:
         for asked in clip.asked:
             prompts.append(clip.prefix + asked)
-            light.append(clip.features.clip)
+            whole.append(clip.features.clip)
             visuals.append(clip.features.visual)
             channels.append(clip.features.channels)
             times.append(clip.features.clip.times)
-    inputs: dict[str, Any] = base.batch(prompts, light, pad="left")
+    inputs: dict[str, Any] = base.batch(prompts, whole, pad="left", pixels=False)
     return {"channels": channels, "times": times, "visuals": visuals, **inputs}
 
 
 def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
     base = model.base
-    features, visuals, light, prefixes = [], [], [], []
+    features, visuals, whole, prefixes = [], [], [], []
     for clip in clips:
         visuals.append(clip.features.visual)
         features.append(clip.features)
-        light.append(clip.features.clip)
+        whole.append(clip.features.clip)
         prefixes.append(clip.prefix)
-    prefix = base.batch(prefixes, light, pad="left")  # [clips, P]
+    prefix = base.batch(prefixes, whole, pad="left", pixels=False)  # [clips, P]
     # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
-    places = prefix_positions(base, prefixes, light)
+    places = prefix_positions(base, prefixes, whole)
     before = _padded(base, [place[:, :-1] for place in places])
     read = model(
         **_sides(features),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from pave.bases import Base
 from pave.errors import ConfigError
 
 
@@ -41,22 +39,3 @@ class Sampling:
             raise ConfigError(f"temperature must be a number from 0 on, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
-
-    def options(self, base: Base) -> dict[str, Any]:
-        """The arguments of `generate`; those of the model's own generation config do not count."""
-        stop = base.stop_ids
-        # A model without a filler takes an end token for it; both are cut off.
-        pad = base.tokenizer.pad_token_id
-        # transformers warns of settings of draws where none are made.
-        drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
-        if self.temperature > 0:
-            # top_k 0: no limit but top_p.
-            drawing = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
-        return {
-            **drawing,
-            "max_new_tokens": self.max_new_tokens,
-            "do_sample": self.temperature > 0,
-            "num_beams": 1,
-            "eos_token_id": stop,
-            "pad_token_id": stop[0] if pad is None else pad,
-        }

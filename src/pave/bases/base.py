@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
-from pave.bases.prompt import Prompt, continued, pad_prompts
+from pave.bases.prompt import Prompt, continued
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError
@@ -177,11 +178,6 @@ class Base:
         times = frames.times.to(torch.float64)
         return self.family.prepare(self.settings, pixels.contiguous(), times)
 
-    def light(self, clip: Clip) -> Clip:
-        """The clip without its pixels, to go with visual tokens that come from a cache."""
-        rest = {key: value for key, value in clip.pixels.items() if key != self.family.pixels}
-        return replace(clip, pixels=rest)
-
     def encode_prompt(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
         """Ids of a clip's text and its turns, in the family's chat format.
 
@@ -230,24 +226,35 @@ class Base:
         prompts: Sequence[Sequence[int]],
         clips: Sequence[Clip] | None = None,
         pad: str = "right",
+        *,
+        pixels: bool = True,
     ) -> dict[str, Tensor]:
         """Model inputs, ready for `forward` and `generate`, on the model's device.
 
         Args:
             prompts: Ids of each row.
-            clips: One clip a row, in the same order. Those that went through `light` (their visual
-                tokens come from a cache) bring only what the language model needs to know of the
-                grid. None gives a text-only batch.
+            clips: One clip a row, in the same order. None gives a text-only batch.
             pad: "right" for training, "left" for generation.
+            pixels: False leaves the pixels out, for clips whose visual tokens are there already;
+                what the language model needs to know of the grid stays.
 
         Raises:
-            BaseError: If a prompt's placeholders do not fit its clip, or if the family cannot batch
-                these clips.
+            BaseError: If there are no prompts, a prompt's placeholders do not fit its clip, or the
+                family cannot batch these clips.
         """
+        if not prompts or pad not in ("left", "right"):
+            raise BaseError(
+                "a batch needs at least one prompt and a padding side of left or right, got "
+                f"{len(prompts)} and {pad!r}"
+            )
         filler = self.tokenizer.pad_token_id
         if filler is None:  # LLaMA's has none; what is masked out may be any token
             filler = self.tokenizer.eos_token_id
-        ids, mask = pad_prompts(prompts, filler, pad)  # [B, L] both
+        rows = [torch.tensor(list(prompt), dtype=torch.long) for prompt in prompts]
+        ones = [torch.ones_like(row) for row in rows]
+        # Left for generation: new tokens of every row are appended at the same index.
+        ids = pad_sequence(rows, batch_first=True, padding_value=filler, padding_side=pad)  # [B, L]
+        mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self.family.mrope:
             inputs["mm_token_type_ids"] = self._token_types(ids)
@@ -264,6 +271,8 @@ class Base:
                         "prompt from this clip's text and keep the placeholder out of questions"
                     )
             for key in clips[0].pixels:
+                if key == self.family.pixels and not pixels:
+                    continue
                 inputs[key] = self._stack(key, [clip.pixels[key] for clip in clips])
         return {key: self._place(value) for key, value in inputs.items()}
 

@@ -26,7 +26,7 @@ def prefix_positions(
     Args:
         base: The base.
         prefixes: Ids of each clip's prefix.
-        clips: The clips (`Base.light` ones will do), in the same order.
+        clips: The clips, in the same order; their pixels are not read.
 
     Returns:
         `[A, P + 1]` int64 for each prefix of P tokens, on the CPU: A = 3 axes for families with
@@ -40,7 +40,7 @@ def prefix_positions(
     if not base.family.mrope:
         return [torch.arange(len(prefix) + 1)[None] for prefix in prefixes]
     text = base.stop_ids[0]  # any text token: it stands for the first one of a question
-    inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pad="right")
+    inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pixels=False)
     # The model's own rule; each family takes other arguments of the batch.
     rule = base.inner.get_rope_index
     wanted = inspect.signature(rule).parameters

@@ -7,14 +7,8 @@ chat template.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import torch
-from torch import Tensor
-
-from pave.errors import BaseError
 
 
 @dataclass(frozen=True)
@@ -99,34 +93,3 @@ def continued(tokenizer: Any, text: str) -> list[int]:
     if both[: len(newline)] == newline:
         return both[len(newline) :]
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def pad_prompts(prompts: Sequence[Sequence[int]], pad_id: int, side: str) -> tuple[Tensor, Tensor]:
-    """Stack id lists of different lengths.
-
-    Args:
-        prompts: One list of ids a row.
-        pad_id: Filler; masked out.
-        side: "left" (generation) or "right" (training).
-
-    Returns:
-        `(input_ids, attention_mask)`, both `[B, L]` int64.
-
-    Raises:
-        BaseError: If there are no prompts or the side is neither.
-    """
-    if not prompts or side not in ("left", "right"):
-        raise BaseError(
-            "a batch needs at least one prompt and a padding side of left or right, got "
-            f"{len(prompts)} and {side!r}"
-        )
-    longest = max(len(row) for row in prompts)
-    ids = torch.full((len(prompts), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        # Left for generation: new tokens of every row are appended at the same index.
-        start = longest - len(prompt) if side == "left" else 0
-        end = start + len(prompt)
-        ids[row, start:end] = torch.tensor(list(prompt), dtype=torch.long)
-        mask[row, start:end] = 1
-    return ids, mask

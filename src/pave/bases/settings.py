@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pave.bases.source import read_json, reading
-from pave.errors import ConfigError
 
 # Means and deviations that the towers were trained with: red, green, blue on the 0..1 scale.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -68,18 +67,6 @@ class BaseSettings(BaseModel):
     std: tuple[Spread, Spread, Spread] = Field(
         HALF, description="Per-channel standard deviation on the 0..1 scale."
     )
-
-    def frame_size(self) -> tuple[int, int]:
-        """`size`, for families that need it.
-
-        Raises:
-            ConfigError: If it is not set.
-        """
-        if self.size is None:
-            raise ConfigError(
-                "the base's settings name no frame size; set `size` to (height, width)"
-            )
-        return self.size
 
 
 def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:

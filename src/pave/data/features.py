@@ -37,7 +37,8 @@ class ClipFeatures:
     """Everything of one clip that training and evaluation need; no media, no tower.
 
     Attributes:
-        clip: Placeholder text, times and small inputs (grids); its pixels are gone.
+        clip: Placeholder text, times and small inputs (grids); its pixels, if it still has them,
+            are not read.
         visual: The frozen base's visual tokens.
         channels: Side tokens of the channels this clip has, by the names of `Features.encoders`.
     """

@@ -554,7 +554,8 @@ class PatchedModel(nn.Module):
             if visuals is not None:
                 if inputs.get(pixels) is not None:
                     raise ChannelError(
-                        f"give visuals or {pixels}, not both; drop the pixels with Base.light"
+                        f"give visuals or {pixels}, not both; Base.batch(..., pixels=False) leaves "
+                        "the pixels out"
                     )
                 container = base.join(self.seam.fuse(visuals, side, times))
                 inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
@@ -571,5 +572,7 @@ class PatchedModel(nn.Module):
                 if side is not None and not batch == len(side) == 1:
                     rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
                 routes = routes_of(self.patches, side, rows, batch, self._taken)
-                stack.enter_context(self.loras.only(routes.on, routes.masks))
+                # Usually all that are on work on every row, and there is nothing to switch.
+                if routes.masks or routes.on != self.loras.active:
+                    stack.enter_context(self.loras.only(routes.on, routes.masks))
             yield inputs

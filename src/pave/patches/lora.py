@@ -153,6 +153,9 @@ class LoraSet:
             unwrapped when the last one goes.
         family: Its family.
         base_name: Name of the base, written into adapters.
+
+    Attributes:
+        active: Names of the LoRAs that work, see `activate`.
     """
 
     def __init__(self, model: nn.Module, family: Family, base_name: str = "") -> None:
@@ -160,7 +163,7 @@ class LoraSet:
         self._family = family
         self._base_name = base_name
         self._tuner: LoraModel | None = None
-        self._active: list[str] = []
+        self.active: list[str] = []
         self._layers: dict[str, LoraLayer] = {}
 
     def add(self, name: str, spec: LoraSpec) -> Lora:
@@ -184,7 +187,7 @@ class LoraSet:
             raise PatchError(_nothing_called(spec, self._family)) from error
         self._find_layers()  # a first LoRA has just wrapped them
         hf_compat.adapter_in_float32(self._model, name)
-        self.activate(self._active)
+        self.activate(self.active)
         # Layers of other patches' targets do not have it.
         own = {path: layer for path, layer in self._layers.items() if name in layer.scaling}
         return Lora(name, spec, own)
@@ -203,7 +206,7 @@ class LoraSet:
             self._tuner.unload()
             self._tuner = None
         self._find_layers()
-        self.activate([other for other in self._active if other != name])
+        self.activate([other for other in self.active if other != name])
 
     def _find_layers(self) -> None:
         """The wrapped layers by the name they have in the plain model."""
@@ -214,7 +217,7 @@ class LoraSet:
 
     def activate(self, names: Sequence[str]) -> None:
         """Let exactly these LoRAs work, from now on."""
-        self._active = list(names)
+        self.active = list(names)
         for layer in self._layers.values():
             hf_compat.activate_adapters(layer, names)
 
@@ -240,11 +243,10 @@ class LoraSet:
             names: LoRAs that work.
             masks: For each of them that is restricted, one flag a row.
         """
-        before = self._active
+        before = self.active
         handles = []  # of the masks
         try:
-            if list(names) != before:  # a walk over hundreds of layers is saved in most calls
-                self.activate(names)
+            self.activate(names)
             for name, flags in masks.items():
                 mask = _RowMask(flags)
                 for layer in self._layers.values():
@@ -256,8 +258,7 @@ class LoraSet:
             # Also after an error: a mask left behind would silence rows of the next call.
             for handle in handles:
                 handle.remove()
-            if self._active != before:
-                self.activate(before)
+            self.activate(before)
 
 
 class _RowMask:

@@ -69,5 +69,7 @@ def known_name(name: str | None, known: Collection[str]) -> str:
         return name
     if name is None and len(known) == 1:
         return next(iter(known))
-    which = "say which patch" if name is None else f"there is no patch '{name}'"
+    which = "say which patch"
+    if name is not None:
+        which = f"there is no patch '{name}'"
     raise PatchError(f"{which}; loaded are: {', '.join(known) or 'none'}")

@@ -57,7 +57,7 @@ class Collator:
             channels.append(dict(sample.features.channels))
             times.append(sample.features.clip.times)  # [T], seconds
         # Padding on the right, so that positions count from the sequence's own beginning.
-        inputs = self.base.batch(ids, clips, pad="right")  # input_ids [B, L]
+        inputs = self.base.batch(ids, clips, pad="right", pixels=False)  # input_ids [B, L]
         if self.packed:
             inputs["position_ids"] = self._positions(sequences, clips).to(device)
             inputs["attention_mask"] = self._mask(segments(sequences).to(device))  # of [B, L]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from pave.bases.base import Base
+from pave.bases.families.common import image_side
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
@@ -177,7 +178,7 @@ def features(
 
     Each process computing its share.
     """
-    size = base.settings.frame_size()[0]
+    size = image_side(base.config)
     cells = (size // 32) ** 2
     shape = (clips, len(VIEW_TIMES), cells, base.query_dim)
     file = folder / f"cells-{split}-{settings.seed}-{clips}-{'-'.join(channels)}.bin"

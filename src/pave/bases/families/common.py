@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,21 +79,31 @@ def side_of(count: int) -> int:
     return side
 
 
-def pooled(tokens: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
-    """Pool square grids of row-major tokens, `[frames, g * g, C]` -> `[frames, h * w, C]`.
+def pooled(tokens: Tensor, factor: int, kind: str = "average") -> Tensor:
+    """Make `factor x factor` tokens of a square grid one, as LLaVA's `get_2dPool` does.
 
     Args:
-        tokens: Of each frame.
-        pool: What is done to their map, `[frames, C, g, g]` -> `[frames, C, h, w]`.
+        tokens: `[frames, g * g, C]`, row by row.
+        factor: Tokens along a side that become one.
+        kind: "average" or "max" of each block; odd rows and columns at the end are dropped. Or
+            "bilinear", which samples the grid anew and rounds its side up.
+
+    Returns:
+        `[frames, h * h, C]` with h = g / factor.
+
+    Raises:
+        BaseError: If the tokens are no square grid.
     """
     side = side_of(tokens.shape[1])
-    grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side)  # [frames, C, g, g]
-    return pool(grid).flatten(2).transpose(1, 2).contiguous()
-
-
-def pool_mean(tokens: Tensor, factor: int) -> Tensor:
-    """Mean of each `factor x factor` block: `[frames, g * g, C]` -> `[frames, (g/factor)^2, C]`."""
-    return pooled(tokens, lambda grid: F.avg_pool2d(grid, factor))
+    grid = tokens.transpose(1, 2).unflatten(2, (side, side))  # [frames, C, g, g]
+    if kind == "bilinear":
+        small = math.ceil(side / factor)
+        grid = F.interpolate(grid, size=(small, small), mode="bilinear")
+    elif kind == "max":
+        grid = F.max_pool2d(grid, factor)
+    else:
+        grid = F.avg_pool2d(grid, factor)
+    return grid.flatten(2).transpose(1, 2).contiguous()
 
 
 def frame_counts(frames_per_clip: Sequence[int] | None, rows: int) -> list[int]:

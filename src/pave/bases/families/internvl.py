@@ -16,7 +16,7 @@ from pave.bases.families import register_family
 from pave.bases.families.common import (
     container,
     frame_counts,
-    pool_mean,
+    pooled,
     selected_hidden,
     side_of,
 )
@@ -57,7 +57,7 @@ class InternVL(Family):
 
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
         """Resize, normalise; one line of text a frame."""
-        pixels = normalize(resize(frames, settings.frame_size()), settings)
+        pixels = normalize(resize(frames, settings.size), settings)
         span = "<img>" + self.placeholder * self.config.image_seq_length + "</img>"
         count = frames.shape[0]
         # Frames count from one, as in its training.
@@ -78,8 +78,8 @@ class InternVL(Family):
         queries: Sequence[Tensor | None] = [None] * len(counts)
         if want_query:
             factor = round(1 / self.config.downsample_ratio)
-            pooled = pool_mean(self._hidden(output, args), factor)  # [frames, S, C_q]
-            queries = pooled.split(counts)
+            means = pooled(self._hidden(output, args), factor)  # [frames, S, C_q]
+            queries = means.split(counts)
         visuals = []
         for part, query in zip(tokens.split(counts), queries, strict=True):
             layout = Layout(part.shape[0], side, side)

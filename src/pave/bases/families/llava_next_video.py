@@ -15,7 +15,7 @@ from pave.bases.families import register_family
 from pave.bases.families.common import (
     container,
     image_side,
-    pool_mean,
+    pooled,
     selected_hidden,
     selected_width,
 )
@@ -81,7 +81,7 @@ class LlavaNextVideo(Family):
         queries: Sequence[Tensor | None] = [None] * batch
         if want_query:
             hidden = selected_hidden(self.config, output, args)  # [B * F, g * g, C_q]
-            small = pool_mean(hidden, self.config.spatial_pool_stride)
+            small = pooled(hidden, self.config.spatial_pool_stride)
             queries = small.unflatten(0, (batch, frames)).unbind()  # B of [F, S, C_q]
         clips = zip(output.pooler_output, queries, strict=True)
         return [Visual(tokens, layout, query) for tokens, query in clips]

@@ -8,13 +8,12 @@ Pillow and writes another prompt; an `InputSpec` says which, and `adapt` follows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from pave.bases.families import register_family
@@ -27,7 +26,7 @@ from pave.bases.families.common import (
 )
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
-from pave.bases.preprocess import normalize, resize, resize_pillow
+from pave.bases.preprocess import normalize, resize
 from pave.bases.prompt import PromptStyle
 from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
@@ -79,14 +78,13 @@ class LlavaOnevision(Family):
         self.style = LLAVA_STYLE if inputs.chat == "llava" else style
         # Hugging Face's method puts the newline last; any other place takes a rearrangement.
         self.native = inputs.newline == "one_token"
-        self._pool = POOLS[inputs.pool]
         patches = image_side(config) // int(config.vision_config.patch_size)
         self._side = patches // 2
         if inputs.pool == "bilinear":
             self._side = math.ceil(patches / 2)  # 27 -> 14, where the others drop a row: 13
         else:
             # The model pools within that method, so another pooling has to take its place there.
-            self.shadows = {"apply_pooling": partial(pooled, pool=self._pool)}
+            self.shadows = {"apply_pooling": partial(pooled, factor=2, kind=inputs.pool)}
 
     def adapt(self, inputs: InputSpec) -> LlavaOnevision:
         """The family fed as LLaVA's own code feeds it, in whole or in part."""
@@ -116,8 +114,8 @@ class LlavaOnevision(Family):
 
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
         """Resize (no crop), normalise; one token step a frame."""
-        scale = resize_pillow if self.inputs.resize == "pillow" else resize
-        pixels = normalize(scale(frames, settings.frame_size()), settings)
+        mode = "pillow" if self.inputs.resize == "pillow" else "bicubic"
+        pixels = normalize(resize(frames, settings.size, mode), settings)
         count = frames.shape[0]
         text = self.placeholder * self.layout(count).total
         return Clip({"pixel_values_videos": pixels[None]}, times, text, count)
@@ -135,7 +133,7 @@ class LlavaOnevision(Family):
         queries: Sequence[Tensor | None] = [None] * batch
         if want_query:
             hidden = selected_hidden(self.config, output, args)  # [B * F, g * g, C_q]
-            small = pooled(hidden, self._pool)
+            small = pooled(hidden, 2, self.inputs.pool)
             queries = small.unflatten(0, (batch, frames)).unbind()  # B of [F, S, C_q]
         visuals = []
         for tokens, query in zip(output.pooler_output, queries, strict=True):
@@ -153,20 +151,6 @@ class LlavaOnevision(Family):
         if len({clip.shape[0] for clip in tokens}) == 1:
             return container(output, torch.stack(tokens))
         return RaggedOutput(pooler_output=tokens)
-
-
-def halve(grid: Tensor) -> Tensor:
-    """`[frames, C, g, g]` -> half the sides, rounded up, as Hugging Face's `apply_pooling`."""
-    sides = [math.ceil(side / 2) for side in grid.shape[-2:]]
-    return F.interpolate(grid, size=sides, mode="bilinear")
-
-
-# LLaVA's `get_2dPool`; the last two drop an odd row and column.
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {
-    "bilinear": halve,
-    "average": lambda grid: F.avg_pool2d(grid, 2),
-    "max": lambda grid: F.max_pool2d(grid, 2),
-}
 
 
 def arrange(tokens: Tensor, layout: Layout) -> Tensor:

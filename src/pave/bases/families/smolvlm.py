@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from pave.bases.families import register_family
-from pave.bases.families.common import container, image_side, pool_mean, side_of
+from pave.bases.families.common import container, image_side, pooled, side_of
 from pave.bases.family import Family
 from pave.bases.preprocess import normalize, resize
 from pave.bases.prompt import PromptStyle
@@ -59,7 +59,7 @@ class SmolVLM(Family):
         """Two Lanczos resizes (the processor's own order), normalise."""
         if settings.longest_edge is not None:
             frames = resize(frames, within(frames, settings.longest_edge), "lanczos")
-        square = resize(frames, settings.frame_size(), "lanczos")
+        square = resize(frames, settings.size, "lanczos")
         pixels = never_zero(normalize(square, settings))
         count = frames.shape[0]
         seconds = [int(time) for time in times.tolist()]  # cut off, not rounded
@@ -90,8 +90,8 @@ class SmolVLM(Family):
         counts = [part.shape[0] // spatial for part in tokens]
         queries: Sequence[Tensor | None] = [None] * len(counts)
         if want_query:
-            pooled = pool_mean(output.last_hidden_state, self.config.scale_factor)
-            queries = pooled.split(counts)  # one [F, S, C_q] a clip
+            blocks = pooled(output.last_hidden_state, self.config.scale_factor)
+            queries = blocks.split(counts)  # one [F, S, C_q] a clip
         visuals = []
         for part, count, query in zip(tokens, counts, queries, strict=True):
             visuals.append(Visual(part, self.layout(count), query))
