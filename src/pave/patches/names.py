@@ -39,7 +39,7 @@ def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> s
     Raises:
         PatchError: If the name is taken or invalid, or one patch's name would be another's channel.
     """
-    if name in patches:
+    if name in patches:  # a patch is never replaced silently
         raise PatchError(f"there is already a patch '{name}'; give the new one another name")
     for other in patches.values():
         theirs = other.config.channel
@@ -67,7 +67,7 @@ def known_name(name: str | None, known: Collection[str]) -> str:
     """
     if name is not None and name in known:
         return name
-    if name is None and len(known) == 1:
+    if name is None and len(known) == 1:  # nothing else can be meant
         return next(iter(known))
     which = "say which patch"
     if name is not None:
