@@ -1,19 +1,16 @@
-"""What users write: the names of `import pave`, the page that lists them, and names of before."""
+"""What users write: the names of `import pave` and the page that lists them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import pave
-from pave import moved
-from pave.cache import TokenCache
 from pave.lazy import lazy_names
 
 ROOT = Path(__file__).parents[1]
@@ -55,40 +52,6 @@ def test_the_python_page_is_what_the_generator_writes() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     assert done.returncode == 0, "run: python tools/reference.py"
-
-
-def test_names_of_before_are_found_where_they_are_now() -> None:
-    with pytest.warns(DeprecationWarning, match="pave.store is pave.cache now"):
-        from pave.store import TokenStore
-    assert TokenStore is TokenCache
-
-
-def test_every_old_module_leads_to_one_that_exists() -> None:
-    code = """
-import importlib, warnings
-from importlib.util import find_spec
-from pave import moved
-warnings.simplefilter("ignore")
-for old, new in moved.MODULES.items():
-    if find_spec(new.partition(".")[0]):
-        assert importlib.import_module(old).__doc__, old
-"""
-    done = run(code)
-    assert done.returncode == 0, done.stderr
-
-
-def test_nothing_of_ours_uses_an_old_name() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        for name in pave.__all__:
-            getattr(pave, name)
-    sources = "\n".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py"))
-    used = [
-        old for old in moved.MODULES if f"from {old} " in sources or f"import {old}\n" in sources
-    ]
-    # The one mention is the example in the docstring of `pave.moved`.
-    assert used == ["pave.store"]
-    assert sources.count("from pave.store ") == 1
 
 
 def test_lazy_names_are_kept_once_they_are_found() -> None:

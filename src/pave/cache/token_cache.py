@@ -20,6 +20,7 @@ import hashlib
 import json
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -196,6 +197,18 @@ class TokenCache:
             ConfigError: If it is no key.
         """
         return self.folder / _checked(key)[:2] / f"{key}.safetensors"
+
+    # Old names of two methods; modules and functions have theirs in `pave.moved`.
+    def loose(self, key: str) -> Path:
+        """`file` by its old name, from when entries were single files or packed."""
+        warnings.warn("TokenCache.loose is called file now", DeprecationWarning, stacklevel=2)
+        return self.file(key)
+
+    def loose_keys(self) -> Iterator[str]:
+        """`file_keys` by its old name."""
+        renamed = "TokenCache.loose_keys is called file_keys now"
+        warnings.warn(renamed, DeprecationWarning, stacklevel=2)
+        return self.file_keys()
 
     def _read(self, key: str) -> dict[str, Tensor] | None:
         """The tensors in a key's own file, mapped into memory."""
