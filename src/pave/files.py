@@ -16,12 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from pave.errors import PaveError
 
 UNFINISHED = ".writing-"
 """How files begin that are not in place yet; a left-over is of a writer that was killed."""
+
+LOCK = ".lock"
+"""The file that a process holds while it works in a folder; it stays, and says nothing by itself."""
 
 
 _NO_FILES = {
@@ -137,6 +141,32 @@ def make_folder(folder: Path) -> None:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def held_alone(folder: Path, error: type[PaveError], advice: str) -> Iterator[None]:
+    """Keep other processes from working in a folder; a killed one holds it no longer.
+
+    Args:
+        folder: The folder, which is made if missing.
+        error: What to raise where another process holds it.
+        advice: What to do then.
+
+    Raises:
+        PaveError: Of the kind given, if another process is at work in the folder.
+        PlaceError: If the folder cannot be written.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        with writing(folder):
+            lock.acquire(blocking=False)
+    except Timeout as why:
+        raise error(f"another process is at work in {folder}; {advice}") from why
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Checkpoints that are whole or absent.
 
 They are written beside their place, renamed into it, and checked before they are trusted. A
-checkpoint holds the parameters that train (`WEIGHTS`) beside the Trainer's own files.
+checkpoint holds the parameters that train (`WEIGHTS`) beside the Trainer's own files, and the
+SHA-256 of every one of them (`DIGESTS`): a damaged byte must not train on unseen.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,9 +24,12 @@ from torch import Tensor
 
 from pave import hf_compat
 from pave.errors import TrainError
-from pave.files import writing
+from pave.files import write_text_atomically, writing
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
+DIGESTS = "digests.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -54,11 +60,26 @@ def saving(checkpoint: Path) -> Iterator[None]:
         ) from error
 
 
+def check_finite(parameters: Mapping[str, Tensor], step: int) -> None:
+    """Refuse to keep weights that are no numbers: they would push out the last good ones.
+
+    Raises:
+        TrainError: If one is NaN or infinite; it names the parameter.
+    """
+    for name, value in parameters.items():
+        if not bool(torch.isfinite(value).all()):
+            raise TrainError(
+                f"after step {step} the weights are no numbers any more ({name}), so no checkpoint "
+                "was written; those of earlier steps stay. Lower the learning rates or lengthen "
+                "the warm-up, and train in a new folder"
+            )
+
+
 def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     """Copy the weights of a checkpoint into parameters of exactly the same names and shapes.
 
     Raises:
-        TrainError: If names or shapes differ.
+        TrainError: If names or shapes differ, or a weight is no number.
     """
     state = load_file(folder / WEIGHTS)
     if state.keys() != parameters.keys():
@@ -73,6 +94,11 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
                 f"{folder}: {name} has shape {tuple(value.shape)}, not "
                 f"{tuple(parameters[name].shape)}"
             )
+        if not bool(torch.isfinite(value).all()):
+            raise TrainError(
+                f"{folder} holds weights that are no numbers ({name}); delete it to go on from an "
+                "earlier checkpoint"
+            )
         # Not through .data, which would hide the change from whoever counts them.
         with torch.no_grad():
             parameters[name].copy_(value)
@@ -84,9 +110,12 @@ def publish(staging: Path, final: Path, keep: int) -> None:
     It counts as the newest. Those of later steps were not whole, or the run would have gone on from
     them.
     """
-    for file in staging.iterdir():
+    digests = {}
+    for file in sorted(staging.iterdir()):
+        digests[file.name] = _digest(file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
+    write_text_atomically(staging / DIGESTS, json.dumps(digests, indent=1))
     if final.exists():
         shutil.rmtree(final)
     os.replace(staging, final)
@@ -98,7 +127,9 @@ def publish(staging: Path, final: Path, keep: int) -> None:
 
 
 def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None:
-    """The checkpoint with the highest step that has all its parts, or None.
+    """The checkpoint with the highest step that has all its parts unharmed, or None.
+
+    What is passed over is said in the log.
 
     Args:
         folder: Where checkpoints lie.
@@ -107,6 +138,7 @@ def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None
     for path in _numbered(folder):
         if _complete(path, processes or processes_of(path)):
             return path
+        log.warning("the checkpoint %s is not whole, so it is passed over", path)
     return None
 
 
@@ -144,6 +176,20 @@ def _complete(path: Path, processes: int) -> bool:
     try:
         with safe_open(path / WEIGHTS, "pt"):  # reads the header, which knows the file's length
             state = json.loads((path / hf_compat.TRAINER_STATE).read_text())
-        return int(state["global_step"]) == step_of(path)
-    except (OSError, ValueError, KeyError, SafetensorError):
+        return int(state["global_step"]) == step_of(path) and _unharmed(path)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError):
         return False
+
+
+def _unharmed(path: Path) -> bool:
+    """Whether all files are those that were written; an older pave kept no digests to tell."""
+    if not (path / DIGESTS).exists():
+        return True
+    digests = json.loads((path / DIGESTS).read_text())
+    return all(_digest(path / name) == digest for name, digest in digests.items())
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -151,7 +151,7 @@ class TrainConfig(BaseModel):
     precision: Precision = Field(
         "fp32",
         description="bf16 runs forward passes under autocast, with frozen weights rounded once; "
-        "what trains stays fp32.",
+        "what trains stays fp32. auto is bf16 where the processor multiplies it, else fp32.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations backward: less memory, a third more time."

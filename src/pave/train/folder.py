@@ -18,6 +18,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pave.cache import TokenCache
 from pave.data import Record
 from pave.data.base_digests import digests_of
 from pave.errors import TrainError
-from pave.files import make_folder, read_object, write_text_atomically
+from pave.files import held_alone, read_object, write_text_atomically
 from pave.patches import read_config
 from pave.patches.hub import locate
 from pave.renamed import renamed
@@ -38,8 +39,8 @@ from pave.train.config import OLD_NAMES, TrainConfig
 LOG_NAME = "train_log.jsonl"
 ADVICE = "use another folder, or resume=never to start over"
 
-# Settings that say where things are and how often they are written: they may change between an
-# interrupted run and its continuation without changing the result.
+# Settings that say where things are, how often they are written and how memory is spent: they may
+# change between an interrupted run and its continuation without changing what is computed.
 FREE_TO_CHANGE = frozenset(
     {
         "out",
@@ -47,6 +48,7 @@ FREE_TO_CHANGE = frozenset(
         "save_every",
         "log_every",
         "workers",
+        "gradient_checkpointing",
         "resume",
         "records",
         "base",
@@ -55,8 +57,19 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
+def alone_in(folder: Path, process: int) -> AbstractContextManager[None]:
+    """Hold the run folder, for the first process of a run; two runs would mix their files.
+
+    Raises:
+        TrainError: If another run is at work there.
+    """
+    if process > 0:
+        return nullcontext()
+    return held_alone(folder, TrainError, "wait for it, or train into another folder")
+
+
 def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
-    """Make the run folder, or check that it holds this very run.
+    """Make the run folder this run's, or check that it holds this very run.
 
     Args:
         config: The settings; `config.out` is the folder.
@@ -68,7 +81,6 @@ def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, proc
         TrainError: If the folder holds a run with other settings, records, base or number of
             processes.
     """
-    make_folder(config.out)
     identity = _identity(config, records, base)
     note = config.out / "run.json"
     checkpoints = config.out / "checkpoints"
@@ -87,6 +99,8 @@ def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, proc
 def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dict[str, Any]:
     """What makes a run this run: its settings, and the contents of what they name."""
     identity: dict[str, Any] = config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
+    # How a step's sequences are cut into forward passes does not change their mean loss.
+    identity["sequences_a_step"] = identity.pop("batch_clips") * identity.pop("accumulation")
     # Records and base may lie elsewhere now: what counts is what is in them.
     identity["records"] = _digest_of(records)
     identity["base_patches"] = [read_config(locate(place)).files for place in config.base_patches]
@@ -103,6 +117,8 @@ def _digest_of(records: Iterable[Record]) -> str:
 def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> None:
     """The run that the folder holds must be the one that is asked for."""
     before = renamed(read_object(note, TrainError, ADVICE), OLD_NAMES, str(note))
+    if "accumulation" in before:  # of an older pave, which refused to cut a step otherwise
+        before["sequences_a_step"] = before.pop("batch_clips", 1) * before.pop("accumulation")
     if before.get("records") == _older_digest(config.records):
         before["records"] = identity["records"]
     changed = sorted(name for name in identity if before.get(name) != identity[name])

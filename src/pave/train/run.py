@@ -30,8 +30,9 @@ from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
-from pave.train.folder import LOG_NAME, open_folder
+from pave.train.folder import LOG_NAME, alone_in, open_folder
 from pave.train.objective import AnswerModel
+from pave.train.precision import settled_precision
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.result import TrainResult, final_loss, summary
 from pave.train.start import (
@@ -41,6 +42,7 @@ from pave.train.start import (
     load_base_patches,
     make_encoders,
 )
+from pave.train.stopping import Stop
 from pave.train.trainer import PatchTrainer, training_arguments
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     The folder `config.out` gets `settings.yaml` (all settings, ready for `load_config`),
     `train_log.jsonl`, `checkpoints/` and, at the end, `patch/`. Called again after an interruption,
     it continues from the newest whole checkpoint and ends with the weights of an uninterrupted run.
-    Under torchrun several processes share the work.
+    Ctrl-C and SIGTERM end it after the step, with a checkpoint. Under torchrun several processes
+    share the work.
 
     Args:
         config: All settings.
@@ -60,7 +63,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         progress: Show progress bars on a terminal.
 
     Raises:
-        TrainError: If the folder holds a run with other settings, or the loss stops being a number.
+        TrainError: If the folder holds a run with other settings, another process trains in it, or
+            the loss stops being a number.
         RecordError: If records or their media cannot be used.
         ConfigError: If settings do not fit the base.
 
@@ -69,18 +73,19 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         >>> train(config).patch  # doctest: +SKIP
         PosixPath('runs/lora-only/patch')
     """
+    config = config.model_copy(update={"precision": settled_precision(config.precision)})
     records = read_records(config.records)
     groups = group_by_clip(records)
     plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
     args = _arguments(config, plan)
     if base is None:
         base = load_base(config.base, device=str(args.device), tower=False)
-    if args.process_index == 0:
-        open_folder(config, records, base, args.world_size)
-    args.distributed_state.wait_for_everyone()
     collator = Collator(base, packed=config.questions_per_video > 1)
 
-    with _patched(base, config) as patched:
+    with alone_in(config.out, args.process_index), _patched(base, config) as patched:
+        if args.process_index == 0:
+            open_folder(config, records, base, args.world_size)
+        args.distributed_state.wait_for_everyone()
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config)
         cache = TokenCache(config.cache_folder)
@@ -189,12 +194,20 @@ def _fill_cache(
 def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> float:
     """Take the optimiser steps that are left; the seconds they took."""
     resume = None
-    if checkpoint is not None:
-        log.info("resuming from %s", checkpoint)
+    if checkpoint is None:
+        log.info("starting at step 0")
+    else:
+        log.info("resuming at step %d, from %s", step_of(checkpoint), checkpoint)
         resume = str(checkpoint)
     path = trainer.settings.out / LOG_NAME
+    stop = Stop()
+    trainer.add_callback(stop)
     with progress_bar("training", progress and trainer.args.process_index == 0) as bar:
         trainer.add_callback(Reporter(path, bar))
         started = time.perf_counter()
-        trainer.train(resume_from_checkpoint=resume)
-        return time.perf_counter() - started
+        with stop.listening():
+            trainer.train(resume_from_checkpoint=resume)
+        seconds = time.perf_counter() - started
+    if trainer.state.global_step < trainer.args.max_steps:
+        stop.end(trainer.state.global_step)
+    return seconds

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from pave.model import PatchedModel
-from pave.train.checkpoints import load_weights, publish, save_weights, saving
+from pave.train.checkpoints import check_finite, load_weights, publish, save_weights, saving
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
@@ -135,6 +135,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint beside its place and rename it: a kill leaves none or a whole one."""
+        check_finite(self.trainable, self.state.global_step)
         folder = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         self._staging = folder / ".unfinished"
