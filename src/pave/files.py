@@ -25,7 +25,7 @@ UNFINISHED = ".writing-"
 """How files begin that are not in place yet; a left-over is of a writer that was killed."""
 
 LOCK = ".lock"
-"""The file that a process holds while it works in a folder; it stays, and says nothing by itself."""
+"""The file that a process holds while it works in a folder; it stays, and alone says nothing."""
 
 
 _NO_FILES = {
@@ -144,20 +144,23 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def held_alone(folder: Path, error: type[PaveError], advice: str) -> Iterator[None]:
+def held_alone(
+    folder: Path, error: type[PaveError], advice: str, *, part: str = ""
+) -> Iterator[None]:
     """Keep other processes from working in a folder; a killed one holds it no longer.
 
     Args:
         folder: The folder, which is made if missing.
         error: What to raise where another process holds it.
         advice: What to do then.
+        part: Hold only this part of the work in the folder; a name for files.
 
     Raises:
         PaveError: Of the kind given, if another process is at work in the folder.
         PlaceError: If the folder cannot be written.
     """
     make_folder(folder)
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / (LOCK + part))
     try:
         with writing(folder):
             lock.acquire(blocking=False)

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback
 
 from helpers import tiny, toy
 from pave.errors import ConfigError, TrainError
 from pave.files import held_alone
-from pave.train import train
 from pave.train import run as running
+from pave.train import train
 from pave.train.progress import Reporter
 
 SETTINGS = {"steps": 6, "save_every": 100, "batch_clips": 2, "lora__dropout": 0.2, "lr_gate": 0.01}
@@ -97,7 +96,7 @@ def test_a_second_control_c_ends_at_once(tmp_path, monkeypatch):
     config = toy.config(tmp_path, **SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         train(config, base=tiny.base(), progress=False)
-    assert not (config.out / "checkpoints").exists()
+    assert not list((config.out / "checkpoints").iterdir())
 
 
 def test_other_threads_train_without_signals(tmp_path):
@@ -130,21 +129,17 @@ def test_what_keeps_the_mathematics_may_change_on_the_way(tmp_path, monkeypatch,
     settings = {**SETTINGS, "lora__dropout": 0.0}
     whole = train(toy.config(tmp_path, "whole", **settings), base=tiny.base(), progress=False)
 
-    class StopAfterThree(TrainerCallback):
-        def on_step_end(self, args, state, control, **more):
-            if state.global_step == 3:
-                signal.raise_signal(signal.SIGINT)
+    def press(self, args, state, control, **more):
+        if state.global_step == 3:
+            signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Reporter, "on_step_end", StopAfterThree.on_step_end)
-        patch.setattr(Reporter, "on_log", lambda *args, **more: None)
+        patch.setattr(Reporter, "on_step_begin", press)
         with pytest.raises(KeyboardInterrupt):
             train(toy.config(tmp_path, "cut", **settings), base=tiny.base(), progress=False)
-    # The signal comes behind the look at it: the step after is the last.
-    (tmp_path / "cut" / "train_log.jsonl").unlink(missing_ok=True)
-    config = toy.config(tmp_path, "cut", **settings, **other)
+    config = toy.config(tmp_path, "cut", **{**settings, **other})
     rest = train(config, base=tiny.base(), progress=False)
-    assert rest.resumed_from in (3, 4)
+    assert rest.resumed_from == 4  # the signal came behind the third step's look at it
     base = running.PatchedModel(tiny.base())
     one, two = base.load_patch(whole.patch, name="one"), base.load_patch(rest.patch, name="two")
     first, second = base.patches[one].fusion, base.patches[two].fusion

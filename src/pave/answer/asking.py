@@ -45,7 +45,7 @@ def ask(
     base = model.base
     if frames is not None and frames < 1:
         raise ConfigError(f"a question needs at least 1 frame, got {frames}")
-    clip = base.clip(read_frames(video, Uniform(frames or base.settings.frames)))
+    clip = base.clip(read_frames(video, Uniform(frames or trained_frames(model))))
     side = encode_channels(model, video, channels)
     queries = set()  # what the fusions at work on this clip read
     for name in side:
@@ -62,6 +62,24 @@ def ask(
         (own,) = generate(model, [put], sampling)  # of the one clip
         answers += map(base.decode, own)
     return answers
+
+
+def trained_frames(model: AnsweringModel) -> int:
+    """Frames of a clip that the patches at work were trained on; else the base's own number.
+
+    Where they disagree the largest number counts, with a logged note.
+    """
+    counts = set()
+    for patch in model.patches.values():
+        if patch.weight != 0 and patch.config.frames is not None:
+            counts.add(patch.config.frames)
+    if len(counts) > 1:
+        logger.warning(
+            "the patches at work were trained on %s frames; %d are taken, say `frames` to choose",
+            " and ".join(map(str, sorted(counts))),
+            max(counts),
+        )
+    return max(counts, default=model.base.settings.frames)
 
 
 def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -> dict[str, Tokens]:

@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 
+from pave.cli.launched import check_verb
 from pave.cli.old_names import present_words
 from pave.cli.verbs import Verb, all_verbs, find_verb
 from pave.errors import ConfigError, PaveError
@@ -124,6 +125,7 @@ def _run(words: list[str]) -> int:
     else:
         words = present_words(words)
         verb = find_verb(words[0])
+        check_verb(verb.name)
         app = make_app(verb)
         if verb.name in CONFIG_VERBS:
             words, app.config = _with_config(words)

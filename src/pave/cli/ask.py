@@ -47,7 +47,8 @@ def ask_verb(
         base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
             given.
         off: Load the patches but switch them off: the answer is exactly the base's.
-        frames: Frames to look at, evenly spread; the base's own number when not given.
+        frames: Frames to look at, evenly spread; when not given, as many as the patches were
+            trained on, or the base's own number.
         max_new_tokens: Longest answer, in tokens.
         json: Print questions, answers and what gave them as JSON.
     """

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from pydantic import model_validator
 
 from pave.cli import output
+from pave.cli.launched import own_shard
 from pave.cli.settings import Switch, from_words
 from pave.evaluate.config import EvalConfig
 
@@ -36,8 +37,9 @@ def eval_verb(
     With `--task` the answers are scored as `pave score` does, in the same `--style`; giving the
     command again with the other style asks nothing anew.
 
-    Several processes share the work if each is given a `--shard`; they need the out folder and the
-    token cache in common. The last one joins the answers and makes the report.
+    Several processes share the work if each is given a `--shard`, as those of torchrun are by
+    themselves; they need the out folder and the token cache in common. The last one joins the
+    answers and makes the report.
 
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch
@@ -56,6 +58,7 @@ def eval_verb(
 
     # The library takes its own class, not the command line's.
     config = EvalConfig.model_validate(settings.model_dump())
+    config = config.model_copy(update={"shard": own_shard(config.shard)})
     with output.stages() as stages:
         if config.shard is None:
             report = evaluate(config, progress=stages)

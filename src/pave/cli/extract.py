@@ -41,7 +41,8 @@ def extract_verb(
 
     Interrupt or kill it whenever you like: the same command goes on. Several calls share the work
     when each is given its `--shard`; caches in several folders are joined with `pave cache merge`.
-    A clip that cannot be read is named and skipped.
+    Under torchrun its processes share it by themselves. A clip that cannot be read is named and
+    skipped; where no clip can be read, the exit code is 2.
 
     ```
     pave extract train.jsonl --channel audio --encoder mel --cache tokens --workers 4
@@ -71,8 +72,9 @@ def extract_verb(
     """
     from pydantic import ValidationError
 
+    from pave.cli.launched import own_shard
     from pave.cli.settings import validation_error
-    from pave.errors import ConfigError
+    from pave.errors import ConfigError, RecordError
     from pave.extract import ExtractConfig, extract
 
     settings = from_words({"encoder_settings": encoder_settings or {}, "inputs": inputs or {}})
@@ -87,7 +89,7 @@ def extract_verb(
             frames=frames,
             dtype=dtype,
             workers=workers,
-            shard=shard,
+            shard=own_shard(shard),
             retry=retry,
             **settings,
         )
@@ -106,6 +108,11 @@ def extract_verb(
         output.as_json(report.as_dict())
     else:
         _tell(report)
+    if report.skipped and not report.usable:
+        raise RecordError(
+            f"none of the {len(report.skipped):,} parts of clips could be encoded; the first: "
+            f"{report.skipped[0].reason}"
+        )
     return 0
 
 

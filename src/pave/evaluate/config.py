@@ -63,7 +63,9 @@ class EvalConfig(BaseModel):
         description="Folder of cached tokens, `out`/cache by default. Share it with the training.",
     )
     frames: FrameCount | None = Field(
-        None, description="Frames sampled evenly from a clip; the base's own number when null."
+        None,
+        description="Frames sampled evenly from a clip; when null, as many as the patches were "
+        "trained on, or the base's own number.",
     )
     limit: int | None = Field(
         None, ge=1, description="Only the first so many clips, for a quick look."

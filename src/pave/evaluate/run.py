@@ -29,11 +29,13 @@ from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
 from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
+from pave.files import held_alone
 from pave.model import PatchedModel
 from pave.tasks import EXACT
 from pave.tasks.items import items_of, references_of
 from pave.tasks.score import write_rows
 
+BUSY = "wait for it, or choose another out folder"
 PLAIN = "{question}"
 """The prompt of a patch that was trained on the bare question."""
 
@@ -72,7 +74,8 @@ def evaluate(
         RecordError: If the records cannot be read or scored.
         PatchError: If a patch cannot be loaded, or belongs to another base.
         ConfigError: If `config.out` holds answers made with other settings, the task is not known
-            or only trained on, or `config.shard` is set.
+            or only trained on, another process is at work in `config.out`, or `config.shard` is
+            set.
 
     Example:
         >>> config = EvalConfig(records="test.jsonl", out="out")       # doctest: +SKIP
@@ -84,6 +87,12 @@ def evaluate(
             f"shard={config.shard!r}: a part of an evaluation is what evaluate_share does; leave "
             "shard out here"
         )
+    with held_alone(config.out, ConfigError, BUSY):
+        return _evaluate(config, base, progress)
+
+
+def _evaluate(config: EvalConfig, base: Base | None, progress: Progress | None) -> Report:
+    """Ask what is missing, and make the report."""
     watch = Stopwatch()
     # Around the loading too: most of the memory is the base.
     with PeakMemory() as memory:
@@ -122,7 +131,9 @@ def evaluate_share(
         >>> evaluate_share(config).report is None                              # doctest: +SKIP
         True
     """
-    with _opened(config, base, Stopwatch(), progress) as run:
+    part, parts = config.share
+    mine = held_alone(config.out, ConfigError, BUSY, part=f"-{part + 1}-of-{parts}")
+    with mine, _opened(config, base, Stopwatch(), progress) as run:
         ask_share(run, config.share)
         answered = 0
         for arm in run.patches:
@@ -133,7 +144,7 @@ def evaluate_share(
         return Share(answered, total, None)
     # Nothing is left to ask: this puts the parts together and scores them.
     whole = config.model_copy(update={"shard": None})
-    return Share(total, total, evaluate(whole, run.model.base, progress))
+    return Share(total, total, _evaluate(whole, run.model.base, progress))
 
 
 @contextmanager
@@ -156,6 +167,8 @@ def _opened(
             patches = {}  # arm -> names of its patches in the model
             for arm, folders in config.arms.items():
                 patches[arm] = _load(model, arm, folders or [])
+            frames = config.frames or _frames_of(model)
+            config = config.model_copy(update={"frames": frames})
         # Not earlier: a mistyped arm must not bind the folder.
         claim(config.out, _identity(config, model, patches))
         yield Evaluation(
@@ -183,6 +196,27 @@ def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
     for number, folder in enumerate(folders, 1):
         names.append(model.load_patch(folder, name=f"{arm}-{number}"))
     return names
+
+
+def _frames_of(model: PatchedModel) -> int | None:
+    """Frames for every arm: what the patches were trained on; None for the base's own number.
+
+    Raises:
+        ConfigError: If they were trained on different numbers; then no number is fair to all.
+    """
+    counts: dict[int, list[str]] = {}
+    for name, patch in model.patches.items():
+        if patch.config.frames is not None:
+            counts.setdefault(patch.config.frames, []).append(name)
+    if len(counts) > 1:
+        told = "; ".join(f"{', '.join(names)}: {count}" for count, names in counts.items())
+        raise ConfigError(
+            f"the patches were trained on different numbers of frames ({told}); give frames"
+        )
+    frames = next(iter(counts), None)
+    if frames == model.base.settings.frames:
+        return None  # which also older results say
+    return frames
 
 
 def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:

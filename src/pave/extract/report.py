@@ -104,6 +104,11 @@ class ExtractReport:
     bytes: int = 0
     seconds: float = 0.0
 
+    @property
+    def usable(self) -> int:
+        """Parts that training and evaluation can use: encoded, found, or known to be absent."""
+        return self.made + self.found + self.absent
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)

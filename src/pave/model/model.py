@@ -115,6 +115,7 @@ class PatchedModel(nn.Module):
         lora: LoraSpec | None = None,
         prompt: str = "{question}",
         task: str | None = None,
+        frames: int | None = None,
         seed: int | None = None,
         base_patches: Sequence[str] = (),
         continue_lora: str | None = None,
@@ -132,6 +133,8 @@ class PatchedModel(nn.Module):
             lora: The LoRA; none when not given.
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
+            frames: Frames of a clip in its training, if not the base's own number; `ask` then takes
+                as many.
             seed: Seed of its initial weights; the caller's random state is left alone. None draws
                 from it.
             base_patches: Patches on top of which it is trained: they stay at work, frozen, and the
@@ -161,6 +164,7 @@ class PatchedModel(nn.Module):
             lora=lora_of_new(self.patches, lora, continue_lora),
             prompt=prompt,
             task=task,
+            frames=frames,
             base_patches=base_patches_of(self.patches, base_patches, continue_lora),
         )
         # The same seed gives the same patch, whatever was drawn before.
@@ -430,7 +434,8 @@ class PatchedModel(nn.Module):
             question: One question, or several that share decoding and visual tokens.
             channels: Channel (or patch name) -> its media, or ready `Tokens`, where the video
                 itself does not hold it.
-            frames: Frames to sample evenly; the base's own number when not given.
+            frames: Frames to sample evenly; when not given, as many as the patches at work were
+                trained on, or the base's own number.
             max_new_tokens: Longest answer, in tokens.
             sampling: How the answer is drawn, its length included; greedily when not given.
 

@@ -137,6 +137,11 @@ class PatchConfig(BaseModel):
     prompt: str = Field(
         "{question}", description="How a question was put in training; `ask` puts it the same way."
     )
+    frames: int | None = Field(
+        None,
+        ge=1,
+        description="Frames of a clip in training; `ask` and `pave eval` take as many.",
+    )
     task: str | None = Field(None, description="Name of the task it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")
     training: dict[str, Any] = Field(
@@ -152,7 +157,14 @@ class PatchConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _old_names(cls, values: Any) -> Any:
-        return renamed(values, {"stands_on": "base_patches"}, "patch.json")
+        values = renamed(values, {"stands_on": "base_patches"}, "patch.json")
+        if isinstance(values, dict) and "frames" not in values:
+            # Older files say it in the summary alone, where nothing is checked.
+            training = values.get("training")
+            frames = training.get("frames") if isinstance(training, dict) else None
+            if isinstance(frames, int) and not isinstance(frames, bool) and frames > 0:
+                values = values | {"frames": frames}
+        return values
 
     @field_validator("fusion", mode="before")
     @classmethod
@@ -188,8 +200,9 @@ class PatchConfig(BaseModel):
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what most patches lack, so that their files are those of older versions."""
         fields: dict[str, Any] = write(self)
-        if not self.base_patches:
-            fields.pop("base_patches", None)
+        for name in ("base_patches", "frames"):
+            if not fields.get(name):
+                fields.pop(name, None)
         return fields
 
 

@@ -115,6 +115,7 @@ def add_new_patch(
             lora=lora,
             prompt=config.prompt,
             task=config.task,
+            frames=config.frames,
             base_patches=base_patches,
             continue_lora=continued,
         )
@@ -128,6 +129,7 @@ def add_new_patch(
             lora=lora,
             prompt=config.prompt,
             task=config.task,
+            frames=config.frames,
             base_patches=base_patches,
             continue_lora=continued,
         )

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a patch trains: the step is finished, a checkpoint written, then it ends.
+"""Ctrl-C and SIGTERM in training: the step is finished, a checkpoint written, then it ends.
 
 Without it everything since the newest checkpoint would be lost.
 """
@@ -37,8 +37,10 @@ class Stop(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     ) -> None:
         """Ask for a checkpoint and for the end; all processes after the same step."""
         if args.world_size > 1:
+            # torchrun tells its processes one after another, in the middle of different steps.
             self.signal = _agreed(self.signal, args.device)
         if self.signal is not None:
+            # The Trainer looks at both right after this call.
             control.should_save = True
             control.should_training_stop = True
 

@@ -1,0 +1,55 @@
+"""Started by torchrun or `accelerate launch`: which verbs share their work, and how.
+
+Every process runs the whole command. A verb that does not know of the others would do all the work
+in each of them, and write the same files.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pave.errors import ConfigError
+
+SHARING = ("train", "eval", "extract")
+"""Verbs that divide their work among the processes of a launch."""
+
+
+def check_verb(verb: str) -> None:
+    """Refuse to run a verb in several processes that is made for one.
+
+    Raises:
+        ConfigError: If this is one process of several.
+    """
+    if _processes() > 1 and verb not in SHARING:
+        raise ConfigError(
+            f"pave {verb} works in one process, and was started in {_processes()}; start it "
+            f"without torchrun (those that share their work: {', '.join(SHARING)})"
+        )
+
+
+def own_shard(shard: str | None) -> str | None:
+    """The part of the work that is this process's.
+
+    Args:
+        shard: The part that was asked for, if any.
+
+    Raises:
+        ConfigError: If there are several processes and a part as well.
+    """
+    processes = _processes()
+    if processes == 1:
+        return shard
+    if shard is not None:
+        raise ConfigError(
+            f"--shard {shard} and {processes} processes of one launch divide the work twice; "
+            "leave out one of them"
+        )
+    return f"{int(os.environ['RANK']) + 1}/{processes}"
+
+
+def _processes() -> int:
+    """Processes of the launch, as torchrun tells them; 1 where nothing launched this one."""
+    if not os.environ.get("RANK", "").isdecimal():
+        return 1
+    count = os.environ.get("WORLD_SIZE", "")
+    return int(count) if count.isdecimal() else 1
