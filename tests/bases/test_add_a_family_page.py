@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import re
-import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from helpers.pages import DOCS, files_of, follow
 from pave import registry
 from pave.bases import find_family
 from pave.bases.families import FAMILIES
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-family.md"
-
-
-def files() -> dict[str, str]:
-    """Name -> text of the files that the page writes; each block opens with its name."""
-    blocks = re.findall(r"```\w+\n# (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
-    return dict(blocks)
+PAGE = DOCS / "how-to" / "add-a-family.md"
+FILES = files_of(PAGE)
 
 
 @pytest.fixture
 def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files in a folder that can be imported from."""
-    for name, text in files().items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(FAMILIES, "_registered", FAMILIES.registered())
-    for module in ("my_family", "test_my_family"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    return tmp_path
+    return follow(FILES, FAMILIES, tmp_path, monkeypatch)
 
 
 def test_at_most_three_files() -> None:
-    assert set(files()) == {"my_family.py", "test_my_family.py", "pyproject.toml"}
+    assert set(FILES) == {"my_family.py", "test_my_family.py", "pyproject.toml"}
 
 
 def test_its_test_passes(followed: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+from pave import registry
 from pave.cli import main
 from pave.cli.old_names import OLD_FLAGS, present_settings, present_words
 from pave.cli.verbs import OWN, all_verbs, find_verb
 from pave.errors import ConfigError
+from pave.tasks.registry import EXACT, list_tasks
 
 VERB = '''"""A verb."""
 import sys
@@ -52,11 +56,23 @@ def test_a_package_adds_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert "NAME is missing (see: pave hello --help)" in capsys.readouterr().err
 
 
+def test_prepare_lists_the_benchmarks_that_there_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other packages too; `exact` has no annotation files."""
+    monkeypatch.delitem(sys.modules, "pave.cli.prepare", raising=False)
+    point = EntryPoint("someones-task", "someone.task", "pave.tasks")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    assert main(["prepare", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name in {*list_tasks(), "someones-task"} - {EXACT}:
+        assert name in text
+    assert "exact" not in text
+
+
 @pytest.mark.usefixtures("package")
 def test_the_list_imports_no_package(capsys: pytest.CaptureFixture[str]) -> None:
     """What a verb does is read from its source; a verb whose package has gone is not listed."""
-    import sys
-
     for name in ("greeting", "torch_of_hello"):
         sys.modules.pop(name, None)
     assert main(["--help"]) == 0

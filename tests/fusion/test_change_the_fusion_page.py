@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -12,34 +11,24 @@ import pytest
 import torch
 import yaml
 
+from helpers.pages import DOCS, files_of, follow
 from pave import PatchedModel, Tokens, registry
 from pave.fusion import FusionConfig, make_fusion, read_fusion_config
 from pave.fusion_registry import FUSIONS
 from pave.testing import tiny_base, tiny_inputs
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "change-the-fusion.md"
-
-
-def files() -> dict[str, str]:
-    """Name -> text of the files that the page writes; each block opens with its name."""
-    blocks = re.findall(r"```\w+\n# (\S+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
-    return dict(blocks)
+PAGE = DOCS / "how-to" / "change-the-fusion.md"
+FILES = files_of(PAGE)
 
 
 @pytest.fixture
 def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files in a folder that can be imported from."""
-    for name, text in files().items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(FUSIONS, "_registered", FUSIONS.registered())
-    for module in ("my_fusion", "test_my_fusion"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    return tmp_path
+    return follow(FILES, FUSIONS, tmp_path, monkeypatch)
 
 
 def test_at_most_three_files() -> None:
-    assert set(files()) == {"my_fusion.py", "test_my_fusion.py", "pyproject.toml"}
+    assert set(FILES) == {"my_fusion.py", "test_my_fusion.py", "pyproject.toml"}
 
 
 def test_its_settings_are_settings() -> None:

@@ -11,10 +11,14 @@ from cyclopts import Parameter
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+from pave.tasks.registry import EXACT, list_tasks
+
+# Exact match scores any records and has no annotation files of its own.
+BENCHMARKS = [name for name in list_tasks() if name != EXACT]
 
 
 def prepare_verb(
-    task: str,
+    task: Annotated[str, Parameter(help=f"The benchmark: {', '.join(BENCHMARKS)}.")],
     /,
     *,
     annotations: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)],
@@ -35,7 +39,6 @@ def prepare_verb(
 ) -> int:
     """Turn the public annotation files of a benchmark into records.
 
-    Tasks: avsd, avqa, music-avqa, scanqa, sqa3d, ego-exo4d, llava-video, videomme, mvbench, mlvu.
     Missing media are listed beside the records and stop the command unless `--allow-missing` is
     given.
 
@@ -52,7 +55,7 @@ def prepare_verb(
     ```
 
     Args:
-        task: The benchmark.
+        task: The benchmark, pave's own or a package's.
         annotations: Its annotation files, one or several, or a folder of them; or the authors'
             training file of it.
         media: Folder of the videos (or of folders of frames).
