@@ -27,77 +27,108 @@ _RIM = 0.04
 _FLAT = 1e-9
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Picture = NDArray[np.uint8]  # [size, size, 3]
 
 
-def draw_room(frame: NDArray[np.uint8], scene: Scene, pose: Pose) -> None:
+def draw_room(frame: Picture, scene: Scene, pose: Pose) -> None:
     """Fill wall and floor."""
-    size, room = frame.shape[0], scene.room
-    along, across = _walls(room, pose, scene.camera.focal * size, size)  # [size] metres each
-    dark = np.floor(across / room.stripe).astype(np.int64) % 2 == 1  # every second stripe
-    wall = np.array(room.wall_rgb, dtype=np.float64)
-    columns = np.where(dark[:, None], wall * STRIPE_DARKER, wall).astype(np.uint8)
-    frame[:] = columns[None]  # [1, size, 3], the same for every row
-    # Row where each column's wall meets the floor.
-    foot = size / 2 + scene.camera.focal * size * pose.y / along
-    upper, lower = (
-        int(np.clip(edge, 0, size)) for edge in (np.floor(foot.min()), np.ceil(foot.max()))
-    )
-    edge_rows = (
-        np.arange(upper, lower)[:, None] + 0.5 >= foot[None, :]
-    )  # the foot line is slanted while the camera pans
-    frame[upper:lower][edge_rows] = room.floor_rgb
-    frame[lower:] = room.floor_rgb
+    size = len(frame)
+    room = scene.room
+    focal = scene.camera.focal * size  # pixels
+    along, across = _walls(room, pose, focal, size)  # [size] metres each
+    stripe = np.floor(across / room.stripe).astype(np.int64)
+    is_dark = stripe % 2 == 1  # [size]
+    bright = np.array(room.wall_rgb, dtype=np.float64)
+    dark = bright * STRIPE_DARKER
+    columns = np.where(is_dark[:, None], dark, bright)  # [size, 3]
+    frame[:] = columns.astype(np.uint8)  # the same for every row
+    # Row where each column's wall meets the floor: the line is slanted while the camera pans.
+    foot = size / 2 + focal * pose.y / along  # [size]
+    is_floor = _row_centres(size) >= foot  # [size, size]
+    frame[is_floor] = room.floor_rgb
 
 
 def room_depth(scene: Scene, pose: Pose, size: int) -> Floats:
     """Metres along the optical axis to wall or floor, ``[size, size]``."""
     focal = scene.camera.focal * size
     along, _ = _walls(scene.room, pose, focal, size)
-    below = np.arange(size) + 0.5 - size / 2  # rows under the horizon, in pixels
-    floor = np.full(size, np.inf)
+    below = _row_centres(size) - size / 2  # [size, 1] pixels under the horizon
+    is_below = below > 0
+    floor = np.full_like(below, np.inf)
     # Similar triangles: the eye's height over its row.
-    floor[below > 0] = focal * pose.y / below[below > 0]
-    return np.asarray(np.minimum(along[None, :], floor[:, None]))
+    floor[is_below] = focal * pose.y / below[is_below]
+    nearest: Floats = np.minimum(along, floor)
+    return nearest
 
 
-def draw_screen(frame: NDArray[np.uint8], screen: Screen, pose: Pose, focal: float) -> None:
+def draw_screen(frame: Picture, screen: Screen, pose: Pose, focal: float) -> None:
     """Lay the screen over what is behind it."""
-    inner = replace(screen, width=screen.width - 2 * _RIM, height=screen.height - _RIM)
-    for panel, colour in ((screen, RIM_RGB), (inner, SCREEN_RGB)):
-        frame[_covered(panel, pose, focal, frame.shape[0])] = colour
+    width = screen.width - 2 * _RIM
+    height = screen.height - _RIM
+    panel = replace(screen, width=width, height=height)
+    rim_pixels = _covered(screen, pose, focal, len(frame))
+    frame[rim_pixels] = RIM_RGB
+    panel_pixels = _covered(panel, pose, focal, len(frame))
+    frame[panel_pixels] = SCREEN_RGB
 
 
 def screen_distance(screen: Screen, pose: Pose) -> float:
     """Metres along the optical axis to the middle of the screen's foot."""
-    return float(pose.to_camera(np.array([[screen.x, 0.0, screen.z]]))[0, 2])
+    middle = np.array([[screen.x, 0.0, screen.z]])
+    _, _, forward = pose.to_camera(middle)[0]
+    return float(forward)
 
 
-def _covered(screen: Screen, pose: Pose, focal: float, size: int) -> NDArray[np.bool_]:
+def _row_centres(size: int) -> Floats:
+    """``[size, 1]`` pixels from the upper edge of the picture."""
+    rows = np.arange(size)
+    return rows[:, None] + 0.5
+
+
+def _covered(screen: Screen, pose: Pose, focal: float, size: int) -> Mask:
     """The pixels that the screen covers, ``[size, size]``."""
     dx, dz = _directions(pose, focal, size)
     along = (screen.z - pose.z) / dz  # where each column's ray meets the plane of the panel
     x = pose.x + along * dx  # [size]
-    hit = (along > NEAR) & (np.abs(x - screen.x) <= screen.width / 2)
-    along = np.where(hit, along, 1.0)  # rays that miss must not divide by zero
-    top, foot = (size / 2 + focal * (pose.y - y) / along for y in (screen.height, 0.0))
-    rows = np.arange(size)[:, None] + 0.5
-    return np.asarray(hit[None, :] & (rows >= top[None, :]) & (rows < foot[None, :]))
+    is_ahead = along > NEAR
+    is_within = np.abs(x - screen.x) <= screen.width / 2
+    hits = is_ahead & is_within
+    along = np.where(hits, along, 1.0)  # rays that miss must not divide by zero
+    top = size / 2 + focal * (pose.y - screen.height) / along
+    foot = size / 2 + focal * pose.y / along
+    rows = _row_centres(size)
+    covered: Mask = hits & (rows >= top) & (rows < foot)
+    return covered
 
 
 def _directions(pose: Pose, focal: float, size: int) -> tuple[Floats, Floats]:
     """World x and z of each column's ray, for one metre along the optical axis."""
-    across = (np.arange(size) + 0.5 - size / 2) / focal  # tangent of each column's angle
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
-    dx, dz = cos * across + sin, cos - sin * across
-    return dx, np.where(np.abs(dz) < _FLAT, _FLAT, dz)
+    columns = np.arange(size) + 0.5 - size / 2  # pixels from the middle
+    across = columns / focal  # tangent of each column's angle
+    cos = np.cos(pose.yaw)
+    sin = np.sin(pose.yaw)
+    dx = cos * across + sin
+    dz = cos - sin * across
+    return dx, _not_flat(dz)
+
+
+def _not_flat(direction: Floats) -> Floats:
+    """A ray along a wall meets it far away, not nowhere."""
+    return np.where(np.abs(direction) < _FLAT, _FLAT, direction)
 
 
 def _walls(room: Room, pose: Pose, focal: float, size: int) -> tuple[Floats, Floats]:
     """For each column: metres along the optical axis to its wall, place on it."""
     dx, dz = _directions(pose, focal, size)
-    # A ray along a wall meets it far away, not nowhere.
-    dx = np.where(np.abs(dx) < _FLAT, _FLAT, dx)
-    ends = np.where(dz > 0, room.depth - pose.z, room.front - pose.z) / dz
-    sides = np.where(dx > 0, room.half - pose.x, -room.half - pose.x) / dx
-    along = np.minimum(ends, sides)  # a convex room: the first wall is the one that is seen
-    return along, np.where(ends <= sides, pose.x + along * dx, pose.z + along * dz)
+    dx = _not_flat(dx)
+    # The wall that a ray meets on either axis.
+    end = np.where(dz > 0, room.depth, room.front)
+    side = np.where(dx > 0, room.half, -room.half)
+    to_end = (end - pose.z) / dz
+    to_side = (side - pose.x) / dx
+    along = np.minimum(to_end, to_side)  # a convex room: the first wall is the one that is seen
+    x = pose.x + along * dx
+    z = pose.z + along * dz
+    place = np.where(to_end <= to_side, x, z)
+    return along, place

@@ -21,7 +21,8 @@ from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
 from pave.bases.visual import Clip, Layout, Visual
 
 # Qwen2-VL's limits of a frame, written by its processor as 128 and 768 merge blocks of 28 x 28.
-MIN_PIXELS, MAX_PIXELS = 128 * 28 * 28, 768 * 28 * 28
+MIN_PIXELS = 128 * 28 * 28
+MAX_PIXELS = 768 * 28 * 28
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,24 @@ def patchify(pixels: Tensor, cut: Patches) -> tuple[Tensor, Tensor]:
     Returns:
         `[t * h * w, 3 * step * side * side]` patches and the grid `[1, 3]` (t, h, w) in patches.
     """
-    missing = -pixels.shape[0] % cut.step
-    pixels = torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)])
-    frames, channels, height, width = pixels.shape
-    t, h, w = frames // cut.step, height // cut.side, width // cut.side  # in patches
-    merge, side = cut.merge, cut.side
-    blocks = pixels.reshape(t, cut.step, channels, h // merge, merge, side, w // merge, merge, side)
+    missing = -len(pixels) % cut.step  # frames, in the last step
+    last = pixels[-1:].expand(missing, -1, -1, -1)
+    whole = torch.cat([pixels, last])
+    frames, _, height, width = whole.shape
+    t = frames // cut.step
+    h = height // cut.side  # in patches
+    w = width // cut.side
+    # [t, step, channel, block row, row in block, y, block column, column in block, x]
+    blocks = (
+        whole.unflatten(3, (-1, cut.merge, cut.side))
+        .unflatten(2, (-1, cut.merge, cut.side))
+        .unflatten(0, (-1, cut.step))
+    )
     # -> [t, block row, block column, row in block, column in block, channel, step, y, x]
     ordered = blocks.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
-    flat = ordered.reshape(t * h * w, channels * cut.step * side * side)
-    return flat.contiguous(), torch.tensor([[t, h, w]])
+    patches = ordered.flatten(0, 4).flatten(1)
+    grid = torch.tensor([[t, h, w]])
+    return patches.contiguous(), grid
 
 
 def tower_inputs(
@@ -85,12 +94,16 @@ def tower_inputs(
 
 def token_grids(grids: Tensor, merge: int) -> list[Layout]:
     """Token layout of every clip: its patch grid, a row of `[clips, 3]`, divided by the block."""
-    return [Layout(t, h // merge, w // merge) for t, h, w in grids.tolist()]
+    layouts = []
+    for t, h, w in grids.tolist():
+        layout = Layout(t, h // merge, w // merge)
+        layouts.append(layout)
+    return layouts
 
 
 def block_means(hidden: Tensor, merge: int) -> Tensor:
     """`[patches, C]` in block order -> `[patches / merge^2, C]`: the mean of each block."""
-    blocks = hidden.reshape(-1, merge * merge, hidden.shape[-1])  # [tokens, merge^2, C]
+    blocks = hidden.unflatten(0, (-1, merge**2))  # [tokens, merge^2, C]
     return blocks.mean(1)
 
 
@@ -106,7 +119,8 @@ def split_grids(
     """
     parts: Sequence[Tensor | None] = [None] * len(grids)
     if query is not None:
-        parts = query.split([grid.total for grid in grids])
+        counts = [grid.total for grid in grids]
+        parts = query.split(counts)
     visuals = []
     for clip, grid, part in zip(tokens, grids, parts, strict=True):
         if part is not None:
@@ -117,12 +131,15 @@ def split_grids(
 
 def join_grids(visuals: Sequence[Visual], output: Any | None) -> Any:
     """The families' own container: a tuple with one tensor a clip."""
-    return container(output, tuple(visual.tokens for visual in visuals))
+    tokens = tuple(visual.tokens for visual in visuals)
+    return container(output, tokens)
 
 
 def pixel_limits(settings: BaseSettings, low: int, high: int) -> tuple[int, int]:
     """Pixel limits of the settings, or the family's own."""
-    return settings.min_pixels or low, settings.max_pixels or high
+    least = settings.min_pixels or low
+    most = settings.max_pixels or high
+    return least, most
 
 
 def qwen2_settings() -> BaseSettings:
@@ -136,8 +153,11 @@ def qwen2_clip(config: Any, settings: BaseSettings, frames: Tensor, times: Tenso
     """A clip of Qwen2-VL and 2.5: each frame resized into the limits, one vision span, no times."""
     cut = patches_of(config)
     low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
-    size = smart_resize(frames.shape[-2], frames.shape[-1], cut.factor, low, high)
+    height, width = frames.shape[-2:]
+    size = smart_resize(height, width, cut.factor, low, high)
     pixels = tower_inputs(frames, size, settings, cut)
     (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
-    text = "<|vision_start|>" + "<|video_pad|>" * layout.total + "<|vision_end|>"
-    return Clip(pixels, merge_times(times, cut.step), text, layout.t * cut.step)
+    places = "<|video_pad|>" * layout.total
+    text = f"<|vision_start|>{places}<|vision_end|>"
+    step_times = merge_times(times, cut.step)
+    return Clip(pixels, step_times, text, frames=layout.t * cut.step)

@@ -23,10 +23,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RATE = 16000  # samples per second that ImageBind hears
-WINDOW_SECONDS, STRIDE_SECONDS = 2, 1
-BANDS, FRAMES = 128, 204  # of a picture; 2 s give 198 frames, the rest is filled
-MEAN, STD = -4.268, 9.138  # of log-mel levels, from `imagebind/data.py`
-_FRAME, _HOP, _FFT = 400, 160, 512  # samples: 25 ms, 10 ms, and the next power of two
+WINDOW_SECONDS = 2
+STRIDE_SECONDS = 1
+BANDS = 128  # of a picture
+FRAMES = 204  # of a picture; 2 s give 198, the rest is filled
+MEAN = -4.268  # of log-mel levels, from `imagebind/data.py`
+STD = 9.138
+_FRAME = 400  # samples, 25 ms
+_HOP = 160  # samples, 10 ms
+_FFT = 512  # samples, the power of two that holds a frame
 _FLOOR = torch.finfo(torch.float32).eps  # kaldi's, before the logarithm
 
 
@@ -50,18 +55,26 @@ def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
     new = to // common
     cutoff = min(old, new) * 0.99  # the rolloff keeps the filter's slope below Nyquist
     width = math.ceil(6 * old / cutoff)  # samples on either side that a new one hears
-    index = torch.arange(-width, width + old)[None, None] / old  # [1, 1, taps]
-    # One kernel for each of the `new` places that a sample may have between the old ones.
-    t = torch.arange(0, -new, -1)[:, None, None] / new + index  # [new, 1, taps]
-    t = (t * cutoff).clamp(-6, 6)  # in zero crossings
-    window = torch.cos(t * math.pi / 6 / 2) ** 2  # Hann
-    t = t * math.pi
-    sinc = torch.where(t == 0, torch.ones(()), t.sin() / t)
-    kernel = sinc * window * (cutoff / old)
+    kernel = _sinc_kernels(old, new, width, cutoff)  # [new, 1, taps]
     padded = F.pad(wave, (width, width + old))
-    blocks = F.conv1d(padded[:, None], kernel, stride=old)  # [channels, new, blocks]
-    found = blocks.transpose(1, 2).reshape(len(wave), -1)
-    return found[:, : math.ceil(new * wave.shape[1] / old)]
+    lines = padded[:, None]  # [channels, 1, n]
+    blocks = F.conv1d(lines, kernel, stride=old)  # [channels, new, blocks]
+    found = blocks.transpose(1, 2).flatten(1)  # [channels, new samples]
+    length = math.ceil(new * wave.shape[1] / old)
+    return found[:, :length]
+
+
+def _sinc_kernels(old: int, new: int, width: int, cutoff: float) -> Tensor:
+    """`[new, 1, taps]`: a kernel for each place that a new sample may have between old ones."""
+    taps = torch.arange(-width, width + old) / old  # [taps]
+    places = torch.arange(0, -new, -1) / new  # [new]
+    distance = places[:, None, None] + taps  # [new, 1, taps]
+    t = (distance * cutoff).clamp(-6, 6)  # in zero crossings
+    window = torch.cos(t * math.pi / 6 / 2) ** 2  # Hann
+    angle = t * math.pi
+    sinc = angle.sin() / angle
+    sinc = sinc.where(angle != 0, 1.0)  # its limit
+    return sinc * window * (cutoff / old)
 
 
 def mel_filters() -> Tensor:
@@ -72,11 +85,13 @@ def mel_filters() -> Tensor:
     low = 1127 * math.log(1 + 20.0 / 700)  # mel
     high = 1127 * math.log(1 + RATE / 2 / 700)
     step = (high - low) / (BANDS + 1)  # mel from one filter's peak to the next
-    left = low + torch.arange(BANDS)[:, None] * step  # [128, 1] mel, where a filter begins
+    band = torch.arange(BANDS)[:, None]  # [128, 1]
+    left = low + band * step  # mel, where a filter begins
+    right = left + 2 * step
     hertz = torch.arange(_FFT // 2) * (RATE / _FFT)  # [256], of the FFT's bins
     mel = 1127 * (1 + hertz / 700).log()
     rising = (mel - left) / step  # [128, 256]
-    falling = (left + 2 * step - mel) / step
+    falling = (right - mel) / step
     weights = torch.minimum(rising, falling).clamp_min(0)
     return F.pad(weights, (0, 1))  # kaldi leaves the Nyquist bin out
 
@@ -94,18 +109,21 @@ def melspec(wave: Tensor, filters: Tensor | None = None) -> Tensor:
     if filters is None:
         filters = mel_filters()
     wave -= wave.mean()  # over both channels, and seen by the next window: the authors' quirk
-    frames = wave[0].unfold(0, _FRAME, _HOP)  # [frames, 400], of the left channel
+    left = wave[0]  # the spectrum is of the left channel alone
+    frames = left.unfold(0, _FRAME, _HOP)  # [frames, 400]
     frames = frames - frames.mean(1, keepdim=True)
     # Pre-emphasis: each sample less 0.97 of the one before, the first one less 0.97 of itself.
-    padded = F.pad(frames[:, None], (1, 0), mode="replicate")  # [frames, 1, 401]
-    before = padded[:, 0, :-1]
+    before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+    sharp = frames - 0.97 * before
     window = torch.hann_window(_FRAME, periodic=False)
-    shaped = (frames - 0.97 * before) * window
-    power = torch.fft.rfft(shaped, n=_FFT).abs() ** 2  # [frames, 257]
+    spectrum = torch.fft.rfft(sharp * window, n=_FFT)  # [frames, 257]
+    power = spectrum.abs() ** 2
     mel = power @ filters.T  # [frames, 128]
-    levels = mel.clamp_min(_FLOOR).log().T  # [128, frames]
-    fitted = F.pad(levels, (0, FRAMES - levels.shape[1]))  # zeros to the right, or cut
-    return (fitted[None] - MEAN) / STD
+    levels = mel.clamp_min(_FLOOR).log()
+    missing = FRAMES - len(levels)  # zeros behind the last frame; a longer one is cut
+    fitted = F.pad(levels.T, (0, missing))  # [128, 204]
+    normal = (fitted - MEAN) / STD
+    return normal[None]
 
 
 def mel_windows(wave: Tensor) -> Tensor:
@@ -121,12 +139,17 @@ def mel_windows(wave: Tensor) -> Tensor:
         `[K, 1, 128, 204]`, K = max(1, int(n / 16000) - 1).
     """
     track = wave.clone()  # `melspec` changes what it is given
-    if wave.shape[1] < _FRAME:
-        track = F.pad(wave, (0, _FRAME - wave.shape[1]))
+    length = wave.shape[1]
+    if length < _FRAME:
+        track = F.pad(wave, (0, _FRAME - length))
     filters = mel_filters()
-    count = max(1, int(wave.shape[1] / RATE) - 1)  # K
-    size, stride = WINDOW_SECONDS * RATE, STRIDE_SECONDS * RATE  # samples
-    starts = range(0, count * stride, stride)
+    count = max(1, length // RATE - 1)  # K
+    size = WINDOW_SECONDS * RATE  # samples
+    stride = STRIDE_SECONDS * RATE
+    pictures = []
     # In order, and on views of one track: each window finds the mean of the one before taken off.
-    pictures = [melspec(track[:, start : start + size], filters) for start in starts]
+    for start in range(0, count * stride, stride):
+        window = track[:, start : start + size]
+        picture = melspec(window, filters)
+        pictures.append(picture)
     return torch.stack(pictures)

@@ -30,15 +30,18 @@ def backproject(depth: Tensor, intrinsic: Tensor, pose: Tensor) -> Tensor:
         `[..., H, W, 3]`.
     """
     height, width = depth.shape[-2:]
-    # Row and column of every pixel, [H, W] each.
-    v, u = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    fx = intrinsic[..., 0, 0, None, None]  # [..., 1, 1] pixels
-    fy = intrinsic[..., 1, 1, None, None]
-    cx = intrinsic[..., 0, 2, None, None]
-    cy = intrinsic[..., 1, 2, None, None]
-    x = (u - cx) * depth / fx  # [..., H, W] metres to the right of the camera's axis
-    y = (v - cy) * depth / fy  # below it
-    camera = torch.stack([x, y, depth, torch.ones_like(depth)], -1)  # [..., H, W, 4]
+    v = torch.arange(height)[:, None]  # [H, 1], row of every pixel
+    u = torch.arange(width)  # [W], column
+    numbers = intrinsic[..., None, None]  # [..., 4, 4, 1, 1], to go with a picture
+    fx = numbers[..., 0, 0, :, :]  # pixels
+    fy = numbers[..., 1, 1, :, :]
+    cx = numbers[..., 0, 2, :, :]
+    cy = numbers[..., 1, 2, :, :]
+    # Metres to the right of the camera's axis and below it, [..., H, W] each.
+    x = (u - cx) * depth / fx
+    y = (v - cy) * depth / fy
+    one = torch.ones_like(depth)  # what the pose's translation is multiplied with
+    camera = torch.stack([x, y, depth, one], dim=-1)  # [..., H, W, 4]
     world = torch.einsum("...ij,...hwj->...hwi", pose, camera)
     return world[..., :3]
 
@@ -62,7 +65,8 @@ def patch_points(points: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def resized(width: int, height: int, side: int) -> tuple[int, int]:
     """Width and height with the shorter side at `side`, the longer rounded down."""
-    ratio = side / min(width, height)
+    shorter = min(width, height)
+    ratio = side / shorter
     if width <= height:
         return side, int(height * ratio)
     return int(width * ratio), side
@@ -84,17 +88,19 @@ def fit_depth(raw: npt.NDArray[np.generic], side: int, scale: float = 1000.0) ->
     """
     height, width = raw.shape
     wide, high = resized(width, height, side)
-    # Of each pixel of the smaller map, the pixel of the raw one that holds its centre.
-    row_centres = (np.arange(high) + 0.5) * height / high
-    column_centres = (np.arange(wide) + 0.5) * width / wide
-    rows = np.floor(row_centres).astype(np.int64)  # [high]
-    columns = np.floor(column_centres).astype(np.int64)  # [wide]
-    top = round((high - side) / 2)
-    left = round((wide - side) / 2)
-    rows = rows[top : top + side]
-    columns = columns[left : left + side]
-    picked = raw[rows][:, columns]  # [side, side]
-    return np.asarray(picked, dtype=np.float64) / scale
+    rows = _nearest(height, high, side)
+    columns = _nearest(width, wide, side)
+    strip = raw[rows]
+    square = strip[:, columns]  # [side, side]
+    return np.asarray(square, dtype=np.float64) / scale
+
+
+def _nearest(have: int, want: int, side: int) -> npt.NDArray[np.int64]:
+    """Of the middle `side` of `want` pixels, those of `have` that hold their centres: `[side]`."""
+    start = round((want - side) / 2)
+    pixels = np.arange(start, start + side)
+    centres = (pixels + 0.5) * have / want
+    return np.floor(centres).astype(np.int64)
 
 
 def fit_intrinsic(matrix: npt.NDArray[np.generic], width: int, height: int, side: int) -> Matrix:
