@@ -31,7 +31,9 @@ def check_family(family: str | Base) -> None:
     Example:
         >>> check_family("internvl")
     """
-    base = tiny_base(family) if isinstance(family, str) else family
+    base = family
+    if isinstance(base, str):
+        base = tiny_base(base)
     check_placeholders(base)
     check_cached_tokens(base)
     check_batches(base)
@@ -49,16 +51,13 @@ def check_placeholders(base: Base) -> None:
         prefix = base.encode_prompt(clip.text, []).prefix
         in_prompt = prefix.count(base.placeholder_id)
         _equal(in_prompt, layout.total, "placeholders in the prompt, and tokens of the layout")
-        wanted: tuple[int, ...] = (layout.total, base.hidden_dim)  # [total, D]
-        _equal(tuple(visual.tokens.shape), wanted, "shape of the tokens")
-        _equal(tuple(clip.times.shape), (layout.t,), "times of a clip, and its token steps")
+        _shaped(visual.tokens, (layout.total, base.hidden_dim), "tokens")
+        _shaped(clip.times, (layout.t,), "times of a clip, which has one a token step")
         # After padding: an odd number of frames is filled up where steps merge two.
         frames = layout.t * base.family.frames_per_step
         _equal(clip.frames, frames, "frames of a clip, and frames of its token steps")
-        _must(visual.query is not None, "split gives no query although it was asked for one")
-        assert visual.query is not None
-        wanted = (layout.t, layout.spatial, base.query_dim)  # [T, S, C_q]
-        _equal(tuple(visual.query.shape), wanted, "shape of the query")
+        query = _query(visual)
+        _shaped(query, (layout.t, layout.spatial, base.query_dim), "query")
 
 
 @torch.no_grad()
@@ -66,11 +65,12 @@ def check_cached_tokens(base: Base) -> None:
     """Visual tokens made beforehand give the logits of pixels."""
     clips = tiny_clips(base, (4, 4))
     inputs = tiny_inputs(base, (4, 4))
-    seen = {base.family.modality: base.join(base.visual(clips))}
     live = base.model(**inputs).logits  # [B, L, vocabulary]
+    visuals = base.visual(clips)
+    seen = {base.family.modality: base.join(visuals)}
     # Grids stay: positions on several axes come from them, not from the pixels.
-    light = {key: value for key, value in inputs.items() if key != base.family.pixels}
-    cached = base.model(**light, mm_encoder_outputs=seen).logits
+    del inputs[base.family.pixels]
+    cached = base.model(**inputs, mm_encoder_outputs=seen).logits
     # The tower ran once on the batch and once clip by clip, which may round differently.
     _close(cached, live, "logits from cached visual tokens, and from pixels")
 
@@ -78,7 +78,8 @@ def check_cached_tokens(base: Base) -> None:
 def check_batches(base: Base) -> None:
     """Clips of one batch come out of `split` as they do alone."""
     clips = tiny_clips(base, (4, 4))
-    together = base.join(base.visual(clips))
+    visuals = base.visual(clips)
+    together = base.join(visuals)
     inputs = tiny_inputs(base, (4, 4))
     # What the tower is called with: the inputs without those of the language model.
     arguments = {key: inputs[key] for key in clips[0].pixels}
@@ -94,29 +95,34 @@ def check_order_in_time(base: Base) -> None:
     """Another frame moves the tokens and the query of its own step, and of no other."""
     # The first frame, the last one, and the second half of a step where two are merged.
     for frame in (0, 3, 5):
-        pixels = tiny_frames(*SIZE).pixels.clone()  # [F, 3, H, W]
-        pixels[frame] = 255 - pixels[frame]
+        frames = tiny_frames(*SIZE)
+        changed = frames.pixels.clone()  # [F, 3, H, W]
+        changed[frame] = 255 - changed[frame]
         step = frame // base.family.frames_per_step
-        for what, distance in _moved(base, pixels).items():
-            most = distance.amax(dim=(1, 2))  # [T]
-            # Anything less is rounding.
-            steps = (most > 1e-4).nonzero().flatten().tolist()
+        for what, distance in _moved(base, frames, changed).items():
+            farthest = distance.amax(dim=(1, 2))  # [T]
+            has_moved = farthest > 1e-4  # anything less is rounding
+            steps = _numbers(has_moved)
             _equal(steps, [step], f"steps whose {what} moved with frame {frame}, and its own step")
 
 
 def check_order_in_space(base: Base) -> None:
     """Another quarter of the picture moves that quarter of tokens and query most (row-major)."""
     for lower, right in itertools.product((False, True), repeat=2):
-        pixels = tiny_frames(*SIZE).pixels.clone()  # [F, 3, H, W]
+        frames = tiny_frames(*SIZE)
+        changed = frames.pixels.clone()  # [F, 3, H, W]
         # Frames 2 and 3 make a step of their own, whether steps merge two frames or none.
-        rows = _half(pixels[2:4], -2, lower)
+        pair = changed[2:4]
+        rows = _half(pair, -2, lower)
         quarter = _half(rows, -1, right)  # a view: [2, 3, H / 2, W / 2]
         quarter.copy_(255 - quarter)
-        for what, distance in _moved(base, pixels).items():
-            step = distance[2 // base.family.frames_per_step]  # [h, w]
-            height, width = step.shape
+        step = 2 // base.family.frames_per_step
+        for what, distance in _moved(base, frames, changed).items():
+            cells = distance[step]  # [h, w]
+            height, width = cells.shape
             # Attention carries the change into the other quarters too, but less of it.
-            row, column = divmod(int(step.argmax()), width)
+            farthest = int(cells.argmax())
+            row, column = divmod(farthest, width)
             place = (row * 2 >= height, column * 2 >= width)
             _equal(place, (lower, right), f"quarter (lower, right) whose {what} moved most")
 
@@ -128,22 +134,22 @@ def _half(pixels: Tensor, axis: int, second: bool) -> Tensor:
     return pixels.narrow(axis, start, length)
 
 
-def _moved(base: Base, pixels: Tensor) -> dict[str, Tensor]:
-    """How far tokens and query are, `[T, h, w]` each, from those of the unchanged frames."""
-    frames = tiny_frames(*SIZE)
-    (before,) = base.visual([base.clip(frames)])
-    (after,) = base.visual([base.clip(Frames(pixels, frames.times))])
-    assert before.query is not None
-    assert after.query is not None
+def _moved(base: Base, frames: Frames, pixels: Tensor) -> dict[str, Tensor]:
+    """How far other pixels move tokens and query, `[T, h, w]` each."""
+    clips = [
+        base.clip(frames),
+        base.clip(Frames(pixels, frames.times)),
+    ]
+    before, after = base.visual(clips)
     changes = {
         "tokens": after.grid() - before.grid(),  # [T, S, D]
-        "query": after.query - before.query,  # [T, S, C_q]
+        "query": _query(after) - _query(before),  # [T, S, C_q]
     }
-    layout = before.layout
+    places = (before.layout.h, before.layout.w)
     distances = {}
     for what, change in changes.items():
         flat = change.norm(dim=-1)  # [T, S]
-        distances[what] = flat.unflatten(1, (layout.h, layout.w))
+        distances[what] = flat.unflatten(1, places)
     return distances
 
 
@@ -185,9 +191,11 @@ def check_seam(base: Base) -> None:
         # The base is the caller's: a seam left on it would spoil the checks that follow.
         model.unpatch()
     # Each token's own number in place of its features, so that `grid` tells which ones it takes.
-    places = torch.arange(visual.layout.total)[:, None]  # [total, 1]
-    spatial = Visual(places, visual.layout).grid().flatten().tolist()
-    moved = (fused.tokens != visual.tokens).any(1).nonzero().flatten().tolist()
+    numbers = torch.arange(visual.layout.total)
+    numbered = Visual(numbers[:, None], visual.layout)
+    spatial = numbered.grid().flatten().tolist()
+    differs = fused.tokens != visual.tokens  # [total, D]
+    moved = _numbers(differs.any(1))
     _equal(moved, spatial, "tokens that got a residual, and spatial tokens of the layout")
 
 
@@ -208,10 +216,23 @@ def check_fresh_patch(base: Base) -> None:
         model.unpatch()
     # To the bit: adding a zero residual must not even round.
     _must(torch.equal(fresh, plain), "a fresh patch changes the base's logits")
-    _equal(tuple(awake.shape), tuple(plain.shape), "logits with a patch, and without")
+    _shaped(awake, tuple(plain.shape), "logits with a patch")
     _must(not torch.equal(awake, plain), "a patch with random weights changes nothing")
     again = base.model(**inputs).logits
     _must(torch.equal(again, plain), "the base is another one after unpatch()")
+
+
+def _query(visual: Visual) -> Tensor:
+    """Its tower tokens, `[T, S, C_q]`."""
+    if visual.query is None:
+        raise AssertionError("split gives no query although it was asked for one")
+    return visual.query
+
+
+def _numbers(flags: Tensor) -> list[int]:
+    """Where `[N]` flags are set."""
+    found: list[int] = flags.nonzero().flatten().tolist()
+    return found
 
 
 def _must(holds: bool, otherwise: str) -> None:
@@ -223,6 +244,11 @@ def _equal(found: object, wanted: object, what: str) -> None:
     _must(found == wanted, f"{what}: {found} is not {wanted}")
 
 
+def _shaped(found: Tensor, wanted: tuple[int, ...], what: str) -> None:
+    _equal(tuple(found.shape), wanted, f"shape of the {what}")
+
+
 def _close(found: Tensor, wanted: Tensor, what: str) -> None:
-    difference = float((found - wanted).abs().max())
-    _must(difference <= 2e-5, f"{what}: {difference} apart")
+    difference = (found - wanted).abs()
+    farthest = float(difference.max())
+    _must(farthest <= 2e-5, f"{what}: {farthest} apart")

@@ -31,7 +31,8 @@ def check_fusion(config: FusionSettings, seed: int = 0) -> None:
     _check_fresh(fusion, config, clips)
     with torch.no_grad():
         for parameter in fusion.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
+            noise = torch.randn_like(parameter)
+            parameter.add_(noise * 0.1)
     # Dropout would make every comparison below fail by chance.
     fusion.eval()
     whole = fusion(*clips)  # two of [T, S, D]
@@ -43,8 +44,10 @@ def check_fusion(config: FusionSettings, seed: int = 0) -> None:
         cast = fusion(*clips)
     _must_equal(cast, whole, "under autocast the fusion must compute in its own dtype")
     loaded: Any = make_fusion(config)
-    loaded.load_state_dict(fusion.state_dict())
-    again = loaded.eval()(*clips)
+    saved = fusion.state_dict()
+    loaded.load_state_dict(saved)
+    loaded.eval()
+    again = loaded(*clips)
     _must_equal(again, whole, "saved and loaded weights give other residuals")
 
 
@@ -61,19 +64,18 @@ def _random_clips(config: FusionSettings) -> _Clips:
     """Two clips that share no length, so that padding one of them is needed on either side."""
     clips = _Clips([], [], [], [])
     for steps in (3, 5):
-        clips.query.append(torch.randn(steps, 4, config.query_dim))  # [T, S, C_q]
+        tokens = torch.randn(steps, 4, config.query_dim)  # [T, S, C_q]
+        clips.query.append(tokens)
+        clips.query_times.append(_times(steps))
     for steps in (7, 4):
-        clips.side.append(torch.randn(steps, 1, config.side_dim))  # [T_side, 1, C]
-    for tokens in clips.query:
-        clips.query_times.append(_times(tokens))
-    for tokens in clips.side:
-        clips.side_times.append(_times(tokens))
+        tokens = torch.randn(steps, 1, config.side_dim)  # [T_side, 1, C]
+        clips.side.append(tokens)
+        clips.side_times.append(_times(steps))
     return clips
 
 
-def _times(tokens: Tensor) -> Tensor:
+def _times(steps: int) -> Tensor:
     """Every clip lasts a second, whatever its number of steps."""
-    steps = len(tokens)
     return torch.arange(steps) / steps  # [T], seconds
 
 
@@ -95,7 +97,8 @@ def _check_alone(fusion: Any, clips: _Clips, whole: list[Tensor]) -> None:
     """Each clip by itself; sums may be taken in another order then, so nearly equal is enough."""
     for number, together in enumerate(whole):
         single = slice(number, number + 1)
-        alone = fusion(*(argument[single] for argument in clips))[0]
+        arguments = [argument[single] for argument in clips]
+        (alone,) = fusion(*arguments)
         close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
         assert close, "a clip's residual depends on the clips beside it"
 
@@ -107,16 +110,17 @@ def _check_gradients(fusion: Any, whole: list[Tensor]) -> None:
         loss = loss + residual.square().sum()
     loss.backward()
     for name, parameter in fusion.named_parameters():
-        reached = parameter.grad is not None or not parameter.requires_grad
-        assert reached, f"no gradient reaches {name}; freeze it or use it"
+        if parameter.requires_grad:
+            reached = parameter.grad is not None
+            assert reached, f"no gradient reaches {name}; freeze it or use it"
 
 
 def _check_without_side(fusion: Any, clips: _Clips) -> None:
     """A clip that lacks the channel, beside one that has it."""
     side = [None, clips.side[1]]
     side_times = [None, clips.side_times[1]]
-    mixed = fusion(clips.query, side, clips.query_times, side_times)
-    assert not mixed[0].any(), "without side tokens the residual must be exactly zero"
+    lacking, _ = fusion(clips.query, side, clips.query_times, side_times)
+    assert not lacking.any(), "without side tokens the residual must be exactly zero"
 
 
 def _must_equal(found: list[Tensor], wanted: list[Tensor], otherwise: str) -> None:

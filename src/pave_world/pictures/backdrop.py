@@ -45,8 +45,12 @@ def draw_room(frame: Picture, scene: Scene, pose: Pose) -> None:
     frame[:] = columns.astype(np.uint8)  # the same for every row
     # Row where each column's wall meets the floor: the line is slanted while the camera pans.
     foot = size / 2 + focal * pose.y / along  # [size]
-    is_floor = _row_centres(size) >= foot  # [size, size]
-    frame[is_floor] = room.floor_rgb
+    upper = int(np.clip(np.floor(foot.min()), 0, size))
+    lower = int(np.clip(np.ceil(foot.max()), 0, size))
+    strip = frame[upper:lower]  # the rows that hold wall and floor
+    is_floor = _row_centres(size)[upper:lower] >= foot
+    strip[is_floor] = room.floor_rgb
+    frame[lower:] = room.floor_rgb
 
 
 def room_depth(scene: Scene, pose: Pose, size: int) -> Floats:
