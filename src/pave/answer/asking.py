@@ -55,7 +55,7 @@ def ask(
     (visual,) = base.visual([clip], want_query="pre_projector" in queries)
     # From here on the clip is tokens: pixels and media are not read again.
     features = ClipFeatures(clip, visual, side)
-    answers = []
+    answers: list[str] = []
     for start in range(0, len(questions), TOGETHER):
         dialogues = [[(question, None)] for question in questions[start : start + TOGETHER]]
         put = questions_about(model, features, dialogues)

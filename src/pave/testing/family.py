@@ -78,7 +78,7 @@ def check_cached_tokens(base: Base) -> None:
 def check_batches(base: Base) -> None:
     """Clips of one batch come out of `split` as they do alone."""
     clips = tiny_clips(base, (4, 4))
-    visuals = base.visual(clips)
+    visuals = base.visual(clips)  # the tower takes a clip at a time
     together = base.join(visuals)
     inputs = tiny_inputs(base, (4, 4))
     # What the tower is called with: the inputs without those of the language model.

@@ -31,7 +31,7 @@ def check_fusion(config: FusionSettings, seed: int = 0) -> None:
     _check_fresh(fusion, config, clips)
     with torch.no_grad():
         for parameter in fusion.parameters():
-            noise = torch.randn_like(parameter)
+            noise = torch.randn_like(parameter)  # zeros would hide whatever stands before them
             parameter.add_(noise * 0.1)
     # Dropout would make every comparison below fail by chance.
     fusion.eval()
@@ -44,7 +44,7 @@ def check_fusion(config: FusionSettings, seed: int = 0) -> None:
         cast = fusion(*clips)
     _must_equal(cast, whole, "under autocast the fusion must compute in its own dtype")
     loaded: Any = make_fusion(config)
-    saved = fusion.state_dict()
+    saved = fusion.state_dict()  # as a patch folder keeps it
     loaded.load_state_dict(saved)
     loaded.eval()
     again = loaded(*clips)
@@ -98,7 +98,7 @@ def _check_alone(fusion: Any, clips: _Clips, whole: list[Tensor]) -> None:
     for number, together in enumerate(whole):
         single = slice(number, number + 1)
         arguments = [argument[single] for argument in clips]
-        (alone,) = fusion(*arguments)
+        (alone,) = fusion(*arguments)  # [T, S, D]
         close = torch.allclose(alone, together, rtol=1e-4, atol=1e-5)
         assert close, "a clip's residual depends on the clips beside it"
 

@@ -86,7 +86,7 @@ def screen_distance(screen: Screen, pose: Pose) -> float:
 
 def _row_centres(size: int) -> Floats:
     """``[size, 1]`` pixels from the upper edge of the picture."""
-    rows = np.arange(size)
+    rows = np.arange(size, dtype=np.float64)
     return rows[:, None] + 0.5
 
 

@@ -103,7 +103,7 @@ def token_grids(grids: Tensor, merge: int) -> list[Layout]:
 
 def block_means(hidden: Tensor, merge: int) -> Tensor:
     """`[patches, C]` in block order -> `[patches / merge^2, C]`: the mean of each block."""
-    blocks = hidden.unflatten(0, (-1, merge**2))  # [tokens, merge^2, C]
+    blocks: Tensor = hidden.unflatten(0, (-1, merge**2))  # [tokens, merge^2, C]
     return blocks.mean(1)
 
 
