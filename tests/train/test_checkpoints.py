@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged or hold no numbers are never trained on, nor written over good ones."""
+"""Damaged checkpoints, and those that hold no numbers: never trained on, never kept."""
 
 from __future__ import annotations
 

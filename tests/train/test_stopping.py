@@ -16,7 +16,7 @@ import torch
 from helpers import tiny, toy
 from pave.errors import ConfigError, TrainError
 from pave.files import held_alone
-from pave.train import run as running
+from pave.model import PatchedModel
 from pave.train import train
 from pave.train.progress import Reporter
 
@@ -114,9 +114,9 @@ def test_other_threads_train_without_signals(tmp_path):
 def test_two_runs_do_not_share_a_folder(tmp_path):
     toy.records(tmp_path, clips=2)
     config = toy.config(tmp_path, steps=1)
-    with held_alone(config.out, ConfigError, "wait"):
-        with pytest.raises(TrainError, match="another process is at work in .*run; wait for it"):
-            train(config, base=tiny.base(), progress=False)
+    refused = pytest.raises(TrainError, match="another process is at work in .*run; wait for it")
+    with held_alone(config.out, ConfigError, "wait"), refused:
+        train(config, base=tiny.base(), progress=False)
     assert train(config, base=tiny.base(), progress=False).steps == 1
 
 
@@ -140,7 +140,7 @@ def test_what_keeps_the_mathematics_may_change_on_the_way(tmp_path, monkeypatch,
     config = toy.config(tmp_path, "cut", **{**settings, **other})
     rest = train(config, base=tiny.base(), progress=False)
     assert rest.resumed_from == 4  # the signal came behind the third step's look at it
-    base = running.PatchedModel(tiny.base())
+    base = PatchedModel(tiny.base())
     one, two = base.load_patch(whole.patch, name="one"), base.load_patch(rest.patch, name="two")
     first, second = base.patches[one].fusion, base.patches[two].fusion
     for name, value in first.state_dict().items():

@@ -71,6 +71,7 @@ def trained_frames(model: AnsweringModel) -> int:
     """
     counts = set()
     for patch in model.patches.values():
+        # Patches that tokens were made for elsewhere say none.
         if patch.weight != 0 and patch.config.frames is not None:
             counts.add(patch.config.frames)
     if len(counts) > 1:

@@ -125,7 +125,7 @@ def _run(words: list[str]) -> int:
     else:
         words = present_words(words)
         verb = find_verb(words[0])
-        check_verb(verb.name)
+        check_verb(verb.name)  # before its modules are loaded, which takes seconds
         app = make_app(verb)
         if verb.name in CONFIG_VERBS:
             words, app.config = _with_config(words)

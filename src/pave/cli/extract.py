@@ -108,6 +108,7 @@ def extract_verb(
         output.as_json(report.as_dict())
     else:
         _tell(report)
+    # A few broken clips are normal; when all of them are, the next verb would find nothing.
     if report.skipped and not report.usable:
         raise RecordError(
             f"none of the {len(report.skipped):,} parts of clips could be encoded; the first: "

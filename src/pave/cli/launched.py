@@ -44,11 +44,13 @@ def own_shard(shard: str | None) -> str | None:
             f"--shard {shard} and {processes} processes of one launch divide the work twice; "
             "leave out one of them"
         )
+    # Parts are counted from 1, ranks from 0.
     return f"{int(os.environ['RANK']) + 1}/{processes}"
 
 
 def _processes() -> int:
     """Processes of the launch, as torchrun tells them; 1 where nothing launched this one."""
+    # Both or nothing: a lone WORLD_SIZE in a shell's environment is not a launch.
     if not os.environ.get("RANK", "").isdecimal():
         return 1
     count = os.environ.get("WORLD_SIZE", "")
