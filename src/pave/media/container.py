@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from pave.errors import MediaError
 from pave.files import regular_file
+from pave.media.riff import has_no_length
 from pave.media.whole import must_be_whole
 
 # FFmpeg would draw a text file as ANSI art and follow playlists to other files or hosts: neither is
@@ -50,6 +51,8 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
     step = "opened"
     # A playlist or an MP4 with references must not open a host or a device.
     local = {"protocol_whitelist": "file"}
+    if has_no_length(file):
+        local["ignore_length"] = "1"  # of a WAV: up to the end of the file
     try:
         # Titles and comments in broken UTF-8 are no reason to refuse a film.
         with av.open(str(file), options=local, metadata_errors="replace") as container:

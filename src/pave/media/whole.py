@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pave.errors import MediaError
+from pave.media import riff
 
 # Boxes that stand at the top of an MP4 or MOV file; anything else there is padding or rubbish, not
 # a promise.
@@ -32,8 +33,6 @@ BOXES = {
 }
 # Names of Matroska's header and of its segment, RFC 8794 and RFC 9559.
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-# Writers of a live stream, who cannot know the length, leave the largest number there.
-LIVE = 0x7FFFFFFF
 
 
 def must_be_whole(file: Path) -> None:
@@ -54,10 +53,8 @@ def must_be_whole(file: Path) -> None:
                 declared = _boxes_end(stream, size)
             elif head[:4] == EBML:
                 declared = _segment_end(stream)
-            elif head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
-                length = int.from_bytes(head[4:8], "little")
-                if length < LIVE:
-                    declared = length + 8  # the chunk's name and length stand before it
+            elif head[:4] in riff.NAMES and head[8:12] in riff.KINDS:
+                declared = riff.riff_end(stream, size)
     except OSError as error:
         raise MediaError(
             f"{file}: cannot be read ({error.strerror}); check its permissions"

@@ -1,0 +1,92 @@
+"""Where a WAV or AVI file should end, by what its chunks declare.
+
+A writer into a pipe cannot go back to fill in the lengths: it leaves a placeholder, which is no
+promise. Nor is the length of the whole file to be trusted to the byte: some writers count the eight
+bytes before it, or a last padding byte that they never write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+# The same chunks; the last two have a chunk with lengths of 64 bits in front.
+NAMES = {b"RIFF", b"RF64", b"BW64"}
+KINDS = {b"AVI ", b"WAVE"}
+_LONG = 0xFFFFFFFF  # "see the length of 64 bits"
+# Placeholders lie this near to 2 GiB (sox and espeak: 0x7ffff000 and the headers on top) or below
+# 4 GiB (FFmpeg: 0xffffffff).
+_NEAR = 1 << 20
+_MISCOUNT = 9  # bytes by which whole files are off: their own head, and the padding
+_MOST_CHUNKS = 1000  # of which a file with sound has ten
+
+
+def riff_end(stream: BinaryIO, size: int) -> int:
+    """The byte behind the last one that a WAV or AVI file promises; 0 if it promises none.
+
+    Args:
+        stream: The file.
+        size: Its bytes.
+
+    Source:
+        Multimedia Programming Interface and Data Specifications 1.0 (RIFF); EBU Tech 3306
+        (RF64); ITU-R BS.2088 (BW64).
+    """
+    stream.seek(0)
+    head = stream.read(12)  # name, length, kind
+    total = int.from_bytes(head[4:8], "little")
+    end = 0
+    if not _placeholder(total):
+        end = total + 8  # the name and the length themselves stand before what is counted
+    long_sound = 0  # bytes, where 32 bits cannot say it
+    reached = 0  # where the last chunk ends
+    for name, start, length in _chunks(stream):
+        reached = start + length
+        if name == b"ds64":
+            end, long_sound = _long_lengths(stream.read(16))
+        # Nothing that matters stands behind the sound of a WAV.
+        if name == b"data" and length == _LONG and long_sound:
+            return start + long_sound
+        if name == b"data" and not _placeholder(length):
+            return reached
+        if name == b"data":
+            break
+    if size < end <= size + _MISCOUNT and reached <= size:
+        return 0
+    return end
+
+
+def has_no_length(file: Path) -> bool:
+    """Whether it is a WAV with uncounted lengths of 64 bits: FFmpeg would read nothing of it."""
+    with file.open("rb") as stream:
+        head = stream.read(12)
+        if head[:4] not in NAMES - {b"RIFF"}:
+            return False
+        for name, _, _ in _chunks(stream):
+            if name == b"ds64":
+                return _long_lengths(stream.read(16))[1] == 0
+    return False
+
+
+def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name, first byte and length of each chunk; the stream stands at the first byte meanwhile."""
+    for _ in range(_MOST_CHUNKS):
+        head = stream.read(8)
+        if len(head) < 8:
+            return
+        start, length = stream.tell(), int.from_bytes(head[4:], "little")
+        yield head[:4], start, length
+        stream.seek(start + length + length % 2)  # chunks begin at even bytes
+
+
+def _placeholder(length: int) -> bool:
+    """Whether a length of 32 bits is one that nobody counted."""
+    return length == 0 or abs(length - 2**31) < _NEAR or length >= 2**32 - _NEAR
+
+
+def _long_lengths(head: bytes) -> tuple[int, int]:
+    """Where the file ends and the bytes of its sound; 0 for what nobody counted."""
+    whole = int.from_bytes(head[:8], "little")
+    sound = int.from_bytes(head[8:], "little")
+    return whole + 8 if whole else 0, sound
