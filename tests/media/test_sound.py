@@ -13,7 +13,7 @@ import torch
 from helpers.clips import mux, numbered, tone
 from pave.errors import ConfigError
 from pave.media import Sound, read_sound, write_video
-from pave.media.sound import _Track
+from pave.media.track import Track
 
 
 def loudness(sound: Sound, begin: float, end: float) -> float:
@@ -106,7 +106,7 @@ def test_nothing_is_lost_at_the_end(tmp_path: Path, suffix: str) -> None:
 
 def test_a_track_that_changes_on_the_way() -> None:
     """Broadcasts go from mono to stereo and back."""
-    track = _Track(8000)
+    track = Track("broadcast", 8000)
     for index, (layout, rate) in enumerate(
         [("mono", 16000), ("stereo", 16000), ("stereo", 48000), ("mono", 16000)]
     ):
@@ -114,8 +114,7 @@ def test_a_track_that_changes_on_the_way() -> None:
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, index * rate // 2, Fraction(1, rate)
         track.add(frame)
-    track.resample(None)
-    wave = np.concatenate(track.pieces)
+    wave = track.wave()
     assert len(wave) == pytest.approx(16000, abs=40)
     assert np.sqrt(np.mean(wave**2) * 2) == pytest.approx(0.5, rel=0.02)
 

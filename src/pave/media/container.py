@@ -8,7 +8,10 @@ from pathlib import Path
 
 import av
 import av.error
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.format import Flags
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -67,6 +70,11 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         raise MediaError(f"{file}: {_reason(error, step)}") from error
 
 
+def has_flag(container: InputContainer, flag: Flags) -> bool:
+    """Whether FFmpeg says so of the container's format."""
+    return bool(Flags(container.format.flags) & flag)
+
+
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The first moving picture of the file, or None."""
     for stream in container.streams.video:
@@ -74,6 +82,31 @@ def video_stream(container: InputContainer) -> VideoStream | None:
         if not stream.disposition & Disposition.attached_pic:
             return stream
     return None
+
+
+def sound_stream(container: InputContainer) -> AudioStream | None:
+    """The sound track that is heard, or None: the first marked as default, else the first."""
+    tracks = container.streams.audio
+    marked = (track for track in tracks if track.disposition & Disposition.default)
+    stream = next(marked, next(iter(tracks), None))
+    if stream is not None and stream.codec_context is not None:
+        _own_layout(stream.codec_context)
+    return stream
+
+
+def _own_layout(context: AudioCodecContext) -> None:
+    """Give a sound track a channel layout that owns no memory.
+
+    PyAV hands a layout out without copying the list of channels that an unusual one has (right
+    before left, numbered channels), and frees that list with each of them: the process would end.
+    """
+    layout = context.layout  # frees the list when it goes, after the context has forgotten it
+    if layout.nb_channels == 0:
+        return
+    name = layout.name
+    if "+" in name:  # channels one by one: all that is known here is how many
+        name = f"{layout.nb_channels} channels"
+    context.layout = name
 
 
 def must_decode(container: InputContainer, stream: Stream) -> None:

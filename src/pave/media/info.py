@@ -9,7 +9,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from pave.media.container import must_decode, open_media, video_stream
+from pave.media.container import must_decode, open_media, sound_stream, video_stream
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,19 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """The sound track: samples per second and number of channels."""
+    """The sound track that is heard.
+
+    Attributes:
+        rate: Samples per second.
+        channels: Of this track.
+        track: Its number among the file's sound tracks, from 1.
+        tracks: How many sound tracks there are.
+    """
 
     rate: int
     channels: int
+    track: int = 1
+    tracks: int = 1
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,13 @@ def _rate(stream: VideoStream) -> float:
 
 def _sound_info(container: InputContainer) -> SoundInfo | None:
     """The sound track."""
-    if not container.streams.audio:
+    stream = sound_stream(container)
+    if stream is None:
         return None
-    stream = container.streams.audio[0]
     must_decode(container, stream)
-    return SoundInfo(int(stream.codec_context.sample_rate), int(stream.codec_context.channels))
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    tracks = container.streams.audio
+    return SoundInfo(int(rate), int(channels), tracks.index(stream) + 1, len(tracks))
 
 
 def _video_info(container: InputContainer, duration: float) -> VideoInfo | None:

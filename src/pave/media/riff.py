@@ -89,4 +89,7 @@ def _long_lengths(head: bytes) -> tuple[int, int]:
     """Where the file ends and the bytes of its sound; 0 for what nobody counted."""
     whole = int.from_bytes(head[:8], "little")
     sound = int.from_bytes(head[8:], "little")
-    return whole + 8 if whole else 0, sound
+    end = 0
+    if whole:
+        end = whole + 8
+    return end, sound

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.format import Flags
 from av.stream import Stream
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
-from pave.media.container import must_decode, open_media, other_tracks, video_stream
+from pave.media.container import (
+    has_flag,
+    must_decode,
+    open_media,
+    other_tracks,
+    sound_stream,
+    video_stream,
+)
+from pave.media.limits import sound_limits
+from pave.media.track import FASTEST, Track, must_be_sound
 
-# A jump in the timestamps larger than this is a hole in the track (filled with silence); smaller
-# ones are rounding.
-HOLE_SECONDS = 0.05
+# Pictures of one clip are reordered by less, s; a clock that goes back further starts anew.
+_REORDERED = 10.0
 
-Wave = npt.NDArray[np.float32]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,13 @@ class Sound:
 
 
 def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True) -> Sound | None:
-    """Decode the first sound track.
+    """Decode the sound track that the file marks as default, or the first.
 
     Channels are averaged (so the same sound in both ears keeps its loudness) unless they are asked
-    for apart. Holes in the track become silence, so that sample n is always `start + n / rate`
-    seconds into the clip.
+    for apart. Holes in the track become silence and overlaps are cut, so that sample n is always
+    `start + n / rate` seconds into the clip, to 30 ms, whatever small ones add up to. Where the
+    file's clock starts anew, as in a broadcast put together from parts, the parts follow one
+    another.
 
     Args:
         path: A video or sound file, or a folder of frames (which never has sound).
@@ -62,14 +70,15 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
 
     Raises:
         MediaError: If the file is missing, truncated, cannot be decoded, or holds neither picture
-            nor sound.
+            nor sound; if the sound is too long or has too long a hole (`pave.media.limits`), has an
+            absurd rate or more than 64 channels.
     """
-    if rate is not None and rate < 1:
-        raise ConfigError(f"rate={rate}: must be a positive number of samples per second")
+    if rate is not None and not 1 <= rate <= FASTEST:
+        raise ConfigError(f"rate={rate}: must be from 1 to {FASTEST:,} samples per second")
     if os.path.isdir(path):
         return None
     with open_media(path) as container:
-        stream = next(iter(container.streams.audio), None)
+        stream = sound_stream(container)
         picture = video_stream(container)
         if stream is None and picture is None:
             what = other_tracks(container)
@@ -79,21 +88,43 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
         if stream is None:
             return None
         must_decode(container, stream)
-        track = _Track(rate or stream.codec_context.sample_rate, mono)
+        track = _track(str(path), container, stream, rate=rate, mono=mono)
         clip_start = _decode(container, stream, picture, track)
-        track.resample(None)
-    if track.start is None:
-        raise MediaError(
-            f"{path}: has a sound track without one sample that decodes; convert it again"
-        )
+        wave = track.wave()
     start = 0.0
     if clip_start < math.inf:
         start = track.start - clip_start
-    return Sound(torch.from_numpy(np.concatenate(track.pieces, axis=-1)), track.rate, start)
+    return Sound(torch.from_numpy(wave), track.rate, start)
+
+
+def _track(
+    name: str, container: InputContainer, stream: AudioStream, *, rate: int | None, mono: bool
+) -> Track:
+    """What will hold the sound, if that is not absurd by what the header says."""
+    own, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    must_be_sound(name, own, channels)
+    track = Track(name, rate or own, mono, sound_limits())
+    if mono:
+        channels = 1
+    # Where a clock is all that tells the length, `Track` notices that it jumps.
+    by_clock = has_flag(container, Flags.ts_discont)
+    if stream.duration is not None and stream.time_base is not None and not by_clock:
+        # Saves decoding for minutes what will be refused.
+        seconds = float(stream.duration * stream.time_base)
+        track.limits.must_hold(name, seconds, track.rate, channels)
+    tracks = container.streams.audio
+    if len(tracks) > 1:
+        logger.warning(
+            "%s: has %d sound tracks; number %d is heard",
+            name,
+            len(tracks),
+            tracks.index(stream) + 1,
+        )
+    return track
 
 
 def _decode(
-    container: InputContainer, stream: AudioStream, picture: VideoStream | None, track: _Track
+    container: InputContainer, stream: AudioStream, picture: VideoStream | None, track: Track
 ) -> float:
     """Give the whole track to `track`; returns when the first picture is shown, s, or infinity."""
     clip_start, key_seen = math.inf, False
@@ -113,66 +144,7 @@ def _decode(
         # What `read_frames` calls the first frame, see there.
         key_seen = key_seen or packet.is_keyframe
         if key_seen and packet.pts is not None and not packet.is_discard:
-            clip_start = min(clip_start, packet.pts * float(packet.time_base))
+            time = packet.pts * float(packet.time_base)
+            if time > clip_start - _REORDERED or clip_start == math.inf:
+                clip_start = min(clip_start, time)
     return clip_start
-
-
-@dataclass
-class _Track:
-    """Collects decoded frames at the wanted rate, mono or with the channels of the first frame.
-
-    Attributes:
-        rate: Samples per second wanted.
-        mono: Average the channels.
-        start: Seconds at which the first frame stands, on the file's clock.
-        pieces: The wave so far, `[n]` each, or `[channels, n]`.
-    """
-
-    rate: int
-    mono: bool = True
-    start: float | None = None
-    pieces: list[Wave] = field(default_factory=list)
-    _samples: int = 0  # in all pieces
-    _expected: float = 0.0  # s, where the next frame should stand
-    _kind: tuple[str, str, int] | None = None
-    _layout: str | None = None  # None keeps that of each frame
-    _resampler: AudioResampler | None = None
-
-    def add(self, frame: AudioFrame) -> None:
-        """Take the next frame; silence is put where the track has a hole before it."""
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:  # some recordings change from mono to stereo on the way
-            if not self.mono and self._layout is None:
-                self._layout = frame.layout.name
-            self.resample(None)
-            self._kind = kind
-        time = self._expected
-        if frame.time is not None:
-            time = float(frame.time)
-        if self.start is None:
-            self.start = time
-        elif time - self._expected > HOLE_SECONDS:
-            self.resample(None)
-            silent = max(round((time - self.start) * self.rate) - self._samples, 0)
-            channels = self.pieces[0].shape[:-1] if self.pieces else ()
-            self.pieces.append(np.zeros((*channels, silent), dtype=np.float32))
-            self._samples += silent
-        self._expected = time + frame.samples / frame.sample_rate
-        self.resample(frame)
-
-    def resample(self, frame: AudioFrame | None) -> None:
-        """Bring a frame to the wanted rate and keep it; None gives out what is still on the way."""
-        if self._resampler is None:
-            if frame is None:
-                return
-            self._resampler = AudioResampler(format="fltp", layout=self._layout, rate=self.rate)
-        for part in self._resampler.resample(frame):
-            if part is None:  # what a resampler answers that has nothing to do
-                continue
-            piece = part.to_ndarray()  # [channels, n]
-            if self.mono:
-                piece = piece.mean(axis=0, dtype=np.float32)  # [n]
-            self.pieces.append(piece.astype(np.float32, copy=False))
-            self._samples += piece.shape[-1]
-        if frame is None:
-            self._resampler = None  # one that has been emptied takes no more

@@ -1,0 +1,140 @@
+"""How much one file may ask for, with a setting for each limit: a variable of the environment."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pave.errors import ConfigError, MediaError
+
+PIXELS = "PAVE_MAX_PIXELS"
+# 2^27 = 134 million: photos of 12,000 x 9,000 and films of 8K pass. 16,000 x 16,000 takes half a
+# minute and gigabytes for one picture.
+DEFAULT_PIXELS = 1 << 27
+
+
+def setting(name: str, default: int) -> int:
+    """A limit: the variable's value where it is set.
+
+    Raises:
+        ConfigError: If that is no positive whole number.
+
+    Example:
+        >>> setting("PAVE_MAX_PIXELS", 1 << 27)
+        134217728
+    """
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ConfigError(f"{name}={text!r}: must be a positive whole number")
+    return int(text)
+
+
+def max_pixels() -> int:
+    """Pixels that a picture may have.
+
+    Raises:
+        ConfigError: If the setting is no positive whole number.
+    """
+    return setting(PIXELS, DEFAULT_PIXELS)
+
+
+def must_fit(name: object, width: int, height: int) -> None:
+    """Refuse pictures with more pixels than the limit, before one is decoded.
+
+    Args:
+        name: The file, for the message.
+        width: Pixels.
+        height: Pixels.
+
+    Raises:
+        MediaError: If they are too large.
+    """
+    limit = max_pixels()
+    if width * height > limit:
+        raise MediaError(
+            f"{name}: pictures of {width:,} x {height:,} pixels, more than the limit of {limit:,}; "
+            f"make them smaller or set {PIXELS}"
+        )
+
+
+SOUND_SECONDS = "PAVE_MAX_SOUND_SECONDS"
+SOUND_SAMPLES = "PAVE_MAX_SOUND_SAMPLES"
+SOUND_HOLE = "PAVE_MAX_SOUND_HOLE"
+DEFAULT_SOUND_SECONDS = 12 * 3600
+# Of all channels together, 4 GiB: 18 hours as most encoders listen, 3 hours of stereo at 48 kHz.
+DEFAULT_SOUND_SAMPLES = 1 << 30
+DEFAULT_SOUND_HOLE = 600  # seconds; a longer one is nearly always a clock that jumps
+
+
+@dataclass(frozen=True)
+class SoundLimits:
+    """How much sound one file may hold.
+
+    Attributes:
+        seconds: Of the whole track, `PAVE_MAX_SOUND_SECONDS`.
+        samples: Of the whole track at the rate it is read at, all channels together,
+            `PAVE_MAX_SOUND_SAMPLES`.
+        hole: Seconds of silence that are put where the track has none, `PAVE_MAX_SOUND_HOLE`.
+    """
+
+    seconds: int = DEFAULT_SOUND_SECONDS
+    samples: int = DEFAULT_SOUND_SAMPLES
+    hole: int = DEFAULT_SOUND_HOLE
+
+    def must_hold(self, name: str, seconds: float, rate: int, channels: int) -> None:
+        """Refuse a track that is too long.
+
+        Args:
+            name: The file, for the message.
+            seconds: Of sound, as far as it is known.
+            rate: Samples per second at which it is read.
+            channels: That are kept.
+
+        Raises:
+            MediaError: If it is too long, or would take too much memory.
+        """
+        if seconds > self.seconds:
+            raise MediaError(
+                f"{name}: {seconds:,.0f} s of sound, more than the limit of {self.seconds:,}; cut "
+                f"it or set {SOUND_SECONDS}"
+            )
+        samples = seconds * rate * channels
+        if samples > self.samples:
+            raise MediaError(
+                f"{name}: {samples:,.0f} samples of sound ({seconds:,.0f} s, {rate:,} a second, "
+                f"{channels} kept apart), more than the limit of {self.samples:,}; cut it or set "
+                f"{SOUND_SAMPLES}"
+            )
+
+    def may_be_silent(self, name: str, seconds: float, after: float) -> None:
+        """Refuse a hole that is too long.
+
+        Args:
+            name: The file, for the message.
+            seconds: Without sound.
+            after: Seconds of the track before it.
+
+        Raises:
+            MediaError: If it is longer than the limit.
+        """
+        if seconds > self.hole:
+            raise MediaError(
+                f"{name}: its sound has a hole of {seconds:,.1f} s after {after:,.1f} s, more than "
+                f"the limit of {self.hole:,}; if its clock jumps, write it anew with ffmpeg; else "
+                f"set {SOUND_HOLE}"
+            )
+
+
+def sound_limits() -> SoundLimits:
+    """The limits of this process.
+
+    Raises:
+        ConfigError: If a variable is no positive whole number.
+    """
+    return SoundLimits(
+        setting(SOUND_SECONDS, DEFAULT_SOUND_SECONDS),
+        setting(SOUND_SAMPLES, DEFAULT_SOUND_SAMPLES),
+        setting(SOUND_HOLE, DEFAULT_SOUND_HOLE),
+    )

@@ -1,0 +1,174 @@
+"""`Track`: decoded frames of sound on one line of time, at one rate.
+
+The file's timestamps say where a frame stands. As long as they agree with the samples counted so
+far, frames are joined without a seam; where they do not, a new run of frames begins at its own
+place, so that no error is carried on from one hole to the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from pave.errors import MediaError
+from pave.media.limits import SoundLimits
+
+logger = logging.getLogger(__name__)
+
+# By so many seconds timestamps and samples may differ: less is rounding (a millisecond in Matroska)
+# or jitter, more is a hole or an overlap. People do not notice sound that is off by less.
+TOLERANCE = 0.03
+# A clock that goes back by more than this starts anew: parts of a broadcast put one after another.
+RESTART = 1.0
+# Samples per second that are heard: below are the slowest sensors, above the fastest.
+SLOWEST, FASTEST = 100, 10_000_000
+MOST_CHANNELS = 64  # that FFmpeg's resampler takes
+
+Wave = npt.NDArray[np.float32]
+
+
+@dataclass
+class Track:
+    """Collects decoded frames.
+
+    Attributes:
+        name: The file, for messages.
+        rate: Samples per second wanted.
+        mono: Average the channels; else those of the first frame are kept.
+        limits: What is too long.
+        start: Seconds at which the first sample stands, on the file's clock.
+    """
+
+    name: str
+    rate: int
+    mono: bool = True
+    limits: SoundLimits = field(default_factory=SoundLimits)
+    start: float = 0.0
+    _pieces: deque[tuple[int, Wave]] = field(default_factory=deque)  # first sample; [n], [ch, n]
+    _at: int = 0  # the sample at which the next piece begins
+    _end: int = 0  # the sample behind the last one
+    _expected: float = 0.0  # s, where the next frame should stand
+    _last: float | None = None  # s, the latest timestamp
+    _shift: float = 0.0  # s, added to timestamps since the clock started anew
+    _kind: tuple[str, str, int] | None = None
+    _layout: str | None = None  # None keeps that of each frame
+    _resampler: AudioResampler | None = None
+
+    def add(self, frame: AudioFrame) -> None:
+        """Take the next frame.
+
+        Raises:
+            MediaError: If the track becomes too long, or the frame is of an impossible kind.
+        """
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:  # some recordings change from mono to stereo on the way
+            must_be_sound(self.name, frame.sample_rate, frame.layout.nb_channels)
+            if not self.mono and self._layout is None:
+                self._layout = frame.layout.name
+            self._finish_run()
+            self._kind = kind
+        time = self._time(frame)
+        if abs(time - self._expected) > TOLERANCE:
+            self._begin_run(time)
+        self._expected += frame.samples / frame.sample_rate
+        channels = frame.layout.nb_channels
+        if self.mono:
+            channels = 1
+        self.limits.must_hold(self.name, self._expected - self.start, self.rate, channels)
+        self._resample(frame)
+
+    def wave(self) -> Wave:
+        """All of it, `[n]` or `[channels, n]`; the track is empty afterwards."""
+        self._finish_run()
+        if not self._end:
+            raise MediaError(
+                f"{self.name}: has a sound track without one sample that decodes; convert it again"
+            )
+        shape = (*self._pieces[0][1].shape[:-1], self._end)
+        wave = np.zeros(shape, dtype=np.float32)  # holes are silent, and take no memory yet
+        while self._pieces:
+            at, piece = self._pieces.popleft()
+            wave[..., at : at + piece.shape[-1]] = piece
+        return wave
+
+    def _time(self, frame: AudioFrame) -> float:
+        """Seconds at which a frame stands; where it should, if its timestamp tells nothing."""
+        if frame.time is None:
+            return self._expected
+        time = float(frame.time) + self._shift
+        last, self._last = self._last, time
+        if last is None:
+            # The first to be known; what came before it has no place but in front of it.
+            self.start = time - (self._expected - self.start)
+            self._expected = time
+        elif time < last - RESTART:
+            logger.warning(
+                "%s: the clock of its sound goes back by %.1f s after %.1f s; what follows is put "
+                "behind what came before",
+                self.name,
+                last - time,
+                last - self.start,
+            )
+            self._shift += self._expected - time
+            self._last = time = self._expected
+        elif time <= last:  # several frames of one timestamp: only the first one is at it
+            time = self._expected
+        return time
+
+    def _begin_run(self, time: float) -> None:
+        """Let the next frame stand at its own time: a hole before it is silent.
+
+        Of two sounds at the same time the later one in the file is kept.
+        """
+        self.limits.may_be_silent(self.name, time - self._expected, self._expected - self.start)
+        self._finish_run()
+        self._at = max(round((time - self.start) * self.rate), 0)
+        self._expected = time
+
+    def _finish_run(self) -> None:
+        """Get out of the resampler what is still on the way; the next frame meets a new one."""
+        if self._resampler is None:
+            return
+        self._resample(None)
+        self._resampler = None  # one that has been emptied takes no more
+        self._expected = self.start + self._at / self.rate  # rounded to samples
+
+    def _resample(self, frame: AudioFrame | None) -> None:
+        """Bring a frame to the wanted rate and keep it."""
+        if self._resampler is None:
+            # Packed, because PyAV's planes of eight channels and more lead astray.
+            self._resampler = AudioResampler(format="flt", layout=self._layout, rate=self.rate)
+        for part in self._resampler.resample(frame):
+            if part is None:  # what a resampler answers that has nothing to do
+                continue
+            packed = part.to_ndarray().reshape(-1, part.layout.nb_channels)  # [n, channels]
+            piece: Wave = np.ascontiguousarray(packed.T, dtype=np.float32)  # [channels, n]
+            if self.mono:
+                piece = piece.mean(axis=0, dtype=np.float32)  # [n]
+            self._pieces.append((self._at, piece))
+            self._at += piece.shape[-1]
+            self._end = max(self._end, self._at)
+
+
+def must_be_sound(name: str, rate: int, channels: int) -> None:
+    """Refuse what no sound is like, and what FFmpeg cannot bring to another rate.
+
+    Raises:
+        MediaError: If the rate is absurd or there are too many channels.
+    """
+    if not SLOWEST <= rate <= FASTEST:
+        raise MediaError(
+            f"{name}: sound of {rate:,} samples per second; from {SLOWEST} to {FASTEST:,} can be "
+            "read: its header is damaged, or this is no sound"
+        )
+    if channels > MOST_CHANNELS:
+        raise MediaError(
+            f"{name}: sound of {channels} channels, at most {MOST_CHANNELS} can be read; leave out "
+            "or join some"
+        )
