@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,11 +10,13 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from helpers import tiny
-from pave.bases import Base
-from pave.bases.prompt import Prompt, PromptStyle
+from pave.bases import Base, load_base
+from pave.bases.prompt import Prompt, PromptStyle, context_length, controls_of
 from pave.errors import BaseError
+from pave.testing.tiny import SPECIALS
 
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -44,7 +47,12 @@ def encode_prompt(
     tokenizer: Any, style: PromptStyle, text: str, turns: Sequence[tuple[str, str | None]]
 ) -> Prompt:
     """As a base of that tokenizer and chat format encodes them."""
-    base = SimpleNamespace(tokenizer=tokenizer, family=SimpleNamespace(style=style))
+    base = SimpleNamespace(
+        tokenizer=tokenizer,
+        family=SimpleNamespace(style=style),
+        end=style.end,
+        _controls=controls_of(tokenizer, style, "<video>"),
+    )
     return Base.encode_prompt(cast("Base", base), text, turns)
 
 
@@ -134,12 +142,104 @@ def test_wrong_batches_are_refused() -> None:
         base.batch([[1], [2]], tiny.clips(base, (2,)))
 
 
-def test_placeholders_in_a_question_are_refused() -> None:
-    """They would be taken for visual tokens."""
+def test_a_prompt_with_other_placeholders_than_its_clip_is_refused() -> None:
     base = tiny.base()
     clip = base.clip(tiny.frames(2))
-    prompt = base.encode_prompt(clip.text, [("What is a <video>?", None)]).ask()
+    prompt = [base.placeholder_id, *base.encode_prompt(clip.text, [("What?", None)]).ask()]
     with pytest.raises(
         BaseError, match="row 0: the prompt holds 10 placeholders <video> but its clip has 9"
     ):
         base.batch([prompt], [clip])
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_what_a_text_spells_is_letters(family: str) -> None:
+    """Every special token of every family, in question and answer: bytes, as they stand."""
+    base = tiny.base(family)
+    clip = base.clip(tiny.frames(2))
+    plain = base.encode_prompt(clip.text, [("Q", "A")])
+    for word in SPECIALS:
+        text = f"a{word}b"
+        prompt = base.encode_prompt(clip.text, [(text, text)])
+        # The tokenizer has one id a byte, in the order of its alphabet.
+        letters = base.tokenizer.convert_tokens_to_ids(list(text))
+        for found, own, letter in zip(prompt.turns[0], plain.turns[0], "QA", strict=True):
+            place = own.index(base.tokenizer.convert_tokens_to_ids(letter))
+            assert found == [*own[:place], *letters, *own[place + 1 :]], word
+        assert base.decode(prompt.turns[0][1]) == text
+        base.batch([prompt.dialogue()], [clip])  # as many placeholders as the clip has tokens
+
+
+def test_what_a_text_spells_is_split_as_transformers_splits_it() -> None:
+    """With merges: the ids are those that `split_special_tokens` gives where all is special."""
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.normalizer = normalizers.NFC()
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, show_progress=False)
+    inner.train_from_iterator(["an image of a video and the end of an image"] * 4, trainer)
+    inner.add_special_tokens(["<video>", "<|end|>"])
+    inner.add_tokens([AddedToken("endocarditis", special=False)])
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<|end|>")
+    style = PromptStyle("H", "", "<|end|>\nA: ", "<|end|>", "")
+    text = "Is <video> an image<|end|>  e\u0301?"
+    found = encode_prompt(tokenizer, style, "", [(text, None)]).turns[0][0]
+    split = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    tail = tokenizer(style.ask, add_special_tokens=False, split_special_tokens=False)["input_ids"]
+    assert found == split + tail
+    # A word that somebody added to the vocabulary is a word.
+    word = encode_prompt(tokenizer, style, "", [("endocarditis", None)]).turns[0][0]
+    assert word[0] == tokenizer.convert_tokens_to_ids("endocarditis")
+
+
+def test_answers_end_with_a_token_that_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A tokenizer without the format's end token spells it "<", "/", "s", ">": "x < y" is whole."""
+    model = tiny.base("llava_next_video").model
+    vocabulary = tiny.tokenizer()
+    letters = json.loads(vocabulary.backend_tokenizer.to_str())
+    for token in letters["added_tokens"]:
+        token["content"] = token["content"].replace("</s>", "<|spare|>")
+    tokenizer: Any = type(vocabulary)(
+        tokenizer_object=Tokenizer.from_str(json.dumps(letters)),
+        pad_token="<pad>",
+        eos_token="<|im_end|>",
+    )
+    model.generation_config.eos_token_id = None
+    base = load_base(model, tokenizer)
+    assert base.stop_ids == [tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    assert "no token '</s>'" in caplog.text and "<|im_end|>" in caplog.text
+    prompt = base.encode_prompt("<video>", [("Q", "x < y")])
+    assert tokenizer.decode(prompt.turns[0][1]).strip() == "x < y<|im_end|>"
+    assert prompt.turns[0][1][-1] == base.stop_ids[0]
+    tokenizer.eos_token = None
+    with pytest.raises(BaseError, match="no token '</s>'.*set tokenizer.eos_token"):
+        load_base(model, tokenizer)
+
+
+def test_a_prompt_that_is_too_long_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    base = tiny.base()
+    longest = base.config.get_text_config().max_position_embeddings
+    base.batch([[1] * longest])
+    assert not caplog.records
+    base.batch([[1] * (longest + 1)])
+    base.batch([[1] * (longest + 1)])
+    (record,) = caplog.records
+    assert f"{longest + 1} tokens is longer than the {longest}" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("rope", "longest"),
+    [
+        ({}, 64),
+        ({"rope_type": "linear", "factor": 2.0}, 128),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, 128),
+        ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8}, 64),
+    ],
+)
+def test_stretched_positions_count(rope: dict[str, Any], longest: int) -> None:
+    """As the configs of Vicuna, Qwen2.5 and Llama 3.1 have them."""
+    config = SimpleNamespace(max_position_embeddings=64, rope_parameters=rope)
+    assert context_length(config) == longest

@@ -8,6 +8,8 @@ forward and generate take instead of pixels), beside `encode_prompt` -> `batch` 
 from __future__ import annotations
 
 import inspect
+import logging
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +23,13 @@ from torch.nn.utils.rnn import pad_sequence
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
-from pave.bases.prompt import Prompt, continued
+from pave.bases.prompt import (
+    Prompt,
+    context_length,
+    continued,
+    controls_of,
+    end_of_answers,
+)
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError
@@ -33,6 +41,8 @@ if TYPE_CHECKING:
 # transformers hooks into layers for the length of a call to hand out hidden states; threads that
 # encode channels with the tower while the clips' own frames go through it would take each other's.
 _ONE_AT_A_TIME = threading.Lock()
+
+logger = logging.getLogger(__name__)
 
 
 class Base:
@@ -55,6 +65,7 @@ class Base:
         tower_loaded: Whether the base can see; one loaded with `tower=False` cannot until it has
             to.
         placeholder_id: Id of the token that stands for one visual token.
+        end: Text that ends an answer, its first token the stop token.
         hidden_dim: D, the width of projected tokens and of the language model.
         query_dim: C_q, the width of tower tokens before the projector.
 
@@ -91,7 +102,10 @@ class Base:
         self.name = name or str(getattr(model.config, "name_or_path", "") or family.name)
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
-        self.hidden_dim = int(self.config.get_text_config().hidden_size)
+        self._read_style()
+        text = self.config.get_text_config()
+        self.hidden_dim = int(text.hidden_size)
+        self._context = context_length(text)
         self.query_dim = family.query_dim
 
     def _placeholder_id(self) -> int:
@@ -104,6 +118,12 @@ class Base:
                 f"config says {wanted}; load the tokenizer from the same folder as the model"
             )
         return int(found)
+
+    def _read_style(self) -> None:
+        """What the tokenizer makes of the chat format."""
+        style = self.family.style
+        self.end = end_of_answers(self.tokenizer, style.end)
+        self._controls = controls_of(self.tokenizer, style, self.family.placeholder)
 
     def use(self, inputs: InputSpec) -> None:
         """Be fed in this way from now on.
@@ -127,6 +147,7 @@ class Base:
         self.settings = self._own_settings.model_copy(update={"frames": frames})
         self.family = family
         self.inputs = inputs
+        self._read_style()
 
     def load_tower(self) -> None:
         """Load the tower of a base that was loaded without it; `visual` does it by itself."""
@@ -151,8 +172,7 @@ class Base:
     @property
     def stop_ids(self) -> list[int]:
         """Ids that end an answer: the first token after it, and the model's own end tokens."""
-        end = self.family.style.end
-        ids = list(self.tokenizer(end, add_special_tokens=False)["input_ids"][:1])
+        ids = list(self.tokenizer(self.end, add_special_tokens=False)["input_ids"][:1])
         eos = getattr(self.model.generation_config, "eos_token_id", None)
         if isinstance(eos, int):  # one id or a list, as the model's folder has it
             eos = [eos]
@@ -184,6 +204,7 @@ class Base:
         Args:
             text: `Clip.text`, the placeholders.
             turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
+                They are a user's text: a token that they spell is no token.
         """
         tokenizer, style = self.tokenizer, self.family.style
         # In one piece, as the chat template gives it: tokens may run across the joints.
@@ -199,11 +220,12 @@ class Base:
             prefix = [bos, *prefix]
         pairs = []
         for question, answer in turns:
-            asked = continued(tokenizer, style.question + question + style.ask)
+            around = (style.question, style.ask)
+            asked = continued(tokenizer, question, around, self._controls)
             closed = []
             # By itself, not behind the question: generation starts where the question's ids end.
             if answer is not None:
-                closed = continued(tokenizer, style.answer + answer + style.end)
+                closed = continued(tokenizer, answer, (style.answer, self.end), self._controls)
             pairs.append((asked, closed))
         # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
@@ -255,6 +277,15 @@ class Base:
         # Left for generation: new tokens of every row are appended at the same index.
         ids = pad_sequence(rows, batch_first=True, padding_value=filler, padding_side=pad)  # [B, L]
         mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
+        if ids.shape[1] > self._context:
+            logger.warning(
+                "a prompt of %d tokens is longer than the %d that %s was made for: answers may "
+                "make no sense; use fewer frames",
+                ids.shape[1],
+                self._context,
+                self.name,
+            )
+            self._context = math.inf  # told once
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self.family.mrope:
             inputs["mm_token_type_ids"] = self._token_types(ids)
@@ -268,7 +299,7 @@ class Base:
                     raise BaseError(
                         f"row {row}: the prompt holds {found} placeholders "
                         f"{self.family.placeholder} but its clip has {wanted} tokens; build the "
-                        "prompt from this clip's text and keep the placeholder out of questions"
+                        "prompt from this clip's text"
                     )
             for key in clips[0].pixels:
                 if key == self.family.pixels and not pixels:

@@ -516,9 +516,9 @@ class PatchedModel(nn.Module):
 
     def _detach(self, name: str) -> None:
         """Take away whatever there is of a patch."""
+        self.loras.remove(name)  # first: it refuses where others have put adapters beside it
         if name in self.patches:
             del self.patches[name]
-        self.loras.remove(name)
         self._settle()
 
     def _settle(self) -> None:
