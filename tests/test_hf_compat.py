@@ -105,6 +105,41 @@ def test_peft_casts_one_adapter() -> None:
     assert model[0].lora_A["b"].weight.dtype == torch.bfloat16
 
 
+def test_adapters_of_peft_are_found() -> None:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import other
+
+    assert hasattr(BaseTunerLayer, "adapter_layer_names"), "BaseTunerLayer has no part names"
+    assert hasattr(other, "AuxiliaryTrainingWrapper"), "AuxiliaryTrainingWrapper is gone"
+    assert set(hf_compat.adapters_on(_adapted()).values()) == {"a", "b"}
+    assert hf_compat.adapters_on(nn.Linear(2, 2)) == {}
+    wrapper = other.ModulesToSaveWrapper(nn.Linear(2, 2), "c")
+    assert hasattr(wrapper, "_adapters"), "AuxiliaryTrainingWrapper._adapters is gone"
+    assert set(hf_compat.adapters_on(nn.Sequential(wrapper)).values()) == {"c"}
+
+
+def test_wrappers_of_peft_are_known() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = nn.Sequential(nn.Linear(4, 4))
+    assert hf_compat.is_peft_model(get_peft_model(model, LoraConfig(target_modules=["0"])))
+    assert not hf_compat.is_peft_model(model)
+
+
+def test_offloading_hooks_are_known() -> None:
+    from accelerate.hooks import AlignDevicesHook, SequentialHook, add_hook_to_module
+
+    for offload in (True, False):
+        hook = AlignDevicesHook(offload=offload, execution_device="cpu")
+        for one in (hook, SequentialHook(hook)):
+            layer = nn.Linear(2, 2)
+            layer._hf_hook = one
+            assert hf_compat.is_offloaded(layer) == offload
+    layer = add_hook_to_module(nn.Linear(2, 2), AlignDevicesHook(execution_device="cpu"))
+    assert hasattr(layer, "_hf_hook"), "Module._hf_hook is gone"
+    assert not hf_compat.is_offloaded(nn.Linear(2, 2))
+
+
 def test_checkpointing_is_switched_on() -> None:
     model = tiny.base().model
     hf_compat.enable_checkpointing(model, {"use_reentrant": False})

@@ -8,6 +8,7 @@ that takes one away fails there, in words, and not deep inside a run.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,53 @@ def adapter_in_float32(model: nn.Module, name: str) -> None:
     from peft.tuners.tuners_utils import cast_adapter_dtype
 
     cast_adapter_dtype(model, adapter_name=name)
+
+
+def adapters_on(model: nn.Module) -> dict[str, str]:
+    """Adapters of peft in a model: path and part of a layer -> an adapter's name.
+
+    Every layer that peft puts in derives from `peft.tuners.tuners_utils.BaseTunerLayer` or, for
+    modules that are trained as a whole, from `peft.utils.other.AuxiliaryTrainingWrapper`; the first
+    names its parts in `adapter_layer_names`, the second in `_adapters`. Checked with peft 0.21.2.
+    """
+    if "peft" not in sys.modules:  # nobody can have put one there, and the import takes a second
+        return {}
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    found = {}
+    for path, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            for part in module.adapter_layer_names:
+                for name in getattr(module, part, None) or ():
+                    found[f"{path}.{part}.{name}"] = str(name)
+        elif isinstance(module, AuxiliaryTrainingWrapper):
+            for name in module._adapters:
+                found[f"{path}.{name}"] = str(name)
+    return found
+
+
+def is_peft_model(model: Any) -> bool:
+    """Whether a model is one of peft's wrappers around a model of transformers.
+
+    There are several, of which not all put layers into the model. Checked with peft 0.21.2.
+    """
+    if "peft" not in sys.modules:
+        return False
+    from peft import PeftMixedModel, PeftModel
+
+    return isinstance(model, PeftModel | PeftMixedModel)
+
+
+def is_offloaded(module: nn.Module) -> bool:
+    """Whether accelerate brings a module's weights for the length of a call and takes them away.
+
+    Its hooks lie in `Module._hf_hook`, several of them in a `SequentialHook.hooks`; those that
+    align devices have an attribute `offload`. Checked with accelerate 1.15.0.
+    """
+    hook = getattr(module, "_hf_hook", None)
+    hooks = getattr(hook, "hooks", [hook])
+    return any(getattr(one, "offload", False) for one in hooks)
 
 
 def enable_checkpointing(model: Any, kwargs: dict[str, Any], **options: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from pave.bases.base import Base
 from pave.bases.families import FAMILIES, find_family
 from pave.bases.origin import Origin
+from pave.bases.plain import check_plain
 from pave.bases.settings import BaseSettings, read_settings
 from pave.bases.source import check_source, read_json, reading
 from pave.errors import BaseError
@@ -58,7 +59,8 @@ def load_base(
             without numbers, in seconds.
 
     Raises:
-        BaseError: If files are missing or the model belongs to no supported family.
+        BaseError: If files are missing, the model belongs to no supported family, or it is wrapped,
+            compiled, offloaded or carries an adapter of peft.
 
     Example:
         >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
@@ -67,6 +69,7 @@ def load_base(
     wanted = _Wanted(settings, dtype, name, tower, weights)
     if isinstance(source, (str, Path)):
         base = _load_named(str(source), wanted)
+        check_plain(base.model)  # transformers loads an adapter that lies beside the weights
     else:
         base = _wrap(source, tokenizer, wanted)
     if device is not None:
@@ -76,6 +79,8 @@ def load_base(
 
 def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
     """A model that is loaded already."""
+    if isinstance(model, torch.nn.Module):
+        check_plain(model)
     model_type = getattr(getattr(model, "config", None), "model_type", None)
     # `model.model` owns the tower; a language model alone, or a pipeline, has none.
     if model_type is None or not hasattr(model, "model"):

@@ -45,6 +45,11 @@ def check_source(source: str) -> None:
 def _check_folder(folder: Path) -> None:
     """Say which file a local folder lacks."""
     config = folder / "config.json"
+    if not config.is_file() and (folder / "adapter_config.json").is_file():
+        raise BaseError(
+            f"{folder}: is an adapter of peft, not a base; merge it into its base "
+            "(merge_and_unload) and save the result as a folder of its own"
+        )
     if not config.is_file():
         raise BaseError(f"{folder}: holds no config.json; {ADVICE}")
     _parse(config)

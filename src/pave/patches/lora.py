@@ -156,6 +156,7 @@ class LoraSet:
 
     Attributes:
         active: Names of the LoRAs that work, see `activate`.
+        layers: peft's layers by the name that they have in the plain model.
     """
 
     def __init__(self, model: nn.Module, family: Family, base_name: str = "") -> None:
@@ -163,8 +164,9 @@ class LoraSet:
         self._family = family
         self._base_name = base_name
         self._tuner: LoraModel | None = None
+        self._names: set[str] = set()  # of the LoRAs on the model
         self.active: list[str] = []
-        self._layers: dict[str, LoraLayer] = {}
+        self.layers: dict[str, LoraLayer] = {}
 
     def add(self, name: str, spec: LoraSpec) -> Lora:
         """Put a fresh LoRA on the model: its update is zero, and off until `activate` names it.
@@ -172,9 +174,12 @@ class LoraSet:
         peft may leave any LoRA of the model frozen or not; set that of all of them afterwards.
 
         Raises:
-            PatchError: If no module of the language model has one of the targets' names.
+            PatchError: If no module of the language model has one of the targets' names, or
+                somebody else has put an adapter on the model.
         """
+        self._only_ours()
         config = lora_config(spec, self._family, self._base_name)
+        self._names.add(name)
         try:
             if self._tuner is None:
                 # The bare tuner, not a PeftModel: the model object stays the user's own.
@@ -189,12 +194,18 @@ class LoraSet:
         hf_compat.adapter_in_float32(self._model, name)
         self.activate(self.active)
         # Layers of other patches' targets do not have it.
-        own = {path: layer for path, layer in self._layers.items() if name in layer.scaling}
+        own = {path: layer for path, layer in self.layers.items() if name in layer.scaling}
         return Lora(name, spec, own)
 
     def remove(self, name: str) -> None:
-        """Take one LoRA off; with the last one the plain layers come back."""
+        """Take one LoRA off; with the last one the plain layers come back.
+
+        Raises:
+            PatchError: If somebody else put an adapter on the model meanwhile; it would go, too.
+        """
+        self._only_ours()
         self.unmerge()  # the copies hold an update that is about to go
+        self._names.discard(name)
         if self._tuner is None:
             return
         with warnings.catch_warnings():
@@ -208,27 +219,37 @@ class LoraSet:
         self._find_layers()
         self.activate([other for other in self.active if other != name])
 
+    def _only_ours(self) -> None:
+        """Refuse adapters that others put on the model since it was patched."""
+        # By our own list: peft's is the model's, to which others add theirs.
+        foreign = sorted(set(hf_compat.adapters_on(self._model).values()) - self._names)
+        if foreign:
+            raise PatchError(
+                f"somebody put the adapter '{foreign[0]}' on the base while it was patched; take "
+                "it off (delete_adapter), unpatch, merge it, and patch the result"
+            )
+
     def _find_layers(self) -> None:
         """The wrapped layers by the name they have in the plain model."""
-        self._layers = {}
+        self.layers = {}
         for path, module in self._model.named_modules():
             if isinstance(module, LoraLayer):
-                self._layers[path] = module
+                self.layers[path] = module
 
     def activate(self, names: Sequence[str]) -> None:
         """Let exactly these LoRAs work, from now on."""
         self.active = list(names)
-        for layer in self._layers.values():
+        for layer in self.layers.values():
             hf_compat.activate_adapters(layer, names)
 
     def merge(self) -> None:
         """Give the layers merged copies of their weights, see `PatchedModel.merge`."""
-        for layer in self._layers.values():
+        for layer in self.layers.values():
             cpu.merge(layer)
 
     def unmerge(self) -> None:
         """Drop the merged copies."""
-        for layer in self._layers.values():
+        for layer in self.layers.values():
             cpu.unmerge(layer)
 
     @contextlib.contextmanager
@@ -244,12 +265,18 @@ class LoraSet:
             masks: For each of them that is restricted, one flag a row.
         """
         before = self.active
+        for layer in self.layers.values():
+            if layer.disable_adapters or layer.active_adapters != before:
+                raise PatchError(
+                    "somebody switched adapters on the base with peft while it was patched; "
+                    "switch patches with set_patches, and take other adapters off"
+                )
         handles = []  # of the masks
         try:
             self.activate(names)
             for name, flags in masks.items():
                 mask = _RowMask(flags)
-                for layer in self._layers.values():
+                for layer in self.layers.values():
                     if name in layer.lora_A:
                         handle = layer.lora_A[name].register_forward_hook(mask)
                         handles.append(handle)

@@ -1,0 +1,51 @@
+"""What a base's model may be: the bare model of Hugging Face, whole and with nothing on it.
+
+A patch changes methods of the model's inner parts and layers of its language model. Whatever stands
+around them (compilers, wrappers of data-parallel training, peft) or under them (other adapters,
+weights that lie on a disk between two calls) would be passed by or switched off without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pave import hf_compat
+from pave.errors import BaseError
+
+_WRAPPERS = {
+    "OptimizedModule": (
+        "is compiled; give the model as it was before torch.compile and compile the PatchedModel"
+    ),
+    "DistributedDataParallel": "is wrapped for several processes; give its .module",
+    "DataParallel": "is wrapped for several GPUs; give its .module",
+    "FullyShardedDataParallel": "is sharded; give the model as it was before FSDP",
+    "FSDPModule": "is sharded; give the model as it was before fully_shard",
+}
+"""Class -> what is wrong with a module of it, and what to do."""
+
+
+def check_plain(model: Any) -> None:
+    """Make sure that patches would work on a model, and leave its own adapters alone.
+
+    Raises:
+        BaseError: If it or a part of it is wrapped, compiled or offloaded, or carries an adapter
+            of peft.
+    """
+    for path, module in model.named_modules():
+        where = f"the base's {path}" if path else "the base"
+        for kind in type(module).__mro__:
+            if kind.__name__ in _WRAPPERS:
+                raise BaseError(f"{where} {_WRAPPERS[kind.__name__]}")
+        if hf_compat.is_offloaded(module):
+            raise BaseError(
+                f"{where} is offloaded: its weights lie elsewhere between calls, and patches see "
+                "none; load the model whole, on one device that holds it (no device_map, or one "
+                "without disk and cpu beside a GPU)"
+            )
+    adapters = hf_compat.adapters_on(model)
+    if hf_compat.is_peft_model(model) or adapters:
+        names = ", ".join(sorted(set(adapters.values()))) or "peft"
+        raise BaseError(
+            f"the base carries an adapter ({names}), which patches would switch off; merge it "
+            "first (model = peft_model.merge_and_unload()), or take it off (delete_adapter)"
+        )
