@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from helpers import tiny
-from pave.answer import Questions, Sampling, generate, generation
+from helpers import tiny, tiny_patch
+from pave.answer import Questions, Sampling, generate, generation, questions_about
 from pave.bases import Clip
 from pave.data import ClipFeatures
+from pave.errors import BaseError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.tokens import Tokens
@@ -145,3 +146,23 @@ def test_an_answer_ends_before_the_end_token() -> None:
 def test_no_clips_no_answers() -> None:
     model = _model()
     assert generate(model, [], Sampling(4)) == []
+
+
+@pytest.mark.parametrize("sampling", [Sampling(3), Sampling(3, temperature=1.0, seed=0)])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["head", "layer"])
+def test_logits_that_are_no_numbers_are_no_answer(
+    sampling: Sampling, odd: float, where: str
+) -> None:
+    """One weight of the last part is enough; the first token of the vocabulary was the answer."""
+    case = tiny_patch.case()
+    layers = case.base.inner.language_model.layers
+    part = case.base.model.lm_head if where == "head" else layers[-1].mlp.down_proj
+    features = ClipFeatures(case.clips[0], case.visuals()[0], {})
+    asked = questions_about(case.model, features, [[("Why?", None)], [("Who?", None)]])
+    assert generate(case.model, [asked], sampling)
+    with torch.no_grad():
+        part.weight[3] = odd
+    with pytest.raises(BaseError, match="logits hold NaN or infinity"):
+        generate(case.model, [asked], sampling)
+    assert not case.base.model.lm_head._forward_hooks  # nothing is left behind

@@ -52,6 +52,7 @@ def encode_prompt(
         family=SimpleNamespace(style=style),
         end=style.end,
         _controls=controls_of(tokenizer, style, "<video>"),
+        _context=float("inf"),
     )
     return Base.encode_prompt(cast("Base", base), text, turns)
 
@@ -222,10 +223,11 @@ def test_answers_end_with_a_token_that_says_so(caplog: pytest.LogCaptureFixture)
 def test_a_prompt_that_is_too_long_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     base = tiny.base()
     longest = base.config.get_text_config().max_position_embeddings
-    base.batch([[1] * longest])
+    rest = len(base.encode_prompt("", [("", None)]).ask())
+    base.encode_prompt("", [("x" * (longest - rest), None)])  # one token a letter
     assert not caplog.records
-    base.batch([[1] * (longest + 1)])
-    base.batch([[1] * (longest + 1)])
+    base.encode_prompt("", [("x" * (longest - rest + 1), None)])
+    base.encode_prompt("", [("x" * (longest - rest + 1), None)])
     (record,) = caplog.records
     assert f"{longest + 1} tokens is longer than the {longest}" in record.getMessage()
 

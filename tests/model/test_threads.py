@@ -16,6 +16,7 @@ import torch
 from helpers import tiny_patch
 from helpers.tiny_patch import tokens
 from pave.answer import Sampling
+from pave.errors import PatchError
 from pave.media import write_video
 from pave.patches import LoraSpec
 
@@ -146,3 +147,104 @@ def test_each_base_has_threads_of_its_own() -> None:
     finally:
         cases[0].model.lock.release()
     assert all(torch.equal(logits, alone[1]) for logits in found)
+
+
+CHOICES: list[dict[str, float]] = [
+    {},
+    {"audio": 1.0},
+    {"views": 1.0},
+    {"audio": 1.0, "views": 1.0},
+    {"audio": 0.5, "views": -0.25},
+    {"lora": 2.0},
+]
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "smolvlm"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_each_call_with_patches_of_its_own(family: str, cached: bool) -> None:
+    """What `set_patches` gives one after the other, at once; and the model's own patches stay."""
+    case = tiny_patch.case(family)
+    model = case.model
+    tiny_patch.add(model, "audio")
+    tiny_patch.add(model, "views", seed=2)
+    tiny_patch.add(model, None, name="lora", seed=3)
+    side = [{"audio": tokens(5), "views": tokens(4, seed=1)}, {"audio": tokens(3, seed=2)}]
+    visuals = case.visuals()
+
+    def run(**options: Any) -> torch.Tensor:
+        inputs, seen = (case.light(), visuals) if cached else (case.inputs, None)
+        with torch.no_grad():
+            logits: torch.Tensor = model(side, case.times, seen, **inputs, **options).logits
+        return logits
+
+    own = {"audio": 0.75, "lora": 1.0}
+    alone = []
+    for weights in [*CHOICES, own]:
+        model.set_patches(weights)
+        alone.append(run())
+    assert len({logits.sum().item() for logits in alone}) == len(alone)
+    if not cached:
+        assert torch.equal(alone[0], case.logits)
+    works: list[Callable[[], Any]] = [lambda w=weights: run(patches=w) for weights in CHOICES]
+    works.append(run)  # with the model's own
+    for expected, found in zip(alone, together(works, 6), strict=True):
+        assert all(torch.equal(logits, expected) for logits in found)
+    assert {name: patch.weight for name, patch in model.patches.items()} == {"views": 0.0, **own}
+
+
+def test_each_question_with_patches_of_its_own(
+    films: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Prompts, encoders, fusions and LoRAs are those of the patches asked for."""
+    caplog.set_level("ERROR")
+    model = tiny_patch.case().model
+    for seed, (name, prompt) in enumerate((("a", "Listen. {question}"), ("b", "{question} Hm?"))):
+        fusion = {"hidden": 16}
+        model.new_patch(
+            "audio", name=name, fusion=fusion, lora=LoraSpec(rank=2), prompt=prompt, seed=seed
+        )
+        tiny_patch.wake(model, name, seed + 1)
+    model.new_patch(None, name="c", lora=LoraSpec(rank=2), seed=3)
+    tiny_patch.wake(model, "c", 5)
+    choices: list[dict[str, float]] = [{}, {"a": 1.0}, {"b": 1.0}, {"a": 0.5, "b": 1.0}, {"c": 1.0}]
+    ask = lambda **more: model.ask(films[0], ["What?", "Who?"], frames=4, max_new_tokens=6, **more)  # noqa: E731
+    alone = []
+    for weights in choices:
+        model.set_patches(weights)
+        alone.append(ask())
+    assert len(set(map(tuple, alone))) == len(alone)
+    model.set_patches({"a": 1.0})
+    works: list[Callable[[], Any]] = [lambda w=weights: ask(patches=w) for weights in choices]
+    for expected, found in zip(alone, together(works, 4), strict=True):
+        assert found == [expected] * 4
+    assert ask() == alone[1]
+
+
+def test_a_continued_lora_makes_way_in_a_call_of_its_own() -> None:
+    """A patch on top takes its base patch's place only where it is chosen."""
+    case = tiny_patch.case()
+    tiny_patch.add(case.model, "audio")
+    tiny_patch.add(
+        case.model, "audio", name="top", lora=None, base_patches=["audio"], continue_lora="audio"
+    )
+    alone = []
+    choices: list[dict[str, float]] = [{"audio": 1}, {"top": 1}, {"audio": 1, "top": 1}]
+    for weights in choices:
+        case.model.set_patches(weights)
+        alone.append(case.run())
+    case.model.set_patches({})
+    for weights, expected in zip(choices, alone, strict=True):
+        assert torch.equal(case.run(patches=weights), expected)
+    assert torch.equal(case.run(), case.logits)
+
+
+def test_wrong_choices_are_refused_and_leave_nothing() -> None:
+    case = tiny_patch.case()
+    tiny_patch.add(case.model)
+    with pytest.raises(PatchError, match="no patch 'sound'"):
+        case.run(patches={"sound": 1.0})
+    with pytest.raises(PatchError, match="finite number"):
+        case.run(patches={"audio": float("nan")})
+    case.model.train()
+    with pytest.raises(PatchError, match="for answers"):
+        case.run(patches={"audio": 1.0})

@@ -14,7 +14,10 @@ from pave.patches.patch import Patch
 class AnsweringModel(Protocol):
     """A base with patches that generates and lets one caller at a time at its layers."""
 
-    training: bool
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
+        ...
 
     @property
     def base(self) -> Base:

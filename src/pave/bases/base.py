@@ -219,6 +219,7 @@ class Base:
         ):
             prefix = [bos, *prefix]
         pairs = []
+        longest = 0  # prompt and answer, in tokens
         for question, answer in turns:
             around = (style.question, style.ask)
             asked = continued(tokenizer, question, around, self._controls)
@@ -227,6 +228,16 @@ class Base:
             if answer is not None:
                 closed = continued(tokenizer, answer, (style.answer, self.end), self._controls)
             pairs.append((asked, closed))
+            longest = max(longest, len(prefix) + len(asked) + len(closed))
+        if longest > self._context:
+            logger.warning(
+                "a prompt of %d tokens is longer than the %d that %s was made for: answers may "
+                "make no sense; use fewer frames",
+                longest,
+                self._context,
+                self.name,
+            )
+            self._context = math.inf  # told once
         # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
         for word in style.learnt:
@@ -277,15 +288,6 @@ class Base:
         # Left for generation: new tokens of every row are appended at the same index.
         ids = pad_sequence(rows, batch_first=True, padding_value=filler, padding_side=pad)  # [B, L]
         mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
-        if ids.shape[1] > self._context:
-            logger.warning(
-                "a prompt of %d tokens is longer than the %d that %s was made for: answers may "
-                "make no sense; use fewer frames",
-                ids.shape[1],
-                self._context,
-                self.name,
-            )
-            self._context = math.inf  # told once
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self.family.mrope:
             inputs["mm_token_type_ids"] = self._token_types(ids)

@@ -14,6 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
+from pave.errors import BaseError
+
 
 @contextlib.contextmanager
 def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
@@ -22,7 +24,11 @@ def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
     Args:
         model: A Hugging Face model with output embeddings.
         keep: `[B, L]` bool, positions to compute logits at; these come as `[N, vocabulary]`, row by
-            row. None: the last position of each row, as `[B, 1, vocabulary]`.
+            row. None: the last position of each row, as `[B, 1, vocabulary]`, for an answer.
+
+    Raises:
+        BaseError: From a call for an answer, if its logits hold a NaN or an infinity: the first
+            such token would be the answer, again and again.
     """
 
     def pick(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -31,8 +37,20 @@ def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
             return (hidden[:, -1:],)
         return (hidden[keep],)  # [N, D]
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(pick)
+    def judge(module: Any, args: tuple[Tensor, ...], logits: Tensor) -> None:
+        if not logits.isfinite().all():  # [B, 1, vocabulary]: a thousandth of the head's own work
+            raise BaseError(
+                "the model gives no answer: its logits hold NaN or infinity; weights are damaged, "
+                "or numbers grow too large for their type (try dtype='float32'); without patches "
+                "(disable_patches, --off) you see whether the base or a patch is at fault"
+            )
+
+    head = model.get_output_embeddings()
+    handles = [head.register_forward_pre_hook(pick)]
+    if keep is None:  # in training the loss is looked at
+        handles.append(head.register_forward_hook(judge))
     try:
         yield
     finally:  # a hook that stays would cut the logits of every later call
-        handle.remove()
+        for handle in handles:
+            handle.remove()

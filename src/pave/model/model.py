@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from pave import cpu, hf_compat
-from pave.answer import Sampling, ask
+from pave.answer import AnsweringModel, Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
 from pave.errors import ChannelError, PatchError
 from pave.fusion import make_fusion
+from pave.model.chosen import Chosen, Weights, chosen, taken_by, weighted
 from pave.model.info import describe, summarise
 from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
 from pave.model.saved import read_patch, write_patch
@@ -273,7 +274,7 @@ class PatchedModel(nn.Module):
         self.base.use(self._inputs)
         return self.model.eval()
 
-    def set_patches(self, weights: Mapping[str, float]) -> None:
+    def set_patches(self, weights: Weights) -> None:
         """Choose which patches work and how strongly; patches not named are off.
 
         A weight scales the fusion's residual and the LoRA's update alike; 1 is as trained. Several
@@ -290,18 +291,12 @@ class PatchedModel(nn.Module):
     def merge(self) -> None:
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights.
 
-        What is left to pay is the fusion.
-
-        The base's own weights are not touched, so it still comes back to the bit; the copies take
+        What is left to pay is the fusion. The base's own weights are not touched, so it still comes back to the bit; the copies take
         as much memory as the adapted layers. They serve calls without gradients for which just
         these LoRAs are on; any other call (another choice of patches, a clip without the channel in
         a mixed batch, training) goes the usual way, and so does every call after the LoRA's weights
         changed, until `merge` is called again (all but a change in place through `.data`, which
         nobody can see). Logits differ from the unmerged ones by rounding.
-
-        Example:
-            >>> model.set_patches({"sound": 1.0})  # doctest: +SKIP
-            >>> model.merge()  # doctest: +SKIP
         """
         self.loras.merge()
 
@@ -360,6 +355,8 @@ class PatchedModel(nn.Module):
         channels: Side | None = None,
         times: Times | None = None,
         visuals: Visuals | None = None,
+        *,
+        patches: Weights | None = None,
         **inputs: Any,
     ) -> Any:
         """The base's forward with the patches at work.
@@ -372,12 +369,16 @@ class PatchedModel(nn.Module):
                 given.
             visuals: Visual tokens of each clip from `base.visual` or a cache, instead of pixels;
                 the tower then does not run.
+            patches: Patch -> weight, for this call alone and as `set_patches` takes them, so that
+                threads may ask with different patches; the model's own when not given.
             **inputs: The base's own inputs, `labels` and `logits_to_keep` included.
 
         Raises:
             ChannelError: If clips and side channels do not fit each other.
+            PatchError: If `patches` names one that is not there, a weight is no finite number, or
+                the model is training.
         """
-        with self._called(channels, times, visuals, inputs) as ready:
+        with self._called(channels, times, visuals, patches, inputs) as ready:
             return self.model(**ready)
 
     @torch.no_grad()
@@ -386,10 +387,12 @@ class PatchedModel(nn.Module):
         channels: Side | None = None,
         times: Times | None = None,
         visuals: Visuals | None = None,
+        *,
+        patches: Weights | None = None,
         **inputs: Any,
     ) -> Any:
         """The base's `generate` with the patches at work; arguments of `forward` and `generate`."""
-        with self._called(channels, times, visuals, inputs) as ready:
+        with self._called(channels, times, visuals, patches, inputs) as ready:
             return self.model.generate(**ready)
 
     @overload
@@ -402,6 +405,7 @@ class PatchedModel(nn.Module):
         frames: int | None = ...,
         max_new_tokens: int = ...,
         sampling: Sampling | None = ...,
+        patches: Weights | None = ...,
     ) -> str: ...
     @overload
     def ask(
@@ -413,6 +417,7 @@ class PatchedModel(nn.Module):
         frames: int | None = ...,
         max_new_tokens: int = ...,
         sampling: Sampling | None = ...,
+        patches: Weights | None = ...,
     ) -> list[str]: ...
     def ask(
         self,
@@ -423,6 +428,7 @@ class PatchedModel(nn.Module):
         frames: int | None = None,
         max_new_tokens: int = 64,
         sampling: Sampling | None = None,
+        patches: Weights | None = None,
     ) -> str | list[str]:
         """Ask about a video.
 
@@ -438,6 +444,7 @@ class PatchedModel(nn.Module):
                 trained on, or the base's own number.
             max_new_tokens: Longest answer, in tokens.
             sampling: How the answer is drawn, its length included; greedily when not given.
+            patches: Patch -> weight, for this question alone; see `forward`.
 
         Returns:
             The answer, or a list of answers for a list of questions.
@@ -450,7 +457,10 @@ class PatchedModel(nn.Module):
         sampling = sampling or Sampling(max_new_tokens)
         questions = [question] if isinstance(question, str) else list(question)
         media = channels or {}
-        answers = ask(self, video, questions, channels=media, frames=frames, sampling=sampling)
+        model: AnsweringModel = self
+        if patches is not None:
+            model = Chosen(self, patches)
+        answers = ask(model, video, questions, channels=media, frames=frames, sampling=sampling)
         return answers[0] if isinstance(question, str) else answers
 
     def encoder(self, name: str) -> Encoder | None:
@@ -523,11 +533,7 @@ class PatchedModel(nn.Module):
 
     def _settle(self) -> None:
         """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-        self._taken = {}  # a patch that is off takes nobody's place
-        for patch in self.patches.values():
-            for base_patch in patch.config.base_patches:
-                if base_patch.lora == "continued" and patch.weight != 0:
-                    self._taken.setdefault(base_patch.name, []).append(patch.name)
+        self._taken = taken_by(self.patches)
         working = []
         for name, patch in self.patches.items():
             patch.set_trainable(patch.trainable)
@@ -546,6 +552,7 @@ class PatchedModel(nn.Module):
         side: Side | None,
         times: Times | None,
         visuals: Visuals | None,
+        weights: Weights | None,
         inputs: dict[str, Any],
     ) -> Iterator[dict[str, Any]]:
         """Set up one call of the base, hand out its inputs, and undo everything afterwards.
@@ -556,28 +563,38 @@ class PatchedModel(nn.Module):
         base = self.base
         pixels = base.family.pixels
         with self.lock, contextlib.ExitStack() as stack:
+            patches, taken = self.patches, self._taken
+            if weights is not None:
+                if self.training:  # checkpointing runs layers again after the call
+                    raise PatchError("patches={...} is for answers; train with set_patches")
+                patches = chosen(patches, weights)
+                taken = taken_by(patches)
+                stack.enter_context(weighted(patches, self.patches))
             if visuals is not None:
                 if inputs.get(pixels) is not None:
                     raise ChannelError(
                         f"give visuals or {pixels}, not both; Base.batch(..., pixels=False) leaves "
                         "the pixels out"
                     )
-                container = base.join(self.seam.fuse(visuals, side, times))
+                container = base.join(self.seam.fuse(visuals, side, times, patches))
                 inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
             else:
                 frames = None
                 if side is not None and base.family.modality == "image":
                     frames = frames_of_clips(inputs, pixels, base.placeholder_id, len(side), times)
-                stack.enter_context(calling(Call(side, times, frames)))
+                stack.enter_context(calling(Call(side, times, frames, patches)))
             # While training all LoRAs work: checkpointing runs layers again after the call.
-            if not self.training and any(patch.lora for patch in self.patches.values()):
+            if not self.training and any(patch.lora for patch in patches.values()):
                 ids = inputs.get("input_ids")  # [B, L]
                 batch = 0 if ids is None else len(ids)
                 rows: list[int] | None = [0]  # a single row holds the single clip
                 if side is not None and not batch == len(side) == 1:
                     rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
-                routes = routes_of(self.patches, side, rows, batch, self._taken)
-                # Usually all that are on work on every row, and there is nothing to switch.
-                if routes.masks or routes.on != self.loras.active:
+                routes = routes_of(patches, side, rows, batch, taken)
+                # Usually all that are on work on every row, and there is nothing to switch. The
+                # layers are asked, because others can switch them with peft.
+                layers = self.loras.layers.values()
+                as_is = all(layer.active_adapters == routes.on for layer in layers)
+                if routes.masks or not as_is or any(layer.disable_adapters for layer in layers):
                     stack.enter_context(self.loras.only(routes.on, routes.masks))
             yield inputs

@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases import Base
+from pave.bases.plain import check_plain
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
 from pave.patches.patch import Patch, Side
@@ -51,11 +52,13 @@ class Call:
             to tokens; None when the call has no side channel.
         times: `[T]` seconds of the token steps of each clip, or None for steps spread evenly.
         frames: Raw frames of each clip, for families that see a video as a run of images.
+        patches: The patches at the weights that the call has chosen; None for the model's own.
     """
 
     side: Side | None = None
     times: Sequence[Tensor] | None = None
     frames: Sequence[int] | None = None
+    patches: Mapping[str, Patch] | None = None
 
 
 _NOTHING = Call()
@@ -81,7 +84,8 @@ class Seam:
             at them anew in every call.
 
     Raises:
-        BaseError: If the model already carries a seam.
+        BaseError: If the model already carries a seam, or something that is not plain (see
+            `pave.bases.plain`).
 
     Example:
         >>> seam = Seam(base, model.patches)  # doctest: +SKIP
@@ -92,13 +96,14 @@ class Seam:
     def __init__(self, base: Base, patches: Mapping[str, Patch]) -> None:
         self.base = base
         self.patches = patches
-        self.owner: nn.Module = base.model.model
+        self.owner: nn.Module = base.inner
         method = base.family.method
         if method in self.owner.__dict__:
             raise BaseError(
                 f"the model is already patched ({method} is shadowed); call unpatch() on its "
                 "PatchedModel first"
             )
+        check_plain(base.model)
         # `generate()` picks the tower's arguments by it.
         self.__signature__ = inspect.signature(self.original)
         self.owner.__dict__[method] = self
@@ -119,8 +124,9 @@ class Seam:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; where the call has side channels and a patch is on, add the residuals."""
         call = _CALL.get()
+        patches = self.patches if call.patches is None else call.patches
         queries = set()  # what the fusions at work read: `FusionSettings.query`
-        for patch in self.patches.values():
+        for patch in patches.values():
             if call.side is not None and patch.weight != 0 and patch.config.fusion is not None:
                 queries.add(patch.config.fusion.query)
         with self._guard():
@@ -131,11 +137,15 @@ class Seam:
         arguments = self.__signature__.bind(*args, **kwargs).arguments
         family = self.base.family
         visuals = family.split(output, arguments, call.frames, "pre_projector" in queries)
-        fused = family.join(self.fuse(visuals, call.side, call.times), output)
+        fused = family.join(self.fuse(visuals, call.side, call.times, patches), output)
         return fused.to_tuple() if wants_dict is False else fused
 
     def fuse(
-        self, visuals: Sequence[Visual], side: Side | None, times: Sequence[Tensor] | None = None
+        self,
+        visuals: Sequence[Visual],
+        side: Side | None,
+        times: Sequence[Tensor] | None = None,
+        patches: Mapping[str, Patch] | None = None,
     ) -> list[Visual]:
         """Add every active patch's residual to the grid: `z + sum_i w_i * g_i(query, side)`.
 
@@ -147,6 +157,7 @@ class Seam:
             visuals: One `Visual` a clip.
             side: One mapping a clip; None when the call has no side channel.
             times: `[T]` seconds of each clip's token steps, or None.
+            patches: The patches at other weights than the model's own.
 
         Returns:
             New `Visual`s with the same layout; the very same objects where nothing was added.
@@ -164,7 +175,9 @@ class Seam:
                     "clip, in prompt order"
                 )
         totals: dict[int, Tensor] = {}  # clip -> float32 [T, S, D]
-        for patch in self.patches.values():
+        if patches is None:
+            patches = self.patches
+        for patch in patches.values():
             if patch.weight == 0 or patch.fusion is None:
                 continue
             spoke = _add_residuals(totals, patch, visuals, side, times)
