@@ -17,12 +17,12 @@ from av.video.stream import VideoStream
 
 from pave.errors import MediaError
 from pave.files import regular_file
+from pave.media.formats import WHITELIST
+from pave.media.limits import max_pixels, must_fit
 from pave.media.riff import has_no_length
 from pave.media.whole import must_be_whole
 
-# FFmpeg would draw a text file as ANSI art and follow playlists to other files or hosts: neither is
-# a clip.
-NOT_MEDIA = {"tty", "concat", "hls", "dash", "lavfi", "ffmetadata", "bin", "xbin", "adf", "idf"}
+_PROTOCOL = "file:"
 _TRACKS = {
     "video": "a cover picture",
     "audio": "sound",
@@ -52,22 +52,43 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
         raise MediaError(f"{file}: the file is empty (0 bytes); copy it again")
     must_be_whole(file)
     step = "opened"
-    # A playlist or an MP4 with references must not open a host or a device.
-    local = {"protocol_whitelist": "file"}
+    options = {
+        "protocol_whitelist": "file",  # an MP4 with references must not open a host or a device
+        "format_whitelist": WHITELIST,
+        "pattern_type": "none",  # a picture whose name holds "%d" is that picture, no sequence
+    }
     if has_no_length(file):
-        local["ignore_length"] = "1"  # of a WAV: up to the end of the file
+        options["ignore_length"] = "1"  # of a WAV: up to the end of the file
     try:
-        # Titles and comments in broken UTF-8 are no reason to refuse a film.
-        with av.open(str(file), options=local, metadata_errors="replace") as container:
-            if NOT_MEDIA & set(container.format.name.split(",")):
-                raise MediaError(
-                    f"{file}: not a media file (looks like text or a playlist); give a video or "
-                    "sound file"
-                )
+        # With its protocol a name is a path, whatever it begins with. Titles and comments in broken
+        # UTF-8 are no reason to refuse a film.
+        with av.open(f"{_PROTOCOL}{file}", options=options, metadata_errors="replace") as container:
+            _must_hold_samples(file, container)
             step = "decoded"
             yield container
     except (av.error.FFmpegError, EOFError) as error:
         raise MediaError(f"{file}: {_reason(error, step)}") from error
+
+
+def _must_hold_samples(file: Path, container: InputContainer) -> None:
+    """Refuse an MP4 whose index leads behind the end of the file.
+
+    Its boxes do not show that if the last one has no length and goes on "to the end".
+
+    Raises:
+        MediaError: If the last sample of a track is not all there.
+    """
+    if "mp4" not in container.format.name.split(","):
+        return
+    size = file.stat().st_size
+    # The last sample of each track is enough: a file is cut at its end.
+    for stream in [*container.streams.video, *container.streams.audio]:
+        entries = stream.index_entries
+        if len(entries) and entries[-1].pos + entries[-1].size > size:
+            raise MediaError(
+                f"{file}: truncated: its index leads to byte {entries[-1].pos + entries[-1].size}, "
+                f"only {size} are there; copy it again"
+            )
 
 
 def has_flag(container: InputContainer, flag: Flags) -> bool:
@@ -110,19 +131,24 @@ def _own_layout(context: AudioCodecContext) -> None:
 
 
 def must_decode(container: InputContainer, stream: Stream) -> None:
-    """Refuse a track that nothing here can decode.
+    """Refuse a track that nothing here can decode, and pictures that are too large.
 
     Raises:
-        MediaError: If there is no decoder for it.
+        MediaError: If there is no decoder for it, or a picture is above the limit of pixels.
     """
+    name = container.name.removeprefix(_PROTOCOL)
     # PyAV gives such a track no codec, whatever its type hints say.
     if stream.codec_context is None:
         kind = {"video": "picture"}.get(stream.type, "sound")
         raise MediaError(
-            f"{container.name}: the codec of its {kind} (track {stream.index}) is unknown to this "
+            f"{name}: the codec of its {kind} (track {stream.index}) is unknown to this "
             "FFmpeg, so it cannot be "
             "decoded; convert it to H.264 + AAC"
         )
+    if isinstance(stream, VideoStream):
+        must_fit(name, stream.codec_context.width, stream.codec_context.height)
+        # A film may grow on its way: then the decoder refuses.
+        stream.codec_context.options = {"max_pixels": str(max_pixels())}
 
 
 def other_tracks(container: InputContainer) -> str:
@@ -143,5 +169,7 @@ def _reason(error: Exception, step: str) -> str:
         return f"cannot be {step} ({cause}); copy or convert it again"
     if isinstance(error, (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError)):
         return "is in a format this FFmpeg cannot decode; convert it to H.264 + AAC"
+    if isinstance(error, av.error.ArgumentError) and step == "opened":  # what the whitelist answers
+        return "not a media file (looks like text or a playlist); give a video or sound file"
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"cannot be {step} ({words}); check the file or convert it to H.264 + AAC"

@@ -17,7 +17,9 @@ from av.video.frame import VideoFrame
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
-from pave.media.container import open_media, video_stream
+from pave.files import regular_file
+from pave.media.container import must_decode, open_media, video_stream
+from pave.media.limits import must_fit
 from pave.media.sampling import Sampling, choose
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -54,7 +56,7 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
     """
     if not 0 < fps < float("inf"):
         raise ConfigError(f"folder_fps={fps}: must be a positive number of frames per second")
-    if (folder / STACK).is_file():
+    if (folder / STACK).exists():
         count = len(_open_stack(folder / STACK))
     else:
         count = len(list_pictures(folder))
@@ -88,7 +90,7 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
     Raises:
         MediaError: If one cannot be read, or sizes differ.
     """
-    if (folder / STACK).is_file():
+    if (folder / STACK).exists():
         stack = _open_stack(folder / STACK)  # [N, H, W, 3], on disk
         frames = np.ascontiguousarray(stack[chosen].transpose(0, 3, 1, 2))  # [F, 3, H, W]
         return torch.from_numpy(frames)
@@ -104,6 +106,7 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
 
 def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
     """The frames of an array file, `[N, H, W, 3]`; they stay on disk until they are asked for."""
+    regular_file(file, MediaError)
     try:
         # Not `numpy.load`: that opens zip archives too, and tells users to unpickle whatever it
         # does not know.
@@ -116,6 +119,7 @@ def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
         raise MediaError(
             f"{file}: must hold uint8 frames [N, H, W, 3], got {stack.dtype} {stack.shape}"
         )
+    must_fit(file, stack.shape[2], stack.shape[1])
     return stack
 
 
@@ -131,7 +135,7 @@ def read_depth(file: Path) -> npt.NDArray[np.uint16]:
             f"{file}: a depth map is a 16-bit grey png, this one is {frame.format.name}; save it "
             "again"
         )
-    return np.ascontiguousarray(frame.to_ndarray(format="gray16le").astype(np.uint16))
+    return np.ascontiguousarray(frame.to_ndarray(format="gray16le", threads=1).astype(np.uint16))
 
 
 def by_number(file: Path) -> list[tuple[int, int, str]]:
@@ -147,7 +151,7 @@ def read_picture(file: Path) -> Tensor:
         MediaError: If it cannot be read.
     """
     return (
-        torch.from_numpy(_first_frame(file).to_ndarray(format="rgb24"))
+        torch.from_numpy(_first_frame(file).to_ndarray(format="rgb24", threads=1))
         .permute(2, 0, 1)
         .contiguous()
     )
@@ -158,6 +162,7 @@ def _first_frame(file: Path) -> VideoFrame:
         stream = video_stream(container)
         frame = None
         if stream is not None:
+            must_decode(container, stream)
             frame = next(container.decode(stream), None)
         if frame is None:
             raise MediaError(f"{file}: holds no picture; remove it from the folder or replace it")

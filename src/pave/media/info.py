@@ -1,15 +1,21 @@
-"""`probe`: what a media file says about itself, from its header alone (nothing is decoded)."""
+"""`probe`: what a media file says about itself, in its header or in the times of its frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.video.stream import VideoStream
 
-from pave.media.container import must_decode, open_media, sound_stream, video_stream
+from pave.media.clock import Clock, tracks
+from pave.media.container import has_flag, must_decode, open_media, sound_stream, video_stream
+from pave.media.index import Seconds, frame_step, indices
+from pave.media.orientation import Orientation, orientation
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,11 @@ class VideoInfo:
         width: Pixels as shown, after rotation.
         height: Pixels as shown, after rotation.
         fps: Average frames per second (a variable-rate file has no other).
-        frames: Frames as the header counts them, or estimated from duration and rate where it does
-            not.
+        frames: Frames as the header counts them, or estimated from its duration and rate where it
+            does not; counted where it has neither.
         rotation: Degrees (multiple of 90, counter-clockwise) by which the stored picture is turned
             to be shown.
+        mirrored: Whether it is mirrored, left to right, before it is turned.
     """
 
     width: int
@@ -31,6 +38,7 @@ class VideoInfo:
     fps: float
     frames: int
     rotation: int
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class MediaInfo:
 
 
 def probe(path: str | Path) -> MediaInfo:
-    """Read a file's header.
+    """Read a file's header; where that does not tell, the times of its frames.
 
     Args:
         path: A media file (not a folder of frames).
@@ -73,28 +81,79 @@ def probe(path: str | Path) -> MediaInfo:
         MediaError: If the file is missing, empty, truncated or no media file, or a track's codec is
             unknown.
     """
+    path = Path(path)
     with open_media(path) as container:
+        picture, sound = _video_info(container), _sound_info(container)
         duration = (container.duration or 0) / av.time_base  # microseconds -> s
-        return MediaInfo(
-            Path(path), duration, _video_info(container, duration), _sound_info(container)
-        )
+        told = _tells(container)
+    if told:
+        return MediaInfo(path, duration, picture, sound)
+    times: Seconds = np.zeros(0)
+    if picture is not None:
+        times = next(indices(path)).times
+        picture = replace(picture, frames=len(times), fps=_measured_rate(times, picture.fps))
+    return MediaInfo(path, _measured_seconds(path, times), picture, sound)
 
 
 def frame_rate(path: str | Path) -> float:
-    """Average frames per second of a file's picture track; 0 where the header tells none.
+    """Average frames per second of a file's picture track; 0 where it shows but one frame.
+
+    Taken from the header, or from the frames' times where the header has no duration: what it says
+    of rates then is a guess.
 
     Raises:
         MediaError: If the file is missing, empty, truncated or no media file.
     """
+    path = Path(path)
     with open_media(path) as container:
         stream = video_stream(container)
         if stream is None:
             return 0.0
-        return _rate(stream)
+        rate = _rate(container, stream)
+        if _tells(container):
+            return rate
+    return _measured_rate(next(indices(path)).times, rate)
 
 
-def _rate(stream: VideoStream) -> float:
-    return float(stream.average_rate or stream.guessed_rate or 0)
+def _tells(container: InputContainer) -> bool:
+    """Whether duration and rate in the header can be believed."""
+    # A transport stream has no header: FFmpeg takes the last time less the first one, whatever the
+    # clock did in between.
+    if not container.duration or has_flag(container, Flags.ts_discont):
+        return False
+    stream = video_stream(container)
+    return stream is None or bool(stream.average_rate)
+
+
+def _rate(container: InputContainer, stream: VideoStream) -> float:
+    """Frames per second as the header has them; 0 where it does not."""
+    if has_flag(container, Flags.no_timestamps):
+        return 1 / frame_step(container, stream)
+    return float(stream.average_rate or 0)
+
+
+def _measured_rate(times: Seconds, told: float) -> float:
+    """Frames per second from their times; of a single frame what the header says."""
+    if len(times) < 2:
+        return told
+    return float((len(times) - 1) / times[-1])
+
+
+def _measured_seconds(path: Path, times: Seconds) -> float:
+    """From the first to the end of the last frame or sample, on a clock that never jumps."""
+    begin, end = math.inf, 0.0
+    with open_media(path) as container:
+        picture = video_stream(container)
+        for packet in Clock(container).packets(*tracks(container, picture)):
+            if packet.pts is None or not packet.size:
+                continue
+            stands = float(packet.pts * packet.time_base)
+            begin = min(begin, stands)
+            end = max(end, stands + float((packet.duration or 0) * packet.time_base))
+    shown = 0.0
+    if len(times) > 1:
+        shown = float(times[-1] * len(times) / (len(times) - 1))  # the last frame as long as any
+    return max(shown, end - begin)
 
 
 def _sound_info(container: InputContainer) -> SoundInfo | None:
@@ -108,22 +167,23 @@ def _sound_info(container: InputContainer) -> SoundInfo | None:
     return SoundInfo(int(rate), int(channels), tracks.index(stream) + 1, len(tracks))
 
 
-def _video_info(container: InputContainer, duration: float) -> VideoInfo | None:
+def _video_info(container: InputContainer) -> VideoInfo | None:
     """The picture track; its rotation is kept with the frames, so the first one is decoded."""
     stream = video_stream(container)
     if stream is None:
         return None
     must_decode(container, stream)
-    fps = _rate(stream)
+    fps = _rate(container, stream)
+    duration = (container.duration or 0) / av.time_base
     if stream.duration is not None and stream.time_base is not None:
         duration = float(stream.duration * stream.time_base)
     # Matroska counts no frames, AVI and MP4 do.
     frames = stream.frames or round(duration * fps)
     width, height = stream.codec_context.width, stream.codec_context.height
+    turn = Orientation()
     first = next(container.decode(stream), None)
-    rotation = 0
     if first is not None:
-        rotation = round(first.rotation / 90) * 90 % 360  # FFmpeg's is -180 to 180, and a float
-    if rotation % 180:
+        turn = orientation(first)
+    if turn.transposed:
         width, height = height, width
-    return VideoInfo(width, height, fps, frames, rotation)
+    return VideoInfo(width, height, fps, frames, turn.rotation, turn.is_mirrored)

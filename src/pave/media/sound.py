@@ -12,11 +12,11 @@ import torch
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.format import Flags
-from av.stream import Stream
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
+from pave.media.clock import Clock, tracks
 from pave.media.container import (
     has_flag,
     must_decode,
@@ -25,11 +25,9 @@ from pave.media.container import (
     sound_stream,
     video_stream,
 )
+from pave.media.index import first_shown
 from pave.media.limits import sound_limits
 from pave.media.track import FASTEST, Track, must_be_sound
-
-# Pictures of one clip are reordered by less, s; a clock that goes back further starts anew.
-_REORDERED = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +100,9 @@ def _track(
 ) -> Track:
     """What will hold the sound, if that is not absurd by what the header says."""
     own, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-    must_be_sound(name, own, channels)
+    # A stream whose sound begins late says 0: then its frames tell.
+    if own or rate is None:
+        must_be_sound(name, own, channels)
     track = Track(name, rate or own, mono, sound_limits())
     if mono:
         channels = 1
@@ -112,13 +112,13 @@ def _track(
         # Saves decoding for minutes what will be refused.
         seconds = float(stream.duration * stream.time_base)
         track.limits.must_hold(name, seconds, track.rate, channels)
-    tracks = container.streams.audio
-    if len(tracks) > 1:
+    all_tracks = container.streams.audio
+    if len(all_tracks) > 1:
         logger.warning(
             "%s: has %d sound tracks; number %d is heard",
             name,
-            len(tracks),
-            tracks.index(stream) + 1,
+            len(all_tracks),
+            all_tracks.index(stream) + 1,
         )
     return track
 
@@ -127,11 +127,8 @@ def _decode(
     container: InputContainer, stream: AudioStream, picture: VideoStream | None, track: Track
 ) -> float:
     """Give the whole track to `track`; returns when the first picture is shown, s, or infinity."""
-    clip_start, key_seen = math.inf, False
-    streams: list[Stream] = [stream]
-    if picture is not None:
-        streams.append(picture)
-    for packet in container.demux(*streams):
+    first: float | None = None  # s, when the first picture is shown
+    for packet in Clock(container).packets(*tracks(container, picture)):
         # Theora and Flash have empty packets that mean "the same again", which PyAV would take
         # for the end. At the end itself a packet has no time either.
         if not packet.size and packet.pts is not None:
@@ -140,11 +137,8 @@ def _decode(
         if packet.stream.index == stream.index:
             for frame in stream.decode(packet):
                 track.add(frame)
-            continue
-        # What `read_frames` calls the first frame, see there.
-        key_seen = key_seen or packet.is_keyframe
-        if key_seen and packet.pts is not None and not packet.is_discard:
-            time = packet.pts * float(packet.time_base)
-            if time > clip_start - _REORDERED or clip_start == math.inf:
-                clip_start = min(clip_start, time)
-    return clip_start
+        elif picture is not None and first is None:
+            first = first_shown(picture, packet)
+    if first is None:
+        return math.inf
+    return first

@@ -13,24 +13,8 @@ from typing import BinaryIO
 
 from pave.errors import MediaError
 from pave.media import riff
+from pave.media.boxes import begins_with_box, boxes_end
 
-# Boxes that stand at the top of an MP4 or MOV file; anything else there is padding or rubbish, not
-# a promise.
-BOXES = {
-    b"ftyp",
-    b"moov",
-    b"mdat",
-    b"free",
-    b"skip",
-    b"wide",
-    b"moof",
-    b"mfra",
-    b"sidx",
-    b"styp",
-    b"uuid",
-    b"meta",
-    b"pdin",
-}
 # Names of Matroska's header and of its segment, RFC 8794 and RFC 9559.
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
@@ -49,8 +33,8 @@ def must_be_whole(file: Path) -> None:
     try:
         with file.open("rb") as stream:
             head = stream.read(12)
-            if head[4:8] in BOXES:
-                declared = _boxes_end(stream, size)
+            if begins_with_box(head):
+                declared = boxes_end(stream, size)
             elif head[:4] == EBML:
                 declared = _segment_end(stream)
             elif head[:4] in riff.NAMES and head[8:12] in riff.KINDS:
@@ -64,26 +48,6 @@ def must_be_whole(file: Path) -> None:
             f"{file}: truncated: it declares at least {declared} bytes, only {size} are there; "
             "copy it again"
         )
-
-
-def _boxes_end(stream: BinaryIO, size: int) -> int:
-    """Walk an MP4's top-level boxes to the end of the last one."""
-    end = 0
-    kinds = set()
-    while end < size:
-        stream.seek(end)
-        head = stream.read(16)  # length (4 bytes), name (4), and the long length (8) if it is used
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        kinds.add(head[4:8])
-        # Rubbish after the last box, or a box that says "up to the end of the file" (length 0).
-        if head[4:8] not in BOXES or length < 8:
-            break
-        end += length
-    if b"moov" in kinds and not kinds & {b"mdat", b"moof"}:
-        return max(end, size) + 1  # an index without any media: more must have stood behind it
-    return end
 
 
 def _segment_end(stream: BinaryIO) -> int:
