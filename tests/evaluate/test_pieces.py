@@ -19,6 +19,7 @@ from pave.evaluate.arm_files import append_rows, claim, read_rows, row_of
 from pave.evaluate.batches import by_length, cut
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch, tree_megabytes, versions
+from pave.evaluate.old_results import with_task
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
 from pave.evaluate.scores import Asked, score_arms
@@ -203,6 +204,20 @@ def test_a_results_file_is_read_again_and_one_of_an_older_pave_too() -> None:
     again = Report.model_validate(old)
     assert (again.arms, again.paired) == (report.arms, report.paired)
     assert (table(again), markdown(again)) == (table(report), markdown(report))
+
+
+def test_old_names_of_rows_are_told_of_and_kept_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """A family of somebody's own was called like a channel before the channel was."""
+    row = {"arm": "a", "n": 4, "correct": 2, "accuracy": 0.5, "ci95": (0.1, 0.9)}
+    rows = [{**row, "family": family} for family in ("all", "sound", "audio", "visual")]
+    with caplog.at_level("INFO"):
+        found = with_task({"arms": rows, "paired": []})
+    labels = [label["label"] for label in found["task"]["arms"]["a"]["labels"]]
+    assert labels == ["audio", "audio (family)", "video"]
+    assert caplog.messages == [
+        "results file, rows: sound is called audio now",
+        "results file, rows: visual is called video now",
+    ]
 
 
 def test_an_old_name_of_a_setting_still_loads() -> None:

@@ -16,7 +16,7 @@ from pave.evaluate.machine import PeakMemory
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import make_clips
 from pave_world.demo.presets import PRESETS
-from pave_world.demo.run import _Book, finished_report, run_demo
+from pave_world.demo.run import BASE, _Book, finished_report, run_demo
 from pave_world.demo.training import CONTROL, run_configs, train_both
 
 
@@ -107,6 +107,33 @@ def test_book_adds_up_and_starts_afresh_when_finished_or_changed(
     (tmp_path / "mine.txt").write_text("kept")
     _Book(config)
     assert not (tmp_path / "world").exists() and (tmp_path / "mine.txt").exists()
+
+
+def test_a_finished_demo_of_before_is_read_in_the_words_of_today(tmp_path: Path) -> None:
+    """Its channel was a sense, audio was sound, and the patch was named after it."""
+    config = DemoConfig(out=tmp_path).resolved()
+    settings = config.model_dump(mode="json")
+    del settings["channel"]
+    arms, paired = [], []
+    for family in ("all", "sound", "first", "visual", "left"):
+        for correct, arm in enumerate((BASE, CONTROL, "sound-patch"), 5):
+            share = {"n": 10, "correct": correct, "accuracy": correct / 10, "ci95": [0.2, 0.9]}
+            arms.append({"arm": arm, "family": family, **share})
+        gap = {"a": "sound-patch", "b": BASE, "difference": 0.2, "ci95": [0.1, 0.3]}
+        paired.append({"family": family, **gap})
+    cost = {"seconds": {}, "peak_rss_mb": 1.0}
+    about = {"seeds": {}, "versions": {}, "command": "pave demo", "settings": settings}
+    results = {"arms": arms, "paired": paired, "task": None, "clips": 3} | cost | about
+    results["trainable_parameters"] = {CONTROL: 2, "sound-patch": 3}
+    note = {"settings": {**settings, "sense": "sound"}, "finished": True} | cost
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "demo.json").write_text(json.dumps(note))
+    report = finished_report(config)
+    assert report is not None
+    assert report.families() == ["all", "audio", "first", "video", "left"]
+    assert report.arm("audio-patch", "audio").correct == 7
+    assert report.gap("audio-patch", BASE, "video").difference == 0.2
+    assert report.trainable_parameters == {CONTROL: 2, "audio-patch": 3}
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}"])

@@ -7,8 +7,11 @@ which older files have only where a benchmark scored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
+from pave.renamed import renamed
 from pave.tasks import EXACT, get_task
 from pave.tasks.compare import ALL
 
@@ -28,7 +31,8 @@ def with_task(values: Mapping[str, Any]) -> dict[str, Any]:
     # A file of today, or a `Report` in the making.
     if found.get("task") is not None or not arms:
         return found
-    rows = list(map(_named, arms))
+    named = partial(_named, _present_names(arms))
+    rows = list(map(named, arms))
     total = next(row["n"] for row in rows if row["family"] == ALL)
     found["task"] = {
         "name": EXACT,
@@ -40,15 +44,26 @@ def with_task(values: Mapping[str, Any]) -> dict[str, Any]:
         "records": total,
         "expected": None,
         "arms": _reports(rows),
-        "gaps": list(map(_gap, map(_named, paired or []))),
+        "gaps": list(map(_gap, map(named, paired or []))),
     }
     return found
 
 
-def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+def _present_names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Name of a row in the file -> what it is called today; every old one is told of once."""
+    families = list(map(itemgetter("family"), rows))
+    names = dict(zip(families, families, strict=True))
+    for old, new in _OLD_ROWS.items():
+        # A family of somebody's own may bear a channel's name; see `channel_and_family`.
+        if old in names and new in names:
+            names[f"{new} (family)"] = names.pop(new)
+    present = renamed(names, _OLD_ROWS, "results file, rows")
+    return dict(zip(present.values(), present, strict=True))
+
+
+def _named(names: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
     """A row under its present name."""
-    family = row["family"]
-    return {**row, "family": _OLD_ROWS.get(family, family)}
+    return {**row, "family": names[row["family"]]}
 
 
 def _reports(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
