@@ -1,7 +1,7 @@
 """Every task by command line, from public annotation files to a comparison.
 
 That is prepare, extract, train, eval, score, compare. The data sets are invented (`minisets`):
-clips of the embedded world under the names of the public ones. The base is tiny and training takes
+generated clips under the names of the public ones. The base is tiny and training takes
 two steps, so this is about the way there: each channel is read from its own media (sound, scans,
 other cameras, fast frames), and base, LoRA-only control and patch are asked about the same frames
 in one go.
@@ -44,7 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return minisets.worlds(tmp_path_factory.mktemp("films"))
+    return minisets.films(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture

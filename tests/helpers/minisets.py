@@ -1,9 +1,9 @@
 """Invented mini data sets in the public formats of all ten tasks, about two clips each.
 
-`worlds(folder)` films the clips, in half a CPU second for all of them. `make(task, folder, films)`
-writes a task's annotation files, which speak of what the clips show and sound like, and lays the
-clips under the names that the data set gives them. Without `films` the media are empty files, for
-tests that only look for them.
+`films(folder)` makes the clips: a thing that moves and sounds, one that stands, seen by three
+cameras. `make(task, folder, films)` writes a task's annotation files, which speak of what the clips
+show and sound like, and lays the clips under the names that the data set gives them. Without
+`films` the media are empty files, for tests that only look for them.
 """
 
 from __future__ import annotations
@@ -16,29 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from helpers.clips import Picture, tone
+from pave.media import write_video
 from pave.tasks import list_tasks
 
-pytest.importorskip("pave_world", reason="these media are clips of the embedded world")
-from pave_world import (
-    camera_to_world,
-    intrinsics,
-    make_world,
-    questions_for,
-    render_depth,
-    render_frames,
-    sample_scene,
-)
-from pave_world.questions.question import Question
-from pave_world.scenes.catalog import names
-from pave_world.scenes.scene import Channel, Scene
-
-SECONDS, SIZE, CLIPS = 2.0, 64, 2
-KINDS: tuple[Channel, ...] = ("audio", "scene3d", "views", "frames")
-Made = tuple[dict[str, Any], Mapping[str, Any], str, int]
-"""Annotation files, medium -> what is filmed for it, split, examples."""
+SECONDS, RATE, SIZE, CLIPS, CAMERAS = 2.0, 10, 64, 2, 3
+SOUNDING, SILENT = ("piano", "drum"), ("lamp", "chair")
+"""What moves and sounds in each clip, and what stands there."""
+NAMES = ("bell", "piano", "clock", "drum", "horn", "lamp", "chair")
+COLOURS = ((220, 60, 40), (40, 90, 220))
+Made = tuple[dict[str, Any], Mapping[str, str | int], str, int]
+"""Annotation files; medium -> its film, or the number of the scanned clip; split; examples."""
 
 
 @dataclass(frozen=True)
@@ -54,59 +44,51 @@ class MiniSet:
     """Annotations to train on: the same files where the formats of all splits are one."""
 
 
-def worlds(folder: Path) -> Path:
-    """Film two clips of each kind, all that the mini data sets show."""
-    for kind in KINDS:
-        make_world(
-            folder / kind, "test", CLIPS, channel=kind, duration=SECONDS, fps=10.0, size=SIZE
-        )
+def films(folder: Path) -> Path:
+    """Film the two clips with every camera, all that the mini data sets show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(CLIPS):
+        sound = tone(SECONDS, hertz=440.0 * (number + 1))
+        for camera in range(CAMERAS):
+            pictures = [_picture(number, camera, n) for n in range(round(SECONDS * RATE))]
+            write_video(folder / _film(number, camera), pictures, RATE, sound)
     return folder
 
 
-def _scene(kind: Channel, number: int) -> Scene:
-    return sample_scene(kind, "test", number, 0, SECONDS)
+def _film(number: int, camera: int = 0) -> str:
+    """A clip below the folder of `films`."""
+    return f"{number}-camera{camera}.mp4"
 
 
-def _film(kind: Channel, number: int, camera: int = 0) -> str:
-    """A clip below the folder of `worlds`."""
-    return f"{kind}/clips/{_scene(kind, number).name}{f'-camera{camera}' if camera else ''}.mp4"
-
-
-def _asked(kind: Channel, number: int, *families: str) -> list[Question]:
-    """Questions about a scene, of these families or of all."""
-    return [
-        question
-        for question in questions_for(_scene(kind, number))
-        if not families or question.family in families
-    ]
+def _picture(number: int, camera: int, frame: int) -> Picture:
+    """A square that moves to the right before one that stands; each camera sees them elsewhere."""
+    picture = np.full((SIZE, SIZE, 3), 90 + 40 * camera, np.uint8)
+    picture[44:60, 44:60] = 250
+    left = 4 + 8 * camera + frame
+    picture[10:26, left : left + 16] = COLOURS[number]
+    return picture
 
 
 def _options(right: str) -> list[str]:
     """Four names, the right one among them."""
-    others = [name for name in names("sounding") if name != right][:3]
+    others = [name for name in NAMES if name != right][:3]
     place = len(right) % 4
     return [*others[:place], right, *others[place:]]
-
-
-def _shown(scene: Scene) -> str:
-    return " and ".join(f"a {name}" for name in scene.visible)
 
 
 def _avsd() -> Made:
     dialogs = []
     for number in range(CLIPS):
         rounds = [
-            {"question": question.question, "answer": question.answer}
-            for question in _asked("audio", number)[:2]
+            {"question": "what can you hear ?", "answer": f"a {SOUNDING[number]}"},
+            {"question": "does it move ?", "answer": "yes , to the right"},
         ]
-        last = {
-            "question": "what is there ?",
-            "answer": f"there is {_shown(_scene('audio', number))} .",
-        }
+        shown = f"there is a {SOUNDING[number]} and a {SILENT[number]} ."
+        last = {"question": "what is there ?", "answer": shown}
         dialogs.append({"image_id": f"V{number}", "dialog": [*rounds, last]})
     return (
         {"mock_test.json": {"dialogs": dialogs}},
-        {f"V{n}.mp4": _film("audio", n) for n in range(CLIPS)},
+        {f"V{n}.mp4": _film(n) for n in range(CLIPS)},
         "test",
         2,
     )
@@ -115,8 +97,7 @@ def _avsd() -> Made:
 def _avqa() -> Made:
     rows = []
     for n in range(4):
-        scene = _scene("audio", n % 2)
-        right = (scene.heard if n < 2 else scene.visible)[0]
+        right = (SOUNDING if n < 2 else SILENT)[n % 2]
         options = _options(right)
         rows.append(
             {
@@ -129,29 +110,27 @@ def _avqa() -> Made:
         )
     return (
         {"val_qa.json": rows},
-        {f"clip_00000{n}.mp4": _film("audio", n) for n in range(CLIPS)},
+        {f"clip_00000{n}.mp4": _film(n) for n in range(CLIPS)},
         "val",
         4,
     )
 
 
 def _music_avqa() -> Made:
-    one, two = (_scene("audio", n) for n in range(CLIPS))
-    (count,) = _asked("audio", 0, "count")
     asked = [
         (
             "00000001",
             ["Audio", "Counting"],
             "How many sounding <Object>s are there?",
             "thing",
-            count.answer,
+            "one",
         ),
-        ("00000001", ["Visual", "Location"], "Where is the <Object>?", one.visible[0], "left"),
+        ("00000001", ["Visual", "Location"], "Where is the <Object>?", SOUNDING[0], "left"),
         (
             "sy00002",
             ["Audio-Visual", "Existential"],
             "Is the <Object> always playing?",
-            two.visible[1],
+            SILENT[1],
             "no",
         ),
     ]
@@ -166,30 +145,20 @@ def _music_avqa() -> Made:
         | {"question_content": text, "templ_values": json.dumps([value])}
         for n, (video, kind, text, value, answer) in enumerate(asked)
     ]
-    media = {"MUSIC-AVQA-videos-Real/00000001.mp4": _film("audio", 0)}
-    media["MUCIS-AVQA-videos-Synthetic/sy00002.mp4"] = _film("audio", 1)
+    media = {"MUSIC-AVQA-videos-Real/00000001.mp4": _film(0)}
+    media["MUCIS-AVQA-videos-Synthetic/sy00002.mp4"] = _film(1)
     return {"avqa-test.json": rows}, media, "test", 3
 
 
 def _scanqa() -> Made:
     rows = []
     for n in range(CLIPS):
-        question = _asked("scene3d", n, "farthest")[0]
-        rows.append(
-            {
-                "scene_id": f"scene000{n}_00",
-                "question_id": f"val-{n}",
-                "question": question.question,
-            }
-            | {
-                "answers": [f"the {question.answer}", question.answer],
-                "object_ids": [n],
-                "object_names": [question.answer],
-            }
-        )
+        row = {"scene_id": f"scene000{n}_00", "question_id": f"val-{n}"}
+        row |= {"question": "What is farthest away?", "answers": [f"the {SILENT[n]}", SILENT[n]]}
+        rows.append({**row, "object_ids": [n], "object_names": [SILENT[n]]})
     return (
         {"ScanQA_v1.0_val.json": rows},
-        {f"scene000{n}_00": _scene("scene3d", n) for n in range(CLIPS)},
+        {f"scene000{n}_00": n for n in range(CLIPS)},
         "val",
         2,
     )
@@ -197,21 +166,20 @@ def _scanqa() -> Made:
 
 def _sqa3d() -> Made:
     questions, annotations = [], []
-    for n, asked in enumerate(_asked("scene3d", 0, "side", "front")[:2]):
+    asked = [("What is on my left side?", SOUNDING[0]), ("What is behind it?", SILENT[0])]
+    for n, (question, answer) in enumerate(asked):
         head = {"scene_id": "scene0000_00", "question_id": n}
-        questions.append(
-            {**head, "situation": "I stand at the camera.", "question": asked.question}
-        )
+        questions.append({**head, "situation": "I stand at the camera.", "question": question})
         place = {
             "position": {"x": 0, "y": 0, "z": 0},
             "rotation": {"_x": 0, "_y": 0, "_z": 0, "_w": 1},
         }
-        annotations.append({**head, "answers": [{"answer": asked.answer}], **place})
+        annotations.append({**head, "answers": [{"answer": answer}], **place})
     files = {
         "questions.json": {"questions": questions},
         "annotations.json": {"annotations": annotations},
     }
-    return files, {"scene0000_00": _scene("scene3d", 0)}, "test", 2
+    return files, {"scene0000_00": 0}, "test", 2
 
 
 def _ego_exo4d() -> Made:
@@ -228,7 +196,7 @@ def _ego_exo4d() -> Made:
             | {"video_paths": {name: f"{folder}/{name}.mp4" for name in cameras}}
         )
         media |= {
-            f"{folder}/downscaled/448/{name}.mp4": _film("views", n, place)
+            f"{folder}/downscaled/448/{name}.mp4": _film(n, place)
             for place, name in enumerate(cameras)
         }
     return {"proficiency_demonstrator_val.json": {"annotations": rows}}, media, "val", 2
@@ -237,10 +205,11 @@ def _ego_exo4d() -> Made:
 def _llava_video() -> Made:
     rows = []
     for name, n in (("a", 0), ("b", 1), ("a", 0), ("a", 0)):
-        asked = _asked("frames", n)[len(rows) % 2]
+        question = ("What moves?", "What stands still?")[len(rows) % 2]
+        answer = (SOUNDING, SILENT)[len(rows) % 2][n]
         talk = [
-            {"from": "human", "value": f"<image>\n{asked.question}"},
-            {"from": "gpt", "value": asked.answer},
+            {"from": "human", "value": f"<image>\n{question}"},
+            {"from": "gpt", "value": answer},
         ]
         rows.append(
             {
@@ -250,20 +219,20 @@ def _llava_video() -> Made:
                 "video": f"academic_source/{name}.mp4",
             }
         )
-    media = {f"academic_source/{name}.mp4": _film("frames", n) for n, name in enumerate("ab")}
+    media = {f"academic_source/{name}.mp4": _film(n) for n, name in enumerate("ab")}
     return {"1_2_m_academic_oe_v0_1_qa_processed.json": rows}, media, "train", 3
 
 
-def _flash(number: int) -> tuple[str, list[str], str]:
-    """What flashes or dashes by: question, options, answer."""
-    right = _scene("frames", number).flashed[0]
-    return "What shows up for a moment?", _options(right), right
+def _moving(number: int) -> tuple[str, list[str], str]:
+    """What moves through the picture: question, options, answer."""
+    right = SOUNDING[number]
+    return "What moves to the right?", _options(right), right
 
 
 def _videomme() -> Made:
     rows = []
     for n, duration in enumerate(["short", "long"]):
-        question, options, right = _flash(n)
+        question, options, right = _moving(n)
         listed = [f"{letter}. {text}." for letter, text in zip("ABCD", options, strict=True)]
         rows.append(
             {
@@ -276,7 +245,7 @@ def _videomme() -> Made:
         )
     return (
         {"videomme.json": rows},
-        {f"data/yt{n}.mp4": _film("frames", n) for n in range(CLIPS)},
+        {f"data/yt{n}.mp4": _film(n) for n in range(CLIPS)},
         "test",
         2,
     )
@@ -284,14 +253,14 @@ def _videomme() -> Made:
 
 def _mvbench() -> Made:
     rows = [
-        dict(zip(("question", "candidates", "answer"), _flash(n), strict=True))
+        dict(zip(("question", "candidates", "answer"), _moving(n), strict=True))
         for n in range(CLIPS)
     ]
     files = {"state_change.json": [{**rows[0], "video": "a.mp4"}]}
     files["action_sequence.json"] = [{**rows[1], "video": "b.mp4", "start": 0.0, "end": SECONDS}]
     media = {
-        "perception/videos/a.mp4": _film("frames", 0),
-        "star/Charades_segment/b.mp4": _film("frames", 1),
+        "perception/videos/a.mp4": _film(0),
+        "star/Charades_segment/b.mp4": _film(1),
     }
     return files, media, "test", 2
 
@@ -299,7 +268,7 @@ def _mvbench() -> Made:
 def _mlvu() -> Made:
     rows = []
     for n in range(CLIPS):
-        question, options, right = _flash(n)
+        question, options, right = _moving(n)
         listed = "\n".join(
             f"({letter}) {text}" for letter, text in zip("ABCD", options, strict=True)
         )
@@ -307,7 +276,7 @@ def _mlvu() -> Made:
             {"video_name": f"m{n}.mp4", "question": f"{question}\n{listed}", "candidates": options}
             | {"answer": "ABCD"[options.index(right)], "task_type": "NQA"}
         )
-    return {"mlvu.json": rows}, {f"m{n}.mp4": _film("frames", n) for n in range(CLIPS)}, "test", 2
+    return {"mlvu.json": rows}, {f"m{n}.mp4": _film(n) for n in range(CLIPS)}, "test", 2
 
 
 _MAKERS: dict[str, Callable[[], Made]] = {
@@ -334,21 +303,21 @@ def _write(folder: Path, files: dict[str, Any]) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _scan(folder: Path, scene: Scene) -> None:
-    """A scene as ScanNet lays out its own: colour, depth in millimetres, poses, intrinsics."""
-    times = np.linspace(0, SECONDS, 3)
+def _scan(folder: Path, number: int) -> None:
+    """A clip as ScanNet lays out its own: colour, depth in millimetres, poses, intrinsics."""
     for part in ("color", "depth", "pose", "intrinsic"):
         (folder / part).mkdir(parents=True)
     matrix = np.eye(4)
-    matrix[:3, :3] = intrinsics(scene, SIZE)
+    matrix[:3, :3] = [[SIZE, 0, SIZE / 2], [0, SIZE, SIZE / 2], [0, 0, 1]]
     np.savetxt(folder / "intrinsic" / "intrinsic_depth.txt", matrix)
-    for number, (time, picture) in enumerate(
-        zip(times, render_frames(scene, times, SIZE), strict=True)
-    ):
-        depth = render_depth(scene, float(time), SIZE)
-        Image.fromarray(picture).save(folder / "color" / f"{number}.jpg")
-        Image.fromarray((depth * 1000).astype(np.uint16)).save(folder / "depth" / f"{number}.png")
-        np.savetxt(folder / "pose" / f"{number}.txt", camera_to_world(scene.pose(float(time))))
+    for frame in range(3):
+        picture = _picture(number, 0, 10 * frame)
+        depth = np.where(picture[..., 0] == 90, 3000, 1500).astype(np.uint16)  # the wall, things
+        pose = np.eye(4)
+        pose[0, 3] = 0.1 * frame  # the camera goes to the right
+        Image.fromarray(picture).save(folder / "color" / f"{frame}.jpg")
+        Image.fromarray(depth).save(folder / "depth" / f"{frame}.png")
+        np.savetxt(folder / "pose" / f"{frame}.txt", pose)
 
 
 def make(task: str, folder: Path, films: Path | None = None) -> MiniSet:
@@ -364,7 +333,7 @@ def make(task: str, folder: Path, films: Path | None = None) -> MiniSet:
     for name, shown in media.items():
         file = folder / "media" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(shown, Scene):
+        if isinstance(shown, int):
             _scan(file, shown)
         elif films is None:
             file.write_bytes(b"")
