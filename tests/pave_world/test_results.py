@@ -14,8 +14,6 @@ from pave.evaluate.report import Report, write_report
 from pave.evaluate.scores import asked_of, score_arms
 from pave.tasks import EXACT, get_task
 from pave.tasks.items import items_of
-
-pytest.importorskip("pave_world", reason="the results are of its demo")
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.run import finished_report
 from pave_world.demo.training import CONTROL
@@ -26,7 +24,7 @@ CLIPS = 8
 
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
 
 
 def _run(out: Path, seed: int, right: dict[tuple[str, str], int]) -> DemoConfig:
