@@ -136,6 +136,7 @@ NAMES = {
     "pave.tasks.compare.compare_files": "pave.evaluate.compare_files",
     "pave.tasks.report.prompt_of": "pave.tasks.items.prompt_of",
     "pave.tasks.score.score_files": "pave.evaluate.score_files",
+    # A run's folder, and what an estimate is planned from, have modules of their own.
     "pave.train.config.FREE_TO_CHANGE": "pave.train.folder.FREE_TO_CHANGE",
     "pave.train.estimate.Plan": "pave.train.estimate_plan.EstimatePlan",
     "pave.train.estimate.plan": "pave.train.estimate_plan.plan",
@@ -276,6 +277,7 @@ class _WithOldNames(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Run the module, then put the old names before what it looks up by itself."""
         super().exec_module(module)
+        # Packages that load their names lazily have one.
         own = getattr(module, "__getattr__", None)
 
         def look_up(name: str) -> Any:
