@@ -87,6 +87,11 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
         lambda path: torch.save(torch.nested.nested_tensor([VALUES, VALUES[:2]]), path),
         "nested",
     ),
+    "a kilobyte shown as a gigabyte": (
+        "x.pt",
+        lambda path: torch.save(torch.zeros(1).expand(1 << 28), path),
+        "a repeated .expanded. tensor",
+    ),
     "archive": ("x.npy", zipped, "npz archive"),
     "junk array": ("x.npy", raw(b"x" * 100), DAMAGED),
     "cut array": ("x.npy", raw(b"\x93NUMPY\x01\x00v\x00"), "EOF"),
@@ -123,6 +128,16 @@ def test_what_is_wrong(tmp_path: Path, case: str) -> None:
         assert "\n" not in text and not any(
             word in text for word in ("weights_only", "allow_pickle", "trust", "unsafe")
         )
+
+
+def test_an_archive_that_unfolds_to_far_more(tmp_path: Path) -> None:
+    """Zeros deflate to a thousandth; what measures something does not."""
+    file = tmp_path / "x.npz"
+    np.savez_compressed(file, values=np.zeros(1 << 26, np.float64))
+    with pytest.raises(NotPlainError, match=r"its [\d,]+ bytes unfold to 536,[\d,]+;"):
+        read_arrays(file, ["values"], [])
+    np.savez(file, values=np.zeros(1 << 10))
+    assert read_arrays(file, ["values"], [])["values"].shape == (1 << 10,)
 
 
 def test_the_older_format_of_torch(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ On tiny random weights.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,19 @@ def test_missing_weights(tmp_path: Path) -> None:
     for name in ("clap", "ast", "whisper"):
         with pytest.raises(ChannelError, match=f"audio/{name} cannot load .*set `model`"):
             _ = make_encoder("audio", name, {"model": str(tmp_path)}).dim
+
+
+@pytest.mark.parametrize("name", ["clap", "ast", "whisper"])
+def test_weights_with_holes_are_refused(models: Path, tmp_path: Path, name: str) -> None:
+    """Transformers would draw random numbers, others in every process."""
+    folder = tmp_path / name
+    shutil.copytree(models / name, folder)
+    tensors = load_file(folder / "model.safetensors")
+    last = sorted(tensors)[-1]
+    for kept in (
+        {key: value for key, value in tensors.items() if key != last},
+        {"stray": torch.zeros(1)},
+    ):
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ChannelError, match=r"\d+ tensors are missing .*download it again"):
+            _ = make_encoder("audio", name, {"model": str(folder)}).dim

@@ -12,8 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FrameCount = Annotated[int, Field(ge=1, le=2**20)]
-"""Frames sampled from a clip; a day of video at ten frames a second has fewer than the most."""
+MOST_FRAMES = 4096
+"""More frames of one clip are a slip: at two a second that is half an hour of video."""
+
+FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
+"""Frames sampled from a clip."""
 
 
 class InputSpec(BaseModel):

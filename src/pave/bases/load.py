@@ -14,7 +14,7 @@ from pave.bases.families import FAMILIES, find_family
 from pave.bases.origin import Origin
 from pave.bases.plain import check_plain
 from pave.bases.settings import BaseSettings, read_settings
-from pave.bases.source import check_source, read_json, reading
+from pave.bases.source import check_source, read_json, reading, refuse_own_code
 from pave.errors import BaseError
 
 
@@ -112,6 +112,7 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
     model_type = config.get("model_type")
     if isinstance(model_type, str) and model_type in FAMILIES.plugins():
         find_family(model_type)  # a plug-in may teach AutoConfig its model, which has to come first
+    refuse_own_code(source, config)
     return _load_hugging_face(source, wanted)
 
 
@@ -119,7 +120,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
 
     with reading(source, "no model configuration could be read"):
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     # Before the weights, which may be gigabytes: an unsupported model is refused in a second.
     family = find_family(config.model_type)(config)
     with reading(source, "the model could not be loaded"):
@@ -127,7 +128,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
         origin = Origin(model_class, source, config, wanted.dtype, family.language_model)
         model = origin.load(wanted.tower) if wanted.weights else on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     settings = wanted.settings or read_settings(source, family.settings())
     return Base(
         model, tokenizer, family, settings=settings, name=wanted.name or source, origin=origin

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ ADVICE = (
     "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached "
     "(or is cached, when offline)"
 )
+PORTS = {
+    r"(InternVL3(?:_5)?-\w+)": r"OpenGVLab/\1-hf",
+    r"(LLaVA-NeXT-Video-\w+)": r"llava-hf/\1-hf",
+}
+"""Names of well-known repositories with code of their own -> their port to transformers."""
 # Any one is enough: what Hugging Face, transformers' slow classes and SentencePiece write.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
@@ -83,6 +89,36 @@ def _parse(path: Path) -> dict[str, Any]:
             "again"
         )
     return content
+
+
+def refuse_own_code(source: str, config: Mapping[str, Any]) -> None:
+    """Refuse a model that is Python code beside its weights: pave never runs such code.
+
+    Args:
+        source: Folder or Hub id.
+        config: Its config.json.
+
+    Raises:
+        BaseError: If transformers has no model of its own for it.
+    """
+    from transformers import CONFIG_MAPPING
+
+    model_type = config.get("model_type")
+    if "auto_map" not in config or model_type in CONFIG_MAPPING:
+        return
+    raise BaseError(
+        f"{source}: model type {model_type!r} needs Python code of its own repository, which pave "
+        f"never runs; {_in_transformers(source)}"
+    )
+
+
+def _in_transformers(source: str) -> str:
+    """Where the same model is to be had in transformers' own format."""
+    name = source.rstrip("/").rsplit("/", 1)[-1]
+    for pattern, place in PORTS.items():
+        if re.fullmatch(pattern, name, re.IGNORECASE):
+            return f"use {re.sub(pattern, place, name, flags=re.IGNORECASE)}"
+    return "use a copy in transformers' own format (their names often end in -hf)"
 
 
 def must_be_whole(source: str, report: Mapping[str, Any]) -> None:

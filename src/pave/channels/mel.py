@@ -21,7 +21,11 @@ from pave.errors import ChannelError
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
-_BLOCK = 4096  # STFT frames whose spectra are held at once
+_BLOCK = 4096  # STFT frames whose spectra are held at once, and fewer where they are long
+_BLOCK_VALUES = 2**24  # 64 MB of float32
+# Values of all spectra of a second of sound: 1,000 a second with 2^16 values each pass, and usual
+# ones are a hundred with a thousand.
+_MOST_A_SECOND = 2**26
 # Weights of all mel filters together, beyond which settings are a slip: 512 bands up to 96 kHz need
 # a quarter of it.
 _LARGEST = 2**26
@@ -36,7 +40,7 @@ class MelSettings(BaseModel):
         16000, ge=2000, le=192000, description="Samples per second the sound is brought to."
     )
     n_mels: int = Field(64, ge=1, le=512, description="Mel bands.")
-    step: float = Field(0.2, gt=0, le=600, description="From one token to the next.")
+    step: float = Field(0.2, ge=0.001, le=600, description="From one token to the next.")
     width: float = Field(
         0.2,
         gt=0,
@@ -87,6 +91,12 @@ class MelSettings(BaseModel):
             raise ValueError(f"window = {self.window:g} s must hold at least 2 samples")
         if not self.f_min < (self.f_max or self.rate / 2) <= self.rate / 2:
             raise ValueError("f_min < f_max <= rate / 2 must hold")
+        # What a second of sound costs; a patch from elsewhere could ask for any.
+        if self.rate / round(samples) * _fft_size(self) > _MOST_A_SECOND:
+            raise ValueError(
+                f"hop = {self.hop:g} s with windows of {self.window:g} s would take hours and "
+                "gigabytes; take a longer hop or a shorter window"
+            )
         if self.n_mels * _fft_size(self) > _LARGEST:
             raise ValueError(
                 "the spectrum would be too fine; take fewer bands, a wider range of them or a "
@@ -167,7 +177,7 @@ class MelEncoder:
         scale = (2 / self._window.sum()) ** 2
         blocks = []
         # In blocks, because the spectra of a long track are many times its size.
-        for block in frames.split(_BLOCK):
+        for block in frames.split(max(1, min(_BLOCK, _BLOCK_VALUES // n_fft))):
             spectrum = torch.fft.rfft(block * self._window, n=n_fft)  # [n, n_fft // 2 + 1]
             power = (spectrum.real.square() + spectrum.imag.square()) * scale
             audible = (power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10))  # [n, n_mels]

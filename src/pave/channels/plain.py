@@ -44,6 +44,8 @@ _TELLING = (
     ValueError,
 )
 _LONGEST = 120
+_LARGE = 2**28  # bytes; less is no harm, however it is folded
+_MOST_FOLDED = 100  # real arrays are compressed to a tenth; silence and empty depth to a hundredth
 
 
 class NotPlainError(Exception):
@@ -68,6 +70,8 @@ def read_plain(file: Path, *, mmap: bool = False) -> Any:
     """
     try:
         content = _read(file, mmap)
+    except NotPlainError:
+        raise
     except Exception as error:
         # A damaged pickle may raise nearly anything; only the file is to blame.
         raise NotPlainError(_meaning(error)) from error
@@ -99,10 +103,12 @@ def read_arrays(
         FileNotFoundError: If there is no such file.
     """
     try:
+        if zipfile.is_zipfile(file):
+            _check_unpacked(file)
         with np.load(file, allow_pickle=False) as content:
             there = list(content.files)
             arrays = {name: content[name] for name in there if name in needed or name in welcome}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotPlainError):
         raise
     except (TypeError, AttributeError) as error:
         # An .npy under this name gives an array, which is no context manager.
@@ -127,10 +133,11 @@ def _read(file: Path, mmap: bool) -> Any:
         return load_file(file)
     if file.suffix.lower() == ".npy":
         return torch.from_numpy(np.load(file, allow_pickle=False))
+    is_zip = zipfile.is_zipfile(file)
+    if is_zip:
+        _check_unpacked(file)
     # Only the newer of torch's two formats, a zip, can stay on disk.
-    return torch.load(
-        file, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(file)
-    )
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
 
 
 def _odd(tensor: Tensor) -> str:
@@ -143,7 +150,32 @@ def _odd(tensor: Tensor) -> str:
         return "quantized"
     if tensor.device.type == "meta":
         return "meta (empty)"
+    # A kilobyte can be shown as a terabyte by strides of zero, and becomes one when it is used.
+    shown, stored = tensor.numel() * tensor.itemsize, tensor.untyped_storage().nbytes()
+    if _is_bomb(shown, stored):
+        return "repeated (expanded)"
     return ""
+
+
+def _check_unpacked(file: Path) -> None:
+    """Refuse an archive that unfolds to far more than it takes, before it does.
+
+    Raises:
+        NotPlainError: If it does.
+    """
+    with zipfile.ZipFile(file) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    packed = file.stat().st_size
+    if _is_bomb(unpacked, packed):
+        raise NotPlainError(
+            f"its {packed:,} bytes unfold to {unpacked:,}; save it without compression if that is "
+            "meant"
+        )
+
+
+def _is_bomb(unpacked: int, packed: int) -> bool:
+    """Whether content is large, and larger than real measurements ever are for their file."""
+    return unpacked > _LARGE and unpacked > _MOST_FOLDED * packed
 
 
 def _meaning(error: Exception) -> str:

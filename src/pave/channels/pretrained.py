@@ -39,7 +39,7 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
         encoder: Who asks, for the message.
 
     Raises:
-        ChannelError: If either cannot be loaded.
+        ChannelError: If either cannot be loaded, or weights are missing.
     """
     from transformers import AutoFeatureExtractor
 
@@ -48,8 +48,11 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
     if beside.is_dir():
         place = str(beside)
     try:
-        extractor = AutoFeatureExtractor.from_pretrained(place)
-        network = kind.from_pretrained(place, dtype=torch.float32)
+        # A repository's own code never runs; without the word transformers asks on the terminal.
+        extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
+        network, report = kind.from_pretrained(
+            place, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         # Theirs are many lines long, and some are empty.
         lines = str(error).splitlines() or [type(error).__name__]
@@ -59,6 +62,13 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
             "config.json, weights and "
             "preprocessor_config.json, or to a Hub id that can be reached"
         ) from error
+    # transformers draws random numbers for what is missing, and only logs it.
+    wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if wrong:
+        raise ChannelError(
+            f"{encoder}: in {source!r} {len(wrong)} tensors are missing or of another shape, first "
+            f"{wrong[0]}; download it again"
+        )
     return Pretrained(network.eval().requires_grad_(False).to(best_device()), extractor)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -148,3 +149,35 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("cpu")
+
+
+def check_places(settings: Mapping[str, Any], patch: str) -> None:
+    """A patch may name weights, but not lead to any file of this machine.
+
+    Names are looked up in the folder of `PAVE_WEIGHTS`; a path must lie below it. Hub ids pass.
+
+    Args:
+        settings: The encoder's settings in the patch.
+        patch: The patch, for the message.
+
+    Raises:
+        ChannelError: If a setting is a path to elsewhere.
+    """
+    allowed = os.environ.get(FOLDER)
+    for name, value in settings.items():
+        if not isinstance(value, str) or not _is_path(value):
+            continue
+        place = Path(value).resolve()
+        if allowed is None or not place.is_relative_to(Path(allowed).resolve()):
+            raise ChannelError(
+                f"patch '{patch}': its encoder's {name} is the path {value!r}; set {FOLDER} to a "
+                "folder above it if you trust the patch to read there"
+            )
+
+
+def _is_path(text: str) -> bool:
+    """Whether a setting is a place on this machine; a Hub id is one only where it exists here."""
+    path = Path(text)
+    if path.is_absolute() or ".." in path.parts:
+        return True
+    return len(path.parts) > 1 and os.path.exists(text)

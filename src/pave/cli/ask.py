@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from pave.bases.inputs import MOST_FRAMES
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
 
-MOST = 2**20
-"""Most frames, and most new tokens: more is a slip of the finger."""
+MOST_TOKENS = 2**20
+"""More new tokens are a slip of the finger."""
 
 
 def ask_verb(
@@ -58,8 +59,12 @@ def ask_verb(
             'pave ask concert.mp4 "What do you hear?"'
         )
     _check_text(question)
-    if not all(1 <= number <= MOST for number in (1 if frames is None else frames, max_new_tokens)):
-        raise ConfigError(f"--frames and --max-new-tokens must be at least 1 and at most {MOST:,}")
+    for flag, number, most in (
+        ("--frames", frames, MOST_FRAMES),
+        ("--max-new-tokens", max_new_tokens, MOST_TOKENS),
+    ):
+        if number is not None and not 1 <= number <= most:
+            raise ConfigError(f"{flag} must be at least 1 and at most {most:,}, got {number:,}")
     # Imported here: what is refused above needs no torch.
     from pave.bases import load_base
     from pave.model import PatchedModel

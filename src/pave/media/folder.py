@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import numpy.typing as npt
@@ -111,7 +112,8 @@ def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
         # Not `numpy.load`: that opens zip archives too, and tells users to unpickle whatever it
         # does not know.
         stack: npt.NDArray[np.uint8] = np.lib.format.open_memmap(file, mode="r")
-    except (OSError, ValueError, OverflowError) as error:
+    # SyntaxError and tokenize's error: numpy reads the header as Python.
+    except (OSError, ValueError, OverflowError, SyntaxError, TokenError) as error:
         raise MediaError(
             f"{file}: cannot be read as an array of frames ({error}); save it again with numpy.save"
         ) from error

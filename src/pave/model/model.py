@@ -15,6 +15,7 @@ from pave import cpu, hf_compat
 from pave.answer import AnsweringModel, Sampling, ask
 from pave.bases import Base, InputSpec, Visual, tower_of
 from pave.channels import Encoder, Source, make_encoder
+from pave.channels.weights import check_places
 from pave.errors import ChannelError, PatchError
 from pave.fusion import make_fusion
 from pave.model.chosen import Chosen, Weights, chosen, taken_by, weighted
@@ -291,8 +292,8 @@ class PatchedModel(nn.Module):
     def merge(self) -> None:
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights.
 
-        What is left to pay is the fusion. The base's own weights are not touched, so it still comes back to the bit; the copies take
-        as much memory as the adapted layers. They serve calls without gradients for which just
+        What is left to pay is the fusion. The base's own weights are not touched, so it still comes
+        back to the bit; the copies take as much memory as the adapted layers. They serve calls without gradients for which just
         these LoRAs are on; any other call (another choice of patches, a clip without the channel in
         a mixed batch, training) goes the usual way, and so does every call after the LoRA's weights
         changed, until `merge` is called again (all but a change in place through `.data`, which
@@ -471,6 +472,7 @@ class PatchedModel(nn.Module):
             return None
         with self.lock:  # weights of an encoder are read once, not once a thread
             if patch.encoder is None:
+                check_places(spec.settings, name)  # what a folder from elsewhere leads to
                 tower = tower_of(self.base)
                 made = make_encoder(channel, spec.name, spec.settings, tower=tower)
                 patch.keep_encoder(made)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pave.bases import Base
@@ -76,9 +77,11 @@ def read_patch(
     name = free_name(name or default_name(source, folder), config.channel, patches)
     fusion = None  # a LoRA-only patch has none
     if config.fusion is not None:
+        # Shapes alone first: what patch.json asks for takes no memory before the file agrees.
+        with torch.device("meta"):
+            shapes = make_fusion(config.fusion).state_dict()
+        check_tensors(files.fusion, shapes, str(folder / FUSION))
         fusion = make_fusion(config.fusion)
-        # First, because torch's own message runs over many lines.
-        check_tensors(files.fusion, fusion.state_dict(), str(folder / FUSION))
         fusion.load_state_dict(files.fusion)
     return SavedPatch(folder, name, config, fusion, files.lora)
 

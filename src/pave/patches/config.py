@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pave.bases.inputs import InputSpec
+from pave.bases.inputs import FrameCount, InputSpec
 from pave.errors import first_problem
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.renamed import renamed
@@ -137,9 +137,8 @@ class PatchConfig(BaseModel):
     prompt: str = Field(
         "{question}", description="How a question was put in training; `ask` puts it the same way."
     )
-    frames: int | None = Field(
+    frames: FrameCount | None = Field(
         None,
-        ge=1,
         description="Frames of a clip in training; `ask` and `pave eval` take as many.",
     )
     task: str | None = Field(None, description="Name of the task it was trained for.")

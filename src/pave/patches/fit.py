@@ -60,6 +60,28 @@ def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
         )
 
 
+def check_rank(tensors: Mapping[str, Tensor], rank: int, where: str) -> None:
+    """The file's LoRA must have the rank of patch.json, before layers of that rank are made.
+
+    Args:
+        tensors: Of the adapter file: `lora_A.weight` `[rank, in]`, `lora_B.weight` `[out, rank]`.
+        rank: What patch.json says.
+        where: The file, for the message.
+
+    Raises:
+        PatchError: If a tensor has another.
+    """
+    for key, tensor in tensors.items():
+        if ".lora_" not in key:  # an unexpected name is told when all names are known
+            continue
+        side = 1 if ".lora_B." in key else 0
+        if tensor.dim() != 2 or tensor.shape[side] != rank:
+            raise PatchError(
+                f"{where}: {key} has shape {tuple(tensor.shape)}, which is no LoRA of rank {rank} "
+                "as patch.json says; the patch folder is inconsistent"
+            )
+
+
 def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
     """Feed the base as a patch was trained with; patches that share a base must agree on that.
 

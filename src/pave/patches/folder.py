@@ -26,7 +26,7 @@ from pave.errors import ConfigError, PatchError
 from pave.files import sync, writing
 from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
-from pave.patches.fit import check_adapter, check_base
+from pave.patches.fit import check_adapter, check_base, check_rank
 from pave.patches.layout import (
     CARD,
     FILES,
@@ -38,6 +38,7 @@ from pave.patches.layout import (
 )
 from pave.patches.lora import lora_config
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MANIFEST_LIMIT = 1 << 22  # bytes; a true one has a few thousand
 
 
@@ -228,6 +229,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
         expected = lora_config(config.lora, base.family, config.base.name)
         check_adapter(paths[LORA_CONFIG], expected)
         files.lora.update(_load(paths[LORA]))
+        check_rank(files.lora, config.lora.rank, str(paths[LORA]))
     if config.fusion is not None:
         files.fusion.update(_load(paths[FUSION]))
     return files
@@ -277,10 +279,11 @@ def _check_values(tensors: Mapping[str, Tensor], where: str) -> None:
                 f"{where}: tensor {key} is empty; a sharded model must be gathered before it is "
                 "saved"
             )
-        # float32, float16 or bfloat16: which one is the writer's choice.
-        if not tensor.is_floating_point():
+        # Which one is the writer's choice; 8-bit floats come with scales that are not here.
+        if tensor.dtype not in _FLOATS:
             raise PatchError(
-                f"{where}: tensor {key} holds {tensor.dtype}, not floating-point numbers"
+                f"{where}: tensor {key} holds {tensor.dtype}, not floating-point numbers of 16 "
+                "bits or more; save it as bfloat16"
             )
         if not bool(torch.isfinite(tensor).all()):
             raise PatchError(
