@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from pave.errors import ConfigError
@@ -58,7 +60,7 @@ def test_java_is_found_in_java_home(monkeypatch, tmp_path):
     assert find_java() == str(program)
     with pytest.raises(ConfigError, match="tokenizer failed"):
         treebank(str(program), ["a"])
-    with pytest.raises(ConfigError, match="METEOR's Java process ended early"):
+    with pytest.raises(ConfigError, match="METEOR's Java process failed: it ended with status 3"):
         meteor(str(program), ["a"], [["a"]])
 
 
@@ -70,3 +72,83 @@ def test_a_missing_package_and_nothing_to_score(monkeypatch):
     monkeypatch.setattr(java, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pave\[eval\]"):
         caption_scores(["a"], [["a"]])
+
+
+def _fake(folder, script: str) -> str:
+    """A program that stands in for Java."""
+    program = folder / "java"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+# METEOR as a German Java would answer: statistics with a comma, then an end with a trace.
+_COMMA = """read line; echo '3,0 2,0'; read line
+echo 'Exception in thread "main" java.lang.NumberFormatException: For input string: "3,0"' >&2
+echo '	at java.base/jdk.internal.math.FloatingDecimal.readJavaFormatString' >&2; exit 1"""
+
+
+@pytest.mark.parametrize(
+    ("script", "cause", "memory"),
+    [
+        (_COMMA, "NumberFormatException", False),
+        ("echo 'Unrecognized option: -Xnonsense' >&2; exit 1", "Unrecognized option", False),
+        ("echo 'java.lang.UnsupportedClassVersionError' >&2; exit 1", "Java 8 or newer", False),
+        ("read line; echo 'hello'; exit 0", "'hello'", False),
+        ("echo 'java.lang.OutOfMemoryError: Java heap space' >&2; exit 1", "OutOfMemory", True),
+        ("echo 'Error occurred'; echo 'Could not reserve enough space'; exit 1", "reserve", True),
+        ("kill -9 $$", "signal 9", True),
+    ],
+)
+def test_meteor_names_the_cause_and_memory_only_where_it_is(tmp_path, script, cause, memory):
+    with pytest.raises(ConfigError) as caught:
+        meteor(_fake(tmp_path, script), ["a"], [["a"]])
+    assert cause in str(caught.value)
+    assert ("2 GB" in str(caught.value)) == memory
+
+
+def test_a_java_that_cannot_be_started_is_an_error_of_ours(tmp_path):
+    program = tmp_path / "java"
+    program.write_bytes(b"\x00not a program")
+    program.chmod(0o755)
+    for call in (lambda: meteor(str(program), ["a"], [["a"]]), lambda: treebank(str(program), [])):
+        with pytest.raises(ConfigError, match="cannot be started"):
+            call()
+
+
+def test_java_gets_one_locale_whatever_the_machine_says(tmp_path, monkeypatch):
+    """What stands last wins, on Java's command line and in the variable that overrides it."""
+    monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx1G -Duser.country=DE -Duser.language.format=de")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    seen = tmp_path / "seen"
+    script = f'echo "$@" >> {seen}; echo "$_JAVA_OPTIONS" >> {seen}; echo "$LC_ALL" >> {seen}'
+    treebank(_fake(tmp_path, script), [])
+    arguments, override, locale = seen.read_text().splitlines()
+    assert locale == "C.UTF-8" and "-Xmx1G" in override
+    for given in (arguments, override):
+        last = dict(word.split("=", 1) for word in given.split() if word.startswith("-D"))
+        assert last["-Duser.country"] == last["-Duser.country.format"] == "US"
+        assert last["-Duser.language"] == last["-Duser.language.format"] == "en"
+        assert last["-Duser.region"] == "US" and last["-Duser.extensions"] == ""
+    assert os.environ["_JAVA_OPTIONS"].endswith("format=de"), "the caller's own stays"
+
+
+@needs_java
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-Duser.language=de -Duser.country=DE",
+        "-Duser.region=DE",
+        "-Duser.language.format=de -Duser.country.format=DE",
+        "-Duser.language=tr -Duser.country=TR",
+        "-Duser.language=ar -Duser.extensions=u-nu-arab",
+        "-Duser.language=th -Duser.country=TH -Duser.variant=TH",
+    ],
+)
+def test_scores_are_those_of_any_country(monkeypatch, variable, options):
+    monkeypatch.setenv(variable, options)
+    said, wanted = ["a man is singing", "a dog barks"], [["a man sings"], ["a dog is barking"]]
+    # METEOR 1.5 under LANG=C.
+    assert caption_scores(said, wanted).scores["METEOR"] == pytest.approx(0.32026916786713816)

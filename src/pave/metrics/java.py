@@ -7,6 +7,7 @@ folder, and always speak UTF-8.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from pave.errors import ConfigError
@@ -25,14 +27,36 @@ _PUNCTUATION = frozenset(
 )
 # All that the tokenizer takes for the end of a line: one line in must be one line out.
 _BREAKS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-# English casing whatever the locale ("I" is no dotless i); the last two make a short run start
-# sooner.
-_OPTIONS = [
-    "-Dfile.encoding=UTF-8",
+# What Java takes from the machine, fixed. English casing ("I" is no dotless i), and the United
+# States' numbers: METEOR prints its statistics with the locale's decimal sign and digits, and reads
+# them back with a point only. `format` is a locale of its own where a desktop sets numbers apart
+# from words; `region`, `variant`, `script` and `extensions` override or refine the country.
+_LOCALE = (
     "-Duser.language=en",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-]
+    "-Duser.country=US",
+    "-Duser.region=US",
+    "-Duser.variant=",
+    "-Duser.script=",
+    "-Duser.extensions=",
+    "-Duser.language.format=en",
+    "-Duser.country.format=US",
+    "-Duser.variant.format=",
+    "-Duser.script.format=",
+    "-Duser.extensions.format=",
+)
+_ENCODING = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
+# The last two make a short run start sooner.
+_OPTIONS = (*_ENCODING, *_LOCALE, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+# The one variable that overrides what stands on Java's command line.
+_OVERRIDE = "_JAVA_OPTIONS"
+# How Java says that it lacks memory; every other end has another cause.
+_NO_MEMORY = re.compile(
+    r"OutOfMemory|insufficient memory|reserve enough space|Cannot allocate memory|too small"
+)
+# Lines that every Java writes and that explain nothing.
+_CHATTER = re.compile(
+    r"^(?:Picked up |NOTE: Picked up |\s+at |\.\.\. \d+ more|OpenJDK .*warning).*"
+)
 
 
 def find_java() -> str | None:
@@ -72,16 +96,24 @@ def treebank(java: str, sentences: Sequence[str]) -> list[str]:
     """
     jar = package_folder() / "tokenizer" / "stanford-corenlp-3.4.1.jar"
     tokenizer = "edu.stanford.nlp.process.PTBTokenizer"
-    command = [java, *_OPTIONS, "-cp", str(jar), tokenizer, "-preserveLines", "-lowerCase"]
+    command = [java, *_OPTIONS, "-cp", jar.name, tokenizer, "-preserveLines", "-lowerCase"]
     text = "\n".join(_BREAKS.sub(" ", sentence) for sentence in sentences)
     # Half of a surrogate pair cannot be encoded, and a model may say one.
     given = text.encode("utf-8", "replace")
-    done = subprocess.run(command, input=given, capture_output=True, check=False)
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, check=False, cwd=jar.parent, env=_environ()
+        )
+    except OSError as error:
+        raise ConfigError(f"{java} cannot be started: {error.strerror or error}") from error
     lines = done.stdout.decode("utf-8", "replace").split("\n")
     if done.returncode or len(lines) < len(sentences):
+        said = done.stderr
+        if done.returncode:
+            said += b"\n" + done.stdout[:4000]  # where Java says that it cannot start
         raise ConfigError(
-            f"the Java tokenizer failed: {_last_line(done.stderr)}; check that `{java} -version` "
-            "works"
+            f"the Java tokenizer failed: {_complaint(said, done.returncode)}; check that "
+            f"`{java} -version` works"
         )
     tokens = []
     for line in lines[: len(sentences)]:
@@ -108,22 +140,55 @@ def meteor(
         ConfigError: If Java fails.
     """
     jar = package_folder() / "meteor" / "meteor-1.5.jar"
-    command = [java, *_OPTIONS, "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    command = [java, *_OPTIONS, "-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
     pipe = subprocess.PIPE
-    # Around the process too: closing its input sends what is left, which also fails when it has
-    # ended.
-    try:
-        with subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, cwd=jar.parent
-        ) as process:
-            try:
-                return _converse(process, hypotheses, references)
-            finally:
-                process.kill()
-    except (BrokenPipeError, ValueError) as error:
-        raise ConfigError(
-            f"METEOR's Java process ended early; it needs 2 GB of memory and `{java}` 8 or newer"
-        ) from error
+    # Complaints go into a file: a pipe that nobody reads while talking could fill and block.
+    with TemporaryFile() as complaints:
+        try:
+            process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=complaints, cwd=jar.parent, env=_environ()
+            )
+        except OSError as error:
+            raise ConfigError(f"{java} cannot be started: {error.strerror or error}") from error
+        # Around the process too: closing its input sends what is left, which also fails when it
+        # has ended.
+        try:
+            with process:
+                try:
+                    return _converse(process, hypotheses, references)
+                except (BrokenPipeError, _EndedError):
+                    # What it complains of, and its status, are there once it is gone. That it
+                    # cannot start Java says on its output.
+                    if _await(process) and process.stdout is not None:
+                        complaints.write(b"\n" + process.stdout.read(4000))
+                    raise
+                finally:
+                    process.kill()
+        except (BrokenPipeError, _EndedError) as error:
+            complaints.seek(0)
+            reason = _complaint(complaints.read(), process.returncode, str(error))
+            raise ConfigError(f"METEOR's Java process failed: {reason}{_advice(reason)}") from error
+
+
+class _EndedError(Exception):
+    """METEOR's answer is no number: it has ended, or speaks otherwise than it should."""
+
+
+def _await(process: subprocess.Popen[bytes]) -> bool:
+    """Let a process that gave no right answer end by itself, but not for long."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    return process.returncode is not None
+
+
+def _environ() -> dict[str, str]:
+    """The environment, with our locale and encoding behind the options that override ours."""
+    environ = dict(os.environ)
+    # UTF-8 names of folders, whatever the locale; where there is no such locale nothing changes.
+    environ["LC_ALL"] = "C.UTF-8"
+    if _OVERRIDE in environ:  # the rest of what stands there (a heap size) stays
+        environ[_OVERRIDE] = " ".join([environ[_OVERRIDE], *_ENCODING, *_LOCALE])
+    return environ
 
 
 def _converse(
@@ -141,22 +206,69 @@ def _converse(
         # As pycocoevalcap does it: the protocol's own mark must not be in a sentence.
         plain = hypothesis.replace("|||", "").replace("  ", " ")
         _send(requests, "SCORE", *accepted, plain)
-        statistics.append(results.readline().decode().strip())
+        statistics.append(_heard(results))
+        # Anything but numbers is a complaint, and what follows says of what.
+        if not re.fullmatch(r"[-+.,\dEe\s]+|NaN", statistics[-1]):
+            raise _EndedError(f"statistics were expected, not {statistics[-1][:80]!r}")
     _send(requests, "EVAL", *statistics)
-    scores = [float(results.readline()) for _ in statistics]
-    whole = float(results.readline())
+    scores = [_number(_heard(results)) for _ in statistics]
+    whole = _number(_heard(results))
     return whole, scores
+
+
+def _heard(stream: IO[bytes]) -> str:
+    """One line of METEOR's; an empty one means that its output was closed."""
+    line = stream.readline().decode("utf-8", "replace")
+    if not line:
+        raise _EndedError
+    return line.strip()
+
+
+def _number(line: str) -> float:
+    """A score as METEOR prints it."""
+    try:
+        return float(line)
+    except ValueError:
+        raise _EndedError(f"a score was expected, not {line[:80]!r}") from None
 
 
 def _send(stream: IO[bytes], *parts: str) -> None:
     """One line of the protocol, at once."""
-    stream.write((" ||| ".join(parts) + "\n").encode())
+    # Half of a surrogate pair cannot be encoded, and a model may say one.
+    stream.write((" ||| ".join(parts) + "\n").encode("utf-8", "replace"))
     stream.flush()
 
 
-def _last_line(text: bytes) -> str:
-    """What a program complained of last."""
-    lines = text.decode("utf-8", "replace").strip().splitlines()
-    if not lines:
-        return "no output"
-    return lines[-1]
+def _complaint(text: bytes, status: int | None, otherwise: str = "") -> str:
+    """What a program complained of first, which is the cause; its status where it said nothing.
+
+    Args:
+        text: Its standard error.
+        status: Its exit status, negative for a signal; None while it runs.
+        otherwise: What was seen from outside.
+    """
+    lines = []
+    for line in text.decode("utf-8", "replace").splitlines():
+        line = _CHATTER.sub("", line).strip()
+        if line:
+            lines.append(line)
+    if lines:
+        # Java's own messages have the cause first or in a line of its own.
+        worst = [line for line in lines if _NO_MEMORY.search(line)]
+        return (worst or lines)[0][:300]
+    if otherwise:
+        return otherwise
+    if status is not None and status < 0:
+        return f"it was ended by signal {-status} and said nothing"
+    return f"it ended with status {status} and said nothing"
+
+
+def _advice(reason: str) -> str:
+    """What helps: memory only where Java speaks of it."""
+    if _NO_MEMORY.search(reason):
+        return "; it needs 2 GB of memory"
+    if "signal 9" in reason:
+        return "; the system ends processes so where memory is short (METEOR needs 2 GB)"
+    if "UnsupportedClassVersionError" in reason:
+        return "; it needs Java 8 or newer"
+    return ""
