@@ -23,7 +23,7 @@ OPTIONS = ["a dog", "two cats", "a cat and a dog", "nothing"]
         ("C) a cat and a dog", "C"),
         ("C. two cats", "C"),
         ("The answer is D", "D"),
-        ("Answer: (b)", ""),
+        ("Answer: (b)", "B"),
         ("The correct option is B.", "B"),
         ("I see two cats.", "B"),
         ("a cat and a dog", "C"),

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from pave.metrics.bootstrap import check_draws, mean_bootstrap
 from pave.metrics.captions import CaptionScores, caption_scores
-from pave.metrics.choice import choice_letter
+from pave.metrics.choice import choice_letter, stated_option
 from pave.metrics.exact import exact_match, normalise
+from pave.metrics.final_text import final_text, without_thinking
 from pave.metrics.intervals import wilson
 from pave.metrics.leo import answer_match, clean_answer
+from pave.metrics.numbers import one_token
 from pave.metrics.paired import Paired, paired
 from pave.metrics.permutation import paired_permutation
 
@@ -23,9 +25,13 @@ __all__ = [
     "choice_letter",
     "clean_answer",
     "exact_match",
+    "final_text",
     "mean_bootstrap",
     "normalise",
+    "one_token",
     "paired",
     "paired_permutation",
+    "stated_option",
     "wilson",
+    "without_thinking",
 ]

@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from pave.metrics.final_text import without_thinking
+
 _APOSTROPHES = re.compile(r"['\u2019]")
 _APART = re.compile(r"[^\w\s]|_")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -41,13 +43,14 @@ def normalise(text: str) -> str:
 def exact_match(prediction: str, answers: Iterable[str]) -> bool:
     """Whether the prediction equals one of the accepted answers after `normalise`.
 
-    An empty prediction is never correct, not even where an accepted answer normalises to nothing.
+    Thinking does not count as said. An empty prediction is never correct, not even where an
+    accepted answer normalises to nothing.
 
     Example:
         >>> exact_match("A cello.", ["cello", "violoncello"])
         True
     """
-    found = normalise(prediction)
+    found = normalise(without_thinking(prediction))
     if not found:
         return False
     return any(found == normalise(answer) for answer in answers)

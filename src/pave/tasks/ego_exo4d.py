@@ -2,7 +2,8 @@
 
 The answer is one of four levels. Tested on val, accuracy (test labels are with the organisers). The
 authors count an answer as right if the right level's name is anywhere in it, so an answer that
-lists all four is always right; by default the first level named counts.
+lists all four is always right; by default the stated level counts, or where none is stated the
+first that is named.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
+from pave.metrics import final_text, stated_option
 from pave.tasks.pairing import field, self_contained, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
@@ -91,10 +93,13 @@ def _places(path: str) -> tuple[str, ...]:
 
 
 def _parse(item: Item, style: Style) -> str:
-    """The first level that the answer names; in the authors' style the answer as it is."""
+    """The level that the answer states; in the authors' style the answer as it is."""
     if style == "authors":
         return item.prediction
-    found = _LEVEL.search(item.prediction)
+    stated = stated_option(item.prediction, LEVELS)
+    if stated:
+        return stated
+    found = _LEVEL.search(final_text(item.prediction))
     if found is None:
         return ""
     # As LEVELS spells it, to be compared with the answer.

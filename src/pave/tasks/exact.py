@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pave.data import Record
-from pave.metrics import exact_match, normalise
+from pave.metrics import exact_match, normalise, without_thinking
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import EXACT, register_task
 from pave.tasks.scoring import accuracy
@@ -45,7 +45,7 @@ def _channel(record: Record) -> str:
 
 def _parse(item: Item, style: Style) -> str:
     """The prediction as it is compared; the PAVE authors have no script for this, so one style."""
-    return normalise(item.prediction)
+    return normalise(without_thinking(item.prediction))
 
 
 def _right(item: Item, parsed: str, style: Style) -> bool:

@@ -3,7 +3,7 @@
 | | default | authors |
 |---|---|---|
 | training records | each once | those about sound (Audio and Audio-Visual) twice in a row |
-| right if | the answer is a word of it, "2" is "two" | it is anywhere, "no" in "piano" too |
+| right if | its word is said, "2" is "two", "none" zero | it is anywhere, "no" in "piano" too |
 
 Questions are templates; `<Object>` and its like are filled from `templ_values` in order. There are
 two public test files: json/avqa-test.json has 9,185 questions, json_update 9,129, and results on
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pave.errors import RecordError
+from pave.metrics import final_text
 from pave.tasks.pairing import as_text, field, in_order, text
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
@@ -140,7 +141,9 @@ def _parse(item: Item, style: Style) -> str:
     """The prediction in lower case; by default the answer words in it."""
     if style == "authors":
         return item.prediction.lower()
-    return ", ".join(_MENTION.findall(plain(item.prediction)))
+    words = plain(final_text(item.prediction))
+    # "There are none." answers how many.
+    return ", ".join(_MENTION.findall(re.sub(r"\bnone\b", "zero", words)))
 
 
 def _right(item: Item, parsed: str, style: Style) -> bool:
@@ -151,7 +154,7 @@ def _right(item: Item, parsed: str, style: Style) -> bool:
     if wanted in parsed.split(", "):
         return True
     # An answer outside the 42 words, which predictions are not searched for.
-    return wanted not in _KNOWN and contains(item.prediction, wanted)
+    return wanted not in _KNOWN and contains(final_text(item.prediction), wanted)
 
 
 def _is_filled(name: str) -> bool:

@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pave.metrics import answer_match, caption_scores, choice_letter, clean_answer, normalise
+from pave.metrics import (
+    answer_match,
+    caption_scores,
+    choice_letter,
+    clean_answer,
+    normalise,
+    one_token,
+    without_thinking,
+)
 from pave.tasks.task import Item, Scored, Style
 
 CAPTION_TABLE = ("CIDEr", "Bleu_4", "METEOR", "ROUGE_L")
@@ -71,10 +79,12 @@ def choice(authors: Callable[[str], str] | None) -> Score:
 
 
 def contains(text: str, words: str) -> bool:
-    """Whether the words stand in the text as words: "no" not in "piano"; 0 to 10 equal their words.
+    """Whether the words stand in the text as words: "no" not in "piano"; numbers equal their words.
 
     Example:
         >>> contains("The piano.", "no"), contains("There are 2.", "two")
+        (False, True)
+        >>> contains("twenty-two", "two"), contains("twenty-two", "22")
         (False, True)
         >>> contains("acoustic guitar", "acoustic_guitar")
         True
@@ -86,8 +96,9 @@ def contains(text: str, words: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Normalised words, with 0 to 10 spelt out."""
-    return re.sub(r"\b(?:10|\d)\b", lambda found: NUMBERS[int(found[0])], normalise(text))
+    """Normalised words; 0 to 10 spelt out, and every other number one word ("21", "1point5")."""
+    words = normalise(one_token(text))
+    return re.sub(r"\b(?:10|\d)\b", lambda found: NUMBERS[int(found[0])], words)
 
 
 def matches(items: Sequence[Item], style: Style) -> Scored:
@@ -97,7 +108,7 @@ def matches(items: Sequence[Item], style: Style) -> Scored:
     columns: dict[str, list[float]] = {"EM1": [], "EM1_refined": []}
     details = []
     for item in items:
-        prediction = clean_answer(item.prediction)
+        prediction = clean_answer(_said(item, style))
         references = list(map(clean_answer, item.references))
         exact, refined = answer_match(prediction, references, empty_matches=empty_matches)
         columns["EM1"].append(float(exact))
@@ -112,10 +123,10 @@ def matches(items: Sequence[Item], style: Style) -> Scored:
 
 
 def captions(items: Sequence[Item], style: Style) -> Scored:
-    """BLEU, METEOR, ROUGE-L and CIDEr of the answers as they are; both styles are the same."""
+    """BLEU, METEOR, ROUGE-L and CIDEr of the answers; by default without a model's thinking."""
     predictions, references = [], []
     for item in items:
-        predictions.append(item.prediction)
+        predictions.append(_said(item, style))
         references.append(item.references)
     return _captions(predictions, references)
 
@@ -137,6 +148,13 @@ def matches_and_captions(items: Sequence[Item], style: Style) -> Scored:
         notes=caption.notes,
         table=(*CAPTION_TABLE, "EM1", "EM1_refined"),
     )
+
+
+def _said(item: Item, style: Style) -> str:
+    """The answer; by default without thinking, which the authors' scripts do not know."""
+    if style == "authors":
+        return item.prediction
+    return without_thinking(item.prediction)
 
 
 def _captions(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> Scored:
