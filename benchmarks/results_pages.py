@@ -15,7 +15,7 @@ from pooled import Channel
 from pave.channels import describe_encoder
 from pave.evaluate.plot import draw
 from pave.evaluate.report import PairedRow
-from pave.evaluate.table import CONTROL, row_title
+from pave.evaluate.table import CONTROL, mark, row_title
 from pave_world.demo.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -173,7 +173,8 @@ def _row(channel: Channel, family: str) -> PairedRow:
 
 def _gap(channel: Channel, family: str) -> str:
     row = _row(channel, family)
-    return f"{100 * row.difference:+.1f} ({100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f})"
+    interval = f"({100 * row.ci95[0]:+.1f} to {100 * row.ci95[1]:+.1f})"
+    return f"{100 * row.difference:+.1f} {interval}{mark(row.clusters)}"
 
 
 def _by_seed(channel: Channel, family: str) -> str:

@@ -179,10 +179,13 @@ def test_table_and_page_speak_in_points() -> None:
     header, rows = table(report)
     assert header == ["questions", "n", "base", "lora", "patch", "patch - base", "patch - lora"]
     assert rows[0][:3] == ["all questions", "15", "0.0 (0 to 20)"]
-    assert rows[0][-1] == "+0.0 (+0.0 to +0.0)" and rows[0][-2].startswith("+80.0 (")
+    # Five clips hold no interval, so that of two shares is the widest there is, and marked.
+    assert rows[0][-1] == "+0.0 (-100.0 to +100.0) *"
+    assert rows[0][-2] == "+80.0 (-100.0 to +100.0) *"
     page = markdown(report, "Title", ["plot.png"])
     assert (
         page.startswith("# Title\n")
+        and "\\* fewer than 10 videos" in page
         and "![plot](plot.png)" in page
         and "1,234,567" in page
         and "pave eval x.yaml" in page

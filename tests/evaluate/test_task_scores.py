@@ -14,8 +14,10 @@ from pave.evaluate.arm_files import row_of
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
-from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
+from pave.evaluate.scores import Asked, TaskScores, asked_of, score_arms, task_for
+from pave.evaluate.table import comparison_table, evaluation_table, few_note, score_table
 from pave.tasks import Item, Style, get_task
+from pave.tasks.compare import Comparison
 from pave.tasks.items import items_of
 from pave.tasks.score import Account, score_items
 
@@ -74,7 +76,7 @@ def test_differences_are_of_later_arms_to_earlier_ones() -> None:
     assert scores.arms["base"].scores == {"accuracy": pytest.approx(2 / 6)}
     gap = scores.gap("accuracy", "all", "sound", "base")
     assert gap is not None and gap.difference == pytest.approx(5 / 6 - 2 / 6)
-    assert gap.ci95 is not None and gap.ci95[0] <= gap.difference <= gap.ci95[1]
+    assert (gap.clusters, gap.ci95) == (3, None), "three videos hold no interval"
     assert scores.gap("accuracy", "all", "base", "sound") is None
 
 
@@ -112,11 +114,7 @@ def test_table_page_and_plot(tmp_path: Path) -> None:
         ["Come From", "accuracy", "3"],
         ["Where", "accuracy", "3"],
     ]
-    assert (
-        rows[0][3].startswith("33.3 (")
-        and rows[0][5].startswith("+50.0 (")
-        and rows[1][3] == "33.3"
-    )
+    assert rows[0][3] == "33.3" and rows[0][5] == "+50.0 *" and rows[1][3] == "33.3"
     page = markdown(report)
     assert (
         "Scores of AVQA times 100" in page
@@ -136,3 +134,28 @@ def test_what_cannot_be_scored_is_refused_at_once() -> None:
         task_for("avqqa", _records())
     with pytest.raises(RecordError, match="made for avsd"):
         task_for("avqa", _records(task="avsd"))
+
+
+def _of_videos(count: int) -> TaskScores:
+    """An evaluation of so many videos: the second arm is right more often."""
+    items = {}
+    for arm, good in (("base", 3), ("sound", 4)):
+        items[arm] = [
+            Item(str(n), f"v{n}", "A" if n % 5 < good else "B", ("A",), ("cat", "dog"))
+            for n in range(count)
+        ]
+    asked = Asked(prompt="p1", split="val", records=count)
+    return score_arms(get_task("avqa"), items, asked, resamples=200, seed=0)[0]
+
+
+@pytest.mark.parametrize(("videos", "marked"), [(9, True), (10, False), (25, False)])
+def test_few_videos_are_marked_in_every_table(videos: int, marked: bool) -> None:
+    scores = _of_videos(videos)
+    cells = evaluation_table(scores)
+    of_arm = score_table(scores.arms["base"])
+    gap = scores.gap("accuracy", "all", "sound", "base")
+    assert gap is not None and gap.ci95 is not None and gap.clusters == videos
+    row = Comparison("em", "all", videos, videos, 0.5, 0.6, 0.1, (0.0, 0.2), 0.5)
+    for table_cells in (cells, of_arm, comparison_table([row])):
+        assert bool(few_note(table_cells)) == marked
+    assert cells[1][0][3].endswith(" *") == cells[1][0][5].endswith(" *") == marked

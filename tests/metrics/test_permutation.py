@@ -54,8 +54,9 @@ def test_p_is_uniform_where_there_is_no_difference() -> None:
 
 
 def test_interval_of_a_mean_is_that_of_its_difference_to_nothing() -> None:
-    scores, clips = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0], list("aabbcc")
-    gap = paired(scores, [0.0] * 6, clips)
+    scores, clips = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0], list("aabcdefg")
+    gap = paired(scores, [0.0] * 8, clips)
+    assert gap.ci95 is not None
     assert mean_bootstrap(scores, clips) == gap.ci95
     assert mean_bootstrap([1.0, 0.0], ["v", "v"]) is None
     with pytest.raises(ValueError, match="length"):

@@ -35,23 +35,26 @@ def compare_verb(
         b: Items of the second; differences are second minus first.
         records: The records that were asked, to know which questions share a video where the files
             do not say.
-        resamples: Bootstrap draws of whole videos for the intervals, and as many of the permutation
-            test.
+        resamples: Bootstrap draws of whole videos for the intervals (of 20 videos and more), and as
+            many of the permutation test.
         seed: Seed of the draws.
         json: Print the comparison as JSON.
     """
     from pave.evaluate import compare_files
-    from pave.evaluate.table import comparison_table
+    from pave.evaluate.table import comparison_table, few_note
 
     result = compare_files(a, b, records=records, resamples=resamples, seed=seed)
     if json:
         output.as_json(asdict(result))
         return 0
-    output.table(*comparison_table(result.rows), numbers=True)
+    table = comparison_table(result.rows)
+    output.table(*table, numbers=True)
     output.line(
         f"\na: {a}, b: {b}. {result.shared:,} questions in both; intervals and p-values resample "
         f"{result.unit}."
     )
+    for note in few_note(table):
+        output.line(note)
     # Questions that one side lacks are named, never dropped in silence.
     output.some("only in a", result.only_a)
     output.some("only in b", result.only_b)

@@ -55,6 +55,7 @@ def eval_verb(
     """
     from pave.evaluate.report import table
     from pave.evaluate.run import evaluate, evaluate_share
+    from pave.evaluate.table import few_note
 
     # The library takes its own class, not the command line's.
     config = EvalConfig.model_validate(settings.model_dump())
@@ -70,11 +71,14 @@ def eval_verb(
     if json:
         output.as_json(report.model_dump(mode="json"))
         return 0
-    output.table(*table(report), numbers=True)
+    cells = table(report)
+    output.table(*cells, numbers=True)
     what = "Per cent exact match"
     if not report.task.exact:  # a benchmark's own score
         what = f"{report.task.counts()}. {report.task.how()}. Times 100"
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
+    for note in few_note(cells):
+        output.line(note)
     return 0
 
 

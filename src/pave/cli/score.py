@@ -79,9 +79,12 @@ def score_verb(
 
 def _show(report: ScoreReport) -> None:
     """The report as tables, and what is missing of it in words."""
-    from pave.evaluate.table import label_table, score_table
+    from pave.evaluate.table import few_note, label_table, score_table
 
-    output.table(*score_table(report), numbers=True)
+    table = score_table(report)
+    output.table(*table, numbers=True)
+    for note in few_note(table):
+        output.line(note)
     if report.labels:
         output.line()
         output.table(*label_table(report), numbers=True)

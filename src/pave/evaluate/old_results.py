@@ -108,5 +108,6 @@ def _gap(row: Mapping[str, Any]) -> dict[str, Any]:
         "b": row["b"],
         "difference": row["difference"],
         "ci95": row["ci95"],
+        "clusters": row.get("clusters"),  # not counted by an older pave
         "p": None,
     }

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 
 from pave.evaluate.old_results import with_task
 from pave.evaluate.scores import TaskScores
-from pave.evaluate.table import Cells, evaluation_table, row_title
+from pave.evaluate.table import FEW, Cells, evaluation_table, few_note, row_title
 from pave.files import write_text_atomically
 from pave.tasks.compare import ALL
 from pave.tasks.score import Interval
@@ -42,7 +42,8 @@ class PairedRow(BaseModel):
     a: str
     b: str
     difference: float
-    ci95: Interval = Field(description="Bootstrap interval over clips.")
+    ci95: Interval = Field(description="Interval over clips.")
+    clusters: int | None = Field(None, description="Clips; null in results of an older pave.")
 
 
 class Report(BaseModel):
@@ -105,7 +106,12 @@ class Report(BaseModel):
                 if gap.label != label or gap.ci95 is None:
                     continue
                 row = PairedRow(
-                    family=label, a=gap.a, b=gap.b, difference=gap.difference, ci95=gap.ci95
+                    family=label,
+                    a=gap.a,
+                    b=gap.b,
+                    difference=gap.difference,
+                    ci95=gap.ci95,
+                    clusters=gap.clusters,
                 )
                 rows.append(row)
         return rows
@@ -187,7 +193,8 @@ def _how_to_read(report: Report) -> list[str]:
         return [
             f"Exact match in per cent, {run}",
             "In parentheses the 95 % interval: Wilson's for an accuracy; for a difference a "
-            "paired bootstrap over whole clips.",
+            "paired one over whole clips.",
+            *_few(report),
         ]
     notes = set()  # most are the same for every arm
     for arm in report.task.arms.values():
@@ -196,10 +203,16 @@ def _how_to_read(report: Report) -> list[str]:
     return [
         f"Scores of {report.task.title} times 100, {run} {report.task.counts()}. "
         f"{report.task.how()}.",
-        "In parentheses the 95 % interval, a bootstrap over whole videos; scores that pool all "
-        "questions have none.",
+        "In parentheses the 95 % interval over whole videos; scores that pool all questions "
+        "have none.",
+        *_few(report),
         *sorted(notes),
     ]
+
+
+def _few(report: Report) -> list[str]:
+    """The line on rows of few clips; a star would be Markdown's."""
+    return [note.replace(FEW, f"\\{FEW}", 1) + "." for note in few_note(table(report))]
 
 
 def _row(cells: Iterable[str]) -> str:

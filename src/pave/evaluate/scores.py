@@ -30,8 +30,11 @@ class ScoreGap(BaseModel):
     b: str
     difference: float
     ci95: Interval | None = Field(
-        description="Bootstrap interval over videos; of a single video null, or for exact match "
-        "the widest there is."
+        description="Interval over videos; where they hold none (fewer than six, or all alike) "
+        "null, or for exact match the widest there is."
+    )
+    clusters: int | None = Field(
+        None, description="Videos that were asked about; null in results of an older pave."
     )
     p: float | None = Field(
         description="Permutation test over videos, two-sided; null in results of an older pave."
@@ -210,7 +213,7 @@ def _gaps(
     for found in compare(ours, theirs, videos, labels, resamples=resamples, seed=seed):
         interval = found.ci95
         if interval is None and task.judge is not None:
-            # Two shares differ by 1 at most: of a single clip that is all there is to say.
+            # Two shares differ by 1 at most: of a handful of clips that is all there is to say.
             interval = (-1.0, 1.0)
         gap = ScoreGap(
             score=found.score,
@@ -219,6 +222,7 @@ def _gaps(
             b=b,
             difference=found.difference,
             ci95=interval,
+            clusters=found.clusters,
             p=found.p,
         )
         gaps.append(gap)

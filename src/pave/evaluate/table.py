@@ -10,11 +10,16 @@ from dataclasses import dataclass
 
 from pave.channels import describe_encoder
 from pave.evaluate.scores import ScoreGap, TaskScores
+from pave.metrics import MARKED
+from pave.tasks import EXACT
 from pave.tasks.compare import ALL, Comparison, table_label
 from pave.tasks.score import Interval, ScoreReport
 
 Cells = tuple[list[str], list[list[str]]]
 """Header and rows of a table."""
+FEW = "*"
+"""Stands behind an interval over fewer than ten videos."""
+FEW_NOTE = f"{FEW} fewer than {MARKED} videos: too few to rest a claim on"
 CONTROL = "video"
 """`meta.channel` of a question about the picture alone: no patch should change its answer."""
 
@@ -96,7 +101,12 @@ def evaluation_table(scores: TaskScores) -> Cells:
     rows = []
     for row in rows_of(scores):
         cells = [row.title, row.score, str(row.n)]
-        cells += map(_value, row.values.values(), row.intervals.values())  # both in arms' order
+        for arm, value in row.values.items():
+            cell = _value(value, row.intervals[arm])
+            # Wilson's interval of an exact match counts questions, and needs no mark.
+            if not scores.exact and row.intervals[arm] is not None:
+                cell += _of_arm(scores.arms[arm])
+            cells.append(cell)
         cells += map(_gap, row.gaps.values())
         rows.append(cells)
     if scores.exact:  # it has one score, and the text around the table names it
@@ -111,6 +121,8 @@ def score_table(report: ScoreReport) -> Cells:
     rows = []
     for name, value in report.scores.items():
         interval = _ends(report.ci95.get(name), ".1f")
+        if report.task != EXACT:  # its Wilson's interval counts questions
+            interval = f"{interval}{_of_arm(report)}".strip()
         rows.append([name, _points(value), interval])
     return ["score", "x 100", "95 % interval"], rows
 
@@ -133,9 +145,39 @@ def comparison_table(found: Sequence[Comparison]) -> Cells:
         # Questions of one video count as one draw, so both numbers matter.
         counts = [row.label, row.score, str(row.n), str(row.clusters)]
         means = [_points(row.a), _points(row.b), f"{100 * row.difference:+.1f}"]
+        interval = _ends(row.ci95, "+.1f") + mark(row.clusters)
         # Of 10,000 draws the smallest p-value is 0.0001.
-        rows.append([*counts, *means, _ends(row.ci95, "+.1f"), f"{row.p:.4f}"])
+        rows.append([*counts, *means, interval, f"{row.p:.4f}"])
     return header, rows
+
+
+def mark(clusters: int | None) -> str:
+    """What stands behind an interval over so many videos."""
+    if clusters is None or clusters >= MARKED:
+        return ""
+    return f" {FEW}"
+
+
+def _of_arm(report: ScoreReport) -> str:
+    """The mark of an interval over all videos of an arm."""
+    return mark(int(report.settings["clusters"]))
+
+
+def few_note(table: Cells) -> list[str]:
+    """What the mark of a table means, where it is in the table.
+
+    Example:
+        >>> few_note((["score"], [["1.0 to 2.0 *"]]))
+        ['* fewer than 10 videos: too few to rest a claim on']
+        >>> few_note((["score"], [["1.0 to 2.0"]]))
+        []
+    """
+    for row in table[1]:
+        # The mark stands behind a number, or alone where there is no interval.
+        marked = [cell for cell in row if cell.split()[-1:] == [FEW]]
+        if marked:
+            return [FEW_NOTE]
+    return []
 
 
 def _points(value: float | None) -> str:
@@ -165,6 +207,7 @@ def _gap(gap: ScoreGap | None) -> str:
     if gap is None:
         return ""
     difference = f"{100 * gap.difference:+.1f}"
-    if gap.ci95 is None:
-        return difference
-    return f"{difference} ({_ends(gap.ci95, '+.1f')})"
+    # Without an interval the mark stays: it says why there is none.
+    if gap.ci95 is not None:
+        difference += f" ({_ends(gap.ci95, '+.1f')})"
+    return difference + mark(gap.clusters)

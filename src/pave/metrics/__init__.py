@@ -5,7 +5,7 @@ Pure statistics and text, in numpy, without torch: nothing here knows of files, 
 
 from __future__ import annotations
 
-from pave.metrics.bootstrap import check_draws, mean_bootstrap
+from pave.metrics.bootstrap import MARKED, check_draws, mean_bootstrap
 from pave.metrics.captions import CaptionScores, caption_scores
 from pave.metrics.choice import choice_letter, stated_option
 from pave.metrics.exact import exact_match, normalise
@@ -17,6 +17,7 @@ from pave.metrics.paired import Paired, paired
 from pave.metrics.permutation import paired_permutation
 
 __all__ = [
+    "MARKED",
     "CaptionScores",
     "Paired",
     "answer_match",

@@ -1,8 +1,11 @@
-"""A mean score with an interval from resampling whole clips.
+"""A mean score with an interval over whole clips.
 
 Questions about one clip share its difficulty, so they are not independent draws. The cluster
 bootstrap (Davison & Hinkley 1997, section 3.8) resamples clips with replacement and keeps each
-clip's questions together.
+clip's questions together. With few clips it is too sure of itself: without any difference it
+excludes 0 in 10 to 13 of 100 experiments with 5 to 7 clips, in 7 with 12. There the interval is the
+set of means that a sign-flip test does not reject (Hartigan 1969, "Using subsample values as
+typical values"), which is exact for differences of two arms and agrees with the p-value beside it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,10 @@ from numpy.typing import NDArray
 
 from pave.errors import ConfigError
 
+FEW = 20
+"""Clips from which on resampling is trusted; below, all subsets of the clips are counted."""
+MARKED = 10
+"""Clips below which a table marks an interval: no claim should rest on so few."""
 # Resamples drawn at a time: keeps the count matrix at a few MB for thousands of clips.
 _CHUNK = 1000
 
@@ -39,10 +46,12 @@ def mean_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """Percentile interval of a mean score, resampling clusters (clips) with replacement.
+    """Interval of a mean score over clusters (clips).
 
-    Unlike Wilson's interval it takes scores of any size (CIDEr goes to 10) and respects that
-    questions about one clip hang together.
+    From 20 clusters on they are resampled with replacement, and the interval holds the middle
+    `level` of the draws. Below, it inverts a sign-flip test: its ends are quantiles of the means of
+    all subsets of the clusters, and no draw is made. Unlike Wilson's interval it takes scores of
+    any size (CIDEr goes to 10) and respects that questions about one clip hang together.
 
     Args:
         scores: One a question.
@@ -52,15 +61,17 @@ def mean_bootstrap(
         seed: Seed of the draws; the same input and seed give the same interval.
 
     Returns:
-        Lower and upper end, or None with fewer than two clips: nothing can be resampled then, and
-        an interval of length zero would be a lie.
+        Lower and upper end. None where the data hold none: with fewer than six clips no sign-flip
+        test rejects anything at 0.95, and of fewer than twenty clips with one and the same mean
+        nothing says how others would differ; an interval of length zero would be a lie.
 
     Raises:
         ValueError: If the sequences differ in length or are empty.
 
     Example:
-        >>> low, high = mean_bootstrap([1, 0, 1, 1], ["v1", "v1", "v2", "v3"])
-        >>> low <= 0.75 <= high
+        >>> mean_bootstrap([1, 0, 0, 1, 0, 0, 0], list("abcdefg"))
+        (0.0, 1.0)
+        >>> mean_bootstrap([1, 0, 1, 1], ["v1", "v1", "v2", "v3"]) is None
         True
     """
     if len(scores) != len(clusters) or not len(scores):
@@ -68,12 +79,37 @@ def mean_bootstrap(
             f"need two sequences of one non-zero length, got {len(scores)} and {len(clusters)}"
         )
     sums, sizes = per_cluster(np.asarray(scores, np.float64), clusters)
-    if len(sums) < 2:
-        return None
+    if len(sums) < FEW:
+        return _of_all_subsets(sums, sizes, level)
     means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
     # The middle `level` of the draws: 2.5 % of them lie below the interval, 2.5 % above.
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _of_all_subsets(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], level: float
+) -> tuple[float, float] | None:
+    """The means that a sign-flip test of all clusters does not reject.
+
+    Against a mean m below the observed one, the sign patterns that reach the observed sum are those
+    that flip a subset of clusters whose own mean is at most m, and their mirror images. So m is
+    rejected while fewer than (1 - level) / 2 of the 2^k subsets, the empty one included, lie there.
+    """
+    total, size = np.zeros(1), np.zeros(1)
+    for own, number in zip(sums, sizes, strict=True):  # [2^k] subsets in the end
+        total = np.concatenate([total, total + own])
+        size = np.concatenate([size, size + number])
+    means = total[1:] / size[1:]  # without the empty one
+    # The small allowance makes a whole number of subsets whole also after rounding.
+    rank = int((1 - level) / 2 * len(total) + 1e-9)
+    spread = np.ptp(sums / sizes)
+    if rank == 0 or spread <= 1e-12 * max(1.0, float(np.abs(means).max())):
+        return None
+    # Two places of half a million are wanted in order, not all of them.
+    ends = rank - 1, len(means) - rank
+    ordered = np.partition(means, ends)
+    return float(ordered[ends[0]]), float(ordered[ends[1]])
 
 
 def per_cluster(

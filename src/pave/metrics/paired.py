@@ -1,7 +1,7 @@
 """The difference of two arms on the same questions: what every comparison reports.
 
 Pairing the arms question by question removes the variance that they share: a hard clip is hard for
-both. What is left is resampled by whole clips (`mean_bootstrap`) for the interval, and signs are
+both. What is left has an interval over whole clips (`mean_bootstrap`), and signs are
 swapped by whole clips (`paired_permutation`) for the p-value.
 """
 
@@ -24,7 +24,7 @@ class Paired:
         a: Mean of a.
         b: Mean of b.
         difference: a - b.
-        ci95: Its interval over clips; None for a single clip, of which nothing can be resampled.
+        ci95: Its interval over clips; None for fewer than six, which hold none.
         p: Two-sided p-value of a permutation test over clips.
     """
 

@@ -25,8 +25,7 @@ class Comparison:
         a: Mean of a.
         b: Mean of b.
         difference: a - b.
-        ci95: Paired bootstrap interval over videos; None for a single video, of which nothing can
-            be resampled.
+        ci95: Paired interval over videos; None where they hold none (fewer than six, or all alike).
         p: Two-sided p-value of a permutation test over videos.
     """
 

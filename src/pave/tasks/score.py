@@ -52,8 +52,8 @@ class ScoreReport(BaseModel):
     scores: dict[str, float | None]
     table: list[str] = Field(description="The scores that papers print, in their order.")
     ci95: dict[str, Interval] = Field(
-        description="Intervals of the scores that are means: bootstraps over videos, Wilson's for "
-        "exact match."
+        description="Intervals of the scores that are means: over videos, or Wilson's for exact "
+        "match."
     )
     labels: list[LabelRow]
     notes: dict[str, str]
