@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validat
 
 from pave.evaluate.old_results import with_task
 from pave.evaluate.scores import TaskScores
-from pave.evaluate.table import FEW, Cells, evaluation_table, few_note, row_title
+from pave.evaluate.table import Cells, evaluation_table, few_note, row_title
 from pave.files import write_text_atomically
 from pave.tasks.compare import ALL
 from pave.tasks.score import Interval
@@ -212,7 +212,10 @@ def _how_to_read(report: Report) -> list[str]:
 
 def _few(report: Report) -> list[str]:
     """The line on rows of few clips; a star would be Markdown's."""
-    return [note.replace(FEW, f"\\{FEW}", 1) + "." for note in few_note(table(report))]
+    notes = []
+    for note in few_note(table(report)):
+        notes.append(f"\\{note}.")
+    return notes
 
 
 def _row(cells: Iterable[str]) -> str:

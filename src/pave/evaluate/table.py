@@ -174,9 +174,9 @@ def few_note(table: Cells) -> list[str]:
     """
     for row in table[1]:
         # The mark stands behind a number, or alone where there is no interval.
-        marked = [cell for cell in row if cell.split()[-1:] == [FEW]]
-        if marked:
-            return [FEW_NOTE]
+        for cell in row:
+            if cell.split()[-1:] == [FEW]:
+                return [FEW_NOTE]
     return []
 
 
