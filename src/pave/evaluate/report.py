@@ -212,10 +212,7 @@ def _how_to_read(report: Report) -> list[str]:
 
 def _few(report: Report) -> list[str]:
     """The line on rows of few clips; a star would be Markdown's."""
-    notes = []
-    for note in few_note(table(report)):
-        notes.append(f"\\{note}.")
-    return notes
+    return list(map("\\{}.".format, few_note(table(report))))
 
 
 def _row(cells: Iterable[str]) -> str:
