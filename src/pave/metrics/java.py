@@ -166,7 +166,10 @@ def meteor(
                     process.kill()
         except (BrokenPipeError, _EndedError) as error:
             complaints.seek(0)
-            reason = _complaint(complaints.read(), process.returncode, str(error))
+            seen = ""
+            if isinstance(error, _EndedError):
+                seen = str(error)  # a broken pipe says nothing of the cause
+            reason = _complaint(complaints.read(), process.returncode, seen)
             raise ConfigError(f"METEOR's Java process failed: {reason}{_advice(reason)}") from error
 
 
