@@ -68,6 +68,7 @@ def regular_file(path: str | Path, error: type[PaveError], needed: str = "a file
         mode = os.stat(path).st_mode
     except (OSError, ValueError) as why:  # ValueError: a NUL byte, or half a surrogate
         raise error(f"{path}: {_not_there(why)}") from why
+    # Before anything opens it: to open a pipe is to wait for it.
     for is_kind, words in _NO_FILES.items():
         if is_kind(mode):
             raise error(f"{path}: {words}, {needed} is needed here")

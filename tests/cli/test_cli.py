@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import pave
 from helpers import tinyrun
@@ -236,6 +238,29 @@ def test_info_of_patch_video_and_installation(run: Pave, made: tinyrun.Run) -> N
     assert silent["sound"] is None
     assert "none" in run("info", made.silent)[1]
     assert json.loads(run("info", "--json")[1])["pave"] == pave.__version__
+
+
+@pytest.mark.parametrize("kind", ["pictures", "color", "stack"])
+def test_info_of_a_folder_of_frames(run: Pave, tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "color" if kind == "color" else tmp_path
+    place.mkdir(exist_ok=True)
+    if kind == "stack":
+        np.save(tmp_path / "stacked_images.npy", np.zeros((3, 32, 48, 3), np.uint8))
+    else:
+        for number in range(3):
+            Image.new("RGB", (48, 32)).save(place / f"{number}.JPEG", "JPEG")
+    facts = json.loads(run("info", tmp_path, "--json")[1])
+    assert (facts["pictures"], facts["picture"]) == (3, {"width": 48, "height": 32})
+    assert facts["sound"] is None and "pictures" in run("info", tmp_path)[1]
+
+
+def test_info_of_a_name_that_begins_with_a_dash(
+    run: Pave, made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-a.mp4").write_bytes(Path(made.silent).read_bytes())
+    facts = json.loads(run("info", "./-a.mp4", "--json")[1])
+    assert (facts["picture"]["width"], facts["picture"]["height"]) == (64, 48)
 
 
 def test_info_of_a_patch_without_its_weights(run: Pave, made: tinyrun.Run, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn
 from pave.errors import ConfigError, RecordError
+from pave.files import PlaceError
 from pave.media import Uniform, read_frames
 
 
@@ -145,3 +146,33 @@ def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):
     assert features.precompute(records).reused == 2
     with pytest.raises(ConfigError, match="at least one thread"):
         features.precompute(records, workers=0)
+
+
+def test_a_clip_that_nobody_foresaw_costs_only_itself(tmp_path, monkeypatch):
+    """Too large for the memory, for example; and one whose media have gone comes first."""
+    records = toy.records(tmp_path, clips=3, questions=1)
+    gone = records[0].model_copy(update={"id": "gone", "video": str(tmp_path / "gone.mp4")})
+    features, encode = _features(tiny.base(), tmp_path), features_module.encode_cached
+    large = records[1].channels["features"]
+
+    def hungry(cache, encoder, media):
+        if media == large:
+            raise MemoryError("2 TiB")
+        return encode(cache, encoder, media)
+
+    monkeypatch.setattr(features_module, "encode_cached", hungry)
+    words = r"2 of 4 clips cannot be used: gone: .*gone\.mp4.*unexpected MemoryError: 2 TiB"
+    with pytest.raises(RecordError, match=words):
+        features.precompute([gone, *records])
+    assert features.precompute([records[0], records[2]]).reused == 2
+
+
+def test_a_full_disk_is_no_fault_of_a_clip(tmp_path, monkeypatch):
+    records, features = toy.records(tmp_path, clips=2), _features(tiny.base(), tmp_path)
+
+    def full(*_, **__):
+        raise PlaceError(28, "No space left on device", "store")
+
+    monkeypatch.setattr(features.cache, "put", full)
+    with pytest.raises(PlaceError):
+        features.precompute(records)

@@ -24,22 +24,26 @@ _SHOWN = (
 
 
 def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
-    """Show what is in a patch or a video; without either, which versions are installed.
+    """Show what is in a patch, a video or a folder of frames; without any, what is installed.
 
     ```
     pave info
     pave info outputs/demo/patch
     pave info concert.mp4 --json
+    pave info scans/scene0000_00/color
     ```
 
     Args:
-        what: A patch folder, a patch's Hub id, or a video file.
+        what: A patch folder, a patch's Hub id, a video file, or a folder of frames. Before a name
+            that begins with a dash write `./`.
         json: Print JSON.
     """
     if what is None:
         facts = _installed()
     elif _is_patch(what):
         facts = _patch(what)
+    elif os.path.isdir(what):
+        facts = _pictures(what)
     else:
         facts = _video(what)
     if json:
@@ -53,8 +57,21 @@ def _is_patch(what: str) -> bool:
     """Folders, and names that are no file; a folder of frames is a video."""
     path = Path(what)
     if os.path.isdir(what):  # pathlib raises on a name that is too long, this answers
-        return (path / _MANIFEST).exists() or not any(path.glob("*.[jp][pn]*g"))
+        return (path / _MANIFEST).exists() or not _holds_pictures(path)
     return not os.path.exists(what) and what.count("/") == 1 and not path.suffix
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether `read_frames` finds something there; no folder at all is a patch that lacks all."""
+    from pave.errors import MediaError
+    from pave.media import frame_times
+
+    try:
+        frame_times(folder)
+    except MediaError as error:
+        # A stack of frames that is damaged is one; its error is of more use than a patch's.
+        return "no jpg or png" not in str(error)
+    return True
 
 
 def _installed() -> dict[str, Any]:
@@ -127,6 +144,22 @@ def _video(what: str) -> dict[str, Any]:
     )
     facts["sound"] = None if info.sound is None else dict(vars(info.sound))
     return facts
+
+
+def _pictures(what: str) -> dict[str, Any]:
+    """What a folder of frames holds; the first picture stands for all of them."""
+    from pave.media import At, frame_times, read_frames
+
+    # At one picture a second, as everything that reads a folder takes it unless told otherwise.
+    count = len(frame_times(what, folder_fps=1.0))
+    height, width = read_frames(what, At([0.0])).pixels.shape[-2:]
+    return {
+        "frames": what,
+        "pictures": count,
+        "picture": {"width": width, "height": height},
+        "sound": None,
+        "time": "none of their own; picture n is taken to stand at n seconds, from 0",
+    }
 
 
 def _text(value: Any) -> str:

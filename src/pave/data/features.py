@@ -8,6 +8,7 @@ of sampling and preprocessing, and the tower's weights; change one and the token
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,12 +25,15 @@ from pave.data.base_digests import known_tower_digest
 from pave.data.clip_tensors import clip_of, tensors_of, visual_of
 from pave.data.records import Record, clip_key
 from pave.errors import ConfigError, PaveError, RecordError
+from pave.files import PlaceError
 from pave.media import Frames, Uniform, read_frames
 from pave.tokens import Tokens
 
 Progress = Callable[[int, int], None]
 
 _FAILURES_SHOWN = 3
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,8 @@ class Features:
             raise ConfigError(f"workers={workers}: precomputing needs at least one thread")
         # One record stands for all that share its clip.
         clips = {clip_key(record): record for record in records}
-        missing = [record for record in clips.values() if self._is_missing(record)]
-        failures = []
+        failures: list[str] = []
+        missing = self._all_missing(clips.values(), failures)
         done = len(clips) - len(missing)
         with ThreadPoolExecutor(workers, thread_name_prefix="pave-read") as pool:
             # Twice the threads: while the tower works, each has its next clip at hand.
@@ -154,9 +158,14 @@ class Features:
                     frames = job.result()
                     if frames is not None:
                         self.make_visual(record.video, frames)
+                except PlaceError:  # a full disk is no fault of the clip
+                    raise
                 except PaveError as error:
                     # One broken clip must not cost the hours of work on the others.
                     failures.append(f"{record.id}: {error}")
+                except Exception as error:  # nor one that takes too much memory
+                    logger.exception("encoding %s failed", record.id)
+                    failures.append(f"{record.id}: {unexpected(error)}")
                 done += 1
                 if progress:
                     progress(done, len(clips))
@@ -230,6 +239,17 @@ class Features:
             name for name, encoder in self.encoders.items() if encoder.channel in record.channels
         ]
 
+    def _all_missing(self, clips: Iterable[Record], failures: list[str]) -> list[Record]:
+        """The clips that the cache lacks something of; those without their media are failures."""
+        missing = []
+        for record in clips:
+            try:
+                if self._is_missing(record):
+                    missing.append(record)
+            except PaveError as error:
+                failures.append(f"{record.id}: {error}")
+        return missing
+
     def _is_missing(self, record: Record) -> bool:
         """Whether anything of a record's clip is not in the cache."""
         if not self.cache.contains(self.visual_key(record.video)):
@@ -259,6 +279,12 @@ class Features:
     def _encode(self, record: Record, name: str) -> Tokens | None:
         encoder = self.encoders[name]
         return encode_cached(self.cache, encoder, record.channels[encoder.channel])
+
+
+def unexpected(error: Exception) -> str:
+    """What is said of a clip that an error ended which nobody foresaw: its kind and its words."""
+    words = " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {words}"
 
 
 def _cannot_be_used(failures: Sequence[str], clips: int) -> RecordError:

@@ -17,7 +17,7 @@ from pave.bases import Base, load_base, tower_of
 from pave.cache import TokenCache, kept_dtype
 from pave.cache.token_cache import holds_entries
 from pave.channels import Encoder, Source, cache_key, encode_cached, make_encoder
-from pave.data.features import Features
+from pave.data.features import Features, unexpected
 from pave.errors import PaveError
 from pave.extract.config import ExtractConfig
 from pave.extract.plan import VISUAL, Job, reads_with_tower
@@ -130,9 +130,7 @@ class Encoding:
             # An encoder's bug on one clip must not cost the others. It may be mended, so nothing
             # is noted, and the clip is tried again next time.
             logger.exception("encoding %s of %s failed", job.part, job.id)
-            words = " ".join(str(error).split())
-            reason = f"unexpected {type(error).__name__}: {words}"
-            return Outcome(job.id, job.part, "skipped", reason)
+            return Outcome(job.id, job.part, "skipped", unexpected(error))
         # What was noted before has turned out wrong.
         if self.retry:
             self.cache.forget_failure(key)
@@ -141,7 +139,11 @@ class Encoding:
 
     def note_crash(self, job: Job, reason: str) -> Outcome:
         """Note that a clip ended the process that encoded it."""
-        self.cache.fail(self._parts[job.part].key(job.source), reason)
+        try:
+            self.cache.fail(self._parts[job.part].key(job.source), reason)
+        except PaveError as error:
+            # Its media have gone meanwhile: then there is no key to note it under.
+            reason = str(error)
         return Outcome(job.id, job.part, "skipped", reason)
 
 
