@@ -180,7 +180,7 @@ class Base:
         return list(dict.fromkeys(ids))  # each once, in this order
 
     def clip(self, frames: Frames) -> Clip:
-        """Prepare decoded frames for the tower; torch only, any number of frames.
+        """Prepare decoded frames for the tower, in its type; torch only, any number of frames.
 
         Args:
             frames: `pixels [F, 3, H, W]` uint8 and `times [F]` seconds.
@@ -196,7 +196,15 @@ class Base:
                 f"{tuple(pixels.shape)}"
             )
         times = frames.times.to(torch.float64)
-        return self.family.prepare(self.settings, pixels.contiguous(), times)
+        clip = self.family.prepare(self.settings, pixels.contiguous(), times)
+        ready = {}
+        for key, value in clip.pixels.items():
+            # One number a clip (Qwen2.5-VL's seconds of a step) keeps its own type: positions come
+            # from it, and bf16 would round them.
+            if value.is_floating_point() and value.dim() > 1:
+                value = value.to(self.model.dtype)
+            ready[key] = value
+        return replace(clip, pixels=ready)
 
     def encode_prompt(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
         """Ids of a clip's text and its turns, in the family's chat format.
@@ -307,7 +315,8 @@ class Base:
                 if key == self.family.pixels and not pixels:
                     continue
                 inputs[key] = self._stack(key, [clip.pixels[key] for clip in clips])
-        return {key: self._place(value) for key, value in inputs.items()}
+        device = self.model.device
+        return {key: value.to(device) for key, value in inputs.items()}
 
     def _token_types(self, ids: Tensor) -> Tensor:
         """0 text, 1 image, 2 video: what multi-axial positions are computed from, `[B, L]`."""
@@ -328,17 +337,6 @@ class Base:
             )
         return torch.cat(list(tensors))
 
-    def _place(self, tensor: Tensor) -> Tensor:
-        """On the model's device; pixels take its type.
-
-        One number a clip (Qwen2.5-VL's seconds of a step) keeps its own type: positions come from
-        it, and bf16 would round them.
-        """
-        like = next(self.model.parameters())
-        if tensor.is_floating_point() and tensor.dim() > 1:
-            return tensor.to(like.device, like.dtype)
-        return tensor.to(like.device)
-
     @torch.no_grad()
     def visual(self, clips: Sequence[Clip], want_query: bool = True) -> list[Visual]:
         """Run the frozen tower, a clip at a time, so that its tokens never depend on its batch.
@@ -353,9 +351,10 @@ class Base:
         # may be cached.
         method = getattr(type(self.inner), self.family.method)
         known = inspect.signature(method).parameters
+        device = self.model.device
         visuals = []
         for clip in clips:
-            args = {key: self._place(value) for key, value in clip.pixels.items() if key in known}
+            args = {key: value.to(device) for key, value in clip.pixels.items() if key in known}
             with _ONE_AT_A_TIME:
                 output = method(self.inner, **args, return_dict=True)
             visuals += self.family.split(output, args, [clip.frames], want_query)
