@@ -121,7 +121,7 @@ def activate_adapters(layer: Any, names: Sequence[str]) -> None:
     peft's own `set_adapter` also freezes the adapters that it switches off, or all of them; who is
     at work in one call must not change what trains. Checked with peft 0.21.2.
     """
-    layer._active_adapter = list(names)
+    layer._active_adapter = list(names)  # a copy: the caller goes on using its own
 
 
 def adapter_in_float32(model: nn.Module, name: str) -> None:

@@ -83,6 +83,10 @@ class SoundLimits:
     samples: int = DEFAULT_SOUND_SAMPLES
     hole: int = DEFAULT_SOUND_HOLE
 
+    def most_seconds(self, rate: int, channels: int) -> float:
+        """Seconds that a track may have at a rate, so many channels kept; see `must_hold`."""
+        return min(self.seconds, self.samples / (rate * channels))
+
     def must_hold(self, name: str, seconds: float, rate: int, channels: int) -> None:
         """Refuse a track that is too long.
 

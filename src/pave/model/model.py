@@ -293,11 +293,11 @@ class PatchedModel(nn.Module):
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights.
 
         What is left to pay is the fusion. The base's own weights are not touched, so it still comes
-        back to the bit; the copies take as much memory as the adapted layers. They serve calls without gradients for which just
-        these LoRAs are on; any other call (another choice of patches, a clip without the channel in
-        a mixed batch, training) goes the usual way, and so does every call after the LoRA's weights
-        changed, until `merge` is called again (all but a change in place through `.data`, which
-        nobody can see). Logits differ from the unmerged ones by rounding.
+        back to the bit; the copies take as much memory as the adapted layers. They serve calls
+        without gradients for which just these LoRAs are on. Any other call (other patches, a clip
+        without the channel in a mixed batch, training) goes the usual way, and so does every call
+        after the LoRA's weights changed, until `merge` is called again (but a change through
+        `.data` is not seen). Logits differ from the unmerged ones by rounding.
         """
         self.loras.merge()
 
