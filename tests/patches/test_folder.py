@@ -246,6 +246,16 @@ def rebase(folder: Path, **facts: Any) -> None:
     edit(folder, base={"name": "other/base", "fingerprint": {**base["fingerprint"], **facts}})
 
 
+def lacking(folder: Path, *keys: str) -> None:
+    """Take keys out of the adapter's own config."""
+    file = folder / "lora" / "adapter_config.json"
+    content = json.loads(file.read_text())
+    for key in keys:
+        del content[key]
+    file.write_text(json.dumps(content))
+    resign(folder)
+
+
 def adapter(folder: Path, **changes: Any) -> None:
     """Change the adapter's own config and sign it."""
     path = folder / "lora/adapter_config.json"
@@ -345,6 +355,12 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: rewrite(f, "lora/adapter_config.json", b"{"),
         "cannot be read as JSON",
     ),
+    "adapter without its scale": (lambda f: lacking(f, "lora_alpha"), "lacks lora_alpha, without"),
+    "adapter without its rank": (
+        lambda f: lacking(f, "r", "lora_dropout"),
+        "lacks r, lora_dropout",
+    ),
+    "adapter without its targets": (lambda f: lacking(f, "target_modules"), "lacks target_modules"),
     "other peft method": (lambda f: adapter(f, peft_type="IA3"), "describes no LoRA"),
     "other rank": (lambda f: adapter(f, r=4), "says r=4 but patch.json means 2"),
     "tower targets": (lambda f: adapter(f, target_modules=["q_proj"]), "says target_modules="),

@@ -27,6 +27,8 @@ _NOT_COMPARED = {
     "peft_version",
     "runtime_config",
 }
+# What an update is made of.
+_DECISIVE = ("r", "lora_alpha", "lora_dropout", "target_modules")
 
 
 def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
@@ -132,6 +134,13 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
         raise PatchError(f"{path} describes no LoRA adapter")
     # Through JSON, so that sets and tuples compare with what the file can hold.
     wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
+    # Without one of these plain peft would take its own default, not the patch's number.
+    missing = [key for key in _DECISIVE if key not in found]
+    if missing:
+        raise PatchError(
+            f"{path} lacks {', '.join(missing)}, without which peft loads another LoRA; the patch "
+            "folder is damaged"
+        )
     # Keys that only one of them knows belong to another version of peft.
     for key in sorted(wanted.keys() & found.keys() - _NOT_COMPARED):
         if found[key] != wanted[key]:
