@@ -8,18 +8,22 @@ import pickle
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import SafetensorError
 
 from pave.errors import RecordError
 from pave.files import (
     PlaceError,
+    clear_left_overs,
+    entries_of,
     make_folder,
     regular_file,
     replace_atomically,
     write_text_atomically,
     writing,
 )
+from pave.media import write_video
 
 FULL = "Error while serializing: I/O error: No space left on device (os error 28)"
 
@@ -140,3 +144,47 @@ def test_devices_and_answers_of_the_kernel_are_no_files(tmp_path: Path):
     (tmp_path / "open").write_text("")
     with (tmp_path / "open").open() as stream:
         regular_file(f"/proc/self/fd/{stream.fileno()}", RecordError)
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o022, 0o002])
+def test_rights_are_what_the_umask_leaves(tmp_path: Path, mask: int):
+    """As `open` makes a file, which is POSIX: 0666 without the mask's bits."""
+    before = os.umask(mask)
+    try:
+        write_text_atomically(tmp_path / "new", "text")
+        write_text_atomically(tmp_path / "new", "text again")
+        write_video(tmp_path / "film.mp4", [np.zeros((16, 16, 3), np.uint8)] * 2, 2)
+    finally:
+        os.umask(before)
+    for name in ("new", "film.mp4"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "new"]
+
+
+def test_left_overs_go_when_nothing_in_them_has_changed_lately(tmp_path: Path):
+    def old(path: Path) -> Path:
+        os.utime(path, (1e9, 1e9), follow_symlinks=False)
+        return path
+
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "data").write_text("x")
+    for name in ("dead", "alive"):
+        (tmp_path / f".writing-{name}" / "inner").mkdir(parents=True)
+        old(tmp_path / f".writing-{name}" / "inner")
+    (tmp_path / ".writing-alive" / "inner" / "file").write_text("being written")
+    (tmp_path / ".writing-dead" / "link").symlink_to(precious)
+    (tmp_path / ".writing-link").symlink_to(precious)
+    (tmp_path / ".writing-file").write_text("half")
+    for path in (tmp_path / ".writing-dead" / "link", *tmp_path.glob(".writing-*")):
+        old(path)
+    assert clear_left_overs(tmp_path.glob(".writing-*")) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".writing-alive", "precious"]
+    assert (precious / "data").read_text() == "x", "no link was followed"
+
+
+def test_what_desktops_leave_is_no_entry(tmp_path: Path):
+    for name in ("b.jpg", "a.jpg", "._a.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX"):
+        (tmp_path / name).write_text("")
+    assert [path.name for path in entries_of(tmp_path)] == ["a.jpg", "b.jpg"]
+    assert [path.name for path in entries_of(tmp_path, "b*")] == ["b.jpg"]

@@ -6,15 +6,15 @@ Never half of either. A refusal names the path that the user knows, not one unde
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
+import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -23,6 +23,8 @@ from pave.errors import PaveError
 
 UNFINISHED = ".writing-"
 """How files begin that are not in place yet; a left-over is of a writer that was killed."""
+LEFT_OVER_SECONDS = 3600.0
+"""No file takes this long to be written."""
 
 LOCK = ".lock"
 """The file that a process holds while it works in a folder; it stays, and alone says nothing."""
@@ -86,6 +88,46 @@ def _not_there(why: OSError | ValueError) -> str:
     if why.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
         return "no such file; check the path"
     return f"cannot be read ({why.strerror}); check its permissions"
+
+
+# What desktops leave in folders, besides names that begin with a dot (`._0.jpg`, `.DS_Store`).
+_CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file in somebody's folder is hidden or a desktop's own, and none of the data.
+
+    Example:
+        >>> [name for name in ("._0.jpg", "0.jpg", "Thumbs.db") if is_clutter(name)]
+        ['._0.jpg', 'Thumbs.db']
+    """
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def entries_of(folder: Path, pattern: str = "*") -> list[Path]:
+    """What lies directly in a folder, by name, without hidden files and a desktop's own.
+
+    Every reader that takes "all files of a folder" asks here.
+
+    Args:
+        folder: The folder.
+        pattern: As for `Path.glob`.
+    """
+    # Sorted, because a folder lists its files in any order.
+    return sorted(path for path in folder.glob(pattern) if not is_clutter(path.name))
+
+
+def must_hold_files(folder: Path, error: type[PaveError]) -> None:
+    """Refuse a model folder in which a pipe or a device has the name of a file.
+
+    For readers of other libraries, which open whatever has such a name.
+
+    Raises:
+        PaveError: Of the kind given.
+    """
+    for file in folder.iterdir():
+        if file.suffix in (".json", ".safetensors", ".bin", ".model", ".txt"):
+            regular_file(file, error)
 
 
 class PlaceError(OSError):
@@ -173,29 +215,6 @@ def held_alone(
         lock.release()
 
 
-def read_object(file: Path, error: type[PaveError], advice: str) -> dict[str, Any]:
-    """A JSON object that pave itself wrote, and that something else may have damaged.
-
-    Args:
-        file: The file.
-        error: What to raise where it is damaged.
-        advice: What to do then.
-
-    Raises:
-        PaveError: Of the kind given, if it is no JSON object.
-    """
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    # A few thousand brackets in a row end in a RecursionError.
-    except (OSError, ValueError, RecursionError) as why:
-        raise error(f"{file} is damaged ({' '.join(str(why).split())}); {advice}") from why
-    if not isinstance(found, dict):
-        raise error(
-            f"{file} is damaged (a JSON object is wanted, not {type(found).__name__}); {advice}"
-        )
-    return found
-
-
 def write_atomically(file: Path, data: bytes) -> None:
     """Write under a name of our own, force it to disk, then rename.
 
@@ -225,19 +244,74 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
             write(file)
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, since a rename cannot cross from one file system to another.
-        handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=file.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = temporary_beside(file)
         try:
             write(temporary)
             # Before the rename: else a crash may leave the new name with none of the content.
             sync(temporary)
-            temporary.chmod(0o644)  # mkstemp's 0600 would keep a shared cache to its first writer
             os.replace(temporary, file)
         except BaseException:  # Ctrl-C too
             temporary.unlink(missing_ok=True)
             raise
+
+
+def temporary_beside(file: Path, suffix: str = "") -> Path:
+    """A new, empty file in the folder of another, to be renamed over it.
+
+    Its rights are those that the umask leaves to a new file. It is the caller's to remove.
+
+    Args:
+        file: Where it will go.
+        suffix: How its name must end, for writers that choose a format by it.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    # In the same folder, since a rename cannot cross from one file system to another.
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, suffix=suffix, dir=file.parent)
+    os.close(handle)
+    # `mkstemp` gives a file to its owner alone, which would keep a shared cache to its first
+    # writer. Made anew, since to ask for the umask one must set it, which other threads would see.
+    os.unlink(name)
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return Path(name)
+
+
+def clear_left_overs(paths: Iterable[Path], seconds: float = LEFT_OVER_SECONDS) -> int:
+    """Remove unfinished files and folders of writers that were killed.
+
+    What has changed lately may still be written, and stays. Links are removed, never followed.
+
+    Args:
+        paths: Files and folders under a writer's hidden names.
+        seconds: How long nothing in them must have changed.
+
+    Returns:
+        How many are gone.
+    """
+    removed = 0
+    for path in paths:
+        with suppress(OSError):  # somebody else was first, or it is not ours to remove
+            if time.time() - _changed(path) <= seconds:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            removed += 1
+    return removed
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed, or anything in a folder."""
+    newest = path.lstat().st_mtime
+    if path.is_symlink():
+        return newest
+    # `walk` follows no link below.
+    for place, folders, files in os.walk(path):
+        for name in folders + files:
+            newest = max(newest, os.lstat(os.path.join(place, name)).st_mtime)
+    return newest
 
 
 def sync(path: Path) -> None:

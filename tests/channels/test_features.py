@@ -116,7 +116,7 @@ class Evil:
 def broken(folder: Path) -> dict[str, tuple[Path, str]]:
     """Files that hold no tokens of six features, with what must be said."""
     cases = {
-        "missing.npy": "no such features file",
+        "missing.npy": "no such file",
         "x.csv": "unknown kind",
         "text.safetensors": "cannot be read",
         "text.npy": "cannot be read",

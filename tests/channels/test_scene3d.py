@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 
 from helpers import tiny
 from helpers.clips import number_of, numbered
 from pave.bases import tower_of
 from pave.channels import Window, make_encoder
+from pave.channels.scene3d.geometry import backproject
+from pave.channels.scene3d.matrices import read_alignment
 from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.scene3d.tower3d import cell_points, position_code
 from pave.errors import ChannelError, MediaError
 from pave.media import write_video
+from pave.media.exif import turned
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "encoders" / "llava3d.safetensors"
 INTRINSIC = np.array([[40.0, 0, 31.5, 0], [0, 40.0, 31.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -315,7 +318,9 @@ def test_archives_that_are_none(tmp_path: Path, case: str) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             for name in ("depth", "pose", "intrinsic"):
                 archive.writestr(f"{name}.npy", "words")
-    with pytest.raises(ChannelError, match=r"a\.npz: cannot be read as arrays") as caught:
+    with pytest.raises(
+        ChannelError, match=r"a\.npz: (cannot be read as arrays|is a folder)"
+    ) as caught:
         open_scene(str(file))
     assert "pickle" not in str(caught.value) and "\n" not in str(caught.value)
 
@@ -342,3 +347,129 @@ def arrays_without(file: Path, name: str) -> str:
         rest = {key: content[key] for key in content.files if key != name}
     np.savez(file, **rest)
     return str(file)
+
+
+def test_a_scan_without_an_alignment_is_not_turned(tmp_path: Path) -> None:
+    """ScanNet's test scans: their scene files have every other line."""
+    lines = "colorHeight = 968\ncolorToDepthExtrinsics = 1 0 0 0\nsceneType = Kitchen\n"
+    for name, text in (("scene0707_00", lines), ("scene0708_00", "\ufeff" + lines)):
+        scene = scannet(tmp_path / name, align=False)
+        (scene / f"{name}.txt").write_text(text, encoding="utf-8")
+        for source in (
+            str(scene),
+            {"folder": str(scene), "axis_align": str(scene / f"{name}.txt")},
+        ):
+            np.testing.assert_allclose(open_scene(source).read(1).pose, pose(1), rtol=1e-6)
+
+
+def test_an_alignment_is_found_however_it_is_written(tmp_path: Path) -> None:
+    numbers = " ".join(map(str, ALIGN.flatten()))
+    for number, line in enumerate(
+        (
+            f"axisAlignment = {numbers}",
+            f"  axisAlignment={numbers} ",
+            f"\ufeffaxisAlignment = {numbers}",
+        )
+    ):
+        (tmp_path / f"{number}.txt").write_text(f"{line}\nsceneType = Kitchen\n", encoding="utf-8")
+        np.testing.assert_array_equal(read_alignment(tmp_path / f"{number}.txt"), ALIGN)
+    (tmp_path / "short.txt").write_text("axisAlignment = 1 2 3\n")
+    with pytest.raises(ChannelError, match="must be 16 numbers"):
+        read_alignment(tmp_path / "short.txt")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_camera_of_three_rows_is_that_of_four(tmp_path: Path, flat: bool) -> None:
+    scene = scannet(tmp_path / "scene")
+    camera = scene / "intrinsic" / "intrinsic_depth.txt"
+    if flat:  # mmdetection3d's layout
+        for part in ("color", "depth", "pose"):
+            for file in (scene / part).iterdir():
+                name = file.name
+                if part == "color":
+                    Image.open(file).convert("RGB").save(scene / f"{file.stem}.jpg")
+                    continue
+                file.rename(scene / name)
+        camera = scene / "depth_intrinsic.txt"
+    np.savetxt(camera, INTRINSIC)
+    four = open_scene(scene).read(2)
+    np.savetxt(camera, INTRINSIC[:3, :3])
+    three = open_scene(scene).read(2)
+    np.testing.assert_array_equal(three.intrinsic, four.intrinsic)
+    np.testing.assert_array_equal(three.depth, four.depth)
+    np.savetxt(camera, INTRINSIC[:2, :3])
+    with pytest.raises(ChannelError, match="4 x 4 or 3 x 3"):
+        open_scene(scene)
+
+
+def test_depth_of_other_units(tmp_path: Path) -> None:
+    """Matterport3D's unit is a quarter of a millimetre, so 4000 make a metre."""
+    scene = scannet(tmp_path / "scene")
+    metres = open_scene(scene).read(1).depth
+    quarter = open_scene({"folder": str(scene), "depth_scale": 4000}).read(1).depth
+    np.testing.assert_allclose(quarter * 4, metres)
+    whole = np.stack([depth(s) for s in range(5)])
+    packed = str(arrays(tmp_path / "a.npz", depth=whole))
+    np.testing.assert_allclose(
+        open_scene({"arrays": packed, "depth_scale": 4000}).read(1).depth, whole[1] / 4000
+    )
+    for odd in (0, -1, "x", float("nan")):
+        with pytest.raises(ChannelError, match="depth_scale"):
+            open_scene({"folder": str(scene), "depth_scale": odd})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_takes_depth_camera_and_pose_with_it(
+    tmp_path: Path, orientation: int
+) -> None:
+    """Every pixel keeps its colour and its place in the world; the picture is Pillow's."""
+    stored = open_scene(scannet(tmp_path / "plain")).read(2)
+    scene = scannet(tmp_path / "turned", align=False)
+    (scene / "axis_align.txt").write_text("\n".join(" ".join(map(str, row)) for row in ALIGN))
+    for file in (scene / "color").iterdir():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.open(file).save(file, exif=exif.tobytes())
+    shown = open_scene(scene).read(2)
+    with Image.open(scene / "color" / "2.png") as picture:
+        want = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    np.testing.assert_array_equal(shown.pixels.permute(1, 2, 0), want)
+
+    def places(frame: PosedFrame) -> np.ndarray:
+        found = backproject(
+            torch.from_numpy(frame.depth),
+            torch.from_numpy(frame.intrinsic),
+            frame.pose.double(),
+        )
+        return found.numpy()
+
+    np.testing.assert_allclose(
+        places(shown), np.asarray(turned(places(stored), orientation)), atol=1e-5
+    )
+
+
+def test_depth_that_is_turned_already_stays(tmp_path: Path) -> None:
+    scene = scannet(tmp_path / "scene")
+    for step in range(5):  # wider than high
+        Image.fromarray(depth(step)[:48]).save(scene / "depth" / f"{step}.png")
+        color = scene / "color" / f"{step}.png"
+        Image.open(color).crop((0, 0, 64, 48)).save(color)
+    before = open_scene(scene).read(0)
+    for file in (scene / "color").iterdir():
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        # Stored lying on its side, so that it is shown as the depth map lies.
+        lying = Image.open(file).transpose(Image.Transpose.ROTATE_90)
+        lying.save(file, exif=exif.tobytes())
+    after = open_scene(scene).read(0)
+    np.testing.assert_array_equal(after.depth, before.depth)
+    np.testing.assert_array_equal(after.pose, before.pose)
+    np.testing.assert_array_equal(after.pixels, before.pixels)
+
+
+def test_hidden_files_in_a_scan(tmp_path: Path) -> None:
+    scene = scannet(tmp_path / "scene")
+    for part in ("color", "depth", "pose"):
+        for name in ("._0.png", "._0.jpg", "._0.txt", ".DS_Store", "Thumbs.db"):
+            (scene / part / name).write_bytes(b"\x00\x05\x16\x07")
+    assert open_scene(scene).count == 5

@@ -43,7 +43,7 @@ def test_media_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "cannot read"),
+        ("{", "not valid JSON"),
         ({"id": 1}, "must hold a list"),
         ([{"id": "a", "video": "v.mp4"}], "sample 1: needs video and conversations"),
         (

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from helpers import paper, tiny
 from helpers.paper import KWARGS
@@ -18,7 +19,8 @@ from pave.bases import InputSpec, load_base
 from pave.errors import BaseError, ConfigError, PatchError
 from pave.fusion import Fusion
 from pave.model import PatchedModel
-from pave.paper import AUTHORS_INPUTS, authors_name, convert, fusion_config
+from pave.paper import AUTHORS_INPUTS, authors_name, configs, convert, fusion_config
+from pave.paper.adapter import read_adapter
 from pave.patches import LoraSpec, read_config
 
 LORA = paper.ROOT / "pave_tiny_lora"
@@ -204,3 +206,38 @@ def test_the_adapter_alone_loads_in_plain_peft(tmp_path):
     }
     assert state.keys() == own.keys()
     assert all(torch.equal(state[key], own[key]) for key in own)
+
+
+GOOD_ARGUMENTS = {
+    "input_dim": 10,
+    "output_dim": 32,
+    "embed_dim": 16,
+    "cross_attn_hidden_dim": 16,
+    "query_input_dim": 24,
+    "fast_input_mapping_type": "linear",
+}
+ODD_VALUES = (0, None, "x", [], {}, -1, 10**12, float("nan"), float("inf"), 1.5)
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
+def test_odd_arguments_of_a_fusion_are_one_line(value: object):
+    """Whatever a file of arguments holds, it makes a config or one `ConfigError`."""
+    odd: list[dict] = [{"kwargs": value}, {1: value}, {"temporal_aggregator_type": value}]
+    odd += [{**GOOD_ARGUMENTS, name: value} for name in configs._ARGUMENTS]
+    for arguments in odd:
+        try:
+            fusion_config(arguments)
+        except ConfigError as error:
+            assert "\n" not in str(error) and "pydantic" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["r", "lora_alpha", "lora_dropout"])
+@pytest.mark.parametrize("value", ["x", [], -1, 10**9, float("nan"), 0.5e400, {}], ids=repr)
+def test_an_odd_lora_is_one_line(base, tmp_path: Path, name: str, value: object):
+    settings = {"r": 2, "lora_alpha": 1, "lora_dropout": 0.0, name: value}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    key = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({key: torch.zeros(2, 32)}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(PatchError) as caught:
+        read_adapter(tmp_path, base)
+    assert "\n" not in str(caught.value)

@@ -98,7 +98,7 @@ def test_strangers_are_refused(tmp_path):
     torch.save(torch.zeros(2), tmp_path / "flat.pt")
     for source, words in (
         (tmp_path / "clip.mp4", "reads precomputed .pt or .npy features, not '.mp4'"),
-        (tmp_path / "gone.pt", "no such features file"),
+        (tmp_path / "gone.pt", "no such file"),
         (tmp_path / "dict.pt", "holds dict, not a tensor"),
         (tmp_path / "wide.pt", "holds 11 features a token, not 10"),
         (tmp_path / "flat.pt", "has the shape"),

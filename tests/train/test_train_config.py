@@ -59,7 +59,7 @@ def test_wrong_settings_are_named(values, words):
 
 
 def test_unreadable_files(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the settings file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none.yaml: no such file"):
         load_config(tmp_path / "none.yaml")
     path = tmp_path / "x.yaml"
     path.write_text("a: [")

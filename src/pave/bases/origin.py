@@ -19,6 +19,7 @@ from torch import nn
 from pave import hf_compat
 from pave.bases.source import must_be_whole
 from pave.errors import BaseError
+from pave.files import entries_of
 
 # What of a weight file is read to tell it from another one: all of it would take minutes.
 BLOCKS, BLOCK_BYTES = 256, 4096
@@ -117,7 +118,7 @@ class Origin:
         Empty where there are no safetensors files to tell.
         """
         folder = self._folder()
-        files = sorted(folder.glob("*.safetensors")) if folder else []
+        files = entries_of(folder, "*.safetensors") if folder else []
         if not files:
             return ""
         # The type counts: a tower in bf16 makes other tokens than one in fp32.

@@ -6,7 +6,6 @@ All that can be wrong with a folder or a Hub id becomes one `BaseError` that say
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,8 @@ from typing import Any
 
 from pave import hf_compat
 from pave.errors import BaseError, PaveError
+from pave.files import entries_of, must_hold_files, regular_file
+from pave.texts import parse_json
 
 ADVICE = (
     "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached "
@@ -59,8 +60,10 @@ def _check_folder(folder: Path) -> None:
     if not config.is_file():
         raise BaseError(f"{folder}: holds no config.json; {ADVICE}")
     _parse(config)
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+    weights = [*entries_of(folder, "*.safetensors"), *entries_of(folder, "*.bin")]
+    if not weights:
         raise BaseError(f"{folder}: holds no weights (*.safetensors); {ADVICE}")
+    must_hold_files(folder, BaseError)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {ADVICE}")
 
@@ -79,9 +82,10 @@ def read_json(source: str, name: str) -> dict[str, Any]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
+    regular_file(path, BaseError)
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise BaseError(f"{path}: is no valid JSON ({error}); download the model again") from error
     if not isinstance(content, dict):
         raise BaseError(

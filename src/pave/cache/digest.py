@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -15,11 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from pave.errors import MediaError
-from pave.files import write_atomically
+from pave.files import regular_file, write_atomically
+from pave.texts import parse_json
+
+logger = logging.getLogger(__name__)
 
 # A file changed this recently may change again within its timestamp's grain: its hash is not
 # remembered yet.
 SETTLED_SECONDS = 2.0
+MOST_FILES = 1_000_000
+"""Files of one source; a link to the root of a disk would have it hashed."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Source = str | Path | Sequence[str | Path] | Mapping[str, Any]
@@ -34,9 +40,9 @@ DigestFile = Callable[[Path], str]
 def content_digest(source: Source, digest_file: DigestFile | None = None) -> str:
     """SHA-256 of what a source contains.
 
-    A file counts by its bytes, a folder by the names and bytes of its files, a list by its items in
-    order, a mapping by its keys and values; a mapping's value that is no existing path counts as it
-    is written.
+    A file counts by its bytes, a folder by the names and bytes of its files (links are followed, as
+    readers follow them), a list by its items in order, a mapping by its keys and values; a
+    mapping's value that is no existing path counts as it is written.
 
     Args:
         source: The source.
@@ -70,7 +76,12 @@ def content_digest(source: Source, digest_file: DigestFile | None = None) -> str
 
 
 def digest_bytes_of(file: Path) -> str:
-    """SHA-256 of one file's bytes, read in blocks."""
+    """SHA-256 of one file's bytes, read in blocks.
+
+    Raises:
+        MediaError: If it is no regular file, or cannot be read.
+    """
+    regular_file(file, MediaError, "a media file")
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -92,6 +103,7 @@ class RememberedDigests:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[str, _Seen] = {}
+        self._told = False  # that nothing can be remembered
 
     def __call__(self, file: Path) -> str:
         """SHA-256 of a file's bytes.
@@ -99,13 +111,11 @@ class RememberedDigests:
         Raises:
             MediaError: If it cannot be read.
         """
-        try:
-            stat = file.stat()
-        except OSError:
-            return digest_bytes_of(file)  # says what is wrong
-        path = str(file.resolve())
-        # A path holds slashes, and may be longer than a file's name may be.
-        note = self.folder / hashlib.sha256(path.encode()).hexdigest()
+        regular_file(file, MediaError, "a media file")
+        stat = file.stat()
+        path = os.path.realpath(file)
+        # A path holds slashes, may be longer than a file's name may be, and need not be UTF-8.
+        note = self.folder / hashlib.sha256(os.fsencode(path)).hexdigest()
         known = self._known.get(path) or _read(note)
         # Size and time, because a tool that restores a file may keep its time.
         if known is not None and known[:2] == (stat.st_size, stat.st_mtime_ns):
@@ -114,8 +124,22 @@ class RememberedDigests:
         digest = digest_bytes_of(file)
         if time.time() - stat.st_mtime > SETTLED_SECONDS:
             self._known[path] = (stat.st_size, stat.st_mtime_ns, digest)
-            write_atomically(note, json.dumps(self._known[path]).encode())
+            self._remember(note, self._known[path])
         return digest
+
+    def _remember(self, note: Path, seen: _Seen) -> None:
+        """Write a hash down for other processes, where that can be done."""
+        try:
+            write_atomically(note, json.dumps(seen).encode())
+        except OSError as error:
+            # A cache that holds every token is of use on a read-only or full disk, too.
+            if not self._told:
+                logger.warning(
+                    "%s cannot be written (%s); the hashes of media are taken anew in every run",
+                    self.folder,
+                    error.strerror,
+                )
+            self._told = True
 
 
 _Seen = tuple[int, int, str]
@@ -140,9 +164,62 @@ def _of_path(path: Path, digest_file: DigestFile) -> str:
     if not os.path.isdir(path):
         return digest_file(path)
     # With "/" and in order of names: one digest of a folder on every system.
-    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    files = [[name, digest_file(path / name)] for name in names]
+    names, loops = _below(path)
+    files = [[name, digest_file(path / name)] for name in sorted(names)]
+    # A folder without loops has the digest that it has always had.
+    files += sorted(loops)
     return hashlib.sha256(canonical_json(files).encode()).hexdigest()
+
+
+def _below(root: Path) -> tuple[list[str], list[list[str]]]:
+    """All files below a folder, through links as readers go, so that a copy without links is equal.
+
+    Returns:
+        Names of the files relative to the folder; and links that lead back to a folder above them,
+        each with that folder's name: what is there is counted where it lies.
+
+    Raises:
+        MediaError: If a folder cannot be listed, or links make far more of it than anybody keeps.
+    """
+    names: list[str] = []
+    loops: list[list[str]] = []
+    # Folders to list: name, and the real folders above it with their names.
+    waiting: list[tuple[str, dict[str, str]]] = [("", {os.path.realpath(root): ""})]
+    folders = 0
+    while waiting:
+        name, above = waiting.pop()
+        folders += 1
+        for entry in _listed(root / name):
+            inner = f"{name}/{entry}" if name else entry
+            place = root / inner
+            if os.path.isfile(place):
+                names.append(inner)
+            elif os.path.isdir(place):
+                real = os.path.realpath(place)
+                if real in above:
+                    loops.append([f"{inner}/", f"is {above[real]}/"])
+                else:
+                    waiting.append((inner, {**above, real: inner}))
+        if len(names) + folders > MOST_FILES:
+            raise MediaError(
+                f"{root}: holds more than {MOST_FILES:,} files, links included; give the folder "
+                "of one clip"
+            )
+    return names, loops
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names in a folder.
+
+    Raises:
+        MediaError: If the system does not tell.
+    """
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        raise MediaError(
+            f"{folder}: cannot be listed ({error.strerror}); check its permissions"
+        ) from error
 
 
 def _of_value(value: Any, digest_file: DigestFile) -> Any:
@@ -164,7 +241,7 @@ def _of_value(value: Any, digest_file: DigestFile) -> Any:
 def _read(note: Path) -> _Seen | None:
     """A remembered hash; anything unreadable counts as none."""
     try:
-        size, mtime, digest = json.loads(note.read_bytes())
+        size, mtime, digest = parse_json(note.read_bytes())
     except (OSError, ValueError, TypeError):
         return None
     # Valid JSON of another shape: some other program wrote it.

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from pave.texts import parse_json
+
 
 @dataclass(frozen=True)
 class Note:
@@ -42,7 +44,7 @@ class Note:
             ValueError: If it is no such line.
         """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
             # JSON knows no tuples.
             fields["names"] = tuple(fields["names"])
             return cls(**fields)

@@ -8,7 +8,6 @@ They joined about 200 entries to a shard: a safetensors file under `shards/` wit
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pave.cache.entry import Note
+from pave.files import entries_of
+from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class PackedEntries:
         """Key -> its shard and its note. Shards that cannot be read are listed in `damaged`."""
         if self._found is None:
             self._found = {}
-            for shard in sorted(self.folder.glob("*.safetensors")):
+            for shard in entries_of(self.folder, "*.safetensors"):
                 self._found |= self._index(shard)
         return self._found
 
@@ -64,7 +65,7 @@ class PackedEntries:
         try:
             with safe_open(shard, framework="pt") as file:
                 # A file without metadata gives None.
-                notes = json.loads((file.metadata() or {})["entries"])
+                notes = parse_json((file.metadata() or {})["entries"])
             return {key: (shard, Note.from_json(text)) for key, text in notes.items()}
         # The last three: a header that is no list of entries, written by some other program.
         except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:

@@ -22,6 +22,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -33,7 +34,8 @@ from pave.cache.digest import RememberedDigests, Source, canonical_json, content
 from pave.cache.entry import Note, note_of
 from pave.cache.packed import PackedEntries
 from pave.errors import ConfigError
-from pave.files import write_atomically
+from pave.files import entries_of, is_clutter, write_atomically
+from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +183,7 @@ class TokenCache:
     def failure(self, key: str) -> str | None:
         """Why no tensors can be made for a key, if somebody has noted it."""
         try:
-            return str(json.loads(self._failed(key).read_bytes())["reason"])
+            return str(parse_json(self._failed(key).read_bytes())["reason"])
         # A note that cannot be read is none: then the clip is tried again.
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -223,7 +225,8 @@ class TokenCache:
                 "%s is damaged (%s); removed, its tensors will be computed again", file, error
             )
             # Left there, `contains` would go on saying yes and nobody would make it anew.
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # on a read-only disk it stays, and whoever puts anew is told
+                file.unlink(missing_ok=True)
             return None
 
     def _failed(self, key: str) -> Path:
@@ -257,14 +260,14 @@ def is_cache(folder: Path) -> bool:
     """Whether a folder is a token cache: it holds a part of one, or nothing yet."""
     if not folder.is_dir():
         return False
-    names = [path.name for path in folder.iterdir()]
+    names = [path.name for path in entries_of(folder)]
     return not names or any(PARTS.fullmatch(name) for name in names)
 
 
 def holds_entries(folder: Path) -> bool:
     """Whether there is any entry in a token cache, as a single file or packed."""
     for pattern in ("??/*.safetensors", "shards/*.safetensors"):
-        if any(folder.glob(pattern)):
+        if any(not is_clutter(path.name) for path in folder.glob(pattern)):
             return True
     return False
 
@@ -277,7 +280,7 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
     """
     file = folder / SETTINGS
     try:
-        name = json.loads(file.read_bytes())["dtype"]
+        name = parse_json(file.read_bytes())["dtype"]
     except FileNotFoundError:
         return None
     except OSError as error:

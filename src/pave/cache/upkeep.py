@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,9 @@ from torch import Tensor
 from pave.cache.entry import Note
 from pave.cache.token_cache import TokenCache
 from pave.errors import ConfigError
-from pave.files import UNFINISHED, write_atomically
+from pave.files import UNFINISHED, clear_left_overs, write_atomically
 
 logger = logging.getLogger(__name__)
-
-LEFT_OVER_SECONDS = 3600.0  # no file takes this long to be written
 
 Progress = Callable[[int, int], None]
 
@@ -329,17 +326,11 @@ def _notes(cache: TokenCache) -> Iterator[tuple[str, Note]]:
 
 
 def _sweep(cache: TokenCache) -> int:
-    """Remove files that killed processes left behind; how many."""
+    """Remove files and folders that killed processes left behind; how many."""
     left = [*cache.folder.rglob(f"{UNFINISHED}*")]
     # Older versions wrote a file for each piece of work in progress.
     left += cache.folder.glob("leases/*")
-    removed = 0
-    for path in left:
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS:
-                path.unlink()
-                removed += 1
-    return removed
+    return clear_left_overs(left)
 
 
 def _inside(cache: TokenCache, path: Path) -> str:

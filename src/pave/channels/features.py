@@ -28,6 +28,7 @@ from pave.channels.encoder import one_path
 from pave.channels.plain import NotPlainError, read_plain
 from pave.channels.registry import register_encoder
 from pave.errors import ChannelError
+from pave.files import regular_file
 from pave.tokens import Tokens
 
 _SUFFIXES = (".safetensors", ".npy", ".pt", ".pth")
@@ -106,8 +107,7 @@ class FeaturesEncoder:
 
 def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     """Values and times (None if there are none) of a file."""
-    if not os.path.isfile(path):
-        raise ChannelError(f"{path}: no such features file; check the path")
+    regular_file(path, ChannelError, "a file of features")
     content = load_content(path)
     values, times = content, None
     found = type(content).__name__  # what the file holds, for the message
@@ -125,7 +125,9 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
         )
     # Times in the file itself count before those beside it.
     sidecar = path.with_name(f"{path.stem}.times.npy")
-    if times is None and os.path.isfile(sidecar):
+    # Whatever else than a file has its name is refused, not passed over.
+    if times is None and os.path.lexists(sidecar):
+        regular_file(sidecar, ChannelError, "a file of times")
         times = load_content(sidecar)
     return values, times
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pave.channels.weights import FOLDER, best_device, weights_digest
 from pave.errors import ChannelError
+from pave.files import must_hold_files
 from pave.media import Sound
 
 
@@ -47,6 +48,8 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
     beside = Path(os.environ.get(FOLDER, ".")) / source
     if beside.is_dir():
         place = str(beside)
+    if os.path.isdir(place):
+        must_hold_files(Path(place), ChannelError)
     try:
         # A repository's own code never runs; without the word transformers asks on the terminal.
         extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import ChannelError
+from pave.files import entries_of, regular_file
 
 FOLDER = "PAVE_WEIGHTS"
 """Environment variable: a folder of weight files, found by name, so that no patch holds a path."""
@@ -59,7 +60,7 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
     wanted = tuple(prefixes)
     files = [path]
     if path.is_dir():
-        files = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
+        files = sorted([*entries_of(path, "*.safetensors"), *entries_of(path, "*.bin")])
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _load(file, wanted)
@@ -75,6 +76,7 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
 
 def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     """The wanted tensors of one file; others, perhaps a whole language model, are not read."""
+    regular_file(file, ChannelError, "a file of weights")
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as shard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 import traceback
@@ -169,9 +170,12 @@ def _drop_output() -> None:
 
 def _complain(text: str, code: int, debug: bool) -> int:
     """One line on the error stream, after the traceback where that is wanted."""
+    from pave.texts import printable
+
     if debug:
-        traceback.print_exc()
-    sys.stderr.write(f"pave: {text}\n")
+        sys.stderr.write(printable(traceback.format_exc()))
+    # Messages quote names and contents of files, which may hold what steers a terminal.
+    sys.stderr.write(printable(f"pave: {text}\n"))
     return code
 
 
@@ -205,9 +209,13 @@ def _be_quiet() -> None:
 
 
 def _print_anything() -> None:
-    """Answers and file names may hold characters that the terminal's encoding lacks.
+    """Answers and file names may hold characters that the terminal lacks, or would obey.
 
     These are spelt out.
     """
+    from pave.texts import PrintableFormatter
+
+    if logging.lastResort is not None:  # where nobody has set up a log, warnings go through it
+        logging.lastResort.setFormatter(PrintableFormatter())
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -8,6 +8,7 @@ from typing import Any
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+from pave.texts import read_settings
 
 
 def convert_verb(
@@ -64,17 +65,4 @@ def _arguments(model_args: str | None) -> str | dict[str, Any] | None:
     """A config's name as it is; a file's content."""
     if model_args is None or Path(model_args).suffix.lower() not in (".json", ".yaml", ".yml"):
         return model_args
-    import yaml
-
-    try:
-        content = yaml.safe_load(Path(model_args).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"cannot read --model-args {model_args}: {' '.join(str(error).split())}"
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"--model-args {model_args} must hold a mapping of arguments, got "
-            f"{type(content).__name__}"
-        )
-    return content
+    return read_settings(Path(model_args), ConfigError, "input_dim: 1024")

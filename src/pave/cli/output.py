@@ -23,10 +23,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from pave.texts import PrintableFormatter, printable
+
 
 def line(text: str = "") -> None:
-    """One line on stdout, as it is."""
-    sys.stdout.write(f"{text}\n")
+    """One line on stdout; control characters, which come from files, are spelt out."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def as_json(data: Any) -> None:
@@ -46,7 +48,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool
     for place, title in enumerate(header):
         grid.add_column(title, justify="right" if numbers and place else "left", no_wrap=True)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(printable, row))
     console = Console(highlight=False, markup=False)
     # Elsewhere rich would cut cells at 80 columns.
     if not console.is_terminal:
@@ -78,7 +80,9 @@ def log_to_stderr() -> None:
     On a terminal a progress bar tells it better.
     """
     if not sys.stderr.isatty():  # a progress bar and a log would write over each other
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(PrintableFormatter("%(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
         logging.getLogger("pave").setLevel(logging.INFO)
 
 

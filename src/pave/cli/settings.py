@@ -7,6 +7,7 @@ like unknown flags.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from pave.cli.old_names import present_settings
 from pave.errors import ConfigError, first_problem
+from pave.texts import TextError, parse_yaml, read_settings
 
 FLAG = "--config"
 FREE = {"fusion", "encoder_settings"}
@@ -113,24 +115,13 @@ def _put(block: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 def _read(given: str) -> dict[str, Any]:
     """The settings in a file, or one sentence on what is wrong with it."""
-    import yaml
-
     path = Path(given)
-    if not given or not path.is_file():
+    # os.path answers for every name, pathlib raises on some.
+    if not given or not os.path.isfile(given):
         raise ConfigError(
             f"{FLAG} needs a YAML file, {given or 'nothing'!r} is none; check the path"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"cannot read the settings file {path}: {' '.join(str(error).split())}"
-        ) from error
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path} must hold a mapping of settings such as `steps: 500`, got "
-            f"{type(values).__name__}"
-        )
+    values = read_settings(path, ConfigError, "steps: 500")
     if odd := _not_a_name(values):
         raise ConfigError(f"{path}: names of settings are words, got {odd[0]!r}")
     return values
@@ -175,15 +166,13 @@ def from_words(values: Any) -> Any:
 
 
 def _as_yaml(value: Any) -> Any:
-    import yaml
-
     if isinstance(value, dict):
         return {key: _as_yaml(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_as_yaml(inner) for inner in value]
     try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:
+        return parse_yaml(value) if isinstance(value, str) else value
+    except TextError:  # plain words, then
         return value
 
 

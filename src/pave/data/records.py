@@ -24,7 +24,8 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pave.errors import RecordError, first_problem
-from pave.files import write_text_atomically
+from pave.files import regular_file, write_text_atomically
+from pave.texts import TextError, TextFile, lines_of, parse_json, read_text
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 _FILE_NAME = re.compile(r"\.[A-Za-z]\w*$")
@@ -113,15 +114,7 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
             wrong), two records with one id, or missing media (the message lists them).
     """
     file = Path(path)
-    try:
-        # Not `splitlines`, which also cuts at U+2028 and others that JSON texts may hold.
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        # Bytes that are no UTF-8 have no `strerror`.
-        why = getattr(error, "strerror", None) or error
-        raise RecordError(
-            f"cannot read the records file {file}: {why}; give a JSONL file in UTF-8"
-        ) from error
+    text = read_text(TextFile(file, RecordError, "give a JSONL file of records in UTF-8"))
 
     def absolute(text: str) -> str:
         # Links are not followed: media keep the name that the user gave them.
@@ -138,19 +131,17 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
             return place
         return text
 
-    lines_of: dict[str, int] = {}
+    places: dict[str, int] = {}  # id -> its line
     records = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(text):
         where = f"{file}:{number}"
         record = _parse(line, where, lambda record: _map_paths(record, absolute, inside))
-        if record.id in lines_of:
+        if record.id in places:
             raise RecordError(
-                f"{where}: id {record.id!r} was used on line {lines_of[record.id]}; ids must be "
+                f"{where}: id {record.id!r} was used on line {places[record.id]}; ids must be "
                 "unique"
             )
-        lines_of[record.id] = number
+        places[record.id] = number
         records.append(record)
     if not records:
         raise RecordError(f"{file} holds no records; write one JSON object per line")
@@ -186,6 +177,11 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
 
 def missing_media(records: Iterable[Record]) -> list[str]:
     """Every path that some record names and that does not exist, each once, in order."""
+    return [path for path in media_of(records) if not os.path.exists(path)]
+
+
+def media_of(records: Iterable[Record]) -> list[str]:
+    """Every path that some record names, each once, in order."""
     paths: dict[str, None] = {}
 
     def note(text: str) -> str:
@@ -198,7 +194,7 @@ def missing_media(records: Iterable[Record]) -> list[str]:
 
     for record in records:
         _map_paths(record, note, inside)
-    return [path for path in paths if not os.path.exists(path)]
+    return list(paths)
 
 
 def clip_key(record: Record) -> str:
@@ -225,6 +221,7 @@ def _must_be_there(file: Path, records: Sequence[Record]) -> None:
     """Refuse records whose media is missing, before a long run finds out at its end."""
     missing = missing_media(records)
     if not missing:
+        _must_be_files(file, records)
         return
     shown = ", ".join(missing[:_SHOWN])
     if len(missing) > _SHOWN:
@@ -235,33 +232,24 @@ def _must_be_there(file: Path, records: Sequence[Record]) -> None:
     )
 
 
+def _must_be_files(file: Path, records: Sequence[Record]) -> None:
+    """Refuse media that are no files: a reader would wait at a pipe for ever."""
+    for path in media_of(records):
+        if not os.path.isdir(path):
+            regular_file(path, RecordError, f"a file of {file}")
+
+
 def _parse(line: str, where: str, locate: Callable[[Record], Record]) -> Record:
     """One line as a record with its paths located, every failure named with `where`."""
     try:
-        values = json.loads(line)
-        if "\\u" in line:
-            # Half of a surrogate pair can be escaped, but never written or hashed.
-            json.dumps(values, ensure_ascii=False).encode()
-        return locate(Record.model_validate(values))
-    except json.JSONDecodeError as error:
-        raise RecordError(
-            f"{where}: not valid JSON ({error.msg} at column {error.colno}); write one object per "
-            "line"
-        ) from error
+        return locate(Record.model_validate(parse_json(line)))
     except ValidationError as error:
         field, what = first_problem(error)
         raise RecordError(
             f"{where}: {field or 'record'}: {what}; see the record format in the docs"
         ) from error
-    except UnicodeEncodeError as error:
-        raise RecordError(
-            f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff alone); write the text "
-            "as UTF-8"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise RecordError(
-            f"{where}: cannot be read ({error}); write one flat object per line"
-        ) from error
+    except TextError as error:
+        raise RecordError(f"{where}: {error}; write one flat object per line, as UTF-8") from error
 
 
 def _map_paths(

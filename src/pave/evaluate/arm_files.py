@@ -12,14 +12,16 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from pave.data import Record
 from pave.errors import ConfigError
-from pave.files import make_folder, read_object, write_text_atomically, writing
+from pave.files import entries_of, make_folder, regular_file, write_text_atomically, writing
 from pave.tasks import Task
 from pave.tasks.items import references_of
+from pave.texts import parse_json, read_object
 
 Key = tuple[str, str]
 """(arm, record id)"""
@@ -87,6 +89,7 @@ def read_rows(path: Path, *, mend: bool = True) -> dict[Key, ArmRow]:
     """
     if not path.exists():
         return {}
+    regular_file(path, ConfigError, "a file of answers")
     whole = 0  # bytes of the lines that are complete
     found = {}
     with path.open("rb") as file:
@@ -130,7 +133,7 @@ def part_file(out: Path, arm: str, share: tuple[int, int]) -> Path:
 def all_rows(out: Path, arm: str) -> dict[Key, ArmRow]:
     """What any process has written so far; no file is touched."""
     found: dict[Key, ArmRow] = {}
-    for file in (out / f"{arm}.jsonl", *sorted(out.glob(f"{arm}.part-*-of-*.jsonl"))):
+    for file in (out / f"{arm}.jsonl", *entries_of(out, f"{escape(arm)}.part-*-of-*.jsonl")):
         found |= read_rows(file, mend=False)
     return found
 
@@ -169,7 +172,7 @@ def _parse(line: bytes) -> ArmRow | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        return ArmRow(**json.loads(line))
+        return ArmRow(**parse_json(line))
     # TypeError: an object with other fields than a row's.
     except (ValueError, TypeError):
         return None

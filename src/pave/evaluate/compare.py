@@ -11,6 +11,7 @@ from typing import Any
 
 from pave.data import read_records
 from pave.errors import RecordError
+from pave.files import entries_of
 from pave.metrics import check_draws
 from pave.tasks.compare import Comparison, compare
 from pave.tasks.files import read_json
@@ -182,7 +183,7 @@ def _only_items(path: Path) -> Path:
     if not path.is_dir():
         return path
     # Shares of an evaluation lie beside the whole that was made of them.
-    found = sorted(file for file in path.glob("*.jsonl") if ".part-" not in file.name)
+    found = [file for file in entries_of(path, "*.jsonl") if ".part-" not in file.name]
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise RecordError(

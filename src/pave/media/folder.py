@@ -7,6 +7,7 @@ and poses.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from tokenize import TokenError
@@ -18,8 +19,9 @@ from av.video.frame import VideoFrame
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
-from pave.files import regular_file
+from pave.files import entries_of, regular_file
 from pave.media.container import must_decode, open_media, video_stream
+from pave.media.exif import orientation_of, turned
 from pave.media.limits import must_fit
 from pave.media.sampling import Sampling, choose
 
@@ -32,8 +34,8 @@ def read_folder(folder: Path, sampling: Sampling, fps: float) -> tuple[Tensor, T
     """Read the pictures that a sampling chooses.
 
     Args:
-        folder: Holds `stacked_images.npy`, or jpg/png files; other files are ignored. Files are
-            sorted by name, numbers inside names by value.
+        folder: Holds `stacked_images.npy`, or jpg/png files; other files and hidden ones are
+            ignored. Files are sorted by name, numbers inside names by value.
         sampling: Which pictures to take.
         fps: Pictures per second: picture i has time `i / fps`.
 
@@ -57,7 +59,7 @@ def folder_times(folder: Path, fps: float) -> npt.NDArray[np.float64]:
     """
     if not 0 < fps < float("inf"):
         raise ConfigError(f"folder_fps={fps}: must be a positive number of frames per second")
-    if (folder / STACK).exists():
+    if os.path.lexists(folder / STACK):
         count = len(_open_stack(folder / STACK))
     else:
         count = len(list_pictures(folder))
@@ -73,15 +75,21 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         MediaError: If there is none.
     """
-    files = sorted(
-        (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=by_number
-    )
+    files = [file for file in entries_of(folder) if file.suffix.lower() in SUFFIXES]
+    files = [file for file in files if not file.is_dir()]
+    for file in files:
+        # A link that leads nowhere would shift the frames behind it.
+        if not file.is_file():
+            regular_file(file, MediaError, "a picture")
+    files.sort(key=by_number)
     photos = {f.stem for f in files if f.suffix.lower() != ".png"}
     files = [f for f in files if f.suffix.lower() != ".png" or f.stem not in photos]
     if not files and (folder / COLOR).is_dir():
         return list_pictures(folder / COLOR)
     if not files:
-        raise MediaError(f"{folder}: the folder holds no jpg or png frames")
+        raise MediaError(
+            f"{folder}: the folder holds no jpg or png frames (hidden files are passed over)"
+        )
     return files
 
 
@@ -91,7 +99,7 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
     Raises:
         MediaError: If one cannot be read, or sizes differ.
     """
-    if (folder / STACK).exists():
+    if os.path.lexists(folder / STACK):
         stack = _open_stack(folder / STACK)  # [N, H, W, 3], on disk
         frames = np.ascontiguousarray(stack[chosen].transpose(0, 3, 1, 2))  # [F, 3, H, W]
         return torch.from_numpy(frames)
@@ -107,7 +115,7 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
 
 def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
     """The frames of an array file, `[N, H, W, 3]`; they stay on disk until they are asked for."""
-    regular_file(file, MediaError)
+    regular_file(file, MediaError, "an array of frames")
     try:
         # Not `numpy.load`: that opens zip archives too, and tells users to unpickle whatever it
         # does not know.
@@ -126,7 +134,7 @@ def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
 
 
 def read_depth(file: Path) -> npt.NDArray[np.uint16]:
-    """A 16-bit grey png as `[H, W]` raw values (millimetres in ScanNet's depth maps).
+    """A 16-bit grey png as `[H, W]` raw values (millimetres in ScanNet's depth maps), as stored.
 
     Raises:
         MediaError: If it cannot be read, or holds no 16-bit grey picture.
@@ -147,16 +155,14 @@ def by_number(file: Path) -> list[tuple[int, int, str]]:
 
 
 def read_picture(file: Path) -> Tensor:
-    """One picture as `[3, H, W]` uint8.
+    """One picture as `[3, H, W]` uint8, turned as its EXIF orientation says.
 
     Raises:
         MediaError: If it cannot be read.
     """
-    return (
-        torch.from_numpy(_first_frame(file).to_ndarray(format="rgb24", threads=1))
-        .permute(2, 0, 1)
-        .contiguous()
-    )
+    stored = _first_frame(file).to_ndarray(format="rgb24", threads=1)  # [H, W, 3]
+    shown = turned(stored, orientation_of(file))
+    return torch.from_numpy(shown).permute(2, 0, 1).contiguous()
 
 
 def _first_frame(file: Path) -> VideoFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
@@ -18,6 +17,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from pave.errors import MediaError
+from pave.files import temporary_beside
 
 AAC_RATES = (
     7350,
@@ -87,10 +87,7 @@ def write_video(
     if sound is not None:
         wave = _as_wave(path, sound, rate)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
-    )
-    os.close(handle)
+    temporary = str(temporary_beside(path, path.suffix))
     try:
         options = {"movflags": "+faststart"} if faststart else {}
         with av.open(temporary, "w", options=options) as container:
@@ -102,7 +99,6 @@ def write_video(
                 sound_track = _sound_track(container, rate, wave.shape[1])
             pictures = chain([first], pictures)
             _encode(path, container, picture_track, pictures, sound_track=sound_track, wave=wave)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(

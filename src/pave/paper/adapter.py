@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import PatchError
-from pave.files import read_object
 from pave.paper.weights import first_file, read_state
-from pave.patches.config import LoraSpec
+from pave.patches.config import LoraSpec, reason
 from pave.patches.lora import lora_shapes
+from pave.texts import read_object
 
 CONFIG = "adapter_config.json"
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -64,12 +65,15 @@ def read_adapter(folder: Path, base: Base) -> tuple[LoraSpec | None, dict[str, T
     settings = _settings(folder / CONFIG)
     # Under the names of Hugging Face's model, the base can be asked which shapes it wants.
     tensors = _rename(read_state(weights), base.family.language_model, weights)
-    spec = LoraSpec(
-        rank=settings["r"],
-        alpha=settings["lora_alpha"],
-        dropout=settings.get("lora_dropout", 0.0),
-        targets=_targets(tensors, base),
-    )
+    try:
+        spec = LoraSpec(
+            rank=settings["r"],
+            alpha=settings["lora_alpha"],
+            dropout=settings.get("lora_dropout", 0.0),
+            targets=_targets(tensors, base),
+        )
+    except ValidationError as error:
+        raise PatchError(f"{folder / CONFIG}: {reason(error)}; {UNPACK}") from error
     _check(tensors, spec, base, weights)
     return spec, tensors
 

@@ -14,7 +14,6 @@ takes `parse_samples` and `read_mapping`.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 
 from pave.data.records import Record, Turn
 from pave.errors import RecordError
+from pave.texts import TextFile, read_json
 
 Place = str | os.PathLike[str]
 _TOKEN = "<image>"
@@ -210,12 +210,8 @@ def _parse(row: Any, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def _read_json(path: Place, wanted: type[list[Any]] | type[dict[str, Any]]) -> Any:
     """A JSON file that holds a list or an object."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(
-            f"cannot read {path}: {error}; give one of the authors' JSON files"
-        ) from error
+    file = TextFile(Path(path), RecordError, "give one of the authors' JSON files")
+    content = read_json(file)
     if not isinstance(content, wanted):
         what = "list of samples" if wanted is list else "mapping of video ids"
         raise RecordError(f"{path} must hold a {what}")

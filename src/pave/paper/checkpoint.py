@@ -17,7 +17,7 @@ from torch import Tensor
 from pave.bases import Base, InputSpec
 from pave.channels import make_encoder
 from pave.errors import ConfigError, PatchError
-from pave.files import read_object
+from pave.files import entries_of
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_parameters
 from pave.paper.adapter import UNPACK, first_of, read_adapter
@@ -45,6 +45,7 @@ from pave.paper.weights import (
 )
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig
 from pave.patches.folder import PatchFiles, write_folder
+from pave.texts import read_object
 from pave.version import __version__
 
 
@@ -158,7 +159,7 @@ def _open(source: Path) -> _Checkpoint:
     place = source
     # A zip unpacked into a folder of its own leaves the checkpoint one level down.
     if source.is_dir() and first_file(source, FILES) is None:
-        inner = [path for path in source.iterdir() if path.is_dir()]
+        inner = [path for path in entries_of(source) if path.is_dir()]
         if len(inner) == 1:
             place = inner[0]
     state = read_state(place)

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from pave.bases import InputSpec
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
 from pave.paper.features import FILE_KINDS
+from pave.patches.config import reason
 
 PREFIX = "VideoFeatModelArguments"
 
@@ -171,8 +174,14 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"temporal_aggregator_type {aggregator!r} is not supported; known: {', '.join(TYPES)}"
         )
-    kwargs = dict(kwargs.get("kwargs", kwargs))
-    unknown = sorted(set(kwargs) - set(_ARGUMENTS))
+    inner = kwargs.get("kwargs", kwargs)
+    if not isinstance(inner, Mapping):
+        raise ConfigError(
+            f"kwargs of an official fusion must be a mapping of arguments, got {inner!r}"
+        )
+    kwargs = dict(inner)
+    # As text: YAML has keys that are numbers.
+    unknown = sorted(map(str, set(kwargs) - set(_ARGUMENTS)))
     if unknown:
         raise ConfigError(f"unknown arguments of an official fusion: {', '.join(unknown)}")
     arguments = {**_ARGUMENTS, **kwargs}
@@ -188,6 +197,12 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"query_type must be 'slow_feat' or 'learnable', got {arguments['query_type']!r}"
         )
+    for name in ("cross_attn_hidden_dim", "mlp_depth"):  # which are reckoned with before any check
+        if not isinstance(arguments[name], int):
+            raise ConfigError(
+                f"arguments of an official fusion: {name} must be a whole number, got "
+                f"{arguments[name]!r}"
+            )
     return arguments
 
 
@@ -226,4 +241,7 @@ def _of_arguments(arguments: Mapping[str, Any]) -> FusionConfig:
         built["learnable_query"] = (arguments["chunks_number"], arguments["number_of_query"])
     if arguments["use_slow_feat_before_mlp"]:
         built["query"] = "pre_projector"
-    return FusionConfig(**built)
+    try:
+        return FusionConfig(**built)
+    except ValidationError as error:
+        raise ConfigError(f"arguments of an official fusion: {reason(error)}") from error

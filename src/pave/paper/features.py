@@ -33,6 +33,7 @@ from pave.channels.features import load_content
 from pave.channels.registry import register_encoder
 from pave.channels.vary import some_cameras
 from pave.errors import ChannelError
+from pave.files import entries_of, regular_file
 from pave.tokens import Tokens
 
 _SUFFIXES = (".pt", ".pth", ".npy")
@@ -207,7 +208,7 @@ def _paths(source: Source, channel: str) -> list[Path]:
         path = Path(source)
         if not several or not os.path.isdir(path):
             return [path]
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        found = [file for file in entries_of(path) if file.suffix.lower() in _SUFFIXES]
         if not found:
             raise ChannelError(
                 f"{path}: no features in this folder; it should hold one "
@@ -229,8 +230,7 @@ def _read(path: Path, channel: str) -> Tensor:
             f"'{path.suffix}' files; "
             f"name the feature file as the channel {channel!r}"
         )
-    if not os.path.isfile(path):
-        raise ChannelError(f"{path}: no such features file; check the path")
+    regular_file(path, ChannelError, "a file of features")
     content = load_content(path)
     if isinstance(content, Tensor) and content.is_floating_point():
         return content.detach().cpu()

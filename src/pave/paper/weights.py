@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import PatchError
+from pave.files import regular_file
 from pave.fusion import Fusion, FusionConfig
 
 FILES = ("non_lora_trainables.bin", "mm_projector.bin")
@@ -101,8 +102,9 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     if path.is_dir():
         # Where neither is there, the message below names the first.
         path = first_file(path, FILES) or path / FILES[0]
-    if not path.is_file():
+    if not path.exists():
         raise PatchError(f"{path} is missing; an official checkpoint has {' or '.join(FILES)}")
+    regular_file(path, PatchError, "a file of weights")
     try:
         state = read_plain(path)
     except NotPlainError as error:

@@ -13,6 +13,7 @@ from torch import Tensor
 from pave.bases import Base
 from pave.errors import BaseError, PatchError
 from pave.patches.config import PatchConfig
+from pave.texts import parse_json
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -127,8 +128,8 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
         PatchError: If it does not.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise PatchError(f"{path} cannot be read as JSON; the patch folder is damaged") from error
     if not isinstance(found, dict) or found.get("peft_type") != "LORA":
         raise PatchError(f"{path} describes no LoRA adapter")

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import ConfigError, PatchError
-from pave.files import sync, writing
+from pave.files import clear_left_overs, is_clutter, sync, writing
 from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 from pave.patches.fit import check_adapter, check_base, check_rank
@@ -37,6 +38,7 @@ from pave.patches.layout import (
     weight_files,
 )
 from pave.patches.lora import lora_config
+from pave.texts import parse_json
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _MANIFEST_LIMIT = 1 << 22  # bytes; a true one has a few thousand
@@ -83,6 +85,7 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             # On the same disk as the target, so that a rename is enough.
+            clear_left_overs(folder.parent.glob(f".{escape(folder.name)}.*.tmp"))
             staging = folder.parent / f".{folder.name}.{uuid4().hex[:8]}.tmp"
             staging.mkdir()
             try:
@@ -151,6 +154,9 @@ def _check_target(folder: Path) -> None:
         raise PatchError(f"{folder} is a file; name a folder for the patch")
     found = set()  # files and links, empty folders do no harm
     for path in folder.rglob("*"):
+        # What a desktop leaves there goes with the older patch.
+        if is_clutter(path.name):
+            continue
         if path.is_symlink() or not path.is_dir():
             found.add(path.relative_to(folder).as_posix())
     if found and MANIFEST not in found:
@@ -175,9 +181,8 @@ def read_config(folder: Path) -> PatchConfig:
     try:
         if path.stat().st_size > _MANIFEST_LIMIT:
             raise PatchError(f"{path} is too large for a patch manifest; the folder is damaged")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    # RecursionError: ten thousand nested brackets are valid JSON, too.
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise PatchError(
             f"{path} cannot be read as JSON; the patch folder is damaged ({error})"
         ) from error

@@ -6,7 +6,6 @@ agree on it.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pave.errors import RecordError
+from pave.files import entries_of
 from pave.tasks.task import Prediction
+from pave.texts import TextError, TextFile, lines_of, parse_json, read_text
 
 # In the order in which they are looked for: a row may have several.
 _IDS = ("id", "question_id", "image_id", "take_id", "video_id")
@@ -26,14 +27,13 @@ _TABLES = (
 
 
 def annotation_files(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """The annotation files that are meant; of a folder, every JSON file in it."""
+    """The annotation files that are meant; of a folder, every JSON file that is not hidden."""
     found: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
             found.append(path)
             continue
-        # Sorted, because a folder lists its files in any order.
-        found += sorted(entry for entry in path.iterdir() if entry.suffix in (".json", ".jsonl"))
+        found += [entry for entry in entries_of(path) if entry.suffix in (".json", ".jsonl")]
     return found
 
 
@@ -68,21 +68,12 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     file = Path(path)
     if file.suffix == ".parquet":
         raise RecordError(f"{file}: parquet is not read here; {_TABLES}")
+    text = read_text(TextFile(file, RecordError, "give a JSON file in UTF-8"))
     try:
-        text = file.read_text(encoding="utf-8-sig")  # some tools write a byte order mark
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"cannot read {file}: {error}; give a JSON file in UTF-8") from error
-    try:
-        content = json.loads(text)
-    except RecursionError as error:
-        raise RecordError(
-            f"{file}: lists or objects are nested too deeply; give a JSON file of annotations"
-        ) from error
-    except json.JSONDecodeError as error:
+        content = parse_json(text)
+    except TextError as error:
         if file.suffix != ".jsonl" and not _is_lines(text):
-            raise RecordError(
-                f"{file}: not valid JSON ({error.msg}, line {error.lineno}, column {error.colno})"
-            ) from error
+            raise RecordError(f"{file}: {error}; give a JSON file of annotations") from error
         return _read_lines(text, file)
     if file.suffix == ".jsonl":
         return [content]  # lines, of which there is only one
@@ -93,26 +84,19 @@ def _is_lines(text: str) -> bool:
     """Whether the first line is an object of its own."""
     first = text.lstrip().split("\n", 1)[0]
     try:
-        return isinstance(json.loads(first), dict)
-    except (json.JSONDecodeError, RecursionError):
+        return isinstance(parse_json(first), dict)
+    except TextError:
         return False
 
 
 def _read_lines(text: str, file: Path) -> list[Any]:
     """The objects of JSON lines; empty lines are passed over."""
     rows = []
-    # Not `splitlines`: a text may hold U+2028 and its like.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in lines_of(text):
         try:
-            rows.append(json.loads(line))
-        except RecursionError as error:
-            raise RecordError(f"{file}:{number}: lists or objects are nested too deeply") from error
-        except json.JSONDecodeError as error:
-            raise RecordError(
-                f"{file}:{number}: not valid JSON ({error.msg} at column {error.colno})"
-            ) from error
+            rows.append(parse_json(line))
+        except TextError as error:
+            raise RecordError(f"{file}:{number}: {error}; write one object per line") from error
     return rows
 
 

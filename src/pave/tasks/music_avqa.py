@@ -13,7 +13,6 @@ them differ.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +34,7 @@ from pave.tasks.task import (
     only_file,
     videos,
 )
+from pave.texts import parse_json
 
 _NAMES = (
     "accordion acoustic_guitar bagpipe banjo bassoon cello clarinet congas drum electric_bass erhu "
@@ -170,7 +170,7 @@ def _filled(files: Files) -> list[dict[str, Any]]:
     rows = []
     for row in content:
         template = text(row, "question_content", "question")
-        values = json.loads(row.get("templ_values", "[]"))
+        values = parse_json(row.get("templ_values", "[]"))
         rows.append({**row, "question_content": fill(template, values)})
     return rows
 

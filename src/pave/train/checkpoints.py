@@ -25,6 +25,7 @@ from torch import Tensor
 from pave import hf_compat
 from pave.errors import TrainError
 from pave.files import write_text_atomically, writing
+from pave.texts import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -175,9 +176,11 @@ def _complete(path: Path, processes: int) -> bool:
             return False
     try:
         with safe_open(path / WEIGHTS, "pt"):  # reads the header, which knows the file's length
-            state = json.loads((path / hf_compat.TRAINER_STATE).read_text())
-        return int(state["global_step"]) == step_of(path) and _unharmed(path)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, SafetensorError):
+            state = parse_json((path / hf_compat.TRAINER_STATE).read_bytes())
+        # An object of the Trainer's; another program's says no step, or another one.
+        whole = isinstance(state, dict) and state.get("global_step") == step_of(path)
+        return whole and _unharmed(path)
+    except (OSError, ValueError, SafetensorError):
         return False
 
 
@@ -185,7 +188,9 @@ def _unharmed(path: Path) -> bool:
     """Whether all files are those that were written; an older pave kept no digests to tell."""
     if not (path / DIGESTS).exists():
         return True
-    digests = json.loads((path / DIGESTS).read_text())
+    digests = parse_json((path / DIGESTS).read_bytes())
+    if not isinstance(digests, dict):
+        return False
     return all(_digest(path / name) == digest for name, digest in digests.items())
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pave.bases.inputs import FrameCount, InputSpec
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
 from pave.renamed import renamed
+from pave.texts import read_settings
 from pave.train.precision import Precision
 
 MAX_SEED = 2**32 - 1
@@ -225,7 +225,7 @@ def load_config(
         ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names
             it.
     """
-    values = {} if path is None else _read_yaml(Path(path))
+    values = {} if path is None else read_settings(Path(path), ConfigError, "steps: 500")
     try:
         # Old names first, so that an override by the present name replaces what it should.
         values = renamed(values, OLD_NAMES, str(path))
@@ -238,18 +238,6 @@ def load_config(
         raise ConfigError(f"training settings: {where}{message}") from error
     except ValueError as error:  # a setting under both its names
         raise ConfigError(f"training settings: {error}") from error
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"cannot read the settings file {path}: {' '.join(str(error).split())}"
-        ) from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping of settings, got {type(values).__name__}")
-    return values
 
 
 def _set(values: dict[str, Any], names: list[str], value: Any) -> None:

@@ -29,10 +29,11 @@ from pave.cache import TokenCache
 from pave.data import Record
 from pave.data.base_digests import digests_of
 from pave.errors import TrainError
-from pave.files import held_alone, read_object, write_text_atomically
+from pave.files import held_alone, write_text_atomically
 from pave.patches import read_config
 from pave.patches.hub import locate
 from pave.renamed import renamed
+from pave.texts import TextFile, lines_of, parse_json, read_object, read_text
 from pave.train.checkpoints import newest_checkpoint, processes_of
 from pave.train.config import OLD_NAMES, TrainConfig
 
@@ -129,11 +130,11 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
 def _older_digest(records: Path) -> str:
     """The digest that was taken before `meta.needs` of a record was read as `meta.channel`."""
     found = []
-    for line in records.read_text(encoding="utf-8").split("\n"):
-        if not line.strip():
-            continue
-        record = Record.model_validate_json(line)
-        meta = json.loads(line).get("meta", {})
+    text = read_text(TextFile(records, TrainError, "give a JSONL file in UTF-8"))
+    for _, line in lines_of(text):
+        values = parse_json(line)
+        record = Record.model_validate(values)
+        meta = values.get("meta", {})
         found.append(record.model_copy(update={"meta": meta}))
     return _digest_of(found)
 

@@ -25,7 +25,8 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pave.errors import TrainError
-from pave.files import write_text_atomically, writing
+from pave.files import regular_file, write_text_atomically, writing
+from pave.texts import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -146,11 +147,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """The complete rows of a log; a line that is no row is left out."""
     if not path.exists():
         return []
+    regular_file(path, TrainError, "a log")
     rows = []
     # Bytes, since a kill may have cut the last line inside a character.
     for line in path.read_bytes().splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:  # cut off, or no text
             continue
         if _is_row(row):

@@ -21,7 +21,8 @@ from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch
 from pave.evaluate.report import Report, write_report
-from pave.files import read_object, write_text_atomically
+from pave.files import write_text_atomically
+from pave.texts import read_object
 from pave.train import TrainConfig
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips

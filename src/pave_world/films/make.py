@@ -19,7 +19,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pave.errors import ConfigError, first_problem
-from pave.files import make_folder, read_object, write_text_atomically
+from pave.files import make_folder, write_text_atomically
+from pave.texts import read_object
 from pave_world.films.clips import CLIPS, SETTINGS, WorldSettings, channels_of, make_clip
 from pave_world.questions.choose import questions_for
 from pave_world.scenes.sample import sample_scene

@@ -33,6 +33,7 @@ from pave.bases.smol.assemble import (
     require_parts,
 )
 from pave.errors import BaseError
+from pave.files import clear_left_overs
 
 __all__ = ["SETTINGS", "STYLE", "cache_folder", "load_smol", "missing_parts", "smol_base"]
 
@@ -121,6 +122,7 @@ def _assemble_into(folder: Path) -> None:
     """Assemble beside the target and rename, so that a kill or a second process leaves no half."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        clear_left_overs(folder.parent.glob(".assembling-*"))
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")
     except OSError as error:
         raise BaseError(

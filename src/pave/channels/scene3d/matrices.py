@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pave.errors import ChannelError
+from pave.texts import TextFile, read_text
 
 Array = npt.NDArray[Any]
+_ALIGNMENT = "axisAlignment"
+_MATRIX_BYTES = 1 << 20  # a matrix has some hundred bytes, ScanNet's scene file a thousand
 
 
 def read_matrix(file: Path) -> Array:
@@ -21,36 +24,59 @@ def read_matrix(file: Path) -> Array:
     Raises:
         ChannelError: If it cannot be read, or holds something else.
     """
-    try:
-        found = np.loadtxt(file, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise ChannelError(
-            f"{file}: cannot be read as a matrix ({error}); every frame needs its file"
-        ) from error
+    found = _numbers(_text(file), file)
     if found.shape != (4, 4):
         raise ChannelError(f"{file}: must hold 4 x 4 numbers, got {found.shape}")
     return found
 
 
+def read_intrinsic(file: Path) -> npt.NDArray[np.float64]:
+    """A camera's matrix in a text file, 4 x 4 (ScanNet) or 3 x 3, as 4 x 4.
+
+    Raises:
+        ChannelError: If it cannot be read, or cannot be one.
+    """
+    return as_intrinsic(_numbers(_text(file), file), str(file))
+
+
 def read_alignment(file: Path) -> Array:
     """A 4 x 4 matrix as such, or the line `axisAlignment = 16 numbers` of ScanNet's scene file.
+
+    The scene files of ScanNet's test scans have no such line: these are not turned.
 
     Raises:
         ChannelError: If it cannot be read, or holds something else.
     """
-    try:
-        text = file.read_text("utf-8").splitlines()
-        lines = [line for line in text if line.startswith("axisAlignment")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChannelError(f"{file}: cannot be read ({error}); check the path") from error
-    if not lines:
-        return as_alignment(read_matrix(file), str(file))
-    numbers = lines[0].partition("=")[2].split()
+    text = _text(file)
+    if "=" not in text:
+        return as_alignment(_numbers(text, file), str(file))
+    # ScanNet's scene file: `name = value` on every line.
+    rows = [line.partition("=") for line in text.splitlines()]
+    values = {name.strip(): value for name, _, value in rows}
+    if _ALIGNMENT not in values:
+        return np.eye(4)
+    numbers = values[_ALIGNMENT].split()
     try:
         matrix = np.array(numbers, dtype=np.float64).reshape(4, 4)
         return as_alignment(matrix, str(file))
     except ValueError as error:
         raise ChannelError(f"{file}: axisAlignment must be 16 numbers ({error})") from error
+
+
+def _text(file: Path) -> str:
+    """What a file of numbers says."""
+    wanted = TextFile(file, ChannelError, "every frame needs its file, and a scene its camera's")
+    return read_text(wanted, _MATRIX_BYTES)
+
+
+def _numbers(text: str, file: Path) -> Array:
+    """Rows of numbers."""
+    try:
+        return np.loadtxt(text.splitlines(), dtype=np.float64)
+    except ValueError as error:
+        raise ChannelError(
+            f"{file}: cannot be read as a matrix ({error}); every frame needs its file"
+        ) from error
 
 
 def as_alignment(matrix: Array, where: str) -> Array:

@@ -10,15 +10,21 @@ Frames are read one at a time. A record's `scene3d` is a folder, or an object:
 |---|---|---|
 | `color/<n>.jpg` | `color` `[F, H, W, 3]` | pictures, uint8 |
 | `depth/<n>.png` | `depth` `[F, h, w]` | 16-bit millimetres or float metres, 0: unknown |
+| `depth_scale` of the object, else 1000 | the same | whole units of depth in a metre |
 | `pose/<n>.txt` | `pose` `[F, 4, 4]` | camera to world; not finite: left out |
 | `intrinsic/intrinsic_depth.txt` | `intrinsic` | of the depth maps, in pixels, 4 x 4 or 3 x 3 |
 | `axis_align.txt` | `axis_align` `[4, 4]` | turns the world upright; optional |
 | `fps` of the object, else 1 | `times` `[F]` | seconds; picture n of a folder: n / fps |
 
+Depth in other units needs its scale: `"depth_scale": 4000` for Matterport3D, whose unit is a
+quarter of a millimetre. Pictures are turned as their EXIF orientation says, and depth, camera and
+pose with them.
+
 A camera looks along z, x is right and y down; depth is measured along z. Arrays may leave the
 pictures to the clip's `video`, which is read at `times`.
 
-ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too, and the flat
+ScanNet's `<folder name>.txt` with its line `axisAlignment = ...` is understood too (test scans have
+none and are not turned), and the flat
 folders `posed_images/<scene>` of mmdetection3d and EmbodiedScan: `<n>.jpg`, `<n>.png` (depth),
 `<n>.txt` (pose), and `depth_intrinsic.txt` for all.
 """
@@ -44,10 +50,13 @@ from pave.channels.scene3d.matrices import (
     as_alignment,
     as_intrinsic,
     read_alignment,
+    read_intrinsic,
     read_matrix,
 )
 from pave.errors import ChannelError, MediaError
+from pave.files import regular_file
 from pave.media import At, list_pictures, read_depth, read_frames, read_picture
+from pave.media.exif import AS_STORED, orientation_of, turned, turned_pixels
 
 MILLIMETRES = 1000.0  # in a metre
 # None stands for a number that the file itself decides; F is the same in all of them.
@@ -98,6 +107,7 @@ class _Source(BaseModel):
     video: str | None = None
     axis_align: str | None = None
     fps: float = Field(1.0, gt=0)
+    depth_scale: float = Field(MILLIMETRES, gt=0)
 
 
 def open_scene(source: Source) -> Scene:
@@ -127,12 +137,13 @@ def open_scene(source: Source) -> Scene:
     if given.axis_align is not None:
         align = read_alignment(Path(given.axis_align))
     if given.arrays is not None:
-        return _from_arrays(Path(given.arrays), given.video, align)
-    return _from_folder(Path(str(given.folder)), align, given.fps)
+        return _from_arrays(given, align)
+    return _from_folder(given, align)
 
 
-def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
+def _from_folder(given: _Source, align: Array | None) -> Scene:
     """Color, depth and pose in folders of their own, or all in one."""
+    folder = Path(str(given.folder))
     color, depths, poses = folder / "color", folder / "depth", folder / "pose"
     camera = folder / "intrinsic" / "intrinsic_depth.txt"
     if os.path.isfile(folder / "depth_intrinsic.txt"):  # mmdetection3d's flat folder
@@ -149,25 +160,54 @@ def _from_folder(folder: Path, align: Array | None, fps: float) -> Scene:
         # The second is ScanNet's own name.
         named = (folder / "axis_align.txt", folder / f"{folder.name}.txt")
         align = next((read_alignment(file) for file in named if file.is_file()), np.eye(4))
-    intrinsic = as_intrinsic(read_matrix(camera), str(camera))
+    intrinsic = read_intrinsic(camera)
     frames = []
     for number, picture in enumerate(list_pictures(color)):
         pose = read_matrix(poses / f"{picture.stem}.txt")
         if np.isfinite(pose).all():  # ScanNet marks frames that its tracker lost
-            frames.append((picture, _upright(align, pose), number / fps))
+            frames.append((picture, _upright(align, pose), number / given.fps))
     if not frames:
         raise ChannelError(f"{folder}: not one frame has a finite pose")
 
     def read(index: int) -> PosedFrame:
         picture, pose, time = frames[index]
-        depth = read_depth(depths / f"{picture.stem}.png").astype(np.float64) / MILLIMETRES
-        return PosedFrame(read_picture(picture), depth, intrinsic, pose, time)
+        raw = read_depth(depths / f"{picture.stem}.png")
+        depth = raw.astype(np.float64) / given.depth_scale
+        stored = PosedFrame(read_picture(picture), depth, intrinsic, pose, time)
+        return turn_with_picture(stored, orientation_of(picture))
 
     return Scene(len(frames), read)
 
 
-def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
+def turn_with_picture(frame: PosedFrame, orientation: int) -> PosedFrame:
+    """Depth, camera and pose in the way in which a picture is shown that was stored in another.
+
+    Every pixel keeps its place in the world: the camera's axes are exchanged and reversed as the
+    picture's are. (A mirrored picture gets a mirrored camera.)
+
+    Args:
+        frame: The picture as it is shown, the rest as the sensor stored it.
+        orientation: The picture's EXIF orientation, 1 to 8.
+    """
+    height, width = frame.depth.shape
+    tall = frame.pixels.shape[1] > frame.pixels.shape[2]
+    # A depth map that lies as the shown picture does, not as the stored one, is turned already.
+    turned_already = orientation > 4 and height != width and (height > width) == tall
+    if orientation == AS_STORED or turned_already:
+        return frame
+    moved = turned_pixels(orientation, width, height)  # [3, 3], stored pixels to shown ones
+    axes = np.eye(4)
+    axes[:2, :2] = moved[:2, :2]  # exchanges and reverses x and y of the camera
+    intrinsic = frame.intrinsic.copy()
+    intrinsic[:3, :3] = moved @ frame.intrinsic[:3, :3] @ axes[:3, :3].T
+    depth = np.asarray(turned(frame.depth, orientation), dtype=np.float64)
+    pose = frame.pose @ torch.from_numpy(axes.T).to(frame.pose.dtype)
+    return PosedFrame(frame.pixels, depth, intrinsic, pose, frame.time)
+
+
+def _from_arrays(given: _Source, align: Array | None) -> Scene:
     """One `.npz`, with the pictures in it or in a video beside it."""
+    file, video = Path(str(given.arrays)), given.video
     arrays = _load(file)
     depth = arrays["depth"]  # [F, h, w]
     poses = arrays["pose"].astype(np.float64)  # [F, 4, 4]
@@ -176,8 +216,8 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
     if align is None:
         align = as_alignment(arrays.get("axis_align", np.eye(4)), str(file))
     upright = align
-    # Whole numbers are millimetres, as in the folders' pictures; others are metres.
-    scale = MILLIMETRES if np.issubdtype(depth.dtype, np.integer) else 1.0
+    # Whole numbers are in the folders' units; others are metres.
+    scale = given.depth_scale if np.issubdtype(depth.dtype, np.integer) else 1.0
     # Frames that the tracker lost have no finite pose.
     kept = [int(i) for i in np.flatnonzero(np.isfinite(poses).all((1, 2)))]
     if not kept:
@@ -208,10 +248,11 @@ def _from_arrays(file: Path, video: str | None, align: Array | None) -> Scene:
 
 def _load(file: Path) -> dict[str, Array]:
     """The arrays of a scene, with shapes that fit each other."""
+    if not os.path.lexists(file):
+        raise MediaError(f"{file}: no such file; check the path")
+    regular_file(file, ChannelError, "a file of arrays")
     try:
         arrays = read_arrays(file, ("depth", "pose", "intrinsic"), ("color", "times", "axis_align"))
-    except FileNotFoundError as error:
-        raise MediaError(f"{file}: no such file; check the path") from error
     except NotPlainError as error:
         raise ChannelError(
             f"{file}: cannot be read as arrays ({error}); save it again with numpy.savez"
