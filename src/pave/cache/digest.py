@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import posixpath
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -190,7 +191,7 @@ def _below(root: Path) -> tuple[list[str], list[list[str]]]:
         name, above = waiting.pop()
         folders += 1
         for entry in _listed(root / name):
-            inner = f"{name}/{entry}" if name else entry
+            inner = posixpath.join(name, entry)
             place = root / inner
             if os.path.isfile(place):
                 names.append(inner)
