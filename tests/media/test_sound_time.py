@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.clips import mux, numbered, tone
 from helpers.sounds import packed16, placed, wav
 from pave.errors import ConfigError, MediaError
 from pave.media import Sound, read_sound
+from pave.media.container import open_media
 from pave.media.limits import SOUND_HOLE, SOUND_SAMPLES, SOUND_SECONDS
 from pave.media.track import TOLERANCE
 
@@ -157,3 +159,22 @@ def test_less_than_a_sample(tmp_path: Path) -> None:
     file = wav(tmp_path / "a.wav", bytes(2), 48000)
     with pytest.raises(MediaError, match="without one sample"):
         read_sound(file, 100)
+
+
+@pytest.mark.parametrize("rate", [None, 16000])
+def test_sound_that_the_header_does_not_know(tmp_path: Path, rate: int | None) -> None:
+    """It begins a quarter of an hour late: rate and channels are those of its first frame."""
+    file = mux(
+        tmp_path / "late.ts",
+        numbered(100),
+        [9000 * i for i in range(100)],
+        sounds=[(850.0, tone(1.0, 24000))],
+        rate=24000,
+        sound_codec="mp2",
+    )
+    with open_media(file) as container:
+        assert container.streams.audio[0].codec_context.sample_rate == 0
+    sound = read_sound(file, rate)
+    assert sound is not None and sound.rate == (rate or 24000)
+    assert len(sound.samples) / sound.rate == pytest.approx(1, abs=0.06)
+    assert sound.start == pytest.approx(850, abs=0.06)

@@ -99,11 +99,11 @@ def _track(
     name: str, container: InputContainer, stream: AudioStream, *, rate: int | None, mono: bool
 ) -> Track:
     """What will hold the sound, if that is not absurd by what the header says."""
+    track = Track(name, rate or 0, mono, sound_limits())
     own, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-    # A stream whose sound begins late says 0: then its frames tell.
-    if own or rate is None:
+    # Where the sound of a broadcast begins late, its header knows neither; a frame will.
+    if own and channels:
         must_be_sound(name, own, channels)
-    track = Track(name, rate or own, mono, sound_limits())
     if mono:
         channels = 1
     # Where a clock is all that tells the length, `Track` notices that it jumps.
@@ -111,7 +111,7 @@ def _track(
     if stream.duration is not None and stream.time_base is not None and not by_clock:
         # Saves decoding for minutes what will be refused.
         seconds = float(stream.duration * stream.time_base)
-        track.limits.must_hold(name, seconds, track.rate, channels)
+        track.limits.must_hold(name, seconds, rate or own, channels)
     all_tracks = container.streams.audio
     if len(all_tracks) > 1:
         logger.warning(

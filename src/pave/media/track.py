@@ -39,7 +39,7 @@ class Track:
 
     Attributes:
         name: The file, for messages.
-        rate: Samples per second wanted.
+        rate: Samples per second wanted; 0 for those of the first frame.
         mono: Average the channels; else those of the first frame are kept.
         limits: What is too long.
         start: Seconds at which the first sample stands, on the file's clock.
@@ -71,6 +71,7 @@ class Track:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:  # some recordings change from mono to stereo on the way
             must_be_sound(self.name, frame.sample_rate, frame.layout.nb_channels)
+            self.rate = self.rate or frame.sample_rate
             if not self.mono and self._layout is None:
                 self._layout = frame.layout.name
             self._finish_run()
