@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.clips import mux, numbered, tone
+from helpers.sounds import packed16, wav
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, make_encoder
+from pave.channels.imagebind.front import can_resample
 from pave.errors import ChannelError
 from pave.media import Sound, write_video
 from pave.tokens import Tokens
@@ -246,3 +248,18 @@ def test_weights_with_holes_are_refused(models: Path, tmp_path: Path, name: str)
         save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(ChannelError, match=r"\d+ tensors are missing .*download it again"):
             _ = make_encoder("audio", name, {"model": str(folder)}).dim
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 37800, 44101, 96000, 999_983])
+def test_imagebind_hears_any_rate(tmp_path: Path, rate: int) -> None:
+    """One that would need kernels of gigabytes is resampled by FFmpeg: the same tokens, nearly."""
+    heard = make_encoder("audio", "imagebind", SETTINGS["imagebind"])
+    wave = tone(3.0, rate)
+    tokens = heard.encode(wav(tmp_path / "a.wav", packed16(wave), rate))
+    wanted = heard.encode_sound(Sound(torch.from_numpy(tone(3.0)), 16000, 0.0))
+    assert tokens is not None and tokens.times.tolist() == wanted.times.tolist()
+    near = torch.nn.functional.cosine_similarity(tokens.values, wanted.values, dim=-1)
+    assert float(near.min()) > 0.99
+    if not can_resample(rate):
+        with pytest.raises(ChannelError, match=f"cannot resample {rate:,} samples per second"):
+            heard.encode_sound(Sound(torch.from_numpy(wave), rate, 0.0))

@@ -6,6 +6,7 @@ facebookresearch/ImageBind, given as a local file. Licence CC-BY-NC-SA-4.0: non-
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,7 @@ from pave.channels.imagebind.front import (
     RATE,
     STRIDE_SECONDS,
     WINDOW_SECONDS,
+    can_resample,
     mel_windows,
     resample,
 )
@@ -27,6 +29,8 @@ from pave.channels.weights import best_device, find_weights, read_weights, weigh
 from pave.errors import ChannelError
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 16  # windows that go through the branch together
 _SOURCE = "imagebind_huge.pth, see facebookresearch/ImageBind"
@@ -85,14 +89,27 @@ class ImageBindEncoder:
 
     def encode(self, source: Source) -> Tokens | None:
         """Tokens of a file's sound track; None when it has none."""
-        sound = read_sound(one_path(source, "audio/imagebind"), None, mono=False)
+        path = one_path(source, "audio/imagebind")
+        sound = read_sound(path, None, mono=False)
         if sound is None:
             return None  # a silent film lacks the channel
+        if not can_resample(sound.rate):
+            logger.warning("%s: FFmpeg resamples its odd rate of %d a second", path, sound.rate)
+            sound = read_sound(path, RATE, mono=False) or sound
         return self.encode_sound(sound)
 
     @torch.inference_mode()
     def encode_sound(self, sound: Sound) -> Tokens:
-        """Tokens of decoded sound: `[n]` or `[channels, n]` samples at any rate."""
+        """Tokens of decoded sound: `[n]` or `[channels, n]` samples at any usual rate.
+
+        Raises:
+            ChannelError: If the authors' way of resampling would take gigabytes for the rate.
+        """
+        if not can_resample(sound.rate):
+            raise ChannelError(
+                f"audio/imagebind cannot resample {sound.rate:,} samples per second; bring the "
+                f"sound to {RATE:,}"
+            )
         samples = sound.samples.view(-1, sound.samples.shape[-1])  # [channels, n]
         wave = resample(samples, sound.rate)  # [channels, n'] at 16 kHz
         windows = mel_windows(wave).to(best_device())  # [K, 1, 128, 204]

@@ -32,6 +32,7 @@ STD = 9.138
 _FRAME = 400  # samples, 25 ms
 _HOP = 160  # samples, 10 ms
 _FFT = 512  # samples, the power of two that holds a frame
+_LARGEST = 2**24  # numbers in resampling kernels
 _FLOOR = torch.finfo(torch.float32).eps  # kaldi's, before the logarithm
 
 
@@ -50,9 +51,7 @@ def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
     """
     if rate == to:
         return wave
-    common = math.gcd(rate, to)
-    old = rate // common  # so many samples become `new`
-    new = to // common
+    old, new = _ratio(rate, to)
     cutoff = min(old, new) * 0.99  # the rolloff keeps the filter's slope below Nyquist
     width = math.ceil(6 * old / cutoff)  # samples on either side that a new one hears
     kernel = _sinc_kernels(old, new, width, cutoff)  # [new, 1, taps]
@@ -62,6 +61,22 @@ def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
     found = blocks.transpose(1, 2).flatten(1)  # [channels, new samples]
     length = math.ceil(new * wave.shape[1] / old)
     return found[:, :length]
+
+
+def can_resample(rate: int, to: int = RATE) -> bool:
+    """Whether the kernels of `resample` are of a size that anybody wants.
+
+    They hold as many numbers as the product of both rates without common factors: 70,000 for
+    44.1 kHz, and 700 million, gigabytes, for 44,101 Hz.
+    """
+    old, new = _ratio(rate, to)
+    return old * new <= _LARGEST
+
+
+def _ratio(rate: int, to: int) -> tuple[int, int]:
+    """So many old samples become so many new ones, in least numbers."""
+    common = math.gcd(rate, to)
+    return rate // common, to // common
 
 
 def _sinc_kernels(old: int, new: int, width: int, cutoff: float) -> Tensor:
