@@ -121,6 +121,8 @@ def _own_layout(context: AudioCodecContext) -> None:
     PyAV hands a layout out without copying the list of channels that an unusual one has (right
     before left, numbered channels), and frees that list with each of them: the process would end.
     """
+    if context.is_open:  # it has been done
+        return
     layout = context.layout  # frees the list when it goes, after the context has forgotten it
     if layout.nb_channels == 0:
         return

@@ -17,6 +17,14 @@ from pave.media.container import has_flag, must_decode, open_media, sound_stream
 from pave.media.index import Seconds, frame_step, indices
 from pave.media.orientation import Orientation, orientation
 
+# Bare streams of sound: FFmpeg guesses their length from the bit rate of the first moments.
+_NO_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3"}
+# Frames per second above which a rate is more likely the tick of a clock.
+_FASTEST = 240
+_UNCOUNTED = 1 << 30  # frames: FFmpeg's placeholder in an AVI that goes into a pipe
+# A bare stream's padding, s, which a header that tells the length leaves out.
+_PADDING = 0.25
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -46,8 +54,8 @@ class SoundInfo:
     """The sound track that is heard.
 
     Attributes:
-        rate: Samples per second.
-        channels: Of this track.
+        rate: Samples per second; 0 if neither the header nor a frame tells.
+        channels: Of this track; 0 likewise.
         track: Its number among the file's sound tracks, from 1.
         tracks: How many sound tracks there are.
     """
@@ -86,13 +94,19 @@ def probe(path: str | Path) -> MediaInfo:
         picture, sound = _video_info(container), _sound_info(container)
         duration = (container.duration or 0) / av.time_base  # microseconds -> s
         told = _tells(container)
-    if told:
+        guessed = container.format.name in _NO_LENGTH
+    if sound is not None and not sound.rate:
+        sound = _first_sound(path, sound)
+    if told and not guessed:
         return MediaInfo(path, duration, picture, sound)
     times: Seconds = np.zeros(0)
     if picture is not None:
         times = next(indices(path)).times
         picture = replace(picture, frames=len(times), fps=_measured_rate(times, picture.fps))
-    return MediaInfo(path, _measured_seconds(path, times), picture, sound)
+    seconds = _measured_seconds(path, times)
+    if guessed and abs(seconds - duration) < _PADDING:
+        seconds = duration
+    return MediaInfo(path, seconds, picture, sound)
 
 
 def frame_rate(path: str | Path) -> float:
@@ -121,8 +135,12 @@ def _tells(container: InputContainer) -> bool:
     # clock did in between.
     if not container.duration or has_flag(container, Flags.ts_discont):
         return False
+    if has_flag(container, Flags.no_timestamps):  # what FFmpeg says of such a length is a guess
+        return False
     stream = video_stream(container)
-    return stream is None or bool(stream.average_rate)
+    if stream is None:
+        return True
+    return 0 < (stream.average_rate or 0) <= _FASTEST and stream.frames < _UNCOUNTED
 
 
 def _rate(container: InputContainer, stream: VideoStream) -> float:
@@ -133,10 +151,13 @@ def _rate(container: InputContainer, stream: VideoStream) -> float:
 
 
 def _measured_rate(times: Seconds, told: float) -> float:
-    """Frames per second from their times; of a single frame what the header says."""
+    """Frames per second from their times; what the header says if that is right or all there is."""
     if len(times) < 2:
         return told
-    return float((len(times) - 1) / times[-1])
+    found = float((len(times) - 1) / times[-1])
+    if abs(found - told) < 1e-3 * found:  # rounding alone keeps them apart
+        return told
+    return found
 
 
 def _measured_seconds(path: Path, times: Seconds) -> float:
@@ -165,6 +186,18 @@ def _sound_info(container: InputContainer) -> SoundInfo | None:
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
     tracks = container.streams.audio
     return SoundInfo(int(rate), int(channels), tracks.index(stream) + 1, len(tracks))
+
+
+def _first_sound(path: Path, sound: SoundInfo) -> SoundInfo:
+    """Rate and channels of the first frame, for sound that begins too late for the header."""
+    with open_media(path) as container:
+        stream = sound_stream(container)
+        if stream is None:
+            return sound
+        for packet in container.demux(stream):
+            for frame in stream.decode(packet):
+                return replace(sound, rate=frame.sample_rate, channels=frame.layout.nb_channels)
+    return sound
 
 
 def _video_info(container: InputContainer) -> VideoInfo | None:

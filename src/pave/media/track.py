@@ -7,7 +7,6 @@ place, so that no error is carried on from one hole to the next.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -19,13 +18,9 @@ from av.audio.resampler import AudioResampler
 from pave.errors import MediaError
 from pave.media.limits import SoundLimits
 
-logger = logging.getLogger(__name__)
-
 # By so many seconds timestamps and samples may differ: less is rounding (a millisecond in Matroska)
 # or jitter, more is a hole or an overlap. People do not notice sound that is off by less.
 TOLERANCE = 0.03
-# A clock that goes back by more than this starts anew: parts of a broadcast put one after another.
-RESTART = 1.0
 # Samples per second that are heard: below are the slowest sensors, above the fastest.
 SLOWEST, FASTEST = 100, 10_000_000
 MOST_CHANNELS = 64  # that FFmpeg's resampler takes
@@ -35,7 +30,7 @@ Wave = npt.NDArray[np.float32]
 
 @dataclass
 class Track:
-    """Collects decoded frames.
+    """Collects decoded frames, of a clock that never goes back (`pave.media.clock`).
 
     Attributes:
         name: The file, for messages.
@@ -55,7 +50,6 @@ class Track:
     _end: int = 0  # the sample behind the last one
     _expected: float = 0.0  # s, where the next frame should stand
     _last: float | None = None  # s, the latest timestamp
-    _shift: float = 0.0  # s, added to timestamps since the clock started anew
     _kind: tuple[str, str, int] | None = None
     _channels: int = 1  # that are kept
     _most: float = 0.0  # s, how long a track with these may be
@@ -107,22 +101,12 @@ class Track:
         """Seconds at which a frame stands; where it should, if its timestamp tells nothing."""
         if frame.time is None:
             return self._expected
-        time = float(frame.time) + self._shift
+        time = float(frame.time)
         last, self._last = self._last, time
         if last is None:
             # The first to be known; what came before it has no place but in front of it.
             self.start = time - (self._expected - self.start)
             self._expected = time
-        elif time < last - RESTART:
-            logger.warning(
-                "%s: the clock of its sound goes back by %.1f s after %.1f s; what follows is put "
-                "behind what came before",
-                self.name,
-                last - time,
-                last - self.start,
-            )
-            self._shift += self._expected - time
-            self._last = time = self._expected
         elif time <= last:  # several frames of one timestamp: only the first one is at it
             time = self._expected
         return time
