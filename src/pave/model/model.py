@@ -156,8 +156,7 @@ class PatchedModel(nn.Module):
         name = free_name(name or channel or "lora", channel, self.patches)
         made = None
         if channel is not None and encoder is not None:
-            settings = encoder_settings or {}
-            made = make_encoder(channel, encoder, settings, tower=tower_of(self.base))
+            made = make_encoder(channel, encoder, encoder_settings, tower=tower_of(self.base))
         config = new_config(
             self.base,
             channel,
@@ -473,8 +472,7 @@ class PatchedModel(nn.Module):
         with self.lock:  # weights of an encoder are read once, not once a thread
             if patch.encoder is None:
                 check_places(spec.settings, name)  # what a folder from elsewhere leads to
-                tower = tower_of(self.base)
-                made = make_encoder(channel, spec.name, spec.settings, tower=tower)
+                made = make_encoder(channel, spec.name, spec.settings, tower=tower_of(self.base))
                 patch.keep_encoder(made)
             return patch.encoder
 
