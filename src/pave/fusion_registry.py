@@ -40,7 +40,7 @@ class FusionSettings(BaseModel):
 Made = TypeVar("Made", bound="Callable[[Any], nn.Module]")
 
 FUSIONS: Registry[tuple[type[FusionSettings], Callable[[Any], nn.Module]]] = Registry(
-    "fusion", "pave.fusions", {OURS: "pave.fusion.config"}, ConfigError
+    "fusion", "pave.fusions", {OURS: "pave.fusion"}, ConfigError
 )
 
 

@@ -35,6 +35,7 @@ MODULES = {
     "pave.evaluate.answers": "pave.evaluate.arm_files",
     "pave.evaluate.decode": "pave.answer.generation",
     "pave.fusion.block": "pave.fusion.module",
+    "pave.fusion.config": "pave.fusion_config",
     "pave.fusion.linear": "pave.cpu.linear",
     "pave.metrics.compare": "pave.tasks.compare",
     "pave.patches.info": "pave.model.info",

@@ -9,6 +9,7 @@ from torch import nn
 
 from pave import Fusion, FusionConfig, cpu, hf_compat
 from pave.cpu.attention import attend
+from pave.fusion.module import Seen
 
 CONFIG = FusionConfig(side_dim=5, query_dim=6, out_dim=7, hidden=16)
 QUERY, SIDE = [torch.randn(3, 4, 6)], [torch.randn(8, 1, 5)]  # groups of 3, 3 and 2 steps: a mask
@@ -23,7 +24,12 @@ def made() -> Fusion:
 
 @pytest.mark.parametrize(
     ("float32_pays", "bfloat16_pays", "changed"),
-    [(False, False, 0), (True, False, 14), (False, True, 0), (True, True, 14)],
+    [
+        (False, False, 1),
+        (True, False, 15),
+        (False, True, 1),
+        (True, True, 15),
+    ],  # 1: the output norm
 )
 def test_a_fusion_is_sped_up_only_where_that_pays(
     float32_pays: bool, bfloat16_pays: bool, changed: int, monkeypatch: pytest.MonkeyPatch
@@ -74,4 +80,5 @@ def test_without_gradients_attention_stays_with_the_kernel(monkeypatch: pytest.M
     cpu.speed_up(fusion)
     layer, x = fusion.blocks[0].attention, torch.randn(2, 4, 16).bfloat16()
     assert "forward" in vars(layer)
-    assert torch.equal(layer(x, x, None, None), type(layer).forward(layer, x, x, None, None))
+    seen = Seen(x, None, x, x)
+    assert torch.equal(layer(x, seen), type(layer).forward(layer, x, seen))

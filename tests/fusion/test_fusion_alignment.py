@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pave.errors import ChannelError
 from pave.fusion import Fusion, FusionConfig
-from pave.fusion.align import Frames, by_number, by_time, join, seconds, stretch, take
+from pave.fusion.align import Frames, by_number, by_time, join, places, seconds, stretch
 
 MOMENTS = st.lists(st.integers(0, 40), min_size=1, max_size=12).map(
     lambda xs: torch.tensor(sorted(xs), dtype=torch.float64) / 4
@@ -27,7 +27,7 @@ def seen_by_time(query, side, frame):
 @settings(max_examples=300, deadline=None)
 @given(MOMENTS, MOMENTS)
 def test_times_rule(query, side):
-    start, count = by_time(query, side)
+    start, count = by_time(query, side).T
     for frame, (first, length) in enumerate(zip(start.tolist(), count.tolist(), strict=True)):
         expected = seen_by_time(query, side, frame)
         # Among equal times any one step is the nearest; compare what is seen by time there.
@@ -38,7 +38,7 @@ def test_times_rule(query, side):
 @given(st.integers(1, 20), st.integers(0, 60))
 def test_number_rule(frames, more):
     steps = frames + more
-    start, count = (part.tolist() for part in by_number(frames, steps))
+    start, count = (part.tolist() for part in by_number(frames, steps).T)
     lengths = [steps // frames + (i < steps % frames) for i in range(frames)]
     assert count == lengths
     assert start == [sum(lengths[:i]) for i in range(frames)]
@@ -62,12 +62,12 @@ def test_even_spread_without_times():
         (4, 8, [0, 2, 4, 6], [2, 2, 2, 2]),
         (2, 3, [0, 1], [1, 2]),
     ):
-        start, count = by_time(seconds("query", None, frames), seconds("side", None, steps))
+        start, count = by_time(seconds("query", None, frames), seconds("side", None, steps)).T
         assert start.tolist() == starts and count.tolist() == counts
 
 
 def test_a_late_channel_reaches_early_frames_by_its_first_step_alone():
-    start, count = by_time(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([2.0, 2.4, 3.0]))
+    start, count = by_time(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([2.0, 2.4, 3.0])).T
     assert start.tolist() == [0, 0, 0, 2] and count.tolist() == [1, 1, 2, 1]
 
 
@@ -89,11 +89,11 @@ def test_times_that_do_not_fit(query, side, words):
 
 
 def test_runs_are_padded_to_the_longest_and_masked():
-    tokens = torch.arange(6.0)[:, None]
-    block, mask = take(tokens, torch.tensor([0, 1, 3]), torch.tensor([1, 2, 3]))
-    assert block.shape == (3, 3, 1) and block[mask].flatten().tolist() == [0, 1, 2, 3, 4, 5]
-    even, none = take(tokens, torch.tensor([0, 2]), torch.tensor([2, 2]))
-    assert none is None and even.flatten().tolist() == [0, 1, 2, 3]
+    place, is_real = places(torch.tensor([[0, 1], [1, 2], [3, 3]]))
+    assert place.tolist() == [[0, 0, 0], [1, 2, 1], [3, 4, 5]]
+    assert place[is_real].tolist() == [0, 1, 2, 3, 4, 5]
+    place, none = places(torch.tensor([[0, 2], [2, 2]]))
+    assert none is None and place.tolist() == [[0, 1], [2, 3]]
 
 
 def test_joined_clips_keep_their_own_tokens():
@@ -102,14 +102,12 @@ def test_joined_clips_keep_their_own_tokens():
         return Frames(
             torch.randn(frames, 4, 3),
             torch.randn(tokens, 2),
-            first,
-            first * 0 + 1,
+            torch.stack([first, first * 0 + 1], 1),
             torch.empty(frames, 4, 0),
             torch.empty(tokens, 0),
         )
 
     left, right = clip(2, 5), clip(3, 4)
     both = join([left, right])
-    seen = take(both.side, both.first, both.length)[0]
-    wanted = [take(c.side, c.first, c.length)[0] for c in (left, right)]
+    seen, *wanted = [c.side[places(c.runs)[0]] for c in (both, left, right)]
     assert torch.equal(seen, torch.cat(wanted)) and both.query.shape == (5, 4, 3)

@@ -69,7 +69,12 @@ class _ThroughOneDNN(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        gradients = hf_compat.onednn_linear_gradients(x, grad.contiguous(), weight, wanted)
+        gradients = hf_compat.onednn_linear_gradients(
+            x,
+            grad.contiguous(),
+            weight,
+            wanted,
+        )
         found: list[Tensor | None] = []
         for gradient, is_wanted in zip(gradients, wanted, strict=True):
             found.append(gradient if is_wanted else None)  # autograd takes no undefined tensors

@@ -48,7 +48,11 @@ def merge(layer: Any) -> None:
     for name in names:
         total = total + layer.get_delta_weight(name).float()
     held = [tensor.detach() for tensor in _sources(layer, names)]
-    layer.merged_copy = Copy(total.to(weight.dtype), state, held)
+    layer.merged_copy = Copy(
+        weight=total.to(weight.dtype),
+        state=state,
+        held=held,
+    )
     layer.forward = MethodType(_forward, layer)
 
 
@@ -65,7 +69,8 @@ def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         return type(layer).forward(layer, x, *args, **kwargs)
     if layer.merged_copy.state != _state(layer, _at_work(layer)):
         return type(layer).forward(layer, x)
-    weight, bias = layer.merged_copy.weight, layer.get_base_layer().bias
+    weight = layer.merged_copy.weight
+    bias = layer.get_base_layer().bias
     if hf_compat.mkl_leaves_avx512_alone():
         return fast_linear(x, weight, bias)
     return F.linear(x, weight, bias)
@@ -91,7 +96,8 @@ def _state(layer: Any, names: list[str]) -> tuple[object, ...] | None:
     for weight in _sources(layer, names):
         if weight.is_inference():
             return None
-        marks.append((hf_compat.change_counter(weight), weight.data_ptr(), weight.dtype))
+        changes = hf_compat.change_counter(weight)
+        marks.append((changes, weight.data_ptr(), weight.dtype))
     scales = [layer.scaling[name] for name in names]
     return names, scales, marks
 
@@ -112,5 +118,6 @@ def _sources(layer: Any, names: list[str]) -> list[Tensor]:
     """The weights at work: the base's, then each LoRA's two."""
     found = [layer.get_base_layer().weight]
     for name in names:
-        found += [layer.lora_A[name].weight, layer.lora_B[name].weight]
+        found.append(layer.lora_A[name].weight)
+        found.append(layer.lora_B[name].weight)
     return found

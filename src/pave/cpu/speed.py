@@ -8,7 +8,8 @@ from torch import nn
 from pave import hf_compat
 from pave.cpu.attention import in_plain_products
 from pave.cpu.linear import through_onednn
-from pave.fusion.module import Attention
+from pave.cpu.norm import in_place
+from pave.fusion.module import Attention, Fusion
 
 
 def speed_up(module: nn.Module) -> None:
@@ -28,6 +29,8 @@ def speed_up(module: nn.Module) -> None:
             through_onednn(layer)
         elif type(layer) is Attention and bfloat16_pays and _is_bfloat16(layer):
             in_plain_products(layer)
+        elif type(layer) is Fusion and layer.norm is not None:
+            in_place(layer.norm)  # nobody else reads what comes out of the output maps
 
 
 def _is_bfloat16(layer: Attention) -> bool:

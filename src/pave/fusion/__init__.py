@@ -1,22 +1,26 @@
 """The method itself: visual tokens look at the side channel of their moment, in plain torch."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
+from pave.fusion_config import FusionConfig
+from pave.fusion_registry import OURS, register_fusion
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from pave.fusion.config import FusionConfig
+    from torch import nn
+
     from pave.fusion.module import Fusion
     from pave.fusion_registry import (
         FusionSettings,
         make_fusion,
         read_fusion_config,
-        register_fusion,
     )
 
 _HOMES = {
     "Fusion": "pave.fusion.module",
-    "FusionConfig": "pave.fusion.config",
+    "FusionConfig": "pave.fusion_config",
     "FusionSettings": "pave.fusion_registry",
     "make_fusion": "pave.fusion_registry",
     "read_fusion_config": "pave.fusion_registry",
@@ -33,3 +37,10 @@ __all__ = [
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+
+@register_fusion(OURS, FusionConfig)
+def _make(config: FusionConfig) -> nn.Module:
+    from pave.fusion.module import Fusion  # here, so that settings need no torch
+
+    return Fusion(config)

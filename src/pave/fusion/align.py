@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -16,67 +17,81 @@ class Frames(NamedTuple):
 
     query: Tensor  # [F, S, C_q]
     side: Tensor  # [N, C], the clips' tokens one after the other
-    first: Tensor  # [F] int, on the CPU: place in `side` where a frame's run begins
-    length: Tensor  # [F] int, on the CPU: length of the run
+    runs: Tensor  # [F, 2] int, on the CPU: where a frame's run begins in `side`, and its length
     query_angles: Tensor  # [F, S, head_dim / 2], without rope [F, S, 0]
     side_angles: Tensor  # [N, head_dim / 2], without rope [N, 0]
 
 
 def join(clips: list[Frames]) -> Frames:
     """Clips whose frames have equally many tokens as one batch of frames."""
+    if len(clips) == 1:
+        return clips[0]  # not copied
     shifted = []
     passed = 0
     for clip in clips:
-        shifted.append(clip._replace(first=clip.first + passed))
+        runs = clip.runs + torch.tensor([passed, 0])
+        shifted.append(clip._replace(runs=runs))
         passed += len(clip.side)
-    return Frames(*map(torch.cat, zip(*shifted, strict=True)))
+    fields = zip(*shifted, strict=True)  # all queries, all side tokens, ...
+    return Frames(*map(torch.cat, fields))
 
 
-def take(tokens: Tensor, first: Tensor, length: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Runs of `[N, C]` as `[f, L, C]`, padded to the longest; mask `[f, L]`, None if none is."""
-    place = torch.arange(int(length.max()))  # [L]
-    real = place < length[:, None]  # [f, L]
-    index = first[:, None] + place * real  # padding repeats a run's first token
-    rows = tokens.index_select(0, index.flatten().to(tokens.device))
-    runs = rows.unflatten(0, index.shape)
-    if bool(real.all()):  # without a mask attention has faster kernels
-        return runs, None
-    return runs, real.to(tokens.device)
+def pieces(frames: Frames, tokens: int) -> Iterator[Frames]:
+    """A batch a few frames at a time: as many as have `tokens` tokens, query or side."""
+    longest = frames.runs[:, 1].max()
+    most = max(frames.query.shape[1], int(longest))
+    size = max(1, tokens // most)
+    for start in range(0, len(frames.query), size):
+        part = slice(start, start + size)
+        yield frames._replace(
+            query=frames.query[part],
+            runs=frames.runs[part],
+            query_angles=frames.query_angles[part],
+        )
 
 
-def by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
-    """The authors' rule: T_k >= T_q steps in T_q groups, the first (T_k mod T_q) one step longer.
+def places(runs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Where the tokens of runs `[F, 2]` lie, `[F, L]`, and which are no padding, `[F, L]`."""
+    first, length = runs.T
+    longest = int(length.max())
+    offset = torch.arange(longest)  # [L]
+    is_real = offset < length[:, None]  # [F, L]
+    place = first[:, None] + offset * is_real  # padding repeats a run's first token
+    if bool(is_real.all()):
+        return place, None  # without a mask attention has faster kernels
+    return place, is_real
 
-    Returns:
-        First step and number of steps of each frame, `[T_q]` each.
-    """
-    shorter, longer = divmod(steps, frames)
+
+def by_number(frames: int, steps: int) -> Tensor:
+    """The authors' rule, T_k >= T_q steps in T_q groups: where each begins, and its length."""
+    shorter, longer = divmod(steps, frames)  # the first `longer` groups are one step longer
     frame = torch.arange(frames)
-    first = frame * shorter + frame.clamp(max=longer)
-    return first, shorter + (frame < longer).long()
+    first = frame * shorter + frame.clamp(max=longer)  # behind all frames before it
+    is_longer = frame < longer
+    count = shorter + is_longer.long()
+    return torch.stack([first, count], 1)
 
 
-def by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+def by_time(query: Tensor, side: Tensor) -> Tensor:
     """A frame sees the steps from half-way to its neighbours, or else the nearest one.
 
-    The first and the last interval are open-ended; of two equally near steps the earlier one wins.
-
-    Args:
-        query: `[T_q]` seconds of the frames.
-        side: `[T_k]` seconds of the steps.
-
-    Returns:
-        First step and number of steps of each frame, `[T_q]` each.
+    Seconds `[T_q]` and `[T_k]` -> first step and number of steps of each frame, `[T_q, 2]`. The
+    first and the last interval are open-ended; of two equally near steps the earlier one wins.
     """
-    borders = (query[:-1] + query[1:]) / 2  # [T_q - 1]
+    borders = _halfway(query)  # [T_q - 1]
     inner = torch.searchsorted(side, borders)  # the first step at or after each border
-    begin = F.pad(inner, (1, 0), value=0)
+    begin = F.pad(inner, (1, 0))
     end = F.pad(inner, (0, 1), value=len(side))
-    after = torch.searchsorted(side, query).clamp(max=len(side) - 1)
-    before = (after - 1).clamp(min=0)
-    is_earlier = query - side[before] <= side[after] - query
-    nearest = torch.where(is_earlier, before, after)
-    return torch.where(begin == end, nearest, begin), (end - begin).clamp(min=1)
+    turns = _halfway(side)  # [T_k - 1], where another step becomes the nearest one
+    nearest = torch.searchsorted(turns, query)
+    first = torch.where(begin == end, nearest, begin)  # empty where it ends at its beginning
+    count = (end - begin).clamp(min=1)
+    return torch.stack([first, count], 1)
+
+
+def _halfway(times: Tensor) -> Tensor:
+    """`[T]` -> `[T - 1]`, the moments half-way between neighbours."""
+    return (times[:-1] + times[1:]) / 2
 
 
 def stretch(side: Tensor, frames: int) -> Tensor:
@@ -85,19 +100,30 @@ def stretch(side: Tensor, frames: int) -> Tensor:
     The authors interpolate behind the linear map, which is the same but for rounding, and by a
     rounded factor, which for some frame counts (never for 32) yields one step too few.
     """
-    rows = side.flatten(1).T[None]  # [1, S_k * C, T_k]
-    longer = F.interpolate(rows, size=frames, mode="linear", align_corners=True)
+    rows = side.flatten(1).T  # [S_k * C, T_k]
+    longer = F.interpolate(
+        rows[None],
+        size=frames,
+        mode="linear",
+        align_corners=True,
+    )
     return longer[0].T.reshape(frames, *side.shape[1:])
 
 
-def seconds(name: str, times: Tensor | None, length: int) -> Tensor:
+def seconds(
+    name: str,
+    times: Tensor | None,
+    length: int,
+) -> Tensor:
     """`[length]` times, float64 on the CPU; without any, centres of equal parts of a duration."""
     if times is None:
-        return (torch.arange(length, dtype=torch.float64) + 0.5) / length
+        part = torch.arange(length, dtype=torch.float64)
+        return (part + 0.5) / length
     if times.shape != (length,):
         got = tuple(times.shape)
         raise ChannelError(f"{name} must have one time a step, shape {(length,)}, got {got}")
     times = times.detach().to("cpu", torch.float64)
-    if bool((times.diff() < 0).any()):
+    steps = times.diff()
+    if bool((steps < 0).any()):
         raise ChannelError(f"{name} must not go backwards; sort the steps by time")
     return times

@@ -11,8 +11,9 @@ Shapes: F frames of all clips, S query tokens of a frame, L side tokens that a f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -20,12 +21,20 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pave.errors import ChannelError
-from pave.fusion import rope
-from pave.fusion.align import Frames, by_number, by_time, join, seconds, stretch, take
-from pave.fusion.config import FusionConfig
+from pave.fusion import align, rope
+from pave.fusion.align import Frames
+from pave.fusion_config import FusionConfig
 
-Turns = tuple[Tensor, Tensor]  # rotary angles, [F, S, head_dim / 2] and [F, L, head_dim / 2]
 Times = Sequence[Tensor | None] | None  # [T] seconds of each clip
+
+
+class Seen(NamedTuple):
+    """What the query tokens of F frames look at."""
+
+    memory: Tensor  # [F, L, memory], the mapped side tokens
+    mask: Tensor | None  # [F, 1, 1, L], False at padding
+    query_angles: Tensor  # [F, S, head_dim / 2]
+    side_angles: Tensor  # [F, L, head_dim / 2]
 
 
 class Attention(nn.Module):
@@ -38,25 +47,27 @@ class Attention(nn.Module):
         self.key = nn.Linear(config.memory_dim, config.hidden)
         self.value = nn.Linear(config.memory_dim, config.hidden)
 
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        mask: Tensor | None,
-        turns: Turns,
-    ) -> Tensor:
-        """`[F, S, hidden]`, `[F, L, memory]`, mask `[F, 1, 1, L]` -> `[F, S, hidden]`."""
-        split = (self.config.heads, -1)  # [F, N, hidden] -> [F, heads, N, head_dim]
-        query = self.query(x).unflatten(2, split).transpose(1, 2)
-        key = self.key(memory).unflatten(2, split).transpose(1, 2)
+    def forward(self, x: Tensor, seen: Seen) -> Tensor:
+        """`[F, S, hidden]` -> `[F, S, hidden]`."""
+        query = self._by_heads(self.query(x))
+        key = self._by_heads(self.key(seen.memory))
         value = key  # not yet turned
         if not self.config.tie_kv:
-            value = self.value(memory).unflatten(2, split).transpose(1, 2)
+            value = self._by_heads(self.value(seen.memory))
         if self.config.rope is not None:
-            query = rope.rotate(query, turns[0])
-            key = rope.rotate(key, turns[1])
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return seen.transpose(1, 2).flatten(2)
+            query = rope.rotate(query, seen.query_angles)
+            key = rope.rotate(key, seen.side_angles)
+        out = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=seen.mask,
+        )
+        return out.transpose(1, 2).flatten(2)
+
+    def _by_heads(self, x: Tensor) -> Tensor:
+        x = x.unflatten(2, (self.config.heads, -1))
+        return x.transpose(1, 2)  # [F, heads, N, head_dim]
 
 
 class Block(nn.Module):
@@ -64,23 +75,18 @@ class Block(nn.Module):
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
+        inner = 2 * config.hidden
         self.attention = Attention(config)
         self.mlp = nn.Sequential(
             nn.LayerNorm(config.hidden),
-            nn.Linear(config.hidden, 2 * config.hidden, bias=False),
+            nn.Linear(config.hidden, inner, bias=False),
             nn.GELU(),
-            nn.Linear(2 * config.hidden, config.hidden, bias=False),
+            nn.Linear(inner, config.hidden, bias=False),
         )
 
-    def forward(
-        self,
-        x: Tensor,
-        memory: Tensor,
-        mask: Tensor | None,
-        turns: Turns,
-    ) -> Tensor:
-        """As `Attention.forward`."""
-        x = x + self.attention(x, memory, mask, turns)
+    def forward(self, x: Tensor, seen: Seen) -> Tensor:
+        """`[F, S, hidden]` -> `[F, S, hidden]`."""
+        x = x + self.attention(x, seen)
         out: Tensor = x + self.mlp(x)
         return out
 
@@ -92,8 +98,7 @@ class Fusion(nn.Module):
     under autocast: cast the residual as the last thing, where it is added.
 
     Attributes:
-        checkpointing: Keep no activations for the backward pass but compute them again: about a
-            third more time, a small part of the memory.
+        checkpointing: Compute activations again for the backward pass: less memory, more time.
         chunk: Tokens worked on at a time; frames are independent, so this only bounds memory.
 
     Example:
@@ -114,13 +119,15 @@ class Fusion(nn.Module):
         if config.learnable_query is None:
             self.query_map = nn.Linear(config.query_dim, config.hidden)
         else:
-            self.learnt_query = nn.Parameter(torch.randn(*config.learnable_query, config.hidden))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.output = nn.Sequential()
+            start = torch.randn(*config.learnable_query, config.hidden)
+            self.learnt_query = nn.Parameter(start)
+        blocks = [Block(config) for _ in range(config.layers)]
+        self.blocks = nn.ModuleList(blocks)
+        maps: list[nn.Module] = []
         for inputs, outputs in pairwise(config.output_widths):
-            if len(self.output):
-                self.output.append(nn.GELU())
-            self.output.append(nn.Linear(inputs, outputs))
+            maps.append(nn.GELU())
+            maps.append(nn.Linear(inputs, outputs))
+        self.output = nn.Sequential(*maps[1:])  # GELU between them alone
         self.dropout = nn.Dropout(config.dropout)
         # The authors' start: all biases of linear maps are 0, and so is the output norm.
         for name, parameter in self.named_parameters():
@@ -132,7 +139,8 @@ class Fusion(nn.Module):
             nn.init.zeros_(self.norm.weight)
         self.markers: nn.Parameter | None = None
         if config.start_end_tokens:
-            self.markers = nn.Parameter(torch.randn(4, config.out_dim))
+            start = torch.randn(4, config.out_dim)
+            self.markers = nn.Parameter(start)
         self.requires_grad_(True)
 
     @property
@@ -144,7 +152,9 @@ class Fusion(nn.Module):
         """Freeze or unfreeze, except for the idle tensors of the authors' files: always frozen."""
         super().requires_grad_(requires_grad)
         for name, parameter in self.named_parameters():
-            if name == "markers" or (self.config.tie_kv and ".value." in name):
+            if name == "markers":
+                parameter.requires_grad_(False)
+            if self.config.tie_kv and ".value." in name:
                 parameter.requires_grad_(False)
         return self
 
@@ -160,13 +170,11 @@ class Fusion(nn.Module):
         Args:
             query: A clip each, `[T_q, S_q, query_dim]`: the base's visual tokens.
             side: A clip each, `[T_k, S_k, side_dim]`; None or no tokens: it lacks the channel.
-            query_times: A clip each, `[T_q]` seconds, non-decreasing. Used by `alignment="times"`
-                alone. Without any times both sequences spread evenly over the same duration.
-            side_times: A clip each, `[T_k]` seconds, non-decreasing; None where `side` is None.
+            query_times: A clip each, `[T_q]` seconds, non-decreasing; groups are made without.
+            side_times: The same of the side, `[T_k]`. Without any, both fill the same duration.
 
         Returns:
-            A clip each, `[T_q, S_q, out_dim]` in this module's dtype; exactly zero for a clip
-            without side tokens, and then without a gradient to anything.
+            A clip each, `[T_q, S_q, out_dim]`; without side tokens zeros that have no gradient.
 
         Raises:
             ChannelError: If shapes, counts or times do not fit.
@@ -174,25 +182,31 @@ class Fusion(nn.Module):
         self._check(query, side, query_times, side_times)
         if self.learnt_query is not None:
             query = [self.learnt_query] * len(query)
-        query_times = query_times or [None] * len(query)
-        side_times = side_times or [None] * len(query)
+        no_times = [None] * len(query)
+        query_times = query_times or no_times
+        side_times = side_times or no_times
         residuals: dict[int, Tensor] = {}  # by number of a clip
         alike: dict[int, dict[int, Frames]] = {}  # S -> number of a clip -> clip
         for i, (frames, tokens) in enumerate(zip(query, side, strict=True)):
-            if tokens is None or 0 in (*frames.shape, *tokens.shape):
+            if tokens is None or not frames.numel() or not tokens.numel():
                 shape = (*frames.shape[:2], self.config.out_dim)
                 residuals[i] = self.side_map.weight.new_zeros(shape)
                 continue
-            clip = self._align(frames, tokens, query_times[i], side_times[i])
+            clip = self._align(
+                frames,
+                tokens,
+                query_times[i],
+                side_times[i],
+            )
             alike.setdefault(frames.shape[1], {})[i] = clip
         with torch.autocast(self.side_map.weight.device.type, enabled=False):
             for clips in alike.values():  # usually one turn: all frames have equally many tokens
-                batch, *others = clips.values()
-                if others:  # one clip alone is not copied
-                    batch = join([batch, *others])
-                fused = self._fuse(batch)
-                lengths = [len(clip.query) for clip in clips.values()]
-                residuals.update(zip(clips, fused.split(lengths), strict=True))
+                batch = align.join(list(clips.values()))
+                parts = [self._fuse(batch)]
+                if len(clips) > 1:  # the gradients of parts would be copied
+                    lengths = [len(clip.query) for clip in clips.values()]
+                    parts = list(parts[0].split(lengths))
+                residuals.update(zip(clips, parts, strict=True))
         return [residuals[i] for i in range(len(query))]
 
     def _check(
@@ -202,21 +216,23 @@ class Fusion(nn.Module):
         query_times: Times,
         side_times: Times,
     ) -> None:
-        """Refuse what cannot fit."""
-        entries = {"side tokens": side, "query_times": query_times, "side_times": side_times}
+        entries = {
+            "side tokens": side,
+            "query_times": query_times,
+            "side_times": side_times,
+        }
         for name, given in entries.items():
             if given is not None and len(given) != len(query):
                 raise ChannelError(
                     f"{len(query)} clips need as many entries of {name}, got {len(given)}; "
                     "use None for no channel"
                 )
-        clips = [("side", clip, self.config.side_dim) for clip in side]
+        for tokens in side:
+            if tokens is not None:
+                _check_shape("side", tokens, self.config.side_dim)
         if self.learnt_query is None:  # else the frames are not read
-            clips += [("query", clip, self.config.query_dim) for clip in query]
-        for name, clip, width in clips:
-            if clip is not None and (clip.dim() != 3 or clip.shape[2] != width):
-                got = tuple(clip.shape)
-                raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
+            for frames in query:
+                _check_shape("query", frames, self.config.query_dim)
 
     def _align(
         self,
@@ -229,71 +245,81 @@ class Fusion(nn.Module):
         clocks = None  # rotary positions by number
         if self.config.alignment == "groups":
             if len(side) < len(query):
-                side = stretch(side.to(self.side_map.weight), len(query))
-            first, count = by_number(len(query), len(side))
+                side = side.to(self.side_map.weight)
+                side = align.stretch(side, len(query))
+            runs = align.by_number(len(query), len(side))
         else:
             if (query_times is None) != (side_times is None):
                 raise ChannelError(
                     "both query_times and side_times must have an entry for each clip with side "
                     "tokens, or neither be given"
                 )
-            frame_seconds = seconds("query_times", query_times, len(query))
-            step_seconds = seconds("side_times", side_times, len(side))
-            clocks = (frame_seconds, step_seconds)
-            first, count = by_time(*clocks)
-        query_angles = query.new_empty(*query.shape[:2], 0)
-        side_angles = side.new_empty(*side.shape[:2], 0)
+            clocks = (
+                align.seconds("query_times", query_times, len(query)),
+                align.seconds("side_times", side_times, len(side)),
+            )
+            runs = align.by_time(*clocks)
+        query_angles = query[:, :, :0]  # no channel turns
+        side_angles = side[:, :, :0]
         if self.config.rope is not None:
-            query_angles, side_angles = rope.angles(query, side, clocks, self.config.head_dim)
-            query_angles = query_angles.to(self.side_map.weight.device)
-            side_angles = side_angles.to(self.side_map.weight.device)
+            query_angles, side_angles = rope.angles(
+                query,
+                side,
+                clocks,
+                self.config.head_dim,
+            )
         return Frames(
-            query,
-            side.flatten(0, 1),
-            first * side.shape[1],  # from steps to tokens
-            count * side.shape[1],
-            query_angles,
-            side_angles.flatten(0, 1),
+            query=query,
+            side=side.flatten(0, 1),
+            runs=runs * side.shape[1],  # from steps to tokens
+            query_angles=query_angles,
+            side_angles=side_angles.flatten(0, 1),
         )
 
     def _fuse(self, frames: Frames) -> Tensor:
         """`[F, S, out_dim]`, as many frames at a time as `chunk` allows."""
-        size = max(1, self.chunk // max(frames.query.shape[1], int(frames.length.max())))
-        chunks = zip(
-            frames.query.split(size),
-            frames.first.split(size),
-            frames.length.split(size),
-            frames.query_angles.split(size),
-            strict=True,
-        )
-        parts: list[Tensor] = []
-        for query, first, length, query_angles in chunks:
-            side, mask = take(frames.side, first, length)
-            side_angles, _ = take(frames.side_angles, first, length)
-            inputs = (query, side, mask, (query_angles, side_angles))
-            if self.checkpointing and torch.is_grad_enabled():
-                parts.append(checkpoint(self._residual, *inputs, use_reentrant=False))
-            else:
-                parts.append(self._residual(*inputs))
+        residual = self._residual
+        if self.checkpointing and torch.is_grad_enabled():
+            residual = partial(
+                checkpoint,
+                residual,
+                use_reentrant=False,
+            )
+        parts = [residual(piece) for piece in align.pieces(frames, self.chunk)]
         if len(parts) == 1:
-            return parts[0]
+            return parts[0]  # not copied
         return torch.cat(parts)
 
-    def _residual(
-        self,
-        query: Tensor,
-        side: Tensor,
-        mask: Tensor | None,
-        turns: Turns,
-    ) -> Tensor:
-        """The function proper: `[F, S, query_dim]`, `[F, L, side_dim]` -> `[F, S, out_dim]`."""
-        memory = self.side_map(side.to(self.side_map.weight))
-        x = self.query_map(query.to(memory))
+    def _residual(self, frames: Frames) -> Tensor:
+        """The function proper: `[F, S, query_dim]` -> `[F, S, out_dim]`."""
+        weight = self.side_map.weight
+        place, mask = align.places(frames.runs)  # [F, L]
+        rows = place.to(frames.side.device)
+        side = F.embedding(rows, frames.side)  # [F, L, side_dim]
         if mask is not None:
-            mask = mask[:, None, None]  # the same for all heads and query tokens
+            mask = mask[:, None, None].to(weight.device)  # one for all heads and query tokens
+        seen = Seen(
+            memory=self.side_map(side.to(weight)),
+            mask=mask,
+            query_angles=frames.query_angles.to(weight.device),
+            side_angles=frames.side_angles[place].to(weight.device),
+        )
+        x: Tensor = self.query_map(frames.query.to(weight))
         for block in self.blocks:
-            x = block(x, memory, mask, turns)
-        out: Tensor = self.dropout(self.output(x))
+            x = block(x, seen)
+        x = self.output(x)
+        x = self.dropout(x)
         if self.norm is not None:
-            out = self.norm(out)
-        return out
+            x = self.norm(x)
+        return x
+
+
+def _check_shape(
+    name: str,
+    tokens: Tensor,
+    width: int,
+) -> None:
+    """Refuse a clip that is not `[T, S, width]`."""
+    if tokens.dim() != 3 or tokens.shape[2] != width:
+        got = tuple(tokens.shape)
+        raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -15,78 +16,80 @@ from pave.errors import ChannelError
 
 BASE = 10000.0
 
+Two = tuple[Tensor, Tensor]  # something of the query tokens, and the same of the side tokens
+
 
 def angles(
     query: Tensor,
     side: Tensor,
-    times: tuple[Tensor, Tensor] | None,
+    times: Two | None,
     head_dim: int,
-) -> tuple[Tensor, Tensor]:
-    """How far each pair of channels of a clip's tokens turns.
-
-    Args:
-        query: `[T_q, S_q, C]`.
-        side: `[T_k, S_k, C]`, steps after any interpolation.
-        times: Seconds of frames and steps; None for the authors' rule, by number.
-        head_dim: Channels of a head, a multiple of 16.
-
-    Returns:
-        `[T_q, S_q, head_dim / 2]` and `[T_k, S_k, head_dim / 2]`, float32 on the CPU.
-
-    Raises:
-        ChannelError: If a frame or a step is no square grid of tokens.
-    """
+) -> Two:
+    """`[T, S, C]` -> `[T, S, head_dim / 2]`: how far each pair of channels turns, on the CPU."""
     query_grid = _grid("query", query.shape[1])
     side_grid = _grid("side", side.shape[1])
-    if times is None:
-        query_clock, side_clock = _by_number(len(query), len(side))
-    else:
-        query_clock, side_clock = _by_time(*times)
+    clocks = _by_number(len(query), len(side))
+    if times is not None:  # seconds of frames and steps
+        clocks = _by_time(*times)
     finest = max(query_grid, side_grid)
-    query_angles = _angles(query_clock, query_grid, finest, head_dim)
-    side_angles = _angles(side_clock, side_grid, finest, head_dim)
+    query_angles = _angles(clocks[0], query_grid, finest, head_dim)
+    side_angles = _angles(clocks[1], side_grid, finest, head_dim)
     return query_angles, side_angles
 
 
-def _angles(clock: Tensor, grid: int, finest: int, head_dim: int) -> Tensor:
+def _angles(
+    clock: Tensor,
+    grid: int,
+    finest: int,
+    head_dim: int,
+) -> Tensor:
     """Places in time `[T]`, cells of a step along a side -> `[T, grid * grid, head_dim / 2]`."""
-    sections = torch.tensor([head_dim // 8, 3 * head_dim // 16, 3 * head_dim // 16])
-    axis = torch.arange(3).repeat_interleave(sections)  # [head_dim / 2]: time, row or column
-    speed: Tensor = BASE ** (torch.arange(0, head_dim, 2) / head_dim)
     # The finer grid's cells sit at 0, 1, ..., the coarser one's where their centres fall.
-    centre = (2 * torch.arange(grid) + 1) * (finest / (2 * grid))
+    cell = torch.arange(grid)
+    centre = (2 * cell + 1) * (finest / (2 * grid))
     cell = centre.floor().double()
     place = torch.cartesian_prod(clock, cell, cell)  # [T * S, 3]
-    turned: Tensor = (place[:, axis].float() / speed).unflatten(0, (len(clock), -1))
-    return turned  # [T, S, head_dim / 2]
+    pairs = [
+        head_dim // 8,  # turn by time
+        3 * head_dim // 16,  # by row
+        3 * head_dim // 16,  # by column
+    ]
+    place = place.repeat_interleave(torch.tensor(pairs), dim=1)  # [T * S, head_dim / 2]
+    channel = torch.arange(0, head_dim, 2)
+    speed = torch.pow(BASE, channel / head_dim)
+    angle = place.float() / speed
+    return angle.reshape(len(clock), grid * grid, -1)
 
 
 def rotate(x: Tensor, angle: Tensor) -> Tensor:
     """Turn `[F, heads, N, head_dim]` by `[F, N, head_dim / 2]`: channel i pairs with i + half."""
-    cos = angle.cos().to(x.dtype)[:, None]
-    sin = angle.sin().to(x.dtype)[:, None]
+    angle = angle[:, None]  # the same for all heads
+    cos = angle.cos().to(x)
+    sin = angle.sin().to(x)
     a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+    turned_a = a * cos - b * sin
+    turned_b = b * cos + a * sin
+    return torch.cat([turned_a, turned_b], -1)
 
 
-def _by_number(frames: int, steps: int) -> tuple[Tensor, Tensor]:
+def _by_number(frames: int, steps: int) -> Two:
     """Steps at 0, 1, ..., frames spread over them end on end and rounded down."""
     last = max(frames, steps) - 1
-    # Quotient, product, then the exact end: as numpy.linspace rounds, hence the authors' integers.
-    gap = last / max(frames - 1, 1)
-    query = (torch.arange(frames, dtype=torch.float64) * gap).floor()
-    if frames > 1:
-        query[-1] = last
-    return query, torch.arange(steps, dtype=torch.float64)
+    query = numpy.linspace(0, last, frames)  # as the authors: other roundings, other integers
+    side = torch.arange(steps, dtype=torch.float64)
+    return torch.from_numpy(query).floor(), side
 
 
-def _by_time(query: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+def _by_time(query: Tensor, side: Tensor) -> Two:
     """Proportional to time: 0 at the first moment of both, max(T_q, T_k) - 1 at the last."""
     both = torch.cat([query, side])
-    start = both.min()
-    span = (both.max() - start).clamp(min=1e-12)  # a single moment is at 0 anyway
-    unit = (max(len(query), len(side)) - 1) / span
-    return (query - start) * unit, (side - start) * unit
+    start, end = both.aminmax()
+    span = end - start
+    span = span.clamp(min=1e-12)  # a single moment is at 0 anyway
+    last = max(len(query), len(side)) - 1
+    unit = last / span
+    place = (both - start) * unit
+    return place[: len(query)], place[len(query) :]
 
 
 def _grid(name: str, tokens: int) -> int:

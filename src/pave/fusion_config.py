@@ -1,16 +1,13 @@
-"""`FusionConfig`: every choice that defines the fusion function."""
+"""`FusionConfig`: every choice that defines the fusion function, read without torch."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from pave.errors import ConfigError
-from pave.fusion_registry import OURS, FusionSettings, Size, register_fusion
-
-if TYPE_CHECKING:
-    from torch import nn
+from pave.fusion_registry import FusionSettings, Size
 
 
 class FusionConfig(FusionSettings):
@@ -28,6 +25,7 @@ class FusionConfig(FusionSettings):
         description="This fusion's name; not written to `patch.json`.",
         exclude=True,  # files stay those of versions that knew one fusion
     )
+    # Sizes of the blocks.
     hidden: Size = Field(
         default=512,
         description="Width of the blocks.",
@@ -46,6 +44,7 @@ class FusionConfig(FusionSettings):
         le=1000,
         description="Blocks of attention and MLP.",
     )
+    # What attention compares, and what it sums.
     rope: Literal["3d"] | None = Field(
         default=None,
         description="Rotary positions in time, height and width, or none.",
@@ -59,6 +58,7 @@ class FusionConfig(FusionSettings):
         default="times",
         description="Which steps a frame sees: those of its own time, or an even split by number.",
     )
+    # From the last block to the residual.
     dropout: float = Field(
         default=0.0,
         ge=0,
@@ -76,6 +76,7 @@ class FusionConfig(FusionSettings):
         description="Linear layers of the output MLP; 0: none (needs out_dim = hidden), 1 and 3 "
         "or more: out_dim = 2 hidden.",
     )
+    # Of the authors' files alone.
     learnable_query: tuple[Size, Size] | None = Field(
         default=None,
         description="(frames, tokens a frame) of a learnt query in place of the base's tokens.",
@@ -110,7 +111,7 @@ class FusionConfig(FusionSettings):
     @property
     def memory_dim(self) -> int:
         """Width of the mapped side tokens."""
-        return self.memory or self.hidden
+        return self.memory or self.hidden  # 0 is refused, so only None is false
 
     @property
     def head_dim(self) -> int:
@@ -123,10 +124,3 @@ class FusionConfig(FusionSettings):
         widths = [self.hidden, 2 * self.hidden]
         widths += [self.out_dim] * (self.output_layers - 1)
         return widths[: self.output_layers + 1]
-
-
-@register_fusion(OURS, FusionConfig)
-def _make(config: FusionConfig) -> nn.Module:
-    from pave.fusion.module import Fusion  # here, since settings are read without torch
-
-    return Fusion(config)
