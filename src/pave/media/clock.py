@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import lru_cache
 
 from av.container import InputContainer
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # As in FFmpeg's programs. A step back that is smaller is an encoder's rounding.
 AHEAD_SECONDS = 10
-BACK_SECONDS = Fraction(1, 10)
+BACK_SECONDS = 0.1
 
 
 class Clock:
@@ -43,9 +42,10 @@ class Clock:
         self._container = container
         # Elsewhere a step ahead is meant: a camera that takes one picture an hour.
         self._may_jump = has_flag(container, Flags.ts_discont)
-        self._offset = Fraction(0)  # s, added to what the file says
-        self._last: dict[int, Fraction] = {}  # s, of each track's newest packet
-        self._step: dict[int, Fraction] = {}  # s, from that packet to its successor, as expected
+        self._offset = 0.0  # s, added to what the file says
+        self._ticks: dict[int, float] = {}  # s, of each track's time base
+        self._last: dict[int, float] = {}  # s, of each track's newest packet
+        self._step: dict[int, float] = {}  # s, from that packet to its successor, as expected
 
     def packets(self, *streams: Stream) -> Iterator[Packet[Stream]]:
         """The packets of these tracks; give picture and sound, even if you want but one of them.
@@ -59,8 +59,10 @@ class Clock:
 
     def _move(self, packet: Packet[Stream]) -> None:
         """Put a packet on the clock."""
-        base = packet.time_base
         track = packet.stream.index
+        base = self._ticks.get(track)
+        if base is None:  # once a track: a fraction a packet would cost more than the packet
+            base = self._ticks[track] = float(packet.time_base)
         # Times of decoding only go forward in a sound file, those of display do not.
         stands = (packet.dts or 0) * base + self._offset
         if track in self._last and self._jumps(stands, track):
@@ -80,7 +82,7 @@ class Clock:
             if packet.pts is not None:
                 packet.pts += ticks
 
-    def _jumps(self, stands: Fraction, track: int) -> bool:
+    def _jumps(self, stands: float, track: int) -> bool:
         """Whether a packet is on another clock than those before it."""
         if stands < self._last[track] - BACK_SECONDS:
             return True
