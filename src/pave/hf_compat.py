@@ -150,6 +150,7 @@ def adapters_on(model: nn.Module) -> dict[str, str]:
 
     found = {}
     for path, module in model.named_modules():
+        # A layer that is adapted, or a copy of one that trains as a whole.
         if isinstance(module, BaseTunerLayer):
             for part in module.adapter_layer_names:
                 for name in getattr(module, part, None) or ():
@@ -179,6 +180,7 @@ def is_offloaded(module: nn.Module) -> bool:
     align devices have an attribute `offload`. Checked with accelerate 1.15.0.
     """
     hook = getattr(module, "_hf_hook", None)
+    # A single hook, or several in a row.
     hooks = getattr(hook, "hooks", [hook])
     return any(getattr(one, "offload", False) for one in hooks)
 

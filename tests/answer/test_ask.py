@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from helpers import tiny, tiny_patch
+from pave.answer import Sampling
+from pave.bases import load_base
 from pave.channels import make_encoder
-from pave.errors import ChannelError, ConfigError, MediaError
+from pave.errors import ChannelError, ConfigError, MediaError, PatchError, PaveError
 from pave.media import Uniform, read_frames, write_video
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
@@ -162,3 +164,87 @@ def test_every_family_answers(family: str, films: dict[str, Path]) -> None:
         assert made.ask(films["loud"], "What?", frames=4, max_new_tokens=3) == fresh
     assert isinstance(fresh, str)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"video": None}, ConfigError, "a video is the path .* got NoneType"),
+        ({"video": b"loud.mp4"}, ConfigError, "a video is the path .* got bytes"),
+        ({"video": ["a.mp4", "b.mp4"]}, ConfigError, "a video is the path .* got list"),
+        ({"video": np.zeros((4, 48, 64, 3), np.uint8)}, ConfigError, "a video is .* got ndarray"),
+        ({"question": None}, ConfigError, "a question is a text, or a list .* got NoneType"),
+        ({"question": b"What?"}, ConfigError, "a question is a text, or a list .* got bytes"),
+        ({"question": 7}, ConfigError, "a question is a text, or a list .* got int"),
+        ({"question": ["What?", None]}, ConfigError, "a question is a text, got NoneType"),
+        ({"question": [["What?"]]}, ConfigError, "a question is a text, got list"),
+        ({"question": "a\ud800b"}, ConfigError, "is no text in UTF-8"),
+        ({"channels": ["a"]}, ConfigError, "channels maps .* got list"),
+        ({"frames": "4"}, ConfigError, "at least 1 frame, as a whole number, got '4'"),
+        ({"frames": 2.5}, ConfigError, "at least 1 frame, as a whole number, got 2.5"),
+        ({"frames": float("nan")}, ConfigError, "at least 1 frame, as a whole number, got nan"),
+        ({"max_new_tokens": float("nan")}, ConfigError, "max_new_tokens must be .* got nan"),
+        ({"max_new_tokens": None}, ConfigError, "max_new_tokens must be .* got None"),
+        ({"max_new_tokens": True}, ConfigError, "max_new_tokens must be .* got True"),
+        ({"max_new_tokens": 2.0}, ConfigError, "max_new_tokens must be .* got 2.0"),
+        ({"sampling": 4}, ConfigError, "sampling must be a pave.Sampling, got int"),
+        ({"patches": ["audio"]}, PatchError, "patches are chosen as a mapping .* got list"),
+        ({"patches": {"audio": None}}, PatchError, "finite number, got None"),
+        ({"patches": {3: 1.0}}, PatchError, "no patch '3'"),
+    ],
+)
+def test_arguments_of_a_wrong_kind_are_told_of(
+    model: PatchedModel,
+    films: dict[str, Path],
+    arguments: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    given: dict[str, Any] = {"video": films["loud"], "question": "What?", **arguments}
+    with pytest.raises(error, match=message):
+        model.ask(given.pop("video"), given.pop("question"), **{"max_new_tokens": 2, **given})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"temperature": "1"},
+        {"temperature": float("nan")},
+        {"top_p": None},
+        {"seed": 1.5},
+        {"seed": 2**70},
+    ],
+)
+def test_draws_of_a_wrong_kind_are_told_of(odd: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Sampling(**odd)
+
+
+def test_calls_with_arguments_of_a_wrong_kind(model: PatchedModel, tmp_path: Path) -> None:
+    """Each is a typed error, and the model works as before."""
+    case = tiny_patch.case()
+    tiny_patch.add(case.model)
+    before = case.run()
+    for side in ({"audio": case.side[0]["audio"]}, "audio", ["audio"], [{"audio": 1}, {}], 3):
+        for call in (case.run, lambda s: case.model.seam.fuse(case.visuals(), s)):
+            with pytest.raises(ChannelError):
+                call(side)
+    for work in (
+        lambda: case.model.set_patches(["audio"]),
+        lambda: case.model.load_patch(None),
+        lambda: case.model.load_patch(b"p"),
+        lambda: case.model.save_patch(None),
+        lambda: case.model.save_patch(tmp_path / "p", name=3),
+        lambda: case.model.delete_patch(["audio"]),
+        lambda: case.model.encoder({"audio"}),
+        lambda: case.model.new_patch("audio", name=3),
+        lambda: case.model.new_patch(None, name="l", lora={"rank": "many"}),
+        lambda: case.model.new_patch(None, name="l", lora=LoraSpec(), seed="one"),
+        lambda: load_base(case.base.model, case.base.tokenizer, device="nowhere"),
+        lambda: load_base("smol", dtype="float33"),
+        lambda: load_base(b"smol"),
+        lambda: load_base(None),
+    ):
+        with pytest.raises(PaveError):
+            work()
+    assert torch.equal(case.run(), before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pave.answer.generation import generate
 from pave.answer.model import AnsweringModel
@@ -40,11 +41,10 @@ def ask(
     Raises:
         MediaError: If the video cannot be read.
         ChannelError: If a channel is named that no patch listens to, or its tokens do not fit.
-        ConfigError: If no frames are asked for.
+        ConfigError: If an argument is of a wrong kind, or no frames are asked for.
     """
     base = model.base
-    if frames is not None and frames < 1:
-        raise ConfigError(f"a question needs at least 1 frame, got {frames}")
+    _check(video, questions, channels, frames, sampling)
     clip = base.clip(read_frames(video, Uniform(frames or trained_frames(model))))
     side = encode_channels(model, video, channels)
     queries = set()  # what the fusions at work on this clip read
@@ -62,6 +62,37 @@ def ask(
         (own,) = generate(model, [put], sampling)  # of the one clip
         answers += map(base.decode, own)
     return answers
+
+
+def _check(video: Any, questions: Any, channels: Any, frames: Any, sampling: Any) -> None:
+    """Say what is wrong with an argument before anything is decoded."""
+    if not isinstance(video, str | Path):
+        raise ConfigError(
+            f"a video is the path of a file or of a folder of frames, got {type(video).__name__}"
+        )
+    # Bytes and sets are sequences of something, too.
+    if not isinstance(questions, list | tuple):
+        raise ConfigError(
+            f"a question is a text, or a list of texts, got {type(questions).__name__}"
+        )
+    # Each of them, before the first is answered.
+    for question in questions:
+        if not isinstance(question, str):
+            raise ConfigError(f"a question is a text, got {type(question).__name__}")
+        try:
+            question.encode()
+        except UnicodeEncodeError as error:  # half a character
+            raise ConfigError(f"the question {question!r} is no text in UTF-8") from error
+    # A mapping that is empty is no channel; a list is a mistake.
+    if not isinstance(channels, Mapping):
+        raise ConfigError(
+            f"channels maps a channel's name to its media, got {type(channels).__name__}"
+        )
+    # True is an int in Python, but no number of frames.
+    if frames is not None and (type(frames) is not int or frames < 1):
+        raise ConfigError(f"a question needs at least 1 frame, as a whole number, got {frames!r}")
+    if not isinstance(sampling, Sampling):
+        raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
 
 
 def trained_frames(model: AnsweringModel) -> int:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pave.errors import ConfigError
+
+_KINDS: dict[str, Any] = {
+    "max_new_tokens": int,
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "seed": (int, type(None)),
+}
 
 
 @dataclass(frozen=True)
@@ -33,9 +41,18 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for name, kinds in _KINDS.items():
+            value = getattr(self, name)
+            # True and False are ints in Python, but no numbers of tokens.
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise ConfigError(
+                    f"{name} must be a number (tokens and seeds whole ones), got {value!r}"
+                )
         if self.max_new_tokens < 1:
             raise ConfigError(f"an answer has at least 1 new token, got {self.max_new_tokens}")
         if not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"temperature must be a number from 0 on, got {self.temperature}")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
+            raise ConfigError(f"a seed has at most 64 bits, got {self.seed}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")

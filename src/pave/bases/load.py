@@ -66,6 +66,8 @@ def load_base(
         >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
         >>> base = load_base(name, device="cuda")  # doctest: +SKIP
     """
+    if dtype != "auto" and not isinstance(getattr(torch, str(dtype), None), torch.dtype):
+        raise BaseError(f"dtype is 'auto' or a type such as 'float32', got {dtype!r}")
     wanted = _Wanted(settings, dtype, name, tower, weights)
     if isinstance(source, (str, Path)):
         base = _load_named(str(source), wanted)
@@ -73,7 +75,10 @@ def load_base(
     else:
         base = _wrap(source, tokenizer, wanted)
     if device is not None:
-        base.model.to(device)
+        try:
+            base.model.to(device)
+        except (RuntimeError, TypeError, AssertionError, ValueError) as error:
+            raise BaseError(f"the base cannot be put on device {device!r}: {error}") from error
     return base
 
 

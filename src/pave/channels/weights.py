@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,32 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
         tensors: Names and tensors, in any order.
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+    for name, tensor in sorted(_plain(tensors), key=itemgetter(0)):
         flat = tensor.detach().reshape(-1)
         step = max(1, flat.numel() // _SAMPLES)
         sample = flat[::step].float().cpu().contiguous()  # float32: numpy knows no bfloat16
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds its own numbers; one of torchao or quanto wraps others."""
+    inner = tensor.data  # a parameter's own class says nothing
+    return type(inner) is Tensor or not hasattr(inner, "__tensor_flatten__")
+
+
+def _plain(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors; in place of one that wraps others, those and what it says of them."""
+    for name, tensor in tensors:
+        if is_plain(tensor):
+            yield name, tensor
+            continue
+        outer: Any = tensor.data
+        parts, settings = outer.__tensor_flatten__()
+        yield f"{name} {settings}", torch.empty(0)
+        for part in parts:  # which may wrap others again
+            yield from _plain([(f"{name}.{part}", getattr(outer, part))])
 
 
 def best_device() -> torch.device:

@@ -89,9 +89,9 @@ class Chosen:
     """
 
     def __init__(self, model: PatchedModel, weights: Weights) -> None:
+        self.patches: Mapping[str, Patch] = chosen(model.patches, weights)
         self._model = model
         self._weights = dict(weights)
-        self.patches: Mapping[str, Patch] = chosen(model.patches, weights)
 
     @property
     def base(self) -> Base:

@@ -28,14 +28,12 @@ from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.lora import LoraSet, copy_values
 from pave.patches.names import free_name, known_name
-from pave.patches.new import new_config
+from pave.patches.new import new_config, seeded
 from pave.patches.patch import Patch, Patches, Side
 from pave.tokens import Tokens
 
 Times = Sequence[Tensor]
 Visuals = Sequence[Visual]
-Film = str | Path
-Several = Sequence[str]
 Media = Mapping[str, Source | Tokens] | None
 
 
@@ -84,8 +82,7 @@ class PatchedModel(nn.Module):
         self.lock = threading.RLock()
         self._inputs = base.inputs
         self._fed: InputSpec | None = None  # how the base was fed before the first patch came
-        # Patch -> those at work that go on with its LoRA, hence take its place; see `_settle`.
-        self._taken: dict[str, list[str]] = {}
+        self._taken: dict[str, list[str]] = {}  # see `taken_by`
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,9 +166,7 @@ class PatchedModel(nn.Module):
             base_patches=base_patches_of(self.patches, base_patches, continue_lora),
         )
         # The same seed gives the same patch, whatever was drawn before.
-        with torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with seeded(seed):
             patch = self._attach(name, config, trainable=True)
         patch.keep_encoder(made)
         if continue_lora is not None:
@@ -184,9 +179,14 @@ class PatchedModel(nn.Module):
         return name
 
     def load_patch(
-        self, source: str | Path, name: str | None = None, trainable: bool = False
+        self,
+        source: str | Path,
+        name: str | None = None,
+        trainable: bool = False,
+        *,
+        same_weights: bool = False,
     ) -> str:
-        """Put a saved patch on the base, at weight 1.
+        """Put a saved patch on the base, at weight 1; the name that it got.
 
         The first one decides how the base is fed (`PatchConfig.inputs`).
 
@@ -194,15 +194,14 @@ class PatchedModel(nn.Module):
             source: A patch folder, or a Hub id `owner/name`.
             name: What to call it; the folder's name when not given.
             trainable: Whether to go on training it.
-
-        Returns:
-            The patch's name.
+            same_weights: Refuse a patch that was trained on other weights than the base's of the
+                same shapes, such as a fine-tuned base's; there is a warning otherwise.
 
         Raises:
             PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for
                 another base or fed otherwise, or a base patch of it is not on this model yet.
         """
-        saved = read_patch(source, name, self.base, self.patches)
+        saved = read_patch(source, name, self.base, self.patches, same_weights)
         fed = self.base.inputs  # to go back to if the patch does not fit
         feed_as_trained(saved.config, self.base, self.patches)
         try:
@@ -243,8 +242,7 @@ class PatchedModel(nn.Module):
         """
         patch = self.patches[known_name(name, self.patches)]
         given = {"training": training, "scores": scores, "licence": licence}
-        write_patch(Path(folder), patch, self.base, self.patches, given)
-        return Path(folder)
+        return write_patch(folder, patch, self.base, self.patches, given)
 
     def delete_patch(self, name: str) -> None:
         """Take one patch off the base; without any the base is fed as before the first was loaded.
@@ -293,10 +291,11 @@ class PatchedModel(nn.Module):
 
         What is left to pay is the fusion. The base's own weights are not touched, so it still comes
         back to the bit; the copies take as much memory as the adapted layers. They serve calls
-        without gradients for which just these LoRAs are on. Any other call (other patches, a clip
-        without the channel in a mixed batch, training) goes the usual way, and so does every call
-        after the LoRA's weights changed, until `merge` is called again (but a change through
-        `.data` is not seen). Logits differ from the unmerged ones by rounding.
+        without gradients for which just these LoRAs are on; others go the usual way, and so does
+        every call after the LoRA's weights changed, until `merge` is called again (all but a change
+        in place through `.data`, which nobody can see). Logits differ by rounding.
+
+        Raises PatchError where a layer has no plain weights to fold into, such as a quantised one.
         """
         self.loras.merge()
 
@@ -398,7 +397,7 @@ class PatchedModel(nn.Module):
     @overload
     def ask(  # type: ignore[overload-overlap]  # a str is a sequence of str too; the first signature wins
         self,
-        video: Film,
+        video: str | Path,
         question: str,
         *,
         channels: Media = ...,
@@ -410,8 +409,8 @@ class PatchedModel(nn.Module):
     @overload
     def ask(
         self,
-        video: Film,
-        question: Several,
+        video: str | Path,
+        question: Sequence[str],
         *,
         channels: Media = ...,
         frames: int | None = ...,
@@ -421,8 +420,8 @@ class PatchedModel(nn.Module):
     ) -> list[str]: ...
     def ask(
         self,
-        video: Film,
-        question: str | Several,
+        video: str | Path,
+        question: str | Sequence[str],
         *,
         channels: Media = None,
         frames: int | None = None,
@@ -452,11 +451,11 @@ class PatchedModel(nn.Module):
         Raises:
             MediaError: If the video cannot be read.
             ChannelError: If a channel's tokens do not fit the patch.
-            ConfigError: If no frames or no new tokens are asked for.
+            ConfigError: If an argument is of a wrong kind, or no frames or tokens are asked for.
         """
         sampling = sampling or Sampling(max_new_tokens)
-        questions = [question] if isinstance(question, str) else list(question)
-        media = channels or {}
+        questions = [question] if isinstance(question, str) else question
+        media = {} if channels is None else channels
         model: AnsweringModel = self
         if patches is not None:
             model = Chosen(self, patches)
@@ -543,8 +542,7 @@ class PatchedModel(nn.Module):
             if name not in self._taken:  # else it works in calls that lack the other's channel
                 working.append(name)
         self.loras.activate(working)
-        # Dropout on in patches that train, off in the rest.
-        self.train(self.training)
+        self.train(self.training)  # dropout on in patches that train, off in the rest
 
     @contextlib.contextmanager
     def _called(
@@ -560,14 +558,15 @@ class PatchedModel(nn.Module):
         With pixels the seam adds the residuals inside the call; with visual tokens they are added
         here and handed over as `mm_encoder_outputs`.
         """
-        base = self.base
-        pixels = base.family.pixels
+        base, pixels = self.base, self.base.family.pixels
+        if not isinstance(side, Sequence | None):
+            raise ChannelError(f"side channels are a list, one entry a clip, got {side!r}")
         with self.lock, contextlib.ExitStack() as stack:
             patches, taken = self.patches, self._taken
             if weights is not None:
                 if self.training:  # checkpointing runs layers again after the call
                     raise PatchError("patches={...} is for answers; train with set_patches")
-                patches = chosen(patches, weights)
+                patches = chosen(patches, weights)  # views: nothing of the model changes
                 taken = taken_by(patches)
                 stack.enter_context(weighted(patches, self.patches))
             if visuals is not None:
@@ -591,8 +590,7 @@ class PatchedModel(nn.Module):
                 if side is not None and not batch == len(side) == 1:
                     rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
                 routes = routes_of(patches, side, rows, batch, taken)
-                # Usually all that are on work on every row, and there is nothing to switch. The
-                # layers are asked, because others can switch them with peft.
+                # Usually there is nothing to switch. Others can switch layers with peft: ask them.
                 layers = self.loras.layers.values()
                 as_is = all(layer.active_adapters == routes.on for layer in layers)
                 if routes.masks or not as_is or any(layer.disable_adapters for layer in layers):

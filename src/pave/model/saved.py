@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from pave.bases import Base
+from pave.errors import PatchError
 from pave.fusion import make_fusion
 from pave.patches.base_patches import with_hashes, with_names
 from pave.patches.config import PatchConfig
-from pave.patches.fit import check_tensors
+from pave.patches.fit import check_base_weights, check_tensors
 from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.hub import locate
 from pave.patches.layout import FUSION, LORA
@@ -57,7 +58,11 @@ class SavedPatch:
 
 
 def read_patch(
-    source: str | Path, name: str | None, base: Base, patches: Mapping[str, Patch]
+    source: str | Path,
+    name: str | None,
+    base: Base,
+    patches: Mapping[str, Patch],
+    same_weights: bool = False,
 ) -> SavedPatch:
     """Read a patch and check it against the base and the patches that are on it.
 
@@ -66,6 +71,7 @@ def read_patch(
         name: What to call it; the folder's name when not given.
         base: The base it is for.
         patches: Patches on the base.
+        same_weights: Refuse a patch that was trained on other weights; else there is a warning.
 
     Raises:
         PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another
@@ -73,6 +79,8 @@ def read_patch(
     """
     folder = locate(source)
     files = read_folder(folder, base)
+    # Shapes agree by now; the weights behind them may be another model's.
+    check_base_weights(files.config, base, str(source), same_weights)
     config = with_names(files.config, patches, str(folder))
     name = free_name(name or default_name(source, folder), config.channel, patches)
     fusion = None  # a LoRA-only patch has none
@@ -87,12 +95,12 @@ def read_patch(
 
 
 def write_patch(
-    folder: Path,
+    folder: str | Path,
     patch: Patch,
     base: Base,
     patches: Mapping[str, Patch],
     given: Mapping[str, Any],
-) -> None:
+) -> Path:
     """Write a patch folder; the patch then knows what its files hold.
 
     Args:
@@ -106,6 +114,8 @@ def write_patch(
         PatchError: If the folder holds something else, the weights hold a NaN, or a base patch of
             it was never saved or has changed since.
     """
+    if not isinstance(folder, str | Path):
+        raise PatchError(f"a patch is written into a folder, got {type(folder).__name__}")
     # Refused before the disk is touched: a base patch without files, a field that is wrong.
     config = with_hashes(saved_config(patch.config, given), patches)
     files = PatchFiles(config, {}, {})  # filled below
@@ -113,5 +123,6 @@ def write_patch(
         files.fusion.update(patch.fusion.state_dict())
     if patch.lora is not None:
         files.lora.update(patch.lora.parameters())
-    patch.config = write_folder(folder, files, base)
+    patch.config = write_folder(Path(folder), files, base)
     patch.saved = patch.changes()
+    return Path(folder)

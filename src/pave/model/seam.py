@@ -124,7 +124,9 @@ class Seam:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; where the call has side channels and a patch is on, add the residuals."""
         call = _CALL.get()
-        patches = self.patches if call.patches is None else call.patches
+        patches = self.patches
+        if call.patches is not None:  # the call has chosen others
+            patches = call.patches
         queries = set()  # what the fusions at work read: `FusionSettings.query`
         for patch in patches.values():
             if call.side is not None and patch.weight != 0 and patch.config.fusion is not None:
@@ -168,6 +170,11 @@ class Seam:
         visuals = list(visuals)
         if side is None:
             return visuals
+        if not isinstance(side, Sequence) or isinstance(side, str | bytes):
+            raise ChannelError(
+                "side channels are a list of mappings from channel to Tokens, one a clip, got a "
+                f"{type(side).__name__}"
+            )
         for what, given in (("side channel entries", side), ("times", times)):
             if given is not None and len(given) != len(visuals):
                 raise ChannelError(

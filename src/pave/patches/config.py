@@ -83,6 +83,18 @@ class BaseId(BaseModel):
     fingerprint: dict[str, Any] = Field(
         description="Facts that must agree: model type, widths, vocabulary, token layout."
     )
+    weights: dict[str, str] = Field(
+        default_factory=dict,
+        description="Digests of its weights, `language` and `tower`, as far as they were known.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not known, so that such files are those of older versions."""
+        fields: dict[str, Any] = write(self)
+        if not self.weights:
+            fields.pop("weights", None)
+        return fields
 
 
 class BasePatch(BaseModel):

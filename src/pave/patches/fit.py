@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pave.bases import Base
+from pave.bases.digest import known_by
 from pave.errors import BaseError, PatchError
 from pave.patches.config import PatchConfig
 from pave.texts import parse_json
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+
+logger = logging.getLogger(__name__)
 
 # What does not change the update: labels, and what differs between versions of peft.
 _NOT_COMPARED = {
@@ -83,6 +87,38 @@ def check_rank(tensors: Mapping[str, Tensor], rank: int, where: str) -> None:
                 f"{where}: {key} has shape {tuple(tensor.shape)}, which is no LoRA of rank {rank} "
                 "as patch.json says; the patch folder is inconsistent"
             )
+
+
+def check_base_weights(config: PatchConfig, base: Base, where: str, refuse: bool) -> None:
+    """A patch belongs to the very weights that it was trained on, not only to their shapes.
+
+    Older patches, quantised bases and a tower that is on disk still say nothing.
+
+    Args:
+        config: The patch's.
+        base: The base.
+        where: What to call the patch.
+        refuse: Refuse another base instead of a warning.
+
+    Raises:
+        PatchError: If they differ and `refuse` is set.
+    """
+    wanted = config.base.weights
+    if not wanted:  # an older patch, or one of a base that could not tell
+        return
+    own = known_by(base)
+    # What only one of them knows is no difference.
+    differ = sorted(part for part in wanted.keys() & own.keys() if wanted[part] != own[part])
+    if not differ:
+        return
+    # A fine-tuned base may do as well: most people's business, hence a warning.
+    what = (
+        f"{where} was trained on other weights of the same shapes: the {' and '.join(differ)} of "
+        f"{config.base.name} were not those of {base.name}"
+    )
+    if refuse:
+        raise PatchError(f"{what}; load the base that it was trained on")
+    logger.warning("%s; what it says here nobody has measured", what)
 
 
 def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
@@ -189,6 +225,11 @@ def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:
     Raises:
         PatchError: If one is not.
     """
+    if not isinstance(weights, Mapping):
+        raise PatchError(
+            "patches are chosen as a mapping of names to weights, such as {'sound': 1.0}, got "
+            f"{type(weights).__name__}"
+        )
     for name, weight in weights.items():
         if name not in known:
             raise PatchError(

@@ -32,6 +32,8 @@ def locate(source: str | Path) -> Path:
         PatchError: If there is no such folder, or the Hub cannot be reached or has no such
             repository.
     """
+    if not isinstance(source, str | Path):
+        raise PatchError(f"a patch is a folder or a Hub id owner/name, got {type(source).__name__}")
     name = str(source)
     if not is_hub_id(name):
         return Path(source)

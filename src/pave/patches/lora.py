@@ -10,14 +10,16 @@ of a side effect of activating it, and rows of one batch can be switched off one
 from __future__ import annotations
 
 import contextlib
+import difflib
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from peft import LoraConfig, LoraModel
-from peft.tuners.lora import LoraLayer
+from peft import LoraConfig, LoraModel, inject_adapter_in_model
+from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
 
 from pave import cpu, hf_compat
@@ -25,10 +27,10 @@ from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
 
+logger = logging.getLogger(__name__)
+
 # The update is scale * B A x: A is [rank, in], random at first; B is [out, rank], zero at first.
 _PARTS = ("lora_A", "lora_B")
-# What peft can wrap; a layer that carries another patch's LoRA is one of its own.
-_ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, LoraLayer)
 
 
 def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConfig:
@@ -65,29 +67,96 @@ def lora_shapes(model: nn.Module, spec: LoraSpec, family: Family) -> list[tuple[
 def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     """Find out whether a LoRA can be put on a model, beside those that are on it already.
 
+    What takes a LoRA is peft's to say: it is asked once for each kind of layer, quantised ones
+    included.
+
     Raises:
         PatchError: If no module of the language model has one of the targets' names, or one that
             has takes no LoRA.
     """
     wanted = re.compile(str(lora_config(spec, family).target_modules))
-    found = {name: module for name, module in model.named_modules() if wanted.fullmatch(name)}
-    if not found:
-        raise PatchError(_nothing_called(spec, family))
-    if odd := [name for name, module in found.items() if not isinstance(module, _ADAPTABLE)]:
-        raise PatchError(
-            f"{odd[0]} is a {type(found[odd[0]]).__name__}, which takes no LoRA; choose linear "
-            "layers as LoRA targets, such as "
-            f"{', '.join(family.lora_targets)}"
-        )
-
-
-def _nothing_called(spec: LoraSpec, family: Family) -> str:
     usual = ", ".join(family.lora_targets)
-    wanted = ", ".join(spec.targets or family.lora_targets)
-    return (
-        f"no module of the language model is called {wanted}; choose other LoRA targets, such as "
-        f"{usual}"
+    kinds: dict[tuple[type, ...], tuple[str, nn.Module]] = {}  # one of each kind of layer
+    for path, module in model.named_modules():
+        if not wanted.fullmatch(path):
+            continue
+        layer = module
+        if isinstance(module, LoraLayer):  # another patch's LoRA is on it already
+            layer = module.get_base_layer()
+        kind = (type(layer), type(getattr(layer, "weight", None)))
+        kinds.setdefault(kind, (path, layer))
+    if not kinds:
+        names = ", ".join(spec.targets or family.lora_targets)
+        raise PatchError(
+            f"no module of the language model is called {names}; choose other LoRA targets, such "
+            f"as {usual}"
+        )
+    for path, layer in kinds.values():
+        if why := _why_no_lora(layer):
+            raise PatchError(
+                f"{path} is a {type(layer).__name__}, which takes no LoRA ({why}); choose linear "
+                f"layers as LoRA targets, such as {usual}"
+            )
+
+
+def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
+    """Find out whether every target of a new LoRA is there: a misspelt one would be left out.
+
+    Of the family's own targets those that the model lacks are left out with a logged note.
+
+    Raises:
+        PatchError: If a target that was asked for is no module of the language model; the message
+            says what may have been meant.
+    """
+    # Only there: towers have layers of the same names.
+    language = f"model.{family.language_model}."
+    modules = {path.rpartition(".")[2] for path, _ in model.named_modules() if language in path}
+    lacking = [name for name in spec.targets or family.lora_targets if name not in modules]
+    if not lacking:
+        return
+    # Experts of a mixture are one tensor for all of them, and no modules.
+    for path, _ in model.named_parameters():
+        owner, _, name = path.rpartition(".")
+        if language in path and owner.endswith("experts"):
+            where = f"{owner.removeprefix(language)}.{name}"
+            why = f"; this model's experts are tensors such as {where}, which LoRA does not reach"
+            break
+    else:
+        why = ""
+    if spec.targets is None:
+        logger.warning("LoRA leaves out %s, which this model has not%s", ", ".join(lacking), why)
+        return
+    # Small and capital letters are what people mix up, too.
+    near = difflib.get_close_matches(lacking[0].lower(), sorted(modules), n=1)
+    if near:  # a slip of the pen, whatever else this model lacks
+        why = f"; did you mean {near[0]}?"
+    raise PatchError(
+        f"no module of the language model is called {lacking[0]}{why}; choose other LoRA "
+        f"targets, such as {', '.join(family.lora_targets)}"
     )
+
+
+def _why_no_lora(layer: nn.Module) -> str | None:
+    """What peft says against a LoRA on a layer; None where it puts one on."""
+    probe = nn.ModuleDict({"layer": layer})  # the LoRA goes into this, not into the model
+    config = LoraConfig(r=1, target_modules=["layer"])
+    flags = [parameter.requires_grad for parameter in layer.parameters()]
+    try:
+        # Without numbers, and nobody's random state is touched.
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            inject_adapter_in_model(config, probe, low_cpu_mem_usage=True)
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        return lines[0][:200]
+    finally:
+        for parameter, flag in zip(layer.parameters(), flags, strict=True):
+            parameter.requires_grad_(flag)
+    found = probe["layer"]
+    # An embedding's LoRA has other parts, which no patch file has a place for.
+    if isinstance(found, LoraLayer) and found.lora_A:
+        return None
+    return "peft has no linear LoRA for it"
 
 
 def copy_values(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]) -> None:
@@ -178,6 +247,7 @@ class LoraSet:
                 somebody else has put an adapter on the model.
         """
         self._only_ours()
+        check_targets(self._model, spec, self._family)
         config = lora_config(spec, self._family, self._base_name)
         self._names.add(name)
         try:
@@ -189,7 +259,7 @@ class LoraSet:
                 self._tuner.inject_adapter(self._model, name)
         except ValueError as error:
             self.remove(name)
-            raise PatchError(_nothing_called(spec, self._family)) from error
+            raise PatchError(f"peft refuses the LoRA: {error}") from error
         self._find_layers()  # a first LoRA has just wrapped them
         hf_compat.adapter_in_float32(self._model, name)
         self.activate(self.active)
@@ -243,9 +313,24 @@ class LoraSet:
             hf_compat.activate_adapters(layer, names)
 
     def merge(self) -> None:
-        """Give the layers merged copies of their weights, see `PatchedModel.merge`."""
-        for layer in self.layers.values():
+        """Give the layers merged copies of their weights, see `PatchedModel.merge`.
+
+        Raises:
+            PatchError: If a layer with a LoRA at work gets none, such as a quantised one.
+        """
+        for path, layer in self.layers.items():
             cpu.merge(layer)
+            if hasattr(layer, "merged_copy") or not layer.lora_A.keys() & set(self.active):
+                continue
+            self.unmerge()
+            plain = layer.get_base_layer()
+            why = "its weights are not fixed now: a model that trains, or made in inference mode"
+            if type(layer) is not Linear or type(plain) is not nn.Linear:
+                why = f"a {type(plain).__name__}, as {type(layer).__name__}, has no plain weights"
+            raise PatchError(
+                f"merge() cannot fold the LoRA into {path} ({why}); use the patch unmerged, which "
+                "gives the same answers"
+            )
 
     def unmerge(self) -> None:
         """Drop the merged copies."""

@@ -39,6 +39,8 @@ def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> s
     Raises:
         PatchError: If the name is taken or invalid, or one patch's name would be another's channel.
     """
+    if not isinstance(name, str):
+        raise PatchError(f"the name of a patch is a text, got {name!r}")
     if name in patches:  # a patch is never replaced silently
         raise PatchError(f"there is already a patch '{name}'; give the new one another name")
     for other in patches.values():
@@ -65,11 +67,11 @@ def known_name(name: str | None, known: Collection[str]) -> str:
     Raises:
         PatchError: If there is no such patch, or several and none is named.
     """
-    if name is not None and name in known:
+    if isinstance(name, str) and name in known:
         return name
     if name is None and len(known) == 1:  # nothing else can be meant
         return next(iter(known))
     which = "say which patch"
     if name is not None:
-        which = f"there is no patch '{name}'"
+        which = f"there is no patch {name!r}"
     raise PatchError(f"{which}; loaded are: {', '.join(known) or 'none'}")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from pave.bases import Base
+from pave.bases.digest import known_by
 from pave.channels import Encoder
 from pave.errors import ConfigError
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.patches.config import BaseId, EncoderSpec, PatchConfig, reason
+from pave.patches.lora import check_names
 from pave.version import __version__
 
 
@@ -33,6 +37,7 @@ def new_config(
 
     Raises:
         ConfigError: If a field is wrong, or the width of the side tokens is not known.
+        PatchError: If a target of the LoRA is not there.
     """
     if channel is None and fusion:
         raise ConfigError(
@@ -48,15 +53,36 @@ def new_config(
             fields["fusion"] = _fusion_config(base, encoder, fusion)
         if encoder is not None:
             fields["encoder"] = EncoderSpec(name=encoder.name, settings=dict(encoder.settings))
-        return PatchConfig(
+        config = PatchConfig(
             pave_version=__version__,
-            base=BaseId(name=base.name, fingerprint=base.fingerprint()),
+            base=BaseId(name=base.name, fingerprint=base.fingerprint(), weights=known_by(base)),
             inputs=base.inputs,
             channel=channel,
             **fields,
         )
     except ValidationError as error:
         raise ConfigError(f"the patch cannot be made: {reason(error)}") from error
+    if config.lora is not None:
+        check_names(base.model, config.lora, base.family)
+    return config
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """For the time of the context draws follow from a seed, and the caller's are left alone.
+
+    Args:
+        seed: None draws from the caller's random state.
+
+    Raises:
+        ConfigError: If it is no whole number of 64 bits.
+    """
+    if seed is not None and (type(seed) is not int or not -(2**63) <= seed < 2**64):
+        raise ConfigError(f"a seed is a whole number of at most 64 bits, got {seed!r}")
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
 
 
 def _fusion_config(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pave import hf_compat
 from pave.channels import Encoder
+from pave.errors import ChannelError
 from pave.patches.config import PatchConfig
 from pave.patches.lora import Lora
 from pave.tokens import Tokens
@@ -76,9 +77,19 @@ class Patch(nn.Module):
         Its own name comes before its channel's, so that two patches may listen to one channel
         through different encoders.
         """
+        if not isinstance(clip, Mapping):
+            raise ChannelError(
+                "side channels are a list of mappings from channel to Tokens, one a clip, got a "
+                f"{type(clip).__name__} for a clip"
+            )
         tokens = clip.get(self.name)  # [T, S, C] with times [T]
         if tokens is None:
             tokens = clip.get(self.config.channel or "")
+        if tokens is not None and not isinstance(tokens, Tokens):
+            raise ChannelError(
+                f"channel '{self.config.channel}' needs Tokens(values, times), got "
+                f"{type(tokens).__name__}"
+            )
         # A sound track of length 0 is as good as none.
         if tokens is None or tokens.values.numel() == 0:
             return None

@@ -30,7 +30,7 @@ from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_flops, fusion_parameters
-from pave.patches.lora import check_targets
+from pave.patches.lora import check_names, check_targets
 from pave.train.costs import (
     ADAMW,
     BF16,
@@ -97,6 +97,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
     width = int(text.hidden_size)
     fusions = [_fit(fusion, family.query_dim, width, wanted.name) for fusion in wanted.fusions]
     if wanted.lora is not None:
+        check_names(model, wanted.lora, family)
         check_targets(model, wanted.lora, family)
 
     parameters = {

@@ -17,7 +17,7 @@ from pave.fusion import Fusion
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.patches.base_patches import lora_of_new
-from pave.patches.lora import check_targets
+from pave.patches.lora import check_names, check_targets
 from pave.patches.new import new_config
 from pave.train.align import AlignSettings, align
 from pave.train.config import TrainConfig
@@ -72,6 +72,7 @@ def make_encoders(
     continued = _continued(patched, base_patches, config)
     lora = lora_of_new(patched.patches, _own_lora(config), continued)
     if lora is not None:
+        check_names(base.model, lora, base.family)
         check_targets(base.model, lora, base.family)
     if config.channel is None or config.encoder is None:
         return encoders
