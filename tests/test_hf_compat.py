@@ -126,6 +126,14 @@ def test_wrappers_of_peft_are_known() -> None:
     assert not hf_compat.is_peft_model(model)
 
 
+def test_compiled_modules_are_known() -> None:
+    layer = nn.Linear(2, 2)
+    assert not hf_compat.is_compiled(layer)
+    assert hf_compat.is_compiled(torch.compile(nn.Linear(2, 2), backend="eager"))
+    layer.compile(backend="eager")
+    assert hf_compat.is_compiled(layer)
+
+
 def test_offloading_hooks_are_known() -> None:
     from accelerate.hooks import AlignDevicesHook, SequentialHook, add_hook_to_module
 

@@ -173,6 +173,15 @@ def is_peft_model(model: Any) -> bool:
     return isinstance(model, PeftModel | PeftMixedModel)
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module runs compiled: by `torch.compile`, or by its own `compile`.
+
+    The second leaves `Module._compiled_call_impl`, the first is a module `_orig_mod` in another.
+    Checked with torch 2.13.0.
+    """
+    return module._compiled_call_impl is not None or "_orig_mod" in module._modules
+
+
 def is_offloaded(module: nn.Module) -> bool:
     """Whether accelerate brings a module's weights for the length of a call and takes them away.
 

@@ -50,7 +50,8 @@ def load_base(
         settings: How frames are prepared; read from the folder, or the family's defaults, when not
             given.
         dtype: Floating-point type of the weights, "auto" for that of the files.
-        device: Where to put the model, such as "cuda"; where it is loaded when not given.
+        device: Where to put the model, such as "cuda", or "auto" for the first GPU if there is one;
+            where it is loaded when not given.
         name: What to call the base in messages and patch files; the source itself by default.
         tower: False leaves the vision tower on the disk until a clip has to be seen
             (`Base.visual`), which never happens where all visual tokens come from a cache. A model
@@ -74,7 +75,9 @@ def load_base(
         check_plain(base.model)  # transformers loads an adapter that lies beside the weights
     else:
         base = _wrap(source, tokenizer, wanted)
-    if device is not None:
+    if device == "auto" and torch.cuda.is_available():
+        device = "cuda"
+    if device not in (None, "auto"):
         try:
             base.model.to(device)
         except (RuntimeError, TypeError, AssertionError, ValueError) as error:

@@ -78,7 +78,7 @@ def ask_verb(
         name = base
     elif folders:
         _, name = folders[0]
-    model = PatchedModel(load_base(name))
+    model = PatchedModel(load_base(name, device="auto"))
     names = [
         model.load_patch(folder, name=f"patch{number}")
         for number, (folder, _) in enumerate(folders)

@@ -160,7 +160,8 @@ def _opened(
             references_of(record)  # complains now, not after hours of answering
         limit = config.max_new_tokens or task.max_new_tokens
         config = config.model_copy(update={"max_new_tokens": limit})
-        base = base or load_base(config.base, tower=False)  # the tower only if a clip is new
+        # The tower only if a clip is new.
+        base = base or load_base(config.base, tower=False, device="auto")
         model = PatchedModel(base)
     try:
         with watch.stage("load"):

@@ -177,7 +177,7 @@ def _seeing(config: ExtractConfig, base: Base | None) -> Base | None:
     if not config.visual and not reads_with_tower(config):
         return None
     if base is None and config.base is not None:
-        base = load_base(config.base)
+        base = load_base(config.base, device="auto")
     if base is not None:
         base.use(config.inputs)
     return base

@@ -291,11 +291,9 @@ class PatchedModel(nn.Module):
 
         What is left to pay is the fusion. The base's own weights are not touched, so it still comes
         back to the bit; the copies take as much memory as the adapted layers. They serve calls
-        without gradients for which just these LoRAs are on; others go the usual way, and so does
-        every call after the LoRA's weights changed, until `merge` is called again (all but a change
-        in place through `.data`, which nobody can see). Logits differ by rounding.
-
-        Raises PatchError where a layer has no plain weights to fold into, such as a quantised one.
+        without gradients for which just these LoRAs are on, until the LoRA's weights change (but a
+        change through `.data` is not seen); all others go the usual way. Logits differ by rounding.
+        PatchError where a layer has no plain weights to fold into, such as a quantised one.
         """
         self.loras.merge()
 
@@ -349,6 +347,7 @@ class PatchedModel(nn.Module):
         """One line as peft prints it: trainable, all, per cent."""
         return summarise(self.base, self.patches)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         channels: Side | None = None,

@@ -121,6 +121,8 @@ class Seam:
         if self.owner.__dict__.get(self.base.family.method) is self:
             del self.owner.__dict__[self.base.family.method]
 
+    # A compiler takes the method that is shadowed for the one that shadows it, for ever.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the tower; where the call has side channels and a patch is on, add the residuals."""
         call = _CALL.get()

@@ -110,7 +110,10 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     """
     # Only there: towers have layers of the same names.
     language = f"model.{family.language_model}."
-    modules = {path.rpartition(".")[2] for path, _ in model.named_modules() if language in path}
+    modules = set()
+    for path, _ in model.named_modules():
+        if language in path:
+            modules.add(path.rpartition(".")[2])  # an ending, as targets are
     lacking = [name for name in spec.targets or family.lora_targets if name not in modules]
     if not lacking:
         return
@@ -357,6 +360,12 @@ class LoraSet:
                     "switch patches with set_patches, and take other adapters off"
                 )
         handles = []  # of the masks
+        # Compiled code does not look for new hooks.
+        if masks and any(map(hf_compat.is_compiled, self._model.modules())):
+            raise PatchError(
+                "a part of the base is compiled, which cannot leave a LoRA out of single rows; "
+                "give clips with and without the channel in calls of their own, or do not compile"
+            )
         try:
             self.activate(names)
             for name, flags in masks.items():
