@@ -70,7 +70,9 @@ def test_arguments_of_a_model_that_are_no_mapping(
         "--out",
         tmp_path / "patch",
     )
-    assert f"--model-args {file}" in refused(capsys, *words, "--model-args", file)
+    told = refused(capsys, *words, "--model-args", file)
+    assert str(file) in told
+    assert "settings such as `input_dim: 1024`" in told
 
 
 def test_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

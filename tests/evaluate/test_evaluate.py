@@ -103,7 +103,10 @@ def test_numbers_follow_from_the_answer_files(made: tinyrun.Run, tmp_path: Path)
         resamples=500,
     )
     gap = report.gap("sound", "base")
-    assert (gap.difference, gap.ci95) == (by_hand.difference, by_hand.ci95)
+    assert gap.difference == by_hand.difference
+    # Four clips hold no interval, which exact match says with the widest there is.
+    assert by_hand.ci95 is None
+    assert gap.ci95 == (-1.0, 1.0)
     assert gap.difference == pytest.approx(
         report.arm("sound").accuracy - report.arm("base").accuracy
     )

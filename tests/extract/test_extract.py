@@ -161,7 +161,7 @@ def test_settings_that_contradict_each_other() -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     records = feature_records(tmp_path, 1)
-    with pytest.raises(RecordError, match="cannot read the records"):
+    with pytest.raises(RecordError, match="cannot read .* give a JSONL file of records"):
         extract(config(tmp_path / "nowhere.jsonl", tmp_path / "s", **FILE))
     with pytest.raises(ChannelError, match="there is no encoder"):
         extract(config(records, tmp_path / "s", channel="audio", encoder="nope"))

@@ -15,7 +15,7 @@ from pave.errors import ConfigError, PatchError, RecordError, TrainError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train import train
-from pave.train.checkpoints import newest_checkpoint, processes_of, publish, save_weights
+from pave.train.checkpoints import DIGESTS, newest_checkpoint, processes_of, publish, save_weights
 from pave.train.folder import LOG_NAME
 from pave.train.precision import native_precision
 from pave.train.progress import read_log
@@ -281,6 +281,7 @@ def test_a_run_goes_on_with_the_same_base_and_as_many_processes(tmp_path):
         for rank in (0, 1):
             (folder / f"rng_state_{rank}.pth").write_bytes((folder / "rng_state.pth").read_bytes())
         (folder / "rng_state.pth").unlink()
+        (folder / DIGESTS).unlink()  # else it would be another, damaged checkpoint
     with pytest.raises(
         TrainError, match="a run of 2 processes, not 1; continue it with as many, or resume=never"
     ):

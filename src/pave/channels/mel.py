@@ -91,16 +91,16 @@ class MelSettings(BaseModel):
             raise ValueError(f"window = {self.window:g} s must hold at least 2 samples")
         if not self.f_min < (self.f_max or self.rate / 2) <= self.rate / 2:
             raise ValueError("f_min < f_max <= rate / 2 must hold")
+        if self.n_mels * _fft_size(self) > _LARGEST:
+            raise ValueError(
+                "the spectrum would be too fine; take fewer bands, a wider range of them or a "
+                "shorter window"
+            )
         # What a second of sound costs; a patch from elsewhere could ask for any.
         if self.rate / round(samples) * _fft_size(self) > _MOST_A_SECOND:
             raise ValueError(
                 f"hop = {self.hop:g} s with windows of {self.window:g} s would take hours and "
                 "gigabytes; take a longer hop or a shorter window"
-            )
-        if self.n_mels * _fft_size(self) > _LARGEST:
-            raise ValueError(
-                "the spectrum would be too fine; take fewer bands, a wider range of them or a "
-                "shorter window"
             )
         return self
 
