@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -36,20 +35,6 @@ def join(clips: list[Frames]) -> Frames:
     return Frames(*map(torch.cat, fields))
 
 
-def pieces(frames: Frames, tokens: int) -> Iterator[Frames]:
-    """A batch a few frames at a time: as many as have `tokens` tokens, query or side."""
-    longest = frames.runs[:, 1].max()
-    most = max(frames.query.shape[1], int(longest))
-    size = max(1, tokens // most)
-    for start in range(0, len(frames.query), size):
-        part = slice(start, start + size)
-        yield frames._replace(
-            query=frames.query[part],
-            runs=frames.runs[part],
-            query_angles=frames.query_angles[part],
-        )
-
-
 def places(runs: Tensor) -> tuple[Tensor, Tensor | None]:
     """Where the tokens of runs `[F, 2]` lie, `[F, L]`, and which are no padding, `[F, L]`."""
     first, length = runs.T
@@ -78,20 +63,15 @@ def by_time(query: Tensor, side: Tensor) -> Tensor:
     Seconds `[T_q]` and `[T_k]` -> first step and number of steps of each frame, `[T_q, 2]`. The
     first and the last interval are open-ended; of two equally near steps the earlier one wins.
     """
-    borders = _halfway(query)  # [T_q - 1]
+    borders = (query[:-1] + query[1:]) / 2  # [T_q - 1], half-way between neighbours
     inner = torch.searchsorted(side, borders)  # the first step at or after each border
     begin = F.pad(inner, (1, 0))
     end = F.pad(inner, (0, 1), value=len(side))
-    turns = _halfway(side)  # [T_k - 1], where another step becomes the nearest one
+    turns = (side[:-1] + side[1:]) / 2  # [T_k - 1], where another step becomes the nearest one
     nearest = torch.searchsorted(turns, query)
     first = torch.where(begin == end, nearest, begin)  # empty where it ends at its beginning
     count = (end - begin).clamp(min=1)
     return torch.stack([first, count], 1)
-
-
-def _halfway(times: Tensor) -> Tensor:
-    """`[T]` -> `[T - 1]`, the moments half-way between neighbours."""
-    return (times[:-1] + times[1:]) / 2
 
 
 def stretch(side: Tensor, frames: int) -> Tensor:

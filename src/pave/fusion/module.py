@@ -49,11 +49,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, seen: Seen) -> Tensor:
         """`[F, S, hidden]` -> `[F, S, hidden]`."""
-        query = self._by_heads(self.query(x))
-        key = self._by_heads(self.key(seen.memory))
+        heads = (self.config.heads, -1)
+        query = self.query(x).unflatten(2, heads)
+        query = query.transpose(1, 2)  # [F, heads, S, head_dim]
+        key = self.key(seen.memory).unflatten(2, heads)
+        key = key.transpose(1, 2)  # [F, heads, L, head_dim]
         value = key  # not yet turned
         if not self.config.tie_kv:
-            value = self._by_heads(self.value(seen.memory))
+            value = self.value(seen.memory).unflatten(2, heads)
+            value = value.transpose(1, 2)
         if self.config.rope is not None:
             query = rope.rotate(query, seen.query_angles)
             key = rope.rotate(key, seen.side_angles)
@@ -64,10 +68,6 @@ class Attention(nn.Module):
             attn_mask=seen.mask,
         )
         return out.transpose(1, 2).flatten(2)
-
-    def _by_heads(self, x: Tensor) -> Tensor:
-        x = x.unflatten(2, (self.config.heads, -1))
-        return x.transpose(1, 2)  # [F, heads, N, head_dim]
 
 
 class Block(nn.Module):
@@ -227,12 +227,14 @@ class Fusion(nn.Module):
                     f"{len(query)} clips need as many entries of {name}, got {len(given)}; "
                     "use None for no channel"
                 )
-        for tokens in side:
-            if tokens is not None:
-                _check_shape("side", tokens, self.config.side_dim)
+        widths = [("side", side, self.config.side_dim)]
         if self.learnt_query is None:  # else the frames are not read
-            for frames in query:
-                _check_shape("query", frames, self.config.query_dim)
+            widths.append(("query", query, self.config.query_dim))
+        for name, clips, width in widths:
+            for tokens in clips:
+                if tokens is not None and tokens.shape[2:] != (width,):
+                    got = tuple(tokens.shape)
+                    raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
 
     def _align(
         self,
@@ -285,7 +287,18 @@ class Fusion(nn.Module):
                 residual,
                 use_reentrant=False,
             )
-        parts = [residual(piece) for piece in align.pieces(frames, self.chunk)]
+        longest = int(frames.runs[:, 1].max())  # L
+        most = max(frames.query.shape[1], longest)  # tokens of a frame, query or side
+        size = max(1, self.chunk // most)
+        parts = []
+        for start in range(0, len(frames.query), size):
+            part = slice(start, start + size)
+            piece = frames._replace(
+                query=frames.query[part],
+                runs=frames.runs[part],
+                query_angles=frames.query_angles[part],
+            )
+            parts.append(residual(piece))
         if len(parts) == 1:
             return parts[0]  # not copied
         return torch.cat(parts)
@@ -312,14 +325,3 @@ class Fusion(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return x
-
-
-def _check_shape(
-    name: str,
-    tokens: Tensor,
-    width: int,
-) -> None:
-    """Refuse a clip that is not `[T, S, width]`."""
-    if tokens.dim() != 3 or tokens.shape[2] != width:
-        got = tuple(tokens.shape)
-        raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
