@@ -24,7 +24,7 @@ from videos import Bench, bench
 
 from pave import FusionConfig
 from pave.bases import Base, load_base
-from pave.bases.head import head_at
+from pave.bases.head import last_position
 from pave.fusion_costs import fusion_flops
 from pave.media import read_frames
 from pave.model import PatchedModel
@@ -84,11 +84,11 @@ def prefills(made: Bench, plain: Base, frames: int, repeats: int) -> list[Row]:
             model.merge()
 
         def patched(model: PatchedModel = model) -> None:
-            with head_at(model.model):
+            with model.model.lm_head.register_forward_pre_hook(last_position):
                 model([side], [clip.times], **inputs)
 
         def bare() -> None:
-            with head_at(plain.model):
+            with plain.model.lm_head.register_forward_pre_hook(last_position):
                 plain.model(**inputs)
 
         figure = f"prefill of one clip on smol, {frames} frames, {name}, against the plain base"

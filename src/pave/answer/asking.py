@@ -11,11 +11,10 @@ from pave.answer.generation import generate
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import questions_about
 from pave.answer.sampling import Sampling
-from pave.channels import Source, describe_encoder
+from pave.channels import Source
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, ConfigError
 from pave.media import Uniform, read_frames
-from pave.patches.patch import Patch
 from pave.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,21 @@ def ask(
     """
     base = model.base
     _check(video, questions, channels, frames, sampling)
-    clip = base.clip(read_frames(video, Uniform(frames or trained_frames(model))))
+    counts = set()  # frames of a clip that the patches at work were trained on
+    for patch in model.patches.values():
+        # Patches that tokens were made for elsewhere say none.
+        if patch.weight != 0 and patch.config.frames is not None:
+            counts.add(patch.config.frames)
+    if frames is None:
+        frames = max(counts, default=base.settings.frames)
+        if len(counts) > 1:
+            logger.warning(
+                "the patches at work were trained on %s frames; %d are taken, say `frames` to "
+                "choose",
+                " and ".join(map(str, sorted(counts))),
+                frames,
+            )
+    clip = base.clip(read_frames(video, Uniform(frames)))
     side = encode_channels(model, video, channels)
     queries = set()  # what the fusions at work on this clip read
     for name in side:
@@ -95,25 +108,6 @@ def _check(video: Any, questions: Any, channels: Any, frames: Any, sampling: Any
         raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
 
 
-def trained_frames(model: AnsweringModel) -> int:
-    """Frames of a clip that the patches at work were trained on; else the base's own number.
-
-    Where they disagree the largest number counts, with a logged note.
-    """
-    counts = set()
-    for patch in model.patches.values():
-        # Patches that tokens were made for elsewhere say none.
-        if patch.weight != 0 and patch.config.frames is not None:
-            counts.add(patch.config.frames)
-    if len(counts) > 1:
-        logger.warning(
-            "the patches at work were trained on %s frames; %d are taken, say `frames` to choose",
-            " and ".join(map(str, sorted(counts))),
-            max(counts),
-        )
-    return max(counts, default=model.base.settings.frames)
-
-
 def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -> dict[str, Tokens]:
     """Tokens of every active patch by the patch's name.
 
@@ -137,10 +131,19 @@ def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -
         if channel is None or patch.weight == 0:  # off: tokens would be encoded for nothing
             continue
         # What is given for one patch comes before what is given for its channel.
-        source = channels.get(name, channels.get(channel))
-        tokens = source if isinstance(source, Tokens) else _encode(model, patch, video, source)
-        if tokens is not None:
-            side[name] = tokens
+        found = channels.get(name, channels.get(channel))
+        if found is None and patch.in_video:
+            found = video
+        if found is not None and not isinstance(found, Tokens):  # media
+            encoder = patch.encoder or model.encoder(name)
+            if encoder is None:
+                raise ChannelError(
+                    f"patch '{name}' takes ready-made tokens; pass "
+                    f"channels={{'{channel}': Tokens(...)}}"
+                )
+            found = encoder.encode(found)
+        if found is not None:
+            side[name] = found
             continue
         logger.warning(
             "%s has no %s; patch '%s' is off for it and the base answers alone",
@@ -149,22 +152,3 @@ def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -
             name,
         )
     return side
-
-
-def _encode(
-    model: AnsweringModel, patch: Patch, video: str | Path, source: Source | None
-) -> Tokens | None:
-    """One channel's tokens from its media, or from the video where that holds it."""
-    encoder = patch.encoder or model.encoder(patch.name)
-    if encoder is None:
-        if source is None:
-            return None
-        raise ChannelError(
-            f"patch '{patch.name}' takes ready-made tokens; pass "
-            f"channels={{'{patch.config.channel}': Tokens(...)}}"
-        )
-    if source is not None:
-        return encoder.encode(source)
-    if describe_encoder(encoder.channel, encoder.name).reads == "own":
-        return None
-    return encoder.encode(video)

@@ -26,7 +26,7 @@ from pave.answer.model import AnsweringModel
 from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
 from pave.bases import Base, prefix_positions, why_no_shared_prefix
-from pave.bases.head import head_at
+from pave.bases.head import last_position, must_be_numbers
 from pave.data import ClipFeatures
 
 
@@ -88,16 +88,21 @@ def generate(
 @contextlib.contextmanager
 def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
     """The model to oneself: in eval mode, its head at last positions, draws from the seed."""
-    # Another thread that trained or asked meanwhile would see the head at last positions.
-    with model.lock, torch.random.fork_rng(enabled=seed is not None):
+    head = model.base.model.get_output_embeddings()
+    with (
+        # Another thread that trained or asked meanwhile would see the head at last positions.
+        model.lock,
+        torch.random.fork_rng(enabled=seed is not None),
+        head.register_forward_pre_hook(last_position),
+        head.register_forward_hook(must_be_numbers),
+    ):
         training = model.training
         if training:
             model.train(False)
         if seed is not None:
             torch.manual_seed(seed)
         try:
-            with head_at(model.base.model):
-                yield
+            yield
         finally:
             if training:
                 model.train()

@@ -18,39 +18,38 @@ from pave.errors import BaseError
 
 
 @contextlib.contextmanager
-def head_at(model: Any, keep: Tensor | None = None) -> Iterator[None]:
-    """For the time of the context the head sees a few positions only.
+def head_at(model: Any, keep: Tensor) -> Iterator[None]:
+    """For the time of the context the head sees a few positions only, for a loss.
 
     Args:
         model: A Hugging Face model with output embeddings.
         keep: `[B, L]` bool, positions to compute logits at; these come as `[N, vocabulary]`, row by
-            row. None: the last position of each row, as `[B, 1, vocabulary]`, for an answer.
-
-    Raises:
-        BaseError: From a call for an answer, if its logits hold a NaN or an infinity: the first
-            such token would be the answer, again and again.
+            row.
     """
 
     def pick(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        hidden = args[0]  # [B, L, D]
-        if keep is None:
-            return (hidden[:, -1:],)
-        return (hidden[keep],)  # [N, D]
+        return (args[0][keep],)  # [B, L, D] -> [N, D]
 
-    def judge(module: Any, args: tuple[Tensor, ...], logits: Tensor) -> None:
-        if not logits.isfinite().all():  # [B, 1, vocabulary]: a thousandth of the head's own work
-            raise BaseError(
-                "the model gives no answer: its logits hold NaN or infinity; weights are damaged, "
-                "or numbers grow too large for their type (try dtype='float32'); without patches "
-                "(disable_patches, --off) you see whether the base or a patch is at fault"
-            )
-
-    head = model.get_output_embeddings()
-    handles = [head.register_forward_pre_hook(pick)]
-    if keep is None:  # in training the loss is looked at
-        handles.append(head.register_forward_hook(judge))
-    try:
+    # A hook that stays would cut the logits of every later call.
+    with model.get_output_embeddings().register_forward_pre_hook(pick):
         yield
-    finally:  # a hook that stays would cut the logits of every later call
-        for handle in handles:
-            handle.remove()
+
+
+def last_position(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+    """Forward pre-hook of a head, for an answer: `[B, L, D]` -> the last position, `[B, 1, D]`."""
+    return (args[0][:, -1:],)
+
+
+def must_be_numbers(module: Any, args: tuple[Tensor, ...], logits: Tensor) -> None:
+    """Forward hook of a head, for an answer: `[B, 1, vocabulary]`.
+
+    Raises:
+        BaseError: If the logits hold a NaN or an infinity: the first such token would be the
+            answer, again and again.
+    """
+    if not logits.isfinite().all():  # a thousandth of the head's own work
+        raise BaseError(
+            "the model gives no answer: its logits hold NaN or infinity; weights are damaged, "
+            "or numbers grow too large for their type (try dtype='float32'); without patches "
+            "(disable_patches, --off) you see whether the base or a patch is at fault"
+        )

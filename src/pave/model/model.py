@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from pave import cpu, hf_compat
 from pave.answer import AnsweringModel, Sampling, ask
-from pave.bases import Base, InputSpec, Visual, tower_of
+from pave.bases import Base, InputSpec, tower_of
 from pave.channels import Encoder, Source, make_encoder
 from pave.channels.weights import check_places
-from pave.errors import ChannelError, PatchError
+from pave.errors import PatchError
 from pave.fusion import make_fusion
-from pave.model.chosen import Chosen, Weights, chosen, taken_by, weighted
+from pave.model.calls import Times, Visuals, called
+from pave.model.chosen import Chosen, Weights, taken_by
 from pave.model.info import describe, summarise
-from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
 from pave.model.saved import read_patch, write_patch
-from pave.model.seam import Call, Seam, calling
+from pave.model.seam import Seam
 from pave.patches.base_patches import base_patches_of, lora_of_new, on_top_of
 from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
@@ -32,8 +32,6 @@ from pave.patches.new import new_config, seeded
 from pave.patches.patch import Patch, Patches, Side
 from pave.tokens import Tokens
 
-Times = Sequence[Tensor]
-Visuals = Sequence[Visual]
 Media = Mapping[str, Source | Tokens] | None
 
 
@@ -59,6 +57,7 @@ class PatchedModel(nn.Module):
     Attributes:
         patches: The patches on the base, by name, in the order in which they came.
         lock: Held by every call; whoever changes the shared layers for some calls holds it, too.
+        taken: Patch -> those at work that take the place of its LoRA, see `taken_by`.
 
     Raises:
         BaseError: If the base is already patched by another `PatchedModel`.
@@ -82,7 +81,7 @@ class PatchedModel(nn.Module):
         self.lock = threading.RLock()
         self._inputs = base.inputs
         self._fed: InputSpec | None = None  # how the base was fed before the first patch came
-        self._taken: dict[str, list[str]] = {}  # see `taken_by`
+        self.taken: dict[str, list[str]] = {}
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -376,7 +375,7 @@ class PatchedModel(nn.Module):
             PatchError: If `patches` names one that is not there, a weight is no finite number, or
                 the model is training.
         """
-        with self._called(channels, times, visuals, patches, inputs) as ready:
+        with called(self, channels, times, visuals, weights=patches, inputs=inputs) as ready:
             return self.model(**ready)
 
     @torch.no_grad()
@@ -390,7 +389,7 @@ class PatchedModel(nn.Module):
         **inputs: Any,
     ) -> Any:
         """The base's `generate` with the patches at work; arguments of `forward` and `generate`."""
-        with self._called(channels, times, visuals, patches, inputs) as ready:
+        with called(self, channels, times, visuals, weights=patches, inputs=inputs) as ready:
             return self.model.generate(**ready)
 
     @overload
@@ -531,67 +530,14 @@ class PatchedModel(nn.Module):
 
     def _settle(self) -> None:
         """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-        self._taken = taken_by(self.patches)
+        self.taken = taken_by(self.patches)
         working = []
         for name, patch in self.patches.items():
             patch.set_trainable(patch.trainable)
             if patch.lora is None or patch.weight == 0:
                 continue
             patch.lora.set_weight(patch.weight)
-            if name not in self._taken:  # else it works in calls that lack the other's channel
+            if name not in self.taken:  # else it works in calls that lack the other's channel
                 working.append(name)
         self.loras.activate(working)
         self.train(self.training)  # dropout on in patches that train, off in the rest
-
-    @contextlib.contextmanager
-    def _called(
-        self,
-        side: Side | None,
-        times: Times | None,
-        visuals: Visuals | None,
-        weights: Weights | None,
-        inputs: dict[str, Any],
-    ) -> Iterator[dict[str, Any]]:
-        """Set up one call of the base, hand out its inputs, and undo everything afterwards.
-
-        With pixels the seam adds the residuals inside the call; with visual tokens they are added
-        here and handed over as `mm_encoder_outputs`.
-        """
-        base, pixels = self.base, self.base.family.pixels
-        if not isinstance(side, Sequence | None):
-            raise ChannelError(f"side channels are a list, one entry a clip, got {side!r}")
-        with self.lock, contextlib.ExitStack() as stack:
-            patches, taken = self.patches, self._taken
-            if weights is not None:
-                if self.training:  # checkpointing runs layers again after the call
-                    raise PatchError("patches={...} is for answers; train with set_patches")
-                patches = chosen(patches, weights)  # views: nothing of the model changes
-                taken = taken_by(patches)
-                stack.enter_context(weighted(patches, self.patches))
-            if visuals is not None:
-                if inputs.get(pixels) is not None:
-                    raise ChannelError(
-                        f"give visuals or {pixels}, not both; Base.batch(..., pixels=False) leaves "
-                        "the pixels out"
-                    )
-                container = base.join(self.seam.fuse(visuals, side, times, patches))
-                inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
-            else:
-                frames = None
-                if side is not None and base.family.modality == "image":
-                    frames = frames_of_clips(inputs, pixels, base.placeholder_id, len(side), times)
-                stack.enter_context(calling(Call(side, times, frames, patches)))
-            # While training all LoRAs work: checkpointing runs layers again after the call.
-            if not self.training and any(patch.lora for patch in patches.values()):
-                ids = inputs.get("input_ids")  # [B, L]
-                batch = 0 if ids is None else len(ids)
-                rows: list[int] | None = [0]  # a single row holds the single clip
-                if side is not None and not batch == len(side) == 1:
-                    rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
-                routes = routes_of(patches, side, rows, batch, taken)
-                # Usually there is nothing to switch. Others can switch layers with peft: ask them.
-                layers = self.loras.layers.values()
-                as_is = all(layer.active_adapters == routes.on for layer in layers)
-                if routes.masks or not as_is or any(layer.disable_adapters for layer in layers):
-                    stack.enter_context(self.loras.only(routes.on, routes.masks))
-            yield inputs

@@ -8,12 +8,13 @@ handle to them (`pave.patches.lora.Lora`) and not the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
 from pave import hf_compat
-from pave.channels import Encoder
+from pave.channels import Encoder, describe_encoder
 from pave.errors import ChannelError
 from pave.patches.config import PatchConfig
 from pave.patches.lora import Lora
@@ -70,6 +71,15 @@ class Patch(nn.Module):
         # Past nn.Module, which would take an encoder that is a module for a part of the patch, cast
         # it with the model and count its weights.
         self.__dict__["encoder"] = encoder
+
+    @cached_property
+    def in_video(self) -> bool:
+        """Whether the clip's own video file holds its channel, for its encoder to read."""
+        if self.config.channel is None:
+            return False
+        encoder = self.encoder or self.config.encoder  # named alike; none reads ready-made tokens
+        name = None if encoder is None else encoder.name
+        return describe_encoder(self.config.channel, name).reads == "video"
 
     def tokens_in(self, clip: Mapping[str, Tokens]) -> Tokens | None:
         """Its tokens among a clip's side tokens; None where the clip lacks its channel.

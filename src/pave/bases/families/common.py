@@ -90,11 +90,8 @@ def pooled(tokens: Tensor, factor: int, kind: str = "average") -> Tensor:
 
     Returns:
         `[frames, h * h, C]` with h = g / factor.
-
-    Raises:
-        BaseError: If the tokens are no square grid.
     """
-    side = side_of(tokens.shape[1])
+    side = math.isqrt(tokens.shape[1])  # g; what is no square grid, `unflatten` refuses
     grid = tokens.transpose(1, 2).unflatten(2, (side, side))  # [frames, C, g, g]
     if kind == "bilinear":
         small = math.ceil(side / factor)
