@@ -157,7 +157,7 @@ class Wrapped(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.aten.detach.default:
             return cls(args[0].packed, args[0].scale)
-        raise NotImplementedError(func)
+        return NotImplemented
 
 
 def test_a_digest_of_wrapped_and_packed_tensors(packed: tiny_patch.Case) -> None:
