@@ -132,7 +132,8 @@ def test_numbers_follow_from_the_answer_files(made: tinyrun.Run, tmp_path: Path)
         "accuracy",
         "ci95",
     }
-    assert set(saved["paired"][0]) == {"family", "a", "b", "difference", "ci95"}
+    wanted = {"family", "a", "b", "difference", "ci95", "clusters"}
+    assert set(saved["paired"][0]) == wanted
     assert saved["trainable_parameters"]["sound"] > saved["trainable_parameters"]["lora"] > 0
     assert saved["peak_rss_mb"] > 50
 
