@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,23 +105,28 @@ def deepstack_output(**fields: Any) -> Any:
     return BaseModelOutputWithDeepstackFeatures(**fields)
 
 
-def change_counter(tensor: Tensor) -> int:
-    """How often a tensor was changed in place: `Tensor._version`.
+def change_counters(tensors: Iterable[Tensor]) -> list[int]:
+    """How often each tensor was changed in place: `Tensor._version`.
 
     Tensors made in inference mode count nothing and give 0. Checked with torch 2.13.0.
     """
-    if tensor.is_inference():
-        return 0
-    return int(tensor._version)
+    counters = []
+    for tensor in tensors:
+        changes = 0
+        if not tensor.is_inference():
+            changes = int(tensor._version)
+        counters.append(changes)
+    return counters
 
 
-def activate_adapters(layer: Any, names: Sequence[str]) -> None:
-    """Let these adapters of a peft layer work, and no others: `BaseTunerLayer._active_adapter`.
+def activate_adapters(layers: Iterable[Any], names: Sequence[str]) -> None:
+    """Let these adapters of peft's layers work, and no others: `BaseTunerLayer._active_adapter`.
 
     peft's own `set_adapter` also freezes the adapters that it switches off, or all of them; who is
     at work in one call must not change what trains. Checked with peft 0.21.2.
     """
-    layer._active_adapter = list(names)  # a copy: the caller goes on using its own
+    for layer in layers:
+        layer._active_adapter = list(names)  # a copy: the caller goes on using its own
 
 
 def adapter_in_float32(model: nn.Module, name: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pave.bases.base import Base
 from pave.channels.weights import is_plain, weights_digest
@@ -69,7 +69,9 @@ def known_by(base: Base) -> dict[str, str]:
             parts[part].append((name.replace(".base_layer.", "."), tensor))
     if not base.tower_loaded:
         parts.pop("tower")
-    if _keeps_buffers(getattr(base.inner, base.family.language_model)):
+    module = getattr(base.inner, base.family.language_model)
+    buffers = dict(module.named_buffers())
+    if buffers.keys() & module.state_dict().keys():  # its files hold them: a quantised model
         parts.pop("language")
     found = {}
     for part, tensors in parts.items():
@@ -84,13 +86,6 @@ def _are_readable(tensors: Iterable[tuple[str, Tensor]]) -> bool:
         if not tensor.is_floating_point() or tensor.is_meta or not is_plain(tensor):
             return False
     return True
-
-
-def _keeps_buffers(module: nn.Module) -> bool:
-    """Whether a language model's files hold more than parameters, as quantised ones' do."""
-    saved = module.state_dict().keys()
-    buffers = dict(module.named_buffers()).keys()
-    return bool(saved & buffers)
 
 
 def _rounded_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -77,5 +77,7 @@ class _ThroughOneDNN(torch.autograd.Function):
         )
         found: list[Tensor | None] = []
         for gradient, is_wanted in zip(gradients, wanted, strict=True):
-            found.append(gradient if is_wanted else None)  # autograd takes no undefined tensors
+            if not is_wanted:
+                gradient = None  # autograd takes no undefined tensors
+            found.append(gradient)
         return tuple(found)

@@ -92,14 +92,14 @@ def _state(layer: Any, names: list[str]) -> tuple[object, ...] | None:
     for name in names:
         if not _is_one_matrix(layer, name):
             return None
+    sources = _sources(layer, names)
     marks = []
-    for weight in _sources(layer, names):
+    for weight in sources:
         if weight.is_inference():
             return None
-        changes = hf_compat.change_counter(weight)
-        marks.append((changes, weight.data_ptr(), weight.dtype))
+        marks.append((weight.data_ptr(), weight.dtype))
     scales = [layer.scaling[name] for name in names]
-    return names, scales, marks
+    return names, scales, marks, hf_compat.change_counters(sources)
 
 
 def _is_one_matrix(layer: Any, name: str) -> bool:

@@ -23,15 +23,11 @@ def speed_up(module: nn.Module) -> None:
         >>> speed_up(nn.Linear(4, 3))
     """
     float32_pays = hf_compat.mkl_leaves_avx512_alone()
-    bfloat16_pays = hf_compat.has_bf16_units()
+    bf16_pays = hf_compat.has_bf16_units()
     for layer in module.modules():
         if type(layer) is nn.Linear and float32_pays:  # a subclass may compute something else
             through_onednn(layer)
-        elif type(layer) is Attention and bfloat16_pays and _is_bfloat16(layer):
+        elif type(layer) is Attention and bf16_pays and layer.query.weight.dtype == torch.bfloat16:
             in_plain_products(layer)
         elif type(layer) is Fusion and layer.norm is not None:
             in_place(layer.norm)  # nobody else reads what comes out of the output maps
-
-
-def _is_bfloat16(layer: Attention) -> bool:
-    return layer.query.weight.dtype == torch.bfloat16

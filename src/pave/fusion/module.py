@@ -201,11 +201,13 @@ class Fusion(nn.Module):
             alike.setdefault(frames.shape[1], {})[i] = clip
         with torch.autocast(self.side_map.weight.device.type, enabled=False):
             for clips in alike.values():  # usually one turn: all frames have equally many tokens
+                if len(clips) == 1:  # joined and cut, all would be copied
+                    ((i, clip),) = clips.items()
+                    residuals[i] = self._fuse(clip)
+                    continue
                 batch = align.join(list(clips.values()))
-                parts = [self._fuse(batch)]
-                if len(clips) > 1:  # the gradients of parts would be copied
-                    lengths = [len(clip.query) for clip in clips.values()]
-                    parts = list(parts[0].split(lengths))
+                lengths = [len(clip.query) for clip in clips.values()]
+                parts = self._fuse(batch).split(lengths)
                 residuals.update(zip(clips, parts, strict=True))
         return [residuals[i] for i in range(len(query))]
 

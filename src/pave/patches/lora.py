@@ -312,8 +312,7 @@ class LoraSet:
     def activate(self, names: Sequence[str]) -> None:
         """Let exactly these LoRAs work, from now on."""
         self.active = list(names)
-        for layer in self.layers.values():
-            hf_compat.activate_adapters(layer, names)
+        hf_compat.activate_adapters(self.layers.values(), names)
 
     def merge(self) -> None:
         """Give the layers merged copies of their weights, see `PatchedModel.merge`.

@@ -152,7 +152,7 @@ class Patch(nn.Module):
         tensors: list[Tensor] = list(self.parameters())
         if self.lora is not None:
             tensors += self.lora.parameters().values()
-        return [hf_compat.change_counter(tensor) for tensor in tensors]
+        return hf_compat.change_counters(tensors)
 
     @property
     def changed(self) -> bool:
