@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from helpers.clips import mux, number_of, numbered, numbers, tone
 from pave.media import (
@@ -379,3 +380,17 @@ def test_all_eight_orientations(tmp_path: Path, matrix: tuple[int, int, int, int
     assert video.mirrored == (a * d - b * c < 0)
     stored = picture[:, ::-1, 0] if video.mirrored else picture[..., 0]
     assert np.array_equal(np.rot90(stored, video.rotation // 90), right)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_as_a_video_of_one_frame(tmp_path: Path, orientation: int, suffix: str) -> None:
+    """FFmpeg hands on the whole EXIF too, for which PyAV has no name."""
+    picture = np.random.default_rng(0).integers(0, 255, (16, 24, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"photo{suffix}"
+    Image.fromarray(picture).save(file, exif=exif)
+    right = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    shown = read_frames(file, Uniform(1)).pixels[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(shown, right)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from av.buffer import Buffer
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 Picture = npt.NDArray[np.uint8]  # [H, W, 3]
@@ -51,6 +52,19 @@ class Orientation:
         if self.flipped:
             picture = picture[::-1]
         return picture
+
+
+def _unnamed(kind: type[Type], number: int) -> Type:
+    """A member for a kind of side data that PyAV has no name for."""
+    member = object.__new__(kind)
+    member._name_ = f"KIND_{number}"
+    member._value_ = number  # type: ignore[assignment]
+    return member
+
+
+# PyAV 18 knows fewer kinds than the FFmpeg in its wheel. For one that it cannot name, such as the
+# EXIF of a photo, it would refuse to show any side data of the frame.
+Type._missing_ = classmethod(_unnamed)  # type: ignore[assignment, method-assign]
 
 
 def orientation(frame: VideoFrame) -> Orientation:
