@@ -141,9 +141,34 @@ def test_torn_line_is_cut_off_and_the_rest_kept(tmp_path: Path) -> None:
     rows = [row_of(get_task(EXACT), _record("v", number), "a", "yes") for number in range(3)]
     append_rows(file, rows)
     file.write_bytes(file.read_bytes()[:-5])
-    assert list(read_rows(file)) == [("a", "v-0"), ("a", "v-1")]
+    assert list(read_rows(file, "a")) == [("a", "v-0"), ("a", "v-1")]
     append_rows(file, rows[2:])
-    assert list(read_rows(file).values()) == rows
+    assert list(read_rows(file, "a").values()) == rows
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('"arm": "a"', '"arm": "null"'),
+        ('"prediction": "yes"', '"prediction": 1'),
+        ('"prediction": "yes", ', ""),
+        ('"id"', "id"),
+        ('"id": "v-1"', '"id": "\\ud800"'),
+        ('"correct": true', '"correct": ' + "[" * 5000 + "]" * 5000),
+    ],
+)
+def test_a_whole_line_that_is_no_row_is_told_of(tmp_path: Path, old: str, new: str) -> None:
+    """It would be asked again without a word, and what follows it with it; or end in a KeyError."""
+    file = tmp_path / "a.jsonl"
+    append_rows(file, [row_of(get_task(EXACT), _record("v", n), "a", "yes") for n in range(3)])
+    lines = file.read_text().split("\n")
+    assert old in lines[1]
+    lines[1] = lines[1].replace(old, new)
+    file.write_text("\n".join(lines))
+    whole = file.read_bytes()
+    with pytest.raises(ConfigError, match=r"a\.jsonl:2: is (no|an) answer of .*delete the file"):
+        read_rows(file, "a")
+    assert file.read_bytes() == whole
 
 
 def _report() -> Report:

@@ -16,13 +16,16 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from pave.data import Record
 from pave.errors import ConfigError
 from pave.files import entries_of, make_folder, regular_file, write_text_atomically, writing
 from pave.tasks import Task
 from pave.tasks.items import references_of
-from pave.texts import parse_json, read_object
+from pave.texts import read_object
 
+_ADVICE = "delete the file, and its questions are asked again"
 Key = tuple[str, str]
 """(arm, record id)"""
 
@@ -49,6 +52,9 @@ class ArmRow:
     answer: str
     prediction: str
     correct: bool | None
+
+
+_ROW = TypeAdapter(ArmRow)
 
 
 def row_of(task: Task, record: Record, arm: str, prediction: str) -> ArmRow:
@@ -79,13 +85,17 @@ def row_of(task: Task, record: Record, arm: str, prediction: str) -> ArmRow:
     )
 
 
-def read_rows(path: Path, *, mend: bool = True) -> dict[Key, ArmRow]:
+def read_rows(path: Path, arm: str, *, mend: bool = True) -> dict[Key, ArmRow]:
     """Rows written so far.
 
     Args:
         path: The file.
+        arm: Whose answers it holds.
         mend: Take a last line off the file that was cut short by a kill. Never for a file that
             another process may be writing: there the rest of the line is on its way.
+
+    Raises:
+        ConfigError: If a line that is complete is no row of this arm: no kill does that.
     """
     if not path.exists():
         return {}
@@ -93,12 +103,12 @@ def read_rows(path: Path, *, mend: bool = True) -> dict[Key, ArmRow]:
     whole = 0  # bytes of the lines that are complete
     found = {}
     with path.open("rb") as file:
-        for line in file:
-            row = _parse(line)
+        for number, line in enumerate(file, 1):
             # Only the last line can be cut short: nothing was written after it.
-            if row is None:
+            if not line.endswith(b"\n"):
                 break
-            found[row.arm, row.id] = row
+            row = _parse(line, f"{path}:{number}", arm)
+            found[arm, row.id] = row
             whole += len(line)
     if mend and whole < path.stat().st_size:
         os.truncate(path, whole)
@@ -134,7 +144,7 @@ def all_rows(out: Path, arm: str) -> dict[Key, ArmRow]:
     """What any process has written so far; no file is touched."""
     found: dict[Key, ArmRow] = {}
     for file in (out / f"{arm}.jsonl", *entries_of(out, f"{escape(arm)}.part-*-of-*.jsonl")):
-        found |= read_rows(file, mend=False)
+        found |= read_rows(file, arm, mend=False)
     return found
 
 
@@ -167,12 +177,12 @@ def _line(row: ArmRow) -> str:
     return json.dumps(asdict(row), ensure_ascii=False) + "\n"
 
 
-def _parse(line: bytes) -> ArmRow | None:
-    """The row of a complete line, None of a torn one."""
-    if not line.endswith(b"\n"):
-        return None
+def _parse(line: bytes, where: str, arm: str) -> ArmRow:
+    """The row of a complete line."""
     try:
-        return ArmRow(**parse_json(line))
-    # TypeError: an object with other fields than a row's.
-    except (ValueError, TypeError):
-        return None
+        row = _ROW.validate_json(line, strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: is no answer of an evaluation; {_ADVICE}") from error
+    if row.arm != arm:
+        raise ConfigError(f"{where}: is an answer of {row.arm!r}, not of {arm!r}; {_ADVICE}")
+    return row

@@ -81,7 +81,8 @@ def ask_share(run: Evaluation, share: tuple[int, int]) -> None:
     for arm in run.patches:
         features = _put_to_work(run, arm, share)
         file = part_file(run.config.out, arm, share)
-        read_rows(file)  # takes off a line that a kill has cut short, before more are added
+        # Takes off a line that a kill has cut short, before more are added.
+        read_rows(file, arm)
         known = all_rows(run.config.out, arm)
         batches = cut(by_length(run.asked, features), run.config.batch)
         # In turn, because batches grow in length: shares take about the same time.
@@ -126,7 +127,7 @@ def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
 def _ask_arm(run: Evaluation, features: Features, arm: str) -> dict[Key, ArmRow]:
     """One arm's rows; its file gets the missing ones batch by batch, in order."""
     file = run.config.out / f"{arm}.jsonl"
-    written = read_rows(file)
+    written = read_rows(file, arm)
     # What shares have answered counts, though it is not in this file.
     known = written | all_rows(run.config.out, arm)
     batches = cut(by_length(run.asked, features), run.config.batch)
