@@ -241,3 +241,22 @@ def test_what_counts_as_a_cache(tmp_path: Path) -> None:
 def test_sources_that_have_no_content(source: object) -> None:
     with pytest.raises(MediaError, match=r"check the path|not finite"):
         content_digest(source)
+
+
+@pytest.mark.parametrize("name", [f"ab/{KEY}.safetensors", f"failed/{KEY}.json", "store.json"])
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    """To open it would be to wait for ever."""
+    kept = TokenCache(tmp_path)
+    kept.put(KEY, {"values": torch.ones(1)})
+    kept.fail(KEY, "no")
+    pipe = tmp_path / name
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+
+    def read() -> None:
+        TokenCache(tmp_path)
+        kept.get(KEY)
+        kept.failure(KEY)
+
+    with pytest.raises(ConfigError, match="is no regular file; remove it"):
+        read()

@@ -241,6 +241,8 @@ def _of_value(value: Any, digest_file: DigestFile) -> Any:
 
 def _read(note: Path) -> _Seen | None:
     """A remembered hash; anything unreadable counts as none."""
+    if not note.is_file():  # a pipe would be waited for
+        return None
     try:
         size, mtime, digest = parse_json(note.read_bytes())
     except (OSError, ValueError, TypeError):

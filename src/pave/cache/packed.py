@@ -38,7 +38,8 @@ class PackedEntries:
         if self._found is None:
             self._found = {}
             for shard in entries_of(self.folder, "*.safetensors"):
-                self._found |= self._index(shard)
+                if shard.is_file():  # to open a pipe is to wait for it
+                    self._found |= self._index(shard)
         return self._found
 
     def get(self, key: str) -> dict[str, Tensor] | None:

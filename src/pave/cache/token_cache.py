@@ -116,6 +116,9 @@ class TokenCache:
         """The tensors of a key, or None if there are none.
 
         A damaged file is removed with a warning and counts as none.
+
+        Raises:
+            ConfigError: If there is something else than a regular file.
         """
         found = self._read(key)
         if found is None:
@@ -149,7 +152,9 @@ class TokenCache:
 
         Raises:
             SafetensorError: If the file is damaged.
+            ConfigError: If it is no regular file.
         """
+        _must_not_wait(self.file(key))
         try:
             # Opens the header alone; no tensor is read.
             with safe_open(self.file(key), framework="pt") as file:
@@ -182,6 +187,7 @@ class TokenCache:
 
     def failure(self, key: str) -> str | None:
         """Why no tensors can be made for a key, if somebody has noted it."""
+        _must_not_wait(self._failed(key))
         try:
             return str(parse_json(self._failed(key).read_bytes())["reason"])
         # A note that cannot be read is none: then the clip is tried again.
@@ -215,6 +221,7 @@ class TokenCache:
     def _read(self, key: str) -> dict[str, Tensor] | None:
         """The tensors in a key's own file, mapped into memory."""
         file = self.file(key)
+        _must_not_wait(file)
         try:
             # Not looked for first: another process may remove it in between.
             return load_file(file)
@@ -279,6 +286,7 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
         ConfigError: If the cache's settings cannot be read.
     """
     file = folder / SETTINGS
+    _must_not_wait(file)
     try:
         name = parse_json(file.read_bytes())["dtype"]
     except FileNotFoundError:
@@ -298,6 +306,16 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
             f"{file} names no type of tensors: {name!r}; delete it if the token cache is empty"
         )
     return dtype
+
+
+def _must_not_wait(file: Path) -> None:
+    """Refuse a pipe or a device in the place of a file of ours: to open one is to wait for it.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ConfigError(f"{file}: is no regular file; remove it, and it is made again")
 
 
 def _checked(key: str) -> str:
