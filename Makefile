@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 DEV := $(VENV)/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow lint docs bench figures results clean
+.PHONY: help setup demo test slow fuzz lint docs bench figures results clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test: $(DEV) ## the fast tests
 
 slow: $(DEV) ## the tests that take minutes
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
+
+fuzz: $(DEV) ## damaged files of every kind, an hour, goes on where it stopped; less: make fuzz ARGS="--seconds 600 --only media"
+	$(PY) tools/fuzz $(ARGS)
 
 lint: $(DEV) ## style, types, layers, density
 	$(VENV)/bin/ruff check .
