@@ -27,7 +27,6 @@ from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
 from pave.bases import Base, prefix_positions, why_no_shared_prefix
 from pave.bases.head import last_position, must_be_numbers
-from pave.data import ClipFeatures
 
 
 @torch.no_grad()
@@ -56,12 +55,22 @@ def generate(
     if sampling.temperature > 0:
         # top_k 0: no limit but top_p.
         drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    single = len(clips) == 1 and len(clips[0].asked) == 1
+    prompts, whole, visuals, channels, times = [], [], [], [], []  # one a question each
+    for clip in clips:
+        for asked in clip.asked:
+            prompts.append(clip.prefix + asked)
+            whole.append(clip.features.clip)
+            visuals.append(clip.features.visual)
+            channels.append(clip.features.channels)
+            times.append(clip.features.clip.times)
+    # Behind a prefix that was read, too: a patch works on the rows whose clip has its channel.
+    inputs: dict[str, Any] = {"channels": channels, "times": times}
     with _alone(model, sampling.seed):
-        if single or why_no_shared_prefix(base) is not None:
-            inputs = _whole_prompts(base, clips)
+        if len(prompts) == 1 or why_no_shared_prefix(base) is not None:
+            inputs |= base.batch(prompts, whole, pad="left", pixels=False)
+            inputs["visuals"] = visuals
         else:
-            inputs = _shared_prefix(model, clips)
+            inputs |= _shared_prefix(model, clips)
         # All that the model's own generation config says of these does not count.
         ids = model.generate(
             **inputs,
@@ -108,35 +117,23 @@ def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
                 model.train()
 
 
-def _whole_prompts(base: Base, clips: Sequence[Questions]) -> dict[str, Any]:
-    """Inputs of `generate` with one full prompt a question."""
-    prompts, whole, visuals, channels, times = [], [], [], [], []  # one a question each
-    for clip in clips:
-        for asked in clip.asked:
-            prompts.append(clip.prefix + asked)
-            whole.append(clip.features.clip)
-            visuals.append(clip.features.visual)
-            channels.append(clip.features.channels)
-            times.append(clip.features.clip.times)
-    inputs: dict[str, Any] = base.batch(prompts, whole, pad="left", pixels=False)
-    return {"channels": channels, "times": times, "visuals": visuals, **inputs}
-
-
 def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
     base = model.base
-    features, visuals, whole, prefixes = [], [], [], []
+    prefixes, whole, visuals, channels, times = [], [], [], [], []  # one a clip each
     for clip in clips:
-        visuals.append(clip.features.visual)
-        features.append(clip.features)
-        whole.append(clip.features.clip)
         prefixes.append(clip.prefix)
+        whole.append(clip.features.clip)
+        visuals.append(clip.features.visual)
+        channels.append(clip.features.channels)
+        times.append(clip.features.clip.times)
     prefix = base.batch(prefixes, whole, pad="left", pixels=False)  # [clips, P]
     # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
     places = prefix_positions(base, prefixes, whole)
     before = _padded(base, [place[:, :-1] for place in places])
     read = model(
-        **_sides(features),
+        channels=channels,
+        times=times,
         visuals=visuals,
         **prefix,
         position_ids=before,
@@ -158,10 +155,7 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
     for key in ("input_ids", "attention_mask"):
         joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
     joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)
-    # The side channels come again, though the visual tokens do not: a patch works on the rows whose
-    # clip has its channel.
-    sides = _sides([features[number] for number in owners])
-    return {**sides, **joined, "past_key_values": read.past_key_values}
+    return {**joined, "past_key_values": read.past_key_values}
 
 
 def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
@@ -171,11 +165,3 @@ def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
     padded = [F.pad(row, (length - row.shape[1], 0)) for row in positions]
     stacked = torch.stack(padded, dim=1).to(base.device)  # [A, B, L]
     return stacked if base.family.mrope else stacked[0]
-
-
-def _sides(clips: Sequence[ClipFeatures]) -> dict[str, Any]:
-    channels, times = [], []  # times of a clip: [T] seconds
-    for clip in clips:
-        channels.append(clip.channels)
-        times.append(clip.clip.times)
-    return {"channels": channels, "times": times}
