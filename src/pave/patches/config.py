@@ -172,8 +172,11 @@ class PatchConfig(BaseModel):
         if isinstance(values, dict) and "frames" not in values:
             # Older files say it in the summary alone, where nothing is checked.
             training = values.get("training")
-            if isinstance(training, dict) and _is_count(training.get("frames")):
-                values = values | {"frames": training["frames"]}
+            frames = None
+            if isinstance(training, dict):
+                frames = training.get("frames")
+            if type(frames) is int and frames > 0:  # True is an `int` to Python, but no count
+                values = values | {"frames": frames}
         return values
 
     @field_validator("fusion", mode="before")
@@ -214,11 +217,6 @@ class PatchConfig(BaseModel):
             if not fields.get(name):
                 fields.pop(name, None)
         return fields
-
-
-def _is_count(value: Any) -> bool:
-    """Whether a value from a file is a positive whole number; True is an `int` to Python."""
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def reason(error: ValidationError) -> str:
