@@ -21,7 +21,7 @@ from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.scene3d.tower3d import cell_points, position_code
 from pave.errors import ChannelError, MediaError
 from pave.media import write_video
-from pave.media.exif import turned
+from pave.media.orientation import turned
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "encoders" / "llava3d.safetensors"
 INTRINSIC = np.array([[40.0, 0, 31.5, 0], [0, 40.0, 31.5, 0], [0, 0, 1, 0], [0, 0, 0, 1]])

@@ -15,9 +15,12 @@ from PIL import Image
 from helpers.clips import mux, numbered, numbers, tone
 from pave.errors import ConfigError, MediaError
 from pave.media import (
+    At,
+    Rate,
     Uniform,
     frame_rate,
     frame_times,
+    frames,
     list_pictures,
     probe,
     read_depth,
@@ -194,3 +197,53 @@ def test_pictures_that_grow_on_the_way(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PAVE_MAX_PIXELS", str(64 * 64))
     with pytest.raises(MediaError):
         read_frames(both, Uniform(20))
+
+
+def clips_of_ten(folder: Path, place: Path) -> list[Path]:
+    """A video whose packets tell, one that is decoded to know, pictures and a stack: 64 x 64."""
+    pictures, stack = place / "pictures", place / "stack"
+    for made in (pictures, stack):
+        made.mkdir()
+    for number, picture in enumerate(numbered(10)):
+        Image.fromarray(picture).save(pictures / f"{number}.png")
+    np.save(stack / "stacked_images.npy", np.stack(list(numbered(10))))
+    return [folder / "a.mp4", folder / "a.webm", pictures, stack]
+
+
+def test_the_frames_held_at_once_have_a_limit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a short clip is repeated; pieces are held one at a time."""
+    for place in clips_of_ten(folder, tmp_path):
+        monkeypatch.setenv("PAVE_MAX_CLIP_PIXELS", str(64 * 64 * 4))
+        assert numbers(read_frames(place, Uniform(4)).pixels) == [0, 3, 6, 9]
+        pieces = list(stream_frames(place, Uniform(10), 4))
+        assert [len(piece.times) for piece in pieces] == [4, 4, 2]
+        reads: list[Callable[[Path], object]] = [
+            lambda path: read_frames(path, Uniform(5)),
+            lambda path: read_frames(path, Rate(100.0), folder_fps=25.0),
+            lambda path: read_frames(path, At([0.0] * 5)),
+            lambda path: list(stream_frames(path, Uniform(10), 5)),
+        ]
+        message = r"(5|10) frames of 64 x 64 pixels at once, more than the limit of 16,384 pixels"
+        refused(place, f"{message}; take fewer.*stream_frames.*PAVE_MAX_CLIP_PIXELS", reads)
+        monkeypatch.setenv("PAVE_MAX_CLIP_PIXELS", "0")
+        with pytest.raises(ConfigError, match="PAVE_MAX_CLIP_PIXELS='0': must be a positive"):
+            read_frames(place, Uniform(1))
+        monkeypatch.undo()
+
+
+def test_thousands_of_large_frames_are_refused_by_default(tmp_path: Path) -> None:
+    """4,096 frames of 1080p would be 25 GB; nothing of the kind is asked of the system."""
+    np.save(tmp_path / "stacked_images.npy", np.zeros((1, 1080, 1920, 3), np.uint8))
+    with pytest.raises(MediaError, match=r"4,096 frames of 1,920 x 1,080.*2,147,483,648"):
+        read_frames(tmp_path, Uniform(4096))
+    assert len(read_frames(tmp_path, Uniform(2)).times) == 2
+
+
+def test_no_frame_is_decoded_of_a_clip_that_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAVE_MAX_CLIP_PIXELS", str(64 * 64 * 4))
+    monkeypatch.delattr(frames, "_decode")
+    refused(folder / "a.mp4", "5 frames of 64 x 64", [lambda path: read_frames(path, Uniform(5))])

@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 
 from pave.errors import MediaError
 from pave.media import Uniform, list_pictures, read_frames
-from pave.media.exif import orientation_of, turned, turned_pixels
+from pave.media.exif import orientation_of
+from pave.media.orientation import turned, turned_pixels
 
 ORIENTATION = 0x0112
 WIDE, HIGH = 24, 16

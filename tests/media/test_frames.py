@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from helpers.clips import mux, number_of, numbered, numbers, photo, rotate, tone
 from pave.errors import ConfigError, MediaError
-from pave.media import At, Rate, Uniform, frames, index, probe, read_frames, write_video
+from pave.media import At, Rate, Uniform, frames, probe, read_frames, write_video
 from pave.media.folder import list_pictures as folder_pictures
 
 X264 = {
@@ -146,7 +146,7 @@ def test_long_files_are_not_decoded_whole(folder: Path, monkeypatch: pytest.Monk
     """Three frames of 400 cost at most three groups of pictures."""
     clip = mux(folder / "long.mp4", numbered(400), options=X264)
     decoded = 0
-    original = index.shown
+    original = frames._shown
 
     def counting(*args: object) -> Iterator[object]:
         nonlocal decoded
@@ -154,7 +154,7 @@ def test_long_files_are_not_decoded_whole(folder: Path, monkeypatch: pytest.Monk
             decoded += 1
             yield pair
 
-    monkeypatch.setattr(frames, "shown", counting)
+    monkeypatch.setattr(frames, "_shown", counting)
     assert numbers(read_frames(clip, Uniform(3)).pixels) == [0, 199, 399]
     assert decoded <= 3 * 16
 

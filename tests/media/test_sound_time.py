@@ -172,8 +172,8 @@ def test_sound_that_the_header_does_not_know(tmp_path: Path, rate: int | None) -
         rate=24000,
         sound_codec="mp2",
     )
-    with open_media(file) as container:
-        assert container.streams.audio[0].codec_context.sample_rate == 0
+    with open_media(file) as media:
+        assert media.container.streams.audio[0].codec_context.sample_rate == 0
     sound = read_sound(file, rate)
     assert sound is not None and sound.rate == (rate or 24000)
     assert len(sound.samples) / sound.rate == pytest.approx(1, abs=0.06)

@@ -1,8 +1,7 @@
-"""Which way up a picture is shown: the EXIF orientation of jpg and png files.
+"""The orientation that a jpg or png notes; what it means stands in `pave.media.orientation`.
 
 Cameras store what the sensor saw and note how to turn it. FFmpeg's releases differ in what they
-tell of that note, so it is read here: 1 as stored, 2 mirrored, 3 upside down, 4 flipped, 5 to 8 the
-same with rows and columns exchanged. Source: EXIF 2.32, tag 0x0112; PNG, chunk eXIf.
+tell of that note, so it is read here. Source: EXIF 2.32, tag 0x0112; PNG, chunk eXIf.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
+from pave.media.orientation import AS_STORED, MOVES
 
-AS_STORED = 1
 _TAG = 0x0112
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -27,18 +24,6 @@ _BARE = {0x01, *range(0xD0, 0xD9)}
 # A value's type -> how it is packed: a byte, two bytes, four.
 _WHOLE = {1: "B", 3: "H", 4: "I"}
 _LARGEST = 1 << 20  # bytes of a note; EXIF has at most 64 kB in a jpg
-
-# Orientation -> does the picture's x lie along the stored y, is x reversed, is y reversed.
-_MOVES = {
-    1: (False, False, False),
-    2: (False, True, False),
-    3: (False, True, True),
-    4: (False, False, True),
-    5: (True, False, False),
-    6: (True, True, False),
-    7: (True, True, True),
-    8: (True, False, True),
-}
 
 
 def orientation_of(file: Path) -> int:
@@ -53,53 +38,6 @@ def orientation_of(file: Path) -> int:
     # A cut file: whether it is a picture is the decoder's to say.
     except (OSError, struct.error):
         return AS_STORED
-
-
-def turned(picture: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
-    """A stored picture as it is shown.
-
-    Args:
-        picture: `[H, W]` or `[H, W, C]`.
-        orientation: 1 to 8.
-
-    Returns:
-        The same numbers; rows and columns are exchanged for 5 to 8.
-    """
-    swapped, left, up = _MOVES[orientation]
-    if swapped:
-        picture = picture.swapaxes(0, 1)
-    if left:
-        picture = picture[:, ::-1]
-    if up:
-        picture = picture[::-1]
-    return np.ascontiguousarray(picture)
-
-
-def turned_pixels(orientation: int, width: int, height: int) -> npt.NDArray[np.float64]:
-    """Where a stored pixel is shown: `shown = M @ (u, v, 1)`.
-
-    Args:
-        orientation: 1 to 8.
-        width: Of the stored picture.
-        height: Of the stored picture.
-
-    Returns:
-        `[3, 3]`, for columns u and rows v that are counted from 0.
-
-    Example:
-        >>> turned_pixels(6, 64, 48) @ (0, 0, 1)  # the first pixel is shown at the top right
-        array([47.,  0.,  1.])
-    """
-    swapped, left, up = _MOVES[orientation]
-    moved = np.eye(3)
-    if swapped:
-        moved = moved[[1, 0, 2]]
-        width, height = height, width
-    if left:
-        moved = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1.0]]) @ moved
-    if up:
-        moved = np.array([[1, 0, 0], [0, -1, height - 1], [0, 0, 1.0]]) @ moved
-    return moved
 
 
 def _noted(stream: BinaryIO) -> Iterator[int]:
@@ -169,7 +107,7 @@ def _of_exif(note: bytes) -> Iterator[int]:
         tag, kind, count = struct.unpack_from(f"{order}HHI", note, place)
         if tag == _TAG and kind in _WHOLE and count == 1:
             (value,) = struct.unpack_from(f"{order}{_WHOLE[kind]}", note, place + 8)
-            if value in _MOVES:
+            if value in MOVES:
                 yield int(value)
             return
 

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
 from pave.files import entries_of, regular_file
-from pave.media.container import must_decode, open_media, video_stream
-from pave.media.exif import orientation_of, turned
-from pave.media.limits import must_fit
+from pave.media.container import open_media
+from pave.media.exif import orientation_of
+from pave.media.limits import must_fit, must_hold_clip
+from pave.media.orientation import turned
 from pave.media.sampling import Sampling, choose
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -75,12 +76,14 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         MediaError: If there is none.
     """
-    files = [file for file in entries_of(folder) if file.suffix.lower() in SUFFIXES]
-    files = [file for file in files if not file.is_dir()]
-    for file in files:
+    files: list[Path] = []
+    for file in entries_of(folder):
+        if file.suffix.lower() not in SUFFIXES or file.is_dir():
+            continue
         # A link that leads nowhere would shift the frames behind it.
         if not file.is_file():
             regular_file(file, MediaError, "a picture")
+        files.append(file)
     files.sort(key=by_number)
     photos = {f.stem for f in files if f.suffix.lower() != ".png"}
     files = [f for f in files if f.suffix.lower() != ".png" or f.stem not in photos]
@@ -101,16 +104,23 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
     """
     if os.path.lexists(folder / STACK):
         stack = _open_stack(folder / STACK)  # [N, H, W, 3], on disk
+        must_hold_clip(folder, len(chosen), stack.shape[2], stack.shape[1])
         frames = np.ascontiguousarray(stack[chosen].transpose(0, 3, 1, 2))  # [F, 3, H, W]
         return torch.from_numpy(frames)
     files = list_pictures(folder)
-    pictures = {int(i): read_picture(files[i]) for i in np.unique(chosen)}
-    sizes = {tuple(p.shape) for p in pictures.values()}
+    wanted, place_of = np.unique(chosen, return_inverse=True)
+    pictures: list[Tensor] = []  # [3, H, W] each
+    for number in wanted.tolist():
+        picture = read_picture(files[number])
+        if not pictures:  # the first one's size is that of all
+            must_hold_clip(folder, len(chosen), picture.shape[2], picture.shape[1])
+        pictures.append(picture)
+    sizes = {tuple(picture.shape) for picture in pictures}
     if len(sizes) > 1:
         raise MediaError(
             f"{folder}: frames of one folder must have one size, found {sorted(sizes)}"
         )
-    return torch.stack([pictures[int(i)] for i in chosen])
+    return torch.stack([pictures[place] for place in place_of.tolist()])
 
 
 def _open_stack(file: Path) -> npt.NDArray[np.uint8]:
@@ -166,12 +176,11 @@ def read_picture(file: Path) -> Tensor:
 
 
 def _first_frame(file: Path) -> VideoFrame:
-    with open_media(file) as container:
-        stream = video_stream(container)
+    with open_media(file) as media:
         frame = None
-        if stream is not None:
-            must_decode(container, stream)
-            frame = next(container.decode(stream), None)
+        if media.picture is not None:
+            media.must_decode(media.picture)
+            frame = next(media.container.decode(media.picture), None)
         if frame is None:
             raise MediaError(f"{file}: holds no picture; remove it from the folder or replace it")
         return frame

@@ -17,17 +17,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import MediaError
-from pave.media.container import open_media
+from pave.media.container import MediaFile, open_media
 from pave.media.folder import folder_times, read_folder, read_pictures
-from pave.media.index import Index, Ticks, indices, picture_track, shown
-from pave.media.orientation import Picture, orientation
+from pave.media.index import Index, frame_step, index_of_frames, index_of_packets
+from pave.media.limits import must_hold_clip
+from pave.media.orientation import EXCHANGED, orientation, turned
+from pave.media.packets import NO_TIME, Packets, Ticks, move, read_packets
 from pave.media.sampling import Sampling, choose
+
+Picture = npt.NDArray[np.uint8]  # [H, W, 3]
 
 _OUT_OF_ORDER = "its timestamps are out of order, so frames cannot be chosen; convert it to H.264"
 
@@ -71,15 +74,18 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     path = Path(path)
     if os.path.isdir(path):
         return Frames(*read_folder(path, sampling, folder_fps))
-    for index in indices(path):
-        chosen = choose(index.times, sampling)  # [F], some perhaps twice
-        wanted = np.unique(index.marks[chosen])
-        pictures = dict(_decode(path, index, wanted))
-        if len(pictures) < len(wanted):
-            continue  # the packets lied: try the other index
-        stacked = torch.from_numpy(np.stack([pictures[int(mark)] for mark in index.marks[chosen]]))
-        pixels = stacked.permute(0, 3, 1, 2).contiguous()  # [F, H, W, 3] -> [F, 3, H, W]
-        return Frames(pixels, torch.from_numpy(index.times[chosen]))
+    with open_media(path) as media:
+        for index in _indices(media):
+            chosen = choose(index.times, sampling)  # [F], some perhaps twice
+            in_order = np.argsort(chosen, kind="stable")
+            pieces = _pieces(media, index, chosen[in_order], len(chosen))
+            whole = next(pieces, None)
+            if whole is None:
+                continue  # the packets lied: try the other index
+            if np.array_equal(chosen, chosen[in_order]):
+                return whole
+            asked = torch.from_numpy(np.argsort(in_order))  # times of `At` in any order
+            return Frames(whole.pixels[asked], whole.times[asked])
     raise MediaError(f"{path}: {_OUT_OF_ORDER}")
 
 
@@ -112,15 +118,14 @@ def stream_frames(
             yield Frames(read_pictures(path, part), torch.from_numpy(times[part]))
         return
     done = 0  # frames that were handed out, before an index turned out to be wrong
-    for index in indices(path):
-        chosen = choose(index.times, sampling)
-        rest = chosen[done:]
-        decoded = _decode(path, index, np.unique(index.marks[rest]))
-        for frames in _pieces(decoded, index.marks[rest], index.times[rest], size):
-            done += len(frames.times)
-            yield frames
-        if done == len(chosen):
-            return
+    with open_media(path) as media:
+        for index in _indices(media):
+            chosen = choose(index.times, sampling)
+            for frames in _pieces(media, index, chosen[done:], size):
+                done += len(frames.times)
+                yield frames
+            if done == len(chosen):
+                return
     raise MediaError(f"{path}: {_OUT_OF_ORDER}")
 
 
@@ -133,75 +138,131 @@ def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.
     path = Path(path)
     if os.path.isdir(path):
         return folder_times(path, folder_fps)
-    return next(indices(path)).times
+    with open_media(path) as media:
+        return next(_indices(media)).times
 
 
-def _pieces(
-    decoded: Iterator[tuple[int, Picture]],
-    wanted: Ticks,
-    times: npt.NDArray[np.float64],
-    size: int,
-) -> Iterator[Frames]:
-    """Pieces of `size` frames, as far as the decoder gets; what is wanted twice is repeated."""
-    last: tuple[int, Picture] | None = None
-    for begin in range(0, len(wanted), size):
-        pictures = []
-        for mark in wanted[begin : begin + size].tolist():
-            if last is None or last[0] != mark:
-                last = next(decoded, None)  # else the same frame once more
-            if last is None or last[0] != mark:
+def _indices(media: MediaFile) -> Iterator[Index]:
+    """Ways to know when every frame is shown, the cheap one first.
+
+    Raises:
+        MediaError: If the file is no video, or not one frame decodes.
+    """
+    stream = media.shown_track()
+    packets = read_packets(media)
+    index = index_of_packets(packets, stream)
+    if index is not None:
+        yield index
+    # For files whose packets do not tell, or lie: all frames, one at a time. Slow, always right.
+    media.rewind()
+    stream = media.shown_track()
+    shown = _shown(media, stream, packets)
+    ticks = [frame.pts for _, frame in shown]
+    if not ticks:
+        raise MediaError(f"{media.name}: not one frame can be decoded; convert it to H.264")
+    tick = float(stream.time_base or 1)  # s
+    step = frame_step(media, stream)
+    yield index_of_frames(ticks, tick, step, packets)
+
+
+def _pieces(media: MediaFile, index: Index, chosen: Ticks, size: int) -> Iterator[Frames]:
+    """Pieces of `size` frames, as far as the decoder gets; what is wanted twice is repeated.
+
+    Args:
+        media: The film, read up to anywhere.
+        index: When its frames are shown.
+        chosen: `[F]` numbers of frames, in order.
+        size: Frames in a piece.
+    """
+    media.rewind()
+    stream = media.shown_track()
+    width = stream.codec_context.width
+    height = stream.codec_context.height
+    must_hold_clip(media.name, min(size, len(chosen)), width, height)
+    wanted = np.unique(index.marks[chosen])
+    decoded = _decode(media, stream, index, wanted)
+    last = NO_TIME
+    picture = np.empty((0, 0, 3), np.uint8)  # [H, W, 3], that of `last`
+    for begin in range(0, len(chosen), size):
+        part = chosen[begin : begin + size]
+        marks = index.marks[part].tolist()
+        times = torch.from_numpy(index.times[part])
+        pixels = np.empty(0, np.uint8)
+        for place, mark in enumerate(marks):
+            if mark != last:  # else the same frame once more
+                last, picture = next(decoded, (NO_TIME, picture))
+            if mark != last:
                 return
-            pictures.append(last[1])
-        stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        yield Frames(stacked, torch.from_numpy(times[begin : begin + size]))
+            if place == 0:  # filled in place, so that nothing is held twice
+                height, width = picture.shape[:2]
+                must_hold_clip(media.name, len(part), width, height)
+                pixels = np.empty((len(part), 3, height, width), np.uint8)
+            pixels[place] = picture.transpose(2, 0, 1)
+        yield Frames(torch.from_numpy(pixels), times)
 
 
-def _decode(path: Path, index: Index, wanted: Ticks) -> Iterator[tuple[int, Picture]]:
+def _decode(
+    media: MediaFile, stream: VideoStream, index: Index, wanted: Ticks
+) -> Iterator[tuple[int, Picture]]:
     """The wanted frames, `[W]` marks in order; ends early if one of them never comes."""
-    shape: tuple[int | None, ...] = None, None
+    goals: set[int] | None = None
+    if not index.counted:
+        goals = set(wanted.tolist())
     # For each wanted frame the last key frame that is not behind it.
     key_of = np.searchsorted(index.keys, wanted, side="right") - 1  # [W]
-    with open_media(path) as container:
-        stream = picture_track(path, container)
-        goals: set[int] | None = None
-        if not index.counted:
-            goals = set(wanted.tolist())
-        at_key = 0
-        frames = _marked(container, stream, goals)
-        for goal, key in zip(wanted.tolist(), key_of.tolist(), strict=True):
-            if key > at_key:  # jumping skips work; else decoding just goes on
-                at_key = key
-                container.seek(int(index.keys[at_key]), stream=stream)
-                frames = _marked(container, stream, goals)
-            mark, frame = next((pair for pair in frames if pair[0] >= goal), (None, None))
-            if frame is None or mark != goal:
-                return
-            # Turned as the file says; of the first picture's size, should the stream change it.
-            turn = orientation(frame)
-            height, width = shape
-            if turn.transposed:
-                height, width = width, height
-            # One thread: a converter's threads that live in a frame are missing after a fork, and a
-            # data loader's worker that lets go of the frame would wait for them for ever.
-            stored = frame.to_ndarray(format="rgb24", width=width, height=height, threads=1)
-            upright = turn.apply(stored.astype(np.uint8, copy=False))
-            shape = upright.shape[:2]
-            yield goal, np.ascontiguousarray(upright)  # [H, W, 3]
-
-
-def _marked(
-    container: InputContainer, stream: VideoStream, goals: set[int] | None
-) -> Iterator[tuple[int, VideoFrame]]:
-    """Decoded frames with their marks: ticks, or numbers where there are no goals in ticks.
-
-    Ends where ticks do not increase: then they are not those of display.
-    """
-    if goals is None:
-        yield from enumerate(shown(container, stream))
-        return
-    last: int | None = None
-    for frame in shown(container, stream, goals):
-        if frame.pts is None or (last is not None and frame.pts <= last):
+    at_key = 0
+    shape: tuple[int | None, ...] = None, None
+    frames = _shown(media, stream, index.packets, goals)
+    for goal, key in zip(wanted.tolist(), key_of.tolist(), strict=True):
+        if key > at_key:  # jumping skips work; else decoding just goes on
+            at_key = key
+            media.container.seek(int(index.keys[at_key]), stream=stream)
+            frames = _shown(media, stream, index.packets, goals)
+        mark, frame = next((pair for pair in frames if pair[0] >= goal), (None, None))
+        if frame is None or mark != goal:
             return
-        last = frame.pts
-        yield last, frame
+        # Turned as the file says; of the first picture's size, should the stream change it.
+        way = orientation(frame)
+        height, width = shape
+        if way in EXCHANGED:
+            height, width = width, height
+        # One thread: a converter's threads that live in a frame are missing after a fork, and a
+        # data loader's worker that lets go of the frame would wait for them for ever.
+        stored = frame.to_ndarray(format="rgb24", width=width, height=height, threads=1)
+        upright: Picture = turned(stored.astype(np.uint8, copy=False), way)  # [H, W, 3]
+        shape = upright.shape[:2]
+        yield goal, upright
+
+
+def _shown(
+    media: MediaFile,
+    stream: VideoStream,
+    packets: Packets,
+    goals: set[int] | None = None,
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Decoded frames in order of display with their marks: ticks, or numbers without `goals`.
+
+    With goals, which are ticks, other frames come only where some are built from them; it ends
+    where ticks do not increase: then they are not those of display.
+    """
+    codec = stream.codec_context
+    count, last = 0, NO_TIME
+    moves = packets.moves(stream)
+    demuxed = media.container.demux(stream)
+    for packet, ticks in zip(demuxed, moves, strict=False):
+        if not packet.size and packet.pts is not None:  # "the same again", no end
+            continue
+        if ticks:
+            move(packet, ticks)
+        if goals is not None:
+            codec.skip_frame = "NONREF"  # no picture that nothing else is built from
+            if packet.pts is None or packet.pts in goals:
+                codec.skip_frame = "DEFAULT"
+        for frame in stream.decode(packet):
+            mark = count
+            if goals is not None:
+                if frame.pts is None or frame.pts <= last:
+                    return
+                mark = last = frame.pts
+            count += 1
+            yield mark, frame

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.format import Flags
 from av.video.stream import VideoStream
 
-from pave.media.clock import Clock, tracks
-from pave.media.container import has_flag, must_decode, open_media, sound_stream, video_stream
-from pave.media.index import Seconds, frame_step, indices
-from pave.media.orientation import Orientation, orientation
+from pave.media.container import MediaFile, open_media
+from pave.media.frames import frame_times
+from pave.media.index import frame_step
+from pave.media.orientation import AS_STORED, EXCHANGED, as_turn, orientation
+from pave.media.packets import NO_TIME, Seconds, read_packets
 
 # Bare streams of sound: FFmpeg guesses their length from the bit rate of the first moments.
 _NO_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3"}
@@ -90,20 +90,20 @@ def probe(path: str | Path) -> MediaInfo:
             unknown.
     """
     path = Path(path)
-    with open_media(path) as container:
-        picture, sound = _video_info(container), _sound_info(container)
-        duration = (container.duration or 0) / av.time_base  # microseconds -> s
-        told = _tells(container)
-        guessed = container.format.name in _NO_LENGTH
-    if sound is not None and not sound.rate:
-        sound = _first_sound(path, sound)
-    if told and not guessed:
-        return MediaInfo(path, duration, picture, sound)
     times: Seconds = np.zeros(0)
-    if picture is not None:
-        times = next(indices(path)).times
-        picture = replace(picture, frames=len(times), fps=_measured_rate(times, picture.fps))
-    seconds = _measured_seconds(path, times)
+    with open_media(path) as media:
+        picture = _video_info(media)
+        sound = _sound_info(media)
+        duration = (media.container.duration or 0) / av.time_base  # microseconds -> s
+        guessed = media.container.format.name in _NO_LENGTH
+        if _tells(media) and not guessed:
+            return MediaInfo(path, duration, picture, sound)
+        if picture is not None:
+            times = frame_times(path)
+            rate = _measured_rate(times, picture.fps)
+            picture = replace(picture, frames=len(times), fps=rate)
+        media.rewind()
+        seconds = _measured_seconds(media, times)
     if guessed and abs(seconds - duration) < _PADDING:
         seconds = duration
     return MediaInfo(path, seconds, picture, sound)
@@ -118,35 +118,33 @@ def frame_rate(path: str | Path) -> float:
     Raises:
         MediaError: If the file is missing, empty, truncated or no media file.
     """
-    path = Path(path)
-    with open_media(path) as container:
-        stream = video_stream(container)
-        if stream is None:
+    with open_media(path) as media:
+        if media.picture is None:
             return 0.0
-        rate = _rate(container, stream)
-        if _tells(container):
+        rate = _rate(media, media.picture)
+        if _tells(media):
             return rate
-    return _measured_rate(next(indices(path)).times, rate)
+    return _measured_rate(frame_times(path), rate)
 
 
-def _tells(container: InputContainer) -> bool:
+def _tells(media: MediaFile) -> bool:
     """Whether duration and rate in the header can be believed."""
     # A transport stream has no header: FFmpeg takes the last time less the first one, whatever the
     # clock did in between.
-    if not container.duration or has_flag(container, Flags.ts_discont):
+    if not media.container.duration or Flags.ts_discont in media.flags:
         return False
-    if has_flag(container, Flags.no_timestamps):  # what FFmpeg says of such a length is a guess
+    if Flags.no_timestamps in media.flags:  # what FFmpeg says of such a length is a guess
         return False
-    stream = video_stream(container)
+    stream = media.picture
     if stream is None:
         return True
     return 0 < (stream.average_rate or 0) <= _FASTEST and stream.frames < _UNCOUNTED
 
 
-def _rate(container: InputContainer, stream: VideoStream) -> float:
+def _rate(media: MediaFile, stream: VideoStream) -> float:
     """Frames per second as the header has them; 0 where it does not."""
-    if has_flag(container, Flags.no_timestamps):
-        return 1 / frame_step(container, stream)
+    if Flags.no_timestamps in media.flags:
+        return 1 / frame_step(media, stream)
     return float(stream.average_rate or 0)
 
 
@@ -160,63 +158,69 @@ def _measured_rate(times: Seconds, told: float) -> float:
     return found
 
 
-def _measured_seconds(path: Path, times: Seconds) -> float:
+def _measured_seconds(media: MediaFile, times: Seconds) -> float:
     """From the first to the end of the last frame or sample, on a clock that never jumps."""
+    packets = read_packets(media)
     begin, end = math.inf, 0.0
-    with open_media(path) as container:
-        picture = video_stream(container)
-        for packet in Clock(container).packets(*tracks(container, picture)):
-            if packet.pts is None or not packet.size:
-                continue
-            stands = float(packet.pts * packet.time_base)
-            begin = min(begin, stands)
-            end = max(end, stands + float((packet.duration or 0) * packet.time_base))
+    for stream in media.container.streams:
+        mine = (packets.tracks == stream.index) & packets.full & (packets.pts != NO_TIME)
+        if mine.any():
+            tick = float(stream.time_base or 1)  # s
+            begins = packets.pts[mine]
+            ends = begins + packets.durations[mine]
+            begin = min(begin, begins.min() * tick)
+            end = max(end, ends.max() * tick)
     shown = 0.0
     if len(times) > 1:
         shown = float(times[-1] * len(times) / (len(times) - 1))  # the last frame as long as any
     return max(shown, end - begin)
 
 
-def _sound_info(container: InputContainer) -> SoundInfo | None:
+def _sound_info(media: MediaFile) -> SoundInfo | None:
     """The sound track."""
-    stream = sound_stream(container)
+    stream = media.sound
     if stream is None:
         return None
-    must_decode(container, stream)
-    rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
-    tracks = container.streams.audio
-    return SoundInfo(int(rate), int(channels), tracks.index(stream) + 1, len(tracks))
+    media.must_decode(stream)
+    codec = stream.codec_context
+    rate = codec.sample_rate
+    channels = codec.channels
+    tracks = media.container.streams.audio
+    number = tracks.index(stream) + 1
+    if not rate:  # it begins too late for the header: its first frame tells
+        rate, channels = _first_sound(media)
+    return SoundInfo(int(rate), int(channels), number, len(tracks))
 
 
-def _first_sound(path: Path, sound: SoundInfo) -> SoundInfo:
-    """Rate and channels of the first frame, for sound that begins too late for the header."""
-    with open_media(path) as container:
-        stream = sound_stream(container)
-        if stream is None:
-            return sound
-        for packet in container.demux(stream):
-            for frame in stream.decode(packet):
-                return replace(sound, rate=frame.sample_rate, channels=frame.layout.nb_channels)
-    return sound
+def _first_sound(media: MediaFile) -> tuple[int, int]:
+    """Rate and channels of the first frame of sound; 0 where there is none."""
+    media.rewind()
+    if media.sound is None:
+        return 0, 0
+    for frame in media.container.decode(media.sound):
+        return frame.sample_rate, frame.layout.nb_channels
+    return 0, 0
 
 
-def _video_info(container: InputContainer) -> VideoInfo | None:
+def _video_info(media: MediaFile) -> VideoInfo | None:
     """The picture track; its rotation is kept with the frames, so the first one is decoded."""
-    stream = video_stream(container)
+    stream = media.picture
     if stream is None:
         return None
-    must_decode(container, stream)
-    fps = _rate(container, stream)
-    duration = (container.duration or 0) / av.time_base
+    media.must_decode(stream)
+    fps = _rate(media, stream)
+    duration = (media.container.duration or 0) / av.time_base
     if stream.duration is not None and stream.time_base is not None:
         duration = float(stream.duration * stream.time_base)
     # Matroska counts no frames, AVI and MP4 do.
     frames = stream.frames or round(duration * fps)
-    width, height = stream.codec_context.width, stream.codec_context.height
-    turn = Orientation()
-    first = next(container.decode(stream), None)
+    width = stream.codec_context.width
+    height = stream.codec_context.height
+    way = AS_STORED
+    first = next(media.container.decode(stream), None)
     if first is not None:
-        turn = orientation(first)
-    if turn.transposed:
+        way = orientation(first)
+    if way in EXCHANGED:
         width, height = height, width
-    return VideoInfo(width, height, fps, frames, turn.rotation, turn.is_mirrored)
+    rotation, mirrored = as_turn(way)
+    return VideoInfo(width, height, fps, frames, rotation, mirrored)

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pave.errors import ConfigError, MediaError
 
 PIXELS = "PAVE_MAX_PIXELS"
-# 2^27 = 134 million: photos of 12,000 x 9,000 and films of 8K pass. 16,000 x 16,000 takes half a
-# minute and gigabytes for one picture.
-DEFAULT_PIXELS = 1 << 27
+CLIP_PIXELS = "PAVE_MAX_CLIP_PIXELS"
+SOUND_SECONDS = "PAVE_MAX_SOUND_SECONDS"
+SOUND_SAMPLES = "PAVE_MAX_SOUND_SAMPLES"
+SOUND_HOLE = "PAVE_MAX_SOUND_HOLE"
+
+DEFAULTS = {
+    # 2^27 = 134 million: photos of 12,000 x 9,000 and films of 8K pass. 16,000 x 16,000 takes half
+    # a minute and gigabytes for one picture.
+    PIXELS: 1 << 27,
+    # 6 GiB of frames held at once: a thousand of 1080p, three times what the longest recipes take.
+    CLIP_PIXELS: 1 << 31,
+    SOUND_SECONDS: 12 * 3600,
+    # Of all channels together, 4 GiB: 18 hours as most encoders listen, 3 of stereo at 48 kHz.
+    SOUND_SAMPLES: 1 << 30,
+    SOUND_HOLE: 600,  # seconds; a longer one is nearly always a clock that jumps
+}
 
 
-def setting(name: str, default: int) -> int:
-    """A limit: the variable's value where it is set.
+def limit(name: str) -> int:
+    """A limit: the variable's value where it is set, else the default.
 
     Raises:
         ConfigError: If that is no positive whole number.
 
     Example:
-        >>> setting("PAVE_MAX_PIXELS", 1 << 27)
+        >>> limit("PAVE_MAX_PIXELS")
         134217728
     """
     text = os.environ.get(name, "")
     if not text:
-        return default
+        return DEFAULTS[name]
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise ConfigError(f"{name}={text!r}: must be a positive whole number")
     return int(text)
-
-
-def max_pixels() -> int:
-    """Pixels that a picture may have.
-
-    Raises:
-        ConfigError: If the setting is no positive whole number.
-    """
-    return setting(PIXELS, DEFAULT_PIXELS)
 
 
 def must_fit(name: object, width: int, height: int) -> None:
@@ -51,41 +55,52 @@ def must_fit(name: object, width: int, height: int) -> None:
     Raises:
         MediaError: If they are too large.
     """
-    limit = max_pixels()
-    if width * height > limit:
+    most = limit(PIXELS)
+    if width * height > most:
         raise MediaError(
-            f"{name}: pictures of {width:,} x {height:,} pixels, more than the limit of {limit:,}; "
+            f"{name}: pictures of {width:,} x {height:,} pixels, more than the limit of {most:,}; "
             f"make them smaller or set {PIXELS}"
         )
 
 
-SOUND_SECONDS = "PAVE_MAX_SOUND_SECONDS"
-SOUND_SAMPLES = "PAVE_MAX_SOUND_SAMPLES"
-SOUND_HOLE = "PAVE_MAX_SOUND_HOLE"
-DEFAULT_SOUND_SECONDS = 12 * 3600
-# Of all channels together, 4 GiB: 18 hours as most encoders listen, 3 hours of stereo at 48 kHz.
-DEFAULT_SOUND_SAMPLES = 1 << 30
-DEFAULT_SOUND_HOLE = 600  # seconds; a longer one is nearly always a clock that jumps
+def must_hold_clip(name: object, frames: int, width: int, height: int) -> None:
+    """Refuse to hold more frames at once than memory is meant for, before one of them is read.
+
+    Args:
+        name: The file or folder, for the message.
+        frames: How many are held together.
+        width: Pixels of each.
+        height: Pixels of each.
+
+    Raises:
+        MediaError: If they are too many for their size.
+    """
+    most = limit(CLIP_PIXELS)
+    if frames * width * height > most:
+        raise MediaError(
+            f"{name}: {frames:,} frames of {width:,} x {height:,} pixels at once, more than the "
+            f"limit of {most:,} pixels; take fewer frames, read them in pieces (stream_frames) or "
+            f"set {CLIP_PIXELS}"
+        )
 
 
 @dataclass(frozen=True)
 class SoundLimits:
-    """How much sound one file may hold.
+    """How much sound one file may hold, by this process's settings.
 
     Attributes:
         seconds: Of the whole track, `PAVE_MAX_SOUND_SECONDS`.
         samples: Of the whole track at the rate it is read at, all channels together,
             `PAVE_MAX_SOUND_SAMPLES`.
         hole: Seconds of silence that are put where the track has none, `PAVE_MAX_SOUND_HOLE`.
+
+    Raises:
+        ConfigError: If a variable is no positive whole number.
     """
 
-    seconds: int = DEFAULT_SOUND_SECONDS
-    samples: int = DEFAULT_SOUND_SAMPLES
-    hole: int = DEFAULT_SOUND_HOLE
-
-    def most_seconds(self, rate: int, channels: int) -> float:
-        """Seconds that a track may have at a rate, so many channels kept; see `must_hold`."""
-        return min(self.seconds, self.samples / (rate * channels))
+    seconds: int = field(default_factory=lambda: limit(SOUND_SECONDS))
+    samples: int = field(default_factory=lambda: limit(SOUND_SAMPLES))
+    hole: int = field(default_factory=lambda: limit(SOUND_HOLE))
 
     def must_hold(self, name: str, seconds: float, rate: int, channels: int) -> None:
         """Refuse a track that is too long.
@@ -129,16 +144,3 @@ class SoundLimits:
                 f"the limit of {self.hole:,}; if its clock jumps, write it anew with ffmpeg; else "
                 f"set {SOUND_HOLE}"
             )
-
-
-def sound_limits() -> SoundLimits:
-    """The limits of this process.
-
-    Raises:
-        ConfigError: If a variable is no positive whole number.
-    """
-    return SoundLimits(
-        setting(SOUND_SECONDS, DEFAULT_SOUND_SECONDS),
-        setting(SOUND_SAMPLES, DEFAULT_SOUND_SAMPLES),
-        setting(SOUND_HOLE, DEFAULT_SOUND_HOLE),
-    )

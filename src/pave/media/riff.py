@@ -8,7 +8,6 @@ bytes before it, or a last padding byte that they never write.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 # The same chunks; the last two have a chunk with lengths of 64 bits in front.
@@ -22,8 +21,11 @@ _MISCOUNT = 9  # bytes by which whole files are off: their own head, and the pad
 _MOST_CHUNKS = 1000  # of which a file with sound has ten
 
 
-def riff_end(stream: BinaryIO, size: int) -> int:
+def riff_end(stream: BinaryIO, size: int) -> tuple[int, bool]:
     """The byte behind the last one that a WAV or AVI file promises; 0 if it promises none.
+
+    The second is whether lengths of 64 bits are there and nobody counted them: FFmpeg would read
+    nothing of such a WAV.
 
     Args:
         stream: The file.
@@ -40,33 +42,23 @@ def riff_end(stream: BinaryIO, size: int) -> int:
     if not _placeholder(total):
         end = total + 8  # the name and the length themselves stand before what is counted
     long_sound = 0  # bytes, where 32 bits cannot say it
+    uncounted = False
     reached = 0  # where the last chunk ends
     for name, start, length in _chunks(stream):
         reached = start + length
         if name == b"ds64":
             end, long_sound = _long_lengths(stream.read(16))
+            uncounted = head[:4] != b"RIFF" and long_sound == 0
         # Nothing that matters stands behind the sound of a WAV.
         if name == b"data" and length == _LONG and long_sound:
-            return start + long_sound
+            return start + long_sound, False
         if name == b"data" and not _placeholder(length):
-            return reached
+            return reached, uncounted
         if name == b"data":
             break
     if size < end <= size + _MISCOUNT and reached <= size:
-        return 0
-    return end
-
-
-def has_no_length(file: Path) -> bool:
-    """Whether it is a WAV with uncounted lengths of 64 bits: FFmpeg would read nothing of it."""
-    with file.open("rb") as stream:
-        head = stream.read(12)
-        if head[:4] not in NAMES - {b"RIFF"}:
-            return False
-        for name, _, _ in _chunks(stream):
-            if name == b"ds64":
-                return _long_lengths(stream.read(16))[1] == 0
-    return False
+        return 0, uncounted
+    return end, uncounted
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

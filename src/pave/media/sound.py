@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.format import Flags
-from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
-from pave.media.clock import Clock, tracks
-from pave.media.container import (
-    has_flag,
-    must_decode,
-    open_media,
-    other_tracks,
-    sound_stream,
-    video_stream,
-)
-from pave.media.index import first_shown
-from pave.media.limits import sound_limits
+from pave.media.container import MediaFile, open_media
+from pave.media.packets import move, read_packets
 from pave.media.track import FASTEST, Track, must_be_sound
 
 logger = logging.getLogger(__name__)
@@ -75,70 +63,53 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
         raise ConfigError(f"rate={rate}: must be from 1 to {FASTEST:,} samples per second")
     if os.path.isdir(path):
         return None
-    with open_media(path) as container:
-        stream = sound_stream(container)
-        picture = video_stream(container)
-        if stream is None and picture is None:
-            what = other_tracks(container)
+    with open_media(path) as media:
+        if media.sound is None and media.picture is None:
             raise MediaError(
-                f"{path}: holds neither picture nor sound, {what}; give a video or sound file"
+                f"{path}: holds neither picture nor sound, {media.other_tracks()}; give a video or "
+                "sound file"
             )
-        if stream is None:
+        if media.sound is None:
             return None
-        must_decode(container, stream)
-        track = _track(str(path), container, stream, rate=rate, mono=mono)
-        clip_start = _decode(container, stream, picture, track)
+        media.must_decode(media.sound)
+        track = _track(media, media.sound, rate=rate, mono=mono)
+        packets = read_packets(media)
+        media.rewind()
+        moves = packets.moves(media.sound)
+        heard = media.container.demux(media.sound)
+        for packet, ticks in zip(heard, moves, strict=False):
+            if not packet.size and packet.pts is not None:  # "the same again", no end
+                continue
+            if ticks:
+                move(packet, ticks)
+            for frame in media.sound.decode(packet):
+                track.add(frame)
         wave = track.wave()
     start = 0.0
-    if clip_start < math.inf:
-        start = track.start - clip_start
+    if packets.first is not None and media.picture is not None:
+        start = track.start - float(packets.first * (media.picture.time_base or 1))
     return Sound(torch.from_numpy(wave), track.rate, start)
 
 
-def _track(
-    name: str, container: InputContainer, stream: AudioStream, *, rate: int | None, mono: bool
-) -> Track:
+def _track(media: MediaFile, stream: AudioStream, *, rate: int | None, mono: bool) -> Track:
     """What will hold the sound, if that is not absurd by what the header says."""
-    track = Track(name, rate or 0, mono, sound_limits())
-    own, channels = stream.codec_context.sample_rate, stream.codec_context.channels
+    name = media.name
+    track = Track(name, rate or 0, mono)
+    own = stream.codec_context.sample_rate
+    channels = stream.codec_context.channels
     # Where the sound of a broadcast begins late, its header knows neither; a frame will.
     if own and channels:
         must_be_sound(name, own, channels)
     if mono:
         channels = 1
     # Where a clock is all that tells the length, `Track` notices that it jumps.
-    by_clock = has_flag(container, Flags.ts_discont)
+    by_clock = Flags.ts_discont in media.flags
     if stream.duration is not None and stream.time_base is not None and not by_clock:
         # Saves decoding for minutes what will be refused.
         seconds = float(stream.duration * stream.time_base)
         track.limits.must_hold(name, seconds, rate or own, channels)
-    all_tracks = container.streams.audio
-    if len(all_tracks) > 1:
-        logger.warning(
-            "%s: has %d sound tracks; number %d is heard",
-            name,
-            len(all_tracks),
-            all_tracks.index(stream) + 1,
-        )
+    tracks = media.container.streams.audio
+    if len(tracks) > 1:
+        number = tracks.index(stream) + 1
+        logger.warning("%s: has %d sound tracks; number %d is heard", name, len(tracks), number)
     return track
-
-
-def _decode(
-    container: InputContainer, stream: AudioStream, picture: VideoStream | None, track: Track
-) -> float:
-    """Give the whole track to `track`; returns when the first picture is shown, s, or infinity."""
-    first: float | None = None  # s, when the first picture is shown
-    for packet in Clock(container).packets(*tracks(container, picture)):
-        # Theora and Flash have empty packets that mean "the same again", which PyAV would take
-        # for the end. At the end itself a packet has no time either.
-        if not packet.size and packet.pts is not None:
-            continue
-        # Not `packet.stream_index`: it is wrong in the packets that flush a decoder.
-        if packet.stream.index == stream.index:
-            for frame in stream.decode(packet):
-                track.add(frame)
-        elif picture is not None and first is None:
-            first = first_shown(picture, packet)
-    if first is None:
-        return math.inf
-    return first

@@ -30,7 +30,7 @@ Wave = npt.NDArray[np.float32]
 
 @dataclass
 class Track:
-    """Collects decoded frames, of a clock that never goes back (`pave.media.clock`).
+    """Collects decoded frames, of a clock that never goes back (`pave.media.packets`).
 
     Attributes:
         name: The file, for messages.
@@ -64,17 +64,18 @@ class Track:
         """
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:  # some recordings change from mono to stereo on the way
-            must_be_sound(self.name, frame.sample_rate, frame.layout.nb_channels)
-            self.rate = self.rate or frame.sample_rate
-            if not self.mono and self._layout is None:
-                self._layout = frame.layout.name
-            self._finish_run()
+            self._begin_kind(frame)
             self._kind = kind
-            self._channels = frame.layout.nb_channels
-            if self.mono:
-                self._channels = 1
-            self._most = self.limits.most_seconds(self.rate, self._channels)
-        time = self._time(frame)
+        stamp = frame.time
+        time = self._expected  # of several frames of one timestamp only the first one is at it
+        if stamp is not None:
+            if self._last is None:
+                # The first to be known; what came before it has no place but in front of it.
+                self.start = stamp - (self._expected - self.start)
+                self._expected = time = stamp
+            elif stamp > self._last:
+                time = stamp
+            self._last = stamp
         if abs(time - self._expected) > TOLERANCE:
             self._begin_run(time)
         self._expected += frame.samples / frame.sample_rate
@@ -97,19 +98,19 @@ class Track:
             wave[..., at : at + piece.shape[-1]] = piece
         return wave
 
-    def _time(self, frame: AudioFrame) -> float:
-        """Seconds at which a frame stands; where it should, if its timestamp tells nothing."""
-        if frame.time is None:
-            return self._expected
-        time = float(frame.time)
-        last, self._last = self._last, time
-        if last is None:
-            # The first to be known; what came before it has no place but in front of it.
-            self.start = time - (self._expected - self.start)
-            self._expected = time
-        elif time <= last:  # several frames of one timestamp: only the first one is at it
-            time = self._expected
-        return time
+    def _begin_kind(self, frame: AudioFrame) -> None:
+        """Get ready for frames of another rate, format or number of channels."""
+        channels = frame.layout.nb_channels
+        must_be_sound(self.name, frame.sample_rate, channels)
+        self.rate = self.rate or frame.sample_rate
+        if not self.mono and self._layout is None:
+            self._layout = frame.layout.name
+        self._finish_run()
+        if self.mono:
+            channels = 1
+        self._channels = channels
+        most = self.limits.samples / (self.rate * channels)
+        self._most = min(self.limits.seconds, most)
 
     def _begin_run(self, time: float) -> None:
         """Let the next frame stand at its own time: a hole before it is silent.
@@ -137,10 +138,11 @@ class Track:
         for part in self._resampler.resample(frame):
             if part is None:  # what a resampler answers that has nothing to do
                 continue
-            packed = part.to_ndarray().reshape(-1, part.layout.nb_channels)  # [n, channels]
-            piece: Wave = np.ascontiguousarray(packed.T, dtype=np.float32)  # [channels, n]
+            channels = part.layout.nb_channels
+            packed = np.frombuffer(memoryview(part.planes[0]), np.float32, part.samples * channels)
+            piece: Wave = np.array(packed.reshape(-1, channels).T, order="C")  # [channels, n]
             if self.mono:
-                piece = piece.mean(axis=0, dtype=np.float32)  # [n]
+                piece = piece.sum(axis=0) / np.float32(channels)  # [n]
             self._pieces.append((self._at, piece))
             self._at += piece.shape[-1]
             self._end = max(self._end, self._at)

@@ -56,7 +56,8 @@ from pave.channels.scene3d.matrices import (
 from pave.errors import ChannelError, MediaError
 from pave.files import regular_file
 from pave.media import At, list_pictures, read_depth, read_frames, read_picture
-from pave.media.exif import AS_STORED, orientation_of, turned, turned_pixels
+from pave.media.exif import orientation_of
+from pave.media.orientation import AS_STORED, EXCHANGED, turned, turned_pixels
 
 MILLIMETRES = 1000.0  # in a metre
 # None stands for a number that the file itself decides; F is the same in all of them.
@@ -192,7 +193,7 @@ def turn_with_picture(frame: PosedFrame, orientation: int) -> PosedFrame:
     height, width = frame.depth.shape
     tall = frame.pixels.shape[1] > frame.pixels.shape[2]
     # A depth map that lies as the shown picture does, not as the stored one, is turned already.
-    turned_already = orientation > 4 and height != width and (height > width) == tall
+    turned_already = orientation in EXCHANGED and height != width and (height > width) == tall
     if orientation == AS_STORED or turned_already:
         return frame
     moved = turned_pixels(orientation, width, height)  # [3, 3], stored pixels to shown ones
