@@ -220,6 +220,25 @@ def test_the_trainer_keeps_its_step_in_this_file() -> None:
     assert hf_compat.TRAINER_STATE == trainer.TRAINER_STATE_NAME
 
 
+def test_the_trainer_of_one_process_takes_the_gpu_that_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no second one beside it, over which it would spread the model by itself."""
+    from functools import cached_property
+
+    from transformers import TrainingArguments
+
+    assert isinstance(TrainingArguments.__dict__["_setup_devices"], cached_property)
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    assert (args.device.type, args.n_gpu) == ("cpu", 0)
+    args._n_gpu = 4  # as on a machine with four
+    current = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    hf_compat.train_on(args, torch.device("cuda:1"))
+    assert args.device == torch.device("cuda:1") and current == [args.device]
+    assert args.n_gpu == 1 and args.train_batch_size == args.per_device_train_batch_size
+
+
 @pytest.mark.parametrize("hook", hf_compat.TRAINER_HOOKS)
 def test_the_trainer_has_its_hooks_and_ours_takes_each(hook: str) -> None:
     """A hook that is gone, or takes other arguments, would be passed over in silence."""

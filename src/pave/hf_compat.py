@@ -187,6 +187,29 @@ def is_compiled(module: nn.Module) -> bool:
     return module._compiled_call_impl is not None or "_orig_mod" in module._modules
 
 
+def train_on(args: Any, device: Any) -> None:
+    """Let the Trainer of a single process train on one device, and on no other beside it.
+
+    By itself it takes the first GPU, whichever is asked for, and where there are several it wraps
+    the model in `nn.DataParallel`. The device is what `TrainingArguments._setup_devices` remembers,
+    the number of GPUs is `_n_gpu`. Checked with transformers 5.23.0.
+
+    Args:
+        args: `TrainingArguments`.
+        device: A `torch.device`.
+    """
+    import torch
+
+    found = args.device  # once, so that the process state is set up
+    args._n_gpu = min(1, args.n_gpu)
+    if device.type == "cuda":
+        # accelerate says "cuda", which is the current one.
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
+    if device != found:
+        args.__dict__["_setup_devices"] = device
+
+
 def is_offloaded(module: nn.Module) -> bool:
     """Whether accelerate brings a module's weights for the length of a call and takes them away.
 

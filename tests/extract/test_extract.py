@@ -106,7 +106,7 @@ def test_training_finds_what_was_extracted(tmp_path: Path, monkeypatch: pytest.M
         visual=True,
         base="tiny",
         frames=4,
-        dtype="exact",
+        cache_dtype="exact",
         **settings,
     )
     report = extract(wanted, base=base, watch=seen.append)

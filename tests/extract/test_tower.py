@@ -63,7 +63,7 @@ def test_training_finds_tokens_of_the_tower(
         visual=True,
         base="tiny",
         inputs=inputs,
-        dtype="exact",
+        cache_dtype="exact",
         **settings,
     )
     report = extract(wanted, base=base)

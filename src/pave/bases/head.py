@@ -50,6 +50,6 @@ def must_be_numbers(module: Any, args: tuple[Tensor, ...], logits: Tensor) -> No
     if not logits.isfinite().all():  # a thousandth of the head's own work
         raise BaseError(
             "the model gives no answer: its logits hold NaN or infinity; weights are damaged, "
-            "or numbers grow too large for their type (try dtype='float32'); without patches "
-            "(disable_patches, --off) you see whether the base or a patch is at fault"
+            "or numbers grow too large for their type (try --dtype fp32, dtype='fp32'); without "
+            "patches (disable_patches, --off) you see whether the base or a patch is at fault"
         )

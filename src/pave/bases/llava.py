@@ -121,7 +121,7 @@ def llava_settings(config: Any) -> BaseSettings:
     return BaseSettings(frames=32, size=(side, side), mean=HALF, std=HALF)
 
 
-def load_llava(source: str, files: LlavaFiles, dtype: str) -> Any:
+def load_llava(source: str, files: LlavaFiles, dtype: Any) -> Any:
     """The model, its vocabulary cut to the tokenizer's.
 
     Raises:

@@ -16,6 +16,7 @@ from pave.bases.plain import check_plain
 from pave.bases.settings import BaseSettings, read_settings
 from pave.bases.source import check_source, read_json, reading, refuse_own_code
 from pave.errors import BaseError
+from pave.placement import find_device, find_dtype
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class _Wanted:
     """How a base was asked for; see `load_base`."""
 
     settings: BaseSettings | None
-    dtype: str
+    dtype: torch.dtype | None
     name: str
     tower: bool
     weights: bool
@@ -34,8 +35,8 @@ def load_base(
     tokenizer: Any | None = None,
     *,
     settings: BaseSettings | None = None,
-    dtype: str = "auto",
-    device: str | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
     name: str = "",
     tower: bool = True,
     weights: bool = True,
@@ -49,9 +50,10 @@ def load_base(
         tokenizer: The tokenizer of a loaded model.
         settings: How frames are prepared; read from the folder, or the family's defaults, when not
             given.
-        dtype: Floating-point type of the weights, "auto" for that of the files.
-        device: Where to put the model, such as "cuda", or "auto" for the first GPU if there is one;
-            where it is loaded when not given.
+        dtype: Floating-point type of the weights: "fp32", "bf16", "fp16" or one of torch's; "auto"
+            is that of the files (fp32 for smol), and leaves a loaded model as it is.
+        device: Where to put the model: "auto" (CUDA, MPS, else the CPU), "cuda:1", ...; where it is
+            loaded when not given. A `torch.device` is taken as it is.
         name: What to call the base in messages and patch files; the source itself by default.
         tower: False leaves the vision tower on the disk until a clip has to be seen
             (`Base.visual`), which never happens where all visual tokens come from a cache. A model
@@ -62,26 +64,25 @@ def load_base(
     Raises:
         BaseError: If files are missing, the model belongs to no supported family, or it is wrapped,
             compiled, offloaded or carries an adapter of peft.
+        ConfigError: If there is no such type, or no such device here.
 
     Example:
         >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
         >>> base = load_base(name, device="cuda")  # doctest: +SKIP
     """
-    if dtype != "auto" and not isinstance(getattr(torch, str(dtype), None), torch.dtype):
-        raise BaseError(f"dtype is 'auto' or a type such as 'float32', got {dtype!r}")
-    wanted = _Wanted(settings, dtype, name, tower, weights)
+    wanted = _Wanted(settings, find_dtype(dtype), name, tower, weights)
+    if isinstance(device, str):
+        device = find_device(device)  # a mistyped one shows before gigabytes are read
     if isinstance(source, (str, Path)):
         base = _load_named(str(source), wanted)
         check_plain(base.model)  # transformers loads an adapter that lies beside the weights
     else:
         base = _wrap(source, tokenizer, wanted)
-    if device == "auto" and torch.cuda.is_available():
-        device = "cuda"
-    if device not in (None, "auto"):
+    if device is not None:
         try:
             base.model.to(device)
         except (RuntimeError, TypeError, AssertionError, ValueError) as error:
-            raise BaseError(f"the base cannot be put on device {device!r}: {error}") from error
+            raise BaseError(f"the base cannot be put on device {device}: {error}") from error
     return base
 
 
@@ -102,6 +103,8 @@ def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
             "tokenizer)"
         )
     family = find_family(model_type)(model.config)
+    if wanted.dtype is not None:
+        model.to(wanted.dtype)
     return Base(model, tokenizer, family, settings=wanted.settings, name=wanted.name)
 
 
@@ -110,7 +113,7 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
         from pave.bases.smol import load_smol
 
         # Its files are in bf16 to be small, and many CPUs are slow in that: "auto" is fp32 here.
-        dtype = torch.float32 if wanted.dtype == "auto" else getattr(torch, wanted.dtype)
+        dtype = wanted.dtype or torch.float32
         return load_smol(dtype, wanted.tower, settings=wanted.settings, name=wanted.name)
     check_source(source)
     # As plain JSON first: AutoConfig raises on a model type that only a plug-in knows.
@@ -133,7 +136,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     family = find_family(config.model_type)(config)
     with reading(source, "the model could not be loaded"):
         model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
-        origin = Origin(model_class, source, config, wanted.dtype, family.language_model)
+        origin = Origin(model_class, source, config, wanted.dtype or "auto", family.language_model)
         model = origin.load(wanted.tower) if wanted.weights else on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
@@ -153,7 +156,7 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
     with reading(source, "the model could not be loaded"):
         files = read_llava(source)
         if wanted.weights:
-            model = load_llava(source, files, wanted.dtype)
+            model = load_llava(source, files, wanted.dtype or "auto")
         else:
             model = on_meta(LlavaOnevisionForConditionalGeneration, files.config)
     family = find_family("llava_onevision")(files.config)

@@ -17,7 +17,7 @@ from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.pretrained import Pretrained, averaged, load_pretrained, windows
 from pave.channels.registry import register_encoder
-from pave.channels.weights import best_device
+from pave.channels.weights import device_of
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
@@ -112,7 +112,9 @@ class AstEncoder:
         inputs = self._loaded.extractor(piece.numpy(), sampling_rate=rate, return_tensors="pt")
         # [1, 2 + rows * columns, C]: class token, distillation token, patches row by row, where a
         # row is a range of frequencies.
-        states = self._loaded.network(**inputs.to(best_device())).last_hidden_state
+        states = self._loaded.network(
+            **inputs.to(device_of(self._loaded.network))
+        ).last_hidden_state
         hidden = states[0, 2:].float().cpu().clone()  # [rows * columns, C]
         columns = (config.max_length - config.patch_size) // config.time_stride + 1
         patches = hidden.unflatten(0, (-1, columns))  # [rows, columns, C]

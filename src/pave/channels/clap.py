@@ -15,7 +15,7 @@ from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.pretrained import Pretrained, load_pretrained, windows
 from pave.channels.registry import register_encoder
-from pave.channels.weights import best_device
+from pave.channels.weights import device_of
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
@@ -90,7 +90,7 @@ class ClapEncoder:
             inputs = self._loaded.extractor(
                 piece.numpy(), sampling_rate=sound.rate, return_tensors="pt"
             )
-            found = self._loaded.network(**inputs.to(best_device())).audio_embeds
+            found = self._loaded.network(**inputs.to(device_of(self._loaded.network))).audio_embeds
             values.append(found.reshape(1, -1).float().cpu().clone())  # [S, C], S = 1
             times.append(time)
         return Tokens(torch.stack(values), torch.tensor(times, dtype=torch.float64))

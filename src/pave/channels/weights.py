@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import ChannelError
 from pave.files import entries_of, regular_file
+from pave.placement import chosen_device
 
 FOLDER = "PAVE_WEIGHTS"
 """Environment variable: a folder of weight files, found by name, so that no patch holds a path."""
@@ -167,10 +168,13 @@ def _plain(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]
 
 
 def best_device() -> torch.device:
-    """Where an encoder's own network runs: the first GPU if there is one."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
+    """Where an encoder's own network runs: as the verb at work was told, else the best there is."""
+    return chosen_device()
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network lies, and so where its inputs have to go."""
+    return next(network.parameters()).device
 
 
 def check_places(settings: Mapping[str, Any], patch: str) -> None:

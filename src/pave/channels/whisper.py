@@ -17,7 +17,7 @@ from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.pretrained import Pretrained, averaged, load_pretrained, windows
 from pave.channels.registry import register_encoder
-from pave.channels.weights import best_device
+from pave.channels.weights import device_of
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
 
@@ -118,8 +118,9 @@ class WhisperEncoder:
             return_tensors="pt",
             max_length=self._set.passage * rate,  # samples
         )
-        mel = inputs["input_features"].to(best_device())  # [1, bands, 100 * seconds]
-        states: Tensor = self._loaded.network(mel).last_hidden_state[0]  # [states, C]
+        network = self._loaded.network
+        mel = inputs["input_features"].to(device_of(network))  # [1, bands, 100 * seconds]
+        states: Tensor = network(mel).last_hidden_state[0]  # [states, C]
         return states.float().cpu().clone()
 
 

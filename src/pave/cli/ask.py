@@ -13,6 +13,7 @@ from pave.bases.inputs import MOST_FRAMES
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+from pave.placement import DtypeWord, find_device, running_on
 
 MOST_TOKENS = 2**20
 """More new tokens are a slip of the finger."""
@@ -27,6 +28,8 @@ def ask_verb(
     base: str | None = None,
     off: Switch = False,
     frames: int | None = None,
+    device: str = "auto",
+    dtype: DtypeWord = "auto",
     max_new_tokens: int = 64,
     json: Switch = False,
 ) -> int:
@@ -50,6 +53,8 @@ def ask_verb(
         off: Load the patches but switch them off: the answer is exactly the base's.
         frames: Frames to look at, evenly spread; when not given, as many as the patches were
             trained on, or the base's own number.
+        device: Where it runs: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or mps.
+        dtype: Floating-point type of the base; auto is that of its files.
         max_new_tokens: Longest answer, in tokens.
         json: Print questions, answers and what gave them as JSON.
     """
@@ -70,6 +75,7 @@ def ask_verb(
     from pave.model import PatchedModel
 
     media = dict(_media(words) for words in channel)
+    place = find_device(device)
     # A second for a frame, before a minute for a model.
     _check_video(video)
     folders = [_patch(source) for source in patch]  # the folder, and the base that it names
@@ -78,15 +84,16 @@ def ask_verb(
         name = base
     elif folders:
         _, name = folders[0]
-    model = PatchedModel(load_base(name, device="auto"))
-    names = [
-        model.load_patch(folder, name=f"patch{number}")
-        for number, (folder, _) in enumerate(folders)
-    ]
-    model.set_patches({} if off else dict.fromkeys(names, 1.0))
-    answers = model.ask(
-        video, list(question), channels=media, frames=frames, max_new_tokens=max_new_tokens
-    )
+    with running_on(place):
+        model = PatchedModel(load_base(name, dtype=dtype, device=place))
+        names = [
+            model.load_patch(folder, name=f"patch{number}")
+            for number, (folder, _) in enumerate(folders)
+        ]
+        model.set_patches({} if off else dict.fromkeys(names, 1.0))
+        answers = model.ask(
+            video, list(question), channels=media, frames=frames, max_new_tokens=max_new_tokens
+        )
     if json:
         turns = [
             {"question": asked, "answer": answer}

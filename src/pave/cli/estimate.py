@@ -78,4 +78,6 @@ def _show(found: Estimate) -> None:
     output.line()
     rows = [[name, f"{value / 2**30:.1f} GiB"] for name, value in found.memory.items()]
     how = "recomputed activations" if found.checkpointing else "kept activations"
-    output.table([f"training, batch {found.batch}, {how}", ""], rows, numbers=True)
+    output.table(
+        [f"training in {found.precision}, batch {found.batch}, {how}", ""], rows, numbers=True
+    )

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
+from pave.placement import DtypeWord
 
 if TYPE_CHECKING:
     from pave.extract import ExtractReport, Progress
@@ -30,7 +31,9 @@ def extract_verb(
     base: str | None = None,
     inputs: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,
     frames: int | None = None,
-    dtype: Literal["bf16", "exact"] | None = None,
+    dtype: DtypeWord = "auto",
+    device: str = "auto",
+    cache_dtype: Literal["bf16", "exact"] | None = None,
     workers: int = 1,
     shard: str | None = None,
     retry: Switch = False,
@@ -62,8 +65,11 @@ def extract_verb(
             or smol.
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
         frames: Frames sampled evenly for visual tokens; the base's own number when not given.
-        dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an older
-            one what it has.
+        dtype: Floating-point type of the base; auto is that of its files.
+        device: Where base and encoder run: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or
+            mps.
+        cache_dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an
+            older one what it has.
         workers: Processes that encode; with 1, this process does.
         shard: Only a part of the work, such as 2/8.
         retry: Try clips again that are noted as broken.
@@ -88,6 +94,8 @@ def extract_verb(
             base=base,
             frames=frames,
             dtype=dtype,
+            device=device,
+            cache_dtype=cache_dtype,
             workers=workers,
             shard=own_shard(shard),
             retry=retry,

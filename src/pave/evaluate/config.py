@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pave.bases.inputs import FrameCount
 from pave.data.share import share_of
+from pave.placement import DEVICE_HELP, DTYPE_HELP, DtypeWord
 from pave.renamed import renamed
 from pave.tasks.registry import EXACT
 from pave.tasks.task import Style
@@ -52,6 +53,8 @@ class EvalConfig(BaseModel):
         description="`authors` scores the task as the PAVE authors' scripts do, to the letter.",
     )
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
+    dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
+    device: str = Field("auto", description=DEVICE_HELP)
     arms: dict[str, list[Path] | None] = Field(
         {"base": None},
         min_length=1,

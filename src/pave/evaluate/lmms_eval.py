@@ -17,6 +17,7 @@ from lmms_eval.api.model import lmms
 from pave.bases import load_base
 from pave.errors import ConfigError
 from pave.model import PatchedModel
+from pave.placement import find_device, running_on
 
 MAX_NEW_TOKENS = 64
 """Longest answer where a benchmark does not say."""
@@ -29,7 +30,8 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         pretrained: The base: a folder, a Hub id, or "smol".
         patch: Folder or Hub id of a patch; left out for the base as it is.
         frames: Frames sampled evenly from a video; the base's own number when left out.
-        device: Where to run, as lmms-eval passes it on.
+        device: Where to run, as lmms-eval passes it on; the best device there is when left out.
+        dtype: Floating-point type of the base, as of `load_base`.
         batch_size: Passed by lmms-eval; videos are asked about one at a time.
     """
 
@@ -41,13 +43,16 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         pretrained: str = "smol",
         patch: str | None = None,
         frames: int | None = None,
+        *,
         device: str | None = None,
+        dtype: str = "auto",
         batch_size: int | str = 1,
     ) -> None:
         """Load the base and put the patch on it."""
         super().__init__()
         self.frames = frames
-        self.model = PatchedModel(load_base(pretrained, device=device))
+        self.place = find_device(device or "auto")
+        self.model = PatchedModel(load_base(pretrained, dtype=dtype, device=self.place))
         if patch:
             self.model.load_patch(patch)
 
@@ -93,7 +98,10 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
                 "video benchmark"
             )
         limit = int(settings.get("max_new_tokens") or MAX_NEW_TOKENS)
-        answer: str = self.model.ask(videos[0], prompt, frames=self.frames, max_new_tokens=limit)
+        with running_on(self.place):  # encoders too
+            answer: str = self.model.ask(
+                videos[0], prompt, frames=self.frames, max_new_tokens=limit
+            )
         # Lets lmms-eval's own --use_cache go on after a kill.
         self.cache_hook.add_partial("generate_until", (prompt, settings), answer)
         return answer

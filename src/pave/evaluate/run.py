@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.data import Record, group_by_clip, read_records
@@ -31,6 +33,7 @@ from pave.evaluate.report import Report, write_report
 from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
 from pave.files import held_alone
 from pave.model import PatchedModel
+from pave.placement import running_on
 from pave.tasks import EXACT
 from pave.tasks.items import items_of, references_of
 from pave.tasks.score import write_rows
@@ -66,8 +69,8 @@ def evaluate(
 
     Args:
         config: What to ask whom; `shard` is left open.
-        base: A loaded base, instead of the one that `config.base` names. It is given back
-            unpatched.
+        base: A loaded base, instead of the one that `config.base` names, in its own type and place.
+            It is given back unpatched.
         progress: Called with (stage, done, total): stage is "read" or an arm's name.
 
     Raises:
@@ -152,6 +155,19 @@ def _opened(
     config: EvalConfig, base: Base | None, watch: Stopwatch, progress: Progress | None
 ) -> Iterator[Evaluation]:
     """Everything loaded and checked; the base is unpatched afterwards."""
+    with running_on(config.device) as device, _loaded(config, base, device, watch, progress) as run:
+        yield run
+
+
+@contextmanager
+def _loaded(
+    config: EvalConfig,
+    base: Base | None,
+    device: torch.device,
+    watch: Stopwatch,
+    progress: Progress | None,
+) -> Iterator[Evaluation]:
+    """The same on a device."""
     with watch.stage("load"):
         records = read_records(config.records)
         task = task_for(config.task, records)
@@ -160,8 +176,8 @@ def _opened(
             references_of(record)  # complains now, not after hours of answering
         limit = config.max_new_tokens or task.max_new_tokens
         config = config.model_copy(update={"max_new_tokens": limit})
-        # The tower only if a clip is new.
-        base = base or load_base(config.base, tower=False, device="auto")
+        if base is None:  # the tower only if a clip is new
+            base = load_base(config.base, dtype=config.dtype, device=device, tower=False)
         model = PatchedModel(base)
     try:
         with watch.stage("load"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pave.bases.inputs import FrameCount, InputSpec
 from pave.data.share import share_of
+from pave.placement import DEVICE_HELP, DTYPE_HELP, DtypeWord
 from pave.renamed import renamed
 
 
@@ -45,7 +47,9 @@ class ExtractConfig(BaseModel):
         None,
         description="Frames sampled evenly for visual tokens; the base's own number when null.",
     )
-    dtype: Literal["bf16", "exact"] | None = Field(
+    dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
+    device: str = Field("auto", description=DEVICE_HELP)
+    cache_dtype: Literal["bf16", "exact"] | None = Field(
         None,
         description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the "
         "cache's own, bf16 for a new one.",
@@ -59,7 +63,11 @@ class ExtractConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _old_names(cls, values: Any) -> Any:
-        return renamed(values, {"store": "cache"}, "extraction settings")
+        names = {"store": "cache"}
+        # The one word of the old `dtype` that the present one does not have.
+        if isinstance(values, Mapping) and values.get("dtype") == "exact":
+            names["dtype"] = "cache_dtype"
+        return renamed(values, names, "extraction settings")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -73,6 +81,11 @@ class ExtractConfig(BaseModel):
             )
         if self.visual and self.base is None:
             raise ValueError("visual tokens are made by a base's tower; name the base")
+        if self.dtype != "auto" and self.base is None:
+            raise ValueError(
+                "dtype is the type of the base, and none is named; cache_dtype is that of the "
+                "tokens that are kept"
+            )
         # Refused with the other settings, rather than when the work begins.
         share_of(self.shard)
         return self

@@ -23,6 +23,7 @@ from pave.extract.config import ExtractConfig
 from pave.extract.plan import VISUAL, Job, reads_with_tower
 from pave.extract.report import Outcome
 from pave.files import PlaceError
+from pave.placement import find_device, running_on
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def open_cache(config: ExtractConfig) -> TokenCache:
     Raises:
         ConfigError: If it keeps another type than the one asked for.
     """
-    dtype = config.dtype
+    dtype = config.cache_dtype
     # A cache with entries and no type of its own keeps tensors as given, and goes on so.
     if dtype is None and kept_dtype(config.cache) is None and not holds_entries(config.cache):
         dtype = "bf16"
@@ -84,14 +85,15 @@ class Encoding:
     Raises:
         BaseError: If the base cannot be loaded, or not be fed so.
         ChannelError: If the encoder is unknown or misconfigured.
-        ConfigError: If the cache keeps another type of tensors.
+        ConfigError: If the cache keeps another type of tensors, or there is no such device.
     """
 
     def __init__(self, config: ExtractConfig, base: Base | None = None) -> None:
         self.cache = open_cache(config)
         self.retry = config.retry
+        self._device = find_device(config.device)
         self._parts: dict[str, _Part] = {}
-        base = _seeing(config, base)
+        base = _seeing(config, base, self._device)
         if config.visual and base is not None:
             self._parts[VISUAL] = _Visual(Features(base, {}, self.cache, frames=config.frames))
         if config.channel is not None and config.encoder is not None:
@@ -107,6 +109,10 @@ class Encoding:
         Raises:
             PlaceError: If the cache cannot be written: a full disk is no fault of the clip.
         """
+        with running_on(self._device):  # encoders read their weights with the first clip
+            return self._encode(job)
+
+    def _encode(self, job: Job) -> Outcome:
         part = self._parts[job.part]
         key = ""
         try:
@@ -169,7 +175,7 @@ def note_crash(config_json: str, job: Job, reason: str) -> Outcome:
     return encoding_of(config_json).note_crash(job, reason)
 
 
-def _seeing(config: ExtractConfig, base: Base | None) -> Base | None:
+def _seeing(config: ExtractConfig, base: Base | None, device: torch.device) -> Base | None:
     """The base with its tower, where something needs it.
 
     A base takes long to load, and most encoders do without.
@@ -177,7 +183,7 @@ def _seeing(config: ExtractConfig, base: Base | None) -> Base | None:
     if not config.visual and not reads_with_tower(config):
         return None
     if base is None and config.base is not None:
-        base = load_base(config.base, device="auto")
+        base = load_base(config.base, dtype=config.dtype, device=device)
     if base is not None:
         base.use(config.inputs)
     return base

@@ -71,7 +71,6 @@ class Patch(nn.Module):
         # Past nn.Module, which would take an encoder that is a module for a part of the patch, cast
         # it with the model and count its weights.
         self.__dict__["encoder"] = encoder
-        self.__dict__.pop("in_video", None)  # of the one before
 
     @cached_property
     def in_video(self) -> bool:

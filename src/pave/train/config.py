@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pave.bases.inputs import FrameCount, InputSpec
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
+from pave.placement import DEVICE_HELP
 from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.precision import Precision
@@ -150,9 +151,11 @@ class TrainConfig(BaseModel):
     )
     precision: Precision = Field(
         "fp32",
-        description="bf16 runs forward passes under autocast, with frozen weights rounded once; "
-        "what trains stays fp32. auto is bf16 where the processor multiplies it, else fp32.",
+        description="The type of the base, whatever its files hold; what trains stays fp32. bf16 "
+        "runs forward passes under autocast. auto is bf16 where the device multiplies it, else "
+        "fp32.",
     )
+    device: str = Field("auto", description=f"{DEVICE_HELP} Under torchrun each its own GPU.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations backward: less memory, a third more time."
     )

@@ -17,7 +17,10 @@ from pave.fusion import FusionConfig
 from pave.patches import LoraSpec
 from pave.patches.lora import lora_shapes
 
-BF16, FP32 = 2, 4  # bytes of a number
+BYTES = {"bf16": 2, "fp32": 4}
+"""Of a number."""
+
+FP32 = BYTES["fp32"]
 ADAMW = 4 * FP32  # bytes a trained parameter: weight, gradient and two moments
 
 
@@ -62,8 +65,8 @@ def language_flops(language: nn.Module, text: Any, tokens: int) -> int:
     return linear + attention
 
 
-def language_bytes(text: Any, tokens: int, *, checkpointing: bool) -> int:
-    """Bytes that the language model keeps of one clip for the backward pass, in bf16.
+def kept_numbers(text: Any, tokens: int, *, checkpointing: bool) -> int:
+    """Numbers that the language model keeps of one clip for the backward pass.
 
     Args:
         text: Its configuration.
@@ -76,8 +79,8 @@ def language_bytes(text: Any, tokens: int, *, checkpointing: bool) -> int:
     inside = 6 * width + 2 * key_width + 4 * int(text.intermediate_size)  # numbers a token, a layer
     if checkpointing:
         # A hidden vector before each layer, and the inside of the one that is being recomputed.
-        return BF16 * tokens * (width * layers + inside)
-    return BF16 * tokens * inside * layers
+        return tokens * (width * layers + inside)
+    return tokens * inside * layers
 
 
 def fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:

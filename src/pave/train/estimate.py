@@ -11,11 +11,11 @@ products, a multiply-add counting as two:
 
 Memory of a training step is an estimate, not a measurement:
 
-    weights          2 bytes a parameter of the base (bf16)
+    weights          2 bytes a parameter of the base in bf16, 4 in fp32 (the recipe's `precision`)
     trained          16 bytes a trained parameter: fp32 weight, gradient and two moments of AdamW
     activations      per language-model token: checkpointed, one hidden vector a layer and the
                      inside of one layer; else the inside of every layer (6 width + 2 key-value
-                     width + 4 MLP width, in bf16)
+                     width + 4 MLP width, in the base's precision)
     fusion           fp32: 8 hidden vectors a block and query token, and the output MLP
 
 What is estimated is an `EstimatePlan` (`pave.train.estimate_plan`); the formulas are in
@@ -33,9 +33,9 @@ from pave.fusion_costs import fusion_flops, fusion_parameters
 from pave.patches.lora import check_names, check_targets
 from pave.train.costs import (
     ADAMW,
-    BF16,
+    BYTES,
     fusion_bytes,
-    language_bytes,
+    kept_numbers,
     language_flops,
     lora_parameters,
     tower_flops,
@@ -62,6 +62,7 @@ class Estimate:
         memory: `weights`, `trained`, `activations`, `total` of a training step.
         batch: Clips of the forward pass that the memory is for.
         checkpointing: Whether activations are recomputed in it.
+        precision: What it trains in.
     """
 
     recipe: str
@@ -73,6 +74,7 @@ class Estimate:
     memory: dict[str, int]
     batch: int
     checkpointing: bool
+    precision: str
 
 
 def estimate(wanted: EstimatePlan) -> Estimate:
@@ -121,10 +123,11 @@ def estimate(wanted: EstimatePlan) -> Estimate:
         )
 
     # The fusion's queries are the frames' cells, without the newlines between them.
-    active = language_bytes(text, tokens["prompt"], checkpointing=wanted.checkpointing)
+    number = BYTES[wanted.precision]
+    active = number * kept_numbers(text, tokens["prompt"], checkpointing=wanted.checkpointing)
     active += fusion_bytes(fusions, frames * layout.spatial)
     memory = {
-        "weights": BF16 * parameters["base"],
+        "weights": number * parameters["base"],
         "trained": ADAMW * parameters["trained"],
         "activations": wanted.batch * active,
     }
@@ -139,6 +142,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
         memory=memory,
         batch=wanted.batch,
         checkpointing=wanted.checkpointing,
+        precision=wanted.precision,
     )
 
 

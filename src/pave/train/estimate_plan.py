@@ -34,6 +34,7 @@ from pave.paper.configs import (
 )
 from pave.patches import LoraSpec
 from pave.train.config import TrainConfig, load_config
+from pave.train.precision import Settled, base_dtype
 
 Shape = tuple[int, int]
 """(steps, tokens a step) of a side channel."""
@@ -56,6 +57,7 @@ class EstimatePlan:
         frames: Frames of a clip; None takes the base's own number.
         batch: Clips of a forward pass.
         checkpointing: Whether activations are recomputed.
+        precision: What it trains in, with the base in the same type.
     """
 
     name: str
@@ -67,6 +69,7 @@ class EstimatePlan:
     frames: int | None = None
     batch: int = 4
     checkpointing: bool = True
+    precision: Settled = "bf16"
 
 
 def plan(
@@ -114,7 +117,15 @@ def plan(
         frames=config.frames,
         batch=batch or config.batch_clips,
         checkpointing=config.gradient_checkpointing,
+        precision=_precision(config),
     )
+
+
+def _precision(config: TrainConfig) -> Settled:
+    """What the base is held in; "auto" is taken for a GPU's, wherever the estimate is made."""
+    if config.precision == "auto":
+        return base_dtype(config.base, "bf16")
+    return base_dtype(config.base, config.precision)
 
 
 def sized_fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:

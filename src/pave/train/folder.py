@@ -40,8 +40,9 @@ from pave.train.config import OLD_NAMES, TrainConfig
 LOG_NAME = "train_log.jsonl"
 ADVICE = "use another folder, or resume=never to start over"
 
-# Settings that say where things are, how often they are written and how memory is spent: they may
-# change between an interrupted run and its continuation without changing what is computed.
+# Settings that say where things are, how often they are written, how memory is spent and what
+# multiplies: they may change between an interrupted run and its continuation without changing what
+# is computed.
 FREE_TO_CHANGE = frozenset(
     {
         "out",
@@ -49,6 +50,7 @@ FREE_TO_CHANGE = frozenset(
         "save_every",
         "log_every",
         "workers",
+        "device",
         "gradient_checkpointing",
         "resume",
         "records",

@@ -18,13 +18,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.data import Features, Record, group_by_clip, read_records
+from pave.errors import ConfigError
 from pave.model import PatchedModel
+from pave.placement import running_on
 from pave.train.attention import packed_attention
 from pave.train.batches import Plan, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
@@ -32,7 +35,7 @@ from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
 from pave.train.objective import AnswerModel
-from pave.train.precision import settled_precision
+from pave.train.precision import base_dtype, check_trains, settled_precision
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.result import TrainResult, final_loss, summary
 from pave.train.start import (
@@ -59,7 +62,8 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
 
     Args:
         config: All settings.
-        base: A loaded base to use instead of loading `config.base`; it is given back unpatched.
+        base: A loaded base to use instead of loading `config.base`, in its own type; it is given
+            back unpatched.
         progress: Show progress bars on a terminal.
 
     Raises:
@@ -73,13 +77,20 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         >>> train(config).patch  # doctest: +SKIP
         PosixPath('runs/lora-only/patch')
     """
-    config = config.model_copy(update={"precision": settled_precision(config.precision)})
+    with running_on(config.device) as device:
+        settled = {"precision": settled_precision(config.precision, device)}
+        return _train(config.model_copy(update=settled), base, device, progress)
+
+
+def _train(
+    config: TrainConfig, base: Base | None, device: torch.device, progress: bool
+) -> TrainResult:
+    """Train with a settled precision on a device."""
     records = read_records(config.records)
     groups = group_by_clip(records)
     plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
-    args = _arguments(config, plan)
-    if base is None:
-        base = load_base(config.base, device=str(args.device), tower=False)
+    args = _arguments(config, plan, device)
+    base = _base(config, base, args.device)
     collator = Collator(base, packed=config.questions_per_video > 1)
 
     with alone_in(config.out, args.process_index), _patched(base, config) as patched:
@@ -127,14 +138,29 @@ def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
     return max(1, math.ceil(sequences / (config.batch_clips * config.accumulation * processes)))
 
 
-def _arguments(config: TrainConfig, plan: Plan) -> TrainingArguments:
+def _base(config: TrainConfig, given: Base | None, device: torch.device) -> Base:
+    """The base in the run's precision, without its tower; or the one that was given, looked at."""
+    assert config.precision != "auto"  # settled by now
+    if given is None:
+        dtype = base_dtype(config.base, config.precision)
+        return load_base(config.base, dtype=dtype, device=device, tower=False)
+    check_trains(given.dtype, config.precision)
+    return given
+
+
+def _arguments(config: TrainConfig, plan: Plan, device: torch.device) -> TrainingArguments:
     """The Trainer's settings. How many processes train, only they know once they are made."""
     folder = config.out / "checkpoints"
-    args = training_arguments(config, folder, steps_of(config, plan, processes=1))
+    args = training_arguments(config, folder, steps_of(config, plan, processes=1), device)
     if args.world_size == 1:
         return args
+    if config.device.startswith("cuda:"):
+        raise ConfigError(
+            f"device {config.device}: {args.world_size} processes train, each on a GPU of its own; "
+            "leave device out"
+        )
     # Warm-up and log follow from the steps, and the steps from the number of processes.
-    return training_arguments(config, folder, steps_of(config, plan, args.world_size))
+    return training_arguments(config, folder, steps_of(config, plan, args.world_size), device)
 
 
 def _length(config: TrainConfig, args: TrainingArguments) -> int:

@@ -19,6 +19,7 @@ from torch.optim import AdamW
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from pave import hf_compat
 from pave.model import PatchedModel
 from pave.train.checkpoints import check_finite, load_weights, publish, save_weights, saving
 from pave.train.collate import Collator
@@ -28,9 +29,11 @@ from pave.train.objective import AnswerModel
 CHECKPOINTS_KEPT = 2
 
 
-def training_arguments(config: TrainConfig, folder: Path, steps: int) -> TrainingArguments:
-    """The Trainer's settings for a run of `steps` optimiser steps."""
-    return TrainingArguments(
+def training_arguments(
+    config: TrainConfig, folder: Path, steps: int, device: torch.device
+) -> TrainingArguments:
+    """The Trainer's settings for a run of `steps` optimiser steps on a device."""
+    args = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=config.batch_clips,
@@ -39,7 +42,7 @@ def training_arguments(config: TrainConfig, folder: Path, steps: int) -> Trainin
         warmup_steps=round(config.warmup * steps),
         max_grad_norm=config.max_grad_norm,
         bf16=config.precision == "bf16",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device.type == "cpu",
         seed=config.seed,
         data_seed=config.seed,
         save_steps=config.save_every,
@@ -53,6 +56,9 @@ def training_arguments(config: TrainConfig, folder: Path, steps: int) -> Trainin
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
     )
+    if args.world_size == 1:  # each of several processes has been given its own
+        hf_compat.train_on(args, device)
+    return args
 
 
 def optimiser_groups(patched: PatchedModel, config: TrainConfig) -> list[dict[str, Any]]:

@@ -109,7 +109,7 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
 
     torch.set_num_threads(1)  # as many processes as cores: a second thread would only wait
     channel = config.channel
-    base = load_base(config.base)
+    base = load_base(config.base, device="auto")
     encoder = make_encoder(
         channel,
         config.encoder or config.preset.encoder,

@@ -173,7 +173,7 @@ def _compare(
     from pave.evaluate.run import evaluate
     from pave.model import PatchedModel
 
-    base = load_base(config.base)
+    base = load_base(config.base, device="auto")
     settings = EvalConfig(
         records=records,
         out=config.out / "eval",

@@ -25,7 +25,13 @@ from pave.channels.imagebind.front import (
     resample,
 )
 from pave.channels.registry import register_encoder
-from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
+from pave.channels.weights import (
+    best_device,
+    device_of,
+    find_weights,
+    read_weights,
+    weights_digest,
+)
 from pave.errors import ChannelError
 from pave.media import Sound, read_sound
 from pave.tokens import Tokens
@@ -112,7 +118,7 @@ class ImageBindEncoder:
             )
         samples = sound.samples.view(-1, sound.samples.shape[-1])  # [channels, n]
         wave = resample(samples, sound.rate)  # [channels, n'] at 16 kHz
-        windows = mel_windows(wave).to(best_device())  # [K, 1, 128, 204]
+        windows = mel_windows(wave).to(device_of(self._branch))  # [K, 1, 128, 204]
         parts = [self._branch(part) for part in windows.split(_BATCH)]
         values = torch.cat(parts).cpu()  # [K, C]
         # Of a window; a whole track may be shorter.

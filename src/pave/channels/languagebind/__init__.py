@@ -23,7 +23,13 @@ from pave.cache import Source
 from pave.channels.clip import ClipTower, build_clip, normalise
 from pave.channels.encoder import one_path
 from pave.channels.registry import register_encoder
-from pave.channels.weights import best_device, find_weights, read_weights, weights_digest
+from pave.channels.weights import (
+    best_device,
+    device_of,
+    find_weights,
+    read_weights,
+    weights_digest,
+)
 from pave.media import Uniform, frame_rate, frame_times, stream_frames
 from pave.tokens import Tokens
 
@@ -154,7 +160,7 @@ class LanguageBindEncoder:
         """Frames `[8, 3, H, W]` uint8 -> `[8, 5, C]`, class token first as in their files."""
         shape = self._tower.shape
         grid = round((shape.tokens - 1) ** 0.5)  # patches along a side, without the class token
-        frames = preprocess(pixels, grid * shape.patch).to(best_device())
+        frames = preprocess(pixels, grid * shape.patch).to(device_of(self._tower))
         hidden = self._tower(frames)  # [8, 1 + grid * grid, C]
         return pool_quadrants(hidden).cpu().clone()
 

@@ -31,6 +31,7 @@ from pave.channels.scene3d.geometry import (
 from pave.channels.scene3d.scene import PosedFrame, open_scene
 from pave.channels.weights import (
     best_device,
+    device_of,
     find_weights,
     load_strictly,
     read_weights,
@@ -179,10 +180,12 @@ class Llava3dEncoder:
         Returns:
             `[V, h * w, C]`.
         """
-        hidden = self._tower(pixels.to(best_device()))[:, 1:]  # [V, S, C], without class token
+        hidden = self._tower(pixels.to(device_of(self._tower)))[
+            :, 1:
+        ]  # [V, S, C], without class token
         grid = round(hidden.shape[1] ** 0.5)
         world = backproject(depth, intrinsics, poses)  # [V, side, side, 3] metres
         points = patch_points(world, (grid, grid))  # [V, grid, grid, 3]
-        position = self._head(points.to(best_device())).flatten(1, 2)  # [V, S, C]
+        position = self._head(points.to(device_of(self._head))).flatten(1, 2)  # [V, S, C]
         found: Tensor = (hidden + position).cpu().clone()
         return found
