@@ -241,9 +241,16 @@ def test_thousands_of_large_frames_are_refused_by_default(tmp_path: Path) -> Non
     assert len(read_frames(tmp_path, Uniform(2)).times) == 2
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
 def test_no_frame_is_decoded_of_a_clip_that_is_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """VP8 would be decoded from end to end to learn when its frames are shown."""
     monkeypatch.setenv("PAVE_MAX_CLIP_PIXELS", str(64 * 64 * 4))
-    monkeypatch.delattr(frames, "_decode")
-    refused(folder / "a.mp4", "5 frames of 64 x 64", [lambda path: read_frames(path, Uniform(5))])
+    monkeypatch.delattr(frames, "_shown")
+    reads: list[Callable[[Path], object]] = [
+        lambda path: read_frames(path, Uniform(5)),
+        lambda path: read_frames(path, At([0.0] * 5)),
+        lambda path: list(stream_frames(path, Uniform(10), 5)),
+    ]
+    refused(folder / name, "5 frames of 64 x 64", reads)

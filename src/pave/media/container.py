@@ -153,10 +153,12 @@ def open_media(path: str | Path) -> Iterator[MediaFile]:
     media = MediaFile(str(file), options)
     try:
         media.begin()
-        must_hold_samples(file, media.container)
-        step = "decoded"
-        yield media
-        media.container.close()
+        try:
+            must_hold_samples(file, media.container)
+            step = "decoded"
+            yield media
+        finally:
+            media.container.close()
     except (av.error.FFmpegError, EOFError) as error:
         raise MediaError(f"{file}: {_reason(error, step)}") from error
 

@@ -85,8 +85,8 @@ def list_pictures(folder: Path) -> list[Path]:
             regular_file(file, MediaError, "a picture")
         files.append(file)
     files.sort(key=by_number)
-    photos = {f.stem for f in files if f.suffix.lower() != ".png"}
-    files = [f for f in files if f.suffix.lower() != ".png" or f.stem not in photos]
+    photos = {file.stem for file in files if file.suffix.lower() != ".png"}
+    files = [file for file in files if file.suffix.lower() != ".png" or file.stem not in photos]
     if not files and (folder / COLOR).is_dir():
         return list_pictures(folder / COLOR)
     if not files:
@@ -104,9 +104,10 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
     """
     if os.path.lexists(folder / STACK):
         stack = _open_stack(folder / STACK)  # [N, H, W, 3], on disk
-        must_hold_clip(folder, len(chosen), stack.shape[2], stack.shape[1])
-        frames = np.ascontiguousarray(stack[chosen].transpose(0, 3, 1, 2))  # [F, 3, H, W]
-        return torch.from_numpy(frames)
+        _, height, width, _ = stack.shape
+        must_hold_clip(folder, len(chosen), width, height)
+        frames = stack[chosen].transpose(0, 3, 1, 2)  # [F, 3, H, W]
+        return torch.from_numpy(np.ascontiguousarray(frames))
     files = list_pictures(folder)
     wanted, place_of = np.unique(chosen, return_inverse=True)
     pictures: list[Tensor] = []  # [3, H, W] each

@@ -28,7 +28,7 @@ from pave.media.index import Index, frame_step, index_of_frames, index_of_packet
 from pave.media.limits import must_hold_clip
 from pave.media.orientation import EXCHANGED, orientation, turned
 from pave.media.packets import NO_TIME, Packets, Ticks, move, read_packets
-from pave.media.sampling import Sampling, choose
+from pave.media.sampling import Rate, Sampling, at_least, choose
 
 Picture = npt.NDArray[np.uint8]  # [H, W, 3]
 
@@ -65,7 +65,8 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
         The frames in the order of the sampling.
 
     Raises:
-        MediaError: If the path is missing, no video, truncated, or cannot be decoded.
+        MediaError: If the path is missing, no video, truncated, or cannot be decoded; if more
+            frames are held at once than `PAVE_MAX_CLIP_PIXELS` allows.
 
     Example:
         >>> read_frames("concert.mp4", Uniform(4)).times  # doctest: +SKIP
@@ -75,7 +76,7 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     if os.path.isdir(path):
         return Frames(*read_folder(path, sampling, folder_fps))
     with open_media(path) as media:
-        for index in _indices(media):
+        for index in _indices(media, sampling):
             chosen = choose(index.times, sampling)  # [F], some perhaps twice
             in_order = np.argsort(chosen, kind="stable")
             pieces = _pieces(media, index, chosen[in_order], len(chosen))
@@ -104,7 +105,8 @@ def stream_frames(
         The pieces, in order; together they are what `read_frames` gives.
 
     Raises:
-        MediaError: If the path is missing, no video, truncated, or cannot be decoded.
+        MediaError: If the path is missing, no video, truncated, or cannot be decoded; if more
+            frames are held at once than `PAVE_MAX_CLIP_PIXELS` allows.
 
     Example:
         >>> for piece in stream_frames("match.mp4", Rate(8.0), 32): ...  # doctest: +SKIP
@@ -119,7 +121,7 @@ def stream_frames(
         return
     done = 0  # frames that were handed out, before an index turned out to be wrong
     with open_media(path) as media:
-        for index in _indices(media):
+        for index in _indices(media, sampling, size):
             chosen = choose(index.times, sampling)
             for frames in _pieces(media, index, chosen[done:], size):
                 done += len(frames.times)
@@ -139,14 +141,19 @@ def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.
     if os.path.isdir(path):
         return folder_times(path, folder_fps)
     with open_media(path) as media:
-        return next(_indices(media)).times
+        return next(_indices(media, Rate(1.0))).times
 
 
-def _indices(media: MediaFile) -> Iterator[Index]:
+def _indices(media: MediaFile, sampling: Sampling, size: int | None = None) -> Iterator[Index]:
     """Ways to know when every frame is shown, the cheap one first.
 
+    Args:
+        media: At its first packet.
+        sampling: For what: what nobody can hold is refused before all frames are decoded.
+        size: Frames that are held at once; None for all.
+
     Raises:
-        MediaError: If the file is no video, or not one frame decodes.
+        MediaError: If the file is no video, not one frame decodes, or too many are asked for.
     """
     stream = media.shown_track()
     packets = read_packets(media)
@@ -156,6 +163,11 @@ def _indices(media: MediaFile) -> Iterator[Index]:
     # For files whose packets do not tell, or lie: all frames, one at a time. Slow, always right.
     media.rewind()
     stream = media.shown_track()
+    count = at_least(sampling)
+    held = min(count, size or count)
+    width = stream.codec_context.width
+    height = stream.codec_context.height
+    must_hold_clip(media.name, held, width, height)
     shown = _shown(media, stream, packets)
     ticks = [frame.pts for _, frame in shown]
     if not ticks:
@@ -178,7 +190,8 @@ def _pieces(media: MediaFile, index: Index, chosen: Ticks, size: int) -> Iterato
     stream = media.shown_track()
     width = stream.codec_context.width
     height = stream.codec_context.height
-    must_hold_clip(media.name, min(size, len(chosen)), width, height)
+    held = min(size, len(chosen))
+    must_hold_clip(media.name, held, width, height)
     wanted = np.unique(index.marks[chosen])
     decoded = _decode(media, stream, index, wanted)
     last = NO_TIME
@@ -218,7 +231,9 @@ def _decode(
             at_key = key
             media.container.seek(int(index.keys[at_key]), stream=stream)
             frames = _shown(media, stream, index.packets, goals)
-        mark, frame = next((pair for pair in frames if pair[0] >= goal), (None, None))
+        # Those in front of it were decoded because it is built from them.
+        from_goal = (pair for pair in frames if pair[0] >= goal)
+        mark, frame = next(from_goal, (None, None))
         if frame is None or mark != goal:
             return
         # Turned as the file says; of the first picture's size, should the stream change it.

@@ -17,7 +17,7 @@ DEFAULTS = {
     # 2^27 = 134 million: photos of 12,000 x 9,000 and films of 8K pass. 16,000 x 16,000 takes half
     # a minute and gigabytes for one picture.
     PIXELS: 1 << 27,
-    # 6 GiB of frames held at once: a thousand of 1080p, three times what the longest recipes take.
+    # 6 GiB of frames held at once: a thousand of 1080p, or all of a minute of 720p.
     CLIP_PIXELS: 1 << 31,
     SOUND_SECONDS: 12 * 3600,
     # Of all channels together, 4 GiB: 18 hours as most encoders listen, 3 of stereo at 48 kHz.

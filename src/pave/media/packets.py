@@ -185,7 +185,8 @@ def find_jumps(
     length_of: dict[int, float] = {}  # s, from that packet to its successor, as expected
     for row in rows.tolist():
         track = int(tracks[row])
-        now, length = float(stands[row]) + offset, float(lengths[row])
+        now = float(stands[row]) + offset
+        length = float(lengths[row])
         before = last.get(track)
         if before is not None:
             # A hole in one track is no jump while the others go on.
@@ -197,7 +198,8 @@ def find_jumps(
             # What a packet of a picture says of its duration is often a guess, or that of a field.
             if track == picture:
                 length = now - before
-        last[track], length_of[track] = now, length
+        last[track] = now
+        length_of[track] = length
     return jumps
 
 

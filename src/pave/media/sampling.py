@@ -97,6 +97,15 @@ def choose(times: npt.NDArray[np.float64], sampling: Sampling) -> Indices:
     return indices
 
 
+def at_least(sampling: Sampling) -> int:
+    """How many frames a sampling takes of every clip, however short."""
+    if isinstance(sampling, Uniform):
+        return sampling.count
+    if isinstance(sampling, At):
+        return len(sampling.times)
+    return 1
+
+
 def _on_screen(times: npt.NDArray[np.float64], moments: npt.NDArray[np.float64]) -> Indices:
     """For each moment the last frame that has started by then."""
     after = np.searchsorted(times, moments + ROUNDING_SECONDS, side="right")
