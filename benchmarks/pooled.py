@@ -55,7 +55,7 @@ def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
         mark = f"{config.seed}:"
         records = read_records(config.world(TEST) / RECORDS, check_media=False)
         for arm, own in items.items():
-            rows = read_rows(config.out / "eval" / f"{arm}.jsonl")
+            rows = read_rows(config.out / "eval" / f"{arm}.jsonl", arm)
             predictions = {row.id: row.prediction for row in rows.values()}
             for item in items_of(task, records, predictions):
                 own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
