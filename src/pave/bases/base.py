@@ -56,12 +56,14 @@ class Base:
         settings: How frames are prepared; the family's defaults when not given.
         name: What to call the base in messages and patch files (its Hub id or folder).
         origin: Where the weights come from, for a base that may be loaded without its tower.
+        inputs: How its folder says that it is fed; the family's own way when not given.
 
     Attributes:
         config: The model's config.
         inner: The inner model, which owns the tower method that the seam replaces.
         family: As it is fed now; `use` changes it.
         inputs: How it is fed now.
+        own_inputs: How it is fed where nobody asks for another way.
         tower_loaded: Whether the base can see; one loaded with `tower=False` cannot until it has
             to.
         placeholder_id: Id of the token that stands for one visual token.
@@ -90,6 +92,7 @@ class Base:
         settings: BaseSettings | None = None,
         name: str = "",
         origin: Origin | None = None,
+        inputs: InputSpec | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config: Any = model.config
@@ -107,6 +110,10 @@ class Base:
         self.hidden_dim = int(text.hidden_size)
         self._context = context_length(text)
         self.query_dim = family.query_dim
+        self.own_inputs = self.inputs
+        if inputs is not None:
+            self.own_inputs = inputs
+            self.use()
 
     def _placeholder_id(self) -> int:
         placeholder = self.family.placeholder
@@ -125,17 +132,19 @@ class Base:
         self.end = end_of_answers(self.tokenizer, style.end)
         self._controls = controls_of(self.tokenizer, style, self.family.placeholder)
 
-    def use(self, inputs: InputSpec) -> None:
+    def use(self, inputs: InputSpec | None = None) -> None:
         """Be fed in this way from now on.
 
         Clips, prompts, visual tokens and the seam of a `PatchedModel` all follow.
 
         Args:
-            inputs: As a patch declares it; `InputSpec()` is the family's own way.
+            inputs: As a patch declares it; `InputSpec()` is the family's own way, None the base's.
 
         Raises:
             BaseError: If the family cannot be fed in another way than its own.
         """
+        if inputs is None:
+            inputs = self.own_inputs
         if inputs == self.inputs:
             return
         family = self._own_family if inputs.native else self._own_family.adapt(inputs)

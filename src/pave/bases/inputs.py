@@ -22,7 +22,8 @@ FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
 class InputSpec(BaseModel):
     """How a base is fed.
 
-    The defaults are the family's own way, for every family; the rest is for LLaVA-OneVision.
+    The defaults are the family's own way, for every family; the rest is for LLaVA-OneVision. A
+    folder may ask for another way of its own (`Base.own_inputs`).
 
     Example:
         >>> InputSpec(newline="grid").native
@@ -55,3 +56,10 @@ class InputSpec(BaseModel):
     def native(self) -> bool:
         """Whether this is the family's own way."""
         return self == InputSpec()
+
+    @property
+    def asked(self) -> InputSpec | None:
+        """As settings of a run mean it, for `Base.use`: the defaults ask for nothing."""
+        if self.native:
+            return None
+        return self

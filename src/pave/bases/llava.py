@@ -30,8 +30,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from pave.bases.inputs import InputSpec
 from pave.bases.settings import HALF, BaseSettings
-from pave.bases.source import must_be_whole, read_json
+from pave.bases.source import in_transformers, must_be_whole, read_json
 from pave.errors import BaseError
 
 log = logging.getLogger(__name__)
@@ -66,12 +67,14 @@ class LlavaFiles:
         rows: Rows of the word embedding in the file.
         words: Length of the tokenizer, hence rows of the head.
         tokenizer: With the two placeholders.
+        inputs: How clips are fed: as config.json says.
     """
 
     config: Any
     rows: int
     words: int
     tokenizer: Any
+    inputs: InputSpec
 
 
 def read_llava(source: str) -> LlavaFiles:
@@ -84,6 +87,8 @@ def read_llava(source: str) -> LlavaFiles:
     from transformers import AddedToken, Qwen2Tokenizer
 
     raw = read_json(source, "config.json")
+    _must_be_onevision(source, raw)
+    inputs = _inputs(source, raw)
     shapes = _shapes(source)
     # One tensor of each part. A folder whose tower is not saved with it names one on the Hub
     # instead, and other LLaVAs have no newline or another projector.
@@ -96,7 +101,7 @@ def read_llava(source: str) -> LlavaFiles:
         if not any(name.startswith(key) for name in shapes):
             raise BaseError(
                 f"{source}: holds no {key}; only LLaVA-OneVision models with their tower can be "
-                "read"
+                f"read; {in_transformers(source)}"
             )
     tokenizer = Qwen2Tokenizer.from_pretrained(source)
     # A tokenizer that was saved again may hold the placeholders already; the head has no such rows.
@@ -112,7 +117,55 @@ def read_llava(source: str) -> LlavaFiles:
     tokenizer.add_tokens(added, special_tokens=True)
     ids = tokenizer.convert_tokens_to_ids(list(PLACEHOLDERS))
     config = _config(raw, shapes, words, ids)
-    return LlavaFiles(config, rows, words, tokenizer)
+    return LlavaFiles(config, rows, words, tokenizer, inputs)
+
+
+# What of config.json changes the model or its tokens in LLaVA's own code -> values that are read.
+_READ: dict[str, tuple[Any, ...]] = {
+    "architectures": (["LlavaQwenForCausalLM"],),
+    "mm_projector_type": ("mlp2x_gelu",),
+    "mm_resampler_type": (None,),
+    "mm_use_im_start_end": (None, False),
+    "quantization_config": (None,),
+    "add_faster_video": (None, False),  # a second, coarser row of frames between the frames
+    "mm_spatial_pool_stride": (None, 2),
+    "mm_patch_merge_type": (None, "flat", "spatial", "spatial_unpad"),
+    "mm_newline_position": (None, "one_token", "grid", "frame", "no_token"),
+    "mm_spatial_pool_mode": (None, "bilinear", "average", "max"),
+}
+
+
+def _must_be_onevision(source: str, raw: Mapping[str, Any]) -> None:
+    """Refuse what would load as a LLaVA-OneVision and is another model, or is fed otherwise."""
+    for key, values in _READ.items():
+        if key in raw and raw[key] not in values:
+            raise BaseError(
+                f"{source}: {key} is {raw[key]!r} in config.json; in LLaVA's own naming pave reads "
+                f"{' or '.join(repr(value) for value in values if value is not None) or 'none'}; "
+                f"{in_transformers(source)}"
+            )
+
+
+def _inputs(source: str, raw: Mapping[str, Any]) -> InputSpec:
+    """How LLaVA's own code would feed clips to it."""
+    newline = raw.get("mm_newline_position") or "one_token"
+    merge = raw.get("mm_patch_merge_type") or "flat"
+    # That code puts newlines with the merge types "spatial*" alone, the one at the end only with
+    # "unpad".
+    if merge == "flat" or (newline == "one_token" and "unpad" not in merge):
+        newline = "no_token"
+    pool = raw.get("mm_spatial_pool_mode") or "bilinear"
+    inputs = InputSpec(newline=newline, pool=pool)
+    if inputs.native:
+        return inputs
+    log.info(
+        "%s: fed as its config.json says, newline %s and pool %s, in LLaVA's chat format",
+        source,
+        newline,
+        pool,
+    )
+    # transformers has no such model: it knows no other prompt and filter than those of LLaVA.
+    return InputSpec(newline=newline, pool=pool, chat="llava", resize="pillow")
 
 
 def llava_settings(config: Any) -> BaseSettings:

@@ -13,8 +13,10 @@ from pave.bases.base import Base
 from pave.bases.families import FAMILIES, find_family
 from pave.bases.origin import Origin
 from pave.bases.plain import check_plain
+from pave.bases.quantised import must_be_loadable
 from pave.bases.settings import BaseSettings, read_settings
-from pave.bases.source import check_source, read_json, reading, refuse_own_code
+from pave.bases.source import check_source, is_llava, read_json, reading, refuse_own_code
+from pave.bases.tied import tie_as_in_files
 from pave.errors import BaseError
 from pave.placement import find_device, find_dtype
 
@@ -118,7 +120,7 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
     check_source(source)
     # As plain JSON first: AutoConfig raises on a model type that only a plug-in knows.
     config = read_json(source, "config.json")
-    if "mm_projector_type" in config:  # only LLaVA's own code writes it
+    if is_llava(config):
         return _load_llava(source, wanted)
     model_type = config.get("model_type")
     if isinstance(model_type, str) and model_type in FAMILIES.plugins():
@@ -134,10 +136,15 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     # Before the weights, which may be gigabytes: an unsupported model is refused in a second.
     family = find_family(config.model_type)(config)
+    must_be_loadable(source, config, wanted.weights)
     with reading(source, "the model could not be loaded"):
         model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
         origin = Origin(model_class, source, config, wanted.dtype or "auto", family.language_model)
-        model = origin.load(wanted.tower) if wanted.weights else on_meta(model_class, config)
+        if wanted.weights:
+            model = origin.load(wanted.tower)
+        else:
+            tie_as_in_files(source, config)
+            model = on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     settings = wanted.settings or read_settings(source, family.settings())
@@ -161,7 +168,14 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
             model = on_meta(LlavaOnevisionForConditionalGeneration, files.config)
     family = find_family("llava_onevision")(files.config)
     settings = wanted.settings or llava_settings(files.config)
-    return Base(model, files.tokenizer, family, settings=settings, name=wanted.name or source)
+    return Base(
+        model,
+        files.tokenizer,
+        family,
+        settings=settings,
+        name=wanted.name or source,
+        inputs=files.inputs,
+    )
 
 
 def on_meta(make: Callable[[Any], Any], config: Any) -> Any:

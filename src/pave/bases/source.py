@@ -22,10 +22,16 @@ ADVICE = (
     "(or is cached, when offline)"
 )
 PORTS = {
-    r"(InternVL3(?:_5)?-\w+)": r"OpenGVLab/\1-hf",
-    r"(LLaVA-NeXT-Video-\w+)": r"llava-hf/\1-hf",
+    r"InternVL3-(1|2|8|14|38|78)B": r"OpenGVLab/InternVL3-\1B-hf",
+    r"InternVL3_5-(1|2|4|8|14|38|30B-A3)B": r"OpenGVLab/InternVL3_5-\1B-HF",
+    r"VideoLLaMA3-(2|7)B-Image": r"lkhl/VideoLLaMA3-\1B-Image-HF",
+    r"LLaVA-NeXT-Video-((?:7|34)B(?:-DPO)?|7B-32K)": r"llava-hf/LLaVA-NeXT-Video-\1-hf",
 }
 """Names of well-known repositories with code of their own -> their port to transformers."""
+PORTED_TYPES = {"internvl_chat": "internvl", "videollama3_qwen2": "video_llama_3"}
+"""Model types of well-known code -> what transformers calls the same model."""
+UNPORTED_TYPES = ("minicpmo", "minicpmv", "molmo")
+"""Model types of well-known code that transformers has no model for."""
 # Any one is enough: what Hugging Face, transformers' slow classes and SentencePiece write.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
@@ -95,6 +101,16 @@ def _parse(path: Path) -> dict[str, Any]:
     return content
 
 
+def is_llava(config: Mapping[str, Any]) -> bool:
+    """Whether a folder is in the naming of LLaVA's own code.
+
+    Args:
+        config: Its config.json.
+    """
+    # Projects that grew out of LLaVA's code go on writing this key under model types of their own.
+    return "mm_projector_type" in config and str(config.get("model_type")) not in PORTED_TYPES
+
+
 def refuse_own_code(source: str, config: Mapping[str, Any]) -> None:
     """Refuse a model that is Python code beside its weights: pave never runs such code.
 
@@ -107,22 +123,35 @@ def refuse_own_code(source: str, config: Mapping[str, Any]) -> None:
     """
     from transformers import CONFIG_MAPPING
 
-    model_type = config.get("model_type")
-    if "auto_map" not in config or model_type in CONFIG_MAPPING:
+    model_type = str(config.get("model_type"))  # a damaged file may hold anything
+    if model_type in CONFIG_MAPPING:
         return
-    raise BaseError(
-        f"{source}: model type {model_type!r} needs Python code of its own repository, which pave "
-        f"never runs; {_in_transformers(source)}"
-    )
+    # Copies that were trained on may have lost the key that points at the code.
+    known = model_type in PORTED_TYPES or model_type in UNPORTED_TYPES
+    if known or "auto_map" in config:
+        raise BaseError(
+            f"{source}: model type {model_type!r} needs Python code of its own repository, which "
+            f"pave never runs; {in_transformers(source, model_type)}"
+        )
 
 
-def _in_transformers(source: str) -> str:
-    """Where the same model is to be had in transformers' own format."""
+def in_transformers(source: str, model_type: str = "") -> str:
+    """Where the same model is to be had in transformers' own format, as the end of a message.
+
+    Args:
+        source: Folder or Hub id.
+        model_type: As its config.json has it.
+    """
     name = source.rstrip("/").rsplit("/", 1)[-1]
     for pattern, place in PORTS.items():
         if re.fullmatch(pattern, name, re.IGNORECASE):
             return f"use {re.sub(pattern, place, name, flags=re.IGNORECASE)}"
-    return "use a copy in transformers' own format (their names often end in -hf)"
+    if model_type in UNPORTED_TYPES:
+        return "transformers has no model of its own for it: use a base of another family"
+    hint = "their names often end in -hf"
+    if model_type in PORTED_TYPES:
+        hint = f"model type {PORTED_TYPES[model_type]!r}; {hint}"
+    return f"use a copy in transformers' own format ({hint})"
 
 
 def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
@@ -162,10 +191,11 @@ def reading(source: str, problem: str) -> Iterator[None]:
     except PaveError:
         raise
     except Exception as error:
-        raise BaseError(f"{source}: {problem} ({_first_line(error)}); {ADVICE}") from error
+        raise BaseError(f"{source}: {problem} ({first_line(error)}); {ADVICE}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says, cut to a line; its class where it says nothing."""
     lines = str(error).strip().splitlines()
     if not lines:
         return type(error).__name__

@@ -41,7 +41,7 @@ class ExtractConfig(BaseModel):
     inputs: InputSpec = Field(
         InputSpec(),
         description="How the base is fed, as in training or in the patch's patch.json; the "
-        "family's way if left.",
+        "base's own way if left.",
     )
     frames: FrameCount | None = Field(
         None,

@@ -185,5 +185,5 @@ def _seeing(config: ExtractConfig, base: Base | None, device: torch.device) -> B
     if base is None and config.base is not None:
         base = load_base(config.base, dtype=config.dtype, device=device)
     if base is not None:
-        base.use(config.inputs)
+        base.use(config.inputs.asked)
     return base

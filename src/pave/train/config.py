@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
     )
     inputs: InputSpec = Field(
         InputSpec(),
-        description="How the base is fed, e.g. as the authors do; the family's way if left.",
+        description="How the base is fed, e.g. as the authors do; the base's own way if left.",
     )
     base_patches: tuple[str, ...] = Field(
         (),

@@ -91,10 +91,11 @@ def estimate(wanted: EstimatePlan) -> Estimate:
         >>> estimate(plan("V5_1_3_audio_languagebind_7B")).parameters["trained"]  # doctest: +SKIP
         170477056
     """
-    model, own_frames = model_without_weights(wanted.base)
-    family = LlavaOnevision(model.config, wanted.inputs)
+    model, own_frames, own_inputs = model_without_weights(wanted.base)
+    inputs = wanted.inputs.asked or own_inputs
+    family = LlavaOnevision(model.config, inputs)
     text = model.config.get_text_config()
-    frames = wanted.frames or wanted.inputs.frames or own_frames
+    frames = wanted.frames or inputs.frames or own_frames
     layout = family.layout(frames)
     width = int(text.hidden_size)
     fusions = [_fit(fusion, family.query_dim, width, wanted.name) for fusion in wanted.fusions]

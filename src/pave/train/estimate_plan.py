@@ -147,8 +147,8 @@ def sized_fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
 
 
 @cache
-def model_without_weights(base: str) -> tuple[Any, int]:
-    """The base's model on the meta device, and how many frames it takes.
+def model_without_weights(base: str) -> tuple[Any, int, InputSpec]:
+    """The base's model on the meta device, how many frames it takes, and how it is fed.
 
     Raises:
         BaseError: If it cannot be found.
@@ -158,14 +158,14 @@ def model_without_weights(base: str) -> tuple[Any, int]:
     size = None if Path(base).is_dir() else published_size(base)
     if size is not None:
         model = published_model(size)
-        return model, LlavaOnevision(model.config).settings().frames
+        return model, LlavaOnevision(model.config).settings().frames, InputSpec()
     loaded = load_base(base, weights=False)
     family = loaded.family.name
     if family != "llava_onevision":
         raise ConfigError(
             f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {family}"
         )
-    return loaded.model, loaded.settings.frames
+    return loaded.model, loaded.settings.frames, loaded.own_inputs
 
 
 def _of_authors(name: str, base: str | None, side: Shape | None, batch: int | None) -> EstimatePlan:
@@ -200,7 +200,7 @@ def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, .
     given = dict(config.fusion)
     if "side_dim" not in given:
         given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
-    model, _ = model_without_weights(base)
+    model, _, _ = model_without_weights(base)
     # Other settings must agree with this width from the first: see `FusionConfig`.
     width = int(model.config.get_text_config().hidden_size)
     return (sized_fusion(name, {"query_dim": 1, "out_dim": width, **given}),)
@@ -220,7 +220,7 @@ def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str
     if not info.needs_tower:
         return make_encoder(channel, encoder, settings).dim
     # It looks with the base's own tower, and its tokens are as wide as that.
-    model, _ = model_without_weights(base)
+    model, _, _ = model_without_weights(base)
     width = LlavaOnevision(model.config).query_dim
     return make_encoder(channel, encoder, settings, tower=_Width(width)).dim
 

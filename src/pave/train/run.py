@@ -173,7 +173,7 @@ def _patched(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
     """The base to put patches on; afterwards it is plain again, whatever happened."""
     patched = PatchedModel(base)
     try:
-        base.use(config.inputs)
+        base.use(config.inputs.asked)
         yield patched
     finally:
         if config.gradient_checkpointing:
