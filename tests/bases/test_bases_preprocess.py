@@ -182,7 +182,7 @@ def test_each_kind_of_size_is_understood() -> None:
     budget = from_processor(
         {"min_pixels": 5, "max_pixels": 9}, BaseSettings(min_pixels=1, max_pixels=2)
     )
-    assert budget == {"min_pixels": 5, "max_pixels": 9}
+    assert budget == {"min_pixels": 5, "max_pixels": 9, "cap_pixels_per_frame": False}
     edges = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
     assert from_processor(edges, BaseSettings(shortest_edge=1, crop=(1, 1))) == {
         "shortest_edge": 336,

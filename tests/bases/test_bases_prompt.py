@@ -52,7 +52,7 @@ def encode_prompt(
         family=SimpleNamespace(style=style),
         end=style.end,
         _controls=controls_of(tokenizer, style, "<video>"),
-        _context=float("inf"),
+        context=float("inf"),
     )
     return Base.encode_prompt(cast("Base", base), text, turns)
 
@@ -220,18 +220,6 @@ def test_answers_end_with_a_token_that_says_so(caplog: pytest.LogCaptureFixture)
         load_base(model, tokenizer)
 
 
-def test_a_prompt_that_is_too_long_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    base = tiny.base()
-    longest = base.config.get_text_config().max_position_embeddings
-    rest = len(base.encode_prompt("", [("", None)]).ask())
-    base.encode_prompt("", [("x" * (longest - rest), None)])  # one token a letter
-    assert not caplog.records
-    base.encode_prompt("", [("x" * (longest - rest + 1), None)])
-    base.encode_prompt("", [("x" * (longest - rest + 1), None)])
-    (record,) = caplog.records
-    assert f"{longest + 1} tokens is longer than the {longest}" in record.getMessage()
-
-
 @pytest.mark.parametrize(
     ("rope", "longest"),
     [
@@ -239,9 +227,12 @@ def test_a_prompt_that_is_too_long_is_told_of_once(caplog: pytest.LogCaptureFixt
         ({"rope_type": "linear", "factor": 2.0}, 128),
         ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}, 128),
         ({"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8}, 64),
+        ({"rope_type": "dynamic", "factor": 2.0}, 128),
+        ({"rope_type": "default", "mrope_section": [16, 24, 24]}, 64),
+        ({"full_attention": {"rope_type": "linear", "factor": 8.0}, "sliding_attention": {}}, 64),
     ],
 )
 def test_stretched_positions_count(rope: dict[str, Any], longest: int) -> None:
-    """As the configs of Vicuna, Qwen2.5 and Llama 3.1 have them."""
+    """As the configs of Vicuna, Qwen2.5, Llama 3.1, Qwen2-VL and Gemma 3 have them."""
     config = SimpleNamespace(max_position_embeddings=64, rope_parameters=rope)
     assert context_length(config) == longest

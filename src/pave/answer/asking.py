@@ -40,7 +40,8 @@ def ask(
     Raises:
         MediaError: If the video cannot be read.
         ChannelError: If a channel is named that no patch listens to, or its tokens do not fit.
-        ConfigError: If an argument is of a wrong kind, or no frames are asked for.
+        ConfigError: If an argument is of a wrong kind, no frames are asked for, or the prompt is
+            longer than the model's context.
     """
     base = model.base
     _check(video, questions, channels, frames, sampling)
@@ -59,6 +60,9 @@ def ask(
                 frames,
             )
     clip = base.clip(read_frames(video, Uniform(frames)))
+    places = clip.text.count(base.family.placeholder)
+    if places > base.context:  # before the encoders and the tower, which take their time
+        raise base.too_long(places, places, clip.frames)
     side = encode_channels(model, video, channels)
     queries = set()  # what the fusions at work on this clip read
     for name in side:

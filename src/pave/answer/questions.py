@@ -39,6 +39,9 @@ def questions_about(
         model: The model, with the wanted patches on.
         features: The clip.
         dialogues: For each question, the turns up to it, its own the last.
+
+    Raises:
+        ConfigError: If one of them is longer than the base's context.
     """
     at_work = []
     below: set[str] = set()  # their base patches, whose prompt the patch on top has taken over
@@ -59,5 +62,9 @@ def questions_about(
         put = [(template.replace("{question}", question), answer) for question, answer in turns]
         prompt = model.base.encode_prompt(features.clip.text, put)
         prefix = prompt.prefix  # the same for each
-        asked.append(prompt.dialogue()[len(prefix) :])
+        ids = prompt.dialogue()
+        if len(ids) > model.base.context:  # no turn of it by itself is
+            places = prefix.count(model.base.placeholder_id)
+            raise model.base.too_long(len(ids), places)
+        asked.append(ids[len(prefix) :])
     return Questions(features, prefix, asked)

@@ -8,7 +8,6 @@ forward and generate take instead of pixels), beside `encode_prompt` -> `batch` 
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from pave.bases.prompt import (
 )
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
-from pave.errors import BaseError
+from pave.errors import BaseError, ConfigError
 
 if TYPE_CHECKING:
     from pave.media import Frames
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 # transformers hooks into layers for the length of a call to hand out hidden states; threads that
 # encode channels with the tower while the clips' own frames go through it would take each other's.
 _ONE_AT_A_TIME = threading.Lock()
-
-logger = logging.getLogger(__name__)
 
 
 class Base:
@@ -68,6 +65,8 @@ class Base:
             to.
         placeholder_id: Id of the token that stands for one visual token.
         end: Text that ends an answer, its first token the stop token.
+        context: Most tokens of a prompt: what the language model was made for, stretched positions
+            included; infinite for one without positions.
         hidden_dim: D, the width of projected tokens and of the language model.
         query_dim: C_q, the width of tower tokens before the projector.
 
@@ -108,7 +107,7 @@ class Base:
         self._read_style()
         text = self.config.get_text_config()
         self.hidden_dim = int(text.hidden_size)
-        self._context = context_length(text)
+        self.context = context_length(text)
         self.query_dim = family.query_dim
         self.own_inputs = self.inputs
         if inputs is not None:
@@ -222,6 +221,9 @@ class Base:
             text: `Clip.text`, the placeholders.
             turns: `(question, answer)` pairs; an answer of None leaves the turn open (generation).
                 They are a user's text: a token that they spell is no token.
+
+        Raises:
+            ConfigError: If the clip and one of its turns are longer than the model's context.
         """
         tokenizer, style = self.tokenizer, self.family.style
         # In one piece, as the chat template gives it: tokens may run across the joints.
@@ -246,15 +248,8 @@ class Base:
                 closed = continued(tokenizer, answer, (style.answer, self.end), self._controls)
             pairs.append((asked, closed))
             longest = max(longest, len(prefix) + len(asked) + len(closed))
-        if longest > self._context:
-            logger.warning(
-                "a prompt of %d tokens is longer than the %d that %s was made for: answers may "
-                "make no sense; use fewer frames",
-                longest,
-                self._context,
-                self.name,
-            )
-            self._context = math.inf  # told once
+        if longest > self.context:
+            raise self.too_long(longest, prefix.count(self.placeholder_id))
         # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
         for word in style.learnt:
@@ -266,6 +261,52 @@ class Base:
             header=len(continued(tokenizer, style.header)),
             learnt=frozenset(learnt),
         )
+
+    def too_long(self, tokens: int, places: int, frames: int = 0) -> ConfigError:
+        """What is wrong with a prompt that is longer than `context`.
+
+        Args:
+            tokens: Of the prompt, or of what is known of it.
+            places: How many of them are visual.
+            frames: Of the clip, where they are known.
+        """
+        most = f"{self.context:,.0f}"
+        text = (
+            f"{self.name}: a prompt of {tokens:,} tokens, {places:,} of them visual, is longer "
+            f"than the {most} that the model was made for; "
+        )
+        if not frames:
+            return ConfigError(text + "use fewer frames, or shorter questions and answers")
+        # Those of the next number at most: words need room too.
+        fewer = int(frames * self.context / tokens)
+        return ConfigError(text + f"{frames} frames are too many, use {fewer} or fewer")
+
+    def check_frames(self, frames: int) -> None:
+        """Refuse a number of frames that never fits, before anything is decoded.
+
+        Only where every frame has the same number of tokens: elsewhere it depends on the video,
+        whose clip is looked at before the tower sees it.
+
+        Args:
+            frames: Of every clip.
+
+        Raises:
+            ConfigError: If their tokens alone are longer than the model's context.
+        """
+        if self.settings.max_pixels is not None or math.isinf(self.context):
+            return
+        step = self.family.frames_per_step
+        counts = []
+        for number in (step, 2 * step):
+            blank = torch.zeros(number, 3, 8, 8, dtype=torch.uint8)
+            times = torch.arange(number, dtype=torch.float64)
+            clip = self.family.prepare(self.settings, blank, times)
+            counts.append(clip.text.count(self.family.placeholder))
+        first, both = counts
+        # A clip may have a token of its own beside those of its steps (a newline).
+        places = first + (math.ceil(frames / step) - 1) * (both - first)
+        if places > self.context:
+            raise self.too_long(places, places, frames)
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """Generated ids -> answer text without special tokens and outer white space."""

@@ -233,6 +233,8 @@ def context_length(config: Any) -> float:
     most = getattr(config, "max_position_embeddings", None)
     if not isinstance(most, int):  # a model without positions
         return math.inf
+    # Kinds of layers with positions of their own (Gemma's) are under their names; their factors
+    # are a part of `max_position_embeddings` already.
     rope = getattr(config, "rope_parameters", None) or {}
     # Stretched positions: the factor counts from what the model had before.
     before = rope.get("original_max_position_embeddings", most)

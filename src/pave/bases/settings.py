@@ -6,12 +6,16 @@ takes from each what `BaseSettings` has a word for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import operator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pave.bases.source import read_json, reading
+
+logger = logging.getLogger(__name__)
 
 # Means and deviations that the towers were trained with: red, green, blue on the 0..1 scale.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -24,8 +28,14 @@ Pixels = Annotated[int, Field(ge=1)]
 Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Shift = Annotated[float, Field(allow_inf_nan=False)]
 
-# The video file wins over the image file; the last one holds both in newer folders.
-FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
+VIDEO_FILE, IMAGE_FILE, BOTH_FILE = FILES = (
+    "video_preprocessor_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+
+BUDGET = ("min_pixels", "max_pixels", "cap_pixels_per_frame", "max_video_tokens")
+"""The fields of `BaseSettings` that say how many pixels a clip may have."""
 
 
 class BaseSettings(BaseModel):
@@ -57,6 +67,19 @@ class BaseSettings(BaseModel):
     max_pixels: int | None = Field(
         None, ge=1, description="Most pixels of a frame or clip (Qwen families)."
     )
+    # These two are left out of what is written, and so of keys, where they say nothing.
+    cap_pixels_per_frame: bool = Field(
+        False,
+        exclude_if=operator.not_,
+        description="Cap the pixels of a frame by `max_video_tokens` too (Qwen families).",
+    )
+    max_video_tokens: int | None = Field(
+        None,
+        ge=1,
+        exclude_if=operator.not_,
+        description="Tokens that the cap counts with: of a context, of which a clip gets 90% "
+        "(Qwen2-VL and 2.5), or of a frame (Qwen3-VL). The family's number if null.",
+    )
     compress: bool = Field(
         False,
         description="Drop tokens whose patch hardly changed since the frame before (VideoLLaMA3).",
@@ -79,17 +102,44 @@ def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
     Raises:
         BaseError: If a file is damaged.
     """
-    for name in FILES:
-        found = read_json(source, name)
-        inner = found.get("video_processor") or found.get("image_processor")
-        if isinstance(inner, dict):
-            found = inner
+    for name, found, of_video in _found(source):
         # Newer processor files may hold nothing of pictures.
-        if found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
-            with reading(source, f"{name} is not the configuration of a preprocessor"):
-                changed = from_processor(found, defaults)
-                return BaseSettings.model_validate({**dict(defaults), **changed})
+        if not of_video and not found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
+            continue
+        with reading(source, f"{name} is not the configuration of a preprocessor"):
+            changed = from_processor(found, defaults)
+            if not of_video:
+                _leave_image_limits(source, changed, defaults)
+            return BaseSettings.model_validate({**dict(defaults), **changed})
     return defaults
+
+
+def _found(source: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Name, content, and whether it is of videos: in the order in which transformers looks."""
+    both = read_json(source, BOTH_FILE)
+    if isinstance(both.get("video_processor"), dict):
+        yield BOTH_FILE, both["video_processor"], True
+    if found := read_json(source, VIDEO_FILE):
+        yield VIDEO_FILE, found, True
+    yield IMAGE_FILE, read_json(source, IMAGE_FILE), False
+    # Not looked at by transformers' video processors, but better than nothing.
+    inner = both.get("image_processor")
+    yield BOTH_FILE, inner if isinstance(inner, dict) else both, False
+
+
+def _leave_image_limits(source: str, changed: dict[str, Any], defaults: BaseSettings) -> None:
+    """Take the budget of a photo out again: it is a large one, and a clip has many frames."""
+    if defaults.max_pixels is None:
+        return
+    theirs = {name: changed.pop(name) for name in BUDGET if name in changed}
+    logger.info(
+        "%s: its pixel limits (%s to %s) are those of images; videos get %s to %s",
+        source,
+        theirs.get("min_pixels"),
+        theirs.get("max_pixels"),
+        defaults.min_pixels,
+        defaults.max_pixels,
+    )
 
 
 def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str, Any]:
@@ -131,14 +181,18 @@ def _size(found: Mapping[str, Any]) -> dict[str, Any]:
     return dict(size)
 
 
-def _limits(found: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, int]:
+def _limits(found: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, Any]:
     """The pixel budget."""
     # Newer files call it `size` and its ends edges, though both are numbers of pixels, not sides.
     limits = {
         "min_pixels": found.get("min_pixels") or size.get("shortest_edge"),
         "max_pixels": found.get("max_pixels") or size.get("longest_edge"),
+        "max_video_tokens": found.get("max_video_tokens"),
     }
-    return {key: int(value) for key, value in limits.items() if value}
+    given: dict[str, Any] = {key: int(value) for key, value in limits.items() if value}
+    # As transformers' video processors: no cap unless the file asks for it.
+    given["cap_pixels_per_frame"] = bool(found.get("cap_pixels_per_frame"))
+    return given
 
 
 def _longest_edges(found: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,6 +73,9 @@ class Features:
         cache: Where tokens are kept.
         frames: Frames sampled evenly from each clip; None takes the base's own number.
 
+    Raises:
+        ConfigError: If so many frames never fit into the base's context.
+
     Example:
         >>> encoders = {"audio": make_encoder("audio", "mel")}  # doctest: +SKIP
         >>> features = Features(base, encoders, TokenCache("tokens"))  # doctest: +SKIP
@@ -93,6 +96,7 @@ class Features:
         self.encoders = dict(encoders)
         self.cache = cache
         self.sampling = Uniform(frames or base.settings.frames)
+        base.check_frames(self.sampling.count)
         # What the key of visual tokens holds beside the content of the video.
         self._visual_settings: dict[str, Any] = {
             "kind": "visual",
@@ -205,11 +209,15 @@ class Features:
             frames: Its frames, where they have been read already.
 
         Raises:
+            ConfigError: If its tokens alone are longer than the base's context.
             MediaError: If the video cannot be read.
         """
         if frames is None:
             frames = read_frames(video, self.sampling)
         clip = self.base.clip(frames)
+        places = clip.text.count(self.base.family.placeholder)
+        if places > self.base.context:  # tokens that nothing could ever read
+            raise self.base.too_long(places, places, clip.frames)
         # Alone, because rounding in a batch depends on the others in it.
         (visual,) = self.base.visual([clip])
         self.cache.put(

@@ -14,6 +14,7 @@ from pave.answer import Sampling, generate, questions_about
 from pave.cache import TokenCache
 from pave.channels import Encoder
 from pave.data import Features, Record, group_by_clip
+from pave.data.lengths import must_fit
 from pave.evaluate.arm_files import (
     ArmRow,
     Key,
@@ -109,6 +110,10 @@ def _put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> 
         if parts > 1:
             features.precompute(clips[part::parts], workers=run.config.workers, progress=reading)
         features.precompute(clips, workers=run.config.workers, progress=reading)
+        for members in group_by_clip(run.asked):
+            clip = features.clip(members[0])
+            for record in members:
+                must_fit(run.model.base, clip, record, _open_turns(record))
     # At full weight, and every other arm's patches off.
     run.model.set_patches(dict.fromkeys(names, 1.0))
     return features

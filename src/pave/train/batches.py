@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from pave.bases.base import Base
 from pave.data import ClipFeatures, Features, Packed, Record, pack
+from pave.data.lengths import must_fit
 from pave.errors import RecordError
 
 
@@ -129,6 +130,21 @@ class Sequences(Dataset[Sample]):
             prompts.append(replace(prompt, turns=prompt.turns[taken:end]))
             taken = end
         return Sample(pack(prompts), features)
+
+    def must_fit(self, groups: Sequence[Sequence[Record]]) -> None:
+        """Refuse records that are longer than the base's context, before the first step.
+
+        Args:
+            groups: Records clip by clip, whose tokens are in the cache.
+
+        Raises:
+            RecordError: If one is too long.
+        """
+        for group in groups:
+            clip = self.features.clip(group[0])
+            for record in group:
+                turns = [(self._question(turn.question), turn.answer) for turn in record.turns]
+                must_fit(self.base, clip, record, turns)
 
     def _question(self, question: str) -> str:
         """The question as it is put; not by `format`, since prompts may hold other braces."""

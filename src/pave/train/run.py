@@ -15,7 +15,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from transformers import TrainingArguments
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
-from pave.data import Features, Record, group_by_clip, read_records
+from pave.data import Features, group_by_clip, read_records
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.placement import running_on
@@ -197,9 +197,8 @@ def _fill_cache(
 ) -> float:
     """Compute the tokens that are not cached yet, each process its share; the seconds it took."""
     started = time.perf_counter()
-    mine: Sequence[Record] = [
-        group[0] for group in data.groups[args.process_index :: args.world_size]
-    ]
+    groups = data.groups[args.process_index :: args.world_size]
+    mine = [group[0] for group in groups]
     with progress_bar("encoding clips", progress and args.process_index == 0) as bar:
         task = bar.add_task("encode", total=len(mine), note="")
 
@@ -207,6 +206,7 @@ def _fill_cache(
             bar.update(task, completed=done)
 
         report = data.features.precompute(mine, workers=config.workers, progress=move)
+    data.must_fit(groups)
     args.distributed_state.wait_for_everyone()
     log.info(
         "tokens of %d clips computed, %d found in %s",

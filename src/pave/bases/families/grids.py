@@ -23,6 +23,8 @@ from pave.bases.visual import Clip, Layout, Visual
 # Qwen2-VL's limits of a frame, written by its processor as 128 and 768 merge blocks of 28 x 28.
 MIN_PIXELS = 128 * 28 * 28
 MAX_PIXELS = 768 * 28 * 28
+CONTEXT = 128_000
+"""Tokens of the context that the cap of a clip is reckoned from, as in qwen-vl-utils."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +145,49 @@ def pixel_limits(settings: BaseSettings, low: int, high: int) -> tuple[int, int]
 
 
 def qwen2_settings() -> BaseSettings:
-    """32 frames within the pixel limits of a frame in Hugging Face's video processor."""
+    """32 frames within the reference's limits of a frame and of a clip (qwen-vl-utils)."""
     return BaseSettings(
-        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=CLIP_MEAN, std=CLIP_STD
+        frames=32,
+        min_pixels=MIN_PIXELS,
+        max_pixels=MAX_PIXELS,
+        cap_pixels_per_frame=True,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
     )
 
 
+def frame_cap(settings: BaseSettings, limits: tuple[int, int], frames: int, cut: Patches) -> int:
+    """Most pixels of a frame of Qwen2-VL and 2.5: an even share of the clip's, where those count.
+
+    Frames that become one step share its tokens, so each may have as many pixels as the step.
+
+    Args:
+        settings: The base's.
+        limits: Fewest and most pixels of a frame by itself.
+        frames: Of the clip.
+        cut: Sizes.
+    """
+    low, high = limits
+    if not settings.cap_pixels_per_frame:
+        return high
+    tokens = settings.max_video_tokens or CONTEXT
+    # A tenth of the context is left to the words.
+    total = int(tokens * cut.factor**2 * 0.9)  # pixels
+    share = total * cut.step // frames
+    # In frames without number the share would end below the fewest.
+    return max(min(high, share), int(low * 1.05))
+
+
 def qwen2_clip(config: Any, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
-    """A clip of Qwen2-VL and 2.5: each frame resized into the limits, one vision span, no times."""
+    """A clip of Qwen2-VL and 2.5: each frame resized into the limits, one vision span, no times.
+
+    The limits are those of Qwen's own qwen-vl-utils, unless a video processor's file has others.
+    """
     cut = patches_of(config)
-    low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
-    height, width = frames.shape[-2:]
-    size = smart_resize(height, width, cut.factor, low, high)
+    limits = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
+    count, _, height, width = frames.shape
+    most = frame_cap(settings, limits, count, cut)
+    size = smart_resize(height, width, cut.factor, limits[0], most)
     pixels = tower_inputs(frames, size, settings, cut)
     (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
     places = "<|video_pad|>" * layout.total

@@ -47,7 +47,7 @@ class Qwen25VL(Family):
         return int(self.config.vision_config.temporal_patch_size)
 
     def settings(self) -> BaseSettings:
-        """32 frames within the processor's pixel limits of a frame."""
+        """32 frames within the reference's pixel limits of a frame and of a clip."""
         return qwen2_settings()
 
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:

@@ -33,6 +33,7 @@ from pave.hf_compat import deepstack_output
 
 # Limits of a whole clip, not of a frame as in Qwen2-VL.
 MIN_PIXELS, MAX_PIXELS = 128 * 32 * 32, 768 * 32 * 32
+FRAME_TOKENS = 768  # of a frame, at most, where a folder asks for the cap
 
 STYLE = PromptStyle(
     head="<|im_start|>user\n",
@@ -69,8 +70,12 @@ class Qwen3VL(Family):
         cut = patches_of(self.config)
         count = max(frames.shape[0], cut.step)  # a single frame is repeated before it is measured
         height, width = frames.shape[-2:]
-        limits = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
-        size = fit((count, height, width), cut.factor, cut.step, limits)
+        low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
+        if settings.cap_pixels_per_frame:
+            # Few frames would otherwise spend the whole budget of a long clip.
+            most = (settings.max_video_tokens or FRAME_TOKENS) * cut.factor**2
+            high = count * max(min(most, high // count), int(low * 1.05))
+        size = fit((count, height, width), cut.factor, cut.step, (low, high))
         pixels = tower_inputs(frames, size, settings, cut)
         (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
         steps = merge_times(times, cut.step)
