@@ -259,6 +259,24 @@ def test_torch_s_writer_names_itself_when_it_fails() -> None:
     assert not hf_compat.is_write_failure(RuntimeError("out of memory"))
 
 
+def test_a_report_of_loading_names_what_was_not_filled(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+    from transformers import ASTConfig, ASTModel
+
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    ASTModel(ASTConfig(hidden_size=16, **sizes)).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    _, report = ASTModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert hf_compat.unfilled(report) == []
+    lost = sorted(tensors)[0]
+    del tensors[lost]
+    save_file(tensors, file, metadata={"format": "pt"})
+    _, report = ASTModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert len(hf_compat.unfilled(report)) == 1
+    assert hf_compat.unfilled(report)[0].endswith(lost)
+
+
 def test_every_function_is_named_here() -> None:
     """A fact that is added has to be tested too."""
     known = [

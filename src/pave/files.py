@@ -6,6 +6,7 @@ Never half of either. A refusal names the path that the user knows, not one unde
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -312,6 +313,16 @@ def _changed(path: Path) -> float:
         for name in folders + files:
             newest = max(newest, os.lstat(os.path.join(place, name)).st_mtime)
     return newest
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -96,3 +96,15 @@ def two_tracks(path: Path, levels: Sequence[float], default: int | None) -> Path
             frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
             container.mux(stream.encode(frame))
     return path
+
+
+class Pipe:
+    """Takes what is written and cannot seek, as a pipe does."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> int:
+        """Keep it."""
+        self.data += data
+        return len(data)

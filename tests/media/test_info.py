@@ -10,21 +10,9 @@ import numpy as np
 import pytest
 
 from helpers.clips import mux, numbered, tone
-from helpers.sounds import encoded
+from helpers.sounds import Pipe, encoded
 from pave.channels.languagebind import frame_count
 from pave.media import frame_rate, probe, read_sound
-
-
-class Pipe:
-    """Takes what is written and cannot seek."""
-
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> int:
-        """Keep it."""
-        self.data += data
-        return len(data)
 
 
 @pytest.mark.parametrize(

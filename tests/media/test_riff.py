@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.clips import mux, numbered, tone
+from helpers.sounds import Pipe
 from pave.errors import MediaError
 from pave.media import Sound, probe, read_frames, read_sound
 from pave.media.sampling import Uniform
@@ -78,15 +79,6 @@ def test_lengths_of_64_bits(tmp_path: Path, name: bytes, counted: bool) -> None:
 
 def test_as_ffmpeg_writes_into_a_pipe(tmp_path: Path) -> None:
     """Its own muxer, into an object that cannot seek."""
-
-    class Pipe:
-        def __init__(self) -> None:
-            self.data = b""
-
-        def write(self, data: bytes) -> int:
-            self.data += data
-            return len(data)
-
     for options in ({}, {"rf64": "always"}):
         pipe = Pipe()
         with av.open(pipe, "w", format="wav", options=options) as container:

@@ -157,8 +157,6 @@ def in_transformers(source: str, model_type: str = "") -> str:
 def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
     """Refuse weights that do not fill the model.
 
-    Hugging Face draws random numbers for what is missing, and only logs it.
-
     Args:
         source: Folder or Hub id.
         report: What `from_pretrained` gives with `output_loading_info`.
@@ -166,8 +164,7 @@ def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
     Raises:
         BaseError: If tensors are missing or of another shape.
     """
-    # Keys that are too many do no harm: published folders often hold an old buffer or two.
-    wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    wrong = hf_compat.unfilled(report)
     if wrong:
         raise BaseError(
             f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; "

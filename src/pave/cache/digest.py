@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pave.errors import MediaError
-from pave.files import regular_file, write_atomically
+from pave.files import regular_file, sha256_of, write_atomically
 from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def digest_bytes_of(file: Path) -> str:
     """
     regular_file(file, MediaError, "a media file")
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         raise MediaError(f"{file}: cannot be read ({error.strerror}); check the path") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pave import hf_compat
 from pave.channels.weights import FOLDER, best_device, weights_digest
 from pave.errors import ChannelError
 from pave.files import must_hold_files
@@ -65,8 +66,7 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
             "config.json, weights and "
             "preprocessor_config.json, or to a Hub id that can be reached"
         ) from error
-    # transformers draws random numbers for what is missing, and only logs it.
-    wrong = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    wrong = hf_compat.unfilled(report)
     if wrong:
         raise ChannelError(
             f"{encoder}: in {source!r} {len(wrong)} tensors are missing or of another shape, first "

@@ -8,7 +8,6 @@ also where rounding depends on the batch.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
 from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
-from pave.files import held_alone
+from pave.files import held_alone, sha256_of
 from pave.model import PatchedModel
 from pave.placement import running_on
 from pave.tasks import EXACT
@@ -294,7 +293,7 @@ def _digest(path: Path) -> str:
     """
     if not path.is_file():
         return str(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(path)
 
 
 def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[str, int]:

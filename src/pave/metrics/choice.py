@@ -13,144 +13,10 @@ from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 from typing import NamedTuple
 
+from pave.metrics import choice_patterns as said
 from pave.metrics.exact import normalise
 from pave.metrics.final_text import final_text
 from pave.metrics.numbers import one_token
-
-# No letter or digit beside it; \b would see none between a letter and Chinese.
-_LEFT, _RIGHT = r"(?<![A-Za-z0-9\u00c0-\u04ff'])", r"(?![A-Za-z0-9\u00c0-\u04ff])"
-_OPEN, _SHUT = r"[(\[{<\"'\u201c\u2018*\u3010\u300c]", r"[)\]}>\"'\u201d\u2019*\u3011\u300d]"
-# "(B)", "B", "b"; what follows decides whether it is a letter or a word.
-_LETTER = re.compile(rf"({_OPEN}*)\s*([A-Za-z])(?![A-Za-z0-9\u00c0-\u04ff])\s*({_SHUT}*)")
-# A letter is stated where its clause ends, or goes on with a reason.
-_CLAUSE_END = re.compile(
-    r"\s*(?:$|[.!,;:)\]}\"\u060c\u0964]|\.\.\.|[-\u2013\u2014]+\s|\n"
-    r"|(?:because|since|as|for|so|due|given|which|who|where|with|but|instead|rather|not|then|here"
-    r"|in\s+this|based|according|is\s+(?:the\s+)?(?:correct|right|best|answer))\b"
-    # Chinese, Japanese and Korean have no article that a letter could be.
-    r"|[\u3000-\u30ff\u4e00-\u9fff\uac00-\ud7af])",
-    re.IGNORECASE,
-)
-_NOUN = (
-    r"(?:(?:final|correct|right|best|most\s+likely|my)\s+)?"
-    r"(?:answers?|ans|solution|choice|option|prediction)"
-)
-# Answers in other languages, up to their "is" or colon.
-_FOREIGN = (
-    r"Antwort(?:\s+lautet)?|r\u00e9ponse|respuesta|risposta|resposta|antwoord|svar(?:et)?|cevap|"
-    r"odpowied\u017a|jawaban|\u0111\u00e1p\s+\u00e1n|\u043e\u0442\u0432\u0435\u0442|"
-    r"\u0909\u0924\u094d\u0924\u0930|\u7b54\u6848|\u7b54\u3048|\u6b63\u89e3|\uc815\ub2f5|"
-    r"\ub2f5|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628"
-)
-_IS = (
-    r"(?:is|was|are|be|est|es|ist|\u00e8|\u00e9|e|\u00e4r|jest|adalah|l\u00e0|\u662f|\u4e3a|"
-    r"\u306f|\uc740|\ub294|[:=\u2192>\u2013\u2014-]|=>)"
-)
-# Openings after which an answer is stated: "The correct answer to it is", "I choose", "\u9009".
-_STATED = re.compile(
-    rf"{_LEFT}{_NOUN}\b(?:\s+(?:choice|option))?(?:['\u2019]s|(?:[^.:;!?\n]{{0,60}}?"
-    rf"(?:\b(?:is|was|are|be)\b|[:=\u2192]|\s[-\u2013\u2014]\s))|(?=\s*[(\[A-Za-z]))"
-    rf"|(?:{_FOREIGN})[^.:;!?\n]{{0,30}}?(?<!\w){_IS}|(?:{_FOREIGN})\s*{_IS}"
-    r"|\b(?:I(?:['\u2019](?:d|ll|m))?|we|would|will|should|must|let['\u2019]?s)\s+(?:\w+\s+){0,3}?"
-    r"(?:choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|go(?:ing)?\s+(?:with|for)|say|answer|opt\s+for)\b"
-    r"|^\s*(?:choose|select|pick)\b|\u9009\u62e9?|\u9078\u629e?",
-    re.IGNORECASE | re.MULTILINE,
-)
-# Openings that only a letter may follow: "it must be B", "no, wait, B", "actually B".
-_TURN = r"no|nope|wait|actually|rather|sorry|correction|but|instead|hmm+|I\s+mean|scratch\s+that"
-_POINTED = re.compile(
-    rf"\b(?:it|this|that)(?:['\u2019]s|\s+(?:is|must\s+be|has\s+to\s+be|should\s+be))"
-    rf"|\b(?:{_TURN})\b[\s,.:!\u2026-]*(?:(?:{_TURN})\b[\s,.:!\u2026-]*)*"
-    r"(?:(?:it|that)(?:['\u2019]s|\s+(?:is|must\s+be|should\s+be)))?",
-    re.IGNORECASE,
-)
-_FILLER = re.compile(
-    r"(?:[\s:=>\u2192]+|[-\u2013\u2014]+\s|(?:the|letter|option|choice|answer|definitely|clearly|likely|probably"
-    r"|most|therefore|thus|then|indeed|actually|certainly|is|be|that|correct|it|number)\b"
-    r"|\u9009\u9879|\u9078\u629e\u80a2)+",
-    re.IGNORECASE,
-)
-_NAMED = re.compile(r"\b(?:option|choice|letter)\s*[:=]?\s*$", re.IGNORECASE)
-# "B is the correct answer", "Option B (a dog) is right", "B\u662f\u6b63\u786e\u7684".
-_PRAISED = re.compile(
-    rf"{_LEFT}{_OPEN}?([A-Za-z]){_RIGHT}{_SHUT}*(?:\s*[,(:][^,.()\n]{{0,60}}[,)])?\s*"
-    r"(?:(?:is|was|seems|must\s+be|appears\s+to\s+be)\s+(?:clearly\s+|indeed\s+|therefore\s+)?"
-    r"(?:the\s+|my\s+)?(?:most\s+|only\s+)?(?:correct|right|best|accurate|appropriate|suitable|true"
-    r"|final|likely)?\s*(?:answer|option|choice|one|correct|right|true)\b(?!\s+(?:only|if|side|hand))"
-    r"|\u662f?(?:\u6b63\u786e|\u5bf9)\u7684?)",
-    re.IGNORECASE,
-)
-# Said of a letter that it is not meant, before it and behind it.
-_NOT_BEFORE = re.compile(
-    r"(?:\b(?:not|neither|nor|never|without|unlike|than|instead\s+of|exclud\w+|eliminat\w+"
-    r"|rul\w+\s+out|reject\w*|discard\w*)|n['\u2019]t(?:\s+be)?|\u4e0d(?:\u662f|\u9009)|"
-    r"\u6392\u9664)\s*(?:the\s+)?(?:options?|choices?|answers?|letter)?\s*[(\[\"'*]*$",
-    re.IGNORECASE,
-)
-_NOT_BEHIND = re.compile(
-    rf"{_SHUT}*(?:\s*[,(:][^,.()\n]{{0,60}}[,)])?\s*(?:(?:is|are|was|can|could|would|does|do|seems|"
-    r"must|be|also|clearly|definitely|therefore|both)\s*)*"
-    r"(?:n['\u2019]t|not|cannot|isn|incorrect|wrong|false|ruled\s+out|eliminated|excluded"
-    r"|unlikely|implausible|inaccurate|out\b|\u4e0d|\u9519)",
-    re.IGNORECASE,
-)
-# Said before a statement that it is doubted or only thought of.
-_DOUBT = re.compile(
-    r"(?:n['\u2019]t|\bnot|\bnever|\bwhether|\bif|\bdoubt|\b(?:may|might|could|would)\s+"
-    r"(?:say|think|argue|assume|believe)|\bsome\s+(?:say|think))\b[^.;,:\n]{0,60}$"
-    r"|\b(?:other|another|wrong|incorrect)\s+$",
-    re.IGNORECASE,
-)
-# Within an opening: "I did not choose", "the answer cannot be".
-_DENIAL = re.compile(r"\b(?:not|cannot|never)\b|n['\u2019]t\b", re.IGNORECASE)
-_EXCEPT = re.compile(
-    r"\b(?:except|all\s+but|other\s+than)\s+(?:for\s+)?(?:options?\s+)?[(\[\"'*]*$", re.IGNORECASE
-)
-_NEAR = 100  # characters
-_SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n|,\s*(?:not|but)\b")
-_OWNED = re.compile(r"['\u2019]\w")
-_OR = re.compile(
-    rf"\s*(?:,?\s*(?:or|and|und|oder|ou|et|y|o)\s+|[/&|]\s*|,\s*(?=[A-Z]\s*(?:$|[.,])))"
-    rf"(?:option\s+)?{_OPEN}*([A-Z]){_RIGHT}",
-    re.IGNORECASE,
-)
-# A capital standing alone anywhere, but for A and I, which are words.
-_STANDING = re.compile(rf"{_LEFT}([B-HJ-Z]){_RIGHT}(?!['\u2019]s)")
-_MENTION = re.compile(r"\b(?:option|choice)\s+[(\[\"']*([A-Za-z])(?![A-Za-z0-9'\u2019])", re.I)
-# "B. a dog", "(b) a dog", "[B]", "B because", "B, since": a letter that opens an answer.
-_MARKED = re.compile(
-    r"\s*[\"'*]*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|\(?([A-Za-z])(?:[):\]\u3001]|\.(?![A-Za-z]\.)(?=[A-Z\s]|$)"
-    r"|\s*$|\s+[-\u2013\u2014]+\s|,?\s+(?:because|since|as|is\s+(?:the\s+)?(?:correct|right))\b))"
-)
-# "B, the dog"; a small "a," opens a sentence.
-_COMMA = re.compile(r"\s*([A-Z])\s*[,;\uff0c]")
-_LIST_ITEM = re.compile(r"^\s*[-*]?\s*\(?([A-Za-z])[.):]\s", re.MULTILINE)
-# A line with nothing but a letter and marks around it.
-_LINE = re.compile(rf"^\s*{_OPEN}*\s*([A-Za-z])\s*{_SHUT}*[\s.:,!\u3002]*{_SHUT}*$", re.MULTILINE)
-_JSON = re.compile(
-    r"[\"'](?:final_|correct_|predicted_)?(?:answer|choice|option|letter|prediction)[\"']\s*:\s*"
-    r"(?:\"([^\"]*)\"|'([^']*)'|([A-Za-z])\b)",
-    re.IGNORECASE,
-)
-# How an option itself may begin in a file of annotations: "A. ", "(A) ".
-_MARK = re.compile(r"^\s*\(?[A-Z][.)]\s*")
-# Signs that tell options apart and are no words: money, per cent, C++ and C#.
-_UNITS = {"$": " dollar ", "\u20ac": " euro ", "\u00a3": " pound ", "%": " percent "}
-_UNITS |= {"\u00b0": " degree "}
-_HUNG = re.compile(r"(?<=\w)(\+\+|#)")
-
-# The openings that VideoMME's script takes off, as they stand there: the last one is two, joined
-# by a missing comma, and never matches.
-_PREFIXES = (
-    "The best answer is",
-    "The correct answer is",
-    "The answer is",
-    "The answer",
-    "The best option isThe correct option is",
-    "Best answer:Best option:",
-)
-# The punctuation that MVBench's script removes.
-_MARKS = ';/[]"{}()=+\\_->@<`,?!'
 
 
 class _Stated(NamedTuple):
@@ -217,16 +83,16 @@ class _Reading:
         # The letter -> the option's text without its mark; beyond Z there are no letters.
         self.options = {}
         for letter, option in zip(ascii_uppercase, options, strict=False):
-            self.options[letter] = _MARK.sub("", option).strip()
+            self.options[letter] = said.MARK.sub("", option).strip()
 
     def letter(self, answer: str) -> str:
         """The letter of the stated option, or ""."""
         text = final_text(answer)
-        given = _JSON.findall(text)
+        given = said.JSON.findall(text)
         if given:
             # The last one; exactly one of the pattern's alternatives has caught something.
             text = "".join(given[-1])
-        alone = _LINE.fullmatch(text)
+        alone = said.LINE.fullmatch(text)
         if alone and alone[1].upper() in self.letters:
             return alone[1].upper()
         equal = self._equal(text)
@@ -248,24 +114,24 @@ class _Reading:
 
     def _statements(self, text: str) -> Iterator[_Stated]:
         """All that is stated, in no order."""
-        for found in _STATED.finditer(text):
-            if not _doubted(text, found.start()) and not _DENIAL.search(found[0]):
+        for found in said.STATED.finditer(text):
+            if not _doubted(text, found.start()) and not said.DENIAL.search(found[0]):
                 yield from self._after(text, found.end(), words=True)
-        for found in _POINTED.finditer(text):
+        for found in said.POINTED.finditer(text):
             if not _doubted(text, found.start()):
                 turn = not re.match(r"it|this|that", found[0], re.IGNORECASE)
                 yield from self._after(text, found.end(), words=turn, inside=False)
-        for found in _PRAISED.finditer(text):
+        for found in said.PRAISED.finditer(text):
             letter = found[1].upper()
             # "a is the right ..." is no English; "A" and "I" in small letters are words.
-            named = bool(_NAMED.search(_before(text, found.start()))) or found[0][0] in "(["
+            named = bool(said.NAMED.search(_before(text, found.start()))) or found[0][0] in "(["
             if letter not in self.letters or (found[1] == "a" and not named):
                 continue
-            if not _doubted(text, found.start()) and not _NOT_BEFORE.search(
+            if not _doubted(text, found.start()) and not said.NOT_BEFORE.search(
                 _before(text, found.start())
             ):
                 yield _Stated(True, found.start(), letter)
-        for found in _LINE.finditer(text):
+        for found in said.LINE.finditer(text):
             if found[1].upper() in self.letters:
                 yield _Stated(True, found.start(1), found[1].upper())
 
@@ -280,7 +146,7 @@ class _Reading:
             words: Whether words may name the option.
             inside: Whether they may stand anywhere in the clause, not only at its start.
         """
-        filler = _FILLER.match(text, start)
+        filler = said.FILLER.match(text, start)
         begin = start
         if filler is not None:
             begin = filler.end()
@@ -294,7 +160,7 @@ class _Reading:
         elif letter:
             yield _Stated(True, begin, letter)
         elif words and self.options:
-            end = _SENTENCE_END.search(text, begin)
+            end = said.SENTENCE_END.search(text, begin)
             clause = text[begin:]
             if end is not None:
                 clause = text[begin : end.start()]
@@ -306,14 +172,14 @@ class _Reading:
 
     def _letter_at(self, text: str, begin: int) -> str | None:
         """The letter stated at a place, "" for none, None where it is one of several."""
-        found = _LETTER.match(text, begin)
+        found = said.LETTER.match(text, begin)
         if found is None or found[2].upper() not in self.letters:
             return ""
-        if _OWNED.match(text, found.end(2)):
+        if said.OWNED.match(text, found.end(2)):
             return ""  # A's
         letter, end = found[2].upper(), found.end()
-        behind = text[end : end + _NEAR]
-        if (behind[:1] in {"+", "#", "-", "?"} and not found[3]) or _NOT_BEHIND.match(behind):
+        behind = text[end : end + said.NEAR]
+        if (behind[:1] in {"+", "#", "-", "?"} and not found[3]) or said.NOT_BEHIND.match(behind):
             return ""  # C++, a question, "A is wrong"
         if self._one_of_several(letter, behind):
             return None
@@ -321,19 +187,19 @@ class _Reading:
         if marked or self._ends(letter, found[2], behind):
             return letter
         # "option A dog": after that word no article can stand.
-        named = found[2] == "A" and _NAMED.search(_before(text, begin))
+        named = found[2] == "A" and said.NAMED.search(_before(text, begin))
         return letter * bool(named)
 
     def _one_of_several(self, letter: str, behind: str) -> bool:
         """Whether "or B" and no more of a clause stands behind a letter."""
-        other = _OR.match(behind)
+        other = said.OR.match(behind)
         if other is None or other[1].upper() not in self.letters.replace(letter, ""):
             return False
-        return _CLAUSE_END.match(behind, other.end()) is not None
+        return said.CLAUSE_END.match(behind, other.end()) is not None
 
     def _ends(self, letter: str, written: str, behind: str) -> bool:
         """Whether what stands behind a letter lets it be one, and not the first word of a text."""
-        if _CLAUSE_END.match(behind) or self._own_words(letter, behind):
+        if said.CLAUSE_END.match(behind) or self._own_words(letter, behind):
             return True
         # A letter before a word: B is none but a letter, A and I may be words.
         return written.isupper() and written not in "AI"
@@ -350,15 +216,16 @@ class _Reading:
 
     def _leading(self, text: str) -> str:
         """The letter or the option that opens the answer, unless it opens a list of options."""
-        items = [letter.upper() for letter in _LIST_ITEM.findall(text)]
+        items = [letter.upper() for letter in said.LIST_ITEM.findall(text)]
         listed = items[:2] == ["A", "B"]
-        for pattern in (_MARKED, _COMMA):
+        for pattern in (said.MARKED, said.COMMA):
             found = pattern.match(text)
             if found is None or listed:
                 continue
             letter = "".join(group or "" for group in found.groups()).upper()
             behind = text[found.end() :]
-            denied = _NOT_BEHIND.match(behind) or _OR.match(text[found.end(found.lastindex or 0) :])
+            alternative = said.OR.match(text[found.end(found.lastindex or 0) :])
+            denied = said.NOT_BEHIND.match(behind) or alternative
             if letter in self.letters and not denied:
                 return letter
         clause = re.split(r"[.,;:!?\n](?:\s|$)", text, maxsplit=1)[0]
@@ -406,16 +273,16 @@ class _Reading:
     def _mentioned(self, text: str) -> str:
         """The one letter that is mentioned and not denied."""
         kept, denied = [], set()
-        for pattern in (_STANDING, _MENTION):
+        for pattern in (said.STANDING, said.MENTION):
             for found in pattern.finditer(text):
                 letter, start, end = found[1].upper(), found.start(1), found.end(1)
                 if letter not in self.letters:
                     continue
                 if text[end : end + 1] and text[end] in "+#":
                     continue
-                if _EXCEPT.search(_before(text, start)):
+                if said.EXCEPT.search(_before(text, start)):
                     kept.append(letter)
-                elif _NOT_BEFORE.search(_before(text, start)) or _NOT_BEHIND.match(text, end):
+                elif _denied(text, start, end):
                     denied.add(letter)
                 else:
                     kept.append(letter)
@@ -424,12 +291,18 @@ class _Reading:
 
 def _before(text: str, place: int) -> str:
     """What stands near before a place: patterns that end there need not search a whole essay."""
-    return text[max(0, place - _NEAR) : place]
+    return text[max(0, place - said.NEAR) : place]
+
+
+def _denied(text: str, start: int, end: int) -> bool:
+    """Whether it is said of the letter there that it is not meant."""
+    before = said.NOT_BEFORE.search(_before(text, start))
+    return bool(before or said.NOT_BEHIND.match(text, end))
 
 
 def _doubted(text: str, place: int) -> bool:
     """Whether what stands before a place takes it back or only thinks of it."""
-    return _DOUBT.search(_before(text, place)) is not None
+    return said.DOUBT.search(_before(text, place)) is not None
 
 
 def _as_is(text: str) -> str:
@@ -444,8 +317,8 @@ def _bare(text: str) -> str:
 
 def _spelled(text: str) -> str:
     """Normalised words; numbers are one token each, and signs that matter are words."""
-    text = one_token(_HUNG.sub(_hung, text))
-    for sign, word in _UNITS.items():
+    text = one_token(said.HUNG.sub(_hung, text))
+    for sign, word in said.UNITS.items():
         text = text.replace(sign, word)
     return normalise(text)
 
@@ -457,7 +330,7 @@ def _hung(found: re.Match[str]) -> str:
 
 def _unitless(text: str) -> str:
     """The same without units, for an answer that leaves them out."""
-    units = {word.strip() for word in _UNITS.values()}
+    units = {word.strip() for word in said.UNITS.values()}
     units |= {f"{unit}s" for unit in units}
     return " ".join(word for word in _spelled(text).split() if word not in units)
 
@@ -490,7 +363,7 @@ def first_capital(answer: str) -> str:
         ('C', 'B', '')
     """
     text = answer.strip()
-    for prefix in _PREFIXES:
+    for prefix in said.PREFIXES:
         text = text.replace(prefix, "")
     found = re.search("[ABCD]", text)
     if found is None:
@@ -545,7 +418,7 @@ def _unmarked(text: str) -> str:
     """The text without punctuation, by the script's rule."""
     thousands = re.search(r"(\d)(\,)(\d)", text) is not None
     out = text
-    for mark in _MARKS:
+    for mark in said.MARKS:
         # What is beside a mark is looked up in the text as it was, not as it has become.
         beside = f"{mark} " in text or f" {mark}" in text
         filler = " "

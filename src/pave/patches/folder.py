@@ -7,7 +7,6 @@ kind. Nothing is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import ConfigError, PatchError
-from pave.files import clear_left_overs, is_clutter, sync, writing
+from pave.files import clear_left_overs, is_clutter, sha256_of, sync, writing
 from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 from pave.patches.fit import check_adapter, check_base, check_rank
@@ -110,7 +109,7 @@ def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfi
         adapter.save_pretrained(str(folder / "lora"))
         _save(files.lora, folder / LORA)
     # Of what is on disk now, not of what was meant to be written.
-    hashes = {name: _sha256(folder / name) for name in weight_files(config)}
+    hashes = {name: sha256_of(folder / name) for name in weight_files(config)}
     config = config.model_copy(update={"files": hashes})
     (folder / CARD).write_text(make_card(config, title), encoding="utf-8")
     (folder / MANIFEST).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -222,7 +221,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
     # All files are found and hashed before any is read.
     paths = {name: _inside(folder, name) for name in wanted}
     for name, path in paths.items():
-        if _sha256(path) != config.files[name]:
+        if sha256_of(path) != config.files[name]:
             raise PatchError(
                 f"{folder / name} does not have the hash that patch.json records; the file is "
                 "damaged or was changed"
@@ -261,11 +260,6 @@ def _inside(folder: Path, name: str) -> Path:
     if not path.is_file():
         raise PatchError(f"{folder / name} is not a file; the patch folder is damaged")
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ What was missing is accounted for, in a summary beside the records.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pave.data import Record, Turn, write_records
 from pave.errors import ConfigError, RecordError, first_problem
-from pave.files import write_text_atomically
+from pave.files import sha256_of, write_text_atomically
 from pave.paper.annotations import are_samples, check_mapping, parse_samples, video_id
 from pave.tasks.files import annotation_files, read_annotations, read_json
 from pave.tasks.media import Finder, Folders, Found, Place, side_folders, wanted_channels
@@ -312,7 +311,7 @@ def _digests(paths: Sequence[str | os.PathLike[str]]) -> dict[str, str]:
     """SHA-256 of every annotation file."""
     digests = {}
     for file in annotation_files(paths):
-        digests[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        digests[file.name] = sha256_of(file)
     return digests
 
 

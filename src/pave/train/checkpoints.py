@@ -7,7 +7,6 @@ SHA-256 of every one of them (`DIGESTS`): a damaged byte must not train on unsee
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from pave import hf_compat
 from pave.errors import TrainError
-from pave.files import write_text_atomically, writing
+from pave.files import sha256_of, write_text_atomically, writing
 from pave.texts import parse_json
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def publish(staging: Path, final: Path, keep: int) -> None:
     """
     digests = {}
     for file in sorted(staging.iterdir()):
-        digests[file.name] = _digest(file)
+        digests[file.name] = sha256_of(file)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     write_text_atomically(staging / DIGESTS, json.dumps(digests, indent=1))
@@ -191,10 +190,4 @@ def _unharmed(path: Path) -> bool:
     digests = parse_json((path / DIGESTS).read_bytes())
     if not isinstance(digests, dict):
         return False
-    return all(_digest(path / name) == digest for name, digest in digests.items())
-
-
-def _digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return all(sha256_of(path / name) == digest for name, digest in digests.items())
