@@ -37,6 +37,7 @@ OWN = (
     "convert",
     "estimate",
     "bases",
+    "check",
 )
 """Pave's own verbs, in the order in which `pave --help` lists them.
 

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import psutil  # accelerate, which pave needs anyway, brings it along
+
+if TYPE_CHECKING:  # the verb that lists versions is quick
+    import torch
 
 PACKAGES = ("pave", "torch", "transformers", "peft", "accelerate", "safetensors", "av", "numpy")
 _MEGABYTE = 1e6
@@ -28,6 +31,23 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def processor(device: torch.device) -> str:
+    """What computes, in a few words.
+
+    Example:
+        >>> processor(torch.device("cpu"))  # doctest: +SKIP
+        'x86_64, AVX512, 2 threads'
+    """
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type != "cpu":
+        return f"{platform.machine()}, {device.type}"
+    units = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()}, {units}, {torch.get_num_threads()} threads"
 
 
 class Stopwatch:

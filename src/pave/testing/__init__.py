@@ -2,7 +2,8 @@
 
 `tiny_base` makes a real but tiny model of any family in a fraction of a second. `check_family`,
 `check_encoder` and `check_fusion` hold a new family, encoder or fusion to the promises that pave
-makes for its own. They raise `AssertionError` with words and need no test framework.
+makes for its own. They raise `AssertionError` with words and need no test framework. `check_base`
+looks at a real base, whatever was loaded, and gives a row a check (`pave check`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from pave.testing.base import Check, check_base
     from pave.testing.encoder import check_encoder
     from pave.testing.family import check_family
     from pave.testing.fusion import check_fusion
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "Check": "pave.testing.base",
+    "check_base": "pave.testing.base",
     "check_encoder": "pave.testing.encoder",
     "check_family": "pave.testing.family",
     "check_fusion": "pave.testing.fusion",
@@ -35,6 +39,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Check",
+    "check_base",
     "check_encoder",
     "check_family",
     "check_fusion",

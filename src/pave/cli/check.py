@@ -1,0 +1,60 @@
+"""`pave check`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pave.cli import output
+from pave.cli.settings import Switch
+from pave.placement import DtypeWord, running_on
+
+# `True` and the others in the words of the table.
+_WORDS = {True: "ok", False: "WRONG", None: "not had"}
+
+
+def check_verb(
+    base: str,
+    /,
+    *,
+    device: str = "auto",
+    dtype: DtypeWord = "auto",
+    json: Switch = False,
+) -> int:
+    """Test a base as it is loaded here: format, tokens, context, and a patch on it; a minute.
+
+    The table is Markdown, to be pasted into a report. Exit code 1 if a row is wrong.
+
+    ```
+    pave check smol
+    pave check llava-hf/llava-onevision-qwen2-7b-ov-hf --dtype bf16
+    ```
+
+    Args:
+        base: The base model: smol, a folder or a Hub id.
+        device: Where it runs: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or mps.
+        dtype: Floating-point type of the base; auto is that of its files.
+        json: Print JSON.
+    """
+    from pave.bases import load_base
+    from pave.evaluate.machine import processor, versions
+    from pave.testing import check_base
+
+    with running_on(device) as place:
+        loaded = load_base(base, dtype=dtype, device=place)
+        machine = {**versions(), "processor": processor(place)}
+        rows = []
+        if not json:
+            installed = ", ".join(map(" ".join, machine.items()))
+            output.line(f"`{base}`, family {loaded.family.name}; {installed}\n")
+            output.line("| check | | found | seconds |")
+            output.line("|---|---|---|---:|")
+        for row in check_base(loaded):
+            rows.append(row)
+            if not json:
+                # A bar would end the cell.
+                found = row.found.replace("|", "\\|")
+                word = _WORDS[row.passed]
+                output.line(f"| {row.name} | {word} | {found} | {row.seconds:.1f} |")
+    if json:
+        output.as_json({"base": base, "machine": machine, "checks": list(map(asdict, rows))})
+    return int(any(row.passed is False for row in rows))

@@ -1,0 +1,56 @@
+"""`pave check`: a table to paste into a report, and an exit code that tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from helpers import tinyrun
+from pave.cli import main
+from pave.testing.base import CHECKS
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tinyrun.make(tmp_path_factory.mktemp("made"), clips=1, questions=1).base
+
+
+def test_a_base_is_told_in_a_table_of_markdown(
+    base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(base), "--device", "cpu"]) == 0
+    title, empty, header, ruler, *rows = capsys.readouterr().out.splitlines()
+    assert f"`{base}`, family llava_onevision; python 3." in title
+    assert "torch 2." in title
+    assert not empty
+    bars = header.count("|")
+    assert ruler == "|---|---|---|---:|"
+    cells = [row.split(" | ") for row in rows]
+    assert [row[0] for row in cells] == [f"| {name}" for name in CHECKS]
+    assert {row[1] for row in cells} == {"ok"}
+    # A bar inside a cell would tear the table.
+    assert {row.replace("\\|", "").count("|") for row in rows} == {bars}
+
+
+def test_what_is_wrong_ends_it_with_one(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(probe: object) -> str:
+        raise AssertionError("two ways, two numbers")
+
+    monkeypatch.setitem(CHECKS, "greedy answers", broken)
+    assert main(["check", str(base), "--device", "cpu", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    wrong = [row for row in said["checks"] if row["passed"] is not True]
+    assert [row["name"] for row in wrong] == ["greedy answers"]
+    assert wrong[0]["found"] == "two ways, two numbers"
+    assert "torch" in said["machine"]
+
+
+def test_what_is_no_base_is_the_user_s_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(tmp_path / "nothing")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
