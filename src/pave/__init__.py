@@ -21,6 +21,7 @@ from pave.version import __version__
 
 # Type checkers and editors read these; a running program reads `_HOMES`.
 if TYPE_CHECKING:
+    from pave.answer import Sampling
     from pave.bases import Base, Family, InputSpec, load_base, register_family
     from pave.channels import Encoder, make_encoder, register_encoder
     from pave.data import Record, Turn, read_records, write_records
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pave.evaluate import EvalConfig, evaluate
     from pave.extract import ExtractConfig, extract
     from pave.fusion import Fusion, FusionConfig, register_fusion
+    from pave.media import Frames, as_frames
     from pave.model import PatchedModel
     from pave.patches import LoraSpec
     from pave.tasks import register_task
@@ -52,6 +54,7 @@ _HOMES = {
     "EvalConfig": "pave.evaluate",
     "ExtractConfig": "pave.extract",
     "Family": "pave.bases",
+    "Frames": "pave.media",
     "Fusion": "pave.fusion",
     "FusionConfig": "pave.fusion",
     "InputSpec": "pave.bases",
@@ -62,11 +65,13 @@ _HOMES = {
     "PaveError": "pave.errors",
     "Record": "pave.data",
     "RecordError": "pave.errors",
+    "Sampling": "pave.answer",
     "Tokens": "pave.tokens",
     "TrainConfig": "pave.train",
     "TrainError": "pave.errors",
     "Turn": "pave.data",
     "__version__": "pave.version",
+    "as_frames": "pave.media",
     "evaluate": "pave.evaluate",
     "extract": "pave.extract",
     "load_base": "pave.bases",
@@ -90,6 +95,7 @@ __all__ = [
     "EvalConfig",
     "ExtractConfig",
     "Family",
+    "Frames",
     "Fusion",
     "FusionConfig",
     "InputSpec",
@@ -100,11 +106,13 @@ __all__ = [
     "PaveError",
     "Record",
     "RecordError",
+    "Sampling",
     "Tokens",
     "TrainConfig",
     "TrainError",
     "Turn",
     "__version__",
+    "as_frames",
     "evaluate",
     "extract",
     "load_base",

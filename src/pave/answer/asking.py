@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pave.answer.generation import generate
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import questions_about
 from pave.answer.sampling import Sampling
+from pave.answer.thinking import MARK, shown
 from pave.channels import Source
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, ConfigError
-from pave.media import Uniform, read_frames
+from pave.media import Frames, Uniform, evenly, read_frames
 from pave.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ Media = Mapping[str, Source | Tokens]
 
 def ask(
     model: AnsweringModel,
-    video: str | Path,
+    video: str | Path | Frames,
     questions: Sequence[str],
     *,
     channels: Media,
@@ -37,56 +37,15 @@ def ask(
 ) -> list[str]:
     """Answers to several questions about one video; see `PatchedModel.ask`.
 
+    Returns:
+        `sampling.n` answers to each question, one question after the other.
+
     Raises:
         MediaError: If the video cannot be read.
         ChannelError: If a channel is named that no patch listens to, or its tokens do not fit.
         ConfigError: If an argument is of a wrong kind, no frames are asked for, or the prompt is
             longer than the model's context.
     """
-    base = model.base
-    _check(video, questions, channels, frames, sampling)
-    counts = set()  # frames of a clip that the patches at work were trained on
-    for patch in model.patches.values():
-        # Patches that tokens were made for elsewhere say none.
-        if patch.weight != 0 and patch.config.frames is not None:
-            counts.add(patch.config.frames)
-    if frames is None:
-        frames = max(counts, default=base.settings.frames)
-        if len(counts) > 1:
-            logger.warning(
-                "the patches at work were trained on %s frames; %d are taken, say `frames` to "
-                "choose",
-                " and ".join(map(str, sorted(counts))),
-                frames,
-            )
-    clip = base.clip(read_frames(video, Uniform(frames)))
-    places = clip.text.count(base.family.placeholder)
-    if places > base.context:  # before the encoders and the tower, which take their time
-        raise base.too_long(places, places, clip.frames)
-    side = encode_channels(model, video, channels)
-    queries = set()  # what the fusions at work on this clip read
-    for name in side:
-        fusion = model.patches[name].config.fusion
-        if fusion is not None:
-            queries.add(fusion.query)
-    (visual,) = base.visual([clip], want_query="pre_projector" in queries)
-    # From here on the clip is tokens: pixels and media are not read again.
-    features = ClipFeatures(clip, visual, side)
-    answers: list[str] = []
-    for start in range(0, len(questions), TOGETHER):
-        dialogues = [[(question, None)] for question in questions[start : start + TOGETHER]]
-        put = questions_about(model, features, dialogues)
-        (own,) = generate(model, [put], sampling)  # of the one clip
-        answers += map(base.decode, own)
-    return answers
-
-
-def _check(video: Any, questions: Any, channels: Any, frames: Any, sampling: Any) -> None:
-    """Say what is wrong with an argument before anything is decoded."""
-    if not isinstance(video, str | Path):
-        raise ConfigError(
-            f"a video is the path of a file or of a folder of frames, got {type(video).__name__}"
-        )
     # Bytes and sets are sequences of something, too.
     if not isinstance(questions, list | tuple):
         raise ConfigError(
@@ -100,6 +59,47 @@ def _check(video: Any, questions: Any, channels: Any, frames: Any, sampling: Any
             question.encode()
         except UnicodeEncodeError as error:  # half a character
             raise ConfigError(f"the question {question!r} is no text in UTF-8") from error
+    if not isinstance(sampling, Sampling):
+        raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
+    if sampling.n > 1 and len(questions) > 1:
+        raise ConfigError(f"{sampling.n} answers each: ask one question at a time")
+    features = look(model, video, channels, frames)
+    base = model.base
+    answers: list[str] = []
+    for start in range(0, len(questions), TOGETHER):
+        dialogues = [[(question, None)] for question in questions[start : start + TOGETHER]]
+        put = questions_about(model, features, dialogues)
+        (own,) = generate(model, [put], sampling)  # of the one clip
+        for text in map(base.decode, own):
+            # Most answers have nothing to take off, and nothing to look for.
+            if sampling.stop or MARK.search(base.family.style.ask + text):
+                text = shown(text, sampling, base.family.style.ask)
+            answers.append(text)
+    return answers
+
+
+def look(
+    model: AnsweringModel, video: str | Path | Frames, channels: Media, frames: int | None
+) -> ClipFeatures:
+    """What the frozen parts make of one clip: its visual tokens, and its channels'.
+
+    Args:
+        model: The model, with the wanted patches on.
+        video: A video file, a folder of frames, or frames, of which all are taken.
+        channels: Channel (or patch name) -> media or tokens.
+        frames: Frames to sample evenly; as many as the patches were trained on when None.
+
+    Raises:
+        MediaError: If the video cannot be read.
+        ChannelError: If a channel is named that no patch listens to, or its tokens do not fit.
+        ConfigError: If an argument is of a wrong kind, or there are more frames than fit.
+    """
+    base = model.base
+    if not isinstance(video, str | Path | Frames):
+        raise ConfigError(
+            "a video is the path of a file or of a folder of frames, or frames "
+            f"(pave.as_frames(array, fps=2)), got {type(video).__name__}"
+        )
     # A mapping that is empty is no channel; a list is a mistake.
     if not isinstance(channels, Mapping):
         raise ConfigError(
@@ -108,11 +108,36 @@ def _check(video: Any, questions: Any, channels: Any, frames: Any, sampling: Any
     # True is an int in Python, but no number of frames.
     if frames is not None and (type(frames) is not int or frames < 1):
         raise ConfigError(f"a question needs at least 1 frame, as a whole number, got {frames!r}")
-    if not isinstance(sampling, Sampling):
-        raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
+    if isinstance(video, Frames):
+        seen = video if frames is None else evenly(video, frames)
+    else:
+        at_work = [patch for patch in model.patches.values() if patch.weight != 0]
+        # Patches that tokens were made for elsewhere say none.
+        counts = {patch.config.frames for patch in at_work if patch.config.frames is not None}
+        taken = frames or max(counts, default=base.settings.frames)
+        if frames is None and len(counts) > 1:
+            logger.warning(
+                "the patches at work were trained on %s frames; %d are taken, say `frames` to "
+                "choose",
+                " and ".join(map(str, sorted(counts))),
+                taken,
+            )
+        seen = read_frames(video, Uniform(taken))
+    clip = base.clip(seen)
+    places = clip.text.count(base.family.placeholder)
+    if places > base.context:  # before the encoders and the tower, which take their time
+        raise base.too_long(places, places, clip.frames)
+    side = encode_channels(model, video, channels)
+    # What the fusions at work on this clip read.
+    queries = [getattr(model.patches[name].config.fusion, "query", None) for name in side]
+    (visual,) = base.visual([clip], want_query="pre_projector" in queries)
+    # From here on the clip is tokens: pixels and media are not read again.
+    return ClipFeatures(clip, visual, side)
 
 
-def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -> dict[str, Tokens]:
+def encode_channels(
+    model: AnsweringModel, video: str | Path | Frames, channels: Media
+) -> dict[str, Tokens]:
     """Tokens of every active patch by the patch's name.
 
     A patch whose channel is missing is left out, with a logged note.
@@ -136,7 +161,8 @@ def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -
             continue
         # What is given for one patch comes before what is given for its channel.
         found = channels.get(name, channels.get(channel))
-        if found is None and patch.in_video:
+        # Frames alone hold no sound, and none that were not chosen.
+        if found is None and patch.in_video and not isinstance(video, Frames):
             found = video
         if found is not None and not isinstance(found, Tokens):  # media
             encoder = patch.encoder or model.encoder(name)
@@ -151,7 +177,7 @@ def encode_channels(model: AnsweringModel, video: str | Path, channels: Media) -
             continue
         logger.warning(
             "%s has no %s; patch '%s' is off for it and the base answers alone",
-            video,
+            "a clip of frames" if isinstance(video, Frames) else video,
             channel,
             name,
         )

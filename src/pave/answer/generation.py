@@ -8,14 +8,15 @@ on every family). Visual and side tokens serve all arms of a comparison; keys an
 because base, LoRA-only and patch have different weights.
 
 Where the attention forbids a shared prefix (`pave.bases.why_no_shared_prefix`), questions go
-through plain `generate` in one batch; so does a single question, which shares with nobody.
+through plain `generate` in one batch; so do a single question, which shares with nobody, and
+questions that get several answers or beams each.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice, takewhile
 from typing import Any
 
 import torch
@@ -41,20 +42,12 @@ def generate(
         sampling: How.
 
     Returns:
-        For each clip, for each question, the new token ids without the end token.
+        For each clip, for each question, the new token ids without the end token; of several
+        answers to a question, one after the other.
     """
     if not clips:
         return []
     base = model.base
-    stop = base.stop_ids
-    filler = base.tokenizer.pad_token_id
-    if filler is None:  # any will do: it is cut off
-        filler = stop[0]
-    # transformers warns of settings of draws where none are made.
-    drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
-    if sampling.temperature > 0:
-        # top_k 0: no limit but top_p.
-        drawing = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     prompts, whole, visuals, channels, times = [], [], [], [], []  # one a question each
     for clip in clips:
         for asked in clip.asked:
@@ -65,56 +58,90 @@ def generate(
             times.append(clip.features.clip.times)
     # Behind a prefix that was read, too: a patch works on the rows whose clip has its channel.
     inputs: dict[str, Any] = {"channels": channels, "times": times}
-    with _alone(model, sampling.seed):
-        if len(prompts) == 1 or why_no_shared_prefix(base) is not None:
-            inputs |= base.batch(prompts, whole, pad="left", pixels=False)
-            inputs["visuals"] = visuals
-        else:
-            inputs |= _shared_prefix(model, clips)
-        # All that the model's own generation config says of these does not count.
-        ids = model.generate(
-            **inputs,
-            **drawing,
-            max_new_tokens=sampling.max_new_tokens,
-            do_sample=sampling.temperature > 0,
-            num_beams=1,
-            eos_token_id=stop,
-            pad_token_id=filler,
-        )
-    length = inputs["input_ids"].shape[1]  # of the padded prompts, which generate repeats
-    rows = iter(ids[:, length:].tolist())  # a row a question, clip by clip
-    answers = []  # [clip][question][token]
+    prefix = None
+    # transformers copies prompts for further answers and beams, but not what a cache holds.
+    if len(prompts) == 1 or sampling.n * sampling.beams > 1 or why_no_shared_prefix(base):
+        inputs |= base.batch(prompts, whole, pad="left", pixels=False)
+        inputs["visuals"] = visuals
+    else:
+        prefix = partial(_shared_prefix, model, clips)
+    rows = iter(decode(model, inputs, sampling, prefix))  # a row an answer, clip by clip
+    answers = []  # [clip][answer][token]
     for clip in clips:
-        own = []
-        for _ in clip.asked:
-            row = next(rows)
-            kept = takewhile(lambda token: token not in stop, row)  # what follows is padding
-            own.append(list(kept))
-        answers.append(own)
+        own = islice(rows, len(clip.asked) * sampling.n)
+        answers.append(list(own))
     return answers
 
 
-@contextlib.contextmanager
-def _alone(model: AnsweringModel, seed: int | None) -> Iterator[None]:
-    """The model to oneself: in eval mode, its head at last positions, draws from the seed."""
-    head = model.base.model.get_output_embeddings()
+def decode(
+    model: AnsweringModel,
+    inputs: dict[str, Any],
+    sampling: Sampling,
+    prefix: Callable[[], dict[str, Any]] | None = None,
+    **more: Any,
+) -> list[list[int]]:
+    """What `generate` of transformers appends to prompts, the model to oneself meanwhile.
+
+    In eval mode, the head at last positions alone, draws from the seed.
+
+    Args:
+        model: The model.
+        inputs: Of its `generate`.
+        sampling: How.
+        prefix: Makes further inputs, with a prefix that has been read.
+        **more: Further arguments of `generate`: a streamer, what else ends an answer.
+
+    Returns:
+        New ids of every row without the end token; the `n` answers of a prompt follow each other.
+    """
+    base = model.base
+    stop = base.stop_ids
+    filler = base.tokenizer.pad_token_id
+    if filler is None:  # any will do: it is cut off
+        filler = stop[0]
+    # transformers warns of settings of draws where none are made.
+    drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
+    if sampling.temperature > 0:
+        drawing = {name: getattr(sampling, name) for name in drawing}
+    if sampling.stop:
+        more |= {"stop_strings": list(sampling.stop), "tokenizer": base.tokenizer}
+    head = base.model.get_output_embeddings()
     with (
         # Another thread that trained or asked meanwhile would see the head at last positions.
         model.lock,
-        torch.random.fork_rng(enabled=seed is not None),
+        torch.random.fork_rng(enabled=sampling.seed is not None),
         head.register_forward_pre_hook(last_position),
         head.register_forward_hook(must_be_numbers),
     ):
         training = model.training
         if training:
             model.train(False)
-        if seed is not None:
-            torch.manual_seed(seed)
+        if sampling.seed is not None:
+            torch.manual_seed(sampling.seed)
         try:
-            yield
+            if prefix is not None:
+                inputs = inputs | prefix()
+            # All that the model's own generation config says of these does not count.
+            ids = model.generate(
+                **inputs,
+                **drawing,
+                **more,
+                max_new_tokens=sampling.max_new_tokens,
+                do_sample=sampling.temperature > 0,
+                num_beams=sampling.beams,
+                num_return_sequences=sampling.n,
+                eos_token_id=stop,
+                pad_token_id=filler,
+            )
         finally:
             if training:
                 model.train()
+    length = inputs["input_ids"].shape[1]  # of the padded prompts, which generate repeats
+    rows = []
+    for row in ids[:, length:].tolist():
+        kept = takewhile(lambda token: token not in stop, row)  # what follows is padding
+        rows.append(list(kept))
+    return rows
 
 
 def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:

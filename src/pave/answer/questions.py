@@ -20,11 +20,13 @@ class Questions:
         features: The clip's visual and side tokens.
         prefix: Ids of everything before a question.
         asked: Ids of each question (and the dialogue before it, if any).
+        template: How a question is put, `{question}` in it.
     """
 
     features: ClipFeatures
     prefix: list[int]
     asked: list[list[int]]
+    template: str = "{question}"
 
 
 def questions_about(
@@ -67,4 +69,4 @@ def questions_about(
             places = prefix.count(model.base.placeholder_id)
             raise model.base.too_long(len(ids), places)
         asked.append(ids[len(prefix) :])
-    return Questions(features, prefix, asked)
+    return Questions(features, prefix, asked, template)

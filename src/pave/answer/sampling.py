@@ -11,7 +11,10 @@ _KINDS: dict[str, Any] = {
     "max_new_tokens": int,
     "temperature": (int, float),
     "top_p": (int, float),
+    "top_k": int,
     "seed": (int, type(None)),
+    "n": int,
+    "beams": int,
 }
 
 
@@ -24,8 +27,13 @@ class Sampling:
         temperature: 0 takes the likeliest token each time; above, tokens are drawn, the more evenly
             the higher it is.
         top_p: Draw among the likeliest tokens that together have this probability.
+        top_k: Draw among so many likeliest tokens; 0 among all.
         seed: Seed of the draws; the caller's random state is left alone. None draws from it. What
             is drawn also depends on the questions that are answered together.
+        n: Answers to each question.
+        beams: Beginnings of an answer that are followed at a time; 1 is no beam search.
+        stop: An answer ends before the first of these texts.
+        thinking: Keep what a model writes between `<think>` and `</think>`.
 
     Raises:
         ConfigError: If a value is out of range.
@@ -38,7 +46,12 @@ class Sampling:
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
     seed: int | None = None
+    n: int = 1
+    beams: int = 1
+    stop: tuple[str, ...] = ()
+    thinking: bool = False
 
     def __post_init__(self) -> None:
         for name, kinds in _KINDS.items():
@@ -46,7 +59,7 @@ class Sampling:
             # True and False are ints in Python, but no numbers of tokens.
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise ConfigError(
-                    f"{name} must be a number (tokens and seeds whole ones), got {value!r}"
+                    f"{name} must be a number (tokens, seeds and counts whole ones), got {value!r}"
                 )
         if self.max_new_tokens < 1:
             raise ConfigError(f"an answer has at least 1 new token, got {self.max_new_tokens}")
@@ -56,3 +69,20 @@ class Sampling:
             raise ConfigError(f"a seed has at most 64 bits, got {self.seed}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if self.top_k < 0 or self.n < 1 or self.beams < 1:
+            raise ConfigError(
+                "top_k is at least 0, n and beams are at least 1, got "
+                f"top_k={self.top_k}, n={self.n}, beams={self.beams}"
+            )
+        # The same answer n times is what nobody asks for.
+        if self.temperature == 0 and self.n > self.beams:
+            raise ConfigError(
+                f"{self.n} answers take as many beams, or draws (temperature above 0); without "
+                "them they would all be the same"
+            )
+        if not isinstance(self.stop, tuple) or not all(_is_text(text) for text in self.stop):
+            raise ConfigError(f"stop is a tuple of texts that are not empty, got {self.stop!r}")
+
+
+def _is_text(text: object) -> bool:
+    return isinstance(text, str) and bool(text)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from pave.answer.sampling import Sampling
 from pave.bases.inputs import MOST_FRAMES
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
 from pave.placement import DtypeWord, find_device, running_on
 
+if TYPE_CHECKING:
+    from pave.model import PatchedModel
+
+GREEDY = Sampling()
 MOST_TOKENS = 2**20
 """More new tokens are a slip of the finger."""
 
@@ -30,7 +35,7 @@ def ask_verb(
     frames: int | None = None,
     device: str = "auto",
     dtype: DtypeWord = "auto",
-    max_new_tokens: int = 64,
+    sampling: Annotated[Sampling, Parameter(name="*")] = GREEDY,
     json: Switch = False,
 ) -> int:
     """Ask one question or several about a video; each answer is a line on stdout.
@@ -39,6 +44,7 @@ def ask_verb(
     pave ask concert.mp4 "What do you hear?" --patch outputs/demo/patch
     pave ask concert.mp4 "What do you hear?" --patch outputs/demo/patch --off
     pave ask concert.mp4 "What do you see?" "What do you hear?" --json
+    pave ask concert.mp4 "Describe the stage." --temperature 0.7 --seed 1 --n 3
     pave ask ego.mp4 "What is behind the door?" --patch cameras --channel views=cam1.mp4,cam2.mp4
     ```
 
@@ -55,7 +61,7 @@ def ask_verb(
             trained on, or the base's own number.
         device: Where it runs: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or mps.
         dtype: Floating-point type of the base; auto is that of its files.
-        max_new_tokens: Longest answer, in tokens.
+        sampling: How answers are generated.
         json: Print questions, answers and what gave them as JSON.
     """
     if not question or not all(text.strip() for text in question):
@@ -66,7 +72,7 @@ def ask_verb(
     _check_text(question)
     for flag, number, most in (
         ("--frames", frames, MOST_FRAMES),
-        ("--max-new-tokens", max_new_tokens, MOST_TOKENS),
+        ("--max-new-tokens", sampling.max_new_tokens, MOST_TOKENS),
     ):
         if number is not None and not 1 <= number <= most:
             raise ConfigError(f"{flag} must be at least 1 and at most {most:,}, got {number:,}")
@@ -91,14 +97,13 @@ def ask_verb(
             for number, (folder, _) in enumerate(folders)
         ]
         model.set_patches({} if off else dict.fromkeys(names, 1.0))
-        answers = model.ask(
-            video, list(question), channels=media, frames=frames, max_new_tokens=max_new_tokens
-        )
+        # n a question, one question after the other
+        options: Any = {"channels": media, "frames": frames, "sampling": sampling}
+        answers = _answers(model, video, question, options)
     if json:
-        turns = [
-            {"question": asked, "answer": answer}
-            for asked, answer in zip(question, answers, strict=True)
-        ]
+        turns = []
+        for number, answer in enumerate(answers):
+            turns.append({"question": question[number // sampling.n], "answer": answer})
         output.as_json(
             {"video": video, "base": name, "patches": list(patch), "off": off, "turns": turns}
         )
@@ -106,6 +111,18 @@ def ask_verb(
         for answer in answers:
             output.line(answer)
     return 0
+
+
+def _answers(
+    model: PatchedModel, video: Path, question: Sequence[str], options: dict[str, Any]
+) -> list[str]:
+    """`n` answers to each question; questions that get one each share the clip's prefix."""
+    if options["sampling"].n == 1:
+        return model.ask(video, list(question), **options)
+    answers: list[str] = []
+    for text in question:
+        answers += model.ask(video, text, **options)
+    return answers
 
 
 def _check_text(question: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ Example:
     >>> sound = read_sound("concert.mp4", rate=16000)  # doctest: +SKIP
 """
 
+from pave.media.arrays import as_frames, evenly
 from pave.media.folder import list_pictures, read_depth, read_picture
 from pave.media.frames import Frames, frame_times, read_frames, stream_frames
 from pave.media.info import MediaInfo, SoundInfo, VideoInfo, frame_rate, probe
@@ -27,6 +28,8 @@ __all__ = [
     "SoundInfo",
     "Uniform",
     "VideoInfo",
+    "as_frames",
+    "evenly",
     "frame_rate",
     "frame_times",
     "list_pictures",

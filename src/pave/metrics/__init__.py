@@ -5,11 +5,12 @@ Pure statistics and text, in numpy, without torch: nothing here knows of files, 
 
 from __future__ import annotations
 
+from pave.answer.thinking import without_thinking
 from pave.metrics.bootstrap import MARKED, check_draws, mean_bootstrap
 from pave.metrics.captions import CaptionScores, caption_scores
 from pave.metrics.choice import choice_letter, stated_option
 from pave.metrics.exact import exact_match, normalise
-from pave.metrics.final_text import final_text, without_thinking
+from pave.metrics.final_text import final_text
 from pave.metrics.intervals import wilson
 from pave.metrics.leo import answer_match, clean_answer
 from pave.metrics.numbers import one_token

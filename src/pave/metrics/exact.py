@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from pave.metrics.final_text import without_thinking
+from pave.answer.thinking import without_thinking
 
 _APOSTROPHES = re.compile(r"['\u2019]")
 _APART = re.compile(r"[^\w\s]|_")

@@ -18,6 +18,7 @@ from pave.channels import Encoder, Source, make_encoder
 from pave.channels.weights import check_places
 from pave.errors import PatchError
 from pave.fusion import make_fusion
+from pave.media import Frames
 from pave.model.calls import Times, Visuals, called
 from pave.model.chosen import Chosen, Weights, taken_by
 from pave.model.info import describe, summarise
@@ -395,7 +396,7 @@ class PatchedModel(nn.Module):
     @overload
     def ask(  # type: ignore[overload-overlap]  # a str is a sequence of str too; the first signature wins
         self,
-        video: str | Path,
+        video: str | Path | Frames,
         question: str,
         *,
         channels: Media = ...,
@@ -407,7 +408,7 @@ class PatchedModel(nn.Module):
     @overload
     def ask(
         self,
-        video: str | Path,
+        video: str | Path | Frames,
         question: Sequence[str],
         *,
         channels: Media = ...,
@@ -418,7 +419,7 @@ class PatchedModel(nn.Module):
     ) -> list[str]: ...
     def ask(
         self,
-        video: str | Path,
+        video: str | Path | Frames,
         question: str | Sequence[str],
         *,
         channels: Media = None,
@@ -433,18 +434,21 @@ class PatchedModel(nn.Module):
         put as in the training of the patches at work.
 
         Args:
-            video: A video file or a folder of frames.
+            video: A video file, a folder of frames, or frames (`pave.as_frames(array, fps=2)`), of
+                which all are looked at.
             question: One question, or several that share decoding and visual tokens.
             channels: Channel (or patch name) -> its media, or ready `Tokens`, where the video
                 itself does not hold it.
             frames: Frames to sample evenly; when not given, as many as the patches at work were
                 trained on, or the base's own number.
             max_new_tokens: Longest answer, in tokens.
-            sampling: How the answer is drawn, its length included; greedily when not given.
+            sampling: How the answer is drawn, its length included; greedily when not given. With
+                `n` of several answers, one question has a list of them.
             patches: Patch -> weight, for this question alone; see `forward`.
 
         Returns:
-            The answer, or a list of answers for a list of questions.
+            The answer, or a list of answers for a list of questions. What a model thinks before it
+            answers is left out (`Sampling.thinking`).
 
         Raises:
             MediaError: If the video cannot be read.
@@ -458,7 +462,7 @@ class PatchedModel(nn.Module):
         if patches is not None:
             model = Chosen(self, patches)
         answers = ask(model, video, questions, channels=media, frames=frames, sampling=sampling)
-        return answers[0] if isinstance(question, str) else answers
+        return answers[0] if isinstance(question, str) and len(answers) == 1 else answers
 
     def encoder(self, name: str) -> Encoder | None:
         """The encoder of one patch's channel, made once; None if its tokens come ready-made."""

@@ -1,0 +1,139 @@
+"""An answer piece by piece, while it is generated.
+
+transformers generates in a thread of its own and hands each token to a streamer. The pieces
+together are the answer as it is given in one piece: what may still be taken off (white space at the
+end, the beginning of a stop text, thinking) is held back until it is clear.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import StoppingCriteriaList
+from transformers.generation import BaseStreamer
+
+from pave.answer.generation import decode
+from pave.answer.model import AnsweringModel
+from pave.answer.sampling import Sampling
+from pave.answer.thinking import MARK, opened_by, shown, without_thinking
+from pave.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_OPENINGS = "<[\u25c1"  # what a mark of thinking begins with
+_LONGEST_MARK = 24
+
+
+class _Tokens(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
+    """Puts new tokens into a queue; None ends them."""
+
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[list[int] | None] = SimpleQueue()
+        self._prompt = True
+
+    def put(self, value: Tensor) -> None:
+        """The prompt comes first, then a token at a time."""
+        if not self._prompt:
+            self.queue.put(value.flatten().tolist())
+        self._prompt = False
+
+    def end(self) -> None:
+        """The answer is whole, or will never be."""
+        self.queue.put(None)
+
+
+def stream(
+    model: AnsweringModel, inputs: dict[str, Any], sampling: Sampling, asked: str
+) -> Iterator[str]:
+    """Pieces of one answer; whoever stops taking them stops the generation.
+
+    Args:
+        model: The model.
+        inputs: Of its `generate`, one row.
+        sampling: How; one answer, no beams.
+        asked: The end of the prompt's format, which may begin the thinking.
+
+    Raises:
+        ConfigError: If several answers or beams are asked for.
+    """
+    if sampling.n * sampling.beams > 1:
+        raise ConfigError("an answer that is streamed is one, without beams: n=1, beams=1")
+    return _pieces(model, inputs, sampling, asked)
+
+
+def _pieces(
+    model: AnsweringModel, inputs: dict[str, Any], sampling: Sampling, asked: str
+) -> Iterator[str]:
+    tokens = _Tokens()
+    left = threading.Event()
+    failures: list[BaseException] = []
+
+    def stop(ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        return torch.full((len(ids),), left.is_set(), device=ids.device)
+
+    def work() -> None:
+        try:
+            criteria = StoppingCriteriaList([stop])
+            decode(model, inputs, sampling, streamer=tokens, stopping_criteria=criteria)
+        except BaseException as error:  # raised again where the pieces are taken
+            failures.append(error)
+        finally:
+            tokens.end()
+
+    thread = threading.Thread(target=work, name="pave-answer", daemon=True)
+    thread.start()
+    try:
+        yield from _told(model, tokens, sampling, asked)
+    finally:
+        left.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _told(model: AnsweringModel, tokens: _Tokens, sampling: Sampling, asked: str) -> Iterator[str]:
+    """What is clear of the text so far, as far as it was not told yet."""
+    base = model.base
+    stop = set(base.stop_ids)
+    ids: list[int] = []
+    text = told = ""
+    while (new := tokens.queue.get()) is not None:
+        ids += [token for token in new if token not in stop]
+        text = base.tokenizer.decode(ids, skip_special_tokens=True)
+        clear = _clear(text, sampling, asked)
+        # A mark that ends thinking nobody saw begin takes back what was told.
+        if len(clear) > len(told) and clear.startswith(told):
+            yield clear[len(told) :]
+            told = clear
+    answer = text.strip()
+    if sampling.stop or MARK.search(asked + text):
+        answer = shown(text, sampling, asked)
+    if not answer.startswith(told):
+        yield f"\n{answer}"
+    elif answer != told:
+        yield answer[len(told) :]
+
+
+def _clear(text: str, sampling: Sampling, asked: str) -> str:
+    """The part of a growing text that stays, whatever follows."""
+    for stop in sampling.stop:
+        text = text.partition(stop)[0]
+        for length in range(len(stop) - 1, 0, -1):
+            text = text.removesuffix(stop[:length])
+    if not sampling.thinking:
+        text = opened_by(asked) + text
+        place = max(map(text.rfind, _OPENINGS))
+        if place >= 0 and len(text) - place < _LONGEST_MARK:
+            # A mark that is whole needs no waiting.
+            found = MARK.match(text, place)
+            text = text if found else text[:place]
+        if MARK.search(text):
+            text = without_thinking(text)
+    # Half a character decodes as U+FFFD.
+    return text.rstrip("\ufffd").strip()

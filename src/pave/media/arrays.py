@@ -1,0 +1,78 @@
+"""Frames that a program holds already: arrays of numpy and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pave.errors import MediaError
+from pave.media.frames import Frames
+from pave.media.sampling import Uniform, choose
+
+
+def as_frames(
+    pixels: Any, *, fps: float | None = None, times: Sequence[float] | None = None
+) -> Frames:
+    """Frames of an array, in the place of a video file.
+
+    Args:
+        pixels: uint8 RGB, `[F, H, W, 3]` or `[F, 3, H, W]`, of numpy or torch.
+        fps: Frames a second; the first is shown at 0.
+        times: Seconds of each frame, instead of `fps`.
+
+    Raises:
+        MediaError: If that is no clip, or not exactly one of `fps` and `times` is given.
+
+    Example:
+        >>> clip = as_frames(np.zeros((4, 48, 64, 3), np.uint8), fps=2)
+        >>> clip.pixels.shape, clip.times.tolist()
+        (torch.Size([4, 3, 48, 64]), [0.0, 0.5, 1.0, 1.5])
+    """
+    if not isinstance(pixels, np.ndarray | Tensor):
+        raise MediaError(f"frames are an array of numpy or torch, got {type(pixels).__name__}")
+    shape = tuple(pixels.shape)
+    if str(pixels.dtype).removeprefix("torch.") != "uint8" or len(shape) != 4 or 0 in shape:
+        raise MediaError(
+            f"frames are uint8 [F, H, W, 3] or [F, 3, H, W], got {pixels.dtype} {shape}; scale to "
+            "0..255 and convert them"
+        )
+    # Three columns of pixels are no picture that anybody has.
+    last, first = shape[3] == 3, shape[1] == 3
+    if last == first:
+        raise MediaError(f"frames are [F, H, W, 3] or [F, 3, H, W], got {shape}")
+    whole = torch.as_tensor(pixels)
+    if last:
+        whole = whole.permute(0, 3, 1, 2)
+    return Frames(whole.contiguous(), _moments(len(whole), fps, times))
+
+
+def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Tensor:
+    """`[F]` seconds."""
+    if (fps is None) == (times is None):
+        raise MediaError("say when the frames are shown: either fps=2 or times=[0.0, 0.5, ...]")
+    if fps is not None:
+        # A NaN is not above 0 either.
+        if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
+            raise MediaError(f"fps must be a number above 0, got {fps!r}")
+        return torch.arange(count, dtype=torch.float64) / fps
+    moments = torch.as_tensor(np.asarray(times, dtype=np.float64))
+    if moments.shape != (count,) or not moments.isfinite().all():
+        raise MediaError(f"times must be {count} seconds, one a frame, got {times!r}")
+    if (moments.diff() < 0).any():
+        raise MediaError("the times of frames must not go back")
+    return moments
+
+
+def evenly(frames: Frames, count: int) -> Frames:
+    """Some of the frames, spread as `Uniform` spreads them over a video's.
+
+    Args:
+        frames: All of them.
+        count: How many are wanted; more than there are repeats some.
+    """
+    chosen = torch.from_numpy(choose(frames.times.numpy(), Uniform(count)))
+    return Frames(frames.pixels[chosen], frames.times[chosen])
