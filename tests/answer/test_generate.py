@@ -100,7 +100,21 @@ def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
     assert set(heads) == {(6, 1)}
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.UNSHARED)
+def test_families_that_share_nothing_read_whole_prompts(family: str) -> None:
+    """One batch, and its answers are those of single questions (the test above)."""
+    model = _model(family)
+    clips = [asked for _, asked in _clips(model)]
+    layers = []
+    model.base.inner.language_model.layers[0].register_forward_pre_hook(
+        lambda module, args: layers.append(tuple(args[0].shape[:2]))
+    )
+    generate(model, clips, Sampling(3))
+    longest = max(len(clip.prefix + asked) for clip in clips for asked in clip.asked)
+    assert layers[0] == (6, longest)
+
+
+@pytest.mark.parametrize("family", tiny.SHARING)
 def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(family: str) -> None:
     model = _model(family)
     clips = [asked for _, asked in _clips(model)]

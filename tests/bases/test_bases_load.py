@@ -216,6 +216,7 @@ def test_families_are_listed() -> None:
         "llava_onevision",
         "qwen2_5_vl",
         "qwen2_vl",
+        "qwen3_5",
         "qwen3_vl",
         "smolvlm",
         "video_llama_3",

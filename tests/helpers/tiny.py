@@ -9,9 +9,30 @@ from pave.testing.tiny import tiny_inputs as inputs
 from pave.testing.tiny import tiny_tokenizer as tokenizer
 from pave.testing.tiny import token_id as token
 
+# Their layers let one question reach the next, so nothing is shared or packed.
+UNSHARED = ("qwen3_5", "qwen3_5_moe")
+SHARING = tuple(name for name in FAMILIES if name not in UNSHARED)
+
+# One of every kind, which the fast tests ask everything; the others are asked by the slow ones, and
+# `check_family` by both (conftest.py).
+USUAL = (
+    "llava_onevision",
+    "llava_next_video",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_5",
+    "internvl",
+    "smolvlm",
+    "video_llama_3",
+)
+
 __all__ = [
     "FAMILIES",
     "HIDDEN",
+    "SHARING",
+    "UNSHARED",
+    "USUAL",
     "VOCAB",
     "Frames",
     "base",

@@ -117,7 +117,7 @@ def _gradients(model, loss):
     return found
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.SHARING)
 @pytest.mark.parametrize("attention", ["sdpa", "eager", "flex_attention"])
 def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_path, flex_on_cpu):
     base, groups, features, model = _model(family, tmp_path)
@@ -162,7 +162,7 @@ def test_loss_equals_the_models_own(family, tmp_path):
     assert loss.item() == pytest.approx(own.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.SHARING)
 def test_the_head_runs_on_answer_positions_only(family, tmp_path):
     base, groups, features, model = _model(family, tmp_path)
     shapes = []
@@ -175,6 +175,29 @@ def test_the_head_runs_on_answer_positions_only(family, tmp_path):
     answers = batch["labels"].numel()
     assert answers < batch["inputs"]["input_ids"].numel() / 4
     assert shapes == [(answers, (answers, tiny.VOCAB))]
+
+
+@pytest.mark.parametrize("family", tiny.UNSHARED)
+def test_families_with_other_layers_train_on_one_dialogue_a_sequence(family, tmp_path):
+    """Packing is refused; padding and company in a batch change nothing of a sequence."""
+    base, groups, features, model = _model(family, tmp_path)
+    with pytest.raises(ConfigError, match="attention, through which .* questions_per_video to 1"):
+        Collator(base, packed=True)
+    data = Sequences(base, features, groups, Plan([3, 3, 3], 1, seed=1), length=6)
+    collate = Collator(base, packed=False)
+    samples = [data[i] for i in range(6)]
+    assert len({len(sample.packed.ids) for sample in samples}) > 1
+    loss = model(**collate(samples))["loss"]
+    gradients = _gradients(model, loss)
+    parts = [collate([sample]) for sample in samples]
+    total = sum(part["labels"].numel() for part in parts)
+    apart = sum(model(**part, num_items_in_batch=total)["loss"] for part in parts)
+    assert loss.item() == pytest.approx(apart.item(), rel=1e-5)
+    others = _gradients(model, apart)
+    assert gradients.keys() == others.keys() == model.patched.trainable_parameters().keys()
+    largest = max(gradient.abs().max() for gradient in others.values())
+    for name, gradient in gradients.items():
+        assert (gradient - others[name]).abs().max() <= 1e-4 * largest, name
 
 
 def test_a_dialogue_is_one_block_with_loss_on_each_answer(tmp_path):

@@ -45,7 +45,7 @@ def test_a_cpu_says_why_not_and_keeps_what_it_has(monkeypatch, caplog):
     assert f"train with {before} and a mask" in caplog.text and "backward" in caplog.text
 
 
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("family", tiny.SHARING)
 def test_families_run_it_and_get_their_own_back(family, flex_on_cpu):
     base = tiny.base(family)
     before = attention_of(base)

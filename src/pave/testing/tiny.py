@@ -220,16 +220,17 @@ def _qwen2_5_vl() -> Any:
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
-QWEN3_TOWER: dict[str, Any] = {
+QWEN35_TOWER: dict[str, Any] = {
     "depth": 3,
     "hidden_size": 24,
     "out_hidden_size": HIDDEN,
     "num_heads": 3,
     "intermediate_size": 32,
     "patch_size": 16,
-    "deepstack_visual_indexes": [0, 1],
-    "num_position_embeddings": 64,
+    "num_position_embeddings": 64,  # 8 x 8, between which larger frames are interpolated
 }
+# Two of the three layers hand their features to the language model beside the tokens.
+QWEN3_TOWER: dict[str, Any] = {**QWEN35_TOWER, "deepstack_visual_indexes": [0, 1]}
 QWEN3_TEXT: dict[str, Any] = {
     **TEXT,
     "head_dim": 8,
@@ -257,6 +258,41 @@ def _qwen3_vl_moe() -> Any:
         vision_config=QWEN3_TOWER, text_config={**QWEN3_TEXT, **experts}, **VISION_IDS
     )
     return Qwen3VLMoeForConditionalGeneration(config)
+
+
+# One layer of each kind: a recurrent state, and keys and values.
+HYBRID: dict[str, Any] = {
+    **TEXT,
+    "head_dim": 16,  # a quarter of it turns: [1, 1, 0] pairs of the three axes
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "rope_parameters": {**MROPE, "mrope_section": [1, 1, 0], "mrope_interleaved": True},
+}
+
+
+def _qwen3_5() -> Any:
+    from transformers import Qwen3_5Config, Qwen3_5ForConditionalGeneration
+
+    config = Qwen3_5Config(vision_config=QWEN35_TOWER, text_config=HYBRID, **VISION_IDS)
+    return Qwen3_5ForConditionalGeneration(config)
+
+
+def _qwen3_5_moe() -> Any:
+    from transformers import Qwen3_5MoeConfig, Qwen3_5MoeForConditionalGeneration
+
+    # Two experts of which a token takes one, and one that every token takes.
+    experts = {
+        "num_experts": 2,
+        "num_experts_per_tok": 1,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 16,
+    }
+    text = {**HYBRID, **experts}
+    config = Qwen3_5MoeConfig(vision_config=QWEN35_TOWER, text_config=text, **VISION_IDS)
+    return Qwen3_5MoeForConditionalGeneration(config)
 
 
 def _internvl() -> Any:
@@ -301,6 +337,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "qwen3_vl_moe": _qwen3_vl_moe,
+    "qwen3_5": _qwen3_5,
+    "qwen3_5_moe": _qwen3_5_moe,
     "internvl": _internvl,
     "smolvlm": _smolvlm,
     "video_llama_3": _video_llama_3,
@@ -319,6 +357,8 @@ SETTINGS: dict[str, BaseSettings] = {
     "qwen2_5_vl": _QWEN2,
     "qwen3_vl": _QWEN3,
     "qwen3_vl_moe": _QWEN3,
+    "qwen3_5": _QWEN3,
+    "qwen3_5_moe": _QWEN3,
     "video_llama_3": BaseSettings(
         frames=4, min_pixels=28 * 28, max_pixels=48 * 28 * 28, compress=True
     ),

@@ -25,6 +25,8 @@ FAMILIES = Registry[type[Family]](
         "llava_onevision": f"{_HERE}.llava_onevision",
         "qwen2_5_vl": f"{_HERE}.qwen2_5_vl",
         "qwen2_vl": f"{_HERE}.qwen2_vl",
+        "qwen3_5": f"{_HERE}.qwen3_5",
+        "qwen3_5_moe": f"{_HERE}.qwen3_5",
         "qwen3_vl": f"{_HERE}.qwen3_vl",
         "qwen3_vl_moe": f"{_HERE}.qwen3_vl",
         "smolvlm": f"{_HERE}.smolvlm",

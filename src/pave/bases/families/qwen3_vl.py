@@ -61,28 +61,11 @@ class Qwen3VL(Family):
 
     def settings(self) -> BaseSettings:
         """32 frames within the processor's pixel limits of a clip."""
-        return BaseSettings(
-            frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF
-        )
+        return qwen3_settings()
 
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
         """Resize into the clip's pixel budget, patchify; write `<0.5 seconds>` before each step."""
-        cut = patches_of(self.config)
-        count = max(frames.shape[0], cut.step)  # a single frame is repeated before it is measured
-        height, width = frames.shape[-2:]
-        low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
-        if settings.cap_pixels_per_frame:
-            # Few frames would otherwise spend the whole budget of a long clip.
-            most = (settings.max_video_tokens or FRAME_TOKENS) * cut.factor**2
-            high = count * max(min(most, high // count), int(low * 1.05))
-        size = fit((count, height, width), cut.factor, cut.step, (low, high))
-        pixels = tower_inputs(frames, size, settings, cut)
-        (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
-        steps = merge_times(times, cut.step)
-        span = "<|vision_start|>" + "<|video_pad|>" * layout.spatial + "<|vision_end|>"
-        # One decimal: at more than ten steps a second some neighbours are told the same time.
-        text = "".join(f"<{second:.1f} seconds>{span}" for second in steps.tolist())
-        return Clip(pixels, steps, text, layout.t * cut.step)
+        return qwen3_clip(self.config, settings, frames, times)
 
     def split(
         self,
@@ -113,6 +96,33 @@ class Qwen3VL(Family):
         if output is None:
             return deepstack_output(pooler_output=tokens, deepstack_features=levels)
         return container(output, tokens, deepstack_features=levels)
+
+
+def qwen3_settings() -> BaseSettings:
+    """32 frames within the processor's limits of a clip."""
+    return BaseSettings(
+        frames=32, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, mean=HALF, std=HALF
+    )
+
+
+def qwen3_clip(config: Any, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
+    """A clip of Qwen3-VL and 3.5: within a budget for all frames, a vision span a step."""
+    cut = patches_of(config)
+    count = max(frames.shape[0], cut.step)  # a single frame is repeated before it is measured
+    height, width = frames.shape[-2:]
+    low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
+    if settings.cap_pixels_per_frame:
+        # Few frames would otherwise spend the whole budget of a long clip.
+        most = (settings.max_video_tokens or FRAME_TOKENS) * cut.factor**2
+        high = count * max(min(most, high // count), int(low * 1.05))
+    size = fit((count, height, width), cut.factor, cut.step, (low, high))
+    pixels = tower_inputs(frames, size, settings, cut)
+    (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
+    steps = merge_times(times, cut.step)
+    span = "<|vision_start|>" + "<|video_pad|>" * layout.spatial + "<|vision_end|>"
+    # One decimal: at more than ten steps a second some neighbours are told the same time.
+    text = "".join(f"<{second:.1f} seconds>{span}" for second in steps.tolist())
+    return Clip(pixels, steps, text, layout.t * cut.step)
 
 
 def fit(
