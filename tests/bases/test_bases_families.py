@@ -21,6 +21,8 @@ GRID = (
     "qwen3_5",
     "qwen3_5_moe",
     "video_llama_3",
+    "gemma4",
+    "gemma4_unified",
 )
 ONE_LENGTH = ("llava_onevision", "llava_next_video")
 

@@ -209,7 +209,8 @@ class Base:
         for key, value in clip.pixels.items():
             # One number a clip (Qwen2.5-VL's seconds of a step) keeps its own type: positions come
             # from it, and bf16 would round them.
-            if value.is_floating_point() and value.dim() > 1:
+            is_pixels = value.is_floating_point() and value.dim() > 1
+            if is_pixels and not self.family.float_pixels:
                 value = value.to(self.model.dtype)
             ready[key] = value
         return replace(clip, pixels=ready)
@@ -293,14 +294,16 @@ class Base:
         Raises:
             ConfigError: If their tokens alone are longer than the model's context.
         """
-        if self.settings.max_pixels is not None or math.isinf(self.context):
+        settings = self.settings
+        by_budget = settings.max_pixels is not None or settings.max_video_tokens is not None
+        if by_budget or math.isinf(self.context):
             return
         step = self.family.frames_per_step
         counts = []
         for number in (step, 2 * step):
             blank = torch.zeros(number, 3, 8, 8, dtype=torch.uint8)
             times = torch.arange(number, dtype=torch.float64)
-            clip = self.family.prepare(self.settings, blank, times)
+            clip = self.family.prepare(settings, blank, times)
             counts.append(clip.text.count(self.family.placeholder))
         first, both = counts
         # A clip may have a token of its own beside those of its steps (a newline).
@@ -347,7 +350,7 @@ class Base:
         ids = pad_sequence(rows, batch_first=True, padding_value=filler, padding_side=pad)  # [B, L]
         mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
         inputs = {"input_ids": ids, "attention_mask": mask}
-        if self.family.mrope:
+        if self.family.mrope or self.family.token_types:
             inputs["mm_token_type_ids"] = self._token_types(ids)
         if clips:
             if len(clips) != len(prompts):
@@ -369,7 +372,7 @@ class Base:
         return {key: value.to(device) for key, value in inputs.items()}
 
     def _token_types(self, ids: Tensor) -> Tensor:
-        """0 text, 1 image, 2 video: what multi-axial positions are computed from, `[B, L]`."""
+        """0 text, 1 image, 2 video: what multi-axial positions come from, and masks, `[B, L]`."""
         video, image = int(self.config.video_token_id), int(self.config.image_token_id)
         return (ids == video).int() * 2 + (ids == image).int()
 

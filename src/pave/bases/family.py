@@ -43,6 +43,10 @@ class Family(Protocol):
         lora_targets: Endings of module names inside the language model that get LoRA by default.
         mrope: Whether positions are multi-axial: they depend on the visual grid, and the inner
             model has `get_rope_index`.
+        token_types: Whether forward takes `mm_token_type_ids` though positions run along one axis:
+            who sees whom depends on which tokens are visual.
+        float_pixels: Whether the tower takes float32 pixels whatever its own type is, because it
+            works on them before it rounds.
         pad_frames: Whether clips of one batch are padded to the same number of frames with all-zero
             ones, which the model then drops.
         token_layout: The order of a clip's tokens in words. A patch keeps it, so that it is never
@@ -71,6 +75,8 @@ class Family(Protocol):
         "down_proj",
     )
     mrope: bool = False
+    token_types: bool = False
+    float_pixels: bool = False
     pad_frames: bool = False
     token_layout: str = "t*h*w"
     native: bool = True

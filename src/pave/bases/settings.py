@@ -78,7 +78,7 @@ class BaseSettings(BaseModel):
         ge=1,
         exclude_if=operator.not_,
         description="Tokens that the cap counts with: of a context, of which a clip gets 90% "
-        "(Qwen2-VL and 2.5), or of a frame (Qwen3-VL). The family's number if null.",
+        "(Qwen2-VL and 2.5), or of a frame (Qwen3-VL, Gemma 4). The family's number if null.",
     )
     compress: bool = Field(
         False,
@@ -129,17 +129,11 @@ def _found(source: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
 
 def _leave_image_limits(source: str, changed: dict[str, Any], defaults: BaseSettings) -> None:
     """Take the budget of a photo out again: it is a large one, and a clip has many frames."""
-    if defaults.max_pixels is None:
+    if defaults.max_pixels is None and defaults.max_video_tokens is None:
         return
     theirs = {name: changed.pop(name) for name in BUDGET if name in changed}
-    logger.info(
-        "%s: its pixel limits (%s to %s) are those of images; videos get %s to %s",
-        source,
-        theirs.get("min_pixels"),
-        theirs.get("max_pixels"),
-        defaults.min_pixels,
-        defaults.max_pixels,
-    )
+    own = {name: getattr(defaults, name) for name in theirs}
+    logger.info("%s: its limits %s are those of images; videos get %s", source, theirs, own)
 
 
 def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str, Any]:
@@ -155,12 +149,7 @@ def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str
         if found.get(theirs):
             changed[ours] = tuple(float(value) for value in found[theirs])
     size = _size(found)
-    if defaults.max_pixels is not None:
-        changed |= _limits(found, size)
-    elif "height" in size:
-        changed["size"] = (int(size["height"]), int(size["width"]))
-    elif defaults.shortest_edge is not None and "shortest_edge" in size:
-        changed["shortest_edge"] = int(size["shortest_edge"])
+    changed |= _frame_size(found, size, defaults)
     if defaults.longest_edge is not None:
         changed |= _longest_edges(found, size)
     crop = found.get("crop_size")
@@ -179,6 +168,23 @@ def _size(found: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(size, int):  # older files: one number for a square
         return {"height": size, "width": size}
     return dict(size)
+
+
+def _frame_size(
+    found: Mapping[str, Any], size: Mapping[str, Any], defaults: BaseSettings
+) -> dict[str, Any]:
+    """What the file says of the size of frames, in the terms of the family."""
+    if defaults.max_pixels is not None:
+        return _limits(found, size)
+    if defaults.max_video_tokens is not None:  # a budget of tokens alone
+        if found.get("max_soft_tokens"):
+            return {"max_video_tokens": int(found["max_soft_tokens"])}
+        return {}
+    if "height" in size:
+        return {"size": (int(size["height"]), int(size["width"]))}
+    if defaults.shortest_edge is not None and "shortest_edge" in size:
+        return {"shortest_edge": int(size["shortest_edge"])}
+    return {}
 
 
 def _limits(found: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, Any]:

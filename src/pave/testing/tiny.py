@@ -27,6 +27,7 @@ SPECIALS = (
     "<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<image>", "<video>", "<|vision_start|>",
     "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>",
     "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|endoftext|>",
+    "<bos>", "<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|video|>",
 )  # fmt: skip
 HIDDEN = 32
 VOCAB = 256 + len(SPECIALS)
@@ -329,6 +330,55 @@ def _video_llama_3() -> Any:
     return VideoLlama3ForConditionalGeneration(config)
 
 
+GEMMA_TOWER: dict[str, Any] = {"patch_size": 4, "pooling_kernel_size": 2}  # 8 pixels a token
+GEMMA_IDS: dict[str, Any] = {
+    "image_token_id": token_id("<|image|>"),
+    "video_token_id": token_id("<|video|>"),
+    "audio_token_id": None,
+    "audio_config": None,
+    "tie_word_embeddings": False,
+}
+# The second half of the layers takes keys and values from the first.
+GEMMA_TEXT: dict[str, Any] = {
+    **TEXT,
+    "num_hidden_layers": 4,
+    "head_dim": 8,
+    "global_head_dim": 8,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "sliding_window": 64,
+}
+
+
+def _gemma4() -> Any:
+    from transformers import Gemma4Config, Gemma4ForConditionalGeneration
+
+    layers = {
+        "num_kv_shared_layers": 2,
+        "hidden_size_per_layer_input": 4,
+        "vocab_size_per_layer_input": VOCAB,
+    }
+    tower = {**GEMMA_TOWER, **TOWER, "num_key_value_heads": 4, "head_dim": 8}
+    tower["position_embedding_size"] = 16
+    config = Gemma4Config(text_config={**GEMMA_TEXT, **layers}, vision_config=tower, **GEMMA_IDS)
+    model = Gemma4ForConditionalGeneration(config)
+    # What a patch hears of the others is of unit size, and would drown its own small numbers.
+    for layer in model.model.vision_tower.encoder.layers:
+        torch.nn.init.constant_(layer.post_attention_layernorm.weight, 0.05)
+    return model
+
+
+def _gemma4_unified() -> Any:
+    from transformers import Gemma4UnifiedConfig, Gemma4UnifiedForConditionalGeneration
+
+    embedder = {"mm_embed_dim": 24, "mm_posemb_size": 16, "output_proj_dims": 24}
+    config = Gemma4UnifiedConfig(
+        text_config={**GEMMA_TEXT, "use_bidirectional_attention": "vision"},
+        vision_config={**GEMMA_TOWER, **embedder},
+        **GEMMA_IDS,
+    )
+    return Gemma4UnifiedForConditionalGeneration(config)
+
+
 # One builder a model_type: the MoE variant of Qwen3-VL is a class of its own in transformers.
 BUILDERS: dict[str, Callable[[], Any]] = {
     "llava_onevision": _llava_onevision,
@@ -342,6 +392,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "internvl": _internvl,
     "smolvlm": _smolvlm,
     "video_llama_3": _video_llama_3,
+    "gemma4": _gemma4,
+    "gemma4_unified": _gemma4_unified,
 }
 FAMILIES = tuple(BUILDERS)
 
@@ -351,8 +403,12 @@ FAMILIES = tuple(BUILDERS)
 _QWEN2 = BaseSettings(
     frames=4, min_pixels=28 * 28, max_pixels=12 * 28 * 28, mean=CLIP_MEAN, std=CLIP_STD
 )
+# A 48 x 64 frame becomes 2 x 3 tokens, one of 56 x 112 2 x 4.
+_GEMMA = BaseSettings(frames=4, max_video_tokens=9, mean=(0, 0, 0), std=(1, 1, 1))
 _QWEN3 = BaseSettings(frames=4, min_pixels=32 * 32, max_pixels=64 * 32 * 32)
 SETTINGS: dict[str, BaseSettings] = {
+    "gemma4": _GEMMA,
+    "gemma4_unified": _GEMMA,
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2,
     "qwen3_vl": _QWEN3,

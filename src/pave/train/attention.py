@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pave import hf_compat
-from pave.bases import Base
+from pave.bases import Base, why_no_shared_prefix
 from pave.data.packing import visible, visible_blocks
 
 MASKED, FLEX = ("sdpa", "eager"), "flex_attention"
@@ -77,6 +77,8 @@ def why_not(base: Base, autocast: bool) -> str:
 
     The base attends as before afterwards.
     """
+    if refused := why_no_shared_prefix(base):
+        return refused
     text, before = base.config.get_text_config(), attention_of(base)
     if getattr(text, "attention_dropout", 0.0):
         return "it knows no attention dropout, which this base has"

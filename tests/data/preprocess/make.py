@@ -93,12 +93,30 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
         {},
         {"vision_config": {"patch_size": 14}},
     ),
+    "gemma4": (
+        "Gemma4VideoProcessor",
+        {},
+        "Gemma4Processor",
+        {},
+        {"model_type": "gemma4", "vision_config": {"patch_size": 16, "pooling_kernel_size": 3}},
+    ),
+    "gemma4_unified": (
+        "Gemma4UnifiedVideoProcessor",
+        {"max_soft_tokens": 140},
+        "Gemma4UnifiedProcessor",
+        {"max_video_tokens": 140},
+        {
+            "model_type": "gemma4_unified",
+            "vision_config": {"patch_size": 16, "pooling_kernel_size": 3},
+        },
+    ),
 }
 WRITER = {
     "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169,
     "start_image_token": "<img>",
     "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>",
     "global_image_token": "<global-img>",
+    "boi_token": "<|image>", "eoi_token": "<image|>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
 TOKENS = {
@@ -106,6 +124,8 @@ TOKENS = {
     "smolvlm": "<image>",
     "llava_onevision": "<video>",
     "llava_next_video": "<video>",
+    "gemma4": "<|video|>",
+    "gemma4_unified": "<|video|>",
 }
 
 
@@ -153,9 +173,10 @@ def golden(family: str, count: int, height: int, width: int) -> dict[str, Any]:
     writer.__dict__.update(WRITER, video_processor=processor, image_token=token, video_token=token)
     text = shorten(writer.replace_video_token(found, 0), token)
     tensors = {key: value for key, value in found.items() if isinstance(value, torch.Tensor)}
-    tensors.pop(
-        "pixel_attention_mask", None
-    )  # all ones for whole frames: what the model assumes without it
+    # All ones for whole frames, what the model assumes without it; and what only the text is
+    # written from.
+    for left_out in ("pixel_attention_mask", "num_soft_tokens_per_video"):
+        tensors.pop(left_out, None)
     return {
         "family": family,
         "frames": [count, height, width],

@@ -20,6 +20,8 @@ FAMILIES = Registry[type[Family]](
     "family",
     "pave.families",
     {
+        "gemma4": f"{_HERE}.gemma4",
+        "gemma4_unified": f"{_HERE}.gemma4",
         "internvl": f"{_HERE}.internvl",
         "llava_next_video": f"{_HERE}.llava_next_video",
         "llava_onevision": f"{_HERE}.llava_onevision",
