@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from torch import nn
 
 from helpers import tiny
@@ -275,6 +276,22 @@ def test_a_report_of_loading_names_what_was_not_filled(tmp_path: Path) -> None:
     _, report = ASTModel.from_pretrained(tmp_path, output_loading_info=True)
     assert len(hf_compat.unfilled(report)) == 1
     assert hf_compat.unfilled(report)[0].endswith(lost)
+
+
+def test_revisions_know_their_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`resolve_revision` offline, from the note that huggingface_hub keeps of a branch."""
+    commit = "c0ffee" + "0" * 34
+    refs = tmp_path / "models--a--b" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(commit)
+    (tmp_path / "models--a--b" / "snapshots" / commit).mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    found = hf_compat.find_revision("a/b", "main", None)
+    assert found == "main" and hf_compat.commit_of(found) == commit
+    assert hf_compat.commit_of(hf_compat.find_revision("a/b", None, None)) == commit
+    assert hf_compat.find_revision("a/b", "v9", None) == "v9"
+    assert [hf_compat.commit_of(word) for word in (commit, "v9", None)] == [commit, None, None]
 
 
 def test_every_function_is_named_here() -> None:

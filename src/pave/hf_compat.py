@@ -46,7 +46,14 @@ def can_be_hub_id(name: str) -> bool:
     return bool(name)
 
 
-def find_file(source: str, name: str, *, cached_only: bool = False) -> Path | None:
+def find_file(
+    source: str,
+    name: str,
+    *,
+    cached_only: bool = False,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Path | None:
     """A file of a model folder or Hub id; None where it cannot be had.
 
     `transformers.utils.cached_file` raises unless two private arguments say otherwise. Checked with
@@ -56,6 +63,8 @@ def find_file(source: str, name: str, *, cached_only: bool = False) -> Path | No
         source: Folder or Hub id.
         name: The file.
         cached_only: Never ask the Hub.
+        revision: Of a Hub id.
+        token: To read it with.
     """
     from transformers.utils import cached_file
 
@@ -63,12 +72,40 @@ def find_file(source: str, name: str, *, cached_only: bool = False) -> Path | No
         source,
         name,
         local_files_only=cached_only,
+        revision=revision,
+        token=token,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
     if not found:
         return None
     return Path(found)
+
+
+def find_revision(source: str, revision: str | None, token: str | bool | None) -> str | None:
+    """A revision of a Hub id that knows its commit, so that all files are read from that one.
+
+    It is `transformers.utils.hub.resolve_revision`, whose `ResolvedRevision` is still the word that
+    was asked for; where neither Hub nor cache tell, the word comes back as it is. Checked with
+    transformers 5.23.0.
+    """
+    from transformers.utils.hub import resolve_revision
+
+    # It raises nothing: what cannot be found is told by whoever reads the first file.
+    found: str | None = resolve_revision(source, revision, token=token)
+    return found
+
+
+def commit_of(revision: str | None) -> str | None:
+    """The commit of a revision of `find_revision`: `ResolvedRevision.resolved`.
+
+    A word of 40 hexadecimal digits is its own commit. Checked with transformers 5.23.0.
+    """
+    # A plain word has no such attribute; git's names of commits have 40 digits.
+    found = getattr(revision, "resolved", revision)
+    if found is None or not re.fullmatch("[0-9a-f]{40}", found):
+        return None
+    return str(found)
 
 
 def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ costs nothing and a broken plug-in breaks only itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -148,7 +148,7 @@ def registering(registry: Registry[T], name: str) -> Callable[[T], T]:
     return keep
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
     """The nearest known word as a question, or nothing.
 
     Example:

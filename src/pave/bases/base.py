@@ -61,6 +61,7 @@ class Base:
         family: As it is fed now; `use` changes it.
         inputs: How it is fed now.
         own_inputs: How it is fed where nobody asks for another way.
+        revision: Commit of its Hub id; None where there is none, or it is not known.
         tower_loaded: Whether the base can see; one loaded with `tower=False` cannot until it has
             to.
         placeholder_id: Id of the token that stands for one visual token.
@@ -101,6 +102,7 @@ class Base:
         self.settings = self._own_settings = settings or family.settings()
         self.inputs = InputSpec()
         self.origin = origin
+        self.revision: str | None = None  # `load_base` knows it
         self.name = name or str(getattr(model.config, "name_or_path", "") or family.name)
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()

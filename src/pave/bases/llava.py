@@ -30,6 +30,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pave.bases.hub import access
 from pave.bases.inputs import InputSpec
 from pave.bases.settings import HALF, BaseSettings
 from pave.bases.source import in_transformers, must_be_whole, read_json
@@ -103,7 +104,7 @@ def read_llava(source: str) -> LlavaFiles:
                 f"{source}: holds no {key}; only LLaVA-OneVision models with their tower can be "
                 f"read; {in_transformers(source)}"
             )
-    tokenizer = Qwen2Tokenizer.from_pretrained(source)
+    tokenizer = Qwen2Tokenizer.from_pretrained(source, **access(source))
     # A tokenizer that was saved again may hold the placeholders already; the head has no such rows.
     known = tokenizer.get_vocab()
     words = len(tokenizer) - sum(text in known for text in PLACEHOLDERS)
@@ -174,8 +175,13 @@ def llava_settings(config: Any) -> BaseSettings:
     return BaseSettings(frames=32, size=(side, side), mean=HALF, std=HALF)
 
 
-def load_llava(source: str, files: LlavaFiles, dtype: Any) -> Any:
+def load_llava(source: str, files: LlavaFiles, options: Mapping[str, Any]) -> Any:
     """The model, its vocabulary cut to the tokenizer's.
+
+    Args:
+        source: Folder or Hub id.
+        files: What `read_llava` found.
+        options: For `from_pretrained`, such as the type.
 
     Raises:
         BaseError: If a tensor is missing or has another shape than the configuration says.
@@ -186,7 +192,12 @@ def load_llava(source: str, files: LlavaFiles, dtype: Any) -> Any:
     # As the file has it for now: from_pretrained takes no tensor of another shape.
     text.vocab_size = files.rows
     model, report = LlavaOnevisionForConditionalGeneration.from_pretrained(
-        source, config=files.config, dtype=dtype, key_mapping=KEY_MAPPING, output_loading_info=True
+        source,
+        config=files.config,
+        key_mapping=KEY_MAPPING,
+        output_loading_info=True,
+        **access(source),
+        **options,
     )
     must_be_whole(source, report)
     _cut(model, files.words)
@@ -291,7 +302,8 @@ def _shapes(source: str) -> dict[str, list[int]]:
     shapes: dict[str, list[int]] = {}
     try:
         for name in names:
-            with safe_open(cached_file(source, name), framework="pt") as tensors:
+            file = cached_file(source, name, **access(source))
+            with safe_open(file, framework="pt") as tensors:
                 for key in tensors.keys():  # noqa: SIM118 - it is no mapping
                     shapes[key] = tensors.get_slice(key).get_shape()
     except (OSError, SafetensorError) as error:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pave.bases.attention import must_attend
 from pave.bases.base import Base
 from pave.bases.families import FAMILIES, find_family
+from pave.bases.hub import access, commit_of, located
+from pave.bases.loading import check_attention
 from pave.bases.origin import Origin
 from pave.bases.plain import check_plain
 from pave.bases.quantised import must_be_loadable
@@ -30,15 +33,26 @@ class _Wanted:
     name: str
     tower: bool
     weights: bool
+    attention: str | None = None
+    device: torch.device | None = None
+
+    def options(self) -> dict[str, Any]:
+        """For `from_pretrained`, beside the type."""
+        if self.attention is None:
+            return {}
+        return {"attn_implementation": self.attention}
 
 
-def load_base(
+def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     source: str | Path | Any,
     tokenizer: Any | None = None,
     *,
     settings: BaseSettings | None = None,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
+    attention: str | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
     name: str = "",
     tower: bool = True,
     weights: bool = True,
@@ -56,6 +70,12 @@ def load_base(
             is that of the files (fp32 for smol), and leaves a loaded model as it is.
         device: Where to put the model: "auto" (CUDA, MPS, else the CPU), "cuda:1", ...; where it is
             loaded when not given. A `torch.device` is taken as it is.
+        attention: What its layers attend with, transformers' `attn_implementation`: "sdpa",
+            "eager", "flash_attention_2", ...; the model's own when not given.
+        revision: Branch, tag or commit of a Hub id; its default branch when not given. The commit
+            is remembered by the patches that are made on the base.
+        token: What a Hub id is read with, where the one of `HF_TOKEN` or `hf auth login` will not
+            do. It is kept in memory alone.
         name: What to call the base in messages and patch files; the source itself by default.
         tower: False leaves the vision tower on the disk until a clip has to be seen
             (`Base.visual`), which never happens where all visual tokens come from a cache. A model
@@ -65,20 +85,28 @@ def load_base(
 
     Raises:
         BaseError: If files are missing, the model belongs to no supported family, or it is wrapped,
-            compiled, offloaded or carries an adapter of peft.
-        ConfigError: If there is no such type, or no such device here.
+            compiled, offloaded or carries an adapter of peft; if a model that is loaded already is
+            asked for in another way.
+        ConfigError: If there is no such type or attention, or no such device here.
 
     Example:
         >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
         >>> base = load_base(name, device="cuda")  # doctest: +SKIP
     """
-    wanted = _Wanted(settings, find_dtype(dtype), name, tower, weights)
+    # What is mistyped shows before gigabytes are read.
+    check_attention(attention)
     if isinstance(device, str):
-        device = find_device(device)  # a mistyped one shows before gigabytes are read
+        device = find_device(device)
     if isinstance(source, (str, Path)):
-        base = _load_named(str(source), wanted)
+        name = name or str(source)
+    wanted = _Wanted(settings, find_dtype(dtype), name, tower, weights, attention, device)
+    if isinstance(source, (str, Path)):
+        place = located(str(source), revision, token)
+        base = _load_named(place, wanted)
+        base.revision = commit_of(place)
         check_plain(base.model)  # transformers loads an adapter that lies beside the weights
     else:
+        _must_be_as_loaded({"attention": attention, "revision": revision})
         base = _wrap(source, tokenizer, wanted)
     if device is not None:
         try:
@@ -86,6 +114,16 @@ def load_base(
         except (RuntimeError, TypeError, AssertionError, ValueError) as error:
             raise BaseError(f"the base cannot be put on device {device}: {error}") from error
     return base
+
+
+def _must_be_as_loaded(asked: Mapping[str, Any]) -> None:
+    """Refuse to be asked how a model is loaded that is loaded already."""
+    for name, value in asked.items():
+        if value is not None:
+            raise BaseError(
+                f"{name}={value!r} says how a folder or a Hub id is loaded, and this model is "
+                "loaded already; give it to its from_pretrained"
+            )
 
 
 def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
@@ -116,7 +154,14 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
 
         # Its files are in bf16 to be small, and many CPUs are slow in that: "auto" is fp32 here.
         dtype = wanted.dtype or torch.float32
-        return load_smol(dtype, wanted.tower, settings=wanted.settings, name=wanted.name)
+        must_attend(wanted.attention, dtype, wanted.device)
+        return load_smol(
+            dtype,
+            wanted.tower,
+            settings=wanted.settings,
+            name=wanted.name,
+            attention=wanted.attention,
+        )
     check_source(source)
     # As plain JSON first: AutoConfig raises on a model type that only a plug-in knows.
     config = read_json(source, "config.json")
@@ -133,24 +178,30 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoTokenizer
 
     with reading(source, "no model configuration could be read"):
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **access(source))
     # Before the weights, which may be gigabytes: an unsupported model is refused in a second.
     family = find_family(config.model_type)(config)
     must_be_loadable(source, config, wanted.weights)
+    must_attend(wanted.attention, wanted.dtype or config.dtype, wanted.device)
     with reading(source, "the model could not be loaded"):
         model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
-        origin = Origin(model_class, source, config, wanted.dtype or "auto", family.language_model)
+        origin = Origin(
+            model_class,
+            source,
+            config,
+            wanted.dtype or "auto",
+            family.language_model,
+            wanted.options(),
+        )
         if wanted.weights:
             model = origin.load(wanted.tower)
         else:
             tie_as_in_files(source, config)
             model = on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **access(source))
     settings = wanted.settings or read_settings(source, family.settings())
-    return Base(
-        model, tokenizer, family, settings=settings, name=wanted.name or source, origin=origin
-    )
+    return Base(model, tokenizer, family, settings=settings, name=wanted.name, origin=origin)
 
 
 def _load_llava(source: str, wanted: _Wanted) -> Base:
@@ -162,8 +213,10 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
     # No `Origin`: the vocabulary is cut after loading, so the tower always comes along.
     with reading(source, "the model could not be loaded"):
         files = read_llava(source)
+        must_attend(wanted.attention, wanted.dtype or files.config.dtype, wanted.device)
         if wanted.weights:
-            model = load_llava(source, files, wanted.dtype or "auto")
+            options = {"dtype": wanted.dtype or "auto", **wanted.options()}
+            model = load_llava(source, files, options)
         else:
             model = on_meta(LlavaOnevisionForConditionalGeneration, files.config)
     family = find_family("llava_onevision")(files.config)
@@ -173,7 +226,7 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
         files.tokenizer,
         family,
         settings=settings,
-        name=wanted.name or source,
+        name=wanted.name,
         inputs=files.inputs,
     )
 

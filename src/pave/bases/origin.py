@@ -9,14 +9,15 @@ before any weight is read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from pave import hf_compat
+from pave.bases.hub import access
 from pave.bases.source import must_be_whole
 from pave.errors import BaseError
 from pave.files import entries_of
@@ -50,6 +51,7 @@ class Origin:
         config: The model's config.
         dtype: As for `from_pretrained`.
         language_model: Name of the language model's submodule of `model.model`.
+        options: For `from_pretrained` beside the type.
     """
 
     model_class: Any
@@ -57,6 +59,7 @@ class Origin:
     config: Any
     dtype: Any
     language_model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, tower: bool = True) -> Any:
         """The model; without its tower, `Absent` stands in the place of tower and projector.
@@ -107,7 +110,12 @@ class Origin:
 
     def _read(self, model_class: Any) -> Any:
         model, report = model_class.from_pretrained(
-            self.source, config=self.config, dtype=self.dtype, output_loading_info=True
+            self.source,
+            config=self.config,
+            dtype=self.dtype,
+            output_loading_info=True,
+            **access(self.source),
+            **self.options,
         )
         must_be_whole(self.source, report)
         return model
@@ -137,5 +145,7 @@ class Origin:
         """The folder of the files, in the Hub's cache for an id."""
         if Path(self.source).is_dir():
             return Path(self.source)
-        found = hf_compat.find_file(self.source, "config.json", cached_only=True)
+        found = hf_compat.find_file(
+            self.source, "config.json", cached_only=True, **access(self.source)
+        )
         return found.parent if found else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pave import hf_compat
+from pave.bases.hub import access
 from pave.errors import BaseError, PaveError
 from pave.files import entries_of, must_hold_files, regular_file
 from pave.texts import parse_json
@@ -81,7 +82,7 @@ def read_json(source: str, name: str) -> dict[str, Any]:
         BaseError: If it cannot be fetched, or is no JSON object.
     """
     with reading(source, f"{name} cannot be fetched"):
-        path = hf_compat.find_file(source, name)
+        path = hf_compat.find_file(source, name, **access(source))
     if path is None:
         return {}
     return _parse(path)
@@ -188,7 +189,9 @@ def reading(source: str, problem: str) -> Iterator[None]:
     except PaveError:
         raise
     except Exception as error:
-        raise BaseError(f"{source}: {problem} ({first_line(error)}); {ADVICE}") from error
+        asked = getattr(source, "revision", None)
+        where = f"{source} at revision {asked}" if asked else source
+        raise BaseError(f"{where}: {problem} ({first_line(error)}); {ADVICE}") from error
 
 
 def first_line(error: BaseException) -> str:

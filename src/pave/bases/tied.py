@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from pave import hf_compat
+from pave.bases.hub import access
 from pave.bases.source import read_json
 
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
@@ -43,7 +44,7 @@ def _files(source: str) -> dict[str, str]:
     index = read_json(source, f"{WHOLE}.index.json")
     if index:
         return dict(index.get("weight_map") or {})
-    path = hf_compat.find_file(source, WHOLE, cached_only=True)
+    path = hf_compat.find_file(source, WHOLE, cached_only=True, **access(source))
     if path is None:
         return {}
 
@@ -69,7 +70,7 @@ def _same(source: str, head: tuple[str, str], embedding: tuple[str, str]) -> boo
 
     rows = []
     for file, name in (head, embedding):
-        path = hf_compat.find_file(source, file, cached_only=True)
+        path = hf_compat.find_file(source, file, cached_only=True, **access(source))
         if path is None:
             return False
         with safe_open(path, framework="pt") as tensors:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from pave.answer.sampling import Sampling
 from pave.bases.inputs import MOST_FRAMES
+from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
@@ -18,6 +19,7 @@ from pave.placement import DtypeWord, find_device, running_on
 
 if TYPE_CHECKING:
     from pave.model import PatchedModel
+    from pave.patches.config import BaseId
 
 GREEDY = Sampling()
 MOST_TOKENS = 2**20
@@ -33,8 +35,8 @@ def ask_verb(
     base: str | None = None,
     off: Switch = False,
     frames: int | None = None,
-    device: str = "auto",
     dtype: DtypeWord = "auto",
+    loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = GREEDY,
     json: Switch = False,
 ) -> int:
@@ -59,8 +61,8 @@ def ask_verb(
         off: Load the patches but switch them off: the answer is exactly the base's.
         frames: Frames to look at, evenly spread; when not given, as many as the patches were
             trained on, or the base's own number.
-        device: Where it runs: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or mps.
         dtype: Floating-point type of the base; auto is that of its files.
+        loading: How the base is loaded.
         sampling: How answers are generated.
         json: Print questions, answers and what gave them as JSON.
     """
@@ -81,17 +83,19 @@ def ask_verb(
     from pave.model import PatchedModel
 
     media = dict(_media(words) for words in channel)
-    place = find_device(device)
+    place = find_device(loading.device)
     # A second for a frame, before a minute for a model.
     _check_video(video)
     folders = [_patch(source) for source in patch]  # the folder, and the base that it names
-    name = "smol"
+    name, how = "smol", loading.options
     if base is not None:
         name = base
     elif folders:
-        _, name = folders[0]
+        known = folders[0][1]  # the first one's
+        name = known.name
+        how["revision"] = how["revision"] or known.revision
     with running_on(place):
-        model = PatchedModel(load_base(name, dtype=dtype, device=place))
+        model = PatchedModel(load_base(name, dtype=dtype, device=place, **how))
         names = [
             model.load_patch(folder, name=f"patch{number}")
             for number, (folder, _) in enumerate(folders)
@@ -159,10 +163,10 @@ def _check_video(video: Path) -> None:
     read_frames(video, Uniform(1))
 
 
-def _patch(source: str) -> tuple[Path, str]:
+def _patch(source: str) -> tuple[Path, BaseId]:
     """A patch's folder, and the base that it names."""
     from pave.patches import read_config
     from pave.patches.hub import locate
 
     folder = locate(source)
-    return folder, read_config(folder).base.name
+    return folder, read_config(folder).base

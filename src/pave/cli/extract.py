@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
 from pave.placement import DtypeWord
@@ -32,7 +33,7 @@ def extract_verb(
     inputs: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,
     frames: int | None = None,
     dtype: DtypeWord = "auto",
-    device: str = "auto",
+    loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     cache_dtype: Literal["bf16", "exact"] | None = None,
     workers: int = 1,
     shard: str | None = None,
@@ -66,8 +67,7 @@ def extract_verb(
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
         frames: Frames sampled evenly for visual tokens; the base's own number when not given.
         dtype: Floating-point type of the base; auto is that of its files.
-        device: Where base and encoder run: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or
-            mps.
+        loading: How the base is loaded; the encoder runs on its device.
         cache_dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an
             older one what it has.
         workers: Processes that encode; with 1, this process does.
@@ -94,11 +94,11 @@ def extract_verb(
             base=base,
             frames=frames,
             dtype=dtype,
-            device=device,
             cache_dtype=cache_dtype,
             workers=workers,
             shard=own_shard(shard),
             retry=retry,
+            **loading.model_dump(),
             **settings,
         )
     except ValidationError as error:

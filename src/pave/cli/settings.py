@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
+from cyclopts import (
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 from cyclopts.config import Dict
 from pydantic import ValidationError
 
@@ -186,10 +194,22 @@ def usage_error(error: CycloptsError) -> str:
             (token.keyword for token in error.argument.tokens if token.keyword), None
         )
         return f"{keyword} needs a value" if keyword else f"{error.argument.name} is missing"
+    if isinstance(error, UnknownOptionError) and _is_token(error.token):
+        # Not echoed: it may stand in the same word.
+        return (
+            "a token is not taken from flags and settings files, where others can read it; set "
+            "HF_TOKEN, or log in with: hf auth login"
+        )
     if isinstance(error, UnusedCliTokensError):
         unused = ", ".join(map(repr, error.unused_tokens or ()))
         return f"there is no place for {unused}; quote words that belong together"
     return " ".join(str(error).split()).rstrip(".")
+
+
+def _is_token(unknown: Token) -> bool:
+    """Whether an unknown flag, or key of a file, is Hugging Face's token."""
+    word = unknown.keyword or unknown.value  # of a flag only the second is known
+    return re.match(r"(--|\[)token\b", word) is not None
 
 
 def validation_error(error: ValidationError) -> str:

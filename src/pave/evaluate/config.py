@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pave.bases.inputs import FrameCount
+from pave.bases.loading import Loading
 from pave.data.share import share_of
-from pave.placement import DEVICE_HELP, DTYPE_HELP, DtypeWord
+from pave.placement import DTYPE_HELP, DtypeWord
 from pave.renamed import renamed
 from pave.tasks.registry import EXACT
 from pave.tasks.task import Style
@@ -19,7 +20,7 @@ from pave.tasks.task import Style
 _NAME = re.compile(r"[\w-]+")
 
 
-class EvalConfig(BaseModel):
+class EvalConfig(Loading):
     """What to ask, of whom, and where the results go.
 
     Every arm answers the same questions about the same frames. An arm is a patch folder, several of
@@ -32,8 +33,6 @@ class EvalConfig(BaseModel):
         >>> EvalConfig(records="test.jsonl", out="out", arms=arms).arms["base"] is None
         True
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     records: Path = Field(
         description="JSONL file of test records; each needs accepted answers, or an answer in its "
@@ -54,7 +53,6 @@ class EvalConfig(BaseModel):
     )
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
-    device: str = Field("auto", description=DEVICE_HELP)
     arms: dict[str, list[Path] | None] = Field(
         {"base": None},
         min_length=1,

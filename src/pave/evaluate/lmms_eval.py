@@ -32,6 +32,8 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         frames: Frames sampled evenly from a video; the base's own number when left out.
         device: Where to run, as lmms-eval passes it on; the best device there is when left out.
         dtype: Floating-point type of the base, as of `load_base`.
+        attention: What the base attends with, as of `load_base`.
+        revision: Branch, tag or commit of a base on the Hub.
         batch_size: Passed by lmms-eval; videos are asked about one at a time.
     """
 
@@ -46,13 +48,18 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         *,
         device: str | None = None,
         dtype: str = "auto",
+        attention: str | None = None,
+        revision: str | None = None,
         batch_size: int | str = 1,
     ) -> None:
         """Load the base and put the patch on it."""
         super().__init__()
         self.frames = frames
         self.place = find_device(device or "auto")
-        self.model = PatchedModel(load_base(pretrained, dtype=dtype, device=self.place))
+        base = load_base(
+            pretrained, dtype=dtype, device=self.place, attention=attention, revision=revision
+        )
+        self.model = PatchedModel(base)
         if patch:
             self.model.load_patch(patch)
 

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pave.bases.inputs import FrameCount, InputSpec
+from pave.bases.loading import Loading
 from pave.data.share import share_of
-from pave.placement import DEVICE_HELP, DTYPE_HELP, DtypeWord
+from pave.placement import DTYPE_HELP, DtypeWord
 from pave.renamed import renamed
 
 
-class ExtractConfig(BaseModel):
+class ExtractConfig(Loading):
     """Settings of an extraction.
 
     Example:
@@ -22,8 +23,6 @@ class ExtractConfig(BaseModel):
         >>> ExtractConfig(records="a.jsonl", cache="tokens", shard="2/8", **sound).share
         (1, 8)
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     records: Path = Field(description="JSONL file of records.")
     cache: Path = Field(description="Folder of the token cache; made if missing.")
@@ -48,7 +47,6 @@ class ExtractConfig(BaseModel):
         description="Frames sampled evenly for visual tokens; the base's own number when null.",
     )
     dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
-    device: str = Field("auto", description=DEVICE_HELP)
     cache_dtype: Literal["bf16", "exact"] | None = Field(
         None,
         description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the "
@@ -86,6 +84,9 @@ class ExtractConfig(BaseModel):
                 "dtype is the type of the base, and none is named; cache_dtype is that of the "
                 "tokens that are kept"
             )
+        for name, value in self.options.items():
+            if value is not None and self.base is None:
+                raise ValueError(f"{name} says how the base is loaded, and none is named")
         # Refused with the other settings, rather than when the work begins.
         share_of(self.shard)
         return self

@@ -80,6 +80,7 @@ class BaseId(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(description="What the base was called: a Hub id, a folder, or smol.")
+    revision: str | None = Field(None, description="Commit of its Hub id, as far as it was known.")
     fingerprint: dict[str, Any] = Field(
         description="Facts that must agree: model type, widths, vocabulary, token layout."
     )
@@ -92,8 +93,9 @@ class BaseId(BaseModel):
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not known, so that such files are those of older versions."""
         fields: dict[str, Any] = write(self)
-        if not self.weights:
-            fields.pop("weights", None)
+        for name in ("weights", "revision"):
+            if not fields.get(name):
+                fields.pop(name, None)
         return fields
 
 

@@ -53,9 +53,15 @@ def new_config(
             fields["fusion"] = _fusion_config(base, encoder, fusion)
         if encoder is not None:
             fields["encoder"] = EncoderSpec(name=encoder.name, settings=dict(encoder.settings))
+        known = BaseId(
+            name=base.name,
+            revision=base.revision,
+            fingerprint=base.fingerprint(),
+            weights=known_by(base),
+        )
         config = PatchConfig(
             pave_version=__version__,
-            base=BaseId(name=base.name, fingerprint=base.fingerprint(), weights=known_by(base)),
+            base=known,
             inputs=base.inputs,
             channel=channel,
             **fields,

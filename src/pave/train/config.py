@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pave.bases.inputs import FrameCount, InputSpec
+from pave.bases.loading import Loading
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
-from pave.placement import DEVICE_HELP
 from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.precision import Precision
@@ -26,7 +26,7 @@ Rate = Annotated[float, Field(gt=0, le=1e30)]
 """A learning rate; what is far above leaves the numbers that a GPU has."""
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Loading):
     """Everything that decides how a patch is trained.
 
     A patch has a channel, so a fusion function, and a LoRA. Leave the channel out for the control
@@ -37,8 +37,6 @@ class TrainConfig(BaseModel):
         >>> TrainConfig(records="train.jsonl", out="runs/lora-only", steps=500).lr_lora
         0.0002
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     records: Path = Field(description="JSONL file of training records.")
@@ -155,7 +153,6 @@ class TrainConfig(BaseModel):
         "runs forward passes under autocast. auto is bf16 where the device multiplies it, else "
         "fp32.",
     )
-    device: str = Field("auto", description=f"{DEVICE_HELP} Under torchrun each its own GPU.")
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations backward: less memory, a third more time."
     )

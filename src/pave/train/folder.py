@@ -51,6 +51,8 @@ FREE_TO_CHANGE = frozenset(
         "log_every",
         "workers",
         "device",
+        "attention",
+        "revision",
         "gradient_checkpointing",
         "resume",
         "records",

@@ -143,7 +143,7 @@ def _base(config: TrainConfig, given: Base | None, device: torch.device) -> Base
     assert config.precision != "auto"  # settled by now
     if given is None:
         dtype = base_dtype(config.base, config.precision)
-        return load_base(config.base, dtype=dtype, device=device, tower=False)
+        return load_base(config.base, dtype=dtype, device=device, tower=False, **config.options)
     check_trains(given.dtype, config.precision)
     return given
 

@@ -71,6 +71,7 @@ def load_smol(
     *,
     settings: BaseSettings | None = None,
     name: str = "",
+    attention: str | None = None,
 ) -> Base:
     """Load `smol`, assembling it on first use (about half a minute, 270 MB in the cache folder).
 
@@ -79,6 +80,7 @@ def load_smol(
         tower: False leaves the tower on the disk until a clip has to be seen.
         settings: How frames are prepared, its own way when not given.
         name: What to call it in messages and patch files; "smol" when not given.
+        attention: What its layers attend with; the fastest on a CPU when not given.
 
     Raises:
         BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be
@@ -101,7 +103,7 @@ def load_smol(
     model = origin.load(tower)
     # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a
     # fifth of a training step.
-    model.model.language_model.set_attn_implementation("eager")
+    model.model.language_model.set_attn_implementation(attention or "eager")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return smol_base(model, tokenizer, origin, settings=settings, name=name)
 

@@ -1,0 +1,98 @@
+"""`Loading`: the settings by which a base is loaded, in one set of words for all verbs and files.
+
+They are those of `from_pretrained`. `load_base` takes them as keywords, a verb as flags, a settings
+file as lines:
+
+    device        auto, cpu, cuda, cuda:1, mps
+    attention     sdpa, eager, flash_attention_2, ...  (transformers' attn_implementation)
+    revision      a branch, tag or commit of a Hub id
+
+A floating-point type is not among them: training derives it from its precision. Nor is a token,
+which would be kept by shells and files: `HF_TOKEN` holds it, or `load_base(..., token=...)`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pave.errors import ConfigError
+from pave.placement import DEVICE_HELP
+from pave.registry import did_you_mean
+
+ATTENTION = (
+    "sdpa",
+    "eager",
+    "flash_attention_2",
+    "flash_attention_3",
+    "flash_attention_4",
+    "flex_attention",
+)
+"""What transformers has; further ones can be registered with its `AttentionInterface`."""
+
+
+class Loading(BaseModel):
+    """How the base of a verb is loaded.
+
+    Example:
+        >>> Loading(attention="eager").options
+        {'attention': 'eager', 'revision': None}
+    """
+
+    # Inputs are kept out of pydantic's own messages: one may be a token.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    device: str = Field("auto", description=f"{DEVICE_HELP} Under torchrun each its own GPU.")
+    attention: str | None = Field(
+        None,
+        description="What the base attends with: sdpa, eager, flash_attention_2, flex_attention; "
+        "its own if left.",
+    )
+    revision: str | None = Field(
+        None, description="Branch, tag or commit of a base on the Hub; its default branch if left."
+    )
+
+    @field_validator("attention")
+    @classmethod
+    def _is_attention(cls, word: str | None) -> str | None:
+        # pydantic passes a ValueError on with the setting's name.
+        try:
+            check_attention(word)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return word
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords of `load_base`, without the device, which a verb looks up first."""
+        return {"attention": self.attention, "revision": self.revision}
+
+
+AS_USUAL = Loading()
+"""Nothing asked for."""
+
+
+def check_attention(word: str | None) -> None:
+    """Make sure that there is such an attention; None is the model's own.
+
+    Raises:
+        ConfigError: If there is not. A name of the Hub's kernels is none: it would fetch code.
+    """
+    if word is None or word in ATTENTION or word in _registered():
+        return
+    raise ConfigError(
+        f"there is no attention {word!r}{did_you_mean(word, ATTENTION)}; there are: "
+        f"{', '.join(ATTENTION)}"
+    )
+
+
+def _registered() -> list[str]:
+    """Attentions that a program has added to transformers' own."""
+    if "transformers" not in sys.modules:  # settings are read before it is needed
+        return []
+    from transformers import AttentionInterface
+
+    # "paged|..." are of its server, which keeps its own caches.
+    return [name for name in AttentionInterface().valid_keys() if "|" not in name]
