@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.placement import DtypeWord, running_on
@@ -16,8 +20,8 @@ def check_verb(
     base: str,
     /,
     *,
-    device: str = "auto",
     dtype: DtypeWord = "auto",
+    loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     json: Switch = False,
 ) -> int:
     """Test a base as it is loaded here: format, tokens, context, and a patch on it; a minute.
@@ -31,16 +35,16 @@ def check_verb(
 
     Args:
         base: The base model: smol, a folder or a Hub id.
-        device: Where it runs: auto (CUDA, MPS, else the CPU), cpu, cuda, cuda:1 or mps.
         dtype: Floating-point type of the base; auto is that of its files.
+        loading: How the base is loaded.
         json: Print JSON.
     """
     from pave.bases import load_base
     from pave.evaluate.machine import processor, versions
     from pave.testing import check_base
 
-    with running_on(device) as place:
-        loaded = load_base(base, dtype=dtype, device=place)
+    with running_on(loading.device) as place:
+        loaded = load_base(base, dtype=dtype, device=place, **loading.options)
         machine = {**versions(), "processor": processor(place)}
         rows = []
         if not json:
