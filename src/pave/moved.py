@@ -163,6 +163,7 @@ GONE = {
     "pave.bases.families.list_specs": "ask pave.bases.families.FAMILIES",
     "pave.bases.shares_prefix": "use pave.bases.why_no_shared_prefix, None where one is shared",
     "pave.bases.spec.FamilySpec": _FAMILIES,
+    "pave.data.extract.workers": "processes that read media are pave.workers",
     "pave.evaluate.decode.answer": "use pave.answer.generate(model, clips, Sampling(n))",
     "pave.evaluate.items": "every question is an item of its task, see pave.tasks.items",
     "pave.fusion.chunks": _FUSION,

@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from helpers import tiny, toy
 from helpers.clips import mux, numbered, tone
 from pave.cache import TokenCache, gc, merge, verify
-from pave.channels import make_encoder
+from pave.channels import make_encoder, register_encoder
 from pave.cli import main
 from pave.data import Features, Record, Turn, read_records, write_records
 from pave.errors import ChannelError, ConfigError, RecordError
-from pave.extract import ExtractConfig, Progress, extract, run
+from pave.extract import ExtractConfig, Progress, extract
 from pave.files import PlaceError
 from pave.media import write_video
+from pave.tokens import Tokens
 
 MEL = {"channel": "audio", "encoder": "mel"}
 FILE = {"channel": "features", "encoder": "file", "encoder_settings": {"dim": 4}}
@@ -153,7 +154,7 @@ def test_settings_that_contradict_each_other() -> None:
         {**MEL, "shard": "0/2"},
         {**MEL, "shard": "3/2"},
         {**MEL, "shard": "half"},
-        {**MEL, "workers": 0},
+        {**MEL, "workers": -1},
     ):
         with pytest.raises(ValidationError):
             ExtractConfig(records="r", cache="s", **wrong)  # type: ignore[arg-type]
@@ -296,7 +297,8 @@ def test_an_encoder_with_a_bug_costs_only_its_clip(
         return original(self, source)
 
     monkeypatch.setattr(FeaturesEncoder, "encode", encode)
-    report = extract(config(records, tmp_path / "store", **FILE))
+    here = config(records, tmp_path / "store", workers=0, **FILE)  # where the patch of a test holds
+    report = extract(here)
     assert (report.made, [(row.id, row.reason) for row in report.skipped]) == (
         2,
         [("1", "unexpected ZeroDivisionError: oh no")],
@@ -351,18 +353,42 @@ def test_the_page_s_script_runs(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "2 []\n[]\n"), done.stderr
 
 
-def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
-    """Each worker would run the script again, and start workers of its own."""
+@pytest.mark.slow
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    """Workers do not run it again, as those of multiprocessing do."""
     lines = [line for line in _page_script().splitlines() if "__main__" not in line]
-    done = _run_script(tmp_path, "\n".join(line.removeprefix("    ") for line in lines))
-    assert (
-        done.returncode == 1
-        and "ConfigError: the workers ended as they began: a script that calls extract"
-        in done.stderr
-    )
-    assert not list((tmp_path / "tokens").rglob("*.safetensors")) and not list(
-        (tmp_path / "tokens").rglob("failed/*")
-    )
+    script = "print('once')\n" + "\n".join(line.removeprefix("    ") for line in lines)
+    done = _run_script(tmp_path, script)
+    assert (done.returncode, done.stdout) == (0, "once\n2 []\n[]\n"), done.stderr
+
+
+def test_an_encoder_of_the_running_script_encodes_here(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No other process knows it, and that is said."""
+
+    class Settings(BaseModel, extra="forbid"):
+        pass
+
+    @register_encoder("of the script", "test", Settings)
+    class OfTheScript:
+        channel, name, dim = "of the script", "test", 4
+
+        def __init__(self, settings: Settings) -> None:
+            self.settings = settings.model_dump()
+
+        def encode(self, source: Any) -> Tokens:
+            return Tokens(torch.zeros(1, 1, 4), torch.zeros(1, dtype=torch.float64))
+
+    rows = read_records(feature_records(tmp_path, 2), check_media=False)
+    own = [
+        row.model_copy(update={"channels": {"of the script": row.channels["features"]}})
+        for row in rows
+    ]
+    records = write_records(tmp_path / "records.jsonl", own)
+    wanted = config(records, tmp_path / "store", channel="of the script", encoder="test", workers=2)
+    assert extract(wanted).made == 2
+    assert "of the script/test is known to this process alone" in caplog.text
 
 
 # ---------------------------------------------------------------- kills and company
@@ -418,7 +444,7 @@ def test_two_processes_share_one_store(tmp_path: Path) -> None:
 
 
 CRASHER = """
-import os
+import os, signal
 from pathlib import Path
 import numpy as np, torch
 from pydantic import BaseModel
@@ -435,14 +461,15 @@ class Crash:
         self.settings = {}
     def encode(self, source):
         if Path(source).stem in ("3", "11"):
-            os._exit(9)
+            os.kill(os.getpid(), signal.SIGSEGV)
         values = torch.from_numpy(np.load(source))
         return Tokens(values, torch.arange(len(values), dtype=torch.float64))
 """
 
 
 @pytest.mark.slow
-def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path, workers: str) -> None:
     """With real worker processes; also: a killed call leaves no workers behind."""
     records = feature_records(tmp_path, 20)
     write_records(
@@ -478,13 +505,14 @@ def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path) -> Non
         "--encoder",
         "test",
     ]
-    command += ["--store", str(tmp_path / "store"), "--workers", "2", "--json"]
+    command += ["--store", str(tmp_path / "store"), "--workers", workers, "--json"]
     done = subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert {row["id"]: row["reason"] for row in report["skipped"]} == dict.fromkeys(
-        ("3", "11"), run.CRASH
-    )
+    died = "the process that read it died (SIGSEGV; a crash in a decoder, or out of memory)"
+    assert {row["id"]: row["reason"] for row in report["skipped"]} == {
+        number: f"{tmp_path / number}.npy: {died}" for number in ("3", "11")
+    }
     assert len(TokenCache(tmp_path / "store").keys()) == 18

@@ -144,8 +144,8 @@ def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):
     ):
         features.precompute([*bad[:2], *records, *bad[2:]], workers=2)
     assert features.precompute(records).reused == 2
-    with pytest.raises(ConfigError, match="at least one thread"):
-        features.precompute(records, workers=0)
+    with pytest.raises(ConfigError, match="number of processes"):
+        features.precompute(records, workers=-1)
 
 
 def test_a_clip_that_nobody_foresaw_costs_only_itself(tmp_path, monkeypatch):

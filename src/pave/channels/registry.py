@@ -220,6 +220,15 @@ def needs_tower(channel: str, name: str) -> bool:
     return ENCODERS.get(f"{channel}/{name}").info.needs_tower
 
 
+def registered_in(channel: str, name: str) -> str:
+    """The module of an encoder's class.
+
+    Raises:
+        ChannelError: If the channel or the encoder is unknown.
+    """
+    return str(ENCODERS.get(f"{channel}/{name}").build.__module__)
+
+
 def _channel(channel: str) -> EncoderInfo:
     """What holds for all encoders of a channel: what pave says, else what one of them said."""
     if channel in CHANNELS:

@@ -70,7 +70,8 @@ def extract_verb(
         loading: How the base is loaded; the encoder runs on its device.
         cache_dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an
             older one what it has.
-        workers: Processes that encode; with 1, this process does.
+        workers: Processes that encode; with 0 this one does, and ends with a clip that crashes a
+            decoder.
         shard: Only a part of the work, such as 2/8.
         retry: Try clips again that are noted as broken.
         engine: Run the workers here, or on a Ray cluster (needs the extra `ray`).

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +24,7 @@ from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data.base_digests import known_tower_digest
 from pave.data.clip_tensors import clip_of, tensors_of, visual_of
+from pave.data.reading import Reader, reading
 from pave.data.records import Record, clip_key
 from pave.errors import ConfigError, PaveError, RecordError
 from pave.files import PlaceError
@@ -134,45 +136,32 @@ class Features:
     ) -> PrecomputeReport:
         """Encode every clip that the token cache does not hold yet.
 
-        Decoding and channel encoders run in threads beside the tower, which takes one clip at a
-        time, so that the result never depends on which clips were missing. An interrupted call
-        continues where it stopped.
+        Decoding and channel encoders run in processes beside the tower, which takes one clip at a
+        time, so that the result never depends on which clips were missing. A clip that ends its
+        process is a failure like any other. An interrupted call continues where it stopped.
 
         Args:
             records: Any records; clips that several share are encoded once.
-            workers: Threads that decode and encode channels.
+            workers: Processes that decode and encode channels; with 0 this one does, and ends with
+                a clip that crashes a decoder.
             progress: Called with `(done, total)` after each clip.
 
         Raises:
-            ConfigError: If `workers` is below 1.
+            ConfigError: If `workers` is below 0, or no process can be started.
             RecordError: If some media could not be read. Everything else has been kept; the
                 message names the first failures.
         """
-        if workers < 1:
-            raise ConfigError(f"workers={workers}: precomputing needs at least one thread")
+        if workers < 0:
+            raise ConfigError(f"workers={workers}: give the number of processes, or 0 for none")
         # One record stands for all that share its clip.
         clips = {clip_key(record): record for record in records}
         failures: list[str] = []
         missing = self._all_missing(clips.values(), failures)
-        done = len(clips) - len(missing)
-        with ThreadPoolExecutor(workers, thread_name_prefix="pave-read") as pool:
-            # Twice the threads: while the tower works, each has its next clip at hand.
-            for record, job in _ahead(pool, self._read, missing, 2 * workers):
-                try:
-                    frames = job.result()
-                    if frames is not None:
-                        self.make_visual(record.video, frames)
-                except PlaceError:  # a full disk is no fault of the clip
-                    raise
-                except PaveError as error:
-                    # One broken clip must not cost the hours of work on the others.
-                    failures.append(f"{record.id}: {error}")
-                except Exception as error:  # nor one that takes too much memory
-                    logger.exception("encoding %s failed", record.id)
-                    failures.append(f"{record.id}: {unexpected(error)}")
-                done += 1
-                if progress:
-                    progress(done, len(clips))
+        if missing:
+            found = len(clips) - len(missing)
+            # Clips that were there count as done from the start.
+            told = partial(_tell, progress, found, len(clips))
+            failures += self._compute(missing, workers, told)
         if failures:
             raise _cannot_be_used(failures, len(clips))
         return PrecomputeReport(len(missing), len(clips) - len(missing))
@@ -273,20 +262,55 @@ class Features:
                 missing.append(name)
         return missing
 
-    def _read(self, record: Record) -> Frames | None:
+    def _compute(
+        self, missing: Sequence[Record], workers: int, told: Callable[[int], None]
+    ) -> list[str]:
+        """Make what clips lack; what failed. `told` gets the number of clips done."""
+        failures = []
+        # A thread for each process, which waits for it and writes what it gives.
+        threads = max(1, workers)
+        with (
+            reading(self.base, self.encoders, workers) as reader,
+            ThreadPoolExecutor(threads, thread_name_prefix="pave-read") as pool,
+        ):
+            read = partial(self._read, reader)
+            # Twice the threads: while the tower works, each has its next clip at hand.
+            for done, (record, job) in enumerate(_ahead(pool, read, missing, 2 * threads), 1):
+                try:
+                    frames = job.result()
+                    if frames is not None:
+                        self.make_visual(record.video, frames)
+                except PlaceError:  # a full disk is no fault of the clip
+                    raise
+                except PaveError as error:
+                    # One broken clip must not cost the hours of work on the others.
+                    failures.append(f"{record.id}: {error}")
+                except Exception as error:  # nor one that takes too much memory
+                    logger.exception("encoding %s failed", record.id)
+                    failures.append(f"{record.id}: {unexpected(error)}")
+                told(done)
+        return failures
+
+    def _read(self, reader: Reader, record: Record) -> Frames | None:
         """All that needs media, for a thread: encode missing channels, and decode missing frames.
 
         The tower, which takes the frames, runs in the main thread.
         """
         for name in self._missing_channels(record):
-            self._encode(record, name)
+            encoder = reader.encoders[name]
+            encode_cached(self.cache, encoder, record.channels[encoder.channel])
         if self.cache.contains(self.visual_key(record.video)):
             return None
-        return read_frames(record.video, self.sampling)
+        return reader.frames(record.video, self.sampling)
 
     def _encode(self, record: Record, name: str) -> Tokens | None:
         encoder = self.encoders[name]
         return encode_cached(self.cache, encoder, record.channels[encoder.channel])
+
+
+def _tell(progress: Progress | None, found: int, clips: int, done: int) -> None:
+    if progress is not None:
+        progress(found + done, clips)
 
 
 def unexpected(error: Exception) -> str:

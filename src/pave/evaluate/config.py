@@ -92,8 +92,9 @@ class EvalConfig(Loading):
     seed: int = Field(0, ge=0, description="Seed of the draws; answers are greedy and need none.")
     workers: int = Field(
         1,
-        ge=1,
-        description="Threads that decode media while tokens are computed for the first time.",
+        ge=0,
+        description="Processes that read media while tokens are computed for the first time; with "
+        "0 this one does, and ends with a clip that crashes a decoder.",
     )
     plot: bool = Field(
         True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`)."

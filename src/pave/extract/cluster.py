@@ -43,6 +43,7 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
     cpus = float(ray.cluster_resources().get("CPU", 0))
+    workers = max(1, config.workers)
     rows = []
     for unit in work.units:
         # JSON, because the columns of Arrow do not hold mixed sources.
@@ -55,8 +56,8 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
         Encode,
         fn_constructor_args=(config.model_dump_json(),),
         batch_size=1,
-        compute=data.ActorPoolStrategy(size=config.workers),
-        num_cpus=cpus_per_worker(cpus, config.workers),
+        compute=data.ActorPoolStrategy(size=workers),
+        num_cpus=cpus_per_worker(cpus, workers),
     )
     for row in results.iter_rows():
         # No clip's fault, which would be an outcome: the next unit would fail the same way.

@@ -52,7 +52,12 @@ class ExtractConfig(Loading):
         description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the "
         "cache's own, bf16 for a new one.",
     )
-    workers: int = Field(1, ge=1, description="Processes that encode; with 1, this process does.")
+    workers: int = Field(
+        1,
+        ge=0,
+        description="Processes that encode; with 0 this one does, and ends with a clip that "
+        "crashes a decoder.",
+    )
     shard: str | None = Field(
         None, description='Only a part of the work, e.g. "2/8" for the second of eight.'
     )

@@ -1,4 +1,4 @@
-"""`extract`: one machine's way, in this process or in several.
+"""`extract`: one machine's way, in worker processes or in this one.
 
 Nothing is noted about work in progress: what is done is what the cache holds. A killed call, or one
 beside another, finds the entries that are there and makes the rest. Calls that should share the
@@ -8,20 +8,18 @@ work take a `shard` each; without one, two calls may both encode a clip, and wri
 from __future__ import annotations
 
 import logging
-from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 from pave.bases import Base
+from pave.data.reading import open_workers
 from pave.extract.config import ExtractConfig
-from pave.extract.plan import Unit, plan
+from pave.extract.plan import Job, Unit, plan
 from pave.extract.report import ExtractReport, Outcome, Tally, Watch
-from pave.extract.work import Encoding, encode_jobs, note_crash, open_cache
-from pave.extract.workers import Workers, must_not_be_starting
+from pave.extract.work import Encoding, encode_job, known_to, note_crash, open_cache
+from pave.placement import find_device
+from pave.workers import WorkerDiedError, Workers
 
 logger = logging.getLogger(__name__)
-
-CRASH = "the process that encoded it died (out of memory, or a crash in a decoder)"
 
 
 def extract(
@@ -29,12 +27,13 @@ def extract(
 ) -> ExtractReport:
     """Encode what the token cache lacks of some records.
 
-    An interrupted or killed call started again goes on where it stopped.
+    An interrupted or killed call started again goes on where it stopped. A clip that ends its
+    process is skipped like any broken one.
 
     Args:
         config: What to encode, and where to.
-        base: A loaded base to use instead of loading `config.base`; only with one worker. It is fed
-            as before afterwards.
+        base: A loaded base to use instead of loading `config.base`; then this process encodes,
+            whatever `config.workers` says. It is fed as before afterwards.
         watch: Called with the progress after each unit of eight clips.
 
     Returns:
@@ -44,8 +43,7 @@ def extract(
         RecordError: If the records cannot be read.
         ChannelError: If the encoder is unknown or misconfigured.
         BaseError: If the base cannot be loaded.
-        ConfigError: If the cache keeps another type of tensors, or a script with several workers
-            lacks its main guard.
+        ConfigError: If the cache keeps another type of tensors, or no process can be started.
 
     Example:
         >>> sound = {"channel": "audio", "encoder": "mel"}
@@ -53,14 +51,13 @@ def extract(
         >>> extract(config).skipped  # doctest: +SKIP
         []
     """
-    # First of all: a worker that imports its parent's script arrives here.
-    must_not_be_starting()
     work = plan(config)
     tally = Tally(work.clips, work.without, watch)
-    if config.workers > 1:
-        # What is wrong with the cache is to be known here, not in a worker.
-        open_cache(config)
-        _in_processes(config, work.units, tally)
+    # What is wrong with the cache is to be known here, not in a worker.
+    open_cache(config)
+    # A base that is loaded here stays here: no other process could use it.
+    if base is None and config.workers > 0 and work.units:
+        _in_workers(config, work.units, tally)
     else:
         _here(config, work.units, tally, base)
     return tally.report()
@@ -73,53 +70,53 @@ def _here(config: ExtractConfig, units: tuple[Unit, ...], tally: Tally, base: Ba
     try:
         encoding = Encoding(config, base)
         for unit in units:
-            tally.add(unit.clips, [encoding.encode(job) for job in unit.jobs])
+            outcomes = [encoding.encode(job) for job in unit.jobs]
+            tally.add(unit.clips, outcomes)
     finally:
         if base is not None and before is not None:
             base.use(before)
 
 
-def _in_processes(config: ExtractConfig, units: tuple[Unit, ...], tally: Tally) -> None:
-    """All units in worker processes."""
+def _in_workers(config: ExtractConfig, units: tuple[Unit, ...], tally: Tally) -> None:
+    """All units in worker processes, where those can make the encoder."""
     settings = config.model_dump_json()
-    workers = Workers(config.workers)
-    waiting = deque(units)
-    running: dict[Future[list[Outcome]], Unit] = {}
-    try:
-        while waiting or running:
-            # Two for each worker: one at hand and one to go on with. Not all at once, because
-            # whatever has been submitted when a worker dies must be tried again one by one.
-            while waiting and len(running) < 2 * workers.count:
-                unit = waiting.popleft()
-                running[workers.submit(encode_jobs, settings, unit.jobs)] = unit
-            suspects = []
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                unit = running.pop(future)
-                try:
-                    tally.add(unit.clips, future.result())
-                except BrokenProcessPool:
-                    suspects.append(unit)
-            if suspects:
-                # With one process the whole pool is gone, and nobody knows which clip it was.
-                logger.warning("a worker died; its clips are tried again one by one")
-                suspects += running.values()
-                running.clear()
-                workers.restart()
-                for unit in suspects:
-                    tally.add(unit.clips, _one_by_one(workers, settings, unit))
-    finally:
-        workers.stop()
-
-
-def _one_by_one(workers: Workers, settings: str, unit: Unit) -> list[Outcome]:
-    """The jobs of a unit with nothing beside them: the one that kills its process is to blame."""
-    outcomes: list[Outcome] = []
-    for job in unit.jobs:
+    with (
+        open_workers(config.workers, find_device(config.device)) as workers,
+        ThreadPoolExecutor(config.workers, thread_name_prefix="pave-extract") as pool,
+    ):
+        # Not found out by the first clip, which would then be named as broken.
+        if not known_to(workers, config):
+            logger.warning(
+                "encoder %s/%s is known to this process alone, so that it encodes all clips by "
+                "itself, and ends with one that crashes a decoder; register it in a package",
+                config.channel,
+                config.encoder,
+            )
+            _here(config, units, tally, None)
+            return
+        waiting: dict[Future[list[Outcome]], Unit] = {}
+        for unit in units:
+            # A thread for each process, which waits for it.
+            waiting[pool.submit(_unit, workers, settings, unit)] = unit
         try:
-            outcomes += workers.submit(encode_jobs, settings, [job]).result()
-        except BrokenProcessPool:
-            # The one job that ran has ended its process: nothing else is in doubt.
-            workers.restart()
-            # By a worker, because the key takes the encoder, which only workers load.
-            outcomes.append(workers.submit(note_crash, settings, job, CRASH).result())
-    return outcomes
+            for future in as_completed(waiting):
+                tally.add(waiting[future].clips, future.result())
+        finally:
+            # After an error, what has not begun is not begun.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _unit(workers: Workers, settings: str, unit: Unit) -> list[Outcome]:
+    """The jobs of a unit, one at a time: the one that ends its process is to blame."""
+    return [_job(workers, settings, job) for job in unit.jobs]
+
+
+def _job(workers: Workers, settings: str, job: Job) -> Outcome:
+    """What became of one job."""
+    try:
+        outcome: Outcome = workers.call(str(job.source), encode_job, settings, job)
+    except WorkerDiedError as died:
+        # Noted, so that the next call does not lose a process over it, too.
+        # By a worker, because the key takes the encoder, which only workers load.
+        outcome = workers.call(str(job.source), note_crash, settings, job, str(died))
+    return outcome

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from importlib import import_module
 from typing import Protocol
 
 import torch
@@ -17,13 +17,15 @@ from pave.bases import Base, load_base, tower_of
 from pave.cache import TokenCache, kept_dtype
 from pave.cache.token_cache import holds_entries
 from pave.channels import Encoder, Source, cache_key, encode_cached, make_encoder
+from pave.channels.registry import registered_in
 from pave.data.features import Features, unexpected
-from pave.errors import PaveError
+from pave.errors import ChannelError, PaveError
 from pave.extract.config import ExtractConfig
 from pave.extract.plan import VISUAL, Job, reads_with_tower
 from pave.extract.report import Outcome
 from pave.files import PlaceError
 from pave.placement import find_device, running_on
+from pave.workers import Workers, kept
 
 logger = logging.getLogger(__name__)
 
@@ -153,26 +155,51 @@ class Encoding:
         return Outcome(job.id, job.part, "skipped", reason)
 
 
-# The last one alone: encoders are large, and a worker is given one setting at a time.
-@lru_cache(1)
 def encoding_of(config_json: str) -> Encoding:
-    """The `Encoding` of a worker process, made with its first unit.
+    """The `Encoding` of a worker process, made with its first job.
 
     Args:
         config_json: An `ExtractConfig` as JSON.
     """
-    return Encoding(ExtractConfig.model_validate_json(config_json))
+    # One setting at a time: the worker forgets it when its parent has no more work.
+    encoding: Encoding = kept(
+        config_json, lambda: Encoding(ExtractConfig.model_validate_json(config_json))
+    )
+    return encoding
+
+
+def encode_job(config_json: str, job: Job) -> Outcome:
+    """What a worker process runs."""
+    return encoding_of(config_json).encode(job)
 
 
 def encode_jobs(config_json: str, jobs: Sequence[Job]) -> list[Outcome]:
-    """What a worker process runs."""
-    encoding = encoding_of(config_json)
-    return [encoding.encode(job) for job in jobs]
+    """What a worker of a cluster runs."""
+    return [encode_job(config_json, job) for job in jobs]
 
 
 def note_crash(config_json: str, job: Job, reason: str) -> Outcome:
     """What a worker process runs after a clip has ended another one."""
     return encoding_of(config_json).note_crash(job, reason)
+
+
+def known_to(workers: Workers, config: ExtractConfig) -> bool:
+    """Whether worker processes can make the encoder; not one of the script that runs."""
+    if config.channel is None or config.encoder is None:
+        return True
+    module = registered_in(config.channel, config.encoder)  # here, as plan() has found it
+    known: bool = workers.call(module, _knows, config.channel, config.encoder, module)
+    return known
+
+
+def _knows(channel: str, encoder: str, module: str) -> bool:
+    """In a worker: whether the encoder is registered there, once its module is imported."""
+    try:
+        # As it does where no entry point announces it.
+        import_module(module)
+        return registered_in(channel, encoder) == module
+    except (ImportError, ChannelError):
+        return False
 
 
 def _seeing(config: ExtractConfig, base: Base | None, device: torch.device) -> Base | None:

@@ -12,6 +12,7 @@ CLIP_PIXELS = "PAVE_MAX_CLIP_PIXELS"
 SOUND_SECONDS = "PAVE_MAX_SOUND_SECONDS"
 SOUND_SAMPLES = "PAVE_MAX_SOUND_SAMPLES"
 SOUND_HOLE = "PAVE_MAX_SOUND_HOLE"
+CLIP_SECONDS = "PAVE_MAX_CLIP_SECONDS"
 
 DEFAULTS = {
     # 2^27 = 134 million: photos of 12,000 x 9,000 and films of 8K pass. 16,000 x 16,000 takes half
@@ -23,6 +24,9 @@ DEFAULTS = {
     # Of all channels together, 4 GiB: 18 hours as most encoders listen, 3 of stereo at 48 kHz.
     SOUND_SAMPLES: 1 << 30,
     SOUND_HOLE: 600,  # seconds; a longer one is nearly always a clock that jumps
+    # For which a worker may read one clip. Twelve hours of sound take an encoder on a CPU long; a
+    # decoder that hangs takes for ever.
+    CLIP_SECONDS: 6 * 3600,
 }
 
 

@@ -164,8 +164,9 @@ class TrainConfig(Loading):
     log_every: int = Field(10, ge=1, description="Steps between rows of the log.")
     workers: int = Field(
         1,
-        ge=1,
-        description="Threads that decode media while tokens are computed for the first time.",
+        ge=0,
+        description="Processes that read media while tokens are computed for the first time; with "
+        "0 this one does, and ends with a clip that crashes a decoder.",
     )
     resume: Literal["auto", "never"] = Field(
         "auto",

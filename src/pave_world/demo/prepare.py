@@ -118,5 +118,5 @@ def _encode(config: DemoConfig, file: Path, part: int) -> None:
     )
     clips = [group[0] for group in group_by_clip(read_records(file))]
     Features(base, {channel: encoder}, TokenCache(config.cache)).precompute(
-        clips[part :: config.workers]
+        clips[part :: config.workers], workers=0
     )
