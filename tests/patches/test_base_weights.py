@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import tiny, tiny_patch
+from helpers import tiny, tiny_patch, toy
 from pave.bases import Base
 from pave.bases.digest import known_by
+from pave.cli import main
+from pave.data import write_records
 from pave.errors import PatchError
+from pave.evaluate import EvalConfig, evaluate
 from pave.model import PatchedModel
 
 OTHERS = {
@@ -86,3 +89,22 @@ def test_older_patches_and_bases_that_cannot_tell_are_taken(
     base.model.to("meta")
     assert known_by(base) == {}
     assert not caplog.records
+
+
+def test_ask_and_eval_refuse_them_by_a_flag(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pave.bases.load_base", lambda *_, **__: other("language"))
+    film = str(toy.frames(tmp_path / "film"))
+    words = ["ask", film, "What?", "--patch", str(saved), "--max-new-tokens", "1"]
+    assert main([*words, "--same-weights"]) == 2
+    assert "other weights of the same shapes" in capsys.readouterr().err
+    assert main(words) == 0
+    rows = toy.records(tmp_path / "rows", clips=1, questions=1)
+    settings = {
+        "records": write_records(tmp_path / "rows.jsonl", rows),
+        "out": tmp_path / "out",
+        "arms": {"patch": [saved]},
+    }
+    with pytest.raises(PatchError, match="other weights of the same shapes"):
+        evaluate(EvalConfig(**settings, same_weights=True), base=other("language"))

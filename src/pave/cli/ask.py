@@ -34,6 +34,7 @@ def ask_verb(
     channel: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     base: str | None = None,
     off: Switch = False,
+    same_weights: Switch = False,
     frames: int | None = None,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
@@ -59,6 +60,8 @@ def ask_verb(
         base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
             given.
         off: Load the patches but switch them off: the answer is exactly the base's.
+        same_weights: Refuse a patch that was trained on other weights than the base's, such as
+            those before a fine-tuning; without it there is a warning.
         frames: Frames to look at, evenly spread; when not given, as many as the patches were
             trained on, or the base's own number.
         dtype: Floating-point type of the base; auto is that of its files.
@@ -97,7 +100,7 @@ def ask_verb(
     with running_on(place):
         model = PatchedModel(load_base(name, dtype=dtype, device=place, **how))
         names = [
-            model.load_patch(folder, name=f"patch{number}")
+            model.load_patch(folder, name=f"patch{number}", same_weights=same_weights)
             for number, (folder, _) in enumerate(folders)
         ]
         model.set_patches({} if off else dict.fromkeys(names, 1.0))

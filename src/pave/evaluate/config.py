@@ -86,6 +86,11 @@ class EvalConfig(Loading):
         description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the '
         "last part joins them.",
     )
+    same_weights: bool = Field(
+        False,
+        description="Refuse a patch that was trained on other weights than the base's, such as "
+        "those before a fine-tuning; else there is a warning.",
+    )
     resamples: int = Field(
         10_000, ge=100, le=10**7, description="Bootstrap draws of whole videos for the intervals."
     )

@@ -183,7 +183,7 @@ def _loaded(
         with watch.stage("load"):
             patches = {}  # arm -> names of its patches in the model
             for arm, folders in config.arms.items():
-                patches[arm] = _load(model, arm, folders or [])
+                patches[arm] = _load(model, arm, folders or [], config.same_weights)
             frames = config.frames or _frames_of(model)
             config = config.model_copy(update={"frames": frames})
         # Not earlier: a mistyped arm must not bind the folder.
@@ -204,14 +204,15 @@ def _loaded(
         model.unpatch()
 
 
-def _load(model: PatchedModel, arm: str, folders: Sequence[Path]) -> list[str]:
+def _load(model: PatchedModel, arm: str, folders: Sequence[Path], same_weights: bool) -> list[str]:
     """Put an arm's patches on the base, under names that are no channels.
 
     An arm may be called like a channel, and then must not take that channel's tokens for its own.
     """
     names = []
     for number, folder in enumerate(folders, 1):
-        names.append(model.load_patch(folder, name=f"{arm}-{number}"))
+        name = model.load_patch(folder, name=f"{arm}-{number}", same_weights=same_weights)
+        names.append(name)
     return names
 
 
