@@ -29,6 +29,7 @@ def test_verbs_take_the_gpu(verb: str, tmp_path: Path, monkeypatch: pytest.Monke
         "eval": ["--records", str(made.records), "--out", str(tmp_path / "e"), "--base", base],
         "extract": [str(made.records), "--visual", "--base", base, "--cache", str(tmp_path / "c")],
     }
+    words["extract"] += ["--workers", "0"]  # in this process, where it can be seen
     asked = []
 
     def move(model: Any, device: Any) -> None:
@@ -55,7 +56,7 @@ def _words(verb: str, made: tinyrun.Run, folder: Path) -> list[str]:
     return {
         "ask": [str(made.loud), "?", *base, "--patch", str(made.patch)],
         "eval": ["--records", records, "--out", str(folder / "e"), *base, "--no-plot"],
-        "extract": [records, "--visual", *base, "--cache", str(folder / "c")],
+        "extract": [records, "--visual", *base, "--cache", str(folder / "c"), "--workers", "0"],
         "train": ["--records", records, "--out", str(folder / "t"), *base],
     }[verb]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from pave.bases.base import Base
 from pave.bases.digest import language_digest, tower_digest
 from pave.cache import TokenCache
+from pave.files import PlaceError
+
+logger = logging.getLogger(__name__)
 
 
 def digests_of(base: Base, cache: TokenCache) -> list[str]:
@@ -38,5 +43,13 @@ def known_tower_digest(base: Base, cache: TokenCache) -> str:
     if identity:
         # A token cache keeps tensors, so a text is kept as its bytes: [letters].
         letters = torch.tensor(list(digest.encode()), dtype=torch.uint8)
-        cache.put(key, {"digest": letters}, label="digest of a base")
+        try:
+            cache.put(key, {"digest": letters}, label="digest of a base")
+        except PlaceError as error:
+            # A cache that holds every token is of use on a read-only or full disk, too.
+            logger.warning(
+                "%s cannot be written (%s); the base's tower is loaded in every run, for its digest",
+                cache.folder,
+                error.strerror,
+            )
     return digest
