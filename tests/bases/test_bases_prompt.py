@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from helpers import tiny
-from pave.bases import Base, load_base
-from pave.bases.prompt import Prompt, PromptStyle, context_length, controls_of
+from pave.bases import load_base
+from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, context_length
 from pave.errors import BaseError
 from pave.testing.tiny import SPECIALS
 
@@ -47,14 +47,7 @@ def encode_prompt(
     tokenizer: Any, style: PromptStyle, text: str, turns: Sequence[tuple[str, str | None]]
 ) -> Prompt:
     """As a base of that tokenizer and chat format encodes them."""
-    base = SimpleNamespace(
-        tokenizer=tokenizer,
-        family=SimpleNamespace(style=style),
-        end=style.end,
-        _controls=controls_of(tokenizer, style, "<video>"),
-        context=float("inf"),
-    )
-    return Base.encode_prompt(cast("Base", base), text, turns)
+    return ChatFormat(tokenizer, style, "<video>").encode(text, turns)
 
 
 @settings(deadline=None)
@@ -106,7 +99,9 @@ def test_a_sentencepiece_tokenizer_gets_no_spaces_of_its_own() -> None:
     inner.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+    tokenizer: Any = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="<unk>", eos_token="."
+    )
     prompt = encode_prompt(
         tokenizer, PromptStyle("Q", "\n", " S:", ".", "Q", " "), "", [("ask?", "kk")]
     )
@@ -115,8 +110,8 @@ def test_a_sentencepiece_tokenizer_gets_no_spaces_of_its_own() -> None:
 
 
 def test_dialogues_open_each_further_turn() -> None:
-    """`again` stands between turns, and nowhere else."""
-    prompt = Prompt([1], [([2], [3]), ([4], [])], again=[9])
+    """What opens a further turn stands between turns, and nowhere else."""
+    prompt = Prompt([1], [([2], [3]), ([4], [])], further=[[], [9, 4]])
     assert prompt.dialogue() == [1, 2, 3, 9, 4] and prompt.ask(1) == [1, 4]
 
 

@@ -24,10 +24,15 @@ IDS = st.lists(st.integers(1, 99), min_size=1, max_size=4)
 DIALOGUES = st.lists(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=3), min_size=1, max_size=4)
 
 
+def prompt_of(prefix, turns):
+    """A 7 opens each further turn."""
+    return Prompt(prefix, turns, [[7, *question] for question, _ in turns])
+
+
 @given(st.lists(st.tuples(IDS, DIALOGUES), min_size=1, max_size=3))
 def test_mask_positions_and_targets_by_definition(drawn):
     packed = [
-        pack([Prompt(prefix, turns, [7]) for turns in dialogues]) for prefix, dialogues in drawn
+        pack([prompt_of(prefix, turns) for turns in dialogues]) for prefix, dialogues in drawn
     ]
     positions, mask = positions_and_mask(packed)
     keep, labels = targets(packed)
@@ -36,7 +41,7 @@ def test_mask_positions_and_targets_by_definition(drawn):
         owner = [0] * len(prefix)
         place = list(range(len(prefix)))
         for number, turns in enumerate(dialogues, 1):
-            ids = Prompt([], turns, [7]).dialogue()
+            ids = prompt_of([], turns).dialogue()
             owner += [number] * len(ids)
             place += range(len(prefix), len(prefix) + len(ids))
         ids = packed[row].ids

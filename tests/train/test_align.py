@@ -40,8 +40,7 @@ def test_the_residual_points_to_the_answer_and_has_the_wanted_size(tmp_path):
     )
     assert (report.clips, report.answers) == (8, 2)
     words = [
-        torch.tensor(base.tokenizer(base.family.style.answer + word)["input_ids"])
-        for word in toy.SOUNDS
+        torch.tensor(base.tokenizer(base.style.answer + word)["input_ids"]) for word in toy.SOUNDS
     ]
     table = base.model.get_input_embeddings().weight
     means = torch.stack([table[ids].mean(0) for ids in words])

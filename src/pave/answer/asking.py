@@ -72,8 +72,8 @@ def ask(
         (own,) = generate(model, [put], sampling)  # of the one clip
         for text in map(base.decode, own):
             # Most answers have nothing to take off, and nothing to look for.
-            if sampling.stop or MARK.search(base.family.style.ask + text):
-                text = shown(text, sampling, base.family.style.ask)
+            if sampling.stop or MARK.search(base.style.ask + text):
+                text = shown(text, sampling, base.style.ask)
             answers.append(text)
     return answers
 

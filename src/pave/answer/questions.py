@@ -62,7 +62,7 @@ def questions_about(
     asked = []
     for turns in dialogues:
         put = [(template.replace("{question}", question), answer) for question, answer in turns]
-        prompt = model.base.encode_prompt(features.clip.text, put)
+        prompt = model.base.chat.encode(features.clip.text, put)
         prefix = prompt.prefix  # the same for each
         ids = prompt.dialogue()
         if len(ids) > model.base.context:  # no turn of it by itself is

@@ -22,13 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
-from pave.bases.prompt import (
-    Prompt,
-    context_length,
-    continued,
-    controls_of,
-    end_of_answers,
-)
+from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, context_length
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError, ConfigError
@@ -54,6 +48,7 @@ class Base:
         name: What to call the base in messages and patch files (its Hub id or folder).
         origin: Where the weights come from, for a base that may be loaded without its tower.
         inputs: How its folder says that it is fed; the family's own way when not given.
+        style: The chat format of its own template; the family's when not given.
 
     Attributes:
         config: The model's config.
@@ -65,7 +60,7 @@ class Base:
         tower_loaded: Whether the base can see; one loaded with `tower=False` cannot until it has
             to.
         placeholder_id: Id of the token that stands for one visual token.
-        end: Text that ends an answer, its first token the stop token.
+        chat: The chat format in use, as the tokenizer reads it.
         context: Most tokens of a prompt: what the language model was made for, stretched positions
             included; infinite for one without positions.
         hidden_dim: D, the width of projected tokens and of the language model.
@@ -93,6 +88,7 @@ class Base:
         name: str = "",
         origin: Origin | None = None,
         inputs: InputSpec | None = None,
+        style: PromptStyle | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config: Any = model.config
@@ -106,7 +102,8 @@ class Base:
         self.name = name or str(getattr(model.config, "name_or_path", "") or family.name)
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
-        self._read_style()
+        self._own_style = style or family.style
+        self.chat = ChatFormat(tokenizer, self._own_style, family.placeholder)
         text = self.config.get_text_config()
         self.hidden_dim = int(text.hidden_size)
         self.context = context_length(text)
@@ -127,11 +124,10 @@ class Base:
             )
         return int(found)
 
-    def _read_style(self) -> None:
-        """What the tokenizer makes of the chat format."""
-        style = self.family.style
-        self.end = end_of_answers(self.tokenizer, style.end)
-        self._controls = controls_of(self.tokenizer, style, self.family.placeholder)
+    @property
+    def style(self) -> PromptStyle:
+        """The text around turns."""
+        return self.chat.style
 
     def use(self, inputs: InputSpec | None = None) -> None:
         """Be fed in this way from now on.
@@ -157,7 +153,10 @@ class Base:
         self.settings = self._own_settings.model_copy(update={"frames": frames})
         self.family = family
         self.inputs = inputs
-        self._read_style()
+        style = self._own_style
+        if inputs.chat != "family":
+            style = family.style
+        self.chat = ChatFormat(self.tokenizer, style, family.placeholder)
 
     def load_tower(self) -> None:
         """Load the tower of a base that was loaded without it; `visual` does it by itself."""
@@ -182,7 +181,7 @@ class Base:
     @property
     def stop_ids(self) -> list[int]:
         """Ids that end an answer: the first token after it, and the model's own end tokens."""
-        ids = list(self.tokenizer(self.end, add_special_tokens=False)["input_ids"][:1])
+        ids = list(self.tokenizer(self.chat.end, add_special_tokens=False)["input_ids"][:1])
         eos = getattr(self.model.generation_config, "eos_token_id", None)
         if isinstance(eos, int):  # one id or a list, as the model's folder has it
             eos = [eos]
@@ -218,7 +217,7 @@ class Base:
         return replace(clip, pixels=ready)
 
     def encode_prompt(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
-        """Ids of a clip's text and its turns, in the family's chat format.
+        """Ids of a clip's text and its turns, in the base's chat format.
 
         Args:
             text: `Clip.text`, the placeholders.
@@ -228,42 +227,12 @@ class Base:
         Raises:
             ConfigError: If the clip and one of its turns are longer than the model's context.
         """
-        tokenizer, style = self.tokenizer, self.family.style
-        # In one piece, as the chat template gives it: tokens may run across the joints.
-        opening = style.head + text + style.after_video
-        prefix = list(tokenizer(opening, add_special_tokens=False)["input_ids"])
-        bos = tokenizer.bos_token_id
-        # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, once.
-        if (
-            bos is not None
-            and prefix[:1] != [bos]
-            and list(tokenizer("a")["input_ids"])[:1] == [bos]
-        ):
-            prefix = [bos, *prefix]
-        pairs = []
-        longest = 0  # prompt and answer, in tokens
-        for question, answer in turns:
-            around = (style.question, style.ask)
-            asked = continued(tokenizer, question, around, self._controls)
-            closed = []
-            # By itself, not behind the question: generation starts where the question's ids end.
-            if answer is not None:
-                closed = continued(tokenizer, answer, (style.answer, self.end), self._controls)
-            pairs.append((asked, closed))
-            longest = max(longest, len(prefix) + len(asked) + len(closed))
-        if longest > self.context:
-            raise self.too_long(longest, prefix.count(self.placeholder_id))
-        # A word may be several ids; each of them counts by itself, wherever it stands.
-        learnt: set[int] = set()
-        for word in style.learnt:
-            learnt.update(continued(tokenizer, word))
-        return Prompt(
-            prefix,
-            pairs,
-            again=continued(tokenizer, style.again),
-            header=len(continued(tokenizer, style.header)),
-            learnt=frozenset(learnt),
-        )
+        prompt = self.chat.encode(text, turns)
+        turn = max((len(asked) + len(closed) for asked, closed in prompt.turns), default=0)
+        if len(prompt.prefix) + turn > self.context:
+            places = prompt.prefix.count(self.placeholder_id)
+            raise self.too_long(len(prompt.prefix) + turn, places)
+        return prompt
 
     def too_long(self, tokens: int, places: int, frames: int = 0) -> ConfigError:
         """What is wrong with a prompt that is longer than `context`.

@@ -34,7 +34,11 @@ class Family(Protocol):
         name: What the family is called in messages and patch files, e.g. "llava_onevision".
         model_types: Values of Hugging Face's `config.model_type` that belong to it.
         placeholder: The token that stands for one visual token in a prompt.
-        style: The text around turns in its chat format.
+        style: The text around turns in its chat format, for checkpoints without a chat template of
+            their own.
+        video_text: What chat templates write in the place of `Clip.text`; empty for one
+            placeholder.
+        follows_template: Whether the checkpoint's chat template counts at all.
         method: Method of the inner model (`model.model`) that returns projected visual tokens; the
             seam replaces it on the instance.
         modality: Key of its tokens in forward's `mm_encoder_outputs`, "video" or "image".
@@ -60,6 +64,8 @@ class Family(Protocol):
     model_types: tuple[str, ...]
     placeholder: str
     style: PromptStyle
+    video_text: str = ""
+    follows_template: bool = True
     method: str = "get_video_features"
     modality: str = "video"
     pixels: str = "pixel_values_videos"

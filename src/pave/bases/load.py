@@ -19,6 +19,7 @@ from pave.bases.plain import check_plain
 from pave.bases.quantised import must_be_loadable
 from pave.bases.settings import BaseSettings, read_settings
 from pave.bases.source import check_source, is_llava, read_json, reading, refuse_own_code
+from pave.bases.template import style_of, tokenizers_style
 from pave.bases.tied import tie_as_in_files
 from pave.errors import BaseError
 from pave.placement import find_device, find_dtype
@@ -145,7 +146,9 @@ def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
     family = find_family(model_type)(model.config)
     if wanted.dtype is not None:
         model.to(wanted.dtype)
-    return Base(model, tokenizer, family, settings=wanted.settings, name=wanted.name)
+    name = wanted.name or type(model).__name__
+    style = tokenizers_style(tokenizer, family, name)
+    return Base(model, tokenizer, family, settings=wanted.settings, name=wanted.name, style=style)
 
 
 def _load_named(source: str, wanted: _Wanted) -> Base:
@@ -201,7 +204,15 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **access(source))
     settings = wanted.settings or read_settings(source, family.settings())
-    return Base(model, tokenizer, family, settings=settings, name=wanted.name, origin=origin)
+    return Base(
+        model,
+        tokenizer,
+        family,
+        settings=settings,
+        name=wanted.name,
+        origin=origin,
+        style=style_of(source, tokenizer, family),
+    )
 
 
 def _load_llava(source: str, wanted: _Wanted) -> Base:

@@ -1,10 +1,11 @@
 """Prompts as token ids: the prefix that all questions of a clip share, then the turns.
 
-User text is never tokens: what a question spells of them is encoded as letters (`continued`).
+User text is never tokens: what a question spells of them is encoded as letters.
 
-Every part is encoded on its own, so that training (which packs many turns behind one prefix) and
-generation (which asks one) feed the model the same ids. The parts are those of the family's own
-chat template.
+Parts are cut only where tokens cannot grow together, behind a control token, and where an answer
+begins, since generation begins there too. So training (which packs many turns behind one prefix)
+and generation (which asks one) feed the model the same ids, those of the whole text. The parts come
+from the checkpoint's own chat template (`pave.bases.template`), else from the family.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -21,16 +23,14 @@ from pave.errors import BaseError
 logger = logging.getLogger(__name__)
 
 _ID = attrgetter("id")
-# The fields of a `PromptStyle` that are written around turns.
-_TEXTS = ("head", "after_video", "ask", "end", "again", "answer", "question", "header")
 
 
 @dataclass(frozen=True)
 class PromptStyle:
     """The text around turns.
 
-    A prompt is `head + video + after_video` (the prefix all questions of a clip share), then a turn
-    `question + ask + answer + end`, with `again` between one turn's end and the next question.
+    A prompt is `head + video + after_video`, then a turn `question + ask + answer + end`, with
+    `again` between one turn's end and the next question.
 
     Attributes:
         head: From the start of the sequence to the video placeholders (system turn and opening of
@@ -46,6 +46,9 @@ class PromptStyle:
             LLaVA's training).
         learnt: Tokens that are learnt wherever they stand, in questions and in the system turn too
             (LLaVA's training).
+        past_ask: In place of `ask + answer` before an answer that is history: some templates write
+            it otherwise than where they ask for a new one. Empty where they do not.
+        past_end: In place of `end + again` behind such an answer.
     """
 
     head: str
@@ -57,6 +60,13 @@ class PromptStyle:
     question: str = ""
     header: str = ""
     learnt: tuple[str, ...] = ()
+    past_ask: str = ""
+    past_end: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that is written around turns."""
+        return tuple(text for text in vars(self).values() if isinstance(text, str))
 
 
 @dataclass(frozen=True)
@@ -64,17 +74,20 @@ class Prompt:
     """One clip's text as ids.
 
     Attributes:
-        prefix: Head, clip placeholders and what follows them.
-        turns: `(question ids, answer ids)` a turn; the answer ids are empty where the answer is not
-            known.
-        again: Put between one turn's answer and the next question when turns form a dialogue.
+        prefix: Head and clip, up to the last control token.
+        turns: `(question ids, answer ids)` a turn, as if it were the only one; the answer ids are
+            empty where the answer is not known.
+        further: For each turn but the first its question as it stands behind another answer.
+        history: Where answered turns come before an open one: all turns behind the prefix, as the
+            chat template writes a talk that goes on.
         header: So many ids at the end of each question are learnt with the answer.
         learnt: Ids that are learnt wherever they stand.
     """
 
     prefix: list[int]
     turns: list[tuple[list[int], list[int]]] = field(default_factory=list)
-    again: list[int] = field(default_factory=list)
+    further: list[list[int]] = field(default_factory=list)
+    history: list[int] = field(default_factory=list)
     header: int = 0
     learnt: frozenset[int] = frozenset()
 
@@ -85,20 +98,149 @@ class Prompt:
 
     def dialogue(self) -> list[int]:
         """Ids of the prefix and all turns in a row."""
+        if self.history:
+            return self.prefix + self.history
         ids = list(self.prefix)
         for number, (question, answer) in enumerate(self.turns):
+            asked = question
             if number:  # the prefix has opened the first turn already
-                ids += self.again
-            ids += question + answer
+                asked = self.further[number]
+            ids += asked + answer
         return ids
 
 
-def continued(
-    tokenizer: Any,
-    text: str,
-    around: tuple[str, str] = ("", ""),
-    controls: re.Pattern[str] | None = None,
-) -> list[int]:
+class ChatFormat:
+    """A chat format as one tokenizer reads it.
+
+    Args:
+        tokenizer: The base's.
+        style: The text around turns.
+        placeholder: The token that stands for one visual token.
+
+    Attributes:
+        style: As given.
+        end: Text that ends an answer, its first token the stop token: the style's, where the
+            tokenizer knows it.
+
+    Example:
+        >>> chat = ChatFormat(tokenizer, STYLE, "<video>")  # doctest: +SKIP
+        >>> ids = chat.encode(clip.text, [("What is playing?", None)]).ask()  # doctest: +SKIP
+    """
+
+    def __init__(self, tokenizer: Any, style: PromptStyle, placeholder: str) -> None:
+        self.style = style
+        self.end = end_of_answers(tokenizer, style.end)
+        self._tokenizer = tokenizer
+        self._placeholder = placeholder
+        self._controls = controls_of(tokenizer, style, placeholder)
+        # A word may be several ids; each of them counts by itself, wherever it stands.
+        learnt: set[int] = set()
+        for word in style.learnt:
+            learnt.update(continued(tokenizer, word))
+        self._learnt = frozenset(learnt)
+        self._header = len(continued(tokenizer, style.header))
+
+    def encode(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
+        """Ids of a clip's text and its turns; see `Base.encode_prompt`."""
+        tokenizer, style = self._tokenizer, self.style
+        opening = style.head + text + style.after_video
+        # A control token ends the prefix: what follows it may grow together with the question.
+        # Looked for from the last placeholder on, behind thousands of them.
+        last = None
+        for found in self._controls.finditer(opening, max(opening.rfind(self._placeholder), 0)):
+            last = found
+        control, place = "", len(opening)
+        if last is not None:
+            control, place = last.group(), last.end()
+        prefix = list(tokenizer(opening[:place], add_special_tokens=False)["input_ids"])
+        bos = tokenizer.bos_token_id
+        # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, once.
+        if (
+            bos is not None
+            and prefix[:1] != [bos]
+            and list(tokenizer("a")["input_ids"])[:1] == [bos]
+        ):
+            prefix = [bos, *prefix]
+        first = opening[place:] + style.question
+        pairs = []
+        further: list[list[int]] = []
+        for number, (question, answer) in enumerate(turns):
+            asked = self._behind(control, [first, question, style.ask])
+            again: list[int] = []
+            if number:
+                lead = style.again + style.question
+                again = self._behind(self.end, [lead, question, style.ask])
+            closed: list[int] = []
+            # By itself, not behind the question: generation starts where the question's ids end.
+            if answer is not None:
+                closed = self._behind("", [style.answer, answer, self.end])
+            pairs.append((asked, closed))
+            further.append(again)
+        history: list[int] = []
+        if len(turns) > 1:
+            history = self._behind(control, self._talk(first, turns))
+        return Prompt(prefix, pairs, further, history, self._header, self._learnt)
+
+    def _talk(self, first: str, turns: Sequence[tuple[str, str | None]]) -> list[str]:
+        """What the format and a user say in turn, in a talk that waits for its next answer."""
+        *past, (question, answer) = turns
+        if answer is not None or any(said is None for _, said in past):
+            return []
+        style = self.style
+        parts = [first]
+        for asked, said in past:
+            parts += [asked, style.past_ask or style.ask + style.answer, said or ""]
+            parts.append((style.past_end or self.end + style.again) + style.question)
+        return [*parts, question, style.ask]
+
+    def _behind(self, control: str, parts: Sequence[str]) -> list[int]:
+        """Ids of text behind a control token, where any tokenizer splits.
+
+        Args:
+            control: That token; empty for text that goes on without one.
+            parts: What the format and a user say, in turn.
+        """
+        if any(self._controls.search(own) for own in parts[1::2]):
+            return self._spelt_out(control, parts)
+        text = "".join(parts)
+        if not control or not text:
+            return continued(self._tokenizer, text)
+        before = list(self._tokenizer(control, add_special_tokens=False)["input_ids"])
+        both = list(self._tokenizer(control + text, add_special_tokens=False)["input_ids"])
+        return both[len(before) :]
+
+    def _spelt_out(self, control: str, parts: Sequence[str]) -> list[int]:
+        """A user's text that spells control tokens: they are letters, only the format's count."""
+        ids: list[int] = []
+        run, spelt = "", False  # what is tokenised together, and whether it spells some
+        for number, text in enumerate(parts):
+            if number % 2:
+                run += text
+                spelt = spelt or self._controls.search(text) is not None
+                continue
+            place = 0
+            for found in self._controls.finditer(text):
+                run += text[place : found.start()]
+                ids += self._run(control, run, spelt)
+                control, place = found.group(), found.end()
+                ids += self._tokenizer(control, add_special_tokens=False)["input_ids"]
+                run, spelt = "", False
+            run += text[place:]
+        return ids + self._run(control, run, spelt)
+
+    def _run(self, control: str, text: str, spelt: bool) -> list[int]:
+        """Ids of text between two control tokens."""
+        if not spelt:
+            return self._behind(control, [text])
+        plain = Plain(self._tokenizer)
+        # Whether the tokenizer treats text behind the token as it does text that stands alone.
+        alone = list(self._tokenizer("a", add_special_tokens=False)["input_ids"])
+        if control and self._behind(control, ["a"]) == alone:
+            return plain(text)["input_ids"]
+        return continued(plain, text)
+
+
+def continued(tokenizer: Any, text: str) -> list[int]:
     """Ids of text that continues a line.
 
     SentencePiece tokenizers put a space in front of text that stands alone, so it is encoded behind
@@ -107,14 +249,8 @@ def continued(
 
     Args:
         tokenizer: The base's.
-        text: The text; a user's where `controls` is given.
-        around: The chat format's text before and behind a user's; all is tokenised together, for
-            tokens may run across the joints.
-        controls: From `controls_of`; what the user's text spells of them is encoded as letters.
+        text: The text.
     """
-    if controls is not None and controls.search(text):
-        return _spelt_out(tokenizer, text, around, controls)
-    text = around[0] + text + around[1]
     if not text:
         return []
     newline = list(tokenizer("\n", add_special_tokens=False)["input_ids"])
@@ -122,22 +258,6 @@ def continued(
     if both[: len(newline)] == newline:
         return both[len(newline) :]
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _spelt_out(
-    tokenizer: Any, text: str, around: tuple[str, str], controls: re.Pattern[str]
-) -> list[int]:
-    """A user's text that spells control tokens: they are letters, only the format's count."""
-    before, after = around
-    # What is tokenised together stands between two control tokens of the format.
-    start, end = 0, len(after)
-    for found in controls.finditer(before):
-        start = found.end()
-    if first := controls.search(after):
-        end = first.start()
-    opened = continued(tokenizer, before[:start])
-    own = continued(Plain(tokenizer), before[start:] + text + after[:end])
-    return opened + own + continued(tokenizer, after[end:])
 
 
 class Plain:
@@ -180,7 +300,7 @@ def controls_of(tokenizer: Any, style: PromptStyle, placeholder: str) -> re.Patt
     These are its special tokens, the placeholder, and what else it knows as a whole and the chat
     format is made of. Words that somebody added to a vocabulary stay words.
     """
-    spelt = " ".join(vars(style)[name] for name in _TEXTS)
+    spelt = " ".join(style.texts)
     wanted = {placeholder}
     for token in tokenizer.added_tokens_decoder.values():
         own = str(token)

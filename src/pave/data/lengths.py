@@ -26,12 +26,13 @@ def must_fit(
     Raises:
         RecordError: If it is longer.
     """
-    placeholder, style = base.family.placeholder, base.family.style
+    placeholder = base.family.placeholder
     places = clip.text.count(placeholder)
-    texts = [clip.text.replace(placeholder, ""), style.head, style.after_video, base.end]
+    # More than is written around a turn, which does no harm.
+    around = "".join(base.style.texts) + base.chat.end
+    texts = [clip.text.replace(placeholder, ""), around]
     for question, answer in turns:
-        texts += [style.question, question, style.ask, style.answer, answer or "", base.end]
-        texts.append(style.again)
+        texts += [question, answer or "", around]
     # A token is a byte at least; one more for a token that opens the text (BOS).
     most = places + 1 + len("".join(texts).encode())
     if most <= base.context:

@@ -95,9 +95,9 @@ def _dialogue(prompt: Prompt) -> tuple[list[int], list[bool]]:
             raise RecordError(
                 "a turn without a question cannot be trained on; give every turn a question"
             )
-        asked = list(question)
-        if number:
-            asked = [*prompt.again, *question]
+        asked = question
+        if number:  # the prefix has opened the first turn already
+            asked = prompt.further[number]
         learnt_asked = [token in prompt.learnt for token in asked]
         if answer:
             answered = True

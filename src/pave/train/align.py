@@ -227,7 +227,7 @@ def _directions(base: Base, words: Sequence[str]) -> Tensor:
     Each is the mean embedding of an answer's tokens, relative to the mean of all answers.
     """
     table = base.model.get_input_embeddings().weight.detach()  # [vocabulary, D]
-    lead = base.family.style.answer  # a token differs with and without a space before it
+    lead = base.style.answer  # a token differs with and without a space before it
     means = []
     for word in words:
         ids = base.tokenizer(lead + word, add_special_tokens=False)["input_ids"]

@@ -127,7 +127,8 @@ class Sequences(Dataset[Sample]):
         taken = 0
         for record in records:
             end = taken + len(record.turns)
-            prompts.append(replace(prompt, turns=prompt.turns[taken:end]))
+            own, further = prompt.turns[taken:end], prompt.further[taken:end]
+            prompts.append(replace(prompt, turns=own, further=further))
             taken = end
         return Sample(pack(prompts), features)
 

@@ -43,6 +43,7 @@ class InternVL(Family):
     model_types = ("internvl",)
     placeholder = "<IMG_CONTEXT>"
     style = STYLE
+    video_text = "<video>"
     method = "get_image_features"
     modality = "image"
     pixels = "pixel_values"

@@ -27,7 +27,13 @@ from pave.bases.visual import Clip, Layout, Visual
 
 # Vicuna's: no line breaks between turns, and the end token straight behind the answer.
 STYLE = PromptStyle(
-    head="USER: ", after_video="\n", ask=" ASSISTANT:", end="</s>", again="USER: ", answer=" "
+    head="USER: ",
+    after_video="\n",
+    ask=" ASSISTANT:",
+    end="</s>",
+    again="USER: ",
+    answer=" ",
+    past_end=" USER: ",  # the template leaves the end token out of what was said
 )
 
 

@@ -39,6 +39,7 @@ STYLE = PromptStyle(
     ask="<|im_end|><|im_start|>assistant\n",
     end="<|im_end|>",
     again="<|im_start|>user \n",
+    past_ask="<|im_end|><|im_start|>assistant \n",
 )
 
 # The prompt of LLaVA's own code (`conv_llava_ov_qwen`) and its labels (`preprocess_llavaov_qwen`):

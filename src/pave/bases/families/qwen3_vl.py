@@ -52,6 +52,8 @@ class Qwen3VL(Family):
     model_types = ("qwen3_vl", "qwen3_vl_moe")
     placeholder = "<|video_pad|>"
     style = STYLE
+    # Templates open and close the span themselves, with one token in it.
+    video_text = "<|vision_start|><|video_pad|><|vision_end|>"
     mrope = True
 
     @property

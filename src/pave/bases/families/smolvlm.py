@@ -38,6 +38,9 @@ class SmolVLM(Family):
     model_types = ("smolvlm",)
     placeholder = "<image>"
     style = STYLE
+    # transformers' processor puts its own template, this style, in the place of the checkpoint's
+    # wherever there is a video.
+    follows_template = False
     method = "get_image_features"
     modality = "image"
     pixels = "pixel_values"

@@ -1,0 +1,222 @@
+r"""The chat format of a checkpoint, read off its own chat template.
+
+A model type says little about the format: LLaVA-NeXT-Video comes with Vicuna's, Mistral's and Yi's.
+What a checkpoint was trained with is in its chat template, a program in Jinja. transformers renders
+it, sandboxed, with three talks whose words nobody else would write:
+
+    asked   <|im_start|>user\n<video>Qone<|im_end|>\n<|im_start|>assistant\n
+    told    <|im_start|>user\n<video>Qone<|im_end|>\n<|im_start|>assistant\nAone<|im_end|>\n ...
+    closed  ... <|im_start|>assistant\nAone<|im_end|>\n
+
+What stands around those words is a `PromptStyle`. Where a template is missing, or writes something
+that such a style has no place for, the family's own style serves.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pave import hf_compat
+from pave.bases.family import Family
+from pave.bases.hub import access
+from pave.bases.prompt import PromptStyle
+from pave.bases.source import first_line, read_json, reading
+from pave.errors import BaseError
+from pave.files import regular_file
+
+logger = logging.getLogger(__name__)
+
+QUESTION, ANSWER, SECOND = "Qone", "Aone", "Qtwo"
+LONGEST = 2**20
+"""Most characters of a template; published ones have less than a hundredth of that."""
+
+
+class UnclearError(Exception):
+    """What a template does that `PromptStyle` has no words for."""
+
+
+def style_of(source: str, tokenizer: Any, family: Family) -> PromptStyle | None:
+    """The style of a folder's own template; None where the family's serves.
+
+    The places are those of transformers' processors, in their order, then the tokenizer's own.
+
+    Args:
+        source: Folder or Hub id.
+        tokenizer: Its tokenizer.
+        family: Its family.
+
+    Raises:
+        BaseError: If a file is damaged.
+
+    Example:
+        >>> style_of("llava-hf/LLaVA-NeXT-Video-34B-hf", tokenizer, family).end  # doctest: +SKIP
+        '<|im_end|>'
+    """
+    if not family.follows_template:
+        return None
+    # A processor's own key wins over the older file, and that over the newer one.
+    for name in ("processor_config.json", "chat_template.json"):
+        found = _one(read_json(source, name).get("chat_template"))
+        if found is not None:
+            return _style(found, tokenizer, family, f"{source}: the chat template of {name}")
+    name = "chat_template.jinja"
+    with reading(source, f"{name} cannot be read"):
+        path = hf_compat.find_file(source, name, **access(source))
+        if path is not None:
+            regular_file(path, BaseError)
+            found = Path(path).read_text(encoding="utf-8")
+            return _style(found, tokenizer, family, f"{source}: {name}")
+    return tokenizers_style(tokenizer, family, source)
+
+
+def tokenizers_style(tokenizer: Any, family: Family, name: str) -> PromptStyle | None:
+    """As `style_of`, of the tokenizer's own template alone.
+
+    Args:
+        tokenizer: The base's.
+        family: Its family.
+        name: What to call the base in messages.
+    """
+    found = _one(getattr(tokenizer, "chat_template", None))
+    if found is None or not family.follows_template:
+        return None
+    return _style(found, tokenizer, family, f"{name}: the tokenizer's chat template")
+
+
+def _one(found: Any) -> str | None:
+    """The template itself; where a file has several by name, the default one."""
+    if isinstance(found, dict):
+        found = found.get("default")
+    if not isinstance(found, str):
+        return None
+    return found
+
+
+def _style(template: str, tokenizer: Any, family: Family, what: str) -> PromptStyle | None:
+    try:
+        style = read_style(template, tokenizer, family)
+    except UnclearError as error:
+        logger.warning("%s %s; the built-in format of %s is used", what, error, family.name)
+        return None
+    if style != family.style:
+        differ = []
+        for name, text in vars(style).items():
+            if text != getattr(family.style, name):
+                differ.append(f"{name} {text!r}")
+        logger.info(
+            "%s differs from the built-in format of %s, and is used: %s",
+            what,
+            family.name,
+            ", ".join(differ),
+        )
+    return style
+
+
+def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
+    """The text around turns that a chat template writes.
+
+    Args:
+        template: In Jinja.
+        tokenizer: The base's; its special tokens are variables of the template.
+        family: The base's; `Family.video_text` says what stands for a video.
+
+    Raises:
+        UnclearError: If it cannot be rendered, or does not write a video, its question and an
+            answer once each and in this order.
+    """
+    if len(template) > LONGEST:
+        raise UnclearError(f"has {len(template):,} characters, more than a template has")
+    video = family.video_text or family.placeholder
+    probe = _Probe(template, tokenizer)
+    # As generation asks, as a talk goes on, and as a talk stands when it is over.
+    asked = probe.render([QUESTION], True)
+    head, after_video, ask = _between(asked, (video, QUESTION))
+    told = probe.render([QUESTION, ANSWER, SECOND], True)
+    *same, past_ask, past_end, last_ask = _between(told, (video, QUESTION, ANSWER, SECOND))
+    if same != [head, after_video] or last_ask != ask:
+        raise UnclearError("writes a turn in another way when there are more of them")
+    closed = probe.render([QUESTION, ANSWER], False)
+    *same, learnt_ask, closing = _between(closed, (video, QUESTION, ANSWER))
+    if same != [head, after_video]:
+        raise UnclearError("writes a question in another way when it has an answer")
+    # What a template puts before an answer that is there, beyond what asks for one: a space, or
+    # the end of a thought. The model has to write that, so it is a part of the answer.
+    answer = ""
+    if learnt_ask.startswith(ask):
+        answer = learnt_ask.removeprefix(ask)
+    end, again = _end(tokenizer, closing, past_end)
+    # Said only where history reads otherwise than what was asked and answered.
+    if past_ask == ask + answer:
+        past_ask = ""
+    if past_end == end + again:
+        past_end = ""
+    return PromptStyle(
+        head=head,
+        after_video=after_video,
+        ask=ask,
+        end=end,
+        again=again,
+        answer=answer,
+        past_ask=past_ask,
+        past_end=past_end,
+    )
+
+
+@dataclass(frozen=True)
+class _Probe:
+    template: str
+    tokenizer: Any
+
+    def render(self, words: list[str], ask: bool) -> str:
+        """A talk about one video: question, answer, question, ..."""
+        talk: list[dict[str, Any]] = []
+        for role, word in zip(("user", "assistant", "user"), words, strict=False):
+            talk.append({"role": role, "content": [{"type": "text", "text": word}]})
+        talk[0]["content"].insert(0, {"type": "video"})  # before its question, as trained
+        try:
+            text = self.tokenizer.apply_chat_template(
+                talk, chat_template=self.template, tokenize=False, add_generation_prompt=ask
+            )
+        except Exception as error:  # a program of somebody else's: it may raise anything
+            raise UnclearError(f"cannot be rendered ({first_line(error)})") from error
+        return str(text)
+
+
+def _between(text: str, marks: tuple[str, ...]) -> list[str]:
+    """What stands before, between and behind marks, each of which must be there once."""
+    parts = []
+    place = 0
+    for mark in marks:
+        found = text.find(mark, place)
+        if found < 0 or text.count(mark) > 1:
+            raise UnclearError(
+                f"writes {mark!r} {text.count(mark)} times or not in its place, where a talk about "
+                "a video has it once"
+            )
+        parts.append(text[place:found])
+        place = found + len(mark)
+    return [*parts, text[place:]]
+
+
+def _end(tokenizer: Any, closing: str, past_end: str) -> tuple[str, str]:
+    """The token that ends an answer, and what opens the next turn behind it.
+
+    Args:
+        tokenizer: The base's.
+        closing: Behind the last answer of a talk.
+        past_end: Between an answer and the next question.
+    """
+    said = closing.lstrip()
+    tokens = map(str, tokenizer.added_tokens_decoder.values())
+    # The longest, as one token may begin as another one does.
+    ends = [token for token in tokens if token.strip() and said.startswith(token)]
+    if ends:
+        token = max(ends, key=len)
+        return token, past_end.lstrip().removeprefix(token)
+    # A template without a token there (Vicuna's) leaves it to the model to say when it is done.
+    if tokenizer.eos_token is None:
+        raise UnclearError("ends an answer without a token, and the tokenizer has none of its own")
+    return str(tokenizer.eos_token), past_end.removeprefix(closing)
