@@ -23,6 +23,8 @@ GRID = (
     "video_llama_3",
     "gemma4",
     "gemma4_unified",
+    "minicpmv4_6",
+    "minicpmv4_7",
 )
 ONE_LENGTH = ("llava_onevision", "llava_next_video")
 

@@ -10,7 +10,7 @@ from pave.testing.tiny import tiny_tokenizer as tokenizer
 from pave.testing.tiny import token_id as token
 
 # Their layers let one question reach the next, so nothing is shared or packed.
-UNSHARED = ("qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified")
+UNSHARED = ("qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified", "minicpmv4_6", "minicpmv4_7")
 SHARING = tuple(name for name in FAMILIES if name not in UNSHARED)
 
 # One of every kind, which the fast tests ask everything; the others are asked by the slow ones, and

@@ -76,4 +76,6 @@ def test_frames_follow_from_times_or_from_the_rows() -> None:
         5,
     ]
     assert frames_of_clips(inputs, "pixel_values", VIDEO, 3, None) is None
+    odd = {"input_ids": ids(7, 5), "pixel_values": torch.zeros(6, 3, 2, 2)}
+    assert frames_of_clips(odd, "pixel_values", VIDEO, 2, None) is None  # frames differ in size
     assert frames_of_clips({}, "pixel_values", VIDEO, 1, None) is None

@@ -353,13 +353,17 @@ class Base:
             most = max(t.shape[1] for t in tensors)  # of [1, F, 3, H, W]
             # At the end of the frames' axis; `F.pad` counts axes from the last one, two ends each.
             tensors = [F.pad(t, (0, 0, 0, 0, 0, 0, 0, most - t.shape[1])) for t in tensors]
-        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+        axis = 0
+        if key == self.family.pixels:
+            axis = self.family.pixel_axis
+        # Of what is not the length of that axis.
+        shapes = [tuple(tensor.narrow(axis, 0, 1).shape) for tensor in tensors]
         if len(set(shapes)) > 1:
             raise BaseError(
                 f"{self.family.name} takes clips of one length in a batch, got {shapes}; "
                 "use as many frames for each, or encode them one by one with `visual`"
             )
-        return torch.cat(list(tensors))
+        return torch.cat(list(tensors), dim=axis)
 
     @torch.no_grad()
     def visual(self, clips: Sequence[Clip], want_query: bool = True) -> list[Visual]:

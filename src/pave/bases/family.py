@@ -47,6 +47,10 @@ class Family(Protocol):
         lora_targets: Endings of module names inside the language model that get LoRA by default.
         mrope: Whether positions are multi-axial: they depend on the visual grid, and the inner
             model has `get_rope_index`.
+        per_frame: Name of the argument of `method` that has one entry a frame, where the frames of
+            all clips come as one list that does not say where a clip ends; "" elsewhere. By itself
+            the pixels of a family that sees images.
+        pixel_axis: Axis of the pixels along which the clips of a batch lie behind each other.
         token_types: Whether forward takes `mm_token_type_ids` though positions run along one axis:
             who sees whom depends on which tokens are visual.
         float_pixels: Whether the tower takes float32 pixels whatever its own type is, because it
@@ -81,6 +85,7 @@ class Family(Protocol):
         "down_proj",
     )
     mrope: bool = False
+    pixel_axis: int = 0
     token_types: bool = False
     float_pixels: bool = False
     pad_frames: bool = False
@@ -96,6 +101,13 @@ class Family(Protocol):
     def query_dim(self) -> int:
         """C_q, the width of tower tokens before the projector."""
         return int(self.config.vision_config.hidden_size)
+
+    @property
+    def per_frame(self) -> str:
+        """The pixels of families that see images."""
+        if self.modality == "image":
+            return self.pixels
+        return ""
 
     @property
     def frames_per_step(self) -> int:

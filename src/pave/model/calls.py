@@ -67,8 +67,9 @@ def called(
             inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
         else:
             frames = None
-            if side is not None and base.family.modality == "image":
-                frames = frames_of_clips(inputs, pixels, base.placeholder_id, len(side), times)
+            per_frame = base.family.per_frame
+            if side is not None and per_frame:
+                frames = frames_of_clips(inputs, per_frame, base.placeholder_id, len(side), times)
             stack.enter_context(calling(Call(side, times, frames, patches)))
         # While training all LoRAs work: checkpointing runs layers again after the call.
         if not model.training and any(patch.lora for patch in patches.values()):

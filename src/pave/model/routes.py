@@ -147,7 +147,7 @@ def rows_of_clips(
 
 def frames_of_clips(
     inputs: Mapping[str, Any],
-    pixels: str,
+    per_frame: str,
     placeholder: int,
     clips: int,
     times: Sequence[Tensor] | None,
@@ -159,19 +159,25 @@ def frames_of_clips(
 
     Args:
         inputs: The call's model inputs.
-        pixels: Name of the pixel argument, `[N, ...]` with one entry a frame.
+        per_frame: Name of the input that has one entry a frame.
         placeholder: Id that stands for one visual token.
         clips: How many clips the call has.
         times: `[T]` seconds a clip.
     """
     if times is not None:
         return [len(t) for t in times]
-    ids, frames = inputs.get("input_ids"), inputs.get(pixels)
+    ids, frames = inputs.get("input_ids"), inputs.get(per_frame)
     if ids is None or frames is None:
         return None
     counts = [count for count in (ids == placeholder).sum(1).tolist() if count > 0]
     if len(counts) != clips:
         return None
-    # All frames have equally many placeholders.
+    # Where all frames have equally many placeholders; the shares are not whole elsewhere.
     total = sum(counts)
-    return [frames.shape[0] * count // total for count in counts]
+    shares = []
+    for count in counts:
+        share, rest = divmod(len(frames) * count, total)
+        if rest:
+            return None
+        shares.append(share)
+    return shares

@@ -28,6 +28,7 @@ SPECIALS = (
     "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>",
     "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|endoftext|>",
     "<bos>", "<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|video|>",
+    "</image>", "<slice>", "</slice>",
 )  # fmt: skip
 HIDDEN = 32
 VOCAB = 256 + len(SPECIALS)
@@ -330,6 +331,33 @@ def _video_llama_3() -> Any:
     return VideoLlama3ForConditionalGeneration(config)
 
 
+MINICPM: dict[str, Any] = {
+    "text_config": {"model_type": "qwen3_5_text", **HYBRID},
+    "vision_config": {"image_size": 56, "patch_size": 4, **TOWER},  # 16 pixels a token
+    "insert_layer_id": 0,
+    **PLACEHOLDERS,
+}
+
+
+def _minicpmv4_6() -> Any:
+    from transformers import MiniCPMV4_6Config, MiniCPMV4_6ForConditionalGeneration
+
+    return MiniCPMV4_6ForConditionalGeneration(MiniCPMV4_6Config(**MINICPM))
+
+
+def _minicpmv4_7() -> Any:
+    from transformers import MiniCPMV4_7Config, MiniCPMV4_7ForConditionalGeneration
+
+    markers = {
+        "image_start_id": token_id("<image>"),
+        "image_end_id": token_id("</image>"),
+        "slice_start_id": token_id("<slice>"),
+        "slice_end_id": token_id("</slice>"),
+        "newline_id": tiny_tokenizer().convert_tokens_to_ids("Ċ"),  # a newline, in byte-level BPE
+    }
+    return MiniCPMV4_7ForConditionalGeneration(MiniCPMV4_7Config(**MINICPM, **markers))
+
+
 GEMMA_TOWER: dict[str, Any] = {"patch_size": 4, "pooling_kernel_size": 2}  # 8 pixels a token
 GEMMA_IDS: dict[str, Any] = {
     "image_token_id": token_id("<|image|>"),
@@ -392,6 +420,8 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "internvl": _internvl,
     "smolvlm": _smolvlm,
     "video_llama_3": _video_llama_3,
+    "minicpmv4_6": _minicpmv4_6,
+    "minicpmv4_7": _minicpmv4_7,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4_unified,
 }
@@ -404,9 +434,12 @@ _QWEN2 = BaseSettings(
     frames=4, min_pixels=28 * 28, max_pixels=12 * 28 * 28, mean=CLIP_MEAN, std=CLIP_STD
 )
 # A 48 x 64 frame becomes 2 x 3 tokens, one of 56 x 112 2 x 4.
+_MINICPM = BaseSettings(frames=4, max_pixels=32 * 64)
 _GEMMA = BaseSettings(frames=4, max_video_tokens=9, mean=(0, 0, 0), std=(1, 1, 1))
 _QWEN3 = BaseSettings(frames=4, min_pixels=32 * 32, max_pixels=64 * 32 * 32)
 SETTINGS: dict[str, BaseSettings] = {
+    "minicpmv4_6": _MINICPM,
+    "minicpmv4_7": _MINICPM,
     "gemma4": _GEMMA,
     "gemma4_unified": _GEMMA,
     "qwen2_vl": _QWEN2,

@@ -110,12 +110,31 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
             "vision_config": {"patch_size": 16, "pooling_kernel_size": 3},
         },
     ),
+    "minicpmv4_6": (
+        "MiniCPMV4_6VideoProcessor",
+        {"max_slice_nums": 1},
+        "MiniCPMV4_6Processor",
+        {},
+        {
+            "model_type": "minicpmv4_6",
+            "downsample_mode": "16x",
+            "vision_config": {"patch_size": 14},
+        },
+    ),
+    "minicpmv4_7": (
+        "MiniCPMV4_6VideoProcessor",
+        {"max_slice_nums": 1, "downsample_mode": "4x"},
+        "MiniCPMV4_7Processor",
+        {},
+        {"model_type": "minicpmv4_7", "downsample_mode": "4x", "vision_config": {"patch_size": 14}},
+    ),
 }
 WRITER = {
     "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169,
     "start_image_token": "<img>",
     "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>",
     "global_image_token": "<global-img>",
+    "image_end_token": "</image>", "video_slice_mode": True,
     "boi_token": "<|image>", "eoi_token": "<image|>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
@@ -171,11 +190,20 @@ def golden(family: str, count: int, height: int, width: int) -> dict[str, Any]:
     writer = writer_class.__new__(writer_class)
     token = TOKENS.get(family, "<|video_pad|>")
     writer.__dict__.update(WRITER, video_processor=processor, image_token=token, video_token=token)
-    text = shorten(writer.replace_video_token(found, 0), token)
+    # Read by MiniCPM-V alone: what its own __call__ hands on, and a token that SmolVLM has too.
+    if family.startswith("minicpm"):
+        writer.image_start_token = "<image>"
+    divisor = 4 if options.get("downsample_mode") == "4x" else 16
+    text = shorten(writer.replace_video_token(found, 0, video_token_divisor=divisor), token)
     tensors = {key: value for key, value in found.items() if isinstance(value, torch.Tensor)}
     # All ones for whole frames, what the model assumes without it; and what only the text is
     # written from.
-    for left_out in ("pixel_attention_mask", "num_soft_tokens_per_video"):
+    for left_out in (
+        "pixel_attention_mask",
+        "num_soft_tokens_per_video",
+        "grids_videos",
+        "num_patches_per_frame",
+    ):
         tensors.pop(left_out, None)
     return {
         "family": family,

@@ -25,6 +25,8 @@ FAMILIES = Registry[type[Family]](
         "internvl": f"{_HERE}.internvl",
         "llava_next_video": f"{_HERE}.llava_next_video",
         "llava_onevision": f"{_HERE}.llava_onevision",
+        "minicpmv4_6": f"{_HERE}.minicpm_v",
+        "minicpmv4_7": f"{_HERE}.minicpm_v",
         "qwen2_5_vl": f"{_HERE}.qwen2_5_vl",
         "qwen2_vl": f"{_HERE}.qwen2_vl",
         "qwen3_5": f"{_HERE}.qwen3_5",
