@@ -8,6 +8,7 @@ import io
 import re
 import shlex
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,8 @@ def test_pave_commands_in_the_pages_exist() -> None:
     for where, words in uses:
         if words[0].startswith("-"):
             continue
+        if words[0] in ("demo", "world") and find_spec("pave_world") is None:
+            continue  # verbs of the world, which was taken away
         known = help_of(words[0])
         flags = [word.split("=")[0] for word in words if word.startswith("--") and word != "--help"]
         wrong += [

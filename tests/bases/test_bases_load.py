@@ -119,8 +119,11 @@ def test_broken_and_absent_sources(
         "é",
     ],
 )
-def test_what_can_be_no_base_is_told_what_one_is(source: str) -> None:
+def test_what_can_be_no_base_is_told_what_one_is(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Paths that lead nowhere and names that no Hub id can have; Hugging Face is not asked."""
+    monkeypatch.chdir(tmp_path)  # where nothing lies
     with pytest.raises(
         BaseError,
         match='no such folder, and no Hub id either; a base is "smol", a model folder, or a Hub id',
