@@ -43,9 +43,10 @@ run = train(
     ),
     progress=False,
 )
+common["workers"] = workers
 arms = {"base": None, "patch": [run.patch]}
 report = evaluate(
-    EvalConfig(**common, out=f"{out}/eval", arms=arms, max_new_tokens=2, plot=False, workers=workers)
+    EvalConfig(**common, out=f"{out}/eval", arms=arms, max_new_tokens=2, plot=False)
 )
 print(run.steps, report.clips)
 """
@@ -79,7 +80,7 @@ def test_train_and_eval_over_a_folder_that_cannot_be_written(tmp_path: Path, wor
     tokens = tmp_path / "tokens"
     before = {path: path.stat().st_mtime_ns for path in tokens.rglob("*")}
     source = str(Path(__file__).parents[2] / "src")
-    script = READS.replace("=workers", f"={workers}")
+    script = f"workers = {workers}\n{READS}"
     words = [str(run.records), str(run.base), str(tokens), str(tmp_path / "out")]
     for path in [tokens, *before]:
         path.chmod(0o555 if path.is_dir() else 0o444)
