@@ -272,7 +272,7 @@ class _Reading:
 
     def _mentioned(self, text: str) -> str:
         """The one letter that is mentioned and not denied."""
-        kept, denied = [], set()
+        kept, denied = [], set[str]()
         for pattern in (said.STANDING, said.MENTION):
             for found in pattern.finditer(text):
                 letter, start, end = found[1].upper(), found.start(1), found.end(1)
@@ -286,6 +286,15 @@ class _Reading:
                     denied.add(letter)
                 else:
                     kept.append(letter)
+        for found in said.SEVERAL.finditer(text):
+            # B to Z have been seen above, wherever they stand.
+            words = set(re.findall(r"\b[AI]\b", found[0]))
+            if said.BETWEEN.search(_before(text, found.start())):
+                continue  # what is chosen from, not what is chosen
+            if " nor " in found[0] or _denied(text, found.start(), found.end()):
+                denied |= words
+            else:
+                kept += sorted(words & set(self.letters))
         return _only([letter for letter in kept if letter not in denied])
 
 

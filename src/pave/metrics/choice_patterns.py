@@ -107,6 +107,12 @@ OR = re.compile(
 )
 # A capital standing alone anywhere, but for A and I, which are words.
 STANDING = re.compile(rf"{LEFT}([B-HJ-Z]){RIGHT}(?!['\u2019]s)")
+# Among others A and I are letters, too: "A or B", "Both B and A", "A, C and D are wrong".
+_AMONG = rf"(?![AI]\s+(?!(?:or|and|nor|are|is|both)\b)[a-z]){OPEN}*[A-Z]{RIGHT}{SHUT}*"
+SEVERAL = re.compile(
+    rf"{LEFT}{_AMONG}(?:(?:,?\s*\b(?:or|and|nor)\s+|\s*[/&|,]\s*)(?:[Oo]ption\s+)?{_AMONG})+"
+)
+BETWEEN = re.compile(r"\b(?:between|among|from)\s+(?:options?\s+)?$", re.IGNORECASE)
 MENTION = re.compile(r"\b(?:option|choice)\s+[(\[\"']*([A-Za-z])(?![A-Za-z0-9'\u2019])", re.I)
 # "B. a dog", "(b) a dog", "[B]", "B because", "B, since": a letter that opens an answer.
 MARKED = re.compile(
