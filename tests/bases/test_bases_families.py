@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import pytest
@@ -26,7 +25,7 @@ GRID = (
     "minicpmv4_6",
     "minicpmv4_7",
 )
-ONE_LENGTH = ("llava_onevision", "llava_next_video")
+ONE_LENGTH = tiny.ONE_LENGTH
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
@@ -38,7 +37,7 @@ def base(request: pytest.FixtureRequest) -> Base:
 def call(base: Base, inputs: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
     """The tower method's output for a batch, and its arguments."""
     method = getattr(base.inner, base.family.method)
-    args = {key: inputs[key] for key in inspect.signature(method).parameters if key in inputs}
+    args = base.tower_arguments(inputs)
     with torch.no_grad():
         return method(**args, return_dict=True), args
 

@@ -34,9 +34,9 @@ GOLDENS = json.loads(
 
 
 def namespace(value: Any) -> Any:
-    """Nested dicts as the attribute access that configs offer."""
+    """Nested dicts as the attribute access that configs offer; timm's arguments stay a dict."""
     return (
-        SimpleNamespace(**{k: namespace(v) for k, v in value.items()})
+        SimpleNamespace(**{k: v if k == "model_args" else namespace(v) for k, v in value.items()})
         if isinstance(value, dict)
         else value
     )

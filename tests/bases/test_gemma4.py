@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from helpers import tiny
-from pave.bases import find_family
+from pave.bases import find_family, load_base
 from pave.bases.families.gemma4 import fit
 from pave.bases.settings import read_settings
 from pave.errors import BaseError
@@ -79,3 +81,21 @@ def test_a_checkpoint_without_eyes_is_refused():
     config = SimpleNamespace(model_type="gemma4", vision_config=None)
     with pytest.raises(BaseError, match="without its vision part"):
         find_family("gemma4")(config)
+
+
+def test_a_placeholder_that_is_only_a_word_becomes_a_token(unified):
+    """Gemma 4's tokenizer knows it as a word alone, which would be cut into pieces."""
+    whole = tiny.tokenizer()
+    inner = json.loads(whole.backend_tokenizer.to_str())
+    words = {token["content"]: token["id"] for token in inner["added_tokens"]}
+    inner["model"]["vocab"] |= words
+    inner["added_tokens"] = [
+        token for token in inner["added_tokens"] if token["content"] != "<|video|>"
+    ]
+    cut = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(inner)))
+    cut.pad_token, cut.eos_token = whole.pad_token, whole.eos_token
+    assert len(cut("<|video|>")["input_ids"]) > 1
+    base = load_base(unified.model, cut, settings=unified.settings)
+    clip = base.clip(tiny.frames(2))
+    prefix = base.encode_prompt(clip.text, []).prefix
+    assert prefix == unified.encode_prompt(clip.text, []).prefix

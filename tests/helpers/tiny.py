@@ -13,6 +13,9 @@ from pave.testing.tiny import token_id as token
 UNSHARED = ("qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified", "minicpmv4_6", "minicpmv4_7")
 SHARING = tuple(name for name in FAMILIES if name not in UNSHARED)
 
+# They stack the clips of a batch, which therefore have one number of frames.
+ONE_LENGTH = ("llava_onevision", "llava_next_video", "perception_lm")
+
 # One of every kind, which the fast tests ask everything; the others are asked by the slow ones, and
 # `check_family` by both (conftest.py).
 USUAL = (
@@ -30,6 +33,7 @@ USUAL = (
 __all__ = [
     "FAMILIES",
     "HIDDEN",
+    "ONE_LENGTH",
     "SHARING",
     "UNSHARED",
     "USUAL",

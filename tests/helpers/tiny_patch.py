@@ -126,7 +126,7 @@ class Case:
 
 def ragged(family: str) -> tuple[int, int]:
     """Frames of two clips: of different lengths where the family can batch them."""
-    return (4, 4) if family.startswith("llava") else (4, 6)
+    return (4, 4) if family in tiny.ONE_LENGTH else (4, 6)
 
 
 def case(

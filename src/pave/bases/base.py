@@ -10,11 +10,12 @@ from __future__ import annotations
 import inspect
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -122,6 +123,12 @@ class Base:
                 f"{self.name}: the tokenizer gives {placeholder!r} the id {found} but the model's "
                 f"config says {wanted}; load the tokenizer from the same folder as the model"
             )
+        known = map(str, self.tokenizer.added_tokens_decoder.values())
+        if placeholder not in known:
+            # A word of the vocabulary that would be cut into pieces (Gemma 4's): transformers'
+            # processor makes it a token in the same way.
+            token = AddedToken(placeholder, special=True, normalized=False)
+            self.tokenizer.add_tokens([token], special_tokens=True)
         return int(found)
 
     @property
@@ -378,15 +385,27 @@ class Base:
         # The class's own method: a seam that sits on the instance must not add residuals to what
         # may be cached.
         method = getattr(type(self.inner), self.family.method)
-        known = inspect.signature(method).parameters
         device = self.model.device
         visuals = []
         for clip in clips:
-            args = {key: value.to(device) for key, value in clip.pixels.items() if key in known}
+            args = self.tower_arguments(clip.pixels)
+            args = {key: value.to(device) for key, value in args.items()}
             with _ONE_AT_A_TIME:
                 output = method(self.inner, **args, return_dict=True)
             visuals += self.family.split(output, args, [clip.frames], want_query)
         return visuals
+
+    def tower_arguments(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the family's method takes of a batch or of a clip's pixels, by the method's names.
+
+        Args:
+            inputs: By forward's names.
+        """
+        known = inspect.signature(getattr(type(self.inner), self.family.method)).parameters
+        found = {key: value for key, value in inputs.items() if key in known}
+        if self.family.argument and self.family.pixels in inputs:
+            found[self.family.argument] = inputs[self.family.pixels]
+        return found
 
     def join(self, visuals: Sequence[Visual]) -> Any:
         """The container for `mm_encoder_outputs={family.modality: ...}`.

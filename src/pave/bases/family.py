@@ -42,7 +42,9 @@ class Family(Protocol):
         method: Method of the inner model (`model.model`) that returns projected visual tokens; the
             seam replaces it on the instance.
         modality: Key of its tokens in forward's `mm_encoder_outputs`, "video" or "image".
-        pixels: Name of the pixel argument of `method`.
+        pixels: Name of the pixel argument of forward, and of `method`.
+        argument: Name of that argument of `method`, where it is another than forward's. generate()
+            then cannot call `method` beforehand, as it does elsewhere; a patched model does.
         language_model: Name of the language model's submodule, so that LoRA never touches a tower.
         lora_targets: Endings of module names inside the language model that get LoRA by default.
         mrope: Whether positions are multi-axial: they depend on the visual grid, and the inner
@@ -73,6 +75,7 @@ class Family(Protocol):
     method: str = "get_video_features"
     modality: str = "video"
     pixels: str = "pixel_values_videos"
+    argument: str = ""
     language_model: str = "language_model"
     # The projections of every LLaMA-like language model.
     lora_targets: tuple[str, ...] = (

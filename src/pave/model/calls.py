@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pave.bases import Visual
+from pave.bases import Base, Visual
 from pave.errors import ChannelError, PatchError
 from pave.model.chosen import Weights, chosen, taken_by, weighted
 from pave.model.routes import frames_of_clips, routes_of, rows_of_clips
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 Times = Sequence[Tensor]
 Visuals = Sequence[Visual]
+
+
+def _encoded(base: Base, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Inputs with the tower's output for pixels, where generate() would encode once a beam."""
+    if not base.family.argument or inputs.get(base.family.pixels) is None:
+        return inputs
+    method = getattr(base.inner, base.family.method)  # the seam
+    output = method(**base.tower_arguments(inputs), return_dict=True)
+    rest = {key: value for key, value in inputs.items() if key != base.family.pixels}
+    return {**rest, "mm_encoder_outputs": {base.family.modality: output}}
 
 
 @contextlib.contextmanager
@@ -71,6 +81,7 @@ def called(
             if side is not None and per_frame:
                 frames = frames_of_clips(inputs, per_frame, base.placeholder_id, len(side), times)
             stack.enter_context(calling(Call(side, times, frames, patches)))
+            inputs = _encoded(base, inputs)
         # While training all LoRAs work: checkpointing runs layers again after the call.
         if not model.training and any(patch.lora for patch in patches.values()):
             ids = inputs.get("input_ids")  # [B, L]

@@ -28,7 +28,8 @@ SPECIALS = (
     "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>",
     "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|endoftext|>",
     "<bos>", "<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|video|>",
-    "</image>", "<slice>", "</slice>",
+    "</image>", "<slice>", "</slice>", "<|begin_of_text|>", "<|start_header_id|>",
+    "<|end_header_id|>", "<|eot_id|>",
 )  # fmt: skip
 HIDDEN = 32
 VOCAB = 256 + len(SPECIALS)
@@ -331,6 +332,23 @@ def _video_llama_3() -> Any:
     return VideoLlama3ForConditionalGeneration(config)
 
 
+def _perception_lm() -> Any:
+    from transformers import PerceptionLMConfig, PerceptionLMForConditionalGeneration
+
+    # CLIP's tower stands in for timm's, which has to be installed: it too takes square pictures and
+    # gives a token for the whole before those of the patches.
+    tower = {"model_type": "clip_vision_model", "image_size": 56, "patch_size": 14, **TOWER}
+    said = {"embed_dim": TOWER["hidden_size"], "img_size": [56, 56]}  # 4 x 4 patches, 2 x 2 tokens
+    config = PerceptionLMConfig(
+        vision_config={**tower, "model_args": said, "architecture": "stand_in_patch14_56"},
+        text_config=LLAMA_TEXT,
+        projector_pooling_ratio=2,
+        image_token_id=token_id("<|image|>"),
+        video_token_id=token_id("<|video|>"),
+    )
+    return PerceptionLMForConditionalGeneration(config)
+
+
 MINICPM: dict[str, Any] = {
     "text_config": {"model_type": "qwen3_5_text", **HYBRID},
     "vision_config": {"image_size": 56, "patch_size": 4, **TOWER},  # 16 pixels a token
@@ -420,6 +438,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "internvl": _internvl,
     "smolvlm": _smolvlm,
     "video_llama_3": _video_llama_3,
+    "perception_lm": _perception_lm,
     "minicpmv4_6": _minicpmv4_6,
     "minicpmv4_7": _minicpmv4_7,
     "gemma4": _gemma4,

@@ -128,13 +128,26 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
         {},
         {"model_type": "minicpmv4_7", "downsample_mode": "4x", "vision_config": {"patch_size": 14}},
     ),
+    "perception_lm": (
+        "PerceptionLMVideoProcessor",
+        {},
+        "PerceptionLMProcessor",
+        {},
+        {
+            "vision_config": {
+                "architecture": "vit_pe_core_large_patch14_336",
+                "model_args": {"img_size": [448, 448]},
+            },
+            "projector_pooling_ratio": 2,
+        },
+    ),
 }
 WRITER = {
     "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169,
     "start_image_token": "<img>",
     "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>",
     "global_image_token": "<global-img>",
-    "image_end_token": "</image>", "video_slice_mode": True,
+    "image_end_token": "</image>", "pooling_ratio": 2, "video_slice_mode": True,
     "boi_token": "<|image>", "eoi_token": "<image|>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
@@ -143,6 +156,7 @@ TOKENS = {
     "smolvlm": "<image>",
     "llava_onevision": "<video>",
     "llava_next_video": "<video>",
+    "perception_lm": "<|video|>",
     "gemma4": "<|video|>",
     "gemma4_unified": "<|video|>",
 }

@@ -27,6 +27,7 @@ FAMILIES = Registry[type[Family]](
         "llava_onevision": f"{_HERE}.llava_onevision",
         "minicpmv4_6": f"{_HERE}.minicpm_v",
         "minicpmv4_7": f"{_HERE}.minicpm_v",
+        "perception_lm": f"{_HERE}.perception_lm",
         "qwen2_5_vl": f"{_HERE}.qwen2_5_vl",
         "qwen2_vl": f"{_HERE}.qwen2_vl",
         "qwen3_5": f"{_HERE}.qwen3_5",
