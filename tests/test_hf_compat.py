@@ -294,6 +294,25 @@ def test_revisions_know_their_commit(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [hf_compat.commit_of(word) for word in (commit, "v9", None)] == [commit, None, None]
 
 
+def test_tensors_that_wrap_others_are_not_plain() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    plain, wrapping = torch.ones(2), TwoTensor(torch.ones(2), torch.ones(2))
+    assert hf_compat.is_plain(plain) and hf_compat.is_plain(nn.Parameter(plain))
+    assert not hf_compat.is_plain(wrapping) and not hf_compat.is_plain(nn.Parameter(wrapping))
+
+
+def test_bitsandbytes_packs_no_weights_anew() -> None:
+    """Where it is installed its layer must still have the switch."""
+    layers = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    layers[0].support_avx512bf16_for_cpu = True  # as bitsandbytes' layers
+    hf_compat.keep_quantised_weights(nn.Sequential(*layers))
+    assert layers[0].support_avx512bf16_for_cpu is False
+    assert not hasattr(layers[1], "support_avx512bf16_for_cpu")
+    found = pytest.importorskip("bitsandbytes").nn.Linear4bit(64, 64)
+    assert hasattr(found, "support_avx512bf16_for_cpu")
+
+
 def test_every_function_is_named_here() -> None:
     """A fact that is added has to be tested too."""
     known = [

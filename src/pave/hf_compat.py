@@ -156,6 +156,31 @@ def change_counters(tensors: Iterable[Tensor]) -> list[int]:
     return counters
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds its own numbers; one of torchao or quanto wraps others.
+
+    Those have torch's method `__tensor_flatten__`. Checked with torch 2.13.0 and torchao 0.18.
+    """
+    import torch
+
+    inner = tensor.data  # a parameter's own class says nothing
+    return type(inner) is torch.Tensor or not hasattr(inner, "__tensor_flatten__")
+
+
+def keep_quantised_weights(model: nn.Module) -> None:
+    """Let 4-bit layers of bitsandbytes on a CPU keep the weights that they were loaded with.
+
+    On processors with AVX512-BF16 their first forward pass without gradients packs the weights
+    anew, with scales rounded to bfloat16, for a kernel that is fetched from the Hub: another base
+    than before, for good. They look at `Linear4bit.support_avx512bf16_for_cpu`. Checked with
+    bitsandbytes 0.50.2.
+    """
+    for module in model.modules():
+        layer: Any = module
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+
+
 def activate_adapters(layers: Iterable[Any], names: Sequence[str]) -> None:
     """Let these adapters of peft's layers work, and no others: `BaseTunerLayer._active_adapter`.
 

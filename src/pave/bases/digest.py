@@ -8,8 +8,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from pave import hf_compat
 from pave.bases.base import Base
-from pave.channels.weights import is_plain, weights_digest
+from pave.channels.weights import weights_digest
 
 SAMPLES = 256
 """Values of each tensor that `known_by` looks at."""
@@ -83,7 +84,7 @@ def known_by(base: Base) -> dict[str, str]:
 def _are_readable(tensors: Iterable[tuple[str, Tensor]]) -> bool:
     for _, tensor in tensors:
         # Packed integers, no numbers at all, or a tensor of torchao.
-        if not tensor.is_floating_point() or tensor.is_meta or not is_plain(tensor):
+        if not tensor.is_floating_point() or tensor.is_meta or not hf_compat.is_plain(tensor):
             return False
     return True
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pave import hf_compat
 from pave.bases.attention import must_attend
 from pave.bases.base import Base
 from pave.bases.families import FAMILIES, find_family
 from pave.bases.hub import access, commit_of, located
-from pave.bases.loading import check_attention
-from pave.bases.origin import Origin
+from pave.bases.loading import check_attention, check_quantize
+from pave.bases.origin import Origin, on_meta
 from pave.bases.plain import check_plain
-from pave.bases.quantised import must_be_loadable
+from pave.bases.quantised import (
+    method_of,
+    must_be_loadable,
+    must_quantise,
+    parts_outside,
+    quantization,
+)
 from pave.bases.settings import BaseSettings, read_settings
 from pave.bases.source import check_source, is_llava, read_json, reading, refuse_own_code
 from pave.bases.template import style_of, tokenizers_style
@@ -36,12 +43,18 @@ class _Wanted:
     weights: bool
     attention: str | None = None
     device: torch.device | None = None
+    quantize: str | None = None
 
     def options(self) -> dict[str, Any]:
         """For `from_pretrained`, beside the type."""
-        if self.attention is None:
-            return {}
-        return {"attn_implementation": self.attention}
+        options: dict[str, Any] = {}
+        if self.attention is not None:
+            options["attn_implementation"] = self.attention
+        if self.quantize is not None:
+            # Where it will be: some quantised weights cannot be moved, and no GPU holds all of a
+            # model that is quantised because it is too large.
+            options["device_map"] = {"": self.device or torch.device("cpu")}
+        return options
 
 
 def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
@@ -52,6 +65,7 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
     attention: str | None = None,
+    quantize: str | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     name: str = "",
@@ -73,6 +87,9 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
             loaded when not given. A `torch.device` is taken as it is.
         attention: What its layers attend with, transformers' `attn_implementation`: "sdpa",
             "eager", "flash_attention_2", ...; the model's own when not given.
+        quantize: Hold the linear weights of the language model in few bits: "nf4" (4, by
+            bitsandbytes), "int8" (by torchao) or "llm-int8" (by bitsandbytes). Everything else
+            stays in `dtype`.
         revision: Branch, tag or commit of a Hub id; its default branch when not given. The commit
             is remembered by the patches that are made on the base.
         token: What a Hub id is read with, where the one of `HF_TOKEN` or `hf auth login` will not
@@ -88,7 +105,8 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
         BaseError: If files are missing, the model belongs to no supported family, or it is wrapped,
             compiled, offloaded or carries an adapter of peft; if a model that is loaded already is
             asked for in another way.
-        ConfigError: If there is no such type or attention, or no such device here.
+        ConfigError: If there is no such type, attention or way to quantise, or not here, or no such
+            device here.
 
     Example:
         >>> name = "llava-hf/llava-onevision-qwen2-7b-ov-hf"
@@ -96,20 +114,32 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     """
     # What is mistyped shows before gigabytes are read.
     check_attention(attention)
+    check_quantize(quantize)
     if isinstance(device, str):
         device = find_device(device)
     if isinstance(source, (str, Path)):
         name = name or str(source)
-    wanted = _Wanted(settings, find_dtype(dtype), name, tower, weights, attention, device)
+    wanted = _Wanted(
+        settings,
+        find_dtype(dtype),
+        name,
+        tower,
+        weights,
+        attention=attention,
+        device=None if device is None else torch.device(device),
+        quantize=quantize,
+    )
     if isinstance(source, (str, Path)):
         place = located(str(source), revision, token)
         base = _load_named(place, wanted)
         base.revision = commit_of(place)
         check_plain(base.model)  # transformers loads an adapter that lies beside the weights
     else:
-        _must_be_as_loaded({"attention": attention, "revision": revision})
+        _must_be_as_loaded({"attention": attention, "quantize": quantize, "revision": revision})
         base = _wrap(source, tokenizer, wanted)
-    if device is not None:
+    if method_of(base.config) is not None:
+        hf_compat.keep_quantised_weights(base.model)
+    if device is not None and quantize is None:  # quantised ones are there already
         try:
             base.model.to(device)
         except (RuntimeError, TypeError, AssertionError, ValueError) as error:
@@ -158,12 +188,15 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
         # Its files are in bf16 to be small, and many CPUs are slow in that: "auto" is fp32 here.
         dtype = wanted.dtype or torch.float32
         must_attend(wanted.attention, dtype, wanted.device)
+        must_quantise(wanted.quantize, source, None, wanted.weights)
         return load_smol(
             dtype,
             wanted.tower,
             settings=wanted.settings,
             name=wanted.name,
             attention=wanted.attention,
+            device=wanted.device,
+            quantize=wanted.quantize,
         )
     check_source(source)
     # As plain JSON first: AutoConfig raises on a model type that only a plug-in knows.
@@ -186,6 +219,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     family = find_family(config.model_type)(config)
     must_be_loadable(source, config, wanted.weights)
     must_attend(wanted.attention, wanted.dtype or config.dtype, wanted.device)
+    must_quantise(wanted.quantize, source, config, wanted.weights)
     with reading(source, "the model could not be loaded"):
         model_class = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
         origin = Origin(
@@ -195,6 +229,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
             wanted.dtype or "auto",
             family.language_model,
             wanted.options(),
+            wanted.quantize,
         )
         if wanted.weights:
             model = origin.load(wanted.tower)
@@ -225,12 +260,18 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
     with reading(source, "the model could not be loaded"):
         files = read_llava(source)
         must_attend(wanted.attention, wanted.dtype or files.config.dtype, wanted.device)
+        must_quantise(wanted.quantize, source, files.config, wanted.weights)
+        family = find_family("llava_onevision")(files.config)
         if wanted.weights:
             options = {"dtype": wanted.dtype or "auto", **wanted.options()}
+            if wanted.quantize is not None:
+                bare = on_meta(LlavaOnevisionForConditionalGeneration, files.config)
+                outside = parts_outside(bare, family.language_model)
+                dtype = wanted.dtype or files.config.dtype
+                options["quantization_config"] = quantization(wanted.quantize, outside, dtype)
             model = load_llava(source, files, options)
         else:
             model = on_meta(LlavaOnevisionForConditionalGeneration, files.config)
-    family = find_family("llava_onevision")(files.config)
     settings = wanted.settings or llava_settings(files.config)
     return Base(
         model,
@@ -240,9 +281,3 @@ def _load_llava(source: str, wanted: _Wanted) -> Base:
         name=wanted.name,
         inputs=files.inputs,
     )
-
-
-def on_meta(make: Callable[[Any], Any], config: Any) -> Any:
-    """A model that has shapes but no numbers, so that one of any size is made in seconds."""
-    with torch.device("meta"):
-        return make(config)

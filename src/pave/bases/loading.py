@@ -5,6 +5,7 @@ file as lines:
 
     device        auto, cpu, cuda, cuda:1, mps
     attention     sdpa, eager, flash_attention_2, ...  (transformers' attn_implementation)
+    quantize      nf4, int8, llm-int8: the language model's linear layers in 4 or 8 bits
     revision      a branch, tag or commit of a Hub id
 
 A floating-point type is not among them: training derives it from its precision. Nor is a token,
@@ -33,12 +34,16 @@ ATTENTION = (
 """What transformers has; further ones can be registered with its `AttentionInterface`."""
 
 
+QUANTIZE = ("nf4", "int8", "llm-int8")
+"""Ways to quantise, see `pave.bases.quantised`; each is the same on every device."""
+
+
 class Loading(BaseModel):
     """How the base of a verb is loaded.
 
     Example:
         >>> Loading(attention="eager").options
-        {'attention': 'eager', 'revision': None}
+        {'attention': 'eager', 'quantize': None, 'revision': None}
     """
 
     # Inputs are kept out of pydantic's own messages: one may be a token.
@@ -49,6 +54,11 @@ class Loading(BaseModel):
         None,
         description="What the base attends with: sdpa, eager, flash_attention_2, flex_attention; "
         "its own if left.",
+    )
+    quantize: str | None = Field(
+        None,
+        description="Hold the language model's linear weights in few bits: nf4 (4) or llm-int8 "
+        "(8) by bitsandbytes, int8 by torchao.",
     )
     revision: str | None = Field(
         None, description="Branch, tag or commit of a base on the Hub; its default branch if left."
@@ -64,10 +74,23 @@ class Loading(BaseModel):
             raise ValueError(str(error)) from error
         return word
 
+    @field_validator("quantize")
+    @classmethod
+    def _is_quantization(cls, word: str | None) -> str | None:
+        try:
+            check_quantize(word)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return word
+
     @property
     def options(self) -> dict[str, Any]:
         """Keywords of `load_base`, without the device, which a verb looks up first."""
-        return {"attention": self.attention, "revision": self.revision}
+        return {
+            "attention": self.attention,
+            "quantize": self.quantize,
+            "revision": self.revision,
+        }
 
 
 AS_USUAL = Loading()
@@ -85,6 +108,20 @@ def check_attention(word: str | None) -> None:
     raise ConfigError(
         f"there is no attention {word!r}{did_you_mean(word, ATTENTION)}; there are: "
         f"{', '.join(ATTENTION)}"
+    )
+
+
+def check_quantize(word: str | None) -> None:
+    """Make sure that there is such a way to quantise; None is none at all.
+
+    Raises:
+        ConfigError: If there is not.
+    """
+    if word is None or word in QUANTIZE:
+        return
+    raise ConfigError(
+        f"there is no way to quantise {word!r}{did_you_mean(word, QUANTIZE)}; there are: "
+        f"{', '.join(QUANTIZE)}"
     )
 
 

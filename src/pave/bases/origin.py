@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pave import hf_compat
 from pave.bases.hub import access
+from pave.bases.quantised import parts_outside, quantization
 from pave.bases.source import must_be_whole
 from pave.errors import BaseError
 from pave.files import entries_of
@@ -41,6 +43,12 @@ class Absent(nn.Module):
         )
 
 
+def on_meta(make: Callable[[Any], Any], config: Any) -> Any:
+    """A model that has shapes but no numbers, so that one of any size is made in seconds."""
+    with torch.device("meta"):
+        return make(config)
+
+
 @dataclass(frozen=True)
 class Origin:
     """The files of a base and how to load them.
@@ -52,6 +60,8 @@ class Origin:
         dtype: As for `from_pretrained`.
         language_model: Name of the language model's submodule of `model.model`.
         options: For `from_pretrained` beside the type.
+        quantize: How the language model is quantised while it is loaded, by its word. The tower
+            never is, so its tokens are those of the plain base.
     """
 
     model_class: Any
@@ -60,6 +70,7 @@ class Origin:
     dtype: Any
     language_model: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    quantize: str | None = None
 
     def load(self, tower: bool = True) -> Any:
         """The model; without its tower, `Absent` stands in the place of tower and projector.
@@ -67,13 +78,18 @@ class Origin:
         Raises:
             BaseError: If the files lack some of its weights.
         """
+        options = dict(self.options)
+        if self.quantize is not None:
+            outside = parts_outside(on_meta(self.model_class, self.config), self.language_model)
+            dtype = self.config.dtype if self.dtype == "auto" else self.dtype
+            options["quantization_config"] = quantization(self.quantize, outside, dtype)
         if tower:
-            return self._read(self.model_class)
+            return self._read(self.model_class, options)
 
         def towers(model: Any) -> list[tuple[nn.Module, str]]:
             return [(model.model, name) for name in self._towers(model)]
 
-        return self._read_without(towers)
+        return self._read_without(towers, options)
 
     def load_tower(self) -> dict[str, nn.Module]:
         """Tower and projector by their names in `model.model`."""
@@ -81,14 +97,16 @@ class Origin:
         def language(model: Any) -> list[tuple[nn.Module, str]]:
             return [(model.model, self.language_model), (model, "lm_head")]
 
-        model = self._read_without(language)
+        model = self._read_without(language, self.options)
         return {name: getattr(model.model, name) for name in self._towers(model)}
 
     def _towers(self, model: Any) -> list[str]:
         # Tower and projector, by the family's own names; a lone newline vector is no child.
         return [name for name, _ in model.model.named_children() if name != self.language_model]
 
-    def _read_without(self, parts: Callable[[Any], list[tuple[nn.Module, str]]]) -> Any:
+    def _read_without(
+        self, parts: Callable[[Any], list[tuple[nn.Module, str]]], options: Mapping[str, Any]
+    ) -> Any:
         """Load all but some parts, given as (owner, name) pairs of a model that is just built."""
         whole = self.model_class
 
@@ -103,19 +121,19 @@ class Origin:
         # The class keeps its name, by which from_pretrained finds conversions of old checkpoints.
         members = {"__init__": build, "__module__": whole.__module__}
         partial: Any = type(whole.__name__, (whole,), members)
-        model = self._read(partial)
+        model = self._read(partial, options)
         # Whoever asks for the model's class, or saves it, gets Hugging Face's.
         model.__class__ = whole
         return model
 
-    def _read(self, model_class: Any) -> Any:
+    def _read(self, model_class: Any, options: Mapping[str, Any]) -> Any:
         model, report = model_class.from_pretrained(
             self.source,
             config=self.config,
             dtype=self.dtype,
             output_loading_info=True,
             **access(self.source),
-            **self.options,
+            **options,
         )
         must_be_whole(self.source, report)
         return model

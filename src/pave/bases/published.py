@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pave.bases.load import on_meta
+from pave.bases.origin import on_meta
 
 _TOWER = {
     "model_type": "siglip_vision_model",

@@ -1,18 +1,163 @@
-"""Folders of quantised weights (AWQ, GPTQ, bitsandbytes, ...): what they need, in one line.
+"""Quantised bases: plain folders whose weights are quantised as they are loaded, and ready ones.
 
-Hugging Face loads them where the package of their format is installed. It says so deep inside the
-loading of the model, among words that sound as if the folder were damaged.
+`load_base(quantize=...)` holds the weights of the language model's linear layers in few bits:
+
+    nf4        4 bits in blocks of 64, by bitsandbytes; QLoRA's format, scales quantised too
+    int8       8 bits, a scale for each row, by torchao; products are in the base's type
+    llm-int8   8 bits, by bitsandbytes; products are in 8 bits too, outliers in 16
+
+A word means the same numbers on every device. Tower, projector, embeddings, head and norms stay as
+they are: visual tokens, and all that is cached of them, are those of the plain base, and a GPU
+spends its memory on the layers.
+
+Folders that are quantised already (AWQ, GPTQ, bitsandbytes, ...) load by themselves, where the
+package of their format is installed. Hugging Face says so deep inside the loading of the model,
+among words that sound as if the folder were damaged; here it is a line.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
+import torch
+from torch import nn
+
 from pave.bases.source import first_line
-from pave.errors import BaseError
+from pave.errors import BaseError, ConfigError
 
 log = logging.getLogger(__name__)
+
+PACKAGES = {"nf4": "bitsandbytes", "int8": "torchao", "llm-int8": "bitsandbytes"}
+"""Way to quantise -> the package that does it."""
+
+# nf4: half a byte, and for each block of 64 a scale of one byte, itself scaled by blocks of 256.
+_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0, "llm-int8": 1.0}
+# Of a row: its scale, and torchao's zero point.
+_ROW_BYTES = {"nf4": 0, "int8": 5, "llm-int8": 4}
+
+
+def quantised_bytes(language: nn.Module, word: str) -> int:
+    """Bytes of the linear weights of a language model, quantised.
+
+    Args:
+        language: The language model; shapes are enough.
+        word: How they are quantised.
+    """
+    total = 0.0
+    for module in language.modules():
+        if isinstance(module, nn.Linear):
+            total += module.in_features * module.out_features * _BYTES[word]
+            total += module.out_features * _ROW_BYTES[word]
+    return round(total)
+
+
+def parts_outside(model: Any, language_model: str) -> list[str]:
+    """Names of all parts of a model that stay as they are.
+
+    Args:
+        model: The model, with or without numbers.
+        language_model: Name of the language model's submodule of `model.model`.
+    """
+    outside = [name for name, _ in model.named_children() if name != "model"]  # the head
+    for name, _ in model.model.named_children():
+        if name != language_model:
+            outside.append(f"model.{name}")
+    linear = whole = 0  # numbers of the language model: those that are quantised, and all
+    language = getattr(model.model, language_model)
+    for module in language.modules():
+        if isinstance(module, nn.Linear):
+            linear += module.weight.numel()
+    for parameter in language.parameters():
+        whole += parameter.numel()
+    # Experts of a mixture are tensors of their own, not linear layers.
+    if 2 * linear < whole:
+        log.warning(
+            "only %.0f %% of the language model's weights are those of linear layers and are "
+            "quantised; the others stay as they are",
+            100 * linear / whole,
+        )
+    return outside
+
+
+def quantization(word: str, outside: Sequence[str], dtype: torch.dtype | None) -> Any:
+    """What `from_pretrained` takes as `quantization_config`.
+
+    Args:
+        word: How to quantise.
+        outside: Parts that stay as they are.
+        dtype: The base's type, in which 4-bit weights are multiplied.
+    """
+    from transformers import BitsAndBytesConfig, TorchAoConfig
+
+    if word == "int8":
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=list(outside))
+    if word == "llm-int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(outside))
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=list(outside),
+    )
+
+
+def must_quantise(word: str | None, source: str, config: Any, weights: bool = True) -> None:
+    """Make sure that a base can be quantised here as asked for.
+
+    Args:
+        word: How; None is not at all.
+        source: Folder or Hub id.
+        config: Hugging Face's configuration of it; None for smol.
+        weights: Whether weights will be loaded at all.
+
+    Raises:
+        BaseError: If the base is quantised already, or comes without weights.
+        ConfigError: If the package is missing, or does not run here.
+    """
+    if word is None:
+        return
+    if not weights:
+        raise BaseError(f"{source}: without weights there is nothing to quantise; leave it out")
+    settings = getattr(config, "quantization_config", None)
+    if settings is not None:
+        raise BaseError(
+            f"{source}: its weights are quantised already ({method_of(config)}); leave "
+            f"quantize={word!r} out, or name the model before quantisation"
+        )
+    package = PACKAGES[word]
+    if find_spec(package) is None:
+        raise ConfigError(
+            f"quantize={word} needs the package {package}, which is not installed here; install "
+            "the extra quant (pip install 'pave[quant]')"
+        )
+    from transformers.quantizers import AutoHfQuantizer
+
+    # What it runs on is the package's to say.
+    try:
+        quantizer = AutoHfQuantizer.from_config(quantization(word, [], None))
+        quantizer.validate_environment(device_map=None)
+    except Exception as error:
+        raise ConfigError(
+            f"quantize={word}: {package} does not run here: {first_line(error)}"
+        ) from error
+
+
+def method_of(config: Any) -> str | None:
+    """How a model of this configuration is quantised, in words; None where it is not.
+
+    Args:
+        config: Hugging Face's configuration of a folder, or of a loaded model.
+    """
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
+        return None
+    return _method(settings)
 
 
 def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
@@ -27,10 +172,10 @@ def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
     Raises:
         BaseError: If they are quantised in a way that cannot be loaded here.
     """
-    settings = getattr(config, "quantization_config", None)
-    if settings is None:
+    method = method_of(config)
+    if method is None:
         return
-    method = _method(settings)
+    settings = config.quantization_config
     if not weights:
         log.warning(
             "%s: its weights are quantised (%s); sizes are those of the model before that",
@@ -52,10 +197,31 @@ def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
         ) from error
 
 
+def tell_other_quantization(patch: str, trained: str | None, config: Any) -> None:
+    """Warn where a patch was trained on a base that was quantised in another way than this one.
+
+    Args:
+        patch: What to call it.
+        trained: How its base was quantised, as `method_of` says it; None where it was not.
+        config: Hugging Face's configuration of this base.
+    """
+    here = method_of(config)
+    # The other way round somebody has just asked for it.
+    if trained is None or trained == here:
+        return
+    log.warning(
+        "%s was trained on a base that was quantised (%s), and this one is %s: answers differ",
+        patch,
+        trained,
+        "not" if here is None else here,
+    )
+
+
 def _method(settings: Any) -> str:
     """The format's name and bits, as far as the settings say."""
     facts = settings if isinstance(settings, dict) else settings.to_dict()
-    name = str(facts.get("quant_method") or "of an unknown format")
+    name = facts.get("quant_method") or "of an unknown format"
+    name = str(getattr(name, "value", name))  # of a loaded model it is an enumeration
     bits = facts.get("bits")
     for key, number in (("load_in_4bit", 4), ("load_in_8bit", 8)):  # bitsandbytes' way to say it
         if facts.get(key):

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from pave import hf_compat
 from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import ChannelError
 from pave.files import entries_of, regular_file
@@ -148,16 +149,10 @@ def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds its own numbers; one of torchao or quanto wraps others."""
-    inner = tensor.data  # a parameter's own class says nothing
-    return type(inner) is Tensor or not hasattr(inner, "__tensor_flatten__")
-
-
 def _plain(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
     """The tensors; in place of one that wraps others, those and what it says of them."""
     for name, tensor in tensors:
-        if is_plain(tensor):
+        if hf_compat.is_plain(tensor):
             yield name, tensor
             continue
         outer: Any = tensor.data

@@ -20,6 +20,8 @@ def estimate_verb(
     side_steps: int | None = None,
     side_tokens: int | None = None,
     batch: int | None = None,
+    quantize: str | None = None,
+    revision: str | None = None,
     json: Switch = False,
 ) -> int:
     """Tell what a recipe costs: parameters, tokens, operations, memory of a training step.
@@ -29,6 +31,7 @@ def estimate_verb(
     ```
     pave estimate V5_1_3_audio_languagebind_7B
     pave estimate sound.yaml --base 0.5b --batch 2 --json
+    pave estimate V5_1_3_audio_languagebind_7B --quantize nf4
     ```
 
     Args:
@@ -37,17 +40,23 @@ def estimate_verb(
         side_steps: Steps of the side channel; those of a usual clip when not given.
         side_tokens: Tokens of a step of the side channel.
         batch: Clips of a forward pass; the recipe's own number when not given.
+        quantize: How the base's language model is quantised: nf4, int8 or llm-int8; as the recipe
+            says when not given.
+        revision: Branch, tag or commit of a base on the Hub.
         json: Print JSON.
     """
     if (side_steps is None) != (side_tokens is None):
         raise ConfigError("--side-steps and --side-tokens go together; give both or neither")
     if any(number is not None and number < 1 for number in (side_steps, side_tokens, batch)):
         raise ConfigError("--side-steps, --side-tokens and --batch must be at least 1")
+    from pave.bases.loading import check_quantize
     from pave.train.estimate import estimate
     from pave.train.estimate_plan import plan
 
+    check_quantize(quantize)
+
     side = None if side_steps is None or side_tokens is None else (side_steps, side_tokens)
-    found = estimate(plan(recipe, base, side, batch))
+    found = estimate(plan(recipe, base, side, batch, quantize=quantize, revision=revision))
     if json:
         output.as_json(vars(found))
     else:
@@ -78,6 +87,7 @@ def _show(found: Estimate) -> None:
     output.line()
     rows = [[name, f"{value / 2**30:.1f} GiB"] for name, value in found.memory.items()]
     how = "recomputed activations" if found.checkpointing else "kept activations"
-    output.table(
-        [f"training in {found.precision}, batch {found.batch}, {how}", ""], rows, numbers=True
-    )
+    kind = found.precision
+    if found.quantize is not None:
+        kind = f"{kind} on {found.quantize}"
+    output.table([f"training in {kind}, batch {found.batch}, {how}", ""], rows, numbers=True)

@@ -107,6 +107,8 @@ def _patch(source: str) -> dict[str, Any]:
     facts = {
         "patch": str(folder),
         "base": config.base.name,
+        "revision": config.base.revision,
+        "quantized": config.base.quantized,
         **{key: content.get(key) for key in _SHOWN},
         "parameters": sum(_parameters(file) for file in files if file.suffix == ".safetensors"),
         "bytes": sum(file.stat().st_size for file in files),

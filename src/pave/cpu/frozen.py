@@ -77,4 +77,10 @@ def _frozen_layers(module: nn.Module) -> list[nn.Linear]:
 
 
 def _is_frozen(layer: nn.Linear) -> bool:
-    return all(p.dtype == torch.float32 and not p.requires_grad for p in layer.parameters())
+    for parameter in layer.parameters():
+        # torchao keeps the class of a layer and puts a tensor of its own in.
+        if parameter.requires_grad or not hf_compat.is_plain(parameter):
+            return False
+        if parameter.dtype != torch.float32:
+            return False
+    return True

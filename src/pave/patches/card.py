@@ -113,10 +113,14 @@ def _usage(config: PatchConfig, info: EncoderInfo | None, name: str) -> str:
             )
             tokens.append("times = torch.arange(8.0)  # of each step, in seconds")
     load = [f'model.load_patch("path/to/{base.name}")  # first' for base in config.base_patches]
+    # The commit that it was trained on, where that is known.
+    revision = ""
+    if config.base.revision is not None:
+        revision = f', revision="{config.base.revision}"'
     code = [
         *imports,
         "",
-        f"base = pave.load_base({json.dumps(config.base.name)})",
+        f"base = pave.load_base({json.dumps(config.base.name)}{revision})",
         "model = pave.PatchedModel(base)",
         *load,
         f'model.load_patch("path/to/{name}")',

@@ -81,6 +81,9 @@ class BaseId(BaseModel):
 
     name: str = Field(description="What the base was called: a Hub id, a folder, or smol.")
     revision: str | None = Field(None, description="Commit of its Hub id, as far as it was known.")
+    quantized: str | None = Field(
+        None, description="How its weights were quantised, where they were."
+    )
     fingerprint: dict[str, Any] = Field(
         description="Facts that must agree: model type, widths, vocabulary, token layout."
     )
@@ -93,7 +96,7 @@ class BaseId(BaseModel):
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not known, so that such files are those of older versions."""
         fields: dict[str, Any] = write(self)
-        for name in ("weights", "revision"):
+        for name in ("weights", "revision", "quantized"):
             if not fields.get(name):
                 fields.pop(name, None)
         return fields

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pave.bases import Base
 from pave.bases.digest import known_by
+from pave.bases.quantised import tell_other_quantization
 from pave.errors import BaseError, PatchError
 from pave.patches.config import PatchConfig
 from pave.texts import parse_json
@@ -103,6 +104,8 @@ def check_base_weights(config: PatchConfig, base: Base, where: str, refuse: bool
     Raises:
         PatchError: If they differ and `refuse` is set.
     """
+    # Rounded weights are near enough to work, so no mistake, but not the same base.
+    tell_other_quantization(where, config.base.quantized, base.config)
     wanted = config.base.weights
     if not wanted:  # an older patch, or one of a base that could not tell
         return

