@@ -64,6 +64,31 @@ def test_deepstack_output_has_its_fields() -> None:
     assert (output.pooler_output, output.deepstack_features) == ((1,), [(2,)])
 
 
+def test_beams_of_glm_need_the_other_id() -> None:
+    """By itself `generate` is left with no visual tokens; a version that mends it is welcome."""
+    base = tiny.base("glm4v")
+    inputs = tiny.inputs(base, (2, 2))
+    own = base.config.video_token_id
+    beams = {"num_beams": 2, "max_new_tokens": 1, "do_sample": False}
+    assert hasattr(base.model, "_expand_multimodal_outputs"), "_expand_multimodal_outputs is gone"
+    with pytest.raises(ValueError, match="non-empty list"):
+        base.model.generate(**inputs, **beams)
+    with hf_compat.beams_count_images(base.config):
+        base.model.generate(**inputs, **beams)
+    assert base.config.video_token_id == own
+
+
+def test_peft_takes_targets_of_some_models_for_experts() -> None:
+    from peft.utils import transformers_weight_conversion as conversion
+
+    for name in ("_MODEL_TO_CONVERSION_PATTERN", "_MOE_TARGET_MODULE_MAPPING"):
+        assert hasattr(conversion, name), f"peft's {name} is gone"
+    taken = {"gate", "gate_proj", "up_proj", "down_proj"}
+    assert hf_compat.expert_targets(tiny.base("glm4v_moe").config) == taken
+    assert not hf_compat.expert_targets(tiny.base("qwen3_vl_moe").config)
+    assert not hf_compat.expert_targets(None)
+
+
 def test_layers_look_up_the_attention_that_is_set() -> None:
     base = tiny.base()
     text = base.config.get_text_config()

@@ -7,9 +7,10 @@ that takes one away fails there, in words, and not deep inside a run.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,27 @@ def deepstack_output(**fields: Any) -> Any:
     return BaseModelOutputWithDeepstackFeatures(**fields)
 
 
+@contextlib.contextmanager
+def beams_count_images(config: Any) -> Iterator[None]:
+    """Let `generate` find the videos of GLM-4V's prompts, whose places are held by image tokens.
+
+    Its `_expand_multimodal_outputs`, which repeats visual tokens for beams and samples, counts
+    tokens of `video_token_id`, of which there are none, and is left with no visual tokens at all.
+    Nothing else of the model's forward and `generate` reads that id. Checked with transformers
+    5.23.0.
+
+    Args:
+        config: Of the model; as before afterwards.
+    """
+    own = config.video_token_id
+    # The caller holds the model's lock, so nobody sees the other id.
+    config.video_token_id = config.image_token_id
+    try:
+        yield
+    finally:
+        config.video_token_id = own
+
+
 def change_counters(tensors: Iterable[Tensor]) -> list[int]:
     """How often each tensor was changed in place: `Tensor._version`.
 
@@ -201,6 +223,22 @@ def adapter_in_float32(model: nn.Module, name: str) -> None:
     from peft.tuners.tuners_utils import cast_adapter_dtype
 
     cast_adapter_dtype(model, adapter_name=name)
+
+
+def expert_targets(config: Any) -> frozenset[str]:
+    """LoRA targets that peft takes for a mixture's experts, by the config of its model.
+
+    Adapters of older versions name the experts' linear layers, which are single tensors now; for
+    some model types peft changes what an adapter targets to these tensors, and any pattern to plain
+    endings of names. It is `_MOE_TARGET_MODULE_MAPPING` of peft, by transformers'
+    `_MODEL_TO_CONVERSION_PATTERN`. Checked with peft 0.21.2 and transformers 5.23.0.
+    """
+    from peft.utils import transformers_weight_conversion as conversion
+
+    # Imported there from transformers.
+    kinds = conversion._MODEL_TO_CONVERSION_PATTERN
+    kind = kinds.get(getattr(config, "model_type", None))
+    return frozenset(conversion._MOE_TARGET_MODULE_MAPPING.get(kind, ()))
 
 
 def adapters_on(model: nn.Module) -> dict[str, str]:

@@ -214,6 +214,7 @@ def test_wrong_frames_are_refused() -> None:
 def test_families_are_listed() -> None:
     """All families of the issue."""
     wanted = {
+        "glm4v",
         "internvl",
         "llava_next_video",
         "llava_onevision",

@@ -40,7 +40,10 @@ def exact(name: str) -> Exact:
     family, dtype = name.split("-")
     made = tiny_patch.case(family, DTYPES[dtype])
     greedy = made.base.model.generate(**made.inputs, **GREEDY)
-    beams = made.base.model.generate(**made.inputs, **BEAMS) if dtype == "fp32" else None
+    beams = None
+    if dtype == "fp32":
+        with made.base.family.generating:  # GLM-4V's beams need it
+            beams = made.base.model.generate(**made.inputs, **BEAMS)
     tiny_patch.add(made.model, awake=False)
     return Exact(made, greedy, beams)
 

@@ -16,6 +16,7 @@ from pave.channels.weights import weights_digest
 from pave.errors import PatchError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
+from pave.patches.lora import lora_config
 
 
 class Packed(nn.Module):
@@ -118,6 +119,7 @@ def test_layers_on_which_nothing_is_at_work_need_no_copies() -> None:
         ("qwen2_vl", ("q_proj", "xyz"), "called xyz; choose other LoRA targets, such as q_proj"),
         ("qwen2_vl", ("mlp",), "is a Qwen2MLP, which takes no LoRA"),
         ("qwen3_vl_moe", ("gate_up_proj",), "experts are tensors such as layers.0.mlp.experts"),
+        ("glm4v_moe", ("q_proj", "up_proj"), "peft takes up_proj of this model for its experts"),
         ("qwen3_vl_moe", ("experts",), "is a Qwen3VLMoeTextExperts, which takes no LoRA"),
     ],
 )
@@ -138,6 +140,20 @@ def test_experts_that_lora_does_not_reach_are_told_of(caplog: pytest.LogCaptureF
     assert {path.split(".")[-1] for path in model.loras.layers} == {f"{x}_proj" for x in "qkvo"}
     assert "leaves out gate_proj, up_proj, down_proj" in caplog.text
     assert "experts are tensors" in caplog.text
+
+
+@pytest.mark.parametrize("family", ["glm4v_moe", "glm46v", "qwen3_5_moe"])
+def test_mixtures_of_which_every_target_is_there(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Shared experts have the names; the others are told of. No tower is reached, and no expert."""
+    model = PatchedModel(tiny.base(family))
+    model.new_patch(None, name="l", lora=LoraSpec(rank=2))
+    assert "experts are tensors" in caplog.text and "leaves out" not in caplog.text
+    assert all(path.startswith("model.language_model.") for path in model.loras.layers)
+    assert not [path for path in model.loras.layers if path.endswith(".experts")]
+    config = lora_config(LoraSpec(rank=2), model.base.family)
+    assert (config.exclude_modules is not None) == (family == "glm4v_moe")
 
 
 class Wrapped(Tensor):

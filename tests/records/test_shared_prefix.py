@@ -15,7 +15,7 @@ from pave.data import ClipFeatures, pack
 from pave.train.batches import Sample
 from pave.train.collate import Collator
 
-MROPE = [name for name in tiny.FAMILIES if "qwen" in name]
+MROPE = [name for name in tiny.FAMILIES if "qwen" in name or "glm" in name]
 TEXT = st.text("ab ?", min_size=1, max_size=9)
 DIALOGUES = st.lists(
     st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3), min_size=1, max_size=3

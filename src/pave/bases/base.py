@@ -116,7 +116,7 @@ class Base:
 
     def _placeholder_id(self) -> int:
         placeholder = self.family.placeholder
-        wanted = getattr(self.config, f"{self.family.modality}_token_id", None)
+        wanted = self.family.placeholder_id
         found = self.tokenizer.convert_tokens_to_ids(placeholder)
         if wanted is None or found != wanted:
             raise BaseError(
@@ -329,7 +329,7 @@ class Base:
         mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
         inputs = {"input_ids": ids, "attention_mask": mask}
         if self.family.mrope or self.family.token_types:
-            inputs["mm_token_type_ids"] = self._token_types(ids)
+            inputs["mm_token_type_ids"] = self.family.types_of(ids)
         if clips:
             if len(clips) != len(prompts):
                 raise BaseError(f"{len(prompts)} prompts need as many clips, got {len(clips)}")
@@ -348,11 +348,6 @@ class Base:
                 inputs[key] = self._stack(key, [clip.pixels[key] for clip in clips])
         device = self.model.device
         return {key: value.to(device) for key, value in inputs.items()}
-
-    def _token_types(self, ids: Tensor) -> Tensor:
-        """0 text, 1 image, 2 video: what multi-axial positions come from, and masks, `[B, L]`."""
-        video, image = int(self.config.video_token_id), int(self.config.image_token_id)
-        return (ids == video).int() * 2 + (ids == image).int()
 
     def _stack(self, key: str, tensors: Sequence[Tensor]) -> Tensor:
         """The tensors of several clips behind each other, along the clip or patch axis."""

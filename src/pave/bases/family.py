@@ -8,6 +8,7 @@ to it. docs/how-to/add-a-family.md writes one from nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -64,6 +65,7 @@ class Family(Protocol):
         native: Whether tokens come out of `method` in the order that `split` gives; False makes the
             seam split and join in every call, even without side tokens.
         shadows: Methods of the inner model to replace while this instance is in use, by name.
+        generating: Entered around the model's `generate`.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Family(Protocol):
     native: bool = True
     config: Any
     shadows: Mapping[str, Callable[..., Any]] = {}
+    generating: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -111,6 +114,23 @@ class Family(Protocol):
         if self.modality == "image":
             return self.pixels
         return ""
+
+    @property
+    def placeholder_id(self) -> int | None:
+        """Id that the model looks for where the visual tokens go; None if its config has none."""
+        return getattr(self.config, f"{self.modality}_token_id", None)
+
+    def types_of(self, ids: Tensor) -> Tensor:
+        """0 text, 1 image, 2 video: what multi-axial positions are computed from.
+
+        Args:
+            ids: `[B, L]`.
+
+        Returns:
+            `[B, L]` int.
+        """
+        video, image = int(self.config.video_token_id), int(self.config.image_token_id)
+        return (ids == video).int() * 2 + (ids == image).int()
 
     @property
     def frames_per_step(self) -> int:

@@ -67,7 +67,8 @@ class BaseSettings(BaseModel):
     max_pixels: int | None = Field(
         None, ge=1, description="Most pixels of a frame or clip (Qwen families)."
     )
-    # These two are left out of what is written, and so of keys, where they say nothing.
+    # These two, and `tenths`, are left out of what is written, and so of keys, where they say
+    # nothing.
     cap_pixels_per_frame: bool = Field(
         False,
         exclude_if=operator.not_,
@@ -83,6 +84,11 @@ class BaseSettings(BaseModel):
     compress: bool = Field(
         False,
         description="Drop tokens whose patch hardly changed since the frame before (VideoLLaMA3).",
+    )
+    tenths: bool = Field(
+        False,
+        exclude_if=operator.not_,
+        description="Tell times in tenths of a second, not in whole ones (GLM-4.6V).",
     )
     mean: tuple[Shift, Shift, Shift] = Field(
         HALF, description="Per-channel mean on the 0..1 scale."
@@ -156,6 +162,9 @@ def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str
     if defaults.crop is not None and crop:
         sides = {"height": crop, "width": crop} if isinstance(crop, int) else crop
         changed["crop"] = (int(sides["height"]), int(sides["width"]))
+    # Checkpoints of GLM-4.6V may have the model type of GLM-4.1V or 4.5V; their processor tells.
+    if "Glm46V" in f"{found.get('processor_class')} {found.get('video_processor_type')}":
+        changed["tenths"] = True
     if found.get("use_token_compression") is not None:
         changed["compress"] = defaults.compress and bool(found["use_token_compression"])
     return changed

@@ -390,7 +390,11 @@ class PatchedModel(nn.Module):
         **inputs: Any,
     ) -> Any:
         """The base's `generate` with the patches at work; arguments of `forward` and `generate`."""
-        with called(self, channels, times, visuals, weights=patches, inputs=inputs) as ready:
+        generating = self.base.family.generating
+        with (
+            called(self, channels, times, visuals, weights=patches, inputs=inputs) as ready,
+            generating,
+        ):
             return self.model.generate(**ready)
 
     @overload

@@ -42,12 +42,17 @@ def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConf
         base_name: Written into the adapter, for people and tools that read it.
     """
     targets = "|".join(spec.targets or family.lora_targets)
+    towers = None
+    # Of these models peft makes the pattern endings of names, which fit in a tower too.
+    if hf_compat.expert_targets(family.config):
+        towers = rf"model\.(?!{family.language_model}\.).*"
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
         # A string is matched against the whole name: nothing in a tower fits.
         target_modules=rf"model\.{family.language_model}\..*\.({targets})",
+        exclude_modules=towers,
         bias="none",  # biases are the base's own, which stays as it is
         base_model_name_or_path=base_name or None,
     )
@@ -76,6 +81,12 @@ def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     """
     wanted = re.compile(str(lora_config(spec, family).target_modules))
     usual = ", ".join(family.lora_targets)
+    taken = hf_compat.expert_targets(family.config) & {*(spec.targets or family.lora_targets)}
+    if taken:
+        raise PatchError(
+            f"peft takes {', '.join(sorted(taken))} of this model for its experts, which pave's "
+            f"LoRA does not reach; choose other LoRA targets, such as {usual}"
+        )
     kinds: dict[tuple[type, ...], tuple[str, nn.Module]] = {}  # one of each kind of layer
     for path, module in model.named_modules():
         if not wanted.fullmatch(path):
@@ -115,8 +126,6 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
         if language in path:
             modules.add(path.rpartition(".")[2])  # an ending, as targets are
     lacking = [name for name in spec.targets or family.lora_targets if name not in modules]
-    if not lacking:
-        return
     # Experts of a mixture are one tensor for all of them, and no modules.
     for path, _ in model.named_parameters():
         owner, _, name = path.rpartition(".")
@@ -126,6 +135,10 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
             break
     else:
         why = ""
+    if not lacking:
+        if why and spec.targets is None:
+            logger.warning("LoRA adapts %s%s", ", ".join(family.lora_targets), why)
+        return
     if spec.targets is None:
         logger.warning("LoRA leaves out %s, which this model has not%s", ", ".join(lacking), why)
         return

@@ -30,6 +30,8 @@ SPECIALS = (
     "<bos>", "<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|video|>",
     "</image>", "<slice>", "</slice>", "<|begin_of_text|>", "<|start_header_id|>",
     "<|end_header_id|>", "<|eot_id|>",
+    "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|end_of_image|>",
+    "<|begin_of_video|>", "<|end_of_video|>",
 )  # fmt: skip
 HIDDEN = 32
 VOCAB = 256 + len(SPECIALS)
@@ -298,6 +300,59 @@ def _qwen3_5_moe() -> Any:
     return Qwen3_5MoeForConditionalGeneration(config)
 
 
+GLM_TOWER: dict[str, Any] = {
+    "depth": 2,
+    "hidden_size": 24,
+    "out_hidden_size": HIDDEN,
+    "num_heads": 3,
+    "intermediate_size": 32,
+    "image_size": 112,  # 8 x 8 patches, between whose positions larger frames are interpolated
+    "patch_size": 14,
+}
+GLM_TEXT: dict[str, Any] = {
+    **TEXT,
+    "rope_parameters": {**MROPE, "partial_rotary_factor": 1.0},
+}
+GLM_IDS = {
+    "image_token_id": token_id("<|image|>"),
+    "video_token_id": token_id("<|video|>"),
+    "video_start_token_id": token_id("<|begin_of_video|>"),
+    "video_end_token_id": token_id("<|end_of_video|>"),
+}
+# The first layer is dense; then two experts of which a token takes one, and one for all.
+GLM_EXPERTS = {
+    "n_routed_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+}
+
+
+def _glm4v() -> Any:
+    from transformers import Glm4vConfig, Glm4vForConditionalGeneration
+
+    config = Glm4vConfig(vision_config=GLM_TOWER, text_config=GLM_TEXT, **GLM_IDS)
+    return Glm4vForConditionalGeneration(config)
+
+
+def _glm4v_moe() -> Any:
+    from transformers import Glm4vMoeConfig, Glm4vMoeForConditionalGeneration
+
+    text = {**GLM_TEXT, **GLM_EXPERTS}
+    config = Glm4vMoeConfig(vision_config=GLM_TOWER, text_config=text, **GLM_IDS)
+    return Glm4vMoeForConditionalGeneration(config)
+
+
+def _glm46v() -> Any:
+    from transformers import Glm46VConfig, Glm46VForConditionalGeneration
+
+    # The large one: the language model of GLM-4.5V, and its tower under another name.
+    tower = {"model_type": "glm4v_moe_vision", **GLM_TOWER}
+    text = {"model_type": "glm4v_moe_text", **GLM_TEXT, **GLM_EXPERTS}
+    config = Glm46VConfig(vision_config=tower, text_config=text, **GLM_IDS)
+    return Glm46VForConditionalGeneration(config)
+
+
 def _internvl() -> Any:
     from transformers import InternVLConfig, InternVLForConditionalGeneration
 
@@ -435,6 +490,9 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen3_vl_moe": _qwen3_vl_moe,
     "qwen3_5": _qwen3_5,
     "qwen3_5_moe": _qwen3_5_moe,
+    "glm4v": _glm4v,
+    "glm4v_moe": _glm4v_moe,
+    "glm46v": _glm46v,
     "internvl": _internvl,
     "smolvlm": _smolvlm,
     "video_llama_3": _video_llama_3,
@@ -456,6 +514,9 @@ _QWEN2 = BaseSettings(
 _MINICPM = BaseSettings(frames=4, max_pixels=32 * 64)
 _GEMMA = BaseSettings(frames=4, max_video_tokens=9, mean=(0, 0, 0), std=(1, 1, 1))
 _QWEN3 = BaseSettings(frames=4, min_pixels=32 * 32, max_pixels=64 * 32 * 32)
+_GLM = BaseSettings(
+    frames=4, min_pixels=28 * 28, max_pixels=48 * 28 * 28, mean=CLIP_MEAN, std=CLIP_STD
+)
 SETTINGS: dict[str, BaseSettings] = {
     "minicpmv4_6": _MINICPM,
     "minicpmv4_7": _MINICPM,
@@ -467,6 +528,9 @@ SETTINGS: dict[str, BaseSettings] = {
     "qwen3_vl_moe": _QWEN3,
     "qwen3_5": _QWEN3,
     "qwen3_5_moe": _QWEN3,
+    "glm4v": _GLM,
+    "glm4v_moe": _GLM,
+    "glm46v": _GLM,
     "video_llama_3": BaseSettings(
         frames=4, min_pixels=28 * 28, max_pixels=48 * 28 * 28, compress=True
     ),

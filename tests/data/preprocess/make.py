@@ -93,6 +93,33 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
         {},
         {"vision_config": {"patch_size": 14}},
     ),
+    "qwen3_5": (
+        "Qwen3VLVideoProcessor",
+        {"cap_pixels_per_frame": False},
+        "Qwen3VLProcessor",
+        {},
+        {"vision_config": {"patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2}},
+    ),
+    "glm4v": (
+        "Glm4vVideoProcessor",
+        {},
+        "Glm4vProcessor",
+        {},
+        {
+            "model_type": "glm4v",
+            "vision_config": {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2},
+        },
+    ),
+    "glm46v": (
+        "Glm46VVideoProcessor",
+        {"size": {"shortest_edge": 12544, "longest_edge": 37632}},
+        "Glm46VProcessor",
+        {"min_pixels": 12544, "max_pixels": 37632},
+        {
+            "model_type": "glm46v",
+            "vision_config": {"patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2},
+        },
+    ),
     "gemma4": (
         "Gemma4VideoProcessor",
         {},
@@ -158,6 +185,8 @@ TOKENS = {
     "llava_next_video": "<video>",
     "perception_lm": "<|video|>",
     "gemma4": "<|video|>",
+    "glm4v": "<|image|>",
+    "glm46v": "<|image|>",
     "gemma4_unified": "<|video|>",
 }
 

@@ -22,6 +22,9 @@ FAMILIES = Registry[type[Family]](
     {
         "gemma4": f"{_HERE}.gemma4",
         "gemma4_unified": f"{_HERE}.gemma4",
+        "glm46v": f"{_HERE}.glm4v",
+        "glm4v": f"{_HERE}.glm4v",
+        "glm4v_moe": f"{_HERE}.glm4v",
         "internvl": f"{_HERE}.internvl",
         "llava_next_video": f"{_HERE}.llava_next_video",
         "llava_onevision": f"{_HERE}.llava_onevision",

@@ -17,6 +17,7 @@ from torch import Tensor
 from pave.bases.families import register_family
 from pave.bases.families.common import container
 from pave.bases.families.grids import (
+    Patches,
     block_means,
     patches_of,
     pixel_limits,
@@ -110,14 +111,13 @@ def qwen3_settings() -> BaseSettings:
 def qwen3_clip(config: Any, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
     """A clip of Qwen3-VL and 3.5: within a budget for all frames, a vision span a step."""
     cut = patches_of(config)
-    count = max(frames.shape[0], cut.step)  # a single frame is repeated before it is measured
-    height, width = frames.shape[-2:]
+    count = max(frames.shape[0], cut.step)
     low, high = pixel_limits(settings, MIN_PIXELS, MAX_PIXELS)
     if settings.cap_pixels_per_frame:
         # Few frames would otherwise spend the whole budget of a long clip.
         most = (settings.max_video_tokens or FRAME_TOKENS) * cut.factor**2
         high = count * max(min(most, high // count), int(low * 1.05))
-    size = fit((count, height, width), cut.factor, cut.step, (low, high))
+    size = clip_size(frames, cut, (low, high))
     pixels = tower_inputs(frames, size, settings, cut)
     (layout,) = token_grids(pixels["video_grid_thw"], cut.merge)
     steps = merge_times(times, cut.step)
@@ -125,6 +125,14 @@ def qwen3_clip(config: Any, settings: BaseSettings, frames: Tensor, times: Tenso
     # One decimal: at more than ten steps a second some neighbours are told the same time.
     text = "".join(f"<{second:.1f} seconds>{span}" for second in steps.tolist())
     return Clip(pixels, steps, text, layout.t * cut.step)
+
+
+def clip_size(frames: Tensor, cut: Patches, limits: tuple[int, int]) -> tuple[int, int]:
+    """Height and width that fit a clip into limits of all its frames together."""
+    # A single frame is repeated before it is measured.
+    count = max(frames.shape[0], cut.step)
+    height, width = frames.shape[-2:]
+    return fit((count, height, width), cut.factor, cut.step, limits)
 
 
 def fit(
