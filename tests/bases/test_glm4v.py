@@ -11,6 +11,7 @@ import pytest
 from helpers import tiny
 from pave.bases import find_family
 from pave.bases.settings import read_settings
+from pave.bases.template import read_style
 
 
 def test_image_tokens_are_of_a_video_between_its_marks():
@@ -57,3 +58,21 @@ def test_the_processor_says_how_times_are_told(
     span = "<|begin_of_image|>" + "<|image|>" * image + "<|end_of_image|>"
     first, second = ("0.0 seconds", "3.3 seconds") if tenths else ("0", "3")
     assert told == f"<|begin_of_video|>{span}{first}{span}{second}<|end_of_video|>"
+
+
+def test_a_template_that_takes_answers_for_texts():
+    """GLM-4.1V's writes a list of parts out as Python does; an answer must not begin with that."""
+    template = (
+        "[gMASK]<sop>{% for turn in messages %}{{ '<|' + turn.role + '|>\n' }}"
+        "{% if turn.role == 'assistant' %}{{ turn.content }}{% else %}"
+        "{% for part in turn.content %}{% if part.type == 'video' %}"
+        "<|begin_of_video|><|video|><|end_of_video|>{% else %}{{ part.text }}{% endif %}"
+        "{% endfor %}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+    )
+    base = tiny.base("glm4v")
+    style = read_style(template, base.tokenizer, base.family)
+    own = base.family.style
+    assert (style.head, style.ask, style.answer) == (own.head, own.ask, "")
+    # Between turns as built in, though the template leaves it to the model to end an answer.
+    assert style.past_end == own.end + own.again

@@ -176,6 +176,15 @@ class _Probe:
         for role, word in zip(("user", "assistant", "user"), words, strict=False):
             talk.append({"role": role, "content": [{"type": "text", "text": word}]})
         talk[0]["content"].insert(0, {"type": "video"})  # before its question, as trained
+        text = self._written(talk, ask)
+        # A template may take answers for texts and write the list out as Python does (GLM-4.1V's).
+        if "'type': 'text'" in text:
+            for turn in talk[1::2]:
+                turn["content"] = turn["content"][0]["text"]
+            text = self._written(talk, ask)
+        return text
+
+    def _written(self, talk: list[dict[str, Any]], ask: bool) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
                 talk, chat_template=self.template, tokenize=False, add_generation_prompt=ask

@@ -390,6 +390,7 @@ class PatchedModel(nn.Module):
         **inputs: Any,
     ) -> Any:
         """The base's `generate` with the patches at work; arguments of `forward` and `generate`."""
+        # Nothing, but for families whose beams need help.
         generating = self.base.family.generating
         with (
             called(self, channels, times, visuals, weights=patches, inputs=inputs) as ready,

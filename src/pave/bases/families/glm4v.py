@@ -53,6 +53,8 @@ class Glm4v(Family):
     model_types = ("glm4v", "glm4v_moe", "glm46v")
     placeholder = "<|image|>"
     style = STYLE
+    # Templates open and close the span themselves, with one token in it.
+    video_text = "<|begin_of_video|><|video|><|end_of_video|>"
     mrope = True
 
     def __init__(self, config: Any) -> None:
@@ -93,8 +95,9 @@ class Glm4v(Family):
         """0 text, 1 image, 2 video: an image token between a video's marks belongs to it."""
         opened = (ids == self.config.video_start_token_id).cumsum(-1)
         closed = (ids == self.config.video_end_token_id).cumsum(-1)
-        types: Tensor = 1 + (opened > closed).int()
-        return types * (ids == self.config.image_token_id).int()
+        inside = (opened > closed).int()
+        types: Tensor = (ids == self.config.image_token_id).int() * (1 + inside)
+        return types
 
     def settings(self) -> BaseSettings:
         """32 frames within the processor's pixel limits of a clip."""

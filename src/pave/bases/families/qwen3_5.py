@@ -40,6 +40,8 @@ class Qwen35(Family):
     model_types = ("qwen3_5", "qwen3_5_moe")
     placeholder = "<|video_pad|>"
     style = STYLE
+    # Templates open and close the span themselves, with one token in it.
+    video_text = "<|vision_start|><|video_pad|><|vision_end|>"
     mrope = True
     # Linear attention has projections of its own. Those of its gates (`in_proj_a`, `in_proj_b`) are
     # left out: one number a head says how fast the state fades.
