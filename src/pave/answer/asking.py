@@ -69,11 +69,12 @@ def ask(
     for start in range(0, len(questions), TOGETHER):
         dialogues = [[(question, None)] for question in questions[start : start + TOGETHER]]
         put = questions_about(model, features, dialogues)
+        asked = (put.chat or base.chat).style.ask  # it may begin the thinking
         (own,) = generate(model, [put], sampling)  # of the one clip
         for text in map(base.decode, own):
             # Most answers have nothing to take off, and nothing to look for.
-            if sampling.stop or MARK.search(base.style.ask + text):
-                text = shown(text, sampling, base.style.ask)
+            if sampling.stop or MARK.search(asked + text):
+                text = shown(text, sampling, asked)
             answers.append(text)
     return answers
 

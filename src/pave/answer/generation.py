@@ -14,7 +14,7 @@ questions that get several answers or beams each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from itertools import islice, takewhile
 from typing import Any
@@ -49,7 +49,10 @@ def generate(
         return []
     base = model.base
     prompts, whole, visuals, channels, times = [], [], [], [], []  # one a question each
+    ends: set[int] = set()
     for clip in clips:
+        if clip.chat is not None and clip.chat is not base.chat:
+            ends.add(clip.chat.stop_id)
         for asked in clip.asked:
             prompts.append(clip.prefix + asked)
             whole.append(clip.features.clip)
@@ -65,7 +68,7 @@ def generate(
         inputs["visuals"] = visuals
     else:
         prefix = partial(_shared_prefix, model, clips)
-    rows = iter(decode(model, inputs, sampling, prefix))  # a row an answer, clip by clip
+    rows = iter(decode(model, inputs, sampling, prefix, ends))  # a row an answer, clip by clip
     answers = []  # [clip][answer][token]
     for clip in clips:
         own = islice(rows, len(clip.asked) * sampling.n)
@@ -78,6 +81,7 @@ def decode(
     inputs: dict[str, Any],
     sampling: Sampling,
     prefix: Callable[[], dict[str, Any]] | None = None,
+    ends: Collection[int] = (),
     **more: Any,
 ) -> list[list[int]]:
     """What `generate` of transformers appends to prompts, the model to oneself meanwhile.
@@ -89,13 +93,14 @@ def decode(
         inputs: Of its `generate`.
         sampling: How.
         prefix: Makes further inputs, with a prefix that has been read.
+        ends: Tokens that end an answer too, in chat formats that are not the base's.
         **more: Further arguments of `generate`: a streamer, what else ends an answer.
 
     Returns:
         New ids of every row without the end token; the `n` answers of a prompt follow each other.
     """
     base = model.base
-    stop = base.stop_ids
+    stop = [*base.stop_ids, *ends]
     filler = base.tokenizer.pad_token_id
     if filler is None:  # any will do: it is cut off
         filler = stop[0]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pave.answer.model import AnsweringModel
+from pave.bases import Base, PromptStyle
+from pave.bases.prompt import ChatFormat
 from pave.data import ClipFeatures
+from pave.errors import ConfigError
 
 Turn = tuple[str, str | None]
 """A question and its answer; the last turn's answer is open, None."""
@@ -21,12 +24,14 @@ class Questions:
         prefix: Ids of everything before a question.
         asked: Ids of each question (and the dialogue before it, if any).
         template: How a question is put, `{question}` in it.
+        chat: The chat format that they are in; the base's when not given.
     """
 
     features: ClipFeatures
     prefix: list[int]
     asked: list[list[int]]
     template: str = "{question}"
+    chat: ChatFormat | None = None
 
 
 def questions_about(
@@ -35,7 +40,8 @@ def questions_about(
     """What is asked about one clip, put as the patches learnt it that are at work on this clip.
 
     Of several patches the first counts that no other was trained on top of. Where none is at work,
-    the base gets the plain question.
+    the base gets the plain question. The chat format is the one in which the patches were trained,
+    as far as they tell, else the base's.
 
     Args:
         model: The model, with the wanted patches on.
@@ -43,9 +49,11 @@ def questions_about(
         dialogues: For each question, the turns up to it, its own the last.
 
     Raises:
-        ConfigError: If one of them is longer than the base's context.
+        ConfigError: If one of them is longer than the base's context, or patches at work were
+            trained in several chat formats.
     """
     at_work = []
+    told: dict[PromptStyle, str] = {}  # chat format -> the first patch that was trained in it
     below: set[str] = set()  # their base patches, whose prompt the patch on top has taken over
     for patch in model.patches.values():
         # A LoRA-only patch has no channel to miss.
@@ -53,20 +61,36 @@ def questions_about(
         if has and patch.weight != 0:
             at_work.append(patch)
             below.update(base_patch.name for base_patch in patch.config.base_patches)
+            if patch.config.chat is not None:  # older patches do not say
+                told.setdefault(patch.config.chat.style, patch.name)
     template = "{question}"  # of the base alone
     for patch in at_work:
         if patch.name not in below:
             template = patch.config.prompt
             break
+    chat = model.base.chat
+    if told.keys() - {chat.style}:
+        chat = _trained_in(model.base, told)
     prefix: list[int] = []
     asked = []
     for turns in dialogues:
         put = [(template.replace("{question}", question), answer) for question, answer in turns]
-        prompt = model.base.chat.encode(features.clip.text, put)
+        prompt = chat.encode(features.clip.text, put)
         prefix = prompt.prefix  # the same for each
         ids = prompt.dialogue()
         if len(ids) > model.base.context:  # no turn of it by itself is
             places = prefix.count(model.base.placeholder_id)
             raise model.base.too_long(len(ids), places)
         asked.append(ids[len(prefix) :])
-    return Questions(features, prefix, asked, template)
+    return Questions(features, prefix, asked, template, chat)
+
+
+def _trained_in(base: Base, told: Mapping[PromptStyle, str]) -> ChatFormat:
+    """The one chat format of some patches, which is not the base's."""
+    if len(told) > 1:
+        raise ConfigError(
+            f"the patches {' and '.join(told.values())} were trained in different chat formats; "
+            "ask with one of them at a time"
+        )
+    (style,) = told
+    return base.chat_in(style)

@@ -7,6 +7,7 @@ forward and generate take instead of pixels), beside `encode_prompt` -> `batch` 
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 import threading
@@ -104,7 +105,8 @@ class Base:
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
         self._own_style = style or family.style
-        self.chat = ChatFormat(tokenizer, self._own_style, family.placeholder)
+        self._chats: dict[PromptStyle, ChatFormat] = {}
+        self.chat = self.chat_in(self._own_style)
         text = self.config.get_text_config()
         self.hidden_dim = int(text.hidden_size)
         self.context = context_length(text)
@@ -136,6 +138,13 @@ class Base:
         """The text around turns."""
         return self.chat.style
 
+    def chat_in(self, style: PromptStyle) -> ChatFormat:
+        """A chat format, which need not be the base's own, as its tokenizer reads it."""
+        if style not in self._chats:
+            made = ChatFormat(self.tokenizer, style, self._own_family.placeholder)
+            self._chats[style] = made
+        return self._chats[style]
+
     def use(self, inputs: InputSpec | None = None) -> None:
         """Be fed in this way from now on.
 
@@ -163,7 +172,7 @@ class Base:
         style = self._own_style
         if inputs.chat != "family":
             style = family.style
-        self.chat = ChatFormat(self.tokenizer, style, family.placeholder)
+        self.chat = self.chat_in(style)
 
     def load_tower(self) -> None:
         """Load the tower of a base that was loaded without it; `visual` does it by itself."""
@@ -413,6 +422,17 @@ class Base:
             extra = tuple(level.to(device) for level in visual.extra)
             here.append(replace(visual, tokens=visual.tokens.to(device), extra=extra))
         return self.family.join(here, None)
+
+    def prompt_identity(self) -> dict[str, str]:
+        """What decides prompts beside settings, for runs that must not mix two formats.
+
+        What goes without saying, the family's built-in format, is left out: so older runs are still
+        recognised.
+        """
+        identity = {}
+        if self.style != self.family.style:
+            identity["chat"] = hashlib.sha256(repr(self.style).encode()).hexdigest()
+        return identity
 
     def fingerprint(self) -> dict[str, Any]:
         """What a patch must agree with to be attached to this base."""

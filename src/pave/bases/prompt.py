@@ -16,13 +16,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field
 
 from pave.errors import BaseError
 
 logger = logging.getLogger(__name__)
 
 _ID = attrgetter("id")
+
+MOST = 2**14
+"""Most characters of a part of a chat format; system turns are the longest, of some hundreds."""
+
+Part = Annotated[str, Field(max_length=MOST)]
+"""A part of a chat format; the bound holds where one is read from a file."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +59,19 @@ class PromptStyle:
         past_end: In place of `end + again` behind such an answer.
     """
 
-    head: str
-    after_video: str
-    ask: str
-    end: str
-    again: str
-    answer: str = ""
-    question: str = ""
-    header: str = ""
-    learnt: tuple[str, ...] = ()
-    past_ask: str = ""
-    past_end: str = ""
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    head: Part
+    after_video: Part
+    ask: Part
+    end: Part
+    again: Part
+    answer: Part = ""
+    question: Part = ""
+    header: Part = ""
+    learnt: Annotated[tuple[Part, ...], Field(max_length=64)] = ()
+    past_ask: Part = ""
+    past_end: Part = ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -139,6 +149,11 @@ class ChatFormat:
             learnt.update(continued(tokenizer, word))
         self._learnt = frozenset(learnt)
         self._header = len(continued(tokenizer, style.header))
+
+    @property
+    def stop_id(self) -> int:
+        """The token that ends an answer."""
+        return int(self._tokenizer(self.end, add_special_tokens=False)["input_ids"][0])
 
     def encode(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
         """Ids of a clip's text and its turns; see `Base.encode_prompt`."""

@@ -22,7 +22,7 @@ from typing import Any
 from pave import hf_compat
 from pave.bases.family import Family
 from pave.bases.hub import access
-from pave.bases.prompt import PromptStyle
+from pave.bases.prompt import MOST, PromptStyle
 from pave.bases.source import first_line, read_json, reading
 from pave.errors import BaseError
 from pave.files import regular_file
@@ -153,7 +153,7 @@ def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
         past_ask = ""
     if past_end == end + again:
         past_end = ""
-    return PromptStyle(
+    style = PromptStyle(
         head=head,
         after_video=after_video,
         ask=ask,
@@ -163,6 +163,9 @@ def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
         past_ask=past_ask,
         past_end=past_end,
     )
+    if max(map(len, style.texts)) > MOST:  # a patch could not keep it
+        raise UnclearError(f"writes more than {MOST:,} characters around a turn")
+    return style
 
 
 @dataclass(frozen=True)

@@ -260,6 +260,7 @@ def _identity(
     base = model.base
     identity["base"] = base.fingerprint()  # its shape, which two bases may share
     identity["weights"] = digests_of(base, TokenCache(config.cache_folder))
+    identity |= base.prompt_identity()
     identity["records"] = _digest(config.records)
     # By content: a patch that was trained again lies in the same folder.
     identity["arms"] = {arm: _identities(folders) for arm, folders in config.arms.items()}

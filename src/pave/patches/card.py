@@ -151,6 +151,8 @@ def _facts(config: PatchConfig) -> list[dict[str, str]]:
     if config.task:
         facts["task"] = config.task
     facts["prompt"] = f"`{config.prompt}`"
+    if config.chat is not None:
+        facts["chat format"] = f"`{config.chat.turn}`"
     facts["licence"] = config.licence or "not stated"
     facts["written by"] = f"pave {config.pave_version}"
     return [{"": name, " ": value} for name, value in facts.items()]

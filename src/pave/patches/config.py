@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from pave.bases.inputs import FrameCount, InputSpec
+from pave.bases.prompt import PromptStyle
 from pave.errors import first_problem
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.renamed import renamed
@@ -122,6 +123,24 @@ class BasePatch(BaseModel):
     )
 
 
+class ChatSpec(BaseModel):
+    """The chat format that a patch was trained in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = Field(1, description="Version of what `style` is made of.")
+    # Its fields have bounds of length: this file may be anybody's.
+    style: PromptStyle = Field(description="The text around turns.")
+
+    @property
+    def turn(self) -> str:
+        """A turn about a video, as the style writes it, in a line."""
+        style = self.style
+        # As it is trained: with the answer and its end.
+        parts = [style.head, "[video]", style.after_video + style.question, "[question]"]
+        return repr("".join([*parts, style.ask + style.answer, "[answer]", style.end]))
+
+
 class PatchConfig(BaseModel):
     """The content of `patch.json`.
 
@@ -146,6 +165,11 @@ class PatchConfig(BaseModel):
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
     inputs: InputSpec = Field(
         InputSpec(), description="How the base is fed where that is not its family's own way."
+    )
+    chat: ChatSpec | None = Field(
+        None,
+        description="The chat format in training, in which it is asked; the base's where an older "
+        "patch does not say.",
     )
     base_patches: list[BasePatch] = Field(
         default_factory=list,
@@ -218,7 +242,7 @@ class PatchConfig(BaseModel):
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what most patches lack, so that their files are those of older versions."""
         fields: dict[str, Any] = write(self)
-        for name in ("base_patches", "frames"):
+        for name in ("base_patches", "frames", "chat"):
             if not fields.get(name):
                 fields.pop(name, None)
         return fields

@@ -135,8 +135,18 @@ def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> 
     Raises:
         PatchError: If those want other inputs, or the base cannot be fed so.
     """
-    if config.inputs == base.inputs:
-        return
+    if config.inputs != base.inputs:
+        _feed(config, base, taken)
+    if config.chat is not None and config.chat.style != base.chat.style:
+        logger.warning(
+            "the patch was trained in another chat format than that of %s; questions to it are put "
+            "in its own: %s",
+            base.name,
+            config.chat.turn,
+        )
+
+
+def _feed(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
     if taken:  # the base cannot be fed in two ways at once
         facts = []
         for key, value in config.inputs:

@@ -15,7 +15,7 @@ from pave.bases.quantised import method_of
 from pave.channels import Encoder
 from pave.errors import ConfigError
 from pave.fusion import FusionSettings, read_fusion_config
-from pave.patches.config import BaseId, EncoderSpec, PatchConfig, reason
+from pave.patches.config import BaseId, ChatSpec, EncoderSpec, PatchConfig, reason
 from pave.patches.lora import check_names
 from pave.version import __version__
 
@@ -65,6 +65,7 @@ def new_config(
             pave_version=__version__,
             base=known,
             inputs=base.inputs,
+            chat=ChatSpec(style=base.style),
             channel=channel,
             **fields,
         )

@@ -110,6 +110,7 @@ def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dic
     identity["records"] = _digest_of(records)
     identity["base_patches"] = [read_config(locate(place)).files for place in config.base_patches]
     identity["base"] = digests_of(base, TokenCache(config.cache_folder))
+    identity |= base.prompt_identity()
     return identity
 
 
@@ -126,7 +127,8 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
         before["sequences_a_step"] = before.pop("batch_clips", 1) * before.pop("accumulation")
     if before.get("records") == _older_digest(config.records):
         before["records"] = identity["records"]
-    changed = sorted(name for name in identity if before.get(name) != identity[name])
+    told = identity.keys() | (before.keys() & {"chat"})  # either may leave out what is built in
+    changed = sorted(name for name in told if before.get(name) != identity.get(name))
     if changed:
         raise TrainError(f"{config.out} holds a run with other {', '.join(changed)}; {ADVICE}")
 

@@ -172,6 +172,7 @@ def _length(config: TrainConfig, args: TrainingArguments) -> int:
 def _patched(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
     """The base to put patches on; afterwards it is plain again, whatever happened."""
     patched = PatchedModel(base)
+    chat = base.chat
     try:
         base.use(config.inputs.asked)
         yield patched
@@ -179,6 +180,7 @@ def _patched(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
         if config.gradient_checkpointing:
             base.model.activation_checkpointing_disable()
         patched.unpatch()  # which also feeds the base as before
+        base.chat = chat  # base patches may have asked for another
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from transformers import set_seed
 
-from pave.bases import tower_of
+from pave.bases import PromptStyle, tower_of
 from pave.channels import Encoder, make_encoder
 from pave.data import Features, Record
 from pave.errors import ConfigError
@@ -42,6 +42,7 @@ def load_base_patches(patched: PatchedModel, config: TrainConfig) -> list[str]:
     names = []
     for number, source in enumerate(config.base_patches, 1):
         names.append(patched.load_patch(source, name=f"{BELOW}{number}"))
+    _speak_as_they_do(patched)
     if names and not config.inputs.native and patched.base.inputs != config.inputs:
         theirs = patched.base.inputs.model_dump(exclude_defaults=True)
         raise ConfigError(
@@ -49,6 +50,21 @@ def load_base_patches(patched: PatchedModel, config: TrainConfig) -> list[str]:
             "set the same"
         )
     return names
+
+
+def _speak_as_they_do(patched: PatchedModel) -> None:
+    """Train in the chat format of the base patches: they are asked together with the new one."""
+    told: dict[PromptStyle, str] = {}  # format -> the first base patch in it
+    for name, patch in patched.patches.items():
+        if patch.config.chat is not None:
+            told.setdefault(patch.config.chat.style, name)
+    if len(told) > 1:
+        raise ConfigError(
+            f"the patches in base_patches ({', '.join(told.values())}) were trained in different "
+            "chat formats; take one of them"
+        )
+    for style in told:
+        patched.base.chat = patched.base.chat_in(style)
 
 
 def make_encoders(
