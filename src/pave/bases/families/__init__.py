@@ -42,6 +42,18 @@ FAMILIES = Registry[type[Family]](
     },
     BaseError,
 )
+REFUSED = {
+    "instructblip": "its tokens come out of a Q-Former and stand for no place in the picture",
+    "instructblipvideo": "its tokens come out of a Q-Former and stand for no place in the picture",
+    "gemma3": "it knows no video, only pictures",
+    "gemma3n": "it knows no video, only pictures",
+    "qwen2_5_omni": "the thinker of an Omni model cannot be loaded by itself yet",
+    "qwen2_5_omni_thinker": "its positions follow rules that pave does not know yet",
+    "qwen3_omni_moe": "the thinker of an Omni model cannot be loaded by itself yet",
+    "qwen3_omni_moe_thinker": "its positions are fractions, which pave does not keep yet",
+}
+"""Model types that were looked at and are no bases, with the reason; docs/reference/model-types.md
+has the other ones that take videos."""
 
 
 def register_family(family: F) -> F:
@@ -64,13 +76,19 @@ def find_family(model_type: str) -> type[Family]:
     """The family of a Hugging Face `config.model_type`; call it with the config.
 
     Raises:
-        BaseError: If no family lists it, or its package fails to import.
+        BaseError: If no family lists it, it is known not to be a base, or its package fails to
+            import.
 
     Example:
         >>> find_family("qwen3_vl_moe").name
         'qwen3_vl'
     """
     known = FAMILIES.names()
+    if model_type in REFUSED and model_type not in known:
+        raise BaseError(
+            f"model type {model_type!r} is no base for pave: {REFUSED[model_type]}; use one of "
+            f"{', '.join(known)}"
+        )
     if model_type not in known:
         raise BaseError(
             f"model type {model_type!r} belongs to no supported family ({', '.join(known)}); "

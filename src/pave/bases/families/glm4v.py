@@ -120,8 +120,10 @@ class Glm4v(Family):
         span = "<|begin_of_image|>" + "<|image|>" * layout.spatial + "<|end_of_image|>"
         text = ""
         for second in times[:: cut.step].tolist():  # the first frame's of each step
-            # GLM-4.1V and 4.5V know whole seconds, cut off.
-            text += span + (f"{second:.1f} seconds" if settings.tenths else str(int(second)))
+            told = str(int(second))  # GLM-4.1V and 4.5V know whole seconds, cut off
+            if settings.tenths:
+                told = f"{second:.1f} seconds"
+            text += span + told
         text = f"<|begin_of_video|>{text}<|end_of_video|>"
         return Clip(pixels, merge_times(times, cut.step), text, layout.t * cut.step)
 
