@@ -22,7 +22,8 @@ what it needs when it is first used. Inside the package every room has an `__ini
 kind; what is not on this page may change without notice.
 """
 SECTIONS = {
-    "Ask": ("load_base", "PatchedModel", "Sampling", "Frames", "as_frames", "Base", "InputSpec"),
+    "Ask": ("load_base", "PatchedModel", "Conversation", "Sampling", "Frames", "as_frames"),
+    "Bases": ("Base", "InputSpec"),
     "Train": ("train", "TrainConfig", "LoraSpec"),
     "Extract": ("extract", "ExtractConfig"),
     "Evaluate": ("evaluate", "EvalConfig"),

@@ -21,7 +21,7 @@ from pave.version import __version__
 
 # Type checkers and editors read these; a running program reads `_HOMES`.
 if TYPE_CHECKING:
-    from pave.answer import Sampling
+    from pave.answer import Conversation, Sampling
     from pave.bases import Base, Family, InputSpec, load_base, register_family
     from pave.channels import Encoder, make_encoder, register_encoder
     from pave.data import Record, Turn, read_records, write_records
@@ -50,6 +50,7 @@ _HOMES = {
     "BaseError": "pave.errors",
     "ChannelError": "pave.errors",
     "ConfigError": "pave.errors",
+    "Conversation": "pave.answer",
     "Encoder": "pave.channels",
     "EvalConfig": "pave.evaluate",
     "ExtractConfig": "pave.extract",
@@ -91,6 +92,7 @@ __all__ = [
     "BaseError",
     "ChannelError",
     "ConfigError",
+    "Conversation",
     "Encoder",
     "EvalConfig",
     "ExtractConfig",

@@ -12,27 +12,38 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.answer.asking import ask
+    from pave.answer.chatting import reply, reply_in_pieces
+    from pave.answer.conversation import Conversation
     from pave.answer.generation import generate
+    from pave.answer.messages import turns_of
     from pave.answer.model import AnsweringModel
     from pave.answer.questions import Questions, questions_about
     from pave.answer.sampling import Sampling
 
 _HOMES = {
     "AnsweringModel": "pave.answer.model",
+    "Conversation": "pave.answer.conversation",
     "Questions": "pave.answer.questions",
     "Sampling": "pave.answer.sampling",
     "ask": "pave.answer.asking",
     "generate": "pave.answer.generation",
     "questions_about": "pave.answer.questions",
+    "reply": "pave.answer.chatting",
+    "reply_in_pieces": "pave.answer.chatting",
+    "turns_of": "pave.answer.messages",
 }
 
 __all__ = [
     "AnsweringModel",
+    "Conversation",
     "Questions",
     "Sampling",
     "ask",
     "generate",
     "questions_about",
+    "reply",
+    "reply_in_pieces",
+    "turns_of",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # transformers hooks into layers for the length of a call to hand out hidden states; threads that
 # encode channels with the tower while the clips' own frames go through it would take each other's.
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 
 
 class Base:
@@ -394,7 +394,7 @@ class Base:
         for clip in clips:
             args = self.tower_arguments(clip.pixels)
             args = {key: value.to(device) for key, value in args.items()}
-            with _ONE_AT_A_TIME:
+            with ONE_AT_A_TIME:
                 output = method(self.inner, **args, return_dict=True)
             visuals += self.family.split(output, args, [clip.frames], want_query)
         return visuals

@@ -64,6 +64,9 @@ class Family(Protocol):
             attached to tokens in another order.
         native: Whether tokens come out of `method` in the order that `split` gives; False makes the
             seam split and join in every call, even without side tokens.
+        media_first: Whether the chat format puts pictures first in a turn, then clips, then texts.
+        between_texts: What it puts between two texts of a turn.
+        tight_pictures: Whether a picture that begins a turn takes the space before it away.
         shadows: Methods of the inner model to replace while this instance is in use, by name.
         generating: Entered around the model's `generate`.
     """
@@ -96,6 +99,9 @@ class Family(Protocol):
     pad_frames: bool = False
     token_layout: str = "t*h*w"
     native: bool = True
+    media_first: bool = False
+    between_texts: str = ""
+    tight_pictures: bool = False
     config: Any
     shadows: Mapping[str, Callable[..., Any]] = {}
     generating: contextlib.AbstractContextManager[None] = contextlib.nullcontext()

@@ -149,6 +149,11 @@ class ChatFormat:
             learnt.update(continued(tokenizer, word))
         self._learnt = frozenset(learnt)
         self._header = len(continued(tokenizer, style.header))
+        bos = tokenizer.bos_token_id
+        # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, once.
+        self._bos: list[int] = []
+        if bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]:
+            self._bos = [bos]
 
     @property
     def stop_id(self) -> int:
@@ -168,14 +173,8 @@ class ChatFormat:
         if last is not None:
             control, place = last.group(), last.end()
         prefix = list(tokenizer(opening[:place], add_special_tokens=False)["input_ids"])
-        bos = tokenizer.bos_token_id
-        # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, once.
-        if (
-            bos is not None
-            and prefix[:1] != [bos]
-            and list(tokenizer("a")["input_ids"])[:1] == [bos]
-        ):
-            prefix = [bos, *prefix]
+        if prefix[:1] != self._bos:
+            prefix = self._bos + prefix
         first = opening[place:] + style.question
         pairs = []
         further: list[list[int]] = []
@@ -195,6 +194,27 @@ class ChatFormat:
         if len(turns) > 1:
             history = self._behind(control, self._talk(first, turns))
         return Prompt(prefix, pairs, further, history, self._header, self._learnt)
+
+    def encode_talk(self, parts: Sequence[str]) -> list[int]:
+        """Ids of a whole talk, with any number of clips, as its text has them.
+
+        Args:
+            parts: What the format and people say in turn; the format begins and ends, and clips
+                are its.
+        """
+        opening = parts[0]
+        controls = list(self._controls.finditer(opening))
+        if controls and any(self._controls.search(own) for own in parts[1::2]):
+            place = controls[-1].end()
+            ids = list(self._tokenizer(opening[:place], add_special_tokens=False)["input_ids"])
+            ids += self._spelt_out(controls[-1].group(), [opening[place:], *parts[1:]])
+        elif any(self._controls.search(own) for own in parts[1::2]):
+            ids = self._spelt_out("", parts)
+        else:
+            ids = list(self._tokenizer("".join(parts), add_special_tokens=False)["input_ids"])
+        if ids[:1] != self._bos:
+            ids = self._bos + ids
+        return ids
 
     def _talk(self, first: str, turns: Sequence[tuple[str, str | None]]) -> list[str]:
         """What the format and a user say in turn, in a talk that waits for its next answer."""

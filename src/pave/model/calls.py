@@ -74,7 +74,9 @@ def called(
                     "the pixels out"
                 )
             container = base.join(model.seam.fuse(visuals, side, times, patches))
-            inputs = {**inputs, "mm_encoder_outputs": {base.family.modality: container}}
+            encoded = inputs.get("mm_encoder_outputs") or {}  # single pictures
+            encoded = {**encoded, base.family.modality: container}
+            inputs = {**inputs, "mm_encoder_outputs": encoded}
         else:
             frames = None
             per_frame = base.family.per_frame
@@ -86,8 +88,8 @@ def called(
         if not model.training and any(patch.lora for patch in patches.values()):
             ids = inputs.get("input_ids")  # [B, L]
             batch = 0 if ids is None else len(ids)
-            rows: list[int] | None = [0]  # a single row holds the single clip
-            if side is not None and not batch == len(side) == 1:
+            rows: list[int] | None = [0] * len(side or ())  # a single row holds every clip
+            if side is not None and batch != 1:
                 rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
             routes = routes_of(patches, side, rows, batch, taken)
             # Usually there is nothing to switch. Others can switch layers with peft: ask them.

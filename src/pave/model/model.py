@@ -6,13 +6,13 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
 
 from pave import cpu, hf_compat
-from pave.answer import AnsweringModel, Sampling, ask
+from pave.answer import AnsweringModel, Sampling, ask, reply, reply_in_pieces, turns_of
 from pave.bases import Base, InputSpec, tower_of
 from pave.channels import Encoder, Source, make_encoder
 from pave.channels.weights import check_places
@@ -468,6 +468,59 @@ class PatchedModel(nn.Module):
             model = Chosen(self, patches)
         answers = ask(model, video, questions, channels=media, frames=frames, sampling=sampling)
         return answers[0] if isinstance(question, str) and len(answers) == 1 else answers
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        stream: Literal[False] = ...,
+        sampling: Sampling | None = ...,
+        patches: Weights | None = ...,
+    ) -> str: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        stream: Literal[True],
+        sampling: Sampling | None = ...,
+        patches: Weights | None = ...,
+    ) -> Iterator[str]: ...
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        stream: bool = False,
+        sampling: Sampling | None = None,
+        patches: Weights | None = None,
+    ) -> str | list[str] | Iterator[str]:
+        """Answer the last message of a talk; `pave.Conversation` keeps a talk for you.
+
+        Args:
+            messages: As transformers has them, user and assistant in turn: `{"role": "user",
+                "content": ...}`. Content is a text or a list of parts, `{"type": "text", "text":
+                ...}`, `{"type": "video", "video": path or frames}` with `frames`, `channels` (see
+                `ask`) and `fps` or `times` of an array, `{"type": "image", "image": path or
+                picture}`. What texts spell of tokens is text. A talk without clips is answered by
+                the base, and by patches without a channel.
+            stream: Give pieces of the answer while it is generated.
+            sampling: How the answer is drawn; greedily, 256 tokens at most, when not given. With
+                `n` of several answers there is a list of them.
+            patches: Patch -> weight, for this answer alone; see `forward`.
+
+        Raises:
+            PaveError: As `ask`; if the base takes no pictures; if messages are of a wrong kind.
+        """
+        sampling = sampling or Sampling(max_new_tokens=256)
+        turns = turns_of(messages)
+        if patches is None:  # those of now, whenever the pieces of a stream are taken
+            patches = {name: patch.weight for name, patch in self.patches.items()}
+        model = Chosen(self, patches)
+        if stream:
+            return reply_in_pieces(model, turns, sampling, {})
+        answers = reply(model, turns, sampling, {})
+        return answers[0] if len(answers) == 1 else answers
 
     def encoder(self, name: str) -> Encoder | None:
         """The encoder of one patch's channel, made once; None if its tokens come ready-made."""

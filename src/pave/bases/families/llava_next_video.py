@@ -45,6 +45,8 @@ class LlavaNextVideo(Family):
     model_types = ("llava_next_video",)
     placeholder = "<video>"
     style = STYLE
+    media_first = True
+    between_texts = " "
 
     @property
     def query_dim(self) -> int:

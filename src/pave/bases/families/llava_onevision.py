@@ -71,6 +71,7 @@ class LlavaOnevision(Family):
     model_types = ("llava_onevision",)
     placeholder = "<video>"
     token_layout = "t*h*w+1"
+    media_first = True
 
     def __init__(self, config: Any, inputs: InputSpec = NATIVE, style: PromptStyle = STYLE) -> None:
         super().__init__(config)

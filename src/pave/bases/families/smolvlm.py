@@ -46,6 +46,7 @@ class SmolVLM(Family):
     pixels = "pixel_values"
     language_model = "text_model"
     pad_frames = True
+    tight_pictures = True
 
     def settings(self) -> BaseSettings:
         """32 frames; the longer edge first, then squared to the tower's image size."""

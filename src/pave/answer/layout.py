@@ -1,0 +1,113 @@
+"""A talk as text: what the chat format and the user say, in turn.
+
+The chat format is a `PromptStyle`, which has been read off a question about one clip. How it writes
+turns without a clip, several clips, or clips in a later turn follows from its parts: what the
+beginning of the prompt and that of a later turn have in common opens a turn, and what stands behind
+that in a turn of text alone stands behind the clip in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pave.bases import Base
+from pave.bases.prompt import PromptStyle
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What stands in a prompt for a clip or a picture.
+
+    Attributes:
+        text: Placeholders, and what is written around them.
+        picture: Whether it is a picture.
+    """
+
+    text: str
+    picture: bool = False
+
+
+Piece: TypeAlias = str | Shown
+SpokenTurn: TypeAlias = tuple[Sequence[Piece], str | None]
+"""What a user says and shows, and the answer; None where it is to be generated."""
+
+
+def parts_of(base: Base, turns: Sequence[SpokenTurn]) -> list[str]:
+    """What the chat format and people say, in turn; the format begins and ends.
+
+    Args:
+        base: The base.
+        turns: Every one with a text; the last without an answer.
+    """
+    style = base.style
+    parts = [style.head]
+    for pieces, answer in turns:
+        _put(base, style, parts, _in_order(base, pieces))
+        if answer is None:
+            parts[-1] += style.ask
+            continue
+        parts[-1] += style.past_ask or style.ask + style.answer
+        # The next turn is opened, too.
+        parts += [answer, style.past_end or base.chat.end + style.again]
+    return parts
+
+
+def _put(base: Base, style: PromptStyle, parts: list[str], pieces: Sequence[Piece]) -> None:
+    """Add one user's turn to the parts, from its opening to where an answer is asked for."""
+    alone = text_opening(style)
+    # Where the text brings its own opening along, nothing else stands between media.
+    between = "" if alone else style.after_video
+    later = len(parts) > 1
+    # A later turn is opened as for a text alone, the first one as for a clip.
+    if isinstance(pieces[0], str):
+        parts[-1] = parts[-1].removesuffix(style.question) + ("" if later else alone)
+    elif later:
+        parts[-1] = (parts[-1] + style.question).removesuffix(alone)
+    if isinstance(pieces[0], Shown) and pieces[0].picture and base.family.tight_pictures:
+        parts[-1] = parts[-1].rstrip(" ")
+    before: Piece | None = None
+    for piece in pieces:
+        if isinstance(piece, str):
+            lead = alone or base.family.between_texts
+            if not isinstance(before, str):
+                lead = style.after_video if before else ""
+                lead += style.question
+            parts[-1] += lead
+            parts += [piece, ""]
+        else:
+            parts[-1] += (between if isinstance(before, Shown) else "") + piece.text
+        before = piece
+    if isinstance(before, Shown):
+        parts[-1] += between
+
+
+def text_opening(style: PromptStyle) -> str:
+    r"""What a turn of text alone has behind its opening, where others have their clip.
+
+    Example:
+        >>> style = PromptStyle("<s>user ", "\n", "</s><s>assistant\n", "</s>", "<s>user \n")
+        >>> text_opening(style)
+        '\n'
+    """
+    later = (style.past_end or style.again) + style.question
+    for start in range(len(style.head)):
+        common = style.head[start:]
+        # A line break alone is no opening.
+        if common.strip() and common in later:
+            return later.rpartition(common)[2]
+    return ""
+
+
+def _in_order(base: Base, pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces as the format puts them: some put pictures first, then clips, then texts."""
+    if not base.family.media_first:
+        return list(pieces)
+
+    def rank(piece: Piece) -> int:
+        if isinstance(piece, str):
+            return 2
+        return int(not piece.picture)
+
+    return sorted(pieces, key=rank)
