@@ -180,7 +180,8 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
             owners.append(number)
             questions.append(asked)
             behind.append(places[number][:, -1:] + torch.arange(len(asked)))  # [A, len(asked)]
-    rows = torch.tensor(owners, device=base.device)  # [questions], the clip of each
+    # [questions], the clip of each; on the CPU it indexes layers of any device.
+    rows = torch.tensor(owners)
     read.past_key_values.batch_select_indices(rows)
     question = base.batch(questions, pad="left")  # [questions, Q]
     joined = {}  # [prefix | padding | question] in each row

@@ -28,7 +28,9 @@ def head_at(model: Any, keep: Tensor) -> Iterator[None]:
     """
 
     def pick(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-        return (args[0][keep],)  # [B, L, D] -> [N, D]
+        hidden = args[0]
+        # The head may be on another device than what the model was given.
+        return (hidden[keep.to(hidden.device)],)  # [B, L, D] -> [N, D]
 
     # A hook that stays would cut the logits of every later call.
     with model.get_output_embeddings().register_forward_pre_hook(pick):

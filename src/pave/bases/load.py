@@ -14,7 +14,7 @@ from pave.bases.attention import must_attend
 from pave.bases.base import Base
 from pave.bases.families import FAMILIES, find_family
 from pave.bases.hub import access, commit_of, located
-from pave.bases.loading import check_attention, check_quantize
+from pave.bases.loading import check_attention, check_map, check_quantize
 from pave.bases.origin import Origin, on_meta
 from pave.bases.plain import check_plain
 from pave.bases.quantised import (
@@ -28,7 +28,7 @@ from pave.bases.settings import BaseSettings, read_settings
 from pave.bases.source import check_source, is_llava, read_json, reading, refuse_own_code
 from pave.bases.template import style_of, tokenizers_style
 from pave.bases.tied import tie_as_in_files
-from pave.errors import BaseError
+from pave.errors import BaseError, ConfigError
 from pave.placement import find_device, find_dtype
 
 
@@ -44,13 +44,17 @@ class _Wanted:
     attention: str | None = None
     device: torch.device | None = None
     quantize: str | None = None
+    device_map: str | Mapping[str, int | str] | None = None
 
     def options(self) -> dict[str, Any]:
         """For `from_pretrained`, beside the type."""
         options: dict[str, Any] = {}
         if self.attention is not None:
             options["attn_implementation"] = self.attention
-        if self.quantize is not None:
+        # A map puts each part where it belongs while it is read.
+        if self.device_map is not None:
+            options["device_map"] = self.device_map
+        elif self.quantize is not None:
             # Where it will be: some quantised weights cannot be moved, and no GPU holds all of a
             # model that is quantised because it is too large.
             options["device_map"] = {"": self.device or torch.device("cpu")}
@@ -64,6 +68,7 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     settings: BaseSettings | None = None,
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
+    device_map: str | Mapping[str, int | str] | None = None,
     attention: str | None = None,
     quantize: str | None = None,
     revision: str | None = None,
@@ -85,6 +90,9 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
             is that of the files (fp32 for smol), and leaves a loaded model as it is.
         device: Where to put the model: "auto" (CUDA, MPS, else the CPU), "cuda:1", ...; where it is
             loaded when not given. A `torch.device` is taken as it is.
+        device_map: Spread the model over several GPUs, in the place of `device`: "auto",
+            "balanced", "balanced_low_0", "sequential", or parts and their GPUs. The tower comes
+            along.
         attention: What its layers attend with, transformers' `attn_implementation`: "sdpa",
             "eager", "flash_attention_2", ...; the model's own when not given.
         quantize: Hold the linear weights of the language model in few bits: "nf4" (4, by
@@ -115,6 +123,10 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     # What is mistyped shows before gigabytes are read.
     check_attention(attention)
     check_quantize(quantize)
+    check_map(device_map)
+    # Both at once would be a guess.
+    if device_map is not None and device is not None:
+        raise ConfigError("device_map says where the base lies; leave device out")
     if isinstance(device, str):
         device = find_device(device)
     if isinstance(source, (str, Path)):
@@ -123,11 +135,12 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
         settings,
         find_dtype(dtype),
         name,
-        tower,
+        tower or device_map is not None,
         weights,
         attention=attention,
         device=None if device is None else torch.device(device),
         quantize=quantize,
+        device_map=device_map,
     )
     if isinstance(source, (str, Path)):
         place = located(str(source), revision, token)
@@ -135,7 +148,8 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
         base.revision = commit_of(place)
         check_plain(base.model)  # transformers loads an adapter that lies beside the weights
     else:
-        _must_be_as_loaded({"attention": attention, "quantize": quantize, "revision": revision})
+        asked = {"device_map": device_map, "attention": attention, "quantize": quantize}
+        _must_be_as_loaded({**asked, "revision": revision})
         base = _wrap(source, tokenizer, wanted)
     if method_of(base.config) is not None:
         hf_compat.keep_quantised_weights(base.model)
@@ -195,7 +209,7 @@ def _load_named(source: str, wanted: _Wanted) -> Base:
             settings=wanted.settings,
             name=wanted.name,
             attention=wanted.attention,
-            device=wanted.device,
+            device_map=wanted.options().get("device_map"),
             quantize=wanted.quantize,
         )
     check_source(source)

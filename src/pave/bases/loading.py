@@ -4,6 +4,7 @@ They are those of `from_pretrained`. `load_base` takes them as keywords, a verb 
 file as lines:
 
     device        auto, cpu, cuda, cuda:1, mps
+    device_map    auto, balanced, ...: over several GPUs, in the place of device
     attention     sdpa, eager, flash_attention_2, ...  (transformers' attn_implementation)
     quantize      nf4, int8, llm-int8: the language model's linear layers in 4 or 8 bits
     revision      a branch, tag or commit of a Hub id
@@ -15,13 +16,15 @@ which would be kept by shells and files: `HF_TOKEN` holds it, or `load_base(...,
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pave.errors import ConfigError
 from pave.placement import DEVICE_HELP
 from pave.registry import did_you_mean
+from pave.texts import parse_json
 
 ATTENTION = (
     "sdpa",
@@ -38,18 +41,27 @@ QUANTIZE = ("nf4", "int8", "llm-int8")
 """Ways to quantise, see `pave.bases.quantised`; each is the same on every device."""
 
 
+MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""What accelerate knows of spreading a model over GPUs by itself."""
+
+
 class Loading(BaseModel):
     """How the base of a verb is loaded.
 
     Example:
-        >>> Loading(attention="eager").options
-        {'attention': 'eager', 'quantize': None, 'revision': None}
+        >>> Loading(attention="eager", device="cpu").options
+        {'attention': 'eager', 'quantize': None, 'revision': None, 'device_map': None}
     """
 
     # Inputs are kept out of pydantic's own messages: one may be a token.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     device: str = Field("auto", description=f"{DEVICE_HELP} Under torchrun each its own GPU.")
+    device_map: str | dict[str, int | str] | None = Field(
+        None,
+        description="Spread the base over several GPUs: auto, balanced, balanced_low_0 or "
+        "sequential, or a JSON object of parts and GPUs.",
+    )
     attention: str | None = Field(
         None,
         description="What the base attends with: sdpa, eager, flash_attention_2, flex_attention; "
@@ -83,6 +95,25 @@ class Loading(BaseModel):
             raise ValueError(str(error)) from error
         return word
 
+    @field_validator("device_map", mode="before")
+    @classmethod
+    def _is_map(cls, given: Any) -> Any:
+        try:
+            if isinstance(given, str) and given.startswith("{"):  # from a command line
+                given = parse_json(given)
+            check_map(given)
+        except ValueError as error:
+            raise ValueError(f"no JSON object ({error})") from error
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return given
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.device_map is not None and self.device != "auto":
+            raise ValueError("device_map says where the base lies; leave device out")
+        return self
+
     @property
     def options(self) -> dict[str, Any]:
         """Keywords of `load_base`, without the device, which a verb looks up first."""
@@ -90,7 +121,18 @@ class Loading(BaseModel):
             "attention": self.attention,
             "quantize": self.quantize,
             "revision": self.revision,
+            "device_map": self.device_map,
         }
+
+    def on(self, device: Any) -> dict[str, Any]:
+        """Keywords of `load_base` for a verb that runs on a device.
+
+        Args:
+            device: A `torch.device`; a map of the base's own takes its place.
+        """
+        if self.device_map is not None:  # the device is that of the encoders then
+            return self.options
+        return {"device": device, **self.options}
 
 
 AS_USUAL = Loading()
@@ -108,6 +150,31 @@ def check_attention(word: str | None) -> None:
     raise ConfigError(
         f"there is no attention {word!r}{did_you_mean(word, ATTENTION)}; there are: "
         f"{', '.join(ATTENTION)}"
+    )
+
+
+def check_map(given: Any) -> None:
+    """Make sure that a map of devices leads to GPUs alone; None is no map.
+
+    Raises:
+        ConfigError: If it is no known word, or offloads parts to the CPU or a disk, where patches
+            see no weights.
+    """
+    if given is None or given in MAPS:
+        return
+    if isinstance(given, Mapping) and given:
+        # One place for all is no offloading, the CPU included.
+        places = set(map(str, given.values()))
+        if "disk" in places or ("cpu" in places and len(places) > 1):
+            raise ConfigError(
+                "device_map puts parts on the CPU or a disk, whose weights are elsewhere between "
+                "calls and no patch sees them; use GPUs alone, or quantize"
+            )
+        return
+    hint = did_you_mean(given, MAPS) if isinstance(given, str) else ""
+    raise ConfigError(
+        f"there is no device_map {given!r}{hint}; there are: {', '.join(MAPS)}, or a mapping of "
+        "parts to GPUs"
     )
 
 

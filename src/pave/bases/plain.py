@@ -39,8 +39,8 @@ def check_plain(model: Any) -> None:
         if hf_compat.is_offloaded(module):
             raise BaseError(
                 f"{where} is offloaded: its weights lie elsewhere between calls, and patches see "
-                "none; load the model whole, on one device that holds it (no device_map, or one "
-                "without disk and cpu beside a GPU)"
+                "none; load it on GPUs that hold all of it (a device_map without disk, and without "
+                "cpu beside them), or quantised"
             )
     adapters = hf_compat.adapters_on(model)
     if hf_compat.is_peft_model(model) or adapters:

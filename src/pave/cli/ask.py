@@ -90,7 +90,7 @@ def ask_verb(
     # A second for a frame, before a minute for a model.
     _check_video(video)
     folders = [_patch(source) for source in patch]  # the folder, and the base that it names
-    name, how = "smol", loading.options
+    name, how = "smol", loading.on(place)
     if base is not None:
         name = base
     elif folders:
@@ -98,7 +98,7 @@ def ask_verb(
         name = known.name
         how["revision"] = how["revision"] or known.revision
     with running_on(place):
-        model = PatchedModel(load_base(name, dtype=dtype, device=place, **how))
+        model = PatchedModel(load_base(name, dtype=dtype, **how))
         names = [
             model.load_patch(folder, name=f"patch{number}", same_weights=same_weights)
             for number, (folder, _) in enumerate(folders)

@@ -44,7 +44,7 @@ def check_verb(
     from pave.testing import check_base
 
     with running_on(loading.device) as place:
-        loaded = load_base(base, dtype=dtype, device=place, **loading.options)
+        loaded = load_base(base, dtype=dtype, **loading.on(place))
         machine = {**versions(), "processor": processor(place)}
         rows = []
         if not json:

@@ -72,6 +72,8 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
             values[field] = {
                 name: json.dumps(value, default=str) for name, value in values[field].items()
             }
+    if isinstance(values.get("device_map"), dict):
+        values["device_map"] = json.dumps(values["device_map"])
     if isinstance(values.get("arms"), dict):
         values["arms"] = {
             name: ",".join(map(str, given)) if isinstance(given, list) else given

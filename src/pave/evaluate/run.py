@@ -176,8 +176,8 @@ def _loaded(
         limit = config.max_new_tokens or task.max_new_tokens
         config = config.model_copy(update={"max_new_tokens": limit})
         if base is None:  # the tower only if a clip is new
-            how = {"dtype": config.dtype, "device": device, **config.options}
-            base = load_base(config.base, tower=False, **how)
+            how = config.on(device)
+            base = load_base(config.base, dtype=config.dtype, tower=False, **how)
         model = PatchedModel(base)
     try:
         with watch.stage("load"):

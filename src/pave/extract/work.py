@@ -210,7 +210,7 @@ def _seeing(config: ExtractConfig, base: Base | None, device: torch.device) -> B
     if not config.visual and not reads_with_tower(config):
         return None
     if base is None and config.base is not None:
-        base = load_base(config.base, dtype=config.dtype, device=device, **config.options)
+        base = load_base(config.base, dtype=config.dtype, **config.on(device))
     if base is not None:
         base.use(config.inputs.asked)
     return base

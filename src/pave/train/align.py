@@ -298,11 +298,12 @@ def _loss(fusion: Fusion, batch: Sequence[_Example], classes: _Classes, bias: Te
 def _means(fusion: Fusion, batch: Sequence[_Example], device: torch.device) -> Tensor:
     """Mean residual of each clip `[B, D]`, from one query place a frame."""
     query, side, query_times, side_times = [], [], [], []
+    place = next(fusion.parameters()).device  # a base on several devices has its head elsewhere
     for example in batch:
         spot = torch.randint(example.query.shape[1], (1,))
-        query.append(example.query[:, spot].to(device))  # [T, 1, C_q]
-        side.append(example.side.values.to(device))  # [steps, S_k, C]
+        query.append(example.query[:, spot].to(place))  # [T, 1, C_q]
+        side.append(example.side.values.to(place))  # [steps, S_k, C]
         query_times.append(example.times)
         side_times.append(example.side.times)
     residuals = fusion(query, side, query_times, side_times)  # [T, 1, D] a clip
-    return torch.stack([residual.mean((0, 1)) for residual in residuals])
+    return torch.stack([residual.mean((0, 1)) for residual in residuals]).to(device)

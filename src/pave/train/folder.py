@@ -51,6 +51,7 @@ FREE_TO_CHANGE = frozenset(
         "log_every",
         "workers",
         "device",
+        "device_map",
         "attention",
         "revision",
         "gradient_checkpointing",

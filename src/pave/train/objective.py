@@ -43,6 +43,9 @@ class AnswerModel(nn.Module):
         """Listen to what the fusion functions give."""
         super().__init__()
         self.patched = patched
+        # By it the Trainer leaves a base on several devices where it is.
+        if hasattr(patched.model, "hf_device_map"):
+            self.hf_device_map = patched.model.hf_device_map
         self.ratio = torch.zeros(())
         self._square = torch.zeros(())
         # A frozen base patch is as loud as it is.

@@ -143,7 +143,7 @@ def _base(config: TrainConfig, given: Base | None, device: torch.device) -> Base
     assert config.precision != "auto"  # settled by now
     if given is None:
         dtype = base_dtype(config.base, config.precision)
-        return load_base(config.base, dtype=dtype, device=device, tower=False, **config.options)
+        return load_base(config.base, dtype=dtype, tower=False, **config.on(device))
     check_trains(given.dtype, config.precision)
     return given
 
@@ -154,6 +154,11 @@ def _arguments(config: TrainConfig, plan: Plan, device: torch.device) -> Trainin
     args = training_arguments(config, folder, steps_of(config, plan, processes=1), device)
     if args.world_size == 1:
         return args
+    if config.device_map is not None:
+        raise ConfigError(
+            f"device_map spreads a base over the GPUs of one process, and {args.world_size} train; "
+            "start one, or leave device_map out"
+        )
     if config.device.startswith("cuda:"):
         raise ConfigError(
             f"device {config.device}: {args.world_size} processes train, each on a GPU of its own; "

@@ -72,7 +72,7 @@ def load_smol(
     settings: BaseSettings | None = None,
     name: str = "",
     attention: str | None = None,
-    device: torch.device | None = None,
+    device_map: Any = None,
     quantize: str | None = None,
 ) -> Base:
     """Load `smol`, assembling it on first use (about half a minute, 270 MB in the cache folder).
@@ -83,7 +83,7 @@ def load_smol(
         settings: How frames are prepared, its own way when not given.
         name: What to call it in messages and patch files; "smol" when not given.
         attention: What its layers attend with; the fastest on a CPU when not given.
-        device: Where quantised weights are put.
+        device_map: As for `from_pretrained`; the CPU when not given.
         quantize: As of `load_base`.
 
     Raises:
@@ -102,8 +102,8 @@ def load_smol(
     config = AutoConfig.from_pretrained(folder)
     language_model = LlavaOnevision.language_model
     options = {}
-    if quantize is not None:
-        options["device_map"] = {"": device or torch.device("cpu")}
+    if device_map is not None:
+        options["device_map"] = device_map
     origin = Origin(
         LlavaOnevisionForConditionalGeneration,
         str(folder),
