@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
@@ -20,6 +21,8 @@ from helpers import tiny
 from pave.bases import Base, find_family, load_base
 from pave.bases.prompt import ChatFormat
 from pave.bases.template import read_style
+from pave.media import Uniform, as_frames, read_frames, write_video
+from pave.media.arrays import evenly
 
 HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
 TOKENIZERS = Path(os.environ.get("PAVE_TOKENIZERS", "no such folder"))
@@ -291,3 +294,50 @@ def test_with_real_tokenizers(folder: Path, kind: str) -> None:
         own = chat.encode(clip, turns).dialogue()
         wanted = rendered(tokenizer, template, video, clip, turns)
         assert own == wanted, (turns, tokenizer.decode(own), tokenizer.decode(wanted))
+
+
+def test_smolvlm_says_how_long_the_video_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its processor writes it: 30 frames at 10 a second are 3 s, though the last is at 2.9."""
+    from transformers.models.smolvlm import processing_smolvlm as theirs
+    from transformers.video_utils import VideoMetadata
+
+    film = tmp_path / "film.mp4"
+    write_video(film, [np.full((48, 64, 3), i, np.uint8) for i in range(30)], 10)
+    base = tiny.base("smolvlm")
+    clip = base.clip(read_frames(film, Uniform(3)))
+    monkeypatch.setattr(theirs, "num2words", {3: "three"}.get)
+    processor = object.__new__(theirs.SmolVLMProcessor)
+    processor.image_seq_len, processor.image_token = 4, "<image>"
+    processor.fake_image_token = "<fake_token_around_image>"
+    processor.global_image_token = "<global-img>"
+    indices = [round(time * 10) for time in clip.times.tolist()]
+    facts = VideoMetadata(total_num_frames=30, fps=10, duration=3.0, frames_indices=indices)
+    seen = {"pixel_values": clip.pixels["pixel_values"], "video_metadata": [facts]}
+    assert clip.text == processor.replace_video_token(seen, 0)
+    assert "from a 0:00:03 [H:MM:SS]" in clip.text
+    # Frames of which nobody knows more tell their last second.
+    assert "from a 0:00:01 [H:MM:SS]" in base.clip(tiny.frames(3)).text
+    # Arrays tell it, and so do some of them.
+    whole = as_frames(np.zeros((30, 48, 64, 3), np.uint8), fps=10)
+    assert "from a 0:00:03 [H:MM:SS]" in base.clip(evenly(whole, 3)).text
+
+
+def test_white_space_before_a_question_is_tokenised_with_it() -> None:
+    """Two line breaks end SmolVLM's clip; many tokenizers take the second with the word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # Byte pairs without any merge, but one of two line breaks that stand before white space only.
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate([*letters, "ĊĊ"])}
+    inner = Tokenizer(models.BPE(vocabulary, [("Ċ", "Ċ")]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.add_special_tokens(["<image>", "<end_of_utterance>", "<|im_start|>"])
+    tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end_of_utterance>")
+    chat = ChatFormat(tokenizer, find_family("smolvlm").style, "<image>")
+    text = "<|im_start|>User: <image>\n\nWhy?<end_of_utterance>\nAssistant:"
+    assert chat.encode("<image>\n\n", [("Why?", None)]).ask() == tokenizer(text)["input_ids"]
+    # One id alone, two in front of a word.
+    assert len(tokenizer("\n\n")["input_ids"]) == 1 and len(tokenizer("\n\nW")["input_ids"]) == 3

@@ -39,6 +39,7 @@ class Family(Protocol):
             their own.
         video_text: What chat templates write in the place of `Clip.text`; empty for one
             placeholder.
+        says_duration: Whether `Clip.text` tells how long the video is, which `timed` writes.
         follows_template: Whether the checkpoint's chat template counts at all.
         method: Method of the inner model (`model.model`) that returns projected visual tokens; the
             seam replaces it on the instance.
@@ -76,6 +77,7 @@ class Family(Protocol):
     placeholder: str
     style: PromptStyle
     video_text: str = ""
+    says_duration: bool = False
     follows_template: bool = True
     method: str = "get_video_features"
     modality: str = "video"
@@ -156,6 +158,15 @@ class Family(Protocol):
             times: `[F]` float64 seconds.
         """
         ...
+
+    def timed(self, clip: Clip, seconds: float) -> Clip:
+        """The clip, telling how long its video is; for families that say so.
+
+        Args:
+            clip: From `prepare`, which knows the frames alone.
+            seconds: Of the whole video.
+        """
+        return clip
 
     def split(
         self,

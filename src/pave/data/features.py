@@ -109,6 +109,8 @@ class Features:
         }
         if not base.inputs.native:
             self._visual_settings["inputs"] = base.inputs.model_dump(mode="json")
+        if base.family.says_duration:  # older entries say the last frame's second
+            self._visual_settings["clip_text"] = "duration"
         # Keys are made once a run: making one may hash a large file.
         self._visual_keys: dict[str, str] = {}
         self._channel_keys: dict[tuple[str, str], str] = {}

@@ -61,8 +61,8 @@ def reading(base: Base, encoders: Mapping[str, Encoder], workers: int) -> Iterat
             apart[name] = _apart(base, encoder, processes)
 
         def frames(video: str, sampling: Sampling) -> Frames:
-            pixels, times = processes.call(video, _read, video, sampling)
-            return Frames(torch.from_numpy(pixels), torch.from_numpy(times))
+            pixels, times, duration = processes.call(video, _read, video, sampling)
+            return Frames(torch.from_numpy(pixels), torch.from_numpy(times), duration)
 
         yield Reader(frames, apart)
 
@@ -90,7 +90,7 @@ def _apart(base: Base, encoder: Encoder, processes: Workers) -> Encoder:
     return encoder
 
 
-def _read(video: str, sampling: Sampling) -> tuple[Any, Any]:
+def _read(video: str, sampling: Sampling) -> tuple[Any, Any, float | None]:
     """In a worker: frames as arrays, which travel at the speed of memory."""
     frames = read_frames(video, sampling)
-    return frames.pixels.numpy(), frames.times.numpy()
+    return frames.pixels.numpy(), frames.times.numpy(), frames.duration

@@ -47,7 +47,11 @@ def as_frames(
     whole = torch.as_tensor(pixels)
     if last:
         whole = whole.permute(0, 3, 1, 2)
-    return Frames(whole.contiguous(), _moments(len(whole), fps, times))
+    moments = _moments(len(whole), fps, times)
+    # The last frame is shown as long as the others are on average.
+    count = len(moments)
+    duration = round(float(moments[-1]) * count / max(count - 1, 1), 6)
+    return Frames(whole.contiguous(), moments, duration)
 
 
 def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Tensor:
@@ -75,4 +79,4 @@ def evenly(frames: Frames, count: int) -> Frames:
         count: How many are wanted; more than there are repeats some.
     """
     chosen = torch.from_numpy(choose(frames.times.numpy(), Uniform(count)))
-    return Frames(frames.pixels[chosen], frames.times[chosen])
+    return Frames(frames.pixels[chosen], frames.times[chosen], frames.duration)

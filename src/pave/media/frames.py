@@ -42,10 +42,12 @@ class Frames:
     Attributes:
         pixels: `[F, 3, H, W]` uint8 RGB.
         times: `[F]` float64, seconds from the clip's first frame.
+        duration: Seconds of the whole clip, its last frame's included, as far as they are known.
     """
 
     pixels: Tensor
     times: Tensor
+    duration: float | None = None
 
 
 def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0) -> Frames:
@@ -74,9 +76,13 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
     """
     path = Path(path)
     if os.path.isdir(path):
-        return Frames(*read_folder(path, sampling, folder_fps))
+        duration = len(folder_times(path, folder_fps)) / folder_fps
+        return Frames(*read_folder(path, sampling, folder_fps), duration)
     with open_media(path) as media:
         for index in _indices(media, sampling):
+            # The last frame is shown as long as the others are on average.
+            count = len(index.times)
+            duration = round(float(index.times[-1]) * count / max(count - 1, 1), 6)
             chosen = choose(index.times, sampling)  # [F], some perhaps twice
             in_order = np.argsort(chosen, kind="stable")
             pieces = _pieces(media, index, chosen[in_order], len(chosen))
@@ -84,9 +90,9 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
             if whole is None:
                 continue  # the packets lied: try the other index
             if np.array_equal(chosen, chosen[in_order]):
-                return whole
+                return Frames(whole.pixels, whole.times, duration)
             asked = torch.from_numpy(np.argsort(in_order))  # times of `At` in any order
-            return Frames(whole.pixels[asked], whole.times[asked])
+            return Frames(whole.pixels[asked], whole.times[asked], duration)
     raise MediaError(f"{path}: {_OUT_OF_ORDER}")
 
 

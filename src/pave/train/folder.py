@@ -128,7 +128,9 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
         before["sequences_a_step"] = before.pop("batch_clips", 1) * before.pop("accumulation")
     if before.get("records") == _older_digest(config.records):
         before["records"] = identity["records"]
-    told = identity.keys() | (before.keys() & {"chat"})  # either may leave out what is built in
+    told = identity.keys() | (
+        before.keys() & {"chat", "clip_text"}
+    )  # either may leave out what is built in
     changed = sorted(name for name in told if before.get(name) != identity.get(name))
     if changed:
         raise TrainError(f"{config.out} holds a run with other {', '.join(changed)}; {ADVICE}")

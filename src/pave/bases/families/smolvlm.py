@@ -6,7 +6,9 @@ row, column.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +43,7 @@ class SmolVLM(Family):
     # transformers' processor puts its own template, this style, in the place of the checkpoint's
     # wherever there is a video.
     follows_template = False
+    says_duration = True
     method = "get_image_features"
     modality = "image"
     pixels = "pixel_values"
@@ -67,7 +70,7 @@ class SmolVLM(Family):
         pixels = never_zero(normalize(square, settings))
         count = frames.shape[0]
         seconds = [int(time) for time in times.tolist()]  # cut off, not rounded
-        length = timedelta(seconds=seconds[-1])  # as the processor does: that of the last frame
+        length = timedelta(seconds=seconds[-1])  # all that frames alone tell; `timed` knows more
         around = "<fake_token_around_image>"
         image = f"{around}<global-img>" + self.placeholder * self.layout(1).total + around
         text = (
@@ -77,6 +80,12 @@ class SmolVLM(Family):
         for second in seconds:
             text += f"\nFrame from {second // 60:02d}:{second % 60:02d}:{image}"
         return Clip({"pixel_values": pixels[None]}, times, f"{text}\n\n", count)
+
+    def timed(self, clip: Clip, seconds: float) -> Clip:
+        """The video's own length in the sentence, cut off to whole seconds as the processor's."""
+        length = timedelta(seconds=int(seconds))
+        text = re.sub(r"from a .*? \[H:MM:SS\]", f"from a {length} [H:MM:SS]", clip.text, count=1)
+        return replace(clip, text=text)
 
     def split(
         self,
