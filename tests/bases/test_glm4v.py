@@ -74,5 +74,5 @@ def test_a_template_that_takes_answers_for_texts():
     style = read_style(template, base.tokenizer, base.family)
     own = base.family.style
     assert (style.head, style.ask, style.answer) == (own.head, own.ask, "")
-    # Between turns as built in, though the template leaves it to the model to end an answer.
-    assert style.past_end == own.end + own.again
+    # An answer ends with the token that opens the next turn, as built in.
+    assert (style.end, style.again, style.past_end) == (own.end, own.again, "")

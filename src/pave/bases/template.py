@@ -221,13 +221,13 @@ def _end(tokenizer: Any, closing: str, past_end: str) -> tuple[str, str]:
         closing: Behind the last answer of a talk.
         past_end: Between an answer and the next question.
     """
-    said = closing.lstrip()
-    tokens = map(str, tokenizer.added_tokens_decoder.values())
-    # The longest, as one token may begin as another one does.
-    ends = [token for token in tokens if token.strip() and said.startswith(token)]
-    if ends:
-        token = max(ends, key=len)
-        return token, past_end.lstrip().removeprefix(token)
+    # The longest first, as one token may begin as another one does.
+    tokens = sorted(map(str, tokenizer.added_tokens_decoder.values()), key=len, reverse=True)
+    # The token that closes an answer, or the one that opens the turn behind it (GLM's).
+    for said in (closing.lstrip(), past_end.lstrip()):
+        for token in tokens:
+            if token.strip() and said.startswith(token):
+                return token, past_end.lstrip().removeprefix(token)
     # A template without a token there (Vicuna's) leaves it to the model to say when it is done.
     if tokenizer.eos_token is None:
         raise UnclearError("ends an answer without a token, and the tokenizer has none of its own")
