@@ -15,6 +15,7 @@ from pave.errors import BaseError
 GRID = (
     "qwen2_vl",
     "qwen2_5_vl",
+    "qwen2_5_omni_thinker",
     "qwen3_vl",
     "qwen3_vl_moe",
     "qwen3_5",

@@ -218,6 +218,7 @@ def test_families_are_listed() -> None:
         "internvl",
         "llava_next_video",
         "llava_onevision",
+        "qwen2_5_omni",
         "qwen2_5_vl",
         "qwen2_vl",
         "qwen3_5",

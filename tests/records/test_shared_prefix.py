@@ -79,8 +79,12 @@ def test_a_question_starts_where_the_familys_own_rule_puts_it(family):
             "mm_token_type_ids",
             "video_grid_thw",
             "second_per_grid_ts",
+            "second_per_grids",
             "attention_mask",
         )
+        # The Omni models have two names for one thing.
+        if "video_second_per_grid" in inputs:
+            inputs["second_per_grids"] = inputs["video_second_per_grid"]
         whole = base.inner.get_rope_index(
             **{name: inputs[name] for name in names if name in inputs}
         )[0][:, 0]

@@ -339,8 +339,10 @@ class Base:
         ids = pad_sequence(rows, batch_first=True, padding_value=filler, padding_side=pad)  # [B, L]
         mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
         inputs = {"input_ids": ids, "attention_mask": mask}
-        if self.family.mrope or self.family.token_types:
-            inputs["mm_token_type_ids"] = self.family.types_of(ids)
+        types = self.family.types_of(ids)
+        # Generation refuses what the model does not know.
+        if types is not None:
+            inputs["mm_token_type_ids"] = types
         if clips:
             if len(clips) != len(prompts):
                 raise BaseError(f"{len(prompts)} prompts need as many clips, got {len(clips)}")

@@ -128,15 +128,17 @@ class Family(Protocol):
         """Id that the model looks for where the visual tokens go; None if its config has none."""
         return getattr(self.config, f"{self.modality}_token_id", None)
 
-    def types_of(self, ids: Tensor) -> Tensor:
+    def types_of(self, ids: Tensor) -> Tensor | None:
         """0 text, 1 image, 2 video: what multi-axial positions are computed from.
 
         Args:
             ids: `[B, L]`.
 
         Returns:
-            `[B, L]` int.
+            `[B, L]` int; None for models that count tokens, or find the clips by themselves.
         """
+        if not self.mrope and not self.token_types:
+            return None
         video, image = int(self.config.video_token_id), int(self.config.image_token_id)
         return (ids == video).int() * 2 + (ids == image).int()
 

@@ -229,6 +229,8 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
 
     with reading(source, "no model configuration could be read"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **access(source))
+    # An Omni model's folder holds a talker too; the thinker alone sees and answers.
+    config = getattr(config, "thinker_config", config)
     # Before the weights, which may be gigabytes: an unsupported model is refused in a second.
     family = find_family(config.model_type)(config)
     must_be_loadable(source, config, wanted.weights)

@@ -43,6 +43,9 @@ def prefix_positions(
     inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pixels=False)
     # The model's own rule; each family takes other arguments of the batch.
     rule = base.inner.get_rope_index
+    # The Omni models have two names for one thing.
+    if "video_second_per_grid" in inputs:
+        inputs["second_per_grids"] = inputs["video_second_per_grid"]
     wanted = inspect.signature(rule).parameters
     known = {key: value for key, value in inputs.items() if key in wanted}
     positions, _ = rule(**known)  # [3, B, L]

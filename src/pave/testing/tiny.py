@@ -31,7 +31,8 @@ SPECIALS = (
     "</image>", "<slice>", "</slice>", "<|begin_of_text|>", "<|start_header_id|>",
     "<|end_header_id|>", "<|eot_id|>",
     "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|end_of_image|>",
-    "<|begin_of_video|>", "<|end_of_video|>",
+    "<|begin_of_video|>", "<|end_of_video|>", "<|VIDEO|>", "<|IMAGE|>", "<|AUDIO|>",
+    "<|vision_bos|>", "<|vision_eos|>", "<|audio_bos|>", "<|audio_eos|>",
 )  # fmt: skip
 HIDDEN = 32
 VOCAB = 256 + len(SPECIALS)
@@ -225,6 +226,46 @@ def _qwen2_5_vl() -> Any:
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
+def _qwen2_5_omni_thinker() -> Any:
+    from transformers import (
+        Qwen2_5OmniThinkerConfig,
+        Qwen2_5OmniThinkerForConditionalGeneration,
+    )
+
+    tower = {
+        "depth": 2,
+        "hidden_size": 24,
+        "out_hidden_size": HIDDEN,
+        "num_heads": 3,
+        "intermediate_size": 32,
+        "window_size": 56,  # 2 x 2 tokens
+        "fullatt_block_indexes": [1],
+    }
+    # Of its own, and never asked: sound is a patch's.
+    ears = {
+        "d_model": 24,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 3,
+        "encoder_ffn_dim": 32,
+        "output_dim": HIDDEN,
+        "num_mel_bins": 8,
+    }
+    # A whole checkpoint has this as its `thinker_config`.
+    config = Qwen2_5OmniThinkerConfig(
+        vision_config=tower,
+        audio_config=ears,
+        text_config=MROPE_TEXT,
+        video_token_index=token_id("<|VIDEO|>"),
+        image_token_index=token_id("<|IMAGE|>"),
+        audio_token_index=token_id("<|AUDIO|>"),
+        audio_start_token_id=token_id("<|audio_bos|>"),
+        audio_end_token_id=token_id("<|audio_eos|>"),
+        vision_start_token_id=token_id("<|vision_bos|>"),
+        vision_end_token_id=token_id("<|vision_eos|>"),
+    )
+    return Qwen2_5OmniThinkerForConditionalGeneration(config)
+
+
 QWEN35_TOWER: dict[str, Any] = {
     "depth": 3,
     "hidden_size": 24,
@@ -313,6 +354,7 @@ GLM_TEXT: dict[str, Any] = {
     **TEXT,
     "rope_parameters": {**MROPE, "partial_rotary_factor": 1.0},
 }
+# The image's token stands for videos too, between their marks.
 GLM_IDS = {
     "image_token_id": token_id("<|image|>"),
     "video_token_id": token_id("<|video|>"),
@@ -486,6 +528,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "llava_next_video": _llava_next_video,
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen2_5_omni_thinker": _qwen2_5_omni_thinker,
     "qwen3_vl": _qwen3_vl,
     "qwen3_vl_moe": _qwen3_vl_moe,
     "qwen3_5": _qwen3_5,
@@ -524,6 +567,7 @@ SETTINGS: dict[str, BaseSettings] = {
     "gemma4_unified": _GEMMA,
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2,
+    "qwen2_5_omni_thinker": _QWEN2,
     "qwen3_vl": _QWEN3,
     "qwen3_vl_moe": _QWEN3,
     "qwen3_5": _QWEN3,

@@ -31,6 +31,7 @@ FAMILIES = Registry[type[Family]](
         "minicpmv4_6": f"{_HERE}.minicpm_v",
         "minicpmv4_7": f"{_HERE}.minicpm_v",
         "perception_lm": f"{_HERE}.perception_lm",
+        "qwen2_5_omni_thinker": f"{_HERE}.qwen2_5_omni",
         "qwen2_5_vl": f"{_HERE}.qwen2_5_vl",
         "qwen2_vl": f"{_HERE}.qwen2_vl",
         "qwen3_5": f"{_HERE}.qwen3_5",
@@ -47,8 +48,7 @@ REFUSED = {
     "instructblipvideo": "its tokens come out of a Q-Former and stand for no place in the picture",
     "gemma3": "it knows no video, only pictures",
     "gemma3n": "it knows no video, only pictures",
-    "qwen2_5_omni": "the thinker of an Omni model cannot be loaded by itself yet",
-    "qwen2_5_omni_thinker": "its positions follow rules that pave does not know yet",
+    "qwen2_5_omni": "the whole of an Omni model; its thinker (qwen2_5_omni_thinker) is one",
     "qwen3_omni_moe": "the thinker of an Omni model cannot be loaded by itself yet",
     "qwen3_omni_moe_thinker": "its positions are fractions, which pave does not keep yet",
 }

@@ -55,11 +55,7 @@ class Qwen25VL(Family):
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
         """As Qwen2-VL, with the seconds of one token step, which positions in time come from."""
         clip = qwen2_clip(self.config, settings, frames, times)
-        gap = 0.0
-        if len(times) > 1:
-            gap = float(times[-1] - times[0]) / (len(times) - 1)
-        # A single frame, or frames of one moment, stand one second a step.
-        seconds = torch.tensor([self.frames_per_step * gap or 1.0])
+        seconds = step_seconds(times, self.frames_per_step)
         return replace(clip, pixels={**clip.pixels, "second_per_grid_ts": seconds})
 
     def split(
@@ -74,15 +70,41 @@ class Qwen25VL(Family):
         grids = token_grids(args["video_grid_thw"], cut.merge)
         query = None
         if want_query:
-            means = block_means(output.last_hidden_state, cut.merge)  # [tokens, C_q], by window
             window = self.config.vision_config.window_size // cut.factor
-            back = torch.argsort(window_order(grids, window))
-            query = means[back.to(means.device)]
+            query = out_of_windows(output.last_hidden_state, grids, cut.merge, window)
         return split_grids(output.pooler_output, grids, query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip."""
         return join_grids(visuals, output)
+
+
+def step_seconds(times: Tensor, step: int) -> Tensor:
+    """`[1]` seconds from one token step to the next, on average.
+
+    Args:
+        times: `[F]` seconds of the frames.
+        step: Frames a token step.
+    """
+    gap = 0.0
+    if len(times) > 1:
+        gap = float(times[-1] - times[0]) / (len(times) - 1)
+    # A single frame, or frames of one moment, stand one second a step.
+    return torch.tensor([step * gap or 1.0])
+
+
+def out_of_windows(hidden: Tensor, grids: Sequence[Layout], merge: int, window: int) -> Tensor:
+    """`[tokens, C_q]` means of blocks, in the order of the grid.
+
+    Args:
+        hidden: `[patches, C_q]`, the tower's last layer, sorted by window.
+        grids: Token layout of every clip.
+        merge: Patches along one side of a block.
+        window: Tokens along one side of a window.
+    """
+    means = block_means(hidden, merge)  # [tokens, C_q], by window
+    back = torch.argsort(window_order(grids, window))
+    return means[back.to(means.device)]
 
 
 def window_order(grids: Sequence[Layout], window: int) -> Tensor:
