@@ -197,23 +197,23 @@ def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
         ) from error
 
 
-def tell_other_quantization(patch: str, trained: str | None, config: Any) -> None:
+def tell_other_quantization(patch: str, trained: str, config: Any) -> None:
     """Warn where a patch was trained on a base that was quantised in another way than this one.
 
     Args:
         patch: What to call it.
-        trained: How its base was quantised, as `method_of` says it; None where it was not.
+        trained: How its base was quantised, as `method_of` says it. (That it was not is nothing to
+            tell: somebody has just asked for this base to be.)
         config: Hugging Face's configuration of this base.
     """
     here = method_of(config)
-    # The other way round somebody has just asked for it.
-    if trained is None or trained == here:
+    if trained == here:
         return
     log.warning(
         "%s was trained on a base that was quantised (%s), and this one is %s: answers differ",
         patch,
         trained,
-        "not" if here is None else here,
+        here or "not",
     )
 
 

@@ -33,6 +33,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         device: Where to run, as lmms-eval passes it on; the best device there is when left out.
         dtype: Floating-point type of the base, as of `load_base`.
         attention: What the base attends with, as of `load_base`.
+        quantize: How its language model is quantised, as of `load_base`.
         revision: Branch, tag or commit of a base on the Hub.
         batch_size: Passed by lmms-eval; videos are asked about one at a time.
     """
@@ -40,7 +41,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
     # For lmms-eval: requests are prompts, not the messages of a chat.
     is_simple = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each word of --model_args
         self,
         pretrained: str = "smol",
         patch: str | None = None,
@@ -49,6 +50,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         device: str | None = None,
         dtype: str = "auto",
         attention: str | None = None,
+        quantize: str | None = None,
         revision: str | None = None,
         batch_size: int | str = 1,
     ) -> None:
@@ -57,7 +59,12 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         self.frames = frames
         self.place = find_device(device or "auto")
         base = load_base(
-            pretrained, dtype=dtype, device=self.place, attention=attention, revision=revision
+            pretrained,
+            dtype=dtype,
+            device=self.place,
+            attention=attention,
+            quantize=quantize,
+            revision=revision,
         )
         self.model = PatchedModel(base)
         if patch:

@@ -105,7 +105,8 @@ def check_base_weights(config: PatchConfig, base: Base, where: str, refuse: bool
         PatchError: If they differ and `refuse` is set.
     """
     # Rounded weights are near enough to work, so no mistake, but not the same base.
-    tell_other_quantization(where, config.base.quantized, base.config)
+    if config.base.quantized is not None:
+        tell_other_quantization(where, config.base.quantized, base.config)
     wanted = config.base.weights
     if not wanted:  # an older patch, or one of a base that could not tell
         return
