@@ -10,7 +10,15 @@ from pave.testing.tiny import tiny_tokenizer as tokenizer
 from pave.testing.tiny import token_id as token
 
 # Their layers let one question reach the next, so nothing is shared or packed.
-UNSHARED = ("qwen3_5", "qwen3_5_moe", "gemma4", "gemma4_unified", "minicpmv4_6", "minicpmv4_7")
+UNSHARED = (
+    "qwen3_5",
+    "qwen3_5_moe",
+    "gemma4",
+    "gemma4_unified",
+    "minicpmv4_6",
+    "minicpmv4_7",
+    "molmo2",
+)
 SHARING = tuple(name for name in FAMILIES if name not in UNSHARED)
 
 # They stack the clips of a batch, which therefore have one number of frames.

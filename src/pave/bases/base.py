@@ -105,6 +105,10 @@ class Base:
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
         self._own_style = style or family.style
+        if family.opens_with_bos:
+            opening = tokenizer.bos_token or tokenizer.eos_token
+            head = opening + self._own_style.head.removeprefix(opening)
+            self._own_style = replace(self._own_style, head=head)
         self._chats: dict[PromptStyle, ChatFormat] = {}
         self.chat = self.chat_in(self._own_style)
         text = self.config.get_text_config()
@@ -378,7 +382,7 @@ class Base:
                 f"{self.family.name} takes clips of one length in a batch, got {shapes}; "
                 "use as many frames for each, or encode them one by one with `visual`"
             )
-        return torch.cat(list(tensors), dim=axis)
+        return torch.cat(self.family.behind(key, tensors), dim=axis)
 
     @torch.no_grad()
     def visual(self, clips: Sequence[Clip], want_query: bool = True) -> list[Visual]:

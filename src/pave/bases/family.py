@@ -57,6 +57,9 @@ class Family(Protocol):
         pixel_axis: Axis of the pixels along which the clips of a batch lie behind each other.
         token_types: Whether forward takes `mm_token_type_ids` though positions run along one axis:
             who sees whom depends on which tokens are visual.
+        both_ways: Whether visual tokens see each other in both directions, in all layers.
+        opens_with_bos: Whether every prompt begins with the tokenizer's BOS, or its end token where
+            it has none, though neither template nor tokenizer writes it.
         float_pixels: Whether the tower takes float32 pixels whatever its own type is, because it
             works on them before it rounds.
         pad_frames: Whether clips of one batch are padded to the same number of frames with all-zero
@@ -97,6 +100,8 @@ class Family(Protocol):
     mrope: bool = False
     pixel_axis: int = 0
     token_types: bool = False
+    both_ways: bool = False
+    opens_with_bos: bool = False
     float_pixels: bool = False
     pad_frames: bool = False
     token_layout: str = "t*h*w"
@@ -123,13 +128,22 @@ class Family(Protocol):
             return self.pixels
         return ""
 
+    def behind(self, key: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The same input of several clips, ready to be laid behind each other in a batch.
+
+        Args:
+            key: Its name.
+            tensors: One a clip, each as it is alone.
+        """
+        return list(tensors)
+
     @property
     def placeholder_id(self) -> int | None:
         """Id that the model looks for where the visual tokens go; None if its config has none."""
         return getattr(self.config, f"{self.modality}_token_id", None)
 
     def types_of(self, ids: Tensor) -> Tensor | None:
-        """0 text, 1 image, 2 video: what multi-axial positions are computed from.
+        """0 text, 1 image, 2 video: what multi-axial positions, and masks, come from.
 
         Args:
             ids: `[B, L]`.

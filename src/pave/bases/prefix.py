@@ -62,8 +62,10 @@ def why_no_shared_prefix(base: Base) -> str | None:
     A question must see the prefix and itself and nothing between. That takes a mask and positions
     for each token. A sliding window counts the tokens between instead of the positions, and a
     recurrent layer carries the state of one question into the next, so neither would give what
-    separate sequences give.
+    separate sequences give. Nor would a causal mask, where visual tokens see each other both ways.
     """
+    if base.family.both_ways:
+        return f"{base.name} has attention in both directions between visual tokens"
     text = base.config.get_text_config()
     kinds = getattr(text, "layer_types", None)
     if kinds is None:

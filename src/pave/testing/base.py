@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -273,9 +274,8 @@ def _plain_answer(base: Base, clip: Clip, ids: list[int]) -> list[int]:
             pad_token_id=filler,
         )
     answer: list[int] = out[0, len(ids) :].tolist()
-    while answer and answer[-1] in (*stop, filler):
-        answer.pop()
-    return answer
+    # A single row is never filled: a filler in it is what the model itself says.
+    return list(takewhile(lambda token: token not in stop, answer))
 
 
 def _fresh(probe: _Probe) -> str:

@@ -28,7 +28,7 @@ SPECIALS = (
     "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>",
     "<fake_token_around_image>", "<global-img>", "<end_of_utterance>", "<|endoftext|>",
     "<bos>", "<|turn>", "<turn|>", "<|image>", "<image|>", "<|image|>", "<|video|>",
-    "</image>", "<slice>", "</slice>", "<|begin_of_text|>", "<|start_header_id|>",
+    "</image>", "<im_patch>", "<frame_start>", "<frame_end>", "<|start_header_id|>",
     "<|end_header_id|>", "<|eot_id|>",
     "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|end_of_image|>",
     "<|begin_of_video|>", "<|end_of_video|>", "<|VIDEO|>", "<|IMAGE|>", "<|AUDIO|>",
@@ -446,6 +446,26 @@ def _perception_lm() -> Any:
     return PerceptionLMForConditionalGeneration(config)
 
 
+def _molmo2() -> Any:
+    from transformers import Molmo2Config, Molmo2ForConditionalGeneration
+
+    heads = {"num_key_value_heads": 4, "head_dim": 6}
+    layers = {"vision_feature_layer": [1, 0], "text_hidden_size": HIDDEN}
+    config = Molmo2Config(
+        vision_config={**TOWER, **heads, "image_size": [48, 48], "patch_size": 8},  # 2 x 2 tokens
+        adapter_config={**TOWER, **heads, **layers},
+        text_config={**TEXT, "head_dim": 8, "additional_vocab_size": 8},
+        image_patch_id=token_id("<im_patch>"),
+        frame_start_token_id=token_id("<frame_start>"),
+        frame_end_token_id=token_id("<frame_end>"),
+    )
+    model = Molmo2ForConditionalGeneration(config)
+    # Patches that hear less of each other than of themselves.
+    for layer in model.model.vision_tower.layers:
+        torch.nn.init.constant_(layer.layer_norm1.weight, 0.2)
+    return model
+
+
 MINICPM: dict[str, Any] = {
     "text_config": {"model_type": "qwen3_5_text", **HYBRID},
     "vision_config": {"image_size": 56, "patch_size": 4, **TOWER},  # 16 pixels a token
@@ -466,8 +486,8 @@ def _minicpmv4_7() -> Any:
     markers = {
         "image_start_id": token_id("<image>"),
         "image_end_id": token_id("</image>"),
-        "slice_start_id": token_id("<slice>"),
-        "slice_end_id": token_id("</slice>"),
+        "slice_start_id": token_id("<img>"),
+        "slice_end_id": token_id("</img>"),
         "newline_id": tiny_tokenizer().convert_tokens_to_ids("Ċ"),  # a newline, in byte-level BPE
     }
     return MiniCPMV4_7ForConditionalGeneration(MiniCPMV4_7Config(**MINICPM, **markers))
@@ -540,6 +560,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "smolvlm": _smolvlm,
     "video_llama_3": _video_llama_3,
     "perception_lm": _perception_lm,
+    "molmo2": _molmo2,
     "minicpmv4_6": _minicpmv4_6,
     "minicpmv4_7": _minicpmv4_7,
     "gemma4": _gemma4,

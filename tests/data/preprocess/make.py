@@ -168,13 +168,21 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], dict[str, An
             "projector_pooling_ratio": 2,
         },
     ),
+    "molmo2": (
+        "Molmo2VideoProcessor",
+        {"do_rescale": True, "do_normalize": True},  # as its published files say
+        "Molmo2Processor",
+        {"size": [378, 378]},
+        {"vision_config": {"patch_size": 14, "image_size": [378, 378]}},
+    ),
 }
 WRITER = {
     "num_image_tokens": 729, "patch_size": 14, "image_seq_length": 256, "image_seq_len": 169,
     "start_image_token": "<img>",
     "end_image_token": "</img>", "fake_image_token": "<fake_token_around_image>",
     "global_image_token": "<global-img>",
-    "image_end_token": "</image>", "pooling_ratio": 2, "video_slice_mode": True,
+    "image_end_token": "</image>", "pooling_ratio": 2,
+    "use_frame_special_tokens": True, "video_use_col_tokens": False, "video_slice_mode": True,
     "boi_token": "<|image>", "eoi_token": "<image|>",
     "vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>",
 }  # fmt: skip
@@ -184,6 +192,7 @@ TOKENS = {
     "llava_onevision": "<video>",
     "llava_next_video": "<video>",
     "perception_lm": "<|video|>",
+    "molmo2": "<im_patch>",
     "gemma4": "<|video|>",
     "glm4v": "<|image|>",
     "glm46v": "<|image|>",

@@ -30,6 +30,7 @@ FAMILIES = Registry[type[Family]](
         "llava_onevision": f"{_HERE}.llava_onevision",
         "minicpmv4_6": f"{_HERE}.minicpm_v",
         "minicpmv4_7": f"{_HERE}.minicpm_v",
+        "molmo2": f"{_HERE}.molmo2",
         "perception_lm": f"{_HERE}.perception_lm",
         "qwen2_5_omni_thinker": f"{_HERE}.qwen2_5_omni",
         "qwen2_5_vl": f"{_HERE}.qwen2_5_vl",
