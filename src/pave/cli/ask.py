@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,24 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from pave.answer.sampling import Sampling
-from pave.bases.inputs import MOST_FRAMES
 from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
+from pave.cli.models import check_numbers, check_video, media_of, patched_model
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
-from pave.placement import DtypeWord, find_device, running_on
+from pave.placement import DtypeWord
 
 if TYPE_CHECKING:
     from pave.model import PatchedModel
-    from pave.patches.config import BaseId
 
 GREEDY = Sampling()
-MOST_TOKENS = 2**20
-"""More new tokens are a slip of the finger."""
 
 
 def ask_verb(
-    video: Path,
+    video: Path | None = None,
     /,
     *question: str,
     patch: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
@@ -39,6 +35,9 @@ def ask_verb(
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = GREEDY,
+    stream: Switch = False,
+    batch: Path | None = None,
+    out: Path | None = None,
     json: Switch = False,
 ) -> int:
     """Ask one question or several about a video; each answer is a line on stdout.
@@ -48,6 +47,7 @@ def ask_verb(
     pave ask concert.mp4 "What do you hear?" --patch outputs/demo/patch --off
     pave ask concert.mp4 "What do you see?" "What do you hear?" --json
     pave ask concert.mp4 "Describe the stage." --temperature 0.7 --seed 1 --n 3
+    pave ask --batch questions.jsonl --out answers.jsonl --patch outputs/demo/patch
     pave ask ego.mp4 "What is behind the door?" --patch cameras --channel views=cam1.mp4,cam2.mp4
     ```
 
@@ -67,45 +67,39 @@ def ask_verb(
         dtype: Floating-point type of the base; auto is that of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
+        stream: Print each answer while it is generated.
+        batch: Ask the questions of a JSONL file of records instead; those without an answer are
+            asked, in the order of their turns.
+        out: Where their answers go, a line a record as it is finished. Given again, the command
+            goes on with what is missing.
         json: Print questions, answers and what gave them as JSON.
     """
+    if batch is not None or out is not None:
+        return _batch(
+            batch, out, video, question, patch=patch, base=base, off=off, frames=frames,
+            same_weights=same_weights, dtype=dtype, loading=loading, sampling=sampling,
+        )  # fmt: skip
+    if video is None:
+        raise ConfigError("VIDEO is missing (see: pave ask --help)")
+    if stream and json:
+        raise ConfigError("--json prints answers when they are whole; leave out --stream")
     if not question or not all(text.strip() for text in question):
         raise ConfigError(
             "no question, or an empty one; write it after the video, as in: "
             'pave ask concert.mp4 "What do you hear?"'
         )
     _check_text(question)
-    for flag, number, most in (
-        ("--frames", frames, MOST_FRAMES),
-        ("--max-new-tokens", sampling.max_new_tokens, MOST_TOKENS),
-    ):
-        if number is not None and not 1 <= number <= most:
-            raise ConfigError(f"{flag} must be at least 1 and at most {most:,}, got {number:,}")
-    # Imported here: what is refused above needs no torch.
-    from pave.bases import load_base
-    from pave.model import PatchedModel
-
-    media = dict(_media(words) for words in channel)
-    place = find_device(loading.device)
+    check_numbers(frames, sampling)
+    media = dict(media_of(words) for words in channel)
     # A second for a frame, before a minute for a model.
-    _check_video(video)
-    folders = [_patch(source) for source in patch]  # the folder, and the base that it names
-    name, how = "smol", loading.on(place)
-    if base is not None:
-        name = base
-    elif folders:
-        known = folders[0][1]  # the first one's
-        name = known.name
-        how["revision"] = how["revision"] or known.revision
-    with running_on(place):
-        model = PatchedModel(load_base(name, dtype=dtype, **how))
-        names = [
-            model.load_patch(folder, name=f"patch{number}", same_weights=same_weights)
-            for number, (folder, _) in enumerate(folders)
-        ]
-        model.set_patches({} if off else dict.fromkeys(names, 1.0))
-        # n a question, one question after the other
+    check_video(video)
+    with patched_model(
+        patch, base, off=off, same_weights=same_weights, dtype=dtype, loading=loading
+    ) as (model, name):
         options: Any = {"channels": media, "frames": frames, "sampling": sampling}
+        if stream:
+            return _stream(model, video, question, options)
+        # n a question, one question after the other
         answers = _answers(model, video, question, options)
     if json:
         turns = []
@@ -132,6 +126,55 @@ def _answers(
     return answers
 
 
+def _stream(
+    model: PatchedModel, video: Path, question: Sequence[str], options: dict[str, Any]
+) -> int:
+    """Answers while they are generated, a line each."""
+    show = {"type": "video", "video": video, "frames": options["frames"]}
+    for text in question:
+        content = [show | {"channels": options["channels"]}, {"type": "text", "text": text}]
+        messages = [{"role": "user", "content": content}]
+        for piece in model.chat(messages, stream=True, sampling=options["sampling"]):
+            output.piece(piece)
+        output.line()
+    return 0
+
+
+def _batch(
+    batch: Path | None,
+    out: Path | None,
+    video: Path | None,
+    question: Sequence[str],
+    *,
+    frames: int | None,
+    sampling: Sampling,
+    **how: Any,
+) -> int:
+    """The questions of a file."""
+    if batch is None or out is None or video is not None or question:
+        raise ConfigError(
+            "questions of a file go into another one: pave ask --batch questions.jsonl --out "
+            "answers.jsonl, without a video and questions beside it"
+        )
+    check_numbers(frames, sampling)
+    from pave.evaluate.batch import answer_file, questions_of
+
+    asked = questions_of(batch, out)
+    for told in asked.failures:
+        output.note(told)
+    failed = len(asked.failures)
+    if asked.records:
+        with patched_model(how.pop("patch"), how.pop("base"), **how) as (model, _):
+            for told in answer_file(model, asked.records, out, frames=frames, sampling=sampling):
+                output.note(told)
+                failed += 1
+    output.line(
+        f"{len(asked.records) + len(asked.failures) - failed} answered, {asked.done} answered "
+        f"before, {failed} failed; answers in {out}"
+    )
+    return 2 if failed else 0
+
+
 def _check_text(question: Sequence[str]) -> None:
     """Bytes that are no UTF-8 come from the system as half characters, which no tokenizer takes."""
     try:
@@ -140,36 +183,3 @@ def _check_text(question: Sequence[str]) -> None:
         raise ConfigError(
             "the question is no text in UTF-8; check the encoding of the terminal"
         ) from error
-
-
-def _media(words: str) -> tuple[str, Any]:
-    """`views=a.mp4,b.mp4` as the channel's name and its media."""
-    name, equals, text = words.partition("=")
-    if not name or not equals or not text:
-        raise ConfigError(
-            f"--channel takes NAME=MEDIA such as views=cam1.mp4,cam2.mp4, got {words!r}"
-        )
-    if text.startswith(("{", "[")):  # as records write media that are more than a path
-        try:
-            return name, json_module.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"--channel {name}: not valid JSON ({error})") from error
-    # A file whose own name holds a comma is one file.
-    paths = [text] if Path(text).exists() else text.split(",")
-    return name, paths[0] if len(paths) == 1 else paths
-
-
-def _check_video(video: Path) -> None:
-    """Find out about a bad file before a model is loaded: the first frame is decoded."""
-    from pave.media import Uniform, read_frames
-
-    read_frames(video, Uniform(1))
-
-
-def _patch(source: str) -> tuple[Path, BaseId]:
-    """A patch's folder, and the base that it names."""
-    from pave.patches import read_config
-    from pave.patches.hub import locate
-
-    folder = locate(source)
-    return folder, read_config(folder).base

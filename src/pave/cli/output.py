@@ -31,6 +31,17 @@ def line(text: str = "") -> None:
     sys.stdout.write(f"{printable(text)}\n")
 
 
+def piece(text: str) -> None:
+    """A part of a line on stdout, shown at once."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"pave: {printable(text)}\n")
+
+
 def as_json(data: Any) -> None:
     """Data for programs, indented; paths become text."""
     line(json.dumps(data, indent=2, ensure_ascii=False, default=str))

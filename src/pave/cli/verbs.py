@@ -31,6 +31,7 @@ OWN = (
     "extract",
     "cache",
     "ask",
+    "chat",
     "info",
     "channels",
     "new-channel",

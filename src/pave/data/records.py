@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -114,6 +114,40 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
             wrong), two records with one id, or missing media (the message lists them).
     """
     file = Path(path)
+    places: dict[str, int] = {}  # id -> its line
+    records = []
+    for number, record in _lines(file):
+        if isinstance(record, RecordError):
+            raise record
+        if record.id in places:
+            raise RecordError(
+                f"{file}:{number}: id {record.id!r} was used on line {places[record.id]}; ids must "
+                "be unique"
+            )
+        places[record.id] = number
+        records.append(record)
+    if not records:
+        raise RecordError(f"{file} holds no records; write one JSON object per line")
+    if check_media:
+        _must_be_there(file, records)
+    return records
+
+
+def each_record(path: str | os.PathLike[str]) -> Iterator[Record | RecordError]:
+    """As `read_records`, line by line; a line that is no record gives what is wrong with it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RecordError: If the file itself cannot be read.
+    """
+    for _, record in _lines(Path(path)):
+        yield record
+
+
+def _lines(file: Path) -> Iterator[tuple[int, Record | RecordError]]:
+    """Number and record of each line, paths absolute."""
     text = read_text(TextFile(file, RecordError, "give a JSONL file of records in UTF-8"))
 
     def absolute(text: str) -> str:
@@ -131,23 +165,15 @@ def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> l
             return place
         return text
 
-    places: dict[str, int] = {}  # id -> its line
-    records = []
     for number, line in lines_of(text):
-        where = f"{file}:{number}"
-        record = _parse(line, where, lambda record: _map_paths(record, absolute, inside))
-        if record.id in places:
-            raise RecordError(
-                f"{where}: id {record.id!r} was used on line {places[record.id]}; ids must be "
-                "unique"
+        try:
+            record = _parse(
+                line, f"{file}:{number}", lambda record: _map_paths(record, absolute, inside)
             )
-        places[record.id] = number
-        records.append(record)
-    if not records:
-        raise RecordError(f"{file} holds no records; write one JSON object per line")
-    if check_media:
-        _must_be_there(file, records)
-    return records
+        except RecordError as error:
+            yield number, error
+        else:
+            yield number, record
 
 
 def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Path:

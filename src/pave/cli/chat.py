@@ -1,0 +1,114 @@
+"""`pave chat`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pave.answer.sampling import Sampling
+from pave.bases.loading import AS_USUAL, Loading
+from pave.cli import output
+from pave.cli.models import check_numbers, check_video, media_of, patched_model
+from pave.cli.settings import Switch
+from pave.errors import ConfigError, PaveError
+from pave.placement import DtypeWord
+
+TALKING = Sampling(max_new_tokens=256)
+QUIT = "/quit"
+
+
+def chat_verb(
+    video: Path | None = None,
+    /,
+    *,
+    image: Annotated[tuple[Path, ...], Parameter(show_default=False)] = (),
+    patch: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    channel: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    base: str | None = None,
+    off: Switch = False,
+    same_weights: Switch = False,
+    frames: int | None = None,
+    dtype: DtypeWord = "auto",
+    loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
+    sampling: Annotated[Sampling, Parameter(name="*")] = TALKING,
+) -> int:
+    """Talk about a video: a question a line, answered in the light of all before it.
+
+    Answers appear while they are generated. `/quit`, the end of the input and Ctrl-C end the talk.
+
+    ```
+    pave chat concert.mp4 --patch outputs/demo/patch
+    echo "What do you hear?" | pave chat concert.mp4
+    pave chat --image photo.jpg --base Qwen/Qwen2.5-VL-3B-Instruct
+    ```
+
+    Args:
+        video: A video file, or a folder of frames; without one the talk is text alone.
+        image: A picture to show; may be given several times.
+        patch: A patch folder or Hub id; may be given several times, their effects add up.
+        channel: NAME=MEDIA for a channel that is not in the video itself, as for `pave ask`.
+        base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
+            given.
+        off: Load the patches but switch them off.
+        same_weights: Refuse a patch that was trained on other weights than the base's.
+        frames: Frames to look at, evenly spread.
+        dtype: Floating-point type of the base; auto is that of its files.
+        loading: How the base is loaded.
+        sampling: How answers are generated.
+    """
+    if sampling.n > 1:
+        raise ConfigError("a talk goes on with one answer to each question; leave out --n")
+    check_numbers(frames, sampling)
+    media = dict(media_of(words) for words in channel)
+    if media and video is None:
+        raise ConfigError("--channel is of a video; give the video, too")
+    shown: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in image]
+    if video is not None:
+        check_video(video)
+        shown.append({"type": "video", "video": video, "frames": frames, "channels": media})
+    with patched_model(
+        patch, base, off=off, same_weights=same_weights, dtype=dtype, loading=loading
+    ) as (model, _):
+        from pave.answer import Conversation
+
+        try:
+            return _talk(Conversation(model, sampling), shown, sampling)
+        except KeyboardInterrupt:
+            output.line()
+            return 0
+
+
+def _talk(talk: Any, shown: list[dict[str, Any]], sampling: Sampling) -> int:
+    """Line by line; 2 where a line of a pipe could not be answered."""
+    code = 0
+    for text in _lines():
+        content = [*shown, {"type": "text", "text": text}]
+        try:
+            # Beams have no first word before the last.
+            pieces = [talk.say(content)] if sampling.beams > 1 else talk.stream(content)
+            for piece in pieces:
+                output.piece(piece)
+        except PaveError as error:
+            output.note(f"error: {error}")
+            code = 2
+            continue
+        output.line()
+        shown = []  # clips and pictures are shown once, with the first question
+    return 0 if sys.stdin.isatty() else code
+
+
+def _lines() -> Iterator[str]:
+    """What the user says, up to the end; asked for on a terminal alone."""
+    while True:
+        if sys.stdin.isatty():
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if not line or line.strip() == QUIT:
+            return
+        if line.strip():
+            yield line.strip()

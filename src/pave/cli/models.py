@@ -1,0 +1,111 @@
+"""The model that `ask` and `chat` put questions to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pave.answer.sampling import Sampling
+from pave.bases.inputs import MOST_FRAMES
+from pave.bases.loading import Loading
+from pave.errors import ConfigError
+from pave.placement import DtypeWord, find_device, running_on
+
+if TYPE_CHECKING:
+    from pave.model import PatchedModel
+    from pave.patches.config import BaseId
+
+MOST_TOKENS = 2**20
+"""More new tokens are a slip of the finger."""
+
+
+@contextmanager
+def patched_model(
+    patch: Sequence[str],
+    base: str | None,
+    *,
+    off: bool,
+    same_weights: bool,
+    dtype: DtypeWord,
+    loading: Loading,
+) -> Iterator[tuple[PatchedModel, str]]:
+    """A base with patches on it, and the base's name, on the device that was asked for.
+
+    Args:
+        patch: Folders or Hub ids.
+        base: The base; the first patch's when None, `smol` without patches.
+        off: Switch the patches off.
+        same_weights: Refuse patches of other weights than the base's.
+        dtype: Of the base.
+        loading: How the base is loaded.
+    """
+    from pave.bases import load_base
+    from pave.model import PatchedModel
+
+    place = find_device(loading.device)
+    folders = [_patch(source) for source in patch]  # the folder, and the base that it names
+    name, how = "smol", loading.on(place)
+    if base is not None:
+        name = base
+    elif folders:
+        known = folders[0][1]  # the first one's
+        name = known.name
+        how["revision"] = how["revision"] or known.revision
+    with running_on(place):
+        model = PatchedModel(load_base(name, dtype=dtype, **how))
+        names = [
+            model.load_patch(folder, name=f"patch{number}", same_weights=same_weights)
+            for number, (folder, _) in enumerate(folders)
+        ]
+        model.set_patches({} if off else dict.fromkeys(names, 1.0))
+        yield model, name
+
+
+def check_numbers(frames: int | None, sampling: Sampling) -> None:
+    """Refuse numbers that nobody means.
+
+    Raises:
+        ConfigError: With the flag and its limits.
+    """
+    for flag, number, most in (
+        ("--frames", frames, MOST_FRAMES),
+        ("--max-new-tokens", sampling.max_new_tokens, MOST_TOKENS),
+    ):
+        if number is not None and not 1 <= number <= most:
+            raise ConfigError(f"{flag} must be at least 1 and at most {most:,}, got {number:,}")
+
+
+def check_video(video: Path) -> None:
+    """Find out about a bad file before a model is loaded: the first frame is decoded."""
+    from pave.media import Uniform, read_frames
+
+    read_frames(video, Uniform(1))
+
+
+def media_of(words: str) -> tuple[str, Any]:
+    """`views=a.mp4,b.mp4` as the channel's name and its media."""
+    name, equals, text = words.partition("=")
+    if not name or not equals or not text:
+        raise ConfigError(
+            f"--channel takes NAME=MEDIA such as views=cam1.mp4,cam2.mp4, got {words!r}"
+        )
+    if text.startswith(("{", "[")):  # as records write media that are more than a path
+        try:
+            return name, json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"--channel {name}: not valid JSON ({error})") from error
+    # A file whose own name holds a comma is one file.
+    paths = [text] if Path(text).exists() else text.split(",")
+    return name, paths[0] if len(paths) == 1 else paths
+
+
+def _patch(source: str) -> tuple[Path, BaseId]:
+    """A patch's folder, and the base that it names."""
+    from pave.patches import read_config
+    from pave.patches.hub import locate
+
+    folder = locate(source)
+    return folder, read_config(folder).base
