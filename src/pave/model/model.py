@@ -11,21 +11,21 @@ from typing import Any, Literal, Self, overload
 import torch
 from torch import Tensor, nn
 
-from pave import cpu, hf_compat
+from pave import hf_compat
 from pave.answer import AnsweringModel, Sampling, ask, reply, reply_in_pieces, turns_of
 from pave.bases import Base, InputSpec, tower_of
 from pave.channels import Encoder, Source, make_encoder
 from pave.channels.weights import check_places
 from pave.errors import PatchError
-from pave.fusion import make_fusion
 from pave.media import Frames
+from pave.model.attached import attach, detach, settle
 from pave.model.calls import Times, Visuals, called
-from pave.model.chosen import Chosen, Weights, taken_by
+from pave.model.chosen import Chosen, Weights
 from pave.model.info import describe, summarise
 from pave.model.saved import read_patch, write_patch
 from pave.model.seam import Seam
 from pave.patches.base_patches import base_patches_of, lora_of_new, on_top_of
-from pave.patches.config import LoraSpec, PatchConfig
+from pave.patches.config import LoraSpec
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.lora import LoraSet, copy_values
 from pave.patches.names import free_name, known_name
@@ -167,7 +167,7 @@ class PatchedModel(nn.Module):
         )
         # The same seed gives the same patch, whatever was drawn before.
         with seeded(seed):
-            patch = self._attach(name, config, trainable=True)
+            patch = attach(self, name, config, trainable=True)
         patch.keep_encoder(made)
         if continue_lora is not None:
             # It begins where the other one ended, and leaves that one as it is.
@@ -205,11 +205,11 @@ class PatchedModel(nn.Module):
         fed = self.base.inputs  # to go back to if the patch does not fit
         feed_as_trained(saved.config, self.base, self.patches)
         try:
-            patch = self._attach(saved.name, saved.config, trainable=trainable, fusion=saved.fusion)
+            patch = attach(self, saved.name, saved.config, trainable=trainable, fusion=saved.fusion)
             if patch.lora is not None:
                 saved.fill(patch.lora)
         except BaseException:  # Ctrl-C too: all of the patch or nothing
-            self._detach(saved.name)
+            detach(self, saved.name)
             self.base.use(fed)
             raise
         patch.saved = patch.changes()
@@ -256,7 +256,7 @@ class PatchedModel(nn.Module):
             raise PatchError(
                 f"patch '{above[0]}' was trained on top of '{name}'; take that one off first"
             )
-        self._detach(name)
+        detach(self, name)
         if not self.patches and self._fed is not None:
             self.base.use(self._fed)
             self._fed = None
@@ -284,7 +284,7 @@ class PatchedModel(nn.Module):
         check_weights(weights, self.patches)
         for name, patch in self.patches.items():
             patch.weight = float(weights.get(name, 0.0))
-        self._settle()
+        settle(self)
 
     def merge(self) -> None:
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights.
@@ -316,7 +316,7 @@ class PatchedModel(nn.Module):
     def set_trainable(self, name: str, trainable: bool) -> None:
         """Freeze or unfreeze one patch, e.g. to train a second one on top of a finished first."""
         self.patches[known_name(name, self.patches)].trainable = trainable
-        self._settle()
+        settle(self)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """What training changes and checkpoints hold: `<patch>.fusion|lora.<key>` -> parameter."""
@@ -557,49 +557,3 @@ class PatchedModel(nn.Module):
         # Reentrant checkpointing needs inputs that train, and a frozen base has none.
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         hf_compat.enable_checkpointing(self.model, kwargs, **options)
-
-    def _attach(
-        self,
-        name: str,
-        config: PatchConfig,
-        *,
-        trainable: bool,
-        fusion: nn.Module | None = None,
-    ) -> Patch:
-        """Put a patch in place, at weight 1: a fresh LoRA, and the fusion given or a fresh one."""
-        lora = None
-        try:
-            if config.lora is not None:
-                lora = self.loras.add(name, config.lora)
-            if fusion is None and config.fusion is not None:
-                fusion = make_fusion(config.fusion)
-            if fusion is not None:
-                fusion.to(self.base.device)  # its type stays float32
-                cpu.speed_up(fusion)
-            self.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
-            self._settle()
-        except BaseException:
-            self._detach(name)
-            raise
-        return self.patches[name]
-
-    def _detach(self, name: str) -> None:
-        """Take away whatever there is of a patch."""
-        self.loras.remove(name)  # first: it refuses where others have put adapters beside it
-        if name in self.patches:
-            del self.patches[name]
-        self._settle()
-
-    def _settle(self) -> None:
-        """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-        self.taken = taken_by(self.patches)
-        working = []
-        for name, patch in self.patches.items():
-            patch.set_trainable(patch.trainable)
-            if patch.lora is None or patch.weight == 0:
-                continue
-            patch.lora.set_weight(patch.weight)
-            if name not in self.taken:  # else it works in calls that lack the other's channel
-                working.append(name)
-        self.loras.activate(working)
-        self.train(self.training)  # dropout on in patches that train, off in the rest
