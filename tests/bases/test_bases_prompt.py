@@ -16,7 +16,7 @@ from helpers import tiny
 from pave.bases import load_base
 from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, context_length
 from pave.errors import BaseError
-from pave.testing.tiny import SPECIALS
+from pave.testing.tiny_words import SPECIALS
 
 CHATML = "<|im_end|>\n<|im_start|>assistant\n"
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"

@@ -10,7 +10,8 @@ import torch
 from helpers import tiny
 from pave.bases import Base, load_base, why_no_shared_prefix
 from pave.testing import check_family
-from pave.testing.tiny import TEXT, TOWER, spread_weights
+from pave.testing.tiny import spread_weights
+from pave.testing.tiny_models import TEXT, TOWER
 
 # OpenGVLab/InternVL3_5-*-HF: Qwen3 with a norm of queries and keys, and heads of their own width.
 QWEN3 = {"model_type": "qwen3", **TEXT, "head_dim": 16, "attention_bias": False}

@@ -233,7 +233,8 @@ def test_the_question_is_put_as_the_topmost_patch_learnt_it() -> None:
         side = {channel: tokens(2) for channel in channels}
         features = ClipFeatures(clip, visual, side)
         asked = questions_about(model, features, [[("Who?", None)]]).asked[0]
-        return str(model.base.tokenizer.decode(asked)).partition("<|im_end|>")[0]
+        text = str(model.base.tokenizer.decode(asked)).partition("<|im_end|>")[0]
+        return text.strip()  # the format's line break before a question is tokenised with it
 
     assert put("features", "audio") == "Listen. Who?"
     assert put("features") == "Look. Who?"

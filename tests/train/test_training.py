@@ -46,7 +46,7 @@ def test_a_run_shorter_than_the_log_interval_has_a_loss(tmp_path):
 def test_the_patch_learns_what_only_the_channel_tells(tmp_path):
     toy.records(tmp_path, clips=8, questions=3)
     more = {
-        "steps": 36,
+        "steps": 60,
         "batch_clips": 4,
         "questions_per_video": 3,
         "lr_lora": 0.01,
@@ -63,7 +63,7 @@ def test_the_patch_learns_what_only_the_channel_tells(tmp_path):
     assert heard.final_loss < 0.1 * chance / letters
     assert alone.final_loss > 0.9 * chance / letters
     rows = _log(toy.config(tmp_path, "patch"))
-    assert [row["step"] for row in rows] == list(range(1, 37))
+    assert [row["step"] for row in rows] == list(range(1, 61))
     assert rows[0]["residual_ratio"] == 0 < rows[-1]["residual_ratio"]
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         tiny_clips,
         tiny_frames,
         tiny_inputs,
-        tiny_tokenizer,
     )
+    from pave.testing.tiny_words import tiny_tokenizer
 
 _HOMES = {
     "Check": "pave.testing.base",
@@ -35,7 +35,7 @@ _HOMES = {
     "tiny_clips": "pave.testing.tiny",
     "tiny_frames": "pave.testing.tiny",
     "tiny_inputs": "pave.testing.tiny",
-    "tiny_tokenizer": "pave.testing.tiny",
+    "tiny_tokenizer": "pave.testing.tiny_words",
 }
 
 __all__ = [
