@@ -232,3 +232,13 @@ def test_experts_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
             language.embed_tokens = nn.Embedding(1, 1)
             assert "lm_head" in quantised.parts_outside(base.model, base.family.language_model)
             assert ("are quantised; the others stay" in caplog.text) == (family == "qwen3_vl_moe")
+
+
+def test_what_cannot_be_filled_is_told(tmp_path: Path) -> None:
+    """Molmo2's fused projections, which transformers does not quantise as it takes them apart."""
+    _here("int8")
+    base = tiny.base("molmo2")
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(BaseError, match="fill them in int8: leave quantize out"):
+        load_base(tmp_path, quantize="int8")

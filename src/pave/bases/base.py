@@ -61,6 +61,7 @@ class Base:
         revision: Commit of its Hub id; None where there is none, or it is not known.
         tower_loaded: Whether the base can see; one loaded with `tower=False` cannot until it has
             to.
+        reads_template: Whether its chat format is that of its own template, not the family's.
         placeholder_id: Id of the token that stands for one visual token.
         chat: The chat format in use, as the tokenizer reads it.
         context: Most tokens of a prompt: what the language model was made for, stretched positions
@@ -104,6 +105,7 @@ class Base:
         self.name = name or str(getattr(model.config, "name_or_path", "") or family.name)
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
+        self.reads_template = style is not None
         self._own_style = style or family.style
         if family.opens_with_bos:
             opening = tokenizer.bos_token or tokenizer.eos_token

@@ -135,7 +135,11 @@ class Origin:
             **access(self.source),
             **options,
         )
-        must_be_whole(self.source, report)
+        advice = "download it again"
+        if self.quantize is not None:
+            # Its readers do not both take fused weights apart (Molmo2's) and quantise them.
+            advice = f"transformers may not fill them in {self.quantize}: leave quantize out"
+        must_be_whole(self.source, report, advice)
         return model
 
     def identity(self) -> str:

@@ -155,12 +155,15 @@ def in_transformers(source: str, model_type: str = "") -> str:
     return f"use a copy in transformers' own format ({hint})"
 
 
-def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
+def must_be_whole(
+    source: str, report: Mapping[str, Any], advice: str = "download it again"
+) -> None:
     """Refuse weights that do not fill the model.
 
     Args:
         source: Folder or Hub id.
         report: What `from_pretrained` gives with `output_loading_info`.
+        advice: What to do about it.
 
     Raises:
         BaseError: If tensors are missing or of another shape.
@@ -169,7 +172,7 @@ def must_be_whole(source: str, report: Mapping[str, Any]) -> None:
     if wrong:
         raise BaseError(
             f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; "
-            "download it again"
+            f"{advice}"
         )
 
 

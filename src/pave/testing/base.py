@@ -173,7 +173,9 @@ def _format(probe: _Probe) -> str:
     token = base.family.placeholder
     several = re.compile(f"(?:{re.escape(token)})+")
     shown = several.sub(lambda run: f"{token}*{run[0].count(token)}", text)
-    return repr(shown)
+    if base.reads_template:
+        return f"of its own template: {shown!r}"
+    return f"built in, for want of a template: {shown!r}"
 
 
 def _tokens(probe: _Probe) -> str:
