@@ -22,7 +22,7 @@ from pave.bases import Base, find_family, load_base
 from pave.bases.prompt import ChatFormat
 from pave.bases.template import read_style
 from pave.media import Uniform, as_frames, read_frames, write_video
-from pave.media.arrays import evenly
+from pave.media.arrays import chosen
 
 HUB = Path(__file__).resolve().parents[3] / "shared" / "hub"
 TOKENIZERS = Path(os.environ.get("PAVE_TOKENIZERS", "no such folder"))
@@ -321,7 +321,7 @@ def test_smolvlm_says_how_long_the_video_is(
     assert "from a 0:00:01 [H:MM:SS]" in base.clip(tiny.frames(3)).text
     # Arrays tell it, and so do some of them.
     whole = as_frames(np.zeros((30, 48, 64, 3), np.uint8), fps=10)
-    assert "from a 0:00:03 [H:MM:SS]" in base.clip(evenly(whole, 3)).text
+    assert "from a 0:00:03 [H:MM:SS]" in base.clip(chosen(whole, Uniform(3))).text
 
 
 def test_white_space_before_a_question_is_tokenised_with_it() -> None:

@@ -11,10 +11,12 @@ from pave.answer.model import AnsweringModel
 from pave.answer.questions import questions_about
 from pave.answer.sampling import Sampling
 from pave.answer.thinking import MARK, shown
+from pave.bases.inputs import FrameWord
+from pave.bases.pace import sampling_of
 from pave.channels import Source
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, ConfigError
-from pave.media import Frames, Uniform, evenly, read_frames
+from pave.media import Frames, Uniform, chosen, read_frames
 from pave.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def ask(
     questions: Sequence[str],
     *,
     channels: Media,
-    frames: int | None,
+    frames: FrameWord | None,
     sampling: Sampling,
 ) -> list[str]:
     """Answers to several questions about one video; see `PatchedModel.ask`.
@@ -80,7 +82,10 @@ def ask(
 
 
 def look(
-    model: AnsweringModel, video: str | Path | Frames, channels: Media, frames: int | None
+    model: AnsweringModel,
+    video: str | Path | Frames,
+    channels: Media,
+    frames: FrameWord | None,
 ) -> ClipFeatures:
     """What the frozen parts make of one clip: its visual tokens, and its channels'.
 
@@ -88,7 +93,8 @@ def look(
         model: The model, with the wanted patches on.
         video: A video file, a folder of frames, or frames, of which all are taken.
         channels: Channel (or patch name) -> media or tokens.
-        frames: Frames to sample evenly; as many as the patches were trained on when None.
+        frames: Frames to sample evenly, or "auto" for those that the base's own processor takes;
+            as the patches were trained when None.
 
     Raises:
         MediaError: If the video cannot be read.
@@ -107,23 +113,30 @@ def look(
             f"channels maps a channel's name to its media, got {type(channels).__name__}"
         )
     # True is an int in Python, but no number of frames.
-    if frames is not None and (type(frames) is not int or frames < 1):
-        raise ConfigError(f"a question needs at least 1 frame, as a whole number, got {frames!r}")
+    if frames not in (None, "auto") and (type(frames) is not int or frames < 1):
+        raise ConfigError(
+            f'a question needs at least 1 frame, as a whole number, or "auto", got {frames!r}'
+        )
     if isinstance(video, Frames):
-        seen = video if frames is None else evenly(video, frames)
+        seen = video if frames is None else chosen(video, sampling_of(base, frames))
     else:
         at_work = [patch for patch in model.patches.values() if patch.weight != 0]
         # Patches that tokens were made for elsewhere say none.
         counts = {patch.config.frames for patch in at_work if patch.config.frames is not None}
-        taken = frames or max(counts, default=base.settings.frames)
-        if frames is None and len(counts) > 1:
+        # Numbers by size; the word stands for as many as it takes, and so comes last.
+        order = sorted(counts, key=lambda count: (count == "auto", count))
+        taken = frames or [base.settings.frames, *order][-1]
+        if frames is None and len(order) > 1:
             logger.warning(
-                "the patches at work were trained on %s frames; %d are taken, say `frames` to "
+                "the patches at work were trained on %s frames; %s are taken, say `frames` to "
                 "choose",
-                " and ".join(map(str, sorted(counts))),
+                " and ".join(map(str, order)),
                 taken,
             )
-        seen = read_frames(video, Uniform(taken))
+        if taken == "auto":
+            seen = read_frames(video, sampling_of(base, taken))
+        else:
+            seen = read_frames(video, Uniform(taken))
     clip = base.clip(seen)
     places = clip.text.count(base.family.placeholder)
     if places > base.context:  # before the encoders and the tower, which take their time

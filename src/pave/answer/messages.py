@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
+from pave.bases.inputs import FrameWord
 from pave.errors import ConfigError
 from pave.media import Frames, as_frames
 
@@ -29,12 +30,12 @@ class VideoPart:
 
     Attributes:
         video: A video file, a folder of frames, or frames.
-        frames: Frames to sample evenly; None as in `PatchedModel.ask`.
+        frames: Frames to sample evenly, or "auto"; None as in `PatchedModel.ask`.
         channels: Channel (or patch name) -> media or tokens, where the video does not hold it.
     """
 
     video: str | Path | Frames
-    frames: int | None = None
+    frames: FrameWord | None = None
     channels: Mapping[str, Any] = field(default_factory=dict)
 
 

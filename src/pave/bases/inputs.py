@@ -10,13 +10,38 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MOST_FRAMES = 4096
 """More frames of one clip are a slip: at two a second that is half an hour of video."""
 
 FrameCount = Annotated[int, Field(ge=1, le=MOST_FRAMES)]
 """Frames sampled from a clip."""
+
+FrameWord = int | Literal["auto"]
+"""Frames of a clip: a number, or those that the base's own processor would take."""
+
+
+def frame_choice(value: object) -> FrameWord:
+    """A number of frames, or the word auto; a command line's words are texts.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if value == "auto":
+        return "auto"
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    # True is an int in Python, but no number of frames.
+    if type(value) is not int or not 1 <= value <= MOST_FRAMES:
+        raise ValueError(
+            f"must be auto, or a whole number of at least 1 and at most {MOST_FRAMES:,}"
+        )
+    return value
+
+
+FrameChoice = Annotated[FrameWord, BeforeValidator(frame_choice)]
+"""The same as a setting, which is checked where it is read."""
 
 
 class InputSpec(BaseModel):

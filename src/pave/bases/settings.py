@@ -133,6 +133,16 @@ def _found(source: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
     yield BOTH_FILE, inner if isinstance(inner, dict) else both, False
 
 
+def video_file(source: str) -> tuple[str, dict[str, Any]]:
+    """Name and content of the file that transformers reads a video processor from.
+
+    Raises:
+        BaseError: If it is damaged.
+    """
+    name, found, _ = next(_found(source))
+    return name, found
+
+
 def _leave_image_limits(source: str, changed: dict[str, Any], defaults: BaseSettings) -> None:
     """Take the budget of a photo out again: it is a large one, and a clip has many frames."""
     if defaults.max_pixels is None and defaults.max_video_tokens is None:

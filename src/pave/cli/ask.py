@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pave.answer.sampling import Sampling
 from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
-from pave.cli.models import check_numbers, check_video, media_of, patched_model
+from pave.cli.models import FrameFlag, check_length, check_video, media_of, patched_model
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
 from pave.placement import DtypeWord
@@ -31,7 +31,7 @@ def ask_verb(
     base: str | None = None,
     off: Switch = False,
     same_weights: Switch = False,
-    frames: int | None = None,
+    frames: FrameFlag = None,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = GREEDY,
@@ -62,8 +62,9 @@ def ask_verb(
         off: Load the patches but switch them off: the answer is exactly the base's.
         same_weights: Refuse a patch that was trained on other weights than the base's, such as
             those before a fine-tuning; without it there is a warning.
-        frames: Frames to look at, evenly spread; when not given, as many as the patches were
-            trained on, or the base's own number.
+        frames: Frames to look at, evenly spread, or auto for those that the base's own video
+            processor would take; when not given, as the patches were trained, or the base's own
+            number.
         dtype: Floating-point type of the base; auto is that of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
@@ -89,7 +90,7 @@ def ask_verb(
             'pave ask concert.mp4 "What do you hear?"'
         )
     _check_text(question)
-    check_numbers(frames, sampling)
+    check_length(sampling)
     media = dict(media_of(words) for words in channel)
     # A second for a frame, before a minute for a model.
     check_video(video)
@@ -146,7 +147,7 @@ def _batch(
     video: Path | None,
     question: Sequence[str],
     *,
-    frames: int | None,
+    frames: FrameFlag,
     sampling: Sampling,
     **how: Any,
 ) -> int:
@@ -156,7 +157,7 @@ def _batch(
             "questions of a file go into another one: pave ask --batch questions.jsonl --out "
             "answers.jsonl, without a video and questions beside it"
         )
-    check_numbers(frames, sampling)
+    check_length(sampling)
     from pave.evaluate.batch import answer_file, questions_of
 
     asked = questions_of(batch, out)

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from pave.answer.sampling import Sampling
 from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
-from pave.cli.models import check_numbers, check_video, media_of, patched_model
+from pave.cli.models import FrameFlag, check_length, check_video, media_of, patched_model
 from pave.cli.settings import Switch
 from pave.errors import ConfigError, PaveError
 from pave.placement import DtypeWord
@@ -31,7 +31,7 @@ def chat_verb(
     base: str | None = None,
     off: Switch = False,
     same_weights: Switch = False,
-    frames: int | None = None,
+    frames: FrameFlag = None,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = TALKING,
@@ -55,14 +55,14 @@ def chat_verb(
             given.
         off: Load the patches but switch them off.
         same_weights: Refuse a patch that was trained on other weights than the base's.
-        frames: Frames to look at, evenly spread.
+        frames: Frames to look at, evenly spread, or auto; as for `pave ask`.
         dtype: Floating-point type of the base; auto is that of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
     """
     if sampling.n > 1:
         raise ConfigError("a talk goes on with one answer to each question; leave out --n")
-    check_numbers(frames, sampling)
+    check_length(sampling)
     media = dict(media_of(words) for words in channel)
     if media and video is None:
         raise ConfigError("--channel is of a video; give the video, too")

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
+from pave.cli.models import FrameFlag
 from pave.cli.settings import Switch, from_words
 from pave.placement import DtypeWord
 
@@ -31,7 +32,7 @@ def extract_verb(
     visual: Switch = False,
     base: str | None = None,
     inputs: Annotated[dict[str, Any] | None, Parameter(show_default=False)] = None,
-    frames: int | None = None,
+    frames: FrameFlag = None,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     cache_dtype: Literal["bf16", "exact"] | None = None,
@@ -65,7 +66,8 @@ def extract_verb(
         base: The base whose tower makes them, or with which the encoder reads: a folder, a Hub id,
             or smol.
         inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
-        frames: Frames sampled evenly for visual tokens; the base's own number when not given.
+        frames: Frames sampled evenly for visual tokens, or auto for those that the base's own video
+            processor would take; the base's own number when not given.
         dtype: Floating-point type of the base; auto is that of its files.
         loading: How the base is loaded; the encoder runs on its device.
         cache_dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an

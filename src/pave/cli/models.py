@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter, Token
 
 from pave.answer.sampling import Sampling
-from pave.bases.inputs import MOST_FRAMES
+from pave.bases.inputs import FrameWord, frame_choice
 from pave.bases.loading import Loading
 from pave.errors import ConfigError
 from pave.placement import DtypeWord, find_device, running_on
@@ -64,18 +66,30 @@ def patched_model(
         yield model, name
 
 
-def check_numbers(frames: int | None, sampling: Sampling) -> None:
-    """Refuse numbers that nobody means.
+def check_length(sampling: Sampling) -> None:
+    """Refuse answers longer than anybody means.
 
     Raises:
         ConfigError: With the flag and its limits.
     """
-    for flag, number, most in (
-        ("--frames", frames, MOST_FRAMES),
-        ("--max-new-tokens", sampling.max_new_tokens, MOST_TOKENS),
-    ):
-        if number is not None and not 1 <= number <= most:
-            raise ConfigError(f"{flag} must be at least 1 and at most {most:,}, got {number:,}")
+    number = sampling.max_new_tokens
+    if not 1 <= number <= MOST_TOKENS:
+        raise ConfigError(
+            f"--max-new-tokens must be at least 1 and at most {MOST_TOKENS:,}, got {number:,}"
+        )
+
+
+def _frames(_: object, tokens: Sequence[Token]) -> FrameWord:
+    """What follows `--frames`: as a number alone, cyclopts would round 1.5."""
+    word = tokens[0].value
+    try:
+        return frame_choice(word)
+    except ValueError as error:
+        raise ValueError(f"{error}, got {word!r}") from error
+
+
+FrameFlag = Annotated[FrameWord | None, Parameter(converter=_frames)]
+"""`--frames N` or `--frames auto`."""
 
 
 def check_video(video: Path) -> None:

@@ -12,13 +12,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from pave.bases.base import Base
+from pave.bases.inputs import FrameWord
+from pave.bases.pace import sampling_of
 from pave.bases.visual import Clip, Visual
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
@@ -73,7 +75,8 @@ class Features:
             encoder that makes them from the record's media of the encoder's channel. Other channels
             of a record are left out.
         cache: Where tokens are kept.
-        frames: Frames sampled evenly from each clip; None takes the base's own number.
+        frames: Frames sampled evenly from each clip, or "auto" for those that the base's own
+            processor takes; None takes the base's own number.
 
     Raises:
         ConfigError: If so many frames never fit into the base's context.
@@ -92,20 +95,26 @@ class Features:
         encoders: Mapping[str, Encoder],
         cache: TokenCache,
         *,
-        frames: int | None = None,
+        frames: FrameWord | None = None,
     ) -> None:
         self.base = base
         self.encoders = dict(encoders)
         self.cache = cache
-        self.sampling = Uniform(frames or base.settings.frames)
-        base.check_frames(self.sampling.count)
+        self.sampling = sampling_of(base, frames)
+        # A rule is keyed by all its numbers, so that it never meets a fixed number's tokens.
+        taken: int | dict[str, Any]
+        if isinstance(self.sampling, Uniform):
+            taken = self.sampling.count
+            base.check_frames(taken)
+        else:  # as many as the clip asks for, which is looked at before the tower sees it
+            taken = asdict(self.sampling)
         # What the key of visual tokens holds beside the content of the video.
         self._visual_settings: dict[str, Any] = {
             "kind": "visual",
             "fingerprint": base.fingerprint(),
             "settings": base.settings.model_dump(mode="json"),
             "weights": known_tower_digest(base, cache),
-            "frames": self.sampling.count,
+            "frames": taken,
         }
         if not base.inputs.native:
             self._visual_settings["inputs"] = base.inputs.model_dump(mode="json")

@@ -15,6 +15,7 @@ from typing import Any
 
 from pave.answer import AnsweringModel, Sampling, reply
 from pave.answer.messages import ChatTurn, Part, VideoPart
+from pave.bases.inputs import FrameWord
 from pave.data import Record, group_by_clip
 from pave.data.records import each_record
 from pave.errors import ConfigError, PaveError, RecordError
@@ -71,7 +72,7 @@ def answer_file(
     records: Sequence[Record],
     out: Path,
     *,
-    frames: int | None = None,
+    frames: FrameWord | None = None,
     sampling: Sampling | None = None,
 ) -> Iterator[str]:
     """Ask what records leave open, and add their answers to a file.

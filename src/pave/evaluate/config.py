@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pave.bases.inputs import FrameCount
+from pave.bases.inputs import FrameChoice
 from pave.bases.loading import Loading
 from pave.data.share import share_of
 from pave.placement import DTYPE_HELP, DtypeWord
@@ -63,10 +63,10 @@ class EvalConfig(Loading):
         None,
         description="Folder of cached tokens, `out`/cache by default. Share it with the training.",
     )
-    frames: FrameCount | None = Field(
+    frames: FrameChoice | None = Field(
         None,
-        description="Frames sampled evenly from a clip; when null, as many as the patches were "
-        "trained on, or the base's own number.",
+        description="Frames sampled evenly from a clip, or auto for those that the base's own "
+        "processor takes; when null, as the patches were trained, or the base's own number.",
     )
     limit: int | None = Field(
         None, ge=1, description="Only the first so many clips, for a quick look."

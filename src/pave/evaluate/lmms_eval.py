@@ -15,6 +15,7 @@ from typing import Any
 from lmms_eval.api.model import lmms
 
 from pave.bases import load_base
+from pave.bases.inputs import FrameWord
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.placement import find_device, running_on
@@ -29,7 +30,8 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
     Args:
         pretrained: The base: a folder, a Hub id, or "smol".
         patch: Folder or Hub id of a patch; left out for the base as it is.
-        frames: Frames sampled evenly from a video; the base's own number when left out.
+        frames: Frames sampled evenly from a video, or "auto" for those that the base's own
+            processor takes; the base's own number when left out.
         device: Where to run, as lmms-eval passes it on; the best device there is when left out.
         dtype: Floating-point type of the base, as of `load_base`.
         attention: What the base attends with, as of `load_base`.
@@ -45,7 +47,7 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
         self,
         pretrained: str = "smol",
         patch: str | None = None,
-        frames: int | None = None,
+        frames: FrameWord | None = None,
         *,
         device: str | None = None,
         dtype: str = "auto",

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from pave.bases import Base, load_base
+from pave.bases.inputs import FrameWord
 from pave.cache import TokenCache
 from pave.data import Record, group_by_clip, read_records
 from pave.data.base_digests import digests_of
@@ -216,13 +217,13 @@ def _load(model: PatchedModel, arm: str, folders: Sequence[Path], same_weights: 
     return names
 
 
-def _frames_of(model: PatchedModel) -> int | None:
+def _frames_of(model: PatchedModel) -> FrameWord | None:
     """Frames for every arm: what the patches were trained on; None for the base's own number.
 
     Raises:
         ConfigError: If they were trained on different numbers; then no number is fair to all.
     """
-    counts: dict[int, list[str]] = {}
+    counts: dict[FrameWord, list[str]] = {}
     for name, patch in model.patches.items():
         if patch.config.frames is not None:
             counts.setdefault(patch.config.frames, []).append(name)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pave.bases.inputs import FrameCount, InputSpec
+from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
 from pave.data.share import share_of
 from pave.placement import DTYPE_HELP, DtypeWord
@@ -42,9 +42,10 @@ class ExtractConfig(Loading):
         description="How the base is fed, as in training or in the patch's patch.json; the "
         "base's own way if left.",
     )
-    frames: FrameCount | None = Field(
+    frames: FrameChoice | None = Field(
         None,
-        description="Frames sampled evenly for visual tokens; the base's own number when null.",
+        description="Frames sampled evenly for visual tokens, or auto for those that the base's "
+        "own processor takes; the base's own number when null.",
     )
     dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
     cache_dtype: Literal["bf16", "exact"] | None = Field(

@@ -10,10 +10,11 @@ Example:
     >>> sound = read_sound("concert.mp4", rate=16000)  # doctest: +SKIP
 """
 
-from pave.media.arrays import as_frames, evenly
+from pave.media.arrays import as_frames, chosen
 from pave.media.folder import list_pictures, read_depth, read_picture
 from pave.media.frames import Frames, frame_times, read_frames, stream_frames
 from pave.media.info import MediaInfo, SoundInfo, VideoInfo, frame_rate, probe
+from pave.media.paced import Paced
 from pave.media.sampling import At, Rate, Sampling, Uniform
 from pave.media.sound import Sound, read_sound
 from pave.media.write import write_video
@@ -22,6 +23,7 @@ __all__ = [
     "At",
     "Frames",
     "MediaInfo",
+    "Paced",
     "Rate",
     "Sampling",
     "Sound",
@@ -29,7 +31,7 @@ __all__ = [
     "Uniform",
     "VideoInfo",
     "as_frames",
-    "evenly",
+    "chosen",
     "frame_rate",
     "frame_times",
     "list_pictures",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pave.errors import MediaError
 from pave.media.frames import Frames
-from pave.media.sampling import Uniform, choose
+from pave.media.sampling import Sampling, choose
 
 
 def as_frames(
@@ -71,12 +71,12 @@ def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Te
     return moments
 
 
-def evenly(frames: Frames, count: int) -> Frames:
-    """Some of the frames, spread as `Uniform` spreads them over a video's.
+def chosen(frames: Frames, sampling: Sampling) -> Frames:
+    """Some of the frames, as a sampling takes them of a video's.
 
     Args:
         frames: All of them.
-        count: How many are wanted; more than there are repeats some.
+        sampling: Which are wanted.
     """
-    chosen = torch.from_numpy(choose(frames.times.numpy(), Uniform(count)))
-    return Frames(frames.pixels[chosen], frames.times[chosen], frames.duration)
+    taken = torch.from_numpy(choose(frames.times.numpy(), sampling))
+    return Frames(frames.pixels[taken], frames.times[taken], frames.duration)

@@ -1,4 +1,4 @@
-"""Which frames of a video to take: a fixed number, a rate, or given times. No decoding."""
+"""Which frames of a video to take: a number, a rate, times, a processor's rule. No decoding."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pave.errors import ConfigError
+from pave.media.paced import Indices, Paced, choose_paced
 
 # Times in records are often rounded to milliseconds: a frame that starts within one is already on
 # screen.
 ROUNDING_SECONDS = 1e-3
-
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class At:
             raise ConfigError("At(times): every time must be a finite number of seconds")
 
 
-Sampling = Uniform | Rate | At
+Sampling = Uniform | Rate | At | Paced
 
 
 def choose(times: npt.NDArray[np.float64], sampling: Sampling) -> Indices:
@@ -91,6 +90,8 @@ def choose(times: npt.NDArray[np.float64], sampling: Sampling) -> Indices:
         return np.linspace(0, len(times) - 1, sampling.count, dtype=np.int64)
     if isinstance(sampling, At):
         return _on_screen(times, np.asarray(sampling.times, dtype=np.float64))
+    if isinstance(sampling, Paced):
+        return choose_paced(times, sampling)
     indices = _at_rate(times, sampling.fps)
     if sampling.at_most is not None and len(indices) > sampling.at_most:
         return choose(times, Uniform(sampling.at_most))

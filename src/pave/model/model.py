@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pave import hf_compat
 from pave.answer import AnsweringModel, Sampling, ask, reply, reply_in_pieces, turns_of
 from pave.bases import Base, InputSpec, tower_of
+from pave.bases.inputs import FrameWord
 from pave.channels import Encoder, Source, make_encoder
 from pave.channels.weights import check_places
 from pave.errors import PatchError
@@ -114,7 +115,7 @@ class PatchedModel(nn.Module):
         lora: LoraSpec | None = None,
         prompt: str = "{question}",
         task: str | None = None,
-        frames: int | None = None,
+        frames: FrameWord | None = None,
         seed: int | None = None,
         base_patches: Sequence[str] = (),
         continue_lora: str | None = None,
@@ -132,8 +133,8 @@ class PatchedModel(nn.Module):
             lora: The LoRA; none when not given.
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
-            frames: Frames of a clip in its training, if not the base's own number; `ask` then takes
-                as many.
+            frames: Frames of a clip in its training, or "auto", if not the base's own number; `ask`
+                then takes the same.
             seed: Seed of its initial weights; the caller's random state is left alone. None draws
                 from it.
             base_patches: Patches on top of which it is trained: they stay at work, frozen, and the
@@ -405,7 +406,7 @@ class PatchedModel(nn.Module):
         question: str,
         *,
         channels: Media = ...,
-        frames: int | None = ...,
+        frames: FrameWord | None = ...,
         max_new_tokens: int = ...,
         sampling: Sampling | None = ...,
         patches: Weights | None = ...,
@@ -417,7 +418,7 @@ class PatchedModel(nn.Module):
         question: Sequence[str],
         *,
         channels: Media = ...,
-        frames: int | None = ...,
+        frames: FrameWord | None = ...,
         max_new_tokens: int = ...,
         sampling: Sampling | None = ...,
         patches: Weights | None = ...,
@@ -428,7 +429,7 @@ class PatchedModel(nn.Module):
         question: str | Sequence[str],
         *,
         channels: Media = None,
-        frames: int | None = None,
+        frames: FrameWord | None = None,
         max_new_tokens: int = 64,
         sampling: Sampling | None = None,
         patches: Weights | None = None,
@@ -444,8 +445,9 @@ class PatchedModel(nn.Module):
             question: One question, or several that share decoding and visual tokens.
             channels: Channel (or patch name) -> its media, or ready `Tokens`, where the video
                 itself does not hold it.
-            frames: Frames to sample evenly; when not given, as many as the patches at work were
-                trained on, or the base's own number.
+            frames: Frames to sample evenly, or "auto" for those that the base's own video processor
+                would take; when not given, as the patches at work were trained, or the base's own
+                number.
             max_new_tokens: Longest answer, in tokens.
             sampling: How the answer is drawn, its length included; greedily when not given. With
                 `n` of several answers, one question has a list of them.

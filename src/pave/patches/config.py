@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pave.bases.inputs import FrameCount, InputSpec
+from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.prompt import PromptStyle
 from pave.errors import first_problem
 from pave.fusion import FusionSettings, read_fusion_config
@@ -178,9 +178,10 @@ class PatchConfig(BaseModel):
     prompt: str = Field(
         "{question}", description="How a question was put in training; `ask` puts it the same way."
     )
-    frames: FrameCount | None = Field(
+    frames: FrameChoice | None = Field(
         None,
-        description="Frames of a clip in training; `ask` and `pave eval` take as many.",
+        description="Frames of a clip in training, or auto where the base's own processor chose "
+        "them; `ask` and `pave eval` take the same.",
     )
     task: str | None = Field(None, description="Name of the task it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pave.bases.inputs import FrameCount, InputSpec
+from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
@@ -81,8 +81,10 @@ class TrainConfig(Loading):
         "{question}", description="How a question is put to the model, with {question} in it."
     )
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
-    frames: FrameCount | None = Field(
-        None, description="Frames sampled evenly from a clip; the base's own number when null."
+    frames: FrameChoice | None = Field(
+        None,
+        description="Frames sampled evenly from a clip, or auto for those that the base's own "
+        "processor takes; the base's own number when null.",
     )
 
     steps: int | None = Field(

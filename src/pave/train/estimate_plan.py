@@ -110,6 +110,10 @@ def plan(
             f"{', '.join(list_configs())}"
         )
     config = load_config(recipe)
+    if config.frames == "auto":  # as many as a clip's length asks for, and there is no clip here
+        raise ConfigError(
+            f"{recipe}: frames: auto depends on the clips; give a number to estimate with"
+        )
     if base is None:
         base = config.base
         revision = revision or config.revision  # another base has other commits

@@ -76,7 +76,7 @@ def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[s
         facts["base_lora"] = config.base_lora
     facts["steps"] = result.steps
     facts["epochs"] = round(len(data) / data.plan.per_epoch, 3)
-    facts["frames"] = data.features.sampling.count
+    facts["frames"] = config.frames or data.features.base.settings.frames
     for name in _REPEATED:
         facts[name] = getattr(config, name)
     facts["final_loss"] = round(result.final_loss, 4)
