@@ -131,6 +131,23 @@ def split_grids(
     return visuals
 
 
+def split_blocks(config: Any, output: Any, grids: Tensor, want_query: bool) -> list[Visual]:
+    """One `Visual` a clip, where the tower's last layer is in the order of blocks.
+
+    Args:
+        config: The base's.
+        output: `pooler_output`, one `[tokens, D]` a clip, and `last_hidden_state [patches, C_q]`.
+        grids: `[clips, 3]` patches in time, height and width.
+        want_query: Whether the mean of each block comes along.
+    """
+    merge = patches_of(config).merge
+    query = None
+    if want_query:
+        # The merger, which keeps that order, comes behind this layer.
+        query = block_means(output.last_hidden_state, merge)  # [tokens of all clips, C_q]
+    return split_grids(output.pooler_output, token_grids(grids, merge), query)
+
+
 def join_grids(visuals: Sequence[Visual], output: Any | None) -> Any:
     """The families' own container: a tuple with one tensor a clip."""
     tokens = tuple(visual.tokens for visual in visuals)

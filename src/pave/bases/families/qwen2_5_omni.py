@@ -18,12 +18,9 @@ from pave.bases.families.grids import (
     MAX_PIXELS,
     MIN_PIXELS,
     join_grids,
-    patches_of,
     qwen2_clip,
-    split_grids,
-    token_grids,
 )
-from pave.bases.families.qwen2_5_vl import out_of_windows, step_seconds
+from pave.bases.families.qwen2_5_vl import split_windows, step_seconds
 from pave.bases.family import Family
 from pave.bases.prompt import PromptStyle
 from pave.bases.settings import CLIP_MEAN, CLIP_STD, BaseSettings
@@ -88,14 +85,7 @@ class Qwen25Omni(Family):
         want_query: bool,
     ) -> list[Visual]:
         """As Qwen2.5-VL."""
-        cut = patches_of(self.config)
-        grids = token_grids(args["video_grid_thw"], cut.merge)
-        query = None
-        # The last layer is sorted by window; the tokens behind it are not.
-        if want_query:
-            window = self.config.vision_config.window_size // cut.factor
-            query = out_of_windows(output.last_hidden_state, grids, cut.merge, window)
-        return split_grids(output.pooler_output, grids, query)
+        return split_windows(self.config, output, args["video_grid_thw"], want_query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip."""

@@ -66,13 +66,7 @@ class Qwen25VL(Family):
         want_query: bool,
     ) -> list[Visual]:
         """As Qwen2-VL, once the blocks of the last layer are out of window order again."""
-        cut = patches_of(self.config)
-        grids = token_grids(args["video_grid_thw"], cut.merge)
-        query = None
-        if want_query:
-            window = self.config.vision_config.window_size // cut.factor
-            query = out_of_windows(output.last_hidden_state, grids, cut.merge, window)
-        return split_grids(output.pooler_output, grids, query)
+        return split_windows(self.config, output, args["video_grid_thw"], want_query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip."""
@@ -91,6 +85,24 @@ def step_seconds(times: Tensor, step: int) -> Tensor:
         gap = float(times[-1] - times[0]) / (len(times) - 1)
     # A single frame, or frames of one moment, stand one second a step.
     return torch.tensor([step * gap or 1.0])
+
+
+def split_windows(config: Any, output: Any, grids: Tensor, want_query: bool) -> list[Visual]:
+    """As `split_blocks`, where the last layer is sorted by window and the tokens behind it are not.
+
+    Args:
+        config: The base's.
+        output: What the tower method returned.
+        grids: `[clips, 3]` patches in time, height and width.
+        want_query: Whether the mean of each block comes along.
+    """
+    cut = patches_of(config)
+    layouts = token_grids(grids, cut.merge)
+    query = None
+    if want_query:
+        window = config.vision_config.window_size // cut.factor
+        query = out_of_windows(output.last_hidden_state, layouts, cut.merge, window)
+    return split_grids(output.pooler_output, layouts, query)
 
 
 def out_of_windows(hidden: Tensor, grids: Sequence[Layout], merge: int, window: int) -> Tensor:

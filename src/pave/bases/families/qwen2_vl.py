@@ -13,13 +13,10 @@ from torch import Tensor
 
 from pave.bases.families import register_family
 from pave.bases.families.grids import (
-    block_means,
     join_grids,
-    patches_of,
     qwen2_clip,
     qwen2_settings,
-    split_grids,
-    token_grids,
+    split_blocks,
 )
 from pave.bases.family import Family
 from pave.bases.prompt import PromptStyle
@@ -73,13 +70,7 @@ class Qwen2VL(Family):
         want_query: bool,
     ) -> list[Visual]:
         """A tuple of `[t * h * w / 4, D]`; query: the mean of each 2x2 block of the last layer."""
-        merge = patches_of(self.config).merge
-        query = None
-        if want_query:
-            # In block order still: the merger, which keeps that order, comes behind this layer.
-            query = block_means(output.last_hidden_state, merge)  # [tokens of all clips, C_q]
-        grids = token_grids(args["video_grid_thw"], merge)
-        return split_grids(output.pooler_output, grids, query)
+        return split_blocks(self.config, output, args["video_grid_thw"], want_query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip."""

@@ -16,11 +16,8 @@ from torch import Tensor
 
 from pave.bases.families import register_family
 from pave.bases.families.grids import (
-    block_means,
     join_grids,
-    patches_of,
-    split_grids,
-    token_grids,
+    split_blocks,
 )
 from pave.bases.families.qwen3_vl import STYLE as QWEN3_STYLE
 from pave.bases.families.qwen3_vl import qwen3_clip, qwen3_settings
@@ -68,12 +65,7 @@ class Qwen35(Family):
         want_query: bool,
     ) -> list[Visual]:
         """A tuple of `[t * h * w / 4, D]`; query: the mean of each 2x2 block of the last layer."""
-        merge = patches_of(self.config).merge
-        query = None
-        if want_query:
-            query = block_means(output.last_hidden_state, merge)  # [tokens of all clips, C_q]
-        grids = token_grids(args["video_grid_thw"], merge)
-        return split_grids(output.pooler_output, grids, query)
+        return split_blocks(self.config, output, args["video_grid_thw"], want_query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip."""
