@@ -1,9 +1,13 @@
-"""For all tests: no time limit for property tests, and not every family in the fast ones.
+"""For all tests: no time limit for property tests, no registration that outlives its test.
+
+And not every family in the fast ones.
 
 Other work may share the machine, hence no time limit.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,9 +15,28 @@ from hypothesis import settings
 from torch.nn.attention import flex_attention
 
 from helpers import tiny
+from pave.bases.families import FAMILIES
+from pave.channels.registry import ENCODERS
+from pave.fusion_registry import FUSIONS
+from pave.registry import Registry
+from pave.tasks.registry import TASKS
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def registrations_end_with_their_test() -> Iterator[None]:
+    """What a test registers is forgotten after it; the next test may list what there is."""
+    registries: list[Registry] = [ENCODERS, FAMILIES, FUSIONS, TASKS]
+    before = [registry.registered() for registry in registries]
+    yield
+    for registry, known in zip(registries, before, strict=True):
+        # Pave's modules are imported once in a process: what they registered since has to stay.
+        own = {
+            name: thing for name, thing in registry.registered().items() if name in registry._own
+        }
+        registry._registered = {**own, **known}
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import yaml
 
-from pave.channels.registry import ENCODERS
 from pave.cli import main
 from pave.media import write_video
 
@@ -128,11 +127,7 @@ def test_python_in_the_pages_parses(page: str, code: str) -> None:
     ast.parse(code, page)
 
 
-def test_the_encoder_of_the_channel_page_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Other tests have a `Level` of their own.
-    monkeypatch.setattr(ENCODERS, "_registered", ENCODERS.registered())
+def test_the_encoder_of_the_channel_page_works(tmp_path: Path) -> None:
     (code,) = [code for page, code in blocks("python") if page.endswith("add-a-channel.md")]
     names: dict[str, Any] = {"__name__": "my_package.level"}
     exec(compile(code, "add-a-channel.md", "exec"), names)

@@ -20,7 +20,7 @@ FILES = files_of(PAGE)
 @pytest.fixture
 def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files in a folder that can be imported from."""
-    return follow(FILES, FAMILIES, tmp_path, monkeypatch)
+    return follow(FILES, tmp_path, monkeypatch)
 
 
 def test_at_most_three_files() -> None:

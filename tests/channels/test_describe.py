@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
 
 import pytest
 from pydantic import BaseModel
@@ -12,15 +11,6 @@ from pydantic import BaseModel
 from pave.channels import describe_encoder, describe_encoders, register_encoder
 from pave.channels.catalog import OWN
 from pave.channels.registry import ENCODERS
-
-
-@pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test gets its own copy, with pave's own in it: their modules are imported only once."""
-    for key in OWN:
-        ENCODERS.get(key)
-    monkeypatch.setattr(ENCODERS, "_registered", ENCODERS.registered())
-    yield
 
 
 class Settings(BaseModel, extra="forbid"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from pave.channels import Encoder, Source, list_encoders, make_encoder, register_encoder
-from pave.channels.catalog import OWN
-from pave.channels.registry import ENCODERS
 from pave.errors import ChannelError
 from pave.media import read_sound
 from pave.tokens import Tokens
@@ -47,15 +44,6 @@ class Level:
         return Tokens(
             levels[:, None, None], sound.start + (torch.arange(len(parts)) + 0.5) * self.step
         )
-
-
-@pytest.fixture(autouse=True)
-def clean_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test gets its own copy, with pave's own in it: their modules are imported only once."""
-    for key in OWN:
-        ENCODERS.get(key)
-    monkeypatch.setattr(ENCODERS, "_registered", ENCODERS.registered())
-    yield
 
 
 def test_own_encoder_in_the_program(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import yaml
 from helpers.pages import DOCS, files_of, follow
 from pave import PatchedModel, Tokens, registry
 from pave.fusion import FusionConfig, make_fusion, read_fusion_config
-from pave.fusion_registry import FUSIONS
 from pave.testing import tiny_base, tiny_inputs
 
 PAGE = DOCS / "how-to" / "change-the-fusion.md"
@@ -24,7 +23,7 @@ FILES = files_of(PAGE)
 @pytest.fixture
 def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files in a folder that can be imported from."""
-    return follow(FILES, FUSIONS, tmp_path, monkeypatch)
+    return follow(FILES, tmp_path, monkeypatch)
 
 
 def test_at_most_three_files() -> None:

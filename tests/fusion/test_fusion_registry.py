@@ -23,13 +23,6 @@ from pave.testing import check_fusion
 WIDTHS = {"side_dim": 8, "query_dim": 6, "out_dim": 10}
 
 
-@pytest.fixture(autouse=True)
-def forgotten(monkeypatch):
-    """What a test registers is gone after it."""
-    kept = fusion_registry.FUSIONS
-    monkeypatch.setattr(kept, "_registered", dict(kept._registered))
-
-
 class Plain(FusionSettings):
     type: Literal["plain"] = "plain"
 

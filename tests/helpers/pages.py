@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pave.registry import Registry
-
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -22,7 +20,6 @@ def files_of(page: Path) -> dict[str, str]:
 
 def follow(
     files: Mapping[str, str],
-    registry: Registry,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
@@ -30,7 +27,6 @@ def follow(
 
     Args:
         files: As `files_of` gives them.
-        registry: Where they register something, which is forgotten after the test.
         folder: Where to.
         monkeypatch: The test's.
     """
@@ -39,5 +35,4 @@ def follow(
         if name.endswith(".py"):
             monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(registry, "_registered", registry.registered())
     return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import pave.model.model as model_module
 from helpers import tiny, tiny_patch, tinyrun
 from pave.channels import describe_encoder, list_encoders, make_encoder, register_encoder
 from pave.channels.catalog import OWN
-from pave.channels.registry import ENCODERS
 from pave.model import PatchedModel
 from pave.patches import BaseId, LoraSpec, read_config
 from pave.patches.card import make_card
@@ -78,16 +76,12 @@ class Weighty:
 
 
 @pytest.fixture(autouse=True)
-def third_party(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A registered third party's encoder, in a registry that is this test's own."""
-    for key in OWN:
-        ENCODERS.get(key)
-    monkeypatch.setattr(ENCODERS, "_registered", ENCODERS.registered())
+def third_party() -> None:
+    """A registered third party's encoder."""
     register = register_encoder(
         "heart", "pulse", PulseSettings, gain="knows the pulse", example='"pulse.txt"'
     )
     register(Pulse)
-    yield
 
 
 def build(channel: str, name: str, settings: Any = None, *, tower: Any = None) -> Any:

@@ -29,7 +29,7 @@ _OWN = {
     "mvbench": "pave.tasks.mvbench",
     "mlvu": "pave.tasks.mlvu",
 }
-_TASKS: Registry[MakeTask] = Registry("task", "pave.tasks", _OWN, ConfigError)
+TASKS: Registry[MakeTask] = Registry("task", "pave.tasks", _OWN, ConfigError)
 
 
 def register_task(name: str) -> Callable[[MakeTask], MakeTask]:
@@ -50,7 +50,7 @@ def register_task(name: str) -> Callable[[MakeTask], MakeTask]:
         >>> get_task("example-task").title
         'Example'
     """
-    return registering(_TASKS, name)
+    return registering(TASKS, name)
 
 
 def get_task(name: str) -> Task:
@@ -63,7 +63,7 @@ def get_task(name: str) -> Task:
         >>> get_task("music-avqa").splits["test"]
         9185
     """
-    task = _TASKS.get(name)()
+    task = TASKS.get(name)()
     # Results carry the task's own name, by which it has to be found again.
     if task.name != name:
         raise ConfigError(
@@ -74,4 +74,4 @@ def get_task(name: str) -> Task:
 
 def list_tasks() -> list[str]:
     """Names of all tasks, sorted; nothing is imported for it."""
-    return _TASKS.names()
+    return TASKS.names()
