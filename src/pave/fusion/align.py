@@ -39,7 +39,8 @@ def places(runs: Tensor) -> tuple[Tensor, Tensor | None]:
     longest = int(length.max())
     offset = torch.arange(longest)  # [L]
     is_real = offset < length[:, None]  # [F, L]
-    place = first[:, None] + offset * is_real  # padding repeats a run's first token
+    step = offset * is_real  # padding repeats a run's first token
+    place = first[:, None] + step
     if bool(is_real.all()):
         return place, None  # without a mask attention has faster kernels
     return place, is_real
@@ -49,7 +50,8 @@ def by_number(frames: int, steps: int) -> Tensor:
     """The authors' rule, T_k >= T_q steps in T_q groups: where each begins, and its length."""
     shorter, longer = divmod(steps, frames)  # the first `longer` groups are one step longer
     frame = torch.arange(frames)
-    first = frame * shorter + frame.clamp(max=longer)  # behind all frames before it
+    longer_before = frame.clamp(max=longer)
+    first = frame * shorter + longer_before  # behind all frames before it
     is_longer = frame < longer
     count = shorter + is_longer.long()
     return torch.stack([first, count], 1)

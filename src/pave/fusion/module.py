@@ -67,7 +67,8 @@ class Attention(nn.Module):
             value,
             attn_mask=seen.mask,
         )
-        return out.transpose(1, 2).flatten(2)
+        out = out.transpose(1, 2)  # [F, S, heads, head_dim]
+        return out.flatten(2)
 
 
 class Block(nn.Module):
@@ -207,7 +208,8 @@ class Fusion(nn.Module):
                     continue
                 batch = align.join(list(clips.values()))
                 lengths = [len(clip.query) for clip in clips.values()]
-                parts = self._fuse(batch).split(lengths)
+                together = self._fuse(batch)
+                parts = together.split(lengths)
                 residuals.update(zip(clips, parts, strict=True))
         return [residuals[i] for i in range(len(query))]
 
@@ -290,7 +292,8 @@ class Fusion(nn.Module):
                 use_reentrant=False,
             )
         longest = int(frames.runs[:, 1].max())  # L
-        most = max(frames.query.shape[1], longest)  # tokens of a frame, query or side
+        queries = frames.query.shape[1]  # S
+        most = max(queries, longest)  # tokens of a frame, query or side
         size = max(1, self.chunk // most)
         parts = []
         for start in range(0, len(frames.query), size):
@@ -319,7 +322,8 @@ class Fusion(nn.Module):
             query_angles=frames.query_angles.to(weight.device),
             side_angles=frames.side_angles[place].to(weight.device),
         )
-        x: Tensor = self.query_map(frames.query.to(weight))
+        query = frames.query.to(weight)
+        x: Tensor = self.query_map(query)
         for block in self.blocks:
             x = block(x, seen)
         x = self.output(x)
