@@ -20,6 +20,7 @@ from pave_world.demo.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PLOTS = ROOT / "docs" / "assets"
+RESULTS = ROOT / "docs" / "results.md"
 NOTE = (
     "Exact match in percent on held-out clips, seeds of world and training pooled; differences "
     "with 95 % intervals (paired,"
@@ -30,16 +31,16 @@ ENOUGH, HARMLESS = 0.15, 0.03  # what a channel should be worth, and what it may
 
 
 def write_pages(channels: Sequence[Channel]) -> None:
-    """Fill the places between the markers of both pages, and draw a plot for each channel.
+    """Fill the places between the markers of the pages, and draw a plot for each channel.
 
     Other channels stay as they are.
     """
     for channel in channels:
         draw(channel.whole, PLOTS / f"results-{channel.config.channel}.png")
-    for path in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+    for path in (ROOT / "README.md", ROOT / "docs" / "index.md", RESULTS):
         page = path.read_text("utf-8")
         page = between_marks(page, "results", summary(channels, page))
-        if path.parent != ROOT:
+        if path == RESULTS:
             for channel in channels:
                 page = between_marks(page, f"results-{channel.config.channel}", section(channel))
         path.write_text(page, "utf-8")
