@@ -70,7 +70,7 @@ figures: $(DEV) ## how the code is written: density of every room, length of the
 
 docs: $(DEV) ## build the documentation site into site/
 	$(PY) tools/reference.py
-	PYTHONPATH=docs $(VENV)/bin/zensical build --clean --strict
+	$(VENV)/bin/zensical build --clean --strict
 
 bench: $(DEV) ## every figure of docs/performance.md, a few minutes; one: make bench ARGS=fusion
 	$(PY) benchmarks/run.py $(ARGS)
