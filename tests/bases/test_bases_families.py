@@ -18,6 +18,7 @@ GRID = (
     "qwen2_5_omni_thinker",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "qwen3_omni_moe_thinker",
     "qwen3_5",
     "qwen3_5_moe",
     "glm4v",
@@ -258,7 +259,8 @@ def test_lora_reaches_the_language_model_only(base: Base) -> None:
     hit = [name for name in inside if name.rsplit(".", 1)[1] in base.family.lora_targets]
     # Linear attention: two projections in and one out; those of its gates stay as they are.
     endings = ("_proj", "in_proj_qkv", "in_proj_z")
-    if base.config.model_type == "glm4v_moe":  # other names are taken for its experts by peft
+    # Other names are taken for experts by peft.
+    if base.config.model_type in ("glm4v_moe", "qwen3_omni_moe_thinker"):
         endings = ("q_proj", "k_proj", "v_proj", "o_proj")
     assert hit == [name for name in inside if name.endswith(endings)] and len(hit) >= 2 * 4
 

@@ -153,16 +153,18 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
     """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
     base = model.base
     prefixes, whole, visuals, channels, times = [], [], [], [], []  # one a clip each
+    longest = 0  # tokens of a question
     for clip in clips:
+        longest = max(longest, *map(len, clip.asked))
         prefixes.append(clip.prefix)
         whole.append(clip.features.clip)
         visuals.append(clip.features.visual)
         channels.append(clip.features.channels)
         times.append(clip.features.clip.times)
     prefix = base.batch(prefixes, whole, pad="left", pixels=False)  # [clips, P]
-    # For each clip `[A, P + 1]`: the prefix, and where the first token of a question stands.
-    places = prefix_positions(base, prefixes, whole)
-    before = _padded(base, [place[:, :-1] for place in places])
+    # For each clip `[A, P + longest]`: the prefix, and where the tokens of a question stand.
+    places = prefix_positions(base, prefixes, whole, longest)
+    before = _padded(base, [place[:, :-longest] for place in places])
     read = model(
         channels=channels,
         times=times,
@@ -179,7 +181,8 @@ def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[st
         for asked in clip.asked:
             owners.append(number)
             questions.append(asked)
-            behind.append(places[number][:, -1:] + torch.arange(len(asked)))  # [A, len(asked)]
+            start = len(clip.prefix)
+            behind.append(places[number][:, start : start + len(asked)])  # [A, len(asked)]
     # [questions], the clip of each; on the CPU it indexes layers of any device.
     rows = torch.tensor(owners)
     read.past_key_values.batch_select_indices(rows)

@@ -62,6 +62,8 @@ class Family(Protocol):
             it has none, though neither template nor tokenizer writes it.
         float_pixels: Whether the tower takes float32 pixels whatever its own type is, because it
             works on them before it rounds.
+        fixed_budget: Whether the pixels of a frame are bounded by its processor's own limits,
+            whatever the files of a folder say.
         pad_frames: Whether clips of one batch are padded to the same number of frames with all-zero
             ones, which the model then drops.
         token_layout: The order of a clip's tokens in words. A patch keeps it, so that it is never
@@ -103,6 +105,7 @@ class Family(Protocol):
     both_ways: bool = False
     opens_with_bos: bool = False
     float_pixels: bool = False
+    fixed_budget: bool = False
     pad_frames: bool = False
     token_layout: str = "t*h*w"
     native: bool = True

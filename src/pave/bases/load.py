@@ -254,7 +254,10 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
             model = on_meta(model_class, config)
     with reading(source, "the tokenizer could not be read"):
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **access(source))
-    settings = wanted.settings or read_settings(source, family.settings())
+    settings = wanted.settings
+    if settings is None:
+        fixed = family.fixed_budget
+        settings = read_settings(source, family.settings(), fixed_budget=fixed)
     return Base(
         model,
         tokenizer,

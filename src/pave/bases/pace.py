@@ -32,6 +32,7 @@ RULES: Mapping[str, Paced] = {
     "qwen2_5_vl": _QWEN2,
     "qwen2_vl": _QWEN2,
     "qwen3_5": _QWEN3,
+    "qwen3_omni": _QWEN2,
     "qwen3_vl": _QWEN3,
     "smolvlm": Paced("inside", fps=1, count=64),
     "video_llama_3": Paced("step", least=4, most=180),

@@ -19,28 +19,30 @@ from pave.bases.visual import Clip
 
 
 def prefix_positions(
-    base: Base, prefixes: Sequence[Sequence[int]], clips: Sequence[Clip]
+    base: Base, prefixes: Sequence[Sequence[int]], clips: Sequence[Clip], behind: int = 1
 ) -> list[Tensor]:
-    """Positions of every prefix token and of the first token behind it.
+    """Positions of every prefix token and of the first text tokens behind it.
 
     Args:
         base: The base.
         prefixes: Ids of each clip's prefix.
         clips: The clips, in the same order; their pixels are not read.
+        behind: How many tokens behind a prefix.
 
     Returns:
-        `[A, P + 1]` int64 for each prefix of P tokens, on the CPU: A = 3 axes for families with
-        multi-axial positions, else 1. The token `i` places behind the first text token stands `i`
-        further on every axis.
+        `[A, P + behind]` for each prefix of P tokens, on the CPU: A = 3 axes for families with
+        multi-axial positions, else 1. They are int64, or float32 where a family's are fractions
+        (Qwen3-Omni's); such a one is not counted on from the first, since it is rounded.
 
     Example:
         >>> prefix_positions(base, [prompt.prefix], [clip])[0][:, -1]  # doctest: +SKIP
         tensor([39])
     """
     if not base.family.mrope:
-        return [torch.arange(len(prefix) + 1)[None] for prefix in prefixes]
-    text = base.stop_ids[0]  # any text token: it stands for the first one of a question
-    inputs = base.batch([[*prefix, text] for prefix in prefixes], clips, pixels=False)
+        return [torch.arange(len(prefix) + behind)[None] for prefix in prefixes]
+    text = base.stop_ids[0]  # any text token: it stands for those of a question
+    questions = [text] * behind
+    inputs = base.batch([[*prefix, *questions] for prefix in prefixes], clips, pixels=False)
     # The model's own rule; each family takes other arguments of the batch.
     rule = base.inner.get_rope_index
     # The Omni models have two names for one thing.
@@ -51,7 +53,7 @@ def prefix_positions(
     positions, _ = rule(**known)  # [3, B, L]
     found = []
     for row, prefix in enumerate(prefixes):
-        end = len(prefix) + 1  # without the padding on the right
+        end = len(prefix) + behind  # without the padding on the right
         found.append(positions[:, row, :end].cpu())
     return found
 

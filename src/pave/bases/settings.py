@@ -98,12 +98,16 @@ class BaseSettings(BaseModel):
     )
 
 
-def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
+def read_settings(
+    source: str, defaults: BaseSettings, *, fixed_budget: bool = False
+) -> BaseSettings:
     """The preprocessor's configuration of a model folder or Hub id, laid over the defaults.
 
     Args:
         source: Folder or Hub id.
         defaults: What the family uses where the files are silent or absent.
+        fixed_budget: Whether its processor bounds the pixels of frames by itself, so that the
+            files' limits do not count.
 
     Raises:
         BaseError: If a file is damaged.
@@ -116,6 +120,10 @@ def read_settings(source: str, defaults: BaseSettings) -> BaseSettings:
             changed = from_processor(found, defaults)
             if not of_video:
                 _leave_image_limits(source, changed, defaults)
+            elif fixed_budget:
+                # What `save_pretrained` writes there is never used again.
+                for limit in ("min_pixels", "max_pixels"):
+                    changed.pop(limit, None)
             return BaseSettings.model_validate({**dict(defaults), **changed})
     return defaults
 

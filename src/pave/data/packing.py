@@ -133,17 +133,19 @@ def positions(sequences: Sequence[Packed], prefixes: Sequence[Tensor]) -> Tensor
 
     Args:
         sequences: What to place.
-        prefixes: For each, `[A, P + 1]` positions of its prefix and of the first token behind it,
-            see `pave.bases.prefix_positions`. Every dialogue starts there, as it would alone.
+        prefixes: For each, `[A, P + n]` positions of its prefix and of at least as many tokens
+            behind it as its longest dialogue has, see `pave.bases.prefix_positions`. Every dialogue
+            stands there, as it would alone.
     """
     axes = prefixes[0].shape[0]
-    placed = torch.zeros(axes, len(sequences), _longest(sequences), dtype=torch.long)  # [A, B, L]
+    kind = prefixes[0].dtype  # whole numbers, or fractions where the family has them
+    placed = torch.zeros(axes, len(sequences), _longest(sequences), dtype=kind)  # [A, B, L]
     for row, (sequence, prefix) in enumerate(zip(sequences, prefixes, strict=True)):
         end = sequence.prefix
-        placed[:, row, :end] = prefix[:, :-1]
-        start = prefix[:, -1:]  # [A, 1]
+        placed[:, row, :end] = prefix[:, :end]
+        behind = prefix[:, end:]  # [A, n]
         for size in sequence.blocks:
-            placed[:, row, end : end + size] = start + torch.arange(size)
+            placed[:, row, end : end + size] = behind[:, :size]
             end += size
     return placed
 
@@ -180,7 +182,8 @@ def visible_blocks(numbers: Tensor) -> BlockMask:
 
 def positions_and_mask(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
     """Positions `[B, L]` and who-sees-whom `[B, 1, L, L]`, where positions have one axis."""
-    counted = [torch.arange(sequence.prefix + 1)[None] for sequence in sequences]  # [1, P + 1] each
+    # As many as all of a sequence's tokens are enough, [1, L] each.
+    counted = [torch.arange(len(sequence.ids))[None] for sequence in sequences]
     return positions(sequences, counted)[0], visible(segments(sequences))
 
 

@@ -109,6 +109,17 @@ def _qwen2_5_vl() -> Any:
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
+# Of the Omni models, and never asked: sound is a patch's.
+EARS: dict[str, Any] = {
+    "d_model": 24,
+    "encoder_layers": 1,
+    "encoder_attention_heads": 3,
+    "encoder_ffn_dim": 32,
+    "output_dim": HIDDEN,
+    "num_mel_bins": 8,
+}
+
+
 def _qwen2_5_omni_thinker() -> Any:
     from transformers import (
         Qwen2_5OmniThinkerConfig,
@@ -124,19 +135,10 @@ def _qwen2_5_omni_thinker() -> Any:
         "window_size": 56,  # 2 x 2 tokens
         "fullatt_block_indexes": [1],
     }
-    # Of its own, and never asked: sound is a patch's.
-    ears = {
-        "d_model": 24,
-        "encoder_layers": 1,
-        "encoder_attention_heads": 3,
-        "encoder_ffn_dim": 32,
-        "output_dim": HIDDEN,
-        "num_mel_bins": 8,
-    }
     # A whole checkpoint has this as its `thinker_config`.
     config = Qwen2_5OmniThinkerConfig(
         vision_config=tower,
-        audio_config=ears,
+        audio_config=EARS,
         text_config=MROPE_TEXT,
         video_token_index=token_id("<|VIDEO|>"),
         image_token_index=token_id("<|IMAGE|>"),
@@ -147,6 +149,26 @@ def _qwen2_5_omni_thinker() -> Any:
         vision_end_token_id=token_id("<|vision_eos|>"),
     )
     return Qwen2_5OmniThinkerForConditionalGeneration(config)
+
+
+def _qwen3_omni_moe_thinker() -> Any:
+    from transformers import (
+        Qwen3OmniMoeThinkerConfig,
+        Qwen3OmniMoeThinkerForConditionalGeneration,
+    )
+
+    # 13 positions a second are the published number; 25 are the default.
+    config = Qwen3OmniMoeThinkerConfig(
+        vision_config=QWEN3_TOWER,
+        audio_config={**EARS, "downsample_hidden_size": 8},
+        text_config={**QWEN3_TEXT, **QWEN3_EXPERTS},
+        position_id_per_seconds=13,
+        audio_token_id=token_id("<|AUDIO|>"),
+        audio_start_token_id=token_id("<|audio_bos|>"),
+        **VISION_IDS,
+    )
+    # The base's own class, as in a folder of the whole model.
+    return Qwen3OmniMoeThinkerForConditionalGeneration(config)
 
 
 QWEN35_TOWER: dict[str, Any] = {
@@ -167,6 +189,14 @@ QWEN3_TEXT: dict[str, Any] = {
 }
 
 
+QWEN3_EXPERTS: dict[str, Any] = {
+    "num_experts": 2,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 16,
+    "decoder_sparse_step": 1,
+}
+
+
 def _qwen3_vl() -> Any:
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -177,14 +207,8 @@ def _qwen3_vl() -> Any:
 def _qwen3_vl_moe() -> Any:
     from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
 
-    experts = {
-        "num_experts": 2,
-        "num_experts_per_tok": 1,
-        "moe_intermediate_size": 16,
-        "decoder_sparse_step": 1,
-    }
     config = Qwen3VLMoeConfig(
-        vision_config=QWEN3_TOWER, text_config={**QWEN3_TEXT, **experts}, **VISION_IDS
+        vision_config=QWEN3_TOWER, text_config={**QWEN3_TEXT, **QWEN3_EXPERTS}, **VISION_IDS
     )
     return Qwen3VLMoeForConditionalGeneration(config)
 
@@ -434,6 +458,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen2_5_omni_thinker": _qwen2_5_omni_thinker,
     "qwen3_vl": _qwen3_vl,
     "qwen3_vl_moe": _qwen3_vl_moe,
+    "qwen3_omni_moe_thinker": _qwen3_omni_moe_thinker,
     "qwen3_5": _qwen3_5,
     "qwen3_5_moe": _qwen3_5_moe,
     "glm4v": _glm4v,
@@ -474,6 +499,8 @@ SETTINGS: dict[str, BaseSettings] = {
     "qwen2_5_omni_thinker": _QWEN2,
     "qwen3_vl": _QWEN3,
     "qwen3_vl_moe": _QWEN3,
+    # Limits of a frame, not of a clip.
+    "qwen3_omni_moe_thinker": BaseSettings(frames=4, min_pixels=32 * 32, max_pixels=12 * 32 * 32),
     "qwen3_5": _QWEN3,
     "qwen3_5_moe": _QWEN3,
     "glm4v": _GLM,

@@ -78,7 +78,10 @@ class Collator:
         """
         # What comes before the questions: [P] ids a sequence.
         prefixes = [sequence.ids[: sequence.prefix] for sequence in sequences]
-        placed = positions(sequences, prefix_positions(self.base, prefixes, clips))
+        longest = 0  # tokens of a dialogue
+        for sequence in sequences:
+            longest = max(longest, *sequence.blocks)
+        placed = positions(sequences, prefix_positions(self.base, prefixes, clips, longest))
         if self.base.family.mrope:
             return placed
         return placed[0]  # there is one axis

@@ -37,6 +37,7 @@ FAMILIES = Registry[type[Family]](
         "qwen2_vl": f"{_HERE}.qwen2_vl",
         "qwen3_5": f"{_HERE}.qwen3_5",
         "qwen3_5_moe": f"{_HERE}.qwen3_5",
+        "qwen3_omni_moe_thinker": f"{_HERE}.qwen3_omni",
         "qwen3_vl": f"{_HERE}.qwen3_vl",
         "qwen3_vl_moe": f"{_HERE}.qwen3_vl",
         "smolvlm": f"{_HERE}.smolvlm",
@@ -50,8 +51,7 @@ REFUSED = {
     "gemma3": "it knows no video, only pictures",
     "gemma3n": "it knows no video, only pictures",
     "qwen2_5_omni": "the whole of an Omni model; its thinker (qwen2_5_omni_thinker) is one",
-    "qwen3_omni_moe": "the thinker of an Omni model cannot be loaded by itself yet",
-    "qwen3_omni_moe_thinker": "its positions are fractions, which pave does not keep yet",
+    "qwen3_omni_moe": "the whole of an Omni model; its thinker (qwen3_omni_moe_thinker) is one",
 }
 """Model types that were looked at and are no bases, with the reason; docs/reference/model-types.md
 has the other ones that take videos."""

@@ -47,6 +47,7 @@ class Qwen25Omni(Family):
     # Templates open and close the span themselves, with one token in it.
     video_text = "<|vision_bos|><|VIDEO|><|vision_eos|>"
     mrope = True
+    fixed_budget = True
 
     @property
     def frames_per_step(self) -> int:

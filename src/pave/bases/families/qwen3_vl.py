@@ -18,10 +18,9 @@ from pave.bases.families import register_family
 from pave.bases.families.common import container
 from pave.bases.families.grids import (
     Patches,
-    block_means,
     patches_of,
     pixel_limits,
-    split_grids,
+    split_blocks,
     token_grids,
     tower_inputs,
 )
@@ -78,27 +77,39 @@ class Qwen3VL(Family):
         want_query: bool,
     ) -> list[Visual]:
         """As Qwen2-VL; a clip's deepstack features travel as `extra`."""
-        merge = patches_of(self.config).merge
-        query = None
-        if want_query:
-            query = block_means(output.last_hidden_state, merge)
-        grids = token_grids(args["video_grid_thw"], merge)
-        visuals = split_grids(output.pooler_output, grids, query)
-        # One tuple of clips a level -> one tuple of levels a clip.
-        levels = zip(*output.deepstack_features, strict=True)
-        return [
-            replace(visual, extra=tuple(features))
-            for visual, features in zip(visuals, levels, strict=True)
-        ]
+        return split_deepstack(self.config, output, args["video_grid_thw"], want_query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """A tuple with one tensor a clip, and deepstack features as one such tuple a level."""
-        tokens = tuple(visual.tokens for visual in visuals)
-        extras = (visual.extra for visual in visuals)
-        levels = [tuple(level) for level in zip(*extras, strict=True)]
-        if output is None:
-            return deepstack_output(pooler_output=tokens, deepstack_features=levels)
-        return container(output, tokens, deepstack_features=levels)
+        return join_deepstack(visuals, output)
+
+
+def split_deepstack(config: Any, output: Any, grids: Tensor, want_query: bool) -> list[Visual]:
+    """As `split_blocks`, with the deepstack features of each clip as its `extra`.
+
+    Args:
+        config: The base's.
+        output: What the tower method returned; `deepstack_features` is one tuple of clips a level.
+        grids: `[clips, 3]` patches in time, height and width.
+        want_query: Whether the mean of each block comes along.
+    """
+    visuals = split_blocks(config, output, grids, want_query)
+    # One tuple of clips a level -> one tuple of levels a clip.
+    levels = zip(*output.deepstack_features, strict=True)
+    found = []
+    for visual, features in zip(visuals, levels, strict=True):
+        found.append(replace(visual, extra=tuple(features)))
+    return found
+
+
+def join_deepstack(visuals: Sequence[Visual], output: Any | None) -> Any:
+    """The families' own container: a tuple with one tensor a clip, another such tuple a level."""
+    tokens = tuple(visual.tokens for visual in visuals)
+    extras = (visual.extra for visual in visuals)
+    levels = [tuple(level) for level in zip(*extras, strict=True)]
+    if output is None:
+        return deepstack_output(pooler_output=tokens, deepstack_features=levels)
+    return container(output, tokens, deepstack_features=levels)
 
 
 def qwen3_settings() -> BaseSettings:
