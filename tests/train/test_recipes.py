@@ -16,8 +16,9 @@ from pave.tasks import get_task
 from pave.train import TrainConfig, load_config
 from pave.train.estimate import estimate
 from pave.train.estimate_plan import plan
+from pave.train.recipes import recipes_folder
 
-FOLDER = Path(__file__).parents[2] / "recipes"
+FOLDER = recipes_folder()
 RECIPES = sorted(FOLDER.glob("*.yaml"))
 WIDTHS = {"imagebind": 1024, "llava3d": 1024, "languagebind": 1024, "tower": 1152}
 HIDDEN = {"0.5b": 896, "7b": 3584}

@@ -27,6 +27,7 @@ from torch import nn
 
 from pave.bases.source import first_line
 from pave.errors import BaseError, ConfigError
+from pave.version import install_extra
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ def must_quantise(word: str | None, source: str, config: Any, weights: bool = Tr
     if find_spec(package) is None:
         raise ConfigError(
             f"quantize={word} needs the package {package}, which is not installed here; install "
-            "the extra quant (pip install 'pave[quant]')"
+            f"the extra quant ({install_extra('quant')})"
         )
     from transformers.quantizers import AutoHfQuantizer
 

@@ -79,6 +79,8 @@ def make_app(verb: Verb | None = None) -> App:
     if verb is not None:
         app.command(verb.place, name=verb.name)
         return app
+    # Only here: it is a flag of the whole program, and completion has to know every verb.
+    app.register_install_completion_command()
     for place, listed in enumerate(all_verbs()):
         app.command(listed.place, name=listed.name, help=listed.summary(), sort_key=place)
     return app

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pave.cli import output
 from pave.cli.settings import Switch
+from pave.version import SETUP_SMOL
 
 
 def bases_verb(
@@ -39,20 +40,20 @@ def bases_verb(
 
 
 def _list(json: bool) -> int:
-    from pave.bases.smol.assemble import SETUP, missing_parts
+    from pave.bases.smol.assemble import missing_parts
 
     families = _families()
     missing = missing_parts()
     if json:
         rows = [{"name": name, "model_types": types} for name, types in families.items()]
-        smol = {"ready": not missing, "missing": missing, "setup": SETUP}
+        smol = {"ready": not missing, "missing": missing, "setup": SETUP_SMOL}
         output.as_json({"families": rows, "smol": smol})
         return 0
     table = [[name, ", ".join(types)] for name, types in families.items()]
     output.table(["family", "model types of Hugging Face"], table)
     ready = "ready"
     if missing:
-        ready = f"not ready, {', '.join(missing)} missing; run: {SETUP}"
+        ready = f"not ready, {', '.join(missing)} missing; run: {SETUP_SMOL}"
     output.line(f"\nsmol: {ready}")
     return 0
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import (
@@ -27,6 +26,7 @@ from pydantic import ValidationError
 from pave.cli.old_names import present_settings
 from pave.errors import ConfigError, first_problem
 from pave.texts import TextError, parse_yaml, read_settings
+from pave.train.recipes import settings_file
 
 FLAG = "--config"
 FREE = {"fusion", "encoder_settings"}
@@ -125,11 +125,12 @@ def _put(block: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 def _read(given: str) -> dict[str, Any]:
     """The settings in a file, or one sentence on what is wrong with it."""
-    path = Path(given)
+    path = settings_file(given)
     # os.path answers for every name, pathlib raises on some.
-    if not given or not os.path.isfile(given):
+    if not given or not os.path.isfile(path):
         raise ConfigError(
-            f"{FLAG} needs a YAML file, {given or 'nothing'!r} is none; check the path"
+            f"{FLAG} needs a YAML file or the name of a recipe, {given or 'nothing'!r} is neither; "
+            "check the path, or see: pave recipes"
         )
     values = read_settings(path, ConfigError, "steps: 500")
     if odd := _not_a_name(values):

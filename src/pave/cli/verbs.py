@@ -37,7 +37,9 @@ OWN = (
     "new-channel",
     "convert",
     "estimate",
+    "recipes",
     "bases",
+    "setup",
     "check",
 )
 """Pave's own verbs, in the order in which `pave --help` lists them.

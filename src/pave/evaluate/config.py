@@ -102,7 +102,7 @@ class EvalConfig(Loading):
         "0 this one does, and ends with a clip that crashes a decoder.",
     )
     plot: bool = Field(
-        True, description="Draw plot.png (needs matplotlib, in the extras `demo` and `eval`)."
+        True, description="Draw plot.png (needs matplotlib, in the extras `smol` and `eval`)."
     )
 
     @model_validator(mode="before")

@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Self
 
 import psutil  # accelerate, which pave needs anyway, brings it along
 
+from pave.version import __version__
+
 if TYPE_CHECKING:  # the verb that lists versions is quick
     import torch
 
-PACKAGES = ("pave", "torch", "transformers", "peft", "accelerate", "safetensors", "av", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "av", "numpy")
 _MEGABYTE = 1e6
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
-    found = {"python": platform.python_version()}
+    # Not looked up: from a source tree there may be no installed package to ask.
+    found = {"python": platform.python_version(), "pave": __version__}
     for package in PACKAGES:
         try:
             found[package] = version(package)

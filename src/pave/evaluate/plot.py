@@ -11,6 +11,7 @@ from pave.evaluate.report import Report
 from pave.evaluate.table import Row, rows_of
 from pave.files import make_folder, writing
 from pave.tasks.compare import ALL
+from pave.version import install_extra
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 # Base, LoRA-only, patch, others.
@@ -34,7 +35,7 @@ def draw(report: Report, path: Path, curves: Curves | None = None) -> Path:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError(
-            "plots need matplotlib: pip install 'pave[eval]', or switch them off with --no-plot"
+            f"plots need matplotlib: {install_extra('eval')}, or switch them off with --no-plot"
         ) from error
     groups = _groups(report)
     width = max(8.0, 1.1 * len(groups) + 2)  # inches: a bar's title must have room

@@ -18,6 +18,7 @@ from pave.extract.config import ExtractConfig
 from pave.extract.plan import Job, plan
 from pave.extract.report import ExtractReport, Outcome, Tally, Watch
 from pave.extract.work import encode_jobs, open_cache
+from pave.version import install_extra
 
 
 def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> ExtractReport:
@@ -124,4 +125,4 @@ def _ray() -> tuple[Any, Any]:
     try:
         return import_module("ray"), import_module("ray.data")
     except ImportError as error:
-        raise ConfigError(f"--engine ray needs Ray ({error}): pip install 'pave[ray]'") from error
+        raise ConfigError(f"--engine ray needs Ray ({error}): {install_extra('ray')}") from error

@@ -19,6 +19,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from pave.errors import ConfigError
+from pave.version import install_extra
 
 NEEDS_JAVA = "METEOR and the Penn Treebank tokenizer"
 # What pycocoevalcap drops after tokenizing.
@@ -78,8 +79,8 @@ def package_folder() -> Path:
     spec = find_spec("pycocoevalcap")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            "caption scores need the package pycocoevalcap; install pave with its extra: pip "
-            "install 'pave[eval]'"
+            "caption scores need the package pycocoevalcap; install pave with its extra: "
+            f"{install_extra('eval')}"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 

@@ -15,6 +15,7 @@ from pave.patches import LoraSpec
 from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.precision import Precision
+from pave.train.recipes import settings_file
 
 MAX_SEED = 2**32 - 1
 """The largest seed that every generator takes; NumPy's is the one that takes no more."""
@@ -220,15 +221,17 @@ def load_config(
     """Read settings from a YAML file, then put overrides on top.
 
     Args:
-        path: YAML file with a mapping of `TrainConfig` fields, or None. Its `records`, `out` and
-            `cache` are relative to the current folder, as on the command line.
+        path: YAML file with a mapping of `TrainConfig` fields, the name of a recipe, or None. Its
+            `records`, `out` and `cache` are relative to the current folder, as on the command line.
         overrides: Values by field; a dotted name reaches inside, e.g. `{"lora.rank": 8}`.
 
     Raises:
         ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names
             it.
     """
-    values = {} if path is None else read_settings(Path(path), ConfigError, "steps: 500")
+    values = {}
+    if path is not None:
+        values = read_settings(settings_file(str(path)), ConfigError, "steps: 500")
     try:
         # Old names first, so that an override by the present name replaces what it should.
         values = renamed(values, OLD_NAMES, str(path))

