@@ -17,9 +17,9 @@ import pave
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "python.md"
 HEAD = """# Python
 
-Everything that `import pave` offers, from its docstrings. `import pave` is light: each name loads
-what it needs when it is first used. Inside the package every room has an `__init__` of the same
-kind; what is not on this page may change without notice.
+This page documents everything that `import pave` offers. Importing pave is fast, because each name
+loads what it needs when it is first used. Each subpackage works in the same way: its `__init__` lists
+its public names. Names that are not on this page may change without notice.
 """
 SECTIONS = {
     "Ask": ("load_base", "PatchedModel", "Conversation", "Sampling", "Frames", "as_frames"),
