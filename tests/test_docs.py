@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 import shlex
+import unicodedata
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,6 +80,50 @@ def test_links_lead_somewhere(page: Path) -> None:
     # The home page tells the theme first to show no side bars.
     body = re.sub(r"\A---\n.*?\n---\s+", "", text, flags=re.DOTALL)
     assert page.name == "README.md" or body.startswith("# ")
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as Python-Markdown and GitHub name them."""
+    found = set()
+    for heading in re.findall(r"^#+ (.*)$", BLOCK.sub("", page.read_text("utf-8")), re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        plain = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
+        plain = re.sub(r"[^\w\s-]", "", plain).strip().lower()
+        found.add(re.sub(r"[-\s]+", "-", plain))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_to_headings_that_exist(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text("utf-8"))
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+#[^)\s]+)\)", text):
+        place, anchor = target.split("#")
+        if "://" not in target and anchor not in slugs(page.parent / place if place else page):
+            wrong.append(target)
+    assert not wrong
+
+
+def test_messages_in_troubleshooting_are_those_of_the_product() -> None:
+    """Each piece between the dots stands in a text of the source, Makefile or advice included."""
+    texts = [(ROOT / "Makefile").read_text("utf-8")]
+    for path in (ROOT / "src" / "pave").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                # What `%s` stands for in a logged line is three dots on the page.
+                texts.append(re.sub(r"%(\.\d+f|[drs])", "...", node.value))
+    everything = "\n".join(texts)
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    assert len(rows) > 40
+    pieces = [
+        piece.strip(" :;,'")
+        for row in rows
+        for message in re.findall(r"`([^`]+)`", row)
+        for piece in message.split("...")
+    ]
+    missing = [piece for piece in pieces if piece not in everything]
+    assert not missing
 
 
 def test_every_page_is_in_the_navigation() -> None:
