@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pave.cli import output
 from pave.cli.settings import Switch
+from pave.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pave.evaluate import CompareReport
 
 
 def compare_verb(
@@ -17,6 +22,7 @@ def compare_verb(
     records: Path | None = None,
     resamples: int = 10_000,
     seed: int = 0,
+    format: Literal["text", "markdown", "latex", "csv", "json"] = "text",
     json: Switch = False,
 ) -> int:
     """Compare two sets of answers to the same questions.
@@ -28,6 +34,7 @@ def compare_verb(
     ```
     pave compare lora.rows.jsonl patch.rows.jsonl
     pave compare runs/eval/base.jsonl runs/eval/patch.jsonl --records test.jsonl --json
+    pave compare lora.rows.jsonl patch.rows.jsonl --format latex > table.tex
     ```
 
     Args:
@@ -38,24 +45,53 @@ def compare_verb(
         resamples: Bootstrap draws of whole videos for the intervals (of 20 videos and more), and as
             many of the permutation test.
         seed: Seed of the draws.
-        json: Print the comparison as JSON.
+        format: `latex` needs the package booktabs; `csv` and `json` hold fractions, the others
+            points. All but `json` print notes on the error stream.
+        json: The same as `--format json`.
     """
     from pave.evaluate import compare_files
+
+    if json and format not in ("text", "json"):
+        raise ConfigError(f"--json and --format {format}: give one of them")
+    result = compare_files(a, b, records=records, resamples=resamples, seed=seed)
+    if json or format == "json":
+        output.as_json(asdict(result))
+    elif format == "text":
+        _show(result, f"a: {a}, b: {b}")
+    else:
+        _write(result, format)
+    return 0
+
+
+def _show(result: CompareReport, arms: str) -> None:
+    """The table and what there is to say of it."""
     from pave.evaluate.table import comparison_table, few_note
 
-    result = compare_files(a, b, records=records, resamples=resamples, seed=seed)
-    if json:
-        output.as_json(asdict(result))
-        return 0
     table = comparison_table(result.rows)
     output.table(*table, numbers=True)
-    output.line(
-        f"\na: {a}, b: {b}. {result.shared:,} questions in both; intervals and p-values resample "
-        f"{result.unit}."
-    )
+    output.line()
+    output.line(f"{arms}. {_how(result)}")
     for note in few_note(table):
         output.line(note)
     # Questions that one side lacks are named, never dropped in silence.
     output.some("only in a", result.only_a)
     output.some("only in b", result.only_b)
-    return 0
+
+
+def _write(result: CompareReport, form: str) -> None:
+    """The table alone on stdout, for a file; the rest on stderr."""
+    from pave.evaluate.formats import FORMATS
+    from pave.evaluate.table import comparison_table, few_note
+
+    output.line(FORMATS[form](result.rows))
+    output.note(_how(result))
+    for note in few_note(comparison_table(result.rows)):
+        output.note(note)
+    for name, missing in (("a", result.only_a), ("b", result.only_b)):
+        if missing:
+            output.note(f"{len(missing):,} questions are only in {name} and do not count")
+
+
+def _how(result: CompareReport) -> str:
+    """What was compared, and what was resampled."""
+    return f"{result.shared:,} questions in both; intervals and p-values resample {result.unit}."

@@ -28,6 +28,7 @@ OWN = (
     "prepare",
     "score",
     "compare",
+    "report",
     "extract",
     "cache",
     "ask",

@@ -17,6 +17,7 @@ from pave.lazy import callable_package, lazy_names
 if TYPE_CHECKING:
     from pave.evaluate.compare import CompareReport, compare_files
     from pave.evaluate.config import EvalConfig
+    from pave.evaluate.page import write_page
     from pave.evaluate.report import Report
     from pave.evaluate.run import Share, evaluate, evaluate_share
     from pave.evaluate.score import score_files
@@ -30,6 +31,7 @@ _HOMES = {
     "evaluate": "pave.evaluate.run",
     "evaluate_share": "pave.evaluate.run",
     "score_files": "pave.evaluate.score",
+    "write_page": "pave.evaluate.page",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "evaluate",
     "evaluate_share",
     "score_files",
+    "write_page",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

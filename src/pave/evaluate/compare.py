@@ -141,7 +141,7 @@ def _clusters_and_labels(
         # Records know better: a row of `pave eval` does not say its video.
         if path is None and row.get("cluster"):
             clusters[name] = str(row["cluster"])
-        labels.setdefault(name, _labels(row))
+        labels.setdefault(name, labels_of(row))
     return clusters, labels
 
 
@@ -175,7 +175,7 @@ def _read_items(path: Place) -> Rows:
 
 def _is_item(row: Any) -> bool:
     """Whether a row names its question and has a score that can be averaged."""
-    return isinstance(row, dict) and isinstance(row.get("id"), str | int) and bool(_scores(row))
+    return isinstance(row, dict) and isinstance(row.get("id"), str | int) and bool(scores_of(row))
 
 
 def _only_items(path: Path) -> Path:
@@ -194,10 +194,10 @@ def _only_items(path: Path) -> Path:
 
 def _all_scores(rows: Rows) -> dict[str, dict[str, float]]:
     """Question -> its scores."""
-    return {name: _scores(row) for name, row in rows.items()}
+    return {name: scores_of(row) for name, row in rows.items()}
 
 
-def _scores(row: Mapping[str, Any]) -> dict[str, float]:
+def scores_of(row: Mapping[str, Any]) -> dict[str, float]:
     """The scores of a row: those of `pave score`, or what `pave eval` says of an exact match."""
     given = row.get("scores")
     if not isinstance(given, dict):
@@ -222,7 +222,7 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _labels(row: Mapping[str, Any]) -> list[str]:
+def labels_of(row: Mapping[str, Any]) -> list[str]:
     """The labels of a row; the family where an evaluation wrote it."""
     given = row.get("labels")
     if isinstance(given, list) and given:
