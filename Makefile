@@ -58,12 +58,13 @@ slow: $(DEV) ## the tests that take minutes
 fuzz: $(DEV) ## damaged files of every kind, an hour, goes on where it stopped; less: make fuzz ARGS="--seconds 600 --only media"
 	$(PY) tools/fuzz $(ARGS)
 
-lint: $(DEV) ## style, types, layers, density
+lint: $(DEV) ## style, types, layers, density, and the words of the pages
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict src
 	$(VENV)/bin/lint-imports
 	$(PY) tools/density.py --check
+	$(PY) tools/prose.py
 
 figures: $(DEV) ## how the code is written: density of every room, length of the way to an answer
 	@$(PY) tools/density.py

@@ -18,8 +18,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "python.md"
 HEAD = """# Python
 
 This page documents everything that `import pave` offers. Importing pave is fast, because each name
-loads what it needs when it is first used. Each subpackage works in the same way: its `__init__` lists
-its public names. Names that are not on this page may change without notice.
+loads what it needs when it is first used. Each subpackage works in the same way: its `__init__`
+lists its public names. Names that are not on this page may change without notice.
 """
 SECTIONS = {
     "Ask": ("load_base", "PatchedModel", "Conversation", "Sampling", "Frames", "as_frames"),
