@@ -11,7 +11,7 @@ import pytest
 
 from helpers import tiny
 from pave.bases.families import FAMILIES, find_family
-from pave.bases.pace import RULES, UNKNOWN, own_sampling
+from pave.bases.pace import GLM_46, RULES, own_sampling
 from pave.errors import BaseError, ConfigError
 from pave.media import Paced, Uniform
 
@@ -31,16 +31,15 @@ def _sampling(folder: Path, family: str, files: dict[str, Any]) -> Paced | Unifo
         family=SimpleNamespace(name=family),
         name="it",
         inputs=SimpleNamespace(frames=None),
-        settings=SimpleNamespace(frames=8),
+        settings=SimpleNamespace(frames=8, tenths=False),
         origin=SimpleNamespace(source=str(folder)),
     )
     return own_sampling(base)
 
 
 def test_every_family_is_answered_for():
-    """By a rule, or by a word that pave has none."""
     names = {find_family(model_type).name for model_type in FAMILIES.names()}
-    assert RULES.keys() | set(UNKNOWN) == names
+    assert RULES.keys() == names
 
 
 @pytest.mark.parametrize(
@@ -56,6 +55,11 @@ def test_every_family_is_answered_for():
         ("smolvlm", {IMAGE: {"video_sampling": {"fps": 2, "max_frames": 20}, "fps": 9}},
          Paced("inside", 2, 20)),
         ("gemma4", {}, Paced("floor", count=32)),
+        ("glm4v", {}, Paced("from", fps=2, longest=300)),
+        ("glm4v", {VIDEO: {"fps": 1, "max_duration": 12.5, "num_frames": 16}},
+         Paced("from", fps=1, longest=12.5)),
+        ("minicpm_v", {IMAGE: {"max_num_frames": 64, "stack_frames": 1}},
+         Paced("second", count=64)),
         ("gemma4", {VIDEO: {"fps": 1}}, Paced("floor", fps=1)),
         ("llava_onevision", {IMAGE: {"temporal_patch_size": 2}}, Uniform(8)),
         ("llava_onevision", {VIDEO: {"num_frames": 16}}, Paced("floor", count=16)),
@@ -81,10 +85,22 @@ def test_damaged_numbers(tmp_path, content, said):
         _sampling(tmp_path, "qwen3_vl", {VIDEO: content})
 
 
-@pytest.mark.parametrize("family", UNKNOWN)
-def test_a_rule_that_is_not_followed_is_refused(tmp_path, family):
-    with pytest.raises(ConfigError, match="give a number of frames, not auto"):
-        _sampling(tmp_path, family, {})
+def test_a_rule_that_is_not_followed_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="stack_frames.*give a number of frames, not auto"):
+        _sampling(tmp_path, "minicpm_v", {VIDEO: {"stack_frames": 5}})
+
+
+def test_the_glm_that_tells_tenths_has_a_rule_of_its_own():
+    """GLM-4.6V, under whatever model type."""
+    for model_type, rule in (("glm46v", GLM_46), ("glm4v", RULES["glm4v"])):
+        family = find_family(model_type)(SimpleNamespace(model_type=model_type))
+        base: Any = SimpleNamespace(
+            family=family,
+            inputs=SimpleNamespace(frames=None),
+            settings=family.settings(),
+            origin=None,
+        )
+        assert own_sampling(base) == rule
 
 
 def test_a_model_that_was_loaded_elsewhere_has_its_familys_numbers():

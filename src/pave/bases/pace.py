@@ -23,9 +23,11 @@ _PLAIN = Paced("floor")
 
 RULES: Mapping[str, Paced] = {
     "gemma4": Paced("floor", count=32),
+    "glm4v": Paced("from", fps=2, longest=300),
     "internvl": Paced("middle"),
     "llava_next_video": _PLAIN,
     "llava_onevision": _PLAIN,
+    "minicpm_v": Paced("second", count=128),
     "molmo2": Paced("capped", fps=2, count=64),
     "perception_lm": _PLAIN,
     "qwen2_5_omni": _QWEN2,
@@ -39,8 +41,8 @@ RULES: Mapping[str, Paced] = {
 }
 """Family -> its processor's rule. One with neither rate nor count leaves both to the file."""
 
-UNKNOWN = ("glm4v", "minicpm_v")
-"""Families whose processors choose in ways that pave does not follow."""
+GLM_46 = Paced("dynamic", count=640)
+"""GLM-4.6V's, whose checkpoints may have the model type of GLM-4.1V or 4.5V."""
 
 _WORDS = {
     "fps": "fps",
@@ -57,6 +59,9 @@ _READ: Mapping[str, Mapping[str, str]] = {
     "floor": {"fps": "fps", "num_frames": "count"},
     "inside": {"fps": "fps", "max_frames": "count"},
     "capped": {"max_fps": "fps", "num_frames": "count"},
+    "from": {"fps": "fps", "max_duration": "longest"},
+    "dynamic": {},  # all numbers are its class's
+    "second": {"max_num_frames": "count"},
 }
 
 
@@ -65,7 +70,7 @@ def sampling_of(base: Base, frames: FrameWord | None) -> Paced | Uniform:
 
     Raises:
         BaseError: If the processor's file is damaged.
-        ConfigError: If pave does not follow the rule of the base's family.
+        ConfigError: If it asks for what pave does not do.
     """
     if frames == "auto":
         return own_sampling(base)
@@ -77,25 +82,27 @@ def own_sampling(base: Base) -> Paced | Uniform:
 
     Raises:
         BaseError: If the processor's file is damaged, or gives both a rate and a number.
-        ConfigError: If pave does not follow the family's rule.
+        ConfigError: If it asks for several frames on one picture (MiniCPM-V).
 
     Example:
         >>> own_sampling(load_base("Qwen/Qwen3-VL-2B-Instruct"))  # doctest: +SKIP
         Paced(rule='round', fps=2, count=None, least=4, most=768, multiple=1)
     """
     family = base.family.name
-    if family in UNKNOWN:
-        raise ConfigError(
-            f"{base.name}: pave does not choose frames as the processor of {family} does; give "
-            "a number of frames, not auto"
-        )
     own = RULES.get(family)
+    if own is not None and own.rule == "from" and base.settings.tenths:
+        own = GLM_46
     # A way of being fed that is not the family's own has a number of its own.
     if own is None or base.inputs.frames is not None:
         return Uniform(base.settings.frames)
     if base.origin is not None:  # else the model was loaded elsewhere, and its files are unknown
         source = base.origin.source
         name, found = video_file(source)
+        if own.rule == "second" and found.get("stack_frames") not in (None, 1):
+            raise ConfigError(
+                f"{source}: {name} asks for frames that are stacked on one picture "
+                "(stack_frames), which pave does not do; give a number of frames, not auto"
+            )
         own = by_file(own, found, f"{source}: {name}")
     if own.fps is None and own.count is None:
         return Uniform(base.settings.frames)
@@ -122,11 +129,13 @@ def by_file(own: Paced, found: Mapping[str, Any], where: str) -> Paced:
         number = found.get(word)
         if number is None:
             continue
-        whole = type(number) is int or (ours == "fps" and type(number) is float)
+        whole = type(number) is int
+        # Frames are counted, seconds are measured.
+        whole |= ours in ("fps", "longest") and type(number) is float
         if not whole or not 0 < number <= MOST_FRAMES:
             raise BaseError(f"{where}: {word} must be a positive number, got {number!r}")
         given[ours] = number
-    if own.rule not in ("inside", "capped"):
+    if {"fps", "num_frames"} <= _READ[own.rule].keys():
         if {"fps", "count"} <= given.keys():  # as transformers does
             raise BaseError(f"{where}: fps and num_frames exclude each other; leave out one")
         # One of them takes the place of the other in the family's own rule.

@@ -19,12 +19,17 @@ import torch
 from pave.errors import ConfigError
 
 Indices = npt.NDArray[np.int64]
-Rule = Literal["step", "round", "middle", "floor", "inside", "capped"]
+Rule = Literal["step", "round", "middle", "floor", "inside", "capped", "from", "dynamic", "second"]
 
 STORED_SECONDS = 1e-3
 """Containers may round times to milliseconds, and with them the rate that the times tell."""
 SKIPPED_SECONDS = 1
 """What SmolVLM leaves out at both ends of a long clip."""
+DYNAMIC_RATES = ((30, 3), (300, 1), (2400, 0.5))
+"""GLM-4.6V: clips of up to so many seconds -> steps of two frames a second; longer ones count as of
+2,400 seconds."""
+TENTH_SECONDS = 0.1
+"""Between the moments that MiniCPM-V chooses from in a long clip."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +38,16 @@ class Paced:
 
     Attributes:
         rule: "step" (Qwen2-VL, VideoLLaMA3), "round" (Qwen3-VL), "middle" (InternVL), "floor"
-            (transformers' default), "inside" (SmolVLM) or "capped" (Molmo2).
+            (transformers' default), "inside" (SmolVLM), "capped" (Molmo2), "from" (GLM-4.1V and
+            4.5V), "dynamic" (GLM-4.6V) or "second" (MiniCPM-V).
         fps: Frames a second that are wanted; of "capped", the most.
-        count: Frames that are wanted of any clip, whatever its length; of "inside" and "capped",
-            the most.
+        count: Frames that are wanted of any clip, whatever its length; of "inside", "capped",
+            "dynamic" and "second", the most.
         least: Fewest frames, as far as the clip has them ("step" and "round").
         most: Most frames ("step" and "round").
         multiple: What the number of frames is a multiple of ("step").
+        longest: Seconds of a clip up to which the rate counts ("from"); a longer one gets as many
+            frames as one of that length.
 
     Raises:
         ConfigError: If a number selects nothing.
@@ -55,10 +63,11 @@ class Paced:
     least: int = 1
     most: int = 768
     multiple: int = 1
+    longest: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers that select nothing."""
-        for name in ("fps", "count", "least", "most", "multiple"):
+        for name in ("fps", "count", "least", "most", "multiple", "longest"):
             number = getattr(self, name)
             if number is not None and not 0 < number < math.inf:
                 raise ConfigError(f"Paced({name}={number}): must be a positive number")
@@ -93,9 +102,17 @@ def average_rate(times: npt.NDArray[np.float64]) -> float:
     rate = steps / seconds
     # 24000/1001, 30000/1001, ... are a thousandth slower than the whole number.
     ntsc = round(rate * 1.001) * 1000 / 1001
-    for usual in (float(round(rate)), ntsc):
-        if usual and abs(steps / usual - seconds) <= STORED_SECONDS:
-            return usual
+    # The closer one first: at a second's length the two are a millisecond apart.
+    whole = float(round(rate))
+    for apart in (STORED_SECONDS / 2, STORED_SECONDS):
+        for usual in (whole, ntsc):
+            # A rate of less than half a frame a second is none of the usual ones.
+            if not usual:
+                continue
+            wanted = steps / usual
+            away = wanted - seconds
+            if abs(away) <= apart:
+                return usual
     return rate
 
 
@@ -175,6 +192,106 @@ def _capped(paced: Paced, total: int, rate: float) -> Indices:
     return _steps(0, total, count)
 
 
+def _from(paced: Paced, total: int, rate: float) -> Indices:
+    """The first frame from each moment on; of a long clip, from moments spread to its end."""
+    fps = paced.fps
+    assert fps is not None
+    seconds = total / rate
+    longest = paced.longest or seconds
+    if seconds <= longest:
+        count = int(seconds * fps)
+        moments = np.arange(max(count, 1))
+        # In this order, as transformers rounds.
+        places = moments * rate / fps
+    else:
+        count = int(longest * fps)
+        if count >= total:
+            return _pairs(np.arange(total))
+        spread = np.linspace(0, seconds, count)
+        places = spread * rate
+    found = np.ceil(places)
+    found = found.astype(np.int64)
+    # The last moments may lie behind the last frame.
+    found = np.minimum(found, total - 1)
+    return _pairs(found)
+
+
+def _dynamic(paced: Paced, total: int, rate: float) -> Indices:
+    """Fewer frames a second of longer clips, by the times of all frames."""
+    seconds = total / rate
+    counted, fps = 0.0, 0.0
+    for up_to, steps in DYNAMIC_RATES:
+        counted = min(seconds, up_to)
+        fps = steps * 2
+        if seconds <= up_to:
+            break
+    most = paced.count or total
+    count = int(counted * fps)
+    count = min(count, most)
+    count = max(count, 1)  # of a clip of less than a frame's time
+    found: list[int] = []
+    if total >= count:
+        found = _reached(total, rate, fps)
+    if len(found) == count:
+        return _pairs(np.array(found))
+    first, last = 0, total - 1
+    # What was found is spread out; what is too much is chosen anew from the whole clip.
+    if 0 < len(found) < count:
+        first, last = found[0], found[-1]
+    spread = np.linspace(first, last, count, dtype=np.int64)
+    return _pairs(spread)
+
+
+def _reached(total: int, rate: float, fps: float) -> list[int]:
+    """The first frame from each moment on, up to the last whole second."""
+    # Sums of fractions, whose rounding shows: counted as transformers counts.
+    frame_seconds = 1 / rate
+    gap = 1 / fps
+    whole = int(total / rate)
+    moment = 0.0
+    found = []
+    for frame in range(total):
+        shown = frame * frame_seconds
+        if shown < moment:  # a frame before it has been taken for this moment
+            continue
+        found.append(frame)
+        moment += gap
+        if moment >= whole:
+            break
+    return found
+
+
+def _second(paced: Paced, total: int, rate: float) -> Indices:
+    """The frame on screen at each whole second; of a long clip, at some tenths of seconds."""
+    most = paced.count or total
+    seconds = total / rate
+    if seconds <= most:
+        count = math.ceil(seconds)
+        moments = np.arange(count, dtype=np.float64)
+    else:
+        count = int(seconds / TENTH_SECONDS)
+        tenths = np.arange(count) * TENTH_SECONDS
+        # Since ten times a tenth is not quite a second.
+        moments = np.round(tenths, 1)
+    places = moments * rate
+    frames = places.astype(np.int64)
+    # The last moment may lie behind the last frame.
+    frames = np.minimum(frames, total - 1)
+    if len(frames) > most:
+        last = len(frames) - 1
+        kept = np.linspace(0, last, most, dtype=np.int64)
+        frames = frames[kept]
+    return frames
+
+
+def _pairs(frames: Indices) -> Indices:
+    """Each frame once, and the last one again where their number is odd: two make a step."""
+    once = np.unique(frames)  # in order, as they were
+    if len(once) % 2:
+        once = np.append(once, once[-1])
+    return once.astype(np.int64)
+
+
 def _wanted(paced: Paced, total: int, rate: float) -> int:
     """Frames by number or else by rate, one at least."""
     if paced.count is not None:
@@ -200,4 +317,7 @@ _RULES: Mapping[Rule, Callable[[Paced, int, float], Indices]] = {
     "floor": _floor,
     "inside": _inside,
     "capped": _capped,
+    "from": _from,
+    "dynamic": _dynamic,
+    "second": _second,
 }
