@@ -55,10 +55,15 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
 
 def _is_patch(what: str) -> bool:
     """Folders, and names that are no file; a folder of frames is a video."""
+    from pave.patches.installed import installed_patches
+
     path = Path(what)
     if os.path.isdir(what):  # pathlib raises on a name that is too long, this answers
         return (path / _MANIFEST).exists() or not _holds_pictures(path)
-    return not os.path.exists(what) and what.count("/") == 1 and not path.suffix
+    if os.path.exists(what):
+        return False
+    # A patch's name, or a Hub id.
+    return what in installed_patches() or (what.count("/") == 1 and not path.suffix)
 
 
 def _holds_pictures(folder: Path) -> bool:
@@ -110,6 +115,7 @@ def _patch(source: str) -> dict[str, Any]:
         "revision": config.base.revision,
         "quantized": config.base.quantized,
         **{key: content.get(key) for key in _SHOWN},
+        "dtype": config.dtype,
         "parameters": sum(_parameters(file) for file in files if file.suffix == ".safetensors"),
         "bytes": sum(file.stat().st_size for file in files),
         "pave_version": config.pave_version,

@@ -26,7 +26,7 @@ from pave.model.info import describe, summarise
 from pave.model.saved import read_patch, write_patch
 from pave.model.seam import Seam
 from pave.patches.base_patches import base_patches_of, lora_of_new, on_top_of
-from pave.patches.config import LoraSpec
+from pave.patches.config import LoraSpec, StoredType
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.lora import LoraSet, copy_values
 from pave.patches.names import free_name, known_name
@@ -226,6 +226,7 @@ class PatchedModel(nn.Module):
         training: Mapping[str, Any] | None = None,
         scores: Sequence[Mapping[str, Any]] | None = None,
         licence: str | None = None,
+        dtype: StoredType = "fp32",
     ) -> Path:
         """Write a patch folder: complete or not at all, over an older patch of the same path.
 
@@ -236,13 +237,15 @@ class PatchedModel(nn.Module):
                 kept when not given.
             scores: Rows of the card's score table.
             licence: Licence of the weights.
+            dtype: Floating-point type of the files: "fp16" and "bf16" halve them and round the
+                weights. Whatever it is, a loaded patch computes in fp32.
 
         Raises:
-            PatchError: If the folder holds something else, the weights hold a NaN, or a base patch
-                of it was never saved or has changed since.
+            PatchError: If the folder holds something else, the weights hold a NaN or are too large
+                for fp16, or a base patch of it was never saved or has changed since.
         """
         patch = self.patches[known_name(name, self.patches)]
-        given = {"training": training, "scores": scores, "licence": licence}
+        given = {"training": training, "scores": scores, "licence": licence, "dtype": dtype}
         return write_patch(folder, patch, self.base, self.patches, given)
 
     def delete_patch(self, name: str) -> None:

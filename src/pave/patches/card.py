@@ -153,6 +153,8 @@ def _facts(config: PatchConfig) -> list[dict[str, str]]:
     facts["prompt"] = f"`{config.prompt}`"
     if config.chat is not None:
         facts["chat format"] = f"`{config.chat.turn}`"
+    if config.dtype != "fp32":
+        facts["stored in"] = f"{config.dtype}; computed with in fp32"
     facts["licence"] = config.licence or "not stated"
     facts["written by"] = f"pave {config.pave_version}"
     return [{"": name, " ": value} for name, value in facts.items()]

@@ -26,6 +26,9 @@ from pave.renamed import renamed
 # Raised when an older pave could no longer read the file; new fields with a default do not.
 SCHEMA_VERSION = 1
 
+StoredType = Literal["fp32", "fp16", "bf16"]
+"""Types in which a patch's weights may be stored."""
+
 
 class LoraSpec(BaseModel):
     """The low-rank adapter that a patch puts into the language model (never into a tower).
@@ -185,6 +188,11 @@ class PatchConfig(BaseModel):
     )
     task: str | None = Field(None, description="Name of the task it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")
+    dtype: StoredType = Field(
+        "fp32",
+        description="Floating-point type of the tensors in its weight files; computed with in fp32 "
+        "whatever it is.",
+    )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Summary of the training run: data, steps, seed, rates."
     )
@@ -246,6 +254,8 @@ class PatchConfig(BaseModel):
         for name in ("base_patches", "frames", "chat"):
             if not fields.get(name):
                 fields.pop(name, None)
+        if fields.get("dtype") == "fp32":
+            fields.pop("dtype")
         return fields
 
 

@@ -27,6 +27,7 @@ from pave.files import clear_left_overs, is_clutter, sha256_of, sync, writing
 from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 from pave.patches.fit import check_adapter, check_base, check_rank
+from pave.patches.installed import names_like
 from pave.patches.layout import (
     CARD,
     FILES,
@@ -40,6 +41,7 @@ from pave.patches.lora import lora_config
 from pave.texts import parse_json
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_STORED = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _MANIFEST_LIMIT = 1 << 22  # bytes; a true one has a few thousand
 
 
@@ -80,6 +82,7 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
     _check_target(folder)
     _check_values(files.fusion, FUSION)
     _check_values(files.lora, LORA)
+    files = _rounded(files)
     try:
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +120,30 @@ def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfi
     for path in [*folder.rglob("*"), folder]:
         sync(path)
     return config
+
+
+def _rounded(files: PatchFiles) -> PatchFiles:
+    """The same files with their tensors in the type that the config names.
+
+    Raises:
+        PatchError: If a weight is too large for that type.
+    """
+    word = files.config.dtype
+    if word == "fp32":  # what is in memory; float64 of a patch that was cast by hand stays so
+        return files
+    rounded = PatchFiles(files.config, {}, {})  # filled below
+    parts = [(FUSION, files.fusion, rounded.fusion), (LORA, files.lora, rounded.lora)]
+    for where, tensors, halves in parts:
+        for key, tensor in tensors.items():
+            half = tensor.detach().to(_STORED[word])
+            # All values were finite before: beyond 65,504 fp16 has only infinity.
+            if not bool(torch.isfinite(half).all()):
+                raise PatchError(
+                    f"{where}: tensor {key} holds values beyond those of {word}; save it in fp32 "
+                    "or bf16"
+                )
+            halves[key] = half
+    return rounded
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -175,7 +202,7 @@ def read_config(folder: Path) -> PatchConfig:
         PatchError: If there is none, or it is damaged or of an unknown version.
     """
     if not folder.is_dir():
-        raise PatchError(f"there is no patch folder at {folder}")
+        raise PatchError(f"there is no patch folder at {folder}{names_like(str(folder))}")
     path = _inside(folder, MANIFEST)
     try:
         if path.stat().st_size > _MANIFEST_LIMIT:
@@ -236,7 +263,22 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
         check_rank(files.lora, config.lora.rank, str(paths[LORA]))
     if config.fusion is not None:
         files.fusion.update(_load(paths[FUSION]))
+    _check_stored_type(files, folder)
     return files
+
+
+def _check_stored_type(files: PatchFiles, folder: Path) -> None:
+    """What patch.json says of half precision must be true; fp32, the default, says nothing."""
+    word = files.config.dtype
+    if word == "fp32":
+        return
+    # Keys of the two files never meet: those of the adapter begin with peft's own prefix.
+    for key, tensor in {**files.fusion, **files.lora}.items():
+        if tensor.dtype != _STORED[word]:
+            raise PatchError(
+                f"{folder / MANIFEST} says that the weights are stored in {word}, but tensor {key} "
+                f"is {tensor.dtype}; the patch folder is inconsistent"
+            )
 
 
 def _inside(folder: Path, name: str) -> Path:

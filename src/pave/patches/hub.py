@@ -1,4 +1,4 @@
-"""Where a patch comes from: a local folder, or a repository on the Hugging Face Hub."""
+"""Where a patch comes from: a local folder, an installed package, or a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from pave.errors import PatchError
+from pave.patches.installed import installed_folder
 from pave.patches.layout import FILES
 
 # owner/name, both starting with a letter or digit, so that ./a and ../a are paths.
@@ -24,7 +25,10 @@ def is_hub_id(name: str) -> bool:
 
 
 def locate(source: str | Path) -> Path:
-    """The local folder of a patch; a Hub id is downloaded, or found in the cache.
+    """The local folder of a patch.
+
+    That is a path as it is, the folder of a patch that is installed by name
+    (`pave.patches.installed`), or a Hub id that is downloaded or found in the cache.
 
     Only the files of a patch are fetched, never code.
 
@@ -36,7 +40,8 @@ def locate(source: str | Path) -> Path:
         raise PatchError(f"a patch is a folder or a Hub id owner/name, got {type(source).__name__}")
     name = str(source)
     if not is_hub_id(name):
-        return Path(source)
+        # Names of arms and of base patches come as paths too.
+        return installed_folder(name) or Path(source)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 

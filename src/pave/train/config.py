@@ -12,6 +12,7 @@ from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
+from pave.patches.config import StoredType
 from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.precision import Precision
@@ -155,6 +156,11 @@ class TrainConfig(Loading):
         description="The type of the base, whatever its files hold; what trains stays fp32. bf16 "
         "runs forward passes under autocast. auto is bf16 where the device multiplies it, else "
         "fp32.",
+    )
+    patch_dtype: StoredType = Field(
+        "fp32",
+        description="The type that the finished patch is stored in; fp16 and bf16 halve its files "
+        "and round its weights.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations backward: less memory, a third more time."

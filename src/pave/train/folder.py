@@ -55,6 +55,7 @@ FREE_TO_CHANGE = frozenset(
         "attention",
         "revision",
         "gradient_checkpointing",
+        "patch_dtype",
         "resume",
         "records",
         "base",

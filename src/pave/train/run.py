@@ -125,7 +125,7 @@ def _train(
         )
         if args.process_index == 0:
             facts = summary(config, result, data)
-            patched.save_patch(config.patch_folder, NAME, training=facts)
+            patched.save_patch(config.patch_folder, NAME, training=facts, dtype=config.patch_dtype)
         args.distributed_state.wait_for_everyone()
     return result
 

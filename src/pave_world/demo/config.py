@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pave.patches import LoraSpec
+from pave.patches.config import StoredType
 from pave.renamed import renamed
 from pave.train.config import MAX_SEED, Rate
 from pave_world.demo.presets import PRESETS, Preset
@@ -83,6 +84,9 @@ class DemoConfig(BaseModel):
         "auto",
         description='Of the two trainings; "auto" is bf16 where the processor multiplies it '
         "natively: half the time.",
+    )
+    patch_dtype: StoredType = Field(
+        "fp32", description="The type that both trained patches are stored in; fp16 halves them."
     )
     seed: int = Field(
         1,

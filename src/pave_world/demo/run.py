@@ -189,7 +189,10 @@ def _compare(
     model = PatchedModel(base)
     name = model.load_patch(runs[config.patch_arm].patch_folder, name=config.patch_arm)
     model.save_patch(
-        config.out / "patch", name=name, scores=[row.model_dump(mode="json") for row in report.arms]
+        config.out / "patch",
+        name=name,
+        scores=[row.model_dump(mode="json") for row in report.arms],
+        dtype=config.patch_dtype,
     )
     model.unpatch()
     return report

@@ -63,6 +63,7 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
         "batch_clips": config.batch_clips,
         "accumulation": config.accumulation,
         "precision": config.precision,
+        "patch_dtype": config.patch_dtype,
         "questions_per_video": config.questions_per_video,
         "lr_lora": config.lr_lora,
         "lr_fusion": config.lr_fusion,
