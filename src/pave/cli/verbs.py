@@ -39,6 +39,7 @@ OWN = (
     "convert",
     "estimate",
     "recipes",
+    "schema",
     "bases",
     "setup",
     "check",

@@ -56,6 +56,8 @@ class EvalConfig(Loading):
     arms: dict[str, list[Path] | None] = Field(
         {"base": None},
         min_length=1,
+        # A file may name one folder, or several with commas, as the command line does.
+        json_schema_extra={"additionalProperties": {"type": ["array", "string", "null"]}},
         description="One flag an arm: --arms.NAME FOLDER of its patch (of several: "
         "FOLDER,FOLDER), or none for the bare base.",
     )
