@@ -136,11 +136,14 @@ class _Watch:
 
     def __call__(self, progress: Progress) -> None:
         """Show it."""
-        self.bars("clips", progress.done, progress.total)
-        if sys.stderr.isatty() or time.monotonic() - self.told < _TELL:
+        if sys.stderr.isatty():
+            self.bars("clips", progress.done, progress.total)
+            return
+        # Lines of its own: they tell the rate and what was skipped, too.
+        if time.monotonic() - self.told < _TELL:
             return
         self.told = time.monotonic()
-        left = "" if progress.left is None else f", about {_duration(progress.left)} left"
+        left = "" if progress.left is None else f", about {output.duration(progress.left)} left"
         skipped = f", {progress.skipped} skipped" if progress.skipped else ""
         sys.stderr.write(
             f"{progress.done} of {progress.total} clips, {progress.rate:.1f} a "
@@ -164,8 +167,3 @@ def _tell(report: ExtractReport) -> None:
     )
     for skipped in report.skipped:
         output.line(f"skipped {skipped.part} of {skipped.id}: {skipped.reason}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +25,9 @@ from rich.progress import (
 from rich.table import Table
 
 from pave.texts import PrintableFormatter, printable
+
+FIRST_LINE, NEXT_LINE = 10.0, 30.0
+"""Seconds of a stage before the first line, and between lines, where there is no terminal."""
 
 
 def line(text: str = "") -> None:
@@ -97,8 +101,15 @@ def log_to_stderr() -> None:
         logging.getLogger("pave").setLevel(logging.INFO)
 
 
-class Stages:
-    """Progress of several named stages: a bar each on a terminal, nothing elsewhere."""
+class Stages(Protocol):
+    """Told how far a named stage is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """So many of so many are done."""
+
+
+class Bars:
+    """Progress on a terminal: a bar for each stage."""
 
     def __init__(self, bars: Progress) -> None:
         """Use these bars."""
@@ -112,16 +123,62 @@ class Stages:
         self.bars.update(self.tasks[stage], completed=done, total=total)
 
 
+class Lines:
+    """Progress in a file or a pipe: a line now and then, and nothing of what is quick.
+
+    Example:
+        >>> Lines()("read", 1, 100)  # the first line comes when it has lasted a while
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Tell the time by this clock, in seconds."""
+        self.clock = clock
+        self.stage = ""
+        self.began = self.due = 0.0
+        self.before = 0  # done when the stage began: an interrupted run does not start at nothing
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say how far it is, if the last line was long ago."""
+        now = self.clock()
+        if stage != self.stage:
+            self.stage, self.before = stage, done
+            self.began, self.due = now, now + FIRST_LINE
+            return
+        if now < self.due:
+            return
+        self.due = now + NEXT_LINE
+        left = ""
+        fresh = done - self.before
+        if fresh and done < total:
+            seconds = (now - self.began) / fresh * (total - done)
+            left = f", about {duration(seconds)} left"
+        note(f"{stage}: {done:,} of {total:,}{left}")
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds for people.
+
+    Example:
+        >>> duration(125.4)
+        '2 min 5 s'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes:
+        return f"{minutes} min {rest} s"
+    return f"{rest} s"
+
+
 @contextmanager
 def stages() -> Iterator[Stages]:
-    """Bars on stderr while the context lasts, gone afterwards."""
+    """Progress on stderr while the context lasts; bars are gone afterwards."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bars:
-        yield Stages(bars)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield Bars(bars)

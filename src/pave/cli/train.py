@@ -8,8 +8,8 @@ from cyclopts import Parameter
 from pydantic import model_validator
 
 from pave.cli import output
-from pave.cli.settings import from_words
-from pave.train.config import TrainConfig
+from pave.cli.settings import Switch, from_words
+from pave.train.config import TrainConfig, without_channel
 
 
 class TrainSettings(TrainConfig):
@@ -21,24 +21,33 @@ class TrainSettings(TrainConfig):
         return from_words(values)
 
 
-def train_verb(*, settings: Annotated[TrainSettings, Parameter(name="*")]) -> int:
+def train_verb(
+    *, settings: Annotated[TrainSettings, Parameter(name="*")], control: Switch = False
+) -> int:
     """Train a patch on your records; the base stays frozen.
 
     Settings come from a YAML file (`--config FILE`) and from flags, which win. An interrupted run
-    goes on when the same command is given again. Leave channel and encoder out (or write `null`)
-    for the LoRA-only control.
+    goes on when the same command is given again. With `--control` the same settings train the
+    LoRA-only control, which every result needs.
 
     ```
     pave train --config sound.yaml
-    pave train --config sound.yaml --out runs/lora-only --channel null --encoder null
+    pave train --config sound.yaml --out runs/lora-only --control
     pave train --config sound.yaml --out runs/rank-16 --lora.rank 16
     pave train --records train.jsonl --out runs/sound --channel audio --encoder mel --steps 500
     ```
+
+    Args:
+        settings: Settings.
+        control: Train without the channel: the same LoRA, on the same records, for as many steps.
     """
     from pave.train import train
 
     output.log_to_stderr()
-    result = train(TrainConfig.model_validate(settings.model_dump()))
+    config = TrainConfig.model_validate(settings.model_dump())
+    if control:
+        config = without_channel(config)
+    result = train(config)
     steps = str(result.steps)
     if result.resumed_from:
         steps += f" (resumed from {result.resumed_from})"

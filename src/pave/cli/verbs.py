@@ -25,6 +25,7 @@ GROUP = "pave.verbs"
 OWN = (
     "train",
     "eval",
+    "records",
     "prepare",
     "score",
     "compare",

@@ -221,6 +221,34 @@ class TrainConfig(Loading):
         return self.out / "patch"
 
 
+OF_THE_CHANNEL = (
+    "channel",
+    "encoder",
+    "encoder_settings",
+    "fusion",
+    "align_steps",
+    "align_families",
+    "align_share",
+)
+"""Settings that mean nothing without a channel."""
+
+
+def without_channel(config: TrainConfig) -> TrainConfig:
+    """The settings of the LoRA-only control: all that is left without the channel.
+
+    Raises:
+        ConfigError: If nothing is left to train.
+
+    Example:
+        >>> sound = TrainConfig(records="r", out="o", channel="audio", encoder="mel", align_steps=9)
+        >>> without_channel(sound).align_steps
+        0
+    """
+    if config.lora is None:
+        raise ConfigError("a control is a LoRA without the channel, and `lora` is null here")
+    return TrainConfig.model_validate(config.model_dump(exclude=set(OF_THE_CHANNEL)))
+
+
 def load_config(
     path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainConfig:
