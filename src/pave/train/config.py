@@ -246,6 +246,7 @@ def without_channel(config: TrainConfig) -> TrainConfig:
     """
     if config.lora is None:
         raise ConfigError("a control is a LoRA without the channel, and `lora` is null here")
+    # What is left out gets its default, which asks nothing of a channel.
     return TrainConfig.model_validate(config.model_dump(exclude=set(OF_THE_CHANNEL)))
 
 

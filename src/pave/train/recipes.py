@@ -24,8 +24,10 @@ def list_recipes() -> dict[str, str]:
         >>> list_recipes()["avqa-7b"]
         'AVQA, sound; LLaVA-OneVision 7B'
     """
+    # Sorted, so that a base's sizes stand together.
     summaries = {}
     for file in sorted(recipes_folder().glob("*.yaml")):
+        # "# AVQA, sound; LLaVA-OneVision 7B. The authors' hyper-parameters; ..."
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         summaries[file.stem] = first.removeprefix("# ").partition(". ")[0]
     return summaries
