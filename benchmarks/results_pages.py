@@ -102,7 +102,7 @@ def section(channel: Channel) -> str:
         [
             *lines,
             "",
-            f"![Accuracy by question family](assets/results-{name}.png)",
+            f"![Accuracy and difference by kind of question](assets/results-{name}.png)",
             "",
             _cost(channel),
         ]

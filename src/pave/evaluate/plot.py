@@ -1,4 +1,7 @@
-"""The picture of an evaluation: scores with intervals, and learning curves where there are any."""
+"""The picture of an evaluation: scores, differences, and learning curves where there are any.
+
+Everything with its 95 % interval: a row a kind of question, a dot an arm.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ from pave.evaluate.report import Report
 from pave.evaluate.table import Row, rows_of
 from pave.files import make_folder, writing
 from pave.tasks.compare import ALL
+from pave.tasks.score import Interval
 from pave.version import install_extra
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 # Base, LoRA-only, patch, others.
-_COLOURS = ("#9aa5b1", "#e0a458", "#2a6f97", "#6a994e", "#bc4749", "#7b2d8b")
+_COLOURS = ("#8592a0", "#e0a458", "#2a6f97", "#6a994e", "#bc4749", "#7b2d8b")
+# Inches. 9 of them are shown at 700 to 1,000 pixels, where letters of 10 points can be read.
+_WIDTH, _HEAD, _ROW, _CURVES = 9.0, 1.3, 0.38, 3.2
 
 
 def draw(report: Report, path: Path, curves: Curves | None = None) -> Path:
@@ -29,6 +35,19 @@ def draw(report: Report, path: Path, curves: Curves | None = None) -> Path:
     Raises:
         ConfigError: If matplotlib is not installed.
     """
+    figure = figure_of(report, curves)
+    make_folder(path.parent)
+    with writing(path):
+        figure.savefig(path, dpi=110)
+    return path
+
+
+def figure_of(report: Report, curves: Curves | None = None) -> Any:
+    """The same as a matplotlib figure.
+
+    Raises:
+        ConfigError: If matplotlib is not installed.
+    """
     try:
         # Not pyplot, which looks for a display.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,21 +57,32 @@ def draw(report: Report, path: Path, curves: Curves | None = None) -> Path:
             f"plots need matplotlib: {install_extra('eval')}, or switch them off with --no-plot"
         ) from error
     groups = _groups(report)
-    width = max(8.0, 1.1 * len(groups) + 2)  # inches: a bar's title must have room
-    figure = Figure(figsize=(width, 7.5 if curves else 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2 if curves else 1, 1, squeeze=False)[:, 0]
-    _draw_bars(axes[0], report, groups)
+    heights = [_HEAD + _ROW * len(groups)]
     if curves:
-        _draw_curves(axes[1], curves)
-    make_folder(path.parent)
-    with writing(path):
-        figure.savefig(path, dpi=110)
-    return path
+        heights.append(_CURVES)
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
+    FigureCanvasAgg(figure)
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    scores, gaps = parts[0].subplots(1, 2, sharey=True)
+    _draw_scores(scores, report, groups)
+    _draw_gaps(gaps, report, groups)
+    _draw_legend(parts[0], scores)
+    if curves:
+        axis = parts[1].subplots()
+        _draw_curves(axis, curves)
+        _draw_legend(parts[1], axis)
+    return figure
+
+
+def _draw_legend(part: Any, axis: Any) -> None:
+    """Above everything, where it covers nothing."""
+    handles, names = axis.get_legend_handles_labels()
+    place = "outside upper center"
+    part.legend(handles, names, loc=place, ncols=len(names), frameon=False)
 
 
 def _groups(report: Report) -> list[Row]:
-    """The rows that are drawn, a group of bars each.
+    """The rows that are drawn.
 
     Of an exact match every row; of a benchmark each score of the whole, and of each label the first
     of its scores.
@@ -68,51 +98,80 @@ def _groups(report: Report) -> list[Row]:
     return drawn
 
 
-def _draw_bars(axis: Any, report: Report, groups: Sequence[Row]) -> None:
-    """A group of bars a row, a bar an arm, all in points."""
-    arms = report.arm_names()
-    width = 0.8 / len(arms)  # a group takes 0.8 of the distance to the next
-    highest = 0.0
-    for number, arm in enumerate(arms):
-        offset = (number - (len(arms) - 1) / 2) * width
-        places, heights, below, above = [], [], [], []
-        for place, row in enumerate(groups):
-            # METEOR is missing without Java: a bar of no height.
-            value = row.values[arm] or 0.0
+def _draw_scores(axis: Any, report: Report, groups: Sequence[Row]) -> None:
+    """Left: a dot an arm in every row, with its interval, in points."""
+    highest = 100.0
+    for number, arm in enumerate(report.arm_names()):
+        places = _places(len(groups), number, len(report.arm_names()))
+        for place, row in zip(places, groups, strict=True):
+            value = row.values[arm]
+            if value is None:  # METEOR is missing without Java
+                continue
             low, high = row.intervals[arm] or (value, value)
-            places.append(place + offset)
-            heights.append(100 * value)
-            # matplotlib wants distances from the bar's top, not the ends themselves.
-            below.append(100 * (value - low))
-            above.append(100 * (high - value))
-            highest = max(highest, 100 * high)
-        axis.bar(
-            places,
-            heights,
-            width * 0.92,
-            yerr=[below, above],
-            label=arm,
-            color=_COLOURS[number % len(_COLOURS)],
-            error_kw={"lw": 1, "capsize": 2},
-        )
-    axis.set_xticks(range(len(groups)), [_tick(report, row) for row in groups], fontsize=8)
+            highest = max(highest, 100 * high)  # CIDEr goes beyond 100
+            _draw_dot(axis, place, 100 * value, (100 * low, 100 * high), _colour(number))
+        axis.plot([], [], "o", color=_colour(number), label=arm)
     unit = "exact match, %" if report.task.exact else f"{report.task.title}, x 100"
-    axis.set(
-        ylim=(0, max(105.0, 1.05 * highest)),  # CIDEr goes beyond 100
-        ylabel=unit,
-        title=f"{report.clips} clips, 95 % intervals",
-    )
-    axis.grid(axis="y", alpha=0.3)
+    axis.set(xlim=(-3, 1.03 * highest), xlabel=unit)
+    axis.set_yticks(range(len(groups)), [_tick(report, row) for row in groups])
+    axis.set_ylim(len(groups) - 0.5, -0.5)  # the first row is at the top
+    _tidy(axis, groups)
+
+
+def _draw_gaps(axis: Any, report: Report, groups: Sequence[Row]) -> None:
+    """Right: how far the last arm is from each other one, in that one's colour."""
+    *others, last = report.arm_names()
+    drawn = []
+    for number, other in enumerate(others):
+        places = _places(len(groups), number, len(others))
+        for place, row in zip(places, groups, strict=True):
+            gap = row.gaps[other]
+            if gap is None:  # a score that is no mean over questions
+                continue
+            if other not in drawn:
+                drawn.append(other)
+            low, high = gap.ci95 or (gap.difference, gap.difference)
+            ends = (100 * low, 100 * high)
+            _draw_dot(axis, place, 100 * gap.difference, ends, _colour(number))
+    axis.axvline(0, color="#334155", linewidth=1)
+    axis.set_xlabel(f"{last} minus {' / '.join(drawn) or 'nothing'}, points")
+    axis.tick_params(axis="y", length=0)
+    _tidy(axis, groups)
+
+
+def _draw_dot(axis: Any, place: float, value: float, ends: Interval, colour: str) -> None:
+    """A value and its interval, on a row."""
+    axis.plot(ends, [place, place], color=colour, linewidth=2, solid_capstyle="butt")
+    axis.plot([value], [place], "o", color=colour, markersize=6)
+
+
+def _places(rows: int, number: int, count: int) -> list[float]:
+    """Where the marks of one of several arms stand: below one another in each row."""
+    offset = (number - (count - 1) / 2) * 0.6 / count  # a row is 1 high; 0.4 of it stay free
+    return [row + offset for row in range(rows)]
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _tidy(axis: Any, groups: Sequence[Row]) -> None:
+    """A grid along the values, and a line above each row that pools families."""
+    axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
-    axis.legend(frameon=False, ncols=len(arms), loc="upper right")
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    for place, row in enumerate(groups):
+        if place and row.title != row.label:
+            axis.axhline(place - 0.5, color="#cbd5e1", linewidth=0.8)
 
 
 def _tick(report: Report, row: Row) -> str:
-    """What stands below a group of bars."""
+    """What stands beside a row."""
     name = row.title
     if row.label == ALL and not report.task.exact:
         name = row.score  # a benchmark has several scores of all questions
-    return f"{name}\nn={row.n}"
+    return f"{name}  (n={row.n})"
 
 
 def _draw_curves(axis: Any, curves: Curves) -> None:
@@ -127,4 +186,3 @@ def _draw_curves(axis: Any, curves: Curves) -> None:
         axis.plot(steps, losses, label=name, color=colour)
     axis.set(xlabel="optimiser step", ylabel="training loss", yscale="log")
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
