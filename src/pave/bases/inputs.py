@@ -59,22 +59,24 @@ class InputSpec(BaseModel):
 
     newline: Literal["one_token", "grid", "frame", "no_token"] = Field(
         "one_token",
-        description="Where newline tokens go: at the end of the clip, after each row, after each "
-        "frame, nowhere.",
+        description="Where newline tokens are added: at the end of the clip, after each row, "
+        "after each frame, or nowhere.",
     )
     pool: Literal["bilinear", "average", "max"] = Field(
-        "bilinear", description="How 2 x 2 tokens of a frame become one."
+        "bilinear", description="How 2 x 2 tokens of a frame are pooled into one."
     )
     chat: Literal["family", "llava"] = Field(
         "family",
-        description="The family's chat format, or that of LLaVA's own code, with its rule of "
-        "which tokens are learnt.",
+        description="Chat format: that of the family, or that of LLaVA's own code with its rule "
+        "for the labels.",
     )
     resize: Literal["torch", "pillow"] = Field(
-        "torch", description="Whose bicubic filter brings frames to the tower's size."
+        "torch", description="Whose bicubic filter resizes frames for the vision tower."
     )
     frames: FrameCount | None = Field(
-        None, description="Frames sampled evenly unless asked otherwise; the base's own if null."
+        None,
+        description="Number of evenly spread frames unless another one is asked for; by "
+        "default the base's own.",
     )
 
     @property

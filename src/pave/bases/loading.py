@@ -59,21 +59,22 @@ class Loading(BaseModel):
     device: str = Field("auto", description=f"{DEVICE_HELP} Under torchrun each its own GPU.")
     device_map: str | dict[str, int | str] | None = Field(
         None,
-        description="Spread the base over several GPUs: auto, balanced, balanced_low_0 or "
-        "sequential, or a JSON object of parts and GPUs.",
+        description="Spread the base over several GPUs: auto, balanced, balanced_low_0, "
+        "sequential, or a JSON object from parts of the model to GPUs.",
     )
     attention: str | None = Field(
         None,
-        description="What the base attends with: sdpa, eager, flash_attention_2, flex_attention; "
-        "its own if left.",
+        description="Attention implementation of the base: sdpa, eager, flash_attention_2, or "
+        "flex_attention; by default the choice of transformers.",
     )
     quantize: str | None = Field(
         None,
-        description="Hold the language model's linear weights in few bits: nf4 (4) or llm-int8 "
-        "(8) by bitsandbytes, int8 by torchao.",
+        description="Quantise the linear weights of the language model: nf4 (4 bits) or llm-int8 "
+        "(8 bits) with bitsandbytes, int8 with torchao.",
     )
     revision: str | None = Field(
-        None, description="Branch, tag or commit of a base on the Hub; its default branch if left."
+        None,
+        description="Branch, tag, or commit of a base on the Hub; by default its default branch.",
     )
 
     @field_validator("attention")

@@ -35,21 +35,21 @@ class EvalConfig(Loading):
     """
 
     records: Path = Field(
-        description="JSONL file of test records; each needs accepted answers, or an answer in its "
-        "last turn."
+        description="JSONL file of test records. Each record needs accepted answers, or an answer "
+        "in its last turn."
     )
     out: Path = Field(
-        description="Folder of the results: one JSONL of answers per arm, results.json, "
-        "report.md, plot.png."
+        description="Folder for the results: one JSONL file of answers per arm, results.json, "
+        "report.md, and plot.png."
     )
     task: str = Field(
         EXACT,
-        description="Score as this benchmark does (see pave prepare --help); by default by exact "
+        description="Benchmark whose scores to use (see pave prepare --help); by default exact "
         "match with the answers.",
     )
     style: Style = Field(
         "default",
-        description="`authors` scores the task as the PAVE authors' scripts do, to the letter.",
+        description="`authors` scores exactly as the scripts of the PAVE authors do.",
     )
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
@@ -58,50 +58,60 @@ class EvalConfig(Loading):
         min_length=1,
         # A file may name one folder, or several with commas, as the command line does.
         json_schema_extra={"additionalProperties": {"type": ["array", "string", "null"]}},
-        description="One flag an arm: --arms.NAME FOLDER of its patch (of several: "
-        "FOLDER,FOLDER), or none for the bare base.",
+        description="One flag per arm: --arms.NAME FOLDER for a patch, FOLDER,FOLDER for several "
+        "patches, or none for the bare base.",
     )
     cache: Path | None = Field(
         None,
-        description="Folder of cached tokens, `out`/cache by default. Share it with the training.",
+        description="Folder of the token cache, by default `out`/cache. Training and evaluation "
+        "can share it.",
     )
     frames: FrameChoice | None = Field(
         None,
-        description="Frames sampled evenly from a clip, or auto for those that the base's own "
-        "processor takes; when null, as the patches were trained, or the base's own number.",
+        description="Number of evenly spread frames per clip, or auto for the frames that the "
+        "base's own video processor takes. By default as the patches were trained, or else the "
+        "base's own number.",
     )
     limit: int | None = Field(
-        None, ge=1, description="Only the first so many clips, for a quick look."
+        None, ge=1, description="Use only this many clips, from the start of the file."
     )
     batch: int = Field(
-        32, ge=1, description="Questions answered at a time; a clip's questions share its prefix."
+        32,
+        ge=1,
+        description="Number of questions to answer at a time. Questions about one clip share "
+        "its prefix.",
     )
     max_new_tokens: int | None = Field(
         None,
         ge=1,
         le=2**20,
-        description="Longest answer, in tokens; the task's own number when null, 16 for exact "
-        "match.",
+        description="Maximum length of an answer in tokens; by default that of the task, or 16 "
+        "for exact match.",
     )
     shard: str | None = Field(
         None,
-        description='Answer only a part of the questions, e.g. "2/8" for the second of eight; the '
-        "last part joins them.",
+        description='Answer only one share of the questions, for example "2/8" for the second of '
+        "eight. The last share to finish joins them.",
     )
     same_weights: bool = Field(
         False,
-        description="Refuse a patch that was trained on other weights than the base's, such as "
-        "those before a fine-tuning; else there is a warning.",
+        description="Refuse a patch that was trained on a base with other weights, for example "
+        "before fine-tuning. Without this, there is a warning.",
     )
     resamples: int = Field(
-        10_000, ge=100, le=10**7, description="Bootstrap draws of whole videos for the intervals."
+        10_000,
+        ge=100,
+        le=10**7,
+        description="Number of bootstrap samples of whole videos for the intervals.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the draws; answers are greedy and need none.")
+    seed: int = Field(
+        0, ge=0, description="Seed of the bootstrap; answers are greedy and need none."
+    )
     workers: int = Field(
         1,
         ge=0,
-        description="Processes that read media while tokens are computed for the first time; with "
-        "0 this one does, and ends with a clip that crashes a decoder.",
+        description="Number of processes that read media while tokens are computed for the first "
+        "time. With 0, this process reads them, and a clip that crashes a decoder ends it.",
     )
     plot: bool = Field(
         True, description="Draw plot.png (needs matplotlib, in the extras `smol` and `eval`)."

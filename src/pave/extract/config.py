@@ -25,44 +25,49 @@ class ExtractConfig(Loading):
     """
 
     records: Path = Field(description="JSONL file of records.")
-    cache: Path = Field(description="Folder of the token cache; made if missing.")
+    cache: Path = Field(
+        description="Folder of the token cache; it is created if it does not exist."
+    )
     channel: str | None = Field(None, description="Side channel to encode.")
     encoder: str | None = Field(None, description="Encoder of the channel.")
     encoder_settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the encoder."
     )
-    visual: bool = Field(False, description="Also (or only) the base's own visual tokens.")
+    visual: bool = Field(
+        False,
+        description="Compute the base's own visual tokens, too; without a channel, only these.",
+    )
     base: str | None = Field(
         None,
-        description="The base whose tower makes visual tokens, or with which the encoder reads: "
-        'a folder, a Hub id, or "smol".',
+        description="The base whose vision tower makes the visual tokens, or is used by the "
+        'encoder: a folder, a Hub id, or "smol".',
     )
     inputs: InputSpec = Field(
         InputSpec(),
-        description="How the base is fed, as in training or in the patch's patch.json; the "
-        "base's own way if left.",
+        description="How the base gets its inputs, if training or the patch's patch.json set it.",
     )
     frames: FrameChoice | None = Field(
         None,
-        description="Frames sampled evenly for visual tokens, or auto for those that the base's "
-        "own processor takes; the base's own number when null.",
+        description="Number of evenly spread frames for visual tokens, or auto for the frames "
+        "that the base's own video processor takes. By default the base's own number.",
     )
     dtype: DtypeWord = Field("auto", description=DTYPE_HELP)
     cache_dtype: Literal["bf16", "exact"] | None = Field(
         None,
-        description="Type of the stored tokens: bf16, or as the encoder gives them. Null: the "
-        "cache's own, bf16 for a new one.",
+        description="Type of the stored tokens: bf16, or exact for the encoder's own type. By "
+        "default that of the cache, and bf16 for a new one.",
     )
     workers: int = Field(
         1,
         ge=0,
-        description="Processes that encode; with 0 this one does, and ends with a clip that "
-        "crashes a decoder.",
+        description="Number of processes that encode. With 0, this process encodes, and a clip "
+        "that crashes a decoder ends it.",
     )
     shard: str | None = Field(
-        None, description='Only a part of the work, e.g. "2/8" for the second of eight.'
+        None,
+        description='Do only one share of the work, for example "2/8" for the second of eight.',
     )
-    retry: bool = Field(False, description="Try clips again that are noted as broken.")
+    retry: bool = Field(False, description="Try clips again that the cache notes as broken.")
 
     @model_validator(mode="before")
     @classmethod

@@ -43,16 +43,16 @@ class LoraSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int = Field(16, ge=1, le=2**16, description="Rank of the update.")
+    rank: int = Field(16, ge=1, le=2**16, description="Rank of the LoRA.")
     alpha: int = Field(32, ge=1, le=2**31, description="The update is scaled by alpha / rank.")
     dropout: float = Field(
-        0.05, ge=0, lt=1, description="Dropout in front of the update, while training."
+        0.05, ge=0, lt=1, description="Dropout before the update, during training."
     )
     targets: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Endings of the language model's module names to adapt; the family's own list "
-        "when not given.",
+        description="Names of the modules of the language model to adapt, or their endings; by "
+        "default those of the family.",
     )
 
     @field_validator("targets")

@@ -43,73 +43,75 @@ class TrainConfig(Loading):
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     records: Path = Field(description="JSONL file of training records.")
     out: Path = Field(
-        description="Run folder: checkpoints, log, resolved settings and the finished patch."
+        description="Folder of the run: checkpoints, log, all settings, and the finished patch."
     )
     cache: Path | None = Field(
         None,
-        description="Folder of the token cache; `out`/cache when not given. Share it between runs.",
+        description="Folder of the token cache, by default `out`/cache. Several runs can share it.",
     )
 
     channel: str | None = Field(
-        None, description="Side channel the patch listens to; null trains the LoRA-only control."
+        None, description="Side channel of the patch; null trains the LoRA-only control."
     )
     encoder: str | None = Field(None, description="Encoder of the channel, by its registered name.")
     encoder_settings: dict[str, Any] = Field(
         default_factory=dict,
-        description="The encoder's settings, as in --encoder-settings.n_mels 32.",
+        description="Settings of the encoder, for example --encoder-settings.n_mels 32.",
     )
     fusion: dict[str, Any] = Field(
         default_factory=dict,
-        description="Settings of the fusion function, as in --fusion.hidden 256.",
+        description="Settings of the fusion function, for example --fusion.hidden 256.",
     )
     lora: LoraSpec | None = Field(
         default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA."
     )
     inputs: InputSpec = Field(
         InputSpec(),
-        description="How the base is fed, e.g. as the authors do; the base's own way if left.",
+        description="How the base gets its inputs, if not in its own way; for example, as in the "
+        "authors' code.",
     )
     base_patches: tuple[str, ...] = Field(
         (),
-        description="Finished patches (folders or Hub ids) that are at work, frozen, while the "
-        "new one trains on top of them.",
+        description="Finished patches (folders or Hub ids) on top of which the new one is "
+        "trained. They are active but frozen.",
     )
     base_lora: Literal["frozen", "continued"] = Field(
         "frozen",
-        description="The LoRA of the base patches. frozen: the new patch gets one of its own "
-        "beside it; continued: the new patch trains it on, in its place.",
+        description="What happens to the LoRA of the base patches. frozen: the new patch gets a "
+        "LoRA of its own beside it. continued: the new patch trains it further.",
     )
     prompt: str = Field(
-        "{question}", description="How a question is put to the model, with {question} in it."
+        "{question}", description="Template of the prompt; it must contain {question}."
     )
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
     frames: FrameChoice | None = Field(
         None,
-        description="Frames sampled evenly from a clip, or auto for those that the base's own "
-        "processor takes; the base's own number when null.",
+        description="Number of evenly spread frames per clip, or auto for the frames that the "
+        "base's own video processor takes. By default the base's own number.",
     )
 
     steps: int | None = Field(
-        None, ge=1, le=10**9, description="Optimiser steps. Give either steps or epochs."
+        None, ge=1, le=10**9, description="Number of optimiser steps. Set either steps or epochs."
     )
     epochs: float | None = Field(
-        None, gt=0, le=1e6, description="Passes over all questions; 1 when neither is given."
+        None,
+        gt=0,
+        le=1e6,
+        description="Passes over all questions; 1 if neither steps nor epochs is set.",
     )
-    batch_clips: int = Field(
-        4, ge=1, le=2**16, description="Sequences (one clip each) in a forward pass, per process."
-    )
+    batch_clips: int = Field(4, ge=1, le=2**16, description="Clips per forward pass and process.")
     questions_per_video: int = Field(
         1,
         ge=1,
-        description="Most questions of one clip that share a sequence, with the loss of separate "
-        "ones; 1 is the paper's way.",
+        description="How many questions about one clip may share a sequence; the loss is that of "
+        "separate questions. 1, as in the paper, is the default.",
     )
     accumulation: int = Field(
         1,
         ge=1,
         le=2**16,
-        description="Forward passes per optimiser step; the loss stays the mean over answer "
-        "tokens.",
+        description="Forward passes per optimiser step. The loss is the mean over all answer "
+        "tokens of the step.",
     )
 
     lr_lora: Rate = Field(2e-4, description="Peak learning rate of the LoRA.")
@@ -118,44 +120,47 @@ class TrainConfig(Loading):
     )
     lr_gate: Rate = Field(
         1e-3,
-        description="Peak learning rate of the zero-initialised output norm, the patch's gate.",
+        description="Peak learning rate of the patch's gate, which is the output norm of the "
+        "fusion and starts at zero.",
     )
     weight_decay: float = Field(
         0.0,
         ge=0,
         allow_inf_nan=False,
-        description="AdamW weight decay of matrices; norms and biases have none.",
+        description="AdamW weight decay of weight matrices; norms and biases have none.",
     )
     warmup: float = Field(
         0.03,
         ge=0,
         lt=1,
-        description="Share of the steps in which the learning rates rise from zero.",
+        description="Share of the steps during which the learning rates rise from zero.",
     )
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    max_grad_norm: float = Field(
+        1.0, gt=0, description="Gradients with a larger norm are scaled down to this one."
+    )
     align_steps: int = Field(
         0,
         ge=0,
-        description="Steps of the aligned start: the fusion alone learns the answers' words "
-        "before training (cheap).",
+        description="Steps of the aligned start, in which the fusion alone learns the words of "
+        "the answers before training. It is fast, because no language model runs.",
     )
     align_families: tuple[str, ...] = Field(
         (),
-        description="Only questions of these families (meta.family) teach the aligned start; all "
-        "of the channel if empty.",
+        description="Families of questions (meta.family) that the aligned start learns from; by "
+        "default all that need the channel.",
     )
     align_share: float = Field(
         0.7,
         gt=0,
         le=2,
-        description="Size of the residual after the aligned start, as a share of the visual "
-        "tokens' size.",
+        description="Size of the residual after the aligned start, relative to that of the visual "
+        "tokens.",
     )
     precision: Precision = Field(
         "fp32",
-        description="The type of the base, whatever its files hold; what trains stays fp32. bf16 "
-        "runs forward passes under autocast. auto is bf16 where the device multiplies it, else "
-        "fp32.",
+        description="Floating-point type in which the base is held during training; trained "
+        "weights are always fp32. bf16 uses autocast. auto is bf16 if the device multiplies bf16 "
+        "natively, and fp32 otherwise.",
     )
     patch_dtype: StoredType = Field(
         "fp32",
@@ -163,24 +168,29 @@ class TrainConfig(Loading):
         "and round its weights.",
     )
     gradient_checkpointing: bool = Field(
-        False, description="Recompute activations backward: less memory, a third more time."
+        False,
+        description="Recompute activations in the backward pass. This needs less memory and a "
+        "third more time.",
     )
 
     seed: int = Field(
-        0, ge=0, le=MAX_SEED, description="Seed of initial weights, order of the data and dropout."
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="Seed of the initial weights, the order of the data, and dropout.",
     )
-    save_every: int = Field(200, ge=1, description="Steps between checkpoints to resume from.")
-    log_every: int = Field(10, ge=1, description="Steps between rows of the log.")
+    save_every: int = Field(200, ge=1, description="Number of steps between checkpoints.")
+    log_every: int = Field(10, ge=1, description="Number of steps between rows of the log.")
     workers: int = Field(
         1,
         ge=0,
-        description="Processes that read media while tokens are computed for the first time; with "
-        "0 this one does, and ends with a clip that crashes a decoder.",
+        description="Number of processes that read media while tokens are computed for the first "
+        "time. With 0, this process reads them, and a clip that crashes a decoder ends it.",
     )
     resume: Literal["auto", "never"] = Field(
         "auto",
-        description='"auto" goes on from the newest complete checkpoint in `out`; "never" starts '
-        "afresh.",
+        description='"auto" resumes from the newest complete checkpoint in `out`; "never" starts '
+        "from the beginning.",
     )
 
     @model_validator(mode="before")
