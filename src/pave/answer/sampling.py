@@ -23,16 +23,15 @@ class Sampling:
     """How answers are generated; as it is, greedily.
 
     Attributes:
-        max_new_tokens: Longest answer.
-        temperature: 0 takes the likeliest token each time; above, tokens are drawn, the more evenly
-            the higher it is.
-        top_p: Draw among the likeliest tokens that together have this probability.
-        top_k: Draw among so many likeliest tokens; 0 among all.
-        seed: Seed of the draws; the caller's random state is left alone. None draws from it. What
-            is drawn also depends on the questions that are answered together.
-        n: Answers to each question.
-        beams: Beginnings of an answer that are followed at a time; 1 is no beam search.
-        stop: An answer ends before the first of these texts.
+        max_new_tokens: Maximum length of an answer in tokens.
+        temperature: 0 always takes the most likely token. Higher values sample tokens more evenly.
+        top_p: Sample only from the most likely tokens that together have this probability.
+        top_k: Sample only from this many most likely tokens; 0 means all.
+        seed: Seed for sampling, which leaves the caller's random state alone. Without a seed, that
+            state is used. The result also depends on which questions are answered together.
+        n: Number of answers to each question.
+        beams: Number of beams; 1 means no beam search.
+        stop: Texts that end an answer; the answer does not include them.
         thinking: Keep what a model writes between `<think>` and `</think>`.
 
     Raises:

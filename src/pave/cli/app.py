@@ -26,9 +26,9 @@ CONFIG_VERBS = ("train", "eval")
 HELP = """Small patches that give a frozen Video LLM a new sense: sound, 3D, other cameras, any \
 timed features.
 
-New here? `pave demo` makes everything from nothing in a few minutes, on a CPU. \
-`pave VERB --help` explains a verb.
-With `--debug` anywhere, errors come with a traceback.
+New to pave? `pave demo` shows all of it in a few minutes, on a CPU. \
+`pave COMMAND --help` explains a command.
+Add `--debug` to any command to see the traceback of an error.
 """
 USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 PLACE_ADVICE = {

@@ -40,7 +40,7 @@ def ask_verb(
     out: Path | None = None,
     json: Switch = False,
 ) -> int:
-    """Ask one question or several about a video; each answer is a line on stdout.
+    """Ask questions about a video, with patches or without; each answer is one line on stdout.
 
     ```
     pave ask concert.mp4 "What do you hear?" --patch outputs/demo/patch
@@ -53,27 +53,26 @@ def ask_verb(
 
     Args:
         video: A video file, or a folder of frames.
-        question: What to ask; several questions share one decoding of the video.
-        patch: A patch folder or Hub id; may be given several times, their effects add up.
-        channel: NAME=MEDIA for a channel that is not in the video itself: a path, several with
-            commas between them, or a JSON object as in records; may be given for several channels.
-        base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
-            given.
-        off: Load the patches but switch them off: the answer is exactly the base's.
-        same_weights: Refuse a patch that was trained on other weights than the base's, such as
-            those before a fine-tuning; without it there is a warning.
-        frames: Frames to look at, evenly spread, or auto for those that the base's own video
-            processor would take; when not given, as the patches were trained, or the base's own
-            number.
-        dtype: Floating-point type of the base; auto is that of its files.
+        question: One or more questions. The video is decoded only once.
+        patch: A patch folder or Hub id. If you give several patches, their effects add up.
+        channel: NAME=MEDIA for a channel that is not in the video itself. MEDIA is a path, several
+            paths separated by commas, or a JSON object as in records. You can repeat the flag for
+            several channels.
+        base: The base model: smol, a folder, or a Hub id. By default the base of the first patch.
+        off: Load the patches but switch them off, so that the answer is exactly that of the base.
+        same_weights: Refuse a patch that was trained on a base with other weights, for example
+            before fine-tuning. Without this flag, there is a warning.
+        frames: Number of evenly spread frames, or auto for the frames that the base's own video
+            processor takes. By default as the patches were trained, or else the base's own number.
+        dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
         stream: Print each answer while it is generated.
-        batch: Ask the questions of a JSONL file of records instead; those without an answer are
-            asked, in the order of their turns.
-        out: Where their answers go, a line a record as it is finished. Given again, the command
-            goes on with what is missing.
-        json: Print questions, answers and what gave them as JSON.
+        batch: Ask the questions in a JSONL file of records instead. Turns without an answer are
+            asked, in order; turns with an answer are history.
+        out: With --batch, the file for the answers, with one line per finished record. If you
+            repeat the command, it continues with the missing ones.
+        json: Print the questions, the answers, the base, and the patches as JSON.
     """
     if batch is not None or out is not None:
         return _batch(

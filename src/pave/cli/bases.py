@@ -19,8 +19,8 @@ def bases_verb(
 ) -> int:
     """List the families of base models that pave can patch, and whether `smol` is ready to use.
 
-    A base is named by its folder or its Hub id; `smol` is the small one that comes with pave.
-    Families of installed packages are listed with pave's own.
+    Name a base by its folder or its Hub id. `smol` is the small base that comes with pave. The list
+    includes families from installed packages.
 
     ```
     pave bases
@@ -28,10 +28,11 @@ def bases_verb(
     ```
 
     Args:
-        build: Train the weights that the embedded base ships, from its wheels (hours of CPU time,
-            needed by nobody but us).
-        out: With --build, where the weights go; into the package when not given.
-        scratch: With --build, where work is kept between interrupted runs.
+        build: Train the weights of the embedded base from its wheels. This takes hours of CPU time,
+            and only developers of pave need it.
+        out: With --build, the folder for the weights; by default the package itself.
+        scratch: With --build, the folder that keeps intermediate work, so that an interrupted run
+            can continue.
         json: Print JSON.
     """
     if build is not None:

@@ -27,11 +27,11 @@ def cache_verb(
     remove: Switch = False,
     json: Switch = False,
 ) -> int:
-    """Look into a token cache, check it, clean it up, join several.
+    """Inspect, verify, or clean a token cache, or merge several into one.
 
-    `stats` counts what is there, `list` names every entry, `verify` reads everything and compares
-    checksums, `gc` removes left-overs and what you name, `merge` copies what other caches have.
-    All of them may run while others read and write.
+    `stats` counts the entries, and `list` names them. `verify` reads everything and compares
+    checksums. `gc` removes left-over files and the entries that you select. `merge` copies the
+    entries of other caches. All of them may run while other processes read and write.
 
     ```
     pave cache stats tokens
@@ -43,11 +43,11 @@ def cache_verb(
 
     Args:
         action: What to do.
-        folder: The token cache; with merge, the one that grows.
+        folder: The token cache. With merge, the one that receives the entries.
         sources: With merge, the token caches to copy from.
-        drop: With gc, remove the entries of these labels (see stats).
-        keep: With gc, remove the entries whose media is in none of these records files.
-        remove: With verify, remove what is damaged.
+        drop: With gc, remove the entries with these labels, as stats shows them.
+        keep: With gc, remove the entries whose media are in none of these records files.
+        remove: With verify, remove damaged entries.
         json: Print JSON.
     """
     _check(action, sources, chooses=bool(drop or keep), remove=remove)

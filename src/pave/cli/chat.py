@@ -36,9 +36,10 @@ def chat_verb(
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = TALKING,
 ) -> int:
-    """Talk about a video: a question a line, answered in the light of all before it.
+    """Hold a conversation about a video, with one question per line.
 
-    Answers appear while they are generated. `/quit`, the end of the input and Ctrl-C end the talk.
+    Every question is answered in the context of all earlier ones. Answers appear while they are
+    generated. To end the conversation, type `/quit` or Ctrl-C, or close the input.
 
     ```
     pave chat concert.mp4 --patch outputs/demo/patch
@@ -47,16 +48,15 @@ def chat_verb(
     ```
 
     Args:
-        video: A video file, or a folder of frames; without one the talk is text alone.
-        image: A picture to show; may be given several times.
-        patch: A patch folder or Hub id; may be given several times, their effects add up.
-        channel: NAME=MEDIA for a channel that is not in the video itself, as for `pave ask`.
-        base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
-            given.
+        video: A video file, or a folder of frames. Without it, the conversation is text only.
+        image: An image to show. You can repeat the flag.
+        patch: A patch folder or Hub id. If you give several patches, their effects add up.
+        channel: NAME=MEDIA for a channel that is not in the video itself, as in `pave ask`.
+        base: The base model: smol, a folder, or a Hub id. By default the base of the first patch.
         off: Load the patches but switch them off.
-        same_weights: Refuse a patch that was trained on other weights than the base's.
-        frames: Frames to look at, evenly spread, or auto; as for `pave ask`.
-        dtype: Floating-point type of the base; auto is that of its files.
+        same_weights: Refuse a patch that was trained on a base with other weights.
+        frames: Number of evenly spread frames, or auto, as in `pave ask`.
+        dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
     """

@@ -24,9 +24,10 @@ def check_verb(
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     json: Switch = False,
 ) -> int:
-    """Test a base as it is loaded here: format, tokens, context, and a patch on it; a minute.
+    """Test a base on this machine: its prompt format, tokens, context, and training with a patch.
 
-    The table is Markdown, to be pasted into a report. Exit code 1 if a row is wrong.
+    It takes about a minute and prints a Markdown table for a bug report. The exit code is 1 if a
+    check fails.
 
     ```
     pave check smol
@@ -34,8 +35,8 @@ def check_verb(
     ```
 
     Args:
-        base: The base model: smol, a folder or a Hub id.
-        dtype: Floating-point type of the base; auto is that of its files.
+        base: The base model: smol, a folder, or a Hub id.
+        dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         json: Print JSON.
     """

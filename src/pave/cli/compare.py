@@ -27,9 +27,9 @@ def compare_verb(
 ) -> int:
     """Compare two sets of answers to the same questions.
 
-    Every score's difference comes with its paired interval and p-value. A and B are files of items,
-    as `pave score --rows` or `pave eval` write them. Only questions in both count; those in one are
-    counted and named. Intervals and p-values resample whole videos.
+    The difference of every score is shown with a paired interval and a p-value. A and B are files
+    of items, as `pave score --rows` or `pave eval` writes them. Only questions in both files are
+    compared; the others are counted and named. Intervals and p-values resample whole videos.
 
     ```
     pave compare lora.rows.jsonl patch.rows.jsonl
@@ -39,12 +39,12 @@ def compare_verb(
 
     Args:
         a: Items of the first arm.
-        b: Items of the second; differences are second minus first.
-        records: The records that were asked, to know which questions share a video where the files
-            do not say.
-        resamples: Bootstrap draws of whole videos for the intervals (of 20 videos and more), and as
-            many of the permutation test.
-        seed: Seed of the draws.
+        b: Items of the second arm. Differences are second minus first.
+        records: The records that were asked. They are needed if the files do not say which
+            questions share a video.
+        resamples: Number of bootstrap samples of whole videos for the intervals (from 20 videos
+            on), and of permutations for the p-value.
+        seed: Seed of the random numbers.
         format: `latex` needs the package booktabs; `csv` and `json` hold fractions, the others
             points. All but `json` print notes on the error stream.
         json: The same as `--format json`.

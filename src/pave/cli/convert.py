@@ -23,9 +23,9 @@ def convert_verb(
 ) -> int:
     """Turn a checkpoint that the PAVE authors released into a patch folder.
 
-    The checkpoint's name does not say which of the authors' configs it needs; name it, and what
-    does not fit is refused with the names of those that would. The base's weights are not loaded,
-    so this takes seconds for any size.
+    The name of a checkpoint does not tell which of the authors' configs it needs, so name the
+    config. If it does not fit, the error names those that would. The weights of the base are not
+    loaded, so this takes only seconds.
 
     ```
     pave convert avsd_imagebind --base ov-0.5b --model-args V5_1_3_audio_languagebind --out avsd
@@ -34,13 +34,13 @@ def convert_verb(
     Args:
         checkpoint: The unpacked checkpoint folder, or its non_lora_trainables.bin or
             mm_projector.bin.
-        base: The base it was trained on, LLaVA-OneVision in Hugging Face's naming or in LLaVA's
-            own: a folder or a Hub id.
+        base: The base that it was trained on: LLaVA-OneVision in the naming of Hugging Face or of
+            LLaVA, as a folder or a Hub id.
         model_args: Class name of the authors' config, such as V5_1_3_audio_languagebind_7B, or a
             JSON or YAML file with the arguments of their aggregator.
-        out: The patch folder; with two side channels it gets a folder for each.
-        channel: What the side channel is (audio, frames, scene3d or views), where the config's name
-            does not say it.
+        out: The patch folder. For two side channels, it will contain one folder for each.
+        channel: The side channel (audio, frames, scene3d, or views), if the name of the config does
+            not tell.
         json: Print what was written as JSON.
     """
     if not checkpoint.exists():

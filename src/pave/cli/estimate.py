@@ -24,7 +24,7 @@ def estimate_verb(
     revision: str | None = None,
     json: Switch = False,
 ) -> int:
-    """Tell what a recipe costs: parameters, tokens, operations, memory of a training step.
+    """Estimate the cost of a recipe: parameters, tokens, operations, and memory of a training step.
 
     It takes seconds and needs no weights.
 
@@ -36,13 +36,14 @@ def estimate_verb(
 
     Args:
         recipe: A settings file of `pave train`, or one of the authors' configs.
-        base: Another base: 0.5b or 7b (LLaVA-OneVision), smol, a folder or a Hub id.
-        side_steps: Steps of the side channel; those of a usual clip when not given.
-        side_tokens: Tokens of a step of the side channel.
-        batch: Clips of a forward pass; the recipe's own number when not given.
-        quantize: How the base's language model is quantised: nf4, int8 or llm-int8; as the recipe
-            says when not given.
-        revision: Branch, tag or commit of a base on the Hub.
+        base: A base that replaces the recipe's: 0.5b or 7b (LLaVA-OneVision), smol, a folder, or a
+            Hub id.
+        side_steps: Steps of the side channel; by default those of a typical clip.
+        side_tokens: Tokens per step of the side channel.
+        batch: Clips per forward pass; by default as in the recipe.
+        quantize: How the language model is quantised: nf4, int8, or llm-int8; by default as in the
+            recipe.
+        revision: Branch, tag, or commit of a base on the Hub.
         json: Print JSON.
     """
     if (side_steps is None) != (side_tokens is None):

@@ -28,17 +28,17 @@ class EvalSettings(EvalConfig):
 def eval_verb(
     *, settings: Annotated[EvalSettings, Parameter(name="*")], json: Switch = False
 ) -> int:
-    """Ask the base and patches the same questions about the same frames, and compare.
+    """Compare the base and patches on the same questions about the same frames.
 
-    Settings come from a YAML file (`--config FILE`) and from flags, which win. An arm is a patch
-    folder, several folders with commas between them for patches that work together, or `none` for
-    the base as it is. Differences are reported of each later arm to each earlier one, so name the
-    reference arms first. An interrupted evaluation goes on when the same command is given again.
-    With `--task` the answers are scored as `pave score` does, in the same `--style`; giving the
-    command again with the other style asks nothing anew.
+    Settings come from a YAML file (`--config FILE`) and from flags; a flag overrides the file. An
+    arm is a patch folder, several folders separated by commas for patches that are active together,
+    or `none` for the bare base. pave reports the difference of each later arm to each earlier one,
+    so name the reference arms first. If an evaluation is interrupted, repeat the command to
+    continue. With `--task`, answers are scored as by `pave score` with the same `--style`. If you
+    repeat the command with the other style, nothing is asked again.
 
-    Several processes share the work if each is given a `--shard`, as those of torchrun are by
-    themselves; they need the out folder and the token cache in common. The last one joins the
+    Several processes share the work if you give each of them a `--shard`; under torchrun this is
+    automatic. They need the same output folder and token cache. The last one to finish joins the
     answers and makes the report.
 
     ```

@@ -42,12 +42,12 @@ def extract_verb(
     engine: Literal["local", "ray"] = "local",
     json: Switch = False,
 ) -> int:
-    """Encode every clip of some records once, for training and evaluation to find.
+    """Encode every clip in a records file once, and cache the tokens for training and evaluation.
 
-    Interrupt or kill it whenever you like: the same command goes on. Several calls share the work
-    when each is given its `--shard`; caches in several folders are joined with `pave cache merge`.
-    Under torchrun its processes share it by themselves. A clip that cannot be read is named and
-    skipped; where no clip can be read, the exit code is 2.
+    You can interrupt the command at any time; if you repeat it, it continues. Several calls share
+    the work if you give each of them a `--shard`; under torchrun this is automatic. Use `pave cache
+    merge` to join caches in several folders. A clip that cannot be read is named and skipped. If no
+    clip can be read, the exit code is 2.
 
     ```
     pave extract train.jsonl --channel audio --encoder mel --cache tokens --workers 4
@@ -62,20 +62,21 @@ def extract_verb(
         channel: Side channel to encode.
         encoder: Encoder of the channel.
         encoder_settings: Settings of the encoder, each as `--encoder-settings.NAME VALUE`.
-        visual: Also (or only) the base's own visual tokens.
-        base: The base whose tower makes them, or with which the encoder reads: a folder, a Hub id,
-            or smol.
-        inputs: How the base is fed, each as `--inputs.NAME VALUE`, where training sets it too.
-        frames: Frames sampled evenly for visual tokens, or auto for those that the base's own video
-            processor would take; the base's own number when not given.
-        dtype: Floating-point type of the base; auto is that of its files.
+        visual: Compute the base's own visual tokens, too; without a channel, only these.
+        base: The base whose vision tower makes the visual tokens, or is used by the encoder: smol,
+            a folder, or a Hub id.
+        inputs: How the base gets its inputs, each as `--inputs.NAME VALUE`, if training sets them
+            too.
+        frames: Number of evenly spread frames for visual tokens, or auto for the frames that the
+            base's own video processor takes. By default the base's own number.
+        dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded; the encoder runs on its device.
-        cache_dtype: Type of the tokens that are kept; when not given, a new cache keeps bf16 and an
-            older one what it has.
-        workers: Processes that encode; with 0 this one does, and ends with a clip that crashes a
-            decoder.
-        shard: Only a part of the work, such as 2/8.
-        retry: Try clips again that are noted as broken.
+        cache_dtype: Type of the stored tokens: bf16, or exact for the encoder's own type. By
+            default that of the cache, and bf16 for a new one.
+        workers: Number of processes that encode. With 0, this process encodes, and a clip that
+            crashes a decoder ends it.
+        shard: Do only one share of the work, such as 2/8.
+        retry: Try clips again that the cache notes as broken.
         engine: Run the workers here, or on a Ray cluster (needs the extra `ray`).
         json: Print the summary as JSON.
     """

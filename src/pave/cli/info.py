@@ -24,7 +24,7 @@ _SHOWN = (
 
 
 def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
-    """Show what is in a patch, a video or a folder of frames; without any, what is installed.
+    """Describe a patch, a video, or a folder of frames; without an argument, the installation.
 
     ```
     pave info
@@ -34,8 +34,8 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
     ```
 
     Args:
-        what: A patch folder, a patch's Hub id, a video file, or a folder of frames. Before a name
-            that begins with a dash write `./`.
+        what: A patch folder, a patch's Hub id, a video file, or a folder of frames. Write `./`
+        before a name that begins with a dash.
         json: Print JSON.
     """
     if what is None:

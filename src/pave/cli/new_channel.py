@@ -8,9 +8,9 @@ from pave.cli import output
 
 
 def new_channel_verb(name: str, /, *, out: Path | None = None) -> int:
-    """Write a tiny package with a channel of your own: an encoder, a test, a recipe.
+    """Write a small package with a channel of your own: an encoder, a test, and a recipe.
 
-    A toy task comes with them, to try them on.
+    It also contains a toy task to try them on.
 
     ```
     pave new-channel heart
@@ -18,8 +18,8 @@ def new_channel_verb(name: str, /, *, out: Path | None = None) -> int:
     ```
 
     Args:
-        name: The channel's name: small letters, digits and `_`.
-        out: Where to; `pave-NAME` in the current folder when not given.
+        name: Name of the channel: lower-case letters, digits, and `_`.
+        out: Folder of the package; by default `pave-NAME` in the current folder.
     """
     from pave.channels.scaffold import write_package
     from pave.files import writing

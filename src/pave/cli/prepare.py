@@ -43,9 +43,9 @@ def prepare_verb(
     Missing media are listed beside the records and stop the command unless `--allow-missing` is
     given.
 
-    What the PAVE authors publish is read as it is: their training files in place of a benchmark's
-    own, their mapping files, and their features, which the records then name as the benchmark's
-    channel for the encoder `official`.
+    Files of the PAVE authors are read as they are published: their training files in place of a
+    benchmark's own, their mapping files, and their features. The records then name these features
+    as the benchmark's channel, which the encoder `official` reads.
 
     ```
     pave prepare avqa --annotations val_qa.json --media avqa/videos --split val --out avqa-val.jsonl
@@ -72,7 +72,7 @@ def prepare_verb(
         feature_map: The authors' mapping file of features (video id to path below the folder of
             features).
         style: `authors` converts as the PAVE authors' scripts do, to the letter.
-        allow_missing: Go on without the examples whose media are missing.
+        allow_missing: Leave out the examples whose media are missing, instead of stopping.
         authors_files: Also write the very files that the authors' scripts would make into this
             folder.
         json: Print the summary as JSON.

@@ -41,12 +41,12 @@ def score_verb(
 
     Args:
         task: The benchmark, see `pave prepare --help`.
-        predictions: What was answered.
+        predictions: The answers to score.
         records: The records that were asked.
         references: Instead of records, the authors' reference file, paired as their script does.
             AVQA and Ego-Exo4D predictions of theirs carry the answers themselves and need neither.
         style: `authors` scores as the PAVE authors' scripts do, to the letter.
-        rows: Write one JSON line for each item, for `pave compare`.
+        rows: Write one JSON line per item, which `pave compare` reads.
         resamples: Bootstrap draws of whole videos for the intervals.
         seed: Seed of the draws.
         json: Print the whole report as JSON.

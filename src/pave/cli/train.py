@@ -26,9 +26,9 @@ def train_verb(
 ) -> int:
     """Train a patch on your records; the base stays frozen.
 
-    Settings come from a YAML file (`--config FILE`) and from flags, which win. An interrupted run
-    goes on when the same command is given again. With `--control` the same settings train the
-    LoRA-only control, which every result needs.
+    Settings come from a YAML file (`--config FILE`) and from flags; a flag overrides the file. If a
+    run is interrupted, repeat the command to resume it. With `--control`, the same settings train
+    the LoRA-only control, which you need to judge any result.
 
     ```
     pave train --config sound.yaml
@@ -39,7 +39,7 @@ def train_verb(
 
     Args:
         settings: Settings.
-        control: Train without the channel: the same LoRA, on the same records, for as many steps.
+        control: Train without the channel: the same LoRA, records, and number of steps.
     """
     from pave.train import train
 

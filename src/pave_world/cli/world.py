@@ -21,9 +21,9 @@ def world_verb(
     workers: int = 1,
     json: Switch = False,
 ) -> int:
-    """Make clips of the embedded world, what their channel reads, and questions about them.
+    """Make clips of the embedded world, with the files of their channel and questions about them.
 
-    The same settings always give the same clips. Scenes of the three splits never meet.
+    The same settings always give the same clips, and the three splits never share a scene.
 
     ```
     pave world outputs/world/train --split train --clips 500 --workers 2
@@ -34,12 +34,12 @@ def world_verb(
     Args:
         out: Folder for this split; made if missing. Finished clips are kept, so an interrupted run
             goes on.
-        split: Which part of the world.
+        split: Which split of the world to make.
         clips: How many clips.
         seed: Seed of the scenes.
-        channel: What the questions need beside the picture: audio, scene3d (depth), views (further
-            cameras), frames (a high frame rate), or video for nothing.
-        questions_per_clip: At most so many questions about a clip.
+        channel: What the questions need in addition to the picture: audio, scene3d (depth), views
+            (other cameras), frames (a high frame rate), or nothing (video).
+        questions_per_clip: Maximum number of questions about a clip.
         workers: Processes that make clips.
         json: Print what was made as JSON.
     """
