@@ -25,13 +25,14 @@ from pave.files import write_text_atomically
 from pave.texts import read_object
 from pave.train import TrainConfig
 from pave_world.demo.config import DemoConfig
+from pave_world.demo.pace import processor_name
 from pave_world.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips
 from pave_world.demo.training import CONTROL, curves, train_both
 from pave_world.scenes.scene import OLD_CHANNELS
 
 Say = Callable[[str], None]
 BASE = "base"
-MADE = ("world", "store", "runs", "eval", "patch")
+MADE = ("world", "store", "runs", "eval", "patch", "control")
 _NOTE = "demo.json"
 
 
@@ -168,7 +169,7 @@ class _Book:
 def _compare(
     config: DemoConfig, records: Path, runs: dict[str, TrainConfig], progress: Progress
 ) -> Report:
-    """Ask every arm, and save the patch once more with its scores on its card."""
+    """Ask every arm, and save patch and control once more with all scores on their cards."""
     from pave.bases import load_base
     from pave.evaluate.run import evaluate
     from pave.model import PatchedModel
@@ -186,16 +187,21 @@ def _compare(
         plot=False,
     )
     report = evaluate(settings, base, progress)
-    model = PatchedModel(base)
-    name = model.load_patch(runs[config.patch_arm].patch_folder, name=config.patch_arm)
-    model.save_patch(
-        config.out / "patch",
-        name=name,
-        scores=[row.model_dump(mode="json") for row in report.arms],
-        dtype=config.patch_dtype,
-    )
-    model.unpatch()
+    scores = [row.model_dump(mode="json") for row in report.arms]
+    for place, arm in (("patch", config.patch_arm), ("control", CONTROL)):
+        model = PatchedModel(base)
+        name = model.load_patch(runs[arm].patch_folder, name=arm)
+        facts = model.patches[name].config.training | {"command": _command()}
+        model.save_patch(
+            config.out / place, name=name, training=facts, scores=scores, dtype=config.patch_dtype
+        )
+        model.unpatch()
     return report
+
+
+def _command() -> str:
+    """What was typed, for the report and the cards."""
+    return shlex.join(["pave", *sys.argv[1:]])
 
 
 def _write(config: DemoConfig, report: Report, book: _Book, runs: dict[str, TrainConfig]) -> Report:
@@ -207,7 +213,8 @@ def _write(config: DemoConfig, report: Report, book: _Book, runs: dict[str, Trai
             "seconds": book.watch.seconds,
             "peak_rss_mb": max(book.peak, report.peak_rss_mb),
             "seeds": {"world": config.seed, "training": config.seed, "bootstrap": config.seed},
-            "command": shlex.join(["pave", *sys.argv[1:]]),
+            "versions": {"processor": processor_name(), **report.versions},
+            "command": _command(),
             "settings": config.model_dump(mode="json"),
         }
     )
