@@ -95,21 +95,21 @@ def test_a_stream_is_the_answer_in_pieces(model: PatchedModel) -> None:
     prompt = base.encode_prompt(clip.text, [("What?", None)])
     given: dict[str, Any] = base.batch([prompt.ask()], [clip], pad="left")
     with model.disable_patches():
-        pieces = list(stream(model, given, Sampling(6), ""))
+        pieces = list(stream(model, given, Sampling(6), model.base.chat))
         assert "".join(pieces) == whole and all(pieces)
         # A stop text cuts both alike, and is never told in part.
         middle = len(whole) // 2
         stop = (whole[middle : middle + 2],)
         cut = model.ask(FILM, "What?", sampling=Sampling(6, stop=stop))
         assert cut == whole.partition(stop[0])[0].strip()
-        assert "".join(stream(model, given, Sampling(6, stop=stop), "")) == cut
+        assert "".join(stream(model, given, Sampling(6, stop=stop), model.base.chat)) == cut
         # Who stops taking pieces has the model back.
-        taken = stream(model, given, Sampling(2000), "")
+        taken = stream(model, given, Sampling(2000), model.base.chat)
         next(taken)
         taken.close()
         assert model.ask(FILM, "What?", max_new_tokens=6) == whole
     with pytest.raises(ConfigError, match="streamed is one"):
-        stream(model, given, Sampling(beams=2), "")
+        stream(model, given, Sampling(beams=2), model.base.chat)
 
 
 def test_failures_come_out_of_a_stream() -> None:
@@ -118,7 +118,7 @@ def test_failures_come_out_of_a_stream() -> None:
     with torch.no_grad():
         made.base.model.lm_head.weight[3] = float("nan")
     with pytest.raises(pave.BaseError, match="NaN"):
-        list(stream(made, given, Sampling(4), ""))
+        list(stream(made, given, Sampling(4), made.base.chat))
 
 
 @pytest.mark.parametrize(

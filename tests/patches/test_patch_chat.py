@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import tiny, tiny_patch
-from pave.answer import questions_about
+from pave.answer import Sampling, questions_about
 from pave.bases import Base, PromptStyle, load_base
 from pave.data import ClipFeatures
 from pave.errors import ConfigError, PatchError
@@ -93,6 +93,42 @@ def test_answers_end_as_the_patch_learnt_it(saved: Path, monkeypatch: pytest.Mon
     model.ask(tiny.frames(2), "Why?", max_new_tokens=2)
     end = tiny.token("<|endoftext|>")
     assert end in ends[0] and end not in ends[1]
+
+
+def test_a_talk_is_in_the_patchs_format(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later turns, streams and the end token too; without the patch it is in the base's."""
+    model = PatchedModel(base())
+    model.load_patch(saved, name="audio")
+    prompts: list[str] = []
+    ends: list[list[int]] = []
+    generate = model.generate
+
+    def spied(*args: Any, **kwargs: Any) -> Any:
+        prompts.append(model.base.tokenizer.decode(kwargs["input_ids"][0]))
+        ends.append(kwargs["eos_token_id"])
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr(model, "generate", spied)
+    sound = {"audio": tiny_patch.tokens()}
+    clip = {"type": "video", "video": tiny.frames(2), "channels": sound}
+    talk: list[dict[str, Any]] = [
+        {"role": "user", "content": [clip, {"type": "text", "text": "Why?"}]},
+        {"role": "assistant", "content": "So."},
+        {"role": "user", "content": "And?"},
+    ]
+    short = Sampling(2)
+    asked_once = model.ask(tiny.frames(2), "Why?", channels=sound, max_new_tokens=2)
+    assert model.chat(talk[:1], sampling=short) == asked_once
+    model.chat(talk, sampling=short)
+    list(model.chat(talk, sampling=short, stream=True))
+    model.chat(talk, sampling=short, patches={})
+    places = "<video>" * model.base.clip(tiny.frames(2)).text.count("<video>")
+    first = f"<s>Q: {places} Why? A:"
+    assert prompts[:2] == [first, first]
+    assert prompts[2:4] == [f"{first} So.<|endoftext|>Q: And? A:"] * 2
+    assert prompts[4].startswith("<|im_start|>user") and "Q:" not in prompts[4]
+    end = tiny.token("<|endoftext|>")
+    assert [end in found for found in ends] == [True, True, True, True, False]
 
 
 def test_nothing_is_said_where_formats_agree(saved: Path, caplog: pytest.LogCaptureFixture) -> None:

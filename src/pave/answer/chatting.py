@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pave.answer.asking import look
 from pave.answer.generation import decode
 from pave.answer.layout import Piece, Shown, SpokenTurn, parts_of
 from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart
 from pave.answer.model import AnsweringModel
-from pave.answer.questions import questions_about
+from pave.answer.questions import Questions, questions_about
 from pave.answer.sampling import Sampling
 from pave.answer.streaming import stream
 from pave.answer.thinking import MARK, shown
+from pave.bases import Base
 from pave.bases.pictures import check_pictures, join_pictures, see
+from pave.bases.prompt import ChatFormat
 from pave.bases.visual import Clip, Layout, Visual
 from pave.data import ClipFeatures
 from pave.tokens import Tokens
@@ -49,10 +51,12 @@ def reply(
         BaseError: If the base takes no pictures.
         ConfigError: If an argument is of a wrong kind, or the talk is longer than the context.
     """
-    inputs = inputs_of(model, turns, memory)
-    asked = model.base.style.ask
+    inputs, chat = inputs_of(model, turns, memory)
+    asked = chat.style.ask  # it may begin the thinking
+    rows = decode(model, inputs, sampling, ends=[chat.stop_id])
     answers = []
-    for text in map(model.base.decode, decode(model, inputs, sampling)):
+    for ids in rows:
+        text = model.base.decode(ids)
         if sampling.stop or MARK.search(asked + text):
             text = shown(text, sampling, asked)
         answers.append(text)
@@ -63,34 +67,67 @@ def reply_in_pieces(
     model: AnsweringModel, turns: Sequence[ChatTurn], sampling: Sampling, memory: Memory
 ) -> Iterator[str]:
     """As `reply`, one answer, piece by piece while it is generated."""
-    inputs = inputs_of(model, turns, memory)
-    return stream(model, inputs, sampling, model.base.style.ask)
+    inputs, chat = inputs_of(model, turns, memory)
+    return stream(model, inputs, sampling, chat)
 
 
-def inputs_of(model: AnsweringModel, turns: Sequence[ChatTurn], memory: Memory) -> dict[str, Any]:
-    """Arguments of `generate` for a talk; for the errors see `reply`."""
+def inputs_of(
+    model: AnsweringModel, turns: Sequence[ChatTurn], memory: Memory
+) -> tuple[dict[str, Any], ChatFormat]:
+    """Arguments of `generate` for a talk, and the chat format that it is in.
+
+    For the errors see `reply`.
+    """
     base = model.base
-    shown_parts = [part for turn in turns for part in turn.parts if not isinstance(part, str)]
+    shown_parts = _media_of(turns)
     images = sum(isinstance(part, ImagePart) for part in shown_parts)
     if images:
         check_pictures(base, len(shown_parts) - images)
-    seen = {id(part): _seen(model, part, images > 1, memory) for part in shown_parts}
-    media = [seen[id(part)] for part in shown_parts]
-    ids = base.chat.encode_talk(parts_of(base, _spoken(model, turns, seen)))
+    media = []  # in the order of the placeholders
+    seen: dict[int, _Seen] = {}
+    for part in shown_parts:
+        one = _seen(model, part, images > 1, memory)
+        seen[id(part)] = one
+        media.append(one)
+    put = _put(model, media)
+    chat = put.chat or base.chat
+    spoken = _spoken(put.template, turns, seen)
+    ids = chat.encode_talk(parts_of(base, spoken, chat))
     if len(ids) > base.context:
-        raise base.too_long(len(ids), sum(one.features.visual.layout.total for one in media))
+        places = sum(one.features.visual.layout.total for one in media)
+        raise base.too_long(len(ids), places)
     inputs: dict[str, Any] = base.batch([ids])
-    small = [one.features.clip.pixels for one in media]  # pixels are left out: all are tokens
-    for key in dict.fromkeys(chain.from_iterable(small)):
-        if key != base.family.pixels:  # grids and seconds, a row each
-            rows = [tensors[key] for tensors in small if key in tensors]
-            inputs[key] = torch.cat(rows).to(base.device)
-    clips = [one.features for one in media if not one.picture]
-    if base.family.modality == "image":
-        # Frames and pictures are one list, in the order of the placeholders.
-        clips = [one.features for one in media]
-    elif images:
-        shots = [one.features.visual for one in media if one.picture]
+    # Grids and seconds, a row each; pixels are left out, since all of them are tokens by now.
+    rows: dict[str, list[Tensor]] = {}
+    for one in media:
+        for key, tensor in one.features.clip.pixels.items():
+            if key != base.family.pixels:
+                rows.setdefault(key, []).append(tensor)
+    for key, tensors in rows.items():
+        inputs[key] = torch.cat(tensors).to(base.device)
+    return inputs | _encoded(base, media), chat
+
+
+def _media_of(turns: Sequence[ChatTurn]) -> list[VideoPart | ImagePart]:
+    """Clips and pictures in the order in which they are shown."""
+    found: list[VideoPart | ImagePart] = []
+    for turn in turns:
+        found += [part for part in turn.parts if not isinstance(part, str)]
+    return found
+
+
+def _encoded(base: Base, media: Sequence[_Seen]) -> dict[str, Any]:
+    """Visual and side tokens of a talk, as `generate` takes them."""
+    clips: list[ClipFeatures] = []
+    shots: list[Visual] = []
+    for one in media:
+        # Where the family sees frames as pictures, both are one list.
+        if one.picture and base.family.modality != "image":
+            shots.append(one.features.visual)
+        else:
+            clips.append(one.features)
+    inputs: dict[str, Any] = {}
+    if shots:
         inputs["mm_encoder_outputs"] = {"image": join_pictures(base, shots)}
     if clips:
         inputs["visuals"] = [clip.visual for clip in clips]
@@ -126,21 +163,28 @@ def _seen(model: AnsweringModel, part: Part, many: bool, memory: Memory) -> _See
     return seen
 
 
-def _spoken(
-    model: AnsweringModel, turns: Sequence[ChatTurn], seen: Mapping[int, _Seen]
-) -> list[SpokenTurn]:
-    """The turns as text, every question put as the patches at work learnt it."""
+def _put(model: AnsweringModel, media: Sequence[_Seen]) -> Questions:
+    """How questions are put in a talk: template and chat format of the patches at work."""
     channels: dict[str, Tokens] = {}
-    for one in seen.values():
+    for one in media:
         channels |= one.features.channels
     # What is at work in a talk is what would be on one clip with all of its channels.
     blank = Visual(torch.zeros(0, model.base.hidden_dim), Layout(0, 0, 0))
     whole = ClipFeatures(Clip({}, torch.zeros(0), "", 0), blank, channels)
-    template = questions_about(model, whole, []).template
+    return questions_about(model, whole, [])
+
+
+def _spoken(
+    template: str, turns: Sequence[ChatTurn], seen: Mapping[int, _Seen]
+) -> list[SpokenTurn]:
+    """The turns as text, every question put as the patches at work learnt it."""
     spoken: list[SpokenTurn] = []
     for turn in turns:
         pieces: list[Piece] = []
-        last = max(place for place, part in enumerate(turn.parts) if isinstance(part, str))
+        last = 0  # the place of the turn's last text, which is the question
+        for place, part in enumerate(turn.parts):
+            if isinstance(part, str):
+                last = place
         for place, part in enumerate(turn.parts):
             if not isinstance(part, str):
                 one = seen[id(part)]

@@ -100,10 +100,7 @@ def decode(
         New ids of every row without the end token; the `n` answers of a prompt follow each other.
     """
     base = model.base
-    stop = [*base.stop_ids, *ends]
-    filler = base.tokenizer.pad_token_id
-    if filler is None:  # any will do: it is cut off
-        filler = stop[0]
+    stop = list(dict.fromkeys([*base.stop_ids, *ends]))  # each once
     # transformers warns of settings of draws where none are made.
     drawing: dict[str, Any] = {"temperature": None, "top_p": None, "top_k": None}
     if sampling.temperature > 0:
@@ -136,7 +133,7 @@ def decode(
                 num_beams=sampling.beams,
                 num_return_sequences=sampling.n,
                 eos_token_id=stop,
-                pad_token_id=filler,
+                pad_token_id=base.filler_id,
             )
         finally:
             if training:

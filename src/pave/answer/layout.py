@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pave.bases import Base
-from pave.bases.prompt import PromptStyle
+from pave.bases.prompt import ChatFormat, PromptStyle
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,16 @@ SpokenTurn: TypeAlias = tuple[Sequence[Piece], str | None]
 """What a user says and shows, and the answer; None where it is to be generated."""
 
 
-def parts_of(base: Base, turns: Sequence[SpokenTurn]) -> list[str]:
+def parts_of(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat | None = None) -> list[str]:
     """What the chat format and people say, in turn; the format begins and ends.
 
     Args:
         base: The base.
         turns: Every one with a text; the last without an answer.
+        chat: The chat format; the base's when not given.
     """
-    style = base.style
+    chat = chat or base.chat
+    style = chat.style
     parts = [style.head]
     for pieces, answer in turns:
         _put(base, style, parts, _in_order(base, pieces))
@@ -50,7 +52,7 @@ def parts_of(base: Base, turns: Sequence[SpokenTurn]) -> list[str]:
             continue
         parts[-1] += style.past_ask or style.ask + style.answer
         # The next turn is opened, too.
-        parts += [answer, style.past_end or base.chat.end + style.again]
+        parts += [answer, style.past_end or chat.end + style.again]
     return parts
 
 

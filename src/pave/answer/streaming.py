@@ -22,6 +22,7 @@ from pave.answer.generation import decode
 from pave.answer.model import AnsweringModel
 from pave.answer.sampling import Sampling
 from pave.answer.thinking import MARK, opened_by, shown, without_thinking
+from pave.bases.prompt import ChatFormat
 from pave.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class _Tokens(BaseStreamer):  # type: ignore[misc]  # transformers is untyped
 
 
 def stream(
-    model: AnsweringModel, inputs: dict[str, Any], sampling: Sampling, asked: str
+    model: AnsweringModel, inputs: dict[str, Any], sampling: Sampling, chat: ChatFormat
 ) -> Iterator[str]:
     """Pieces of one answer; whoever stops taking them stops the generation.
 
@@ -57,18 +58,18 @@ def stream(
         model: The model.
         inputs: Of its `generate`, one row.
         sampling: How; one answer, no beams.
-        asked: The end of the prompt's format, which may begin the thinking.
+        chat: The prompt's format, whose end may begin the thinking.
 
     Raises:
         ConfigError: If several answers or beams are asked for.
     """
     if sampling.n * sampling.beams > 1:
         raise ConfigError("an answer that is streamed is one, without beams: n=1, beams=1")
-    return _pieces(model, inputs, sampling, asked)
+    return _pieces(model, inputs, sampling, chat)
 
 
 def _pieces(
-    model: AnsweringModel, inputs: dict[str, Any], sampling: Sampling, asked: str
+    model: AnsweringModel, inputs: dict[str, Any], sampling: Sampling, chat: ChatFormat
 ) -> Iterator[str]:
     tokens = _Tokens()
     left = threading.Event()
@@ -80,7 +81,8 @@ def _pieces(
     def work() -> None:
         try:
             criteria = StoppingCriteriaList([stop])
-            decode(model, inputs, sampling, streamer=tokens, stopping_criteria=criteria)
+            ends = [chat.stop_id]
+            decode(model, inputs, sampling, None, ends, streamer=tokens, stopping_criteria=criteria)
         except BaseException as error:  # raised again where the pieces are taken
             failures.append(error)
         finally:
@@ -89,7 +91,7 @@ def _pieces(
     thread = threading.Thread(target=work, name="pave-answer", daemon=True)
     thread.start()
     try:
-        yield from _told(model, tokens, sampling, asked)
+        yield from _told(model, tokens, sampling, chat)
     finally:
         left.set()
         thread.join()
@@ -97,10 +99,13 @@ def _pieces(
         raise failures[0]
 
 
-def _told(model: AnsweringModel, tokens: _Tokens, sampling: Sampling, asked: str) -> Iterator[str]:
+def _told(
+    model: AnsweringModel, tokens: _Tokens, sampling: Sampling, chat: ChatFormat
+) -> Iterator[str]:
     """What is clear of the text so far, as far as it was not told yet."""
     base = model.base
-    stop = set(base.stop_ids)
+    asked = chat.style.ask
+    stop = {*base.stop_ids, chat.stop_id}
     ids: list[int] = []
     text = told = ""
     while (new := tokens.queue.get()) is not None:

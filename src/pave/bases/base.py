@@ -210,6 +210,14 @@ class Base:
         ids += eos or []
         return list(dict.fromkeys(ids))  # each once, in this order
 
+    @property
+    def filler_id(self) -> int:
+        """Id of the token that pads prompts and answers, which is masked out or cut off."""
+        own = self.tokenizer.pad_token_id
+        if own is None:  # LLaMA's tokenizer has none, and any token will do
+            own = self.stop_ids[0]
+        return int(own)
+
     def clip(self, frames: Frames) -> Clip:
         """Prepare decoded frames for the tower, in its type; torch only, any number of frames.
 
@@ -336,13 +344,12 @@ class Base:
                 "a batch needs at least one prompt and a padding side of left or right, got "
                 f"{len(prompts)} and {pad!r}"
             )
-        filler = self.tokenizer.pad_token_id
-        if filler is None:  # LLaMA's has none; what is masked out may be any token
-            filler = self.tokenizer.eos_token_id
         rows = [torch.tensor(list(prompt), dtype=torch.long) for prompt in prompts]
         ones = [torch.ones_like(row) for row in rows]
         # Left for generation: new tokens of every row are appended at the same index.
-        ids = pad_sequence(rows, batch_first=True, padding_value=filler, padding_side=pad)  # [B, L]
+        ids = pad_sequence(
+            rows, batch_first=True, padding_value=self.filler_id, padding_side=pad
+        )  # [B, L]
         mask = pad_sequence(ones, batch_first=True, padding_value=0, padding_side=pad)  # [B, L]
         inputs = {"input_ids": ids, "attention_mask": mask}
         types = self.family.types_of(ids)

@@ -263,9 +263,6 @@ def _plain_answer(base: Base, clip: Clip, ids: list[int]) -> list[int]:
     """Ids of a greedy answer by transformers alone, without the token that ends it."""
     inputs = base.batch([ids], [clip], pad="left")
     stop = base.stop_ids
-    filler = base.tokenizer.pad_token_id
-    if filler is None:  # LLaMA's has none; it is cut off again
-        filler = stop[0]
     with torch.no_grad():
         out = base.model.generate(
             **inputs,
@@ -273,7 +270,7 @@ def _plain_answer(base: Base, clip: Clip, ids: list[int]) -> list[int]:
             do_sample=False,
             num_beams=1,
             eos_token_id=stop,
-            pad_token_id=filler,
+            pad_token_id=base.filler_id,
         )
     answer: list[int] = out[0, len(ids) :].tolist()
     # A single row is never filled: a filler in it is what the model itself says.
