@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ from damage import damage, rehash  # noqa: E402
 
 import pave  # noqa: E402
 
+BUILD_SECONDS = 300  # of CPU time, to make a sound input: a training among them
 KEPT = 3  # findings of one signature
 LARGEST = 2 << 20  # bytes of a finding that is kept
 CASES = {case.name: case for case in [*media_cases.CASES, *data_cases.CASES, *run_cases.CASES]}
@@ -93,7 +95,8 @@ def build(cases: list[Case], folder: Path) -> None:
     for case in cases:
         place = folder / case.name
         place.mkdir(parents=True)
-        made = run(lambda case=case, place=place: case.build(place), folder / "build.log")  # type: ignore[misc]
+        work = partial(case.build, place)
+        made = run(work, folder / "build.log", BUILD_SECONDS)
         if made.kind != "ok":
             sys.exit(f"cannot make {case.name}: {made.kind} {made.text}\n{made.trace}")
 
