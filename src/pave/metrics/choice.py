@@ -99,9 +99,26 @@ class _Reading:
         if equal:
             return equal
         stated = sorted(self._statements(text))
+        if stated and self._among_several(text, stated[-1].place):
+            return ""
         if stated:
             return stated[-1].letter
         return self._leading(text) or self._by_words(text) or self._mentioned(text)
+
+    def _among_several(self, text: str, place: int) -> bool:
+        """Whether a statement there names one of several: "option A as well as option B"."""
+        for found in said.SEVERAL.finditer(text):
+            if not found.start() <= place < found.end():
+                continue
+            behind = text[found.end() : found.end() + said.NEAR]
+            if said.NOT_BEHIND.match(behind):
+                continue  # "B, A and C are wrong"
+            named = re.findall(r"\b[A-Z]\b", found[0])
+            ends = said.CLAUSE_END.match(behind) or said.ALL.match(behind)
+            # "of A and C, C is the best": what comes twice is chosen from the others.
+            if ends and len({*named} & {*self.letters}) == len(named):
+                return True
+        return False
 
     def _equal(self, text: str) -> str:
         """The option that the answer is, sign for sign; marks of a sentence may stand around it."""
@@ -165,6 +182,9 @@ class _Reading:
             if end is not None:
                 clause = text[begin : end.start()]
             named = self._leading_words(clause)
+            if named and self._joined_words(clause):
+                yield _Stated(True, begin, "")
+                return
             if not named and inside:
                 named = self._by_words(clause)
             if named:
@@ -224,9 +244,13 @@ class _Reading:
                 continue
             letter = "".join(group or "" for group in found.groups()).upper()
             behind = text[found.end() :]
-            alternative = said.OR.match(text[found.end(found.lastindex or 0) :])
-            denied = said.NOT_BEHIND.match(behind) or alternative
-            if letter in self.letters and not denied:
+            rest = text[found.end(found.lastindex or 0) :].lstrip(")]")
+            other = said.OR.match(rest)
+            # "B and a dog": a small letter, or A, may be a word unless the clause ends with it.
+            several = other is not None and (
+                other[1] in "BCDEFGHJKLMNOPQRSTUVWXYZ" or said.CLAUSE_END.match(rest, other.end())
+            )
+            if letter in self.letters and not several and not said.NOT_BEHIND.match(behind):
                 return letter
         clause = re.split(r"[.,;:!?\n](?:\s|$)", text, maxsplit=1)[0]
         return self._equal(clause) or self._same_words(clause)
@@ -248,6 +272,11 @@ class _Reading:
             if words and padded.startswith(f"{words} ") and len(words) > length:
                 best, length = letter, len(words)
         return best
+
+    def _joined_words(self, clause: str) -> bool:
+        """Whether a clause is the words of several options: "a dog as well as a cat"."""
+        pieces = [self._same_words(piece) for piece in said.JOINED.split(f" {_spelled(clause)} ")]
+        return len(pieces) > 1 and all(pieces) and len(set(pieces)) > 1
 
     def _by_words(self, text: str) -> str:
         """The letter of the one option whose words the answer holds, and does not deny.

@@ -100,18 +100,34 @@ EXCEPT = re.compile(
 NEAR = 100  # characters
 SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n|,\s*(?:not|but)\b")
 OWNED = re.compile(r"['\u2019]\w")
+# What joins options, of which none is then the answer: "or", "and also", "as well as", ", maybe".
+_MAYBE = r"(?:also|maybe|perhaps|possibly|probably|even|else|potentially|equally|likely)"
+_JOIN = (
+    rf"\s*(?:,?\s*\(?(?:and\s*/\s*or|or|and|und|oder|ou|et|y|o)(?:\s+{_MAYBE})*\s"
+    rf"|,?\s*but\s+{_MAYBE}\s"
+    r"|,?\s*(?:as\s+well\s+as|along\s+with|together\s+with|in\s+addition\s+to|plus)\s"
+    rf"|,?\s*\(?{_MAYBE}\s|[/&|]|\+\s)\s*"
+)
+_COMMA = r",\s*(?=[A-Z]\s*(?:$|[.,]|(?:or|and|as\s+well\s+as)\b))"
 OR = re.compile(
-    rf"\s*(?:,?\s*(?:or|and|und|oder|ou|et|y|o)\s+|[/&|]\s*|,\s*(?=[A-Z]\s*(?:$|[.,])))"
-    rf"(?:option\s+)?{OPEN}*([A-Z]){RIGHT}",
+    rf"(?:{_JOIN}|\s*{_COMMA})(?:(?:the\s+)?(?:option|choice)\s+)?{OPEN}*([A-Z]){RIGHT}",
     re.IGNORECASE,
+)
+# The same between the normalised words of two options.
+JOINED = re.compile(
+    rf" (?:or|and|as well as|along with|together with|plus)(?: {_MAYBE})* |,? but {_MAYBE} "
 )
 # A capital standing alone anywhere, but for A and I, which are words.
 STANDING = re.compile(rf"{LEFT}([B-HJ-Z]){RIGHT}(?!['\u2019]s)")
 # Among others A and I are letters, too: "A or B", "Both B and A", "A, C and D are wrong".
-_AMONG = rf"(?![AI]\s+(?!(?:or|and|nor|are|is|both)\b)[a-z]){OPEN}*[A-Z]{RIGHT}{SHUT}*"
+_BEHIND_A = r"(?:or|and|nor|are|is|both|as\s+well|along|together|plus|but)\b"
+_AMONG = rf"(?![AI]\s+(?!{_BEHIND_A})[a-z]){OPEN}*[A-Z]{RIGHT}{SHUT}*"
 SEVERAL = re.compile(
-    rf"{LEFT}{_AMONG}(?:(?:,?\s*\b(?:or|and|nor)\s+|\s*[/&|,]\s*)(?:[Oo]ption\s+)?{_AMONG})+"
+    rf"{LEFT}{_AMONG}(?:(?:(?i:{_JOIN})|,?\s*\bnor\s+|\s*,\s*)"
+    rf"(?:(?:the\s+)?(?:[Oo]ption|[Cc]hoice)\s+)?{_AMONG})+"
 )
+# What may stand behind several options that are all stated.
+ALL = re.compile(r"\s*(?:are|could|can|may|might|seem|both)\b", re.IGNORECASE)
 BETWEEN = re.compile(r"\b(?:between|among|from)\s+(?:options?\s+)?$", re.IGNORECASE)
 MENTION = re.compile(r"\b(?:option|choice)\s+[(\[\"']*([A-Za-z])(?![A-Za-z0-9'\u2019])", re.I)
 # "B. a dog", "(b) a dog", "[B]", "B because", "B, since": a letter that opens an answer.
