@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pave.data import Record, Turn
+from pave.errors import RecordError
 from pave.tasks.compare import compare
 from pave.tasks.score import label_order
+from pave.tasks.task import labels_of
 
 
 def test_compare_joins_by_question_and_splits_by_label() -> None:
@@ -33,3 +36,11 @@ def test_labels_stand_widest_first_or_each_above_its_parts() -> None:
     assert label_order(labels) == ["v", "other", "a", "f1", "f2", "f3"]
     assert label_order(labels, nested=True) == ["v", "f1", "f2", "a", "f3", "other"]
     assert label_order([]) == []
+
+
+@pytest.mark.parametrize("labels", [0.5, "Audio", None, {"Audio": 1}])
+def test_labels_that_are_no_list_are_refused_by_the_name_of_the_record(labels: object) -> None:
+    turns = [Turn(question="?", answer="!")]
+    record = Record(id="r7", video="a.mp4", turns=turns, meta={"labels": labels})
+    with pytest.raises(RecordError, match="'r7': meta.labels is .* it must be a list"):
+        labels_of(record)

@@ -108,7 +108,22 @@ class Prediction:
 
 def given_labels(records: Sequence[Record]) -> list[Labels]:
     """The labels that `pave prepare` wrote into the records."""
-    return [tuple(map(str, record.meta.get("labels", ()))) for record in records]
+    return [labels_of(record) for record in records]
+
+
+def labels_of(record: Record) -> Labels:
+    """The labels of one record.
+
+    Raises:
+        RecordError: If they are no list.
+    """
+    labels = record.meta.get("labels", [])
+    if not isinstance(labels, list):
+        raise RecordError(
+            f"record {record.id!r}: meta.labels is {labels!r}; it must be a list of rows of the "
+            "score table"
+        )
+    return tuple(map(str, labels))
 
 
 @dataclass(frozen=True)
