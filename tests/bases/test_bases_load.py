@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers import tiny
+from helpers import tiny, tiny_patch
 from pave.bases import Base, BaseSettings, find_family, load_base, register_family
 from pave.bases.families import FAMILIES
 from pave.errors import BaseError
+from pave.model import PatchedModel
 
 
 @pytest.fixture
@@ -57,6 +58,16 @@ def test_missing_files_are_named(folder: Path, gone: str, message: str) -> None:
     with pytest.raises(BaseError, match=message) as caught:
         load_base(folder)
     assert str(folder) in str(caught.value)
+
+
+def test_a_folder_saved_below_a_patch_says_so(tmp_path: Path) -> None:
+    """`save_pretrained` of a patched model writes peft's names; none of them fills a plain one."""
+    base = tiny.base()
+    tiny_patch.add(PatchedModel(base))
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(BaseError, match="saved with an adapter or a patch in place: take that off"):
+        load_base(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -397,6 +397,12 @@ def test_what_is_no_folder_is_said_to_be_none(
         model.load_patch(tmp_path / source)
 
 
+def test_an_adapter_alone_is_called_one(model: PatchedModel, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(PatchError, match="holds an adapter of peft alone"):
+        model.load_patch(tmp_path)
+
+
 def test_a_hub_cache_may_link_to_its_blobs_only(
     saved: Path, tmp_path: Path, model: PatchedModel
 ) -> None:

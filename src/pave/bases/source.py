@@ -169,6 +169,11 @@ def must_be_whole(
         BaseError: If tensors are missing or of another shape.
     """
     wrong = hf_compat.unfilled(report)
+    needless = " ".join(report.get("unexpected_keys", ()))
+    if wrong and ".base_layer." in needless:  # peft's name for the layer below an adapter
+        advice = (
+            "it was saved with an adapter or a patch in place: take that off, and save it again"
+        )
     if wrong:
         raise BaseError(
             f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; "

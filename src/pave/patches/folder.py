@@ -296,7 +296,10 @@ def _inside(folder: Path, name: str) -> Path:
         path = (root / name).resolve(strict=True)
     # RuntimeError: links that lead to each other.
     except (OSError, RuntimeError) as error:
-        raise PatchError(f"{folder / name} is missing; the patch folder is incomplete") from error
+        why = "the patch folder is incomplete"
+        if name == MANIFEST and (root / "adapter_config.json").exists():
+            why = "the folder holds an adapter of peft alone, which is merged into the base instead"
+        raise PatchError(f"{folder / name} is missing; {why}") from error
     if not any(path.is_relative_to(place) for place in allowed):
         raise PatchError(f"{folder / name} leads out of the patch folder; refusing to read it")
     if not path.is_file():
