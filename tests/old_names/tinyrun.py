@@ -1,0 +1,3 @@
+"""`tinyrun` at the place where the scripts of `cases/models` look for it."""
+
+from helpers.tinyrun import *  # noqa: F403
