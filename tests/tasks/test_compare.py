@@ -8,7 +8,7 @@ from pave.data import Record, Turn
 from pave.errors import RecordError
 from pave.tasks.compare import compare
 from pave.tasks.score import label_order
-from pave.tasks.task import labels_of
+from pave.tasks.task import record_labels
 
 
 def test_compare_joins_by_question_and_splits_by_label() -> None:
@@ -43,4 +43,4 @@ def test_labels_that_are_no_list_are_refused_by_the_name_of_the_record(labels: o
     turns = [Turn(question="?", answer="!")]
     record = Record(id="r7", video="a.mp4", turns=turns, meta={"labels": labels})
     with pytest.raises(RecordError, match="'r7': meta.labels is .* it must be a list"):
-        labels_of(record)
+        record_labels(record)

@@ -16,7 +16,7 @@ from pave.metrics import check_draws
 from pave.tasks.compare import Comparison, compare
 from pave.tasks.files import read_json
 from pave.tasks.items import cluster_of
-from pave.tasks.task import labels_of
+from pave.tasks.task import record_labels
 
 Place = str | os.PathLike[str]
 Rows = dict[str, dict[str, Any]]
@@ -137,7 +137,7 @@ def _clusters_and_labels(
         for record in read_records(path, check_media=False):
             clusters[record.id] = cluster_of(record)
             if "labels" in record.meta:
-                labels[record.id] = list(labels_of(record))
+                labels[record.id] = list(record_labels(record))
     for name, row in rows.items():
         # Records know better: a row of `pave eval` does not say its video.
         if path is None and row.get("cluster"):

@@ -108,10 +108,10 @@ class Prediction:
 
 def given_labels(records: Sequence[Record]) -> list[Labels]:
     """The labels that `pave prepare` wrote into the records."""
-    return [labels_of(record) for record in records]
+    return [record_labels(record) for record in records]
 
 
-def labels_of(record: Record) -> Labels:
+def record_labels(record: Record) -> Labels:
     """The labels of one record.
 
     Raises:
