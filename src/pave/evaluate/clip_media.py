@@ -57,13 +57,11 @@ class ClipMedia:
     Attributes:
         strips: The film, and further films of its channels.
         sound: Its sound; empty where it has none.
-        seconds: How much of the sound there is.
         problems: What could not be read, a line each.
     """
 
     strips: list[Strip] = field(default_factory=list)
     sound: str = ""
-    seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
 
@@ -82,15 +80,15 @@ def media_of(record: Record, seconds: float) -> ClipMedia:
             strips.append(_strip(title, path, count))
         except MediaError as error:
             problems.append(str(error))
-    sound, kept = "", 0.0
+    sound = ""
     heard = record.channels.get("audio", record.video)
     try:
         if isinstance(heard, str):
-            sound, kept = _sound(heard, seconds)
+            sound = _address("audio/mpeg", sound_of(heard, seconds))
     except MediaError as error:
         if str(error) not in problems:  # the film itself, of which that was said already
             problems.append(str(error))
-    return ClipMedia(strips, sound, kept, problems)
+    return ClipMedia(strips, sound, problems)
 
 
 def _films(record: Record) -> list[tuple[str, str, int]]:
@@ -135,11 +133,15 @@ def _jpeg(picture: Tensor) -> bytes:
     return b"".join(map(bytes, packets))
 
 
-def _sound(path: str, seconds: float) -> tuple[str, float]:
-    """(the beginning of a file's sound as MP3, its seconds); empty where the file has none."""
+def sound_of(path: str | Path, seconds: float) -> bytes:
+    """The beginning of a file's sound as MP3; empty where the file has none.
+
+    Raises:
+        MediaError: If the file cannot be read.
+    """
     track = read_sound(path, RATE)
     if track is None or not track.samples.numel():
-        return "", 0.0
+        return b""
     samples = track.samples[: int(seconds * RATE)]
     target = io.BytesIO()
     with av.open(target, "w", format="mp3") as container:
@@ -149,11 +151,13 @@ def _sound(path: str, seconds: float) -> tuple[str, float]:
         frame.sample_rate = RATE
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    return _address("audio/mpeg", target.getvalue()), len(samples) / RATE
+    return target.getvalue()
 
 
 def _address(kind: str, data: bytes) -> str:
-    """Bytes as an address that needs no file."""
+    """Bytes as an address that needs no file; empty where there are none."""
+    if not data:
+        return ""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -166,6 +170,5 @@ def as_data(media: ClipMedia) -> Mapping[str, Any]:
     return {
         "strips": strips,
         "sound": media.sound,
-        "seconds": round(media.seconds, 1),
         "problems": media.problems,
     }

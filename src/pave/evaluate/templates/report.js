@@ -167,7 +167,7 @@ function card({ clip, questions }) {
     player.controls = true;
     player.preload = "none";
     player.src = clip.media.sound;
-    player.title = `Sound, ${clip.media.seconds} s`;
+    player.title = `Sound of ${clip.name}`;
     article.append(player);
   }
   for (const problem of clip.media.problems) article.append(make("p", problem, "warning"));
