@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers.models.glm4v.image_processing_pil_glm4v import Glm4vImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 from transformers.models.llava_onevision import processing_llava_onevision as onevision
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
@@ -39,6 +40,12 @@ PROCESSORS: dict[str, Any] = {
     "qwen3_vl": Qwen2VLImageProcessorPil(
         patch_size=16, min_pixels=32 * 32, max_pixels=20 * 32 * 32
     ),
+    "qwen2_5_omni_thinker": Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=20 * 28 * 28),
+    "qwen3_5": Qwen2VLImageProcessorPil(patch_size=16, min_pixels=32 * 32, max_pixels=20 * 32 * 32),
+    "qwen3_omni_moe_thinker": Qwen2VLImageProcessorPil(
+        patch_size=16, min_pixels=32 * 32, max_pixels=20 * 32 * 32
+    ),
+    "glm4v": Glm4vImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 40 * 28 * 28}),
     "smolvlm": SmolVLMImageProcessorPil(
         size={"longest_edge": 112}, max_image_size={"longest_edge": 56}
     ),
@@ -51,6 +58,12 @@ WRITTEN = {
     "qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "{0}{1}What?<|im_end|>\n<|im_start|>assistant\n",
     "qwen3_vl": "<|im_start|>user\n{0}{1}What?<|im_end|>\n<|im_start|>assistant\n",
+    "qwen3_omni_moe_thinker": "<|im_start|>user\n{0}{1}What?<|im_end|>\n<|im_start|>assistant\n",
+    "qwen2_5_omni_thinker": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\n{0}{1}What?<|im_end|>\n<|im_start|>assistant\n",
+    "qwen3_5": "<|im_start|>user\n{0}{1}What?<|im_end|>\n<|im_start|>assistant\n"
+    "<think>\n\n</think>\n\n",
+    "glm4v": "[gMASK]<sop><|user|>\n{0}{1}What?<|assistant|>\n",
     "smolvlm": "<|im_start|>User:{0}{1}What?<end_of_utterance>\nAssistant:",
 }
 
@@ -98,13 +111,17 @@ def texts(base: Any, given: Any) -> list[str]:
         count = len(given["image_sizes"])
         return [own.replace_image_token(like, given, number) for number in range(count)]
     counts = given["image_grid_thw"].prod(-1) // 4
+    if family == "glm4v":
+        return [f"<|begin_of_image|>{'<|image|>' * int(n)}<|end_of_image|>" for n in counts]
+    if family == "qwen2_5_omni":
+        return [f"<|vision_bos|>{'<|IMAGE|>' * int(n)}<|vision_eos|>" for n in counts]
     return [f"<|vision_start|>{'<|image_pad|>' * int(n)}<|vision_end|>" for n in counts]
 
 
 def plain(model: PatchedModel, images: list[Any], film: str = "", **more: Any) -> str:
     """Plain transformers: its processor's pixels, its text, greedy."""
     base = model.base
-    family = base.family.name
+    family = base.config.model_type
     options = OPTIONS.get(family, {})
     if family == "llava_onevision":
         # Nested: the pictures of one prompt.
@@ -145,7 +162,7 @@ def test_a_picture_beside_a_clip(model: PatchedModel) -> None:
     base = model.base
     said = talk(("image", WIDE), ("video", FILM))
     clip = base.clip(FILM)
-    if base.family.name == "smolvlm":
+    if base.family.name in ("smolvlm", "glm4v"):
         with pytest.raises(BaseError, match="clips or pictures, not both"):
             model.chat(said, sampling=SHORT)
         return

@@ -162,7 +162,17 @@ def _qwen(base: Base, output: Any, given: Mapping[str, Any]) -> tuple[str, Visua
     levels = tuple(level[0] for level in getattr(output, "deepstack_features", None) or ())
     text = _placeholder(base) * visual.layout.total
     visual = Visual(visual.tokens, visual.layout, None, levels)
-    return f"<|vision_start|>{text}<|vision_end|>", visual
+    # Between the marks of a video: the Omni models call them otherwise.
+    opened, _, closed = base.family.video_text.partition(base.family.placeholder)
+    return f"{opened}{text}{closed}", visual
+
+
+def _glm(base: Base, output: Any, given: Mapping[str, Any]) -> tuple[str, Visual]:
+    """One grid, between marks of its own."""
+    grids = token_grids(given["image_grid_thw"], patches_of(base.config).merge)
+    (visual,) = split_grids(output.pooler_output, grids, None)
+    text = _placeholder(base) * visual.layout.total
+    return f"<|begin_of_image|>{text}<|end_of_image|>", visual
 
 
 def _internvl(base: Base, output: Any, given: Mapping[str, Any]) -> tuple[str, Visual]:
@@ -201,10 +211,15 @@ def _llava_onevision(base: Base, output: Any, given: Mapping[str, Any]) -> tuple
 
 _QWEN = _Way(_qwen, inputs=("image_grid_thw",))
 WAYS: Mapping[str, _Way] = {
+    # Its places are those of clips too, and its forward cannot tell them apart.
+    "glm4v": _Way(_glm, inputs=("image_grid_thw",), beside_clips=False),
     "internvl": _Way(_internvl, {"crop_to_patches": True}),
     "llava_onevision": _Way(_llava_onevision, closely_alone=True),
+    "qwen2_5_omni": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen2_vl": _QWEN,
+    "qwen3_5": _QWEN,
+    "qwen3_omni": _QWEN,
     "qwen3_vl": _QWEN,
     # Its processor takes one or the other.
     "smolvlm": _Way(_smolvlm, {"return_row_col_info": True}, beside_clips=False),
