@@ -5,46 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from helpers import asked as asked_about
 from helpers import tiny, tiny_patch
 from pave.answer import Questions, Sampling, generate, generation, questions_about
 from pave.bases import Clip
 from pave.data import ClipFeatures
 from pave.errors import BaseError
 from pave.model import PatchedModel
-from pave.patches import LoraSpec
-from pave.tokens import Tokens
-
-ASKED = ((10, ["Hm?", "What is it, then?"]), (2, ["Who?"]), (4, ["Why?", "Hm?", "And how?"]))
-
-
-def _model(family: str = "llava_onevision") -> PatchedModel:
-    model = PatchedModel(tiny.base(family))
-    model.new_patch("audio", name="p", lora=LoraSpec(rank=2), fusion={"hidden": 32}, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
-    return model
-
-
-def _clips(model: PatchedModel) -> list[tuple[Clip, Questions]]:
-    """Two clips with sound and one without; clips and questions differ in length."""
-    base, found = model.base, []
-    for number, (frames, asked) in enumerate(ASKED):
-        clip = base.clip(tiny.frames(frames, seed=number))
-        values = torch.randn(
-            7,
-            1,
-            model.patches["p"].config.fusion.side_dim,
-            generator=torch.Generator().manual_seed(number),
-        )
-        channels = {} if number == 1 else {"audio": Tokens(values, torch.linspace(0, 2, 7))}
-        prompt = base.encode_prompt(clip.text, [(question, None) for question in asked])
-        features = ClipFeatures(clip, base.visual([clip])[0], channels)
-        found.append(
-            (clip, Questions(features, prompt.prefix, [question for question, _ in prompt.turns]))
-        )
-    return found
 
 
 def _one_by_one(
@@ -73,9 +40,9 @@ def _plain(
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("patched", [True, False])
 def test_batched_answers_are_those_of_single_questions(family: str, patched: bool) -> None:
-    model = _model(family)
+    model = asked_about.model(family)
     model.set_patches({"p": 1.0} if patched else {})
-    clips = _clips(model)
+    clips = asked_about.clips(model)
     questions = [asked for _, asked in clips]
     assert len({len(clip.prefix) for clip in questions}) > 1, (
         "different prefix lengths need padding, which this is about"
@@ -86,8 +53,8 @@ def test_batched_answers_are_those_of_single_questions(family: str, patched: boo
 def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = _model("qwen2_vl")
-    clips = [asked for _, asked in _clips(model)]
+    model = asked_about.model("qwen2_vl")
+    clips = [asked for _, asked in asked_about.clips(model)]
     shared = generate(model, clips, Sampling(6))
     monkeypatch.setattr(generation, "why_no_shared_prefix", lambda base: "its layers slide")
     heads = []
@@ -101,8 +68,8 @@ def test_where_attention_forbids_a_shared_prefix_whole_prompts_are_batched(
 @pytest.mark.parametrize("family", tiny.UNSHARED)
 def test_families_that_share_nothing_read_whole_prompts(family: str) -> None:
     """One batch, and its answers are those of single questions (the test above)."""
-    model = _model(family)
-    clips = [asked for _, asked in _clips(model)]
+    model = asked_about.model(family)
+    clips = [asked for _, asked in asked_about.clips(model)]
     layers = []
     model.base.inner.language_model.layers[0].register_forward_pre_hook(
         lambda module, args: layers.append(tuple(args[0].shape[:2]))
@@ -114,8 +81,8 @@ def test_families_that_share_nothing_read_whole_prompts(family: str) -> None:
 
 @pytest.mark.parametrize("family", tiny.SHARING)
 def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(family: str) -> None:
-    model = _model(family)
-    clips = [asked for _, asked in _clips(model)]
+    model = asked_about.model(family)
+    clips = [asked for _, asked in asked_about.clips(model)]
     layers, heads = [], []
     language = getattr(model.base.inner, model.base.family.language_model)
     model.model.lm_head.register_forward_hook(
@@ -133,8 +100,8 @@ def test_the_prefix_is_read_once_a_clip_and_the_head_sees_last_positions_only(fa
 
 
 def test_patch_changes_only_the_clips_that_have_its_channel() -> None:
-    model = _model()
-    clips = [asked for _, asked in _clips(model)]
+    model = asked_about.model()
+    clips = [asked for _, asked in asked_about.clips(model)]
     with_patch = generate(model, clips, Sampling(6))
     with model.disable_patches():
         without = generate(model, clips, Sampling(6))
@@ -143,8 +110,8 @@ def test_patch_changes_only_the_clips_that_have_its_channel() -> None:
 
 
 def test_an_answer_ends_before_the_end_token() -> None:
-    model = _model()
-    clips = [asked for _, asked in _clips(model)]
+    model = asked_about.model()
+    clips = [asked for _, asked in asked_about.clips(model)]
     free = generate(model, clips, Sampling(4))
     end = free[0][0][2]
     model.base.model.generation_config.eos_token_id = end
@@ -153,7 +120,7 @@ def test_an_answer_ends_before_the_end_token() -> None:
 
 
 def test_no_clips_no_answers() -> None:
-    model = _model()
+    model = asked_about.model()
     assert generate(model, [], Sampling(4)) == []
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pave.answer.model import AnsweringModel
     from pave.answer.questions import Questions, questions_about
     from pave.answer.sampling import Sampling
+    from pave.answer.weighing import log_probabilities
 
 _HOMES = {
     "AnsweringModel": "pave.answer.model",
@@ -27,6 +28,7 @@ _HOMES = {
     "Sampling": "pave.answer.sampling",
     "ask": "pave.answer.asking",
     "generate": "pave.answer.generation",
+    "log_probabilities": "pave.answer.weighing",
     "questions_about": "pave.answer.questions",
     "reply": "pave.answer.chatting",
     "reply_in_pieces": "pave.answer.chatting",
@@ -40,6 +42,7 @@ __all__ = [
     "Sampling",
     "ask",
     "generate",
+    "log_probabilities",
     "questions_about",
     "reply",
     "reply_in_pieces",

@@ -27,7 +27,7 @@ from pave.answer.model import AnsweringModel
 from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
 from pave.bases import Base, prefix_positions, why_no_shared_prefix
-from pave.bases.head import last_position, must_be_numbers
+from pave.bases.head import last_positions, must_be_numbers
 
 
 @torch.no_grad()
@@ -67,7 +67,7 @@ def generate(
         inputs |= base.batch(prompts, whole, pad="left", pixels=False)
         inputs["visuals"] = visuals
     else:
-        prefix = partial(_shared_prefix, model, clips)
+        prefix = partial(shared_prefix, model, clips)
     rows = iter(decode(model, inputs, sampling, prefix, ends))  # a row an answer, clip by clip
     answers = []  # [clip][answer][token]
     for clip in clips:
@@ -112,7 +112,7 @@ def decode(
         # Another thread that trained or asked meanwhile would see the head at last positions.
         model.lock,
         torch.random.fork_rng(enabled=sampling.seed is not None),
-        head.register_forward_pre_hook(last_position),
+        head.register_forward_pre_hook(last_positions(1)),
         head.register_forward_hook(must_be_numbers),
     ):
         training = model.training
@@ -146,7 +146,7 @@ def decode(
     return rows
 
 
-def _shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
+def shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
     """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
     base = model.base
     prefixes, whole, visuals, channels, times = [], [], [], [], []  # one a clip each

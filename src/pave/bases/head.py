@@ -9,7 +9,7 @@ picked in front of the head itself, which works on all of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -37,9 +37,16 @@ def head_at(model: Any, keep: Tensor) -> Iterator[None]:
         yield
 
 
-def last_position(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
-    """Forward pre-hook of a head, for an answer: `[B, L, D]` -> the last position, `[B, 1, D]`."""
-    return (args[0][:, -1:],)
+def last_positions(count: int) -> Callable[[Any, tuple[Tensor, ...]], tuple[Tensor]]:
+    """Forward pre-hook of a head: `[B, L, D]` -> the last positions, `[B, count, D]`.
+
+    One is enough to generate; as many as an answer has tokens, and the one before it, to weigh it.
+    """
+
+    def last(module: Any, args: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (args[0][:, -count:],)
+
+    return last
 
 
 def must_be_numbers(module: Any, args: tuple[Tensor, ...], logits: Tensor) -> None:

@@ -195,6 +195,10 @@ class ChatFormat:
             history = self._behind(control, self._talk(first, turns))
         return Prompt(prefix, pairs, further, history, self._header, self._learnt)
 
+    def answer(self, text: str) -> list[int]:
+        """Ids of an answer as the model gives it, without what ends it."""
+        return self._behind("", [self.style.answer, text])
+
     def encode_talk(self, parts: Sequence[str]) -> list[int]:
         """Ids of a whole talk, with any number of clips, as its text has them.
 

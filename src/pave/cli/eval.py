@@ -13,7 +13,10 @@ from pave.cli.settings import Switch, from_words
 from pave.evaluate.config import EvalConfig
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pave.evaluate.run import Share
+    from pave.evaluate.swap_report import SwapReport
 
 
 class EvalSettings(EvalConfig):
@@ -41,12 +44,17 @@ def eval_verb(
     automatic. They need the same output folder and token cache. The last one to finish joins the
     answers and makes the report.
 
+    `--swap CHANNEL` asks something else: clips that are asked the same and answer differently
+    exchange that channel, and the table says whether each arm follows the channel or the picture.
+
     ```
     pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch
         --arms.sound runs/sound/patch
     pave eval --config eval.yaml --limit 20 --json
     pave eval --records avqa-val.jsonl --task avqa --out runs/avqa --arms.base none
         --arms.sound runs/sound/patch --shard 1/2
+    pave eval --records test.jsonl --out runs/swap --swap audio --arms.lora runs/lora/patch
+        --arms.sound runs/sound/patch
     ```
 
     Args:
@@ -55,12 +63,15 @@ def eval_verb(
     """
     from pave.evaluate.report import table
     from pave.evaluate.run import evaluate, evaluate_share
+    from pave.evaluate.swap import evaluate_swap
     from pave.evaluate.table import few_note
 
     # The library takes its own class, not the command line's.
     config = EvalConfig.model_validate(settings.model_dump())
     config = config.model_copy(update={"shard": own_shard(config.shard)})
     with output.stages() as stages:
+        if config.swap is not None:
+            return _tell_swap(evaluate_swap(config, progress=stages), settings.out, json)
         if config.shard is None:
             report = evaluate(config, progress=stages)
         else:
@@ -79,6 +90,22 @@ def eval_verb(
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
     for note in few_note(cells):
         output.line(note)
+    return 0
+
+
+def _tell_swap(report: SwapReport, out: Path, json: bool) -> int:
+    from pave.evaluate.swap_report import notes, table
+    from pave.evaluate.table import few_note
+
+    if json:
+        output.as_json(report.model_dump(mode="json"))
+        return 0
+    cells = table(report)
+    output.table(*cells, numbers=True)
+    output.line()
+    for note in [*notes(report), *few_note(cells)]:
+        output.line(note)
+    output.line(f"Differences between arms are in {out / 'swap.json'}")
     return 0
 
 

@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from pave.evaluate.report import Report
     from pave.evaluate.run import Share, evaluate, evaluate_share
     from pave.evaluate.score import score_files
+    from pave.evaluate.swap import evaluate_swap
+    from pave.evaluate.swap_report import SwapReport
 
 _HOMES = {
     "CompareReport": "pave.evaluate.compare",
     "EvalConfig": "pave.evaluate.config",
     "Report": "pave.evaluate.report",
     "Share": "pave.evaluate.run",
+    "SwapReport": "pave.evaluate.swap_report",
     "compare_files": "pave.evaluate.compare",
     "evaluate": "pave.evaluate.run",
     "evaluate_share": "pave.evaluate.run",
+    "evaluate_swap": "pave.evaluate.swap",
     "score_files": "pave.evaluate.score",
     "write_page": "pave.evaluate.page",
 }
@@ -39,9 +43,11 @@ __all__ = [
     "EvalConfig",
     "Report",
     "Share",
+    "SwapReport",
     "compare_files",
     "evaluate",
     "evaluate_share",
+    "evaluate_swap",
     "score_files",
     "write_page",
 ]

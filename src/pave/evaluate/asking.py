@@ -65,9 +65,9 @@ def ask_all(run: Evaluation) -> dict[Key, ArmRow]:
     """Every arm's rows: those that are there, and the missing ones."""
     rows: dict[Key, ArmRow] = {}
     for arm in run.patches:
-        features = _put_to_work(run, arm)
+        features = put_to_work(run, arm)
         with run.watch.stage(f"answer {arm}"):
-            rows |= _ask_arm(run, features, arm)
+            rows |= ask_arm(run, features, arm)
     return rows
 
 
@@ -80,7 +80,7 @@ def ask_share(run: Evaluation, share: tuple[int, int]) -> None:
     """
     part, parts = share
     for arm in run.patches:
-        features = _put_to_work(run, arm, share)
+        features = put_to_work(run, arm, share)
         file = part_file(run.config.out, arm, share)
         # Takes off a line that a kill has cut short, before more are added.
         read_rows(file, arm)
@@ -91,7 +91,7 @@ def ask_share(run: Evaluation, share: tuple[int, int]) -> None:
             append_rows(file, _ask_missing(run, features, arm, batch, known))
 
 
-def _put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> Features:
+def put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> Features:
     """Switch an arm's patches on, and see to it that the token cache has what they read.
 
     The cut into batches needs every clip. A share reads its own part of them first, and then what
@@ -113,7 +113,7 @@ def _put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> 
         for members in group_by_clip(run.asked):
             clip = features.clip(members[0])
             for record in members:
-                must_fit(run.model.base, clip, record, _open_turns(record))
+                must_fit(run.model.base, clip, record, open_turns(record))
     # At full weight, and every other arm's patches off.
     run.model.set_patches(dict.fromkeys(names, 1.0))
     return features
@@ -129,7 +129,7 @@ def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
     return encoders
 
 
-def _ask_arm(run: Evaluation, features: Features, arm: str) -> dict[Key, ArmRow]:
+def ask_arm(run: Evaluation, features: Features, arm: str) -> dict[Key, ArmRow]:
     """One arm's rows; its file gets the missing ones batch by batch, in order."""
     file = run.config.out / f"{arm}.jsonl"
     written = read_rows(file, arm)
@@ -188,7 +188,7 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
     asked = []
     for members in clips:
         # Records of one clip share its prefix, and so its features.
-        dialogues = [_open_turns(record) for record in members]
+        dialogues = [open_turns(record) for record in members]
         asked.append(questions_about(model, features[members[0]], dialogues))
     predictions = {}
     answers = generate(model, asked, Sampling(run.max_new_tokens))  # greedy; [clips][questions]
@@ -198,7 +198,7 @@ def _predict(run: Evaluation, features: Features, batch: Sequence[Record]) -> di
     return predictions
 
 
-def _open_turns(record: Record) -> list[tuple[str, str | None]]:
+def open_turns(record: Record) -> list[tuple[str, str | None]]:
     """The dialogue up to the last question, which is left open."""
     *earlier, last = record.turns
     # A turn without an answer stays, so that the last question is in its place.

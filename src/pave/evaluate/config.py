@@ -72,6 +72,11 @@ class EvalConfig(Loading):
         "base's own video processor takes. By default as the patches were trained, or else the "
         "base's own number.",
     )
+    swap: str | None = Field(
+        None,
+        description="A channel to exchange between clips that are asked the same and answer "
+        "differently: shows whether an arm follows the channel or the picture where they disagree.",
+    )
     limit: int | None = Field(
         None, ge=1, description="Use only this many clips, from the start of the file."
     )
@@ -157,6 +162,13 @@ class EvalConfig(Loading):
         """The authors have no script for exact match."""
         if self.style != "default" and self.task == EXACT:
             raise ValueError("style says how a task is scored; name the `task` too")
+        return self
+
+    @model_validator(mode="after")
+    def _swaps_are_whole(self) -> Self:
+        """The grids of an evaluation are asked by one process."""
+        if self.swap is not None and self.shard is not None:
+            raise ValueError("swap and shard do not go together yet; leave shard out")
         return self
 
     @property

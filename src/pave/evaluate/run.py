@@ -85,6 +85,8 @@ def evaluate(
         >>> evaluate(config).arm("base", "audio").accuracy             # doctest: +SKIP
         0.31
     """
+    if config.swap is not None:
+        raise ConfigError(f"swap={config.swap!r}: exchanging a channel is what evaluate_swap does")
     if config.shard is not None:
         raise ConfigError(
             f"shard={config.shard!r}: a part of an evaluation is what evaluate_share does; leave "
@@ -99,7 +101,7 @@ def _evaluate(config: EvalConfig, base: Base | None, progress: Progress | None) 
     watch = Stopwatch()
     # Around the loading too: most of the memory is the base.
     with PeakMemory() as memory:
-        with _opened(config, base, watch, progress) as run:
+        with opened(config, base, watch, progress) as run:
             rows = ask_all(run)
             sizes = _sizes(run.model, run.patches)
         with watch.stage("statistics"):
@@ -136,7 +138,7 @@ def evaluate_share(
     """
     part, parts = config.share
     mine = held_alone(config.out, ConfigError, BUSY, part=f"-{part + 1}-of-{parts}")
-    with mine, _opened(config, base, Stopwatch(), progress) as run:
+    with mine, opened(config, base, Stopwatch(), progress) as run:
         ask_share(run, config.share)
         answered = 0
         for arm in run.patches:
@@ -151,11 +153,26 @@ def evaluate_share(
 
 
 @contextmanager
-def _opened(
-    config: EvalConfig, base: Base | None, watch: Stopwatch, progress: Progress | None
+def opened(
+    config: EvalConfig,
+    base: Base | None,
+    watch: Stopwatch,
+    progress: Progress | None,
+    records: Sequence[Record] | None = None,
 ) -> Iterator[Evaluation]:
-    """Everything loaded and checked; the base is unpatched afterwards."""
-    with running_on(config.device) as device, _loaded(config, base, device, watch, progress) as run:
+    """Everything loaded and checked; the base is unpatched afterwards.
+
+    Args:
+        config: What to ask whom.
+        base: A loaded base, instead of the one that `config.base` names.
+        watch: Seconds of the stages.
+        progress: Told of the reading and answering.
+        records: What to ask, instead of the records of the file.
+    """
+    with (
+        running_on(config.device) as device,
+        _loaded(config, base, watch, progress, records=records, device=device) as run,
+    ):
         yield run
 
 
@@ -163,15 +180,20 @@ def _opened(
 def _loaded(
     config: EvalConfig,
     base: Base | None,
-    device: torch.device,
     watch: Stopwatch,
     progress: Progress | None,
+    *,
+    records: Sequence[Record] | None,
+    device: torch.device,
 ) -> Iterator[Evaluation]:
     """The same on a device."""
     with watch.stage("load"):
-        records = read_records(config.records)
+        if records is None:
+            records = read_records(config.records)
+            asked = limited(records, config.limit)
+        else:
+            asked = limited(records, None)
         task = task_for(config.task, records)
-        asked = _limited(records, config.limit)
         for record in asked:
             references_of(record)  # complains now, not after hours of answering
         limit = config.max_new_tokens or task.max_new_tokens
@@ -238,7 +260,7 @@ def _frames_of(model: PatchedModel) -> FrameWord | None:
     return frames
 
 
-def _limited(records: Sequence[Record], limit: int | None) -> list[Record]:
+def limited(records: Sequence[Record], limit: int | None) -> list[Record]:
     """The records of the first `limit` clips, clip by clip."""
     asked: list[Record] = []
     for group in group_by_clip(records)[:limit]:
@@ -258,6 +280,8 @@ def _identity(
     )
     if config.task != EXACT:
         identity["task"] = config.task
+    if config.swap is not None:  # the seed draws who meets whom
+        identity["swap"] = [config.swap, config.seed]
     base = model.base
     identity["base"] = base.fingerprint()  # its shape, which two bases may share
     identity["weights"] = digests_of(base, TokenCache(config.cache_folder))

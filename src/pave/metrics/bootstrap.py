@@ -87,6 +87,49 @@ def mean_bootstrap(
     return float(low), float(high)
 
 
+def share_bootstrap(
+    part: Sequence[float],
+    rest: Sequence[float],
+    clusters: Sequence[Hashable],
+    *,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Interval of |mean part| / (|mean part| + |mean rest|), both drawn over the same clusters.
+
+    Args:
+        part: One a question.
+        rest: One a question.
+        clusters: The clip of each question.
+        resamples: Number of bootstrap draws.
+        level: Coverage of the interval.
+        seed: Seed of the draws.
+
+    Returns:
+        Lower and upper end. None below 20 clusters, where draws are too sure of themselves and a
+        share has no sign to flip, and where both means of a draw are 0.
+
+    Example:
+        >>> share_bootstrap([1.0] * 30, [3.0] * 30, range(30))
+        (0.25, 0.25)
+    """
+    sizes_of_means = []
+    for scores in (part, rest):
+        sums, sizes = per_cluster(np.asarray(scores, np.float64), clusters)
+        if len(sums) < FEW:
+            return None
+        # The same seed draws the same clusters for both.
+        means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
+        sizes_of_means.append(np.abs(means))
+    own, other = sizes_of_means  # [resamples] each
+    whole = own + other
+    if not whole.all():  # a draw in which nothing has an effect has no share
+        return None
+    low, high = np.quantile(own / whole, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def _of_all_subsets(
     sums: NDArray[np.float64], sizes: NDArray[np.float64], level: float
 ) -> tuple[float, float] | None:

@@ -1,0 +1,124 @@
+"""How likely a model finds given answers: the mean log-probability of their tokens.
+
+Greedy answers say which answer wins; the difference of two answers' log-probabilities (their
+margin) says by how much, also where the winner is a third one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pave.answer.generation import shared_prefix
+from pave.answer.model import AnsweringModel
+from pave.answer.questions import Questions
+from pave.bases import why_no_shared_prefix
+from pave.bases.head import last_positions, must_be_numbers
+
+
+@torch.no_grad()
+def log_probabilities(
+    model: AnsweringModel,
+    clips: Sequence[Questions],
+    answers: Sequence[Sequence[Sequence[str]]],
+) -> list[list[list[float]]]:
+    """The mean log-probability of each answer's tokens behind its question.
+
+    The token that ends an answer does not count: what is compared is what answers say. A clip's
+    prefix is read once for all of its questions and answers, where the base allows it.
+
+    Args:
+        model: The model, with the wanted patches on; it answers in eval mode.
+        clips: Clips with their questions.
+        answers: `[clip][question]`, the answers to weigh.
+
+    Returns:
+        `[clip][question][answer]`, natural logarithms.
+
+    Example:
+        >>> weighed = log_probabilities(model, [asked], [[["yes", "no"]]])  # doctest: +SKIP
+        >>> yes, no = weighed[0][0]  # doctest: +SKIP
+    """
+    rows: list[Questions] = []  # the clips, a row for each answer
+    said: list[list[int]] = []  # ids of each answer, in the order of the rows
+    for clip, of_clip in zip(clips, answers, strict=True):
+        chat = clip.chat or model.base.chat
+        asked = []
+        for question, texts in zip(clip.asked, of_clip, strict=True):
+            for text in texts:
+                ids = chat.answer(text)
+                said.append(ids)
+                asked.append(question + ids)
+        rows.append(replace(clip, asked=asked))
+    if not said:
+        return [[] for _ in clips]
+    means = iter(_means(model, rows, said))
+    found = []  # cut up again as the answers were given
+    for of_clip in answers:
+        weighed = []
+        for texts in of_clip:
+            own = islice(means, len(texts))
+            weighed.append(list(own))
+        found.append(weighed)
+    return found
+
+
+def _means(
+    model: AnsweringModel, rows: Sequence[Questions], said: Sequence[list[int]]
+) -> list[float]:
+    """A number for each answer."""
+    # The token in front of each token predicts it.
+    longest = 1 + max(map(len, said))
+    head = model.base.model.get_output_embeddings()
+    training = model.training
+    with (
+        # Another thread would see the head at last positions.
+        model.lock,
+        head.register_forward_pre_hook(last_positions(longest)),
+        head.register_forward_hook(must_be_numbers),
+    ):
+        if training:
+            model.train(False)
+        try:
+            logits = model(**_inputs(model, rows)).logits  # [rows, longest, vocabulary]
+        finally:
+            if training:
+                model.train()
+    means = []
+    for row, ids in zip(logits, said, strict=True):
+        # Padding is on the left, so every row ends with its answer.
+        before = row[-1 - len(ids) : -1].float().log_softmax(-1)  # [answer, vocabulary]
+        targets = torch.tensor(ids, device=before.device)
+        found: Tensor = before.gather(1, targets[:, None])
+        means.append(float(found.mean()))
+    return means
+
+
+def _inputs(model: AnsweringModel, rows: Sequence[Questions]) -> dict[str, Any]:
+    """What the model reads, behind a prefix where the base can share one."""
+    base = model.base
+    prompts, whole, visuals, channels, times = [], [], [], [], []  # one an answer each
+    for clip in rows:
+        for asked in clip.asked:
+            prompts.append(clip.prefix + asked)
+            whole.append(clip.features.clip)
+            visuals.append(clip.features.visual)
+            channels.append(clip.features.channels)
+            times.append(clip.features.clip.times)
+    inputs: dict[str, Any] = {"channels": channels, "times": times}
+    if why_no_shared_prefix(base):
+        inputs |= base.batch(prompts, whole, pad="left", pixels=False)
+        return inputs | {"visuals": visuals}
+    joined = shared_prefix(model, rows)
+    read = joined["past_key_values"].get_seq_length()
+    # The cache stands for the prefix; the mask still covers it.
+    inputs["input_ids"] = joined["input_ids"][:, read:]
+    inputs["position_ids"] = joined["position_ids"][..., read:]
+    inputs["attention_mask"] = joined["attention_mask"]
+    inputs["past_key_values"] = joined["past_key_values"]
+    return inputs
