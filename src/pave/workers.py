@@ -112,7 +112,8 @@ class Workers:
             worker.call(_begin, (*place, self.device, self.threads), None, self.seconds)
         except _EndedError as ended:
             raise ConfigError(
-                f"a process to read media in {ended} as it began; workers: 0 reads them in this one"
+                f"a process that reads media {ended} as it began; set workers to 0 to read media "
+                "in this process"
             ) from None
         return worker
 

@@ -259,7 +259,7 @@ def test_openings_of_formats() -> None:
         ([{"role": "user", "content": "a"}] * 2, "message 2: .* expected assistant"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "last message"),
         ([{"role": "user", "content": 3}], "content is a text or a list of parts"),
-        ([{"role": "user", "content": " "}], "a text is not empty"),
+        ([{"role": "user", "content": " "}], "a text must not be empty"),
         ([{"role": "user", "content": "\ud800"}], "no text in UTF-8"),
         ([{"role": "user", "content": [{"type": "sound"}]}], "type text, video or image"),
         ([{"role": "user", "content": [{"type": "video", "video": "a.mp4"}]}], "no text in it"),
@@ -272,7 +272,7 @@ def test_openings_of_formats() -> None:
         ),
         (
             [{"role": "user", "content": "a"}, {"role": "assistant", "content": 1}],
-            "message 2: the assistant says a text",
+            "message 2: the assistant's content must be a text",
         ),
     ],
 )

@@ -200,7 +200,7 @@ def test_what_is_no_picture(model: PatchedModel, odd: Any) -> None:
 def test_who_takes_no_pictures_says_so() -> None:
     for family, told in (
         ("llava_next_video", "does not know how llava_next_video sees a single picture"),
-        ("qwen2_vl", "stands in its folder; load it from a folder"),
+        ("qwen2_vl", "are in the model's folder; load the base from a folder"),
     ):
         with pytest.raises(BaseError, match=told):
             PatchedModel(tiny.base(family)).chat(talk(("image", WIDE)))

@@ -108,7 +108,7 @@ def test_a_stream_is_the_answer_in_pieces(model: PatchedModel) -> None:
         next(taken)
         taken.close()
         assert model.ask(FILM, "What?", max_new_tokens=6) == whole
-    with pytest.raises(ConfigError, match="streamed is one"):
+    with pytest.raises(ConfigError, match="can be streamed"):
         stream(model, given, Sampling(beams=2), model.base.chat)
 
 

@@ -186,7 +186,7 @@ def test_unknown_families_are_refused_with_a_list(folder: Path) -> None:
         BaseError, match=r"'gpt2' belongs to no supported family \(.*internvl, .*register_family"
     ):
         load_base(folder)
-    with pytest.raises(BaseError, match="a base is a folder"):
+    with pytest.raises(BaseError, match="a base must be a folder"):
         load_base(42)
     with pytest.raises(BaseError, match="needs its tokenizer"):
         load_base(tiny.base().model)

@@ -179,13 +179,13 @@ def test_an_attention_of_the_program_is_known(folder: Path) -> None:
 
 def test_flash_attention_needs_its_gpu_type_and_package(folder: Path) -> None:
     gpu = torch.device("cuda")
-    with pytest.raises(ConfigError, match="runs on a GPU alone; use sdpa"):
+    with pytest.raises(ConfigError, match="runs only on a GPU; use sdpa"):
         load_base(folder, attention="flash_attention_2")
     with pytest.raises(ConfigError, match="in 16 bits, and the base is in float32"):
         attention.must_attend("flash_attention_2", torch.float32, gpu)
     with pytest.raises(ConfigError, match="package of FlashAttention 3, which is not installed"):
         attention.must_attend("flash_attention_3", torch.bfloat16, gpu)
-    with pytest.raises(ConfigError, match="runs on a GPU alone"):
+    with pytest.raises(ConfigError, match="runs only on a GPU"):
         load_base("smol", attention="flash_attention_2")
 
 

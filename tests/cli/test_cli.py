@@ -89,7 +89,7 @@ def test_module_runs_as_a_program() -> None:
         env={**os.environ, "PYTHONPATH": SOURCE},
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "pave: error: there is no verb 'bogus' (see: pave --help)\n"
+    assert done.stderr == "pave: error: unknown command 'bogus' (see: pave --help)\n"
 
 
 @pytest.mark.parametrize("verb", OWN)

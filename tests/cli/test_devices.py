@@ -109,5 +109,5 @@ def test_the_dtype_is_the_base_s(
 def test_what_the_dtype_of_an_extraction_was_is_renamed(tmp_path: Path) -> None:
     made = {"records": "r.jsonl", "cache": "c", "channel": "audio", "encoder": "mel"}
     assert ExtractConfig(**made, dtype="exact").cache_dtype == "exact"
-    with pytest.raises(ValueError, match="dtype is the type of the base, and none is named"):
+    with pytest.raises(ValueError, match="dtype is the type of the base, but no base is set"):
         ExtractConfig(**made, dtype="bf16")

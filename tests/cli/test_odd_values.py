@@ -112,7 +112,7 @@ def test_a_name_that_is_too_long(capsys: pytest.CaptureFixture[str]):
 
 
 def test_an_empty_verb(capsys: pytest.CaptureFixture[str]):
-    assert "there is no verb ''" in refused(capsys, "")
+    assert "unknown command ''" in refused(capsys, "")
 
 
 def test_a_question_in_another_encoding(video: Path, capsys: pytest.CaptureFixture[str]):

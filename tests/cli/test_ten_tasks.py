@@ -127,7 +127,7 @@ def test_from_annotations_to_a_comparison(
     words += ["--arms.base", "none", "--arms.lora", lora, "--arms.patch", patch]
     if task.score is None:
         assert main([str(word) for word in words]) == 2
-        assert "only trained on" in capsys.readouterr().err
+        assert "only for training" in capsys.readouterr().err
         return
     report = run(*words, "--json")
     scores = report["task"]

@@ -82,7 +82,7 @@ def test_differences_are_of_later_arms_to_earlier_ones() -> None:
 
 def test_a_benchmarks_answers_are_not_judged_one_by_one() -> None:
     assert row_of(get_task("avqa"), _records()[0], "base", "A").correct is None
-    with pytest.raises(ValidationError, match="name the `task` too"):
+    with pytest.raises(ValidationError, match="set `task`, too"):
         EvalConfig(records="r.jsonl", out="o", style="authors")
 
 

@@ -148,7 +148,10 @@ def test_a_map_reaches_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["eval", *words]) == 0
     capsys.readouterr()
     assert main(["eval", *words, "--device", "cpu"]) == 2
-    assert "device_map says where the base lies; leave device out" in capsys.readouterr().err
+    assert (
+        "device_map already chooses the devices of the base; leave device out"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_sound_and_frames_together(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*words, "--out", str(out), "--channels", "views"]) == 2
     assert "hold no channel 'views'; there are: audio, frames" in capsys.readouterr().err
     assert main([*words, "--out", str(out), *theirs, str(tmp_path)]) == 2
-    assert "give one folder a channel" in capsys.readouterr().err
+    assert "give one folder per channel" in capsys.readouterr().err
 
 
 def test_other_cameras_are_a_folder_of_files(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_what_cannot_be_prepared_is_said(music: Path):
         prepare(task, [music / "none.json"], music / "media", "test")
     (music / "empty").mkdir()
     prepared = prepare(task, [music / "avqa-test.json"], music / "empty", "test")
-    with pytest.raises(RecordError, match="no record is left"):
+    with pytest.raises(RecordError, match="no records remain"):
         write(prepared, music / "out.jsonl", allow_missing=True)
 
 

@@ -34,7 +34,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(AnswerModel, "forward", break_third)
-        with pytest.raises(TrainError, match=r"after step 4 the weights are no numbers any more"):
+        with pytest.raises(TrainError, match=r"after step 4 the weights are not finite"):
             _run(tmp_path)
     kept = list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
     assert [path.name for path in kept] == ["checkpoint-2"]
@@ -73,7 +73,7 @@ def test_one_changed_byte_makes_a_checkpoint_void(tmp_path, caplog, name):
     file.write_bytes(content)
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint(checkpoints) == checkpoints / "checkpoint-4"
-    assert "checkpoint-6 is not whole, so it is passed over" in caplog.text
+    assert "checkpoint-6 is incomplete and is skipped" in caplog.text
 
 
 @pytest.mark.parametrize("content", ["[", "[]", "{}", "null", '{"global_step": null}', "[" * 9999])

@@ -130,7 +130,7 @@ def test_a_sound_patch_trains_base_patches_a_frozen_one(
     model.load_patch(result.patch, name="top")
     assert [f.name for f in model.patches["top"].config.base_patches] == ["again"]
     with pytest.raises(
-        PatchError, match="'sound' was trained on top of 'dense'; take that one off first"
+        PatchError, match="'sound' was trained on top of 'dense'; delete 'sound' first"
     ):
         model.delete_patch("dense")
     model.unpatch()

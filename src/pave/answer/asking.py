@@ -51,12 +51,12 @@ def ask(
     # Bytes and sets are sequences of something, too.
     if not isinstance(questions, list | tuple):
         raise ConfigError(
-            f"a question is a text, or a list of texts, got {type(questions).__name__}"
+            f"a question must be a text or a list of texts, got {type(questions).__name__}"
         )
     # Each of them, before the first is answered.
     for question in questions:
         if not isinstance(question, str):
-            raise ConfigError(f"a question is a text, got {type(question).__name__}")
+            raise ConfigError(f"a question must be a text, got {type(question).__name__}")
         try:
             question.encode()
         except UnicodeEncodeError as error:  # half a character
@@ -64,7 +64,9 @@ def ask(
     if not isinstance(sampling, Sampling):
         raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
     if sampling.n > 1 and len(questions) > 1:
-        raise ConfigError(f"{sampling.n} answers each: ask one question at a time")
+        raise ConfigError(
+            f"n={sampling.n} gives several answers to a question; ask one question at a time"
+        )
     features = look(model, video, channels, frames)
     base = model.base
     answers: list[str] = []
@@ -128,8 +130,7 @@ def look(
         taken = frames or [base.settings.frames, *order][-1]
         if frames is None and len(order) > 1:
             logger.warning(
-                "the patches at work were trained on %s frames; %s are taken, say `frames` to "
-                "choose",
+                "the patches were trained on %s frames; %s are taken; set `frames` to choose",
                 " and ".join(map(str, order)),
                 taken,
             )

@@ -95,7 +95,9 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[ChatTurn]:
             turns.append(ChatTurn(parts, _answer(message["content"], where)))
             parts = ()
     if not parts:
-        raise ConfigError("the last message is the user's; the answer to it is generated")
+        raise ConfigError(
+            "the last message must be the user's, because the answer to it is generated"
+        )
     return [*turns, ChatTurn(parts, None)]
 
 
@@ -106,12 +108,12 @@ def _role(message: Any, where: str, wanted: str) -> str:
     role = message["role"]
     if role == "system":
         raise ConfigError(
-            f"{where}: system messages are not taken, models hold to the one of their training; "
-            "begin the user's first text with it"
+            f"{where}: system messages are refused, because a model keeps the one it was trained "
+            "with; put the text at the beginning of the user's first message"
         )
     if role != wanted:
         raise ConfigError(
-            f"{where}: user and assistant speak in turn, the user first; expected {wanted}, got "
+            f"{where}: user and assistant must take turns, the user first; expected {wanted}, got "
             f"{role!r}"
         )
     return wanted
@@ -138,13 +140,13 @@ def _parts(content: Any, where: str) -> list[Part]:
                 f'{{"type": "video", "video": "a.mp4"}}, got {part!r}'
             )
     if not any(isinstance(part, str) for part in parts):
-        raise ConfigError(f"{where}: there is no text in it; say what is asked")
+        raise ConfigError(f"{where}: there is no text in it; add the question")
     return parts
 
 
 def _text(text: Any, where: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"{where}: a text is not empty, got {text!r}")
+        raise ConfigError(f"{where}: a text must not be empty, got {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # half a character
@@ -159,7 +161,7 @@ def _answer(content: Any, where: str) -> str:
         if isinstance(part, Mapping) and part.get("type") == "text":
             content = part.get("text")
     if not isinstance(content, str):
-        raise ConfigError(f"{where}: the assistant says a text, got {content!r}")
+        raise ConfigError(f"{where}: the assistant's content must be a text, got {content!r}")
     return content and _text(content, where)  # an answer may be empty
 
 

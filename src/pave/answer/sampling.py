@@ -61,26 +61,28 @@ class Sampling:
                     f"{name} must be a number (tokens, seeds and counts whole ones), got {value!r}"
                 )
         if self.max_new_tokens < 1:
-            raise ConfigError(f"an answer has at least 1 new token, got {self.max_new_tokens}")
+            raise ConfigError(
+                f"an answer needs at least 1 new token, got max_new_tokens={self.max_new_tokens}"
+            )
         if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature must be a number from 0 on, got {self.temperature}")
+            raise ConfigError(f"temperature must be 0 or more, got {self.temperature}")
         if self.seed is not None and not -(2**63) <= self.seed < 2**64:
-            raise ConfigError(f"a seed has at most 64 bits, got {self.seed}")
+            raise ConfigError(f"a seed must fit into 64 bits, got {self.seed}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
         if self.top_k < 0 or self.n < 1 or self.beams < 1:
             raise ConfigError(
-                "top_k is at least 0, n and beams are at least 1, got "
-                f"top_k={self.top_k}, n={self.n}, beams={self.beams}"
+                f"top_k must be at least 0, and n and beams at least 1, got top_k={self.top_k}, "
+                f"n={self.n}, beams={self.beams}"
             )
         # The same answer n times is what nobody asks for.
         if self.temperature == 0 and self.n > self.beams:
             raise ConfigError(
-                f"{self.n} answers take as many beams, or draws (temperature above 0); without "
-                "them they would all be the same"
+                f"n={self.n} needs sampling (temperature above 0) or at least as many beams; "
+                "otherwise all answers would be the same"
             )
         if not isinstance(self.stop, tuple) or not all(_is_text(text) for text in self.stop):
-            raise ConfigError(f"stop is a tuple of texts that are not empty, got {self.stop!r}")
+            raise ConfigError(f"stop must be a tuple of non-empty texts, got {self.stop!r}")
 
 
 def _is_text(text: object) -> bool:

@@ -64,7 +64,9 @@ def stream(
         ConfigError: If several answers or beams are asked for.
     """
     if sampling.n * sampling.beams > 1:
-        raise ConfigError("an answer that is streamed is one, without beams: n=1, beams=1")
+        raise ConfigError(
+            "only one answer without beam search can be streamed; set n=1 and beams=1"
+        )
     return _pieces(model, inputs, sampling, chat)
 
 

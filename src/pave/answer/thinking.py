@@ -89,7 +89,7 @@ def shown(text: str, sampling: Sampling, asked: str) -> str:
     answer = without_thinking(opened_by(asked) + text)
     if text and not answer:
         logger.warning(
-            "the model was still thinking after %d tokens, there is no answer yet; give it more "
+            "the model was still thinking after %d tokens, so there is no answer; allow more "
             "(max_new_tokens, --max-new-tokens), or look at the thinking (thinking, --thinking)",
             sampling.max_new_tokens,
         )

@@ -32,7 +32,7 @@ def must_attend(
         return
     version = word.removeprefix(_FLASH)
     if device is None or device.type == "cpu":
-        raise ConfigError(f"attention {word} runs on a GPU alone; use sdpa on the CPU")
+        raise ConfigError(f"attention {word} runs only on a GPU; use sdpa on the CPU")
     if dtype not in _HALF:
         raise ConfigError(
             f"attention {word} computes in 16 bits, and the base is in "

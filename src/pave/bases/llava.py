@@ -160,7 +160,7 @@ def _inputs(source: str, raw: Mapping[str, Any]) -> InputSpec:
     if inputs.native:
         return inputs
     log.info(
-        "%s: fed as its config.json says, newline %s and pool %s, in LLaVA's chat format",
+        "%s: inputs follow config.json, newline %s and pool %s, in LLaVA's chat format",
         source,
         newline,
         pool,

@@ -126,7 +126,7 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     check_map(device_map)
     # Both at once would be a guess.
     if device_map is not None and device is not None:
-        raise ConfigError("device_map says where the base lies; leave device out")
+        raise ConfigError("device_map already chooses the devices of the base; leave device out")
     if isinstance(device, str):
         device = find_device(device)
     if isinstance(source, (str, Path)):
@@ -166,8 +166,8 @@ def _must_be_as_loaded(asked: Mapping[str, Any]) -> None:
     for name, value in asked.items():
         if value is not None:
             raise BaseError(
-                f"{name}={value!r} says how a folder or a Hub id is loaded, and this model is "
-                "loaded already; give it to its from_pretrained"
+                f"{name}={value!r} affects how a base is loaded, and this model is loaded "
+                "already; give it to its from_pretrained"
             )
 
 
@@ -179,7 +179,7 @@ def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
     # `model.model` owns the tower; a language model alone, or a pipeline, has none.
     if model_type is None or not hasattr(model, "model"):
         raise BaseError(
-            "a base is a folder, a Hub id, 'smol' or a Hugging Face model, got "
+            "a base must be a folder, a Hub id, 'smol', or a Hugging Face model, got "
             f"{type(model).__name__}"
         )
     if tokenizer is None:

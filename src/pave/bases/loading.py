@@ -112,7 +112,7 @@ class Loading(BaseModel):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.device_map is not None and self.device != "auto":
-            raise ValueError("device_map says where the base lies; leave device out")
+            raise ValueError("device_map already chooses the devices of the base; leave device out")
         return self
 
     @property
@@ -168,14 +168,14 @@ def check_map(given: Any) -> None:
         places = set(map(str, given.values()))
         if "disk" in places or ("cpu" in places and len(places) > 1):
             raise ConfigError(
-                "device_map puts parts on the CPU or a disk, whose weights are elsewhere between "
-                "calls and no patch sees them; use GPUs alone, or quantize"
+                "device_map puts parts on the CPU or a disk, where a patch cannot reach their "
+                "weights; use only GPUs, or quantise the base"
             )
         return
     hint = did_you_mean(given, MAPS) if isinstance(given, str) else ""
     raise ConfigError(
-        f"there is no device_map {given!r}{hint}; there are: {', '.join(MAPS)}, or a mapping of "
-        "parts to GPUs"
+        f"there is no device_map {given!r}{hint}; use {', '.join(MAPS)}, or a mapping from parts "
+        "of the model to GPUs"
     )
 
 

@@ -67,11 +67,13 @@ def check_pictures(base: Base, clips: int) -> None:
             f"a frame; these families take pictures: {', '.join(sorted(WAYS))}"
         )
     if clips and not WAYS[name].beside_clips:
-        raise BaseError(f"{base.name}: {name} takes clips or pictures, not both in one prompt")
+        raise BaseError(
+            f"{base.name}: {name} takes either clips or pictures, not both in one prompt"
+        )
     if base.origin is None or not base.inputs.native:
         raise BaseError(
-            f"{base.name}: how it sees pictures stands in its folder; load it from a folder or Hub "
-            "id in Hugging Face's naming"
+            f"{base.name}: the settings for images are in the model's folder; load the base from "
+            "a folder or Hub id in Hugging Face's naming"
         )
 
 

@@ -124,12 +124,14 @@ def must_quantise(word: str | None, source: str, config: Any, weights: bool = Tr
     if word is None:
         return
     if not weights:
-        raise BaseError(f"{source}: without weights there is nothing to quantise; leave it out")
+        raise BaseError(
+            f"{source}: without weights there is nothing to quantise; leave quantize out"
+        )
     settings = getattr(config, "quantization_config", None)
     if settings is not None:
         raise BaseError(
-            f"{source}: its weights are quantised already ({method_of(config)}); leave "
-            f"quantize={word!r} out, or name the model before quantisation"
+            f"{source}: the weights are already quantised ({method_of(config)}); leave out "
+            f"quantize={word!r}, or use the original model"
         )
     package = PACKAGES[word]
     if find_spec(package) is None:

@@ -135,7 +135,8 @@ class RememberedDigests:
             # A cache that holds every token is of use on a read-only or full disk, too.
             if not self._told:
                 logger.warning(
-                    "%s cannot be written (%s); the hashes of media are taken anew in every run",
+                    "%s cannot be written (%s); the hashes of media are computed again in every "
+                    "run",
                     self.folder,
                     error.strerror,
                 )

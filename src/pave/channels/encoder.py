@@ -90,4 +90,4 @@ def one_path(source: Source, encoder: str) -> Path:
     """
     if isinstance(source, (str, Path)):
         return Path(source)
-    raise ChannelError(f"{encoder} reads one file, got {type(source).__name__}; give a single path")
+    raise ChannelError(f"{encoder} reads one file, got {type(source).__name__}; pass a single path")

@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
         )
     if not isinstance(values, Tensor):
         raise ChannelError(
-            f"{path}: holds no tensor named 'values' (found: {found}); save your tokens under "
+            f"{path}: contains no tensor named 'values' (found: {found}); save your tokens under "
             "that name"
         )
     # Times in the file itself count before those beside it.

@@ -93,8 +93,8 @@ class MelSettings(BaseModel):
             raise ValueError("f_min < f_max <= rate / 2 must hold")
         if self.n_mels * _fft_size(self) > _LARGEST:
             raise ValueError(
-                "the spectrum would be too fine; take fewer bands, a wider range of them or a "
-                "shorter window"
+                "the spectrum would be too fine; use fewer bands, a wider range, or a shorter "
+                "window"
             )
         # What a second of sound costs; a patch from elsewhere could ask for any.
         if self.rate / round(samples) * _fft_size(self) > _MOST_A_SECOND:

@@ -50,7 +50,7 @@ def write_package(name: str, folder: Path | None = None) -> Path:
         )
     if name in {channel for channel, _ in list_encoders()}:
         raise ConfigError(
-            f"there is a channel {name!r} already; choose another name, or register an encoder "
+            f"the channel {name!r} already exists; choose another name, or register an encoder "
             "for it"
         )
     target = folder or Path(f"pave-{name}")

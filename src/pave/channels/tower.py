@@ -138,8 +138,8 @@ def encode_chunks(
         times.append(cells.times[:steps])
     if len({tuple(part.shape[1:]) for part in values}) > 1:
         raise ChannelError(
-            "frames of several sizes give token grids of several sizes; set `side` to pool them "
-            "all to one"
+            "frames of different sizes give different token grids; set `side` to pool them all to "
+            "one size"
         )
     return torch.cat(values), torch.cat(times)
 

@@ -119,8 +119,8 @@ class ViewsEncoder:
             times.append(seen + offset)
         if len({tuple(part.shape) for part in values}) > 1:
             raise ChannelError(
-                "cameras of several picture sizes give several token grids; set `side` to pool "
-                "them all to one"
+                "cameras with different image sizes give different token grids; set `side` to "
+                "pool them all to one size"
             )
         by_moment = torch.stack(values, 1)  # [T, V, S, C]
         # All cameras of a moment stand at the first one's time: the others' differ by a frame.
@@ -143,9 +143,7 @@ class ViewsEncoder:
         shared = main[(main >= begin - _SAME_MOMENT) & (main <= end + _SAME_MOMENT)]
         if not len(shared):
             names = ", ".join(path.name for path, _ in cameras)
-            raise ChannelError(
-                f"the cameras {names} never film at the same time; check their offsets"
-            )
+            raise ChannelError(f"the cameras {names} never film at the same time; check `offsets`")
         return np.asarray(shared[choose(shared, Uniform(self._set.frames))])
 
 

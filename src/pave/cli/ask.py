@@ -82,7 +82,7 @@ def ask_verb(
     if video is None:
         raise ConfigError("VIDEO is missing (see: pave ask --help)")
     if stream and json:
-        raise ConfigError("--json prints answers when they are whole; leave out --stream")
+        raise ConfigError("--json prints complete answers; leave out --stream")
     if not question or not all(text.strip() for text in question):
         raise ConfigError(
             "no question, or an empty one; write it after the video, as in: "

@@ -83,9 +83,9 @@ def _check(action: str, sources: tuple[Path, ...], *, chooses: bool, remove: boo
     if action != "merge" and sources:
         raise ConfigError(f"{action} takes one token cache")
     if chooses and action != "gc":
-        raise ConfigError("--drop and --keep belong to gc")
+        raise ConfigError("--drop and --keep work only with gc; leave them out")
     if remove and action != "verify":
-        raise ConfigError("--remove belongs to verify")
+        raise ConfigError("--remove works only with verify; leave it out")
 
 
 def _open(folder: Path) -> TokenCache:

@@ -61,11 +61,11 @@ def chat_verb(
         sampling: How answers are generated.
     """
     if sampling.n > 1:
-        raise ConfigError("a talk goes on with one answer to each question; leave out --n")
+        raise ConfigError("a conversation needs exactly one answer to each question; leave out --n")
     check_length(sampling)
     media = dict(media_of(words) for words in channel)
     if media and video is None:
-        raise ConfigError("--channel is of a video; give the video, too")
+        raise ConfigError("--channel belongs to a video; give the video, too")
     shown: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in image]
     if video is not None:
         check_video(video)

@@ -129,8 +129,8 @@ def _named(words: Sequence[str], own: str) -> dict[str, str]:
         channel, folder = (head, folder) if equals and "/" not in head else (own, word)
         if channel in found:
             raise ConfigError(
-                f"{found[channel]} and {folder} are both of {channel}; give one folder a channel, "
-                "that above both"
+                f"{found[channel]} and {folder} are both for the channel {channel}; give one "
+                "folder per channel, such as the one that contains both"
             )
         found[channel] = folder
     return found

@@ -59,7 +59,7 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
             rest.append(word)
     if len(files) > 1:  # which one wins would be a guess
         raise ConfigError(
-            f"{FLAG} was given {len(files)} times; give one file, and further settings as flags"
+            f"{FLAG} was given {len(files)} times; give one file, and other settings as flags"
         )
     if not files:
         return rest, []

@@ -108,7 +108,7 @@ def find_verb(name: str) -> Verb:
     plugins = _plugins()
     if name not in plugins:
         hint = did_you_mean(name, [*OWN, *plugins])
-        raise ConfigError(f"there is no verb {name!r}{hint} (see: pave --help)")
+        raise ConfigError(f"unknown command {name!r}{hint} (see: pave --help)")
     point = plugins[name]
     try:
         # The import is tried here, where a failure can be told in one line.
@@ -117,7 +117,7 @@ def find_verb(name: str) -> Verb:
         raise
     except Exception as error:  # not our code: whatever it raises becomes one clear line
         raise ConfigError(
-            f"the package of the verb {name!r} ({point.value}) fails to import: {error}"
+            f"the package of the command {name!r} ({point.value}) cannot be imported: {error}"
         ) from error
     return _of(point)
 

@@ -237,7 +237,7 @@ class Features:
             tensors = self.cache.get(key)
         if tensors is None:
             raise RecordError(
-                f"{record.video}: its tokens were removed as they were made; try again"
+                f"{record.video}: another process removed its tokens from the cache; try again"
             )
         return tensors
 

@@ -64,8 +64,7 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
     for prompt in prompts:
         if prompt.prefix != head:
             raise RecordError(
-                "only dialogues about the same clip can share a sequence; group the records by "
-                "clip first"
+                "only dialogues about the same clip can share a sequence; group the records by clip"
             )
         block, learnt_here = _dialogue(prompt)
         if blocks:

@@ -94,7 +94,7 @@ def answer_file(
     """
     sampling = sampling or Sampling()
     if sampling.n > 1:
-        raise ConfigError("a file of answers has one to each question; n is 1")
+        raise ConfigError("a file of answers has one answer per question; set n to 1")
     for members in group_by_clip(records):
         first = members[0]
         clip = VideoPart(first.video, frames, first.channels)

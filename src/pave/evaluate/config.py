@@ -161,7 +161,7 @@ class EvalConfig(Loading):
     def _styles_belong_to_tasks(self) -> Self:
         """The authors have no script for exact match."""
         if self.style != "default" and self.task == EXACT:
-            raise ValueError("style says how a task is scored; name the `task` too")
+            raise ValueError("`style` changes how a task is scored; set `task`, too")
         return self
 
     @model_validator(mode="after")

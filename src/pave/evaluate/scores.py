@@ -139,8 +139,8 @@ def task_for(name: str, records: Sequence[Record]) -> Task:
     task = get_task(name)
     if task.score is None:
         raise ConfigError(
-            f"{task.title} is only trained on, nothing says how to score it; leave --task out for "
-            "exact match"
+            f"{task.title} has no scores, because it is only for training; leave out --task to "
+            "score by exact match"
         )
     # Called for what it refuses: records of another task.
     prompt_of(records, task)

@@ -85,19 +85,18 @@ class ExtractConfig(Loading):
                 "a channel needs an encoder, and an encoder its channel; give both or neither"
             )
         if self.channel is None and not self.visual:
-            raise ValueError(
-                "nothing to extract; name a channel and its encoder, or ask for visual tokens"
-            )
+            raise ValueError("nothing to extract; set channel and encoder, or visual")
         if self.visual and self.base is None:
-            raise ValueError("visual tokens are made by a base's tower; name the base")
+            raise ValueError("visual tokens need the vision tower of a base; set base")
         if self.dtype != "auto" and self.base is None:
             raise ValueError(
-                "dtype is the type of the base, and none is named; cache_dtype is that of the "
-                "tokens that are kept"
+                "dtype is the type of the base, but no base is set; cache_dtype is the type of "
+                "the stored tokens"
             )
+        # What loads a base would be ignored without one.
         for name, value in self.options.items():
             if value is not None and self.base is None:
-                raise ValueError(f"{name} says how the base is loaded, and none is named")
+                raise ValueError(f"{name} affects how the base is loaded, but no base is set")
         # Refused with the other settings, rather than when the work begins.
         share_of(self.shard)
         return self

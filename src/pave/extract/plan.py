@@ -69,7 +69,7 @@ def plan(config: ExtractConfig) -> Plan:
     """
     if config.base is None and reads_with_tower(config):
         raise ConfigError(
-            f"encoder {config.channel}/{config.encoder} reads with the base's tower; name the base"
+            f"encoder {config.channel}/{config.encoder} reads with the base's tower; set base"
         )
     # A missing file costs its own clip here; training refuses such records.
     records = read_records(config.records, check_media=False)

@@ -57,7 +57,9 @@ def as_frames(
 def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Tensor:
     """`[F]` seconds."""
     if (fps is None) == (times is None):
-        raise MediaError("say when the frames are shown: either fps=2 or times=[0.0, 0.5, ...]")
+        raise MediaError(
+            "the times of the frames are missing; pass either fps=2 or times=[0.0, 0.5, ...]"
+        )
     if fps is not None:
         # A NaN is not above 0 either.
         if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
@@ -67,7 +69,7 @@ def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Te
     if moments.shape != (count,) or not moments.isfinite().all():
         raise MediaError(f"times must be {count} seconds, one a frame, got {times!r}")
     if (moments.diff() < 0).any():
-        raise MediaError("the times of frames must not go back")
+        raise MediaError("the times of frames must not decrease; sort the frames by time")
     return moments
 
 

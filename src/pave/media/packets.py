@@ -229,4 +229,6 @@ def find_jumps(
 @lru_cache(maxsize=1000)
 def _tell(name: str) -> None:
     """Say it once of a file, which is read several times."""
-    logger.warning("%s: its clock jumps; what follows is put behind what came before", name)
+    logger.warning(
+        "%s: the clock of the file jumps; the next part is placed after the previous one", name
+    )

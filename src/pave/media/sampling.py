@@ -68,7 +68,7 @@ class At:
     def __post_init__(self) -> None:
         """Refuse an empty list and times that are no numbers."""
         if len(self.times) == 0:
-            raise ConfigError("At(times=[]): give at least one time")
+            raise ConfigError("At(times=[]): pass at least one time")
         if not np.isfinite(np.asarray(self.times, dtype=np.float64)).all():
             raise ConfigError("At(times): every time must be a finite number of seconds")
 

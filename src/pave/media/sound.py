@@ -66,8 +66,8 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
     with open_media(path) as media:
         if media.sound is None and media.picture is None:
             raise MediaError(
-                f"{path}: holds neither picture nor sound, {media.other_tracks()}; give a video or "
-                "sound file"
+                f"{path}: contains neither video nor sound, {media.other_tracks()}; use a video "
+                "or sound file"
             )
         if media.sound is None:
             return None

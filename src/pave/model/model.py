@@ -258,7 +258,7 @@ class PatchedModel(nn.Module):
         above = on_top_of(self.patches, name)
         if above:
             raise PatchError(
-                f"patch '{above[0]}' was trained on top of '{name}'; take that one off first"
+                f"patch '{above[0]}' was trained on top of '{name}'; delete '{above[0]}' first"
             )
         detach(self, name)
         if not self.patches and self._fed is not None:

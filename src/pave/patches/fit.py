@@ -122,7 +122,7 @@ def check_base_weights(config: PatchConfig, base: Base, where: str, refuse: bool
     )
     if refuse:
         raise PatchError(f"{what}; load the base that it was trained on")
-    logger.warning("%s; what it says here nobody has measured", what)
+    logger.warning("%s; its answers on this base have not been measured", what)
 
 
 def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
@@ -140,8 +140,8 @@ def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> 
         _feed(config, base, taken)
     if config.chat is not None and config.chat.style != base.chat.style:
         logger.warning(
-            "the patch was trained in another chat format than that of %s; questions to it are put "
-            "in its own: %s",
+            "the patch was trained in a chat format that differs from that of %s; questions use "
+            "the patch's format: %s",
             base.name,
             config.chat.turn,
         )

@@ -140,7 +140,9 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
             logger.warning("LoRA adapts %s%s", ", ".join(family.lora_targets), why)
         return
     if spec.targets is None:
-        logger.warning("LoRA leaves out %s, which this model has not%s", ", ".join(lacking), why)
+        logger.warning(
+            "the LoRA leaves out %s, which this model does not have%s", ", ".join(lacking), why
+        )
         return
     # Small and capital letters are what people mix up, too.
     near = difflib.get_close_matches(lacking[0].lower(), sorted(modules), n=1)

@@ -70,11 +70,11 @@ def compare(
     """
     shared = [name for name in a if name in b]  # in the order of a, which a seed depends on
     if not shared:
-        raise ValueError("the two have no question in common")
+        raise ValueError("the two files have no question in common")
     # A mean needs every question: METEOR may be missing where a file was scored without Java.
     scores = [score for score in a[shared[0]] if _have(score, shared, a, b)]
     if not scores:
-        raise ValueError("the two have no score in common")
+        raise ValueError("the two files have no score in common")
     rows = []
     for label, members in _by_label(shared, labels).items():
         # A question of no known video is resampled by itself.

@@ -239,8 +239,8 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
         )
     if not prepared.records:
         raise RecordError(
-            f"no record is left: the media of all {summary.converted} examples are missing, see "
-            f"{listed}"
+            f"no records remain, because the media of all {summary.converted} examples are "
+            f"missing; see {listed}"
         )
     write_records(file, prepared.records)
     write_text_atomically(

@@ -105,7 +105,7 @@ def score_items(
         RecordError: If there is nothing to score.
     """
     if task.score is None:
-        raise ConfigError(f"{task.title} is only trained on; there is nothing to score")
+        raise ConfigError(f"{task.title} has no scores, because it is only for training")
     if not items:
         raise RecordError(
             "no prediction belongs to any of the questions; check that the files go together"

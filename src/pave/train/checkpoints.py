@@ -56,7 +56,7 @@ def saving(checkpoint: Path) -> Iterator[None]:
         if not hf_compat.is_write_failure(error):
             raise
         raise TrainError(
-            f"the checkpoint {checkpoint} cannot be written whole; make room and start again"
+            f"the checkpoint {checkpoint} cannot be written completely; make room and start again"
         ) from error
 
 
@@ -69,9 +69,9 @@ def check_finite(parameters: Mapping[str, Tensor], step: int) -> None:
     for name, value in parameters.items():
         if not bool(torch.isfinite(value).all()):
             raise TrainError(
-                f"after step {step} the weights are no numbers any more ({name}), so no checkpoint "
-                "was written; those of earlier steps stay. Lower the learning rates or lengthen "
-                "the warm-up, and train in a new folder"
+                f"after step {step} the weights are not finite ({name}), so no checkpoint was "
+                "written, and earlier ones remain; lower the learning rates or lengthen the "
+                "warm-up, and train in a new folder"
             )
 
 
@@ -96,8 +96,8 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
             )
         if not bool(torch.isfinite(value).all()):
             raise TrainError(
-                f"{folder} holds weights that are no numbers ({name}); delete it to go on from an "
-                "earlier checkpoint"
+                f"{folder} contains weights that are not finite ({name}); delete it to resume "
+                "from an earlier checkpoint"
             )
         # Not through .data, which would hide the change from whoever counts them.
         with torch.no_grad():
@@ -138,7 +138,7 @@ def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None
     for path in _numbered(folder):
         if _complete(path, processes or processes_of(path)):
             return path
-        log.warning("the checkpoint %s is not whole, so it is passed over", path)
+        log.warning("the checkpoint %s is incomplete and is skipped", path)
     return None
 
 

@@ -209,7 +209,7 @@ class TrainConfig(Loading):
         if self.prompt.count("{question}") != 1:
             raise ValueError("the prompt must contain {question} once")
         if self.channel is None and self.lora is None:
-            raise ValueError("nothing to train; give a channel, a LoRA, or both")
+            raise ValueError("nothing to train; set a channel, a LoRA, or both")
         if self.base_lora == "continued" and not self.base_patches:
             raise ValueError(
                 "base_lora=continued needs a patch in base_patches whose LoRA is trained on"

@@ -253,7 +253,7 @@ class _Width:
     digest: str = ""
 
     def cells(self, frames: Frames) -> Cells:
-        raise ConfigError("an estimate has no tower to look with")
+        raise ConfigError("an estimate has no vision tower, so it cannot encode anything")
 
     def window(self, height: int, width: int) -> Window:
         return Window()

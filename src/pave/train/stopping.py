@@ -53,7 +53,7 @@ class Stop(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         """
         if self.signal is None:
             return
-        log.warning("stopped after step %d, which is kept; the same call goes on from there", step)
+        log.warning("stopped after step %d and saved it; repeat the command to resume", step)
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.signal)

@@ -133,7 +133,7 @@ def open_scene(source: Source) -> Scene:
         where = ".".join(map(str, first["loc"]))
         raise ChannelError(f"scene3d: {where}: {first['msg']}") from error
     if (given.folder is None) == (given.arrays is None):
-        raise ChannelError("scene3d: give either `folder` or `arrays`")
+        raise ChannelError("scene3d: set either `folder` or `arrays`, not both")
     align = None  # then what lies beside the frames counts
     if given.axis_align is not None:
         align = read_alignment(Path(given.axis_align))
