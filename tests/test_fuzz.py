@@ -86,6 +86,27 @@ def test_a_number_gives_the_same_damage_again(
     assert len(seen) > 30
 
 
+@pytest.mark.parametrize("kind", ["zero", "pipe"])
+def test_hashes_are_made_right_of_regular_files_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    """In the parent, which has no limits: to read either would never end."""
+    monkeypatch.syspath_prepend(str(FUZZ))
+    damage = importlib.import_module("damage")
+    manifest = tmp_path / "patch.json"
+    manifest.write_text('{"files": {"weights": "old"}}')
+    if kind == "zero":
+        (tmp_path / "weights").symlink_to("/dev/zero")
+    else:
+        os.mkfifo(tmp_path / "weights")
+    damage.rehash(tmp_path)
+    assert "old" in manifest.read_text()
+    (tmp_path / "weights").unlink()
+    (tmp_path / "weights").write_bytes(b"new")
+    damage.rehash(tmp_path)
+    assert "old" not in manifest.read_text()
+
+
 @pytest.mark.slow
 def test_a_minute_of_fuzzing_finds_nothing(tmp_path: Path) -> None:
     command = [sys.executable, str(FUZZ), "--seconds", "60", "--out", str(tmp_path)]
