@@ -46,7 +46,7 @@ $(DEV): $(READY)
 	$(PIP) -e '.[smol,eval,dev]'
 	@touch $@
 
-demo: $(READY) ## train a sound patch on the embedded base, evaluate it, write outputs/demo
+demo: $(READY) ## ask the shipped sound patch, train one in small, write outputs/demo; the whole: make demo ARGS=--full
 	$(VENV)/bin/pave demo $(ARGS)
 
 test: $(DEV) ## the fast tests

@@ -70,6 +70,19 @@ def sprite_file(code: str) -> Path:
     return path
 
 
+def concert() -> Path:
+    """A real video with sound: a minute of a concert (CC BY 4.0).
+
+    Raises:
+        ConfigError: The wheel is missing.
+    """
+    folder = package_folder("iscc_samples", "iscc-samples==0.6.0") / "files" / "video"
+    path = folder / "demo.mp4"
+    if not path.is_file():
+        raise _missing("iscc-samples==0.6.0")
+    return path
+
+
 @lru_cache(maxsize=1)
 def sound_font() -> bytes:
     """Bytes of the General-MIDI sound font (TimGM6mb.sf2, 6 MB), read once a process.

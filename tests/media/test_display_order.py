@@ -42,23 +42,15 @@ def decoded(path: Path) -> list[int]:
     return [number_of(torch.from_numpy(frame).permute(2, 0, 1)) for frame in frames]
 
 
-def film(
-    path: Path,
-    codec: str,
-    options: dict[str, str],
-    count: int,
-    *,
-    begin: int = 0,
-    first: int = 0,
-) -> Path:
+def film(path: Path, codec: str, options: dict[str, str], count: int) -> Path:
     """Numbered frames, 25 a second on the codec's own clock, as AVI and MPEG-2 need it."""
     with av.open(str(path), "w") as container:
         track = container.add_stream(codec, rate=25, options=options)
         track.width = track.height = 64
         track.pix_fmt = "yuv420p"
-        for number, picture in enumerate(numbered(count, first)):
+        for number, picture in enumerate(numbered(count)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = number + 25 * begin, Fraction(1, 25)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(track.encode(frame))
         container.mux(track.encode(None))
     return path
@@ -194,22 +186,6 @@ def test_clocks_that_jump(tmp_path: Path, before: float, behind: float) -> None:
     sound = read_sound(clip)
     assert sound is not None and len(sound.samples) / 16000 == pytest.approx(3.2, abs=0.3)
     assert sound.start == pytest.approx(0, abs=0.1)
-
-
-@pytest.mark.parametrize("begins", [(0, 0), (50, 10, 3), (0, 7200, 5)], ids=str)
-def test_clocks_of_program_streams(tmp_path: Path, begins: tuple[int, ...]) -> None:
-    """At a jump ahead they give a picture the old time of decoding and the new one of display."""
-    whole = b""
-    for number, begin in enumerate(begins):
-        part = tmp_path / f"{number}.mpg"
-        film(part, "mpeg2video", {"bf": "2", "g": "12"}, 20, begin=begin, first=20 * number)
-        whole += part.read_bytes()
-    clip = tmp_path / "all.mpg"
-    clip.write_bytes(whole)
-    times = frame_times(clip)
-    assert decoded(clip) == list(range(20 * len(begins)))
-    assert np.diff(times).min() > 0.039 and np.diff(times).max() < 0.2
-    must_be_shown(clip, times)
 
 
 def test_a_hole_in_the_sound_is_no_jump_of_the_clock(tmp_path: Path) -> None:

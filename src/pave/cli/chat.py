@@ -42,7 +42,7 @@ def chat_verb(
     generated. To end the conversation, type `/quit` or Ctrl-C, or close the input.
 
     ```
-    pave chat concert.mp4 --patch outputs/demo/patch
+    pave chat concert.mp4 --patch sound-demo
     echo "What do you hear?" | pave chat concert.mp4
     pave chat --image photo.jpg --base Qwen/Qwen2.5-VL-3B-Instruct
     ```

@@ -28,7 +28,7 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
 
     ```
     pave info
-    pave info outputs/demo/patch
+    pave info sound-demo
     pave info concert.mp4 --json
     pave info scans/scene0000_00/color
     ```

@@ -25,7 +25,7 @@ def report_verb(
 
     ```
     pave report runs/eval
-    pave report outputs/demo --out demo.html --questions 100
+    pave report outputs/demo/eval --out demo.html --questions 100
     ```
 
     Args:

@@ -150,34 +150,11 @@ def _on_one_clock(
     if jumps.any():
         _tell(media.name)
     moved = np.rint(np.cumsum(jumps) / seconds).astype(np.int64)
-    waits = (pts - dts) * seconds
-    _shown_behind_the_jump(tracks, waits, jumps, moved)
     if first is not None:
         at_first = np.flatnonzero((tracks == picture) & (pts == first))
         first += int(moved[at_first[:1]].sum())
     on_one_clock = np.where(pts == NO_TIME, NO_TIME, pts + moved)
     return Packets(tracks, on_one_clock, durations, keys, hidden, full, moved, first, damage)
-
-
-def _shown_behind_the_jump(tracks: Ticks, waits: Seconds, jumps: Seconds, moved: Ticks) -> None:
-    """Move the last packet before a jump with what follows, where it is shown by the new clock.
-
-    A program stream may give it the old clock's time of decoding and the new one's time of display.
-
-    Args:
-        tracks: `[N]` number of each packet's track.
-        waits: `[N]` s from its decoding to its display.
-        jumps: `[N]` s, as `find_jumps` gives them.
-        moved: `[N]` ticks by which a packet is moved, written in place.
-    """
-    rows = np.flatnonzero(jumps)
-    for row in rows:
-        track = tracks[row]
-        same = tracks[:row] == track
-        before = np.flatnonzero(same)[-1]
-        # A true wait is that of a few pictures.
-        if waits[before] > AHEAD_SECONDS:
-            moved[before] = moved[row]
 
 
 def find_jumps(

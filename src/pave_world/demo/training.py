@@ -1,11 +1,9 @@
-"""The middle of the demo: control and patch trained at the same time.
-
-Each a `pave train` of its own with one thread.
-"""
+"""The middle of the demo: runs of `pave train`, side by side where there are several."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -26,7 +24,12 @@ from pave_world.demo.prepare import Progress
 
 CONTROL = "LoRA-only"
 LOG = "train_log.jsonl"
-_POLL, _TELL = 0.5, 20.0  # seconds between looks at the runs, and between lines about them
+_POLL = 0.5  # seconds between looks at the runs
+_TELLS = 4  # lines about a training
+
+
+class TimeIsUp(Exception):  # noqa: N818 - no error: what was asked for has come true
+    """A training was stopped because its time was over."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Run:
         """Steps done and the last loss, as its log says."""
         rows = read_log(self.config.out / LOG)
         return (int(rows[-1]["step"]), float(rows[-1]["loss"])) if rows else (0, None)
+
+    def share(self, step: int) -> float:
+        """How much of the run is done after a step."""
+        return step / (self.config.steps or 1)
 
 
 def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
@@ -100,7 +107,7 @@ def train_both(
         config: The demo's settings.
         records: Records to train on.
         progress: Called with (run, steps done, steps) about twice a second.
-        say: Gets a line every 20 s.
+        say: Gets a line at each quarter.
 
     Returns:
         Arm -> settings of its run; the patches are in their `patch_folder`.
@@ -109,16 +116,39 @@ def train_both(
         TrainError: If a run ends with an error; the other one is stopped.
     """
     configs = run_configs(config, records)
+    train_runs(config, configs, progress, say)
+    return configs
+
+
+def train_runs(
+    config: DemoConfig,
+    configs: Mapping[str, TrainConfig],
+    progress: Progress,
+    say: Callable[[str], None],
+    seconds: float = math.inf,
+) -> None:
+    """Train several runs side by side, each in a process of its own.
+
+    Args:
+        config: The demo's settings.
+        configs: Arm -> settings of its run.
+        progress: Called with (run, steps done, steps) about twice a second.
+        say: Gets a line at each quarter.
+        seconds: Wall seconds that they may take.
+
+    Raises:
+        TrainError: If a run ends with an error; the others are stopped.
+        TimeIsUp: If the seconds are over; the runs are stopped.
+    """
     runs = []
     try:
         for name, settings in configs.items():
             if not (settings.patch_folder / "patch.json").is_file():
                 runs.append(_start(name, settings, config))
-        _watch(runs, progress, say)
+        _watch(runs, progress, say, seconds)
     finally:
         for run in runs:
             _stop(run.process)
-    return configs
 
 
 def curves(configs: Mapping[str, TrainConfig]) -> dict[str, list[tuple[float, float]]]:
@@ -145,6 +175,8 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
         **os.environ,
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
+        # Threads that wait give the core away: on a busy machine spinning takes minutes.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "PYTHONPATH": path,  # the same pave as this process has
     }
     output = settings.out.with_suffix(".log")
@@ -156,13 +188,14 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
     return Run(name, settings, process, output)
 
 
-def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> None:
-    """Until all have ended: move the bars, say a line now and then.
+def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None], seconds: float) -> None:
+    """Until all have ended: move the bars, say a line at each quarter.
 
     Raise as soon as one has failed.
     """
     # A clock that no one sets back.
-    started = told = time.monotonic()
+    started = time.monotonic()
+    quarters = 0  # told so far
     while True:
         codes = [run.process.poll() for run in runs]
         for run, code in zip(runs, codes, strict=True):
@@ -174,26 +207,31 @@ def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> N
         states = [run.state() for run in runs]
         for run, (step, _) in zip(runs, states, strict=True):
             progress(run.name, step, run.config.steps or step)
-        if time.monotonic() - told > _TELL:
-            told = time.monotonic()
-            say(_line(runs, states, told - started))
         if None not in codes:
             return
+        took = time.monotonic() - started
+        if took > seconds:
+            raise TimeIsUp
+        # Of the run that is behind.
+        share = min(run.share(step) for run, (step, _) in zip(runs, states, strict=True))
+        if int(share * _TELLS) > quarters:
+            quarters = int(share * _TELLS)
+            say(_line(runs, states, took * (1 - share) / share))
         with contextlib.suppress(subprocess.TimeoutExpired):
             next(run.process for run, code in zip(runs, codes, strict=True) if code is None).wait(
                 _POLL
             )
 
 
-def _line(runs: list[Run], states: list[tuple[int, float | None]], seconds: float) -> str:
-    """Steps and losses of the runs in one line."""
+def _line(runs: list[Run], states: list[tuple[int, float | None]], left: float) -> str:
+    """Steps and losses of the runs in one line, and about how many seconds are left."""
     parts = []
     for run, (step, loss) in zip(runs, states, strict=True):
         parts.append(
             f"{run.name} step {step} of {run.config.steps}"
             + ("" if loss is None else f", loss {loss:.3f}")
         )
-    return f"  {seconds:4.0f} s  " + "   ".join(parts)
+    return "  " + "; ".join(parts) + f"; about {left:.0f} s left"
 
 
 def _last_line(output: Path) -> str:
