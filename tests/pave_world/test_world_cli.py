@@ -47,7 +47,7 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, tmp_path: Path) -> None:
         ("world", tmp_path / "w", "--channel", "smell"),
         ("world", text / "w", "--clips", 1),
         ("demo", "--channel", "smell"),
-        ("demo", "--out", text / "demo", "--train-clips", 1),
+        ("demo", "--full", "--out", text / "demo", "--train-clips", 1),
     ):
         code, out, err = run(*words)
         assert (code, out) == (2, ""), (words, err)
