@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from helpers import paper
+from helpers.hub import Hub
 from pave.cli import main
+from pave.patches import read_config
 
 
 def test_convert(tmp_path, capsys):
@@ -35,6 +37,19 @@ def test_convert(tmp_path, capsys):
     assert "does not fit V5_1_3" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "gone"), "--base", "smol", "--out", "x"]) == 2
     assert "no such checkpoint" in capsys.readouterr().err
+
+
+def test_convert_on_a_revision(tmp_path, monkeypatch):
+    """The base is that of a tag, and the patch remembers its commit."""
+    hub = Hub(tmp_path, monkeypatch)
+    hub.add("someone/tiny", paper.BASE, "a" * 40, ["v1"])
+    arguments = tmp_path / "tiny.json"
+    arguments.write_text(json.dumps(paper.KWARGS))
+    words = ["convert", str(paper.ROOT / "pave_tiny_lora"), "--model-args", str(arguments)]
+    words += ["--channel", "audio", "--base", "someone/tiny", "--out", str(tmp_path / "patch")]
+    assert main([*words, "--revision", "v1"]) == 0
+    assert read_config(tmp_path / "patch").base.revision == "a" * 40
+    assert main([*words, "--revision", "v2"]) == 2
 
 
 def test_estimate(capsys):

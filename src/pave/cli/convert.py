@@ -16,6 +16,7 @@ def convert_verb(
     /,
     *,
     base: str,
+    revision: str | None = None,
     model_args: str | None = None,
     out: Path,
     channel: str | None = None,
@@ -36,6 +37,7 @@ def convert_verb(
             mm_projector.bin.
         base: The base that it was trained on: LLaVA-OneVision in the naming of Hugging Face or of
             LLaVA, as a folder or a Hub id.
+        revision: Branch, tag, or commit of a base on the Hub. The patch remembers the commit.
         model_args: Class name of the authors' config, such as V5_1_3_audio_languagebind_7B, or a
             JSON or YAML file with the arguments of their aggregator.
         out: The patch folder. For two side channels, it will contain one folder for each.
@@ -51,7 +53,8 @@ def convert_verb(
     from pave.bases import load_base
     from pave.paper import convert
 
-    done = convert(checkpoint, load_base(base, weights=False), arguments, out, channel)
+    loaded = load_base(base, weights=False, revision=revision)
+    done = convert(checkpoint, loaded, arguments, out, channel)
     if json:
         output.as_json({"patches": [vars(patch) for patch in done]})
         return 0

@@ -135,7 +135,11 @@ def convert(
         place = Path(out) / name if len(channels) > 1 else Path(out)
         patch = PatchConfig(
             pave_version=__version__,
-            base=BaseId(name=base.name, fingerprint=base.fingerprint()),
+            base=BaseId(
+                name=base.name,
+                revision=base.revision,  # where it came from the Hub
+                fingerprint=base.fingerprint(),
+            ),
             inputs=inputs,
             channel=name,
             encoder=_encoder_spec(name, config),
