@@ -38,6 +38,15 @@ def test_hub_ids(name: str, can: bool) -> None:
     assert hf_compat.can_be_hub_id(name) == can
 
 
+def test_a_broken_connection_is_an_error_of_the_hub() -> None:
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9", token=False)  # nobody answers there
+    with pytest.raises(hf_compat.hub_errors()) as caught:
+        list(api.list_models(limit=1))
+    assert not isinstance(caught.value, ValueError)
+
+
 def test_cached_file_has_its_private_arguments(tmp_path: Path) -> None:
     from transformers.utils import hub
 

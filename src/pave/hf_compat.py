@@ -47,6 +47,18 @@ def can_be_hub_id(name: str) -> bool:
     return bool(name)
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises where the Hub says no or cannot be reached.
+
+    A broken connection comes as an error of the HTTP library below, which has changed its name; it
+    is the first parent of `HfHubHTTPError`. Checked with huggingface_hub 2.4.0.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    connection: type[Exception] = HfHubHTTPError.__bases__[0]
+    return (OSError, HFValidationError, connection)
+
+
 def find_file(
     source: str,
     name: str,

@@ -208,4 +208,4 @@ def test_only_what_is_on_the_hub_is_called_the_base_model(
     config = tiny_patch.alone("p", "audio").config
     base = BaseId(name=name, fingerprint={})
     card = make_card(config.model_copy(update={"base": base, "lora": LoraSpec()}), "p")
-    assert (f'base_model: "{name}"' in card) == hub
+    assert (f"base_model: {name}\n" in card) == hub

@@ -428,14 +428,15 @@ def test_hub_ids_download_only_what_a_patch_has(
 
     asked: list[Any] = []
 
-    def download(repo: str, allow_patterns: list[str]) -> str:
-        asked.append((repo, sorted(allow_patterns)))
+    def download(repo: str, *, allow_patterns: list[str], **options: Any) -> str:
+        asked.append((repo, sorted(allow_patterns), options))
         return str(saved)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert model.load_patch("someone/pave-v1.0") == "pave-v1-0"
     model.delete_patch("pave-v1-0")
-    assert asked == [("someone/pave-v1.0", FILES)]
+    files = sorted([*FILES, "scores.json"])
+    assert asked == [("someone/pave-v1.0", files, {"revision": None, "token": None})]
 
 
 @pytest.mark.parametrize(

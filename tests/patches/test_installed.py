@@ -14,7 +14,7 @@ from pave import registry
 from pave.cli.info import _is_patch
 from pave.errors import PatchError
 from pave.model import PatchedModel
-from pave.patches.hub import locate
+from pave.patches.remote import locate
 from pave.patches.installed import installed_patches
 
 GROUP = "pave.patches"

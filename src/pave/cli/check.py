@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -11,6 +12,9 @@ from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.placement import DtypeWord, running_on
+
+if TYPE_CHECKING:
+    from pave.bases import Base
 
 # `True` and the others in the words of the table.
 _WORDS = {True: "ok", False: "WRONG", None: "not had"}
@@ -20,6 +24,7 @@ def check_verb(
     base: str,
     /,
     *,
+    patch: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     json: Switch = False,
@@ -32,10 +37,14 @@ def check_verb(
     ```
     pave check smol
     pave check llava-hf/llava-onevision-qwen2-7b-ov-hf --dtype bf16
+    pave check smol --patch outputs/demo/patch
     ```
 
     Args:
         base: The base model: smol, a folder, or a Hub id.
+        patch: Check instead whether the base with this patch still gives the logits that were saved
+            with the patch (its probe). A folder or a Hub id. If the patch was trained on top of
+            others, name those first.
         dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         json: Print JSON.
@@ -46,6 +55,8 @@ def check_verb(
 
     with running_on(loading.device) as place:
         loaded = load_base(base, dtype=dtype, **loading.on(place))
+        if patch:
+            return _check_patches(loaded, patch, json)
         machine = {**versions(), "processor": processor(place)}
         rows = []
         if not json:
@@ -63,3 +74,20 @@ def check_verb(
     if json:
         output.as_json({"base": base, "machine": machine, "checks": list(map(asdict, rows))})
     return int(any(row.passed is False for row in rows))
+
+
+def _check_patches(base: Base, sources: Sequence[str], json: bool) -> int:
+    """The probes of patches on a base; 1 if one of them differs."""
+    from pave.model import PatchedModel, check_probe
+
+    model = PatchedModel(base)
+    matches = {}
+    for number, source in enumerate(sources):
+        name = model.load_patch(source, name=f"patch{number}")
+        matches[source] = check_probe(model, name)
+    if json:
+        output.as_json({source: match.model_dump() for source, match in matches.items()})
+    else:
+        for source, match in matches.items():
+            output.line(f"{source}: {match.told()}")
+    return int(any(match.verdict == "different" for match in matches.values()))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pave.cli import output
 from pave.cli.settings import Switch
+
+if TYPE_CHECKING:
+    from pave.patches.config import PatchConfig
 
 _MANIFEST = "patch.json"
 _SHOWN = (
@@ -19,6 +22,8 @@ _SHOWN = (
     "prompt",
     "task",
     "licence",
+    "datasets",
+    "language",
     "training",
 )
 
@@ -99,8 +104,8 @@ def _installed() -> dict[str, Any]:
 def _patch(source: str) -> dict[str, Any]:
     from pave.errors import PatchError
     from pave.patches import read_config
-    from pave.patches.hub import locate
     from pave.patches.layout import weight_files
+    from pave.patches.remote import locate
 
     folder = locate(source)
     config = read_config(folder)
@@ -119,10 +124,35 @@ def _patch(source: str) -> dict[str, Any]:
         "parameters": sum(_parameters(file) for file in files if file.suffix == ".safetensors"),
         "bytes": sum(file.stat().st_size for file in files),
         "pave_version": config.pave_version,
+        "probe": _probe(config),
         "scores": content["scores"],
+        **_measured(folder, config),
     }
     # What a patch does not have is not listed.
     return {name: value for name, value in facts.items() if value not in (None, {}, [])}
+
+
+def _probe(config: PatchConfig) -> str | None:
+    """That it has one, and how to use it; the numbers are of no use to people."""
+    if config.probe is None:
+        return None
+    return f"{config.probe.dtype}, seed {config.probe.seed}; try it with pave check BASE --patch"
+
+
+def _measured(folder: Path, config: PatchConfig) -> dict[str, Any]:
+    """What `pave eval` found, and an example."""
+    from pave.patches.card import shown_example
+    from pave.patches.scores import read_scores
+
+    scores = read_scores(folder, config)
+    facts: dict[str, Any] = {}
+    for evaluation in scores:
+        values = {row.score: f"{row.value} ({row.notes})" for row in evaluation.measured}
+        facts[f"scores on {evaluation.name}"] = values
+    example = shown_example(config, scores)
+    if example is not None:
+        facts["example"] = example.model_dump(exclude_defaults=True)
+    return facts
 
 
 def _parameters(file: Path) -> int:

@@ -119,7 +119,7 @@ def media_of(words: str) -> tuple[str, Any]:
 def _patch(source: str) -> tuple[Path, BaseId]:
     """A patch's folder, and the base that it names."""
     from pave.patches import read_config
-    from pave.patches.hub import locate
+    from pave.patches.remote import locate
 
     folder = locate(source)
     return folder, read_config(folder).base

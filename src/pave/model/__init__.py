@@ -8,9 +8,14 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.model.model import PatchedModel
+    from pave.model.published import check_probe, make_probe
 
-_HOMES = {"PatchedModel": "pave.model.model"}
+_HOMES = {
+    "PatchedModel": "pave.model.model",
+    "check_probe": "pave.model.published",
+    "make_probe": "pave.model.published",
+}
 
-__all__ = ["PatchedModel"]
+__all__ = ["PatchedModel", "check_probe", "make_probe"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

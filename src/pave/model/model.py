@@ -23,6 +23,7 @@ from pave.model.attached import attach, detach, settle
 from pave.model.calls import Times, Visuals, called
 from pave.model.chosen import Chosen, Weights
 from pave.model.info import describe, summarise
+from pave.model.published import saved_for_hub
 from pave.model.saved import read_patch, write_patch
 from pave.model.seam import Seam
 from pave.patches.base_patches import base_patches_of, lora_of_new, on_top_of
@@ -32,6 +33,7 @@ from pave.patches.lora import LoraSet, copy_values
 from pave.patches.names import free_name, known_name
 from pave.patches.new import new_config, seeded
 from pave.patches.patch import Patch, Patches, Side
+from pave.patches.remote import push_folder
 from pave.tokens import Tokens
 
 Media = Mapping[str, Source | Tokens] | None
@@ -186,6 +188,8 @@ class PatchedModel(nn.Module):
         trainable: bool = False,
         *,
         same_weights: bool = False,
+        revision: str | None = None,
+        token: str | bool | None = None,
     ) -> str:
         """Put a saved patch on the base, at weight 1; the name that it got.
 
@@ -197,12 +201,15 @@ class PatchedModel(nn.Module):
             trainable: Whether to go on training it.
             same_weights: Refuse a patch that was trained on other weights than the base's of the
                 same shapes, such as a fine-tuned base's; there is a warning otherwise.
+            revision: Branch, tag or commit of a Hub id.
+            token: For a Hub id: None for the one of `HF_TOKEN` or `hf auth login`.
 
         Raises:
             PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for
                 another base or fed otherwise, or a base patch of it is not on this model yet.
         """
-        saved = read_patch(source, name, self.base, self.patches, same_weights)
+        how: Any = {"same_weights": same_weights, "revision": revision, "token": token}
+        saved = read_patch(source, name, self.base, self.patches, **how)
         fed = self.base.inputs  # to go back to if the patch does not fit
         feed_as_trained(saved.config, self.base, self.patches)
         try:
@@ -213,7 +220,7 @@ class PatchedModel(nn.Module):
             detach(self, saved.name)
             self.base.use(fed)
             raise
-        patch.saved = patch.changes()
+        patch.saved, patch.folder = patch.changes(), saved.folder
         if self.base.inputs != fed:
             self._fed = fed
         return saved.name
@@ -227,6 +234,7 @@ class PatchedModel(nn.Module):
         scores: Sequence[Mapping[str, Any]] | None = None,
         licence: str | None = None,
         dtype: StoredType = "fp32",
+        **about: Any,
     ) -> Path:
         """Write a patch folder: complete or not at all, over an older patch of the same path.
 
@@ -239,14 +247,46 @@ class PatchedModel(nn.Module):
             licence: Licence of the weights.
             dtype: Floating-point type of the files: "fp16" and "bf16" halve them and round the
                 weights. Whatever it is, a loaded patch computes in fp32.
+            **about: Other fields of `PatchConfig` that describe it: `datasets` (a list of `{"name":
+                ..., "licence": ...}`), `language`, `example`, and `probe` (from `make_probe`).
 
         Raises:
             PatchError: If the folder holds something else, the weights hold a NaN or are too large
                 for fp16, or a base patch of it was never saved or has changed since.
         """
         patch = self.patches[known_name(name, self.patches)]
-        given = {"training": training, "scores": scores, "licence": licence, "dtype": dtype}
-        return write_patch(folder, patch, self.base, self.patches, given)
+        given = {
+            "training": training,
+            "scores": scores,
+            "licence": licence,
+            "dtype": dtype,
+            **about,
+        }
+        return write_patch(folder, patch, self.base, self.patches, about)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        name: str | None = None,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> str:
+        """Publish a patch on the Hub, in one commit; the address of the commit.
+
+        Args:
+            repo: `owner/name`; see `pave.patches.remote.push_folder`, also for the others.
+            name: Which patch; the only one when not given.
+            private: Whether only its owner may read it; the account's default when not given.
+            revision: Branch to write to; main when not given.
+            token: With the right to write.
+
+        Raises:
+            PatchError: If it cannot be saved, or the Hub cannot be reached or refuses.
+        """
+        with saved_for_hub(self, repo, name) as folder:
+            return push_folder(folder, repo, private=private, revision=revision, token=token)
 
     def delete_patch(self, name: str) -> None:
         """Take one patch off the base; without any the base is fed as before the first was loaded.

@@ -5,7 +5,7 @@ Nothing here changes the model: a patch is read and checked as a whole, then put
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from pave.patches.base_patches import with_hashes, with_names
 from pave.patches.config import PatchConfig
 from pave.patches.fit import check_base_weights, check_tensors
 from pave.patches.folder import PatchFiles, read_folder, write_folder
-from pave.patches.hub import locate
 from pave.patches.layout import FUSION, LORA
 from pave.patches.lora import Lora, copy_values
 from pave.patches.names import default_name, free_name
-from pave.patches.new import saved_config
+from pave.patches.new import DROPPED, saved_config
 from pave.patches.patch import Patch
+from pave.patches.remote import locate
+from pave.patches.scores import Evaluation, read_scores
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ def read_patch(
     name: str | None,
     base: Base,
     patches: Mapping[str, Patch],
-    same_weights: bool = False,
+    *,
+    same_weights: bool,
+    revision: str | None,
+    token: str | bool | None,
 ) -> SavedPatch:
     """Read a patch and check it against the base and the patches that are on it.
 
@@ -72,12 +76,14 @@ def read_patch(
         base: The base it is for.
         patches: Patches on the base.
         same_weights: Refuse a patch that was trained on other weights; else there is a warning.
+        revision: Of a Hub id.
+        token: To read it with.
 
     Raises:
         PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for another
             base, a base patch of it is not there, or the name is taken or invalid.
     """
-    folder = locate(source)
+    folder = locate(source, revision, token)
     files = read_folder(folder, base)
     # Shapes agree by now; the weights behind them may be another model's.
     check_base_weights(files.config, base, str(source), same_weights)
@@ -117,12 +123,26 @@ def write_patch(
     if not isinstance(folder, str | Path):
         raise PatchError(f"a patch is written into a folder, got {type(folder).__name__}")
     # Refused before the disk is touched: a base patch without files, a field that is wrong.
-    config = with_hashes(saved_config(patch.config, given), patches)
-    files = PatchFiles(config, {}, {})  # filled below
+    config = with_hashes(saved_config(patch.config, {**_outdated(patch), **given}), patches)
+    files = PatchFiles(config, {}, {}, _measured(patch))  # filled below
     if patch.fusion is not None:
         files.fusion.update(patch.fusion.state_dict())
     if patch.lora is not None:
         files.lora.update(patch.lora.parameters())
     patch.config = write_folder(Path(folder), files, base)
-    patch.saved = patch.changes()
+    patch.saved, patch.folder = patch.changes(), Path(folder)
     return Path(folder)
+
+
+def _outdated(patch: Patch) -> dict[str, Any]:
+    """What was said of weights that the patch no longer has, to be dropped."""
+    if not patch.changed:
+        return {}
+    return {"probe": DROPPED, "example": DROPPED}
+
+
+def _measured(patch: Patch) -> Sequence[Evaluation]:
+    """What was measured with the weights that the patch still has."""
+    if patch.changed or patch.folder is None or not patch.folder.is_dir():
+        return ()
+    return read_scores(patch.folder, patch.config)

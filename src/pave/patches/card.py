@@ -12,28 +12,41 @@ from typing import Any
 
 from pave.channels import EncoderInfo, describe_encoder
 from pave.fusion_costs import fusion_parameters
-from pave.patches.config import PatchConfig
-from pave.patches.hub import is_hub_id
+from pave.patches.config import Example, PatchConfig
+from pave.patches.front_matter import front_matter
+from pave.patches.scores import Evaluation
 
 
-def make_card(config: PatchConfig, name: str) -> str:
+def make_card(
+    config: PatchConfig,
+    name: str,
+    scores: Sequence[Evaluation] = (),
+    source: str | None = None,
+) -> str:
     """The card's Markdown, with the Hub's metadata block on top.
 
     Args:
         config: The patch.
         name: What to call it in the text and in the example.
+        scores: What was measured with it.
+        source: What the example loads; a path when not given.
     """
     info = None
     if config.channel is not None:
         encoder = config.encoder.name if config.encoder is not None else None
         info = describe_encoder(config.channel, encoder)
     blocks = [
-        _metadata(config),
+        front_matter(config, name, scores),
         f"# {name}",
         _what(config, info),
-        _usage(config, info, name),
-        "## Facts\n\n" + table(_facts(config)),
+        _usage(config, info, source or f"path/to/{name}"),
     ]
+    if example := shown_example(config, scores):
+        blocks.append(_example(example))
+    if config.lora is not None:
+        blocks.append(_in_peft(config))
+    blocks.append("## Facts\n\n" + table(_facts(config, info)))
+    blocks += map(_evaluation, scores)
     if config.scores:
         blocks.append("## Scores\n\n" + table(config.scores))
     if config.training:
@@ -68,21 +81,6 @@ def _cell(value: Any) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _metadata(config: PatchConfig) -> str:
-    """What the Hub reads: the licence, the base if it is on the Hub, and tags."""
-    lines = ["library_name: pave"]
-    if config.licence:
-        lines.append(f"license: {json.dumps(config.licence)}")
-    # The Hub refuses a card whose base_model is a local path.
-    if is_hub_id(config.base.name):
-        lines.append(f"base_model: {json.dumps(config.base.name)}")
-    tags = ["pave", "video-text-to-text"]
-    if config.channel is not None:
-        tags.append(config.channel)
-    lines.append(f"tags: {json.dumps(tags)}")
-    return "\n".join(["---", *lines, "---"])
-
-
 def _what(config: PatchConfig, info: EncoderInfo | None) -> str:
     """What the patch is good for, in two sentences."""
     base = f"`{config.base.name}`"
@@ -98,7 +96,7 @@ def _what(config: PatchConfig, info: EncoderInfo | None) -> str:
     )
 
 
-def _usage(config: PatchConfig, info: EncoderInfo | None, name: str) -> str:
+def _usage(config: PatchConfig, info: EncoderInfo | None, source: str) -> str:
     """A program that asks with the patch; it runs where the paths in it exist."""
     imports = ["import pave"]
     tokens = []
@@ -123,27 +121,69 @@ def _usage(config: PatchConfig, info: EncoderInfo | None, name: str) -> str:
         f"base = pave.load_base({json.dumps(config.base.name)}{revision})",
         "model = pave.PatchedModel(base)",
         *load,
-        f'model.load_patch("path/to/{name}")',
+        f'model.load_patch("{source}")',
         *tokens,
         f'print(model.ask("video.mp4", "What is happening?"{channels}))',
     ]
     return "## Use\n\n```python\n" + "\n".join(code) + "\n```"
 
 
-def _facts(config: PatchConfig) -> list[dict[str, str]]:
+def shown_example(config: PatchConfig, scores: Sequence[Evaluation]) -> Example | None:
+    """The example that was saved with a patch, or else the newest that an evaluation found."""
+    if config.example is not None:
+        return config.example
+    for evaluation in reversed(scores):
+        if evaluation.example is not None:
+            return evaluation.example
+    return None
+
+
+def _example(example: Example) -> str:
+    """One question, with and without the patch."""
+    rows = {"clip": example.clip, "question": example.question}
+    if example.wanted is not None:
+        rows["right answer"] = example.wanted
+    rows["base"] = example.base
+    rows["with the patch"] = example.patch
+    shown = table([{"": name, " ": value} for name, value in rows.items()])
+    if example.note:
+        shown += f"\n\n{example.note}"
+    return f"## Example\n\n{shown}"
+
+
+def _in_peft(config: PatchConfig) -> str:
+    """What the `lora/` folder is good for without pave."""
+    text = "`lora/` is a plain PEFT adapter: `PeftModel.from_pretrained(model, source, "
+    text += 'subfolder="lora")` puts it on the base.'
+    if config.fusion is not None:
+        text += (
+            " That is not the whole patch: without the fusion, which only pave reads, the model "
+            f"does not get the channel `{config.channel}`."
+        )
+    return f"## Without pave\n\n{text}"
+
+
+def _evaluation(evaluation: Evaluation) -> str:
+    """One evaluation: all arms with their intervals, and how to read them."""
+    rows = [dict(zip(evaluation.header, row, strict=True)) for row in evaluation.rows]
+    head = f"## Scores on {evaluation.name}\n\n{evaluation.title}. This patch is the arm "
+    head += (
+        f"`{evaluation.arm}`. Measured on {evaluation.date} with pave {evaluation.pave_version}."
+    )
+    return "\n\n".join([f"{head}.", table(rows), *evaluation.how])
+
+
+def _facts(config: PatchConfig, info: EncoderInfo | None) -> list[dict[str, str]]:
     """Name and value of each fact; the columns have no titles."""
     facts = {"base": config.base.name}
+    if config.base.revision is not None:
+        facts["base, commit"] = config.base.revision
     if config.channel is not None:
         facts["channel"] = config.channel
         facts["encoder"] = "none (ready-made tokens)"
     if config.encoder is not None:
         facts["encoder"] = f"{config.encoder.name} {json.dumps(config.encoder.settings)}"
-    for number, base_patch in enumerate(config.base_patches, 1):
-        digest = next(iter(base_patch.files.values()), "")[:12]
-        channel = f" ({base_patch.channel})" if base_patch.channel else ""
-        facts[f"base patch {number}"] = (
-            f"{base_patch.name}{channel}, sha256 {digest}..., its LoRA {base_patch.lora}"
-        )
+    facts |= _base_patches(config)
     if config.fusion is not None:
         facts["fusion"] = f"{fusion_parameters(config.fusion):,} parameters"
     if config.lora is not None:
@@ -155,6 +195,31 @@ def _facts(config: PatchConfig) -> list[dict[str, str]]:
         facts["chat format"] = f"`{config.chat.turn}`"
     if config.dtype != "fp32":
         facts["stored in"] = f"{config.dtype}; computed with in fp32"
-    facts["licence"] = config.licence or "not stated"
+    if config.probe is not None:
+        facts["probe"] = f"seed {config.probe.seed}, {config.probe.dtype}"
+    facts |= _licences(config, info)
     facts["written by"] = f"pave {config.pave_version}"
     return [{"": name, " ": value} for name, value in facts.items()]
+
+
+def _base_patches(config: PatchConfig) -> dict[str, str]:
+    """The patches that it was trained on top of."""
+    facts = {}
+    for number, base_patch in enumerate(config.base_patches, 1):
+        digest = next(iter(base_patch.files.values()), "")[:12]
+        channel = f" ({base_patch.channel})" if base_patch.channel else ""
+        facts[f"base patch {number}"] = (
+            f"{base_patch.name}{channel}, sha256 {digest}..., its LoRA {base_patch.lora}"
+        )
+    return facts
+
+
+def _licences(config: PatchConfig, info: EncoderInfo | None) -> dict[str, str]:
+    """The licences of the patch, of its encoder's weights and of its data."""
+    facts = {"licence": config.licence or "not stated"}
+    # The patch's own licence does not lift what encoder and data ask for.
+    if info is not None and info.licence:
+        facts["licence of the encoder"] = info.licence
+    for data in config.datasets:
+        facts[f"data: {data.name}"] = data.licence or "licence not stated"
+    return facts

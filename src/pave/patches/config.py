@@ -21,6 +21,7 @@ from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.prompt import PromptStyle
 from pave.errors import first_problem
 from pave.fusion import FusionSettings, read_fusion_config
+from pave.patches.probe import Probe
 from pave.renamed import renamed
 
 # Raised when an older pave could no longer read the file; new fields with a default do not.
@@ -28,6 +29,8 @@ SCHEMA_VERSION = 1
 
 StoredType = Literal["fp32", "fp16", "bf16"]
 """Types in which a patch's weights may be stored."""
+# Of `patch.json` where they are empty.
+_LEFT_OUT = ("base_patches", "frames", "chat", "datasets", "language", "example", "probe")
 
 
 class LoraSpec(BaseModel):
@@ -144,6 +147,28 @@ class ChatSpec(BaseModel):
         return repr("".join([*parts, style.ask + style.answer, "[answer]", style.end]))
 
 
+class DataSource(BaseModel):
+    """Data that a patch was trained on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, description="A data set on the Hub, or what it is called.")
+    licence: str | None = Field(None, description="Its licence.")
+
+
+class Example(BaseModel):
+    """One question about one clip, answered without and with a patch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clip: str = Field(description="The clip: a file's name, an address, or the world's seed.")
+    question: str = Field(description="What was asked.")
+    base: str = Field(description="What the base answers.")
+    patch: str = Field(description="What it answers with the patch.")
+    wanted: str | None = Field(None, description="The right answer, where it is known.")
+    note: str = Field("", description="How the example was chosen.")
+
+
 class PatchConfig(BaseModel):
     """The content of `patch.json`.
 
@@ -192,6 +217,16 @@ class PatchConfig(BaseModel):
         "fp32",
         description="Floating-point type of the tensors in its weight files; computed with in fp32 "
         "whatever it is.",
+    )
+    datasets: list[DataSource] = Field(
+        default_factory=list, description="What it was trained on, with the licences."
+    )
+    language: list[str] = Field(
+        default_factory=list, description="Codes of the questions' languages, such as en."
+    )
+    example: Example | None = Field(None, description="A question, with and without the patch.")
+    probe: Probe | None = Field(
+        None, description="Logits on a fixed input, by which loading can be checked."
     )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Summary of the training run: data, steps, seed, rates."
@@ -251,7 +286,7 @@ class PatchConfig(BaseModel):
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what most patches lack, so that their files are those of older versions."""
         fields: dict[str, Any] = write(self)
-        for name in ("base_patches", "frames", "chat"):
+        for name in _LEFT_OUT:
             if not fields.get(name):
                 fields.pop(name, None)
         if fields.get("dtype") == "fp32":

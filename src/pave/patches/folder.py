@@ -8,11 +8,13 @@ kind. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -23,22 +25,34 @@ from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import ConfigError, PatchError
-from pave.files import clear_left_overs, is_clutter, sha256_of, sync, writing
+from pave.files import (
+    clear_left_overs,
+    is_clutter,
+    sha256_of,
+    sync,
+    write_text_atomically,
+    writing,
+)
 from pave.patches.card import make_card
 from pave.patches.config import SCHEMA_VERSION, PatchConfig, reason
 from pave.patches.fit import check_adapter, check_base, check_rank
 from pave.patches.installed import names_like
 from pave.patches.layout import (
     CARD,
-    FILES,
     FUSION,
     LORA,
     LORA_CONFIG,
     MANIFEST,
+    in_hub_cache,
+    inside,
+    is_part,
     weight_files,
 )
 from pave.patches.lora import lora_config
+from pave.patches.scores import Evaluation, add_evaluation, read_scores, write_scores
 from pave.texts import parse_json
+
+logger = logging.getLogger(__name__)
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _STORED = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -53,11 +67,13 @@ class PatchFiles:
         config: Content of `patch.json`.
         fusion: State dict of the fusion; empty for a LoRA-only patch.
         lora: Adapter tensors by their key in the adapter file; empty for a patch without LoRA.
+        scores: What was measured with these weights.
     """
 
     config: PatchConfig
     fusion: dict[str, Tensor]
     lora: dict[str, Tensor]
+    scores: Sequence[Evaluation] = ()
 
 
 def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
@@ -105,17 +121,20 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
 def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfig:
     """Write everything into an empty folder; the config as written."""
     config = files.config
-    if config.fusion is not None:
-        _save(files.fusion, folder / FUSION)
     if config.lora is not None:
         adapter = lora_config(config.lora, base.family, config.base.name)
         adapter.save_pretrained(str(folder / "lora"))
-        _save(files.lora, folder / LORA)
+        _save(files.lora, folder / LORA, {"format": "pt"})
+    if config.fusion is not None:
+        _save(files.fusion, folder / FUSION, _belonging(config, folder))
     # Of what is on disk now, not of what was meant to be written.
     hashes = {name: sha256_of(folder / name) for name in weight_files(config)}
     config = config.model_copy(update={"files": hashes})
-    (folder / CARD).write_text(make_card(config, title), encoding="utf-8")
-    (folder / MANIFEST).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    scores = [one.model_copy(update={"weights": hashes}) for one in files.scores]
+    if scores:
+        write_scores(folder, scores)
+    (folder / CARD).write_text(make_card(config, title, scores), encoding="utf-8")
+    (folder / MANIFEST).write_text(_manifest(config), encoding="utf-8")
     # On disk before the rename: a power cut must not leave a whole name with empty files.
     for path in [*folder.rglob("*"), folder]:
         sync(path)
@@ -146,13 +165,37 @@ def _rounded(files: PatchFiles) -> PatchFiles:
     return rounded
 
 
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+def _manifest(config: PatchConfig) -> str:
+    """The text of `patch.json`."""
+    return config.model_dump_json(indent=2) + "\n"
+
+
+def _belonging(config: PatchConfig, folder: Path) -> dict[str, str]:
+    """What the fusion's file says of itself, should it ever be found alone.
+
+    The patch is named by the hash of its LoRA, which is written by now; `patch.json` holds the
+    fusion's own. One key, since safetensors writes several in any order, and the same patch must
+    have the same bytes.
+    """
+    facts: dict[str, Any] = {"base": config.base.name, "channel": config.channel}
+    if config.base.revision is not None:
+        facts["base_revision"] = config.base.revision
+    if config.encoder is not None:
+        facts["encoder"] = config.encoder.name
+    if config.task is not None:
+        facts["task"] = config.task
+    if config.lora is not None:
+        facts["lora_sha256"] = sha256_of(folder / LORA)
+    return {"pave": json.dumps(facts)}
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> None:
     path.parent.mkdir(exist_ok=True)
     own = {}
     for key, tensor in tensors.items():
         # A copy: safetensors refuses tensors that share memory.
         own[key] = tensor.detach().to("cpu", copy=True).contiguous()
-    save_file(own, path, metadata={"format": "pt"})
+    save_file(own, path, metadata=header)
 
 
 def _swap(staging: Path, folder: Path) -> None:
@@ -187,7 +230,7 @@ def _check_target(folder: Path) -> None:
             found.add(path.relative_to(folder).as_posix())
     if found and MANIFEST not in found:
         raise PatchError(f"{folder} holds files but no patch; choose a new or empty folder")
-    strange = sorted(found - set(FILES))
+    strange = sorted(name for name in found if not is_part(name))
     if strange:
         raise PatchError(
             f"{folder} holds {strange[0]}, which is no part of a patch; move it away or choose "
@@ -203,7 +246,7 @@ def read_config(folder: Path) -> PatchConfig:
     """
     if not folder.is_dir():
         raise PatchError(f"there is no patch folder at {folder}{names_like(str(folder))}")
-    path = _inside(folder, MANIFEST)
+    path = inside(folder, MANIFEST)
     try:
         if path.stat().st_size > _MANIFEST_LIMIT:
             raise PatchError(f"{path} is too large for a patch manifest; the folder is damaged")
@@ -236,23 +279,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
     Raises:
         PatchError: With one line on what is wrong and where.
     """
-    config = read_config(folder)
-    wanted = weight_files(config)
-    # A file that is not listed is never read; one that is listed must be there.
-    odd = sorted(config.files.keys() ^ set(wanted))
-    if odd:
-        raise PatchError(
-            f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd[0]} is "
-            "wrong"
-        )
-    # All files are found and hashed before any is read.
-    paths = {name: _inside(folder, name) for name in wanted}
-    for name, path in paths.items():
-        if sha256_of(path) != config.files[name]:
-            raise PatchError(
-                f"{folder / name} does not have the hash that patch.json records; the file is "
-                "damaged or was changed"
-            )
+    config, paths = _whole(folder)
     # Before the adapter, so that a foreign patch is called foreign and not inconsistent.
     check_base(config, base, folder)
     files = PatchFiles(config, {}, {})  # filled below
@@ -281,30 +308,143 @@ def _check_stored_type(files: PatchFiles, folder: Path) -> None:
             )
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """A file of the folder, if it is one and no link leads out.
+def _whole(folder: Path) -> tuple[PatchConfig, dict[str, Path]]:
+    """The config, and the weight files by name: all there, and as they were written."""
+    config = read_config(folder)
+    wanted = weight_files(config)
+    # A file that is not listed is never read; one that is listed must be there.
+    odd = sorted(config.files.keys() ^ set(wanted))
+    if odd:
+        raise PatchError(
+            f"{folder / MANIFEST} must list exactly the files {', '.join(wanted)}; {odd[0]} is "
+            "wrong"
+        )
+    # All files are found and hashed before any is read.
+    paths = {name: inside(folder, name) for name in wanted}
+    for name, path in paths.items():
+        if sha256_of(path) != config.files[name]:
+            raise PatchError(
+                f"{folder / name} does not have the hash that patch.json records; the file is "
+                "damaged or was changed"
+            )
+    return config, paths
 
-    A Hub cache keeps its files as links `snapshots/<revision>/x -> blobs/y`; there the links may
-    lead to the blobs.
+
+def check_folder(folder: Path) -> PatchConfig:
+    """Find out whether a patch folder is whole and undamaged, without its base.
+
+    Returns:
+        Its config.
+
+    Raises:
+        PatchError: With one line on what is wrong and where.
     """
-    root = folder.resolve()
-    is_cache = root.parent.name == "snapshots" and (root.parent.parent / "blobs").is_dir()
-    allowed = [root]
-    if is_cache:
-        allowed.append(root.parent.parent / "blobs")
+    config, _ = _whole(folder)
+    read_scores(folder, config)
+    return config
+
+
+def describe_folder(folder: Path, fields: Mapping[str, Any]) -> None:
+    """Write words about a patch into its folder: licence, data sets, language.
+
+    The weights stay as they are. Each file is replaced as a whole, `patch.json` first: what the
+    card says follows from it.
+
+    Args:
+        folder: A patch folder.
+        fields: Fields of `PatchConfig`; what is None or empty is left as it is.
+
+    Raises:
+        PatchError: If the folder is damaged or lies in a Hub cache, or a field is wrong.
+    """
+    config = check_folder(folder)
+    given = {key: value for key, value in fields.items() if value}
+    if not given:
+        return
+    _check_own(folder)
     try:
-        path = (root / name).resolve(strict=True)
-    # RuntimeError: links that lead to each other.
-    except (OSError, RuntimeError) as error:
-        why = "the patch folder is incomplete"
-        if name == MANIFEST and (root / "adapter_config.json").exists():
-            why = "the folder holds an adapter of peft alone, which is merged into the base instead"
-        raise PatchError(f"{folder / name} is missing; {why}") from error
-    if not any(path.is_relative_to(place) for place in allowed):
-        raise PatchError(f"{folder / name} leads out of the patch folder; refusing to read it")
-    if not path.is_file():
-        raise PatchError(f"{folder / name} is not a file; the patch folder is damaged")
-    return path
+        new = PatchConfig.model_validate({**config.model_dump(), **given})
+    except ValidationError as error:
+        raise ConfigError(f"the patch cannot be described so: {reason(error)}") from error
+    card = fresh_card(folder, config=new)
+    write_text_atomically(folder / MANIFEST, _manifest(new))
+    _replace_card(folder, card)
+
+
+def record_evaluation(folder: Path, new: Evaluation) -> None:
+    """Write an evaluation into a patch folder: `scores.json`, the Hub's files and the card.
+
+    `patch.json` stays as it is, since an evaluation does not change what the patch is.
+
+    Args:
+        folder: A patch folder.
+        new: The evaluation; it replaces an older one of the same questions.
+
+    Raises:
+        PatchError: If the folder is damaged, or lies in a Hub cache.
+        PlaceError: If it cannot be written.
+    """
+    config = read_config(folder)
+    _check_own(folder)
+    scores = add_evaluation(read_scores(folder, config), new)
+    card = fresh_card(folder, scores=scores)
+    write_scores(folder, scores)
+    _replace_card(folder, card)
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse to change what the Hub's client keeps: others read it, and it is a commit's copy."""
+    if in_hub_cache(folder):
+        raise PatchError(
+            f"{folder} is the Hub client's copy of a commit, which nobody changes; copy the folder "
+            "to a place of your own"
+        )
+
+
+def _replace_card(folder: Path, card: str | None) -> None:
+    """Write the new card, unless the one that is there is somebody's own work."""
+    if card is None:
+        logger.warning(
+            "%s was edited, or written by another version of pave, and stays as it is; delete it "
+            "to get a new one",
+            folder / CARD,
+        )
+        return
+    write_text_atomically(folder / CARD, card)
+
+
+def fresh_card(
+    folder: Path,
+    *,
+    config: PatchConfig | None = None,
+    scores: Sequence[Evaluation] | None = None,
+    source: str | None = None,
+) -> str | None:
+    """The card of a patch folder as it would be written now.
+
+    Args:
+        folder: A patch folder.
+        config: Its config from now on; as it is when not given.
+        scores: What was measured, from now on; as it is when not given.
+        source: What its example loads; a path when not given.
+
+    Returns:
+        The card, or None where the one that is there is not what pave generates of the folder:
+        somebody edited it, or another version of pave wrote it.
+    """
+    known, measured = read_config(folder), read_scores(folder, read_config(folder))
+    title = folder.resolve().name
+    if (folder / CARD).exists():
+        text = inside(folder, CARD).read_text(encoding="utf-8", errors="replace")
+        # The folder may have been renamed since.
+        headings = [line for line in text.splitlines() if line.startswith("# ")]
+        if headings:
+            title = headings[0].removeprefix("# ")
+        if text != make_card(known, title, measured):
+            return None
+    return make_card(
+        known if config is None else config, title, measured if scores is None else scores, source
+    )
 
 
 def _load(path: Path) -> dict[str, Tensor]:

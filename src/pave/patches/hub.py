@@ -1,17 +1,18 @@
-"""Where a patch comes from: a local folder, an installed package, or a repository on the Hub."""
+"""The Hugging Face Hub: which names are its own, and what its client's errors mean."""
 
 from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from pave import hf_compat
 from pave.errors import PatchError
-from pave.patches.installed import installed_folder
-from pave.patches.layout import FILES
 
 # owner/name, both starting with a letter or digit, so that ./a and ../a are paths.
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 
 
 def is_hub_id(name: str) -> bool:
@@ -21,40 +22,81 @@ def is_hub_id(name: str) -> bool:
         >>> is_hub_id("llava-hf/llava-onevision-qwen2-7b-ov-hf"), is_hub_id("./llava")
         (True, False)
     """
-    return _HUB_ID.fullmatch(name) is not None and not os.path.exists(name)
+    return could_be_hub_id(name) and not os.path.exists(name)
 
 
-def locate(source: str | Path) -> Path:
-    """The local folder of a patch.
+def could_be_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name`, whatever lies here under it."""
+    return _HUB_ID.fullmatch(name) is not None and hf_compat.can_be_hub_id(name)
 
-    That is a path as it is, the folder of a patch that is installed by name
-    (`pave.patches.installed`), or a Hub id that is downloaded or found in the cache.
 
-    Only the files of a patch are fetched, never code.
+@contextmanager
+def explained(what: str, revision: str | None = None) -> Iterator[None]:
+    """What the Hub's client raises in here becomes one line.
+
+    Args:
+        what: Begins the line: "'someone/x' cannot be fetched from the Hub".
+        revision: The revision that is asked for, for the message.
 
     Raises:
-        PatchError: If there is no such folder, or the Hub cannot be reached or has no such
-            repository.
+        PatchError: In place of the client's own errors and of the connection's.
     """
-    if not isinstance(source, str | Path):
-        raise PatchError(f"a patch is a folder or a Hub id owner/name, got {type(source).__name__}")
-    name = str(source)
-    if not is_hub_id(name):
-        # Names of arms and of base patches come as paths too.
-        return installed_folder(name) or Path(source)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except LocalEntryNotFoundError as error:
-        raise PatchError(
-            f"'{name}' is no local folder and the Hub cannot be reached; check the path or the "
-            "connection"
-        ) from error
-    except (OSError, HFValidationError) as error:
-        # The Hub explains itself over many lines; the first one says what is wrong.
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise PatchError(
-            f"'{name}' is no local folder and cannot be fetched from the Hub: {lines[0]}"
-        ) from error
+        yield
+    except hf_compat.hub_errors() as error:
+        raise PatchError(f"{what}: {_why(error, revision)}") from error
+
+
+def _why(error: Exception, revision: str | None) -> str:
+    """What is wrong and what to do."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.OfflineModeIsEnabled | errors.LocalEntryNotFoundError):
+        return _unreachable(error)
+    if isinstance(error, errors.HfHubHTTPError):
+        return _refused(error, revision)
+    if isinstance(error, ValueError):  # of names and cards, short and to the point
+        return " ".join(str(error).split())
+    # The client explains itself over many lines; the first one says what is wrong.
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, OSError):
+        return lines[0]
+    return f"the Hub cannot be reached ({lines[0]}); check the connection"
+
+
+def _unreachable(error: Exception) -> str:
+    """Why nothing came over the net, and why the cache does not do."""
+    from huggingface_hub import constants, errors
+
+    have = "it is not in the local cache"
+    if isinstance(error, errors.IncompleteSnapshotError):
+        have = "only a part of it is in the local cache"
+    # Pushing never looks into the cache.
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        have = "this needs the Hub"
+    if constants.HF_HUB_OFFLINE:
+        return f"HF_HUB_OFFLINE is set and {have}; unset it to connect"
+    return f"the Hub cannot be reached and {have}; check the connection"
+
+
+def _refused(error: Exception, revision: str | None) -> str:
+    """An answer of the Hub that says no."""
+    from huggingface_hub import errors
+
+    # Before what is not found: to the client a gated repository is one of those.
+    if isinstance(error, errors.GatedRepoError):
+        return f"access is gated; accept the conditions on its page on the Hub, then {_LOG_IN}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            f"there is no such repository that you may read; check the name, or {_LOG_IN} if it is "
+            "private"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"it has no revision {revision!r}; give a branch, a tag or a commit of it"
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    if status == 401:
+        return f"the Hub does not know who you are; {_LOG_IN}"
+    if status == 403:
+        return "your token does not allow that; use one that may write to this repository"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]

@@ -4,10 +4,15 @@ patch.json            what the patch is (`PatchConfig`), with the sha256 of ever
 fusion.safetensors    weights of the fusion function
 lora/                 a standard PEFT adapter (adapter_config.json, adapter_model.safetensors)
 README.md             generated card
+scores.json           what `pave eval` measured with these weights
+.eval_results/        the same numbers in the form that the Hub reads
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from pave.errors import PatchError
 from pave.patches.config import PatchConfig
 
 MANIFEST = "patch.json"
@@ -15,9 +20,23 @@ CARD = "README.md"
 FUSION = "fusion.safetensors"
 LORA_CONFIG = "lora/adapter_config.json"
 LORA = "lora/adapter_model.safetensors"
+SCORES = "scores.json"
 
-FILES = (MANIFEST, CARD, FUSION, LORA_CONFIG, LORA)
-"""All that a patch folder may hold."""
+FILES = (MANIFEST, CARD, FUSION, LORA_CONFIG, LORA, SCORES)
+"""All that pave reads of a patch folder, and all that it fetches of a repository."""
+
+RESULTS = ".eval_results/pave-"
+"""How the files of scores for the Hub begin; files of other names there are somebody else's."""
+
+
+def is_part(name: str) -> bool:
+    """Whether a file belongs to a patch folder, by its path there.
+
+    Example:
+        >>> is_part("lora/adapter_config.json"), is_part(".eval_results/pave-a.yaml"), is_part("a")
+        (True, True, False)
+    """
+    return name in FILES or name.startswith(RESULTS)
 
 
 def weight_files(config: PatchConfig) -> list[str]:
@@ -28,3 +47,37 @@ def weight_files(config: PatchConfig) -> list[str]:
     if config.lora is not None:
         names += [LORA_CONFIG, LORA]
     return names
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of the folder, if it is one and no link leads out.
+
+    A Hub cache keeps its files as links `snapshots/<revision>/x -> blobs/y`; there the links may
+    lead to the blobs.
+
+    Raises:
+        PatchError: If it is missing, is no file, or lies elsewhere.
+    """
+    root = folder.resolve()
+    allowed = [root]
+    if in_hub_cache(folder):
+        allowed.append(root.parent.parent / "blobs")
+    try:
+        path = (root / name).resolve(strict=True)
+    # RuntimeError: links that lead to each other.
+    except (OSError, RuntimeError) as error:
+        why = "the patch folder is incomplete"
+        if name == MANIFEST and (root / "adapter_config.json").exists():
+            why = "the folder holds an adapter of peft alone, which is merged into the base instead"
+        raise PatchError(f"{folder / name} is missing; {why}") from error
+    if not any(path.is_relative_to(place) for place in allowed):
+        raise PatchError(f"{folder / name} leads out of the patch folder; refusing to read it")
+    if not path.is_file():
+        raise PatchError(f"{folder / name} is not a file; the patch folder is damaged")
+    return path
+
+
+def in_hub_cache(folder: Path) -> bool:
+    """Whether a folder is a snapshot in a Hub cache, which is the Hub client's to write."""
+    root = folder.resolve()
+    return root.parent.name == "snapshots" and (root.parent.parent / "blobs").is_dir()

@@ -19,6 +19,9 @@ from pave.patches.config import BaseId, ChatSpec, EncoderSpec, PatchConfig, reas
 from pave.patches.lora import check_names
 from pave.version import __version__
 
+DROPPED: Any = object()
+"""In place of a field's value in `saved_config`: the patch's own is not kept."""
+
 
 def new_config(
     base: Base,
@@ -122,14 +125,16 @@ def saved_config(config: PatchConfig, given: Mapping[str, Any]) -> PatchConfig:
 
     Args:
         config: The patch's own.
-        given: Fields of `PatchConfig`; None leaves the patch's own.
+        given: Fields of `PatchConfig`; None leaves the patch's own, `DROPPED` takes it out.
 
     Raises:
         ConfigError: If a field is wrong.
     """
     fields = config.model_dump()  # plain data, so that what is given is checked like the rest
     for key, value in given.items():
-        if value is not None:
+        if value is DROPPED:
+            fields.pop(key, None)
+        elif value is not None:
             fields[key] = value
     fields["pave_version"] = __version__
     fields["files"] = {}

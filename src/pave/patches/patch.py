@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
@@ -40,11 +41,13 @@ class Patch(nn.Module):
         trainable: Whether training changes it.
         saved: What `changes` counted when it was last saved or loaded; None for a patch that was
             never saved.
+        folder: Where it was last saved or loaded from.
         encoder: The encoder of its channel, once `PatchedModel.encoder` has made it.
     """
 
     fusion: nn.Module | None
     saved: list[int] | None
+    folder: Path | None = None
     encoder: Encoder | None = None
 
     def __init__(

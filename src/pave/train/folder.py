@@ -31,7 +31,7 @@ from pave.data.base_digests import digests_of
 from pave.errors import TrainError
 from pave.files import held_alone, write_text_atomically
 from pave.patches import read_config
-from pave.patches.hub import locate
+from pave.patches.remote import locate
 from pave.renamed import renamed
 from pave.texts import TextFile, lines_of, parse_json, read_object, read_text
 from pave.train.checkpoints import newest_checkpoint, processes_of

@@ -1,0 +1,67 @@
+"""`pave push`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from pave.cli import output
+from pave.cli.settings import Switch
+
+_MANY = Parameter(show_default=False)
+
+
+def push_verb(
+    folder: Path,
+    repo: str,
+    /,
+    *,
+    private: Switch = False,
+    revision: str | None = None,
+    licence: str | None = None,
+    dataset: Annotated[tuple[str, ...], _MANY] = (),
+    language: Annotated[tuple[str, ...], _MANY] = (),
+    json: Switch = False,
+) -> int:
+    """Publish a patch folder on the Hugging Face Hub, in one commit.
+
+    The repository is made if it does not exist. You need a token that may write to it, from
+    `hf auth login` or in HF_TOKEN. What you say about licence, data and language is written into
+    the folder first, and so onto its card.
+
+    ```
+    pave push runs/sound/patch someone/pave-sound --private
+    pave push runs/sound/patch someone/pave-sound --licence apache-2.0 --language en
+        --dataset someone/clips=cc-by-4.0
+    ```
+
+    Args:
+        folder: The patch folder.
+        repo: The repository, as owner/name.
+        private: Make the repository private. An existing public one is refused.
+        revision: The branch to write to, made if it does not exist; main when not given.
+        licence: The licence of the patch's weights, such as apache-2.0.
+        dataset: Data that the patch was trained on, as NAME or NAME=LICENCE; may be given several
+            times.
+        language: The language of the questions, such as en; may be given several times.
+        json: Print JSON.
+    """
+    from pave.patches.folder import describe_folder
+    from pave.patches.remote import push_folder
+
+    fields = {"licence": licence, "language": language, "datasets": list(map(_source, dataset))}
+    describe_folder(folder, fields)
+    address = push_folder(folder, repo, private=private or None, revision=revision)
+    if json:
+        output.as_json({"repo": repo, "revision": revision or "main", "commit": address})
+    else:
+        output.line(address)
+    return 0
+
+
+def _source(words: str) -> dict[str, Any]:
+    """`someone/clips=cc-by-4.0` as a data set and its licence."""
+    name, _, licence = words.partition("=")
+    return {"name": name, "licence": licence or None}

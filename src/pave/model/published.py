@@ -1,0 +1,136 @@
+"""Patches of a model for others: probed, and saved as they are published."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pave.errors import PatchError
+from pave.media import Frames
+from pave.patches.names import known_name
+from pave.patches.patch import Patch
+from pave.patches.probe import Probe, ProbeMatch, compare_probes, take_probe
+from pave.tokens import Tokens
+
+if TYPE_CHECKING:
+    from pave.model.model import PatchedModel
+
+FRAMES, HEIGHT, WIDTH = 4, 48, 64
+STEPS = 8
+"""Side tokens of a probe, spread over its clip."""
+QUESTION = "What happens in the video?"
+
+
+@contextmanager
+def saved_for_hub(model: PatchedModel, repo: str, name: str | None) -> Iterator[Path]:
+    """A folder of a patch for the time of the context, called like the repository, with a probe.
+
+    Raises:
+        PatchError: If the patch cannot be saved.
+    """
+    name = known_name(name, model.patches)
+    patch = model.patches[name]
+    before = patch.saved, patch.folder, patch.config
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            # The folder's name becomes the card's title.
+            folder = Path(place) / (repo.rpartition("/")[2] or "patch")
+            model.save_patch(folder, name, probe=make_probe(model, name))
+            yield folder
+    except BaseException:
+        # What was not published is not saved either.
+        patch.saved, patch.folder, patch.config = before
+        raise
+    patch.folder = None  # it is gone
+
+
+@torch.no_grad()
+def make_probe(model: PatchedModel, name: str | None = None, seed: int = 0) -> Probe:
+    """What the base says to a drawn clip without and with a patch, to be kept with the patch.
+
+    `save_patch(folder, probe=make_probe(model))` keeps it, `check_probe` compares. Patches that it
+    was trained on top of are at work, too. A base that was loaded without its tower loads it.
+
+    Args:
+        model: A base with the patch on it.
+        name: Which patch; the only one when not given.
+        seed: Of the clip and the side tokens; the caller's random state is left alone.
+
+    Example:
+        >>> from pave.model import PatchedModel
+        >>> from pave.patches import LoraSpec
+        >>> from pave.testing import tiny_base
+        >>> model = PatchedModel(tiny_base())
+        >>> name = model.new_patch(None, lora=LoraSpec(), seed=0)
+        >>> make_probe(model).moved  # a fresh patch changes nothing
+        0.0
+    """
+    name = known_name(name, model.patches)
+    working = [base_patch.name for base_patch in model.patches[name].config.base_patches]
+    working.append(name)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (FRAMES, 3, HEIGHT, WIDTH)
+    pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    base = model.base
+    if not base.tower_loaded:
+        base.load_tower()
+    clip = base.clip(Frames(pixels, torch.arange(FRAMES, dtype=torch.float64)))
+    prompt = base.encode_prompt(clip.text, [(QUESTION, None)])
+    inputs = base.batch([prompt.ask()], [clip], pad="left")
+    side = {}
+    for other in working:
+        tokens = _side_tokens(model.patches[other], generator)
+        if tokens is not None:
+            side[other] = tokens
+
+    def logits(*names: str) -> Tensor:
+        chosen = dict.fromkeys(names, 1.0)
+        output = model([side], [clip.times], patches=chosen, logits_to_keep=1, **inputs)
+        last: Tensor = output.logits[0, -1]  # [vocabulary]
+        return last
+
+    # While it trains a model takes no choice of patches, and drops something out.
+    training = model.training
+    model.eval()
+    try:
+        plain, patched = logits(), logits(*working)
+    finally:
+        model.train(training)
+    dtype = str(base.dtype).removeprefix("torch.")
+    return take_probe(plain, patched, dtype, seed)
+
+
+def _side_tokens(patch: Patch, generator: torch.Generator) -> Tokens | None:
+    """Random tokens of a patch's channel, `[STEPS, 1, C]`; None for a patch without one."""
+    fusion = patch.config.fusion
+    if fusion is None:
+        return None
+    values = torch.randn(STEPS, 1, fusion.side_dim, generator=generator)
+    times = torch.arange(STEPS, dtype=torch.float64) * (FRAMES / STEPS)
+    return Tokens(values, times)
+
+
+def check_probe(model: PatchedModel, name: str | None = None) -> ProbeMatch:
+    """Whether a patched base still says what it said when the patch was saved.
+
+    Args:
+        model: A base with the patch on it.
+        name: Which patch; the only one when not given.
+
+    Raises:
+        PatchError: If the patch holds no probe.
+    """
+    name = known_name(name, model.patches)
+    saved = model.patches[name].config.probe
+    if saved is None:
+        raise PatchError(
+            f"patch '{name}' holds no probe; save it again with one: "
+            "save_patch(folder, probe=make_probe(model))"
+        )
+    return compare_probes(saved, make_probe(model, name, saved.seed))
