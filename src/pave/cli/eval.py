@@ -38,7 +38,8 @@ def eval_verb(
     or `none` for the bare base. pave reports the difference of each later arm to each earlier one,
     so name the reference arms first. If an evaluation is interrupted, repeat the command to
     continue. With `--task`, answers are scored as by `pave score` with the same `--style`. If you
-    repeat the command with the other style, nothing is asked again.
+    repeat the command with the other style, nothing is asked again. pave
+    writes the scores of all arms into the folders of the evaluated patches, for their cards.
 
     Several processes share the work if you give each of them a `--shard`; under torchrun this is
     automatic. They need the same output folder and token cache. The last one to finish joins the
@@ -61,6 +62,7 @@ def eval_verb(
         settings: Settings.
         json: Print the results as JSON instead of a table.
     """
+    from pave.evaluate.on_card import write_on_cards
     from pave.evaluate.report import table
     from pave.evaluate.run import evaluate, evaluate_share
     from pave.evaluate.swap import evaluate_swap
@@ -79,6 +81,9 @@ def eval_verb(
             if share.report is None:  # other parts are still missing
                 return _tell_share(config.shard, share, json)
             report = share.report
+    # On stderr, since with --json stdout is for a program.
+    for told in write_on_cards(config, report):
+        output.note(told)
     if json:
         output.as_json(report.model_dump(mode="json"))
         return 0

@@ -169,7 +169,7 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
         shown = f"**{name}**" if name in wide else name
         lines.append(_row([shown, *cells]))
     # A blank line ends the table, and again what says how to read it.
-    lines += ["", *_how_to_read(report), ""]
+    lines += ["", *how_to_read(report), ""]
     for name in images:
         stem = Path(name).stem
         lines.append(f"![{stem}]({name})\n")
@@ -186,7 +186,7 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
     return "\n".join(lines)
 
 
-def _how_to_read(report: Report) -> list[str]:
+def how_to_read(report: Report) -> list[str]:
     """What the numbers of the table are."""
     run = f"{report.clips} clips, greedy answers, every arm on the same frames in one run."
     if report.task.exact:
