@@ -14,8 +14,8 @@ from pave import registry
 from pave.cli.info import _is_patch
 from pave.errors import PatchError
 from pave.model import PatchedModel
-from pave.patches.remote import locate
 from pave.patches.installed import installed_patches
+from pave.patches.remote import locate
 
 GROUP = "pave.patches"
 

@@ -38,6 +38,8 @@ OWN = (
     "push",
     "pull",
     "search",
+    "export",
+    "combine",
     "channels",
     "new-channel",
     "convert",

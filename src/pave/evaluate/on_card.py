@@ -15,7 +15,6 @@ from pave.evaluate.scores import ScoreGap, TaskScores
 from pave.files import PlaceError
 from pave.patches.config import Example
 from pave.patches.folder import read_config, record_evaluation
-from pave.patches.hub import is_hub_id
 from pave.patches.scores import Evaluation, Measured
 from pave.tasks.compare import ALL
 from pave.version import __version__
@@ -34,15 +33,18 @@ def write_on_cards(config: EvalConfig, report: Report) -> list[str]:
     Returns:
         A line on each folder: what was written, or why nothing was.
     """
-    patched = {arm: folders[-1] for arm, folders in config.arms.items() if folders}
+    patched = {}
+    for arm, folders in config.arms.items():
+        if folders:
+            patched[arm] = folders[-1]
     if not patched:
         return []
     if config.limit is not None:
         return ["only a part of the clips was asked about, so no patch's card gets the scores"]
     lines = []
     for arm, folder in patched.items():
-        if is_hub_id(str(folder)):
-            lines.append(f"{folder} is on the Hub; pull it, copy it, and evaluate the copy to keep")
+        if not folder.is_dir():  # installed, or on the Hub
+            lines.append(f"{folder} is no folder of yours, so its card does not get the scores")
             continue
         try:
             record_evaluation(folder, _evaluation(config, report, arm))
@@ -88,9 +90,9 @@ def _measured(task: TaskScores, arm: str) -> list[Measured]:
             notes.append(f"95 % interval {_ends(interval)}")
         own = [gap for gap in task.gaps if (gap.score, gap.label) == (score, ALL)]
         notes += [_against(gap, arm) for gap in own if arm in (gap.a, gap.b)]
-        row = Measured(
-            score=score, value=round(100 * value, 2), n=report.scored, notes="; ".join(notes)
-        )
+        points = round(100 * value, 2)
+        text = "; ".join(notes)
+        row = Measured(score=score, value=points, n=report.scored, notes=text)
         found.append(row)
     return found
 
@@ -119,14 +121,23 @@ def _example(config: EvalConfig, arm: str) -> Example | None:
         return None
     base = _by_id(all_rows(config.out, bare[0]))
     patch = _by_id(all_rows(config.out, arm))
-    gained = [name for name in patch if patch[name].correct and base[name].correct is False]
+    gained, lost = [], []
+    for name, row in patch.items():
+        if row.correct and base[name].correct is False:
+            gained.append(name)
+        # None where the task judges no single answer.
+        if row.correct is False and base[name].correct:
+            lost.append(name)
     if not gained:
         return None
-    lost = [name for name in patch if base[name].correct and patch[name].correct is False]
     row = patch[gained[0]]
-    clips = {record.id: Path(record.video).name for record in read_records(config.records)}
+    clip = ""
+    for record in read_records(config.records):
+        if record.id == row.id:
+            # Where it lies on this machine is nobody's business.
+            clip = Path(record.video).name
     return Example(
-        clip=clips.get(row.id, "?"),
+        clip=clip,
         question=row.question,
         base=base[row.id].prediction,
         patch=row.prediction,

@@ -255,13 +255,7 @@ class PatchedModel(nn.Module):
                 for fp16, or a base patch of it was never saved or has changed since.
         """
         patch = self.patches[known_name(name, self.patches)]
-        given = {
-            "training": training,
-            "scores": scores,
-            "licence": licence,
-            "dtype": dtype,
-            **about,
-        }
+        about |= {"training": training, "scores": scores, "licence": licence, "dtype": dtype}
         return write_patch(folder, patch, self.base, self.patches, about)
 
     def push_to_hub(
