@@ -276,6 +276,6 @@ def _keep(file: Path, folder: Path) -> None:
 def _steps_of(patch: str) -> int | None:
     """Steps of the shipped patch, as it says itself."""
     from pave.patches import read_config
-    from pave.patches.hub import locate
+    from pave.patches.remote import locate
 
     return read_config(locate(patch)).training.get("steps")
