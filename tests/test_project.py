@@ -72,6 +72,23 @@ def test_core_dependencies_are_few_and_pinned() -> None:
     assert not [name for name in pinned if name.startswith(("torchvision", "nvidia", "cuda"))]
 
 
+def test_no_module_needs_posix_to_be_imported() -> None:
+    """What Windows lacks is imported where it is used, behind a check of the system."""
+    lacking = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
+    found = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        # Not inside functions: those may be for one system alone.
+        for node in tree.body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            found += [f"{path}: {name}" for name in names if name in lacking]
+    assert not found
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_says_what_it_is_for_and_does_not_print(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))

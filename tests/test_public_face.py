@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +55,28 @@ def test_the_python_page_is_what_the_generator_writes() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )
     assert done.returncode == 0, "run: python tools/reference.py"
+
+
+def test_every_public_name_of_every_package_is_in_the_reference() -> None:
+    """Read from the pages and from the packages, not from the generator."""
+    described = set()
+    for page in ("python", "rooms"):
+        text = (ROOT / "docs" / "reference" / f"{page}.md").read_text("utf-8")
+        for home in re.findall(r"^::: (.+)$", text, re.MULTILINE):
+            module, _, name = home.rpartition(".")
+            described.add(id(getattr(importlib.import_module(module), name)))
+    left_out = []
+    for module in pkgutil.iter_modules(pave.__path__):
+        if not module.ispkg or module.name == "cli":  # used by command only
+            continue
+        room = importlib.import_module(f"pave.{module.name}")
+        for name in room.__all__:
+            thing = getattr(room, name)
+            # A package that is called like its function stands for it.
+            thing = getattr(thing, name, thing) if hasattr(thing, "__path__") else thing
+            if id(thing) not in described:
+                left_out.append(f"{room.__name__}.{name}")
+    assert not left_out
 
 
 def test_lazy_names_are_kept_once_they_are_found() -> None:

@@ -1,4 +1,6 @@
-"""Writes docs/reference/python.md: every name that `import pave` offers, by what it is for.
+"""Writes docs/reference/python.md and rooms.md: every public name, by purpose and by package.
+
+python.md has what `import pave` offers, rooms.md what the packages inside offer beside it.
 
     python tools/reference.py            # `make docs` runs it first
     python tools/reference.py --check    # fails where the page is not what would be written
@@ -8,18 +10,29 @@ A name that is public and in no section below is an error, so the page is always
 
 from __future__ import annotations
 
+import ast
+import pkgutil
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pave
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "python.md"
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+PAGE, ROOMS_PAGE = FOLDER / "python.md", FOLDER / "rooms.md"
+NOT_PUBLIC = {"cli"}
+"""Packages that are used by command only."""
+ROOMS_HEAD = """# Packages
+
+The public names of every package inside pave, for programs that need more than
+[`import pave`](python.md) offers. Names that are described elsewhere on these two pages are only
+listed.
+"""
 HEAD = """# Python
 
 This page documents everything that `import pave` offers. Importing pave is fast, because each name
 loads what it needs when it is first used. Each subpackage works in the same way: its `__init__`
-lists its public names. Names that are not on this page may change without notice.
+lists its public names, which [Packages](rooms.md) documents. Other names may change without notice.
 """
 SECTIONS = {
     "Ask": ("load_base", "PatchedModel", "Conversation", "Sampling", "Frames", "as_frames"),
@@ -70,6 +83,52 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def rooms_page() -> str:
+    """The page of the packages: the names in each `__all__` that the first page does not have."""
+    known = {home_of(name) for names in SECTIONS.values() for name in names}
+    parts = [ROOMS_HEAD]
+    for room, names in rooms().items():
+        summary = (import_module(room).__doc__ or "").partition("\n")[0]
+        parts.append(f"## {room}\n\n{summary}\n")
+        homes = {name: home_in(room, name) for name in names}
+        shown = [home for home in homes.values() if home not in known]
+        known.update(shown)
+        listed = [f"`{name}`" for name, home in homes.items() if home not in shown]
+        if listed:
+            parts.append(f"Described elsewhere: {', '.join(listed)}.\n")
+        if shown:
+            parts.append("\n".join(f"::: {home}" for home in dict.fromkeys(shown)) + "\n")
+    return "\n".join(parts)
+
+
+def rooms() -> dict[str, list[str]]:
+    """Package -> its public names, sorted."""
+    found = {}
+    for module in pkgutil.iter_modules(pave.__path__):
+        if module.ispkg and module.name not in NOT_PUBLIC:
+            room = f"pave.{module.name}"
+            found[room] = sorted(getattr(import_module(room), "__all__", []))
+    return found
+
+
+def home_in(room: str, name: str) -> str:
+    """Where a name of a package is defined."""
+    thing = getattr(import_module(room), name)
+    if hasattr(thing, "__qualname__") and getattr(thing, "__module__", "").startswith("pave"):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    if hasattr(thing, "__path__"):  # a package that is called like its function
+        return home_of(f"{room}.{name}")
+    # Constants and types of several kinds do not know it: the package's imports do.
+    source = Path(str(import_module(room).__file__)).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            # A package takes it from one of its modules in turn.
+            module = import_module(str(node.module))
+            is_package = hasattr(module, "__path__")
+            return home_in(module.__name__, name) if is_package else f"{module.__name__}.{name}"
+    return f"{room}.{name}"
+
+
 def home_of(name: str) -> str:
     """Where a name is defined: the site's builder reads source and does not run it."""
     room, _, last = name.rpartition(".")
@@ -80,12 +139,14 @@ def home_of(name: str) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Write the page, or compare it."""
-    text = page()
-    if "--check" in words:
-        return int(PAGE.read_text(encoding="utf-8") != text)
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    """Write the pages, or compare them."""
+    code = 0
+    for file, text in ((PAGE, page()), (ROOMS_PAGE, rooms_page())):
+        if "--check" not in words:
+            file.write_text(text, encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != text:
+            code = 1
+    return code
 
 
 if __name__ == "__main__":
