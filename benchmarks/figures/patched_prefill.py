@@ -24,7 +24,7 @@ from videos import Bench, bench
 
 from pave import FusionConfig
 from pave.bases import Base, load_base
-from pave.bases.head import last_position
+from pave.bases.head import last_positions
 from pave.fusion_costs import fusion_flops
 from pave.media import read_frames
 from pave.model import PatchedModel
@@ -84,11 +84,11 @@ def prefills(made: Bench, plain: Base, frames: int, repeats: int) -> list[Row]:
             model.merge()
 
         def patched(model: PatchedModel = model) -> None:
-            with model.model.lm_head.register_forward_pre_hook(last_position):
+            with model.model.lm_head.register_forward_pre_hook(last_positions(1)):
                 model([side], [clip.times], **inputs)
 
         def bare() -> None:
-            with plain.model.lm_head.register_forward_pre_hook(last_position):
+            with plain.model.lm_head.register_forward_pre_hook(last_positions(1)):
                 plain.model(**inputs)
 
         figure = f"prefill of one clip on smol, {frames} frames, {name}, against the plain base"

@@ -218,7 +218,9 @@ def test_what_cannot_be_quantised(
 def test_a_quantised_folder_is_not_quantised_again() -> None:
     config = tiny.base().config
     config.quantization_config = {"quant_method": "awq", "bits": 4}
-    with pytest.raises(BaseError, match=r"quantised already \(awq, 4 bits\); leave quantize='nf4'"):
+    with pytest.raises(
+        BaseError, match=r"already quantised \(awq, 4 bits\); leave out quantize='nf4'"
+    ):
         quantised.must_quantise("nf4", "folder", config)
 
 

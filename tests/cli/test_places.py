@@ -117,7 +117,7 @@ def test_output_that_nobody_can_take():
 
 def test_torch_hides_why_a_checkpoint_cannot_be_written():
     with (
-        pytest.raises(TrainError, match="run/checkpoint-3 cannot be written whole; make room"),
+        pytest.raises(TrainError, match="run/checkpoint-3 cannot be written completely; make room"),
         saving(Path("run/checkpoint-3")),
     ):
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")

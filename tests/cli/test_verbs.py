@@ -87,14 +87,14 @@ def test_the_list_imports_no_package(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_broken_package_is_one_line(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb]) == 2
     error = capsys.readouterr().err
-    assert f"the package of the verb '{verb}'" in error and error.count("\n") == 1
+    assert f"the package of the command '{verb}'" in error and error.count("\n") == 1
 
 
 @pytest.mark.usefixtures("package")
 def test_nobody_takes_a_name_of_ours() -> None:
     assert find_verb("train").module == "pave.cli.train"
     assert [verb.name for verb in all_verbs()].count("train") == 1
-    with pytest.raises(ConfigError, match=r"no verb 'helo' \(did you mean 'hello'\?\)"):
+    with pytest.raises(ConfigError, match=r"unknown command 'helo' \(did you mean 'hello'\?\)"):
         find_verb("helo")
 
 

@@ -128,7 +128,7 @@ def test_table_page_and_plot(tmp_path: Path) -> None:
 
 def test_what_cannot_be_scored_is_refused_at_once() -> None:
     assert task_for("exact", _records()).title == "exact match", "it scores any records"
-    with pytest.raises(ConfigError, match="only trained on"):
+    with pytest.raises(ConfigError, match="it is only for training; leave out --task"):
         task_for("llava-video", _records())
     with pytest.raises(ConfigError, match="did you mean 'avqa'"):
         task_for("avqqa", _records())

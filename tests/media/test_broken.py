@@ -163,7 +163,7 @@ def test_subtitles_alone(tmp_path: Path) -> None:
     file = tmp_path / "film.srt"
     file.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
     refused(file, "no picture, only subtitles", READERS[1:2])
-    refused(file, "neither picture nor sound, only subtitles", READERS[2:])
+    refused(file, "neither video nor sound, only subtitles", READERS[2:])
     bare = mux(tmp_path / "bare.mkv", sounds=[(0.0, tone(0.5))])
     bare.write_bytes(
         bare.read_bytes().replace(b"\x16\x54\xae\x6b", b"\x16\x54\xae\x6c")

@@ -159,7 +159,7 @@ def test_a_map_reaches_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         ("atuo", "no device_map 'atuo' .did you mean 'auto'.*sequential, or a mapping"),
         ({}, "no device_map"),
-        (3, "no device_map 3; there are"),
+        (3, "there is no device_map 3; use auto"),
         ({"model": 0, "lm_head": "cpu"}, "puts parts on the CPU or a disk"),
         ({"": "disk"}, "puts parts on the CPU or a disk"),
     ],

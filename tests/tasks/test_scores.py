@@ -232,7 +232,7 @@ def test_several_references_of_one_video_count_for_one_prediction(
 def test_nothing_to_score_is_an_error():
     with pytest.raises(RecordError, match="no prediction belongs"):
         score_items(get_task("avqa"), [])
-    with pytest.raises(ConfigError, match="only trained on"):
+    with pytest.raises(ConfigError, match="it is only for training"):
         score_items(get_task("llava-video"), [Item("1", "v", "a", ("a",))])
     with pytest.raises(ConfigError, match="did you mean 'scanqa'"):
         get_task("scanq")

@@ -54,7 +54,7 @@ def test_a_checkpoint_that_holds_no_numbers_is_refused(tmp_path):
     weights[first].view(-1)[0] = float("nan")
     save_file(weights, newest / "model.safetensors")
     with pytest.raises(
-        TrainError, match=r"checkpoint-6 holds weights that are no numbers .*delete"
+        TrainError, match=r"checkpoint-6 contains weights that are not finite .*delete"
     ):
         _run(tmp_path)
 

@@ -55,7 +55,7 @@ def test_sigterm_keeps_the_step_and_the_rest_is_bit_equal(tmp_path):
         text=True,
     )
     assert done.returncode == 128 + signal.SIGTERM, done.stderr[-2000:]
-    assert "stopped after step 3, which is kept" in done.stderr
+    assert "stopped after step 3 and saved it; repeat the command to resume" in done.stderr
     checkpoints = tmp_path / "stopped" / "checkpoints"
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-3"]
     whole = train(toy.config(tmp_path, "whole", **SETTINGS), base=tiny.base(), progress=False)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+
+if TYPE_CHECKING:  # settings of patches are read without torch
+    from torch import Tensor
 
 KEPT = 32
 """Logits of a probe that are kept, evenly spread over the vocabulary."""
@@ -29,6 +30,7 @@ class Probe(BaseModel):
     """Logits of a base without and with a patch, on an input that follows from a seed.
 
     Example:
+        >>> import torch
         >>> made = take_probe(torch.zeros(64), torch.ones(64), "float32", seed=0)
         >>> compare_probes(made, made).verdict
         'equal'
@@ -91,6 +93,8 @@ def take_probe(base: Tensor, patch: Tensor, dtype: str, seed: int) -> Probe:
         dtype: Floating-point type that they were computed in.
         seed: Of the input.
     """
+    import torch
+
     both = torch.stack([base, patch]).float().cpu()  # [2, V]
     digest = hashlib.sha256(both.numpy().tobytes())
     places = torch.linspace(0, both.shape[1] - 1, min(KEPT, both.shape[1])).long()
