@@ -55,7 +55,7 @@ PRINTED: dict[str, dict[str, int]] = {
         r"is called v_projj; did you mean v_proj\?": 1,
     },
     "nan-checkpoint/repro": {
-        r"first run: TrainError after step 4 the weights are no numbers any more": 1,
+        r"first run: TrainError after step 4 the weights are not finite": 1,
         r"checkpoint-2 finite: True": 1,
         r"second run \(cause gone\): \d": 1,
     },
@@ -64,7 +64,7 @@ PRINTED: dict[str, dict[str, int]] = {
     "peft-interop/repro": {
         r"peft loads patch/lora: diff 0\.0e\+00": len(FAMILIES),
         r"load_patch\(PEFT adapter\): PatchError .* holds an adapter of peft alone": 1,
-        r"pave\.load_base of it: BaseError .* saved with an adapter or a patch in place": 1,
+        r"pave\.load_base of it: BaseError .* it was saved with an adapter": 1,
         r"pave\.load_base\(tower=(?:True|False)\): " + CARRIES: 2,
     },
     "placeholder-in-text/kin": {
