@@ -48,25 +48,18 @@ def generate(
     if not clips:
         return []
     base = model.base
-    prompts, whole, visuals, channels, times = [], [], [], [], []  # one a question each
+    count = 0  # questions
     ends: set[int] = set()
     for clip in clips:
+        count += len(clip.asked)
         if clip.chat is not None and clip.chat is not base.chat:
             ends.add(clip.chat.stop_id)
-        for asked in clip.asked:
-            prompts.append(clip.prefix + asked)
-            whole.append(clip.features.clip)
-            visuals.append(clip.features.visual)
-            channels.append(clip.features.channels)
-            times.append(clip.features.clip.times)
-    # Behind a prefix that was read, too: a patch works on the rows whose clip has its channel.
-    inputs: dict[str, Any] = {"channels": channels, "times": times}
-    prefix = None
     # transformers copies prompts for further answers and beams, but not what a cache holds.
-    if len(prompts) == 1 or sampling.n * sampling.beams > 1 or why_no_shared_prefix(base):
-        inputs |= base.batch(prompts, whole, pad="left", pixels=False)
-        inputs["visuals"] = visuals
-    else:
+    alone = count == 1 or sampling.n * sampling.beams > 1
+    whole = alone or why_no_shared_prefix(base) is not None
+    inputs = rows_of(base, clips, whole=whole)
+    prefix = None
+    if not whole:
         prefix = partial(shared_prefix, model, clips)
     rows = iter(decode(model, inputs, sampling, prefix, ends))  # a row an answer, clip by clip
     answers = []  # [clip][answer][token]
@@ -144,6 +137,31 @@ def decode(
         kept = takewhile(lambda token: token not in stop, row)  # what follows is padding
         rows.append(list(kept))
     return rows
+
+
+def rows_of(base: Base, clips: Sequence[Questions], *, whole: bool) -> dict[str, Any]:
+    """Inputs of the model with a row for each question.
+
+    Args:
+        base: The base.
+        clips: Clips with their questions.
+        whole: Whether a row holds the clip's prefix as well; else only whose channels it has, which
+            counts behind a prefix that was read, too: a patch works on the rows whose clip has its
+            channel.
+    """
+    prompts, seen, visuals, channels, times = [], [], [], [], []  # one a question each
+    for clip in clips:
+        for asked in clip.asked:
+            prompts.append(clip.prefix + asked)
+            seen.append(clip.features.clip)
+            visuals.append(clip.features.visual)
+            channels.append(clip.features.channels)
+            times.append(clip.features.clip.times)
+    inputs: dict[str, Any] = {"channels": channels, "times": times}
+    if whole:
+        inputs |= base.batch(prompts, seen, pad="left", pixels=False)
+        inputs["visuals"] = visuals
+    return inputs
 
 
 def shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:

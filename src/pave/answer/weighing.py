@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.answer.generation import shared_prefix
+from pave.answer.generation import rows_of, shared_prefix
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import Questions
 from pave.bases import why_no_shared_prefix
@@ -101,19 +101,9 @@ def _means(
 
 def _inputs(model: AnsweringModel, rows: Sequence[Questions]) -> dict[str, Any]:
     """What the model reads, behind a prefix where the base can share one."""
-    base = model.base
-    prompts, whole, visuals, channels, times = [], [], [], [], []  # one an answer each
-    for clip in rows:
-        for asked in clip.asked:
-            prompts.append(clip.prefix + asked)
-            whole.append(clip.features.clip)
-            visuals.append(clip.features.visual)
-            channels.append(clip.features.channels)
-            times.append(clip.features.clip.times)
-    inputs: dict[str, Any] = {"channels": channels, "times": times}
-    if why_no_shared_prefix(base):
-        inputs |= base.batch(prompts, whole, pad="left", pixels=False)
-        return inputs | {"visuals": visuals}
+    if why_no_shared_prefix(model.base):
+        return rows_of(model.base, rows, whole=True)
+    inputs = rows_of(model.base, rows, whole=False)
     joined = shared_prefix(model, rows)
     read = joined["past_key_values"].get_seq_length()
     # The cache stands for the prefix; the mask still covers it.
