@@ -14,11 +14,11 @@ from pave.cli import main
 from pave.data import read_records, write_records
 from pave.errors import ConfigError
 from pave.evaluate import EvalConfig, evaluate, evaluate_swap
-from pave.evaluate.grids import CELLS, pair_up
 from pave.evaluate.swap_report import outcome, rows_of
 from pave.metrics import exact_match
 from pave.metrics.bootstrap import mean_bootstrap, share_bootstrap
 from pave.model import PatchedModel
+from pave.tasks.grids import CELLS, pair_up
 
 SETTINGS = {"frames": 4, "batch": 5, "max_new_tokens": 8, "resamples": 200}
 
@@ -58,7 +58,7 @@ def test_an_outcome_by_hand() -> None:
 
 
 def test_rows_are_means_over_pairs_and_intervals_over_clips() -> None:
-    from evaluate.test_grids import _record
+    from tasks.test_grids import _record
 
     records = []
     for number in range(50):

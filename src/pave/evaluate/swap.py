@@ -2,7 +2,7 @@
 
 A good score says that a patch answers questions about sound. Whether it answers them from the sound
 shows only where the picture suggests another answer. Clips that are asked the same and answer
-differently exchange their channel (`pave.evaluate.grids`), and every arm answers all four cells,
+differently exchange their channel (`pave.tasks.grids`), and every arm answers all four cells,
 through the same code as any evaluation. Beside the answers stand the log-probabilities of the two
 clips' answers in each cell, which show a preference also where the greedy answer does not change.
 """
@@ -23,7 +23,6 @@ from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key
 from pave.evaluate.asking import Evaluation, Progress, ask_arm, open_turns, put_to_work
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.grids import CELLS, Judge, Pair, pair_up
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.run import BUSY, limited, opened
 from pave.evaluate.scores import task_for
@@ -36,6 +35,7 @@ from pave.evaluate.swap_report import (
 )
 from pave.files import held_alone, write_text_atomically
 from pave.metrics import normalise, without_thinking
+from pave.tasks.grids import CELLS, Judge, Pair, pair_up
 from pave.tasks.items import references_of
 from pave.texts import read_object
 
@@ -80,6 +80,7 @@ def evaluate_swap(
                 "each, such as exact match (leave --task out)"
             )
         grids = pair_up(records, config.swap, judge, seed=config.seed)
+    # Ordinary records, which every arm answers as it answers any.
     cells = grids.cells()
     outcomes = {}
     with held_alone(config.out, ConfigError, BUSY), PeakMemory() as memory:
@@ -121,6 +122,7 @@ def _outcome(
         picture, side = cell
         record = pair.cell(picture, side)
         prediction = rows[arm, record.id].prediction
+        # The clip whose answer is right here.
         target = pair.target(picture, side)
         wanted = references_of(pair.records[target])
         right[cell] = judge(prediction, wanted)

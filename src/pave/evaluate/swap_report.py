@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pave.evaluate.grids import CELLS, Pair
-from pave.evaluate.table import CONTROL, Cells, mark, row_title
+from pave.evaluate.table import Cells, mark, row_title
 from pave.files import write_text_atomically
 from pave.metrics.bootstrap import mean_bootstrap, share_bootstrap
+from pave.tasks.grids import CELLS, CONTROL, Pair
 from pave.tasks.score import Interval
 
 _POINTS, _GAP, _NATS = (100, ".1f"), (100, "+.1f"), (1, "+.2f")

@@ -13,6 +13,7 @@ from pave.evaluate.scores import ScoreGap, TaskScores
 from pave.metrics import MARKED
 from pave.tasks import EXACT
 from pave.tasks.compare import ALL, Comparison, table_label
+from pave.tasks.grids import CONTROL
 from pave.tasks.score import Interval, ScoreReport
 
 Cells = tuple[list[str], list[list[str]]]
@@ -20,8 +21,6 @@ Cells = tuple[list[str], list[list[str]]]
 FEW = "*"
 """Stands behind an interval over fewer than ten videos."""
 FEW_NOTE = f"{FEW} fewer than {MARKED} videos: too few to rest a claim on"
-CONTROL = "video"
-"""`meta.channel` of a question about the picture alone: no patch should change its answer."""
 
 
 @dataclass(frozen=True)

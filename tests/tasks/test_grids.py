@@ -6,8 +6,8 @@ import pytest
 
 from pave.data import Record, Turn
 from pave.errors import RecordError
-from pave.evaluate.grids import CELLS, pair_up
 from pave.metrics import exact_match
+from pave.tasks.grids import CELLS, pair_up
 
 
 def _record(clip: str, question: str, answer: str, **changes: object) -> Record:

@@ -16,7 +16,6 @@ from typing import Any
 
 from pave.data import Record, group_by_clip
 from pave.errors import RecordError
-from pave.evaluate.table import CONTROL
 from pave.tasks.items import references_of
 
 Judge = Callable[[str, Sequence[str]], bool]
@@ -27,6 +26,8 @@ Clip = dict[tuple[Any, ...], Record]
 
 LOOKED_AT = 32
 """Clips that are looked at for each question of a clip, so that work grows with the records."""
+CONTROL = "video"
+"""`meta.channel` of a question about the picture alone: no patch should change its answer."""
 NAMES = "ab"
 CELLS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """(clip of the picture, clip of the channel)."""
@@ -53,7 +54,9 @@ class Pair:
 
     def target(self, picture: int, side: int) -> int:
         """The clip whose answer is right in a cell."""
-        return picture if self.is_visual else side
+        if self.is_visual:
+            return picture
+        return side
 
     def cell(self, picture: int, side: int) -> Record:
         """The record of a cell: the picture of one clip with the channel of one."""
