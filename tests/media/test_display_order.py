@@ -219,13 +219,22 @@ def cut(source: Path, out: Path, key: int, *, more: int = 0) -> Path:
     return out
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+PYRAMID = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:b-pyramid=strict:b-adapt=0:bframes=5"}
+X265 = {"x265-params": "log-level=0:open-gop=1:keyint=12:min-keyint=12:pools=1"}
+
+
 @pytest.mark.parametrize(
-    ("codec", "options"),
+    ("suffix", "codec", "options"),
     [
-        ("mpeg2video", {"bf": "2", "g": "12"}),
-        ("libx264", X264 | OPEN),
-        ("libx265", {"x265-params": "log-level=0:open-gop=1:keyint=12:min-keyint=12:pools=1"}),
+        (".mkv", "mpeg2video", {"bf": "2", "g": "12"}),
+        (".ts", "mpeg2video", {"bf": "2", "g": "12"}),
+        (".avi", "mpeg2video", {"bf": "2", "g": "12"}),
+        (".mkv", "libx264", X264 | OPEN),
+        (".ts", "libx264", X264 | OPEN),
+        (".avi", "libx264", X264 | OPEN),
+        (".avi", "libx264", X264 | PYRAMID),
+        (".mkv", "libx265", X265),
+        (".ts", "libx265", X265),
     ],
 )
 def test_cut_inside_an_open_group(
@@ -237,6 +246,32 @@ def test_cut_inside_an_open_group(
     right = decoded(part)
     assert right == list(range(right[0], 60)) and 20 < right[0] < 40
     must_be_shown(part, np.arange(len(right)) / 25)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
+def test_sound_of_an_avi_begins_with_its_picture(tmp_path: Path, codec: str) -> None:
+    """FFmpeg gives reordered pictures a frame's delay; the programs that wrote the file did not."""
+    clip = tmp_path / "a.avi"
+    with av.open(str(clip), "w") as container:
+        track = container.add_stream(codec, rate=25, options={"bf": "2", "g": "12"})
+        track.width = track.height = 64
+        track.pix_fmt = "yuv420p"
+        heard = container.add_stream("pcm_s16le", rate=16000, layout="mono")
+        for number, picture in enumerate(numbered(24)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(track.encode(frame))
+            samples = np.full((1, 640), 9000 * (number == 10), np.int16)
+            sound = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            sound.sample_rate, sound.pts = 16000, 640 * number
+            sound.time_base = Fraction(1, 16000)
+            container.mux(heard.encode(sound))
+        container.mux(track.encode(None))
+    assert decoded(clip) == list(range(24))
+    read = read_sound(clip)
+    assert read is not None
+    loud = int(np.argmax(read.samples.numpy() > 0.1))
+    assert read.start + loud / 16000 == pytest.approx(10 / 25, abs=2e-3)
 
 
 def test_cut_behind_a_key_frame(tmp_path: Path) -> None:
@@ -315,25 +350,95 @@ def test_sound_of_a_browser(tmp_path: Path) -> None:
     assert probe(clip).duration == pytest.approx(3.0, abs=0.05)
 
 
-@pytest.mark.parametrize("suffix", ["h264", "hevc"])
-@pytest.mark.parametrize("fps", [12, 30])
-def test_bare_streams(tmp_path: Path, suffix: str, fps: int) -> None:
-    """The codec's own header tells the rate, and no container the duration."""
-    codec = {"h264": "libx264", "hevc": "libx265"}[suffix]
-    clip = tmp_path / f"a.{suffix}"
+BARE = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "mpeg1video": "mpeg1video",
+    "m4v": "mpeg4",
+    "mjpeg": "mjpeg",
+    "obu": "libsvtav1",
+}
+
+
+def bare_stream(clip: Path, suffix: str, fps: Fraction) -> Path:
+    """40 numbered frames without a container."""
     with av.open(str(clip), "w", format=suffix) as container:
+        codec = BARE[suffix]
         track = container.add_stream(codec, rate=fps, options={"x265-params": "log-level=0"})
         track.width = track.height = 64
-        track.pix_fmt = "yuv420p"
+        track.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for number, picture in enumerate(numbered(40)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, fps)
+            frame.pts, frame.time_base = number, 1 / fps
             container.mux(track.encode(frame))
         container.mux(track.encode(None))
-    must_be_shown(clip, np.arange(40) / fps)
+    return clip
+
+
+@pytest.mark.parametrize(
+    ("suffix", "fps"),
+    [
+        ("h264", Fraction(12)),
+        ("h264", Fraction(30)),
+        ("hevc", Fraction(12)),
+        ("hevc", Fraction(30000, 1001)),
+        ("mpeg1video", Fraction(24)),
+        ("m4v", Fraction(30000, 1001)),
+    ],
+    ids=str,
+)
+def test_bare_streams(tmp_path: Path, suffix: str, fps: Fraction) -> None:
+    """The codec's own header tells the rate, and no container the duration."""
+    clip = bare_stream(tmp_path / f"a.{suffix}", suffix, fps)
+    must_be_shown(clip, np.arange(40) / float(fps))
     info = probe(clip)
-    assert info.duration == pytest.approx(40 / fps) and frame_rate(clip) == fps
-    assert info.video is not None and (info.video.fps, info.video.frames) == (fps, 40)
+    assert info.duration == pytest.approx(40 / fps)
+    assert frame_rate(clip) == pytest.approx(float(fps))
+    assert info.video is not None and (info.video.frames, info.video.frames_estimated) == (
+        40,
+        False,
+    )
+    assert info.video.fps == pytest.approx(float(fps))
+
+
+@pytest.mark.parametrize("suffix", ["mjpeg", "obu"])
+def test_a_stream_that_knows_no_rate(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = bare_stream(tmp_path / f"a.{suffix}", suffix, Fraction(12))
+    must_be_shown(clip, np.arange(40) / 25)
+    assert caplog.text.count("25 frames a second is a guess") == 1
+
+
+def test_a_stream_of_av1_that_knows_its_rate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """AV1 may keep the length of a tick, in its sequence header (`timing_info`)."""
+    silent = bare_stream(tmp_path / "silent.obu", "obu", Fraction(25))
+    clip = tmp_path / "told.obu"
+    with av.open(str(silent)) as given, av.open(str(clip), "w", format="obu") as made:
+        stream = given.streams.video[0]
+        told = "av1_metadata=tick_rate=12:num_ticks_per_picture=1"
+        edit = av.bitstream.BitStreamFilterContext(told, stream)
+        track = made.add_stream("libsvtav1", rate=12)
+        track.width = track.height = 64
+        track.pix_fmt = "yuv420p"
+        for packet in given.demux(stream):
+            for edited in edit.filter(packet if packet.size else None):
+                edited.stream = track
+                made.mux(edited)
+    must_be_shown(clip, np.arange(40) / 12)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("suffix", "estimated"), [(".mp4", False), (".mkv", True), (".flv", True)])
+def test_a_count_of_frames_that_is_an_estimate(
+    tmp_path: Path, suffix: str, estimated: bool
+) -> None:
+    """Matroska and Flash count no frames; the product of duration and rate is near."""
+    video = probe(film(tmp_path / f"a{suffix}", "libx264", X264, 40)).video
+    assert video is not None and video.frames_estimated == estimated
+    assert abs(video.frames - 40) <= 2 * estimated
 
 
 MATRICES = [

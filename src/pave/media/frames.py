@@ -24,7 +24,7 @@ from torch import Tensor
 from pave.errors import MediaError
 from pave.media.container import MediaFile, open_media
 from pave.media.folder import folder_times, read_folder, read_pictures
-from pave.media.index import Index, frame_step, index_of_frames, index_of_packets
+from pave.media.index import Index, bare, frame_step, index_of_frames, index_of_packets
 from pave.media.limits import must_hold_clip
 from pave.media.orientation import EXCHANGED, orientation, turned
 from pave.media.packets import NO_TIME, Packets, Ticks, move, read_packets
@@ -162,6 +162,7 @@ def _indices(media: MediaFile, sampling: Sampling, size: int | None = None) -> I
         MediaError: If the file is no video, not one frame decodes, or too many are asked for.
     """
     stream = media.shown_track()
+    step = frame_step(media, stream)
     packets = read_packets(media)
     index = index_of_packets(packets, stream)
     if index is not None:
@@ -178,8 +179,11 @@ def _indices(media: MediaFile, sampling: Sampling, size: int | None = None) -> I
     ticks = [frame.pts for _, frame in shown]
     if not ticks:
         raise MediaError(f"{media.name}: not one frame can be decoded; convert it to H.264")
+    if bare(media):
+        ticks = [None] * len(ticks)  # those of FFmpeg's parser, which loses count now and then
+    elif ticks[0] is not None and packets.first is not None:
+        ticks[0] = max(ticks[0], packets.first)
     tick = float(stream.time_base or 1)  # s
-    step = frame_step(media, stream)
     yield index_of_frames(ticks, tick, step, packets)
 
 

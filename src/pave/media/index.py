@@ -7,15 +7,20 @@ gives frames in order of display, whatever their timestamps say.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from av.format import Flags
 from av.video.stream import VideoStream
 
 from pave.media.container import MediaFile
+from pave.media.formats import STREAMS
 from pave.media.packets import NO_TIME, Packets, Seconds, Ticks
+
+logger = logging.getLogger(__name__)
 
 # Codecs whose every packet shows exactly one frame. VP8 has packets that show none, packed MPEG-4
 # has packets with two.
@@ -30,6 +35,7 @@ ONE_FRAME_A_PACKET = {
     "mjpeg",
     "prores",
 }
+_BARE = set(STREAMS.split())
 FALLBACK_RATE = 25  # frames a second of a bare stream that says nothing; FFmpeg's own choice
 
 
@@ -103,7 +109,27 @@ def frame_step(media: MediaFile, stream: VideoStream) -> float:
     if Flags.no_timestamps in media.flags:
         # The header is the codec's own: FFmpeg's 25 stands in the stream's, whatever the film's.
         rate = stream.codec_context.framerate
+        if rate and stream.codec_context.name == "mpeg4":
+            rate = stream.guessed_rate  # that codec counts the ticks of a second
+        if not rate:
+            _tell_guess(media.name)
     return float(1 / (rate or FALLBACK_RATE))
+
+
+def bare(media: MediaFile) -> bool:
+    """Whether it is a codec's stream without a container: its frames carry no times at all."""
+    return media.container.format.name in _BARE
+
+
+@lru_cache(maxsize=1000)
+def _tell_guess(name: str) -> None:
+    """Say it once of a file, which is read several times."""
+    logger.warning(
+        "%s: says nothing about its frame rate; %d frames a second is a guess, so put the film "
+        "into a container that knows it (ffmpeg -r RATE -i FILE -c copy film.mkv)",
+        name,
+        FALLBACK_RATE,
+    )
 
 
 def in_display_order(ticks: Sequence[int | None], tick: float, step: float) -> Seconds:

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from pave.media.container import MediaFile, open_media
 from pave.media.frames import frame_times
-from pave.media.index import frame_step
+from pave.media.index import bare, frame_step
 from pave.media.orientation import AS_STORED, EXCHANGED, as_turn, orientation
 from pave.media.packets import NO_TIME, Seconds, read_packets
 
@@ -39,6 +39,7 @@ class VideoInfo:
         rotation: Degrees (multiple of 90, counter-clockwise) by which the stored picture is turned
             to be shown.
         mirrored: Whether it is mirrored, left to right, before it is turned.
+        frames_estimated: Whether `frames` is the product of duration and rate.
     """
 
     width: int
@@ -47,6 +48,7 @@ class VideoInfo:
     frames: int
     rotation: int
     mirrored: bool = False
+    frames_estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def probe(path: str | Path) -> MediaInfo:
         if picture is not None:
             times = frame_times(path)
             rate = _measured_rate(times, picture.fps)
-            picture = replace(picture, frames=len(times), fps=rate)
+            picture = replace(picture, frames=len(times), fps=rate, frames_estimated=False)
         media.rewind()
         seconds = _measured_seconds(media, times)
     if guessed and abs(seconds - duration) < _PADDING:
@@ -173,6 +175,8 @@ def _measured_seconds(media: MediaFile, times: Seconds) -> float:
     shown = 0.0
     if len(times) > 1:
         shown = float(times[-1] * len(times) / (len(times) - 1))  # the last frame as long as any
+        if bare(media):
+            return shown
     return max(shown, end - begin)
 
 
@@ -223,4 +227,5 @@ def _video_info(media: MediaFile) -> VideoInfo | None:
     if way in EXCHANGED:
         width, height = height, width
     rotation, mirrored = as_turn(way)
-    return VideoInfo(width, height, fps, frames, rotation, mirrored)
+    estimated = not stream.frames
+    return VideoInfo(width, height, fps, frames, rotation, mirrored, estimated)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
@@ -36,6 +36,11 @@ BACK_SECONDS = 0.1
 
 NO_TIME = -(1 << 63)  # as FFmpeg writes "no timestamp"
 
+# Containers that keep times of decoding only, which FFmpeg hands on as times of display.
+_IN_ORDER_OF_DECODING = {"avi"}
+_COLUMNS = 7  # numbers that are kept of a packet
+_MOST_REORDERED = 16  # pictures that may overtake another one, in every codec
+
 
 @dataclass(frozen=True)
 class Packets:
@@ -49,8 +54,10 @@ class Packets:
         hidden: `[N]` whether it is decoded and never shown, as an edit list may say.
         full: `[N]` whether it holds anything.
         moved: `[N]` ticks between `pts` and what the file says; 0 where its clock never jumps.
-        first: When the first picture is shown that the decoder gives, ticks; None if none is.
+        first: When the first picture is shown that the decoder gives, ticks; None if none is. In an
+            AVI this may be later than the timestamp that the picture carries.
         damage: What the decoder said before that, if it said so.
+        late: Ticks by which all pictures stand later than the film means them, beside its sound.
     """
 
     tracks: Ticks
@@ -62,6 +69,7 @@ class Packets:
     moved: Ticks
     first: int | None
     damage: Exception | None
+    late: int = 0
 
     def moves(self, stream: Stream) -> Iterable[int]:
         """For each packet of a track, read from the first on, the ticks by which to `move` it."""
@@ -86,7 +94,10 @@ def read_packets(media: MediaFile) -> Packets:
         media: At its first packet.
     """
     numbers = array("q")  # 56 bytes a packet, where lists of numbers would take hundreds
-    first: int | None = None
+    shown: list[int] = []  # ticks of the first pictures, in order of display
+    wanted = 1
+    if media.container.format.name in _IN_ORDER_OF_DECODING:
+        wanted += _MOST_REORDERED  # `_by_decoding` looks for those that were decoded first
     damage: Exception | None = None
     picture = media.picture
     # Both share a clock.
@@ -99,21 +110,60 @@ def read_packets(media: MediaFile) -> Packets:
         size = packet.size
         # Theora and Flash have empty packets that mean "the same again", which PyAV would take for
         # the end. At the end itself a packet has no time either.
-        if picture is stream and first is None and (size or pts is None):
+        if picture is stream and len(shown) < wanted and (size or pts is None):
             # A film cut inside an open group begins with frames that the decoder never gives.
             try:
-                first = next((frame.pts for frame in picture.decode(packet)), None)
+                pictures = picture.decode(packet)
+                shown.extend(frame.pts for frame in pictures if frame.pts is not None)
             except (FFmpegError, AttributeError) as error:  # damaged, or without a decoder
-                damage = damage or error
-                if packet.is_keyframe:
-                    first = pts
+                if not shown:
+                    damage = damage or error
+                    if packet.is_keyframe and pts is not None:
+                        shown.append(pts)
         if pts is None:
             pts = NO_TIME
         if dts is None:
             dts = NO_TIME
         numbers.extend((stream.index, pts, dts, packet.duration or 0))
         numbers.extend((size, packet.is_keyframe, packet.is_discard))
-    return _on_one_clock(media, np.frombuffer(numbers, dtype=np.int64), first, damage)
+    rows = np.frombuffer(numbers, dtype=np.int64)
+    packets = _on_one_clock(media, rows, next(iter(shown), None), damage)
+    if picture is None or wanted == 1:
+        return packets
+    full = (packets.tracks == picture.index) & packets.full
+    decoded = rows[2::_COLUMNS][full] + packets.moved[full]
+    return _by_decoding(packets, full, decoded, shown)
+
+
+def _by_decoding(packets: Packets, full: Flagged, decoded: Ticks, shown: list[int]) -> Packets:
+    """Set right the first picture of a film whose times are those of decoding.
+
+    A film that was cut inside an open group begins with a key picture, then come pictures that need
+    one in front of it. They are lost, but the moments at which they would be shown pass. In order
+    of decoding these moments are behind the key picture's own.
+
+    FFmpeg delays what it makes times of display for, as if the decoder's delay were part of the
+    film. Programs that write such files let picture and sound begin together.
+
+    Args:
+        packets: All packets.
+        full: `[N]` those of the picture track.
+        decoded: `[P]` ticks at which these are decoded.
+        shown: Ticks of the first pictures that the decoder gives, as the file has them.
+    """
+    stamps = packets.pts[full]  # [P]
+    if packets.first is None or NO_TIME in stamps or NO_TIME in decoded:
+        return packets
+    given = np.isin(stamps - packets.moved[full], shown)
+    begin = int(np.argmax(given))  # the key picture
+    next_given = np.flatnonzero(given[begin + 1 :])
+    lost = 0
+    if len(next_given):
+        lost = int(next_given[0])
+    # Where FFmpeg did work out times of display (MPEG-2), theirs are the lower ones already.
+    behind = int(stamps[begin : begin + lost + 1].max())
+    late = int(np.median(np.sort(stamps) - np.sort(decoded)))
+    return replace(packets, first=max(packets.first, behind), late=late)
 
 
 def _on_one_clock(
@@ -123,11 +173,11 @@ def _on_one_clock(
 
     Args:
         media: The file.
-        numbers: `[N * 7]` track, pts, dts, duration, bytes, is it a key, is it hidden.
+        numbers: `[N * _COLUMNS]` track, pts, dts, duration, bytes, is it a key, is it hidden.
         first: When the first picture is shown, by the file's own clock.
         damage: In front of that.
     """
-    columns = numbers.reshape(-1, 7).T
+    columns = numbers.reshape(-1, _COLUMNS).T
     tracks, pts, dts, durations = columns[:4]
     full, keys, hidden = columns[4:] > 0
     bases = np.array([float(stream.time_base or 1) for stream in media.container.streams])

@@ -87,7 +87,8 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
         wave = track.wave()
     start = 0.0
     if packets.first is not None and media.picture is not None:
-        start = track.start - float(packets.first * (media.picture.time_base or 1))
+        first = packets.first - packets.late
+        start = track.start - float(first * (media.picture.time_base or 1))
     return Sound(torch.from_numpy(wave), track.rate, start)
 
 
