@@ -25,7 +25,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pave_world.questions.frames import frames_questions
-from pave_world.questions.question import KNOWN, Question
+from pave_world.questions.question import KNOWN, Question, shuffled
 from pave_world.questions.scene3d import scene3d_questions
 from pave_world.questions.views import views_questions
 from pave_world.scenes.catalog import NUMBERS, WALLS, names, pool_of, with_article
@@ -56,18 +56,19 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
         >>> sorted({q.channel for q in questions_for(sample_scene("audio"))})
         ['audio', 'video']
     """
-    rng = generator(
-        scene.seed, scene.split, scene.index, "questions", part=CHANNEL_PARTS[scene.channel]
-    )
-    channel = _CHANNEL_QUESTIONS[scene.channel](scene, rng)
+    part = CHANNEL_PARTS[scene.channel]
+    rng = generator(scene.seed, scene.split, scene.index, "questions", part=part)
+    draw_channel = _CHANNEL_QUESTIONS[scene.channel]
+    channel = draw_channel(scene, rng)
     # Drawn even where it is cut off below: later draws must not depend on the limit.
-    visual = _shuffled(rng, _video_questions(scene, rng), "number", _USUAL[scene.channel])
+    visual = _video_questions(scene, rng)
+    visual = _shuffled(rng, visual, common="number", usual=_USUAL[scene.channel])
     if limit is None:
         return channel + visual
-    room = max(
-        limit - len(channel), min(limit // 3, len(visual))
-    )  # keep some control questions in every clip
-    return channel[: limit - room] + visual[:room]
+    # A third of the questions are visual ones in every clip, as its control.
+    kept = min(limit // 3, len(visual))
+    kept = max(kept, limit - len(channel))
+    return channel[: limit - kept] + visual[:kept]
 
 
 def _shuffled(
@@ -78,49 +79,59 @@ def _shuffled(
     Scenes with few questions would otherwise keep it more often under a limit, and its answer (how
     many) would be lopsided.
     """
+    ours = [question for question in questions if question.family == common]
     others = [question for question in questions if question.family != common]
-    order = [others[i] for i in rng.permutation(len(others))]
+    order = shuffled(rng, others)
     place = int(rng.integers(usual))  # one draw, whatever the number of questions
-    return (
-        order[:place]
-        + [question for question in questions if question.family == common]
-        + order[place:]
-    )
+    return order[:place] + ours + order[place:]
 
 
 def _audio_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    found = [_ask("count", "How many things do you hear?", NUMBERS[len(scene.heard)])]
+    """Questions that take the sound; which ones there are depends on how the clip sounds."""
+    number = NUMBERS[len(scene.heard)]
+    found = [_ask("count", "How many things do you hear?", number)]
     if scene.mode == "one":
-        found.append(_ask("heard", "What do you hear?", scene.heard[0]))
-        if scene.heard[0] in scene.visible:  # out of view it has no side
-            side = "left" if scene.left_of(scene.heard[0]) else "right"
-            found.append(_ask("where", "Is the sound on the left or on the right?", side))
+        found += _about_one_sound(scene)
     elif scene.mode == "sequence":
-        found.append(_ask("first", "What do you hear first?", scene.heard[0]))
-        found.append(_ask("last", "What do you hear last?", scene.heard[1]))
+        first, last = scene.heard
+        found.append(_ask("first", "What do you hear first?", first))
+        found.append(_ask("last", "What do you hear last?", last))
     else:
-        found.append(
-            _ask("louder", "What is louder?", max(scene.events, key=lambda event: event.level).name)
-        )
-    return _shuffled(rng, found + _exists(scene, rng), "count", 4)
+        loudest = max(scene.events, key=lambda event: event.level)
+        found.append(_ask("louder", "What is louder?", loudest.name))
+    found += _exists(scene, rng)
+    return _shuffled(rng, found, common="count", usual=4)
+
+
+def _about_one_sound(scene: Scene) -> list[Question]:
+    """What sounds alone, and on which side it stands."""
+    name = scene.heard[0]
+    found = [_ask("heard", "What do you hear?", name)]
+    if name in scene.visible:  # out of view it has no side
+        side = "left" if scene.left_of(name) else "right"
+        found.append(_ask("where", "Is the sound on the left or on the right?", side))
+    return found
 
 
 def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """One thing that sounds and one that does not; see the rules of this module."""
+    silent = [name for name in names("sounding") if name not in scene.heard]
     if scene.mode == "one":
-        absent = [
-            name
-            for name in scene.visible
-            if pool_of(name) == "sounding" and name not in scene.heard
-        ]
+        absent = [name for name in scene.visible if name in silent]
     elif rng.random() < EXISTS_IN_BOTH:
-        absent = [name for name in names("sounding") if name not in scene.heard]
+        absent = silent
     else:
         return []
-    pairs = ((str(rng.choice(scene.heard)), "yes"), (str(rng.choice(absent)), "no"))
-    return [_ask("exists", f"Can you hear {with_article(name)}?", answer) for name, answer in pairs]
+    heard = str(rng.choice(scene.heard))
+    unheard = str(rng.choice(absent))
+    return [
+        _ask("exists", f"Can you hear {with_article(heard)}?", "yes"),
+        _ask("exists", f"Can you hear {with_article(unheard)}?", "no"),
+    ]
 
 
 def _video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """Questions that the picture alone answers."""
     row = scene.visible
     found = [_look("colour", "What colour is the wall?", scene.room.wall)]
     if scene.screen is None:  # whoever sees a screen may well count it
@@ -137,14 +148,16 @@ def _video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
 def _ends(scene: Scene) -> list[Question]:
     """Who stands at the ends of the row; not at an end where the screen stands."""
     row = scene.things
+    leftmost, rightmost = row[0], row[-1]
     if len(row) == 1:
-        return [_look("what", "What do you see?", row[0].name)]
+        return [_look("what", "What do you see?", leftmost.name)]
     screen = scene.screen
     found = []
-    if screen is None or screen.x / screen.z > row[0].x / row[0].z:
-        found.append(_look("left", "What is on the left?", row[0].name))
-    if screen is None or screen.x / screen.z < row[-1].x / row[-1].z:
-        found.append(_look("right", "What is on the right?", row[-1].name))
+    # Across over ahead is the place in the picture.
+    if screen is None or screen.x / screen.z > leftmost.x / leftmost.z:
+        found.append(_look("left", "What is on the left?", leftmost.name))
+    if screen is None or screen.x / screen.z < rightmost.x / rightmost.z:
+        found.append(_look("right", "What is on the right?", rightmost.name))
     return found
 
 
@@ -158,11 +171,13 @@ def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
     if not known:
         return []
     present = str(rng.choice(known))
-    absent = str(
-        rng.choice([name for name in names(pool_of(present)) if name not in scene.visible])
-    )
-    pairs = ((present, "yes"), (absent, "no"))
-    return [_look("seen", f"Do you see {with_article(name)}?", answer) for name, answer in pairs]
+    pool = names(pool_of(present))
+    others = [name for name in pool if name not in scene.visible]
+    absent = str(rng.choice(others))
+    return [
+        _look("seen", f"Do you see {with_article(present)}?", "yes"),
+        _look("seen", f"Do you see {with_article(absent)}?", "no"),
+    ]
 
 
 _ANSWERABLE = {*KNOWN, *NUMBERS, *WALLS}
@@ -177,23 +192,22 @@ def _look(family: str, question: str, answer: str) -> Question:
 
 
 def _none(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    return _shuffled(
-        rng, [], "count", 4
-    )  # draws one number all the same: `smol` was trained on what comes after it
+    """A scene without a channel has no question about one."""
+    # Draws one number all the same: `smol` was trained on what comes after it.
+    return _shuffled(rng, [], common="count", usual=4)
 
 
-_CHANNEL_QUESTIONS: Mapping[Channel, Callable[[Scene, np.random.Generator], list[Question]]] = (
-    MappingProxyType(
-        {
-            "audio": _audio_questions,
-            "video": _none,
-            "scene3d": scene3d_questions,
-            "views": views_questions,
-            "frames": frames_questions,
-        }
-    )
+Draw = Callable[[Scene, np.random.Generator], list[Question]]
+_CHANNEL_QUESTIONS: Mapping[Channel, Draw] = MappingProxyType(
+    {
+        "audio": _audio_questions,
+        "video": _none,
+        "scene3d": scene3d_questions,
+        "views": views_questions,
+        "frames": frames_questions,
+    }
 )
+# How many visual questions a scene of each kind usually has, see `_shuffled`.
 _USUAL: Mapping[Channel, int] = MappingProxyType(
     {"audio": 2, "video": 6, "scene3d": 6, "views": 4, "frames": 6}
 )
-"""How many visual questions a scene usually has, see `_shuffled`."""

@@ -1,6 +1,6 @@
-"""Questions that take a high frame rate: what flashed, how many, in which order, on which side.
+"""Questions that take a high frame rate: what flashes or dashes by between the frames of a base.
 
-Where something dashed.
+What flashes, how many things, in which order, and on which side; what dashes by, and where to.
 """
 
 from __future__ import annotations
@@ -31,34 +31,45 @@ def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """
     # Yes and no from one pool: the name alone tells nothing.
     there = str(rng.choice(scene.flashed))
-    absent = str(rng.choice([name for name in names("sounding") if name not in scene.flashed]))
-    pairs = ((there, "yes"), (absent, "no"))
-    first = scene.transients[0]
+    others = [name for name in names("sounding") if name not in scene.flashed]
+    absent = str(rng.choice(others))
     if scene.mode == "dash":
-        found = [
-            _ask("dash", "What dashes by?", first.thing.name),
-            _ask(
-                "direction",
-                "Does it dash to the left or to the right?",
-                "right" if first.travel > 0 else "left",
-            ),
-            *(
-                _ask("dashed", f"Does {with_article(name)} dash by?", answer)
-                for name, answer in pairs
-            ),
-        ]
-        return shuffled(rng, found)
-    found = [_ask("flashed", f"Does {with_article(name)} flash?", answer) for name, answer in pairs]
-    found.append(_ask("flashes", "How many things flash?", NUMBERS[len(scene.flashed)]))
+        found = _about_dash(scene, there, absent)
+    else:
+        found = _about_flashes(scene, there, absent)
+    return shuffled(rng, found)
+
+
+def _about_dash(scene: Scene, there: str, absent: str) -> list[Question]:
+    """What dashes by, and where to; one name that does and one that does not."""
+    runner = scene.transients[0]
+    direction = "right" if runner.travel > 0 else "left"
+    return [
+        _ask("dash", "What dashes by?", runner.thing.name),
+        _ask("direction", "Does it dash to the left or to the right?", direction),
+        _ask("dashed", f"Does {with_article(there)} dash by?", "yes"),
+        _ask("dashed", f"Does {with_article(absent)} dash by?", "no"),
+    ]
+
+
+def _about_flashes(scene: Scene, there: str, absent: str) -> list[Question]:
+    """What flashes, how much of it, and in which order or on which side."""
+    number = NUMBERS[len(scene.flashed)]
+    found = [
+        _ask("flashed", f"Does {with_article(there)} flash?", "yes"),
+        _ask("flashed", f"Does {with_article(absent)} flash?", "no"),
+        _ask("flashes", "How many things flash?", number),
+    ]
+    first = scene.transients[0].thing
     if len(scene.flashed) == 1:
-        found.append(_ask("flash", "What flashes?", first.thing.name))
+        found.append(_ask("flash", "What flashes?", first.name))
         # X in metres, 0 in the middle of the picture.
-        side = "left" if first.thing.x < 0 else "right"
+        side = "left" if first.x < 0 else "right"
         found.append(_ask("flash_side", "Is the flash on the left or on the right?", side))
     else:
         found.append(_ask("flash_first", "What flashes first?", scene.flashed[0]))
         found.append(_ask("flash_last", "What flashes last?", scene.flashed[-1]))
-    return shuffled(rng, found)
+    return found
 
 
 def _ask(family: str, question: str, answer: str) -> Question:

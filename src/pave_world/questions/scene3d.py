@@ -1,6 +1,4 @@
-"""Questions that take depth: nearer and farther, in front and behind, situated left and right.
-
-Whole metres.
+"""Questions that take depth: what is nearer or in front, how far it is, on whose left it is.
 
 Answers are balanced because distances are exchangeable between the slots of the row (see
 `sample_scene3d`), whatever names they have; of a pair it is drawn which one is asked about first.
@@ -35,30 +33,30 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """
     row = scene.things
     known = [thing for thing in row if thing.name in KNOWN]  # two at least, see `scene3d_parts`
-    ranked = sorted(row, key=lambda thing: distance(scene, thing))
-    one, other = (known[number] for number in rng.permutation(len(known))[:2])
-    near_one = distance(scene, one) < distance(scene, other)
+    order = rng.permutation(len(known))
+    one, other = known[order[0]], known[order[1]]
+    metres = distance(scene, one)
+    near_one = metres < distance(scene, other)
     found = [
         _compare(rng, one, other, near_one),
         _in_front(rng, one, other, near_one),
-        _ask(
-            "metres",
-            f"How many metres away is the {one.name}?",
-            NUMBERS[round(distance(scene, one))],
-        ),
+        _ask("metres", f"How many metres away is the {one.name}?", NUMBERS[round(metres)]),
     ]
-    if ranked[0] in (row[0], row[-1]):
-        side = "left" if ranked[0] is row[0] else "right"
+    ranked = sorted(row, key=lambda thing: distance(scene, thing))
+    nearest, farthest = ranked[0], ranked[-1]
+    if nearest in (row[0], row[-1]):
+        side = "left" if nearest is row[0] else "right"
         found.append(_ask("side", "Is the nearest thing on the left or on the right?", side))
     if len(known) == len(row):
-        found.append(_ask("nearest", "What is nearest?", ranked[0].name))
-        found.append(_ask("farthest", "What is farthest away?", ranked[-1].name))
+        found.append(_ask("nearest", "What is nearest?", nearest.name))
+        found.append(_ask("farthest", "What is farthest away?", farthest.name))
     if len(known) == 3:
         found.append(_situated(rng, row))
     return shuffled(rng, found)
 
 
 def _compare(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
+    """Which of two is nearer, or farther, by a fair coin."""
     nearer = bool(rng.random() < 0.5)
     family = "nearer" if nearer else "farther"
     # Asked for the farther one, the answer is the other of the two.
@@ -67,13 +65,11 @@ def _compare(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool)
 
 
 def _in_front(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool) -> Question:
+    """Whether one is in front of the other, or behind it, by a fair coin."""
     in_front = bool(rng.random() < 0.5)
     order = "in front of" if in_front else "behind"
-    return _ask(
-        "front",
-        f"Is the {one.name} {order} the {other.name}?",
-        "yes" if near_one == in_front else "no",
-    )
+    answer = "yes" if near_one == in_front else "no"
+    return _ask("front", f"Is the {one.name} {order} the {other.name}?", answer)
 
 
 def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:
@@ -81,10 +77,12 @@ def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:
 
     The middle is left or right by the coin that placed it.
     """
-    start, end = (row[0], row[2]) if rng.random() < 0.5 else (row[2], row[0])
-    side = "left" if side_of_line(start, end, row[1]) > 0 else "right"
+    start, middle, end = row
+    if rng.random() >= 0.5:
+        start, end = end, start
+    side = "left" if side_of_line(start, end, middle) > 0 else "right"
     where = f"You stand at the {start.name} and face the {end.name}."
-    return _ask("situated", f"{where} Is the {row[1].name} on your left or right?", side)
+    return _ask("situated", f"{where} Is the {middle.name} on your left or right?", side)
 
 
 def _ask(family: str, question: str, answer: str) -> Question:

@@ -1,6 +1,4 @@
-"""Questions that take further cameras: what is behind the screen, what is out of the picture.
-
-How many things there are in all.
+"""Questions that take further cameras: what is behind the screen or out of the picture, how many.
 
 Two questions are asked about every scene and come first, so that under a limit no answer of theirs
 is kept more often than another; what has a name is asked for only where something is hidden.
@@ -28,17 +26,24 @@ def views_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     if scene.outside is not None:
         found.append(_ask("outside", "What is outside the picture?", scene.outside.name))
     if scene.behind is not None:
-        found.append(_ask("behind", "What is behind the screen?", scene.behind.name))
-        absent = [name for name in names("sounding") if name not in scene.hidden]
-        other = scene.outside.name if scene.outside is not None else str(rng.choice(absent))
-        found += [
-            _ask("hidden", f"Is there {with_article(name)} behind the screen?", answer)
-            for name, answer in ((scene.behind.name, "yes"), (other, "no"))
-        ]
+        there = scene.behind.name
+        other = _not_behind(scene, rng)
+        found.append(_ask("behind", "What is behind the screen?", there))
+        found.append(_ask("hidden", f"Is there {with_article(there)} behind the screen?", "yes"))
+        found.append(_ask("hidden", f"Is there {with_article(other)} behind the screen?", "no"))
     return shuffled(rng, always) + shuffled(rng, found)
 
 
+def _not_behind(scene: Scene, rng: np.random.Generator) -> str:
+    """A thing that is hidden elsewhere, or else one that is not there at all."""
+    if scene.outside is not None:
+        return scene.outside.name
+    absent = [name for name in names("sounding") if name not in scene.hidden]
+    return str(rng.choice(absent))
+
+
 def _how_many(scene: Scene, rng: np.random.Generator) -> Question:
+    """How many things are hidden, or there are in all, by a fair coin."""
     if rng.random() < 0.5:
         return _ask("hidden_number", "How many things are hidden?", NUMBERS[len(scene.hidden)])
     # The screen is no thing: nobody could say whether to count it.
@@ -47,13 +52,13 @@ def _how_many(scene: Scene, rng: np.random.Generator) -> Question:
 
 
 def _whether(scene: Scene, rng: np.random.Generator) -> Question:
+    """Whether something is hidden in one of the two places, by a fair coin."""
     if rng.random() < 0.5:
-        return _ask(
-            "anything", "Is anything behind the screen?", "no" if scene.behind is None else "yes"
-        )
-    return _ask(
-        "anything", "Is anything outside the picture?", "no" if scene.outside is None else "yes"
-    )
+        place, hidden = "behind the screen", scene.behind
+    else:
+        place, hidden = "outside the picture", scene.outside
+    answer = "no" if hidden is None else "yes"
+    return _ask("anything", f"Is anything {place}?", answer)
 
 
 def _ask(family: str, question: str, answer: str) -> Question:

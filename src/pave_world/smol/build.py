@@ -1,6 +1,4 @@
-"""Train what `smol` ships: the projector that turns tower cells into words' neighbours.
-
-A LoRA that reads them comes with it.
+"""Train what `smol` ships: a projector from tower cells to tokens, and a LoRA that reads them.
 
 One command builds it from its wheels (`pave bases --build smol`): scenes of the embedded world are
 rendered straight to frames (no files), the frozen tower sees each once, and all questions of a
@@ -11,8 +9,9 @@ matrices waste a second thread. The card (`weights/README.md`) records data, ste
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from torch.multiprocessing.spawn import spawn
 
 from pave.bases.base import Base
 from pave.bases.families.common import image_side
+from pave.bases.prompt import Prompt
 from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import raw_parts
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
 from pave.data.packing import Packed, pack, positions_and_mask, targets
 from pave.train.precision import native_precision
-from pave_world import Scene, questions_for, render_frames, sample_scene
+from pave_world import Question, Scene, questions_for, render_frames, sample_scene
 from pave_world.scenes.scene import Channel
 
 log = logging.getLogger(__name__)
@@ -123,19 +123,20 @@ def _work(rank: int, settings: BuildSettings, scratch: str) -> None:
         model, tokenizer = raw_parts(folder / f"tokenizer-{rank}")
         base = smol_base(model, tokenizer)
         peft = trainable(base, settings)
+        # What does not learn is held in the form that this processor multiplies fastest.
+        frozen = frozen_in_bf16 if native_precision() == "bf16" else frozen_through_onednn
         done, losses = _resume(peft, folder)
-        for number, leg in list(enumerate(settings.legs))[done:]:
-            cells = features(
-                base, "train", leg.clips, leg.channels, settings, folder=folder, rank=rank
-            )
-            dist.barrier()
-            frozen = frozen_in_bf16 if native_precision() == "bf16" else frozen_through_onednn
+        for number in range(done, len(settings.legs)):
+            leg = settings.legs[number]
+            scenes = Scenes("train", leg.clips, leg.channels, settings.seed)
+            cells = features(base, scenes, folder, rank=rank, workers=settings.workers)
+            dist.barrier()  # every process has computed its share
             with frozen(base.inner.language_model):
                 losses += fit(base, peft, cells, settings, leg=number, rank=rank)
             if rank == 0:
                 state = {"trained": trained_state(peft), "losses": losses, "legs": number + 1}
                 torch.save(state, folder / "trained.pt")
-            dist.barrier()
+            dist.barrier()  # nobody begins the next leg before this one is kept
     finally:
         dist.destroy_process_group()
         (folder / f"rendezvous-{settings.seed}").unlink(missing_ok=True)
@@ -159,46 +160,68 @@ def load_trained(peft: Any, trained: Mapping[str, Tensor]) -> None:
                 parameter.copy_(trained[name])
 
 
-def scene_of(channels: Sequence[Channel], split: str, index: int, seed: int) -> Scene:
-    """The scene with a number, where channels take turns."""
-    return sample_scene(channels[index % len(channels)], split, index, seed)
+@dataclass(frozen=True)
+class Scenes:
+    """A row of scenes by number, in which channels take turns.
 
-
-def features(
-    base: Base,
-    split: str,
-    clips: int,
-    channels: Sequence[Channel],
-    settings: BuildSettings,
-    *,
-    folder: Path,
-    rank: int = 0,
-) -> Tensor:
-    """Tower cells `[clips, views, 36, 1280]` fp16 of all scenes, memory-mapped.
-
-    Each process computing its share.
+    Attributes:
+        split: Of the embedded world.
+        count: How many there are.
+        channels: Channels of the scenes, in turn.
+        seed: Seed of the world.
     """
-    size = image_side(base.config)
-    cells = (size // 32) ** 2
-    shape = (clips, len(VIEW_TIMES), cells, base.query_dim)
-    file = folder / f"cells-{split}-{settings.seed}-{clips}-{'-'.join(channels)}.bin"
-    numel = int(torch.tensor(shape).prod())
-    mapped = torch.from_file(str(file), shared=True, size=numel, dtype=torch.float16).view(shape)
-    for index in range(rank, clips, settings.workers):
-        if bool(mapped[index].any()):
-            continue
-        scene = scene_of(channels, split, index, settings.seed)
-        frames = (
-            torch.from_numpy(render_frames(scene, VIEW_TIMES, size=size))
-            .permute(0, 3, 1, 2)
-            .contiguous()
-        )
-        clip = base.family.prepare(base.settings, frames, torch.tensor(VIEW_TIMES))
-        with torch.no_grad():
-            mapped[index] = base.inner.vision_tower(
-                clip.pixels["pixel_values_videos"][0]
-            ).last_hidden_state.half()
+
+    split: str
+    count: int
+    channels: tuple[Channel, ...]
+    seed: int
+
+    def __getitem__(self, index: int) -> Scene:
+        """The scene with a number."""
+        channel = self.channels[index % len(self.channels)]
+        return sample_scene(channel, self.split, index, self.seed)
+
+    @property
+    def name(self) -> str:
+        """What a file of these scenes is called."""
+        return f"{self.split}-{self.seed}-{self.count}-{'-'.join(self.channels)}"
+
+
+def features(base: Base, scenes: Scenes, folder: Path, rank: int = 0, workers: int = 1) -> Tensor:
+    """What the tower sees of all scenes, computed once and mapped from a file.
+
+    Args:
+        base: Its tower and preprocessing are used.
+        scenes: What to render.
+        folder: Where the file is, which all processes share.
+        rank: Number of this process; it computes every `workers`-th scene.
+        workers: Number of processes.
+
+    Returns:
+        Tower cells ``[scenes, views, 36, 1280]`` fp16.
+    """
+    size = image_side(base.config)  # pixels
+    cells = (size // 32) ** 2  # the tower's last map is 32 times smaller
+    shape = (scenes.count, len(VIEW_TIMES), cells, base.query_dim)
+    file = folder / f"cells-{scenes.name}.bin"
+    flat = torch.from_file(str(file), shared=True, size=math.prod(shape), dtype=torch.float16)
+    mapped = flat.view(shape)
+    for index in range(rank, scenes.count, workers):
+        is_there = bool(mapped[index].any())  # a new file holds zeros, and no picture gives these
+        if not is_there:
+            mapped[index] = _seen(base, scenes[index], size)
     return mapped
+
+
+@torch.no_grad()
+def _seen(base: Base, scene: Scene, size: int) -> Tensor:
+    """Tower cells of one scene, ``[views, 36, 1280]`` fp16."""
+    pictures = render_frames(scene, VIEW_TIMES, size=size)  # [views, size, size, 3]
+    frames = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+    clip = base.family.prepare(base.settings, frames, torch.tensor(VIEW_TIMES))
+    pixels = clip.pixels["pixel_values_videos"][0]
+    seen: Tensor = base.inner.vision_tower(pixels).last_hidden_state
+    return seen.half()
 
 
 def trainable(base: Base, settings: BuildSettings) -> Any:
@@ -214,38 +237,56 @@ def trainable(base: Base, settings: BuildSettings) -> Any:
 
 def trained_state(peft: Any) -> dict[str, Tensor]:
     """Everything that was trained, by parameter name."""
-    return {name: p.detach().clone() for name, p in peft.named_parameters() if p.requires_grad}
+    trained = {}
+    for name, parameter in peft.named_parameters():
+        if parameter.requires_grad:
+            trained[name] = parameter.detach().clone()
+    return trained
 
 
 def visual_tokens(base: Base, cells: Tensor) -> Tensor:
-    """Cells `[B, views, 36, C]` -> the tokens the model gets, `[B, 4 * 9 + 1, D]`.
+    """Cells ``[B, views, 36, C]`` -> the tokens the model gets, ``[B, 4 * 9 + 1, D]``.
 
     With gradients into the projector.
     """
-    frames = cells.float().repeat_interleave(base.settings.frames // cells.shape[1], dim=1)
-    projected = base.inner.apply_pooling(base.inner.multi_modal_projector(frames.flatten(0, 1)))
-    tokens = projected.unflatten(0, frames.shape[:2]).flatten(1, 2)
-    newline = base.inner.image_newline[None, None].expand(tokens.shape[0], 1, -1)
+    repeats = base.settings.frames // cells.shape[1]  # frames that a view stands for
+    frames = cells.float().repeat_interleave(repeats, dim=1)  # [B, 4, 36, C]
+    projected = base.inner.multi_modal_projector(frames.flatten(0, 1))  # [B * 4, 36, D]
+    pooled = base.inner.apply_pooling(projected)  # [B * 4, 9, D]
+    tokens = pooled.unflatten(0, frames.shape[:2]).flatten(1, 2)  # [B, 4 * 9, D]
+    newline = base.inner.image_newline.expand(len(tokens), 1, -1)
     return torch.cat([tokens, newline], 1)
 
 
 def sequence(base: Base, scene: Scene) -> Packed:
     """Visual questions of one scene behind its placeholders."""
-    text = "<video>" * (base.settings.frames * 9 + 1)
     asked = [
         question for question in questions_for(scene, limit=None) if question.channel == "video"
-    ][:MOST_QUESTIONS]
-    return pack([base.encode_prompt(text, [(q.question, q.answer)]) for q in asked])
+    ]
+    prompts = encode_prompts(base, asked[:MOST_QUESTIONS])
+    return pack(prompts)
+
+
+def encode_prompts(base: Base, asked: Sequence[Question]) -> list[Prompt]:
+    """Each question with its answer, behind the placeholders of four frames and a newline."""
+    video = "<video>" * (base.settings.frames * 9 + 1)
+    prompts = []
+    for question in asked:
+        turn = (question.question, question.answer)
+        prompts.append(base.encode_prompt(video, [turn]))
+    return prompts
 
 
 def answer_logits(base: Base, cells: Tensor, packed: list[Packed]) -> tuple[Tensor, Tensor]:
-    """Logits at answer positions `[N, V]` and the ids expected there `[N]`."""
+    """Logits at answer positions ``[N, V]`` and the ids expected there ``[N]``."""
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     positions, mask = positions_and_mask(packed)
     keep, labels = targets(packed)
-    ids = nn.utils.rnn.pad_sequence([torch.tensor(p.ids) for p in packed], batch_first=True)
-    visual = {"video": BaseModelOutputWithPooling(pooler_output=visual_tokens(base, cells))}
+    rows = [torch.tensor(row.ids) for row in packed]
+    ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # [B, L]
+    tokens = visual_tokens(base, cells)
+    visual = {"video": BaseModelOutputWithPooling(pooler_output=tokens)}
     hidden = base.inner(
         input_ids=ids,
         attention_mask=mask,
@@ -260,51 +301,56 @@ def fit(
     base: Base, peft: Any, cells: Tensor, settings: BuildSettings, *, leg: int, rank: int
 ) -> list[float]:
     """One leg of the training; returns this process's losses."""
+    this = settings.legs[leg]
+    scenes = Scenes("train", this.clips, this.channels, settings.seed)
     projector = list(base.inner.multi_modal_projector.parameters())
     lora = [p for name, p in peft.named_parameters() if p.requires_grad and "lora_" in name]
-    this = settings.legs[leg]
+    trained = lora + projector
     rates = [settings.lr * this.peak, settings.lr_projector * this.peak]
-    groups = [
-        {"params": part, "lr": rate} for part, rate in zip((lora, projector), rates, strict=True)
-    ]
+    groups = [{"params": lora, "lr": rates[0]}, {"params": projector, "lr": rates[1]}]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-    per_step, steps = settings.batch * settings.workers, this.steps
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rates, total_steps=steps, pct_start=0.05, anneal_strategy="cos"
+        optimizer, rates, total_steps=this.steps, pct_start=0.05, anneal_strategy="cos"
     )
-    shuffle = torch.Generator().manual_seed(settings.seed + leg)
-    passes = 1 + steps * per_step // cells.shape[0]
-    order = torch.cat([torch.randperm(cells.shape[0], generator=shuffle) for _ in range(passes)])
     losses: list[float] = []
-    for step in range(steps):
-        mine = order[step * per_step :][
-            rank * settings.batch : (rank + 1) * settings.batch
-        ].tolist()
-        packed = [
-            sequence(base, scene_of(this.channels, "train", index, settings.seed)) for index in mine
-        ]
+    for step, batch in enumerate(_batches(settings, leg, rank)):
+        packed = [sequence(base, scenes[index]) for index in batch]
         # Entered anew in every step: autocast remembers the rounded weights for as long as it
         # lasts, also those that train.
         with torch.autocast("cpu", torch.bfloat16, enabled=native_precision() == "bf16"):
-            logits, labels = answer_logits(base, cells[mine], packed)
+            logits, labels = answer_logits(base, cells[batch], packed)
         loss = nn.functional.cross_entropy(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
-        _average_gradients(lora + projector, settings.workers)
-        nn.utils.clip_grad_norm_(lora + projector, 1.0)
+        _average_gradients(trained, settings.workers)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         schedule.step()
         losses.append(float(loss))
         if rank == 0 and step % 20 == 19:
-            log.warning(
-                "leg %d step %d/%d loss %.3f", leg + 1, step + 1, steps, sum(losses[-20:]) / 20
-            )
+            mean = sum(losses[-20:]) / 20
+            log.warning("leg %d step %d/%d loss %.3f", leg + 1, step + 1, this.steps, mean)
     return losses
 
 
+def _batches(settings: BuildSettings, leg: int, rank: int) -> Iterator[list[int]]:
+    """Numbers of the scenes that this process takes in each step, in shuffled passes over all."""
+    this = settings.legs[leg]
+    per_step = settings.batch * settings.workers
+    passes = 1 + this.steps * per_step // this.clips
+    shuffle = torch.Generator().manual_seed(settings.seed + leg)  # the same in every process
+    order = torch.cat([torch.randperm(this.clips, generator=shuffle) for _ in range(passes)])
+    for step in range(this.steps):
+        first = step * per_step + rank * settings.batch
+        yield order[first : first + settings.batch].tolist()
+
+
 def _average_gradients(parameters: list[nn.Parameter], workers: int) -> None:
-    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    """Give every process the mean gradient, in one exchange."""
+    gradients = [p.grad.flatten() for p in parameters if p.grad is not None]
+    flat = torch.cat(gradients)
     dist.all_reduce(flat)
     flat /= workers
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        p.grad = part.view_as(p)
+    parts = flat.split([p.numel() for p in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.grad = part.view_as(parameter)

@@ -1,7 +1,4 @@
-"""Write what was trained for `smol` into the package, score it on scenes it never saw.
-
-The card says all of it.
-"""
+"""Write what was trained for `smol` into the package, with a card that scores it on new scenes."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from pave.bases.smol import smol_base
 from pave.bases.smol.assemble import merge_trained, raw_parts
 from pave.data.packing import pack
 from pave.metrics import wilson
-from pave_world import questions_for, sample_scene
+from pave_world import questions_for
 
 if TYPE_CHECKING:
     from pave_world.smol.build import BuildSettings
@@ -90,9 +87,8 @@ def _assembled_scores(out: Path, scratch: Path, settings: BuildSettings) -> dict
     Projector and LoRA read back from `out` and merged.
     """
     model, tokenizer = raw_parts(scratch / "tokenizer-0")
-    return scores(
-        smol_base(merge_trained(model, out), tokenizer), settings.test_clips, settings.seed, scratch
-    )
+    base = smol_base(merge_trained(model, out), tokenizer)
+    return scores(base, settings.test_clips, settings.seed, scratch)
 
 
 @torch.no_grad()
@@ -102,25 +98,25 @@ def scores(base: Base, clips: int, seed: int, scratch: Path) -> dict[str, list[i
     One packed forward a scene: greedy decoding gives exactly the wanted answer if and only if every
     answer token (the stop token included) is the most likely one behind the tokens before it.
     """
-    from pave_world.smol.build import BuildSettings, answer_logits, features
+    from pave_world.smol.build import Scenes, answer_logits, encode_prompts, features
 
-    cells = features(
-        base, "test", clips, ("video",), BuildSettings(seed=seed, workers=1), folder=scratch
-    )
+    scenes = Scenes("test", clips, ("video",), seed)
+    cells = features(base, scenes, scratch)
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for index in range(clips):
-        asked = questions_for(sample_scene("video", "test", index, seed), limit=None)
-        text = "<video>" * (base.settings.frames * 9 + 1)
-        prompts = [base.encode_prompt(text, [(q.question, q.answer)]) for q in asked]
+        asked = questions_for(scenes[index], limit=None)
+        prompts = encode_prompts(base, asked)
         logits, labels = answer_logits(base, cells[index : index + 1], [pack(prompts)])
-        hits = (logits.argmax(-1) == labels).split([len(prompt.turns[0][1]) for prompt in prompts])
-        for question, hit in zip(asked, hits, strict=True):
-            counts[question.family][0] += int(hit.all())
+        is_right = logits.argmax(-1) == labels  # [answer tokens of all questions]
+        lengths = [len(answer_ids) for prompt in prompts for _, answer_ids in prompt.turns]
+        for question, hits in zip(asked, is_right.split(lengths), strict=True):
+            counts[question.family][0] += int(hits.all())
             counts[question.family][1] += 1
     return dict(sorted(counts.items()))
 
 
 def _card(settings: BuildSettings, numbers: dict[str, Any]) -> str:
+    """The page of the weights: licence, data, run, and scores with their intervals."""
     rows = []
     for family, (correct, n) in numbers["scores"].items():
         low, high = wilson(correct, n)

@@ -6,6 +6,7 @@ instrument.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -42,25 +43,19 @@ def midi_bytes(notes: Iterable[Note], program: int | None) -> bytes:
         # Note on is 0x9n, note off 0x8n; at one tick the off (0) sorts before the on (1).
         events.append((_ms(note.start), 1, bytes([0x90 | channel, note.pitch, note.velocity])))
         events.append((_ms(note.start + note.length), 0, bytes([0x80 | channel, note.pitch, 0])))
-    # Tempo: microseconds a quarter note.
-    track = bytearray(b"\x00\xff\x51\x03" + (1_000_000).to_bytes(3, "big"))
+    track = bytearray()
+    track += b"\x00\xff\x51\x03"  # tempo, in
+    track += (1_000_000).to_bytes(3, "big")  # microseconds a quarter note
     if program is not None:
-        track += b"\x00" + bytes([0xC0 | channel, program])
+        track += bytes([0x00, 0xC0 | channel, program])
     now = 0
-    for tick, _, message in sorted(
-        events
-    ):  # a note's end comes before the next one's start at the same tick
-        track += _variable_length(tick - now) + message
+    for tick, _, message in sorted(events):
+        track += _variable_length(tick - now)
+        track += message
         now = tick
     track += b"\x00\xff\x2f\x00"  # end of track
-    head = (
-        b"MThd"
-        + (6).to_bytes(4, "big")
-        + (0).to_bytes(2, "big")
-        + (1).to_bytes(2, "big")
-        + _TICKS.to_bytes(2, "big")
-    )
-    return head + b"MTrk" + len(track).to_bytes(4, "big") + bytes(track)
+    head = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, _TICKS)  # 6 bytes: format 0, one track, ticks
+    return head + struct.pack(">4sI", b"MTrk", len(track)) + bytes(track)
 
 
 def _ms(seconds: float) -> int:
