@@ -10,7 +10,7 @@ sequences (dropout aside), at a fraction of the cost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +34,8 @@ class Packed:
         keep: Positions whose next token is learnt (an answer token, and what else the chat format
             says), ascending.
         labels: Those next tokens.
+        pairs: Of each label, which answer it is of: n for the right and -n for the wrong answer of
+            the n-th question with two; 0 for what is learnt as it is. Empty where all of it is.
     """
 
     ids: list[int]
@@ -41,13 +43,16 @@ class Packed:
     blocks: list[int]
     keep: list[int]
     labels: list[int]
+    pairs: list[int] = field(default_factory=list)
 
 
-def pack(prompts: Sequence[Prompt]) -> Packed:
+def pack(prompts: Sequence[Prompt], pairs: Sequence[int] = ()) -> Packed:
     """Pack the dialogues of one clip behind their common prefix.
 
     Args:
         prompts: One or more encoded records of the same clip.
+        pairs: Of each prompt its number in `Packed.pairs`; none where no two answers are compared.
+            Of a prompt with a number other than 0 the last answer alone counts.
 
     Raises:
         RecordError: If a prompt has another prefix than the first one (it is about another clip),
@@ -60,28 +65,40 @@ def pack(prompts: Sequence[Prompt]) -> Packed:
     head = list(prompts[0].prefix)
     ids = list(head)
     learnt = [token in prompts[0].learnt for token in head]
+    owners = [0] * len(head)  # of each token the pair that its dialogue is of
     blocks: list[int] = []
-    for prompt in prompts:
+    for number, prompt in enumerate(prompts):
         if prompt.prefix != head:
             raise RecordError(
                 "only dialogues about the same clip can share a sequence; group the records by clip"
             )
         block, learnt_here = _dialogue(prompt)
+        pair = 0
+        if pairs:
+            pair = pairs[number]
+        if pair:
+            # From the end: of a dialogue of two answers to compare, the last one differs.
+            answer = len(prompt.turns[-1][1] or [])
+            learnt_here = [False] * (len(block) - answer) + [True] * answer
         if blocks:
             # What predicts a block's first token is the prefix's last, which can have one target
             # only: the first block's.
             learnt_here[0] = False
         ids += block
         learnt += learnt_here
+        owners += [pair] * len(block)
         blocks.append(len(block))
     keep: list[int] = []
     labels: list[int] = []
+    numbers: list[int] = []
     # The token in front of each learnt token predicts it; nothing predicts the first.
     for place in range(1, len(ids)):
         if learnt[place]:
             keep.append(place - 1)
             labels.append(ids[place])
-    return Packed(ids, len(head), blocks, keep, labels)
+            if pairs:
+                numbers.append(owners[place])
+    return Packed(ids, len(head), blocks, keep, labels, numbers)
 
 
 def _dialogue(prompt: Prompt) -> tuple[list[int], list[bool]]:

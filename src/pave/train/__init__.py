@@ -13,17 +13,19 @@ from pave.lazy import callable_package, lazy_names
 
 if TYPE_CHECKING:
     from pave.train.config import TrainConfig, load_config
+    from pave.train.counterfactual import Counterfactual
     from pave.train.result import TrainResult
     from pave.train.run import train
 
 _HOMES = {
+    "Counterfactual": "pave.train.counterfactual",
     "TrainConfig": "pave.train.config",
     "TrainResult": "pave.train.result",
     "load_config": "pave.train.config",
     "train": "pave.train.run",
 }
 
-__all__ = ["TrainConfig", "TrainResult", "load_config", "train"]
+__all__ = ["Counterfactual", "TrainConfig", "TrainResult", "load_config", "train"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 

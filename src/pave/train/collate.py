@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pave.bases import Base, Clip, prefix_positions, why_no_shared_prefix
-from pave.data import Packed, targets
+from pave.data import ClipFeatures, Packed, targets
 from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
 from pave.train.attention import FLEX, attention_of, takes_rules
 from pave.train.batches import Sample
+
+UNCOUNTED = -100
+"""Label of a token that does not count, PyTorch's own."""
 
 
 class Collator:
@@ -49,20 +52,20 @@ class Collator:
         device = self.base.device
         sequences, clips, ids = [], [], []
         visuals, channels, times = [], [], []
-        for sample in samples:
-            sequences.append(sample.packed)
-            ids.append(sample.packed.ids)
-            clips.append(sample.features.clip)
-            visuals.append(sample.features.visual)
-            channels.append(dict(sample.features.channels))
-            times.append(sample.features.clip.times)  # [T], seconds
+        for packed, features in _rows(samples):
+            sequences.append(packed)
+            ids.append(packed.ids)
+            clips.append(features.clip)
+            visuals.append(features.visual)
+            channels.append(dict(features.channels))
+            times.append(features.clip.times)  # [T], seconds
         # Padding on the right, so that positions count from the sequence's own beginning.
         inputs = self.base.batch(ids, clips, pad="right", pixels=False)  # input_ids [B, L]
         if self.packed:
             inputs["position_ids"] = self._positions(sequences, clips).to(device)
             inputs["attention_mask"] = self._mask(segments(sequences).to(device))  # of [B, L]
         keep, labels = targets(sequences)  # [B, L], [N]
-        return {
+        batch = {
             "inputs": inputs,
             "keep": keep.to(device),
             "labels": labels.to(device),
@@ -70,6 +73,12 @@ class Collator:
             "channels": channels,
             "times": times,
         }
+        if any(sequence.pairs for sequence in sequences):
+            numbers = pair_numbers(samples)  # [N]
+            batch["pairs"] = torch.stack([labels, numbers]).to(device)
+            # The Trainer counts labels: a wrong answer is nothing that is learnt.
+            batch["labels"] = labels.masked_fill(numbers < 0, UNCOUNTED).to(device)
+        return batch
 
     def _positions(self, sequences: Sequence[Packed], clips: Sequence[Clip]) -> Tensor:
         """Where each token stands, `[B, L]`, or `[3, B, L]` for bases with multimodal positions.
@@ -97,3 +106,35 @@ class Collator:
         # Eager attention adds the mask to the scores, so it needs numbers.
         zeros = torch.zeros(mask.shape, dtype=self.base.dtype, device=mask.device)
         return zeros.masked_fill_(~mask, torch.finfo(self.base.dtype).min)
+
+
+def _rows(samples: Sequence[Sample]) -> Iterator[tuple[Packed, ClipFeatures]]:
+    """The rows of a batch: each sample's sequence, and its wrong answer's where that is another."""
+    for sample in samples:
+        yield sample.packed, sample.features
+        if sample.wrong is not None:
+            yield sample.wrong, sample.features
+
+
+def pair_numbers(samples: Sequence[Sample]) -> Tensor:
+    """Of each label of a batch, `[N]`, which answer it is of: see `Packed.pairs`.
+
+    Pairs are numbered on from sample to sample.
+    """
+    numbers: list[int] = []
+    taken = 0
+    for sample in samples:
+        rows = [sample.packed]
+        if sample.wrong is not None:
+            rows.append(sample.wrong)
+        highest = taken
+        for row in rows:
+            for pair in row.pairs or [0] * len(row.labels):
+                if pair > 0:
+                    pair += taken
+                elif pair < 0:
+                    pair -= taken
+                numbers.append(pair)
+                highest = max(highest, pair)
+        taken = highest
+    return torch.tensor(numbers)

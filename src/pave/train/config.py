@@ -15,6 +15,7 @@ from pave.patches import LoraSpec
 from pave.patches.config import StoredType
 from pave.renamed import renamed
 from pave.texts import read_settings
+from pave.train.counterfactual import Counterfactual
 from pave.train.precision import Precision
 from pave.train.recipes import settings_file
 
@@ -156,6 +157,18 @@ class TrainConfig(Loading):
         description="Size of the residual after the aligned start, relative to that of the visual "
         "tokens.",
     )
+    counterfactual: Counterfactual | None = Field(
+        None,
+        description="Training on clips that exchange their channel, so that answers follow the "
+        "channel where picture and channel disagree; null for none.",
+    )
+    modality_dropout: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Probability with which a clip is shown without its channel, so that the LoRA "
+        "alone has to answer; null for none.",
+    )
     precision: Precision = Field(
         "fp32",
         description="Floating-point type in which the base is held during training; trained "
@@ -218,6 +231,16 @@ class TrainConfig(Loading):
             raise ValueError(
                 "align_steps needs a channel; the LoRA-only control has nothing to align"
             )
+        if self.channel is None and (self.counterfactual or self.modality_dropout):
+            raise ValueError(
+                "counterfactual and modality_dropout need a channel; the LoRA-only control has "
+                "none to exchange or to leave out"
+            )
+        if self.counterfactual and self.modality_dropout:
+            raise ValueError(
+                "set counterfactual or modality_dropout, not both; a cell asks for a channel that "
+                "is there"
+            )
         return self
 
     @property
@@ -239,6 +262,8 @@ OF_THE_CHANNEL = (
     "align_steps",
     "align_families",
     "align_share",
+    "counterfactual",
+    "modality_dropout",
 )
 """Settings that mean nothing without a channel."""
 

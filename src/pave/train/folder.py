@@ -127,6 +127,10 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
     before = renamed(read_object(note, TrainError, ADVICE), OLD_NAMES, str(note))
     if "accumulation" in before:  # of an older pave, which refused to cut a step otherwise
         before["sequences_a_step"] = before.pop("batch_clips", 1) * before.pop("accumulation")
+    # Settings that came since have the values that made no difference before.
+    for name in identity.keys() - before.keys():
+        if name in TrainConfig.model_fields:
+            before[name] = TrainConfig.model_fields[name].get_default(call_default_factory=True)
     if before.get("records") == _older_digest(config.records):
         before["records"] = identity["records"]
     told = identity.keys() | (

@@ -20,6 +20,7 @@ from pave.bases.head import head_at
 from pave.bases.visual import Visual
 from pave.model import PatchedModel
 from pave.tokens import Tokens
+from pave.train.collate import UNCOUNTED
 
 
 class AnswerModel(nn.Module):
@@ -29,6 +30,7 @@ class AnswerModel(nn.Module):
 
     Args:
         patched: The model with the patch to train.
+        margin: By how much a right answer is to lead where a batch brings a wrong one, too.
 
     Attributes:
         ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if
@@ -39,10 +41,11 @@ class AnswerModel(nn.Module):
     # Tells the Trainer to hand over the number of answer tokens of the whole optimiser step.
     accepts_loss_kwargs = True
 
-    def __init__(self, patched: PatchedModel) -> None:
+    def __init__(self, patched: PatchedModel, margin: float = 1.0) -> None:
         """Listen to what the fusion functions give."""
         super().__init__()
         self.patched = patched
+        self.margin = margin
         # By it the Trainer leaves a base on several devices where it is.
         if hasattr(patched.model, "hf_device_map"):
             self.hf_device_map = patched.model.hf_device_map
@@ -63,6 +66,7 @@ class AnswerModel(nn.Module):
         visuals: Sequence[Visual],
         channels: Sequence[Mapping[str, Tokens]],
         times: Sequence[Tensor],
+        pairs: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Tensor]:
         """The loss of one batch.
@@ -74,6 +78,8 @@ class AnswerModel(nn.Module):
             visuals: The base's visual tokens, one a clip.
             channels: Side tokens, one mapping a clip.
             times: `[T]` seconds of the visual steps, one tensor a clip.
+            pairs: `[2, N]` where wrong answers are among the labels, which leave them out: all
+                token ids, and the answer of each as `answer_loss` has it.
             num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this
                 batch's own when None.
         """
@@ -86,10 +92,15 @@ class AnswerModel(nn.Module):
         self.ratio = self._measure(visuals, channels)
         # A sum over this pass divided by the tokens of the step: accumulation and several processes
         # then weigh every answer token alike.
-        total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        if pairs is None:
+            total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        else:
+            targets, numbers = pairs  # [N] each
+            losses = F.cross_entropy(logits.float(), targets, reduction="none")  # [N]
+            total = answer_loss(losses, numbers, self.margin)
         count = num_items_in_batch
         if count is None:
-            count = labels.numel()
+            count = labels.ne(UNCOUNTED).sum()
         return {"loss": total / count}
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
@@ -114,6 +125,38 @@ class AnswerModel(nn.Module):
         if not squares:
             return self._square  # 0
         return (self._square / torch.stack(squares).sum()).sqrt()
+
+
+def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
+    """The loss of answers, some of which are to win against a wrong one.
+
+    Ordinary tokens count by their own loss. A question with two answers costs `max(0, margin -
+    (s(right) - s(wrong)))`, s being the mean log-probability of an answer's tokens, once for every
+    token of its right answer. So a question weighs as much as it would with its right answer alone.
+
+    Args:
+        losses: `[N]` negative log-probability of each token.
+        pairs: `[N]` 0 for an ordinary token; n and -n for the right and the wrong answer of the
+            n-th question, counted from 1.
+        margin: Of the hinge.
+
+    Example:
+        >>> losses = torch.tensor([2.0, 0.5, 1.5, 1.0])
+        >>> answer_loss(losses, torch.tensor([0, 1, 1, -1]), margin=1.0)  # 2 + 2 * (1 - (-1 + 1))
+        tensor(4.)
+    """
+    total = losses[pairs == 0].sum()
+    questions = torch.arange(1, int(pairs.abs().max()) + 1, device=pairs.device)  # [K]
+    right = pairs == questions[:, None]  # [K, N]
+    wrong = pairs == -questions[:, None]
+    # Sums over rows, whose order never changes, as that of scattered additions may on a GPU.
+    lead = _means(losses, wrong) - _means(losses, right)  # [K], s(right) - s(wrong)
+    return total + (right.sum(1) * F.relu(margin - lead)).sum()
+
+
+def _means(losses: Tensor, chosen: Tensor) -> Tensor:
+    """The mean loss `[K]` over the tokens `[K, N]` that are chosen."""
+    return (losses * chosen).sum(1) / chosen.sum(1)
 
 
 def _side_to(clip: Mapping[str, Tokens], device: torch.device) -> dict[str, Tokens]:

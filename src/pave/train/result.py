@@ -14,6 +14,7 @@ import torch
 
 from pave.train.batches import Sequences
 from pave.train.config import TrainConfig
+from pave.train.lessons import Lessons
 
 # Settings that the card repeats as they are.
 _REPEATED = (
@@ -64,13 +65,20 @@ def final_loss(rows: Sequence[Mapping[str, Any]]) -> float:
     return float(sum(row["loss"] for row in last) / len(last))
 
 
-def summary(config: TrainConfig, result: TrainResult, data: Sequences) -> dict[str, Any]:
+def summary(
+    config: TrainConfig, result: TrainResult, lessons: Lessons, data: Sequences
+) -> dict[str, Any]:
     """What the patch's card says about its training."""
     facts: dict[str, Any] = {
         "records": config.records.name,
-        "questions": sum(len(group) for group in data.groups),
-        "clips": len(data.groups),
+        "questions": sum(len(group) for group in lessons.clips),
+        "clips": len(lessons.clips),
     }
+    if config.counterfactual is not None:
+        facts["cells"] = sum(len(group) for group in lessons.cells)
+        facts["counterfactual"] = config.counterfactual.model_dump()
+    if config.modality_dropout is not None:
+        facts["modality_dropout"] = config.modality_dropout
     if config.base_patches:
         facts["base_patches"] = [Path(source).name for source in config.base_patches]
         facts["base_lora"] = config.base_lora

@@ -24,16 +24,17 @@ from transformers import TrainingArguments
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
-from pave.data import Features, group_by_clip, read_records
+from pave.data import Features, read_records
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.placement import running_on
 from pave.train.attention import packed_attention
-from pave.train.batches import Plan, Sequences
+from pave.train.batches import Schedule, Sequences
 from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
+from pave.train.lessons import Lessons, lessons_of
 from pave.train.objective import AnswerModel
 from pave.train.precision import base_dtype, check_trains, settled_precision
 from pave.train.progress import Reporter, progress_bar, read_log
@@ -87,9 +88,8 @@ def _train(
 ) -> TrainResult:
     """Train with a settled precision on a device."""
     records = read_records(config.records)
-    groups = group_by_clip(records)
-    plan = Plan([len(group) for group in groups], config.questions_per_video, config.seed)
-    args = _arguments(config, plan, device)
+    lessons = lessons_of(config, records)
+    args = _arguments(config, lessons.plan, device)
     base = _base(config, base, args.device)
     collator = Collator(base, packed=config.questions_per_video > 1)
 
@@ -101,14 +101,15 @@ def _train(
         encoders = make_encoders(patched, base_patches, config)
         cache = TokenCache(config.cache_folder)
         features = Features(base, encoders, cache, frames=config.frames)
-        length = _length(config, args)
-        data = Sequences(base, features, groups, plan, length, prompt=config.prompt)
-        encode_seconds = _fill_cache(data, config, args, progress)
+        data = _sequences(base, features, lessons, config, args)
+        encode_seconds = _fill_cache(data, lessons, config, args, progress)
         add_new_patch(patched, encoders.get(NAME), base_patches, config)
         checkpoint = newest_checkpoint(Path(args.output_dir), args.world_size)
         if checkpoint is None:
-            align_new_patch(patched, groups, features, config)
+            align_new_patch(patched, lessons.clips, features, config)
         model = AnswerModel(patched)
+        if config.counterfactual is not None:
+            model.margin = config.counterfactual.margin
         with _as_trained(base, config):
             trainer = PatchTrainer(model, config, args, data, collator)
             seconds = _fit(trainer, checkpoint, progress)
@@ -124,13 +125,13 @@ def _train(
             log=config.out / LOG_NAME,
         )
         if args.process_index == 0:
-            facts = summary(config, result, data)
+            facts = summary(config, result, lessons, data)
             patched.save_patch(config.patch_folder, NAME, training=facts, dtype=config.patch_dtype)
         args.distributed_state.wait_for_everyone()
     return result
 
 
-def steps_of(config: TrainConfig, plan: Plan, processes: int) -> int:
+def steps_of(config: TrainConfig, plan: Schedule, processes: int) -> int:
     """Optimiser steps of a run: as set, or as many as the epochs take."""
     if config.steps is not None:
         return config.steps
@@ -148,7 +149,7 @@ def _base(config: TrainConfig, given: Base | None, device: torch.device) -> Base
     return given
 
 
-def _arguments(config: TrainConfig, plan: Plan, device: torch.device) -> TrainingArguments:
+def _arguments(config: TrainConfig, plan: Schedule, device: torch.device) -> TrainingArguments:
     """The Trainer's settings. How many processes train, only they know once they are made."""
     folder = config.out / "checkpoints"
     args = training_arguments(config, folder, steps_of(config, plan, processes=1), device)
@@ -168,9 +169,24 @@ def _arguments(config: TrainConfig, plan: Plan, device: torch.device) -> Trainin
     return training_arguments(config, folder, steps_of(config, plan, args.world_size), device)
 
 
-def _length(config: TrainConfig, args: TrainingArguments) -> int:
-    """Sequences of the whole run, over all processes."""
-    return int(args.max_steps * config.batch_clips * config.accumulation * args.world_size)
+def _sequences(
+    base: Base, features: Features, lessons: Lessons, config: TrainConfig, args: TrainingArguments
+) -> Sequences:
+    """The sequences of the whole run, over all processes."""
+    length = args.max_steps * config.batch_clips * config.accumulation * args.world_size
+    absent = {}
+    if config.channel is not None and config.modality_dropout is not None:
+        absent[config.channel] = config.modality_dropout
+    return Sequences(
+        base,
+        features,
+        lessons.groups,
+        lessons.plan,
+        int(length),
+        prompt=config.prompt,
+        wrong=lessons.wrong,
+        absent=absent,
+    )
 
 
 @contextlib.contextmanager
@@ -200,12 +216,16 @@ def _as_trained(base: Base, config: TrainConfig) -> Iterator[None]:
 
 
 def _fill_cache(
-    data: Sequences, config: TrainConfig, args: TrainingArguments, progress: bool
+    data: Sequences,
+    lessons: Lessons,
+    config: TrainConfig,
+    args: TrainingArguments,
+    progress: bool,
 ) -> float:
     """Compute the tokens that are not cached yet, each process its share; the seconds it took."""
     started = time.perf_counter()
-    groups = data.groups[args.process_index :: args.world_size]
-    mine = [group[0] for group in groups]
+    # Cells have the tokens of the clips that they are made of.
+    mine = [group[0] for group in lessons.clips[args.process_index :: args.world_size]]
     with progress_bar("encoding clips", progress and args.process_index == 0) as bar:
         task = bar.add_task("encode", total=len(mine), note="")
 
@@ -213,8 +233,8 @@ def _fill_cache(
             bar.update(task, completed=done)
 
         report = data.features.precompute(mine, workers=config.workers, progress=move)
-    data.must_fit(groups)
     args.distributed_state.wait_for_everyone()
+    data.must_fit(lessons.groups[args.process_index :: args.world_size])
     log.info(
         "tokens of %d clips computed, %d found in %s",
         report.computed,
