@@ -20,6 +20,8 @@ from pave_world.sound.midi import Note
 Style = Literal["melody", "chords", "beat", "strikes", "held", "calls"]
 
 _SCALE = (0, 2, 4, 5, 7, 9, 11)  # semitones of a major scale
+_SOUNDING = 0.95  # share of a note's length that it sounds: notes all but touch,
+_CALLING = 0.7  # and calls have gaps between them
 _DRUMS = (36, 38, 41, 45, 48)  # General MIDI: bass drum, snare, low and mid toms
 
 
@@ -78,9 +80,11 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
         step += int(rng.integers(-2, 3))  # a melody walks by at most two degrees
         velocity = int(rng.integers(70, 116))
         pitches = _pitches(voice, root, step, low=low, high=high, rng=rng)
-        # Calls have gaps between them; other notes all but touch.
-        sounding = length * (0.7 if voice.style == "calls" else 0.95)
-        notes += [Note(now, min(sounding, duration - now), pitch, velocity) for pitch in pitches]
+        share = _SOUNDING
+        if voice.style == "calls":
+            share = _CALLING
+        sounding = min(length * share, duration - now)
+        notes += [Note(now, sounding, pitch, velocity) for pitch in pitches]
         now += length
     return notes
 
@@ -88,12 +92,19 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
 def _pitches(
     voice: Voice, root: int, step: int, *, low: int, high: int, rng: np.random.Generator
 ) -> list[int]:
+    """What sounds at once: a drum, the root, or the scale's step alone or with a triad on it."""
     if voice.style == "beat":
         return [int(rng.choice(_DRUMS))]
     if voice.style in ("held", "strikes", "calls"):
         return [root]
-    degrees = (step, step + 2, step + 4) if voice.style == "chords" else (step,)
-    return sorted({_fold(root + _scale_pitch(degree), low, high) for degree in degrees})
+    degrees = [step]
+    if voice.style == "chords":  # a triad
+        degrees += [step + 2, step + 4]
+    folded = set()  # two degrees may fold onto one pitch
+    for degree in degrees:
+        pitch = root + _scale_pitch(degree)
+        folded.add(_fold(pitch, low, high))
+    return sorted(folded)
 
 
 def _scale_pitch(degree: int) -> int:
