@@ -18,8 +18,9 @@ import torch
 import pave
 from helpers import tiny, tiny_patch
 from pave.answer import Sampling
-from pave.answer.layout import Shown, parts_of, text_opening
+from pave.answer.layout import parts_of, text_opening
 from pave.answer.messages import turns_of
+from pave.answer.written import Shown
 from pave.bases.prompt import PromptStyle
 from pave.errors import ConfigError, PaveError
 from pave.model import PatchedModel

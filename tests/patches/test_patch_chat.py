@@ -13,6 +13,7 @@ import pytest
 from helpers import tiny, tiny_patch
 from pave.answer import Sampling, questions_about
 from pave.bases import Base, PromptStyle, load_base
+from pave.bases.template import ChatTemplate
 from pave.data import ClipFeatures
 from pave.errors import ConfigError, PatchError
 from pave.model import PatchedModel
@@ -25,7 +26,8 @@ OTHER = PromptStyle("<s>Q: ", " ", " A:", "<|endoftext|>", "Q: ", " ")
 def base(style: PromptStyle | None = None) -> Base:
     """The same weights, whatever the checkpoint's format."""
     plain = tiny.base()
-    return Base(plain.model, plain.tokenizer, plain.family, name="tiny", style=style)
+    template = ChatTemplate(style=style)
+    return Base(plain.model, plain.tokenizer, plain.family, name="tiny", template=template)
 
 
 @pytest.fixture(scope="module")

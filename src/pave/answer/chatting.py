@@ -16,13 +16,14 @@ from torch import Tensor
 
 from pave.answer.asking import look
 from pave.answer.generation import decode
-from pave.answer.layout import Piece, Shown, SpokenTurn, parts_of
+from pave.answer.layout import parts_of
 from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import Questions, questions_about
 from pave.answer.sampling import Sampling
 from pave.answer.streaming import stream
 from pave.answer.thinking import MARK, shown
+from pave.answer.written import Piece, Shown, SpokenTurn
 from pave.bases import Base
 from pave.bases.pictures import check_pictures, join_pictures, see
 from pave.bases.prompt import ChatFormat

@@ -1,37 +1,19 @@
 """A talk as text: what the chat format and the user say, in turn.
 
-The chat format is a `PromptStyle`, which has been read off a question about one clip. How it writes
-turns without a clip, several clips, or clips in a later turn follows from its parts: what the
-beginning of the prompt and that of a later turn have in common opens a turn, and what stands behind
-that in a turn of text alone stands behind the clip in others.
+A base's own chat template writes it (`pave.answer.written`). Where there is none, or patches were
+trained in another format, there is only a `PromptStyle`, read off a question about one clip. How it
+writes turns without a clip, several clips, or clips in a later turn follows from its parts: what
+the beginning of the prompt and that of a later turn have in common opens a turn, and what stands
+behind that in a turn of text alone stands behind the clip in others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
 
+from pave.answer.written import Piece, Shown, SpokenTurn, written_parts
 from pave.bases import Base
 from pave.bases.prompt import ChatFormat, PromptStyle
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What stands in a prompt for a clip or a picture.
-
-    Attributes:
-        text: Placeholders, and what is written around them.
-        picture: Whether it is a picture.
-    """
-
-    text: str
-    picture: bool = False
-
-
-Piece: TypeAlias = str | Shown
-SpokenTurn: TypeAlias = tuple[Sequence[Piece], str | None]
-"""What a user says and shows, and the answer; None where it is to be generated."""
 
 
 def parts_of(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat | None = None) -> list[str]:
@@ -41,8 +23,13 @@ def parts_of(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat | None = 
         base: The base.
         turns: Every one with a text; the last without an answer.
         chat: The chat format; the base's when not given.
+
+    Raises:
+        BaseError: If the base's template cannot write the talk.
     """
     chat = chat or base.chat
+    if chat.template:
+        return written_parts(base, turns, chat)
     style = chat.style
     parts = [style.head]
     for pieces, answer in turns:
@@ -59,14 +46,18 @@ def parts_of(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat | None = 
 def _put(base: Base, style: PromptStyle, parts: list[str], pieces: Sequence[Piece]) -> None:
     """Add one user's turn to the parts, from its opening to where an answer is asked for."""
     alone = text_opening(style)
+    before_clip = clip_opening(style)
     # Where the text brings its own opening along, nothing else stands between media.
     between = "" if alone else style.after_video
+    between += before_clip
     later = len(parts) > 1
     # A later turn is opened as for a text alone, the first one as for a clip.
     if isinstance(pieces[0], str):
-        parts[-1] = parts[-1].removesuffix(style.question) + ("" if later else alone)
+        parts[-1] = parts[-1].removesuffix(style.question)
+        if not later:
+            parts[-1] = parts[-1].removesuffix(before_clip) + alone
     elif later:
-        parts[-1] = (parts[-1] + style.question).removesuffix(alone)
+        parts[-1] = (parts[-1] + style.question).removesuffix(alone) + before_clip
     if isinstance(pieces[0], Shown) and pieces[0].picture and base.family.tight_pictures:
         parts[-1] = parts[-1].rstrip(" ")
     before: Piece | None = None
@@ -79,10 +70,14 @@ def _put(base: Base, style: PromptStyle, parts: list[str], pieces: Sequence[Piec
             parts[-1] += lead
             parts += [piece, ""]
         else:
-            parts[-1] += (between if isinstance(before, Shown) else "") + piece.text
+            if isinstance(before, Shown):
+                parts[-1] += between
+            elif before is not None:
+                parts[-1] += before_clip
+            parts[-1] += piece.text
         before = piece
     if isinstance(before, Shown):
-        parts[-1] += between
+        parts[-1] += between.removesuffix(before_clip)
 
 
 def text_opening(style: PromptStyle) -> str:
@@ -100,6 +95,20 @@ def text_opening(style: PromptStyle) -> str:
         if common.strip() and common in later:
             return later.rpartition(common)[2]
     return ""
+
+
+def clip_opening(style: PromptStyle) -> str:
+    r"""What stands between the opening of a turn and its clip, which a text alone does not have.
+
+    Example:
+        >>> style = PromptStyle("<s>user\n\n\n", "\n\n", "</s><s>assistant\n", "</s>", "<s>user\n")
+        >>> clip_opening(style)
+        '\n\n'
+    """
+    opening = style.again.lstrip()
+    if not opening or opening not in style.head:
+        return ""
+    return style.head.rpartition(opening)[2]
 
 
 def _in_order(base: Base, pieces: Sequence[Piece]) -> list[Piece]:

@@ -30,6 +30,7 @@ from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError, ConfigError
 
 if TYPE_CHECKING:
+    from pave.bases.template import ChatTemplate
     from pave.media import Frames
 
 
@@ -50,7 +51,7 @@ class Base:
         name: What to call the base in messages and patch files (its Hub id or folder).
         origin: Where the weights come from, for a base that may be loaded without its tower.
         inputs: How its folder says that it is fed; the family's own way when not given.
-        style: The chat format of its own template; the family's when not given.
+        template: Its own chat template, for its chat format; the family's when not given.
 
     Attributes:
         config: The model's config.
@@ -91,7 +92,7 @@ class Base:
         name: str = "",
         origin: Origin | None = None,
         inputs: InputSpec | None = None,
-        style: PromptStyle | None = None,
+        template: ChatTemplate | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config: Any = model.config
@@ -105,12 +106,11 @@ class Base:
         self.name = name or str(getattr(model.config, "name_or_path", "") or family.name)
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
-        self.reads_template = style is not None
-        self._own_style = style or family.style
-        if family.opens_with_bos:
-            opening = tokenizer.bos_token or tokenizer.eos_token
-            head = opening + self._own_style.head.removeprefix(opening)
-            self._own_style = replace(self._own_style, head=head)
+        self._template, own = "", family.style
+        if template is not None and template.style is not None:
+            self._template, own = template.text, template.style
+        self.reads_template = own is not family.style
+        self._own_style = replace(own, head=self.opened(own.head))
         self._chats: dict[PromptStyle, ChatFormat] = {}
         self.chat = self.chat_in(self._own_style)
         text = self.config.get_text_config()
@@ -147,9 +147,17 @@ class Base:
     def chat_in(self, style: PromptStyle) -> ChatFormat:
         """A chat format, which need not be the base's own, as its tokenizer reads it."""
         if style not in self._chats:
-            made = ChatFormat(self.tokenizer, style, self._own_family.placeholder)
+            template = self._template if style == self._own_style else ""
+            made = ChatFormat(self.tokenizer, style, self._own_family.placeholder, template)
             self._chats[style] = made
         return self._chats[style]
+
+    def opened(self, text: str) -> str:
+        """The beginning of a prompt, with the token that the family wants there."""
+        if not self._own_family.opens_with_bos:
+            return text
+        opening = str(self.tokenizer.bos_token or self.tokenizer.eos_token)
+        return opening + text.removeprefix(opening)
 
     def use(self, inputs: InputSpec | None = None) -> None:
         """Be fed in this way from now on.

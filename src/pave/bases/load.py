@@ -26,7 +26,7 @@ from pave.bases.quantised import (
 )
 from pave.bases.settings import BaseSettings, read_settings
 from pave.bases.source import check_source, is_llava, read_json, reading, refuse_own_code
-from pave.bases.template import style_of, tokenizers_style
+from pave.bases.template import template_of, tokenizers_template
 from pave.bases.tied import tie_as_in_files
 from pave.errors import BaseError, ConfigError
 from pave.placement import find_device, find_dtype
@@ -191,8 +191,14 @@ def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
     if wanted.dtype is not None:
         model.to(wanted.dtype)
     name = wanted.name or type(model).__name__
-    style = tokenizers_style(tokenizer, family, name)
-    return Base(model, tokenizer, family, settings=wanted.settings, name=wanted.name, style=style)
+    return Base(
+        model,
+        tokenizer,
+        family,
+        settings=wanted.settings,
+        name=wanted.name,
+        template=tokenizers_template(tokenizer, family, name),
+    )
 
 
 def _load_named(source: str, wanted: _Wanted) -> Base:
@@ -265,7 +271,7 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
         settings=settings,
         name=wanted.name,
         origin=origin,
-        style=style_of(source, tokenizer, family),
+        template=template_of(source, tokenizer, family),
     )
 
 

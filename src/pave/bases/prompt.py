@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 import math
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -24,13 +24,20 @@ from pave.errors import BaseError
 
 logger = logging.getLogger(__name__)
 
-_ID = attrgetter("id")
+_ID = operator.attrgetter("id")
 
 MOST = 2**14
 """Most characters of a part of a chat format; system turns are the longest, of some hundreds."""
 
 Part = Annotated[str, Field(max_length=MOST)]
 """A part of a chat format; the bound holds where one is read from a file."""
+
+
+Strips = Annotated[
+    tuple[Literal["turn", "text", "answer"], ...],
+    Field(max_length=3, exclude_if=operator.not_),
+]
+"""What a chat format takes outer white space off; left out of files where that is nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class PromptStyle:
         past_ask: In place of `ask + answer` before an answer that is history: some templates write
             it otherwise than where they ask for a new one. Empty where they do not.
         past_end: In place of `end + again` behind such an answer.
+        strips: Where the format takes outer white space off what is said: off a user's whole turn,
+            off each of its texts, off an answer.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -72,6 +81,9 @@ class PromptStyle:
     learnt: Annotated[tuple[Part, ...], Field(max_length=64)] = ()
     past_ask: Part = ""
     past_end: Part = ""
+    # Formats are the same whatever they do to white space, so that patches made before this was
+    # known go on belonging to their base's format.
+    strips: Strips = field(default=(), compare=False)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -126,9 +138,12 @@ class ChatFormat:
         tokenizer: The base's.
         style: The text around turns.
         placeholder: The token that stands for one visual token.
+        template: The chat template that the style was read from; empty for a built-in style.
 
     Attributes:
         style: As given.
+        template: As given.
+        controls: What a user's text must not spell as a token.
         end: Text that ends an answer, its first token the stop token: the style's, where the
             tokenizer knows it.
 
@@ -137,12 +152,15 @@ class ChatFormat:
         >>> ids = chat.encode(clip.text, [("What is playing?", None)]).ask()  # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer: Any, style: PromptStyle, placeholder: str) -> None:
+    def __init__(
+        self, tokenizer: Any, style: PromptStyle, placeholder: str, template: str = ""
+    ) -> None:
         self.style = style
+        self.template = template
         self.end = end_of_answers(tokenizer, style.end)
         self._tokenizer = tokenizer
         self._placeholder = placeholder
-        self._controls = controls_of(tokenizer, style, placeholder)
+        self.controls = controls_of(tokenizer, style, placeholder)
         # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
         for word in style.learnt:
@@ -167,7 +185,7 @@ class ChatFormat:
         # A control token ends the prefix: what follows it may grow together with the question.
         # Looked for from the last placeholder on, behind thousands of them.
         last = None
-        for found in self._controls.finditer(opening, max(opening.rfind(self._placeholder), 0)):
+        for found in self.controls.finditer(opening, max(opening.rfind(self._placeholder), 0)):
             last = found
         control, place = "", len(opening)
         if last is not None:
@@ -178,6 +196,7 @@ class ChatFormat:
         first = opening[place:] + style.question
         pairs = []
         further: list[list[int]] = []
+        turns = self._stripped(turns, behind=bool(text))
         for number, (question, answer) in enumerate(turns):
             asked = self._behind(control, [first, question, style.ask])
             again: list[int] = []
@@ -195,8 +214,33 @@ class ChatFormat:
             history = self._behind(control, self._talk(first, turns))
         return Prompt(prefix, pairs, further, history, self._header, self._learnt)
 
+    def _stripped(
+        self, turns: Sequence[tuple[str, str | None]], behind: bool
+    ) -> list[tuple[str, str | None]]:
+        """The turns without the white space that the format takes off.
+
+        Args:
+            turns: Questions and answers.
+            behind: Whether the first question stands behind a clip.
+        """
+        strips = self.style.strips
+        if not strips:
+            return list(turns)
+        stripped: list[tuple[str, str | None]] = []
+        for number, (question, answer) in enumerate(turns):
+            if "turn" in strips and behind and not number:
+                question = question.rstrip()  # the turn begins with the clip
+            elif "turn" in strips or "text" in strips:
+                question = question.strip()
+            if "answer" in strips and answer is not None:
+                answer = answer.strip()
+            stripped.append((question, answer))
+        return stripped
+
     def answer(self, text: str) -> list[int]:
         """Ids of an answer as the model gives it, without what ends it."""
+        if "answer" in self.style.strips:
+            text = text.strip()
         return self._behind("", [self.style.answer, text])
 
     def encode_talk(self, parts: Sequence[str]) -> list[int]:
@@ -207,12 +251,12 @@ class ChatFormat:
                 are its.
         """
         opening = parts[0]
-        controls = list(self._controls.finditer(opening))
-        if controls and any(self._controls.search(own) for own in parts[1::2]):
+        controls = list(self.controls.finditer(opening))
+        if controls and any(self.controls.search(own) for own in parts[1::2]):
             place = controls[-1].end()
             ids = list(self._tokenizer(opening[:place], add_special_tokens=False)["input_ids"])
             ids += self._spelt_out(controls[-1].group(), [opening[place:], *parts[1:]])
-        elif any(self._controls.search(own) for own in parts[1::2]):
+        elif any(self.controls.search(own) for own in parts[1::2]):
             ids = self._spelt_out("", parts)
         else:
             ids = list(self._tokenizer("".join(parts), add_special_tokens=False)["input_ids"])
@@ -239,7 +283,7 @@ class ChatFormat:
             control: That token; empty for text that goes on without one.
             parts: What the format and a user say, in turn.
         """
-        if any(self._controls.search(own) for own in parts[1::2]):
+        if any(self.controls.search(own) for own in parts[1::2]):
             return self._spelt_out(control, parts)
         text = "".join(parts)
         if not control or not text:
@@ -255,10 +299,10 @@ class ChatFormat:
         for number, text in enumerate(parts):
             if number % 2:
                 run += text
-                spelt = spelt or self._controls.search(text) is not None
+                spelt = spelt or self.controls.search(text) is not None
                 continue
             place = 0
-            for found in self._controls.finditer(text):
+            for found in self.controls.finditer(text):
                 run += text[place : found.start()]
                 ids += self._run(control, run, spelt)
                 control, place = found.group(), found.end()

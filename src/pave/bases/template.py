@@ -22,7 +22,7 @@ from typing import Any
 from pave import hf_compat
 from pave.bases.family import Family
 from pave.bases.hub import access
-from pave.bases.prompt import MOST, PromptStyle
+from pave.bases.prompt import MOST, PromptStyle, Strips
 from pave.bases.source import first_line, read_json, reading
 from pave.errors import BaseError
 from pave.files import regular_file
@@ -38,8 +38,21 @@ class UnclearError(Exception):
     """What a template does that `PromptStyle` has no words for."""
 
 
-def style_of(source: str, tokenizer: Any, family: Family) -> PromptStyle | None:
-    """The style of a folder's own template; None where the family's serves.
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A chat template that has been read; without a text and a style where there is none.
+
+    Attributes:
+        text: In Jinja.
+        style: What it writes around turns.
+    """
+
+    text: str = ""
+    style: PromptStyle | None = None
+
+
+def template_of(source: str, tokenizer: Any, family: Family) -> ChatTemplate:
+    """A folder's own template; an empty one where the family's style serves.
 
     The places are those of transformers' processors, in their order, then the tokenizer's own.
 
@@ -52,67 +65,85 @@ def style_of(source: str, tokenizer: Any, family: Family) -> PromptStyle | None:
         BaseError: If a file is damaged.
 
     Example:
-        >>> style_of("llava-hf/LLaVA-NeXT-Video-34B-hf", tokenizer, family).end  # doctest: +SKIP
+        >>> name = "llava-hf/LLaVA-NeXT-Video-34B-hf"
+        >>> template_of(name, tokenizer, family).style.end  # doctest: +SKIP
         '<|im_end|>'
     """
     if not family.follows_template:
-        return None
+        return ChatTemplate()
     # A processor's own key wins over the older file, and that over the newer one.
     for name in ("processor_config.json", "chat_template.json"):
-        found = _one(read_json(source, name).get("chat_template"))
+        what = f"{source}: the chat template of {name}"
+        found = _one(read_json(source, name).get("chat_template"), what)
         if found is not None:
-            return _style(found, tokenizer, family, f"{source}: the chat template of {name}")
+            return _read(found, tokenizer, family, what)
     name = "chat_template.jinja"
     with reading(source, f"{name} cannot be read"):
         path = hf_compat.find_file(source, name, **access(source))
         if path is not None:
             regular_file(path, BaseError)
             found = Path(path).read_text(encoding="utf-8")
-            return _style(found, tokenizer, family, f"{source}: {name}")
-    return tokenizers_style(tokenizer, family, source)
+            return _read(found, tokenizer, family, f"{source}: {name}")
+    return tokenizers_template(tokenizer, family, source)
 
 
-def tokenizers_style(tokenizer: Any, family: Family, name: str) -> PromptStyle | None:
-    """As `style_of`, of the tokenizer's own template alone.
+def tokenizers_template(tokenizer: Any, family: Family, name: str) -> ChatTemplate:
+    """As `template_of`, of the tokenizer's own template alone.
 
     Args:
         tokenizer: The base's.
         family: Its family.
         name: What to call the base in messages.
     """
-    found = _one(getattr(tokenizer, "chat_template", None))
-    if found is None or not family.follows_template:
-        return None
-    return _style(found, tokenizer, family, f"{name}: the tokenizer's chat template")
+    if not family.follows_template:
+        return ChatTemplate()
+    what = f"{name}: the tokenizer's chat template"
+    found = _one(getattr(tokenizer, "chat_template", None), what)
+    if found is None:
+        return ChatTemplate()
+    return _read(found, tokenizer, family, what)
 
 
-def _one(found: Any) -> str | None:
+def _one(found: Any, what: str) -> str | None:
     """The template itself; where a file has several by name, the default one."""
+    if isinstance(found, list):  # as tokenizer_config.json writes several
+        named = [entry for entry in found if isinstance(entry, dict)]
+        found = {entry.get("name"): entry.get("template") for entry in named}
     if isinstance(found, dict):
+        if "default" not in found:
+            names = ", ".join(sorted(map(str, found)))
+            logger.warning("%s has none called default, only %s; they are ignored", what, names)
         found = found.get("default")
     if not isinstance(found, str):
         return None
     return found
 
 
-def _style(template: str, tokenizer: Any, family: Family, what: str) -> PromptStyle | None:
+def _read(text: str, tokenizer: Any, family: Family, what: str) -> ChatTemplate:
+    """The template with its style, and a line in the log if that is not the family's."""
     try:
-        style = read_style(template, tokenizer, family)
+        style = read_style(text, tokenizer, family)
     except UnclearError as error:
         logger.warning("%s %s; the built-in format of %s is used", what, error, family.name)
-        return None
+        return ChatTemplate()
+    if "strftime_now" in text:
+        logger.warning(
+            "%s writes today's date or time into prompts; questions about clips, and patches, keep "
+            "that of now",
+            what,
+        )
     if style != family.style:
         differ = []
-        for name, text in vars(style).items():
-            if text != getattr(family.style, name):
-                differ.append(f"{name} {text!r}")
+        for name, written in vars(style).items():
+            if written != getattr(family.style, name):
+                differ.append(f"{name} {written!r}")
         logger.info(
             "%s differs from the built-in format of %s, and is used: %s",
             what,
             family.name,
             ", ".join(differ),
         )
-    return style
+    return ChatTemplate(text, style)
 
 
 def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
@@ -162,6 +193,7 @@ def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
         answer=answer,
         past_ask=past_ask,
         past_end=past_end,
+        strips=_strips(probe),
     )
     if max(map(len, style.texts)) > MOST:  # a patch could not keep it
         raise UnclearError(f"writes more than {MOST:,} characters around a turn")
@@ -179,22 +211,57 @@ class _Probe:
         for role, word in zip(("user", "assistant", "user"), words, strict=False):
             talk.append({"role": role, "content": [{"type": "text", "text": word}]})
         talk[0]["content"].insert(0, {"type": "video"})  # before its question, as trained
-        text = self._written(talk, ask)
-        # A template may take answers for texts and write the list out as Python does (GLM-4.1V's).
-        if "'type': 'text'" in text:
-            for turn in talk[1::2]:
-                turn["content"] = turn["content"][0]["text"]
-            text = self._written(talk, ask)
-        return text
+        return render(self.template, self.tokenizer, talk, ask)
 
-    def _written(self, talk: list[dict[str, Any]], ask: bool) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                talk, chat_template=self.template, tokenize=False, add_generation_prompt=ask
-            )
-        except Exception as error:  # a program of somebody else's: it may raise anything
-            raise UnclearError(f"cannot be rendered ({first_line(error)})") from error
-        return str(text)
+
+def render(template: str, tokenizer: Any, talk: list[dict[str, Any]], ask: bool = True) -> str:
+    """A talk as a chat template writes it.
+
+    Args:
+        template: In Jinja.
+        tokenizer: The base's; its special tokens are variables of the template.
+        talk: Messages whose contents are lists of parts.
+        ask: Whether an answer is asked for at the end.
+
+    Raises:
+        UnclearError: If the template raises anything.
+    """
+    text = _rendered(template, tokenizer, talk, ask)
+    # A template may take answers for texts and write the list out as Python does (GLM-4.1V's).
+    if "'type': 'text'" in text:
+        plain = []
+        for turn in talk:
+            content = turn["content"]
+            if turn["role"] == "assistant":
+                content = content[0]["text"]
+            plain.append({**turn, "content": content})
+        text = _rendered(template, tokenizer, plain, ask)
+    return text
+
+
+def _rendered(template: str, tokenizer: Any, talk: list[dict[str, Any]], ask: bool) -> str:
+    try:
+        text = tokenizer.apply_chat_template(
+            talk, chat_template=template, tokenize=False, add_generation_prompt=ask
+        )
+    except Exception as error:  # a program of somebody else's: it may raise anything
+        raise UnclearError(f"cannot be rendered ({first_line(error)})") from error
+    return str(text)
+
+
+def _strips(probe: _Probe) -> Strips:
+    """What a template takes outer white space off."""
+    lead, trail = "\t ", " \t"  # no template writes these by itself
+    spaced = [lead + word + trail for word in (QUESTION, ANSWER, SECOND)]
+    text = probe.render(spaced, True)
+    found: Strips = ()
+    if lead + QUESTION not in text:
+        found += ("text",)
+    elif QUESTION + trail not in text:  # the clip stands at the beginning of the turn
+        found += ("turn",)
+    if ANSWER + trail not in text:
+        found += ("answer",)
+    return found
 
 
 def _between(text: str, marks: tuple[str, ...]) -> list[str]:

@@ -27,8 +27,8 @@ from pave.errors import BaseError
 FRAME_TOKENS = 70  # of a frame of a video, at most; a picture may have 280
 
 STYLE = PromptStyle(
-    head="<bos><|turn>user\n",
-    after_video="",
+    head="<bos><|turn>user\n\n\n",  # two line breaks belong to the clip
+    after_video="\n\n",
     ask="<turn|>\n<|turn>model\n",
     end="<turn|>",
     again="\n<|turn>user\n",

@@ -1,0 +1,205 @@
+"""Talks as the base's own chat template writes them.
+
+The template gets the talk itself, so that whatever it does to texts, their white space and earlier
+thinking is done. Two things must not be mistaken in what comes back: placeholders and control
+tokens that somebody spelt are letters, and those of the template are not. So the former are put
+between two characters that the talk does not hold, and told by them afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pave.answer.thinking import MARK
+from pave.bases import Base
+from pave.bases.prompt import ChatFormat
+from pave.bases.template import UnclearError, render
+from pave.errors import BaseError
+
+_PRIVATE = frozenset(map(chr, range(0xE000, 0xF8FF)))  # they mean nothing by themselves
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What stands in a prompt for a clip or a picture.
+
+    Attributes:
+        text: Placeholders, and what is written around them.
+        picture: Whether it is a picture.
+    """
+
+    text: str
+    picture: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What transformers calls it in messages."""
+        return ("video", "image")[self.picture]
+
+
+Piece: TypeAlias = str | Shown
+SpokenTurn: TypeAlias = tuple[Sequence[Piece], str | None]
+"""What a user says and shows, and the answer; None where it is to be generated."""
+
+
+def written_parts(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat) -> list[str]:
+    """What the chat format and people say, in turn; the format begins and ends.
+
+    People's parts are only what must stay letters; the rest of what they say is in the format's.
+
+    Args:
+        base: The base.
+        turns: The talk; the last turn has no answer.
+        chat: A chat format with a template.
+
+    Raises:
+        BaseError: If the template raises an error, or leaves a clip or a picture out.
+    """
+    shown = _shown(turns)
+    marks = _Marks.of(base, turns, shown, chat)
+    try:
+        text = render(chat.template, base.tokenizer, marks.messages(turns))
+    except UnclearError as error:
+        raise BaseError(f"{base.name}: with this talk, its chat template {error}") from error
+    return marks.cut(base.opened(text), shown)
+
+
+def _shown(turns: Sequence[SpokenTurn]) -> list[Shown]:
+    """Clips and pictures in the order in which they are shown."""
+    found: list[Shown] = []
+    for pieces, _ in turns:
+        found += [piece for piece in pieces if isinstance(piece, Shown)]
+    return found
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What is looked for in a written talk.
+
+    Attributes:
+        base: The base.
+        control: What people must not spell as a token, and placeholders.
+        written: Patterns of what the template writes for clips and pictures, by their kind.
+        opened: Begins what somebody spelt.
+        closed: Ends it.
+    """
+
+    base: Base
+    control: re.Pattern[str]
+    written: Mapping[str, str]
+    opened: str
+    closed: str
+
+    @classmethod
+    def of(
+        cls, base: Base, turns: Sequence[SpokenTurn], shown: Sequence[Shown], chat: ChatFormat
+    ) -> _Marks:
+        video = base.family.video_text or base.family.placeholder
+        patterns = [chat.controls.pattern, re.escape(video)]
+        written = {"video": re.escape(video)}
+        for one in shown:
+            if one.picture:
+                written["image"] = _picture(base, one.text)
+                patterns.append(re.escape(_image_token(base)))
+        # Two characters that nobody uses, so that nobody can write them.
+        used = set("".join(_said(turns)))
+        opened, closed = sorted(_PRIVATE - used)[:2]
+        return cls(base, re.compile("|".join(patterns)), written, opened, closed)
+
+    def messages(self, turns: Sequence[SpokenTurn]) -> list[dict[str, Any]]:
+        """The talk as transformers takes it."""
+        talk: list[dict[str, Any]] = []
+        for pieces, answer in turns:
+            content = []
+            for piece in pieces:
+                if isinstance(piece, Shown):
+                    content.append({"type": piece.kind})
+                else:
+                    text = self.control.sub(self._enclose, piece)
+                    content.append({"type": "text", "text": text})
+            talk.append({"role": "user", "content": content})
+            # None stands for the answer that is asked for.
+            if answer is not None:
+                text = self.control.sub(self._enclose_unless_thinking, answer)
+                said = [{"type": "text", "text": text}]
+                talk.append({"role": "assistant", "content": said})
+        return talk
+
+    def _enclose(self, found: re.Match[str]) -> str:
+        return self.opened + found.group() + self.closed
+
+    def _enclose_unless_thinking(self, found: re.Match[str]) -> str:
+        """Templates look for the marks of thinking in answers, which the model itself wrote."""
+        if MARK.fullmatch(found.group()):
+            return found.group()
+        return self._enclose(found)
+
+    def cut(self, text: str, shown: Sequence[Shown]) -> list[str]:
+        """The written talk in parts, clips and pictures in their places."""
+        left = list(shown)
+        # What somebody spelt comes first: within it, nothing is a place.
+        kinds = [f"{self.opened}(?P<spelt>.*?){self.closed}"]
+        for kind, pattern in self.written.items():
+            kinds.append(f"(?P<{kind}>{pattern})")
+        parts = [""]
+        place = 0
+        for found in re.finditer("|".join(kinds), text, re.DOTALL):
+            parts[-1] += text[place : found.start()]
+            place = found.end()
+            kind = str(found.lastgroup)
+            if kind == "spelt":
+                parts += [found[kind], ""]
+            else:
+                parts[-1] += self._take(left, kind).text
+        parts[-1] += text[place:]
+        if left:
+            raise BaseError(
+                f"{self.base.name}: its chat template leaves out {len(left)} of the "
+                f"{len(shown)} clips and pictures of this talk"
+            )
+        # A template may have split a text between the two characters; one alone means nothing.
+        alone = str.maketrans("", "", self.opened + self.closed)
+        return [part.translate(alone) for part in parts]
+
+    def _take(self, left: list[Shown], kind: str) -> Shown:
+        """Take the next one of a kind out of those that are left."""
+        kinds = [one.kind for one in left]
+        if kind not in kinds:
+            raise BaseError(f"{self.base.name}: its chat template writes one {kind} too many")
+        # Most models find clips by one token and pictures by another, each in their order. Where
+        # both are one list (InternVL), a template that reorders them would exchange them.
+        if kinds[0] != kind and self.base.family.modality == "image":
+            raise BaseError(
+                f"{self.base.name}: its chat template puts every {kind} first; show them first"
+            )
+        return left.pop(kinds.index(kind))
+
+
+def _said(turns: Sequence[SpokenTurn]) -> Iterator[str]:
+    """All that people say."""
+    for pieces, answer in turns:
+        for piece in pieces:
+            if isinstance(piece, str):
+                yield piece
+        yield answer or ""
+
+
+def _image_token(base: Base) -> str:
+    return str(base.tokenizer.convert_ids_to_tokens(base.config.image_token_id))
+
+
+def _picture(base: Base, text: str) -> str:
+    """A pattern of what the template writes for a picture.
+
+    Args:
+        base: The base.
+        text: What stands for the picture in the prompt: tokens and what is around them, which
+            templates write themselves (Qwen) or leave to the processor (InternVL).
+    """
+    token = _image_token(base)
+    opened = text.partition(token)[0]
+    closed = text.rpartition(token)[2]
+    return f"(?:{re.escape(opened)})?{re.escape(token)}(?:{re.escape(closed)})?"
