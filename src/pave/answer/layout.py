@@ -47,37 +47,55 @@ def _put(base: Base, style: PromptStyle, parts: list[str], pieces: Sequence[Piec
     """Add one user's turn to the parts, from its opening to where an answer is asked for."""
     alone = text_opening(style)
     before_clip = clip_opening(style)
-    # Where the text brings its own opening along, nothing else stands between media.
-    between = "" if alone else style.after_video
-    between += before_clip
-    later = len(parts) > 1
-    # A later turn is opened as for a text alone, the first one as for a clip.
-    if isinstance(pieces[0], str):
-        parts[-1] = parts[-1].removesuffix(style.question)
-        if not later:
-            parts[-1] = parts[-1].removesuffix(before_clip) + alone
-    elif later:
-        parts[-1] = (parts[-1] + style.question).removesuffix(alone) + before_clip
+    # Where a text brings its own opening along, nothing else stands behind media.
+    behind = style.after_video
+    if alone:
+        behind = ""
+    _open(style, parts, isinstance(pieces[0], str))
     if isinstance(pieces[0], Shown) and pieces[0].picture and base.family.tight_pictures:
         parts[-1] = parts[-1].rstrip(" ")
     before: Piece | None = None
     for piece in pieces:
-        if isinstance(piece, str):
-            lead = alone or base.family.between_texts
-            if not isinstance(before, str):
-                lead = style.after_video if before else ""
-                lead += style.question
-            parts[-1] += lead
-            parts += [piece, ""]
-        else:
+        if isinstance(piece, Shown):
             if isinstance(before, Shown):
-                parts[-1] += between
-            elif before is not None:
+                parts[-1] += behind
+            if before is not None:  # the turn's opening ends with it
                 parts[-1] += before_clip
             parts[-1] += piece.text
+        else:
+            parts[-1] += _lead(base, style, before)
+            parts += [piece, ""]  # what follows is the format's again
         before = piece
     if isinstance(before, Shown):
-        parts[-1] += between.removesuffix(before_clip)
+        parts[-1] += behind
+
+
+def _open(style: PromptStyle, parts: list[str], by_text: bool) -> None:
+    """Open a turn: the parts so far end as a first turn does for a clip, a later one for a text.
+
+    Args:
+        style: The chat format.
+        parts: What was said so far; its end is changed.
+        by_text: Whether the turn begins with a text, not with a clip or a picture.
+    """
+    alone, before_clip = text_opening(style), clip_opening(style)
+    first = len(parts) == 1
+    if by_text:
+        # The turn before has ended as if a text of one piece came.
+        parts[-1] = parts[-1].removesuffix(style.question)
+        if first:  # `head` is that of a question about a clip
+            parts[-1] = parts[-1].removesuffix(before_clip) + alone
+    elif not first:
+        parts[-1] = (parts[-1] + style.question).removesuffix(alone) + before_clip
+
+
+def _lead(base: Base, style: PromptStyle, before: Piece | None) -> str:
+    """What stands between a text of a turn and what was before it in the turn."""
+    if isinstance(before, str):
+        return text_opening(style) or base.family.between_texts
+    if before is None:
+        return style.question
+    return style.after_video + style.question
 
 
 def text_opening(style: PromptStyle) -> str:
