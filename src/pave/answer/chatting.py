@@ -157,7 +157,10 @@ def _seen(model: AnsweringModel, part: Part, many: bool, memory: Memory) -> _See
             found = _Seen(ClipFeatures(clip, visual), True)
         else:
             assert isinstance(part, VideoPart)
-            found = _Seen(look(model, part.video, part.channels, part.frames), False)
+            if isinstance(part.video, ClipFeatures):  # a server keeps them over talks
+                found = _Seen(part.video, False)
+            else:
+                found = _Seen(look(model, part.video, part.channels, part.frames), False)
         # The part too: while it is kept, nothing else has its id.
         memory[key] = (part, found)
     seen: _Seen = memory[key][1]

@@ -164,30 +164,24 @@ def rows_of(base: Base, clips: Sequence[Questions], *, whole: bool) -> dict[str,
     return inputs
 
 
-def shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str, Any]:
-    """Inputs of `generate` with the prefixes in the cache already, copied for each question."""
+def shared_prefix(
+    model: AnsweringModel, clips: Sequence[Questions], read: Any = None
+) -> dict[str, Any]:
+    """Inputs of `generate` with the prefixes in the cache already, copied for each question.
+
+    Args:
+        model: The model, with the wanted patches on.
+        clips: Clips with their questions.
+        read: What `read_prefix` made of these clips; it is used up. Read now when not given.
+    """
     base = model.base
-    prefixes, whole, visuals, channels, times = [], [], [], [], []  # one a clip each
     longest = 0  # tokens of a question
     for clip in clips:
         longest = max(longest, *map(len, clip.asked))
-        prefixes.append(clip.prefix)
-        whole.append(clip.features.clip)
-        visuals.append(clip.features.visual)
-        channels.append(clip.features.channels)
-        times.append(clip.features.clip.times)
-    prefix = base.batch(prefixes, whole, pad="left", pixels=False)  # [clips, P]
-    # For each clip `[A, P + longest]`: the prefix, and where the tokens of a question stand.
-    places = prefix_positions(base, prefixes, whole, longest)
+    if read is None:  # nobody has kept it
+        read = read_prefix(model, clips)
+    prefix, places = _prefixes(base, clips, longest)
     before = _padded(base, [place[:, :-longest] for place in places])
-    read = model(
-        channels=channels,
-        times=times,
-        visuals=visuals,
-        **prefix,
-        position_ids=before,
-        use_cache=True,
-    )
     # One row a question from here on.
     owners = []
     questions = []
@@ -200,13 +194,45 @@ def shared_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> dict[str
             behind.append(places[number][:, start : start + len(asked)])  # [A, len(asked)]
     # [questions], the clip of each; on the CPU it indexes layers of any device.
     rows = torch.tensor(owners)
-    read.past_key_values.batch_select_indices(rows)
+    read.batch_select_indices(rows)
     question = base.batch(questions, pad="left")  # [questions, Q]
     joined = {}  # [prefix | padding | question] in each row
     for key in ("input_ids", "attention_mask"):
         joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
     joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)
-    return {**joined, "past_key_values": read.past_key_values}
+    return {**joined, "past_key_values": read}
+
+
+def read_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> Any:
+    """Keys and values of the clips' prefixes, a row each, for `shared_prefix`.
+
+    A server keeps them for the next questions about a clip; they hold for the patches, and their
+    weights, with which they were read.
+    """
+    prefix, places = _prefixes(model.base, clips, 1)
+    # The head runs over its last positions alone where `decode` calls this.
+    read = model(
+        channels=[clip.features.channels for clip in clips],
+        times=[clip.features.clip.times for clip in clips],
+        visuals=[clip.features.visual for clip in clips],
+        **prefix,
+        position_ids=_padded(model.base, [place[:, :-1] for place in places]),
+        use_cache=True,
+    )
+    return read.past_key_values
+
+
+def _prefixes(
+    base: Base, clips: Sequence[Questions], longest: int
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The prefixes as a batch `[clips, P]`, and for each clip `[A, P + longest]` positions.
+
+    Those are the prefix's own, and where the tokens of a question behind it stand.
+    """
+    prefixes = [clip.prefix for clip in clips]
+    whole = [clip.features.clip for clip in clips]
+    prefix = base.batch(prefixes, whole, pad="left", pixels=False)
+    return prefix, prefix_positions(base, prefixes, whole, longest)
 
 
 def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:

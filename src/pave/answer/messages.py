@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from pave.bases.inputs import FrameWord
+from pave.data import ClipFeatures
 from pave.errors import ConfigError
 from pave.media import Frames, as_frames
 
@@ -29,12 +30,13 @@ class VideoPart:
     """A clip in a message.
 
     Attributes:
-        video: A video file, a folder of frames, or frames.
+        video: A video file, a folder of frames, or frames; or what was seen of one, which leaves
+            nothing to do.
         frames: Frames to sample evenly, or "auto"; None as in `PatchedModel.ask`.
         channels: Channel (or patch name) -> media or tokens, where the video does not hold it.
     """
 
-    video: str | Path | Frames
+    video: str | Path | Frames | ClipFeatures
     frames: FrameWord | None = None
     channels: Mapping[str, Any] = field(default_factory=dict)
 

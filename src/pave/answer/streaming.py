@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 from typing import Any
 
@@ -22,6 +22,7 @@ from pave.answer.generation import decode
 from pave.answer.model import AnsweringModel
 from pave.answer.sampling import Sampling
 from pave.answer.thinking import MARK, opened_by, shown, without_thinking
+from pave.bases import Base
 from pave.bases.prompt import ChatFormat
 from pave.errors import ConfigError
 
@@ -77,12 +78,12 @@ def _pieces(
     left = threading.Event()
     failures: list[BaseException] = []
 
-    def stop(ids: Tensor, scores: Any, **_: Any) -> Tensor:
+    def leave(ids: Tensor, scores: Any, **_: Any) -> Tensor:
         return torch.full((len(ids),), left.is_set(), device=ids.device)
 
     def work() -> None:
         try:
-            criteria = StoppingCriteriaList([stop])
+            criteria = StoppingCriteriaList([leave])
             ends = [chat.stop_id]
             decode(model, inputs, sampling, None, ends, streamer=tokens, stopping_criteria=criteria)
         except BaseException as error:  # raised again where the pieces are taken
@@ -92,8 +93,14 @@ def _pieces(
 
     thread = threading.Thread(target=work, name="pave-answer", daemon=True)
     thread.start()
+    told = Told(model.base, sampling, chat)
+    stop = {*model.base.stop_ids, chat.stop_id}
     try:
-        yield from _told(model, tokens, sampling, chat)
+        while (new := tokens.queue.get()) is not None:
+            if piece := told.add([token for token in new if token not in stop]):
+                yield piece
+        if piece := told.rest():
+            yield piece
     finally:
         left.set()
         thread.join()
@@ -101,30 +108,52 @@ def _pieces(
         raise failures[0]
 
 
-def _told(
-    model: AnsweringModel, tokens: _Tokens, sampling: Sampling, chat: ChatFormat
-) -> Iterator[str]:
-    """What is clear of the text so far, as far as it was not told yet."""
-    base = model.base
-    asked = chat.style.ask
-    stop = {*base.stop_ids, chat.stop_id}
-    ids: list[int] = []
-    text = told = ""
-    while (new := tokens.queue.get()) is not None:
-        ids += [token for token in new if token not in stop]
-        text = base.tokenizer.decode(ids, skip_special_tokens=True)
-        clear = _clear(text, sampling, asked)
+class Told:
+    """The text of one answer while its tokens come; each piece is told once it stays as it is.
+
+    Args:
+        base: What reads the tokens.
+        sampling: How they are generated.
+        chat: The prompt's format, whose end may begin the thinking.
+
+    Attributes:
+        ids: The tokens so far.
+        text: What they spell, stop texts and thinking included.
+    """
+
+    def __init__(self, base: Base, sampling: Sampling, chat: ChatFormat) -> None:
+        self.ids: list[int] = []
+        self.text = ""
+        self._base = base
+        self._sampling = sampling
+        self._asked = chat.style.ask
+        self._told = ""  # what was given away of it
+
+    def add(self, ids: Sequence[int]) -> str:
+        """What is clear now and was not before; often nothing."""
+        self.ids += ids
+        self.text = self._base.tokenizer.decode(self.ids, skip_special_tokens=True)
+        clear = _clear(self.text, self._sampling, self._asked)
         # A mark that ends thinking nobody saw begin takes back what was told.
-        if len(clear) > len(told) and clear.startswith(told):
-            yield clear[len(told) :]
-            told = clear
-    answer = text.strip()
-    if sampling.stop or MARK.search(asked + text):
-        answer = shown(text, sampling, asked)
-    if not answer.startswith(told):
-        yield f"\n{answer}"
-    elif answer != told:
-        yield answer[len(told) :]
+        if len(clear) <= len(self._told) or not clear.startswith(self._told):
+            return ""
+        piece = clear[len(self._told) :]
+        self._told = clear
+        return piece
+
+    def answer(self) -> str:
+        """All of the answer, when there are no more tokens."""
+        if self._sampling.stop or MARK.search(self._asked + self.text):
+            return shown(self.text, self._sampling, self._asked)
+        return self.text.strip()
+
+    def rest(self) -> str:
+        """What of the whole answer was not told yet."""
+        answer = self.answer()
+        # What was told and turned out to be thinking cannot be taken back.
+        if not answer.startswith(self._told):
+            return f"\n{answer}"
+        return answer[len(self._told) :]
 
 
 def _clear(text: str, sampling: Sampling, asked: str) -> str:

@@ -33,6 +33,7 @@ def patched_model(
     same_weights: bool,
     dtype: DtypeWord,
     loading: Loading,
+    names: Sequence[str] = (),
 ) -> Iterator[tuple[PatchedModel, str]]:
     """A base with patches on it, and the base's name, on the device that was asked for.
 
@@ -43,6 +44,7 @@ def patched_model(
         same_weights: Refuse patches of other weights than the base's.
         dtype: Of the base.
         loading: How the base is loaded.
+        names: What the patches are called; numbered when not given.
     """
     from pave.bases import load_base
     from pave.model import PatchedModel
@@ -58,10 +60,9 @@ def patched_model(
         how["revision"] = how["revision"] or known.revision
     with running_on(place):
         model = PatchedModel(load_base(name, dtype=dtype, **how))
-        names = [
-            model.load_patch(folder, name=f"patch{number}", same_weights=same_weights)
-            for number, (folder, _) in enumerate(folders)
-        ]
+        names = names or [f"patch{number}" for number in range(len(folders))]
+        for called, (folder, _) in zip(names, folders, strict=True):
+            model.load_patch(folder, name=called, same_weights=same_weights)
         model.set_patches({} if off else dict.fromkeys(names, 1.0))
         yield model, name
 

@@ -34,6 +34,7 @@ OWN = (
     "cache",
     "ask",
     "chat",
+    "serve",
     "info",
     "push",
     "pull",

@@ -1,0 +1,108 @@
+"""`pave serve`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pave.bases.loading import AS_USUAL, Loading
+from pave.cli import output
+from pave.cli.models import patched_model
+from pave.cli.settings import Switch
+from pave.errors import ConfigError
+from pave.placement import DtypeWord
+from pave.serve.limits import Limits
+
+HERE = ("127.0.0.1", "localhost", "::1")
+NEEDED = ("fastapi", "uvicorn")
+USUAL = Limits()
+
+
+def serve_verb(
+    base: str | None = None,
+    /,
+    *,
+    patch: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key_file: Path | None = None,
+    serve_folder: Path | None = None,
+    allow_urls: Switch = False,
+    same_weights: Switch = False,
+    dtype: DtypeWord = "auto",
+    loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
+    limits: Annotated[Limits, Parameter(name="*")] = USUAL,
+) -> int:
+    """Serve a base and its patches over HTTP, with the interface of OpenAI's chat completions.
+
+    The model's name in a request chooses the base, one patch, or a mix such as `sound+depth` or
+    `sound:0.5`. The server runs until Ctrl-C or SIGTERM, and then finishes what it has begun.
+
+    ```
+    pave serve smol --patch sound=sound-demo
+    pave serve --patch sound=patches/sound --patch depth=patches/depth --port 8080
+    curl http://127.0.0.1:8000/v1/models
+    ```
+
+    Args:
+        base: The base model: smol, a folder, or a Hub id. By default the base of the first patch.
+        patch: NAME=FOLDER or NAME=ID for a patch and its name in requests; without NAME= it is
+            the folder's name. You can repeat the flag.
+        host: Address to listen on. Only this machine can reach 127.0.0.1.
+        port: Port to listen on; 0 takes a free one.
+        api_key_file: File with the key that clients must send. Without it, the key is that of
+            PAVE_API_KEY, and if there is none, anybody who reaches the server may ask.
+        serve_folder: Folder whose files requests may name, as in `file:clips/a.mp4`.
+        allow_urls: Let requests name http and https addresses, which the server then fetches, also
+            from inside your network.
+        same_weights: Refuse a patch that was trained on a base with other weights.
+        dtype: Floating-point type of the base. auto is the type of its files.
+        loading: How the base is loaded.
+        limits: What one request may ask for.
+    """
+    for package in NEEDED:
+        if find_spec(package) is None:
+            raise ConfigError(f"pave serve needs {package}: pip install 'video-pave[serve]'")
+    if serve_folder is not None and not serve_folder.is_dir():
+        raise ConfigError(f"--serve-folder {serve_folder}: there is no such folder")
+    from pave.serve.names import base_id, named
+    from pave.serve.run import bind, read_key, run
+
+    names, sources = [], []
+    for words in patch:
+        name, source = named(words)
+        if name in names:
+            raise ConfigError(f"--patch: two patches are called {name!r}; write NAME=FOLDER")
+        names.append(name)
+        sources.append(source)
+    # The key itself is no flag: lists of processes show those to everybody.
+    key = read_key(api_key_file)
+    if key is None and host not in HERE:
+        output.note(f"anybody who reaches {host} may ask; --api-key-file sets a key")
+    # Before a minute for a model.
+    at = bind(host, port)
+    with (
+        at,
+        patched_model(
+            sources, base, off=False, same_weights=same_weights, dtype=dtype, loading=loading,
+            names=names,
+        ) as (model, known),
+    ):  # fmt: skip
+        from pave.serve import Service, make_app
+
+        called = base_id(known)
+        if called in names:
+            raise ConfigError(f"--patch {called}=...: the base has that name, choose another one")
+        service = Service(model, base=called, limits=limits, folder=serve_folder, fetch=allow_urls)
+
+        def ready(address: str) -> None:
+            models = ", ".join([called, *names])
+            output.line(f"serving {models} on {address}/v1")
+            sys.stdout.flush()  # whoever started it may wait for the line
+
+        run(make_app(service, key), service, at, ready)
+    return 0

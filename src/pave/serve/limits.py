@@ -1,0 +1,53 @@
+"""`Limits`: what one request may ask of a server, and what is refused with the limit's name."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pave.media import limits as media
+
+MEDIA_DEFAULTS = {
+    # 2^25 = 33 million: a film of 8K passes, a picture made to fill memory does not.
+    media.PIXELS: 1 << 25,
+    # 1.5 GiB of frames held at once.
+    media.CLIP_PIXELS: 1 << 29,
+    media.SOUND_SAMPLES: 1 << 28,
+}
+"""Limits of `pave.media` for what strangers send, lower than for files of one's own."""
+
+
+class Limits(BaseModel):
+    """What one request may ask for; a request for more is refused with the limit in words.
+
+    Pixels are limited by the variables of `pave.media` (`PAVE_MAX_PIXELS` and its like), which have
+    lower defaults in a server.
+
+    Example:
+        >>> Limits(max_queue=8).max_upload_mb
+        64
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_upload_mb: int = Field(
+        64, ge=1, le=65536, description="Largest request, and largest file that it names, in MB."
+    )
+    max_media_seconds: int = Field(600, ge=1, description="Longest clip or sound, in seconds.")
+    max_queue: int = Field(
+        64, ge=1, description="Requests that are read, wait, or are answered at the same time."
+    )
+    max_request_seconds: int = Field(
+        300, ge=1, description="Time from a request's arrival to the end of its answer."
+    )
+    max_answer_tokens: int = Field(
+        2048, ge=1, description="Longest answer; requests that do not say get 256 tokens at most."
+    )
+    max_answers: int = Field(8, ge=1, description="Most answers to one request (n).")
+    cache_mb: int = Field(
+        2048, ge=0, description="Memory for clips that have been read, in MB; 0 keeps none."
+    )
+
+    @property
+    def upload_bytes(self) -> int:
+        """The largest request, as bytes of media; what base64 adds is not counted."""
+        return self.max_upload_mb * 10**6
