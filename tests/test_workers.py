@@ -65,6 +65,15 @@ def test_a_worker_that_dies_is_told_and_replaced() -> None:
         assert some.call("a", os.getpid) != first
 
 
+@pytest.mark.slow  # a process more to start
+def test_a_worker_that_was_killed_while_idle_costs_nothing() -> None:
+    with workers() as some:
+        first = some.call("a", os.getpid)
+        os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # until it has ended, and not for good
+        assert some.call("a", os.getpid) != first
+
+
 def test_a_worker_that_hangs_is_ended() -> None:
     with workers() as some:
         assert some.call("a", abs, -1) == 1  # it has begun, which may take longer

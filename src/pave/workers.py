@@ -104,7 +104,9 @@ class Workers:
         """One that is free, or waits, or is new."""
         # `pop` alone is safe where several threads come at once.
         with suppress(IndexError):
-            return self._free.pop()
+            while not (worker := self._free.pop()).alive:  # the system took one that was idle
+                worker.stop()
+            return worker
         worker = _waiting() or _Worker()
         try:
             # All of it anew for each of us: a worker may have waited while this process moved on.
@@ -169,6 +171,11 @@ class _Worker:
         if kind == "raised":
             raise value
         return value
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended, as far as the system knows by now."""
+        return self._process.poll() is None
 
     def stop(self) -> None:
         """End it, whatever it does."""

@@ -138,10 +138,7 @@ def test_it_goes_on_whatever_happens(
     assert workers
     for worker in workers:
         worker.kill()
-        worker.wait(10)
     fresh = tinyrun.clip(made.base.parent / "fresh.mp4", 9)
-    with pytest.raises(openai.BadRequestError, match="video: the process that read it died"):
-        text_of(client, "sound", asked("What?", video(fresh)))
     assert text_of(client, "sound", asked("What?", video(fresh)))
     # A file that is cut off.
     cut = made.base.parent / "cut.mp4"

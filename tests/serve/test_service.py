@@ -23,6 +23,7 @@ from pave.model.chosen import Chosen
 from pave.serve import Limits, Service, make_app, reading
 from pave.serve.names import named
 from pave.serve.run import read_key
+from pave.workers import WorkerDiedError
 
 TOKENS = 6
 
@@ -301,6 +302,20 @@ def test_limits_of_size_length_kind_and_queue(
     full = ask(client, "tiny", asked("What?", video(film)))
     assert "the queue is full: 4 requests" in refusal(full, 503)
     assert full.headers["retry-after"] == "1"
+
+
+def test_a_worker_that_dies_costs_its_request(
+    client: TestClient, service: Service, made: tinyrun.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(about: str, *words: Any) -> None:
+        raise WorkerDiedError(f"{about}: the process that read it died (SIGSEGV; ...)")
+
+    film = tinyrun.clip(made.base.parent / "deadly.mp4", 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(service._reader._workers, "call", die)
+        words = refusal(ask(client, "tiny", asked("What?", video(film))), 400)
+    assert words.startswith("message 1, video: the process that read it died")
+    assert text_of(ask(client, "tiny", asked("What?", video(film))))
 
 
 def test_a_key_is_asked_for(service: Service, tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def serve_verb(
         sources.append(source)
     # The key itself is no flag: lists of processes show those to everybody.
     key = read_key(api_key_file)
-    if key is None and host not in HERE:
-        output.note(f"anybody who reaches {host} may ask; --api-key-file sets a key")
     # Before a minute for a model.
     at = bind(host, port)
+    if key is None and host not in HERE:
+        output.note(f"anybody who reaches {host} may ask; --api-key-file sets a key")
     with (
         at,
         patched_model(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +67,6 @@ def run(app: FastAPI, service: Service, at: socket.socket, ready: Callable[[str]
         at: Where to listen.
         ready: Called with the address, once clients can connect.
     """
-    service.warm()
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -74,8 +75,18 @@ def run(app: FastAPI, service: Service, at: socket.socket, ready: Callable[[str]
     )
     host, port = at.getsockname()[:2]  # the port that was free
     shown = f"[{host}]" if ":" in host else host
-    ready(f"http://{shown}:{port}")
+
+    def leave(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    # uvicorn ends in order, and then raises the signal once more as others would meet it: that must
+    # not end the process before it has tidied up.
+    before = signal.signal(signal.SIGTERM, leave)
     try:
-        uvicorn.Server(config).run(sockets=[at])
+        with contextlib.suppress(KeyboardInterrupt):
+            service.warm()
+            ready(f"http://{shown}:{port}")
+            uvicorn.Server(config).run(sockets=[at])
     finally:
         service.close()
+        signal.signal(signal.SIGTERM, before)
