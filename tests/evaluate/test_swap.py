@@ -13,7 +13,7 @@ from pave.bases import load_base
 from pave.cli import main
 from pave.data import read_records, write_records
 from pave.errors import ConfigError
-from pave.evaluate import EvalConfig, evaluate, evaluate_swap
+from pave.evaluate import EvalConfig, evaluate, evaluate_swap, evaluate_swap_share
 from pave.evaluate.swap_report import outcome, rows_of
 from pave.metrics import exact_match
 from pave.metrics.bootstrap import mean_bootstrap, share_bootstrap
@@ -170,13 +170,26 @@ def test_it_goes_on_where_it_stopped(made: tinyrun.Run, tmp_path: Path) -> None:
         evaluate_swap(_config(made, tmp_path / "cut", seed=1))
 
 
+@pytest.mark.slow
+def test_shares_leave_what_one_process_would(made: tinyrun.Run, tmp_path: Path) -> None:
+    whole = evaluate_swap(_config(made, tmp_path / "whole"))
+    second = evaluate_swap_share(_config(made, tmp_path / "cut", shard="2/2"))
+    assert second.report is None and 0 < second.answered < second.total == 3 * 16
+    first = evaluate_swap_share(_config(made, tmp_path / "cut", shard="1/2"))
+    assert first.report is not None and first.answered == first.total
+    assert first.report.rows == whole.rows
+    for arm in ("base", "lora", "sound"):
+        name = f"{arm}.jsonl"
+        assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
 def test_what_is_refused(made: tinyrun.Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="evaluate_swap"):
         evaluate(_config(made, tmp_path))
     with pytest.raises(ConfigError, match="name the channel"):
         evaluate_swap(_config(made, tmp_path, swap=None))
-    with pytest.raises(ValueError, match="swap and shard"):
-        _config(made, tmp_path, shard="1/2")
+    with pytest.raises(ConfigError, match="evaluate_swap_share"):
+        evaluate_swap(_config(made, tmp_path, shard="1/2"))
     with pytest.raises(ConfigError, match="judges each"):
         evaluate_swap(_config(made, tmp_path, task="avsd"))
     assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from pave.cli import output
 from pave.cli.launched import own_shard
+from pave.cli.output import Stages
 from pave.cli.settings import Switch, from_words
 from pave.evaluate.config import EvalConfig
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pave.evaluate.run import Share
+    from pave.evaluate.swap import SwapShare
     from pave.evaluate.swap_report import SwapReport
 
 
@@ -45,6 +47,10 @@ def eval_verb(
     automatic. They need the same output folder and token cache. The last one to finish joins the
     answers and makes the report.
 
+    Controls say where a score comes from. `blind:FOLDER` asks the question without the clip, and
+    `shuffled:FOLDER` gives the patch another clip's channel. `linear:FOLDER`, `mlp:FOLDER`, and
+    `prior:` learn from `--train-records` and say whether the encoder's tokens hold the answer.
+
     `--swap CHANNEL` asks something else: clips that are asked the same and answer differently
     exchange that channel, and the table says whether each arm follows the channel or the picture.
 
@@ -54,6 +60,9 @@ def eval_verb(
     pave eval --config eval.yaml --limit 20 --json
     pave eval --records avqa-val.jsonl --task avqa --out runs/avqa --arms.base none
         --arms.sound runs/sound/patch --shard 1/2
+    pave eval --records test.jsonl --out runs/controls --arms.lora runs/lora/patch
+        --arms.sound runs/sound/patch --arms.blind blind:runs/lora/patch
+        --arms.shuffled shuffled:runs/sound/patch
     pave eval --records test.jsonl --out runs/swap --swap audio --arms.lora runs/lora/patch
         --arms.sound runs/sound/patch
     ```
@@ -65,7 +74,6 @@ def eval_verb(
     from pave.evaluate.on_card import write_on_cards
     from pave.evaluate.report import table
     from pave.evaluate.run import evaluate, evaluate_share
-    from pave.evaluate.swap import evaluate_swap
     from pave.evaluate.table import few_note
 
     # The library takes its own class, not the command line's.
@@ -73,7 +81,7 @@ def eval_verb(
     config = config.model_copy(update={"shard": own_shard(config.shard)})
     with output.stages() as stages:
         if config.swap is not None:
-            return _tell_swap(evaluate_swap(config, progress=stages), settings.out, json)
+            return _swap(config, stages, json)
         if config.shard is None:
             report = evaluate(config, progress=stages)
         else:
@@ -93,9 +101,20 @@ def eval_verb(
     if not report.task.exact:  # a benchmark's own score
         what = f"{report.task.counts()}. {report.task.how()}. Times 100"
     output.line(f"\n{what} and 95 % intervals; details in {settings.out / 'report.md'}")
-    for note in few_note(cells):
+    for note in [*report.notes, *few_note(cells)]:
         output.line(note)
     return 0
+
+
+def _swap(config: EvalConfig, stages: Stages, json: bool) -> int:
+    from pave.evaluate.swap import evaluate_swap, evaluate_swap_share
+
+    if config.shard is None:
+        return _tell_swap(evaluate_swap(config, progress=stages), config.out, json)
+    share = evaluate_swap_share(config, progress=stages)
+    if share.report is None:  # other parts are still missing
+        return _tell_share(config.shard, share, json)
+    return _tell_swap(share.report, config.out, json)
 
 
 def _tell_swap(report: SwapReport, out: Path, json: bool) -> int:
@@ -114,7 +133,7 @@ def _tell_swap(report: SwapReport, out: Path, json: bool) -> int:
     return 0
 
 
-def _tell_share(shard: str, share: Share, json: bool) -> int:
+def _tell_share(shard: str, share: Share | SwapShare, json: bool) -> int:
     if json:
         output.as_json({"shard": shard, "answered": share.answered, "total": share.total})
     else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pave.evaluate.report import Report
     from pave.evaluate.run import Share, evaluate, evaluate_share
     from pave.evaluate.score import score_files
-    from pave.evaluate.swap import evaluate_swap
+    from pave.evaluate.swap import SwapShare, evaluate_swap, evaluate_swap_share
     from pave.evaluate.swap_report import SwapReport
 
 _HOMES = {
@@ -30,10 +30,12 @@ _HOMES = {
     "Report": "pave.evaluate.report",
     "Share": "pave.evaluate.run",
     "SwapReport": "pave.evaluate.swap_report",
+    "SwapShare": "pave.evaluate.swap",
     "compare_files": "pave.evaluate.compare",
     "evaluate": "pave.evaluate.run",
     "evaluate_share": "pave.evaluate.run",
     "evaluate_swap": "pave.evaluate.swap",
+    "evaluate_swap_share": "pave.evaluate.swap",
     "score_files": "pave.evaluate.score",
     "write_page": "pave.evaluate.page",
 }
@@ -44,10 +46,12 @@ __all__ = [
     "Report",
     "Share",
     "SwapReport",
+    "SwapShare",
     "compare_files",
     "evaluate",
     "evaluate_share",
     "evaluate_swap",
+    "evaluate_swap_share",
     "score_files",
     "write_page",
 ]

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from pave.bases.inputs import FrameChoice
 from pave.bases.loading import Loading
 from pave.data.share import share_of
+from pave.evaluate.arms import PLAIN, ArmSpec, arm_of
 from pave.placement import DTYPE_HELP, DtypeWord
 from pave.renamed import renamed
 from pave.tasks.registry import EXACT
@@ -59,7 +60,14 @@ class EvalConfig(Loading):
         # A file may name one folder, or several with commas, as the command line does.
         json_schema_extra={"additionalProperties": {"type": ["array", "string", "null"]}},
         description="One flag per arm: --arms.NAME FOLDER for a patch, FOLDER,FOLDER for several "
-        "patches, or none for the bare base.",
+        "patches, or none for the bare base. Controls: blind: or blind:FOLDER (the question "
+        "without the clip), shuffled:FOLDER (another clip's channel), linear:FOLDER and mlp:FOLDER "
+        "(do the encoder's tokens hold the answer?), prior: (the most frequent answer).",
+    )
+    train_records: Path | None = Field(
+        None,
+        description="JSONL file of training records that the arms linear:, mlp: and prior: learn "
+        "from.",
     )
     cache: Path | None = Field(
         None,
@@ -149,6 +157,8 @@ class EvalConfig(Loading):
         for name in arms:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"an arm's name may hold letters, digits, - and _, got {name!r}")
+        for given in arms.values():
+            arm_of(given)  # says what is wrong with a control
         return arms
 
     @field_validator("shard")
@@ -165,11 +175,26 @@ class EvalConfig(Loading):
         return self
 
     @model_validator(mode="after")
-    def _swaps_are_whole(self) -> Self:
-        """The grids of an evaluation are asked by one process."""
-        if self.swap is not None and self.shard is not None:
-            raise ValueError("swap and shard do not go together yet; leave shard out")
+    def _controls_fit(self) -> Self:
+        """What learns needs records to learn from; cells of a swap are for models that see them."""
+        for name, spec in self.specs.items():
+            if spec.learns and self.train_records is None:
+                raise ValueError(
+                    f"the arm {name} learns from training records; give them with train_records"
+                )
+            if self.swap is not None and spec.kind != PLAIN:
+                raise ValueError(
+                    f"swap asks the base and patches; leave the control {name} ({spec.kind}:) out"
+                )
         return self
+
+    @property
+    def specs(self) -> dict[str, ArmSpec]:
+        """Arm -> what it is."""
+        found = {}
+        for name, given in self.arms.items():
+            found[name] = arm_of(given)
+        return found
 
     @property
     def share(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pave.data import read_records
 from pave.errors import PatchError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows
+from pave.evaluate.arms import PLAIN
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.report import Report, how_to_read, table
 from pave.evaluate.scores import ScoreGap, TaskScores
@@ -34,9 +35,10 @@ def write_on_cards(config: EvalConfig, report: Report) -> list[str]:
         A line on each folder: what was written, or why nothing was.
     """
     patched = {}
-    for arm, folders in config.arms.items():
-        if folders:
-            patched[arm] = folders[-1]
+    for arm, spec in config.specs.items():
+        # A control's scores are none of the patch's own.
+        if spec.folders and spec.kind == PLAIN:
+            patched[arm] = spec.folders[-1]
     if not patched:
         return []
     if config.limit is not None:

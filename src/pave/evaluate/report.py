@@ -18,6 +18,8 @@ from pave.tasks.score import Interval
 
 ACCURACY = "accuracy"
 """The one score of exact match."""
+TOKENS = "tokens of a prompt"
+"""The last row of a result table."""
 
 
 class AccuracyRow(BaseModel):
@@ -53,6 +55,14 @@ class Report(BaseModel):
 
     task: TaskScores = Field(description="Every arm's scores, and the differences between arms.")
     clips: int = Field(description="Clips that were asked about.")
+    prompt_tokens: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="Mean tokens of each arm's prompts, visual ones included; null for token "
+        "probes. Empty in results of an older pave.",
+    )
+    notes: list[str] = Field(
+        default_factory=list, description="What arms left out or replaced, a line each."
+    )
     seconds: dict[str, float] = Field(description="Wall seconds of each stage.")
     peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
     trainable_parameters: dict[str, int] = Field(
@@ -151,8 +161,16 @@ class Report(BaseModel):
 
 
 def table(report: Report) -> Cells:
-    """Header and cells of the result table, in points."""
-    return evaluation_table(report.task)
+    """Header and cells of the result table, in points; what the prompts cost comes last."""
+    header, rows = evaluation_table(report.task)
+    if report.prompt_tokens:
+        cost = [TOKENS]
+        cost += [""] * (header.index(report.arm_names()[0]) - 1)
+        for arm in report.arm_names():
+            tokens = report.prompt_tokens.get(arm)
+            cost.append("none" if tokens is None else f"{tokens:,.0f}")
+        rows.append(cost + [""] * (len(header) - len(cost)))
+    return header, rows
 
 
 def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = ()) -> str:
@@ -170,6 +188,9 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
         lines.append(_row([shown, *cells]))
     # A blank line ends the table, and again what says how to read it.
     lines += ["", *how_to_read(report), ""]
+    for note in report.notes:
+        # Names of arms and files may hold what Markdown reads.
+        lines += [note.replace("*", "\\*").replace("_", "\\_"), ""]
     for name in images:
         stem = Path(name).stem
         lines.append(f"![{stem}]({name})\n")

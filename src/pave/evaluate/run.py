@@ -25,8 +25,10 @@ from pave.data import Record, group_by_clip, read_records
 from pave.data.base_digests import digests_of
 from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
-from pave.evaluate.asking import Evaluation, Progress, ask_all, ask_share
+from pave.evaluate.arms import PLAIN, ArmSpec
+from pave.evaluate.asking import ask_all, ask_share
 from pave.evaluate.config import EvalConfig
+from pave.evaluate.evaluation import ArmFacts, Evaluation, Progress
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
@@ -39,7 +41,7 @@ from pave.tasks.items import items_of, references_of
 from pave.tasks.score import write_rows
 
 BUSY = "wait for it, or choose another out folder"
-PLAIN = "{question}"
+BARE = "{question}"
 """The prompt of a patch that was trained on the bare question."""
 
 
@@ -102,11 +104,11 @@ def _evaluate(config: EvalConfig, base: Base | None, progress: Progress | None) 
     # Around the loading too: most of the memory is the base.
     with PeakMemory() as memory:
         with opened(config, base, watch, progress) as run:
-            rows = ask_all(run)
-            sizes = _sizes(run.model, run.patches)
+            rows, facts = ask_all(run)
+            sizes = _sizes(run)
         with watch.stage("statistics"):
             scores = _score(run, rows)
-        report = _report(run, scores, sizes, memory)
+        report = _report(run, scores, facts, sizes, memory)
     write_report(report, config.out, images=["plot.png"] if config.plot else [])
     if config.plot:
         draw(report, config.out / "plot.png")
@@ -205,8 +207,8 @@ def _loaded(
     try:
         with watch.stage("load"):
             patches = {}  # arm -> names of its patches in the model
-            for arm, folders in config.arms.items():
-                patches[arm] = _load(model, arm, folders or [], config.same_weights)
+            for arm, spec in config.specs.items():
+                patches[arm] = _load(model, arm, spec.folders, config.same_weights)
             frames = config.frames or _frames_of(model)
             config = config.model_copy(update={"frames": frames})
         # Not earlier: a mistyped arm must not bind the folder.
@@ -218,6 +220,7 @@ def _loaded(
             asked=asked,
             task=task,
             max_new_tokens=limit,
+            arms=config.specs,
             patches=patches,
             watch=watch,
             progress=progress,
@@ -288,7 +291,14 @@ def _identity(
     identity |= base.prompt_identity()
     identity["records"] = _digest(config.records)
     # By content: a patch that was trained again lies in the same folder.
-    identity["arms"] = {arm: _identities(folders) for arm, folders in config.arms.items()}
+    identity["arms"] = {}
+    for arm, spec in config.specs.items():
+        identity["arms"][arm] = _identities(spec)
+        # The seed draws whose channel a clip gets, and what probes hold out.
+        if spec.kind not in (PLAIN, "blind"):
+            identity["controls_seed"] = config.seed
+    if config.train_records is not None:
+        identity["train_records"] = _digest(config.train_records)
     # Older evaluations put the bare question also to patches that were trained on a template.
     prompts = {arm: _templates(model, names) for arm, names in patches.items()}
     if any(prompts.values()):
@@ -299,14 +309,16 @@ def _identity(
 def _templates(model: PatchedModel, names: Sequence[str]) -> list[str]:
     """The prompts of an arm's patches, where one of them has its own."""
     prompts = [model.patches[name].config.prompt for name in names]
-    if prompts.count(PLAIN) == len(prompts):
+    if prompts.count(BARE) == len(prompts):
         return []
     return prompts
 
 
-def _identities(folders: Sequence[Path] | None) -> str | list[str] | None:
+def _identities(spec: ArmSpec) -> str | list[str] | None:
     """What tells an arm from another one of the same name."""
-    found = [_digest(Path(folder) / "patch.json") for folder in folders or []]
+    found = [_digest(Path(folder) / "patch.json") for folder in spec.folders]
+    if spec.kind != PLAIN:
+        return [spec.kind, *found]
     if not found:
         return None
     if len(found) == 1:
@@ -324,11 +336,13 @@ def _digest(path: Path) -> str:
     return sha256_of(path)
 
 
-def _sizes(model: PatchedModel, patches: Mapping[str, Sequence[str]]) -> dict[str, int]:
+def _sizes(run: Evaluation) -> dict[str, int]:
     """Trained parameters of each arm that has patches, all of them together."""
-    rows = model.info()["patches"]
+    rows = run.model.info()["patches"]
     sizes: dict[str, int] = {}
-    for arm, names in patches.items():
+    for arm, names in run.patches.items():
+        if run.arms[arm].learns:  # it only reads what the patch's encoder makes
+            continue
         for name in names:
             own = rows[name]["fusion_parameters"] + rows[name]["lora_parameters"]
             sizes[arm] = sizes.get(arm, 0) + own
@@ -359,11 +373,20 @@ def _score(run: Evaluation, rows: Mapping[Key, ArmRow]) -> TaskScores:
 
 
 def _report(
-    run: Evaluation, scores: TaskScores, sizes: dict[str, int], memory: PeakMemory
+    run: Evaluation,
+    scores: TaskScores,
+    facts: Mapping[str, ArmFacts],
+    sizes: dict[str, int],
+    memory: PeakMemory,
 ) -> Report:
+    notes: list[str] = []
+    for fact in facts.values():
+        notes += fact.notes
     return Report(
         task=scores,
         clips=len(group_by_clip(run.asked)),
+        prompt_tokens={arm: fact.prompt_tokens for arm, fact in facts.items()},
+        notes=notes,
         seconds=run.watch.seconds,
         peak_rss_mb=memory.megabytes,
         trainable_parameters=sizes,

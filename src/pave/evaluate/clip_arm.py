@@ -1,0 +1,184 @@
+"""Arms that see the clip: the base or patches, with the clip's own channels or another clip's."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pave.answer import Sampling, generate, questions_about
+from pave.cache import TokenCache
+from pave.channels import Encoder
+from pave.data import Features, Record, group_by_clip
+from pave.data.lengths import must_fit
+from pave.errors import RecordError
+from pave.evaluate.batches import by_length, cut
+from pave.evaluate.evaluation import Evaluation
+from pave.model import PatchedModel
+
+MEASURED = 256
+"""Clips whose prompts are measured: a mean needs no more of them."""
+Turns = list[tuple[str, str | None]]
+
+
+class ClipArm:
+    """The base or patches, at full weight.
+
+    Its tokens are read, or made and kept, before anything is asked. The cut into batches needs
+    every clip; a share of the work reads its own part of them first, and then what the others have
+    not yet read.
+
+    Args:
+        run: The evaluation.
+        arm: Its name.
+        share: (number of the part counted from 0, number of parts).
+
+    Attributes:
+        features: What is seen of each clip.
+        notes: See `AtWork`.
+    """
+
+    def __init__(self, run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> None:
+        self.run = run
+        self.notes: list[str] = []
+        names = run.patches[arm]  # none of the bare base
+        self._encoders = _encoders(run.model, names)
+        cache = TokenCache(run.config.cache_folder)
+        self.features = Features(run.model.base, self._encoders, cache, frames=run.config.frames)
+        with run.watch.stage("read"):
+            self._read(share)
+            self._asked: Sequence[Record] = run.asked
+            if run.arms[arm].kind == "shuffled":
+                self._asked = self._shuffled(arm)
+        # At full weight, and every other arm's patches off.
+        run.model.set_patches(dict.fromkeys(names, 1.0))
+
+    def _read(self, share: tuple[int, int]) -> None:
+        """See to it that the token cache has what the patches read, and that all prompts fit."""
+        run = self.run
+        reading = None
+        if run.progress is not None:
+            reading = partial(run.progress, "read")
+        groups = group_by_clip(run.asked)
+        clips = [members[0] for members in groups]
+        how: dict[str, Any] = {"workers": run.config.workers, "progress": reading}
+        part, parts = share
+        if parts > 1:
+            self.features.precompute(clips[part::parts], **how)
+        self.features.precompute(clips, **how)
+        for members in groups:
+            clip = self.features.clip(members[0])
+            for record in members:
+                must_fit(run.model.base, clip, record, open_turns(record))
+
+    def batches(self) -> list[list[Record]]:
+        """Whole clips, those of like length side by side."""
+        return cut(by_length(self._asked, self.features), self.run.config.batch)
+
+    def answer(self, batch: Sequence[Record]) -> dict[str, str]:
+        """Record id -> what the arm says, for one batch of whole clips."""
+        model = self.run.model
+        clips = group_by_clip(batch)
+        asked = []
+        for members in clips:
+            # Records of one clip share its prefix, and so its features.
+            dialogues = [open_turns(record) for record in members]
+            asked.append(questions_about(model, self.features[members[0]], dialogues))
+        predictions = {}
+        # Greedy; [clips][questions].
+        answers = generate(model, asked, Sampling(self.run.max_new_tokens))
+        for members, ids in zip(clips, answers, strict=True):
+            for record, tokens in zip(members, ids, strict=True):
+                predictions[record.id] = model.base.decode(tokens)
+        return predictions
+
+    def prompt_tokens(self) -> float:
+        """Mean over the questions of the first clips."""
+        lengths = []
+        for members in group_by_clip(self._asked)[:MEASURED]:
+            dialogues = [open_turns(record) for record in members]
+            put = questions_about(self.run.model, self.features[members[0]], dialogues)
+            lengths += [len(put.prefix) + len(question) for question in put.asked]
+        return sum(lengths) / len(lengths)
+
+    def _shuffled(self, arm: str) -> list[Record]:
+        """The questions, every clip with the channels of another one."""
+        spec = self.run.arms[arm]
+        if not self._encoders:
+            raise RecordError(
+                f"arm {arm!r}: none of {', '.join(map(str, spec.folders))} reads a channel, so "
+                "there is nothing to shuffle"
+            )
+        asked = list(self.run.asked)
+        for name, encoder in self._encoders.items():
+            asked = self._exchanged(asked, arm, name, encoder.channel)
+        return asked
+
+    def _exchanged(self, asked: list[Record], arm: str, name: str, channel: str) -> list[Record]:
+        """One channel of every clip replaced by another clip's, never by the same content."""
+        media: dict[str, Any] = {}  # content -> where it lies
+        lacking = []
+        for members in group_by_clip(asked):
+            first = members[0]
+            # A clip may name a channel that it turns out to lack: a film without a sound track.
+            if channel in first.channels and name in self.features[first].channels:
+                media.setdefault(self.features.channel_key(first, name), first.channels[channel])
+            else:
+                lacking.append(first.id)
+        if len(media) < 2:
+            raise RecordError(
+                f"arm {arm!r}: {len(media)} of the clips has the {channel} channel; shuffling "
+                "takes two clips at least"
+            )
+        if lacking:
+            some = ", ".join(lacking[:3])
+            if len(lacking) > 3:
+                some += ", ..."
+            self.notes.append(
+                f"{arm}: {len(lacking):,} clips have no {channel} and are asked without it "
+                f"(first questions: {some})"
+            )
+        other = _deranged(list(media), self.run.config.seed)
+        found = []
+        for record in asked:
+            changed = record
+            if channel in record.channels:
+                key = self.features.channel_key(record, name)
+                if key in other:
+                    channels = {**record.channels, channel: media[other[key]]}
+                    changed = record.model_copy(update={"channels": channels})
+            found.append(changed)
+        return found
+
+
+def _deranged(keys: Sequence[str], seed: int) -> Mapping[str, str]:
+    """Another key for every key: each gets its neighbour in an order that the seed draws.
+
+    Example:
+        >>> found = _deranged(["a", "b", "c"], 0)
+        >>> sorted(found.values()), any(key == other for key, other in found.items())
+        (['a', 'b', 'c'], False)
+    """
+    # Sorted first: what is drawn must not depend on the order of the records.
+    order = sorted(keys)
+    random.Random(seed).shuffle(order)
+    return dict(zip(order, [*order[1:], order[0]], strict=True))
+
+
+def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
+    """Patch name -> encoder, for the arm's patches that have one."""
+    encoders = {}
+    for name in names:
+        encoder = model.encoder(name)
+        if encoder is not None:  # a LoRA alone has none
+            encoders[name] = encoder
+    return encoders
+
+
+def open_turns(record: Record) -> Turns:
+    """The dialogue up to the last question, which is left open."""
+    *earlier, last = record.turns
+    # A turn without an answer stays, so that the last question is in its place.
+    turns: Turns = [(turn.question, turn.answer or "") for turn in earlier]
+    return [*turns, (last.question, None)]
