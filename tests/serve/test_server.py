@@ -138,6 +138,8 @@ def test_it_goes_on_whatever_happens(
     assert workers
     for worker in workers:
         worker.kill()
+        while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
     fresh = tinyrun.clip(made.base.parent / "fresh.mp4", 9)
     assert text_of(client, "sound", asked("What?", video(fresh)))
     # A file that is cut off.

@@ -32,6 +32,7 @@ def serve_verb(
     api_key_file: Path | None = None,
     serve_folder: Path | None = None,
     allow_urls: Switch = False,
+    ui: Switch = False,
     same_weights: Switch = False,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
@@ -44,6 +45,7 @@ def serve_verb(
 
     ```
     pave serve smol --patch sound=sound-demo
+    pave serve smol --patch sound=sound-demo --ui
     pave serve --patch sound=patches/sound --patch depth=patches/depth --port 8080
     curl http://127.0.0.1:8000/v1/models
     ```
@@ -59,26 +61,22 @@ def serve_verb(
         serve_folder: Folder whose files requests may name, as in `file:clips/a.mp4`.
         allow_urls: Let requests name http and https addresses, which the server then fetches, also
             from inside your network.
+        ui: Serve a page for people, too, at /ui: what base and patches answer, where a patch looks,
+            and a chat.
         same_weights: Refuse a patch that was trained on a base with other weights.
         dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         limits: What one request may ask for.
     """
-    for package in NEEDED:
+    for package in [*NEEDED, "gradio"] if ui else NEEDED:
         if find_spec(package) is None:
             raise ConfigError(f"pave serve needs {package}: pip install 'video-pave[serve]'")
     if serve_folder is not None and not serve_folder.is_dir():
         raise ConfigError(f"--serve-folder {serve_folder}: there is no such folder")
-    from pave.serve.names import base_id, named
+    from pave.serve.names import base_id
     from pave.serve.run import bind, read_key, run
 
-    names, sources = [], []
-    for words in patch:
-        name, source = named(words)
-        if name in names:
-            raise ConfigError(f"--patch: two patches are called {name!r}; write NAME=FOLDER")
-        names.append(name)
-        sources.append(source)
+    loaded = _loaded(patch)
     # The key itself is no flag: lists of processes show those to everybody.
     key = read_key(api_key_file)
     # Before a minute for a model.
@@ -88,21 +86,50 @@ def serve_verb(
     with (
         at,
         patched_model(
-            sources, base, off=False, same_weights=same_weights, dtype=dtype, loading=loading,
-            names=names,
+            list(loaded.values()),
+            base,
+            off=False,
+            same_weights=same_weights,
+            dtype=dtype,
+            loading=loading,
+            names=list(loaded),
         ) as (model, known),
-    ):  # fmt: skip
+    ):
         from pave.serve import Service, make_app
 
         called = base_id(known)
-        if called in names:
+        if called in loaded:
             raise ConfigError(f"--patch {called}=...: the base has that name, choose another one")
+        # From here on its thread alone runs the model.
         service = Service(model, base=called, limits=limits, folder=serve_folder, fetch=allow_urls)
 
+        app = make_app(service, key)
+        if ui:  # gradio takes seconds to load
+            from pave.serve.examples import installed_examples
+            from pave.serve.page import Page, mount
+
+            page = Page(service, sources=loaded, base=known, examples=installed_examples())
+            mount(app, page, service, key)
+
         def ready(address: str) -> None:
-            models = ", ".join([called, *names])
+            models = ", ".join([called, *loaded])
             output.line(f"serving {models} on {address}/v1")
+            if ui:
+                output.line(f"page on {address}/ui")
             sys.stdout.flush()  # whoever started it may wait for the line
 
-        run(make_app(service, key), service, at, ready)
+        run(app, service, at, ready)
     return 0
+
+
+def _loaded(patch: tuple[str, ...]) -> dict[str, str]:
+    """Name in requests -> where the patch is."""
+    from pave.serve.names import named
+
+    found: dict[str, str] = {}
+    for words in patch:
+        name, source = named(words)
+        if name in found:
+            raise ConfigError(f"--patch: two patches are called {name!r}; write NAME=FOLDER")
+        found[name] = source
+    return found

@@ -200,6 +200,14 @@ class Reader:
         found: Tensor = self._call([source], read_picture_file, str(source.path))
         return found
 
+    def look(self, order: Order, heard: Source) -> Any:
+        """What a page shows of a clip: frames, and the loudness of a file's sound."""
+        from pave.serve.viewing import look_at
+
+        video = str(order.clip.video.path)
+        sources = [order.clip.video, heard]
+        return self._call(sources, look_at, video, order.sampling, str(heard.path))
+
     def see(self, order: Order, read: tuple[Frames, dict[str, Tokens | None]]) -> ClipFeatures:
         """What the frozen parts make of a clip that was read. Called by the model's thread."""
         frames, side = read

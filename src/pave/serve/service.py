@@ -22,7 +22,7 @@ from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart
 from pave.data import ClipFeatures
 from pave.model import PatchedModel
 from pave.model.chosen import chosen
-from pave.serve.content import Talk, talk_of
+from pave.serve.content import SentClip, Talk, talk_of
 from pave.serve.engine import Engine
 from pave.serve.failures import BUSY, TOO_LATE, RequestError
 from pave.serve.limits import Limits
@@ -31,7 +31,7 @@ from pave.serve.metrics import Metrics
 from pave.serve.names import base_id, choice
 from pave.serve.reading import Order, Reader
 from pave.serve.rows import Event, Job, Piece, Started
-from pave.serve.sources import Sources, scratch
+from pave.serve.sources import Source, Sources, scratch
 from pave.serve.wire import ChatRequest
 
 _AT_A_TIME = 2
@@ -155,6 +155,11 @@ class Service:
         self._reading: dict[Any, asyncio.Task[ClipFeatures]] = {}
         self._places: dict[int, asyncio.Semaphore] = {}
 
+    @property
+    def folder(self) -> str:
+        """Where files of requests go, and end with the server at the latest."""
+        return self._scratch.name
+
     def enter(self) -> Running:
         """A place in the queue.
 
@@ -204,6 +209,36 @@ class Service:
         )
         job.company = self.engine.company(job, shown.key)
         running.submit(self.engine, job)
+
+    async def answers(self, asked: ChatRequest) -> list[str]:
+        """All answers to a request, for callers in this process.
+
+        Raises:
+            PaveError: As `enter`, `begin` and `Running.pieces`.
+        """
+        texts = [""] * (asked.n or 1)
+        running = self.enter()
+        try:
+            await self.begin(asked, running)
+            async for piece in running.pieces(len(texts)):
+                texts[piece.index] += piece.text
+        finally:
+            running.close()
+        return texts
+
+    async def seen(self, clip: SentClip, weights: dict[str, float]) -> ClipFeatures:
+        """What the frozen parts make of a clip for some patches.
+
+        Raises:
+            PaveError: If it cannot be read.
+        """
+        order = self._reader.order(clip, chosen(self.model.patches, weights))
+        return await self._features(order, [])
+
+    async def looked_at(self, clip: SentClip, weights: dict[str, float], heard: Source) -> Any:
+        """What a page shows of a clip, as a `pave.serve.figure.Look`."""
+        order = self._reader.order(clip, chosen(self.model.patches, weights))
+        return await asyncio.to_thread(self._reader.look, order, heard)
 
     async def _show(self, asked: ChatRequest, weights: dict[str, float]) -> Shown:
         """The talk of a request with what was seen of its media."""

@@ -27,6 +27,32 @@ def sound_demo() -> Path:
     return _HERE / "sound-demo"
 
 
+def examples() -> list[tuple[str, Path, str]]:
+    """Clips for the page of `pave serve`: title, film and question.
+
+    Held-out clips of the world (`pave world FOLDER --split test --seed 7`) on which the sound patch
+    is right and the base is wrong: they show what a patch does, not how often it is right.
+    """
+    # Their licence lies beside them.
+    folder = _HERE / "examples"
+    # Two things are heard, one after the other.
+    first = (
+        "What is heard first",
+        folder / "first.mp4",
+        "What do you hear first?",
+    )
+    # What is heard is none of the three things that are seen.
+    heard = (
+        "What is heard",
+        folder / "heard.mp4",
+        "What do you hear?",
+    )
+    return [
+        first,
+        heard,
+    ]
+
+
 def sound_demo_control() -> Path:
     """Folder of its LoRA-only control."""
     return _HERE / "sound-demo-control"
