@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pave.media import limits as media
-
-MEDIA_DEFAULTS = {
-    # 2^25 = 33 million: a film of 8K passes, a picture made to fill memory does not.
-    media.PIXELS: 1 << 25,
-    # 1.5 GiB of frames held at once.
-    media.CLIP_PIXELS: 1 << 29,
-    media.SOUND_SAMPLES: 1 << 28,
-}
-"""Limits of `pave.media` for what strangers send, lower than for files of one's own."""
-
 
 class Limits(BaseModel):
     """What one request may ask for; a request for more is refused with the limit in words.

@@ -22,17 +22,25 @@ from pave.channels.weights import check_places
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, MediaError, PaveError
 from pave.media import Frames, Sampling, Uniform, probe, read_frames, read_picture
-from pave.media.limits import SOUND_SECONDS
+from pave.media import limits as media_limits
 from pave.model import PatchedModel
 from pave.patches.patch import Patch
 from pave.serve.content import SentClip
 from pave.serve.failures import RequestError
-from pave.serve.limits import MEDIA_DEFAULTS, Limits
+from pave.serve.limits import Limits
 from pave.serve.sources import Source
 from pave.tokens import Tokens
 from pave.workers import Workers, kept
 
 ClipKey = tuple[Any, ...]
+MEDIA_DEFAULTS = {
+    # 2^25 = 33 million: a film of 8K passes, a picture made to fill memory does not.
+    media_limits.PIXELS: 1 << 25,
+    # 1.5 GiB of frames held at once.
+    media_limits.CLIP_PIXELS: 1 << 29,
+    media_limits.SOUND_SAMPLES: 1 << 28,
+}
+"""Limits of `pave.media` for what strangers send, lower than for files of one's own."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class Reader:
             threads=1, device=str(model.base.device), seconds=limits.max_request_seconds
         )
         # Larger ones that whoever started the server has set stay as they are.
-        self._variables = {SOUND_SECONDS: str(limits.max_media_seconds)}
+        self._variables = {media_limits.SOUND_SECONDS: str(limits.max_media_seconds)}
         for name, value in MEDIA_DEFAULTS.items():
             self._variables[name] = os.environ.get(name, str(value))
         for name, patch in model.patches.items():
