@@ -14,6 +14,7 @@ from pave.fusion import FusionConfig
 from pave.model import PatchedModel
 from pave.patches import BaseId, LoraSpec, PatchConfig
 from pave.patches.lora import Lora
+from pave.patches.parts import fusion_of
 from pave.patches.patch import Patch
 from pave.tokens import Tokens
 
@@ -72,7 +73,7 @@ def alone(
         fusion=settings,
         lora=LoraSpec(),
     )
-    return Patch(name, config, fusion, lora, weight=weight)
+    return Patch(name, config, fusion or fusion_of(config), lora, weight=weight)
 
 
 def lora_of(name: str, channel: str | None) -> Patch:

@@ -19,7 +19,8 @@ from pave.bases import Base, load_base
 from pave.cli import main
 from pave.errors import PatchError
 from pave.model import PatchedModel
-from pave.model.export import combine_patches, export_merged
+from pave.model.combine import combine_patches
+from pave.model.export import export_merged
 from pave.patches import LoraSpec, read_config
 
 HUB_ID = "llava-hf/some-base"
@@ -122,7 +123,7 @@ def test_what_cannot_be_joined_is_refused(tmp_path: Path) -> None:
     tiny_patch.add(asking, None, prompt="Q: {question}")
     asked = asking.save_patch(tmp_path / "asked")
     for second, told in (
-        (hearing, "holds one channel"),
+        (hearing, "cannot stay apart from the others; join it with cat"),
         (foreign, "made for another base"),
         (asked, "another prompt"),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from pave.answer.generation import generate
@@ -20,6 +21,8 @@ from pave.media import Frames, Uniform, chosen, read_frames
 from pave.tokens import Tokens
 
 logger = logging.getLogger(__name__)
+
+_ALONE = "is off for it and the base answers alone"
 
 TOGETHER = 16
 """Questions that are answered at a time: each holds a copy of the clip's keys and values."""
@@ -144,7 +147,8 @@ def look(
         raise base.too_long(places, places, clip.frames)
     side = encode_channels(model, video, channels)
     # What the fusions at work on this clip read.
-    queries = [getattr(model.patches[name].config.fusion, "query", None) for name in side]
+    parts = chain.from_iterable(patch.parts.values() for patch in model.patches.values())
+    queries = {part.spec.fusion.query for part in parts if part.key in side}
     (visual,) = base.visual([clip], want_query="pre_projector" in queries)
     # From here on the clip is tokens: pixels and media are not read again.
     return ClipFeatures(clip, visual, side)
@@ -153,47 +157,46 @@ def look(
 def encode_channels(
     model: AnsweringModel, video: str | Path | Frames, channels: Media
 ) -> dict[str, Tokens]:
-    """Tokens of every active patch by the patch's name.
+    """Tokens of the channels of every active patch, by `Part.key`.
 
-    A patch whose channel is missing is left out, with a logged note.
+    A channel that is missing is left out, with a logged note.
 
     Raises:
         ChannelError: If a channel is named that no patch listens to, or there is no encoder for it.
     """
-    known = set()  # words by which tokens may be given
-    for name, patch in model.patches.items():
-        if patch.config.channel is not None:
-            known |= {name, patch.config.channel}
+    parts = chain.from_iterable(patch.parts.values() for patch in model.patches.values())
+    # Words by which tokens may be given.
+    known = set(chain.from_iterable((part.key, part.channel) for part in parts))
     unheard = sorted(channels.keys() - known)
     if unheard:
         raise ChannelError(
             f"no patch listens to '{unheard[0]}'; there are: {', '.join(sorted(known)) or 'none'}"
         )
-    side = {}
+    side: dict[str, Tokens] = {}
     for name, patch in model.patches.items():
-        channel = patch.config.channel
-        if channel is None or patch.weight == 0:  # off: tokens would be encoded for nothing
-            continue
-        # What is given for one patch comes before what is given for its channel.
-        found = channels.get(name, channels.get(channel))
-        # Frames alone hold no sound, and none that were not chosen.
-        if found is None and patch.in_video and not isinstance(video, Frames):
-            found = video
-        if found is not None and not isinstance(found, Tokens):  # media
-            encoder = patch.encoder or model.encoder(name)
-            if encoder is None:
-                raise ChannelError(
-                    f"patch '{name}' takes ready-made tokens; pass "
-                    f"channels={{'{channel}': Tokens(...)}}"
-                )
-            found = encoder.encode(found)
-        if found is not None:
-            side[name] = found
-            continue
-        logger.warning(
-            "%s has no %s; patch '%s' is off for it and the base answers alone",
-            "a clip of frames" if isinstance(video, Frames) else video,
-            channel,
-            name,
-        )
+        # Off: tokens would be encoded for nothing.
+        for channel, part in patch.parts.items() if patch.weight != 0 else ():
+            # What is given for one patch comes before what is given for its channel.
+            found = channels.get(part.key, channels.get(channel))
+            # Frames alone hold no sound, and none that were not chosen.
+            if found is None and part.in_video and not isinstance(video, Frames):
+                found = video
+            if found is not None and not isinstance(found, Tokens):  # media
+                encoder = part.encoder or model.encoder(name, channel)
+                if encoder is None:
+                    raise ChannelError(
+                        f"patch '{name}' takes ready-made tokens; pass "
+                        f"channels={{'{channel}': Tokens(...)}}"
+                    )
+                found = encoder.encode(found)
+            if found is not None:
+                side[part.key] = found
+                continue
+            logger.warning(
+                "%s has no %s; patch '%s' %s",
+                "a clip of frames" if isinstance(video, Frames) else video,
+                channel,
+                name,
+                _ALONE if len(patch.parts) == 1 else "goes without it",
+            )
     return side

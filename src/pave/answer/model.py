@@ -34,7 +34,7 @@ class AnsweringModel(Protocol):
         """Held while the layers that all callers share are not what they usually are."""
         ...
 
-    def encoder(self, name: str) -> Encoder | None:
+    def encoder(self, name: str, channel: str | None = None) -> Encoder | None:
         """The encoder of one patch's channel."""
         ...
 

@@ -57,7 +57,7 @@ def questions_about(
     below: set[str] = set()  # their base patches, whose prompt the patch on top has taken over
     for patch in model.patches.values():
         # A LoRA-only patch has no channel to miss.
-        has = patch.config.channel is None or patch.tokens_in(features.channels) is not None
+        has = not patch.parts or patch.tokens_in(features.channels)
         if has and patch.weight != 0:
             at_work.append(patch)
             below.update(base_patch.name for base_patch in patch.config.base_patches)

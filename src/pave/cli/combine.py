@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pave.cli import output
 
 
-def combine_verb(*patch: str, out: Path, base: str | None = None) -> int:
-    """Join LoRA-only patches of one base to one patch: its update is the sum of theirs.
+def combine_verb(
+    *patch: str,
+    out: Path,
+    how: Literal["apart", "cat", "linear", "ties", "dare", "svd"] | None = None,
+    density: float = 0.5,
+    base: str | None = None,
+) -> int:
+    """Join patches of one base to one patch that holds the channels of all.
 
-    Patches with a fusion are refused, because a patch folder holds one channel; load them side by
-    side with several `--patch`.
+    Each channel keeps its own fusion, and `--how` says what becomes of the LoRAs.
 
     ```
-    pave combine runs/a/patch runs/b/patch --out both
+    pave combine runs/sound/patch runs/views/patch --out both
+    pave combine runs/sound/patch runs/views/patch --out merged --how ties --density 0.3
+    pave combine runs/lora-a/patch runs/lora-b/patch --out sum
     ```
 
     Args:
         patch: Patch folders or Hub ids, two or more.
         out: Folder for the new patch.
+        how: apart leaves each channel its LoRA, which works where the channel is there; the others
+            make one LoRA: cat (exactly the sum), linear, ties, dare, or svd, as peft does it. apart
+            when not given, or cat for LoRA-only patches.
+        density: Share of the weights that ties and dare keep.
         base: The base model: smol, a folder or a Hub id. The one the first patch was made for when
             not given.
     """
     from pave.bases import load_base
     from pave.errors import ConfigError
-    from pave.model.export import combine_patches
+    from pave.model.combine import combine_patches
     from pave.patches import read_config
     from pave.patches.remote import locate
 
     if len(patch) < 2:
         raise ConfigError("name two patches or more to combine")
+    if not 0 < density <= 1:
+        raise ConfigError(f"--density is a share above 0 and up to 1, got {density}")
     folders = list(map(locate, patch))
     known = read_config(folders[0]).base
     revision = known.revision if base is None else None
     # The tower has no part in it.
     loaded = load_base(base or known.name, revision=revision, tower=False)
-    output.line(str(combine_patches(folders, out, loaded)))
+    output.line(str(combine_patches(folders, out, loaded, how, density=density)))
     return 0

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _MANIFEST = "patch.json"
 _SHOWN = (
     "channel",
+    "channels",
     "encoder",
     "fusion",
     "lora",

@@ -28,8 +28,7 @@ class BlindArm:
         self.run = run
         self.notes: list[str] = []
         names = run.patches[arm]
-        channels = {run.model.patches[name].config.channel for name in names}
-        if channels - {None}:  # there is no channel without a clip
+        if any(run.model.patches[name].parts for name in names):  # no channel without a clip
             self.notes.append(
                 f"{arm}: a patch with a channel is off without a clip, so these answers are those "
                 "of the base; name the LoRA-only patch to see what was learnt from the questions"

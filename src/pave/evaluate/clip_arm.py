@@ -16,6 +16,7 @@ from pave.errors import RecordError
 from pave.evaluate.batches import by_length, cut
 from pave.evaluate.evaluation import Evaluation
 from pave.model import PatchedModel
+from pave.model.encoders import encoders_of
 
 MEASURED = 256
 """Clips whose prompts are measured: a mean needs no more of them."""
@@ -167,12 +168,10 @@ def _deranged(keys: Sequence[str], seed: int) -> Mapping[str, str]:
 
 
 def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
-    """Patch name -> encoder, for the arm's patches that have one."""
-    encoders = {}
+    """The encoders of the arm's patches, by the name under which their tokens are looked for."""
+    encoders: dict[str, Encoder] = {}
     for name in names:
-        encoder = model.encoder(name)
-        if encoder is not None:  # a LoRA alone has none
-            encoders[name] = encoder
+        encoders |= encoders_of(model, name)  # a LoRA alone has none
     return encoders
 
 

@@ -108,9 +108,9 @@ class Chosen:
         """The model's."""
         return self._model.lock
 
-    def encoder(self, name: str) -> Encoder | None:
+    def encoder(self, name: str, channel: str | None = None) -> Encoder | None:
         """The encoder of one patch's channel, which the model keeps."""
-        return self._model.encoder(name)
+        return self._model.encoder(name, channel)
 
     def train(self, mode: bool = True) -> Any:
         """The model's own mode."""

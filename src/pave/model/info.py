@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from pave.bases import Base
+from pave.patches.config import PatchConfig
 from pave.patches.patch import Patch
 
 
@@ -50,6 +51,7 @@ def _row(patch: Patch) -> dict[str, Any]:
     return {
         "channel": config.channel,
         "encoder": encoder,
+        **_channels(config),
         "weight": patch.weight,
         "base_patches": [base_patch.name for base_patch in config.base_patches],
         "trainable": bool(patch.trainable_parameters()),
@@ -59,6 +61,18 @@ def _row(patch: Patch) -> dict[str, Any]:
         "task": config.task,
         "licence": config.licence,
     }
+
+
+def _channels(config: PatchConfig) -> dict[str, Any]:
+    """Of a patch with several channels, each with its encoder."""
+    if not config.channels:
+        return {}
+    encoders: dict[str, Any] = {}
+    for channel, spec in config.channels.items():
+        encoders[channel] = None
+        if spec.encoder is not None:
+            encoders[channel] = spec.encoder.model_dump()
+    return {"channels": encoders}
 
 
 def _count(parameters: Iterable[nn.Parameter]) -> int:

@@ -13,25 +13,24 @@ from torch import Tensor, nn
 
 from pave import hf_compat
 from pave.answer import AnsweringModel, Sampling, ask, reply, reply_in_pieces, turns_of
-from pave.bases import Base, InputSpec, tower_of
+from pave.bases import Base, InputSpec
 from pave.bases.inputs import FrameWord
-from pave.channels import Encoder, Source, make_encoder
-from pave.channels.weights import check_places
+from pave.channels import Encoder, Source
 from pave.errors import PatchError
 from pave.media import Frames
-from pave.model.attached import attach, detach, settle
+from pave.model.attached import Fresh, attach, attach_fresh, detach, settle
 from pave.model.calls import Times, Visuals, called
 from pave.model.chosen import Chosen, Weights
+from pave.model.encoders import encoder_of
 from pave.model.info import describe, summarise
 from pave.model.published import saved_for_hub
 from pave.model.saved import read_patch, write_patch
 from pave.model.seam import Seam
-from pave.patches.base_patches import base_patches_of, lora_of_new, on_top_of
+from pave.patches.base_patches import on_top_of
 from pave.patches.config import LoraSpec, StoredType
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.lora import LoraSet, copy_values
-from pave.patches.names import free_name, known_name
-from pave.patches.new import new_config, seeded
+from pave.patches.names import known_name
 from pave.patches.patch import Patch, Patches, Side
 from pave.patches.remote import push_folder
 from pave.tokens import Tokens
@@ -153,33 +152,18 @@ class PatchedModel(nn.Module):
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
-        name = free_name(name or channel or "lora", channel, self.patches)
-        made = None
-        if channel is not None and encoder is not None:
-            made = make_encoder(channel, encoder, encoder_settings, tower=tower_of(self.base))
-        config = new_config(
-            self.base,
-            channel,
-            made,
-            fusion or {},
-            lora=lora_of_new(self.patches, lora, continue_lora),
-            prompt=prompt,
-            task=task,
-            frames=frames,
-            base_patches=base_patches_of(self.patches, base_patches, continue_lora),
+        fresh = Fresh(
+            channel=channel,
+            name=name,
+            encoder=encoder,
+            encoder_settings=encoder_settings,
+            fusion=fusion or {},
+            lora=lora,
+            base_patches=base_patches,
+            continue_lora=continue_lora,
+            seed=seed,
         )
-        # The same seed gives the same patch, whatever was drawn before.
-        with seeded(seed):
-            patch = attach(self, name, config, trainable=True)
-        patch.keep_encoder(made)
-        if continue_lora is not None:
-            # It begins where the other one ended, and leaves that one as it is.
-            theirs = self.patches[continue_lora].lora
-            assert patch.lora is not None and theirs is not None  # checked above
-            copy_values(theirs.parameters(), patch.lora.parameters())
-        for other in base_patches:
-            self.set_trainable(other, False)
-        return name
+        return attach_fresh(self, fresh, prompt=prompt, task=task, frames=frames)
 
     def load_patch(
         self,
@@ -561,18 +545,14 @@ class PatchedModel(nn.Module):
         answers = reply(model, turns, sampling, {})
         return answers[0] if len(answers) == 1 else answers
 
-    def encoder(self, name: str) -> Encoder | None:
-        """The encoder of one patch's channel, made once; None if its tokens come ready-made."""
-        patch = self.patches[known_name(name, self.patches)]
-        spec, channel = patch.config.encoder, patch.config.channel
-        if spec is None or channel is None:
-            return None
-        with self.lock:  # weights of an encoder are read once, not once a thread
-            if patch.encoder is None:
-                check_places(spec.settings, name)  # what a folder from elsewhere leads to
-                made = make_encoder(channel, spec.name, spec.settings, tower=tower_of(self.base))
-                patch.keep_encoder(made)
-            return patch.encoder
+    def encoder(self, name: str, channel: str | None = None) -> Encoder | None:
+        """The encoder of a patch's channel, made once; None if its tokens come ready-made.
+
+        Args:
+            name: The patch.
+            channel: Which channel, of a patch with several.
+        """
+        return encoder_of(self, name, channel)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for trainable patches and the language model alone.
@@ -590,8 +570,8 @@ class PatchedModel(nn.Module):
     ) -> None:
         """Trade time for memory in language model and fusions; the Trainer's name for it."""
         for patch in self.patches.values():
-            fusion: Any = patch.fusion
-            if fusion is not None:  # a fusion that knows no such thing does not read it
+            for part in patch.parts.values():
+                fusion: Any = part.fusion  # one that knows no such thing does not read it
                 fusion.checkpointing = True
         # Reentrant checkpointing needs inputs that train, and a frozen base has none.
         kwargs = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}

@@ -14,7 +14,7 @@ from torch import Tensor
 from pave.errors import PatchError
 from pave.media import Frames
 from pave.patches.names import known_name
-from pave.patches.patch import Patch
+from pave.patches.parts import Part
 from pave.patches.probe import Probe, ProbeMatch, compare_probes, take_probe
 from pave.tokens import Tokens
 
@@ -85,9 +85,8 @@ def make_probe(model: PatchedModel, name: str | None = None, seed: int = 0) -> P
     inputs = base.batch([prompt.ask()], [clip], pad="left")
     side = {}
     for other in working:
-        tokens = _side_tokens(model.patches[other], generator)
-        if tokens is not None:
-            side[other] = tokens
+        for part in model.patches[other].parts.values():
+            side[part.key] = _side_tokens(part, generator)
 
     def logits(*names: str) -> Tensor:
         chosen = dict.fromkeys(names, 1.0)
@@ -106,12 +105,9 @@ def make_probe(model: PatchedModel, name: str | None = None, seed: int = 0) -> P
     return take_probe(plain, patched, dtype, seed)
 
 
-def _side_tokens(patch: Patch, generator: torch.Generator) -> Tokens | None:
-    """Random tokens of a patch's channel, `[STEPS, 1, C]`; None for a patch without one."""
-    fusion = patch.config.fusion
-    if fusion is None:
-        return None
-    values = torch.randn(STEPS, 1, fusion.side_dim, generator=generator)
+def _side_tokens(part: Part, generator: torch.Generator) -> Tokens:
+    """Random tokens of a patch's channel, `[STEPS, 1, C]`."""
+    values = torch.randn(STEPS, 1, part.spec.fusion.side_dim, generator=generator)
     times = torch.arange(STEPS, dtype=torch.float64) * (FRAMES / STEPS)
     return Tokens(values, times)
 

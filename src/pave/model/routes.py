@@ -58,29 +58,39 @@ def routes_of(
     for name, patch in patches.items():
         if patch.weight == 0 or patch.lora is None:
             continue
-        if patch.config.channel is None:
+        if not patch.parts:
             routes.on.append(name)
             continue
-        has = [patch.tokens_in(clip) is not None for clip in side or ()]  # a flag a clip
-        if not any(has):  # off as a whole
-            continue
-        routes.on.append(name)
-        if row_of_clip is None:
-            if not all(has):
-                raise ChannelError(
-                    f"some clips lack the {patch.config.channel} channel and rows hold several "
-                    "clips; pass visuals=base.visual(clips)"
-                )
-            continue
-        # A row with several clips is the patch's if one of them has the channel.
-        flags = [False] * rows
-        for row, clip_has in zip(row_of_clip, has, strict=True):
-            flags[row] = flags[row] or clip_has
-        if not all(flags):
-            routes.masks[name] = flags
+        heard = [patch.tokens_in(clip) for clip in side or ()]
+        for lora, channel in patch.lora.names.items():
+            # A flag a clip: the LoRA that channels share needs one of them.
+            has = [bool(tokens) if not channel else channel in tokens for tokens in heard]
+            _route(routes, lora, has, row_of_clip, rows)
     for name, others in continued_by.items():
         _make_way(routes, name, others)
     return routes
+
+
+def _route(
+    routes: Routes, name: str, has: Sequence[bool], row_of_clip: Sequence[int] | None, rows: int
+) -> None:
+    """Decide for one LoRA, from the clips that have its channel."""
+    if not any(has):  # off as a whole
+        return
+    routes.on.append(name)
+    if row_of_clip is None:
+        if not all(has):
+            raise ChannelError(
+                f"some clips lack a channel of patch '{name.partition('/')[0]}' and rows hold "
+                "several clips; pass visuals=base.visual(clips)"
+            )
+        return
+    # A row with several clips is the patch's if one of them has the channel.
+    flags = [False] * rows
+    for row, clip_has in zip(row_of_clip, has, strict=True):
+        flags[row] = flags[row] or clip_has
+    if not all(flags):
+        routes.masks[name] = flags
 
 
 def _make_way(routes: Routes, name: str, others: Sequence[str]) -> None:

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from pave.bases import Base
 from pave.errors import PatchError
-from pave.fusion import make_fusion
 from pave.patches.base_patches import with_hashes, with_names
 from pave.patches.config import PatchConfig
 from pave.patches.fit import check_base_weights, check_tensors
 from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.layout import FUSION, LORA
-from pave.patches.lora import Lora, copy_values
+from pave.patches.lora import Lora, Loras, copy_values
 from pave.patches.names import default_name, free_name
 from pave.patches.new import DROPPED, saved_config
+from pave.patches.parts import fusion_of
 from pave.patches.patch import Patch
 from pave.patches.remote import locate
 from pave.patches.scores import Evaluation, read_scores
@@ -47,7 +47,7 @@ class SavedPatch:
     fusion: nn.Module | None
     lora: Mapping[str, Tensor]
 
-    def fill(self, lora: Lora) -> None:
+    def fill(self, lora: Lora | Loras) -> None:
         """Put the saved values into a fresh LoRA: its shapes are known once it is in the layers.
 
         Raises:
@@ -88,14 +88,15 @@ def read_patch(
     # Shapes agree by now; the weights behind them may be another model's.
     check_base_weights(files.config, base, str(source), same_weights)
     config = with_names(files.config, patches, str(folder))
-    name = free_name(name or default_name(source, folder), config.channel, patches)
+    name = free_name(name or default_name(source, folder), config.parts, patches)
+    # Shapes alone first: what patch.json asks for takes no memory before the file agrees.
+    with torch.device("meta"):
+        shapes = fusion_of(config)
     fusion = None  # a LoRA-only patch has none
-    if config.fusion is not None:
-        # Shapes alone first: what patch.json asks for takes no memory before the file agrees.
-        with torch.device("meta"):
-            shapes = make_fusion(config.fusion).state_dict()
-        check_tensors(files.fusion, shapes, str(folder / FUSION))
-        fusion = make_fusion(config.fusion)
+    if shapes is not None:
+        check_tensors(files.fusion, shapes.state_dict(), str(folder / FUSION))
+        fusion = fusion_of(config)
+        assert fusion is not None  # as before
         fusion.load_state_dict(files.fusion)
     return SavedPatch(folder, name, config, fusion, files.lora)
 

@@ -40,6 +40,7 @@ from pave.bases import Base
 from pave.bases.plain import check_plain
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
+from pave.patches.parts import Part
 from pave.patches.patch import Patch, Side
 
 
@@ -131,8 +132,10 @@ class Seam:
             patches = call.patches
         queries = set()  # what the fusions at work read: `FusionSettings.query`
         for patch in patches.values():
-            if call.side is not None and patch.weight != 0 and patch.config.fusion is not None:
-                queries.add(patch.config.fusion.query)
+            if call.side is None or patch.weight == 0:
+                continue
+            for part in patch.parts.values():
+                queries.add(part.spec.fusion.query)
         with self._guard():
             if not queries and self.base.family.native:  # nothing to add, nothing to arrange
                 return self.original(*args, **kwargs)
@@ -184,14 +187,14 @@ class Seam:
                     "clip, in prompt order"
                 )
         totals: dict[int, Tensor] = {}  # clip -> float32 [T, S, D]
-        if patches is None:
-            patches = self.patches
-        for patch in patches.values():
-            if patch.weight == 0 or patch.fusion is None:
+        working = self.patches if patches is None else patches
+        for patch in working.values():
+            if patch.weight == 0:
                 continue
-            spoke = _add_residuals(totals, patch, visuals, side, times)
-            if not spoke and patch.fusion.training:
-                visuals[0] = _touch(visuals[0], patch.fusion)
+            for part in patch.parts.values():
+                spoke = _add_residuals(totals, patch, part, visuals, side, times=times)
+                if not spoke and part.fusion.training:
+                    visuals[0] = _touch(visuals[0], part.fusion)
         for number, total in totals.items():
             visuals[number] = _add(visuals[number], total)
         return visuals
@@ -223,27 +226,28 @@ def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Paramet
 def _add_residuals(
     totals: dict[int, Tensor],
     patch: Patch,
+    part: Part,
     visuals: Sequence[Visual],
     side: Side,
+    *,
     times: Sequence[Tensor] | None,
 ) -> bool:
-    """Add what one patch says of each clip that has its channel, times the patch's weight.
+    """Add what a patch says of each clip that has one of its channels, times the patch's weight.
 
     Returns:
         Whether any clip has it.
     """
-    fusion, settings = patch.fusion, patch.config.fusion
-    assert fusion is not None and settings is not None  # the caller has looked
+    fusion, settings = part.fusion, part.spec.fusion
     place = next(fusion.parameters())  # its device and type: float32, whatever the base is
     clips, query, values, moments = [], [], [], []  # of the clips that have the channel
     for clip, given in enumerate(side):
-        tokens = patch.tokens_in(given)
+        tokens = patch.tokens_in(given).get(part.channel)
         if tokens is None:
             continue
         if tokens.values.shape[-1] != settings.side_dim:
             raise ChannelError(
                 f"patch '{patch.name}' reads {settings.side_dim} features a "
-                f"{patch.config.channel} token, got {tokens.values.shape[-1]}; use the patch's own "
+                f"{part.channel} token, got {tokens.values.shape[-1]}; use the patch's own "
                 "encoder"
             )
         seen = visuals[clip].grid() if settings.query == "projected" else visuals[clip].query

@@ -48,7 +48,8 @@ def base_patches_of(
             f"the LoRA of '{continued}' can only be continued by a patch on top of it; name it in "
             "base_patches"
         )
-    if continued is not None and patches[continued].lora is None:
+    # Nor has a patch whose channels have one each: one of them could not take its place.
+    if continued is not None and patches[continued].config.lora is None:
         raise PatchError(f"patch '{continued}' has no LoRA to continue; give the new patch its own")
     found = []
     for name in names:

@@ -14,6 +14,7 @@ from pave.channels import EncoderInfo, describe_encoder
 from pave.fusion_costs import fusion_parameters
 from pave.patches.config import Example, PatchConfig
 from pave.patches.front_matter import front_matter
+from pave.patches.layout import lora_files
 from pave.patches.scores import Evaluation
 
 
@@ -31,21 +32,18 @@ def make_card(
         scores: What was measured with it.
         source: What the example loads; a path when not given.
     """
-    info = None
-    if config.channel is not None:
-        encoder = config.encoder.name if config.encoder is not None else None
-        info = describe_encoder(config.channel, encoder)
+    senses = _senses(config)
     blocks = [
         front_matter(config, name, scores),
         f"# {name}",
-        _what(config, info),
-        _usage(config, info, source or f"path/to/{name}"),
+        _what(config, senses),
+        _usage(config, senses, source or f"path/to/{name}"),
     ]
     if example := shown_example(config, scores):
         blocks.append(_example(example))
-    if config.lora is not None:
+    if config.loras:
         blocks.append(_in_peft(config))
-    blocks.append("## Facts\n\n" + table(_facts(config, info)))
+    blocks.append("## Facts\n\n" + table(_facts(config, senses)))
     blocks += map(_evaluation, scores)
     if config.scores:
         blocks.append("## Scores\n\n" + table(config.scores))
@@ -53,6 +51,15 @@ def make_card(
         rows = [{"setting": key, "value": _cell(value)} for key, value in config.training.items()]
         blocks.append("## Training\n\n" + table(rows))
     return "\n\n".join(blocks) + "\n"
+
+
+def _senses(config: PatchConfig) -> list[EncoderInfo]:
+    """What there is to say of each channel."""
+    found = []
+    for channel, spec in config.parts.items():
+        encoder = spec.encoder.name if spec.encoder is not None else None
+        found.append(describe_encoder(channel, encoder))
+    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -81,35 +88,46 @@ def _cell(value: Any) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _what(config: PatchConfig, info: EncoderInfo | None) -> str:
+def _what(config: PatchConfig, senses: Sequence[EncoderInfo]) -> str:
     """What the patch is good for, in two sentences."""
     base = f"`{config.base.name}`"
-    if info is None:
+    if len(senses) > 1:
+        gains = " and ".join(info.gain for info in senses)
+        return (
+            f"A patch with several channels for {base}, which with it {gains}. The base's weights, "
+            "architecture and number of tokens stay as they are; without any of the channels, or "
+            "with the patch switched off, it answers exactly as before."
+        )
+    if not senses:
         return (
             f"A LoRA without a side channel for {base}: the control that a patch is compared with. "
             "The base is unchanged."
         )
     return (
-        f"A patch for {base}, which with it {info.gain}. The base's weights, architecture and "
+        f"A patch for {base}, which with it {senses[0].gain}. The base's weights, architecture and "
         "number of tokens stay as they are; without the channel, or with the patch switched off, "
         "it answers exactly as before."
     )
 
 
-def _usage(config: PatchConfig, info: EncoderInfo | None, source: str) -> str:
+def _usage(config: PatchConfig, senses: Sequence[EncoderInfo], source: str) -> str:
     """A program that asks with the patch; it runs where the paths in it exist."""
     imports = ["import pave"]
-    tokens = []
-    channels = ""
-    if info is not None and info.reads == "own":
-        channels = f", channels={{{json.dumps(info.channel)}: {info.example}}}"
-        if config.encoder is None and config.fusion is not None:
+    tokens: list[str] = []
+    given = []
+    for info in senses:
+        if info.reads != "own":  # the video holds it
+            continue
+        given.append(f"{json.dumps(info.channel)}: {info.example}")
+        spec = config.parts[info.channel]
+        if spec.encoder is None and not tokens:
             # The example of ready-made tokens names `values` and `times`.
             imports.insert(0, "import torch")
             tokens.append(
-                f"values = torch.randn(8, 1, {config.fusion.side_dim})  # yours: [steps, tokens, C]"
+                f"values = torch.randn(8, 1, {spec.fusion.side_dim})  # yours: [steps, tokens, C]"
             )
             tokens.append("times = torch.arange(8.0)  # of each step, in seconds")
+    channels = f", channels={{{', '.join(given)}}}" if given else ""
     load = [f'model.load_patch("path/to/{base.name}")  # first' for base in config.base_patches]
     # The commit that it was trained on, where that is known.
     revision = ""
@@ -153,12 +171,14 @@ def _example(example: Example) -> str:
 
 def _in_peft(config: PatchConfig) -> str:
     """What the `lora/` folder is good for without pave."""
-    text = "`lora/` is a plain PEFT adapter: `PeftModel.from_pretrained(model, source, "
-    text += 'subfolder="lora")` puts it on the base.'
-    if config.fusion is not None:
+    folder = lora_files(next(iter(config.loras)))[0].partition("/")[0]
+    text = f"`{folder}/` is a plain PEFT adapter: `PeftModel.from_pretrained(model, source, "
+    text += f'subfolder="{folder}")` puts it on the base.'
+    if config.parts:
+        channels = " and ".join(f"`{channel}`" for channel in config.parts)
         text += (
             " That is not the whole patch: without the fusion, which only pave reads, the model "
-            f"does not get the channel `{config.channel}`."
+            f"does not get the channel {channels}."
         )
     return f"## Without pave\n\n{text}"
 
@@ -173,21 +193,19 @@ def _evaluation(evaluation: Evaluation) -> str:
     return "\n\n".join([f"{head}.", table(rows), *evaluation.how])
 
 
-def _facts(config: PatchConfig, info: EncoderInfo | None) -> list[dict[str, str]]:
+def _facts(config: PatchConfig, senses: Sequence[EncoderInfo]) -> list[dict[str, str]]:
     """Name and value of each fact; the columns have no titles."""
     facts = {"base": config.base.name}
     if config.base.revision is not None:
         facts["base, commit"] = config.base.revision
-    if config.channel is not None:
-        facts["channel"] = config.channel
-        facts["encoder"] = "none (ready-made tokens)"
-    if config.encoder is not None:
-        facts["encoder"] = f"{config.encoder.name} {json.dumps(config.encoder.settings)}"
+    facts |= _encoders(config)
     facts |= _base_patches(config)
-    if config.fusion is not None:
-        facts["fusion"] = f"{fusion_parameters(config.fusion):,} parameters"
-    if config.lora is not None:
-        facts["LoRA"] = f"rank {config.lora.rank}, alpha {config.lora.alpha}"
+    for channel, spec in config.parts.items():
+        name = f"fusion of {channel}" if config.channels else "fusion"
+        facts[name] = f"{fusion_parameters(spec.fusion):,} parameters"
+    for channel, lora in config.loras.items():
+        name = f"LoRA of {channel}" if channel else "LoRA"
+        facts[name] = f"rank {lora.rank}, alpha {lora.alpha}"
     if config.task:
         facts["task"] = config.task
     facts["prompt"] = f"`{config.prompt}`"
@@ -197,9 +215,23 @@ def _facts(config: PatchConfig, info: EncoderInfo | None) -> list[dict[str, str]
         facts["stored in"] = f"{config.dtype}; computed with in fp32"
     if config.probe is not None:
         facts["probe"] = f"seed {config.probe.seed}, {config.probe.dtype}"
-    facts |= _licences(config, info)
+    facts |= _licences(config, senses)
     facts["written by"] = f"pave {config.pave_version}"
     return [{"": name, " ": value} for name, value in facts.items()]
+
+
+def _encoders(config: PatchConfig) -> dict[str, str]:
+    """Its channels, and what makes their tokens."""
+    facts = {}
+    for channel, spec in config.parts.items():
+        name = f"encoder of {channel}"
+        if not config.channels:
+            facts["channel"] = channel
+            name = "encoder"
+        facts[name] = "none (ready-made tokens)"
+        if spec.encoder is not None:
+            facts[name] = f"{spec.encoder.name} {json.dumps(spec.encoder.settings)}"
+    return facts
 
 
 def _base_patches(config: PatchConfig) -> dict[str, str]:
@@ -214,12 +246,13 @@ def _base_patches(config: PatchConfig) -> dict[str, str]:
     return facts
 
 
-def _licences(config: PatchConfig, info: EncoderInfo | None) -> dict[str, str]:
+def _licences(config: PatchConfig, senses: Sequence[EncoderInfo]) -> dict[str, str]:
     """The licences of the patch, of its encoder's weights and of its data."""
     facts = {"licence": config.licence or "not stated"}
     # The patch's own licence does not lift what encoder and data ask for.
-    if info is not None and info.licence:
-        facts["licence of the encoder"] = info.licence
+    licences = dict.fromkeys(info.licence for info in senses if info.licence)
+    if licences:
+        facts["licence of the encoder"] = "; ".join(licences)
     for data in config.datasets:
         facts[f"data: {data.name}"] = data.licence or "licence not stated"
     return facts

@@ -25,12 +25,17 @@ from pave.patches.probe import Probe
 from pave.renamed import renamed
 
 # Raised when an older pave could no longer read the file; new fields with a default do not.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SINGLE_CHANNEL = 1
+"""Version of the files of patches with one channel or none, which older versions read, too."""
 
 StoredType = Literal["fp32", "fp16", "bf16"]
 """Types in which a patch's weights may be stored."""
+_CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 # Of `patch.json` where they are empty.
-_LEFT_OUT = ("base_patches", "frames", "chat", "datasets", "language", "example", "probe")
+_LEFT_OUT = frozenset(
+    {"channels", "base_patches", "frames", "chat", "datasets", "language", "example", "probe"}
+)
 
 
 class LoraSpec(BaseModel):
@@ -79,6 +84,29 @@ class EncoderSpec(BaseModel):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="Its settings, spelt out with their defaults."
     )
+
+
+class ChannelSpec(BaseModel):
+    """One channel of a patch: what makes its tokens, and the fusion that reads them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: EncoderSpec | None = Field(
+        None, description="What makes the channel's tokens; none if they come ready-made."
+    )
+    fusion: SerializeAsAny[FusionSettings] = Field(
+        description="Settings of the channel's fusion function; its `type` says which one."
+    )
+    lora: LoraSpec | None = Field(
+        None,
+        description="Shape of a LoRA that works only where the channel is there; none if the "
+        "patch's channels share one.",
+    )
+
+    @field_validator("fusion", mode="before")
+    @classmethod
+    def _read_fusion(cls, fields: Any) -> Any:
+        return _fusion_settings(fields)
 
 
 class BaseId(BaseModel):
@@ -173,12 +201,14 @@ class PatchConfig(BaseModel):
     """The content of `patch.json`.
 
     A patch has a fusion with its channel, or a LoRA, or both; one without a channel is a LoRA-only
-    control.
+    control. One with several channels has a fusion for each, and says so in `channels`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_version: Literal[1] = Field(1, description="Version of this file's format.")
+    schema_version: Literal[1, 2] = Field(
+        1, description="Version of this file's format: 2 with several channels, 1 otherwise."
+    )
     pave_version: str = Field(description="Version of pave that wrote the patch.")
     base: BaseId
     channel: str | None = Field(
@@ -189,6 +219,11 @@ class PatchConfig(BaseModel):
     )
     fusion: SerializeAsAny[FusionSettings] | None = Field(
         None, description="Settings of the fusion function; its `type` says which one."
+    )
+    channels: dict[str, ChannelSpec] = Field(
+        default_factory=dict,
+        description="Of a patch with several channels, each with encoder and fusion; `channel`, "
+        "`encoder` and `fusion` are then null.",
     )
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
     inputs: InputSpec = Field(
@@ -255,12 +290,25 @@ class PatchConfig(BaseModel):
     @field_validator("fusion", mode="before")
     @classmethod
     def _read_fusion(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict):  # settings that were made in a program
-            return fields
-        try:
-            return read_fusion_config(fields)
-        except ValidationError as error:  # several lines, of which one is enough
-            raise ValueError(reason(error)) from error
+        return _fusion_settings(fields)
+
+    @model_validator(mode="after")
+    def _consistent_channels(self) -> PatchConfig:
+        if len(self.channels) == 1:  # there is one way to say it, which older versions read
+            raise ValueError("a patch with one channel names it in `channel`")
+        if self.channels and (self.channel or self.encoder or self.fusion):
+            raise ValueError("give channel, encoder and fusion, or channels, not both")
+        for channel in self.channels:  # it names files and modules
+            if not _CHANNEL.fullmatch(channel):
+                raise ValueError(f"{channel!r} cannot be one of several channels: use a plain word")
+        if self.lora is not None and any(spec.lora for spec in self.channels.values()):
+            raise ValueError("channels share a LoRA or have one each, not both")
+        if (self.schema_version > SINGLE_CHANNEL) != bool(self.channels):
+            raise ValueError(
+                f"several channels need schema version {SCHEMA_VERSION}, and one channel needs "
+                f"{SINGLE_CHANNEL}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> PatchConfig:
@@ -271,7 +319,7 @@ class PatchConfig(BaseModel):
             raise ValueError("a channel needs a fusion and a fusion needs a channel")
         if self.channel is None and self.encoder is not None:
             raise ValueError("an encoder needs a channel")
-        if self.fusion is None and self.lora is None:
+        if not self.parts and not self.loras:
             raise ValueError("a patch needs a fusion or a LoRA")
         # Twice the same residual would be a patch that nobody trained.
         names = [base_patch.name for base_patch in self.base_patches]
@@ -281,6 +329,24 @@ class PatchConfig(BaseModel):
         if continued and self.lora is None:
             raise ValueError("a patch without a LoRA continues none")
         return self
+
+    @property
+    def loras(self) -> dict[str, LoraSpec]:
+        """Shapes of its LoRAs by channel; under an empty name the one that is everybody's."""
+        if self.lora is not None:
+            return {"": self.lora}
+        found = {}
+        for channel, spec in self.channels.items():
+            if spec.lora is not None:
+                found[channel] = spec.lora
+        return found
+
+    @property
+    def parts(self) -> dict[str, ChannelSpec]:
+        """Every channel with its encoder and fusion; none of a LoRA-only patch."""
+        if self.channel is None or self.fusion is None:
+            return self.channels
+        return {self.channel: ChannelSpec(encoder=self.encoder, fusion=self.fusion)}
 
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -292,6 +358,16 @@ class PatchConfig(BaseModel):
         if fields.get("dtype") == "fp32":
             fields.pop("dtype")
         return fields
+
+
+def _fusion_settings(fields: Any) -> Any:
+    """What a file says of a fusion, read by the class that its `type` names."""
+    if not isinstance(fields, dict):  # settings that were made in a program
+        return fields
+    try:
+        return read_fusion_config(fields)
+    except ValidationError as error:  # several lines, of which one is enough
+        raise ValueError(reason(error)) from error
 
 
 def reason(error: ValidationError) -> str:

@@ -56,16 +56,16 @@ def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
             f"{folder} was made for another base, {config.base.name} ({', '.join(facts[:3])}); "
             f"this one is {base.name}"
         )
-    fusion = config.fusion
-    if fusion is None:
-        return
-    # The query is taken before the projector or behind it, where tokens are as wide as the model.
-    query_dim = base.hidden_dim if fusion.query == "projected" else base.query_dim
-    if (fusion.query_dim, fusion.out_dim) != (query_dim, base.hidden_dim):
-        raise PatchError(
-            f"{folder}: the fusion's widths do not fit the base that patch.json names; the folder "
-            "is inconsistent"
-        )
+    for part in config.parts.values():
+        fusion = part.fusion
+        # The query is taken before the projector or behind it, where tokens are as wide as the
+        # model.
+        query_dim = base.hidden_dim if fusion.query == "projected" else base.query_dim
+        if (fusion.query_dim, fusion.out_dim) != (query_dim, base.hidden_dim):
+            raise PatchError(
+                f"{folder}: the fusion's widths do not fit the base that patch.json names; the "
+                "folder is inconsistent"
+            )
 
 
 def check_rank(tensors: Mapping[str, Tensor], rank: int, where: str) -> None:

@@ -41,14 +41,14 @@ from pave.patches.layout import (
     CARD,
     FUSION,
     LORA,
-    LORA_CONFIG,
     MANIFEST,
     in_hub_cache,
     inside,
     is_part,
+    lora_files,
     weight_files,
 )
-from pave.patches.lora import lora_config
+from pave.patches.lora import in_channel, lora_config, of_channel
 from pave.patches.scores import Evaluation, add_evaluation, read_scores, write_scores
 from pave.texts import parse_json
 
@@ -66,7 +66,8 @@ class PatchFiles:
     Attributes:
         config: Content of `patch.json`.
         fusion: State dict of the fusion; empty for a LoRA-only patch.
-        lora: Adapter tensors by their key in the adapter file; empty for a patch without LoRA.
+        lora: Adapter tensors by their key in the adapter file, with `<channel>/` in front where
+            channels have a LoRA each; empty for a patch without LoRA.
         scores: What was measured with these weights.
     """
 
@@ -121,11 +122,12 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
 def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfig:
     """Write everything into an empty folder; the config as written."""
     config = files.config
-    if config.lora is not None:
-        adapter = lora_config(config.lora, base.family, config.base.name)
-        adapter.save_pretrained(str(folder / "lora"))
-        _save(files.lora, folder / LORA, {"format": "pt"})
-    if config.fusion is not None:
+    for channel, spec in config.loras.items():
+        _, weights = lora_files(channel)
+        adapter = lora_config(spec, base.family, config.base.name)
+        adapter.save_pretrained(str((folder / weights).parent))
+        _save(of_channel(files.lora, channel), folder / weights, {"format": "pt"})
+    if config.parts:
         _save(files.fusion, folder / FUSION, _belonging(config, folder))
     # Of what is on disk now, not of what was meant to be written.
     hashes = {name: sha256_of(folder / name) for name in weight_files(config)}
@@ -182,10 +184,13 @@ def _belonging(config: PatchConfig, folder: Path) -> dict[str, str]:
         facts["base_revision"] = config.base.revision
     if config.encoder is not None:
         facts["encoder"] = config.encoder.name
+    if config.channels:
+        facts["channels"] = list(config.channels)
     if config.task is not None:
         facts["task"] = config.task
-    if config.lora is not None:
-        facts["lora_sha256"] = sha256_of(folder / LORA)
+    for channel in config.loras:
+        _, weights = lora_files(channel)
+        facts["_".join(filter(None, ["lora", channel, "sha256"]))] = sha256_of(folder / weights)
     return {"pave": json.dumps(facts)}
 
 
@@ -256,9 +261,10 @@ def read_config(folder: Path) -> PatchConfig:
             f"{path} cannot be read as JSON; the patch folder is damaged ({error})"
         ) from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION or isinstance(version, bool):  # True == 1
+    # Not by `in`: True == 1.
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise PatchError(
-            f"{path} has schema version {version!r}, this pave reads {SCHEMA_VERSION}; update "
+            f"{path} has schema version {version!r}, this pave reads 1 to {SCHEMA_VERSION}; update "
             "pave or convert the patch"
         )
     try:
@@ -283,12 +289,15 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
     # Before the adapter, so that a foreign patch is called foreign and not inconsistent.
     check_base(config, base, folder)
     files = PatchFiles(config, {}, {})  # filled below
-    if config.lora is not None:
-        expected = lora_config(config.lora, base.family, config.base.name)
-        check_adapter(paths[LORA_CONFIG], expected)
-        files.lora.update(_load(paths[LORA]))
-        check_rank(files.lora, config.lora.rank, str(paths[LORA]))
-    if config.fusion is not None:
+    for channel, spec in config.loras.items():
+        description, weights = lora_files(channel)
+        expected = lora_config(spec, base.family, config.base.name)
+        check_adapter(paths[description], expected)
+        tensors = _load(paths[weights])
+        check_rank(tensors, spec.rank, str(paths[weights]))
+        for key, tensor in tensors.items():
+            files.lora[in_channel(channel, key)] = tensor
+    if config.parts:
         files.fusion.update(_load(paths[FUSION]))
     _check_stored_type(files, folder)
     return files

@@ -62,9 +62,8 @@ def front_matter(config: PatchConfig, name: str, scores: Sequence[Evaluation]) -
         if config.base.revision is not None:
             more["base_model_revision"] = config.base.revision
     tags = ["pave", "adapter", "video"]
-    if config.channel is not None:
-        tags.append(config.channel)
-    if config.lora is not None:
+    tags += config.parts
+    if config.loras:
         tags.append("lora")
     # Of data sets, too, it takes only those that it may have.
     datasets = [data.name for data in config.datasets if could_be_hub_id(data.name)]

@@ -3,6 +3,7 @@
 patch.json            what the patch is (`PatchConfig`), with the sha256 of every weight file
 fusion.safetensors    weights of the fusion function
 lora/                 a standard PEFT adapter (adapter_config.json, adapter_model.safetensors)
+lora-<channel>/       likewise, of a patch whose channels have a LoRA each
 README.md             generated card
 scores.json           what `pave eval` measured with these weights
 .eval_results/        the same numbers in the form that the Hub reads
@@ -10,6 +11,7 @@ scores.json           what `pave eval` measured with these weights
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pave.errors import PatchError
@@ -18,12 +20,14 @@ from pave.patches.config import PatchConfig
 MANIFEST = "patch.json"
 CARD = "README.md"
 FUSION = "fusion.safetensors"
-LORA_CONFIG = "lora/adapter_config.json"
-LORA = "lora/adapter_model.safetensors"
+_ADAPTER_CONFIG, _ADAPTER = "adapter_config.json", "adapter_model.safetensors"
+LORA_CONFIG = f"lora/{_ADAPTER_CONFIG}"
+LORA = f"lora/{_ADAPTER}"
 SCORES = "scores.json"
 
-FILES = (MANIFEST, CARD, FUSION, LORA_CONFIG, LORA, SCORES)
-"""All that pave reads of a patch folder, and all that it fetches of a repository."""
+_OF_CHANNELS = (f"lora-*/{_ADAPTER_CONFIG}", f"lora-*/{_ADAPTER}")
+FILES = (MANIFEST, CARD, FUSION, LORA_CONFIG, LORA, *_OF_CHANNELS, SCORES)
+"""All that pave reads of a patch folder, and all that it fetches of a repository; patterns."""
 
 RESULTS = ".eval_results/pave-"
 """How the files of scores for the Hub begin; files of other names there are somebody else's."""
@@ -36,17 +40,28 @@ def is_part(name: str) -> bool:
         >>> is_part("lora/adapter_config.json"), is_part(".eval_results/pave-a.yaml"), is_part("a")
         (True, True, False)
     """
-    return name in FILES or name.startswith(RESULTS)
+    return name.startswith(RESULTS) or any(fnmatchcase(name, pattern) for pattern in FILES)
 
 
 def weight_files(config: PatchConfig) -> list[str]:
     """The weight files that a patch of this config has, by their path in the folder."""
     names = []
-    if config.fusion is not None:
+    if config.parts:
         names.append(FUSION)
-    if config.lora is not None:
-        names += [LORA_CONFIG, LORA]
+    for channel in config.loras:
+        names += lora_files(channel)
     return names
+
+
+def lora_files(channel: str) -> tuple[str, str]:
+    """Config and weights of a LoRA: of one channel, or of all with an empty name.
+
+    Example:
+        >>> lora_files("audio")[0]
+        'lora-audio/adapter_config.json'
+    """
+    folder = f"lora-{channel}" if channel else "lora"
+    return f"{folder}/{_ADAPTER_CONFIG}", f"{folder}/{_ADAPTER}"
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -198,6 +198,8 @@ class Lora:
 
     def __init__(self, name: str, spec: LoraSpec, layers: Mapping[str, LoraLayer]) -> None:
         self.name = name
+        # Under the same face as `Loras`: it is on where any channel of its patch is there.
+        self.names = {name: ""}
         self.scale = spec.alpha / spec.rank
         self.layers = dict(layers)
 
@@ -230,6 +232,62 @@ class Lora:
         for layer in self.layers.values():
             if self.name in layer.lora_dropout:
                 layer.lora_dropout[self.name].train(mode)
+
+
+class Loras:
+    """The LoRAs of a patch whose channels have one each, with the face of a single one.
+
+    Args:
+        by_channel: Channel -> its LoRA.
+    """
+
+    def __init__(self, by_channel: Mapping[str, Lora]) -> None:
+        self.by_channel = dict(by_channel)
+        # Of each LoRA in the layers the channel without which it is off.
+        self.names = {lora.name: channel for channel, lora in by_channel.items()}
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """`<channel>/<adapter-file key>` -> parameter."""
+        found = {}
+        for channel, lora in self.by_channel.items():
+            for key, parameter in lora.parameters().items():
+                found[in_channel(channel, key)] = parameter
+        return found
+
+    def set_weight(self, weight: float) -> None:
+        """Scale all updates; see `Lora.set_weight`."""
+        for lora in self.by_channel.values():
+            lora.set_weight(weight)
+
+    def set_trainable(self, trainable: bool) -> None:
+        """Freeze or unfreeze all."""
+        for lora in self.by_channel.values():
+            lora.set_trainable(trainable)
+
+    def train(self, mode: bool) -> None:
+        """Turn their dropout on or off."""
+        for lora in self.by_channel.values():
+            lora.train(mode)
+
+
+def in_channel(channel: str, key: str) -> str:
+    """The key of a tensor of a channel's LoRA; as it is of a LoRA that is everybody's.
+
+    Example:
+        >>> in_channel("audio", "base_model.x"), in_channel("", "base_model.x")
+        ('audio/base_model.x', 'base_model.x')
+    """
+    return f"{channel}/{key}" if channel else key
+
+
+def of_channel(tensors: Mapping[str, Tensor], channel: str) -> dict[str, Tensor]:
+    """The tensors of one channel's LoRA, by the keys of its own file."""
+    start = in_channel(channel, "")
+    found = {}
+    for key, tensor in tensors.items():
+        if key.startswith(start):
+            found[key.removeprefix(start)] = tensor
+    return found
 
 
 class LoraSet:
@@ -284,6 +342,28 @@ class LoraSet:
         # Layers of other patches' targets do not have it.
         own = {path: layer for path, layer in self.layers.items() if name in layer.scaling}
         return Lora(name, spec, own)
+
+    def add_all(self, patch: str, specs: Mapping[str, LoraSpec]) -> Lora | Loras | None:
+        """Put a patch's LoRAs on the model, see `add`; None if it has none.
+
+        Args:
+            patch: The patch's name.
+            specs: As `PatchConfig.loras` has them.
+        """
+        if "" in specs:
+            return self.add(patch, specs[""])
+        made = {}
+        for channel, spec in specs.items():
+            # No patch is called so, since names hold no slash.
+            made[channel] = self.add(f"{patch}/{channel}", spec)
+        return Loras(made) if made else None
+
+    def remove_all(self, patch: str) -> None:
+        """Take all LoRAs of a patch off, see `remove`."""
+        self._only_ours()  # also where it has none
+        for name in sorted(self._names):
+            if name.partition("/")[0] == patch:
+                self.remove(name)
 
     def remove(self, name: str) -> None:
         """Take one LoRA off; with the last one the plain layers come back.

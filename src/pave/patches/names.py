@@ -26,14 +26,14 @@ def default_name(source: str | Path, folder: Path) -> str:
     return last.replace(".", "-")
 
 
-def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> str:
+def free_name(name: str, channels: Collection[str], patches: Mapping[str, Patch]) -> str:
     """A new patch's name, if it may be called so.
 
     Tokens are given by a patch's name or by its channel, so neither may mean two things.
 
     Args:
         name: What it is to be called.
-        channel: Its channel, or None.
+        channels: Its channels, if any.
         patches: Patches on the base.
 
     Raises:
@@ -44,13 +44,15 @@ def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> s
     if name in patches:  # a patch is never replaced silently
         raise PatchError(f"there is already a patch '{name}'; give the new one another name")
     for other in patches.values():
-        theirs = other.config.channel
-        if channel is None or theirs is None or channel == theirs:
+        if not channels or not other.parts:
             continue
-        if name == theirs or other.name == channel:
+        # A patch may have the name of a channel that both listen to.
+        mine, theirs = set(channels) - other.parts.keys(), other.parts.keys() - set(channels)
+        if name in theirs or other.name in mine:
             raise PatchError(
-                f"patch '{name}' of channel '{channel}' and patch '{other.name}' of channel "
-                f"'{theirs}' are not told apart; give the new one a name that is no channel"
+                f"patch '{name}' of channel {_quoted(channels)} and patch '{other.name}' of "
+                f"channel {_quoted(other.parts)} are not told apart; give the new one a name that "
+                "is no channel"
             )
     # A ModuleDict takes no key that hides one of its own methods.
     if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
@@ -59,6 +61,10 @@ def free_name(name: str, channel: str | None, patches: Mapping[str, Patch]) -> s
             "word such as 'keys'"
         )
     return name
+
+
+def _quoted(channels: Collection[str]) -> str:
+    return " and ".join(f"'{channel}'" for channel in channels)
 
 
 def known_name(name: str | None, known: Collection[str]) -> str:

@@ -74,8 +74,8 @@ def new_config(
         )
     except ValidationError as error:
         raise ConfigError(f"the patch cannot be made: {reason(error)}") from error
-    if config.lora is not None:
-        check_names(base.model, config.lora, base.family)
+    for spec in config.loras.values():
+        check_names(base.model, spec, base.family)
     return config
 
 

@@ -8,17 +8,16 @@ handle to them (`pave.patches.lora.Lora`) and not the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor, nn
 
 from pave import hf_compat
-from pave.channels import Encoder, describe_encoder
 from pave.errors import ChannelError
 from pave.patches.config import PatchConfig
-from pave.patches.lora import Lora
+from pave.patches.lora import Lora, Loras
+from pave.patches.parts import parts_of
 from pave.tokens import Tokens
 
 Side = Sequence[Mapping[str, Tokens]]
@@ -35,27 +34,27 @@ class Patch(nn.Module):
     Attributes:
         name: What it is called on this base.
         config: The content of its `patch.json`.
-        fusion: g(query, side) -> residual; None for a LoRA-only patch.
-        lora: Handle to its LoRA in the base's layers, or None.
+        fusion: g(query, side) -> residual; for several channels a `ModuleDict` of them by channel;
+            None for a LoRA-only patch.
+        parts: Channel -> what belongs to it.
+        lora: Handle to its LoRA in the base's layers, or to those of its channels; None without.
         weight: Factor of its residual and of its LoRA's update; 0 switches it off.
         trainable: Whether training changes it.
         saved: What `changes` counted when it was last saved or loaded; None for a patch that was
             never saved.
         folder: Where it was last saved or loaded from.
-        encoder: The encoder of its channel, once `PatchedModel.encoder` has made it.
     """
 
     fusion: nn.Module | None
     saved: list[int] | None
     folder: Path | None = None
-    encoder: Encoder | None = None
 
     def __init__(
         self,
         name: str,
         config: PatchConfig,
         fusion: nn.Module | None = None,
-        lora: Lora | None = None,
+        lora: Lora | Loras | None = None,
         *,
         weight: float = 1.0,
         trainable: bool = False,
@@ -64,28 +63,16 @@ class Patch(nn.Module):
         self.name = name
         self.config = config
         self.fusion = fusion
+        # No modules of their own to nn.Module: the fusions are in `fusion`, and an encoder that is
+        # a module must not be cast or counted with the patch.
+        self.parts = parts_of(name, config, fusion)
         self.lora = lora
         self.weight = weight
         self.trainable = trainable
         self.saved = None
 
-    def keep_encoder(self, encoder: Encoder | None) -> None:
-        """Keep the encoder of its channel, which is made once."""
-        # Past nn.Module, which would take an encoder that is a module for a part of the patch, cast
-        # it with the model and count its weights.
-        self.__dict__["encoder"] = encoder
-
-    @cached_property
-    def in_video(self) -> bool:
-        """Whether the clip's own video file holds its channel, for its encoder to read."""
-        if self.config.channel is None:
-            return False
-        encoder = self.encoder or self.config.encoder  # named alike; none reads ready-made tokens
-        name = None if encoder is None else encoder.name
-        return describe_encoder(self.config.channel, name).reads == "video"
-
-    def tokens_in(self, clip: Mapping[str, Tokens]) -> Tokens | None:
-        """Its tokens among a clip's side tokens; None where the clip lacks its channel.
+    def tokens_in(self, clip: Mapping[str, Tokens]) -> dict[str, Tokens]:
+        """Its tokens among a clip's side tokens, by channel; none where the clip lacks them all.
 
         Its own name comes before its channel's, so that two patches may listen to one channel
         through different encoders.
@@ -95,18 +82,21 @@ class Patch(nn.Module):
                 "side channels are a list of mappings from channel to Tokens, one a clip, got a "
                 f"{type(clip).__name__} for a clip"
             )
-        tokens = clip.get(self.name)  # [T, S, C] with times [T]
-        if tokens is None:
-            tokens = clip.get(self.config.channel or "")
-        if tokens is not None and not isinstance(tokens, Tokens):
-            raise ChannelError(
-                f"channel '{self.config.channel}' needs Tokens(values, times), got "
-                f"{type(tokens).__name__}"
-            )
-        # A sound track of length 0 is as good as none.
-        if tokens is None or tokens.values.numel() == 0:
-            return None
-        return tokens
+        found = {}
+        for channel, part in self.parts.items():
+            tokens = clip.get(part.key)  # [T, S, C] with times [T]
+            if tokens is None:
+                tokens = clip.get(channel)
+            if tokens is None:
+                continue
+            if not isinstance(tokens, Tokens):
+                raise ChannelError(
+                    f"channel '{channel}' needs Tokens(values, times), got {type(tokens).__name__}"
+                )
+            # A sound track of length 0 is as good as none.
+            if tokens.values.numel() > 0:
+                found[channel] = tokens
+        return found
 
     def set_trainable(self, trainable: bool) -> None:
         """Freeze or unfreeze fusion and LoRA."""
@@ -135,11 +125,12 @@ class Patch(nn.Module):
             "fusion", "gate" (the zero-initialised output norm, through which the fusion begins to
             speak) and "lora"; a part that the patch lacks is an empty list.
         """
-        # A fusion of another kind may have no output norm, hence no gate.
-        norm = getattr(self.fusion, "norm", None)
-        gate = set()
-        if isinstance(norm, nn.Module):
-            gate = {id(parameter) for parameter in norm.parameters()}
+        gate: set[int] = set()
+        for part in self.parts.values():
+            # A fusion of another kind may have no output norm, hence no gate.
+            norm = getattr(part.fusion, "norm", None)
+            if isinstance(norm, nn.Module):
+                gate.update(map(id, norm.parameters()))
         groups: dict[str, list[nn.Parameter]] = {"fusion": [], "gate": [], "lora": []}
         for key, parameter in self.trainable_parameters().items():
             if key.startswith("lora."):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pave.errors import ChannelError, MediaError, PaveError
 from pave.media import Frames, Sampling, Uniform, probe, read_frames, read_picture
 from pave.media import limits as media_limits
 from pave.model import PatchedModel
+from pave.patches.parts import Part
 from pave.patches.patch import Patch
 from pave.serve.content import SentClip
 from pave.serve.failures import RequestError
@@ -48,12 +50,14 @@ class Wanted:
     """Side tokens of one patch that a clip needs.
 
     Attributes:
+        part: The patch's channel.
         patch: The patch's name.
         sources: Files of its channel.
         from_video: Whether they are the clip's own.
         tower: Whether its encoder reads with the base's tower, which no worker has.
     """
 
+    part: Part
     patch: str
     sources: tuple[Source, ...]
     from_video: bool
@@ -108,9 +112,10 @@ class Reader:
         for name, value in MEDIA_DEFAULTS.items():
             self._variables[name] = os.environ.get(name, str(value))
         for name, patch in model.patches.items():
-            spec = patch.config.encoder
-            if spec is not None:
-                check_places(spec.settings, name)  # what a folder from elsewhere leads to
+            for part in patch.parts.values():
+                spec = part.spec.encoder
+                if spec is not None:
+                    check_places(spec.settings, name)  # what a folder from elsewhere leads to
 
     def warm(self) -> None:
         """Start a worker now, which takes seconds, and not with the first request."""
@@ -128,7 +133,7 @@ class Reader:
         """
         base = self._model.base
         at_work = [patch for patch in patches.values() if patch.weight != 0]
-        known = {patch.config.channel for patch in at_work}
+        known = set(chain.from_iterable(patch.parts for patch in at_work))
         for channel in clip.sides:
             if channel not in known:
                 raise RequestError(
@@ -137,14 +142,13 @@ class Reader:
                 )
         wanted, absent, queries = [], [], []
         for patch in at_work:
-            if patch.config.channel is None:  # a LoRA alone
-                continue
-            found = self._wanted(clip, patch)
-            if found is None:
-                absent.append(patch.name)
-                continue
-            wanted.append(found)
-            queries.append(getattr(patch.config.fusion, "query", None))
+            for part in patch.parts.values():
+                found = self._wanted(clip, patch, part)
+                if found is None:
+                    absent.append(part.key)
+                    continue
+                wanted.append(found)
+                queries.append(part.spec.fusion.query)
         # As `ask` takes them: as the patches were trained, and the most where they differ.
         counts = {patch.config.frames for patch in at_work if patch.config.frames is not None}
         trained = sorted(counts, key=lambda count: (count == "auto", count))
@@ -153,29 +157,28 @@ class Reader:
         sides = []
         for one in wanted:
             digests = tuple(source.digest for source in one.sources)
-            sides.append((one.patch, digests))
+            sides.append((one.part.key, digests))
         query = "pre_projector" in queries
         key = (clip.video.digest, frames, query, tuple(sides))
         sampling = sampling_of(base, frames)
         return Order(clip, frames, sampling, query, tuple(wanted), key, tuple(absent))
 
-    def _wanted(self, clip: SentClip, patch: Patch) -> Wanted | None:
-        """Where one patch finds its channel; None where it does not."""
-        assert patch.config.channel is not None
-        sources = clip.sides.get(patch.config.channel)
-        spec = patch.config.encoder
-        from_video = sources is None and patch.in_video
+    def _wanted(self, clip: SentClip, patch: Patch, part: Part) -> Wanted | None:
+        """Where one patch finds a channel; None where it does not."""
+        sources = clip.sides.get(part.channel)
+        spec = part.spec.encoder
+        from_video = sources is None and part.in_video
         if sources is None and not from_video:
             return None
         if spec is None:
             raise RequestError(
-                f"patch '{patch.name}' takes ready-made {patch.config.channel} tokens, which this "
+                f"patch '{patch.name}' takes ready-made {part.channel} tokens, which this "
                 "server does not read; leave the side out"
             )
         # What is sent for the channel comes before what the film itself holds.
         found = tuple(sources or [clip.video])
-        tower = needs_tower(patch.config.channel, spec.name)
-        return Wanted(patch.name, found, from_video, tower)
+        tower = needs_tower(part.channel, spec.name)
+        return Wanted(part, patch.name, found, from_video, tower)
 
     def read(self, order: Order) -> tuple[Frames, dict[str, Tokens | None]]:
         """Decode a clip and encode its channels, in a worker; those that need the tower wait.
@@ -187,12 +190,12 @@ class Reader:
         sources = [order.clip.video]
         jobs = []  # plain data, which pickles
         for one in order.wanted:
-            spec = self._model.patches[one.patch].config.encoder
+            spec = one.part.spec.encoder
             assert spec is not None
             encoder = None
             if not one.tower:
-                encoder = (self._channel(one.patch), spec.name, dict(spec.settings))
-            jobs.append((one.patch, one.media, encoder))
+                encoder = (one.part.channel, spec.name, dict(spec.settings))
+            jobs.append((one.part.key, one.media, encoder))
             sources += one.sources
         found: tuple[Frames, dict[str, Tokens | None]] = self._call(
             sources, read_clip, str(order.clip.video.path), order.sampling, jobs
@@ -227,11 +230,11 @@ class Reader:
         channels = {name: tokens for name, tokens in side.items() if tokens is not None}
         for one in order.wanted:
             if one.tower:
-                encoder = self._model.encoder(one.patch)
+                encoder = self._model.encoder(one.patch, one.part.channel)
                 assert encoder is not None
                 tokens = encoder.encode(one.media)
                 if tokens is not None:
-                    channels[one.patch] = tokens
+                    channels[one.part.key] = tokens
         # The most work of a new clip.
         (visual,) = base.visual([clip], want_query=order.query)
         # Pixels are not read again, and would be most of what is kept.
@@ -241,11 +244,6 @@ class Reader:
     def close(self) -> None:
         """Let the workers go."""
         self._workers.__exit__(None, None, None)
-
-    def _channel(self, patch: str) -> str:
-        channel = self._model.patches[patch].config.channel
-        assert channel is not None
-        return channel
 
     def _call(self, sources: Sequence[Source], work: Any, *arguments: Any) -> Any:
         """Run in a worker; what is wrong names the client's media, and no path of this machine."""

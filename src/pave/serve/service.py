@@ -273,9 +273,11 @@ class Service:
             replaced = tuple(parts.get(id(part), part) for part in turn.parts)
             turns.append(ChatTurn(replaced, turn.answer))
         absent = []
-        for name, patch in patches.items():
-            if patch.weight != 0 and patch.config.channel is not None and name not in heard:
-                absent.append(name)
+        for patch in patches.values():
+            for part in patch.parts.values():
+                # Of several channels each that nobody sent.
+                if patch.weight != 0 and part.key not in heard:
+                    absent.append(part.key)
         return Shown(turns, tuple(keys), absent)
 
     async def _features(
@@ -351,7 +353,9 @@ class Service:
         """The base and the patches, as OpenAI's clients list models."""
         found = [self._model(self.base, "base", None)]
         for name, patch in self.model.patches.items():
-            found.append(self._model(name, "patch", patch.config.channel))
+            # Of a LoRA alone null.
+            channel = ", ".join(patch.parts) or None
+            found.append(self._model(name, "patch", channel))
         return found
 
     def _model(self, name: str, kind: str, channel: str | None) -> dict[str, Any]:

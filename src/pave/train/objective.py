@@ -54,8 +54,8 @@ class AnswerModel(nn.Module):
         # A frozen base patch is as loud as it is.
         self._patches = [patch for patch in patched.patches.values() if patch.trainable]
         for patch in self._patches:
-            if patch.fusion is not None:
-                patch.fusion.register_forward_hook(self._listen)
+            for part in patch.parts.values():
+                part.fusion.register_forward_hook(self._listen)
 
     def forward(
         self,
@@ -120,7 +120,7 @@ class AnswerModel(nn.Module):
         squares = []
         for visual, clip in zip(visuals, channels, strict=True):
             # A clip without the channel has no residual, so its picture does not count either.
-            if any(patch.tokens_in(clip) is not None for patch in self._patches):
+            if any(patch.tokens_in(clip) for patch in self._patches):
                 squares.append(visual.grid().float().square().sum())
         if not squares:
             return self._square  # 0

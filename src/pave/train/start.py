@@ -15,6 +15,7 @@ from pave.data import Features, Record
 from pave.errors import ConfigError
 from pave.fusion import Fusion
 from pave.model import PatchedModel
+from pave.model.encoders import encoders_of
 from pave.patches import LoraSpec
 from pave.patches.base_patches import lora_of_new
 from pave.patches.lora import check_names, check_targets
@@ -70,7 +71,7 @@ def _speak_as_they_do(patched: PatchedModel) -> None:
 def make_encoders(
     patched: PatchedModel, base_patches: Sequence[str], config: TrainConfig
 ) -> dict[str, Encoder]:
-    """Patch name -> encoder, the new patch's own under `NAME`.
+    """Name of a patch's tokens -> encoder, the new patch's own under `NAME`.
 
     Wrong settings of encoder, fusion or LoRA show here, before hours of encoding and not after.
 
@@ -82,9 +83,7 @@ def make_encoders(
     base = patched.base
     encoders: dict[str, Encoder] = {}
     for name in base_patches:
-        theirs = patched.encoder(name)
-        if theirs is not None:  # a LoRA-only patch has none
-            encoders[name] = theirs
+        encoders |= encoders_of(patched, name)  # a LoRA-only patch has none
     continued = _continued(patched, base_patches, config)
     lora = lora_of_new(patched.patches, _own_lora(config), continued)
     if lora is not None:

@@ -1,0 +1,232 @@
+"""`combine_patches`: several patches of one base joined to one folder.
+
+Each channel keeps its own fusion. What is joined are the LoRAs: each stays its channel's, or peft
+makes one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from torch import Tensor
+
+from pave.bases import Base
+from pave.errors import PatchError
+from pave.patches.config import SCHEMA_VERSION, ChannelSpec, LoraSpec, PatchConfig
+from pave.patches.folder import PatchFiles, read_folder, write_folder
+from pave.patches.lora import in_channel
+from pave.patches.new import DROPPED, saved_config
+
+How = Literal["apart", "cat", "linear", "ties", "dare", "svd"]
+
+_IN_PEFT = {"cat": "cat", "linear": "linear", "ties": "ties", "dare": "dare_linear", "svd": "svd"}
+"""What peft's `add_weighted_adapter` calls each way."""
+_WITH_DENSITY = ("ties", "dare")
+_ANY_RANK = ("cat", "svd")
+
+
+@dataclass(frozen=True)
+class Joining:
+    """How LoRAs become one.
+
+    Attributes:
+        how: apart (each works where its channel is), or as peft joins them: cat (stacked, so the
+            update is exactly the sum), linear (sums of A and of B), ties, dare, svd.
+        density: Share of the weights that ties and dare keep.
+        seed: Of the weights that dare drops.
+    """
+
+    how: How
+    density: float = 0.5
+    seed: int = 0
+
+
+def combine_patches(
+    folders: Sequence[str | Path],
+    out: str | Path,
+    base: Base,
+    how: How | None = None,
+    *,
+    density: float = 0.5,
+    seed: int = 0,
+) -> Path:
+    """Join patches of one base to one, which keeps the fusion of each.
+
+    Args:
+        folders: Two patch folders or more, of different channels or none.
+        out: Where the new patch goes; new, empty, or an older patch.
+        base: The base that they are for, without a patch on it.
+        how: See `Joining`; "apart" for patches with channels and "cat" for others when not given.
+        density: See `Joining`.
+        seed: See `Joining`.
+
+    Raises:
+        PatchError: If two have one channel, one is for another base or another prompt, was trained
+            on top of another or is damaged, or their LoRAs cannot be joined so.
+
+    Example:
+        >>> combine_patches(["runs/a/patch", "runs/b/patch"], "both", base)  # doctest: +SKIP
+        PosixPath('both')
+    """
+    places = list(map(Path, folders))
+    if len(places) < 2:
+        raise PatchError("name two patches or more to combine")
+    parts = [read_folder(place, base) for place in places]
+    _must_fit_together(places, parts)
+    specs = {}
+    for part in parts:
+        specs.update(part.config.parts)
+    if how is None:
+        how = "apart" if specs else "cat"
+    joining = Joining(how, density, seed)
+    about = _words([part.config for part in parts])
+    files = PatchFiles(parts[0].config, {}, {})  # config and LoRA follow
+    for part in parts:
+        for key, tensor in part.fusion.items():
+            # As `fusion_of` names them.
+            files.fusion[_fusion_key(part.config, specs, key)] = tensor
+    if how == "apart":
+        specs = _apart(places, parts, files.lora)
+        about["lora"] = DROPPED
+    elif any(part.lora for part in parts):
+        spec, tensors = _joined(base, places, parts, joining)
+        files.lora.update(tensors)
+        about["lora"] = spec.model_dump()
+    about |= _channels(specs)
+    config = saved_config(parts[0].config, about)
+    fusion, lora = files.fusion, files.lora
+    if config.dtype == "fp32":  # some may have been stored in half of it
+        fusion = {key: tensor.float() for key, tensor in fusion.items()}
+        lora = {key: tensor.float() for key, tensor in lora.items()}
+    write_folder(Path(out), PatchFiles(config, fusion, lora), base)
+    return Path(out)
+
+
+def _words(configs: Sequence[PatchConfig]) -> dict[str, Any]:
+    """What is said of the new patch: what all say alike, and nothing that was measured before."""
+    about: dict[str, Any] = dict.fromkeys(("probe", "example", "scores", "training"), DROPPED)
+    if len({config.licence for config in configs}) > 1:
+        about["licence"] = DROPPED  # which of them holds for all is not ours to say
+    if len({config.dtype for config in configs}) > 1:
+        about["dtype"] = "fp32"
+    datasets = {}
+    tasks: dict[str, None] = {}
+    for config in configs:
+        for data in config.datasets:
+            datasets[data.name] = data.model_dump()
+        if config.task:
+            tasks.setdefault(config.task)
+    about["datasets"] = list(datasets.values())
+    about["task"] = " and ".join(tasks) or None
+    return about
+
+
+def _must_fit_together(places: Sequence[Path], parts: Sequence[PatchFiles]) -> None:
+    """Refuse patches that one folder cannot hold."""
+    first = parts[0].config
+    taken: dict[str, Path] = {}  # channel -> the patch that has it
+    for place, part in zip(places, parts, strict=True):
+        config = part.config
+        if config.base_patches:
+            raise PatchError(
+                f"{place} was trained on top of {config.base_patches[0].name}; a patch that needs "
+                "another one cannot be joined with others"
+            )
+        if config.channels:
+            raise PatchError(f"{place} has several channels already; combine the single patches")
+        for channel in config.parts:
+            if channel in taken:
+                raise PatchError(
+                    f"{taken[channel]} and {place} both have the channel {channel}, and a patch "
+                    "has one fusion for each; load them side by side: --patch A --patch B"
+                )
+            taken[channel] = place
+        # One patch is asked in one way.
+        asked = (config.prompt, config.inputs, config.chat, config.frames)
+        if asked != (first.prompt, first.inputs, first.chat, first.frames):
+            raise PatchError(
+                f"{place} was trained with another prompt, chat format, inputs or frames than "
+                f"{places[0]}; such patches cannot become one"
+            )
+
+
+def _fusion_key(config: PatchConfig, specs: Mapping[str, ChannelSpec], key: str) -> str:
+    """Where a fusion's tensor goes: below its channel, where there are several."""
+    if len(specs) == 1:
+        return key
+    return f"{config.channel}.{key}"
+
+
+def _channels(specs: Mapping[str, ChannelSpec]) -> dict[str, Any]:
+    """The fields of `PatchConfig` that say which channels there are."""
+    plain = {channel: spec.model_dump() for channel, spec in specs.items()}
+    if len(plain) > 1:
+        gone = dict.fromkeys(("channel", "encoder", "fusion"), DROPPED)
+        return {**gone, "channels": plain, "schema_version": SCHEMA_VERSION}
+    for channel, spec in plain.items():  # beside LoRA-only patches
+        return {"channel": channel, "encoder": spec["encoder"], "fusion": spec["fusion"]}
+    return {}
+
+
+def _apart(
+    places: Sequence[Path], parts: Sequence[PatchFiles], tensors: dict[str, Tensor]
+) -> dict[str, ChannelSpec]:
+    """The channels with a LoRA each; the tensors get theirs."""
+    specs = {}
+    for place, part in zip(places, parts, strict=True):
+        channel = part.config.channel
+        if channel is None:
+            raise PatchError(
+                f"{place} has no channel, so its LoRA cannot stay apart from the others; join it "
+                "with cat"
+            )
+        spec = part.config.parts[channel]
+        specs[channel] = spec.model_copy(update={"lora": part.config.lora})
+        for key, tensor in part.lora.items():
+            tensors[in_channel(channel, key)] = tensor
+    return specs
+
+
+def _joined(
+    base: Base, places: Sequence[Path], parts: Sequence[PatchFiles], joining: Joining
+) -> tuple[LoraSpec, dict[str, Tensor]]:
+    """The joined LoRA's shape and tensors; the base is plain again afterwards."""
+    # A patch without a LoRA has nothing to join.
+    having = [place for place, part in zip(places, parts, strict=True) if part.lora]
+    specs = [part.config.lora for part in parts if part.config.lora is not None]
+    if joining.how not in _ANY_RANK and len({spec.rank for spec in specs}) > 1:
+        raise PatchError(
+            f"{joining.how} joins LoRAs of one rank, and these have "
+            f"{', '.join(str(spec.rank) for spec in specs)}; use cat or svd"
+        )
+    names = [f"part{number}" for number in range(len(having))]
+    model: Any = None
+    for name, place in zip(names, having, strict=True):
+        if model is None:
+            model = PeftModel.from_pretrained(base.model, place / "lora", adapter_name=name)
+        else:
+            model.load_adapter(place / "lora", adapter_name=name)
+    options: dict[str, Any] = {"combination_type": _IN_PEFT[joining.how]}
+    if joining.how in _WITH_DENSITY:
+        options["density"] = joining.density
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(joining.seed)  # dare drops weights at random
+            model.add_weighted_adapter(names, [1.0] * len(names), "joined", **options)
+        shape = model.peft_config["joined"]
+        tensors = get_peft_model_state_dict(model, adapter_name="joined")
+        own = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+    finally:
+        model.unload()
+    targets: set[str] = set()
+    for spec in specs:
+        targets |= set(spec.targets or base.family.lora_targets)
+    joined = LoraSpec(
+        rank=shape.r, alpha=shape.lora_alpha, dropout=0.0, targets=tuple(sorted(targets))
+    )
+    return joined, own

@@ -1,0 +1,239 @@
+"""Patches with several channels: exactness, their folders, and how they are combined."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+
+from helpers import tiny, tiny_patch
+from pave.bases import Base
+from pave.cli import main
+from pave.errors import ConfigError, PatchError
+from pave.model import PatchedModel
+from pave.model.combine import combine_patches
+from pave.model.published import check_probe, make_probe
+from pave.patches import LoraSpec, read_config
+from pave.patches.config import PatchConfig
+
+HEARD = {"audio": tiny_patch.tokens(5, seed=3)}
+SEEN = {"views": tiny_patch.tokens(4, seed=5)}
+SIDES = {
+    "both": [{**HEARD, **SEEN}, {**HEARD, **SEEN}],
+    "one": [HEARD, HEARD],
+    "other": [SEEN, SEEN],
+    "mixed": [HEARD, SEEN],
+    "half": [{**HEARD, **SEEN}, {}],
+    "none": [{}, {}],
+}
+
+# A family takes seconds: of these two at once, of the others in the slow tests.
+FAST = ("llava_onevision", "qwen2_vl")
+FAMILIES = [
+    pytest.param(family, marks=() if family in FAST else pytest.mark.slow)
+    for family in tiny.FAMILIES
+]
+
+
+def _single(folder: Path, family: str, channel: str, seed: int, **options: Any) -> Path:
+    """A saved patch of one channel with random weights."""
+    model = PatchedModel(tiny.base(family))
+    spec = LoraSpec(rank=2, alpha=4, dropout=0.0)
+    tiny_patch.add(model, channel, seed=seed, **{"lora": spec, **options})
+    return model.save_patch(folder / channel, licence="mit")
+
+
+def _singles(folder: Path, family: str = "llava_onevision", **options: Any) -> list[Path]:
+    return [
+        _single(folder, family, "audio", 1, **options),
+        _single(folder, family, "views", 2, **options),
+    ]
+
+
+def _logits(model: Any, base: Base, family: str, side: Any) -> Tensor:
+    inputs = tiny.inputs(base, tiny_patch.ragged(family))
+    times = [clip.times for clip in tiny.clips(base, tiny_patch.ragged(family))]
+    with torch.no_grad():
+        found: Tensor = model(side, times, **inputs).logits
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_apart_is_side_by_side_to_the_bit(family: str, tmp_path: Path) -> None:
+    """With every set of channels; without any it is the base; and so it is after saving again."""
+    singles = _singles(tmp_path, family)
+    beside = PatchedModel(tiny.base(family))
+    for single in singles:
+        beside.load_patch(single)
+    base = tiny.base(family)
+    plain = base.model(**tiny.inputs(base, tiny_patch.ragged(family))).logits.detach()
+    joined = combine_patches(singles, tmp_path / "joined", base)
+    model = PatchedModel(base)
+    name = model.load_patch(joined)
+    again = PatchedModel(tiny.base(family))
+    again.load_patch(model.save_patch(tmp_path / "again"))
+    for what, side in SIDES.items():
+        found = _logits(model, base, family, side)
+        assert torch.equal(found, _logits(beside, beside.base, family, side)), what
+        assert torch.equal(found, _logits(again, again.base, family, side)), what
+        assert torch.equal(found, plain) == (what == "none")
+    model.set_patches({name: 0.0})
+    assert torch.equal(_logits(model, base, family, SIDES["both"]), plain)
+    model.unpatch()
+    assert torch.equal(base.model(**tiny.inputs(base, tiny_patch.ragged(family))).logits, plain)
+
+
+@pytest.mark.parametrize("family", FAST)
+def test_with_a_shared_lora_a_missing_channel_is_exact(family: str, tmp_path: Path) -> None:
+    """Nothing at all is the base; one channel is the patch without the other's residual."""
+    base = tiny.base(family)
+    plain = base.model(**tiny.inputs(base, tiny_patch.ragged(family))).logits.detach()
+    joined = combine_patches(_singles(tmp_path, family), tmp_path / "joined", base, "cat")
+    assert read_config(joined).lora == LoraSpec(
+        rank=4, alpha=4, dropout=0.0, targets=tuple(sorted(base.family.lora_targets))
+    )
+    model = PatchedModel(base)
+    model.load_patch(joined, name="senses")
+    assert torch.equal(_logits(model, base, family, SIDES["none"]), plain)
+    half = _logits(model, base, family, SIDES["half"])
+    moved = [not torch.equal(row, own) for row, own in zip(half, plain, strict=True)]
+    assert moved == [True, False]
+    # By hand: a side of no tokens is no side.
+    nothing = {"views": tiny_patch.tokens(0)}
+    with_nothing = [{**HEARD, **nothing}, {**HEARD, **nothing}]
+    assert torch.equal(
+        _logits(model, base, family, SIDES["one"]), _logits(model, base, family, with_nothing)
+    )
+    # Tokens by the name of the patch's channel are those of the channel.
+    named = [{"senses.audio": HEARD["audio"]}] * 2
+    assert torch.equal(
+        _logits(model, base, family, SIDES["one"]), _logits(model, base, family, named)
+    )
+
+
+def test_stacked_loras_are_the_sum(tmp_path: Path) -> None:
+    singles = _singles(tmp_path)
+    base = tiny.base()
+    beside, model = PatchedModel(tiny.base()), PatchedModel(base)
+    for single in singles:
+        beside.load_patch(single)
+    model.load_patch(combine_patches(singles, tmp_path / "joined", base, "cat"))
+    found = _logits(model, base, "llava_onevision", SIDES["both"])
+    wanted = _logits(beside, beside.base, "llava_onevision", SIDES["both"])
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["linear", "ties", "dare", "svd"])
+def test_loras_are_joined_as_peft_joins_them(how: Any, tmp_path: Path) -> None:
+    """The same call of peft by hand, and the folder in plain peft."""
+    singles = _singles(tmp_path)
+    joined = combine_patches(singles, tmp_path / "joined", tiny.base(), how, density=0.6, seed=3)
+    base = tiny.base()
+    theirs: Any = PeftModel.from_pretrained(base.model, singles[0] / "lora", adapter_name="a")
+    theirs.load_adapter(singles[1] / "lora", adapter_name="b")
+    kind = {"dare": "dare_linear"}.get(how, how)
+    density = {"density": 0.6} if how in ("ties", "dare") else {}
+    torch.manual_seed(3)
+    theirs.add_weighted_adapter(["a", "b"], [1.0, 1.0], "c", combination_type=kind, **density)
+    theirs.set_adapter("c")
+    ours = PeftModel.from_pretrained(tiny.base().model, joined, subfolder="lora")
+    with torch.no_grad():
+        inputs = tiny.inputs(base)
+        torch.testing.assert_close(
+            ours(**inputs).logits, theirs(**inputs).logits, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_what_the_folder_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    singles = _singles(tmp_path)
+    joined = combine_patches(singles, tmp_path / "joined", tiny.base())
+    written = json.loads((joined / "patch.json").read_text())
+    # Older versions refuse any other number than 1, with the advice to update.
+    assert written["schema_version"] == 2
+    assert json.loads((singles[0] / "patch.json").read_text())["schema_version"] == 1
+    assert "channels" not in json.loads((singles[0] / "patch.json").read_text())
+    assert sorted(written["files"]) == [
+        "fusion.safetensors",
+        "lora-audio/adapter_config.json",
+        "lora-audio/adapter_model.safetensors",
+        "lora-views/adapter_config.json",
+        "lora-views/adapter_model.safetensors",
+    ]
+    card = (joined / "README.md").read_text()
+    assert "A patch with several channels" in card and "| encoder of views |" in card
+    assert "- audio\n- views\n- lora" in card and written["licence"] == "mit"
+    assert main(["info", str(joined)]) == 0
+    told = capsys.readouterr().out
+    assert "channels" in told and "audio" in told and "views" in told
+    model = PatchedModel(tiny.base())
+    name = model.load_patch(joined)
+    assert list(model.info()["patches"][name]["channels"]) == ["audio", "views"]
+    with pytest.raises(PatchError, match="say whose encoder is meant"):
+        model.encoder(name)
+    with pytest.raises(PatchError, match="has no channel 'frames'"):
+        model.encoder(name, "frames")
+    probe = make_probe(model, name)
+    model.save_patch(tmp_path / "probed", name, probe=probe)
+    other = PatchedModel(tiny.base())
+    assert check_probe(other, other.load_patch(tmp_path / "probed")).verdict == "equal"
+
+
+def test_a_question_hears_what_there_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    joined = combine_patches(_singles(tmp_path), tmp_path / "joined", tiny.base())
+    model = PatchedModel(tiny.base())
+    model.load_patch(joined, name="senses")
+    frames = tiny.frames(4)
+    base = tiny.base()
+    asked = "What is this?"
+    both = model.ask(frames, asked, channels={**HEARD, **SEEN}, max_new_tokens=8)
+    assert both != model.ask(frames, asked, max_new_tokens=8)
+    assert "goes without it" in caplog.text
+    assert PatchedModel(base).ask(frames, asked, max_new_tokens=8) == model.ask(
+        frames, asked, max_new_tokens=8
+    )
+    one = model.ask(frames, asked, channels=HEARD, max_new_tokens=8)
+    named = {"senses.audio": HEARD["audio"]}
+    assert model.ask(frames, asked, channels=named, max_new_tokens=8) == one
+    alone = PatchedModel(tiny.base())
+    alone.load_patch(tmp_path / "audio")
+    assert alone.ask(frames, asked, channels=HEARD, max_new_tokens=8) == one
+
+
+def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
+    singles = _singles(tmp_path)
+    base = tiny.base()
+    with pytest.raises(PatchError, match="both have the channel audio"):
+        combine_patches([singles[0], singles[0]], tmp_path / "joined", base)
+    joined = combine_patches(singles, tmp_path / "joined", base)
+    with pytest.raises(PatchError, match="has several channels already"):
+        combine_patches([joined, singles[0]], tmp_path / "more", base)
+    wide = _single(tmp_path / "wide", "llava_onevision", "views", 2, lora=LoraSpec(rank=3))
+    with pytest.raises(PatchError, match=r"linear joins LoRAs of one rank, .* 2, 3; use cat"):
+        combine_patches([singles[0], wide], tmp_path / "more", base, "linear")
+    assert main(["combine", *map(str, singles), "--out", "x", "--density", "0"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"channel": "audio"}, "not both"),
+        ({"schema_version": 1}, "several channels need schema version 2"),
+        ({"channels": {"../audio": {}, "views": {}}}, "use a plain word"),
+        ({"channels": {"audio": {}}}, "names it in `channel`"),
+        ({"lora": {"rank": 2}}, "share a LoRA or have one each"),
+    ],
+)
+def test_folders_that_contradict_themselves(
+    changes: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    joined = combine_patches(_singles(tmp_path), tmp_path / "joined", tiny.base())
+    written = json.loads((joined / "patch.json").read_text())
+    for channel, spec in changes.get("channels", {}).items():
+        spec.update(written["channels"].get(channel, written["channels"]["audio"]))
+    with pytest.raises((ValueError, ConfigError), match=told):
+        PatchConfig.model_validate({**written, **changes})
