@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from safetensors.torch import save_file
 
 import pave
-import pave.model.model as model_module
+import pave.model.attached as attached_module
+import pave.model.encoders as encoders_module
 from helpers import tiny, tiny_patch, tinyrun
 from pave.channels import describe_encoder, list_encoders, make_encoder, register_encoder
 from pave.channels.catalog import OWN
@@ -153,7 +154,8 @@ def test_the_example_runs_as_it_is_printed(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel, name = key.split("/")
-    monkeypatch.setattr(model_module, "make_encoder", build)
+    for module in (attached_module, encoders_module):
+        monkeypatch.setattr(module, "make_encoder", build)
     model = PatchedModel(tiny.base())
     settings = SETTINGS.get(key, {})
     model.new_patch(

@@ -282,7 +282,11 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "is not a file",
     ),
     "manifest leads out": (lambda f: linked(f, "patch.json"), "leads out"),
-    "future schema": (lambda f: edit(f, schema_version=2), "schema version 2, this pave reads 1"),
+    "future schema": (
+        lambda f: edit(f, schema_version=3),
+        "version 3, this pave reads 1 to 2",
+    ),
+    "no channels": (lambda f: edit(f, schema_version=2), "one channel needs 1"),
     "boolean schema": (lambda f: edit(f, schema_version=True), "schema version True"),
     "unknown field": (lambda f: edit(f, colour="red"), "colour: there is no such field"),
     "wrong type": (lambda f: edit(f, training=3), "training: "),
@@ -435,7 +439,8 @@ def test_hub_ids_download_only_what_a_patch_has(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert model.load_patch("someone/pave-v1.0") == "pave-v1-0"
     model.delete_patch("pave-v1-0")
-    files = sorted([*FILES, "scores.json"])
+    of_channels = ["lora-*/adapter_config.json", "lora-*/adapter_model.safetensors"]
+    files = sorted([*FILES, *of_channels, "scores.json"])
     assert asked == [("someone/pave-v1.0", files, {"revision": None, "token": None})]
 
 

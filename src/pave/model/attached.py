@@ -48,11 +48,13 @@ def attach_fresh(model: PatchedModel, fresh: Fresh, **about: Any) -> str:
         about: Further fields of `PatchConfig`.
     """
     channel = fresh.channel
-    name = free_name(fresh.name or channel or "lora", [channel] if channel else [], model.patches)
+    channels = set(filter(None, [channel]))  # a LoRA alone has none
+    name = free_name(fresh.name or channel or "lora", channels, model.patches)
     made = None
     if channel is not None and fresh.encoder is not None:
         tower = tower_of(model.base)
         made = make_encoder(channel, fresh.encoder, fresh.encoder_settings, tower=tower)
+    # Refused before anything is put on the base.
     continued = fresh.continue_lora
     config = new_config(
         model.base,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import PatchError
-from pave.patches.config import SCHEMA_VERSION, ChannelSpec, LoraSpec, PatchConfig
+from pave.patches.config import SCHEMA_VERSION, ChannelSpec, LoraSpec
 from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.lora import in_channel
 from pave.patches.new import DROPPED, saved_config
@@ -76,47 +76,50 @@ def combine_patches(
     places = list(map(Path, folders))
     if len(places) < 2:
         raise PatchError("name two patches or more to combine")
-    parts = [read_folder(place, base) for place in places]
-    _must_fit_together(places, parts)
-    specs = {}
-    for part in parts:
+    parts: list[PatchFiles] = []
+    specs: dict[str, ChannelSpec] = {}
+    for place in places:
+        part = read_folder(place, base)
+        parts.append(part)
         specs.update(part.config.parts)
+    _must_fit_together(places, parts)
     if how is None:
-        how = "apart" if specs else "cat"
-    joining = Joining(how, density, seed)
-    about = _words([part.config for part in parts])
-    files = PatchFiles(parts[0].config, {}, {})  # config and LoRA follow
-    for part in parts:
-        for key, tensor in part.fusion.items():
-            # As `fusion_of` names them.
-            files.fusion[_fusion_key(part.config, specs, key)] = tensor
+        how = "cat"
+        if specs:  # what loses nothing
+            how = "apart"
+    # Everything is read and checked by now; the disk is touched at the end.
+    about = _words(parts)
+    lora: dict[str, Tensor] = {}
     if how == "apart":
-        specs = _apart(places, parts, files.lora)
+        specs = _apart(places, parts, lora)
         about["lora"] = DROPPED
-    elif any(part.lora for part in parts):
-        spec, tensors = _joined(base, places, parts, joining)
-        files.lora.update(tensors)
-        about["lora"] = spec.model_dump()
+    else:
+        about["lora"] = _joined(base, places, parts, Joining(how, density, seed), lora)
     about |= _channels(specs)
+    # The rest is the first one's: base, prompt, inputs, chat format.
     config = saved_config(parts[0].config, about)
-    fusion, lora = files.fusion, files.lora
+    fusion = _fusions(parts, several=len(specs) > 1)
     if config.dtype == "fp32":  # some may have been stored in half of it
-        fusion = {key: tensor.float() for key, tensor in fusion.items()}
-        lora = {key: tensor.float() for key, tensor in lora.items()}
+        for tensors in (fusion, lora):
+            for key, tensor in tensors.items():
+                tensors[key] = tensor.float()
     write_folder(Path(out), PatchFiles(config, fusion, lora), base)
     return Path(out)
 
 
-def _words(configs: Sequence[PatchConfig]) -> dict[str, Any]:
+def _words(parts: Sequence[PatchFiles]) -> dict[str, Any]:
     """What is said of the new patch: what all say alike, and nothing that was measured before."""
     about: dict[str, Any] = dict.fromkeys(("probe", "example", "scores", "training"), DROPPED)
-    if len({config.licence for config in configs}) > 1:
-        about["licence"] = DROPPED  # which of them holds for all is not ours to say
-    if len({config.dtype for config in configs}) > 1:
-        about["dtype"] = "fp32"
     datasets = {}
     tasks: dict[str, None] = {}
-    for config in configs:
+    first = parts[0].config
+    for part in parts:
+        config = part.config
+        if config.licence != first.licence:
+            about["licence"] = DROPPED  # which of them holds for all is not ours to say
+        if config.dtype != first.dtype:
+            about["dtype"] = "fp32"
+        # Each once, in the order of the patches.
         for data in config.datasets:
             datasets[data.name] = data.model_dump()
         if config.task:
@@ -132,6 +135,7 @@ def _must_fit_together(places: Sequence[Path], parts: Sequence[PatchFiles]) -> N
     taken: dict[str, Path] = {}  # channel -> the patch that has it
     for place, part in zip(places, parts, strict=True):
         config = part.config
+        # Its base patches would have to be told from the parts.
         if config.base_patches:
             raise PatchError(
                 f"{place} was trained on top of {config.base_patches[0].name}; a patch that needs "
@@ -155,21 +159,29 @@ def _must_fit_together(places: Sequence[Path], parts: Sequence[PatchFiles]) -> N
             )
 
 
-def _fusion_key(config: PatchConfig, specs: Mapping[str, ChannelSpec], key: str) -> str:
-    """Where a fusion's tensor goes: below its channel, where there are several."""
-    if len(specs) == 1:
-        return key
-    return f"{config.channel}.{key}"
+def _fusions(parts: Sequence[PatchFiles], *, several: bool) -> dict[str, Tensor]:
+    """All fusions' tensors, below their channels where there are several: see `fusion_of`."""
+    found = {}
+    for part in parts:
+        for key, tensor in part.fusion.items():
+            if several:
+                found[f"{part.config.channel}.{key}"] = tensor
+            else:
+                found[key] = tensor
+    return found
 
 
 def _channels(specs: Mapping[str, ChannelSpec]) -> dict[str, Any]:
     """The fields of `PatchConfig` that say which channels there are."""
-    plain = {channel: spec.model_dump() for channel, spec in specs.items()}
+    plain = {}
+    for channel, spec in specs.items():
+        plain[channel] = spec.model_dump()
     if len(plain) > 1:
+        # The channels take the place of what a single one says.
         gone = dict.fromkeys(("channel", "encoder", "fusion"), DROPPED)
         return {**gone, "channels": plain, "schema_version": SCHEMA_VERSION}
-    for channel, spec in plain.items():  # beside LoRA-only patches
-        return {"channel": channel, "encoder": spec["encoder"], "fusion": spec["fusion"]}
+    for channel, spec in specs.items():  # beside LoRA-only patches
+        return {"channel": channel, **spec.model_dump(include={"encoder", "fusion"})}
     return {}
 
 
@@ -185,6 +197,7 @@ def _apart(
                 f"{place} has no channel, so its LoRA cannot stay apart from the others; join it "
                 "with cat"
             )
+        # Of several channels each names its own LoRA, and the patch none.
         spec = part.config.parts[channel]
         specs[channel] = spec.model_copy(update={"lora": part.config.lora})
         for key, tensor in part.lora.items():
@@ -193,40 +206,61 @@ def _apart(
 
 
 def _joined(
-    base: Base, places: Sequence[Path], parts: Sequence[PatchFiles], joining: Joining
-) -> tuple[LoraSpec, dict[str, Tensor]]:
-    """The joined LoRA's shape and tensors; the base is plain again afterwards."""
-    # A patch without a LoRA has nothing to join.
-    having = [place for place, part in zip(places, parts, strict=True) if part.lora]
-    specs = [part.config.lora for part in parts if part.config.lora is not None]
-    if joining.how not in _ANY_RANK and len({spec.rank for spec in specs}) > 1:
-        raise PatchError(
-            f"{joining.how} joins LoRAs of one rank, and these have "
-            f"{', '.join(str(spec.rank) for spec in specs)}; use cat or svd"
-        )
-    names = [f"part{number}" for number in range(len(having))]
+    base: Base,
+    places: Sequence[Path],
+    parts: Sequence[PatchFiles],
+    joining: Joining,
+    tensors: dict[str, Tensor],
+) -> Any:
+    """The shape of the joined LoRA; the tensors get its own, and the base is plain again.
+
+    `DROPPED` where no patch has a LoRA.
+    """
+    specs: dict[str, LoraSpec] = {}  # what peft calls it -> its shape
     model: Any = None
-    for name, place in zip(names, having, strict=True):
+    _must_be_joinable(parts, joining)
+    for place, part in zip(places, parts, strict=True):
+        # A patch without a LoRA has nothing to join.
+        if part.config.lora is None:
+            continue
+        name = f"part{len(specs)}"
+        specs[name] = part.config.lora
         if model is None:
             model = PeftModel.from_pretrained(base.model, place / "lora", adapter_name=name)
         else:
             model.load_adapter(place / "lora", adapter_name=name)
+    if model is None:
+        return DROPPED
     options: dict[str, Any] = {"combination_type": _IN_PEFT[joining.how]}
     if joining.how in _WITH_DENSITY:
         options["density"] = joining.density
     try:
         with torch.random.fork_rng():
             torch.manual_seed(joining.seed)  # dare drops weights at random
-            model.add_weighted_adapter(names, [1.0] * len(names), "joined", **options)
+            model.add_weighted_adapter(list(specs), [1.0] * len(specs), "joined", **options)
         shape = model.peft_config["joined"]
-        tensors = get_peft_model_state_dict(model, adapter_name="joined")
-        own = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+        for key, tensor in get_peft_model_state_dict(model, adapter_name="joined").items():
+            # Of their own: the model's go with it.
+            tensors[key] = tensor.detach().clone()
     finally:
         model.unload()
+    # peft joins the patterns of the targets; patch.json names the modules themselves.
     targets: set[str] = set()
-    for spec in specs:
+    for spec in specs.values():
         targets |= set(spec.targets or base.family.lora_targets)
+    # Scales are in the weights: peft gives the new one an alpha that makes it 1.
     joined = LoraSpec(
         rank=shape.r, alpha=shape.lora_alpha, dropout=0.0, targets=tuple(sorted(targets))
     )
-    return joined, own
+    return joined.model_dump()
+
+
+def _must_be_joinable(parts: Sequence[PatchFiles], joining: Joining) -> None:
+    """Refuse LoRAs of several ranks where matrices of one shape are added."""
+    # A patch may have none.
+    ranks = [str(part.config.lora.rank) for part in parts if part.config.lora is not None]
+    if joining.how not in _ANY_RANK and len(set(ranks)) > 1:
+        raise PatchError(
+            f"{joining.how} joins LoRAs of one rank, and these have {', '.join(ranks)}; use cat "
+            "or svd"
+        )

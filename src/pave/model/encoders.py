@@ -26,6 +26,7 @@ def encoder_of(model: PatchedModel, name: str, channel: str | None) -> Encoder |
             raise PatchError(
                 f"patch '{name}' has the channels {', '.join(parts)}; say whose encoder is meant"
             )
+        # A LoRA-only patch has none.
         channel = next(iter(parts), None)
     if channel is None:
         return None
@@ -34,6 +35,7 @@ def encoder_of(model: PatchedModel, name: str, channel: str | None) -> Encoder |
             f"patch '{name}' has no channel '{channel}'; there are: {', '.join(parts) or 'none'}"
         )
     part = parts[channel]
+    # One that the patch was made with is kept in the part, whatever it is.
     spec = part.spec.encoder
     if spec is None:
         return part.encoder

@@ -67,6 +67,7 @@ def _channels(config: PatchConfig) -> dict[str, Any]:
     """Of a patch with several channels, each with its encoder."""
     if not config.channels:
         return {}
+    # One that takes ready-made tokens is null, as in patch.json.
     encoders: dict[str, Any] = {}
     for channel, spec in config.channels.items():
         encoders[channel] = None

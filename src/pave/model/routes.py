@@ -61,10 +61,14 @@ def routes_of(
         if not patch.parts:
             routes.on.append(name)
             continue
-        heard = [patch.tokens_in(clip) for clip in side or ()]
         for lora, channel in patch.lora.names.items():
-            # A flag a clip: the LoRA that channels share needs one of them.
-            has = [bool(tokens) if not channel else channel in tokens for tokens in heard]
+            has: list[bool] = []  # a flag a clip
+            for clip in side or ():
+                tokens = patch.tokens_in(clip)
+                if channel:
+                    has.append(channel in tokens)
+                else:  # a LoRA that channels share needs one of them
+                    has.append(bool(tokens))
             _route(routes, lora, has, row_of_clip, rows)
     for name, others in continued_by.items():
         _make_way(routes, name, others)
@@ -78,6 +82,7 @@ def _route(
     if not any(has):  # off as a whole
         return
     routes.on.append(name)
+    # Without rows there is one answer for all of them only.
     if row_of_clip is None:
         if not all(has):
             raise ChannelError(

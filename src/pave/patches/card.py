@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from pave.channels import EncoderInfo, describe_encoder
@@ -57,7 +58,10 @@ def _senses(config: PatchConfig) -> list[EncoderInfo]:
     """What there is to say of each channel."""
     found = []
     for channel, spec in config.parts.items():
-        encoder = spec.encoder.name if spec.encoder is not None else None
+        encoder = None
+        if spec.encoder is not None:
+            encoder = spec.encoder.name
+        # None describes a channel whose tokens come ready-made.
         found.append(describe_encoder(channel, encoder))
     return found
 
@@ -92,7 +96,7 @@ def _what(config: PatchConfig, senses: Sequence[EncoderInfo]) -> str:
     """What the patch is good for, in two sentences."""
     base = f"`{config.base.name}`"
     if len(senses) > 1:
-        gains = " and ".join(info.gain for info in senses)
+        gains = " and ".join(map(attrgetter("gain"), senses))
         return (
             f"A patch with several channels for {base}, which with it {gains}. The base's weights, "
             "architecture and number of tokens stay as they are; without any of the channels, or "
@@ -127,7 +131,9 @@ def _usage(config: PatchConfig, senses: Sequence[EncoderInfo], source: str) -> s
                 f"values = torch.randn(8, 1, {spec.fusion.side_dim})  # yours: [steps, tokens, C]"
             )
             tokens.append("times = torch.arange(8.0)  # of each step, in seconds")
-    channels = f", channels={{{', '.join(given)}}}" if given else ""
+    channels = ""
+    if given:  # what the video does not hold
+        channels = f", channels={{{', '.join(given)}}}"
     load = [f'model.load_patch("path/to/{base.name}")  # first' for base in config.base_patches]
     # The commit that it was trained on, where that is known.
     revision = ""
@@ -175,7 +181,7 @@ def _in_peft(config: PatchConfig) -> str:
     text = f"`{folder}/` is a plain PEFT adapter: `PeftModel.from_pretrained(model, source, "
     text += f'subfolder="{folder}")` puts it on the base.'
     if config.parts:
-        channels = " and ".join(f"`{channel}`" for channel in config.parts)
+        channels = "`" + "` and `".join(config.parts) + "`"
         text += (
             " That is not the whole patch: without the fusion, which only pave reads, the model "
             f"does not get the channel {channels}."
@@ -201,10 +207,14 @@ def _facts(config: PatchConfig, senses: Sequence[EncoderInfo]) -> list[dict[str,
     facts |= _encoders(config)
     facts |= _base_patches(config)
     for channel, spec in config.parts.items():
-        name = f"fusion of {channel}" if config.channels else "fusion"
+        name = "fusion"
+        if config.channels:
+            name += f" of {channel}"
         facts[name] = f"{fusion_parameters(spec.fusion):,} parameters"
     for channel, lora in config.loras.items():
-        name = f"LoRA of {channel}" if channel else "LoRA"
+        name = "LoRA"
+        if channel:  # its own, and not everybody's
+            name += f" of {channel}"
         facts[name] = f"rank {lora.rank}, alpha {lora.alpha}"
     if config.task:
         facts["task"] = config.task

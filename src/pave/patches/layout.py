@@ -60,7 +60,9 @@ def lora_files(channel: str) -> tuple[str, str]:
         >>> lora_files("audio")[0]
         'lora-audio/adapter_config.json'
     """
-    folder = f"lora-{channel}" if channel else "lora"
+    folder = "lora"
+    if channel:
+        folder += f"-{channel}"
     return f"{folder}/{_ADAPTER_CONFIG}", f"{folder}/{_ADAPTER}"
 
 

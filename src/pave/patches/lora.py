@@ -277,7 +277,10 @@ def in_channel(channel: str, key: str) -> str:
         >>> in_channel("audio", "base_model.x"), in_channel("", "base_model.x")
         ('audio/base_model.x', 'base_model.x')
     """
-    return f"{channel}/{key}" if channel else key
+    # Keys of peft hold no slash, so this is no key of a LoRA that is everybody's.
+    if channel:
+        return f"{channel}/{key}"
+    return key
 
 
 def of_channel(tensors: Mapping[str, Tensor], channel: str) -> dict[str, Tensor]:
@@ -356,7 +359,9 @@ class LoraSet:
         for channel, spec in specs.items():
             # No patch is called so, since names hold no slash.
             made[channel] = self.add(f"{patch}/{channel}", spec)
-        return Loras(made) if made else None
+        if not made:
+            return None
+        return Loras(made)
 
     def remove_all(self, patch: str) -> None:
         """Take all LoRAs of a patch off, see `remove`."""

@@ -64,7 +64,7 @@ def free_name(name: str, channels: Collection[str], patches: Mapping[str, Patch]
 
 
 def _quoted(channels: Collection[str]) -> str:
-    return " and ".join(f"'{channel}'" for channel in channels)
+    return " and ".join(map(repr, channels))
 
 
 def known_name(name: str | None, known: Collection[str]) -> str:

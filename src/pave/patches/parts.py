@@ -72,8 +72,10 @@ def parts_of(name: str, config: PatchConfig, fusion: nn.Module | None) -> dict[s
     for channel, spec in config.parts.items():
         key, own = name, fusion
         if config.channels:
+            # No patch is called so, since names hold no dot.
             key = f"{name}.{channel}"
-            own = fusion[channel] if isinstance(fusion, nn.ModuleDict) else None
+        if config.channels and isinstance(fusion, nn.ModuleDict):
+            own = fusion[channel]
         assert own is not None  # a channel has a fusion
         parts[channel] = Part(key, channel, spec, own)
     return parts

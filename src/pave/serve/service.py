@@ -272,12 +272,11 @@ class Service:
         for turn in talk.turns:
             replaced = tuple(parts.get(id(part), part) for part in turn.parts)
             turns.append(ChatTurn(replaced, turn.answer))
-        absent = []
+        absent: list[str] = []
         for patch in patches.values():
-            for part in patch.parts.values():
-                # Of several channels each that nobody sent.
-                if patch.weight != 0 and part.key not in heard:
-                    absent.append(part.key)
+            # Of several channels each that nobody sent.
+            keys_of = {part.key for part in patch.parts.values() if patch.weight != 0}
+            absent += sorted(keys_of - heard)
         return Shown(turns, tuple(keys), absent)
 
     async def _features(
