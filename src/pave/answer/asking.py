@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
 from pave.answer.generation import generate
@@ -18,6 +17,7 @@ from pave.channels import Source
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, ConfigError
 from pave.media import Frames, Uniform, chosen, read_frames
+from pave.patches.parts import Part
 from pave.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -147,11 +147,20 @@ def look(
         raise base.too_long(places, places, clip.frames)
     side = encode_channels(model, video, channels)
     # What the fusions at work on this clip read.
-    parts = chain.from_iterable(patch.parts.values() for patch in model.patches.values())
-    queries = {part.spec.fusion.query for part in parts if part.key in side}
+    parts = _parts(model)
+    queries = [parts[key].spec.fusion.query for key in side]
     (visual,) = base.visual([clip], want_query="pre_projector" in queries)
     # From here on the clip is tokens: pixels and media are not read again.
     return ClipFeatures(clip, visual, side)
+
+
+def _parts(model: AnsweringModel) -> dict[str, Part]:
+    """The channels of all patches, by the words that mean one of them alone."""
+    found = {}
+    for patch in model.patches.values():
+        for part in patch.parts.values():
+            found[part.key] = part
+    return found
 
 
 def encode_channels(
@@ -164,9 +173,10 @@ def encode_channels(
     Raises:
         ChannelError: If a channel is named that no patch listens to, or there is no encoder for it.
     """
-    parts = chain.from_iterable(patch.parts.values() for patch in model.patches.values())
-    # Words by which tokens may be given.
-    known = set(chain.from_iterable((part.key, part.channel) for part in parts))
+    known = set()  # words by which tokens may be given
+    for key, part in _parts(model).items():
+        known.add(key)
+        known.add(part.channel)
     unheard = sorted(channels.keys() - known)
     if unheard:
         raise ChannelError(
@@ -174,8 +184,9 @@ def encode_channels(
         )
     side: dict[str, Tokens] = {}
     for name, patch in model.patches.items():
-        # Off: tokens would be encoded for nothing.
-        for channel, part in patch.parts.items() if patch.weight != 0 else ():
+        for channel, part in patch.parts.items():
+            if patch.weight == 0:  # off: tokens would be encoded for nothing
+                break
             # What is given for one patch comes before what is given for its channel.
             found = channels.get(part.key, channels.get(channel))
             # Frames alone hold no sound, and none that were not chosen.
