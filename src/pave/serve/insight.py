@@ -42,12 +42,14 @@ class Insight:
 
 
 @torch.no_grad()
-def look_into(patch: Patch, clip: ClipFeatures) -> Insight:
+def look_into(patch: Patch, clip: ClipFeatures, channel: str | None = None) -> Insight:
     """What a patch does on a clip, at weight 1.
 
     Args:
         patch: With a fusion.
         clip: What was seen of the clip, the patch's channel included.
+        channel: Of a patch with several channels the one to look into; the first that the clip has
+            when not given.
 
     Raises:
         ChannelError: If the clip lacks the channel, or the patch has no fusion.
@@ -56,12 +58,15 @@ def look_into(patch: Patch, clip: ClipFeatures) -> Insight:
         >>> look_into(model.patches["sound"], features).residual  # doctest: +SKIP
         tensor([0.12, 0.31, 0.30, 0.11])
     """
-    side = patch.tokens_in(clip.channels)
-    fusion, settings = patch.fusion, patch.config.fusion
-    if side is None or fusion is None or settings is None:
+    heard = patch.tokens_in(clip.channels)
+    if channel is None:
+        channel = next(iter(heard), "")
+    if channel not in heard:
         raise ChannelError(f"patch '{patch.name}' adds nothing to this clip: it lacks its channel")
+    part, side = patch.parts[channel], heard[channel]
+    fusion = part.fusion
     place = next(fusion.parameters())
-    query = _query(clip.visual, settings.query).to(place)  # [T_q, S, C_q]
+    query = _query(clip.visual, part.spec.fusion.query).to(place)  # [T_q, S, C_q]
     values = side.values.to(place)  # [T_k, S_k, C]
     times, moments = [clip.clip.times], [side.times]
     seen: list[tuple[Any, Tensor, Any]] = []  # attention module, its input, what it looks at
@@ -84,7 +89,7 @@ def look_into(patch: Patch, clip: ClipFeatures) -> Insight:
         attention = _by_step(weights, runs, values.shape[:2])
     grid = clip.visual.grid().float()  # [T_q, S, D]
     size = residual.float().norm(dim=-1).mean(1).cpu() / grid.norm(dim=-1).mean(1).cpu()
-    return Insight(patch.name, times[0].tolist(), side.times.tolist(), attention, size)
+    return Insight(part.key, times[0].tolist(), side.times.tolist(), attention, size)
 
 
 def _query(visual: Visual, kind: str) -> Tensor:

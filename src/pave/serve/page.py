@@ -86,8 +86,8 @@ class Page:
         self._examples = {example.title: example for example in examples}
         patches = service.model.patches
         # Those with a channel have a slider; those without stand beside them, to be compared with.
-        self._with_channel = [name for name in patches if patches[name].config.channel]
-        self._lora_only = [name for name in patches if not patches[name].config.channel]
+        self._with_channel = [name for name in patches if patches[name].parts]
+        self._lora_only = [name for name in patches if not patches[name].parts]
 
     def allowed(self) -> list[str]:
         """Files that the page may show, beside what is uploaded."""
@@ -203,9 +203,9 @@ class Page:
         patches = self._service.model.patches
         found = []
         for name in weights:
-            channel = patches[name].config.channel
-            if channel is not None and patches[name].in_video:
-                found.append(channel)
+            for channel, part in patches[name].parts.items():
+                if part.in_video:
+                    found.append(channel)
         return list(dict.fromkeys(found))
 
     async def _weighed(
@@ -231,10 +231,9 @@ class Page:
         insights = []  # one row of the figure each
         for name in chosen:
             patch = self._service.model.patches[name]
-            if patch.tokens_in(features.channels) is None or patch.fusion is None:
-                continue
-            work = partial(look_into, patch, features)
-            insights.append(await asyncio.wrap_future(self._service.engine.run(work)))
+            for channel in patch.tokens_in(features.channels):
+                work = partial(look_into, patch, features, channel)
+                insights.append(await asyncio.wrap_future(self._service.engine.run(work)))
         source = _source(clip)
         look = await self._service.looked_at(SentClip(source), chosen, source)
         return draw(look, insights, "sound")
