@@ -89,7 +89,10 @@ def look_into(patch: Patch, clip: ClipFeatures, channel: str | None = None) -> I
         attention = _by_step(weights, runs, values.shape[:2])
     grid = clip.visual.grid().float()  # [T_q, S, D]
     size = residual.float().norm(dim=-1).mean(1).cpu() / grid.norm(dim=-1).mean(1).cpu()
-    return Insight(part.key, times[0].tolist(), side.times.tolist(), attention, size)
+    name = patch.name
+    if len(patch.parts) > 1:
+        name = part.key
+    return Insight(name, times[0].tolist(), side.times.tolist(), attention, size)
 
 
 def _query(visual: Visual, kind: str) -> Tensor:
