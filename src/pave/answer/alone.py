@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import torch
 
 from pave.answer.generation import decode
-from pave.answer.layout import Piece, SpokenTurn, parts_of
+from pave.answer.layout import parts_of
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import Turn, questions_about
 from pave.answer.sampling import Sampling
+from pave.answer.written import Piece, SpokenTurn
 from pave.bases.prompt import ChatFormat
 from pave.bases.visual import Clip, Layout, Visual
 from pave.data import ClipFeatures
@@ -36,16 +37,27 @@ def prompts_alone(
     """
     base = model.base
     # Nothing is seen, and no channel is there.
-    blank = Visual(torch.zeros(0, base.hidden_dim), Layout(0, 0, 0))
-    put = questions_about(model, ClipFeatures(Clip({}, torch.zeros(0), "", 0), blank), [])
+    nothing = Visual(
+        tokens=torch.zeros(0, base.hidden_dim),
+        layout=Layout(0, 0, 0),
+    )
+    clip = Clip(
+        pixels={},
+        times=torch.zeros(0),
+        text="",
+        frames=0,
+    )
+    unseen = ClipFeatures(clip, nothing)
+    put = questions_about(model, unseen, [])
     chat = put.chat or base.chat
     prompts = []
     for turns in dialogues:
         spoken: list[SpokenTurn] = []
         for question, answer in turns:
-            pieces: list[Piece] = [put.template.replace("{question}", question)]
-            spoken.append((pieces, answer))
-        ids = chat.encode_talk(parts_of(base, spoken, chat))
+            text: Piece = put.template.replace("{question}", question)
+            spoken.append(([text], answer))
+        parts = parts_of(base, spoken, chat)
+        ids = chat.encode_talk(parts)
         if len(ids) > base.context:
             raise base.too_long(len(ids), 0)
         prompts.append(ids)
@@ -71,14 +83,16 @@ def answer_alone(
         ['dog']
     """
     prompts, chat = prompts_alone(model, dialogues)
-    lengths: dict[int, dict[tuple[int, ...], None]] = {}  # length -> prompts, each once
-    for prompt in prompts:
-        lengths.setdefault(len(prompt), {})[tuple(prompt)] = None
+    keys = [tuple(prompt) for prompt in prompts]
+    lengths: dict[int, list[tuple[int, ...]]] = {}  # tokens -> prompts, each once
+    for key in dict.fromkeys(keys):
+        own = lengths.setdefault(len(key), [])
+        own.append(key)
     said: dict[tuple[int, ...], str] = {}
-    for found in lengths.values():
-        rows = list(found)
+    for rows in lengths.values():
+        # No row is shorter than another, so nothing is padded.
         inputs = model.base.batch(rows, pad="left")
         answers = decode(model, inputs, sampling, ends=[chat.stop_id])
         for row, ids in zip(rows, answers, strict=True):
             said[row] = model.base.decode(ids)
-    return [said[tuple(prompt)] for prompt in prompts]
+    return list(map(said.__getitem__, keys))

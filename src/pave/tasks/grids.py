@@ -9,7 +9,7 @@ or encoded for it: a cell is a record that points at files and cached tokens tha
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -109,7 +109,8 @@ def pair_up(records: Sequence[Record], channel: str, judge: Judge, *, seed: int 
 
     A clip is in one pair of clips at most, so that these are independent draws, and meets the clip
     with which it has the most such questions in common, of the first 32 a question in an order that
-    the seed draws.
+    the seed draws. Records that name their pair (`meta.pair`, the same for both clips) meet each
+    other first.
 
     Args:
         records: What is asked.
@@ -179,23 +180,49 @@ def _meet(clips: Sequence[Clip], channel: str, judge: Judge, grids: Grids) -> No
         for key in asked:
             waiting.setdefault(key, {})[number] = None
     gone: set[int] = set()  # clips that have met one before their turn
+    for first, second in _named(clips):
+        shared = _different(clips[first], clips[second], judge)
+        if shared:
+            gone |= {first, second}
+            for number in (first, second):
+                _leave(number, clips[number], waiting)
+            _join((clips[first], clips[second]), shared, channel, grids)
     for number, own in enumerate(clips):
         if number in gone:
             continue
         _leave(number, own, waiting)  # nobody meets itself
         partner, shared = _partner(own, clips, waiting, judge)
-        _leave_out(own, shared, grids)
         if partner is None:
+            _leave_out(own, shared, grids)
             continue
         other = clips[partner]
         gone.add(partner)
         _leave(partner, other, waiting)
-        _leave_out(other, shared, grids)
-        first = shared[0]  # its ids name the two clips
-        name = f"{own[first].id} x {other[first].id}"
-        for key in shared:
-            both = (own[key], other[key])
-            grids.pairs.append(Pair(both, name, channel))
+        _join((own, other), shared, channel, grids)
+
+
+def _named(clips: Sequence[Clip]) -> Iterator[tuple[int, int]]:
+    """Clips whose records say that they are a pair; of more than two the first two."""
+    mates: dict[Any, list[int]] = {}
+    for number, asked in enumerate(clips):
+        record = next(iter(asked.values()))
+        if "pair" in record.meta:
+            mates.setdefault(record.meta["pair"], []).append(number)
+    for numbers in mates.values():
+        if len(numbers) > 1:
+            yield numbers[0], numbers[1]
+
+
+def _join(clips: tuple[Clip, Clip], shared: Sequence[Any], channel: str, grids: Grids) -> None:
+    """Make two clips a pair in all questions that they share."""
+    own, other = clips
+    for clip in clips:
+        _leave_out(clip, shared, grids)
+    first = shared[0]  # its ids name the two clips
+    name = f"{own[first].id} x {other[first].id}"
+    for key in shared:
+        both = (own[key], other[key])
+        grids.pairs.append(Pair(both, name, channel))
 
 
 def _partner(

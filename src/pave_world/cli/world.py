@@ -18,6 +18,8 @@ def world_verb(
     seed: int = 0,
     channel: str = "audio",
     questions_per_clip: int = 8,
+    pairs: Switch = False,
+    world_version: Literal[1, 2] = 1,
     workers: int = 1,
     json: Switch = False,
 ) -> int:
@@ -29,6 +31,7 @@ def world_verb(
     pave world outputs/world/train --split train --clips 500 --workers 2
     pave world outputs/world/test --split test --clips 100
     pave world outputs/world/views --channel views --clips 500
+    pave world outputs/world/swap --split test --clips 100 --pairs
     ```
 
     Args:
@@ -40,6 +43,10 @@ def world_verb(
         channel: What the questions need in addition to the picture: audio, scene3d (depth), views
             (other cameras), frames (a high frame rate), or nothing (video).
         questions_per_clip: Maximum number of questions about a clip.
+        pairs: Make clips in pairs that are asked the same question and answer it differently, for
+            `pave eval --swap`.
+        world_version: Rules of the world. In version 2, things out of view are also heard in clips
+            with two sounds; in version 1, both are always in the picture.
         workers: Processes that make clips.
         json: Print what was made as JSON.
     """
@@ -55,6 +62,8 @@ def world_verb(
             channel,
             workers=workers,
             questions_per_clip=questions_per_clip,
+            pairs=pairs,
+            version=world_version,
             progress=lambda done, total: stages("clips", done, total),
         )
     questions = len(records.read_text(encoding="utf-8").splitlines())

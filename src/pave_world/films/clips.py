@@ -9,6 +9,7 @@ film itself.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +20,9 @@ from pave.media import write_video
 from pave.renamed import renamed
 from pave_world.pictures.geometry import write_scene3d
 from pave_world.pictures.render import frame_times, render_frames
+from pave_world.questions.pairs import partner_of
 from pave_world.scenes.frames import SHORTEST, SLOWEST, TAKEN
-from pave_world.scenes.sample import sample_scene
+from pave_world.scenes.sample import Version, sample_scene
 from pave_world.scenes.scene import OLD_CHANNELS, Channel, Scene
 from pave_world.scenes.seeds import Split
 from pave_world.sound.mix import render_sound
@@ -45,7 +47,16 @@ class WorldSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: int = Field(1, description="Raised when the same seed gives another world.")
+    version: Version = Field(
+        1,
+        description="Rules of the world. In version 2, things out of view are also heard in clips "
+        "with two sounds; in version 1, both are always in the picture.",
+    )
+    pairs: bool = Field(
+        False,
+        description="Whether clips come in pairs that are asked the same question and answer it "
+        "differently.",
+    )
     channel: Channel = Field(
         "audio",
         description='"audio": two things that could sound, with sound; "video": one to four '
@@ -64,6 +75,24 @@ class WorldSettings(BaseModel):
         192, ge=32, le=1024, multiple_of=2, description="Edge of the square picture in pixels."
     )
     rate: int = Field(16000, ge=8000, le=48000, description="Sound samples per second.")
+
+    def scene(self, index: int) -> Scene:
+        """What clip `index` shows."""
+
+        def draw(number: int, take: int = 0) -> Scene:
+            where = (self.channel, self.split, number, self.seed, self.duration)
+            return sample_scene(*where, version=self.version, take=take)
+
+        if self.pairs and index % 2:
+            return partner_of(draw(index - 1), partial(draw, index))
+        return draw(index)
+
+    def note(self) -> dict[str, Any]:
+        """What stands in the folder's note; notes of older worlds have no pairs in them."""
+        found = self.model_dump()
+        if not self.pairs:
+            del found["pairs"]
+        return found
 
     @model_validator(mode="before")
     @classmethod
@@ -92,7 +121,7 @@ def make_clip(out: Path, settings: WorldSettings, index: int) -> Path:
         ConfigError: A wheel of the world is missing.
         MediaError: A file cannot be written.
     """
-    scene = sample_scene(settings.channel, settings.split, index, settings.seed, settings.duration)
+    scene = settings.scene(index)
     folder = out / CLIPS
     times = frame_times(settings.duration, settings.fps)
     # The film comes last: where it is there, the clip is whole. Every file is written under another

@@ -23,7 +23,7 @@ from pave.files import make_folder, write_text_atomically
 from pave.texts import read_object
 from pave_world.films.clips import CLIPS, SETTINGS, WorldSettings, channels_of, make_clip
 from pave_world.questions.choose import questions_for
-from pave_world.scenes.sample import sample_scene
+from pave_world.questions.pairs import pair_of
 
 RECORDS = "records.jsonl"
 LICENCE = "LICENCE.txt"
@@ -63,7 +63,8 @@ def make_world(
         workers: Processes that make clips.
         questions_per_clip: At most so many records a clip.
         progress: Called with (clips done, clips in all) after every clip.
-        **settings: ``duration``, ``fps``, ``size`` or ``rate``, see `WorldSettings`.
+        **settings: ``duration``, ``fps``, ``size``, ``rate``, ``version`` or ``pairs``, see
+            `WorldSettings`.
 
     Returns:
         The records file, ``out/records.jsonl``.
@@ -120,7 +121,7 @@ def _claim(folder: Path, world: WorldSettings) -> None:
             f"{folder} holds a world with other settings (see {note}); choose another folder or "
             "delete it"
         )
-    write_text_atomically(note, json.dumps(world.model_dump(), indent=2) + "\n")
+    write_text_atomically(note, json.dumps(world.note(), indent=2) + "\n")
     write_text_atomically(folder / LICENCE, LICENCE_TEXT)
 
 
@@ -155,21 +156,25 @@ def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per
 
 def _rows(world: WorldSettings, index: int, limit: int) -> list[dict[str, Any]]:
     """Records of one clip as JSON objects: one a question, in the schema of `pave.data.Record`."""
-    scene = sample_scene(world.channel, world.split, index, world.seed, world.duration)
+    scene = world.scene(index)
     media = f"{CLIPS}/{scene.name}.mp4"
-    return [
-        {
+    rows = []
+    for number, question in enumerate(questions_for(scene, limit)):
+        meta = {
+            "family": question.family,
+            "channel": question.channel,
+            "clip": scene.name,
+            "unseen": scene.unseen,
+        }
+        if world.pairs:  # whom it meets when channels are exchanged
+            meta["pair"] = pair_of(scene)
+        row = {
             "id": f"{scene.name}-{number}",
             "video": media,
             "channels": channels_of(scene),
             "turns": [{"question": question.question, "answer": question.answer}],
             "answers": [question.answer],
-            "meta": {
-                "family": question.family,
-                "channel": question.channel,
-                "clip": scene.name,
-                "unseen": scene.unseen,
-            },
+            "meta": meta,
         }
-        for number, question in enumerate(questions_for(scene, limit))
-    ]
+        rows.append(row)
+    return rows

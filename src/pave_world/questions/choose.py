@@ -39,6 +39,14 @@ EXISTS_IN_BOTH = 0.4
 
 Follows from `sample.OFF_SCREEN`, see above.
 """
+EXISTS_IN_TWO = 2 / 3
+"""The same share in version 2 of the world, where 40 % of two sounds are of things out of view.
+
+Shares of all clips: in those with one sound a visible thing is asked for that sounds (0.3) or does
+not (0.5), or one out of view that sounds (0.2). In the others, with a share s, a visible one that
+sounds (0.3 s), or one out of view that sounds (0.2 s) or does not (0.5 s). With s = 2/3 "visible"
+is yes and no in 0.5 each, and "out of view" in 1/3 each.
+"""
 
 
 def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
@@ -116,10 +124,14 @@ def _about_one_sound(scene: Scene) -> list[Question]:
 def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """One thing that sounds and one that does not; see the rules of this module."""
     silent = [name for name in names("sounding") if name not in scene.heard]
+    share = EXISTS_IN_BOTH
+    if scene.version == 2:
+        share = EXISTS_IN_TWO
     if scene.mode == "one":
         absent = [name for name in scene.visible if name in silent]
-    elif rng.random() < EXISTS_IN_BOTH:
-        absent = silent
+    elif rng.random() < share:
+        # In version 1 all that is visible sounds here.
+        absent = [name for name in silent if name not in scene.visible]
     else:
         return []
     heard = str(rng.choice(scene.heard))

@@ -10,7 +10,9 @@ generator):
 - ``one`` (half of the clips): in 40 % the sounding thing is out of view, else a fair coin picks the
   left or the right one;
 - ``sequence`` and ``mix`` (a quarter each): both sound, and which one is first or louder is a fair
-  coin.
+  coin. In version 2 each of the two sounds is in 40 % of something that is out of view. In version
+  1 both are always in the picture, so that a model with weak ears may learn to choose between the
+  two things that it sees.
 
 What keeps it silent about depth, hidden things and flashes is said in `sample_scene3d`,
 `sample_views` and `sample_frames`.
@@ -18,22 +20,28 @@ What keeps it silent about depth, hidden things and flashes is said in `sample_s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pave_world.scenes.catalog import names
 from pave_world.scenes.frames import frames_parts
 from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
-from pave_world.scenes.scene import Channel, Mode, Scene, SoundEvent
+from pave_world.scenes.scene import Channel, Mode, Scene, SoundEvent, Thing
 from pave_world.scenes.scene3d import scene3d_parts
 from pave_world.scenes.seeds import CHANNEL_PARTS, generator
 from pave_world.scenes.views import views_parts
 
+Version = Literal[1, 2]
+"""Rules of the world; worlds of version 1 stay as they are."""
 OFF_SCREEN = 0.4
-"""Share of ``one`` clips whose sound comes from something that is not in the picture."""
+"""Share of ``one`` clips whose sound comes from something that is not in the picture.
+
+In version 2 the share of all sounds.
+"""
 UNSEEN_SHARE = 0.5
 """Share of test clips with a shade, and of those with a third thing also a sprite.
 
@@ -47,6 +55,9 @@ def sample_scene(
     index: int = 0,
     seed: int = 0,
     duration: float = 4.0,
+    *,
+    version: Version = 1,
+    take: int = 0,
 ) -> Scene:
     """Draw one scene; the same arguments always give the same scene.
 
@@ -60,6 +71,8 @@ def sample_scene(
         index: Number of the clip in its split.
         seed: Seed of the data set.
         duration: Length in seconds; ``"frames"`` needs 2 or more.
+        version: Rules of the world; 2 also lets two sounds come from out of view.
+        take: Another scene for the same clip; 0 is the usual one.
 
     Raises:
         ConfigError: Unknown split, negative seed, or a clip too short for flashes.
@@ -69,10 +82,14 @@ def sample_scene(
         >>> scene == sample_scene("audio", "train", index=3)
         True
     """
-    rng = generator(seed, split, index, "scene", part=CHANNEL_PARTS[channel])
+    part = CHANNEL_PARTS[channel] + take * len(CHANNEL_PARTS)
+    rng = generator(seed, split, index, "scene", part=part)
     # Only a test split draws here, so its other draws differ from those of training anyway.
     unseen = split == "test" and bool(rng.random() < UNSEEN_SHARE)
     parts = _PARTS[channel](rng, unseen, duration)
+    if version == 2 and channel == "audio":
+        # Drawn last, so that all else is as in version 1.
+        parts["events"] = _from_anywhere(rng, parts["events"], parts["things"])
     return Scene(
         channel=channel,
         seed=seed,
@@ -80,6 +97,7 @@ def sample_scene(
         index=index,
         duration=duration,
         unseen=unseen,
+        version=version,
         **parts,
     )
 
@@ -94,6 +112,26 @@ def _audio_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
         "camera": draw_camera(rng),
         "things": stand_in_row(rng, row),
     }
+
+
+def _from_anywhere(
+    rng: np.random.Generator, events: tuple[SoundEvent, ...], things: Sequence[Thing]
+) -> tuple[SoundEvent, ...]:
+    """Two sounds, each perhaps of something out of view; one sound stays as it is."""
+    if len(events) == 1:
+        return events
+    shown = set()
+    for thing in things:
+        shown.add(thing.name)
+    out_of_view = sorted(set(names("sounding")) - shown)
+    # Two others, so that both may be out of view and still differ.
+    others = pick(rng, tuple(out_of_view), len(events))
+    found = []
+    for event, other in zip(events, others, strict=True):
+        if rng.random() < OFF_SCREEN:
+            event = replace(event, name=other)
+        found.append(event)
+    return tuple(found)
 
 
 def _video_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:

@@ -189,6 +189,8 @@ class Scene:
 
     The second beside the main camera.
     """
+    version: int = 1
+    """Rules by which it was drawn, see `pave_world.scenes.sample`."""
     transients: tuple[Transient, ...] = ()
     """What flashes or dashes by, in the order of time."""
 

@@ -17,11 +17,11 @@ import numpy as np
 from pave.errors import ConfigError
 
 Split = Literal["train", "val", "test"]
-Stream = Literal["scene", "questions", "noise", "event"]
+Stream = Literal["scene", "questions", "noise", "event", "pairs"]
 
 _SPLIT_IDS: Mapping[str, int] = MappingProxyType({"train": 0, "val": 1, "test": 2})
 _STREAM_IDS: Mapping[str, int] = MappingProxyType(
-    {"scene": 0, "questions": 1, "noise": 2, "event": 3}
+    {"scene": 0, "questions": 1, "noise": 2, "event": 3, "pairs": 4}
 )
 
 CHANNEL_PARTS: Mapping[str, int] = MappingProxyType(
