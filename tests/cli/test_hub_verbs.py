@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,26 @@ def test_push_search_pull(
     assert read_config(folder) == config
     assert main(["info", "someone/hearing"]) == 0
     assert "someone/clips" in capsys.readouterr().out
+
+
+def test_push_makes_a_probe_where_the_base_is_at_hand(
+    hub: HubServer, run: tinyrun.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "patch"
+    shutil.copytree(run.patch, folder)
+    manifest = json.loads((folder / "patch.json").read_text())
+    for name in ("nobody/nowhere", str(run.base)):
+        manifest["base"]["name"] = name
+        (folder / "patch.json").write_text(json.dumps(manifest))
+        assert main(["push", str(folder), "someone/probed"]) == 0
+        if name == "nobody/nowhere":
+            told = capsys.readouterr().err
+            assert "without a probe" in told and f"{name} is not on this machine" in told
+            assert read_config(folder).probe is None
+    assert "without a probe" not in capsys.readouterr().err
+    assert read_config(folder).probe is not None
+    assert main(["check", str(run.base), "--patch", str(folder)]) == 0
+    assert "equal to the bit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,45 +2,89 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from helpers import tiny
+from pave.bases import load_base
 from pave.errors import ConfigError
-from pave.model import PatchedModel
+from pave.evaluate.machine import processor
+from pave.model import PatchedModel, check_probe
 from pave.patches import LoraSpec, read_config
+from pave.patches.folder import fresh_card
+from pave.train import TrainConfig
 from pave_world import shipped
 from pave_world.cli import demo as verb
 from pave_world.demo import pace as pace_module
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.pace import Pace, processor_name
+from pave_world.demo.here import train_here
+from pave_world.demo.pace import Pace, train_clips
 from pave_world.demo.quick import QuickConfig, run_quick
 from pave_world.demo.quick_report import Quick, sparkline
-from pave_world.demo.training import TimeIsUp, run_configs, train_runs
+from pave_world.demo.training import run_configs
 
 
-def test_steps_are_what_fits_into_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the demo's clock shows."""
     now = [100.0]
     monkeypatch.setattr(pace_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_stages_are_told_and_their_costs_kept(clock: list[float]) -> None:
     said: list[str] = []
     pace = Pace(None, "fp32", said.append)
-    now[0] += 80
+    clock[0] += 80
     assert (pace.budget, pace.seconds, pace.left) == (280, 80, 200)
-    pace.tell("asking")
+    with pace.stage("arms", "asking"):
+        clock[0] += 12.5
     assert said == ["[ 80 s, 200 s left] asking ..."]
-    # 25 s of the 125 are the start of the process; a step takes 4.2 times half a second.
-    assert pace.steps(125.0, 0.5) == int(100 / 2.1)
-    assert pace.steps(10.0, 0.5) == 0
-    # On half the speed half the steps fit, give or take one.
-    assert abs(pace.steps(125.0, 0.5) - 2 * pace.steps(125.0, 1.0)) <= 1
+    (cost,) = pace.costs
+    assert (cost.stage, cost.wall) == ("arms", 12.5)
+    with pytest.raises(ValueError), pace.stage("lost", "failing"):
+        raise ValueError
+    assert [cost.stage for cost in pace.costs] == ["arms", "lost"]
     assert Pace(None, "bf16", said.append).budget < 180
     assert Pace(600, "bf16", said.append).budget == 600
+
+
+def test_steps_are_what_fits_into_the_time(clock: list[float]) -> None:
+    pace = Pace(None, "fp32", print)
+
+    def needed(steps: int) -> float:
+        """Seconds of so many steps, of which each takes two clips, where clips take 0.2 s."""
+        step = pace_module._STEP["fp32"] * 0.5
+        return pace_module._START + steps * step + min(120, max(60, 2 * steps)) * 0.2
+
+    for seconds in (60.0, 90.0, 200.0):
+        steps = pace.steps(seconds, 0.5, 0.2, 340)
+        assert needed(steps) <= seconds < needed(steps + 1)
+    assert pace.steps(10.0, 0.5, 0.2, 340) == 0
+    assert pace.steps(1e5, 0.5, 0.2, 340) == 340
+    # On half the speed about half the steps fit.
+    assert pace.steps(180.0, 1.0, 0.4, 340) < 0.6 * pace.steps(180.0, 0.5, 0.2, 340)
+    # Every clip is seen once at least, and few steps have clips to choose from.
+    assert (train_clips(30), train_clips(45), train_clips(300)) == (60, 90, 120)
+
+
+def test_a_slow_machine_is_asked_about_fewer_clips(clock: list[float]) -> None:
+    pace = Pace(280, "fp32", print)
+    clock[0] += 30
+    assert pace.clips(30, 12, 4, 0.2) == 30
+    slow = pace.clips(30, 12, 4, 0.6)
+    # Half of the 250 s that are left, for four arms.
+    assert slow == int(125 / (4 * pace_module._ASK["fp32"] * 0.6))
+    assert 12 < slow < 30
+    assert pace.clips(30, 12, 4, 20.0) == 12
 
 
 def test_a_curve_in_a_line() -> None:
@@ -49,27 +93,34 @@ def test_a_curve_in_a_line() -> None:
     assert sparkline([]) == ""
 
 
+def _training_for(seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> bool:
+    """What becomes of a training that would take a minute."""
+
+    def slow(run: TrainConfig, **_: object) -> None:
+        for _ in range(600):
+            time.sleep(0.1)
+
+    monkeypatch.setattr("pave.train.train", slow)
+    config = DemoConfig(out=tmp_path, steps=10, precision="fp32").resolved()
+    run = run_configs(config, tmp_path / "records.jsonl")["audio-patch"]
+    return train_here(run, tiny.base(), lambda *_: None, lambda _: None, seconds)
+
+
 def test_a_training_ends_when_its_time_is_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two runs that would sleep for a minute none is left."""
-    started: list[subprocess.Popen[bytes]] = []
-    popen = subprocess.Popen
-
-    def sleeper(command: list[str], **options: object) -> subprocess.Popen[bytes]:
-        process = popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        started.append(process)
-        return process
-
-    monkeypatch.setattr("pave_world.demo.training.subprocess.Popen", sleeper)
-    config = DemoConfig(out=tmp_path, steps=10, precision="fp32").resolved()
-    runs = run_configs(config, tmp_path / "records.jsonl")
     before = time.monotonic()
-    with pytest.raises(TimeIsUp):
-        train_runs(config, runs, lambda *_: None, lambda _: None, seconds=0.1)
+    assert not _training_for(0.1, monkeypatch, tmp_path)
     assert time.monotonic() - before < 30
-    assert len(started) == 2
-    assert all(process.poll() is not None for process in started)
+
+
+def test_ctrl_c_in_a_training_is_not_taken_for_the_end_of_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threading.Timer(0.2, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        _training_for(60.0, monkeypatch, tmp_path)
+    assert [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)] == []
 
 
 def test_settings_of_the_whole_demo_ask_for_it(
@@ -97,9 +148,20 @@ def test_what_is_shipped_is_small_and_was_trained_on_another_world() -> None:
         assert config.base.name == "smol"
         # Neither the default demo's seed, nor those of the results' page.
         assert config.training["seed"] not in range(10)
-        assert "pave demo --full --seed 100" in (folder / "README.md").read_text()
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        assert "pave demo --full --seed 100" in card
+        # `python tools/shipped.py` writes both anew.
+        assert fresh_card(folder) == card
+        assert config.probe is not None
     files = [path for path in shipped.sound_demo().rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 4_000_000
+
+
+@pytest.mark.slow
+def test_what_is_shipped_answers_as_where_it_was_probed() -> None:
+    model = PatchedModel(load_base("smol"))
+    name = model.load_patch("sound-demo")
+    assert check_probe(model, name).verdict != "different"
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +199,16 @@ def test_all_stages_on_tiny_parts(parts: dict[str, str], tmp_path: Path, seconds
     assert {"audio", "video"} <= set(quick.shipped.families())
     assert set(quick.concert) <= {"base", "patch"}
     page = (out / "report.md").read_text()
-    assert processor_name().split(",")[0] in page
+    assert processor().split(",")[0] in page
+    # All that was done is in the table of costs.
+    names = ["base", "concert", "test clips", "shipped arms"]
+    if seconds > 10:
+        names += ["train clips", "training", "new patch"]
+    assert [cost.stage for cost in quick.costs] == [*names, "report"]
+    assert all(f"| {name} |" in page for name in names)
     assert "visual control" in page and (out / "report.html").is_file()
     assert len(said) < 20
+    assert quick.shipped.clips == quick.planned_clips == 3  # fewer than the fewest
     if seconds < 10:  # no time for a training
         assert (quick.steps, quick.new) == (0, None)
         assert any("no training" in line for line in said)

@@ -29,7 +29,8 @@ def push_verb(
 
     The repository is made if it does not exist. You need a token that may write to it, from
     `hf auth login` or in HF_TOKEN. What you say about licence, data and language is written into
-    the folder first, and so onto its card.
+    the folder first, and so onto its card. A patch without a probe gets one if its base is on this
+    machine; otherwise a line says why there is none.
 
     ```
     pave push runs/sound/patch someone/pave-sound --private
@@ -48,11 +49,14 @@ def push_verb(
         language: The language of the questions, such as en; may be given several times.
         json: Print JSON.
     """
+    from pave.model.published import add_probe
     from pave.patches.folder import describe_folder
     from pave.patches.remote import push_folder
 
     fields = {"licence": licence, "language": language, "datasets": list(map(_source, dataset))}
     describe_folder(folder, fields)
+    if reason := add_probe(folder):
+        output.note(f"pushed without a probe, so others cannot check it by one: {reason}")
     address = push_folder(folder, repo, private=private or None, revision=revision)
     if json:
         output.as_json({"repo": repo, "revision": revision or "main", "commit": address})

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -36,21 +37,36 @@ def versions() -> dict[str, str]:
     return found
 
 
-def processor(device: torch.device) -> str:
+def processor(device: torch.device | None = None) -> str:
     """What computes, in a few words.
 
+    Args:
+        device: The device; the CPU when not given.
+
     Example:
-        >>> processor(torch.device("cpu"))  # doctest: +SKIP
-        'x86_64, AVX512, 2 threads'
+        >>> processor()  # doctest: +SKIP
+        'Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, AVX512, 2 threads'
     """
     import torch
 
-    if device.type == "cuda":
+    kind = "cpu" if device is None else device.type
+    if kind == "cuda":
         return str(torch.cuda.get_device_name(device))
-    if device.type != "cpu":
-        return f"{platform.machine()}, {device.type}"
+    if kind != "cpu":
+        return f"{platform.machine()}, {kind}"
+    # What torch uses of it, which `ATEN_CPU_CAPABILITY` can lower.
     units = torch.backends.cpu.get_cpu_capability()
-    return f"{platform.machine()}, {units}, {torch.get_num_threads()} threads"
+    return f"{_model_name()}, {units}, {torch.get_num_threads()} threads"
+
+
+def _model_name() -> str:
+    """What the processor calls itself; its architecture where the system does not tell."""
+    known = Path("/proc/cpuinfo")  # Linux
+    if known.is_file():
+        for line in known.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 class Stopwatch:

@@ -8,11 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor
 
-from pave.errors import PatchError
+from pave import hf_compat
+from pave.errors import BaseError, ConfigError, PatchError
 from pave.media import Frames
+from pave.patches.folder import check_folder, describe_folder
 from pave.patches.names import known_name
 from pave.patches.parts import Part
 from pave.patches.probe import Probe, ProbeMatch, compare_probes, take_probe
@@ -103,6 +108,62 @@ def make_probe(model: PatchedModel, name: str | None = None, seed: int = 0) -> P
         model.train(training)
     dtype = str(base.dtype).removeprefix("torch.")
     return take_probe(plain, patched, dtype, seed)
+
+
+def add_probe(folder: Path) -> str | None:
+    """Give a patch folder a probe, where it has none and its base is on this machine.
+
+    A base on the Hub is not downloaded for that, and none is loaded that would not fit into memory.
+
+    Args:
+        folder: A patch folder; its `patch.json` gets the probe, and its card follows.
+
+    Returns:
+        Why there is no probe; None where there is one.
+
+    Raises:
+        PatchError: If the folder is damaged.
+    """
+    from pave.bases import load_base
+    from pave.model.model import PatchedModel
+
+    config = check_folder(folder)
+    if config.probe is not None:
+        return None
+    if config.base_patches:
+        return "the patch was trained on top of others"
+    name = config.base.name
+    if reason := _unready(name, config.base.revision):
+        return reason
+    try:
+        model = PatchedModel(load_base(name, revision=config.base.revision, device="auto"))
+        probe = make_probe(model, model.load_patch(folder))
+    except (BaseError, ConfigError, PatchError) as error:
+        return str(error)
+    describe_folder(folder, {"probe": probe.model_dump()})
+    return None
+
+
+def _unready(name: str, revision: str | None) -> str | None:
+    """Why a base cannot be loaded here and now; None where it can be tried."""
+    if name == "smol":
+        return None
+    place = Path(name)
+    if not place.is_dir():
+        if not hf_compat.can_be_hub_id(name):
+            return f"its base {name} is not on this machine"
+        try:
+            found = snapshot_download(name, revision=revision, local_files_only=True)
+        except LocalEntryNotFoundError:
+            return f"its base {name} is not on this machine"
+        place = Path(found)
+    weights = sum(file.stat().st_size for file in place.glob("*.safetensors"))
+    if not weights:  # only its settings were fetched
+        return f"the weights of its base {name} are not on this machine"
+    # On a GPU they pass through memory as well.
+    if weights > psutil.virtual_memory().available:
+        return f"its base {name} does not fit into the memory that is free"
+    return None
 
 
 def _side_tokens(part: Part, generator: torch.Generator) -> Tokens:

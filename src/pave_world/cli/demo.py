@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,6 +79,10 @@ def demo_verb(
 
 def _short(given: DemoSettings) -> Path:
     """Run the short demo, and print what it found."""
+    # Before torch is loaded, which reads it once. Threads that wait then give their core away:
+    # where others compute as well, spinning takes minutes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from pave.evaluate.report import table
     from pave_world.demo.quick import QuickConfig, run_quick
     from pave_world.demo.quick_report import PAGE, sparkline

@@ -1,20 +1,37 @@
-"""The time of the short demo: what is left of it, how many steps fit, and on what machine."""
+"""The time of the short demo: what its stages cost, and what fits into the time that is left."""
 
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pydantic import BaseModel, ConfigDict, Field
 
 # Seconds after set-up that are promised are 300 and, with bf16 units, 180; the rest is the start of
 # Python and a margin.
 BUDGET = {"fp32": 280.0, "bf16": 165.0}
-# A step takes two clips forward and backward, where an arm is asked about one: measured, with
-# threads and all, as a multiple of the seconds that an arm takes for a clip.
-_STEP = {"fp32": 4.2, "bf16": 3.0}
-_START = 25.0  # seconds of a training process before its first step, and after its last
+# Of the time that is left once the held-out clips are encoded, the most that asking about them may
+# take, and what an arm takes for a clip, as a multiple of making and encoding that clip.
+_SHARE = 0.5
+_ASK = {"fp32": 2.6, "bf16": 1.8}
+# A step takes two clips forward and backward, where an arm is asked about one.
+_STEP = {"fp32": 4.2, "bf16": 4.2}
+_START = 10.0  # seconds of a training before its first step and after its last
+
+
+class Cost(BaseModel):
+    """What a stage cost.
+
+    A busy machine adds wall seconds; the seconds of the processor stay nearly the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: str = Field(description="What was done.")
+    wall: float = Field(description="Wall seconds.")
+    cpu: float = Field(description="Seconds of the processor, of all processes that have ended.")
 
 
 class Pace:
@@ -22,14 +39,18 @@ class Pace:
 
     Args:
         budget: Wall seconds; None for that of the precision.
-        precision: What trainings run in here, "fp32" or "bf16".
+        precision: What is computed in here, "fp32" or "bf16".
         say: Gets a line at the start of each stage.
+
+    Attributes:
+        costs: What the stages so far have cost, in their order.
     """
 
     def __init__(self, budget: float | None, precision: str, say: Callable[[str], None]) -> None:
         self.budget = budget or BUDGET[precision]
         self.precision = precision
         self.say = say
+        self.costs: list[Cost] = []
         self._started = time.monotonic()  # a clock that no one sets back
 
     @property
@@ -42,37 +63,62 @@ class Pace:
         """Seconds of the budget that are left; below zero when it is spent."""
         return self.budget - self.seconds
 
-    def tell(self, what: str) -> None:
-        """Say that a stage begins, and how much time is left."""
-        self.say(f"[{self.seconds:3.0f} s, {max(0.0, self.left):3.0f} s left] {what} ...")
-
-    def steps(self, seconds: float, clip_seconds: float) -> int:
-        """Steps that fit into some seconds of training.
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[None]:
+        """Say that a stage begins, and how much time is left; write down what it costs.
 
         Args:
-            seconds: What there is, start of the process included.
-            clip_seconds: What an arm was measured to take for the questions about a clip.
+            name: What the table of costs calls it.
+            what: What is done, for the line.
         """
-        step = _STEP[self.precision] * clip_seconds
-        return max(0, int((seconds - _START) / step))
+        self.say(f"[{self.seconds:3.0f} s, {max(0.0, self.left):3.0f} s left] {what} ...")
+        began, cpu = self.seconds, _cpu_seconds()
+        try:
+            yield
+        finally:
+            wall = round(self.seconds - began, 1)
+            self.costs.append(Cost(stage=name, wall=wall, cpu=round(_cpu_seconds() - cpu, 1)))
+
+    def clips(self, most: int, fewest: int, arms: int, clip_seconds: float) -> int:
+        """Held-out clips that some arms can be asked about in their share of the time.
+
+        Args:
+            most: Clips that there are.
+            fewest: Clips below which an interval says nothing.
+            arms: Arms that are asked, the new patch among them.
+            clip_seconds: What making and encoding a clip was measured to take.
+        """
+        arm_clip = _ASK[self.precision] * clip_seconds
+        fit = int(_SHARE * self.left / (arms * arm_clip))
+        return min(most, max(fewest, fit))
+
+    def steps(self, seconds: float, ask_seconds: float, encode_seconds: float, most: int) -> int:
+        """Steps that fit into some seconds, with the clips that they need.
+
+        Args:
+            seconds: What there is, all that surrounds the steps included.
+            ask_seconds: What an arm was measured to take for the questions about a clip.
+            encode_seconds: What making and encoding a clip was measured to take.
+            most: Steps that are enough.
+        """
+        step = _STEP[self.precision] * ask_seconds
+        steps = most
+        while steps > 0 and _START + steps * step + train_clips(steps) * encode_seconds > seconds:
+            steps -= 1
+        return steps
 
 
-def processor_name() -> str:
-    """What the processor calls itself, and how many cores there are for this process.
+def train_clips(steps: int) -> int:
+    """Clips to make for so many steps of two clips each.
 
     Example:
-        >>> processor_name()  # doctest: +SKIP
-        'Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz, AVX512, 2 cores'
+        >>> train_clips(30), train_clips(45), train_clips(300)
+        (60, 90, 120)
     """
-    import torch
+    return min(120, max(60, 2 * steps))
 
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")  # Linux
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    # What torch uses of it, which `ATEN_CPU_CAPABILITY` can lower.
-    units = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {units}, {os.cpu_count()} cores"
+
+def _cpu_seconds() -> float:
+    """Of this process and of all that it started and that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system

@@ -26,6 +26,8 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
             work.
         ConfigError: If parts of the world are missing.
     """
+    from pave_world import make_world
+
     _check_base(config.base)
     with _pool(1) as pool:
         base = pool.submit(_set_up, config.base)
@@ -35,34 +37,19 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
                 base.result()  # a base that cannot be had ends the work now, not after all clips
             progress(what, done, total)
 
-        records = make_splits(config, tell)
+        records = {}
+        for split, clips in ((TRAIN, config.train_clips), (TEST, config.test_clips)):
+            records[split] = make_world(
+                config.world(split),
+                split,
+                clips,
+                config.seed,
+                config.channel,
+                workers=config.workers,
+                questions_per_clip=config.questions_per_clip,
+                progress=partial(tell, f"{split} clips"),
+            )
         base.result()
-    return records
-
-
-def make_splits(config: DemoConfig, progress: Progress) -> dict[str, Path]:
-    """Make both splits, where the base is there already.
-
-    Returns:
-        Split -> records file.
-
-    Raises:
-        ConfigError: If parts of the world are missing.
-    """
-    from pave_world import make_world
-
-    records = {}
-    for split, clips in ((TRAIN, config.train_clips), (TEST, config.test_clips)):
-        records[split] = make_world(
-            config.world(split),
-            split,
-            clips,
-            config.seed,
-            config.channel,
-            workers=config.workers,
-            questions_per_clip=config.questions_per_clip,
-            progress=partial(progress, f"{split} clips"),
-        )
     return records
 
 

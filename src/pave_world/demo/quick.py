@@ -19,27 +19,30 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.machine import PeakMemory
+from pave.evaluate.machine import PeakMemory, processor
 from pave.patches import LoraSpec
-from pave.train import TrainConfig
 from pave.train.config import MAX_SEED
 from pave.train.precision import Precision, settled_precision
 from pave_world.assets import concert
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.pace import Pace, processor_name
-from pave_world.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_splits
-from pave_world.demo.quick_report import Quick, write_quick
-from pave_world.demo.training import CONTROL, TimeIsUp, curves, run_configs, train_runs
+from pave_world.demo.here import computing_in, make_encoded, train_here
+from pave_world.demo.pace import Pace, train_clips
+from pave_world.demo.prepare import TEST, TRAIN, Progress
+from pave_world.demo.quick_report import Quick, write_quick, write_results
+from pave_world.demo.training import CONTROL, curves, run_configs
 
 if TYPE_CHECKING:
     from pave.bases import Base
+    from pave.evaluate.report import Report
 
 Say = Callable[[str], None]
 BASE, PATCH = "base", "patch"
 QUESTION = "What do you hear?"
 _MADE = ("world", "store", "runs", "eval", "eval-new", "patch", "demo.json")
 _FEWEST = 20  # steps; fewer show the warm-up of the rates alone
-_AFTER = 12.0  # seconds for the report and what cannot be foreseen
+_FEWEST_CLIPS = 12  # held-out; fewer tell nothing about how another clip would differ
+_ARMS = 4  # base, control, patch, and the new patch
+_AFTER = 8.0  # seconds for the report and what cannot be foreseen
 
 
 class QuickConfig(BaseModel):
@@ -108,52 +111,147 @@ def run_quick(config: QuickConfig, say: Say, progress: Progress | None = None) -
         'The shipped patch against a LoRA that was trained as long without the sound, ...'
     """
     from pave.bases import load_base
-    from pave.evaluate.run import evaluate
 
     shown = progress or (lambda what, done, total: None)
-    demo = config.training()
-    pace = Pace(config.seconds, demo.precision, say)
+    pace = Pace(config.seconds, settled_precision(config.precision), say)
     _clear(config.out)
     with PeakMemory() as memory:
-        pace.tell(f"loading {config.base}, which the first time is put together")
-        base = load_base(config.base, device="auto")
-        answers = _ask_about_concert(config, base, pace)
-        pace.tell(f"making {config.test_clips + config.train_clips} clips with sound")
-        records = make_splits(demo, shown)
-        pace.tell(f"encoding every clip once, {demo.preset.does}")
-        encode_clips(demo, records, shown)
-        pace.tell(f"asking about {config.test_clips} held-out clips: {BASE}, {CONTROL}, {PATCH}")
-        began = pace.seconds
-        arms = {BASE: None, CONTROL: config.control, PATCH: config.patch}
-        shipped = evaluate(_questions(config, records[TEST], arms, "eval"), base, shown)
-        arm_seconds = (pace.seconds - began) / len(arms)
-        training = _train(config, records[TRAIN], arm_seconds, pace, shown)
-        new = None
-        if training.finished:
-            pace.tell("asking the new patch about the same clips")
-            # The base has answered the same questions in the same batches.
-            _keep(config.out / "eval" / f"{BASE}.jsonl", config.out / "eval-new")
-            arms = {BASE: None, demo.patch_arm: str(config.out / "patch")}
-            new = evaluate(_questions(config, records[TEST], arms, "eval-new"), base, shown)
+        with pace.stage("base", f"loading {config.base}, which the first time is put together"):
+            base = load_base(config.base, device="auto")
+        with pace.stage("concert", f'asking about a real concert: "{QUESTION}"'):
+            answers = _ask_about_concert(config, base, pace)
+        demo = _Demo(config, base, pace, shown)
+        shipped = demo.ask_shipped()
+        training = demo.train()
+        new = demo.ask_new() if training.finished else None
         quick = Quick(
             concert=answers,
             shipped=shipped,
             new=new,
-            new_arm=demo.patch_arm,
+            new_arm=demo.settings.patch_arm,
             shipped_steps=_steps_of(config.patch),
+            planned_clips=config.test_clips,
             steps=training.steps,
             steps_done=training.done,
+            train_clips=training.clips,
             curve=training.curve,
+            answered_in=pace.precision,
             seconds={"training": round(training.seconds, 1), "all": round(pace.seconds, 1)},
+            costs=pace.costs,
             budget=pace.budget,
             peak_rss_mb=memory.megabytes,
-            machine=processor_name(),
+            machine=processor(),
             command=shlex.join(["pave", *sys.argv[1:]]),
             settings=config.model_dump(mode="json"),
         )
-        pace.tell("writing the report")
-        write_quick(quick, config.out, shown)
+        with pace.stage("report", "writing the report"):
+            write_quick(quick, config.out, shown)
+    # Once more, with what the report itself has cost.
+    seconds = quick.seconds | {"all": round(pace.seconds, 1)}
+    quick = quick.model_copy(update={"costs": pace.costs, "seconds": seconds})
+    write_results(quick, config.out)
     return quick
+
+
+class _Demo:
+    """The stages that need each other's measurements."""
+
+    def __init__(self, config: QuickConfig, base: Base, pace: Pace, progress: Progress) -> None:
+        self.config, self.base, self.pace, self.progress = config, base, pace, progress
+        self.settings = config.training()
+        self.clips = config.test_clips  # held-out clips to ask about
+        # Wall seconds on this machine now: making and encoding a clip; an arm, about one clip.
+        self.encode_seconds = self.ask_seconds = 0.0
+        self.records: dict[str, Path] = {}
+
+    def ask_shipped(self) -> Report:
+        """Ask base, control and patch about held-out clips, as many as the time allows."""
+        config, pace = self.config, self.pace
+        self._clips(TEST, config.test_clips)
+        # Decided before anything is answered.
+        self.clips = pace.clips(config.test_clips, _FEWEST_CLIPS, _ARMS, self.encode_seconds)
+        if self.clips < config.test_clips:
+            pace.say(
+                f"  this machine is slow now: {self.clips} of {config.test_clips} held-out clips "
+                "are asked about, so the intervals are wider"
+            )
+        arms = {BASE: None, CONTROL: config.control, PATCH: config.patch}
+        what = f"asking about {self.clips} held-out clips: {BASE}, {CONTROL}, {PATCH}"
+        return self._ask("shipped arms", what, arms, "eval")
+
+    def ask_new(self) -> Report:
+        """Ask the patch that was trained the same questions."""
+        # The base has answered them in the same batches.
+        _keep(self.config.out / "eval" / f"{BASE}.jsonl", self.config.out / "eval-new")
+        arms = {BASE: None, self.settings.patch_arm: str(self.config.out / "patch")}
+        what = "asking the new patch about the same clips"
+        return self._ask("new patch", what, arms, "eval-new")
+
+    def train(self) -> Training:
+        """Train a patch for as long as the time that is left allows."""
+        config, pace = self.config, self.pace
+        # The new patch has to be asked, too.
+        allowed = pace.left - 1.2 * self.clips * self.ask_seconds - _AFTER
+        steps = pace.steps(allowed, self.ask_seconds, self.encode_seconds, config.most_steps)
+        if steps < _FEWEST:
+            pace.say(
+                f"  no training: it would have {max(0.0, allowed):.0f} s, enough for {steps} steps "
+                "at the speed of this machine now; --seconds gives more time"
+            )
+            return Training()
+        clips = min(config.train_clips, train_clips(steps))
+        self._clips(TRAIN, clips)
+        settings = config.training(steps)
+        run = run_configs(settings, self.records[TRAIN])[settings.patch_arm]
+        allowed = pace.left - 1.2 * self.clips * self.ask_seconds
+        what = f"training a patch from scratch in {settings.precision}: {steps} steps fit"
+        began = pace.seconds
+        with pace.stage("training", what):
+            finished = train_here(run, self.base, self.progress, pace.say, allowed)
+            if finished:
+                shutil.copytree(run.patch_folder, config.out / "patch")
+            else:
+                pace.say("  the machine became slower: the training is stopped, and not asked")
+        curve = [(int(step), loss) for step, loss in curves({PATCH: run})[PATCH]]
+        done = steps if finished else max((step for step, _ in curve), default=0)
+        return Training(steps, done, clips, curve, pace.seconds - began, finished)
+
+    def _clips(self, split: str, count: int) -> None:
+        """Make clips of a split in processes, and encode each here as it is done."""
+        what = f"making {count} {split} clips with sound, and encoding each once"
+        with self.pace.stage(f"{split} clips", what):
+            self.records[split], seconds = make_encoded(
+                self.settings, self.base, split, count, self.progress
+            )
+        self.encode_seconds = seconds / count
+
+    def _ask(self, stage: str, what: str, arms: Mapping[str, str | None], out: str) -> Report:
+        """Ask arms about the held-out clips; a patch is a folder or a name."""
+        from pave.evaluate.run import evaluate
+
+        folders: dict[str, list[Path] | None] = {}
+        for name, patch in arms.items():
+            folders[name] = None if patch is None else [Path(patch)]
+        questions = EvalConfig(
+            records=self.records[TEST],
+            out=self.config.out / out,
+            base=self.config.base,
+            arms=folders,
+            cache=self.settings.cache,
+            limit=self.clips,
+            batch=self.settings.batch_questions,
+            max_new_tokens=self.settings.max_new_tokens,
+            seed=self.config.seed,
+            plot=False,
+        )
+        began = self.pace.seconds
+        precision = self.pace.precision
+        with self.pace.stage(stage, f"{what}, in {precision}"), computing_in(precision, self.base):
+            report = evaluate(questions, self.base, self.progress)
+        # An arm whose answers were there took no time.
+        asked = len(arms) - (out != "eval")
+        self.ask_seconds = (self.pace.seconds - began) / (asked * self.clips)
+        return report
 
 
 @dataclass(frozen=True)
@@ -163,13 +261,15 @@ class Training:
     Attributes:
         steps: Steps that were planned; 0 where there was no time for any.
         done: Steps that were done.
+        clips: Clips that it trained on.
         curve: (step, loss) points.
-        seconds: Wall seconds, start of the process included.
+        seconds: Wall seconds.
         finished: Whether there is a patch.
     """
 
     steps: int = 0
     done: int = 0
+    clips: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
     seconds: float = 0.0
     finished: bool = False
@@ -189,7 +289,6 @@ def _ask_about_concert(config: QuickConfig, base: Base, pace: Pace) -> dict[str,
     """Who -> the answer about a real concert; empty where its wheel is not installed."""
     from pave.model import PatchedModel
 
-    pace.tell(f'asking about a real concert: "{QUESTION}"')
     try:
         video = concert()
     except ConfigError as error:  # nothing else needs that wheel
@@ -207,64 +306,6 @@ def _ask_about_concert(config: QuickConfig, base: Base, pace: Pace) -> dict[str,
     for who, answer in answers.items():
         pace.say(f"  {who}: {answer}")
     return answers
-
-
-def _questions(
-    config: QuickConfig, records: Path, arms: Mapping[str, str | None], out: str
-) -> EvalConfig:
-    """What to ask whom; a patch is a folder or a name."""
-    demo = config.training()
-    folders: dict[str, list[Path] | None] = {}
-    for name, patch in arms.items():
-        folders[name] = None if patch is None else [Path(patch)]
-    return EvalConfig(
-        records=records,
-        out=config.out / out,
-        base=config.base,
-        arms=folders,
-        cache=demo.cache,
-        batch=demo.batch_questions,
-        max_new_tokens=demo.max_new_tokens,
-        seed=config.seed,
-        plot=False,
-    )
-
-
-def _train(
-    config: QuickConfig, records: Path, arm_seconds: float, pace: Pace, progress: Progress
-) -> Training:
-    """Train a patch for as long as the time that is left allows.
-
-    Args:
-        config: All numbers.
-        records: What to train on.
-        arm_seconds: What an arm took to be asked; the new patch has to be asked, too.
-        pace: The clock.
-        progress: Called with (what, done, total).
-    """
-    allowed = pace.left - 1.2 * arm_seconds - _AFTER
-    steps = min(config.most_steps, pace.steps(allowed, arm_seconds / config.test_clips))
-    if steps < _FEWEST:
-        pace.say(
-            f"  no training: it would have {max(0.0, allowed):.0f} s, enough for {steps} steps at "
-            "the speed of this machine now; --seconds gives more time"
-        )
-        return Training()
-    demo = config.training(steps)
-    pace.tell(f"training a patch from scratch in {demo.precision}: {steps} steps fit")
-    began = pace.seconds
-    name = demo.patch_arm
-    run: TrainConfig = run_configs(demo, records)[name]
-    finished = True
-    try:
-        train_runs(demo, {name: run}, progress, pace.say, seconds=allowed)
-        shutil.copytree(run.patch_folder, config.out / "patch")
-    except TimeIsUp:
-        finished = False
-        pace.say("  the machine became slower: the training is stopped, its patch is not asked")
-    curve = [(int(step), loss) for step, loss in curves({name: run})[name]]
-    done = steps if finished else max((step for step, _ in curve), default=0)
-    return Training(steps, done, curve, pace.seconds - began, finished)
 
 
 def _keep(file: Path, folder: Path) -> None:

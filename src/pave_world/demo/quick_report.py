@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.evaluate import write_page
 from pave.evaluate.report import PairedRow, Report, markdown
 from pave.files import write_text_atomically
+from pave_world.demo.pace import Cost
 
 PAGE = "report.html"
 CHANNEL = "audio"
+_SHOWN = 100  # questions of the page
 
 
 class Quick(BaseModel):
@@ -26,10 +28,14 @@ class Quick(BaseModel):
     new: Report | None = Field(description="Base and the new patch; null where none was trained.")
     new_arm: str = Field(description="What the new patch is called there.")
     shipped_steps: int | None = Field(description="Steps of the shipped patch, as its card says.")
+    planned_clips: int = Field(description="Held-out clips that a fast machine is asked about.")
     steps: int = Field(description="Steps of the new patch that were planned.")
     steps_done: int = Field(description="Steps that were done.")
+    train_clips: int = Field(description="Clips that the new patch was trained on.")
     curve: list[tuple[int, float]] = Field(description="(step, training loss) of the new patch.")
+    answered_in: str = Field(description="What the arms computed in: fp32 or bf16.")
     seconds: dict[str, float] = Field(description="Wall seconds: all, and of the training.")
+    costs: list[Cost] = Field(description="What each stage cost.")
     budget: float = Field(description="Wall seconds that it was given.")
     peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
     machine: str = Field(description="The processor.")
@@ -40,9 +46,11 @@ class Quick(BaseModel):
         """What was found, in sentences."""
         found = [_shipped(self.shipped), *self._training()]
         whole = self.seconds["all"]
+        spent = sum(cost.cpu for cost in self.costs)
         found.append(
-            f"{whole:.0f} s of {self.budget:.0f}, at most {self.peak_rss_mb:,.0f} MB, on "
-            f"{self.machine}."
+            f"{whole:.0f} s of {self.budget:.0f} ({spent:.0f} s of the processor), at most "
+            f"{self.peak_rss_mb:,.0f} MB, on {self.machine}; all arms answered in "
+            f"{self.answered_in}."
         )
         if whole > self.budget + 5:
             found.append(
@@ -119,8 +127,7 @@ def sparkline(curve: list[tuple[int, float]]) -> str:
 
 
 def write_quick(quick: Quick, out: Path, progress: Callable[[str, int, int], None]) -> Path:
-    """Write `results.json`, `report.md` and the page with clips and sounds; the page's path."""
-    write_text_atomically(out / "results.json", quick.model_dump_json(indent=2) + "\n")
+    """Write `report.md` and the page with clips and sounds; the page's path."""
     blocks = [markdown(quick.shipped, title="What the shipped sound patch is worth")]
     if quick.concert:
         # The question is `quick.QUESTION`; who does not hear answers what it sees.
@@ -133,6 +140,20 @@ def write_quick(quick: Quick, out: Path, progress: Callable[[str, int, int], Non
     if quick.new is not None:
         blocks.append(markdown(quick.new, title="What the new patch is worth"))
     blocks.append("# In words\n\n" + "\n\n".join(quick.lines()) + "\n")
+    blocks.append(f"# What it cost\n\n{_table(quick.costs)}")
     write_text_atomically(out / "report.md", "\n".join(blocks))
     # The clips on which the arms differ come first; each takes a second or more.
-    return write_page(out / "eval", out / PAGE, questions=100, progress=progress)
+    return write_page(out / "eval", out / PAGE, questions=_SHOWN, progress=progress)
+
+
+def write_results(quick: Quick, out: Path) -> None:
+    """Write `results.json`."""
+    write_text_atomically(out / "results.json", quick.model_dump_json(indent=2) + "\n")
+
+
+def _table(costs: list[Cost]) -> str:
+    """What each stage cost, as a table."""
+    lines = "| stage | wall seconds | seconds of the processor |\n|---|---:|---:|\n"
+    for cost in costs:
+        lines += f"| {cost.stage} | {cost.wall:.0f} | {cost.cpu:.0f} |\n"
+    return lines

@@ -19,13 +19,12 @@ from pydantic import ValidationError
 
 from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
-from pave.evaluate.machine import PeakMemory, Stopwatch
+from pave.evaluate.machine import PeakMemory, Stopwatch, processor
 from pave.evaluate.report import Report, write_report
 from pave.files import write_text_atomically
 from pave.texts import read_object
 from pave.train import TrainConfig
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.pace import processor_name
 from pave_world.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips
 from pave_world.demo.training import CONTROL, curves, train_both
 from pave_world.scenes.scene import OLD_CHANNELS
@@ -213,7 +212,7 @@ def _write(config: DemoConfig, report: Report, book: _Book, runs: dict[str, Trai
             "seconds": book.watch.seconds,
             "peak_rss_mb": max(book.peak, report.peak_rss_mb),
             "seeds": {"world": config.seed, "training": config.seed, "bootstrap": config.seed},
-            "versions": {"processor": processor_name(), **report.versions},
+            "versions": {"processor": processor(), **report.versions},
             "command": _command(),
             "settings": config.model_dump(mode="json"),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import subprocess
 import sys
@@ -26,10 +25,6 @@ CONTROL = "LoRA-only"
 LOG = "train_log.jsonl"
 _POLL = 0.5  # seconds between looks at the runs
 _TELLS = 4  # lines about a training
-
-
-class TimeIsUp(Exception):  # noqa: N818 - no error: what was asked for has come true
-    """A training was stopped because its time was over."""
 
 
 @dataclass(frozen=True)
@@ -116,39 +111,16 @@ def train_both(
         TrainError: If a run ends with an error; the other one is stopped.
     """
     configs = run_configs(config, records)
-    train_runs(config, configs, progress, say)
-    return configs
-
-
-def train_runs(
-    config: DemoConfig,
-    configs: Mapping[str, TrainConfig],
-    progress: Progress,
-    say: Callable[[str], None],
-    seconds: float = math.inf,
-) -> None:
-    """Train several runs side by side, each in a process of its own.
-
-    Args:
-        config: The demo's settings.
-        configs: Arm -> settings of its run.
-        progress: Called with (run, steps done, steps) about twice a second.
-        say: Gets a line at each quarter.
-        seconds: Wall seconds that they may take.
-
-    Raises:
-        TrainError: If a run ends with an error; the others are stopped.
-        TimeIsUp: If the seconds are over; the runs are stopped.
-    """
     runs = []
     try:
         for name, settings in configs.items():
             if not (settings.patch_folder / "patch.json").is_file():
                 runs.append(_start(name, settings, config))
-        _watch(runs, progress, say, seconds)
+        _watch(runs, progress, say)
     finally:
         for run in runs:
             _stop(run.process)
+    return configs
 
 
 def curves(configs: Mapping[str, TrainConfig]) -> dict[str, list[tuple[float, float]]]:
@@ -188,7 +160,7 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
     return Run(name, settings, process, output)
 
 
-def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None], seconds: float) -> None:
+def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> None:
     """Until all have ended: move the bars, say a line at each quarter.
 
     Raise as soon as one has failed.
@@ -210,8 +182,6 @@ def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None], seco
         if None not in codes:
             return
         took = time.monotonic() - started
-        if took > seconds:
-            raise TimeIsUp
         # Of the run that is behind.
         share = min(run.share(step) for run, (step, _) in zip(runs, states, strict=True))
         if int(share * _TELLS) > quarters:
