@@ -117,9 +117,11 @@ def test_a_training_ends_when_its_time_is_up(
 def test_ctrl_c_in_a_training_is_not_taken_for_the_end_of_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threading.Timer(0.2, _thread.interrupt_main).start()
+    somebody = threading.Timer(0.2, _thread.interrupt_main)
+    somebody.start()
     with pytest.raises(KeyboardInterrupt):
         _training_for(60.0, monkeypatch, tmp_path)
+    somebody.join()
     assert [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)] == []
 
 

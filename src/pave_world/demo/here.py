@@ -139,6 +139,7 @@ def train_here(run: TrainConfig, base: Base, progress: Progress, say: Say, secon
         return False
     finally:
         timer.cancel()
+        timer.join()
     return True
 
 

@@ -72,12 +72,15 @@ class Pace:
             what: What is done, for the line.
         """
         self.say(f"[{self.seconds:3.0f} s, {max(0.0, self.left):3.0f} s left] {what} ...")
-        began, cpu = self.seconds, _cpu_seconds()
+        began = self.seconds
+        cpu_began = _cpu_seconds()
         try:
             yield
         finally:
-            wall = round(self.seconds - began, 1)
-            self.costs.append(Cost(stage=name, wall=wall, cpu=round(_cpu_seconds() - cpu, 1)))
+            wall = self.seconds - began
+            cpu = _cpu_seconds() - cpu_began
+            cost = Cost(stage=name, wall=round(wall, 1), cpu=round(cpu, 1))
+            self.costs.append(cost)
 
     def clips(self, most: int, fewest: int, arms: int, clip_seconds: float) -> int:
         """Held-out clips that some arms can be asked about in their share of the time.
@@ -102,10 +105,12 @@ class Pace:
             most: Steps that are enough.
         """
         step = _STEP[self.precision] * ask_seconds
-        steps = most
-        while steps > 0 and _START + steps * step + train_clips(steps) * encode_seconds > seconds:
-            steps -= 1
-        return steps
+        for steps in range(most, 0, -1):
+            clips = train_clips(steps)
+            needed = _START + steps * step + clips * encode_seconds
+            if needed <= seconds:
+                return steps
+        return 0
 
 
 def train_clips(steps: int) -> int:
@@ -121,4 +126,6 @@ def train_clips(steps: int) -> int:
 def _cpu_seconds() -> float:
     """Of this process and of all that it started and that have ended."""
     spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system
+    own = spent.user + spent.system
+    children = spent.children_user + spent.children_system
+    return own + children

@@ -157,16 +157,21 @@ class _Demo:
     """The stages that need each other's measurements."""
 
     def __init__(self, config: QuickConfig, base: Base, pace: Pace, progress: Progress) -> None:
-        self.config, self.base, self.pace, self.progress = config, base, pace, progress
+        self.config = config
+        self.base = base
+        self.pace = pace
+        self.progress = progress
         self.settings = config.training()
         self.clips = config.test_clips  # held-out clips to ask about
         # Wall seconds on this machine now: making and encoding a clip; an arm, about one clip.
-        self.encode_seconds = self.ask_seconds = 0.0
+        self.encode_seconds = 0.0
+        self.ask_seconds = 0.0
         self.records: dict[str, Path] = {}
 
     def ask_shipped(self) -> Report:
         """Ask base, control and patch about held-out clips, as many as the time allows."""
-        config, pace = self.config, self.pace
+        config = self.config
+        pace = self.pace
         self._clips(TEST, config.test_clips)
         # Decided before anything is answered.
         self.clips = pace.clips(config.test_clips, _FEWEST_CLIPS, _ARMS, self.encode_seconds)
@@ -189,9 +194,11 @@ class _Demo:
 
     def train(self) -> Training:
         """Train a patch for as long as the time that is left allows."""
-        config, pace = self.config, self.pace
+        config = self.config
+        pace = self.pace
         # The new patch has to be asked, too.
-        allowed = pace.left - 1.2 * self.clips * self.ask_seconds - _AFTER
+        asking = 1.2 * self.clips * self.ask_seconds
+        allowed = pace.left - asking - _AFTER
         steps = pace.steps(allowed, self.ask_seconds, self.encode_seconds, config.most_steps)
         if steps < _FEWEST:
             pace.say(
@@ -203,7 +210,7 @@ class _Demo:
         self._clips(TRAIN, clips)
         settings = config.training(steps)
         run = run_configs(settings, self.records[TRAIN])[settings.patch_arm]
-        allowed = pace.left - 1.2 * self.clips * self.ask_seconds
+        allowed = pace.left - asking
         what = f"training a patch from scratch in {settings.precision}: {steps} steps fit"
         began = pace.seconds
         with pace.stage("training", what):
@@ -213,7 +220,9 @@ class _Demo:
             else:
                 pace.say("  the machine became slower: the training is stopped, and not asked")
         curve = [(int(step), loss) for step, loss in curves({PATCH: run})[PATCH]]
-        done = steps if finished else max((step for step, _ in curve), default=0)
+        done = steps
+        if not finished:
+            done = curve[-1][0] if curve else 0
         return Training(steps, done, clips, curve, pace.seconds - began, finished)
 
     def _clips(self, split: str, count: int) -> None:
@@ -246,11 +255,11 @@ class _Demo:
         )
         began = self.pace.seconds
         precision = self.pace.precision
-        with self.pace.stage(stage, f"{what}, in {precision}"), computing_in(precision, self.base):
+        told = f"{what}, in {precision}"
+        with self.pace.stage(stage, told), computing_in(precision, self.base):
             report = evaluate(questions, self.base, self.progress)
-        # An arm whose answers were there took no time.
-        asked = len(arms) - (out != "eval")
-        self.ask_seconds = (self.pace.seconds - began) / (asked * self.clips)
+        took = self.pace.seconds - began
+        self.ask_seconds = took / (len(arms) * self.clips)
         return report
 
 

@@ -157,17 +157,17 @@ def _one_thread_each() -> Iterator[None]:
 
     On small matrices a second thread costs a third more time of the processor, and gains nothing.
     """
-    before = {name: os.environ.get(name) for name in _THREADS}
+    before = dict(os.environ)
     # Read when a library is loaded: for this process nothing changes.
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    for name in _THREADS:
+        os.environ[name] = "1"
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in _THREADS:
+            del os.environ[name]
+            if name in before:
+                os.environ[name] = before[name]
 
 
 def _write_records(folder: Path, world: WorldSettings, clips: int, questions_per_clip: int) -> Path:
