@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from controls import ARMS, are_asked
+
 from pave.data import read_records
 from pave.evaluate.arm_files import read_rows
 from pave.evaluate.report import Report
@@ -29,11 +31,13 @@ class Channel:
         config: The settings of the first run; the others differ in the seed.
         runs: Seed -> the run's own report.
         whole: The report over all of them.
+        controls: The same of the control arms; None unless all runs have them.
     """
 
     config: DemoConfig
     runs: Mapping[int, Report]
     whole: Report
+    controls: Report | None = None
 
     @property
     def arms(self) -> tuple[str, str, str]:
@@ -48,26 +52,35 @@ def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
     The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these
     trainings; how much trainings differ is seen from the seeds' own differences.
     """
+    arms = finished[0][1].arm_names()
+    whole = _pooled(finished, "eval", arms)
+    controls = None
+    if all(are_asked(config) for config, _ in finished):
+        controls = _pooled(finished, "controls", ARMS)
+    runs = {config.seed: run for config, run in finished}
+    return Channel(finished[0][0], runs, whole, controls)
+
+
+def _pooled(
+    finished: Sequence[tuple[DemoConfig, Report]], folder: str, arms: Sequence[str]
+) -> Report:
+    """One report over the answers that all runs have in a folder of theirs."""
     task = get_task(EXACT)
-    first, report = finished[0]
-    items: dict[str, list[Item]] = {arm: [] for arm in report.arm_names()}
+    items: dict[str, list[Item]] = {arm: [] for arm in arms}
     for config, _ in finished:
         mark = f"{config.seed}:"
         records = read_records(config.world(TEST) / RECORDS, check_media=False)
         for arm, own in items.items():
-            rows = read_rows(config.out / "eval" / f"{arm}.jsonl", arm)
+            rows = read_rows(config.out / folder / f"{arm}.jsonl", arm)
             predictions = {row.id: row.prediction for row in rows.values()}
             for item in items_of(task, records, predictions):
                 own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
-    count = len(items[report.arm_names()[0]])
-    asked = Asked(prompt="unknown", split="", records=count)
+    asked = Asked(prompt="unknown", split="", records=len(items[arms[0]]))
     scores, _ = score_arms(task, items, asked, resamples=RESAMPLES, seed=0)
-    runs = {config.seed: run for config, run in finished}
-    whole = report.model_copy(
-        update={
-            "task": scores,
-            "clips": sum(run.clips for run in runs.values()),
-            "peak_rss_mb": max(run.peak_rss_mb for run in runs.values()),
-        }
-    )
-    return Channel(first, runs, whole)
+    reports = [run for _, run in finished]
+    update = {
+        "task": scores,
+        "clips": sum(run.clips for run in reports),
+        "peak_rss_mb": max(run.peak_rss_mb for run in reports),
+    }
+    return reports[0].model_copy(update=update)

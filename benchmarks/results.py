@@ -4,7 +4,8 @@
     python benchmarks/results.py --channels views   # one channel; the pages keep the others
     python benchmarks/results.py --write-only       # the pages alone, from the runs that are done
 
-A run is `pave demo --channel CHANNEL --seed SEED`: its own world, start and order of the data.
+A run is `pave demo --channel CHANNEL --seed SEED`: its own world, start and order of the data. Its
+control arms (blind, shuffled, token probes) are asked after it by `pave eval`.
  Seeds come before channels, so an interrupted call leaves the same number of seeds everywhere.
 Nobody types a number: the tables, the plots and the README's summary are made from the answers of
 the runs, all seeds pooled.
@@ -19,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from controls import are_asked, command_of
 from pooled import Channel, pooled
 from results_pages import write_pages
 
@@ -56,6 +58,11 @@ def main() -> int:
                 "--out",
                 str(config.out),
             ]
+            print(f"\n== {shlex.join(command)}", flush=True)
+            if subprocess.run([sys.executable, "-m", *command]).returncode:
+                return 1
+        if not args.write_only and not are_asked(config):
+            command = ["pave", *command_of(config)]
             print(f"\n== {shlex.join(command)}", flush=True)
             if subprocess.run([sys.executable, "-m", *command]).returncode:
                 return 1

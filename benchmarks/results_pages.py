@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
+from controls import BLIND, PRIOR, PROBES, SHUFFLED
 from pages import between_marks
 from pooled import Channel
 
 from pave.channels import describe_encoder
 from pave.evaluate.plot import draw
-from pave.evaluate.report import PairedRow
+from pave.evaluate.report import PairedRow, Report
 from pave.evaluate.table import CONTROL, mark, row_title
 from pave_world.demo.presets import PRESETS
 
@@ -25,8 +26,10 @@ NOTE = (
     "Exact match in percent on held-out clips, seeds of world and training pooled; differences "
     "with 95 % intervals (paired,"
     " over all clips). Both trainings of a run have the same clips, steps, batches, rates and "
-    "LoRA. Command: `make results`."
+    "LoRA. Blind: LoRA-only without the clip; shuffled: the patch with another clip's channel. "
+    "Command: `make results`."
 )
+_BEFORE_CONTROLS = 8  # cells of a line of the summary, without blind and shuffled
 ENOUGH, HARMLESS = 0.15, 0.03  # what a channel should be worth, and what it may cost elsewhere
 
 
@@ -56,22 +59,42 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
     """
     fresh = {channel.config.channel: channel for channel in channels}
     lines = [
-        "| questions that need | seeds | n | base | LoRA-only | patch | patch - LoRA-only | and "
-        "on visual control |",
-        "|---" * 8 + "|",
+        "| questions that need | seeds | n | blind | base | LoRA-only | shuffled | patch | patch - "
+        "LoRA-only | and on visual control |",
+        "|---" * 10 + "|",
     ]
     for channel in PRESETS:
         name = describe_encoder(channel).title
         old = [line for line in before.splitlines() if line.startswith(f"| {name} | ")]
-        lines += [_line(fresh[channel], name)] if channel in fresh else old[:1]
+        lines += [_line(fresh[channel], name)] if channel in fresh else map(_widened, old[:1])
     return "\n".join([*lines, "", NOTE])
 
 
 def _line(channel: Channel, name: str) -> str:
     group = channel.config.channel
-    shares = " | ".join(_percent(channel, arm, group) for arm in channel.arms)
+    base, control, patch = (_percent(channel, arm, group) for arm in channel.arms)
+    blind, shuffled = (_control(channel, arm, group) for arm in (BLIND, SHUFFLED))
+    shares = f"{blind} | {base} | {control} | {shuffled} | {patch}"
     cells = [name, _seeds(channel), str(channel.whole.arm(channel.arms[0], group).n), shares]
     return f"| {' | '.join(cells)} | {_gap(channel, group)} | {_gap(channel, CONTROL)} |"
+
+
+def _widened(line: str) -> str:
+    """A line of a table that had no control arms yet, with empty places for them."""
+    cells = line.split(" | ")
+    if len(cells) != _BEFORE_CONTROLS:
+        return line
+    blind, shuffled = 3, 6
+    cells.insert(blind, "")
+    cells.insert(shuffled, "")
+    return " | ".join(cells)
+
+
+def _control(channel: Channel, arm: str, label: str) -> str:
+    """The share of a control arm; empty where it was not asked."""
+    if channel.controls is None:
+        return ""
+    return f"{100 * channel.controls.arm(arm, label).accuracy:.1f}"
 
 
 def section(channel: Channel) -> str:
@@ -85,11 +108,14 @@ def section(channel: Channel) -> str:
         f"Encoder `{run.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
         f"{verdict(channel)}",
         "",
-        f"| questions | n | {base} | {control} | {patch} | patch - LoRA-only | each seed |",
-        "|---" * 7 + "|",
+        f"| questions | n | blind | {base} | {control} | shuffled | {patch} | patch - LoRA-only | "
+        "each seed |",
+        "|---" * 9 + "|",
     ]
     for family in channel.whole.families():
-        shares = " | ".join(_percent(channel, arm, family) for arm in channel.arms)
+        plain = [_percent(channel, arm, family) for arm in channel.arms]
+        plain.insert(2, _control(channel, SHUFFLED, family))
+        shares = " | ".join([_control(channel, BLIND, family), *plain])
         title = row_title(family)
         if title != family:
             title = f"**{title}**"
@@ -102,6 +128,7 @@ def section(channel: Channel) -> str:
         [
             *lines,
             "",
+            *_probed(channel),
             f"![Accuracy and difference by kind of question](assets/results-{name}.png)",
             "",
             _cost(channel),
@@ -128,13 +155,48 @@ def verdict(channel: Channel) -> str:
             f"The patch answers {100 * gain.difference:.0f} in a hundred questions more than the "
             "same LoRA without the channel."
         )
-    flat = [name for name in _families(channel, group) if _row(channel, name).ci95[0] <= 0]
+    flat = _flat(channel)
     if flat and gain.ci95[0] > 0:
         helped += f" No gain is shown on: {', '.join(flat)}."
     if abs(harm.difference) <= HARMLESS:
         return f"{helped} What needs no such channel stays within {100 * HARMLESS:.0f} points."
     way = "loses" if harm.difference < 0 else "gains"
     return f"{helped} On visual questions it {way} {100 * abs(harm.difference):.1f} points."
+
+
+def _probed(channel: Channel) -> list[str]:
+    """What the token probes say of each family without a gain; no lines without such families."""
+    flat = _flat(channel)
+    if channel.controls is None or not flat:
+        return []
+    lines = [
+        "No gain, and why: token probes, trained on the tokens of the training clips.",
+        "",
+        "| questions | most frequent answer | linear probe | MLP probe | the tokens |",
+        "|---" * 5 + "|",
+    ]
+    for family in flat:
+        shares = [_control(channel, arm, family) for arm in (PRIOR, *PROBES)]
+        lines.append(f"| {family} | {' | '.join(shares)} | {_held(channel.controls, family)} |")
+    return [*lines, ""]
+
+
+def _held(controls: Report, family: str) -> str:
+    """Whether a probe is better than the most frequent answers, by its paired interval."""
+    found = []
+    for arm in PROBES:
+        gap = controls.gap(arm, PRIOR, family)
+        if gap.ci95[0] > 0:
+            found.append(f"{arm} {100 * gap.difference:+.1f}")
+    if found:
+        return f"hold it ({', '.join(found)}): not learnt"
+    return "are not shown to hold it"
+
+
+def _flat(channel: Channel) -> list[str]:
+    """The families of the channel without a gain."""
+    names = _families(channel, channel.config.channel)
+    return [name for name in names if _row(channel, name).ci95[0] <= 0]
 
 
 def _families(channel: Channel, group: str) -> list[str]:

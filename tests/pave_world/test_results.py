@@ -114,7 +114,7 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     line = next(
         line for line in summary([channel]).splitlines() if line.startswith("| other cameras")
     )
-    assert "| 1, 2 | 16 | 0.0 | 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line
+    assert "| 1, 2 | 16 |  | 0.0 | 37.5 |  | 100.0 | +62.5 (" in line and "| +0.0 (" in line
     old = "| sound | 7 | kept |\n| other cameras | 7 | replaced |"
     assert "kept" in summary([channel], old) and "replaced" not in summary([channel], old)
     text = section(channel)
@@ -173,3 +173,71 @@ def test_families_without_a_gain_are_named(tmp_path: Path) -> None:
     scores = channel.whole.task.model_copy(update={"gaps": gaps})
     flat = replace(channel, whole=channel.whole.model_copy(update={"task": scores}))
     assert "No gain is shown on: behind." in verdict(flat)
+
+
+def _controls(config: DemoConfig, right: dict[str, int]) -> None:
+    """Answers of the control arms: of the clips so many right about what needs the channel."""
+    from controls import ARMS, folder_of
+
+    from pave.data import read_records
+
+    task = get_task(EXACT)
+    records = read_records(config.world("test") / "records.jsonl", check_media=False)
+    folder = folder_of(config)
+    folder.mkdir()
+    for arm in ARMS:
+        rows = []
+        for number, record in enumerate(records):
+            hit = record.meta["channel"] == "views" and number // 2 < right.get(arm, 0)
+            rows.append(row_of(task, record, arm, "dog" if hit else "cat"))
+        write_rows(folder / f"{arm}.jsonl", rows)
+    (folder / "results.json").write_text("{}")
+
+
+def test_control_arms_stand_beside_and_probes_say_why(tmp_path: Path) -> None:
+    from pooled import pooled
+    from results_pages import section, summary
+
+    config = _run(tmp_path, 1, {("base", "views"): 1, (CONTROL, "views"): 4})
+    _controls(config, {"blind": 2, "shuffled": 3, "prior": 1, "linear": 1, "mlp": 8})
+    report = finished_report(config)
+    assert report is not None
+    channel = pooled([(config, report)])
+    (line,) = [row for row in summary([channel]).splitlines() if row.startswith("| other")]
+    assert "| 8 | 25.0 | 12.5 | 50.0 | 37.5 | 0.0 |" in line
+    text = section(channel)
+    assert "| behind | 12.5 | 12.5 | 100.0 | hold it (mlp +87.5): not learnt |" in text
+    # The mlp taken away, nothing is shown.
+    for row in ("mlp", "linear"):
+        file = config.out / "controls" / f"{row}.jsonl"
+        file.write_text(
+            file.read_text().replace('"dog", "correct": true', '"cat", "correct": false')
+        )
+    assert "are not shown to hold it |" in section(pooled([(config, report)]))
+
+
+def test_lines_of_older_tables_get_empty_places(tmp_path: Path) -> None:
+    from results_pages import summary
+
+    channel = _channel(tmp_path, {})
+    old = "| sound | 1 | 10 | 34.2 | 47.4 | 70.0 | +22.6 (+19.6 to +25.5) | -2.0 (-3.8 to -0.3) |"
+    line = next(row for row in summary([channel], old).splitlines() if row.startswith("| sound"))
+    assert line.count("|") == summary([channel]).splitlines()[0].count("|")
+    assert "| 10 |  | 34.2 | 47.4 |  | 70.0 |" in line
+
+
+def test_the_command_of_the_control_arms_is_one_that_eval_takes(tmp_path: Path) -> None:
+    from controls import ARMS, command_of
+
+    from pave.evaluate import EvalConfig
+
+    config = DemoConfig.model_validate({"channel": "views", "out": tmp_path}).resolved()
+    words = command_of(config)
+    arms = {}
+    for place, word in enumerate(words):
+        if word.startswith("--arms."):
+            arms[word.removeprefix("--arms.")] = words[place + 1]
+    assert tuple(arms) == ARMS
+    given = {"records": "r", "out": "o", "arms": arms, "train_records": "t"}
+    kinds = [spec.kind for spec in EvalConfig.model_validate(given).specs.values()]
+    assert kinds == ["blind", "shuffled", "prior", "linear", "mlp"]
