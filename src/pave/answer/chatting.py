@@ -25,7 +25,7 @@ from pave.answer.streaming import stream
 from pave.answer.thinking import MARK, shown
 from pave.answer.written import Piece, Shown, SpokenTurn
 from pave.bases import Base
-from pave.bases.pictures import check_pictures, join_pictures, see
+from pave.bases.pictures import check_pictures, join_pictures, see, visual_marks
 from pave.bases.prompt import ChatFormat
 from pave.bases.visual import Clip, Layout, Visual
 from pave.data import ClipFeatures
@@ -86,8 +86,10 @@ def inputs_of(
         check_pictures(base, len(shown_parts) - images)
     media = []  # in the order of the placeholders
     seen: dict[int, _Seen] = {}
+    pictures = 0
     for part in shown_parts:
-        one = _seen(model, part, images > 1, memory)
+        one = _seen(model, part, images > 1, memory, pictures)
+        pictures += one.picture
         seen[id(part)] = one
         media.append(one)
     put = _put(model, media)
@@ -98,6 +100,9 @@ def inputs_of(
         places = sum(one.features.visual.layout.total for one in media)
         raise base.too_long(len(ids), places)
     inputs: dict[str, Any] = base.batch([ids])
+    if images and "mm_token_type_ids" in inputs:
+        marks = visual_marks(base, inputs["input_ids"])
+        inputs["mm_token_type_ids"] = inputs["mm_token_type_ids"].masked_fill(marks, 1)
     # Grids and seconds, a row each; pixels are left out, since all of them are tokens by now.
     rows: dict[str, list[Tensor]] = {}
     for one in media:
@@ -145,15 +150,23 @@ class _Seen:
     picture: bool
 
 
-def _seen(model: AnsweringModel, part: Part, many: bool, memory: Memory) -> _Seen:
-    """A clip or picture, looked at once in a talk."""
+def _seen(model: AnsweringModel, part: Part, many: bool, memory: Memory, number: int) -> _Seen:
+    """A clip or picture, looked at once in a talk.
+
+    Args:
+        model: The model.
+        part: The clip or picture.
+        many: Whether the talk has several pictures.
+        memory: What was seen before.
+        number: How many pictures stand before this part.
+    """
     base = model.base
     # A patch that was off has had no tokens made, and patches decide on the number of frames.
     at_work = tuple(name for name, patch in model.patches.items() if patch.weight != 0)
     key = (id(part), at_work, base.inputs, many and isinstance(part, ImagePart))
     if key not in memory:
         if isinstance(part, ImagePart):
-            clip, visual = see(base, part.image, many)
+            clip, visual = see(base, part.image, many, number)
             found = _Seen(ClipFeatures(clip, visual), True)
         else:
             assert isinstance(part, VideoPart)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from pave.answer.thinking import MARK
 from pave.bases import Base
+from pave.bases.pictures import picture_mark
 from pave.bases.prompt import ChatFormat
 from pave.bases.template import UnclearError, render
 from pave.errors import BaseError
@@ -103,7 +104,7 @@ class _Marks:
         for one in shown:
             if one.picture:
                 written["image"] = _picture(base, one.text)
-                patterns.append(re.escape(_image_token(base)))
+                patterns.append(re.escape(picture_mark(base)))
         # Two characters that nobody uses, so that nobody can write them.
         used = set("".join(_said(turns)))
         opened, closed = sorted(_PRIVATE - used)[:2]
@@ -187,10 +188,6 @@ def _said(turns: Sequence[SpokenTurn]) -> Iterator[str]:
         yield answer or ""
 
 
-def _image_token(base: Base) -> str:
-    return str(base.tokenizer.convert_ids_to_tokens(base.config.image_token_id))
-
-
 def _picture(base: Base, text: str) -> str:
     """A pattern of what the template writes for a picture.
 
@@ -199,7 +196,9 @@ def _picture(base: Base, text: str) -> str:
         text: What stands for the picture in the prompt: tokens and what is around them, which
             templates write themselves (Qwen) or leave to the processor (InternVL).
     """
-    token = _image_token(base)
+    token = picture_mark(base)
     opened = text.partition(token)[0]
     closed = text.rpartition(token)[2]
+    if token not in text:  # the template's mark is none of a prompt's tokens
+        opened = closed = ""
     return f"(?:{re.escape(opened)})?{re.escape(token)}(?:{re.escape(closed)})?"

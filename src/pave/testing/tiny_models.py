@@ -428,7 +428,7 @@ def _gemma4() -> Any:
         "vocab_size_per_layer_input": VOCAB,
     }
     tower = {**GEMMA_TOWER, **TOWER, "num_key_value_heads": 4, "head_dim": 8}
-    tower["position_embedding_size"] = 16
+    tower["position_embedding_size"] = 64  # patches along a side of a picture
     config = Gemma4Config(text_config={**GEMMA_TEXT, **layers}, vision_config=tower, **GEMMA_IDS)
     model = Gemma4ForConditionalGeneration(config)
     # What a patch hears of the others is of unit size, and would drown its own small numbers.
