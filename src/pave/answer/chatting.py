@@ -54,9 +54,8 @@ def reply(
     """
     inputs, chat = inputs_of(model, turns, memory)
     asked = chat.style.ask  # it may begin the thinking
-    rows = decode(model, inputs, sampling, ends=[chat.stop_id])
     answers = []
-    for ids in rows:
+    for ids in decode(model, inputs, sampling, ends=[chat.stop_id]):
         text = model.base.decode(ids)
         if sampling.stop or MARK.search(asked + text):
             text = shown(text, sampling, asked)
@@ -80,38 +79,58 @@ def inputs_of(
     For the errors see `reply`.
     """
     base = model.base
+    media = _seen_in(model, turns, memory)
+    put = _put(model, list(media.values()))
+    chat = put.chat or base.chat
+    spoken = _spoken(put.template, turns, media)
+    ids = chat.encode_talk(parts_of(base, spoken, chat))
+    if len(ids) > base.context:
+        places = 0
+        for one in media.values():
+            places += one.features.visual.layout.total
+        raise base.too_long(len(ids), places)
+    inputs: dict[str, Any] = base.batch([ids])
+    _mark_pictures(base, inputs)
+    inputs |= _small_inputs(base, list(media.values()))
+    inputs |= _encoded(base, list(media.values()))
+    return inputs, chat
+
+
+def _seen_in(model: AnsweringModel, turns: Sequence[ChatTurn], memory: Memory) -> dict[int, _Seen]:
+    """Clips and pictures in the order of their placeholders, by the identity of their parts."""
     shown_parts = _media_of(turns)
     images = sum(isinstance(part, ImagePart) for part in shown_parts)
     if images:
-        check_pictures(base, len(shown_parts) - images)
-    media = []  # in the order of the placeholders
-    seen: dict[int, _Seen] = {}
-    pictures = 0
+        check_pictures(model.base, len(shown_parts) - images)
+    media: dict[int, _Seen] = {}
+    pictures = 0  # some families number them
     for part in shown_parts:
         one = _seen(model, part, images > 1, memory, pictures)
         pictures += one.picture
-        seen[id(part)] = one
-        media.append(one)
-    put = _put(model, media)
-    chat = put.chat or base.chat
-    spoken = _spoken(put.template, turns, seen)
-    ids = chat.encode_talk(parts_of(base, spoken, chat))
-    if len(ids) > base.context:
-        places = sum(one.features.visual.layout.total for one in media)
-        raise base.too_long(len(ids), places)
-    inputs: dict[str, Any] = base.batch([ids])
-    if images and "mm_token_type_ids" in inputs:
+        media[id(part)] = one
+    return media
+
+
+def _mark_pictures(base: Base, inputs: dict[str, Any]) -> None:
+    """Let tokens around pictures count as visual, where who sees whom depends on it."""
+    types = inputs.get("mm_token_type_ids")
+    if types is not None:
         marks = visual_marks(base, inputs["input_ids"])
-        inputs["mm_token_type_ids"] = inputs["mm_token_type_ids"].masked_fill(marks, 1)
-    # Grids and seconds, a row each; pixels are left out, since all of them are tokens by now.
+        inputs["mm_token_type_ids"] = types.masked_fill(marks, 1)
+
+
+def _small_inputs(base: Base, media: Sequence[_Seen]) -> dict[str, Tensor]:
+    """Grids and seconds, a row each; pixels are left out, since all of them are tokens by now."""
     rows: dict[str, list[Tensor]] = {}
     for one in media:
         for key, tensor in one.features.clip.pixels.items():
             if key != base.family.pixels:
                 rows.setdefault(key, []).append(tensor)
+    joined = {}
+    # The model finds the rows of all clips behind each other, as a batch has them.
     for key, tensors in rows.items():
-        inputs[key] = torch.cat(tensors).to(base.device)
-    return inputs | _encoded(base, media), chat
+        joined[key] = torch.cat(tensors).to(base.device)
+    return joined
 
 
 def _media_of(turns: Sequence[ChatTurn]) -> list[VideoPart | ImagePart]:
@@ -162,8 +181,12 @@ def _seen(model: AnsweringModel, part: Part, many: bool, memory: Memory, number:
     """
     base = model.base
     # A patch that was off has had no tokens made, and patches decide on the number of frames.
-    at_work = tuple(name for name, patch in model.patches.items() if patch.weight != 0)
-    key = (id(part), at_work, base.inputs, many and isinstance(part, ImagePart))
+    at_work = []
+    for name, patch in model.patches.items():
+        if patch.weight != 0:
+            at_work.append(name)
+    closely = not (many and isinstance(part, ImagePart))
+    key = (id(part), tuple(at_work), base.inputs, closely)
     if key not in memory:
         if isinstance(part, ImagePart):
             clip, visual = see(base, part.image, many, number)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pave.answer.chatting import Memory, reply, reply_in_pieces
 from pave.answer.messages import ChatTurn, turns_of
 from pave.answer.model import AnsweringModel
 from pave.answer.sampling import Sampling
 from pave.errors import ConfigError
+
+Content: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""What a user says: a text, or a list of parts."""
+Message: TypeAlias = dict[str, Any]
 
 
 class Conversation:
@@ -34,7 +38,7 @@ class Conversation:
     """
 
     def __init__(self, model: AnsweringModel, sampling: Sampling | None = None) -> None:
-        self.messages: list[dict[str, Any]] = []
+        self.messages: list[Message] = []
         self._model = model
         self._sampling = sampling or Sampling(max_new_tokens=256)
         if self._sampling.n > 1:
@@ -45,7 +49,11 @@ class Conversation:
         self._memory: Memory = {}
 
     def say(
-        self, content: str | Sequence[Mapping[str, Any]], *, video: Any = None, image: Any = None
+        self,
+        content: Content,
+        *,
+        video: Any = None,
+        image: Any = None,
     ) -> str:
         """The answer to what the user says next.
 
@@ -57,22 +65,33 @@ class Conversation:
         Raises:
             PaveError: As `PatchedModel.chat`; the talk is then as it was before.
         """
-        message, turns = self._next(content, video, image)
-        (answer,) = reply(self._model, turns, self._sampling, self._memory)
+        message = _message(content, video, image)
+        turns = self._with(message)
+        answers = reply(self._model, turns, self._sampling, self._memory)
+        answer = answers[0]  # the only one, as `__init__` has made sure
         self._keep(message, turns, answer)
         return answer
 
     def stream(
-        self, content: str | Sequence[Mapping[str, Any]], *, video: Any = None, image: Any = None
+        self,
+        content: Content,
+        *,
+        video: Any = None,
+        image: Any = None,
     ) -> Iterator[str]:
         """As `say`, piece by piece; what was told by then is kept where nobody takes the rest."""
-        message, turns = self._next(content, video, image)
+        message = _message(content, video, image)
+        turns = self._with(message)
         pieces = reply_in_pieces(self._model, turns, self._sampling, self._memory)
         return self._told(pieces, message, turns)
 
     def _told(
-        self, pieces: Iterator[str], message: dict[str, Any], turns: list[ChatTurn]
+        self,
+        pieces: Iterator[str],
+        message: Message,
+        turns: list[ChatTurn],
     ) -> Iterator[str]:
+        """Hand the pieces on, and keep what was told when they end."""
         told = ""
         try:
             for piece in pieces:
@@ -83,17 +102,28 @@ class Conversation:
             raise
         self._keep(message, turns, told)
 
-    def _next(self, content: Any, video: Any, image: Any) -> tuple[dict[str, Any], list[ChatTurn]]:
-        """The user's message, and the talk with it."""
-        shown = []
-        for kind, medium in (("video", video), ("image", image)):
-            if medium is not None:
-                shown.append({"type": kind, kind: medium})
-        if shown:
-            content = [*shown, {"type": "text", "text": content}]
-        message = {"role": "user", "content": content}
-        return message, [*self._turns, *turns_of([message])]
+    def _with(self, message: Message) -> list[ChatTurn]:
+        """The talk so far, and the user's message as its open turn."""
+        (asked,) = turns_of([message])
+        return [*self._turns, asked]
 
-    def _keep(self, message: dict[str, Any], turns: list[ChatTurn], answer: str) -> None:
-        self._turns = [*turns[:-1], ChatTurn(turns[-1].parts, answer)]
-        self.messages += [message, {"role": "assistant", "content": answer}]
+    def _keep(self, message: Message, turns: list[ChatTurn], answer: str) -> None:
+        """Close the open turn with its answer."""
+        *before, asked = turns
+        # The same parts: what was seen of them is remembered by their identity.
+        self._turns = [*before, ChatTurn(asked.parts, answer)]
+        self.messages.append(message)
+        self.messages.append({"role": "assistant", "content": answer})
+
+
+def _message(content: Content, video: Any, image: Any) -> Message:
+    """What the user says and shows, as `PatchedModel.chat` takes it."""
+    shown: list[Any] = []
+    if video is not None:
+        shown.append({"type": "video", "video": video})
+    if image is not None:
+        shown.append({"type": "image", "image": image})
+    if shown:
+        text = {"type": "text", "text": content}
+        content = [*shown, text]
+    return {"role": "user", "content": content}
