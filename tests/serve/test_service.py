@@ -10,10 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
+    LlavaOnevisionImageProcessorPil,
+)
 
 from helpers import tiny, tinyrun
+from helpers.browser import served
 from helpers.served import Inline, asked, data, model_of, video
 from pave.answer import Sampling
 from pave.answer.generation import decode
@@ -21,8 +27,10 @@ from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.model.chosen import Chosen
 from pave.serve import Limits, Service, make_app, reading
+from pave.serve.failures import RequestError
 from pave.serve.names import named
 from pave.serve.run import read_key
+from pave.serve.sources import Sources
 from pave.workers import WorkerDiedError
 
 TOKENS = 6
@@ -30,7 +38,11 @@ TOKENS = 6
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tinyrun.Run:
-    return tinyrun.make(tmp_path_factory.mktemp("run"), clips=3)
+    made_run = tinyrun.make(tmp_path_factory.mktemp("run"), clips=3)
+    LlavaOnevisionImageProcessorPil(
+        size={"height": 42, "width": 42}, image_grid_pinpoints=[[42, 42], [42, 84]]
+    ).save_pretrained(made_run.base)
+    return made_run
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +291,39 @@ def test_media_come_from_where_they_may(
         (folder.parent / "secret.mp4").write_bytes(made.loud.read_bytes())
         link.symlink_to(folder.parent / "secret.mp4")
     assert words in refusal(ask(client, "tiny", asked("What?", video(address))), status)
+
+
+def test_a_picture_is_that_of_a_talk(
+    client: TestClient, service: Service, tmp_path: Path, made: tinyrun.Run
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    picture = tmp_path / "a.png"
+    Image.fromarray(pixels).save(picture)
+    part = {"type": "image_url", "image_url": {"url": data(picture, "image/png")}}
+    ours = [{"type": "image", "image": picture}, {"type": "text", "text": "What?"}]
+    how = {"sampling": Sampling(TOKENS), "patches": {}}
+    wanted = service.model.chat([{"role": "user", "content": ours}], **how)
+    assert text_of(ask(client, "tiny", asked("What?", part))) == wanted
+    film = {"type": "image_url", "image_url": {"url": data(made.base / "config.json")}}
+    assert "message 1, picture: " in refusal(ask(client, "tiny", asked("What?", film)), 400)
+
+
+def test_addresses_are_fetched_only_if_allowed_and_not_followed(
+    made: tinyrun.Run, tmp_path: Path
+) -> None:
+    with served(made.loud.parent) as address:
+        sources = Sources(Limits(max_upload_mb=1), None, fetch=True)
+        found = sources.open(f"{address}/clip0.mp4", "video", tmp_path)
+        assert found.path.read_bytes() == made.loud.read_bytes()
+        assert found.path.suffix == ".mp4" and found.path.parent == tmp_path
+        # A folder without its slash is answered with a redirect to it.
+        with pytest.raises(RequestError, match="video: cannot be fetched .*301"):
+            sources.open(f"{address}/base", "video", tmp_path)
+        with pytest.raises(RequestError, match="video: cannot be fetched .*404"):
+            sources.open(f"{address}/nothing.mp4", "video", tmp_path)
+        (made.loud.parent / "large.mp4").write_bytes(bytes(1_000_001))
+        with pytest.raises(RequestError, match="larger than the limit of 1 MB"):
+            sources.open(f"{address}/large.mp4", "video", tmp_path)
 
 
 def test_limits_of_size_length_kind_and_queue(
