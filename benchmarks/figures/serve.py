@@ -3,7 +3,7 @@
 The service runs in this process, without HTTP, on `smol` with the demo's patch; clips are decoded
 in its worker, as a server does. What a clip gave is kept, as in a server.
 
-- "same clip": 16 questions about one clip that wait together go through the model behind one
+- "same clip": 8 questions about one clip that wait together go through the model behind one
   prefix. The peer asks the same server one after the other; it finds the clip and its prefix in
   memory, too. The second peer is a server that keeps nothing, as `pave ask` for each question would
   be, without the time that a process takes to start.
@@ -30,7 +30,7 @@ from videos import bench
 from pave.serve import Limits, Service
 from pave.serve.wire import request_of
 
-QUESTIONS = 16
+QUESTIONS = 8
 TOKENS = 16
 REPEATS = 3
 

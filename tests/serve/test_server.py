@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import socket
 import subprocess
@@ -137,9 +139,10 @@ def test_it_goes_on_whatever_happens(
     workers = here.children()
     assert workers
     for worker in workers:
+        end = os.pidfd_open(worker.pid)  # readable once all of its threads have ended
         worker.kill()
-        while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.01)
+        assert select.select([end], [], [], 60)[0]
+        os.close(end)
     fresh = tinyrun.clip(made.base.parent / "fresh.mp4", 9)
     assert text_of(client, "sound", asked("What?", video(fresh)))
     # A file that is cut off.

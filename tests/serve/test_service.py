@@ -381,6 +381,12 @@ def test_a_key_is_asked_for(service: Service, tmp_path: Path) -> None:
         read_key(file)
 
 
+def test_other_sites_cannot_borrow_the_address(service: Service) -> None:
+    client = TestClient(make_app(service, local=True))
+    for host, status in (("127.0.0.1:8000", 200), ("localhost", 200), ("evil.example", 400)):
+        assert client.get("/v1/models", headers={"Host": host}).status_code == status
+
+
 def test_names_of_patches() -> None:
     assert named("sound=a/b=c") == ("sound", "a/b=c")
     for words in ("a+b=folder", "=folder", "a:1=folder", "sound="):

@@ -103,7 +103,7 @@ def serve_verb(
         # From here on its thread alone runs the model.
         service = Service(model, base=called, limits=limits, folder=serve_folder, fetch=allow_urls)
 
-        app = make_app(service, key)
+        app = make_app(service, key, local=key is None and host in HERE)
         if ui:  # gradio takes seconds to load
             from pave.serve.examples import installed_examples
             from pave.serve.page import Page, mount

@@ -14,6 +14,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,15 +26,18 @@ from pave.serve.wire import ChatRequest, logprobs_of, request_of, usage
 
 logger = logging.getLogger(__name__)
 
+_HERE = ["127.0.0.1", "localhost", "::1", "[::1]"]
 _ROOM = 10**6  # bytes of a request beside its media
 
 
-def make_app(service: Service, key: str | None = None) -> FastAPI:
+def make_app(service: Service, key: str | None = None, *, local: bool = False) -> FastAPI:
     """The application.
 
     Args:
         service: What answers; the caller closes it.
         key: What clients must send as a bearer token; none when not given.
+        local: Whether it answers only under the names of this machine. A page of another site could
+            otherwise give its own name this machine's address, and ask in the reader's place.
 
     Example:
         >>> app = make_app(Service(model))  # doctest: +SKIP
@@ -50,6 +54,8 @@ def make_app(service: Service, key: str | None = None) -> FastAPI:
     # No such path, or not with this method.
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _refused)
+    if local:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=_HERE)
     app.add_middleware(_Counted, service=service)
     return app
 

@@ -53,14 +53,12 @@ class Wanted:
         part: The patch's channel.
         patch: The patch's name.
         sources: Files of its channel.
-        from_video: Whether they are the clip's own.
         tower: Whether its encoder reads with the base's tower, which no worker has.
     """
 
     part: Part
     patch: str
     sources: tuple[Source, ...]
-    from_video: bool
     tower: bool
 
     @property
@@ -178,7 +176,7 @@ class Reader:
         # What is sent for the channel comes before what the film itself holds.
         found = tuple(sources or [clip.video])
         tower = needs_tower(part.channel, spec.name)
-        return Wanted(part, patch.name, found, from_video, tower)
+        return Wanted(part, patch.name, found, tower)
 
     def read(self, order: Order) -> tuple[Frames, dict[str, Tokens | None]]:
         """Decode a clip and encode its channels, in a worker; those that need the tower wait.
