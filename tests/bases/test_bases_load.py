@@ -105,7 +105,7 @@ def test_broken_and_absent_sources(
 ) -> None:
     """A broken config, a folder that is not there, a Hub id that cannot be reached."""
     (folder / "config.json").write_text("{")
-    with pytest.raises(BaseError, match="no valid JSON"):
+    with pytest.raises(BaseError, match="not valid JSON"):
         load_base(folder)
     with pytest.raises(BaseError, match="no such folder"):
         load_base(tmp_path / "nowhere")

@@ -175,7 +175,7 @@ def test_settings_are_read_from_a_folder(tmp_path: Path) -> None:
     found = read_settings(str(tmp_path), defaults)
     assert found.size == (20, 20) and found.mean == defaults.mean
     (tmp_path / "video_preprocessor_config.json").write_text("{")
-    with pytest.raises(BaseError, match="no valid JSON"):
+    with pytest.raises(BaseError, match="not valid JSON"):
         read_settings(str(tmp_path), defaults)
 
 

@@ -93,7 +93,7 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise BaseError(f"{path}: is no valid JSON ({error}); download the model again") from error
+        raise BaseError(f"{path}: cannot be read ({error}); download the model again") from error
     if not isinstance(content, dict):
         raise BaseError(
             f"{path}: must hold a JSON object, got {type(content).__name__}; download the model "
