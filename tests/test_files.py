@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
-from pave.errors import RecordError
+from pave.errors import ConfigError, RecordError
 from pave.files import (
     PlaceError,
     clear_left_overs,
@@ -22,6 +22,7 @@ from pave.files import (
     replace_atomically,
     write_text_atomically,
     writing,
+    written_lines,
 )
 from pave.media import write_video
 
@@ -188,3 +189,23 @@ def test_what_desktops_leave_is_no_entry(tmp_path: Path):
         (tmp_path / name).write_text("")
     assert [path.name for path in entries_of(tmp_path)] == ["a.jpg", "b.jpg"]
     assert [path.name for path in entries_of(tmp_path, "b*")] == ["b.jpg"]
+
+
+@pytest.mark.parametrize("rest", [b"", b"{", b'{"id": "b", "ar'])
+def test_a_line_that_was_cut_short_is_taken_off(tmp_path: Path, rest: bytes):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"id": "a"}\n' + rest)
+    lines = written_lines(file, b'{"id": ', ConfigError, "no row", mend=False)
+    assert list(lines) == [(1, b'{"id": "a"}\n')] and file.read_bytes().endswith(rest)
+    assert len(list(written_lines(file, b'{"id": ', ConfigError, "no row"))) == 1
+    assert file.read_bytes() == b'{"id": "a"}\n'
+
+
+@pytest.mark.parametrize("content", [b"my notes", b'{"id": "a"}\n[1, 2]', b"\0\0\0\x18ftypmp42"])
+def test_somebodys_own_file_stays_as_it_is(tmp_path: Path, content: bytes):
+    """A file without an end of line, given by mistake as the one to write answers into."""
+    file = tmp_path / "mine"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"mine:\d: no row"):
+        list(written_lines(file, b'{"id": ', ConfigError, "no row"))
+    assert file.read_bytes() == content

@@ -315,6 +315,37 @@ def _changed(path: Path) -> float:
     return newest
 
 
+def written_lines(
+    file: Path, begin: bytes, error: type[PaveError], advice: str, *, mend: bool = True
+) -> Iterator[tuple[int, bytes]]:
+    """The complete lines of a file that a process of ours adds to, each with its number from 1.
+
+    Args:
+        file: The file.
+        begin: How each of its lines begins.
+        error: What to raise where the file is another one.
+        advice: What is wrong then, and what to do.
+        mend: At the end, take off a last line that was cut short by a kill. Never for a file that
+            another process may be writing: there the rest of the line is on its way.
+
+    Raises:
+        PaveError: Of the kind given, if what is to be taken off is no such line: the file is
+            somebody's own, and stays as it is.
+    """
+    whole = 0  # bytes
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            # Only the last line can be cut short: nothing was written after it.
+            if not line.endswith(b"\n"):
+                if not line.startswith(begin) and not begin.startswith(line):
+                    raise error(f"{file}:{number}: {advice}")
+                break
+            yield number, line
+            whole += len(line)
+    if mend and whole < file.stat().st_size:
+        os.truncate(file, whole)
+
+
 def sha256_of(file: Path) -> str:
     """SHA-256 of a file's bytes, read in blocks.
 

@@ -5,6 +5,7 @@ None of them is an advice to run code in the file.
 
 from __future__ import annotations
 
+import codecs
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,24 @@ DAMAGED = "damaged, or of another kind"
 
 class Recipe:
     """Some object of somebody's program."""
+
+
+class Calls:
+    """What a pickle has called while it is read."""
+
+    def __init__(self, called: Callable[..., object], *given: object) -> None:
+        self.called, self.given = called, given
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.called, self.given
+
+
+def older(content: object) -> Callable[[Path], None]:
+    """As torch saved it once."""
+    return lambda path: torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+DOUBLED = Calls(codecs.encode, Calls(codecs.encode, b"12", "hex"), "hex")
 
 
 def stored(folder: Path, save: Callable[[Path], None], name: str = "x.pt") -> Path:
@@ -91,6 +110,14 @@ FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
         "x.pt",
         lambda path: torch.save(torch.zeros(1).expand(1 << 28), path),
         "a repeated .expanded. tensor",
+    ),
+    "zeros from nowhere": ("x.pt", torch_file([Calls(bytearray, 1 << 40)]), "such as bytearray"),
+    "zeros, older": ("x.pt", older({"values": Calls(bytearray, 1 << 40)}), "such as bytearray"),
+    "a text that doubles": ("x.pt", torch_file({"values": DOUBLED}), "such as numpy arrays or b"),
+    "a tensor from nowhere": (
+        "x.pt",
+        torch_file({"values": Calls(torch.Tensor, 1 << 27)}),
+        "describe tensors of 536,870,912",
     ),
     "archive": ("x.npy", zipped, "npz archive"),
     "junk array": ("x.npy", raw(b"x" * 100), DAMAGED),

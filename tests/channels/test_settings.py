@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from helpers import tiny
+from helpers.clips import mux, numbered, tone
 from pave.bases import tower_of
 from pave.channels import make_encoder
 from pave.channels.catalog import OWN
@@ -15,6 +18,12 @@ from pave.channels.registry import ENCODERS
 from pave.errors import ChannelError
 
 NEEDED: dict[str, dict[str, Any]] = {"features/file": {"dim": 6}}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Half a second of film with sound."""
+    return mux(tmp_path / "a.mp4", numbered(12), sounds=[(0.0, tone(0.5))])
 
 
 def floats() -> list[tuple[str, str, str]]:
@@ -86,3 +95,34 @@ def test_places_of_a_scene() -> None:
     """A view has at least one row."""
     with pytest.raises(ChannelError, match="vhw"):
         make_encoder("scene3d", "official", {"vhw": (-32, -24, 24)})
+
+
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        # 512,000 features every millisecond, of a file that a megabyte of fusion reads.
+        ("audio/mel", {"n_mels": 512, "bins": 1000, "width": 1.0, "hop": 0.001, "step": 0.001}),
+        ("frames/tower", {"side": 256}),
+        ("views/tower", {"side": 256}),
+    ],
+)
+def test_tokens_have_a_limit(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, key: str, settings: dict[str, Any]
+) -> None:
+    """Refused before they are made: the peak of memory stays where it was."""
+    monkeypatch.setenv("PAVE_MAX_TOKEN_VALUES", str(1 << 22))
+    channel, _, name = key.partition("/")
+    encoder = make_encoder(channel, name, settings, tower=tower_of(tiny.base()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB
+    with pytest.raises(ChannelError, match=r"steps of .* than the limit of 4,194,304; .*MAX_TOKEN"):
+        encoder.encode(str(clip))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
+
+
+@pytest.mark.parametrize(
+    ("key", "field"), [("views/tower", "frames"), ("frames/languagebind", "min_frames")]
+)
+def test_frames_that_would_repeat_have_a_limit(key: str, field: str) -> None:
+    channel, _, name = key.partition("/")
+    with pytest.raises(ChannelError, match=f"{field}.*less than or equal to 4096"):
+        make_encoder(channel, name, {field: 100_000}, tower=tower_of(tiny.base()))

@@ -5,6 +5,7 @@ On tiny random weights.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from helpers.clips import mux, numbered, tone
 from helpers.sounds import packed16, wav
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, make_encoder
+from pave.channels.imagebind import branch
 from pave.channels.imagebind.front import can_resample
+from pave.channels.weights import read_weights
 from pave.errors import ChannelError
 from pave.media import Sound, write_video
 from pave.tokens import Tokens
@@ -220,6 +223,31 @@ def test_strict_weights(tmp_path: Path, change: Any, message: str) -> None:
     torch.save(stored, tmp_path / "x.pth")
     with pytest.raises(ChannelError, match=message):
         _ = make_encoder("audio", "imagebind", {"weights": str(tmp_path / "x.pth"), "heads": 4}).dim
+
+
+def test_blocks_that_are_missing_at_the_end(tmp_path: Path, monkeypatch: Any) -> None:
+    """The names of the others are whole: only the number of blocks of that network tells."""
+    stored = load_file(DATA / "imagebind.safetensors")
+    blocks = {key.split(".")[3] for key in stored if ".audio.blocks." in key}
+    width = stored["modality_preprocessors.audio.cls_token"].shape[2]
+    monkeypatch.setattr(branch, "_RELEASED", {width: len(blocks)})
+    last = max(blocks, key=int)
+    kept = {key: value for key, value in stored.items() if f".audio.blocks.{last}." not in key}
+    torch.save(stored, tmp_path / "x.pth")
+    assert make_encoder("audio", "imagebind", {"weights": str(tmp_path / "x.pth"), "heads": 4}).dim
+    torch.save(kept, tmp_path / "x.pth")
+    with pytest.raises(ChannelError, match=r"holds 1 of the 2 blocks .*download it again"):
+        _ = make_encoder("audio", "imagebind", {"weights": str(tmp_path / "x.pth"), "heads": 4}).dim
+
+
+def test_a_shard_that_is_missing(tmp_path: Path) -> None:
+    save_file({"a.weight": torch.zeros(2)}, tmp_path / "model-1.safetensors")
+    index = {"weight_map": {"a.weight": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ChannelError, match=r"lacks model-2\.safetensors, which .* names"):
+        read_weights(tmp_path, [""])
+    save_file({"b": torch.zeros(2)}, tmp_path / "model-2.safetensors")
+    assert set(read_weights(tmp_path, [""])) == {"a.weight", "b"}
 
 
 def test_missing_weights(tmp_path: Path) -> None:

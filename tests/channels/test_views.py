@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from helpers import tiny
-from helpers.clips import mux, numbered, numbers
+from helpers.clips import mux, numbered, numbers, rotate
 from pave.bases import tower_of
 from pave.cache import TokenCache
 from pave.channels import Cells, Window, cache_key, make_encoder
@@ -39,6 +41,9 @@ class NumberTower:
 def cameras(tmp_path: Path) -> list[Path]:
     """Two 2 s cameras at 25 fps; the second counts from 500."""
     return [mux(tmp_path / "a.mp4", numbered(50)), mux(tmp_path / "b.mp4", numbered(50, start=500))]
+
+
+NINE: dict[str, dict[str, Any]] = {"views": {"frames": 9}, "frames": {"fps": 25.0}}
 
 
 def seen(tokens: object) -> list[int]:
@@ -128,6 +133,17 @@ def test_fast_frames(cameras: list[Path]) -> None:
         and seen(few) == [0, 16, 32, 49]
         and few.values[0, 0].tolist() == [0, 0.5, 0.5]
     )
+
+
+@pytest.mark.parametrize("clockwise", [90, 180, 270])
+def test_cameras_that_were_held_on_their_side(tmp_path: Path, clockwise: int) -> None:
+    """Both encoders see pictures as players show them."""
+    stored = [np.rot90(picture, clockwise // 90) for picture in numbered(9)]  # turns the other way
+    plain = mux(tmp_path / "plain.mp4", stored)
+    turned = rotate(plain, tmp_path / "turned.mp4", clockwise)
+    for channel in ("views", "frames"):
+        encoder = make_encoder(channel, "tower", NINE[channel], tower=NumberTower())
+        assert seen(encoder.encode(turned)) == list(range(9))
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,55 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from helpers import tiny, toy
+from helpers import killer, tiny, toy
 from pave.data import Record, write_records
 
 SOURCE = Path(__file__).parents[2] / "src"
-# An encoder, and a reader of films, that end their process at some clips.
-KILLER = """
-import os, signal
-from pathlib import Path
-import torch
-from pydantic import BaseModel
-from pave.channels import register_encoder
-from pave.data import reading
-from pave.tokens import Tokens
-
-READ = reading._read
-
-class Settings(BaseModel, extra="forbid"):
-    pass
-
-def die(path):
-    if "deadly" in Path(path).name:
-        os.kill(os.getpid(), signal.SIGSEGV if Path(path).suffix else signal.SIGKILL)
-
-def read(video, sampling):
-    die(video)
-    return READ(video, sampling)
-
-reading._read = read
-
-@register_encoder("killer", "test", Settings)
-class Killer:
-    channel, name, dim = "killer", "test", 4
-    def __init__(self, settings):
-        self.settings = {}
-    def encode(self, source):
-        die(source)
-        return Tokens(torch.ones(1, 1, 4), torch.zeros(1, dtype=torch.float64))
-"""
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Where Python finds the killer as an installed package."""
-    site = tmp_path / "site"
-    about = site / "killer_plugin-1.0.dist-info"
-    about.mkdir(parents=True)
-    (site / "killer_plugin.py").write_text(KILLER)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: killer-plugin\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[pave.encoders]\nkiller.test = killer_plugin\n")
+    site = killer.install(tmp_path / "site")
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(site), str(SOURCE)]),
@@ -91,11 +53,10 @@ def test_train_and_eval_name_them_and_have_read_all_others(
     good = [record for record in records if record.id not in ("clip1", "clip3")]
     write_records(tmp_path / "all.jsonl", records)
     write_records(tmp_path / "good.jsonl", good)
-    died = "the process that read it died"
-    behind = "; a crash in a decoder, or out of memory)"
+    behind = "; mend them or take their records out"
     refused = (
-        f"2 of 6 clips cannot be used: clip1: {tmp_path / 'deadly1.npy'}: {died} (SIGSEGV{behind}; "
-        f"clip3: {tmp_path / 'deadly3'}: {died} (SIGKILL{behind}"
+        f"2 of 6 clips cannot be used: clip1: {tmp_path / 'deadly1.npy'}: "
+        f"{killer.died('SIGSEGV')}; clip3: {tmp_path / 'deadly3'}: {killer.died('SIGKILL')}{behind}"
     )
 
     def run(verb: str, rows: str, *words: object) -> subprocess.CompletedProcess[str]:
@@ -123,8 +84,17 @@ def test_train_and_eval_name_them_and_have_read_all_others(
 
     asking = ["--arms.base", "none", "--arms.killer", tmp_path / "run" / "patch"]
     asking += ["--max-new-tokens", 2, "--no-plot", "--resamples", 100]
-    done = run("eval", "all.jsonl", *asking, "--out", tmp_path / "answers")
-    # The bare base is asked first; what kills readers of films comes with the patch.
-    refused = f"1 of 6 clips cannot be used: clip1: {tmp_path / 'deadly1.npy'}: {died} (SIGSEGV"
-    assert (done.returncode, done.stderr.count(refused + behind)) == (2, 1), done.stderr
+    done = run("eval", "all.jsonl", *asking, "--out", tmp_path / "refused")
+    # The bare base's reader of films is another one; the patch's encoder comes with its killer.
+    refused = f"1 of 6 clips cannot be used: clip1: {tmp_path / 'deadly1.npy'}: "
+    refused += killer.died("SIGSEGV") + behind
+    assert (done.returncode, done.stderr.count(refused)) == (2, 1), done.stderr
     assert "Traceback" not in done.stderr
+    # Found before anybody was asked.
+    assert not list((tmp_path / "refused").glob("*.jsonl"))
+    done = run("eval", "good.jsonl", *asking, "--out", tmp_path / "answers")
+    assert done.returncode == 0, done.stderr
+    wanted = {record.id for record in good}
+    for arm in ("base", "killer"):
+        lines = (tmp_path / "answers" / f"{arm}.jsonl").read_text().splitlines()
+        assert {json.loads(line)["id"] for line in lines} == wanted

@@ -130,3 +130,8 @@ def test_characters_that_the_terminal_lacks_are_spelt_out(video: Path):
         [sys.executable, "-m", "pave", "info", str(named)], capture_output=True, env=environment
     )
     assert done.returncode == 0 and b"\\xe9.mp4" in done.stdout
+
+
+def test_a_channel_that_is_nested_too_deeply(video: Path, capsys: pytest.CaptureFixture[str]):
+    words = ("ask", video, "Hm?", "--channel", "views=" + "[" * 5000)
+    assert "--channel views: lists or objects are nested too deeply" in refused(capsys, *words)

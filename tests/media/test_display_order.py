@@ -487,6 +487,60 @@ def test_all_eight_orientations(tmp_path: Path, matrix: tuple[int, int, int, int
     assert np.array_equal(np.rot90(stored, video.rotation // 90), right)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mov"])
+def test_other_containers_keep_the_orientation(tmp_path: Path, suffix: str) -> None:
+    """Matroska keeps it as a projection's roll and yaw, FFmpeg gives the same matrix again."""
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:8, :16], picture[:8, 48:], picture[24:, :16] = 255, 160, 80
+    plain = bytearray(mux(tmp_path / "plain.mp4", [picture] * 2).read_bytes())
+    at = plain.index(b"tkhd") + 44
+    for a, b, c, d in MATRICES:
+        values = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+        plain[at : at + 36] = struct.pack(">9i", *values)
+        given, kept = tmp_path / "given.mp4", tmp_path / f"kept{suffix}"
+        given.write_bytes(plain)
+        with av.open(str(given)) as source, av.open(str(kept), "w") as made:
+            track = made.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.stream = track
+                    made.mux(packet)
+        right = read_frames(given, Uniform(2)).pixels
+        assert torch.equal(read_frames(kept, Uniform(2)).pixels, right)
+        told, video = probe(given).video, probe(kept).video
+        assert told is not None and video is not None
+        assert (video.rotation, video.mirrored) == (told.rotation, told.mirrored)
+        assert (video.width, video.height) == (told.width, told.height)
+
+
+def display_orientation(mirrored: bool, flipped: bool, quarters: int) -> bytes:
+    """The message of an H.264 stream that tells it (ITU-T H.264, D.1.27): flips, then a turn."""
+    bits = f"0{mirrored:d}{flipped:d}{quarters << 14:016b}101000"
+    payload = int(bits[:24], 2).to_bytes(3)
+    message = bytes([47, len(payload)]) + payload + b"\x80"
+    return b"\0\0\0\1\6" + message.replace(b"\0\0", b"\0\0\3")
+
+
+def test_orientation_that_the_codec_tells(tmp_path: Path) -> None:
+    """Without a container, in all sixteen ways to say it."""
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:8, :16], picture[:8, 48:], picture[24:, :16] = 255, 160, 80
+    bare = mux(tmp_path / "a.h264", [picture] * 2).read_bytes()
+    at = bare.index(b"\0\0\1\x65")
+    clip = tmp_path / "told.h264"
+    for number in range(16):
+        mirrored, flipped, quarters = bool(number & 1), bool(number & 2), number >> 2
+        clip.write_bytes(bare[:at] + display_orientation(mirrored, flipped, quarters) + bare[at:])
+        right = picture[..., 0]
+        if mirrored:
+            right = right[:, ::-1]
+        if flipped:
+            right = right[::-1]
+        right = np.rot90(right, quarters)
+        shown = read_frames(clip, Uniform(1)).pixels[0, 0].float().numpy()
+        assert shown.shape == right.shape and np.abs(shown - right).mean() < 6, number
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_as_a_video_of_one_frame(tmp_path: Path, orientation: int, suffix: str) -> None:

@@ -4,60 +4,28 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
-from helpers import tiny, toy
+from helpers import killer, tiny, toy
 from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, reading
 from pave.errors import RecordError
 
-KILLER = """
-import os, signal
-from pathlib import Path
-import torch
-from pydantic import BaseModel
-from pave.channels import register_encoder
-from pave.data import reading
-from pave.tokens import Tokens
-
-READ = reading._read
-
-class Settings(BaseModel, extra="forbid"):
-    pass
-
-def die(path):
-    if "deadly" in Path(path).name:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def read(video, sampling):
-    die(video)
-    return READ(video, sampling)
-
-@register_encoder("killer", "test", Settings)
-class Killer:
-    channel, name, dim = "killer", "test", 4
-    def __init__(self, settings):
-        self.settings = {}
-    def encode(self, source):
-        die(source)
-        return Tokens(torch.full((1, 1, 4), os.getpid()), torch.zeros(1, dtype=torch.float64))
-"""
-
 
 @pytest.fixture
-def killer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package with an encoder, and a reader of frames, that end their process at some clips."""
-    (tmp_path / "killer_plugin.py").write_text(KILLER)
-    monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module("killer_plugin")
-    monkeypatch.setattr(reading, "_read", module.read)
-    return module
+    monkeypatch.setattr(reading, "_read", reading._read)  # which the package replaces
+    monkeypatch.syspath_prepend(killer.install(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, killer.MODULE, raising=False)
+    importlib.import_module(killer.MODULE)
 
 
-def test_deadly_clips_are_named_and_the_others_kept(tmp_path: Path, killer) -> None:
+def test_deadly_clips_are_named_and_the_others_kept(tmp_path: Path, deadly: None) -> None:
     """One dies in the decoder of its video, one in a package's encoder."""
     rows = toy.records(tmp_path, clips=2, questions=1)
     records: list[Record] = []
@@ -75,10 +43,10 @@ def test_deadly_clips_are_named_and_the_others_kept(tmp_path: Path, killer) -> N
     features = Features(tiny.base(), encoders, TokenCache(tmp_path / "tokens"), frames=4)
     with pytest.raises(RecordError) as told:
         features.precompute(records)
-    died = r"the process that read it died (SIGKILL; a crash in a decoder, or out of memory)"
     assert str(told.value) == (
-        f"2 of 4 clips cannot be used: channel-1: {tmp_path / 'deadly.npy'}: {died}; "
-        f"film: {film}: {died}"
+        f"2 of 4 clips cannot be used: channel-1: {tmp_path / 'deadly.npy'}: "
+        f"{killer.died('SIGSEGV')}; film: {film}: {killer.died('SIGKILL')}; mend them or take "
+        "their records out (what was read of the others is kept)"
     )
     assert features.precompute([records[0], records[2]]).reused == 2
     where = {features[record].channels["killer"].values.unique().item() for record in records[::2]}

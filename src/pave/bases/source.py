@@ -48,6 +48,8 @@ def check_source(source: str) -> None:
         _check_folder(Path(source))
     elif source and os.path.exists(source):
         raise BaseError(f"{source} is a file; a base is a folder: {ADVICE}")
+    elif source and os.path.islink(source):
+        raise BaseError(f"{source} is a link that leads nowhere; {ADVICE}")
     elif not hf_compat.can_be_hub_id(source):
         raise BaseError(
             f"{source or 'an empty name'}: no such folder, and no Hub id either; a base is "

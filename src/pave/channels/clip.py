@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pave.channels.weights import load_strictly
+from pave.channels.weights import load_strictly, must_have_blocks
 from pave.errors import ChannelError
 
+# Width -> layers of the towers that were released: ViT-B, L, H and bigG.
+_RELEASED = {768: 12, 1024: 24, 1280: 32, 1664: 48}
 # OpenAI's, of red, green and blue in the pictures that CLIP was trained on.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -190,6 +192,7 @@ def build_clip(
             f"{where}: {shape.dim} features cannot be split among {heads} heads; set `heads` to "
             "the model's own"
         )
+    must_have_blocks(shape.layers, shape.dim, _RELEASED, where)
     tower = ClipTower(shape)
     load_strictly(tower, own, where)
     return tower

@@ -8,7 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from pave.cache import Source
 from pave.errors import ChannelError
+from pave.media.limits import TOKEN_VALUES, limit
 from pave.tokens import Tokens
+
+MOST_FRAMES = 4096
+"""Frames that settings may ask of a clip, also of one that is shorter and has to repeat some."""
 
 
 @runtime_checkable
@@ -91,3 +95,25 @@ def one_path(source: Source, encoder: str) -> Path:
     if isinstance(source, (str, Path)):
         return Path(source)
     raise ChannelError(f"{encoder} reads one file, got {type(source).__name__}; pass a single path")
+
+
+def must_hold_tokens(encoder: str, steps: int, tokens: int, dim: int) -> None:
+    """Refuse to make more tokens of a clip than memory is meant for, before they are made.
+
+    Settings come with patches of other people, and a few digits of them ask for any amount.
+
+    Args:
+        encoder: Who asks, for the message.
+        steps: T, in time.
+        tokens: S, of a step.
+        dim: C, features of a token.
+
+    Raises:
+        ChannelError: If `[T, S, C]` holds more numbers than the limit.
+    """
+    most = limit(TOKEN_VALUES)
+    if steps * tokens * dim > most:
+        raise ChannelError(
+            f"{encoder}: {steps:,} steps of {tokens:,} tokens of {dim:,} features, more numbers "
+            f"than the limit of {most:,}; change its settings, cut the clip or set {TOKEN_VALUES}"
+        )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from pave.cache import Source
-from pave.channels.encoder import one_path
+from pave.channels.encoder import must_hold_tokens, one_path
 from pave.channels.registry import register_encoder
 from pave.errors import ChannelError
 from pave.media import Sound, read_sound
@@ -162,6 +162,7 @@ class MelEncoder:
         per_step = round(s.step / s.hop)  # STFT frames from one token to the next
         per_bin = round(s.width / s.bins / s.hop)  # STFT frames that a bin averages
         steps = max(1, round(len(sound.samples) / (s.step * s.rate)))  # T
+        must_hold_tokens("audio/mel", steps, 1, self.dim)
         count = (steps - 1) * per_step + per_bin * s.bins  # STFT frames that T tokens need
 
         # Frame k is centred on the middle of hop k; what lies outside of the track is silence.

@@ -7,9 +7,10 @@ here raise one exception, whose text callers put into their own message.
 
 from __future__ import annotations
 
+import mmap
 import re
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -44,6 +45,12 @@ _TELLING = (
     ValueError,
 )
 _LONGEST = 120
+# What torch lets a file call to make memory that it does not hold: zeros of any number, or a text
+# that doubles with each encoding.
+_MAKERS = {
+    b"bytearray\n": "bytearray",
+    b"_codecs\nencode\n": "numpy arrays or bytes",
+}
 _LARGE = 2**28  # bytes; less is no harm, however it is folded
 _MOST_FOLDED = 100  # real arrays are compressed to a tenth; silence and empty depth to a hundredth
 
@@ -52,14 +59,14 @@ class NotPlainError(Exception):
     """Why a file cannot be read as plain tensors or arrays, in a few words."""
 
 
-def read_plain(file: Path, *, mmap: bool = False) -> Any:
+def read_plain(file: Path, *, mapped: bool = False) -> Any:
     """What a file of tensors holds.
 
     `.safetensors` and `.npy` are known by their ending, anything else is read as torch saves it.
 
     Args:
         file: The file.
-        mmap: Leave the tensors of a torch file on disk until they are used.
+        mapped: Leave the tensors of a torch file on disk until they are used.
 
     Returns:
         A tensor, or a mapping or any other plain content; every tensor in it is an ordinary one
@@ -69,7 +76,7 @@ def read_plain(file: Path, *, mmap: bool = False) -> Any:
         NotPlainError: If it cannot be read, holds Python objects, or a tensor of an unusual kind.
     """
     try:
-        content = _read(file, mmap)
+        content = _read(file, mapped)
     except NotPlainError:
         raise
     except Exception as error:
@@ -78,13 +85,16 @@ def read_plain(file: Path, *, mmap: bool = False) -> Any:
     named = {"": content}
     if isinstance(content, dict):
         named = content
+    tensors = []
     for name, value in named.items():
         if not isinstance(value, Tensor):
             continue
+        tensors.append(value)
         kind = _odd(value)
         if kind:
             where = f"{name!r} as " if name else ""
             raise NotPlainError(f"it holds {where}a {kind} tensor, not an ordinary one")
+    _must_be_stored(tensors, file)
     return content
 
 
@@ -127,7 +137,7 @@ def read_arrays(
     return arrays
 
 
-def _read(file: Path, mmap: bool) -> Any:
+def _read(file: Path, mapped: bool) -> Any:
     """The content as the library gives it."""
     if file.suffix.lower() == ".safetensors":
         return load_file(file)
@@ -136,8 +146,9 @@ def _read(file: Path, mmap: bool) -> Any:
     is_zip = zipfile.is_zipfile(file)
     if is_zip:
         _check_unpacked(file)
+    _must_call_no_maker(file, is_zip)
     # Only the newer of torch's two formats, a zip, can stay on disk.
-    return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
 
 
 def _odd(tensor: Tensor) -> str:
@@ -171,6 +182,52 @@ def _check_unpacked(file: Path) -> None:
             f"its {packed:,} bytes unfold to {unpacked:,}; save it without compression if that is "
             "meant"
         )
+
+
+def _must_call_no_maker(file: Path, is_zip: bool) -> None:
+    """Refuse a torch file that would make memory while it is read.
+
+    Raises:
+        NotPlainError: If it names one of `_MAKERS`.
+    """
+    if not file.stat().st_size:  # which cannot be mapped, and torch has words for
+        return
+    if is_zip:
+        # All that is called stands in the archive's one pickle.
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith(".pkl"):
+                    _must_name_no_maker(archive.read(name))
+        return
+    # In the older format it stands anywhere between the numbers.
+    with (
+        file.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        _must_name_no_maker(content)
+
+
+def _must_name_no_maker(pickled: bytes | mmap.mmap) -> None:
+    for maker, kind in _MAKERS.items():
+        if pickled.find(maker) >= 0:
+            raise NotPlainError(f"it holds Python objects such as {kind}, not only tensors")
+
+
+def _must_be_stored(tensors: Iterable[Tensor], file: Path) -> None:
+    """Refuse tensors that a file describes and does not hold.
+
+    Raises:
+        NotPlainError: If they are far larger than the file.
+    """
+    # Tied weights share their numbers.
+    sizes: dict[int, int] = {}  # bytes
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+    stored = sum(sizes.values())
+    packed = file.stat().st_size
+    if _is_bomb(stored, packed):
+        raise NotPlainError(f"its {packed:,} bytes describe tensors of {stored:,}")
 
 
 def _is_bomb(unpacked: int, packed: int) -> bool:

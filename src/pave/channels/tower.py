@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.channels.encoder import must_hold_tokens
 from pave.errors import ChannelError
 
 if TYPE_CHECKING:  # listing encoders must not load a decoder
@@ -116,10 +117,12 @@ def encode_chunks(
         `[T, S, C]` values and `[T]` times.
 
     Raises:
-        ChannelError: If the frames' grids differ and are not pooled to one.
+        ChannelError: If the frames' grids differ and are not pooled to one, or there are more
+            tokens than memory is meant for.
     """
     values: list[Tensor] = []
     times: list[Tensor] = []
+    held = 0  # steps
     size = 0  # frames of the first chunk, and of all others but the last
     for frames in chunks:
         count = len(frames.times)
@@ -131,6 +134,12 @@ def encode_chunks(
         # Rounded up: a step that merges a real frame with a repeated one counts.
         steps = -(-count * len(cells.times) // size)
         grid = cells.values[:steps]  # [steps, h, w, C]
+        # Of all chunks so far, at least.
+        held += steps
+        tokens = grid.shape[1] * grid.shape[2]
+        if side is not None:
+            tokens = side * side
+        must_hold_tokens("the base's tower", held, tokens, grid.shape[3])
         if side is None:
             values.append(grid.flatten(1, 2))
         else:

@@ -21,7 +21,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pave.cache import Source
-from pave.channels.encoder import one_path
+from pave.channels.encoder import MOST_FRAMES, one_path
 from pave.channels.registry import register_encoder
 from pave.channels.tower import CHUNK, Tower, encode_chunks
 from pave.channels.vary import some_cameras
@@ -41,7 +41,7 @@ class ViewsSettings(BaseModel):
     frames: int = Field(
         32,
         ge=1,
-        le=100_000,
+        le=MOST_FRAMES,
         description="Moments, spread evenly over the time in which all cameras film.",
     )
     side: int | None = Field(

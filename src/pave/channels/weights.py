@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import ChannelError
 from pave.files import entries_of, regular_file
 from pave.placement import chosen_device
+from pave.texts import read_object
 
 FOLDER = "PAVE_WEIGHTS"
 """Environment variable: a folder of weight files, found by name, so that no patch holds a path."""
@@ -64,6 +65,7 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
     files = [path]
     if path.is_dir():
         files = sorted([*entries_of(path, "*.safetensors"), *entries_of(path, "*.bin")])
+        _must_have_shards(path, set(files))
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors |= _load(file, wanted)
@@ -77,6 +79,20 @@ def read_weights(path: Path, prefixes: Iterable[str]) -> dict[str, Tensor]:
     )
 
 
+def _must_have_shards(folder: Path, files: Collection[Path]) -> None:
+    """Refuse a folder without a shard that its index names."""
+    for index in entries_of(folder, "*.index.json"):
+        content = read_object(index, ChannelError, "download it again")
+        shards = content.get("weight_map")
+        if not isinstance(shards, dict):
+            continue
+        for name in shards.values():  # one for each tensor
+            if folder / str(name) not in files:
+                raise ChannelError(
+                    f"{folder}: lacks {name}, which {index.name} names; download it again"
+                )
+
+
 def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     """The wanted tensors of one file; others, perhaps a whole language model, are not read."""
     regular_file(file, ChannelError, "a file of weights")
@@ -87,7 +103,7 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
                 names = [key for key in keys if key.startswith(prefixes)]
                 return {name: shard.get_tensor(name) for name in names}
         # Mapped, so that what nobody wants of a large file stays on disk.
-        content = read_plain(file, mmap=True)
+        content = read_plain(file, mapped=True)
     except (SafetensorError, OSError, NotPlainError) as error:
         what = f"{file}: cannot be read as weights ({error})"
         raise ChannelError(
@@ -129,6 +145,28 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
             )
     module.load_state_dict(dict(tensors))
     module.eval().requires_grad_(False)
+
+
+def must_have_blocks(found: int, width: int, released: Mapping[int, int], where: str) -> None:
+    """Refuse a file that lacks whole blocks at the end of a released network.
+
+    Their number is read from the names of the tensors, so that nothing else would miss them: the
+    answer of a shorter network is another one.
+
+    Args:
+        found: Blocks that the file holds.
+        width: Of the network.
+        released: Width -> blocks of the networks that are known; others may have any number.
+        where: The file, for the message.
+
+    Raises:
+        ChannelError: If there are fewer or more blocks than the network of this width has.
+    """
+    wanted = released.get(width, found)
+    if found != wanted:
+        raise ChannelError(
+            f"{where}: holds {found} of the {wanted} blocks of this network; download it again"
+        )
 
 
 def weights_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pave.bases.inputs import FrameWord, frame_choice
 from pave.bases.loading import Loading
 from pave.errors import ConfigError
 from pave.placement import DtypeWord, find_device, running_on
+from pave.texts import TextError, parse_json
 
 if TYPE_CHECKING:
     from pave.model import PatchedModel
@@ -109,9 +109,9 @@ def media_of(words: str) -> tuple[str, Any]:
         )
     if text.startswith(("{", "[")):  # as records write media that are more than a path
         try:
-            return name, json.loads(text)
-        except ValueError as error:
-            raise ConfigError(f"--channel {name}: not valid JSON ({error})") from error
+            return name, parse_json(text)
+        except TextError as error:
+            raise ConfigError(f"--channel {name}: {error}") from error
     # A file whose own name holds a comma is one file.
     paths = [text] if Path(text).exists() else text.split(",")
     return name, paths[0] if len(paths) == 1 else paths

@@ -335,7 +335,10 @@ def _cannot_be_used(failures: Sequence[str], clips: int) -> RecordError:
     shown = "; ".join(failures[:_FAILURES_SHOWN])
     if len(failures) > _FAILURES_SHOWN:
         shown += f" (and {len(failures) - _FAILURES_SHOWN} more)"
-    return RecordError(f"{len(failures)} of {clips} clips cannot be used: {shown}")
+    return RecordError(
+        f"{len(failures)} of {clips} clips cannot be used: {shown}; mend them or take their "
+        "records out (what was read of the others is kept)"
+    )
 
 
 def _ahead(

@@ -9,7 +9,6 @@ in which one process would have written them.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from glob import escape
@@ -20,12 +19,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from pave.data import Record
 from pave.errors import ConfigError
-from pave.files import entries_of, make_folder, regular_file, write_text_atomically, writing
+from pave.files import (
+    entries_of,
+    make_folder,
+    regular_file,
+    write_text_atomically,
+    writing,
+    written_lines,
+)
 from pave.tasks import Task
 from pave.tasks.items import references_of
 from pave.texts import read_object
 
 _ADVICE = "delete the file, and its questions are asked again"
+_NO_ROW = f"is no answer of an evaluation; {_ADVICE}"
+ROW_BEGIN = b'{"id": '
+"""How every line begins in a file of answers."""
 Key = tuple[str, str]
 """(arm, record id)"""
 
@@ -95,23 +104,16 @@ def read_rows(path: Path, arm: str, *, mend: bool = True) -> dict[Key, ArmRow]:
             another process may be writing: there the rest of the line is on its way.
 
     Raises:
-        ConfigError: If a line that is complete is no row of this arm: no kill does that.
+        ConfigError: If a line is no row of this arm: no kill does that.
     """
     if not path.exists():
         return {}
     regular_file(path, ConfigError, "a file of answers")
-    whole = 0  # bytes of the lines that are complete
     found = {}
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            # Only the last line can be cut short: nothing was written after it.
-            if not line.endswith(b"\n"):
-                break
-            row = _parse(line, f"{path}:{number}", arm)
-            found[arm, row.id] = row
-            whole += len(line)
-    if mend and whole < path.stat().st_size:
-        os.truncate(path, whole)
+    # A kill may have cut the last one short; nothing was written after it.
+    for number, line in written_lines(path, ROW_BEGIN, ConfigError, _NO_ROW, mend=mend):
+        row = _parse(line, f"{path}:{number}", arm)
+        found[arm, row.id] = row
     return found
 
 
@@ -182,7 +184,7 @@ def _parse(line: bytes, where: str, arm: str) -> ArmRow:
     try:
         row = _ROW.validate_json(line, strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{where}: is no answer of an evaluation; {_ADVICE}") from error
+        raise ConfigError(f"{where}: {_NO_ROW}") from error
     if row.arm != arm:
         raise ConfigError(f"{where}: is an answer of {row.arm!r}, not of {arm!r}; {_ADVICE}")
     return row

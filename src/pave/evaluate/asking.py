@@ -20,7 +20,7 @@ from pave.evaluate.arm_files import (
     write_rows,
 )
 from pave.evaluate.blind_arm import BlindArm
-from pave.evaluate.clip_arm import ClipArm
+from pave.evaluate.clip_arm import ClipArm, features_of
 from pave.evaluate.evaluation import ArmFacts, AtWork, Evaluation
 from pave.evaluate.token_arm import TokenArm
 
@@ -29,6 +29,7 @@ def ask_all(run: Evaluation) -> tuple[dict[Key, ArmRow], dict[str, ArmFacts]]:
     """Every arm's rows, those that are there and the missing ones, and what is said of each arm."""
     rows: dict[Key, ArmRow] = {}
     facts = {}
+    read_clips(run)
     for arm in run.patches:
         at_work = put_to_work(run, arm)
         with run.watch.stage(f"answer {arm}"):
@@ -45,6 +46,7 @@ def ask_share(run: Evaluation, share: tuple[int, int]) -> None:
         run: The evaluation.
         share: (number of the part counted from 0, number of parts).
     """
+    read_clips(run, share)
     for arm in run.patches:
         ask_part(run, put_to_work(run, arm, share), arm, share)
 
@@ -59,6 +61,19 @@ def ask_part(run: Evaluation, at_work: AtWork, arm: str, share: tuple[int, int])
     # In turn, because batches grow in length: shares take about the same time.
     for batch in _watched(run, arm, at_work.batches()[part::parts]):
         append_rows(file, _ask_missing(run, at_work, arm, batch, known))
+
+
+def read_clips(run: Evaluation, share: tuple[int, int] = (0, 1)) -> None:
+    """See to it that the token cache has what every arm reads, before any of them is asked.
+
+    A clip that one arm cannot use is then found in front of hours of answers of the others.
+
+    Raises:
+        RecordError: If an arm cannot use some clips. All others have been read.
+    """
+    for arm, spec in run.arms.items():
+        if not spec.learns and spec.kind != "blind":
+            features_of(run, arm, share)
 
 
 def put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> AtWork:

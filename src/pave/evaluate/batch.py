@@ -7,7 +7,6 @@ where it stopped. What cannot be asked is told of and left out; nothing else wai
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,11 @@ from pave.bases.inputs import FrameWord
 from pave.data import Record, group_by_clip
 from pave.data.records import each_record
 from pave.errors import ConfigError, PaveError, RecordError
-from pave.files import regular_file, writing
+from pave.evaluate.arm_files import ROW_BEGIN
+from pave.files import regular_file, writing, written_lines
+from pave.texts import TextError, parse_json
+
+_NO_ANSWERS = "is no line of answers; choose another file for --out, or delete it"
 
 
 @dataclass(frozen=True)
@@ -139,27 +142,16 @@ def _finished(out: Path) -> set[str]:
     if not out.exists():
         return set()
     regular_file(out, ConfigError, "a file of answers")
-    ids = set()
-    whole = 0  # bytes of the lines that are complete
-    with out.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            # Only the last line can be cut short: nothing was written after it.
-            if not line.endswith(b"\n"):
-                break
-            ids.add(_id_of(line, f"{out}:{number}"))
-            whole += len(line)
-    if whole < out.stat().st_size:
-        os.truncate(out, whole)
-    return ids
+    # Only the last one may be cut short, and only if it is one of ours.
+    lines = written_lines(out, ROW_BEGIN, ConfigError, _NO_ANSWERS)
+    return {_id_of(line, f"{out}:{number}") for number, line in lines}
 
 
 def _id_of(line: bytes, where: str) -> str:
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = parse_json(line)
+    except TextError:
         row = None
     if not isinstance(row, dict) or not isinstance(row.get("id"), str) or "turns" not in row:
-        raise ConfigError(
-            f"{where}: is no line of answers; choose another file for --out, or delete it"
-        )
+        raise ConfigError(f"{where}: {_NO_ANSWERS}")
     return str(row["id"])

@@ -44,34 +44,14 @@ class ClipArm:
         self.run = run
         self.notes: list[str] = []
         names = run.patches[arm]  # none of the bare base
-        self._encoders = _encoders(run.model, names)
-        cache = TokenCache(run.config.cache_folder)
-        self.features = Features(run.model.base, self._encoders, cache, frames=run.config.frames)
+        self.features = features_of(run, arm, share)
+        self._encoders = self.features.encoders
         with run.watch.stage("read"):
-            self._read(share)
             self._asked: Sequence[Record] = run.asked
             if run.arms[arm].kind == "shuffled":
                 self._asked = self._shuffled(arm)
         # At full weight, and every other arm's patches off.
         run.model.set_patches(dict.fromkeys(names, 1.0))
-
-    def _read(self, share: tuple[int, int]) -> None:
-        """See to it that the token cache has what the patches read, and that all prompts fit."""
-        run = self.run
-        reading = None
-        if run.progress is not None:
-            reading = partial(run.progress, "read")
-        groups = group_by_clip(run.asked)
-        clips = [members[0] for members in groups]
-        how: dict[str, Any] = {"workers": run.config.workers, "progress": reading}
-        part, parts = share
-        if parts > 1:
-            self.features.precompute(clips[part::parts], **how)
-        self.features.precompute(clips, **how)
-        for members in groups:
-            clip = self.features.clip(members[0])
-            for record in members:
-                must_fit(run.model.base, clip, record, open_turns(record))
 
     def batches(self) -> list[list[Record]]:
         """Whole clips, those of like length side by side."""
@@ -165,6 +145,41 @@ def _deranged(keys: Sequence[str], seed: int) -> Mapping[str, str]:
     order = sorted(keys)
     random.Random(seed).shuffle(order)
     return dict(zip(order, [*order[1:], order[0]], strict=True))
+
+
+def features_of(run: Evaluation, arm: str, share: tuple[int, int]) -> Features:
+    """What an arm sees of each clip; the token cache has all of it then, and all prompts fit.
+
+    It makes no difference which patches are on: encoders and tower are frozen.
+
+    Args:
+        run: The evaluation.
+        arm: Its name.
+        share: (number of the part counted from 0, number of parts): what is read first.
+
+    Raises:
+        RecordError: If some clips cannot be used. All others have been read.
+    """
+    cache = TokenCache(run.config.cache_folder)
+    encoders = _encoders(run.model, run.patches[arm])
+    features = Features(run.model.base, encoders, cache, frames=run.config.frames)
+    reading = None
+    if run.progress is not None:
+        reading = partial(run.progress, "read")
+    groups = group_by_clip(run.asked)
+    clips = [members[0] for members in groups]
+    how: dict[str, Any] = {"workers": run.config.workers, "progress": reading}
+    part, parts = share
+    with run.watch.stage("read"):
+        if parts > 1:
+            features.precompute(clips[part::parts], **how)
+        features.precompute(clips, **how)
+        # What is too long for the base's context is found now, too.
+        for members in groups:
+            clip = features.clip(members[0])
+            for record in members:
+                must_fit(run.model.base, clip, record, open_turns(record))
+    return features
 
 
 def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:

@@ -13,6 +13,7 @@ SOUND_SECONDS = "PAVE_MAX_SOUND_SECONDS"
 SOUND_SAMPLES = "PAVE_MAX_SOUND_SAMPLES"
 SOUND_HOLE = "PAVE_MAX_SOUND_HOLE"
 CLIP_SECONDS = "PAVE_MAX_CLIP_SECONDS"
+TOKEN_VALUES = "PAVE_MAX_TOKEN_VALUES"
 
 DEFAULTS = {
     # 2^27 = 134 million: photos of 12,000 x 9,000 and films of 8K pass. 16,000 x 16,000 takes half
@@ -27,6 +28,9 @@ DEFAULTS = {
     # For which a worker may read one clip. Twelve hours of sound take an encoder on a CPU long; a
     # decoder that hangs takes for ever.
     CLIP_SECONDS: 6 * 3600,
+    # 4 GiB in one channel of a clip: two hours at 8 frames a second, 2 x 2 tokens of 3,584 features
+    # each, take 3 of them.
+    TOKEN_VALUES: 1 << 30,
 }
 
 

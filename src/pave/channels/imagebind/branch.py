@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pave.channels.weights import load_strictly
+from pave.channels.weights import load_strictly, must_have_blocks
 from pave.errors import ChannelError
+
+_RELEASED = {768: 12}  # width -> blocks
 
 
 class _PositionTable(nn.Module):
@@ -168,6 +170,7 @@ def build_branch(tensors: Mapping[str, Tensor], heads: int, where: str) -> Sound
             f"{where}: {dim} features cannot be split among {heads} heads; set `heads` to the "
             "model's own"
         )
+    must_have_blocks(len(blocks), dim, _RELEASED, where)
     branch = SoundBranch(
         dim=dim,
         blocks=len(blocks),

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from pave.cache import Source
 from pave.channels.clip import ClipTower, build_clip, normalise
-from pave.channels.encoder import one_path
+from pave.channels.encoder import MOST_FRAMES, one_path
 from pave.channels.registry import register_encoder
 from pave.channels.weights import (
     best_device,
@@ -55,7 +55,7 @@ class LanguageBindSettings(BaseModel):
     min_frames: int | None = Field(
         None,
         ge=1,
-        le=100_000,
+        le=MOST_FRAMES,
         description="Frames that short clips are sampled to, before cutting to eights.",
     )
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pave.cache import Source
+from pave.channels.encoder import must_hold_tokens
 from pave.channels.registry import register_encoder
 from pave.channels.scene3d.geometry import backproject
 from pave.channels.scene3d.scene import PosedFrame, open_scene
@@ -152,7 +153,10 @@ class Tower3dEncoder:
         """Tokens of a scene; see `pave.channels.scene3d.scene` for what a source may be."""
         scene = open_scene(source)
         values, times = [], []
-        for index in scene.evenly(self._set.frames):
+        chosen = scene.evenly(self._set.frames)
+        if self._set.side is not None:  # else the tower's own few hundred
+            must_hold_tokens("scene3d/tower3d", len(chosen), self._set.side**2, self.dim)
+        for index in chosen:
             frame = scene.read(index)
             values.append(self._encode(frame))
             times.append(frame.time)
