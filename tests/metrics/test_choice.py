@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pave.metrics import choice_letter
-from pave.metrics.choice import bracketed, first_capital, standing_letter
+from pave.metrics.choice_scripts import bracketed, first_capital, standing_letter
 
 OPTIONS = ["a dog", "two cats", "a cat and a dog", "nothing"]
 

@@ -55,6 +55,7 @@ POINTED = re.compile(
     r"(?:(?:it|that)(?:['\u2019]s|\s+(?:is|must\s+be|should\s+be)))?",
     re.IGNORECASE,
 )
+POINTER = re.compile(r"it|this|that", re.IGNORECASE)  # those that point at what is seen
 FILLER = re.compile(
     r"(?:[\s:=>\u2192]+|[-\u2013\u2014]+\s|(?:the|letter|option|choice|answer|definitely|clearly|likely|probably"
     r"|most|therefore|thus|then|indeed|actually|certainly|is|be|that|correct|it|number)\b"
@@ -99,23 +100,21 @@ EXCEPT = re.compile(
 )
 NEAR = 100  # characters
 SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n|,\s*(?:not|but)\b")
+CLAUSE = re.compile(r"[.,;:!?\n](?:\s|$)")
+ARTICLE = re.compile(r"(?:an?|the)\s", re.IGNORECASE)
 OWNED = re.compile(r"['\u2019]\w")
 # What joins options, of which none is then the answer: "or", "and also", "as well as", ", maybe".
-_MAYBE = r"(?:also|maybe|perhaps|possibly|probably|even|else|potentially|equally|likely)"
+MAYBE = r"(?:also|maybe|perhaps|possibly|probably|even|else|potentially|equally|likely)"
 _JOIN = (
-    rf"\s*(?:,?\s*\(?(?:and\s*/\s*or|or|and|und|oder|ou|et|y|o)(?:\s+{_MAYBE})*\s"
-    rf"|,?\s*but\s+{_MAYBE}\s"
+    rf"\s*(?:,?\s*\(?(?:and\s*/\s*or|or|and|und|oder|ou|et|y|o)(?:\s+{MAYBE})*\s"
+    rf"|,?\s*but\s+{MAYBE}\s"
     r"|,?\s*(?:as\s+well\s+as|along\s+with|together\s+with|in\s+addition\s+to|plus)\s"
-    rf"|,?\s*\(?{_MAYBE}\s|[/&|]|\+\s)\s*"
+    rf"|,?\s*\(?{MAYBE}\s|[/&|]|\+\s)\s*"
 )
 _COMMA = r",\s*(?=[A-Z]\s*(?:$|[.,]|(?:or|and|as\s+well\s+as)\b))"
 OR = re.compile(
     rf"(?:{_JOIN}|\s*{_COMMA})(?:(?:the\s+)?(?:option|choice)\s+)?{OPEN}*([A-Z]){RIGHT}",
     re.IGNORECASE,
-)
-# The same between the normalised words of two options.
-JOINED = re.compile(
-    rf" (?:or|and|as well as|along with|together with|plus)(?: {_MAYBE})* |,? but {_MAYBE} "
 )
 # A capital standing alone anywhere, but for A and I, which are words.
 STANDING = re.compile(rf"{LEFT}([B-HJ-Z]){RIGHT}(?!['\u2019]s)")
@@ -145,22 +144,3 @@ JSON = re.compile(
     r"(?:\"([^\"]*)\"|'([^']*)'|([A-Za-z])\b)",
     re.IGNORECASE,
 )
-# How an option itself may begin in a file of annotations: "A. ", "(A) ".
-MARK = re.compile(r"^\s*\(?[A-Z][.)]\s*")
-# Signs that tell options apart and are no words: money, per cent, C++ and C#.
-UNITS = {"$": " dollar ", "\u20ac": " euro ", "\u00a3": " pound ", "%": " percent "}
-UNITS |= {"\u00b0": " degree "}
-HUNG = re.compile(r"(?<=\w)(\+\+|#)")
-
-# The openings that VideoMME's script takes off, as they stand there: the last one is two, joined
-# by a missing comma, and never matches.
-PREFIXES = (
-    "The best answer is",
-    "The correct answer is",
-    "The answer is",
-    "The answer",
-    "The best option isThe correct option is",
-    "Best answer:Best option:",
-)
-# The punctuation that MVBench's script removes.
-MARKS = ';/[]"{}()=+\\_->@<`,?!'

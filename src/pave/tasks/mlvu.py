@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from pave.metrics.choice import bracketed
+from pave.metrics.choice_scripts import bracketed
 from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task

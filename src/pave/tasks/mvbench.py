@@ -14,7 +14,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from pave.errors import RecordError
-from pave.metrics.choice import standing_letter
+from pave.metrics.choice_scripts import standing_letter
 from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task

@@ -8,7 +8,7 @@ theirs in both styles.
 from __future__ import annotations
 
 from pave.errors import RecordError
-from pave.metrics.choice import first_capital
+from pave.metrics.choice_scripts import first_capital
 from pave.tasks.avqa import SELECT
 from pave.tasks.pairing import text, texts
 from pave.tasks.prompt import Prompt
