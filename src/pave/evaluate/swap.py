@@ -24,7 +24,7 @@ from pave.bases import Base
 from pave.data import Record, group_by_clip, read_records
 from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows
-from pave.evaluate.asking import ask_arm, ask_part
+from pave.evaluate.asking import ask_arm, ask_part, read_clips
 from pave.evaluate.clip_arm import ClipArm, open_turns
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.evaluation import Evaluation, Progress
@@ -108,6 +108,7 @@ def evaluate_swap(
     outcomes = {}
     with held_alone(config.out, ConfigError, BUSY), PeakMemory() as memory:
         with opened(config, base, watch, progress, grid.cells) as run:
+            read_clips(run)
             for arm in run.patches:
                 outcomes[arm] = _ask(run, arm, grid)
         with watch.stage("statistics"):
@@ -152,6 +153,7 @@ def evaluate_swap_share(
     mine = held_alone(config.out, ConfigError, BUSY, part=f"-{part + 1}-of-{parts}")
     done = 0
     with mine, opened(config, base, watch, progress, grid.cells) as run:
+        read_clips(run, share)
         for arm in run.patches:
             at_work = ClipArm(run, arm, share)
             ask_part(run, at_work, arm, share)
