@@ -33,6 +33,7 @@ def test_file_and_overrides(tmp_path):
     [
         ({}, "records: is missing"),
         ({**GOOD, "lr": 1}, "lr: there is no such field"),
+        ({**GOOD, "recods": 1}, r"no such field \(did you mean 'records'\?\)"),
         ({**GOOD, "lora": {"rnk": 1}}, "lora.rnk"),
         ({**GOOD, "steps": 1, "epochs": 1}, "not both"),
         ({**GOOD, "channel": "audio"}, "a channel needs an encoder"),

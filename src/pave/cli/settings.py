@@ -29,7 +29,7 @@ from pave.texts import TextError, parse_yaml, read_settings
 from pave.train.recipes import settings_file
 
 FLAG = "--config"
-FREE = {"fusion", "encoder_settings"}
+FREE = {"fusion", "encoder_settings", "trainer"}
 """Settings that are handed on as they are, whatever they hold."""
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 """A flag that is off unless given."""

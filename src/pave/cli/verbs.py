@@ -24,6 +24,7 @@ from pave.registry import did_you_mean
 GROUP = "pave.verbs"
 OWN = (
     "train",
+    "runs",
     "eval",
     "records",
     "prepare",

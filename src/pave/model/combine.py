@@ -256,7 +256,18 @@ def _joined(
 
 
 def _must_be_joinable(parts: Sequence[PatchFiles], joining: Joining) -> None:
-    """Refuse LoRAs of several ranks where matrices of one shape are added."""
+    """Refuse LoRAs that peft would not join as they are."""
+    for part in parts:
+        lora = part.config.lora
+        if lora is None:
+            continue
+        # peft's joining knows one rank and one scale, and no lengths of rows.
+        if lora.use_dora or lora.use_rslora or lora.rank_pattern or lora.alpha_pattern:
+            raise PatchError(
+                "a LoRA with use_dora, use_rslora, rank_pattern or alpha_pattern cannot be joined "
+                "with others; load such patches side by side: --patch A --patch B"
+            )
+    # Matrices of one shape are added.
     # A patch may have none.
     ranks = [str(part.config.lora.rank) for part in parts if part.config.lora is not None]
     if joining.how not in _ANY_RANK and len(set(ranks)) > 1:

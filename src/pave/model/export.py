@@ -15,6 +15,7 @@ from pave.bases import Base
 from pave.errors import PatchError
 from pave.files import writing
 from pave.patches.config import PatchConfig
+from pave.patches.lora import merged_weight
 from pave.patches.names import known_name
 
 if TYPE_CHECKING:
@@ -97,10 +98,8 @@ def _merged_weights(model: PatchedModel, name: str) -> dict[str, Tensor]:
                 f"{path} is a {type(plain).__name__}, which has no plain weights to merge into; "
                 "load the base without --quantize"
             )
-        update = layer.get_delta_weight(name)  # [out, in], alpha / rank in it
         # Summed in fp32 and rounded once.
-        merged = plain.weight.float() + update.float()
-        weights[f"{path}.weight"] = merged.to(plain.weight.dtype)
+        weights[f"{path}.weight"] = merged_weight(layer, name).to(plain.weight.dtype)
     return weights
 
 

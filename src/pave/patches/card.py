@@ -13,7 +13,7 @@ from typing import Any
 
 from pave.channels import EncoderInfo, describe_encoder
 from pave.fusion_costs import fusion_parameters
-from pave.patches.config import Example, PatchConfig
+from pave.patches.config import Example, LoraSpec, PatchConfig
 from pave.patches.front_matter import front_matter
 from pave.patches.layout import lora_files
 from pave.patches.scores import Evaluation
@@ -215,7 +215,7 @@ def _facts(config: PatchConfig, senses: Sequence[EncoderInfo]) -> list[dict[str,
         name = "LoRA"
         if channel:  # its own, and not everybody's
             name += f" of {channel}"
-        facts[name] = f"rank {lora.rank}, alpha {lora.alpha}"
+        facts[name] = _lora(lora)
     if config.task:
         facts["task"] = config.task
     facts["prompt"] = f"`{config.prompt}`"
@@ -242,6 +242,15 @@ def _encoders(config: PatchConfig) -> dict[str, str]:
         if spec.encoder is not None:
             facts[name] = f"{spec.encoder.name} {json.dumps(spec.encoder.settings)}"
     return facts
+
+
+def _lora(lora: LoraSpec) -> str:
+    """The LoRA's shape in a few words."""
+    words = [f"rank {lora.rank}", f"alpha {lora.alpha}"]
+    words += ["DoRA"] * lora.use_dora + ["rsLoRA"] * lora.use_rslora
+    if lora.rank_pattern or lora.alpha_pattern:
+        words.append("others for some modules")
+    return ", ".join(words)
 
 
 def _base_patches(config: PatchConfig) -> dict[str, str]:

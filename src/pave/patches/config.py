@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -21,6 +23,7 @@ from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.prompt import PromptStyle
 from pave.errors import first_problem
 from pave.fusion import FusionSettings, read_fusion_config
+from pave.patches.lora_options import check_options
 from pave.patches.probe import Probe
 from pave.renamed import renamed
 
@@ -32,6 +35,8 @@ SINGLE_CHANNEL = 1
 StoredType = Literal["fp32", "fp16", "bf16"]
 """Types in which a patch's weights may be stored."""
 _CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
+# Options of a LoRA that older versions do not know.
+_NEWER = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "init_lora_weights")
 # Of `patch.json` where they are empty.
 _LEFT_OUT = frozenset(
     {"channels", "base_patches", "frames", "chat", "datasets", "language", "example", "probe"}
@@ -62,6 +67,65 @@ class LoraSpec(BaseModel):
         description="Names of the modules of the language model to adapt, or their endings; by "
         "default those of the family.",
     )
+    use_rslora: bool = Field(
+        False, description="Scale the update by alpha / sqrt(rank), which suits high ranks."
+    )
+    use_dora: bool = Field(
+        False,
+        description="Train the length of each row of the adapted weights apart from its direction "
+        "(DoRA). It costs time and cannot be joined with other patches.",
+    )
+    rank_pattern: dict[str, Annotated[int, Field(ge=1, le=2**16)]] = Field(
+        default_factory=dict,
+        description="Other ranks for some modules: the end of a module's name, or a regular "
+        "expression for it, and the rank.",
+    )
+    alpha_pattern: dict[str, Annotated[int, Field(ge=1, le=2**31)]] = Field(
+        default_factory=dict, description="Other alphas for some modules, as in rank_pattern."
+    )
+    init_lora_weights: Literal[True, "gaussian"] = Field(
+        True,
+        description="How A starts: true for a uniform distribution, or gaussian. B starts at zero.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_peft(cls, values: Any) -> Any:
+        """Options of peft's that a patch cannot have are refused with the reason."""
+        if not isinstance(values, dict):
+            return values
+        return check_options(values, list(cls.model_fields))
+
+    @field_validator("rank_pattern", "alpha_pattern")
+    @classmethod
+    def _expressions(cls, pattern: dict[str, int]) -> dict[str, int]:
+        for key in pattern:
+            try:
+                re.compile(key)
+            except re.error as error:
+                raise ValueError(f"{key!r} is no regular expression ({error})") from error
+        return pattern
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out newer options that are not used: older versions of pave refuse them."""
+        fields: dict[str, Any] = write(self)
+        for name in _NEWER:
+            if fields.get(name) == type(self).model_fields[name].get_default(
+                call_default_factory=True
+            ):
+                del fields[name]
+        return fields
+
+    def rank_of(self, module: str) -> int:
+        """The rank for a module, by its name in the plain model."""
+        return _by_pattern(self.rank_pattern, module, self.rank)
+
+    def scale_of(self, module: str) -> float:
+        """The factor of the update of a module, by its name in the plain model."""
+        alpha, rank = _by_pattern(self.alpha_pattern, module, self.alpha), self.rank_of(module)
+        # Written as peft does, so that it is the same number to the bit.
+        return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
     @field_validator("targets")
     @classmethod
@@ -73,6 +137,14 @@ class LoraSpec(BaseModel):
                     f"LoRA targets are plain module names such as q_proj, got {target!r}"
                 )
         return targets
+
+
+def _by_pattern(pattern: Mapping[str, int], module: str, default: int) -> int:
+    """The number of the first key that fits the end of a module's name, as peft looks it up."""
+    for key, number in pattern.items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return number
+    return default
 
 
 class EncoderSpec(BaseModel):

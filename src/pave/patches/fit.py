@@ -15,7 +15,7 @@ from pave.bases import Base
 from pave.bases.digest import known_by
 from pave.bases.quantised import tell_other_quantization
 from pave.errors import BaseError, PatchError
-from pave.patches.config import PatchConfig
+from pave.patches.config import LoraSpec, PatchConfig
 from pave.texts import parse_json
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _NOT_COMPARED = {
 }
 # What an update is made of.
 _DECISIVE = ("r", "lora_alpha", "lora_dropout", "target_modules")
+# Without one of these peft takes its default, which is right unless the patch says otherwise.
+_OPTIONS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
 def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
@@ -68,20 +70,22 @@ def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
             )
 
 
-def check_rank(tensors: Mapping[str, Tensor], rank: int, where: str) -> None:
+def check_rank(tensors: Mapping[str, Tensor], lora: LoraSpec, where: str) -> None:
     """The file's LoRA must have the rank of patch.json, before layers of that rank are made.
 
     Args:
         tensors: Of the adapter file: `lora_A.weight` `[rank, in]`, `lora_B.weight` `[out, rank]`.
-        rank: What patch.json says.
+        lora: What patch.json says.
         where: The file, for the message.
 
     Raises:
         PatchError: If a tensor has another.
     """
     for key, tensor in tensors.items():
-        if ".lora_" not in key:  # an unexpected name is told when all names are known
+        # An unexpected name is told when all names are known.
+        if ".lora_A." not in key and ".lora_B." not in key:
             continue
+        rank = lora.rank_of(key.removeprefix("base_model.model.").partition(".lora_")[0])
         side = 1 if ".lora_B." in key else 0
         if tensor.dim() != 2 or tensor.shape[side] != rank:
             raise PatchError(
@@ -186,7 +190,8 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
     # Through JSON, so that sets and tuples compare with what the file can hold.
     wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
     # Without one of these plain peft would take its own default, not the patch's number.
-    missing = [key for key in _DECISIVE if key not in found]
+    told = [*_DECISIVE, *(key for key in _OPTIONS if wanted[key])]
+    missing = [key for key in told if key not in found]
     if missing:
         raise PatchError(
             f"{path} lacks {', '.join(missing)}, without which peft loads another LoRA; the patch "

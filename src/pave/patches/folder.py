@@ -294,7 +294,7 @@ def read_folder(folder: Path, base: Base) -> PatchFiles:
         expected = lora_config(spec, base.family, config.base.name)
         check_adapter(paths[description], expected)
         tensors = _load(paths[weights])
-        check_rank(tensors, spec.rank, str(paths[weights]))
+        check_rank(tensors, spec, str(paths[weights]))
         for key, tensor in tensors.items():
             files.lora[in_channel(channel, key)] = tensor
     if config.parts:

@@ -21,6 +21,7 @@ import torch
 from peft import LoraConfig, LoraModel, inject_adapter_in_model
 from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pave import cpu, hf_compat
 from pave.bases.family import Family
@@ -54,6 +55,11 @@ def lora_config(spec: LoraSpec, family: Family, base_name: str = "") -> LoraConf
         target_modules=rf"model\.{family.language_model}\..*\.({targets})",
         exclude_modules=towers,
         bias="none",  # biases are the base's own, which stays as it is
+        use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
+        rank_pattern=dict(spec.rank_pattern),
+        alpha_pattern=dict(spec.alpha_pattern),
+        init_lora_weights=spec.init_lora_weights,
         base_model_name_or_path=base_name or None,
     )
 
@@ -116,9 +122,10 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     Of the family's own targets those that the model lacks are left out with a logged note.
 
     Raises:
-        PatchError: If a target that was asked for is no module of the language model; the message
-            says what may have been meant.
+        PatchError: If a target that was asked for is no module of the language model, or a pattern
+            fits none of those that get a LoRA; the message says what may have been meant.
     """
+    _check_patterns(model, spec, family)
     # Only there: towers have layers of the same names.
     language = f"model.{family.language_model}."
     modules = set()
@@ -154,6 +161,23 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     )
 
 
+def _check_patterns(model: nn.Module, spec: LoraSpec, family: Family) -> None:
+    """A pattern that fits no module would be left out without a word."""
+    if not spec.rank_pattern and not spec.alpha_pattern:
+        return
+    wanted = re.compile(str(lora_config(spec, family).target_modules))
+    names = [path for path, _ in model.named_modules() if wanted.fullmatch(path)]
+    for key in (*spec.rank_pattern, *spec.alpha_pattern):
+        # As peft matches it.
+        fitting = re.compile(rf"(.*\.)?({key})$")
+        if not any(map(fitting.match, names)):
+            endings = sorted({name.rpartition(".")[2] for name in names})
+            raise PatchError(
+                f"the pattern {key!r} fits no module that gets a LoRA; their names end in "
+                f"{', '.join(endings)}"
+            )
+
+
 def _why_no_lora(layer: nn.Module) -> str | None:
     """What peft says against a LoRA on a layer; None where it puts one on."""
     probe = nn.ModuleDict({"layer": layer})  # the LoRA goes into this, not into the model
@@ -184,6 +208,25 @@ def copy_values(source: Mapping[str, Tensor], target: Mapping[str, nn.Parameter]
             parameter.copy_(source[key])  # in place: peft's layers hold the parameter itself
 
 
+@torch.no_grad()
+def merged_weight(layer: LoraLayer, name: str) -> Tensor:
+    """A layer's weights `[out, in]` with a LoRA's update in them, in fp32.
+
+    Args:
+        layer: peft's layer around a plain linear one.
+        name: The LoRA.
+    """
+    weight: Tensor = layer.get_base_layer().weight.float()
+    update = weight + layer.get_delta_weight(name).float()  # alpha / rank is in it
+    if name not in layer.lora_magnitude_vector:
+        return torch.as_tensor(update)
+    # DoRA: every row has a length of its own.
+    lengths = torch.linalg.vector_norm(update, dim=1)  # [out]
+    wanted: Tensor = layer.lora_magnitude_vector[name].weight.float()
+    scaled: Tensor = update * (wanted / lengths).unsqueeze(1)
+    return scaled
+
+
 class Lora:
     """A handle to one LoRA: its adapters in the base's layers.
 
@@ -192,16 +235,15 @@ class Lora:
         spec: Its shape.
         layers: Name in the plain model -> peft's layer there.
 
-    Attributes:
-        scale: Factor of its update as trained, alpha / rank.
     """
 
     def __init__(self, name: str, spec: LoraSpec, layers: Mapping[str, LoraLayer]) -> None:
         self.name = name
         # Under the same face as `Loras`: it is on where any channel of its patch is there.
         self.names = {name: ""}
-        self.scale = spec.alpha / spec.rank
+        self.spec = spec
         self.layers = dict(layers)
+        self._scaled: list[RemovableHandle] = []  # of a DoRA that is turned up or down
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Adapter-file key -> parameter.
@@ -215,12 +257,25 @@ class Lora:
                 adapters = getattr(layer, part)  # name of a LoRA -> its linear map
                 if self.name in adapters:
                     found[f"base_model.model.{path}.{part}.weight"] = adapters[self.name].weight
+            if self.name in layer.lora_magnitude_vector:  # DoRA's, [out]
+                # Without `.weight`, as peft names it in its files.
+                key = f"base_model.model.{path}.lora_magnitude_vector"
+                found[key] = layer.lora_magnitude_vector[self.name].weight
         return found
 
     def set_weight(self, weight: float) -> None:
         """Scale its update; 1 restores the scale of training to the bit."""
-        for layer in self.layers.values():
-            layer.scaling[self.name] = self.scale * weight  # 1.0 * scale is scale, to the bit
+        for hook in self._scaled:
+            hook.remove()
+        self._scaled = []
+        for path, layer in self.layers.items():
+            if self.spec.use_dora and weight != 1:
+                # Its update is not linear in the scale, so what it adds is scaled as a whole.
+                scaled = layer.lora_magnitude_vector[self.name]
+                self._scaled.append(scaled.register_forward_hook(_Scale(weight)))
+            elif not self.spec.use_dora:
+                # 1.0 * scale is scale, to the bit.
+                layer.scaling[self.name] = self.spec.scale_of(path) * weight
 
     def set_trainable(self, trainable: bool) -> None:
         """Freeze or unfreeze it, whether it is active or not."""
@@ -341,6 +396,8 @@ class LoraSet:
             raise PatchError(f"peft refuses the LoRA: {error}") from error
         self._find_layers()  # a first LoRA has just wrapped them
         hf_compat.adapter_in_float32(self._model, name)
+        if spec.use_dora:
+            self._measure_lengths(name)
         self.activate(self.active)
         # Layers of other patches' targets do not have it.
         own = {path: layer for path, layer in self.layers.items() if name in layer.scaling}
@@ -402,6 +459,21 @@ class LoraSet:
                 "it off (delete_adapter), unpatch, merge it, and patch the result"
             )
 
+    def _measure_lengths(self, name: str) -> None:
+        """Take a DoRA's lengths of rows anew, now that its weights are in fp32.
+
+        peft took them in the base's type. Computed with in fp32, a length that was rounded to bf16
+        is not that of its row, and a fresh patch would not be the base.
+        """
+        for layer in self.layers.values():
+            if name in layer.lora_magnitude_vector:
+                layer.lora_magnitude_vector[name].update_layer(
+                    base_layer=layer.get_base_layer(),
+                    lora_A=layer.lora_A[name].weight,
+                    lora_B=layer.lora_B[name].weight,
+                    scaling=layer.scaling[name],
+                )
+
     def _find_layers(self) -> None:
         """The wrapped layers by the name they have in the plain model."""
         self.layers = {}
@@ -427,7 +499,9 @@ class LoraSet:
             self.unmerge()
             plain = layer.get_base_layer()
             why = "its weights are not fixed now: a model that trains, or made in inference mode"
-            if type(layer) is not Linear or type(plain) is not nn.Linear:
+            if layer.lora_variant:
+                why = "DoRA scales the base's weights instead of adding to them"
+            elif type(layer) is not Linear or type(plain) is not nn.Linear:
                 why = f"a {type(plain).__name__}, as {type(layer).__name__}, has no plain weights"
             raise PatchError(
                 f"merge() cannot fold the LoRA into {path} ({why}); use the patch unmerged, which "
@@ -470,15 +544,29 @@ class LoraSet:
             for name, flags in masks.items():
                 mask = _RowMask(flags)
                 for layer in self.layers.values():
-                    if name in layer.lora_A:
-                        handle = layer.lora_A[name].register_forward_hook(mask)
-                        handles.append(handle)
+                    if name not in layer.lora_A:
+                        continue
+                    # DoRA adds one thing more than B A x: mask all that it adds.
+                    part: Any = layer.lora_A[name]
+                    if name in layer.lora_magnitude_vector:
+                        part = layer.lora_magnitude_vector[name]
+                    handles.append(part.register_forward_hook(mask))
             yield
         finally:
             # Also after an error: a mask left behind would silence rows of the next call.
             for handle in handles:
                 handle.remove()
             self.activate(before)
+
+
+class _Scale:
+    """Forward hook that scales what a DoRA adds."""
+
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        return output * self._weight
 
 
 class _RowMask:

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
 from pave.errors import ConfigError, first_problem
 from pave.patches import LoraSpec
 from pave.patches.config import StoredType
+from pave.registry import did_you_mean
 from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.counterfactual import Counterfactual
 from pave.train.precision import Precision
 from pave.train.recipes import settings_file
+from pave.train.trainer_fields import check_trainer
 
 MAX_SEED = 2**32 - 1
 """The largest seed that every generator takes; NumPy's is the one that takes no more."""
@@ -27,6 +29,10 @@ OLD_NAMES = {"store": "cache", "on_top_of": "base_patches", "lora_below": "base_
 
 Rate = Annotated[float, Field(gt=0, le=1e30)]
 """A learning rate; what is far above leaves the numbers that a GPU has."""
+
+
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+"""Programs that show curves of runs."""
 
 
 class TrainConfig(Loading):
@@ -186,6 +192,12 @@ class TrainConfig(Loading):
         "third more time.",
     )
 
+    trainer: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further fields of the Hugging Face Trainer (`TrainingArguments`), for example "
+        "--trainer.optim adafactor. Those that pave sets itself are refused with the reason.",
+    )
+
     seed: int = Field(
         0,
         ge=0,
@@ -194,6 +206,11 @@ class TrainConfig(Loading):
     )
     save_every: int = Field(200, ge=1, description="Number of steps between checkpoints.")
     log_every: int = Field(10, ge=1, description="Number of steps between rows of the log.")
+    track: tuple[Tracker, ...] = Field(
+        (),
+        description="Where else to show the curves: tensorboard, wandb, mlflow or trackio, each "
+        "an extra of pave. The run folder always has log.csv and run.html.",
+    )
     workers: int = Field(
         1,
         ge=0,
@@ -210,6 +227,11 @@ class TrainConfig(Loading):
     @classmethod
     def _present_names(cls, values: Any) -> Any:
         return renamed(values, OLD_NAMES, "training settings")
+
+    @field_validator("trainer")
+    @classmethod
+    def _known_fields(cls, block: dict[str, Any]) -> dict[str, Any]:
+        return check_trainer(block)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -311,9 +333,22 @@ def load_config(
     except ValidationError as error:
         field, message = first_problem(error)
         where = f"{field}: " if field else ""
-        raise ConfigError(f"training settings: {where}{message}") from error
+        raise ConfigError(f"training settings: {where}{message}{_nearest(error)}") from error
     except ValueError as error:  # a setting under both its names
         raise ConfigError(f"training settings: {error}") from error
+
+
+def _nearest(error: ValidationError) -> str:
+    """The known setting that an unknown one looks like, as a question."""
+    first = error.errors()[0]
+    if first["type"] != "extra_forbidden":
+        return ""
+    blocks: dict[str, type[BaseModel]] = {"lora": LoraSpec, "inputs": InputSpec}
+    *outer, name = first["loc"]
+    settings = blocks.get(str(outer[0])) if outer else TrainConfig
+    if settings is None:
+        return ""
+    return did_you_mean(str(name), list(settings.model_fields))
 
 
 def _set(values: dict[str, Any], names: list[str], value: Any) -> None:

@@ -122,6 +122,9 @@ def lora_parameters(model: nn.Module, lora: LoraSpec | None, family: Family) -> 
     if lora is None:
         return 0
     total = 0
-    for _, inputs, outputs in lora_shapes(model, lora, family):
-        total += lora.rank * (inputs + outputs)  # A is [rank, inputs], B is [outputs, rank]
+    for name, inputs, outputs in lora_shapes(model, lora, family):
+        # A is [rank, inputs], B is [outputs, rank].
+        total += lora.rank_of(name) * (inputs + outputs)
+        if lora.use_dora:  # and a length for each output
+            total += outputs
     return total

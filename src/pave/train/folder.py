@@ -4,6 +4,8 @@
       run.json         what the run is: its settings, and digests of records, base and base patches
       settings.yaml    all settings, ready for `load_config`
       train_log.jsonl  a row every few steps
+      log.csv          the same as a table
+      run.html         the same as curves, for a browser; it refreshes while the run goes on
       checkpoints/     the two newest, each whole
       cache/           the token cache, unless it was put elsewhere
       patch/           the finished patch
@@ -36,6 +38,7 @@ from pave.renamed import renamed
 from pave.texts import TextFile, lines_of, parse_json, read_object, read_text
 from pave.train.checkpoints import newest_checkpoint, processes_of
 from pave.train.config import OLD_NAMES, TrainConfig
+from pave.train.trainer_fields import decisive
 
 LOG_NAME = "train_log.jsonl"
 ADVICE = "use another folder, or resume=never to start over"
@@ -49,6 +52,7 @@ FREE_TO_CHANGE = frozenset(
         "cache",
         "save_every",
         "log_every",
+        "track",
         "workers",
         "device",
         "device_map",
@@ -110,6 +114,10 @@ def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dic
     identity["sequences_a_step"] = identity.pop("batch_clips") * identity.pop("accumulation")
     # Records and base may lie elsewhere now: what counts is what is in them.
     identity["records"] = _digest_of(records)
+    identity["trainer"] = decisive(config.trainer)
+    # Runs of an older pave have no such block.
+    if not identity["trainer"]:
+        del identity["trainer"]
     identity["base_patches"] = [read_config(locate(place)).files for place in config.base_patches]
     identity["base"] = digests_of(base, TokenCache(config.cache_folder))
     identity |= base.prompt_identity()
@@ -134,7 +142,7 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
     if before.get("records") == _older_digest(config.records):
         before["records"] = identity["records"]
     told = identity.keys() | (
-        before.keys() & {"chat", "clip_text"}
+        before.keys() & {"chat", "clip_text", "trainer"}
     )  # either may leave out what is built in
     changed = sorted(name for name in told if before.get(name) != identity.get(name))
     if changed:

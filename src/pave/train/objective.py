@@ -36,6 +36,7 @@ class AnswerModel(nn.Module):
         ratio: |residual| / |visual tokens| of the last step's clips that have the channel; 0 if
             none has. It starts at 0 and says how loud the patch that trains has become; frozen
             patches below it do not count.
+        tokens: Tokens of the batches, padding included, since somebody set it to 0.
     """
 
     # Tells the Trainer to hand over the number of answer tokens of the whole optimiser step.
@@ -50,6 +51,7 @@ class AnswerModel(nn.Module):
         if hasattr(patched.model, "hf_device_map"):
             self.hf_device_map = patched.model.hf_device_map
         self.ratio = torch.zeros(())
+        self.tokens = 0
         self._square = torch.zeros(())
         # A frozen base patch is as loud as it is.
         self._patches = [patch for patch in patched.patches.values() if patch.trainable]
@@ -83,6 +85,7 @@ class AnswerModel(nn.Module):
             num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this
                 batch's own when None.
         """
+        self.tokens += inputs["input_ids"].numel()  # [B, L]
         device = labels.device
         visuals = [_to(visual, device) for visual in visuals]
         channels = [_side_to(clip, device) for clip in channels]

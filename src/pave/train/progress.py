@@ -1,4 +1,4 @@
-"""What a run tells: a JSON row every few steps, and a bar with the loss and the time left."""
+"""What a run tells: a row every few steps, the page of its curves, and a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from pave.errors import TrainError
 from pave.files import regular_file, write_text_atomically, writing
 from pave.texts import parse_json
+from pave.train.run_files import RunFiles
 
 log = logging.getLogger(__name__)
+
+# What the Trainer logs for its trackers and a row has in its own way, or not at all.
+_OF_THE_TRAINER = {"learning_rate", "epoch", "total_flos", "step"}
 
 
 @contextmanager
@@ -59,7 +63,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
     """Writes the log and moves the bar.
 
     Each row of the log has `step`, `loss` (mean per answer token since the last row), `grad_norm`,
-    `lr_<group>`, `residual_ratio` (how loud the patch is beside the visual tokens) and `seconds`.
+    `lr_<group>`, `residual_ratio` (how loud the patch is beside the visual tokens),
+    `tokens_per_second` (of all processes, padding included), `seconds`, and
+    `seconds_left`. `log.csv` and `run.html` beside the log show the same.
 
     Args:
         path: The log, JSON lines. Rows after the step a run resumes from are dropped.
@@ -75,16 +81,21 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.started = time.perf_counter()
         self.rates: dict[str, float] = {}
         self.ratios: list[Tensor] = []
+        self.files: RunFiles | None = None
+        self.first = 0  # the step that this call goes on from
+        self.told, self.tokens = self.started, 0  # when the last row was written; tokens since
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Drop rows that will be written again, and show the bar."""
-        self.started = time.perf_counter()
+        self.started = self.told = time.perf_counter()
+        self.first = state.global_step
         if not state.is_world_process_zero:
             return
         rows = [row for row in read_log(self.path) if row["step"] <= state.global_step]
         write_text_atomically(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self.files = RunFiles(self.path.parent, rows, state.max_steps)
         if self.bar:
             self.task = self.bar.add_task(
                 "train", total=state.max_steps, completed=state.global_step, note=""
@@ -102,10 +113,32 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Note how loud the patch is, and move the bar."""
-        model = kwargs["model"]
-        self.ratios.append(getattr(model, "module", model).ratio)
+        model = getattr(kwargs["model"], "module", kwargs["model"])
+        self.ratios.append(model.ratio)
+        self.tokens += model.tokens * args.world_size  # the others' batches are as large
+        model.tokens = 0
         if self.bar and state.is_world_process_zero:
             self.bar.update(self.task, completed=state.global_step)
+
+    def measured(self, state: TrainerState) -> dict[str, float]:
+        """What the Trainer does not know of the steps since the last row, for log and trackers."""
+        now = time.perf_counter()
+        seconds = now - self.started
+        left = (state.max_steps - state.global_step) / max(1, state.global_step - self.first)
+        found = {
+            **self.rates,
+            "residual_ratio": float(sum(self.ratios)) / max(1, len(self.ratios)),
+            "tokens_per_second": round(self.tokens / max(1e-9, now - self.told), 1),
+            "seconds": round(seconds, 3),
+            "seconds_left": round(left * seconds, 1),
+        }
+        self.ratios, self.tokens, self.told = [], 0, now
+        return found
+
+    def close(self, state: str) -> None:
+        """Say on the page how the run ended."""
+        if self.files is not None:
+            self.files.close(state)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -119,19 +152,17 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
                 f"the loss became {logs['loss']} by step {state.global_step}; lower the learning "
                 "rates or lengthen the warm-up"
             )
-        row = {
-            "step": state.global_step,
-            "loss": logs["loss"],
-            "grad_norm": logs.get("grad_norm"),
-            **self.rates,
-        }
-        row["residual_ratio"] = float(sum(self.ratios)) / max(1, len(self.ratios))
-        row["seconds"] = round(time.perf_counter() - self.started, 3)
-        self.ratios = []
+        row = {"step": state.global_step}
+        for name in logs:
+            if name in _OF_THE_TRAINER:
+                continue
+            row[name] = logs[name]
         if not state.is_world_process_zero:
             return
         with writing(self.path), self.path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
+        if self.files is not None:
+            self.files.add(row)
         log.info(
             "step %d of %d: loss %.4f, residual %.3f",
             row["step"],

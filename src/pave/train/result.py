@@ -15,6 +15,7 @@ import torch
 from pave.train.batches import Sequences
 from pave.train.config import TrainConfig
 from pave.train.lessons import Lessons
+from pave.train.trainer_fields import decisive
 
 # Settings that the card repeats as they are.
 _REPEATED = (
@@ -87,6 +88,8 @@ def summary(
     facts["frames"] = config.frames or data.features.base.settings.frames
     for name in _REPEATED:
         facts[name] = getattr(config, name)
+    if decisive(config.trainer):
+        facts["trainer"] = decisive(config.trainer)
     facts["final_loss"] = round(result.final_loss, 4)
     facts["seconds"] = round(result.seconds, 1)
     facts["torch"] = torch.__version__.split("+")[0]  # without the build, such as +cu130

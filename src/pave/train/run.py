@@ -47,6 +47,7 @@ from pave.train.start import (
     make_encoders,
 )
 from pave.train.stopping import Stop
+from pave.train.tracking import check_trackers, tracking
 from pave.train.trainer import PatchTrainer, training_arguments
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,10 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
     """Train a patch.
 
     The folder `config.out` gets `settings.yaml` (all settings, ready for `load_config`),
-    `train_log.jsonl`, `checkpoints/` and, at the end, `patch/`. Called again after an interruption,
-    it continues from the newest whole checkpoint and ends with the weights of an uninterrupted run.
-    Ctrl-C and SIGTERM end it after the step, with a checkpoint. Under torchrun several processes
-    share the work.
+    `train_log.jsonl`, `log.csv`, `run.html`, `checkpoints/` and, at the end, `patch/`. Called again
+    after an interruption, it continues from the newest whole checkpoint and ends with the weights
+    of an uninterrupted run. Ctrl-C and SIGTERM end it after the step, with a checkpoint. Under
+    torchrun several processes share the work.
 
     Args:
         config: All settings.
@@ -87,6 +88,12 @@ def _train(
     config: TrainConfig, base: Base | None, device: torch.device, progress: bool
 ) -> TrainResult:
     """Train with a settled precision on a device."""
+    check_trackers(config.track)
+    if config.lora is not None and config.lora.use_dora and config.precision == "bf16":
+        raise ConfigError(
+            "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, and a "
+            "fresh patch would not be the base"
+        )
     records = read_records(config.records)
     lessons = lessons_of(config, records)
     args = _arguments(config, lessons.plan, device)
@@ -110,7 +117,7 @@ def _train(
         model = AnswerModel(patched)
         if config.counterfactual is not None:
             model.margin = config.counterfactual.margin
-        with _as_trained(base, config):
+        with _as_trained(base, config), tracking(config.out):
             trainer = PatchTrainer(model, config, args, data, collator)
             seconds = _fit(trainer, checkpoint, progress)
         model.eval()
@@ -256,11 +263,22 @@ def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> floa
     stop = Stop()
     trainer.add_callback(stop)
     with progress_bar("training", progress and trainer.args.process_index == 0) as bar:
-        trainer.add_callback(Reporter(path, bar))
+        reporter = trainer.reporter = Reporter(path, bar)
+        trainer.add_callback(reporter)
         started = time.perf_counter()
-        with stop.listening():
-            trainer.train(resume_from_checkpoint=resume)
+        try:
+            with stop.listening():
+                trainer.train(resume_from_checkpoint=resume)
+        except BaseException as error:
+            # A page that went on reloading would look like a run that goes on.
+            reporter.close(f"ended by an error ({type(error).__name__})")
+            raise
         seconds = time.perf_counter() - started
-    if trainer.state.global_step < trainer.args.max_steps:
+    done = trainer.state.global_step >= trainer.args.max_steps
+    if done:
+        reporter.close("finished")
+    else:
+        reporter.close("stopped; repeat the command to go on")
+    if not done:
         stop.end(trainer.state.global_step)
     return seconds

@@ -150,7 +150,7 @@ def add_new_patch(
             continue_lora=continued,
         )
     if config.gradient_checkpointing:
-        patched.activation_checkpointing_enable()
+        patched.activation_checkpointing_enable(config.trainer.get("gradient_checkpointing_kwargs"))
 
 
 def align_new_patch(

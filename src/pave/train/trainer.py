@@ -20,42 +20,65 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from pave import hf_compat
+from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.train.checkpoints import check_finite, load_weights, publish, save_weights, saving
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
+from pave.train.progress import Reporter
+from pave.train.trainer_fields import check_trainer
 
 CHECKPOINTS_KEPT = 2
+"""Unless the setting `trainer.save_total_limit` says otherwise."""
 
 
 def training_arguments(
     config: TrainConfig, folder: Path, steps: int, device: torch.device
 ) -> TrainingArguments:
-    """The Trainer's settings for a run of `steps` optimiser steps on a device."""
-    args = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=config.batch_clips,
-        gradient_accumulation_steps=config.accumulation,
-        lr_scheduler_type="cosine",
-        warmup_steps=round(config.warmup * steps),
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.precision == "bf16",
-        use_cpu=device.type == "cpu",
-        seed=config.seed,
-        data_seed=config.seed,
-        save_steps=config.save_every,
-        logging_steps=min(config.log_every, steps),  # a short run has a row, too
-        logging_nan_inf_filter=False,  # else it hides a NaN behind the last good loss
-        report_to="none",
-        disable_tqdm=True,  # the bar is our own
-        remove_unused_columns=False,  # samples are no columns
-        dataloader_pin_memory=False,  # the collator moves tensors itself
+    """The Trainer's settings for a run of `steps` optimiser steps on a device.
+
+    Raises:
+        ConfigError: If the settings' `trainer` block has something that does not go here.
+    """
+    fields: dict[str, Any] = {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "per_device_train_batch_size": config.batch_clips,
+        "gradient_accumulation_steps": config.accumulation,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": round(config.warmup * steps),
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": config.precision == "bf16",
+        "use_cpu": device.type == "cpu",
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "save_steps": config.save_every,
+        "save_total_limit": CHECKPOINTS_KEPT,
+        "logging_steps": min(config.log_every, steps),  # a short run has a row, too
+        "logging_nan_inf_filter": False,  # else it hides a NaN behind the last good loss
+        "report_to": list(config.track) or "none",
+        "run_name": config.out.absolute().name,
+        "project": "pave",
+        "disable_tqdm": True,  # the bar is our own
+        "remove_unused_columns": False,  # samples are no columns
+        "dataloader_pin_memory": False,  # the collator moves tensors itself
         # Every weight gets a gradient in every step, and the base has no buffer that changes.
-        ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
-    )
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
+    }
+    # What the block may not set is refused before, so it overrides nothing that matters.
+    block = check_trainer(config.trainer)
+    if block.get("dataloader_num_workers") and device.type != "cpu":
+        raise ConfigError(
+            "trainer.dataloader_num_workers: samples are put together on the "
+            f"{device.type} device, which a worker process cannot use; leave it out"
+        )
+    try:  # some values it checks itself, some packages are not there
+        args = TrainingArguments(**fields | block)
+    except (ValueError, ImportError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"the Trainer refuses the block `trainer`: {first}") from error
     if args.world_size == 1:  # each of several processes has been given its own
         hf_compat.train_on(args, device)
     return args
@@ -106,6 +129,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     Attributes:
         settings: The settings of the run.
         trainable: Name -> parameter, all that trains; checkpoints hold these and no others.
+        reporter: Adds to what is logged, if there is one.
     """
 
     def __init__(
@@ -120,14 +144,31 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.patched = model.patched
         self.trainable: dict[str, nn.Parameter] = model.patched.trainable_parameters()
         self._staging: Path | None = None
+        self.reporter: Reporter | None = None
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         self.remove_callback(PrinterCallback)  # it prints; the reporter logs
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW over the groups of the patch."""
-        optimizer = AdamW(optimiser_groups(self.patched, self.settings))
+        """AdamW over the groups of the patch, or the optimiser of the `trainer` block."""
+        groups = optimiser_groups(self.patched, self.settings)
+        kind, options = AdamW, {}
+        # The Trainer's default is the fused AdamW, which rounds in another order.
+        if "optim" in self.settings.trainer:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args)
+        else:
+            options = {
+                "betas": (self.args.adam_beta1, self.args.adam_beta2),
+                "eps": self.args.adam_epsilon,
+            }
+        optimizer: torch.optim.Optimizer = kind(groups, **options)
         self.optimizer = optimizer
         return optimizer
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Tell the log and all trackers, also what only the reporter knows."""
+        if self.reporter is not None and "loss" in logs:
+            logs = {**logs, **self.reporter.measured(self.state)}
+        super().log(logs, start_time)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         """The plan has shuffled already."""
@@ -156,7 +197,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
                 # ... and the folder is not moved before all have written theirs.
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:
-                    publish(self._staging / name, folder / name, CHECKPOINTS_KEPT)
+                    publish(self._staging / name, folder / name, self.args.save_total_limit)
                     shutil.rmtree(self._staging)
             finally:
                 self._staging = None
