@@ -105,7 +105,7 @@ def test_not_even_the_coded_file_leaves_a_trace(
     for index in range(3):
         with_events = make_clip(tmp_path / "with", settings_, index)
         calm = replace(sample_scene("frames", "train", index, duration=2.0), transients=())
-        monkeypatch.setattr("pave_world.films.clips.sample_scene", lambda *_, calm=calm: calm)
+        monkeypatch.setattr("pave_world.films.clips.sample_scene", lambda *_, calm=calm, **__: calm)
         without = make_clip(tmp_path / "without", settings_, index)
         monkeypatch.undo()
         same = [read_frames(path, Uniform(4)).pixels for path in (with_events, without)]
