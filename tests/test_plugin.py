@@ -93,6 +93,7 @@ def make_records(folder: Path) -> Path:
     return folder / "records.jsonl"
 
 
+@pytest.mark.slow
 def test_every_verb_takes_what_a_package_adds(tmp_path: Path, environment: dict[str, str]) -> None:
     base = tmp_path / "base"
     run(MAKE_BASE, str(base), env=environment)
@@ -122,6 +123,7 @@ def test_every_verb_takes_what_a_package_adds(tmp_path: Path, environment: dict[
     assert parts["ask"].strip() != ""
 
 
+@pytest.mark.slow
 def test_without_the_package_each_name_is_refused(tmp_path: Path) -> None:
     """What a user sees who got the patch and not the package."""
     records = make_records(tmp_path)

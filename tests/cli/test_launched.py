@@ -48,6 +48,7 @@ def test_alone_nothing_changes(monkeypatch, rank, size):
     check_verb("ask")
 
 
+@pytest.mark.slow
 def test_two_processes_answer_each_question_once(tmp_path):
     """As torchrun starts them; the files are those of one process."""
     made = tinyrun.make(tmp_path, clips=4)

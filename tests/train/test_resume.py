@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from helpers import tiny, toy
@@ -99,6 +100,7 @@ def _dump_with(line: str) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
+@pytest.mark.slow
 def test_killed_runs_end_bit_equal(tmp_path):
     toy.records(tmp_path, clips=5, questions=3, with_channel=4)
     whole = train(toy.config(tmp_path, "whole", **SETTINGS), base=tiny.base(), progress=False)

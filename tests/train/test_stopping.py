@@ -43,6 +43,7 @@ def _weights(patch: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted(patch.rglob("*.safetensors"))]
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_the_step_and_the_rest_is_bit_equal(tmp_path):
     toy.records(tmp_path, clips=4)
     here = Path(__file__).resolve().parents[1]
