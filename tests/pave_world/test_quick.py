@@ -82,7 +82,7 @@ def test_a_slow_machine_is_asked_about_fewer_clips(clock: list[float]) -> None:
     assert pace.clips(30, 12, 4, 0.2) == 30
     slow = pace.clips(30, 12, 4, 0.6)
     # Half of the 250 s that are left, for four arms.
-    assert slow == int(125 / (4 * pace_module._ASK["fp32"] * 0.6))
+    assert slow == int(125 / (4 * pace_module._ASK * 0.6))
     assert 12 < slow < 30
     assert pace.clips(30, 12, 4, 20.0) == 12
 

@@ -32,26 +32,6 @@ _TELLS = 4  # lines about a training
 _TOGETHER = 6  # clips that are encoded in one go: while the tower sees one, the next is decoded
 
 
-@contextmanager
-def computing_in(precision: str, base: Base) -> Iterator[None]:
-    """Answer in bf16 where the processor multiplies it: a third less time, and a few other answers.
-
-    Args:
-        precision: "bf16" or "fp32".
-        base: The base, which computes in fp32 afterwards.
-    """
-    import torch
-
-    from pave.cpu import frozen_in_bf16
-
-    if precision != "bf16":
-        yield
-        return
-    language = getattr(base.inner, base.family.language_model)
-    with frozen_in_bf16(language), torch.autocast(base.device.type, torch.bfloat16):
-        yield
-
-
 def make_encoded(
     config: DemoConfig, base: Base, split: str, count: int, progress: Progress
 ) -> tuple[Path, float]:

@@ -15,9 +15,9 @@ BUDGET = {"fp32": 280.0, "bf16": 165.0}
 # Of the time that is left once the held-out clips are encoded, the most that asking about them may
 # take, and what an arm takes for a clip, as a multiple of making and encoding that clip.
 _SHARE = 0.5
-_ASK = {"fp32": 2.6, "bf16": 1.8}
-# A step takes two clips forward and backward, where an arm is asked about one.
-_STEP = {"fp32": 4.2, "bf16": 4.2}
+_ASK = 2.6
+# A step takes two clips forward and backward, where an arm is asked about one, in fp32.
+_STEP = {"fp32": 4.2, "bf16": 3.0}
 _START = 10.0  # seconds of a training before its first step and after its last
 
 
@@ -39,7 +39,7 @@ class Pace:
 
     Args:
         budget: Wall seconds; None for that of the precision.
-        precision: What is computed in here, "fp32" or "bf16".
+        precision: What trainings run in here, "fp32" or "bf16".
         say: Gets a line at the start of each stage.
 
     Attributes:
@@ -91,7 +91,7 @@ class Pace:
             arms: Arms that are asked, the new patch among them.
             clip_seconds: What making and encoding a clip was measured to take.
         """
-        arm_clip = _ASK[self.precision] * clip_seconds
+        arm_clip = _ASK * clip_seconds
         fit = int(_SHARE * self.left / (arms * arm_clip))
         return min(most, max(fewest, fit))
 

@@ -25,7 +25,7 @@ from pave.train.config import MAX_SEED
 from pave.train.precision import Precision, settled_precision
 from pave_world.assets import concert
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.here import computing_in, make_encoded, train_here
+from pave_world.demo.here import make_encoded, train_here
 from pave_world.demo.pace import Pace, train_clips
 from pave_world.demo.prepare import TEST, TRAIN, Progress
 from pave_world.demo.quick_report import Quick, write_quick, write_results
@@ -135,7 +135,6 @@ def run_quick(config: QuickConfig, say: Say, progress: Progress | None = None) -
             steps_done=training.done,
             train_clips=training.clips,
             curve=training.curve,
-            answered_in=pace.precision,
             seconds={"training": round(training.seconds, 1), "all": round(pace.seconds, 1)},
             costs=pace.costs,
             budget=pace.budget,
@@ -254,9 +253,7 @@ class _Demo:
             plot=False,
         )
         began = self.pace.seconds
-        precision = self.pace.precision
-        told = f"{what}, in {precision}"
-        with self.pace.stage(stage, told), computing_in(precision, self.base):
+        with self.pace.stage(stage, what):
             report = evaluate(questions, self.base, self.progress)
         took = self.pace.seconds - began
         self.ask_seconds = took / (len(arms) * self.clips)

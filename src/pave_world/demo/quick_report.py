@@ -33,7 +33,6 @@ class Quick(BaseModel):
     steps_done: int = Field(description="Steps that were done.")
     train_clips: int = Field(description="Clips that the new patch was trained on.")
     curve: list[tuple[int, float]] = Field(description="(step, training loss) of the new patch.")
-    answered_in: str = Field(description="What the arms computed in: fp32 or bf16.")
     seconds: dict[str, float] = Field(description="Wall seconds: all, and of the training.")
     costs: list[Cost] = Field(description="What each stage cost.")
     budget: float = Field(description="Wall seconds that it was given.")
@@ -49,8 +48,7 @@ class Quick(BaseModel):
         spent = sum(cost.cpu for cost in self.costs)
         found.append(
             f"{whole:.0f} s of {self.budget:.0f} ({spent:.0f} s of the processor), at most "
-            f"{self.peak_rss_mb:,.0f} MB, on {self.machine}; all arms answered in "
-            f"{self.answered_in}."
+            f"{self.peak_rss_mb:,.0f} MB, on {self.machine}."
         )
         if whole > self.budget + 5:
             found.append(
