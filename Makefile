@@ -18,6 +18,8 @@ READY := $(VENV)/.ready
 ALONE := src/pave/bases/smol/requirements-smol.txt
 # What the demo does not need (linters, test tools, the site builder) is installed by the first verb that does.
 DEV := $(VENV)/.ready-dev
+# What only slow tests need: torchao, which every program that loads a model imports, seconds long, once it is installed.
+SLOW := $(VENV)/.ready-slow
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test slow fuzz lint docs bench figures results clean
@@ -46,13 +48,17 @@ $(DEV): $(READY)
 	$(PIP) -e '.[smol,eval,serve,dev]'
 	@touch $@
 
+$(SLOW): $(DEV)
+	$(PIP) torchao
+	@touch $@
+
 demo: $(READY) ## ask the shipped sound patch, train one in small, write outputs/demo; the whole: make demo ARGS=--full
 	$(VENV)/bin/pave demo $(ARGS)
 
 test: $(DEV) ## the fast tests
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m "not slow" -n $(JOBS) $(ARGS)
 
-slow: $(DEV) ## the tests that take minutes
+slow: $(SLOW) ## the tests that take minutes
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
 
 fuzz: $(DEV) ## damaged files of every kind, an hour, goes on where it stopped; less: make fuzz ARGS="--seconds 600 --only media"

@@ -1,4 +1,7 @@
-"""Bases whose language model is quantised as it is loaded; each way where its package is here."""
+"""Bases whose language model is quantised as it is loaded; each way where its package is here.
+
+`make slow` installs torchao; the tests of bitsandbytes need `pip install 'video-pave[quant]'`.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,7 @@ def _logits(model: Any, base: Base, **tokens: Any) -> Tensor:
         return model(**tokens, **tiny.inputs(base)).logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("word", "family"), PAIRS)
 def test_the_language_model_alone_is_quantised(
     word: str, family: str, folders: dict[str, Path]
@@ -100,6 +104,7 @@ def test_the_language_model_alone_is_quantised(
     assert torch.corrcoef(torch.stack([rounded.flatten(), whole.flatten()]))[0, 1] > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", QUANTIZE)
 def test_bytes_are_those_of_the_estimate(word: str, folders: dict[str, Path]) -> None:
     _here(word)
@@ -110,6 +115,7 @@ def test_bytes_are_those_of_the_estimate(word: str, folders: dict[str, Path]) ->
     assert quantised.quantised_bytes(plain, word) == pytest.approx(found, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", QUANTIZE)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_patches(word: str, dtype: str, folders: dict[str, Path], tmp_path: Path) -> None:
@@ -141,6 +147,7 @@ def test_patches(word: str, dtype: str, folders: dict[str, Path], tmp_path: Path
     assert torch.equal(_logits(again, again.base, channels=side), awake)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["nf4", "int8"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training(word: str, precision: str, folders: dict[str, Path], tmp_path: Path) -> None:
@@ -156,6 +163,7 @@ def test_training(word: str, precision: str, folders: dict[str, Path], tmp_path:
     assert read_config(result.patch).base.quantized
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", QUANTIZE)
 def test_a_base_is_the_same_after_its_answers(word: str, folders: dict[str, Path]) -> None:
     """Bitsandbytes packs 4-bit weights anew for some processors, and rounds their scales."""
@@ -171,6 +179,7 @@ def test_a_base_is_the_same_after_its_answers(word: str, folders: dict[str, Path
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_ask_and_eval(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,6 +193,7 @@ def test_ask_and_eval(
     assert main(["eval", *words, "--arms.base", "none"]) == 0
 
 
+@pytest.mark.slow
 def test_a_patch_of_a_quantised_base_says_so(
     folders: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

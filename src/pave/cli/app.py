@@ -208,6 +208,9 @@ def _be_quiet() -> None:
     ):
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
+    # transformers imports torchao where it is installed, and that warns of GPU kernels of its own.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _print_anything() -> None:
