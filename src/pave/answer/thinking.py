@@ -10,12 +10,15 @@ from pave.answer.sampling import Sampling
 logger = logging.getLogger(__name__)
 
 _NAMES = r"(?:seed:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratchpad)"
-# How models mark their thinking: <think>, [THINK], Kimi's triangles, Open Thought's tokens.
+# How models mark their thinking: <think>, [THINK], Cohere's and Open Thought's tokens, Kimi's
+# triangles.
 _OPENED = re.compile(
-    rf"<{_NAMES}>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>", re.IGNORECASE
+    rf"<{_NAMES}>|<\|(?:START_)?THINKING\|>|\[THINK\]|\u25c1think\u25b7|<\|begin_of_thought\|>",
+    re.IGNORECASE,
 )
 _CLOSED = re.compile(
-    rf"</{_NAMES}>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>", re.IGNORECASE
+    rf"</{_NAMES}>|<\|(?:/|END_)THINKING\|>|\[/THINK\]|\u25c1/think\u25b7|<\|end_of_thought\|>",
+    re.IGNORECASE,
 )
 # Harmony's channels: only the final one is for the reader.
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)\s*(?:<\|message\|>)?")

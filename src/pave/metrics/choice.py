@@ -12,6 +12,8 @@ from string import ascii_uppercase
 from typing import NamedTuple
 
 from pave.metrics import choice_patterns as said
+from pave.metrics.choice_languages import in_english
+from pave.metrics.choice_names import options_as_letters, places_as_letters
 from pave.metrics.final_text import final_text
 from pave.metrics.option_words import OptionWords, bare, only
 
@@ -92,13 +94,33 @@ class _Reading:
         equal = self.words.equal(text)
         if equal:
             return equal
+        if said.NO_ANSWER.fullmatch(text) or self._only_letters(text):
+            return ""
+        words = text
+        text = self._by_letters(text)
         stated = sorted(self._statements(text))
         if stated:
             last = stated[-1]
             if self._among_several(text, last.place):
                 return ""
             return last.letter
-        return self._leading(text) or self.words.held(text) or self._mentioned(text)
+        return self._leading(text) or self.words.held(words) or self._mentioned(text)
+
+    def _by_letters(self, text: str) -> str:
+        """The text with options named by their letters, and what is said of letters in English."""
+        if not self.letters:
+            return text
+        text = options_as_letters(text, self.words.texts)
+        if not self.words.count_something:
+            text = places_as_letters(text, self.letters)
+        return in_english(text)
+
+    def _only_letters(self, text: str) -> bool:
+        """Whether a text is a list of several letters and nothing else: "A;B", "(A)(B)"."""
+        if said.LETTERS.fullmatch(text) is None:
+            return False
+        named = set(re.findall(r"[A-Z]", text))
+        return len(named) > 1 and named <= set(self.letters)
 
     def _is_letter(self, written: str) -> bool:
         """Whether a letter names an option."""
@@ -111,6 +133,10 @@ class _Reading:
         yield from self._after_openings(text)
         yield from self._after_turns(text)
         yield from self._praised(text)
+        yield from self._judged(text)
+        asked = said.ASKED.search(text)
+        if asked and self._is_letter(asked[1]):
+            yield _Stated(True, asked.start(1), asked[1].upper())
         for line in said.LINE.finditer(text):
             if self._is_letter(line[1]):
                 yield _Stated(True, line.start(1), line[1].upper())
@@ -147,6 +173,13 @@ class _Reading:
             if _doubted(text, praise.start()) or said.NOT_BEFORE.search(before):
                 continue
             yield _Stated(True, praise.start(), praise[1].upper())
+
+    def _judged(self, text: str) -> Iterator[_Stated]:
+        """In a list of verdicts: "A: wrong", "B: right"."""
+        for verdict in said.VERDICT.finditer(text):
+            # Of options "true" and "false" it is the list of options itself.
+            if self._is_letter(verdict[1]) and not self.words.same(verdict[2]):
+                yield _Stated(True, verdict.start(1), verdict[1])
 
     def _letter_after(self, text: str, start: int) -> Iterator[_Stated]:
         """The letter that stands after an opening, if one does."""
@@ -273,27 +306,30 @@ class _Reading:
         """The one letter that is mentioned and not denied."""
         kept: set[str] = set()
         denied: set[str] = set()
+        groups = list(said.SEVERAL.finditer(text))
+        # What is chosen from, not what is chosen.
+        offered = [group for group in groups if _is_offered(text, group.start())]
         for pattern in (said.STANDING, said.MENTION):
             for found in pattern.finditer(text):
                 letter = found[1].upper()
                 start, end = found.span(1)
                 hangs = text[end : end + 1] in ("+", "#")
-                if hangs or not self._is_letter(letter):
+                if hangs or not self._is_letter(letter) or _only_offered(offered, start, letter):
                     continue
                 excepted = said.EXCEPT.search(_before(text, start))
                 if _denied(text, start, end) and not excepted:
                     denied.add(letter)
                 else:
                     kept.add(letter)
-        for group in said.SEVERAL.finditer(text):
-            # B to Z have been seen above, wherever they stand.
-            words = set(re.findall(r"\b[AI]\b", group[0]))
-            if said.BETWEEN.search(_before(text, group.start())):
-                continue  # what is chosen from, not what is chosen
+        for group in groups:
+            named = set(re.findall(r"\b[A-Z]\b", group[0]))
+            if group in offered:
+                continue
             if " nor " in group[0] or _denied(text, *group.span()):
-                denied |= words
+                denied |= named
             else:
-                kept |= {letter for letter in words if letter in self.letters}
+                # B to Z have been seen above, wherever they stand.
+                kept |= named & {"A", "I"} & set(self.letters)
         return only(kept - denied)
 
 
@@ -308,6 +344,19 @@ def _behind_filler(text: str, start: int) -> int:
 def _before(text: str, place: int) -> str:
     """What stands near before a place: patterns that end there need not search a whole essay."""
     return text[max(0, place - said.NEAR) : place]
+
+
+def _is_offered(text: str, place: int) -> bool:
+    """Whether the letters that begin there are what is chosen from: "between A and B"."""
+    return said.BETWEEN.search(_before(text, place)) is not None
+
+
+def _only_offered(offered: Sequence[re.Match[str]], place: int, letter: str) -> bool:
+    """Whether a letter stands there to be chosen from, and is not named again as the choice."""
+    for group in offered:
+        if group.start() <= place < group.end():
+            return len(re.findall(rf"\b{letter}\b", group[0])) == 1
+    return False
 
 
 def _denied(text: str, start: int, end: int) -> bool:

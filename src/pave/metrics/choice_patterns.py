@@ -24,38 +24,46 @@ CLAUSE_END = re.compile(
 )
 NOUN = (
     r"(?:(?:final|correct|right|best|most\s+likely|my)\s+)?"
-    r"(?:answers?|ans|solution|choice|option|prediction)"
+    r"(?:answers?|ans|solution|choice|option|prediction|pick)"
 )
 # Answers in other languages, up to their "is" or colon.
 FOREIGN = (
-    r"Antwort(?:\s+lautet)?|r\u00e9ponse|respuesta|risposta|resposta|antwoord|svar(?:et)?|cevap|"
+    r"richtig|korrekt|Antwort(?:\s+lautet)?|r\u00e9ponse|respuesta|risposta|resposta|antwoord|svar(?:et)?|cevap|"
     r"odpowied\u017a|jawaban|\u0111\u00e1p\s+\u00e1n|\u043e\u0442\u0432\u0435\u0442|"
     r"\u0909\u0924\u094d\u0924\u0930|\u7b54\u6848|\u7b54\u3048|\u6b63\u89e3|\uc815\ub2f5|"
     r"\ub2f5|\u0627\u0644\u0625\u062c\u0627\u0628\u0629|\u0627\u0644\u062c\u0648\u0627\u0628"
 )
 IS = (
-    r"(?:is|was|are|be|est|es|ist|\u00e8|\u00e9|e|\u00e4r|jest|adalah|l\u00e0|\u662f|\u4e3a|"
-    r"\u306f|\uc740|\ub294|[:=\u2192>\u2013\u2014-]|=>)"
+    r"(?:(?:is|was|are|be|est|es|ist|\u00e8|\u00e9|e|\u00e4r|jest|adalah|l\u00e0)"
+    r"(?![A-Za-z\u00c0-\u04ff])|\u662f|\u4e3a|\u306f|\uc740|\ub294|[:=\u2192>\u2013\u2014-]|=>)"
 )
 # Openings after which an answer is stated: "The correct answer to it is", "I choose", "\u9009".
 STATED = re.compile(
     rf"{LEFT}{NOUN}\b(?:\s+(?:choice|option))?(?:['\u2019]s|(?:[^.:;!?\n]{{0,60}}?"
     rf"(?:\b(?:is|was|are|be)\b|[:=\u2192]|\s[-\u2013\u2014]\s))|(?=\s*[(\[A-Za-z]))"
+    rf"|\bans\.(?=\s*[(\[A-Za-z])"
     rf"|(?:{FOREIGN})[^.:;!?\n]{{0,30}}?(?<!\w){IS}|(?:{FOREIGN})\s*{IS}"
+    rf"|(?:{FOREIGN})(?=\s+[(\[]*[A-Z]{RIGHT})"
     r"|\b(?:I(?:['\u2019](?:d|ll|m))?|we|would|will|should|must|let['\u2019]?s)\s+(?:\w+\s+){0,3}?"
-    r"(?:choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|go(?:ing)?\s+(?:with|for)|say|answer|opt\s+for)\b"
+    r"(?:choos(?:e|ing)|pick(?:ing)?|select(?:ing)?|go(?:ing)?\s+(?:with|for)|say|answer|opt\s+for|vote\s+for|conclude)\b"
     r"|^\s*(?:choose|select|pick)\b|\u9009\u62e9?|\u9078\u629e?",
     re.IGNORECASE | re.MULTILINE,
 )
 # Openings that only a letter may follow: "it must be B", "no, wait, B", "actually B".
-TURN = r"no|nope|wait|actually|rather|sorry|correction|but|instead|hmm+|I\s+mean|scratch\s+that"
+# "No" turns round where a clause ends or begins with it; "no cat" only says what is not there.
+TURN = (
+    r"no(?=\s*[,.:!;\u2026-]|\s+(?:wait|actually|sorry|it|that)\b)|nope|wait|actually|rather|sorry|correction|but|instead|hmm+|I\s+mean|scratch\s+that"
+    r"|(?:up)?on\s+(?:second\s+thoughts?|reflection)"
+)
 POINTED = re.compile(
     rf"\b(?:it|this|that)(?:['\u2019]s|\s+(?:is|must\s+be|has\s+to\s+be|should\s+be))"
     rf"|\b(?:{TURN})\b[\s,.:!\u2026-]*(?:(?:{TURN})\b[\s,.:!\u2026-]*)*"
-    r"(?:(?:it|that)(?:['\u2019]s|\s+(?:is|must\s+be|should\s+be)))?",
+    r"(?:(?:it|that)(?:['\u2019]s|\s+(?:is|must\s+be|should\s+be)))?"
+    r"|\bI\s+(?:think|guess|believe|suppose)\b|\b(?:definitely|certainly|probably)\b|\bcorrect\s*:",
     re.IGNORECASE,
 )
-POINTER = re.compile(r"it|this|that", re.IGNORECASE)  # those that point at what is seen
+# Those that point at what is seen, or thought: "I think a dog barks".
+POINTER = re.compile(r"it|this|that|I\b|definitely|certainly|probably|correct", re.IGNORECASE)
 FILLER = re.compile(
     r"(?:[\s:=>\u2192]+|[-\u2013\u2014]+\s|(?:the|letter|option|choice|answer|definitely|clearly|likely|probably"
     r"|most|therefore|thus|then|indeed|actually|certainly|is|be|that|correct|it|number)\b"
@@ -74,7 +82,7 @@ PRAISED = re.compile(
 )
 # Said of a letter that it is not meant, before it and behind it.
 NOT_BEFORE = re.compile(
-    r"(?:\b(?:not|neither|nor|never|without|unlike|than|instead\s+of|exclud\w+|eliminat\w+"
+    r"(?:\b(?:not|none\s+of|neither|nor|never|without|unlike|than|instead\s+of|exclud\w+|eliminat\w+"
     r"|rul\w+\s+out|reject\w*|discard\w*)|n['\u2019]t(?:\s+be)?|\u4e0d(?:\u662f|\u9009)|"
     r"\u6392\u9664)\s*(?:the\s+)?(?:options?|choices?|answers?|letter)?\s*[(\[\"'*]*$",
     re.IGNORECASE,
@@ -82,7 +90,8 @@ NOT_BEFORE = re.compile(
 NOT_BEHIND = re.compile(
     rf"{SHUT}*(?:\s*[,(:][^,.()\n]{{0,60}}[,)])?\s*(?:(?:is|are|was|can|could|would|does|do|seems|"
     r"must|be|also|clearly|definitely|therefore|both)\s*)*"
-    r"(?:n['\u2019]t|not|cannot|isn|incorrect|wrong|false|ruled\s+out|eliminated|excluded"
+    # "B not C" says B.
+    rf"(?:n['\u2019]t|not\b(?!\s+(?:option\s+)?[(\[]?(?-i:[A-HJ-Z]){RIGHT}(?!\s[a-z]))|cannot|isn|incorrect|wrong|false|ruled\s+out|eliminated|excluded"
     r"|unlikely|implausible|inaccurate|out\b|\u4e0d|\u9519)",
     re.IGNORECASE,
 )
@@ -97,6 +106,17 @@ DOUBT = re.compile(
 DENIAL = re.compile(r"\b(?:not|cannot|never)\b|n['\u2019]t\b", re.IGNORECASE)
 EXCEPT = re.compile(
     r"\b(?:except|all\s+but|other\s+than)\s+(?:for\s+)?(?:options?\s+)?[(\[\"'*]*$", re.IGNORECASE
+)
+NO_ANSWER = re.compile(r"\(?(?:n\s*/\s*a|none|unknown)\)?\.?", re.IGNORECASE)
+# Several letters and nothing else.
+_BESIDE = r"[\s,;/&|()\[\]{}<>.*+\"'-]"
+LETTERS = re.compile(rf"{_BESIDE}*[A-Z](?:{_BESIDE}+[A-Z])+{_BESIDE}*")
+# "A or B? B."
+ASKED = re.compile(rf"\?\s+{OPEN}*([A-Za-z])\s*{SHUT}*[.!]?\s*$")
+# "B: correct", "B - yes", "| B | right |", as a line of a list or of an object.
+VERDICT = re.compile(
+    rf"{LEFT}(?:[Oo]ption\s+)?{OPEN}*([A-Z]){SHUT}*\s*[.:|)=\u2013\u2014-]*\s*[\"'*]*"
+    r"((?i:correct|right|true|yes)(?=\s*(?:[.,;!|\"'*}(\n-]|$))|[\u2705\u2713\u2714])"
 )
 NEAR = 100  # characters
 SENTENCE_END = re.compile(r"[.;!?](?:\s|$)|\n|,\s*(?:not|but)\b")
@@ -117,7 +137,7 @@ OR = re.compile(
     re.IGNORECASE,
 )
 # A capital standing alone anywhere, but for A and I, which are words.
-STANDING = re.compile(rf"{LEFT}([B-HJ-Z]){RIGHT}(?!['\u2019]s)")
+STANDING = re.compile(rf"{LEFT}([B-HJ-Z]){RIGHT}(?!['\u2019]\w)")
 # Among others A and I are letters, too: "A or B", "Both B and A", "A, C and D are wrong".
 _BEHIND_A = r"(?:or|and|nor|are|is|both|as\s+well|along|together|plus|but)\b"
 _AMONG = rf"(?![AI]\s+(?!{_BEHIND_A})[a-z]){OPEN}*[A-Z]{RIGHT}{SHUT}*"
@@ -127,12 +147,14 @@ SEVERAL = re.compile(
 )
 # What may stand behind several options that are all stated.
 ALL = re.compile(r"\s*(?:are|could|can|may|might|seem|both)\b", re.IGNORECASE)
-BETWEEN = re.compile(r"\b(?:between|among|from)\s+(?:options?\s+)?$", re.IGNORECASE)
+BETWEEN = re.compile(
+    r"\b(?:between|among|from|whether(?:\s+\w+){0,3})\s+(?:options?\s+)?$", re.IGNORECASE
+)
 MENTION = re.compile(r"\b(?:option|choice)\s+[(\[\"']*([A-Za-z])(?![A-Za-z0-9'\u2019])", re.I)
 # "B. a dog", "(b) a dog", "[B]", "B because", "B, since": a letter that opens an answer.
 MARKED = re.compile(
     r"\s*[\"'*]*(?:\(([A-Za-z])\)|\[([A-Za-z])\]|\(?([A-Za-z])(?:[):\]\u3001]|\.(?![A-Za-z]\.)(?=[A-Z\s]|$)"
-    r"|\s*$|\s+[-\u2013\u2014]+\s|,?\s+(?:because|since|as|is\s+(?:the\s+)?(?:correct|right))\b))"
+    r"|\s*$|\s+[-\u2013\u2014]+\s|,?\s+(?:because|since|as|is\s+(?:the\s+)?(?:correct|right|best|answer))\b))"
 )
 # "B, the dog"; a small "a," opens a sentence.
 COMMA = re.compile(r"\s*([A-Z])\s*[,;\uff0c]")

@@ -63,6 +63,14 @@ _KNOWN = sorted((plain(word) for word in ANSWERS), key=len, reverse=True)
 # The longest first, so that "ten" is not seen in "more than ten"; "indoors" and "violins" count.
 _MENTION = re.compile(rf"\b({'|'.join(_KNOWN)})s?\b")
 
+# "More than ten" is an answer of its own; other bounds, and what is denied, count nothing.
+_OVER_TEN = re.compile(r"\b(?:over|above) ten\b")
+_COUNT = rf"(?:{'|'.join(NUMBERS)})"
+_BOUND = re.compile(
+    rf"\b(?:(?:less|fewer) than|not|more than(?! ten\b)) {_COUNT}\b"
+    rf"|\b{_COUNT} or (?:more|less|fewer)\b"
+)
+
 
 def fill(question: str, values: Sequence[str]) -> str:
     """A question with its templates filled in order.
@@ -141,7 +149,8 @@ def _parse(item: Item, style: Style) -> str:
     """The prediction in lower case; by default the answer words in it."""
     if style == "authors":
         return item.prediction.lower()
-    words = plain(final_text(item.prediction))
+    words = plain(final_text(item.prediction).replace(">", " more than "))
+    words = _BOUND.sub(" ", _OVER_TEN.sub("more than ten", words))
     # "There are none." answers how many.
     return ", ".join(_MENTION.findall(re.sub(r"\bnone\b", "zero", words)))
 
