@@ -16,8 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from cyclopts import App, CycloptsError, MissingArgumentError
 
 from pave.cli import main
+from pave.cli.app import make_app
+from pave.cli.old_names import present_words
+from pave.cli.settings import usage_error
+from pave.cli.verbs import find_verb
+from pave.errors import PaveError
 from pave.media import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -38,24 +44,54 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+def shell_lines(text: str) -> list[str]:
+    """What a page types into a shell, long lines joined."""
+    found = []
+    for kind, code in BLOCK.findall(text):
+        if kind in ("bash", "console"):
+            found += code.replace("\\\n", " ").splitlines()
+    return found
+
+
+def typed(line: str, program: str) -> list[list[str]]:
+    """The uses of a program in a shell line: words after its name, up to a pipe or redirection.
+
+    Example:
+        >>> typed("time -v pave runs runs | sort > list.txt  # all", "pave")
+        [['runs', 'runs']]
+    """
+    reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+    reader.whitespace_split = True
+    try:
+        words = [word.removeprefix(".venv/bin/") for word in reader]
+    except ValueError:  # a quotation of several lines, which is no command of ours
+        return []
+    found: list[list[str]] = []
+    command: list[str] = []
+    for word in [*words, ";"]:
+        if not set(word) <= set("();<>|&"):
+            command.append(word)
+            continue
+        if program in command:  # behind a prompt, `time -v`, or variables
+            found.append(command[command.index(program) + 1 :])
+        command = []
+    return [words for words in found if words]
+
+
 def commands(program: str) -> list[tuple[str, list[str]]]:
     """Every use of a program: lines of shell blocks, and `inline code` that starts so."""
     found = []
     for page in PAGES:
         text = page.read_text("utf-8")
-        shell = [
-            line
-            for kind, code in BLOCK.findall(text)
-            if kind == "bash"
-            for line in code.replace("\\\n", " ").splitlines()
-        ]
         inline = re.findall(rf"(?<!`)`({program} [^`\n]+)`(?!`)", BLOCK.sub("", text))
-        for line in [*shell, *inline]:
-            words = shlex.split(line, comments=True)
-            words = [word.removeprefix(".venv/bin/") for word in words]
-            if words and words[0] == program and len(words) > 1:
-                found.append((f"{name(page)}: {line.strip()}", words[1:]))
+        for line in [*shell_lines(text), *inline]:
+            found += [(f"{name(page)}: {line.strip()}", words) for words in typed(line, program)]
     return found
+
+
+@cache
+def app_of(verb: str) -> App:
+    return make_app(find_verb(verb))
 
 
 @cache
@@ -162,6 +198,45 @@ def test_pave_commands_in_the_pages_exist() -> None:
             if flag not in known and flag.split(".")[0] not in known
         ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_pave_commands_in_shell_blocks_are_taken_as_they_stand() -> None:
+    """Read by the command line itself, which then does not run: names, values, what is missing."""
+    refused = []
+    uses = 0
+    for page in PAGES:
+        for line in shell_lines(page.read_text("utf-8")):
+            for words in typed(line, "pave"):
+                if words[0].startswith("-"):
+                    continue
+                if words[0] in ("demo", "world") and find_spec("pave_world") is None:
+                    continue
+                uses += 1
+                if problem := refusal(words):
+                    refused.append(f"{name(page)}: {line.strip()}: {problem}")
+    assert not refused, "\n".join(refused)
+    assert uses > 150
+    assert "steps" in refusal(["train", "--records", "a.jsonl", "--out", "runs", "--steps", "few"])
+    assert "--formt" in refusal(["compare", "a.jsonl", "b.jsonl", "--formt", "csv"])
+    assert refusal(["train", "--out", "runs"])  # without records
+
+
+def refusal(words: list[str]) -> str:
+    """Why a command line is refused; empty if it is not."""
+    words = present_words(words)
+    from_file = "--config" in words
+    if from_file:  # a file of the reader's, which may hold what is missing here
+        place = words.index("--config")
+        del words[place : place + 2]
+    try:
+        app_of(words[0]).parse_args(words)
+    except MissingArgumentError as error:
+        return "" if from_file else str(usage_error(error))
+    except CycloptsError as error:
+        return str(usage_error(error))
+    except PaveError as error:
+        return str(error)
+    return ""
 
 
 def test_make_verbs_in_the_pages_exist() -> None:

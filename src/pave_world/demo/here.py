@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pave.train.progress import read_log
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.prepare import Progress
+from pave_world.demo.prepare import Progress, make_split
 from pave_world.demo.training import LOG
 
 if TYPE_CHECKING:
@@ -51,7 +50,6 @@ def make_encoded(
     from pave.cache import TokenCache
     from pave.channels import make_encoder
     from pave.data import Features, group_by_clip, read_records
-    from pave_world import make_world
 
     encoder = make_encoder(config.channel, config.preset.encoder, config.encoder_settings)
     features = Features(base, {config.channel: encoder}, TokenCache(config.cache))
@@ -66,17 +64,7 @@ def make_encoded(
             waiting.clear()
 
     with _one_thread():  # the other processors make clips
-        records = make_world(
-            config.world(split),
-            split,
-            count,
-            config.seed,
-            config.channel,
-            workers=config.workers,
-            questions_per_clip=config.questions_per_clip,
-            progress=partial(progress, f"{split} clips"),
-            made=encode,
-        )
+        records = make_split(config, split, count, progress, made=encode)
     # What is left, with all processors; and whatever else a record names.
     clips = [group[0] for group in group_by_clip(read_records(records))]
     features.precompute(clips, workers=0)

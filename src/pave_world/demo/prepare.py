@@ -26,8 +26,6 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
             work.
         ConfigError: If parts of the world are missing.
     """
-    from pave_world import make_world
-
     _check_base(config.base)
     with _pool(1) as pool:
         base = pool.submit(_set_up, config.base)
@@ -39,25 +37,47 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
 
         records = {}
         for split, clips in ((TRAIN, config.train_clips), (TEST, config.test_clips)):
-            records[split] = make_world(
-                config.world(split),
-                split,
-                clips,
-                config.seed,
-                config.channel,
-                workers=config.workers,
-                questions_per_clip=config.questions_per_clip,
-                progress=partial(tell, f"{split} clips"),
-            )
+            records[split] = make_split(config, split, clips, tell)
         base.result()
     return records
 
 
-def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
-    """Run the frozen tower and the channel's encoder over every clip once.
+def make_split(
+    config: DemoConfig,
+    split: str,
+    clips: int,
+    progress: Progress,
+    made: Callable[[Path], None] | None = None,
+) -> Path:
+    """Make the clips of one split, in processes.
 
-    In processes of one thread each.
+    Args:
+        config: The demo's settings.
+        split: "train" or "test".
+        clips: Number of clips.
+        progress: Called with (what, done, total).
+        made: Called with every film as it is done.
+
+    Returns:
+        The records file.
     """
+    from pave_world import make_world
+
+    return make_world(
+        config.world(split),
+        split,
+        clips,
+        config.seed,
+        config.channel,
+        workers=config.workers,
+        questions_per_clip=config.questions_per_clip,
+        progress=partial(progress, f"{split} clips"),
+        made=made,
+    )
+
+
+def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
+    """Run the frozen tower and the channel's encoder over every clip once, in processes."""
     total = 2 * (config.train_clips + config.test_clips)  # a clip has visual tokens and side tokens
     with _pool(config.workers) as pool:
         jobs = [

@@ -161,12 +161,12 @@ def _start(name: str, settings: TrainConfig, config: DemoConfig) -> Run:
 
 
 def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> None:
-    """Until all have ended: move the bars, say a line at each quarter.
+    """Until all have ended, move the bars and say a line at each quarter.
 
-    Raise as soon as one has failed.
+    Raises:
+        TrainError: As soon as one has failed.
     """
-    # A clock that no one sets back.
-    started = time.monotonic()
+    started = time.monotonic()  # a clock that no one sets back
     quarters = 0  # told so far
     while True:
         codes = [run.process.poll() for run in runs]
@@ -182,7 +182,7 @@ def _watch(runs: list[Run], progress: Progress, say: Callable[[str], None]) -> N
         if None not in codes:
             return
         took = time.monotonic() - started
-        # Of the run that is behind.
+        # Told is the share of the run that is behind.
         share = min(run.share(step) for run, (step, _) in zip(runs, states, strict=True))
         if int(share * _TELLS) > quarters:
             quarters = int(share * _TELLS)

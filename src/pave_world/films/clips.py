@@ -1,6 +1,6 @@
-"""Films one scene into its media files.
+"""Films one scene into its media files: the unit of work of `make_world`.
 
-The unit of work of `make_world`, light enough for a worker process.
+It imports little, because every worker process imports it.
 
 Beside its film ``NAME.mp4`` a clip has what its channel reads: ``NAME.npz`` (posed RGB-D frames of
 a 3D scene), or ``NAME-camera1.mp4`` and so on (further cameras). Sound and fast events are in the
@@ -155,10 +155,7 @@ def channels_of(scene: Scene) -> dict[str, Any]:
 
 
 def _film(path: Path, scene: Scene, settings: WorldSettings, view: int) -> Path:
-    """What one camera sees, with the sound if the scene has any.
-
-    Nothing is done where it is there.
-    """
+    """Film what one camera sees, with the sound if there is any; a film that exists stays."""
     if path.exists():
         return path
     times = frame_times(settings.duration, settings.fps)

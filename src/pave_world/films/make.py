@@ -1,4 +1,4 @@
-"""Makes a folder of the world: clips and their channels' files, one JSONL record a question.
+"""Makes a folder of the world: clips, their channels' files, and one JSONL record per question.
 
 Settings and a licence note lie beside them.
 
@@ -64,7 +64,7 @@ def make_world(  # noqa: PLR0913 - keyword-only settings of the public API
         channel: ``"audio"``, ``"video"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see
             `sample_scene`.
         workers: Processes that make clips.
-        questions_per_clip: At most so many records a clip.
+        questions_per_clip: The most records per clip.
         progress: Called with (clips done, clips in all) after every clip.
         made: Called with every film, in the order in which they are done; the processes go on
             meanwhile.

@@ -1,9 +1,7 @@
-"""What stands behind the sprites: walls, floor and the screen, one ray a column.
+"""What stands behind the sprites: walls, floor and the screen, in colour and in distance.
 
-In colour, and how far away they are.
-
-All of it is upright, so a column of the picture meets a wall at one distance, and only the row of
-the wall's foot tells wall from floor.
+There is one ray per column: all of it is upright, so a column of the picture meets a wall at one
+distance, and only the row of the wall's foot tells wall from floor.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exact geometry of what the main camera films: depth maps, intrinsics and poses.
 
-As one small `.npz` file a clip.
+A clip has one small `.npz` file of them.
 
 Conventions are ScanNet's, so that an encoder of posed RGB-D frames needs to know no other: world
 axes in metres with z up (x to the right, y into the room), camera axes right, down, forward, poses
@@ -35,17 +35,19 @@ def intrinsics(scene: Scene, size: int) -> NDArray[np.float64]:
         [[110.0, 0.0, 49.5], [0.0, 110.0, 49.5], [0.0, 0.0, 1.0]]
     """
     # Pixel centres at whole numbers, as ScanNet has them; the renderer's are half a pixel on.
-    focal, centre = scene.camera.focal * size, (size - 1) / 2
+    focal = scene.camera.focal * size
+    centre = (size - 1) / 2
     return np.array([[focal, 0.0, centre], [0.0, focal, centre], [0.0, 0.0, 1.0]])
 
 
 def camera_to_world(pose: Pose) -> NDArray[np.float64]:
     """Pose as a rigid motion ``[4, 4]``.
 
-    From camera axes (right, down, forward) to the file's world axes (z up).
+    It leads from camera axes (right, down, forward) to the file's world axes (z up).
     """
+    cos = np.cos(pose.yaw)
+    sin = np.sin(pose.yaw)
     # Columns: where the camera's right, down and forward point in the world, and where it is.
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
     return np.array(
         [
             [cos, 0.0, sin, pose.x],
@@ -69,12 +71,16 @@ def render_depth(scene: Scene, time: float, size: int = 192) -> NDArray[np.float
     """
     pose = scene.pose(time)
     depth = room_depth(scene, pose, size)  # [size, size] metres
-    for spot in billboards(scene, pose, scene.present(time), size):
+    things = scene.present(time)
+    for spot in billboards(scene, pose, things, size):
         # Billboards come from far to near, so the nearest one is written last.
-        image = sprite(spot.name, spot.edge)
-        rows, part_rows = overlap(spot.row, image.shape[0], size)
-        columns, part_columns = overlap(spot.column, image.shape[1], size)
-        depth[rows, columns][image[part_rows, part_columns, 3] >= OPAQUE] = spot.depth
+        image = sprite(spot.name, spot.edge)  # [edge, edge, 4]
+        edge = len(image)
+        rows, part_rows = overlap(spot.row, edge, size)
+        columns, part_columns = overlap(spot.column, edge, size)
+        alpha = image[part_rows, part_columns, 3]  # [h, w] of what lies in the picture
+        place = depth[rows, columns]  # a view: writing into it writes into the map
+        place[alpha >= OPAQUE] = spot.depth
     return depth.astype(np.float32)
 
 
@@ -91,11 +97,16 @@ def write_scene3d(path: Path, scene: Scene, times: NDArray[np.float64], size: in
         times: Moments in seconds.
         size: Edge of the picture in pixels.
     """
+    depths = []
+    poses = []
+    for time in times.tolist():
+        depths.append(render_depth(scene, time, size))
+        poses.append(camera_to_world(scene.pose(time)))
     arrays: dict[str, Any] = {
         "color": render_frames(scene, times, size),
-        "depth": np.stack([render_depth(scene, float(time), size) for time in times]),
+        "depth": np.stack(depths),
         "intrinsic": intrinsics(scene, size),
-        "pose": np.stack([camera_to_world(scene.pose(float(time))) for time in times]),
+        "pose": np.stack(poses),
         "times": times,
     }
 

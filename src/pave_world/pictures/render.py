@@ -1,6 +1,6 @@
-"""Frames of a scene: pin-hole projection of the room and its billboards.
+"""Frames of a scene: pin-hole projection of the room and its billboards, in numpy.
 
-Composed from far to near in numpy.
+They are composed from far to near.
 
 Every camera is drawn by the same code: a billboard faces the camera that films it. What the main
 camera cannot see is drawn for it all the same, and then covered by the screen or cut off at the
@@ -54,13 +54,14 @@ def render_frames(
     frames = np.empty((len(moments), size, size, 3), dtype=np.uint8)
     drawn: tuple[Pose, tuple[Thing, ...]] | None = None
     for number, moment in enumerate(moments):
-        wanted = scene.pose(moment, view), scene.present(moment)
-        if wanted == drawn:  # a camera on a tripod, and nothing moved
+        pose = scene.pose(moment, view)
+        things = scene.present(moment)
+        if (pose, things) == drawn:  # a camera on a tripod, and nothing moved
             frames[number] = frames[number - 1]
             continue
-        drawn = wanted
-        draw_room(frames[number], scene, wanted[0])
-        _draw_things(frames[number], scene, *wanted)
+        drawn = (pose, things)
+        draw_room(frames[number], scene, pose)
+        _draw_things(frames[number], scene, pose, things)
     return frames
 
 
@@ -79,20 +80,25 @@ def project(
         ``[N, 3]``: column and row in pixels (row 0 on top), and depth in metres along the optical
         axis.
     """
-    seen = pose.to_camera(points)  # [N, 3] right, up, forward
-    depth = np.maximum(seen[:, 2], NEAR)  # no division by what lies behind the camera
+    right, up, forward = pose.to_camera(points).T  # [N] metres each
+    depth = np.maximum(forward, NEAR)  # no division by what lies behind the camera
     focal = scene.camera.focal * size  # focal lengths are in image widths
-    return np.stack(
-        [size / 2 + focal * seen[:, 0] / depth, size / 2 - focal * seen[:, 1] / depth, seen[:, 2]],
-        axis=1,
-    )
+    middle = size / 2
+    column = middle + focal * right / depth
+    row = middle - focal * up / depth  # rows count downwards
+    return np.stack([column, row, forward], axis=1)
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a billboard lies in a picture: column and row of its centre and edge in pixels.
+    """Where a billboard lies in a picture.
 
-    Metres along the optical axis.
+    Attributes:
+        name: Its sprite.
+        column: Of its centre, in pixels; it may lie outside the picture.
+        row: Likewise.
+        edge: In pixels.
+        depth: Metres along the optical axis.
     """
 
     name: str
@@ -104,53 +110,78 @@ class Spot:
 
 def billboards(scene: Scene, pose: Pose, things: tuple[Thing, ...], size: int) -> list[Spot]:
     """Those of the things that are in a camera's picture, from far to near."""
-    centres = np.array([[thing.x, thing.y + thing.height / 2, thing.z] for thing in things])
-    projected = project(scene, pose, centres.reshape(-1, 3), size)  # [N, 3]
+    centres = np.empty((len(things), 3))
+    for number, thing in enumerate(things):
+        middle = thing.y + thing.height / 2
+        centres[number] = (thing.x, middle, thing.z)
+    projected = project(scene, pose, centres, size)  # [N, 3]
+    far_to_near = np.argsort(-projected[:, 2], kind="stable")
+    focal = scene.camera.focal * size  # pixels
     spots = []
-    for number in np.argsort(-projected[:, 2], kind="stable"):
-        column, row, depth = (float(value) for value in projected[number])
-        edge = scene.camera.focal * size * things[number].height / max(depth, NEAR)
+    for number in far_to_near:
+        thing = things[number]
+        column, row, depth = projected[number].tolist()
+        if depth <= NEAR:  # behind the camera
+            continue
+        edge = focal * thing.height / depth
         # A sprite whose centre is out of the picture may still reach in.
         reach = (size + edge) / 2 + 1
-        if depth > NEAR and abs(column - size / 2) < reach and abs(row - size / 2) < reach:
-            spots.append(Spot(things[number].name, round(column), round(row), round(edge), depth))
+        aside = max(abs(column - size / 2), abs(row - size / 2))
+        if aside >= reach:
+            continue
+        spots.append(Spot(thing.name, round(column), round(row), round(edge), depth))
     return spots
 
 
 def _draw_things(
     frame: NDArray[np.uint8], scene: Scene, pose: Pose, things: tuple[Thing, ...]
 ) -> None:
-    size = frame.shape[0]
-    screen, distance = (
-        scene.screen,
-        -np.inf if scene.screen is None else screen_distance(scene.screen, pose),
-    )
-    # Painter's algorithm: behind the screen, the screen, in front of it.
+    """Painter's algorithm: what is behind the screen, the screen, what is in front of it."""
+    size = len(frame)
     spots = billboards(scene, pose, things, size)
-    for spot in (spot for spot in spots if spot.depth >= distance):
-        _compose(frame, sprite(spot.name, spot.edge), spot.column, spot.row)
-    if screen is not None:
-        draw_screen(frame, screen, pose, scene.camera.focal * size)
-    for spot in (spot for spot in spots if spot.depth < distance):
-        _compose(frame, sprite(spot.name, spot.edge), spot.column, spot.row)
+    if scene.screen is None:
+        _draw_spots(frame, spots)
+        return
+    distance = screen_distance(scene.screen, pose)
+    focal = scene.camera.focal * size  # pixels
+    _draw_spots(frame, [spot for spot in spots if spot.depth >= distance])
+    draw_screen(frame, scene.screen, pose, focal)
+    _draw_spots(frame, [spot for spot in spots if spot.depth < distance])
+
+
+def _draw_spots(frame: NDArray[np.uint8], spots: list[Spot]) -> None:
+    """Lay billboards over the frame, each over those before it."""
+    for spot in spots:
+        image = sprite(spot.name, spot.edge)
+        _compose(frame, image, spot.column, spot.row)
 
 
 def _compose(frame: NDArray[np.uint8], image: NDArray[np.uint8], column: int, row: int) -> None:
-    """Lay a premultiplied sprite over the frame with its centre at (column, row).
+    """Lay a premultiplied sprite ``[edge, edge, 4]`` over the frame, centred at (column, row).
 
     Parts outside are cut off.
     """
-    size = frame.shape[0]
-    rows, part_rows = overlap(row, image.shape[0], size)
-    columns, part_columns = overlap(column, image.shape[1], size)
-    part = image[part_rows, part_columns]  # [h, w, 4] premultiplied RGBA
-    below = frame[rows, columns].astype(np.uint16)  # [h, w, 3]; products of two bytes need 16 bits
-    below *= 255 - part[..., 3:].astype(np.uint16)
-    below += 128
-    below += below >> 8  # with the shift below: division by 255, rounded, without leaving 16 bits
-    below >>= 8
-    below += part[..., :3]
-    frame[rows, columns] = np.minimum(below, 255)
+    size = len(frame)
+    edge = len(image)
+    rows, part_rows = overlap(row, edge, size)
+    columns, part_columns = overlap(column, edge, size)
+    part = image[part_rows, part_columns]  # [h, w, 4]
+    place = frame[rows, columns]  # [h, w, 3], a view
+    place[:] = _over(part, place)
+
+
+def _over(part: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Premultiplied RGBA ``[h, w, 4]`` over RGB ``[h, w, 3]``, in integers."""
+    colour = part[..., :3]
+    alpha = part[..., 3:].astype(np.uint16)
+    mixed = below.astype(np.uint16)  # products of two bytes need 16 bits
+    mixed *= 255 - alpha
+    # Division by 255, rounded, without leaving 16 bits.
+    mixed += 128
+    mixed += mixed >> 8
+    mixed >>= 8
+    mixed += colour
+    return np.minimum(mixed, 255)
 
 
 def overlap(centre: int, edge: int, size: int) -> tuple[slice, slice]:

@@ -1,6 +1,6 @@
-"""Sprites: SVG files rasterised once, scaled to the sizes the camera needs.
+"""Sprites: SVG files rasterised once, scaled to the sizes the camera needs, and cached.
 
-Premultiplied by alpha, cached.
+Their colours are premultiplied by alpha.
 
 Sprites are OpenMoji (CC BY-SA 4.0); clips that show them are derived works under the same licence.
 """
@@ -34,39 +34,38 @@ def sprite(name: str, size: int) -> NDArray[np.uint8]:
     Raises:
         ConfigError: A wheel is missing.
     """
-    return _scaled(name, max(2, 2 * round(size / 2)))
+    even = 2 * round(size / 2)
+    return _scaled(name, max(2, even))
 
 
 @cache  # bounded by the catalogue
 def _master(name: str) -> NDArray[np.float32]:
     tool = import_tool("resvg_py", "resvg-py==0.5.0")
-    png = bytes(
-        tool.svg_to_bytes(
-            svg_path=str(sprite_file(CODES[name])), width=MASTER, skip_system_fonts=True
-        )
-    )
+    svg = str(sprite_file(CODES[name]))
+    png = bytes(tool.svg_to_bytes(svg_path=svg, width=MASTER, skip_system_fonts=True))
     with av.open(io.BytesIO(png), mode="r") as container:
-        rgba = next(container.decode(video=0)).to_ndarray(format="rgba").astype(np.float32)
+        frame = next(container.decode(video=0))
+        rgba = frame.to_ndarray(format="rgba").astype(np.float32)  # [MASTER, MASTER, 4]
     # Premultiplied, so that scaling mixes no hidden colours in.
-    rgba[..., :3] *= rgba[..., 3:] / 255.0
+    alpha = rgba[..., 3:] / 255.0
+    rgba[..., :3] *= alpha
     return _trimmed(rgba)
 
 
 def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cut the empty border off, to the smallest square that keeps the drawing centred.
 
-    So that sizes mean what is seen.
+    The size of a sprite is then the size of what is seen of it.
     """
-    rows, columns = np.nonzero(image[..., 3] > 0)  # pixels that are not fully transparent
-    top, bottom, left, right = (
-        int(edge) for edge in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
-    )
-    edge = max(bottom - top, right - left)
+    is_drawn = image[..., 3] > 0  # pixels that are not fully transparent
+    rows, columns = np.nonzero(is_drawn)
+    drawing = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    height, width, _ = drawing.shape
+    edge = max(height, width)
+    top = (edge - height) // 2
+    left = (edge - width) // 2
     square = np.zeros((edge, edge, 4), dtype=np.float32)
-    down, across = (edge - (bottom - top)) // 2, (edge - (right - left)) // 2
-    square[down : down + bottom - top, across : across + right - left] = image[
-        top:bottom, left:right
-    ]
+    square[top : top + height, left : left + width] = drawing
     return square
 
 
@@ -74,21 +73,26 @@ def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def _scaled(name: str, size: int) -> NDArray[np.uint8]:
     master = _master(name)
     weights = _shrink_weights(len(master), size)  # [size, source]
-    rows = np.tensordot(weights, master, axes=(1, 0))
-    both = np.tensordot(weights, rows, axes=(1, 1)).transpose(1, 0, 2)
-    scaled = np.ascontiguousarray(np.clip(both + 0.5, 0, 255).astype(np.uint8))
+    rows = np.tensordot(weights, master, axes=(1, 0))  # [size, source, 4]
+    both = np.tensordot(weights, rows, axes=(1, 1))  # [size, size, 4], columns first
+    upright = both.transpose(1, 0, 2)
+    rounded = np.clip(upright + 0.5, 0, 255).astype(np.uint8)
+    scaled = np.ascontiguousarray(rounded)
     scaled.flags.writeable = False  # shared by every frame that shows it
     return scaled
 
 
 @lru_cache(maxsize=512)
 def _shrink_weights(source: int, target: int) -> NDArray[np.float32]:
-    """Matrix ``[target, source]`` of a triangle filter as wide as one target pixel.
+    """Matrix ``[target, source]`` that scales one axis without aliasing.
 
-    Scales one axis without aliasing.
+    A triangle filter, as wide as one target pixel.
     """
-    ratio = source / target  # source pixels a target pixel
-    centres = (np.arange(target) + 0.5) * ratio - 0.5
-    distance = np.abs(np.arange(source)[None, :] - centres[:, None]) / max(ratio, 1.0)
+    ratio = source / target  # source pixels per target pixel
+    centres = (np.arange(target) + 0.5) * ratio - 0.5  # of target pixels, in source pixels
+    pixels = np.arange(source)
+    distance = np.abs(pixels[None, :] - centres[:, None])  # [target, source]
+    distance /= max(ratio, 1.0)  # enlarged sprites are interpolated between two pixels
     weights = np.maximum(0.0, 1.0 - distance)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights.astype(np.float32)

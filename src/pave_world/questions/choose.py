@@ -29,7 +29,7 @@ from pave_world.questions.question import KNOWN, Question, shuffled
 from pave_world.questions.scene3d import scene3d_questions
 from pave_world.questions.views import views_questions
 from pave_world.scenes.catalog import NUMBERS, WALLS, names, pool_of, with_article
-from pave_world.scenes.scene import Channel, Scene
+from pave_world.scenes.scene import Channel, Scene, Screen, Thing
 from pave_world.scenes.seeds import CHANNEL_PARTS, generator
 
 AUDIO_FAMILIES = ("heard", "exists", "first", "last", "louder", "where", "count")
@@ -56,8 +56,8 @@ def questions_for(scene: Scene, limit: int | None = 8) -> list[Question]:
 
     Args:
         scene: The scene.
-        limit: At most so many. Questions that need the channel come first, visual ones fill up;
-            None gives all.
+        limit: The most questions; None gives all. Those that need the channel come first, and
+            visual ones fill up.
 
     Example:
         >>> from pave_world import sample_scene
@@ -87,8 +87,13 @@ def _shuffled(
     Scenes with few questions would otherwise keep it more often under a limit, and its answer (how
     many) would be lopsided.
     """
-    ours = [question for question in questions if question.family == common]
-    others = [question for question in questions if question.family != common]
+    ours = []
+    others = []
+    for question in questions:
+        if question.family == common:
+            ours.append(question)
+        else:
+            others.append(question)
     order = shuffled(rng, others)
     place = int(rng.integers(usual))  # one draw, whatever the number of questions
     return order[:place] + ours + order[place:]
@@ -116,21 +121,23 @@ def _about_one_sound(scene: Scene) -> list[Question]:
     name = scene.heard[0]
     found = [_ask("heard", "What do you hear?", name)]
     if name in scene.visible:  # out of view it has no side
-        side = "left" if scene.left_of(name) else "right"
+        side = "right"
+        if scene.left_of(name):
+            side = "left"
         found.append(_ask("where", "Is the sound on the left or on the right?", side))
     return found
 
 
 def _exists(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """One thing that sounds and one that does not; see the rules of this module."""
-    silent = [name for name in names("sounding") if name not in scene.heard]
     share = EXISTS_IN_BOTH
     if scene.version == 2:
         share = EXISTS_IN_TWO
+    silent = [name for name in names("sounding") if name not in scene.heard]
     if scene.mode == "one":
         absent = [name for name in scene.visible if name in silent]
     elif rng.random() < share:
-        # In version 1 all that is visible sounds here.
+        # Out of the picture, because in version 1 all that is visible sounds here.
         absent = [name for name in silent if name not in scene.visible]
     else:
         return []
@@ -165,22 +172,25 @@ def _ends(scene: Scene) -> list[Question]:
         return [_look("what", "What do you see?", leftmost.name)]
     screen = scene.screen
     found = []
-    # Across over ahead is the place in the picture.
-    if screen is None or screen.x / screen.z > leftmost.x / leftmost.z:
+    if screen is None or _across(screen) > _across(leftmost):
         found.append(_look("left", "What is on the left?", leftmost.name))
-    if screen is None or screen.x / screen.z < rightmost.x / rightmost.z:
+    if screen is None or _across(screen) < _across(rightmost):
         found.append(_look("right", "What is on the right?", rightmost.name))
     return found
 
 
-def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """One yes and one no from the same pool.
+def _across(there: Thing | Screen) -> float:
+    """Where something stands in the picture: 0 is the middle, and left of it is below 0."""
+    return there.x / there.z
 
-    So that the asked-for name alone never tells the answer.
-    """
-    pools = ("silent",) if scene.channel == "audio" else ("silent", "sounding")
+
+def _seen(scene: Scene, rng: np.random.Generator) -> list[Question]:
+    """One yes and one no from the same pool, so that the name alone never tells the answer."""
+    pools = ["silent"]
+    if scene.channel != "audio":  # a sound would make its thing more likely to be seen
+        pools.append("sounding")
     known = [name for name in scene.visible if pool_of(name) in pools]
-    if not known:
+    if not known:  # only sprites without a word
         return []
     present = str(rng.choice(known))
     pool = names(pool_of(present))

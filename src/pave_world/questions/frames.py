@@ -25,10 +25,7 @@ FRAMES_FAMILIES = (
 
 
 def frames_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
-    """All questions about a scene that take the frames between those that a base takes.
-
-    In random order.
-    """
+    """All questions that take the frames between those that a base takes, in random order."""
     # Yes and no from one pool: the name alone tells nothing.
     there = str(rng.choice(scene.flashed))
     others = [name for name in names("sounding") if name not in scene.flashed]
@@ -61,7 +58,7 @@ def _about_flashes(scene: Scene, there: str, absent: str) -> list[Question]:
         _ask("flashes", "How many things flash?", number),
     ]
     first = scene.transients[0].thing
-    if len(scene.flashed) == 1:
+    if len(scene.flashed) == 1:  # else "the flash" would be one of several
         found.append(_ask("flash", "What flashes?", first.name))
         # X in metres, 0 in the middle of the picture.
         side = "left" if first.x < 0 else "right"

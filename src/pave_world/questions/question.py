@@ -10,9 +10,9 @@ from pave_world.scenes.catalog import SILENT, SOUNDING
 from pave_world.scenes.scene import Channel
 
 KNOWN = frozenset({*SOUNDING, *SILENT})
-"""Names that may be asked for: the words of unseen sprites were never learnt.
+"""Names that may be asked for.
 
-They are shown to distract.
+Not those of unseen sprites: they are shown to distract, and no training has taught their words.
 """
 
 

@@ -34,7 +34,8 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     row = scene.things
     known = [thing for thing in row if thing.name in KNOWN]  # two at least, see `scene3d_parts`
     order = rng.permutation(len(known))
-    one, other = known[order[0]], known[order[1]]
+    one = known[order[0]]
+    other = known[order[1]]
     metres = distance(scene, one)
     near_one = metres < distance(scene, other)
     found = [
@@ -43,10 +44,13 @@ def scene3d_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
         _ask("metres", f"How many metres away is the {one.name}?", NUMBERS[round(metres)]),
     ]
     ranked = sorted(row, key=lambda thing: distance(scene, thing))
-    nearest, farthest = ranked[0], ranked[-1]
-    if nearest in (row[0], row[-1]):
-        side = "left" if nearest is row[0] else "right"
-        found.append(_ask("side", "Is the nearest thing on the left or on the right?", side))
+    nearest = ranked[0]
+    farthest = ranked[-1]
+    question = "Is the nearest thing on the left or on the right?"
+    if nearest is row[0]:
+        found.append(_ask("side", question, "left"))
+    elif nearest is row[-1]:
+        found.append(_ask("side", question, "right"))
     if len(known) == len(row):
         found.append(_ask("nearest", "What is nearest?", nearest.name))
         found.append(_ask("farthest", "What is farthest away?", farthest.name))
@@ -73,10 +77,7 @@ def _in_front(rng: np.random.Generator, one: Thing, other: Thing, near_one: bool
 
 
 def _situated(rng: np.random.Generator, row: tuple[Thing, ...]) -> Question:
-    """Stand at one end of the row and face the other.
-
-    The middle is left or right by the coin that placed it.
-    """
+    """On which side the middle is for somebody at one end of the row who faces the other."""
     start, middle, end = row
     if rng.random() >= 0.5:
         start, end = end, start

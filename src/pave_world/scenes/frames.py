@@ -1,6 +1,6 @@
-"""Draws scenes with fast events: things that flash, or one that dashes across.
+"""Draws scenes with fast events, which fall between the frames that a base takes.
 
-Between the frames that a base takes.
+Things flash, or one dashes across.
 
 A base that takes `TAKEN` evenly spread frames (`pave.media.Uniform`) sees the row and nothing else:
 every event lies in a gap between two of those frames, at any frame rate of `SLOWEST` or more. The

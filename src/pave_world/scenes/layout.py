@@ -1,6 +1,6 @@
-"""What scenes of every kind are drawn from: names, rooms, cameras.
+"""What scenes of every kind are drawn from: names, rooms, cameras, and rows of things.
 
-Rows of things that stand side by side in the picture.
+A row stands side by side in the picture.
 """
 
 from __future__ import annotations
@@ -58,10 +58,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def stand_in_row(rng: np.random.Generator, row: list[str]) -> tuple[Thing, ...]:
-    """Stand the row in the room: each thing gets a slot of the image width.
-
-    From there it is put back into space.
-    """
+    """Stand the row in the room: each thing gets a slot of the picture, then a place in space."""
     things = []
     for slot, name in enumerate(row):
         depth = float(rng.uniform(3.0, 5.2))
@@ -74,10 +71,7 @@ def stand_in_row(rng: np.random.Generator, row: list[str]) -> tuple[Thing, ...]:
 
 
 def draw_spot(rng: np.random.Generator, slot: int, count: int) -> tuple[float, float]:
-    """Extent of a sprite and its middle, in image widths.
-
-    Somewhere within slot number `slot` of `count`.
-    """
+    """Extent of a sprite and its middle, in image widths, within slot `slot` of `count`."""
     extent = float(rng.uniform(*_EXTENT[count]))
     room = max(0.0, 0.9 / count - extent) / 2
     middle = slot_middle(slot, count) + float(rng.uniform(-room, room))

@@ -40,12 +40,12 @@ Version = Literal[1, 2]
 OFF_SCREEN = 0.4
 """Share of ``one`` clips whose sound comes from something that is not in the picture.
 
-In version 2 the share of all sounds.
+In version 2 it is the share of all sounds.
 """
 UNSEEN_SHARE = 0.5
-"""Share of test clips with a shade, and of those with a third thing also a sprite.
+"""Share of test clips with a wall shade that training never has.
 
-That training never has.
+Those of them that show a third thing also have such a sprite.
 """
 
 

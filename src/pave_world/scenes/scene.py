@@ -1,6 +1,4 @@
-"""What a scene is: things at 3-D positions in a room, a camera, sound events.
-
-Camera and events have a time line.
+"""What a scene is: things at 3-D positions in a room, and a camera and sounds that take time.
 
 World axes in metres: x to the right, y up from the floor, z away from the camera's resting place
 into the room. The back wall is the plane ``z = room.depth``. Everything that is rendered (frames,
@@ -38,9 +36,16 @@ Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
 
 @dataclass(frozen=True)
 class Room:
-    """Walls and floor: colour name and shade of the wall, floor shade.
+    """Walls and floor.
 
-    Distance of the back wall in metres, stripe width.
+    Attributes:
+        wall: Name of the wall's colour.
+        wall_rgb: Its shade.
+        floor_rgb: Shade of the floor.
+        depth: z of the back wall, in metres.
+        stripe: Width of the wall's faint stripes in metres; they make the camera's motion visible.
+        half: Side walls stand at x = -half and x = half; the main camera never sees them.
+        front: z of the wall behind the main camera.
     """
 
     wall: str
@@ -48,18 +53,20 @@ class Room:
     floor_rgb: Rgb
     depth: float
     stripe: float
-    """Width of the wall's faint stripes in metres; they make the camera's motion visible."""
     half: float = math.inf
-    """Side walls stand at x = -half and x = half; the main camera never sees them."""
     front: float = -math.inf
-    """z of the wall behind the main camera."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One billboard: a square sprite that faces the camera, standing or hovering at (x.
+    """One billboard: a square sprite that faces the camera, standing or hovering.
 
-    Y of its lower edge, z).
+    Attributes:
+        name: Its sprite.
+        x: Of its middle, in metres.
+        y: Of its lower edge.
+        z: Its distance into the room.
+        height: Edge of the square sprite in metres.
     """
 
     name: str
@@ -67,14 +74,13 @@ class Thing:
     y: float
     z: float
     height: float
-    """Edge of the square sprite in metres."""
 
 
 @dataclass(frozen=True)
 class Screen:
-    """A plain panel on the floor, parallel to the back wall: what stands behind it.
+    """A plain panel on the floor, parallel to the back wall.
 
-    The main camera cannot see.
+    The main camera cannot see what stands behind it.
     """
 
     x: float
@@ -87,7 +93,7 @@ class Screen:
 class Transient:
     """Something that is there from `start` to `end` seconds only.
 
-    It moves by `travel` metres along x meanwhile.
+    Meanwhile it moves by `travel` metres along x.
     """
 
     thing: Thing
@@ -105,9 +111,9 @@ class Transient:
 
 @dataclass(frozen=True)
 class Pose:
-    """Camera pose at one moment.
+    """Where a camera is at one moment, in metres, and its yaw in radians.
 
-    Position in metres and yaw in radians (positive turns to the right).
+    A positive yaw turns to the right.
     """
 
     x: float
@@ -125,24 +131,30 @@ class Pose:
 
 @dataclass(frozen=True)
 class Camera:
-    """Pin-hole camera that sways and pans slowly: ``focal`` is in image widths.
+    """Pin-hole camera that sways and pans slowly; its principal point is the image centre.
 
-    The principal point is the image centre.
+    Attributes:
+        focal: Focal length in image widths.
+        height: Of the camera above the floor, in metres.
+        sway: Amplitude of the sideways motion in metres.
+        pan: Amplitude of the yaw in radians.
+        period: Of both motions, in seconds.
+        phase: Of both at the start, in radians.
     """
 
     focal: float
     height: float
     sway: float
-    """Amplitude of the sideways motion in metres."""
     pan: float
-    """Amplitude of the yaw in radians."""
     period: float
     phase: float
 
     def pose(self, time: float) -> Pose:
         """Pose at `time` seconds."""
         angle = 2 * math.pi * time / self.period + self.phase
-        return Pose(self.sway * math.sin(angle), self.height, 0.0, self.pan * math.cos(angle))
+        x = self.sway * math.sin(angle)
+        yaw = self.pan * math.cos(angle)
+        return Pose(x, self.height, 0.0, yaw)
 
 
 @dataclass(frozen=True)
@@ -175,20 +187,14 @@ class Scene:
     """From left to right as the camera sees them."""
     events: tuple[SoundEvent, ...]
     unseen: bool
-    """True when something is shown or heard that the training split never has (sprite.
-
-    Wall shade or pitch range).
-    """
+    """Whether something is shown or heard that training never has: sprite, wall shade, or pitch."""
     screen: Screen | None = None
     behind: Thing | None = None
     """What stands behind the screen."""
     outside: Thing | None = None
     """What stands beside the main camera, out of its picture."""
     cameras: tuple[Pose, ...] = ()
-    """Further cameras, on tripods: the first films behind the screen.
-
-    The second beside the main camera.
-    """
+    """Further cameras, on tripods: one films behind the screen, the next beside the main camera."""
     version: int = 1
     """Rules by which it was drawn, see `pave_world.scenes.sample`."""
     transients: tuple[Transient, ...] = ()
@@ -228,11 +234,10 @@ class Scene:
         return self.things + hidden + passing
 
     def pose(self, time: float, view: int = 0) -> Pose:
-        """Pose of a camera at `time` seconds: 0 is the main one.
-
-        1 the first of the further ones.
-        """
-        return self.camera.pose(time) if view == 0 else self.cameras[view - 1]
+        """Pose of a camera at `time` seconds: 0 is the main one, 1 the first of the others."""
+        if view == 0:
+            return self.camera.pose(time)
+        return self.cameras[view - 1]
 
     def left_of(self, name: str) -> bool:
         """Whether a visible thing stands left of the middle of the row."""

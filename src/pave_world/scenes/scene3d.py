@@ -1,6 +1,6 @@
 """Draws scenes whose depth cannot be seen: two or three things in a row.
 
-Each at another whole number of metres.
+Each is another whole number of metres away.
 
 The rules that keep the picture silent about depth:
 
@@ -62,7 +62,8 @@ def side_of_line(start: Thing, end: Thing, third: Thing) -> float:
 
     Positive is left when facing `end`.
     """
-    ahead, across = end.z - start.z, end.x - start.x
+    ahead = end.z - start.z
+    across = end.x - start.x
     cross = across * (third.z - start.z) - ahead * (third.x - start.x)
     return cross / math.hypot(ahead, across)
 
@@ -70,7 +71,9 @@ def side_of_line(start: Thing, end: Thing, third: Thing) -> float:
 def _spot(rng: np.random.Generator, slot: int, count: int) -> tuple[float, float, float]:
     """Extent, middle and lower edge in the picture, in image widths."""
     extent, middle = draw_spot(rng, slot, count)
-    return extent, middle, float(rng.uniform(max(0.55, extent + 0.06), _LOWEST))
+    highest = max(0.55, extent + 0.06)
+    lower_edge = float(rng.uniform(highest, _LOWEST))
+    return extent, middle, lower_edge
 
 
 def _stand(
@@ -79,21 +82,26 @@ def _stand(
     """Give every spot a distance; of three things until the middle one is where the coin says."""
     left = bool(rng.random() < 0.5)
     while True:
-        metres = rng.permutation(METRES)[: len(row)] + rng.uniform(-JITTER, JITTER, len(row))
-        things = tuple(
-            _put(name, spot, float(far)) for name, spot, far in zip(row, spots, metres, strict=True)
-        )
+        whole = rng.permutation(METRES)[: len(row)]
+        metres = whole + rng.uniform(-JITTER, JITTER, len(row))
+        things = []
+        for name, spot, far in zip(row, spots, metres.tolist(), strict=True):
+            things.append(_put(name, spot, far))
         if len(things) == 2:
-            return things
-        off = side_of_line(things[0], things[2], things[1])
+            return tuple(things)
+        start, middle, end = things
+        off = side_of_line(start, end, middle)  # metres, positive on the left
         if abs(off) >= _CLEAR and (off > 0) == left:
-            return things
+            return tuple(things)
 
 
 def _put(name: str, spot: tuple[float, float, float], far: float) -> Thing:
     """The thing that shows at this spot of the picture from `far` metres away."""
     extent, middle, lower_edge = spot
-    right, down = (middle - 0.5) / FOCAL, (lower_edge - extent / 2 - 0.5) / FOCAL
+    # Of the sprite's centre, for one metre along the optical axis.
+    right = (middle - 0.5) / FOCAL
+    down = (lower_edge - extent / 2 - 0.5) / FOCAL
     depth = far / math.sqrt(1.0 + right * right + down * down)
     height = extent * depth / FOCAL
-    return Thing(name, right * depth, EYE - down * depth - height / 2, depth, height)
+    y = EYE - down * depth - height / 2
+    return Thing(name, right * depth, y, depth, height)

@@ -1,6 +1,4 @@
-"""Seeds of the splits: every random number of the world comes from (seed, split, clip index.
-
-Stream).
+"""Seeds: every random number of the world comes from a seed, a split, a clip, and a stream.
 
 NumPy's `SeedSequence` mixes the four numbers, so two splits share no scene by construction and a
 clip never depends on how many clips are made or in which order.

@@ -1,6 +1,6 @@
-"""Draws scenes for several cameras: a row with a screen in it, something behind the screen.
+"""Draws scenes for several cameras: a row with a screen in it, and things that it hides.
 
-Something beside the main camera.
+Something may stand behind the screen, and something beside the main camera.
 
 The rules that keep the main picture silent about what it does not show:
 

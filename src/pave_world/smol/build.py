@@ -247,7 +247,7 @@ def trained_state(peft: Any) -> dict[str, Tensor]:
 def visual_tokens(base: Base, cells: Tensor) -> Tensor:
     """Cells ``[B, views, 36, C]`` -> the tokens the model gets, ``[B, 4 * 9 + 1, D]``.
 
-    With gradients into the projector.
+    They carry gradients into the projector.
     """
     repeats = base.settings.frames // cells.shape[1]  # frames that a view stands for
     frames = cells.float().repeat_interleave(repeats, dim=1)  # [B, 4, 36, C]

@@ -82,10 +82,7 @@ def _save_lora(peft: Any, folder: Path) -> None:
 
 
 def _assembled_scores(out: Path, scratch: Path, settings: BuildSettings) -> dict[str, list[int]]:
-    """Score the base exactly as users load it.
-
-    Projector and LoRA read back from `out` and merged.
-    """
+    """Score the base as users load it, with projector and LoRA read back from `out` and merged."""
     model, tokenizer = raw_parts(scratch / "tokenizer-0")
     base = smol_base(merge_trained(model, out), tokenizer)
     return scores(base, settings.test_clips, settings.seed, scratch)

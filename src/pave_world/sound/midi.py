@@ -10,8 +10,11 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_TICKS = 1000  # ticks a quarter note; with a tempo of 1 s a quarter note a tick is a millisecond
-_DRUM_CHANNEL = 9
+# Ticks per quarter note. A quarter note is one second here, so that a tick is a millisecond.
+_TICKS = 1000
+_DRUM_CHANNEL = 9  # counted from 0: General MIDI's channel 10
+# The upper half of a message's first byte; the lower half is the channel.
+_NOTE_OFF, _NOTE_ON, _PROGRAM = 0x80, 0x90, 0xC0
 
 
 @dataclass(frozen=True)
@@ -36,35 +39,42 @@ def midi_bytes(notes: Iterable[Note], program: int | None) -> bytes:
         >>> midi_bytes([Note(0.0, 0.5, 60, 100)], program=0)[:4]
         b'MThd'
     """
-    # Counted from 0: drums are General MIDI's channel 10.
-    channel = _DRUM_CHANNEL if program is None else 0
+    channel = 0
+    if program is None:
+        channel = _DRUM_CHANNEL
+    # At one tick, a note that ends (0) sorts before one that begins (1).
     events: list[tuple[int, int, bytes]] = []
     for note in notes:
-        # Note on is 0x9n, note off 0x8n; at one tick the off (0) sorts before the on (1).
-        events.append((_ms(note.start), 1, bytes([0x90 | channel, note.pitch, note.velocity])))
-        events.append((_ms(note.start + note.length), 0, bytes([0x80 | channel, note.pitch, 0])))
+        begins = bytes([_NOTE_ON | channel, note.pitch, note.velocity])
+        ends = bytes([_NOTE_OFF | channel, note.pitch, 0])
+        events.append((_tick(note.start), 1, begins))
+        events.append((_tick(note.start + note.length), 0, ends))
     track = bytearray()
     track += b"\x00\xff\x51\x03"  # tempo, in
-    track += (1_000_000).to_bytes(3, "big")  # microseconds a quarter note
+    track += (1_000_000).to_bytes(3, "big")  # microseconds per quarter note
     if program is not None:
-        track += bytes([0x00, 0xC0 | channel, program])
+        track += bytes([0, _PROGRAM | channel, program])
     now = 0
     for tick, _, message in sorted(events):
         track += _variable_length(tick - now)
         track += message
         now = tick
     track += b"\x00\xff\x2f\x00"  # end of track
-    head = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, _TICKS)  # 6 bytes: format 0, one track, ticks
-    return head + struct.pack(">4sI", b"MTrk", len(track)) + bytes(track)
+    # Six bytes of header: format 0, one track, ticks per quarter note.
+    head = struct.pack(">4sIHHH", b"MThd", 6, 0, 1, _TICKS)
+    track_head = struct.pack(">4sI", b"MTrk", len(track))
+    return head + track_head + bytes(track)
 
 
-def _ms(seconds: float) -> int:
+def _tick(seconds: float) -> int:
     return max(0, round(seconds * _TICKS))
 
 
 def _variable_length(number: int) -> bytes:
-    """MIDI's number format: 7 bits a byte, the high bit set on all but the last."""
-    out = [number & 0x7F]
+    """MIDI's number format: 7 bits per byte, the high bit set on all but the last."""
+    last = number & 0x7F
+    backwards = [last]
     while number := number >> 7:
-        out.append(number & 0x7F | 0x80)
-    return bytes(reversed(out))
+        lowest = number & 0x7F
+        backwards.append(lowest | 0x80)
+    return bytes(reversed(backwards))

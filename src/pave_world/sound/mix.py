@@ -1,7 +1,4 @@
-"""Sound of a scene: each event is a phrase played on the sound font, set to its level in dB.
-
-Faint noise is mixed in.
-"""
+"""Sound of a scene: each event is a phrase on the sound font, at its level, in faint noise."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def render_sound(scene: Scene, rate: int = 16000) -> Wave:
     if not scene.events:
         return np.zeros(total, dtype=np.float32)
     chance = generator(scene.seed, scene.split, scene.index, "noise")
-    # DB below full scale: audible to a detector, not to a person.
+    # In dB of full scale: audible to a detector, not to a person.
     level = chance.uniform(-60.0, -48.0)
     noise = chance.standard_normal(total, dtype=np.float32)
     mixed = noise * _linear(level)

@@ -1,6 +1,4 @@
-"""How each sounding thing plays: General-MIDI program.
-
-Pitch range and a style that makes ever new phrases.
+"""How each sounding thing plays: a General-MIDI program, a pitch range, and a style.
 
 Pitch, rhythm, tempo and velocity vary from clip to clip, so that a listener has to learn the timbre
 and not a recording.
@@ -27,9 +25,15 @@ _DRUMS = (36, 38, 41, 45, 48)  # General MIDI: bass drum, snare, low and mid tom
 
 @dataclass(frozen=True)
 class Voice:
-    """Program (None: drum kit), lowest and highest root pitch, style.
+    """How a thing plays.
 
-    Shortest and longest note in seconds.
+    Attributes:
+        program: General-MIDI program; None for the drum kit.
+        low: Lowest root, as a MIDI pitch.
+        high: Highest root.
+        style: What a phrase is made of.
+        shortest: Shortest note in seconds.
+        longest: Longest note in seconds.
     """
 
     program: int | None
@@ -69,7 +73,8 @@ def phrase(voice: Voice, duration: float, rng: np.random.Generator, stretch: int
         stretch: Semitones added to the pitch range at both ends (test scenes play where training
             never did).
     """
-    low, high = voice.low - stretch, voice.high + stretch
+    low = voice.low - stretch
+    high = voice.high + stretch
     root = int(rng.integers(low, high + 1))
     tempo = float(rng.uniform(0.8, 1.25))  # one factor for the whole phrase
     step = int(rng.integers(len(_SCALE)))
@@ -108,7 +113,9 @@ def _pitches(
 
 
 def _scale_pitch(degree: int) -> int:
-    return 12 * (degree // len(_SCALE)) + _SCALE[degree % len(_SCALE)]
+    """Semitones from the root to a step of the scale, which goes on beyond its octave."""
+    octave, step = divmod(degree, len(_SCALE))
+    return 12 * octave + _SCALE[step]
 
 
 def _fold(pitch: int, low: int, high: int) -> int:
