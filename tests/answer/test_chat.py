@@ -17,10 +17,12 @@ import torch
 
 import pave
 from helpers import tiny, tiny_patch
+from helpers.templates import MANNERS
 from pave.answer import Sampling
 from pave.answer.layout import parts_of, text_opening
 from pave.answer.messages import turns_of
 from pave.answer.written import Shown
+from pave.bases import load_base
 from pave.bases.prompt import PromptStyle
 from pave.errors import ConfigError, PaveError
 from pave.model import PatchedModel
@@ -241,6 +243,48 @@ def test_a_conversation_is_the_same_talk_and_looks_once(
     assert pieces.messages[-1]["content"] == told
 
 
+def test_a_system_message_in_every_way_to_ask() -> None:
+    """The ids are compared in `test_written.py`; here that each way hands it on."""
+    family, template = MANNERS["onevision, in order"]
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    base = load_base(tiny.base(family).model, tokenizer)
+    base.decode = spelt  # type: ignore[method-assign]
+    made = PatchedModel(base)
+    part = {"type": "video", "video": FILMS[0]}
+    talk = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [part, {"type": "text", "text": "What?"}]},
+    ]
+    answer = made.chat(talk, sampling=SHORT)
+    ids = base.tokenizer.apply_chat_template(
+        [{**talk[0], "content": [{"type": "text", "text": "Be brief."}]}, talk[1]],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    clip = base.clip(FILMS[0])
+    inputs = base.batch([base.tokenizer(ids.replace("<video>", clip.text))["input_ids"]], [clip])
+    row = base.model.generate(
+        **inputs, max_new_tokens=6, do_sample=False, eos_token_id=base.stop_ids, pad_token_id=0
+    )[0, inputs["input_ids"].shape[1] :].tolist()
+    end = next((i for i, token in enumerate(row) if token in base.stop_ids), len(row))
+    assert answer == spelt(row[:end])
+    assert answer != made.chat(talk[1:], sampling=SHORT)
+    options: Any = {"system": "Be brief.", "sampling": SHORT}
+    assert made.ask(FILMS[0], "What?", **options) == answer
+    assert made.ask(FILMS[0], ["What?", "What?"], **options) == [answer] * 2
+    conversation = pave.Conversation(made, SHORT, system="Be brief.")
+    assert conversation.say("What?", video=FILMS[0]) == answer
+    conversation.say("Why?")
+    assert [message["role"] for message in conversation.messages] == [
+        "system", "user", "assistant", "user", "assistant",
+    ]  # fmt: skip
+    assert (
+        made.chat(conversation.messages[:-1], sampling=SHORT)
+        == (conversation.messages[-1]["content"])
+    )
+
+
 def test_openings_of_formats() -> None:
     """What stands before a text alone, told from what a clip stands behind."""
     ask = ("</s>assistant\n", "</s>")
@@ -255,7 +299,13 @@ def test_openings_of_formats() -> None:
         ([], "messages are a list"),
         ("Hello?", "messages are a list"),
         ([{"role": "user"}], "message 1: is no mapping of 'role' and 'content'"),
-        ([{"role": "system", "content": "Be brief."}], "message 1: system messages"),
+        ([{"role": "system", "content": "Be brief."}], "the last message must be the user's"),
+        ([{"role": "system", "content": 1}], "message 1: the system's content must be a text"),
+        (
+            [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}],
+            "message 2: a system message must be the first",
+        ),
+        ([{"role": "system", "content": "a"}] * 2, "message 2: a system message must be the first"),
         ([{"role": "assistant", "content": "Hi."}], "expected user, got 'assistant'"),
         ([{"role": "user", "content": "a"}] * 2, "message 2: .* expected assistant"),
         ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "last message"),

@@ -391,7 +391,7 @@ def test_processors_that_need_torchvision(
             model.chat(talk(("image", WIDE)), sampling=SHORT)
     torch.manual_seed(0)
     given, like = make(base)
-    monkeypatch.setattr(pictures, "_processor", lambda source: lambda **_: dict(given))
+    monkeypatch.setattr(pictures, "_processor", lambda *_: lambda **_: dict(given))
     style = base.style
     text = style.head + like.replace_image_token(given, 0) + style.after_video + "What?" + style.ask
     ids = base.tokenizer(text, add_special_tokens=False)["input_ids"]

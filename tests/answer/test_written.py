@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from helpers import tiny
-from helpers.templates import MANNERS
+from helpers.templates import IN_ORDER, MANNERS, filled
 from pave.answer.layout import parts_of
 from pave.answer.written import Piece, Shown, SpokenTurn
 from pave.bases import Base, load_base
-from pave.errors import BaseError
+from pave.errors import BaseError, ConfigError
 
 # Texts, clips and pictures of a turn.
 SHAPES = ("T", "VT", "TV", "TVT", "VTT", "TT", "VVT", "PT", "TP", "PVT", "VPT", "TPVT")
@@ -135,6 +135,54 @@ def test_what_people_spell_stays_letters(manner: str) -> None:
     assert [token for token in after if token > 255] == [token for token in before if token > 255]
     letters = len("".join([*spelt, "x"]).encode())
     assert len(after) == len(before) + letters
+
+
+# Takes a system message for a text, and puts it into the user's turn (LLaMA 2's manner).
+INTO_THE_TURN = (
+    "{% for message in messages %}{% if message.role == 'user' %}{{ '[INST] ' }}"
+    "{% if loop.index0 == 1 and messages[0].role == 'system' %}"
+    "{{ '<<SYS>> ' + messages[0].content + ' <</SYS>> ' }}{% endif %}"
+    + filled(IN_ORDER, "<video>\n", "<image>\n")
+    + "{{ ' [/INST]' }}{% elif message.role == 'assistant' %}"
+    "{{ message.content[0].text + '</s>' }}{% endif %}{% endfor %}"
+)
+WITH_SYSTEM = {**MANNERS, "into the turn": ("llava_onevision", INTO_THE_TURN)}
+
+
+@pytest.mark.parametrize("manner", WITH_SYSTEM)
+def test_a_system_message_is_written_by_the_template(manner: str) -> None:
+    """Id for id; what it spells of tokens is letters, and who has no place for one says so."""
+    family, template = WITH_SYSTEM[manner]
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    base = load_base(tiny.base(family).model, tokenizer)
+    pieces, content = turn(base, "VT", ("Why?", ""))
+    turns: list[SpokenTurn] = [(pieces, "So."), (["And?"], None)]
+    if manner in ("next, mistral", "glm, thinking"):  # these would say it as the assistant
+        with pytest.raises(ConfigError, match="has no place for one, so a system message cannot"):
+            parts_of(base, turns, system="Be brief.")
+        return
+    for system in ("Be brief.", " Be\nbrief. "):
+        said = [{"type": "text", "text": system}]
+        talk = [
+            {"role": "system", "content": system if manner == "into the turn" else said},
+            {"role": "user", "content": content},
+            {"role": "assistant", "content": [{"type": "text", "text": "So."}]},
+            {"role": "user", "content": [{"type": "text", "text": "And?"}]},
+        ]
+        text = rendered(base, talk)
+        assert system.strip() in text
+        ids = base.chat.encode_talk(parts_of(base, turns, system=system))
+        assert ids == base.tokenizer(text)["input_ids"]
+    spelt = "".join([*marks(base).values(), base.chat.end])
+    longer = base.chat.encode_talk(parts_of(base, turns, system=f"Be{spelt}."))
+    plain = base.chat.encode_talk(parts_of(base, turns, system="Be."))
+    assert len(longer) == len(plain) + len(spelt.encode())
+
+
+def test_a_built_in_format_refuses_system_messages() -> None:
+    with pytest.raises(ConfigError, match="not read from a chat template, .* user's first message"):
+        parts_of(tiny.base(), [(["Why?"], None)], system="Be brief.")
 
 
 def test_templates_that_leave_something_out_are_refused() -> None:

@@ -49,6 +49,40 @@ def test_what_is_wrong_ends_it_with_one(
     assert "torch" in said["machine"]
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("{% for message in %}", "chat_template.jinja cannot be rendered"),
+        ("", "writes '<video>' 0 times"),
+        ("{{ messages[0]['content'][1]['text'] }}", "writes '<video>' 0 times"),
+        ("{{ raise_exception('no') }}", "chat_template.jinja cannot be rendered (no)"),
+    ],
+)
+def test_a_broken_chat_template_is_wrong(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    said: str,
+) -> None:
+    """Said in a line while the base is loaded, and in the row of the chat format."""
+    for name in list(CHECKS):
+        if name != "chat format":  # nothing else is of interest here
+            monkeypatch.delitem(CHECKS, name)
+    for file in base.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "chat_template.jinja").write_text(broken)
+    assert main(["check", str(tmp_path), "--device", "cpu"]) == 1
+    told = capsys.readouterr().out
+    assert f"| chat format | WRONG | {tmp_path}: " in told
+    assert said in told
+    (line,) = caplog.messages
+    assert said in line
+    assert "the built-in format of llava_onevision is used" in line
+
+
 def test_what_is_no_base_is_the_user_s_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

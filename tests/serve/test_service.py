@@ -248,7 +248,7 @@ def wrong_bodies() -> list[tuple[dict[str, Any], int, str]]:
         (tools, 400, "tools: is not supported"),
         ({"messages": talk, "temperature": -1}, 400, "temperature: "),
         ({"messages": talk, "top_logprobs": 2}, 400, "needs logprobs"),
-        ({"messages": system}, 400, "system messages are refused"),
+        ({"messages": system}, 400, "a system message cannot be written"),
         ({"messages": []}, 400, "messages: "),
         ({"messages": [{"role": "user", "content": 3}]}, 400, "content is a text"),
         ({"messages": asked("?", {"type": "video"})}, 400, "a part has the type"),

@@ -12,7 +12,7 @@ from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pave.answer.asking import ask
-    from pave.answer.chatting import reply, reply_in_pieces
+    from pave.answer.chatting import ask_behind, reply, reply_in_pieces
     from pave.answer.conversation import Conversation
     from pave.answer.generation import generate
     from pave.answer.messages import turns_of
@@ -27,6 +27,7 @@ _HOMES = {
     "Questions": "pave.answer.questions",
     "Sampling": "pave.answer.sampling",
     "ask": "pave.answer.asking",
+    "ask_behind": "pave.answer.chatting",
     "generate": "pave.answer.generation",
     "log_probabilities": "pave.answer.weighing",
     "questions_about": "pave.answer.questions",
@@ -41,6 +42,7 @@ __all__ = [
     "Questions",
     "Sampling",
     "ask",
+    "ask_behind",
     "generate",
     "log_probabilities",
     "questions_about",

@@ -8,16 +8,17 @@ most of the work, and never depends on what is said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pave.answer.asking import look
+from pave.answer.asking import Media, look
 from pave.answer.generation import decode
 from pave.answer.layout import parts_of
-from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart
+from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart, turns_of
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import Questions, questions_about
 from pave.answer.sampling import Sampling
@@ -25,10 +26,12 @@ from pave.answer.streaming import stream
 from pave.answer.thinking import MARK, shown
 from pave.answer.written import Piece, Shown, SpokenTurn
 from pave.bases import Base
+from pave.bases.inputs import FrameWord
 from pave.bases.pictures import check_pictures, join_pictures, see, visual_marks
 from pave.bases.prompt import ChatFormat
 from pave.bases.visual import Clip, Layout, Visual
 from pave.data import ClipFeatures
+from pave.media import Frames
 from pave.tokens import Tokens
 
 Memory = dict[Any, Any]
@@ -71,6 +74,34 @@ def reply_in_pieces(
     return stream(model, inputs, sampling, chat)
 
 
+def ask_behind(
+    model: AnsweringModel,
+    system: str,
+    video: str | Path | Frames,
+    questions: Sequence[str],
+    *,
+    channels: Media,
+    frames: FrameWord | None,
+    sampling: Sampling,
+) -> list[str]:
+    """As `ask`, behind a system message: each question is a talk of its own about one clip.
+
+    For the errors see `reply`.
+    """
+    clip = VideoPart(video, frames, channels)
+    memory: Memory = {}  # the clip is seen once
+    answers: list[str] = []
+    for question in questions:
+        messages = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": question},
+        ]
+        (asked,) = turns_of(messages)
+        shown_first = replace(asked, parts=(clip, *asked.parts))
+        answers += reply(model, [shown_first], sampling, memory)
+    return answers
+
+
 def inputs_of(
     model: AnsweringModel, turns: Sequence[ChatTurn], memory: Memory
 ) -> tuple[dict[str, Any], ChatFormat]:
@@ -83,7 +114,7 @@ def inputs_of(
     put = _put(model, list(media.values()))
     chat = put.chat or base.chat
     spoken = _spoken(put.template, turns, media)
-    ids = chat.encode_talk(parts_of(base, spoken, chat))
+    ids = chat.encode_talk(parts_of(base, spoken, chat, turns[0].system))
     if len(ids) > base.context:
         places = 0
         for one in media.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from pave.answer.chatting import Memory, reply, reply_in_pieces
@@ -25,6 +26,7 @@ class Conversation:
     Args:
         model: A `PatchedModel`.
         sampling: How answers are generated, of which there is one each; greedily when not given.
+        system: A system message before the talk, where the base's chat template takes one.
 
     Attributes:
         messages: What was said, as `PatchedModel.chat` takes it.
@@ -37,8 +39,16 @@ class Conversation:
         'two'
     """
 
-    def __init__(self, model: AnsweringModel, sampling: Sampling | None = None) -> None:
+    def __init__(
+        self,
+        model: AnsweringModel,
+        sampling: Sampling | None = None,
+        *,
+        system: str | None = None,
+    ) -> None:
         self.messages: list[Message] = []
+        if system is not None:
+            self.messages.append({"role": "system", "content": system})
         self._model = model
         self._sampling = sampling or Sampling(max_new_tokens=256)
         if self._sampling.n > 1:
@@ -104,14 +114,17 @@ class Conversation:
 
     def _with(self, message: Message) -> list[ChatTurn]:
         """The talk so far, and the user's message as its open turn."""
-        (asked,) = turns_of([message])
+        opening: list[Message] = []
+        if not self._turns:
+            opening = self.messages  # nothing yet but a system message
+        (asked,) = turns_of([*opening, message])
         return [*self._turns, asked]
 
     def _keep(self, message: Message, turns: list[ChatTurn], answer: str) -> None:
         """Close the open turn with its answer."""
         *before, asked = turns
         # The same parts: what was seen of them is remembered by their identity.
-        self._turns = [*before, ChatTurn(asked.parts, answer)]
+        self._turns = [*before, replace(asked, answer=answer)]
         self.messages.append(message)
         self.messages.append({"role": "assistant", "content": answer})
 

@@ -11,25 +11,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pave.answer.written import Piece, Shown, SpokenTurn, written_parts
+from pave.answer.written import Piece, Shown, SpokenTurn, no_system, written_parts
 from pave.bases import Base
 from pave.bases.prompt import ChatFormat, PromptStyle
 
 
-def parts_of(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat | None = None) -> list[str]:
+def parts_of(
+    base: Base,
+    turns: Sequence[SpokenTurn],
+    chat: ChatFormat | None = None,
+    system: str | None = None,
+) -> list[str]:
     """What the chat format and people say, in turn; the format begins and ends.
 
     Args:
         base: The base.
         turns: Every one with a text; the last without an answer.
         chat: The chat format; the base's when not given.
+        system: The system message, if there is one.
 
     Raises:
         BaseError: If the base's template cannot write the talk.
+        ConfigError: If the chat format has no place for a system message.
     """
     chat = chat or base.chat
     if chat.template:
-        return written_parts(base, turns, chat)
+        return written_parts(base, turns, chat, system)
+    if system is not None:
+        # What stands in `head` was read off a talk without one, or is the family's own.
+        raise no_system("is not read from a chat template")
     style = chat.style
     parts = [style.head]
     for pieces, answer in turns:

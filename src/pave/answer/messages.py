@@ -62,17 +62,20 @@ class ChatTurn:
     Attributes:
         parts: Texts, clips and pictures, in their order.
         answer: None where it is to be generated.
+        system: The system message that stands before a talk's first turn; None without one.
     """
 
     parts: tuple[Part, ...]
     answer: str | None
+    system: str | None = None
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[ChatTurn]:
     """The turns of a talk that waits for an answer.
 
     Args:
-        messages: From the user and the assistant in turn, the user's first and last.
+        messages: From the user and the assistant in turn, the user's first and last; a system
+            message may stand before them.
 
     Raises:
         ConfigError: If they are anything else; the message says which one is wrong.
@@ -88,37 +91,40 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[ChatTurn]:
         )
     turns: list[ChatTurn] = []
     parts: tuple[Part, ...] = ()
-    for number, message in enumerate(messages):
-        where = f"message {number + 1}"
-        role = _role(message, where, ("user", "assistant")[number % 2])
-        if role == "user":
+    system: str | None = None  # of the turn that comes next
+    expected = "user"
+    for number, message in enumerate(messages, 1):
+        where = f"message {number}"
+        role = _role(message, where, expected)
+        if role == "system":
+            if number > 1:
+                raise ConfigError(f"{where}: a system message must be the first one")
+            system = _said(message["content"], role, where)
+        elif role == "user":
             parts = tuple(_parts(message["content"], where))
+            expected = "assistant"
         else:
-            turns.append(ChatTurn(parts, _answer(message["content"], where)))
-            parts = ()
+            turns.append(ChatTurn(parts, _said(message["content"], role, where), system))
+            parts, system = (), None
+            expected = "user"
     if not parts:
         raise ConfigError(
             "the last message must be the user's, because the answer to it is generated"
         )
-    return [*turns, ChatTurn(parts, None)]
+    return [*turns, ChatTurn(parts, None, system)]
 
 
 def _role(message: Any, where: str, wanted: str) -> str:
-    """The role, which alternates."""
+    """The role, which alternates behind a system message."""
     if not isinstance(message, Mapping) or message.keys() != {"role", "content"}:
         raise ConfigError(f"{where}: is no mapping of 'role' and 'content'")
     role = message["role"]
-    if role == "system":
-        raise ConfigError(
-            f"{where}: system messages are refused, because a model keeps the one it was trained "
-            "with; put the text at the beginning of the user's first message"
-        )
-    if role != wanted:
+    if role not in ("system", wanted):
         raise ConfigError(
             f"{where}: user and assistant must take turns, the user first; expected {wanted}, got "
             f"{role!r}"
         )
-    return wanted
+    return str(role)
 
 
 def _parts(content: Any, where: str) -> list[Part]:
@@ -156,15 +162,15 @@ def _text(text: Any, where: str) -> str:
     return text
 
 
-def _answer(content: Any, where: str) -> str:
-    """What the assistant said: a text, or a list with one."""
+def _said(content: Any, role: str, where: str) -> str:
+    """What the system or the assistant said: a text, or a list with one."""
     if isinstance(content, list | tuple) and len(content) == 1:
         part = content[0]
         if isinstance(part, Mapping) and part.get("type") == "text":
             content = part.get("text")
     if not isinstance(content, str):
-        raise ConfigError(f"{where}: the assistant's content must be a text, got {content!r}")
-    return content and _text(content, where)  # an answer may be empty
+        raise ConfigError(f"{where}: the {role}'s content must be a text, got {content!r}")
+    return content and _text(content, where)  # it may be empty
 
 
 def _video(part: Mapping[str, Any], where: str) -> VideoPart:

@@ -17,8 +17,8 @@ from pave.answer.thinking import MARK
 from pave.bases import Base
 from pave.bases.pictures import picture_mark
 from pave.bases.prompt import ChatFormat
-from pave.bases.template import UnclearError, render
-from pave.errors import BaseError
+from pave.bases.template import UnclearError, render, system_form
+from pave.errors import BaseError, ConfigError
 
 _PRIVATE = frozenset(map(chr, range(0xE000, 0xF8FF)))  # they mean nothing by themselves
 
@@ -46,7 +46,9 @@ SpokenTurn: TypeAlias = tuple[Sequence[Piece], str | None]
 """What a user says and shows, and the answer; None where it is to be generated."""
 
 
-def written_parts(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat) -> list[str]:
+def written_parts(
+    base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat, system: str | None = None
+) -> list[str]:
     """What the chat format and people say, in turn; the format begins and ends.
 
     People's parts are only what must stay letters; the rest of what they say is in the format's.
@@ -55,17 +57,37 @@ def written_parts(base: Base, turns: Sequence[SpokenTurn], chat: ChatFormat) -> 
         base: The base.
         turns: The talk; the last turn has no answer.
         chat: A chat format with a template.
+        system: The system message, if there is one.
 
     Raises:
         BaseError: If the template raises an error, or leaves a clip or a picture out.
+        ConfigError: If it has no place for a system message.
     """
     shown = _shown(turns)
-    marks = _Marks.of(base, turns, shown, chat)
+    said = list(_said(turns))
+    said.append(system or "")
+    marks = _Marks.of(base, said, shown, chat)
+    talk = marks.messages(turns)
+    if system is not None:
+        talk.insert(0, marks.system(system, chat.template))
     try:
-        text = render(chat.template, base.tokenizer, marks.messages(turns))
+        text = render(chat.template, base.tokenizer, talk)
     except UnclearError as error:
         raise BaseError(f"{base.name}: with this talk, its chat template {error}") from error
     return marks.cut(base.opened(text), shown)
+
+
+def no_system(why: str) -> ConfigError:
+    """The refusal of a system message.
+
+    Args:
+        why: What the base's chat format does not do.
+    """
+    # Clients of a server read it too, so it names no folder.
+    return ConfigError(
+        f"the base's chat format {why}, so a system message cannot be written; put the text at the "
+        "beginning of the user's first message"
+    )
 
 
 def _shown(turns: Sequence[SpokenTurn]) -> list[Shown]:
@@ -96,7 +118,7 @@ class _Marks:
 
     @classmethod
     def of(
-        cls, base: Base, turns: Sequence[SpokenTurn], shown: Sequence[Shown], chat: ChatFormat
+        cls, base: Base, said: Sequence[str], shown: Sequence[Shown], chat: ChatFormat
     ) -> _Marks:
         video = base.family.video_text or base.family.placeholder
         patterns = [chat.controls.pattern, re.escape(video)]
@@ -106,9 +128,20 @@ class _Marks:
                 written["image"] = _picture(base, one.text)
                 patterns.append(re.escape(picture_mark(base)))
         # Two characters that nobody uses, so that nobody can write them.
-        used = set("".join(_said(turns)))
+        used = set("".join(said))
         opened, closed = sorted(_PRIVATE - used)[:2]
         return cls(base, re.compile("|".join(patterns)), written, opened, closed)
+
+    def system(self, said: str, template: str) -> dict[str, Any]:
+        """The system message as transformers takes it.
+
+        Raises:
+            ConfigError: If the template has no place for one.
+        """
+        form = system_form(template, self.base.tokenizer)
+        if form is None:
+            raise no_system("has no place for one")
+        return {"role": "system", "content": form(self.control.sub(self._enclose, said))}
 
     def messages(self, turns: Sequence[SpokenTurn]) -> list[dict[str, Any]]:
         """The talk as transformers takes it."""

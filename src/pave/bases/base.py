@@ -63,6 +63,7 @@ class Base:
         tower_loaded: Whether the base can see; one loaded with `tower=False` cannot until it has
             to.
         reads_template: Whether its chat format is that of its own template, not the family's.
+        template_trouble: Why its own template is not used; "" where it is, or where there is none.
         placeholder_id: Id of the token that stands for one visual token.
         chat: The chat format in use, as the tokenizer reads it.
         context: Most tokens of a prompt: what the language model was made for, stretched positions
@@ -107,6 +108,9 @@ class Base:
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()
         self._template, own = "", family.style
+        self.template_trouble = ""
+        if template is not None:
+            self.template_trouble = template.trouble
         if template is not None and template.style is not None:
             self._template, own = template.text, template.style
         self.reads_template = own is not family.style

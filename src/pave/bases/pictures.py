@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pave.bases.base import ONE_AT_A_TIME, Base
 from pave.bases.families.common import container
+from pave.bases.hub import access
 from pave.bases.picture_ways import WAYS, Sight, Way, image_token
 from pave.bases.source import reading
 from pave.bases.visual import Clip, Visual
@@ -83,7 +84,7 @@ def see(base: Base, image: Any, many: bool = False, number: int = 0) -> tuple[Cl
 
 def _prepared(source: str, way: Way, pixels: npt.NDArray[np.uint8], many: bool) -> dict[str, Any]:
     """What the folder's image processor makes of a picture, and its own settings for the text."""
-    processor = _processor(source)
+    processor = _processor(source, access(source).get("revision"))
     images: list[Any] = [pixels]
     alone = not (many and way.closely_alone)
     if not alone:
@@ -149,12 +150,15 @@ def join_pictures(base: Base, visuals: Sequence[Visual]) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _processor(source: str) -> Any:
+def _processor(source: str, revision: str | None) -> Any:
+    """The folder's own; ids of the Hub are equal whatever their revision, hence the second key."""
     from transformers import AutoImageProcessor
 
     with reading(source, "the image processor could not be read"):
         try:
-            return AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+            return AutoImageProcessor.from_pretrained(
+                source, trust_remote_code=False, **access(source)
+            )
         except (ImportError, ValueError) as error:
             if "torchvision" not in str(error).lower():
                 raise

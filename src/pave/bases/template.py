@@ -15,6 +15,7 @@ that such a style has no place for, the family's own style serves.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from pave.files import regular_file
 
 logger = logging.getLogger(__name__)
 
-QUESTION, ANSWER, SECOND = "Qone", "Aone", "Qtwo"
+QUESTION, ANSWER, SECOND, SYSTEM = "Qone", "Aone", "Qtwo", "Sone"
 LONGEST = 2**20
 """Most characters of a template; published ones have less than a hundredth of that."""
 
@@ -45,10 +46,12 @@ class ChatTemplate:
     Attributes:
         text: In Jinja.
         style: What it writes around turns.
+        trouble: Why a template that is there is not used, and where it is; "" where it is used.
     """
 
     text: str = ""
     style: PromptStyle | None = None
+    trouble: str = ""
 
 
 def template_of(source: str, tokenizer: Any, family: Family) -> ChatTemplate:
@@ -125,7 +128,7 @@ def _read(text: str, tokenizer: Any, family: Family, what: str) -> ChatTemplate:
         style = read_style(text, tokenizer, family)
     except UnclearError as error:
         logger.warning("%s %s; the built-in format of %s is used", what, error, family.name)
-        return ChatTemplate()
+        return ChatTemplate(trouble=f"{what} {error}")
     if "strftime_now" in text:
         logger.warning(
             "%s writes today's date or time into prompts; questions about clips, and patches, keep "
@@ -209,7 +212,7 @@ class _Probe:
         """A talk about one video: question, answer, question, ..."""
         talk: list[dict[str, Any]] = []
         for role, word in zip(("user", "assistant", "user"), words, strict=False):
-            talk.append({"role": role, "content": [{"type": "text", "text": word}]})
+            talk.append({"role": role, "content": as_parts(word)})
         talk[0]["content"].insert(0, {"type": "video"})  # before its question, as trained
         return render(self.template, self.tokenizer, talk, ask)
 
@@ -232,11 +235,52 @@ def render(template: str, tokenizer: Any, talk: list[dict[str, Any]], ask: bool 
         plain = []
         for turn in talk:
             content = turn["content"]
-            if turn["role"] == "assistant":
+            if turn["role"] == "assistant" and not isinstance(content, str):
                 content = content[0]["text"]
             plain.append({**turn, "content": content})
         text = _rendered(template, tokenizer, plain, ask)
     return text
+
+
+def as_parts(text: str) -> list[dict[str, str]]:
+    """A message's content as a list with one text."""
+    return [{"type": "text", "text": text}]
+
+
+def system_form(template: str, tokenizer: Any) -> Callable[[str], Any] | None:
+    """The form in which a template takes the text of a system message.
+
+    Args:
+        template: In Jinja.
+        tokenizer: The base's.
+
+    Returns:
+        `as_parts`, which most templates for several kinds of media want; `str` for those that join
+        a system message to other text; None for those without a place for one, which raise an
+        error, leave it out, or write it as if somebody else had said it.
+
+    Example:
+        >>> system_form("{{ messages[0]['role'] }}", tokenizer) is None  # doctest: +SKIP
+        True
+    """
+    for form in (as_parts, str):
+        written = _opened_by(template, tokenizer, "system", form)
+        if SYSTEM not in written or "'type'" in written:
+            continue
+        # Where a template asks for one role alone, all others are written as the other one.
+        others = (_opened_by(template, tokenizer, role, form) for role in ("user", "assistant"))
+        if written not in others:
+            return form
+    return None
+
+
+def _opened_by(template: str, tokenizer: Any, role: str, form: Callable[[str], Any]) -> str:
+    """A talk that a message of this role begins; empty where the template refuses it."""
+    asked = {"role": "user", "content": as_parts(QUESTION)}
+    try:
+        return render(template, tokenizer, [{"role": role, "content": form(SYSTEM)}, asked])
+    except UnclearError:
+        return ""
 
 
 def _rendered(template: str, tokenizer: Any, talk: list[dict[str, Any]], ask: bool) -> str:

@@ -32,6 +32,7 @@ def ask_verb(
     off: Switch = False,
     same_weights: Switch = False,
     frames: FrameFlag = None,
+    system: str | None = None,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = GREEDY,
@@ -64,6 +65,7 @@ def ask_verb(
             before fine-tuning. Without this flag, there is a warning.
         frames: Number of evenly spread frames, or auto for the frames that the base's own video
             processor takes. By default as the patches were trained, or else the base's own number.
+        system: A system message before each question, if the base's chat template takes one.
         dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
@@ -77,7 +79,8 @@ def ask_verb(
     if batch is not None or out is not None:
         return _batch(
             batch, out, video, question, patch=patch, base=base, off=off, frames=frames,
-            same_weights=same_weights, dtype=dtype, loading=loading, sampling=sampling,
+            system=system, same_weights=same_weights, dtype=dtype, loading=loading,
+            sampling=sampling,
         )  # fmt: skip
     if video is None:
         raise ConfigError("VIDEO is missing (see: pave ask --help)")
@@ -96,7 +99,12 @@ def ask_verb(
     with patched_model(
         patch, base, off=off, same_weights=same_weights, dtype=dtype, loading=loading
     ) as (model, name):
-        options: Any = {"channels": media, "frames": frames, "sampling": sampling}
+        options: Any = {
+            "channels": media,
+            "frames": frames,
+            "system": system,
+            "sampling": sampling,
+        }
         if stream:
             return _stream(model, video, question, options)
         # n a question, one question after the other
@@ -133,7 +141,9 @@ def _stream(
     show = {"type": "video", "video": video, "frames": options["frames"]}
     for text in question:
         content = [show | {"channels": options["channels"]}, {"type": "text", "text": text}]
-        messages = [{"role": "user", "content": content}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if options["system"] is not None:
+            messages.insert(0, {"role": "system", "content": options["system"]})
         for piece in model.chat(messages, stream=True, sampling=options["sampling"]):
             output.piece(piece)
         output.line()
@@ -147,6 +157,7 @@ def _batch(
     question: Sequence[str],
     *,
     frames: FrameFlag,
+    system: str | None,
     sampling: Sampling,
     **how: Any,
 ) -> int:
@@ -159,13 +170,14 @@ def _batch(
     check_length(sampling)
     from pave.evaluate.batch import answer_file, questions_of
 
+    options: Any = {"frames": frames, "sampling": sampling, "system": system}
     asked = questions_of(batch, out)
     for told in asked.failures:
         output.note(told)
     failed = len(asked.failures)
     if asked.records:
         with patched_model(how.pop("patch"), how.pop("base"), **how) as (model, _):
-            for told in answer_file(model, asked.records, out, frames=frames, sampling=sampling):
+            for told in answer_file(model, asked.records, out, **options):
                 output.note(told)
                 failed += 1
     output.line(

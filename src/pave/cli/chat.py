@@ -32,6 +32,7 @@ def chat_verb(
     off: Switch = False,
     same_weights: Switch = False,
     frames: FrameFlag = None,
+    system: str | None = None,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     sampling: Annotated[Sampling, Parameter(name="*")] = TALKING,
@@ -56,6 +57,7 @@ def chat_verb(
         off: Load the patches but switch them off.
         same_weights: Refuse a patch that was trained on a base with other weights.
         frames: Number of evenly spread frames, or auto, as in `pave ask`.
+        system: A system message before the conversation, if the base's chat template takes one.
         dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         sampling: How answers are generated.
@@ -76,7 +78,7 @@ def chat_verb(
         from pave.answer import Conversation
 
         try:
-            return _talk(Conversation(model, sampling), shown, sampling)
+            return _talk(Conversation(model, sampling, system=system), shown, sampling)
         except KeyboardInterrupt:
             output.line()
             return 0

@@ -77,6 +77,7 @@ def answer_file(
     *,
     frames: FrameWord | None = None,
     sampling: Sampling | None = None,
+    system: str | None = None,
 ) -> Iterator[str]:
     """Ask what records leave open, and add their answers to a file.
 
@@ -88,6 +89,7 @@ def answer_file(
         out: The file of answers.
         frames: Frames of each clip, as `PatchedModel.ask` takes them.
         sampling: How answers are generated; greedily when not given.
+        system: A system message before each record's turns.
 
     Yields:
         A line for each record that could not be answered.
@@ -104,7 +106,7 @@ def answer_file(
         memory: dict[Any, Any] = {}  # of this clip
         for record in members:
             try:
-                answers = _answered(model, record, clip, sampling, memory)
+                answers = _answered(model, record, clip, sampling, memory=memory, system=system)
             except PaveError as error:
                 yield f"{record.id}: {error}"
                 continue
@@ -118,7 +120,9 @@ def _answered(
     record: Record,
     clip: VideoPart,
     sampling: Sampling,
+    *,
     memory: dict[Any, Any],
+    system: str | None,
 ) -> list[dict[str, str]]:
     """The record's turns with their answers."""
     turns: list[ChatTurn] = []
@@ -130,10 +134,10 @@ def _answered(
         parts = (*parts, turn.question)
         answer = turn.answer
         if answer is None:
-            (answer,) = reply(model, [*turns, ChatTurn(parts, None)], sampling, memory)
-        turns.append(ChatTurn(parts, answer))
+            (answer,) = reply(model, [*turns, ChatTurn(parts, None, system)], sampling, memory)
+        turns.append(ChatTurn(parts, answer, system))
         rows.append({"question": turn.question, "answer": answer})
-        parts = ()  # the clip is shown once
+        parts, system = (), None  # the clip is shown once, behind the system message
     return rows
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pave import hf_compat
-from pave.answer import AnsweringModel, Sampling, ask, reply, reply_in_pieces, turns_of
+from pave.answer import AnsweringModel, Sampling, ask, ask_behind, reply, reply_in_pieces, turns_of
 from pave.bases import Base, InputSpec
 from pave.bases.inputs import FrameWord
 from pave.channels import Encoder, Source
@@ -428,6 +428,7 @@ class PatchedModel(nn.Module):
         *,
         channels: Media = ...,
         frames: FrameWord | None = ...,
+        system: str | None = ...,
         max_new_tokens: int = ...,
         sampling: Sampling | None = ...,
         patches: Weights | None = ...,
@@ -440,6 +441,7 @@ class PatchedModel(nn.Module):
         *,
         channels: Media = ...,
         frames: FrameWord | None = ...,
+        system: str | None = ...,
         max_new_tokens: int = ...,
         sampling: Sampling | None = ...,
         patches: Weights | None = ...,
@@ -451,6 +453,7 @@ class PatchedModel(nn.Module):
         *,
         channels: Media = None,
         frames: FrameWord | None = None,
+        system: str | None = None,
         max_new_tokens: int = 64,
         sampling: Sampling | None = None,
         patches: Weights | None = None,
@@ -469,6 +472,7 @@ class PatchedModel(nn.Module):
             frames: Frames to sample evenly, or "auto" for those that the base's own video processor
                 would take; when not given, as the patches at work were trained, or the base's own
                 number.
+            system: A system message before each question, where the base's chat template takes one.
             max_new_tokens: Longest answer, in tokens.
             sampling: How the answer is drawn, its length included; greedily when not given. With
                 `n` of several answers, one question has a list of them.
@@ -489,7 +493,11 @@ class PatchedModel(nn.Module):
         model: AnsweringModel = self
         if patches is not None:
             model = Chosen(self, patches)
-        answers = ask(model, video, questions, channels=media, frames=frames, sampling=sampling)
+        how: Any = {"channels": media, "frames": frames, "sampling": sampling}
+        if system is None:
+            answers = ask(model, video, questions, **how)
+        else:
+            answers = ask_behind(model, system, video, questions, **how)
         return answers[0] if isinstance(question, str) and len(answers) == 1 else answers
 
     @overload
@@ -522,18 +530,19 @@ class PatchedModel(nn.Module):
 
         Args:
             messages: As transformers has them, user and assistant in turn: `{"role": "user",
-                "content": ...}`. Content is a text or a list of parts, `{"type": "text", "text":
-                ...}`, `{"type": "video", "video": path or frames}` with `frames`, `channels` (see
-                `ask`) and `fps` or `times` of an array, `{"type": "image", "image": path or
-                picture}`. What texts spell of tokens is text. A talk without clips is answered by
-                the base, and by patches without a channel.
+                "content": ...}`; a system message may stand before them. Content is a text or a
+                list of parts, `{"type": "text", "text": ...}`, `{"type": "video", "video": path or
+                frames}` with `frames`, `channels` (see `ask`) and `fps` or `times` of an array,
+                `{"type": "image", "image": path or picture}`. What texts spell of tokens is text. A
+                talk without clips is answered by the base, and by patches without a channel.
             stream: Give pieces of the answer while it is generated.
             sampling: How the answer is drawn; greedily, 256 tokens at most, when not given. With
                 `n` of several answers there is a list of them.
             patches: Patch -> weight, for this answer alone; see `forward`.
 
         Raises:
-            PaveError: As `ask`; if the base takes no pictures; if messages are of a wrong kind.
+            PaveError: As `ask`; if the base takes no pictures, or its chat template no system
+                message; if messages are of a wrong kind.
         """
         sampling = sampling or Sampling(max_new_tokens=256)
         turns = turns_of(messages)

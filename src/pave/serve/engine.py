@@ -239,6 +239,8 @@ def _is_one_question(job: Job) -> bool:
     """Whether it is a clip and a question in this order, and nothing else."""
     if len(job.turns) != 1 or len(job.turns[0].parts) != 2:
         return False
+    if job.turns[0].system is not None:  # it stands in the prefix that others share
+        return False
     clip, question = job.turns[0].parts
     return isinstance(clip, VideoPart) and isinstance(question, str)
 

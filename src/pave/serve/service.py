@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -271,7 +271,7 @@ class Service:
         turns = []
         for turn in talk.turns:
             replaced = tuple(parts.get(id(part), part) for part in turn.parts)
-            turns.append(ChatTurn(replaced, turn.answer))
+            turns.append(replace(turn, parts=replaced))
         absent: list[str] = []
         for patch in patches.values():
             # Of several channels each that nobody sent.

@@ -175,6 +175,8 @@ def _format(probe: _Probe) -> str:
     shown = several.sub(lambda run: f"{token}*{run[0].count(token)}", text)
     if base.reads_template:
         return f"of its own template: {shown!r}"
+    # Built in, though the model may have been trained with what its folder says.
+    _must(not base.template_trouble, base.template_trouble)
     return f"built in, for want of a template: {shown!r}"
 
 
