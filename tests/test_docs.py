@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 import shlex
+import tomllib
 import unicodedata
 from functools import cache
 from importlib.util import find_spec
@@ -264,6 +265,30 @@ def test_the_encoder_of_the_channel_page_works(tmp_path: Path) -> None:
         names["encoder"].encode(write_video(tmp_path / "silent.mp4", frames, 10, None, 8000))
         is None
     )
+
+
+def test_decisions_are_dated_and_in_order() -> None:
+    page = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        items = re.findall(r"^- (.{11})", section, re.MULTILINE)
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\d:", date) for date in items), section[:40]
+        assert items == sorted(items), section.partition("\n")[0]
+
+
+def test_the_readme_draws_the_tree_that_there_is() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    tree = re.search(r"```text\nsrc/pave/\n(.*?)```", readme, re.DOTALL)
+    assert tree
+    drawn = re.findall(r"^  (\w+)/ ", tree[1], re.MULTILINE)
+    rooms = {file.parent.name for file in (ROOT / "src" / "pave").glob("*/__init__.py")}
+    assert sorted(drawn) == sorted({*rooms, "recipes"})
+    # In the order of the layers that `lint-imports` checks, from top to bottom.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    order = [layer.strip("()") for layer in layers]
+    assert drawn[:-1] == [room for room in order if room in drawn]
+    beside = re.findall(r"^(\w[\w/]*)/ ", tree[1], re.MULTILINE)
+    assert beside and all((ROOT / name).is_dir() for name in beside)
 
 
 def test_ci_runs_what_the_readme_says() -> None:
