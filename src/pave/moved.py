@@ -121,6 +121,12 @@ NAMES = {
     "pave.patches.PatchedModel": "pave.model.PatchedModel",
     "pave.patches.config.Foundation": "pave.patches.config.BasePatch",
     "pave.patches.folder.check_tensors": "pave.patches.fit.check_tensors",
+    # Handles, the set on a model, and targets were one module.
+    "pave.patches.lora.LoraSet": "pave.patches.lora_set.LoraSet",
+    "pave.patches.lora.check_names": "pave.patches.lora_targets.check_names",
+    "pave.patches.lora.check_targets": "pave.patches.lora_targets.check_targets",
+    "pave.patches.lora.lora_config": "pave.patches.lora_targets.lora_config",
+    "pave.patches.lora.lora_shapes": "pave.patches.lora_targets.lora_shapes",
     "pave.patches.official.convert._inputs": "pave.paper.checkpoint._read_inputs",
     "pave.patches.official.convert.channel_of": "pave.paper.configs.channel_of",
     "pave.patches.official.official_name": "pave.paper.authors_name",

@@ -16,7 +16,7 @@ from pave.channels.weights import weights_digest
 from pave.errors import PatchError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
-from pave.patches.lora import lora_config
+from pave.patches.lora_targets import lora_config
 
 
 class Packed(nn.Module):

@@ -29,7 +29,8 @@ from pave.model.seam import Seam
 from pave.patches.base_patches import on_top_of
 from pave.patches.config import LoraSpec, StoredType
 from pave.patches.fit import check_tensors, check_weights, feed_as_trained
-from pave.patches.lora import LoraSet, copy_values
+from pave.patches.lora import copy_values
+from pave.patches.lora_set import LoraSet
 from pave.patches.names import known_name
 from pave.patches.patch import Patch, Patches, Side
 from pave.patches.remote import push_folder

@@ -19,7 +19,7 @@ from pave.bases import Base
 from pave.errors import PatchError
 from pave.paper.weights import first_file, read_state
 from pave.patches.config import LoraSpec, reason
-from pave.patches.lora import lora_shapes
+from pave.patches.lora_targets import lora_shapes
 from pave.texts import read_object
 
 CONFIG = "adapter_config.json"

@@ -48,7 +48,8 @@ from pave.patches.layout import (
     lora_files,
     weight_files,
 )
-from pave.patches.lora import in_channel, lora_config, of_channel
+from pave.patches.lora import in_channel, of_channel
+from pave.patches.lora_targets import lora_config
 from pave.patches.scores import Evaluation, add_evaluation, read_scores, write_scores
 from pave.texts import parse_json
 

@@ -16,7 +16,7 @@ from pave.channels import Encoder
 from pave.errors import ConfigError
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.patches.config import BaseId, ChatSpec, EncoderSpec, PatchConfig, reason
-from pave.patches.lora import check_names
+from pave.patches.lora_targets import check_names
 from pave.version import __version__
 
 DROPPED: Any = object()

@@ -16,7 +16,7 @@ from pave.bases.family import Family
 from pave.bases.quantised import quantised_bytes
 from pave.fusion import FusionConfig
 from pave.patches import LoraSpec
-from pave.patches.lora import lora_shapes
+from pave.patches.lora_targets import lora_shapes
 
 BYTES = {"bf16": 2, "fp32": 4}
 """Of a number."""

@@ -31,7 +31,7 @@ from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_flops, fusion_parameters
-from pave.patches.lora import check_names, check_targets
+from pave.patches.lora_targets import check_names, check_targets
 from pave.train.costs import (
     ADAMW,
     BYTES,

@@ -18,7 +18,7 @@ from pave.model import PatchedModel
 from pave.model.encoders import encoders_of
 from pave.patches import LoraSpec
 from pave.patches.base_patches import lora_of_new
-from pave.patches.lora import check_names, check_targets
+from pave.patches.lora_targets import check_names, check_targets
 from pave.patches.new import new_config
 from pave.train.align import AlignSettings, align
 from pave.train.config import TrainConfig
