@@ -159,7 +159,7 @@ def test_the_loss_is_that_of_a_plain_loop(tmp_path: Path, family: str, questions
     config = toy.config(
         tmp_path, counterfactual={**CELLS, "margin": 0.3}, questions_per_video=questions
     )
-    lessons = lessons_of(config, records)
+    lessons = lessons_of(config, {"": records})
     data = Sequences(patched.base, features, lessons.groups, lessons.plan, 8, wrong=lessons.wrong)
     data.must_fit(lessons.groups)
     batch = Collator(patched.base, packed=questions > 1)([data[place] for place in range(8)])
@@ -186,7 +186,7 @@ def test_the_loss_is_that_of_a_plain_loop(tmp_path: Path, family: str, questions
 def test_with_cross_entropy_cells_are_records(tmp_path: Path) -> None:
     patched, features, records = _trained(tmp_path, "llava_onevision")
     config = toy.config(tmp_path, counterfactual={"share": 1, "loss": "ce"})
-    lessons = lessons_of(config, records)
+    lessons = lessons_of(config, {"": records})
     data = Sequences(patched.base, features, lessons.groups, lessons.plan, 4, wrong=lessons.wrong)
     batch = Collator(patched.base, packed=False)([data[place] for place in range(4)])
     assert "pairs" not in batch
@@ -207,7 +207,7 @@ def test_earlier_turns_of_a_cell_are_context(tmp_path: Path) -> None:
     first = Turn(question="Ready?", answer="yes")
     longer = [record.model_copy(update={"turns": [first, *record.turns]}) for record in records[:4]]
     config = toy.config(tmp_path, counterfactual={**CELLS, "share": 1}, questions_per_video=2)
-    lessons = lessons_of(config, longer)
+    lessons = lessons_of(config, {"": longer})
     data = Sequences(patched.base, features, lessons.groups, lessons.plan, 8, wrong=lessons.wrong)
     for place in range(8):
         group, chosen = lessons.plan[place]
@@ -277,7 +277,7 @@ def test_two_processes_equal_one_on_cells(tmp_path: Path) -> None:
 def test_a_channel_is_left_out_with_its_probability(tmp_path: Path) -> None:
     """By seed and position alone; the LoRA of what is left has something to learn."""
     patched, features, records = _trained(tmp_path, "llava_onevision")
-    lessons = lessons_of(toy.config(tmp_path), records)
+    lessons = lessons_of(toy.config(tmp_path), {"": records})
 
     def shown(seed: int) -> list[bool]:
         plan = Plan([2, 2, 2, 2], 1, seed)

@@ -69,7 +69,13 @@ def test_a_recipe_file(tmp_path):
             )
         )
         assert estimate(plan(str(path))).parameters["fusion"] != found.parameters["fusion"] > 0
-    path.write_text(yaml.safe_dump({**recipe, "channel": None, "encoder": None}))
+    alone = {**recipe, "channel": None, "encoder": None}
+    both = {"audio": {"encoder": "mel"}, "views": {"encoder": "mel", "fusion": {"side_dim": 8}}}
+    path.write_text(yaml.safe_dump({**alone, "channels": both, "lora_per_channel": True}))
+    joint = estimate(plan(str(path), side=(300, 1)))
+    assert joint.parameters["lora"] == 2 * 35_192_832 and joint.tokens["side"] == 600
+    assert joint.parameters["fusion"] > found.parameters["fusion"]
+    path.write_text(yaml.safe_dump(alone))
     control = estimate(plan(str(path)))
     assert (control.parameters["fusion"], control.share, control.parameters["lora"]) == (
         0,

@@ -31,7 +31,8 @@ def test_file_and_overrides(tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "records: is missing"),
+        ({}, "out: is missing"),
+        ({"out": "o"}, "name the training records: records for a file, mixture for several"),
         ({**GOOD, "lr": 1}, "lr: there is no such field"),
         ({**GOOD, "recods": 1}, r"no such field \(did you mean 'records'\?\)"),
         ({**GOOD, "lora": {"rnk": 1}}, "lora.rnk"),

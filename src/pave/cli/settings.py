@@ -31,6 +31,8 @@ from pave.train.recipes import settings_file
 FLAG = "--config"
 FREE = {"fusion", "encoder_settings", "trainer"}
 """Settings that are handed on as they are, whatever they hold."""
+NESTED = {"channels", "mixture"}
+"""Settings of named blocks, of which cyclopts hands on words alone."""
 Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
 """A flag that is off unless given."""
 
@@ -65,6 +67,14 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
         return rest, []
     values = present_settings(words[0], _read(files[0]))
     rest = _reach_inside(rest, values)
+    _as_words(values)
+    # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and
+    # silently ignored.
+    return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
+
+
+def _as_words(values: dict[str, Any]) -> None:
+    """Write settings of a file in the words that cyclopts hands on unharmed, in place."""
     # cyclopts keeps only the last item of a list where no type announces one, so such values travel
     # as JSON.
     for field in FREE & values.keys():
@@ -72,6 +82,8 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
             values[field] = {
                 name: json.dumps(value, default=str) for name, value in values[field].items()
             }
+    for field in NESTED & values.keys():
+        values[field] = _lists_as_json(values[field])
     if isinstance(values.get("device_map"), dict):
         values["device_map"] = json.dumps(values["device_map"])
     if isinstance(values.get("arms"), dict):
@@ -79,9 +91,6 @@ def take_config(words: Sequence[str]) -> tuple[list[str], list[Dict]]:
             name: ",".join(map(str, given)) if isinstance(given, list) else given
             for name, given in values["arms"].items()
         }
-    # Without use_commands_as_keys=False a flat file would be looked up under the verb's name and
-    # silently ignored.
-    return rest, [Dict(data=values, source=files[0], use_commands_as_keys=False)]
 
 
 def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
@@ -93,7 +102,7 @@ def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
     given = {word.partition("=")[0].replace("-", "_") for word in words}
     open_blocks = {
         name
-        for name in FREE | {"arms"}
+        for name in FREE | NESTED | {"arms"}
         if isinstance(values.get(name), dict) and f"__{name}" not in given
     }
     rest: list[str] = []  # words that cyclopts is left with
@@ -110,6 +119,15 @@ def _reach_inside(words: Sequence[str], values: dict[str, Any]) -> list[str]:
         value = value if equals else left.pop(0)
         _put(values[block], path, value if block == "arms" else _as_yaml(value))
     return rest
+
+
+def _lists_as_json(value: Any) -> Any:
+    """Lists at any depth as one word each: cyclopts would keep their last item alone."""
+    if isinstance(value, dict):
+        return {key: _lists_as_json(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return json.dumps(value, default=str)
+    return value
 
 
 def _put(block: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -172,7 +190,7 @@ def from_words(values: Any) -> Any:
     """
     values = no_value(values)
     if isinstance(values, dict):
-        values |= {name: _as_yaml(values[name]) for name in FREE & values.keys()}
+        values |= {name: _as_yaml(values[name]) for name in (FREE | NESTED) & values.keys()}
     return values
 
 

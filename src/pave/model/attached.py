@@ -10,13 +10,13 @@ from torch import nn
 
 from pave import cpu
 from pave.bases import tower_of
-from pave.channels import make_encoder
+from pave.channels import Encoder, make_encoder
 from pave.model.chosen import taken_by
 from pave.patches.base_patches import base_patches_of, lora_of_new
 from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.lora import copy_values
 from pave.patches.names import free_name
-from pave.patches.new import new_config, seeded
+from pave.patches.new import NewChannel, new_config, seeded
 from pave.patches.parts import fusion_of
 from pave.patches.patch import Patch
 
@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 class Fresh:
     """What a fresh patch is made of; see `PatchedModel.new_patch` for each."""
 
-    channel: str | None
+    channels: Mapping[str, NewChannel]
     name: str | None
-    encoder: str | None
-    encoder_settings: Mapping[str, Any] | None
-    fusion: Mapping[str, Any]
     lora: LoraSpec | None
+    lora_per_channel: bool
     base_patches: Sequence[str]
     continue_lora: str | None
     seed: int | None
@@ -47,29 +45,29 @@ def attach_fresh(model: PatchedModel, fresh: Fresh, **about: Any) -> str:
         fresh: What it is made of.
         about: Further fields of `PatchConfig`.
     """
-    channel = fresh.channel
-    channels = set(filter(None, [channel]))  # a LoRA alone has none
-    name = free_name(fresh.name or channel or "lora", channels, model.patches)
-    made = None
-    if channel is not None and fresh.encoder is not None:
-        tower = tower_of(model.base)
-        made = make_encoder(channel, fresh.encoder, fresh.encoder_settings, tower=tower)
+    usual = "-".join(fresh.channels) or "lora"  # a LoRA alone has no channel
+    name = free_name(fresh.name or usual, set(fresh.channels), model.patches)
+    made: dict[str, Encoder] = {}
+    for channel, new in fresh.channels.items():
+        if new.encoder is not None:
+            tower = tower_of(model.base)
+            made[channel] = make_encoder(channel, new.encoder, new.encoder_settings, tower=tower)
     # Refused before anything is put on the base.
     continued = fresh.continue_lora
     config = new_config(
         model.base,
-        channel,
+        fresh.channels,
         made,
-        fresh.fusion,
         lora=lora_of_new(model.patches, fresh.lora, continued),
+        lora_per_channel=fresh.lora_per_channel,
         base_patches=base_patches_of(model.patches, fresh.base_patches, continued),
         **about,
     )
     # The same seed gives the same patch, whatever was drawn before.
     with seeded(fresh.seed):
         patch = attach(model, name, config, trainable=True)
-    if channel is not None:
-        patch.parts[channel].encoder = made
+    for channel, encoder in made.items():
+        patch.parts[channel].encoder = encoder
     if continued is not None:
         # It begins where the other one ended, and leaves that one as it is.
         theirs = model.patches[continued].lora
@@ -116,6 +114,7 @@ def detach(model: PatchedModel, name: str) -> None:
 def settle(model: PatchedModel) -> None:
     """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
     model.taken = taken_by(model.patches)
+    model.loras.release()  # what the last batch of a training kept is no longer right
     working: list[str] = []
     for name, patch in model.patches.items():
         patch.set_trainable(patch.trainable)

@@ -84,17 +84,21 @@ def called(
                 frames = frames_of_clips(inputs, per_frame, base.placeholder_id, len(side), times)
             stack.enter_context(calling(Call(side, times, frames, patches)))
             inputs = _encoded(base, inputs)
-        # While training all LoRAs work: checkpointing runs layers again after the call.
-        if not model.training and any(patch.lora for patch in patches.values()):
+        if any(patch.lora for patch in patches.values()):
             ids = inputs.get("input_ids")  # [B, L]
             batch = 0 if ids is None else len(ids)
             rows: list[int] | None = [0] * len(side or ())  # a single row holds every clip
             if side is not None and batch != 1:
                 rows = rows_of_clips(ids, base.placeholder_id, len(side), visuals)
-            routes = routes_of(patches, side, rows, batch, taken)
+            routes = routes_of(patches, side, rows, batch, taken, training=model.training)
             # Usually there is nothing to switch. Others can switch layers with peft: ask them.
             layers = model.loras.layers.values()
-            as_is = all(layer.active_adapters == routes.on for layer in layers)
-            if routes.masks or not as_is or any(layer.disable_adapters for layer in layers):
-                stack.enter_context(model.loras.only(routes.on, routes.masks))
+            as_is = all(
+                layer.active_adapters == routes.on and not layer.disable_adapters
+                for layer in layers
+            )
+            if model.training or routes.masks or not as_is:
+                # In training also after the call: checkpointing runs layers again.
+                stay = model.training
+                stack.enter_context(model.loras.only(routes.on, routes.masks, stay=stay))
         yield inputs

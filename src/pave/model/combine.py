@@ -6,7 +6,7 @@ makes one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from pave.bases import Base
 from pave.errors import PatchError
-from pave.patches.config import SCHEMA_VERSION, ChannelSpec, LoraSpec
+from pave.patches.config import ChannelSpec, LoraSpec
 from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.lora import in_channel
-from pave.patches.new import DROPPED, saved_config
+from pave.patches.new import DROPPED, channel_fields, saved_config
 
 How = Literal["apart", "cat", "linear", "ties", "dare", "svd"]
 
@@ -95,7 +95,9 @@ def combine_patches(
         about["lora"] = DROPPED
     else:
         about["lora"] = _joined(base, places, parts, Joining(how, density, seed), lora)
-    about |= _channels(specs)
+    if len(specs) > 1:  # they take the place of what a single one says
+        about |= dict.fromkeys(("channel", "encoder", "fusion"), DROPPED)
+    about |= channel_fields(specs)
     # The rest is the first one's: base, prompt, inputs, chat format.
     config = saved_config(parts[0].config, about)
     fusion = _fusions(parts, several=len(specs) > 1)
@@ -169,20 +171,6 @@ def _fusions(parts: Sequence[PatchFiles], *, several: bool) -> dict[str, Tensor]
             else:
                 found[key] = tensor
     return found
-
-
-def _channels(specs: Mapping[str, ChannelSpec]) -> dict[str, Any]:
-    """The fields of `PatchConfig` that say which channels there are."""
-    plain = {}
-    for channel, spec in specs.items():
-        plain[channel] = spec.model_dump()
-    if len(plain) > 1:
-        # The channels take the place of what a single one says.
-        gone = dict.fromkeys(("channel", "encoder", "fusion"), DROPPED)
-        return {**gone, "channels": plain, "schema_version": SCHEMA_VERSION}
-    for channel, spec in specs.items():  # beside LoRA-only patches
-        return {"channel": channel, **spec.model_dump(include={"encoder", "fusion"})}
-    return {}
 
 
 def _apart(

@@ -32,6 +32,7 @@ from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.lora import copy_values
 from pave.patches.lora_set import LoraSet
 from pave.patches.names import known_name
+from pave.patches.new import NewChannel, channels_of
 from pave.patches.patch import Patch, Patches, Side
 from pave.patches.remote import push_folder
 from pave.tokens import Tokens
@@ -45,8 +46,8 @@ class PatchedModel(nn.Module):
     A fresh patch, a patch at weight 0, a disabled patch and a patch whose channel a clip lacks each
     leave the base's logits exactly as they are; the number of tokens never changes. A patch whose
     channel is missing is off as a whole, LoRA included: for the call when no clip has it, for
-    single rows of a mixed batch otherwise. While training (`model.train()`) every LoRA stays on,
-    because gradient checkpointing runs layers again after the call.
+    single rows of a mixed batch otherwise. While training (`model.train()`) a LoRA that is the
+    whole patch's stays on; where channels have one each, it is off without its channel there, too.
 
     Several threads may use one model. What a call brings with it (side tokens, times) only that
     call sees; the layers that all calls share take one call at a time. Which patches are on, and at
@@ -108,13 +109,14 @@ class PatchedModel(nn.Module):
 
     def new_patch(  # noqa: PLR0913 - keyword-only settings of the public API
         self,
-        channel: str | None,
+        channel: str | Mapping[str, NewChannel] | None,
         *,
         name: str | None = None,
         encoder: str | None = "mel",
         encoder_settings: Mapping[str, Any] | None = None,
         fusion: Mapping[str, Any] | None = None,
         lora: LoraSpec | None = None,
+        lora_per_channel: bool = False,
         prompt: str = "{question}",
         task: str | None = None,
         frames: FrameWord | None = None,
@@ -125,7 +127,9 @@ class PatchedModel(nn.Module):
         """Put a fresh, trainable patch on the base; until it is trained it changes nothing.
 
         Args:
-            channel: The side channel, or None for a LoRA-only control patch.
+            channel: The side channel, or None for a LoRA-only control patch. For several channels
+                a mapping to `pave.patches.NewChannel`, which holds what `encoder`,
+                `encoder_settings` and `fusion` say of one.
             name: What to call it; the channel's name, or "lora", when not given.
             encoder: Name of the channel's encoder; None for tokens made elsewhere (then `fusion`
                 must hold `side_dim`).
@@ -133,6 +137,8 @@ class PatchedModel(nn.Module):
             fusion: Fields of the fusion's settings that differ from the defaults; the widths follow
                 from encoder and base, `type` names another fusion than pave's own.
             lora: The LoRA; none when not given.
+            lora_per_channel: Whether each of several channels has such a LoRA, which works only
+                where the channel is, instead of one that they share.
             prompt: How a question is put, with `{question}` in it.
             task: Name of the task it is made for.
             frames: Frames of a clip in its training, or "auto", if not the base's own number; `ask`
@@ -153,13 +159,12 @@ class PatchedModel(nn.Module):
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
+        one = NewChannel(encoder, encoder_settings or {}, fusion or {})
         fresh = Fresh(
-            channel=channel,
+            channels=channels_of(channel, one),
             name=name,
-            encoder=encoder,
-            encoder_settings=encoder_settings,
-            fusion=fusion or {},
             lora=lora,
+            lora_per_channel=lora_per_channel,
             base_patches=base_patches,
             continue_lora=continue_lora,
             seed=seed,
@@ -570,6 +575,8 @@ class PatchedModel(nn.Module):
         Tower and frozen patches stay in eval mode: they drop nothing out.
         """
         super().train(mode)
+        if self.loras.kept:  # the last batch is done
+            self.loras.release()
         for child, module in self.model.model.named_children():
             if child != self.base.family.language_model:
                 module.eval()

@@ -4,7 +4,8 @@ A patch without its channel is off as a whole. Its fusion has nothing to add, bu
 would still move the logits, so the LoRA is switched off too: for the whole call where no clip has
 the channel, for single rows of a mixed batch otherwise. A LoRA-only patch has no channel to miss
 and is on in every row. A LoRA that another patch continues works where that one does not. While
-training, every LoRA stays on (see `PatchedModel`).
+training, a LoRA that is the whole patch's works on every row, and one of a single channel where it
+works in answers.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def routes_of(
     row_of_clip: Sequence[int] | None,
     rows: int,
     continued_by: Mapping[str, Sequence[str]],
+    *,
+    training: bool = False,
 ) -> Routes:
     """Decide for every patch that is on and has a LoRA.
 
@@ -49,6 +52,7 @@ def routes_of(
         rows: Rows of the batch.
         continued_by: Patch -> patches whose LoRA takes the place of its own, see
             `pave.patches.base_patches`.
+        training: Whether the model trains.
 
     Raises:
         ChannelError: If some clips have a channel, some do not, and their rows cannot be told
@@ -62,6 +66,9 @@ def routes_of(
             routes.on.append(name)
             continue
         for lora, channel in patch.lora.names.items():
+            if training and not channel:
+                routes.on.append(lora)
+                continue
             has: list[bool] = []  # a flag a clip
             for clip in side or ():
                 tokens = patch.tokens_in(clip)

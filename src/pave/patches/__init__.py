@@ -16,15 +16,17 @@ from pave.lazy import lazy_names
 if TYPE_CHECKING:
     from pave.patches.config import BaseId, EncoderSpec, LoraSpec, PatchConfig
     from pave.patches.folder import read_config
+    from pave.patches.new import NewChannel
 
 _HOMES = {
     "BaseId": "pave.patches.config",
     "EncoderSpec": "pave.patches.config",
     "LoraSpec": "pave.patches.config",
+    "NewChannel": "pave.patches.new",
     "PatchConfig": "pave.patches.config",
     "read_config": "pave.patches.folder",
 }
 
-__all__ = ["BaseId", "EncoderSpec", "LoraSpec", "PatchConfig", "read_config"]
+__all__ = ["BaseId", "EncoderSpec", "LoraSpec", "NewChannel", "PatchConfig", "read_config"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

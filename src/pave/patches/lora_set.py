@@ -15,6 +15,7 @@ import torch
 from peft import LoraModel
 from peft.tuners.lora import Linear, LoraLayer
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pave import cpu, hf_compat
 from pave.bases.family import Family
@@ -36,6 +37,7 @@ class LoraSet:
     Attributes:
         active: Names of the LoRAs that work, see `activate`.
         layers: peft's layers by the name that they have in the plain model.
+        kept: Whether `only` is in force.
     """
 
     def __init__(self, model: nn.Module, family: Family, base_name: str = "") -> None:
@@ -44,7 +46,10 @@ class LoraSet:
         self._base_name = base_name
         self._tuner: LoraModel | None = None
         self._names: set[str] = set()  # of the LoRAs on the model
+        self._masks: list[RemovableHandle] = []  # of `only`
+        self._before: list[str] = []  # what worked before it
         self.active: list[str] = []
+        self.kept = False
         self.layers: dict[str, LoraLayer] = {}
 
     def add(self, name: str, spec: LoraSpec) -> Lora:
@@ -190,7 +195,9 @@ class LoraSet:
             cpu.unmerge(layer)
 
     @contextlib.contextmanager
-    def only(self, names: Sequence[str], masks: Mapping[str, Sequence[bool]]) -> Iterator[None]:
+    def only(
+        self, names: Sequence[str], masks: Mapping[str, Sequence[bool]], *, stay: bool = False
+    ) -> Iterator[None]:
         """For the time of the context exactly these LoRAs work, some on some rows only.
 
         peft's own mixed batches allow one adapter a row; patches add up, so each LoRA's inner
@@ -200,39 +207,54 @@ class LoraSet:
         Args:
             names: LoRAs that work.
             masks: For each of them that is restricted, one flag a row.
+            stay: Leave it so until `release`, for training, where checkpointing runs layers again
+                in the backward pass.
         """
-        before = self.active
+        if self.kept:
+            self.release()
         for layer in self.layers.values():
-            if layer.disable_adapters or layer.active_adapters != before:
+            if layer.disable_adapters or layer.active_adapters != self.active:
                 raise PatchError(
                     "somebody switched adapters on the base with peft while it was patched; "
                     "switch patches with set_patches, and take other adapters off"
                 )
-        handles = []  # of the masks
+        self.kept, self._before = True, self.active
+        try:
+            self.activate(names)
+            self._mask(masks)
+            yield
+        finally:
+            # Also after an error: a mask left behind would silence rows of the next call.
+            if not stay:
+                self.release()
+
+    def release(self) -> None:
+        """Undo `only`."""
+        for handle in self._masks:
+            handle.remove()
+        self._masks.clear()
+        if self.kept:
+            self.activate(self._before)
+        self.kept = False
+
+    def _mask(self, masks: Mapping[str, Sequence[bool]]) -> None:
+        """Silence LoRAs on single rows, until `release`."""
         # Compiled code does not look for new hooks.
         if masks and any(map(hf_compat.is_compiled, self._model.modules())):
             raise PatchError(
                 "a part of the base is compiled, which cannot leave a LoRA out of single rows; "
                 "give clips with and without the channel in calls of their own, or do not compile"
             )
-        try:
-            self.activate(names)
-            for name, flags in masks.items():
-                mask = _RowMask(flags)
-                for layer in self.layers.values():
-                    if name not in layer.lora_A:
-                        continue
-                    # DoRA adds one thing more than B A x: mask all that it adds.
-                    part: Any = layer.lora_A[name]
-                    if name in layer.lora_magnitude_vector:
-                        part = layer.lora_magnitude_vector[name]
-                    handles.append(part.register_forward_hook(mask))
-            yield
-        finally:
-            # Also after an error: a mask left behind would silence rows of the next call.
-            for handle in handles:
-                handle.remove()
-            self.activate(before)
+        for name, flags in masks.items():
+            mask = _RowMask(flags)
+            for layer in self.layers.values():
+                if name not in layer.lora_A:
+                    continue
+                # DoRA adds one thing more than B A x: mask all that it adds.
+                part: Any = layer.lora_A[name]
+                if name in layer.lora_magnitude_vector:
+                    part = layer.lora_magnitude_vector[name]
+                self._masks.append(part.register_forward_hook(mask))
 
 
 class _RowMask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,7 +16,16 @@ from pave.bases.quantised import method_of
 from pave.channels import Encoder
 from pave.errors import ConfigError
 from pave.fusion import FusionSettings, read_fusion_config
-from pave.patches.config import BaseId, ChatSpec, EncoderSpec, PatchConfig, reason
+from pave.patches.config import (
+    SCHEMA_VERSION,
+    BaseId,
+    ChannelSpec,
+    ChatSpec,
+    EncoderSpec,
+    LoraSpec,
+    PatchConfig,
+    reason,
+)
 from pave.patches.lora_targets import check_names
 from pave.version import __version__
 
@@ -23,40 +33,87 @@ DROPPED: Any = object()
 """In place of a field's value in `saved_config`: the patch's own is not kept."""
 
 
+@dataclass(frozen=True)
+class NewChannel:
+    """A channel of a patch that is to be made.
+
+    Attributes:
+        encoder: Name of its encoder; None for tokens made elsewhere (then `fusion` must hold
+            `side_dim`).
+        encoder_settings: Settings that differ from the encoder's defaults.
+        fusion: Fields of the fusion's settings that differ from the defaults.
+
+    Example:
+        >>> NewChannel("mel", fusion={"hidden": 64}).encoder
+        'mel'
+    """
+
+    encoder: str | None = "mel"
+    encoder_settings: Mapping[str, Any] = field(default_factory=dict)
+    fusion: Mapping[str, Any] = field(default_factory=dict)
+
+
+def channels_of(
+    channel: str | Mapping[str, NewChannel] | None, one: NewChannel
+) -> Mapping[str, NewChannel]:
+    """The channels of a new patch.
+
+    Args:
+        channel: Its only channel, None for a LoRA-only control, or all of several.
+        one: What is said of an only channel.
+
+    Raises:
+        ConfigError: If it is said of none, or of several.
+    """
+    if isinstance(channel, str):
+        return {channel: one}
+    if one.fusion and channel is None:
+        raise ConfigError(
+            "a patch without a channel has no fusion; name a channel or leave the fusion settings "
+            "out"
+        )
+    if channel is not None and one != NewChannel():
+        raise ConfigError(
+            "of several channels each has its own encoder and fusion: NewChannel(...)"
+        )
+    return channel or {}
+
+
 def new_config(
     base: Base,
-    channel: str | None,
-    encoder: Encoder | None,
-    fusion: Mapping[str, Any],
+    channels: Mapping[str, NewChannel],
+    encoders: Mapping[str, Encoder],
+    *,
+    lora: LoraSpec | None = None,
+    lora_per_channel: bool = False,
     **fields: Any,
 ) -> PatchConfig:
-    """The config of a fresh patch; the fusion's widths follow from the encoder and the base.
+    """The config of a fresh patch; the fusions' widths follow from the encoders and the base.
 
     Args:
         base: The base it is for.
-        channel: Its channel, or None.
-        encoder: The channel's encoder, or None.
-        fusion: Fields of the fusion's settings that differ from the defaults.
+        channels: Its channels; none of a LoRA-only control.
+        encoders: Channel -> its encoder, made; a channel of ready-made tokens has none.
+        lora: Shape of the LoRA.
+        lora_per_channel: Whether each of several channels has a LoRA of this shape, instead of one
+            that they share.
         **fields: Further fields of `PatchConfig`.
 
     Raises:
         ConfigError: If a field is wrong, or the width of the side tokens is not known.
         PatchError: If a target of the LoRA is not there.
     """
-    if channel is None and fusion:
-        raise ConfigError(
-            "a patch without a channel has no fusion; name a channel or leave the fusion settings "
-            "out"
-        )
-    if channel is not None and encoder is None and "side_dim" not in fusion:
-        raise ConfigError(
-            f"channel '{channel}' has no encoder to tell its width; give fusion={{'side_dim': ...}}"
-        )
+    if lora_per_channel and (lora is None or len(channels) < 2):
+        raise ConfigError("a LoRA per channel takes two channels or more, and a LoRA")
+    each = lora if lora_per_channel else None
     try:
-        if channel is not None:
-            fields["fusion"] = _fusion_config(base, encoder, fusion)
-        if encoder is not None:
-            fields["encoder"] = EncoderSpec(name=encoder.name, settings=dict(encoder.settings))
+        specs = {}
+        for channel, new in channels.items():
+            spec = _channel_spec(base, channel, new, encoders.get(channel))
+            specs[channel] = spec.model_copy(update={"lora": each})
+        fields |= channel_fields(specs)
+        if not lora_per_channel:
+            fields["lora"] = lora
         known = BaseId(
             name=base.name,
             revision=base.revision,
@@ -69,14 +126,37 @@ def new_config(
             base=known,
             inputs=base.inputs,
             chat=ChatSpec(style=base.style),
-            channel=channel,
             **fields,
         )
     except ValidationError as error:
         raise ConfigError(f"the patch cannot be made: {reason(error)}") from error
-    for spec in config.loras.values():
-        check_names(base.model, spec, base.family)
+    for shape in config.loras.values():
+        check_names(base.model, shape, base.family)
     return config
+
+
+def channel_fields(specs: Mapping[str, ChannelSpec]) -> dict[str, Any]:
+    """The fields of `PatchConfig` that say which channels there are."""
+    if len(specs) > 1:
+        return {"channels": dict(specs), "schema_version": SCHEMA_VERSION}
+    # One is said in the way that older versions read, too.
+    for channel, spec in specs.items():
+        return {"channel": channel, "encoder": spec.encoder, "fusion": spec.fusion}
+    return {}
+
+
+def _channel_spec(
+    base: Base, channel: str, new: NewChannel, encoder: Encoder | None
+) -> ChannelSpec:
+    """One channel as `patch.json` has it."""
+    if encoder is None and "side_dim" not in new.fusion:
+        raise ConfigError(
+            f"channel '{channel}' has no encoder to tell its width; give fusion={{'side_dim': ...}}"
+        )
+    known = None
+    if encoder is not None:
+        known = EncoderSpec(name=encoder.name, settings=dict(encoder.settings))
+    return ChannelSpec(encoder=known, fusion=_fusion_config(base, encoder, new.fusion))
 
 
 @contextlib.contextmanager

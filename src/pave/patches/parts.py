@@ -60,6 +60,24 @@ def fusion_of(config: PatchConfig) -> nn.Module | None:
     return fusions
 
 
+def part_key(name: str, channel: str, channels: int) -> str:
+    """The name of a patch's tokens: its own, and of several channels with the channel's.
+
+    Args:
+        name: The patch.
+        channel: The channel.
+        channels: How many the patch has.
+
+    Example:
+        >>> part_key("senses", "audio", 1), part_key("senses", "audio", 2)
+        ('senses', 'senses.audio')
+    """
+    if channels == 1:
+        return name
+    # No patch is called so, since names hold no dot.
+    return f"{name}.{channel}"
+
+
 def parts_of(name: str, config: PatchConfig, fusion: nn.Module | None) -> dict[str, Part]:
     """The channels of a patch, by channel.
 
@@ -70,10 +88,7 @@ def parts_of(name: str, config: PatchConfig, fusion: nn.Module | None) -> dict[s
     """
     parts = {}
     for channel, spec in config.parts.items():
-        key, own = name, fusion
-        if config.channels:
-            # No patch is called so, since names hold no dot.
-            key = f"{name}.{channel}"
+        key, own = part_key(name, channel, len(config.parts)), fusion
         if config.channels and isinstance(fusion, nn.ModuleDict):
             own = fusion[channel]
         assert own is not None  # a channel has a fusion

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Protocol
 
 from torch.utils.data import Dataset
@@ -120,6 +121,61 @@ class Mixture:
     def _cells_in(self, sequences: int) -> int:
         """How many of the first sequences are cells."""
         return math.floor(sequences * self.share)
+
+
+class JointPlan:
+    """Several plans in one: each batch of sequences comes from one of them, drawn at random.
+
+    Args:
+        plans: The plan of each file.
+        groups: How many groups of records each has; they are numbered on from plan to plan.
+        shares: Probability of each.
+        batch: Sequences of one forward pass.
+        seed: Of the drawing.
+
+    Example:
+        >>> one, other = Plan([1, 1], 1, seed=0), Plan([1], 1, seed=0)
+        >>> joint = JointPlan([one, other], [2, 1], [0.5, 0.5], batch=2, seed=0)
+        >>> [joint[position][0] == 2 for position in range(8)]
+        [True, True, True, True, False, False, False, False]
+    """
+
+    def __init__(
+        self,
+        plans: Sequence[Schedule],
+        groups: Sequence[int],
+        shares: Sequence[float],
+        *,
+        batch: int,
+        seed: int,
+    ) -> None:
+        """Count an epoch: as many sequences as those of all plans."""
+        self.plans, self.batch, self.seed = list(plans), batch, seed
+        self.questions = plans[0].questions
+        self.per_epoch = sum(plan.per_epoch for plan in plans)
+        self._firsts = [0, *accumulate(groups)]  # number of each plan's first group
+        self._shares = list(shares)
+        self._chance = random.Random(f"{seed}/files")
+        self._drawn: list[
+            tuple[int, int]
+        ] = []  # of each batch its plan, and how many it had before
+        self._counts = [0] * len(plans)
+
+    def __getitem__(self, position: int) -> tuple[int, list[int]]:
+        """`(group, its questions)` of the sequence at a position."""
+        number, within = divmod(position, self.batch)
+        plan, before = self._draw(number)
+        group, chosen = self.plans[plan][before * self.batch + within]
+        return self._firsts[plan] + group, chosen
+
+    def _draw(self, number: int) -> tuple[int, int]:
+        """The plan of a batch, and how many batches of that plan come before it."""
+        # Always from the first on, so that a resumed run draws as the one that was stopped.
+        while len(self._drawn) <= number:
+            (plan,) = self._chance.choices(range(len(self.plans)), self._shares)
+            self._drawn.append((plan, self._counts[plan]))
+            self._counts[plan] += 1
+        return self._drawn[number]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
@@ -17,6 +24,7 @@ from pave.registry import did_you_mean
 from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.counterfactual import Counterfactual
+from pave.train.mixture import RecordFile, RecordMixture
 from pave.train.precision import Precision
 from pave.train.recipes import settings_file
 from pave.train.trainer_fields import check_trainer
@@ -35,6 +43,25 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 """Programs that show curves of runs."""
 
 
+class TrainedChannel(BaseModel):
+    """One of several channels of a patch: what reads it, and the fusion.
+
+    Example:
+        >>> TrainedChannel(encoder="mel", fusion={"hidden": 64}).encoder
+        'mel'
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    encoder: str = Field(description="Encoder of the channel, by its registered name.")
+    encoder_settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the encoder."
+    )
+    fusion: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the fusion function."
+    )
+
+
 class TrainConfig(Loading):
     """Everything that decides how a patch is trained.
 
@@ -48,7 +75,14 @@ class TrainConfig(Loading):
     """
 
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
-    records: Path = Field(description="JSONL file of training records.")
+    records: Path | None = Field(
+        None, description="JSONL file of training records; for several, see `mixture`."
+    )
+    mixture: RecordMixture | None = Field(
+        None,
+        description="Several files of records instead of one: `files`, by name, each with "
+        "`records` and perhaps the `channels` to use, and `alpha`, by which they are drawn.",
+    )
     out: Path = Field(
         description="Folder of the run: checkpoints, log, all settings, and the finished patch."
     )
@@ -69,8 +103,18 @@ class TrainConfig(Loading):
         default_factory=dict,
         description="Settings of the fusion function, for example --fusion.hidden 256.",
     )
+    channels: dict[str, TrainedChannel] = Field(
+        default_factory=dict,
+        description="For a patch with several channels, each with `encoder`, `encoder_settings`, "
+        "and `fusion`; `channel` and the three settings of one are then left out.",
+    )
     lora: LoraSpec | None = Field(
         default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA."
+    )
+    lora_per_channel: bool = Field(
+        False,
+        description="Give each of several channels such a LoRA, which works only where the channel "
+        "is present, instead of one that they share.",
     )
     inputs: InputSpec = Field(
         InputSpec(),
@@ -237,26 +281,11 @@ class TrainConfig(Loading):
     def _check(self) -> Self:
         if self.steps is not None and self.epochs is not None:
             raise ValueError("give steps or epochs, not both")
-        if (self.channel is None) != (self.encoder is None):
-            raise ValueError(
-                "a channel needs an encoder, and an encoder its channel; give both or neither"
-            )
         if self.prompt.count("{question}") != 1:
             raise ValueError("the prompt must contain {question} once")
-        if self.channel is None and self.lora is None:
-            raise ValueError("nothing to train; set a channel, a LoRA, or both")
         if self.base_lora == "continued" and not self.base_patches:
             raise ValueError(
                 "base_lora=continued needs a patch in base_patches whose LoRA is trained on"
-            )
-        if self.channel is None and self.align_steps:
-            raise ValueError(
-                "align_steps needs a channel; the LoRA-only control has nothing to align"
-            )
-        if self.channel is None and (self.counterfactual or self.modality_dropout):
-            raise ValueError(
-                "counterfactual and modality_dropout need a channel; the LoRA-only control has "
-                "none to exchange or to leave out"
             )
         if self.counterfactual and self.modality_dropout:
             raise ValueError(
@@ -264,6 +293,71 @@ class TrainConfig(Loading):
                 "is there"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if (self.channel is None) != (self.encoder is None):
+            raise ValueError(
+                "a channel needs an encoder, and an encoder its channel; give both or neither"
+            )
+        if self.channels and (self.channel or self.encoder_settings or self.fusion):
+            raise ValueError(
+                "give channel, encoder, encoder_settings and fusion, or channels, not both"
+            )
+        if len(self.channels) == 1:
+            raise ValueError("channels is for two or more; give one as channel and encoder")
+        if self.lora_per_channel and (self.lora is None or not self.channels):
+            raise ValueError("lora_per_channel needs channels and a LoRA")
+        if self.lora_per_channel and self.base_lora == "continued":
+            raise ValueError("a continued LoRA is one; leave lora_per_channel or base_lora out")
+        if self.parts:
+            return self
+        if self.lora is None:
+            raise ValueError("nothing to train; set a channel, a LoRA, or both")
+        if self.align_steps:
+            raise ValueError(
+                "align_steps needs a channel; the LoRA-only control has nothing to align"
+            )
+        if self.counterfactual or self.modality_dropout:
+            raise ValueError(
+                "counterfactual and modality_dropout need a channel; the LoRA-only control has "
+                "none to exchange or to leave out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_records(self) -> Self:
+        if (self.records is None) == (self.mixture is None):
+            raise ValueError("name the training records: records for a file, mixture for several")
+        # For the control they say which of its clips are one, as they do for the patch.
+        if self.mixture is None or not self.parts:
+            return self
+        for name, file in self.mixture.files.items():
+            odd = [channel for channel in file.channels or () if channel not in self.parts]
+            if odd:
+                raise ValueError(
+                    f"mixture.files.{name}.channels: the patch has no channel {odd[0]!r}; it has "
+                    f"{', '.join(self.parts) or 'none'}"
+                )
+        return self
+
+    @property
+    def parts(self) -> dict[str, TrainedChannel]:
+        """Every channel with its settings; none of the LoRA-only control."""
+        if self.channel is None or self.encoder is None:
+            return self.channels
+        one = TrainedChannel(
+            encoder=self.encoder, encoder_settings=self.encoder_settings, fusion=self.fusion
+        )
+        return {self.channel: one}
+
+    @property
+    def files(self) -> dict[str, RecordFile]:
+        """The files of records by name; a single one has an empty name."""
+        if self.records is not None:
+            return {"": RecordFile(records=self.records)}
+        assert self.mixture is not None  # one of them is set
+        return self.mixture.files
 
     @property
     def cache_folder(self) -> Path:
@@ -281,6 +375,8 @@ OF_THE_CHANNEL = (
     "encoder",
     "encoder_settings",
     "fusion",
+    "channels",
+    "lora_per_channel",
     "align_steps",
     "align_families",
     "align_share",
@@ -343,7 +439,12 @@ def _nearest(error: ValidationError) -> str:
     first = error.errors()[0]
     if first["type"] != "extra_forbidden":
         return ""
-    blocks: dict[str, type[BaseModel]] = {"lora": LoraSpec, "inputs": InputSpec}
+    blocks: dict[str, type[BaseModel]] = {
+        "lora": LoraSpec,
+        "inputs": InputSpec,
+        "counterfactual": Counterfactual,
+        "mixture": RecordMixture,
+    }
     *outer, name = first["loc"]
     settings = blocks.get(str(outer[0])) if outer else TrainConfig
     if settings is None:

@@ -110,7 +110,7 @@ def estimate(wanted: EstimatePlan) -> Estimate:
     parameters = {
         "base": sum(parameter.numel() for parameter in model.parameters()),
         "fusion": sum(fusion_parameters(fusion) for fusion in fusions),
-        "lora": lora_parameters(model, wanted.lora, family),
+        "lora": wanted.loras * lora_parameters(model, wanted.lora, family),
     }
     parameters["trained"] = parameters["fusion"] + parameters["lora"]
     tokens = {"visual": layout.total, "prompt": layout.total + WORDS, "side": 0}

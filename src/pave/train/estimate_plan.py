@@ -33,7 +33,7 @@ from pave.paper.configs import (
     title_of,
 )
 from pave.patches import LoraSpec
-from pave.train.config import TrainConfig, load_config
+from pave.train.config import TrainConfig, TrainedChannel, load_config
 from pave.train.precision import Settled, base_dtype
 from pave.train.recipes import settings_file
 
@@ -53,6 +53,7 @@ class EstimatePlan:
         base: A size, a folder or a Hub id.
         fusions: One a side channel; none for a LoRA-only control.
         lora: The LoRA, or None.
+        loras: How many of this shape there are: one for each of several channels, or one.
         side: (steps, tokens a step) of each fusion's side channel.
         inputs: How the base is fed.
         frames: Frames of a clip; None takes the base's own number.
@@ -69,6 +70,7 @@ class EstimatePlan:
     inputs: InputSpec
     frames: int | None = None
     batch: int = 4
+    loras: int = 1
     checkpointing: bool = True
     precision: Settled = "bf16"
     revision: str | None = None
@@ -118,15 +120,18 @@ def plan(
     if base is None:
         base = config.base
         revision = revision or config.revision  # another base has other commits
-    shapes: tuple[Shape, ...] = ()
-    if config.channel:
-        shapes = (side or _usual(config.channel, config.encoder),)
+    shapes: list[Shape] = []
+    fusions: list[FusionConfig] = []
+    for channel, part in config.parts.items():
+        shapes.append(side or _usual(channel, part.encoder))
+        fusions.append(_fusion(channel, part, base, revision, name))
     return EstimatePlan(
         name=recipe,
         base=base,
-        fusions=_fusions(config, base, revision, name),
+        fusions=tuple(fusions),
         lora=config.lora,
-        side=shapes,
+        loras=len(shapes) if config.lora_per_channel else 1,
+        side=tuple(shapes),
         inputs=config.inputs,
         frames=config.frames,
         batch=batch or config.batch_clips,
@@ -206,22 +211,20 @@ def _of_authors(name: str, base: str | None, side: Shape | None, batch: int | No
     )
 
 
-def _fusions(
-    config: TrainConfig, base: str, revision: str | None, name: str
-) -> tuple[FusionConfig, ...]:
-    """The recipe's fusion, if it has one.
+def _fusion(
+    channel: str, part: TrainedChannel, base: str, revision: str | None, name: str
+) -> FusionConfig:
+    """The fusion of one of the recipe's channels.
 
     The query's width, which the base decides, is filled in with the rest of the base's sizes.
     """
-    if config.channel is None or config.encoder is None:
-        return ()
-    given = dict(config.fusion)
+    given = dict(part.fusion)
     if "side_dim" not in given:
-        given["side_dim"] = _side_dim(config, base, revision)
+        given["side_dim"] = _side_dim(channel, part, base, revision)
     model, _, _ = model_without_weights(base, revision)
     # Other settings must agree with this width from the first: see `FusionConfig`.
     width = int(model.config.get_text_config().hidden_size)
-    return (sized_fusion(name, {"query_dim": 1, "out_dim": width, **given}),)
+    return sized_fusion(name, {"query_dim": 1, "out_dim": width, **given})
 
 
 def _usual(channel: str, encoder: str | None) -> Shape:
@@ -230,10 +233,9 @@ def _usual(channel: str, encoder: str | None) -> Shape:
     return usual.steps, usual.tokens_per_step
 
 
-def _side_dim(config: TrainConfig, base: str, revision: str | None) -> int:
+def _side_dim(channel: str, part: TrainedChannel, base: str, revision: str | None) -> int:
     """Features of an encoder's tokens, without its weights where those are published."""
-    assert config.channel is not None and config.encoder is not None  # the caller has looked
-    info = describe_encoder(config.channel, config.encoder)
+    info = describe_encoder(channel, part.encoder)
     if info.dim:
         return info.dim
     tower = None
@@ -241,7 +243,7 @@ def _side_dim(config: TrainConfig, base: str, revision: str | None) -> int:
         # It looks with the base's own tower, and its tokens are as wide as that.
         model, _, _ = model_without_weights(base, revision)
         tower = _Width(LlavaOnevision(model.config).query_dim)
-    return make_encoder(config.channel, config.encoder, config.encoder_settings, tower=tower).dim
+    return make_encoder(channel, part.encoder, part.encoder_settings, tower=tower).dim
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,11 @@ def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dic
     identity["sequences_a_step"] = identity.pop("batch_clips") * identity.pop("accumulation")
     # Records and base may lie elsewhere now: what counts is what is in them.
     identity["records"] = _digest_of(records)
+    if config.mixture is not None:
+        for file in identity["mixture"]["files"].values():
+            del file["records"]
+        # A forward pass is of one file, so how a step is cut says what is in it.
+        identity["batch_clips"] = config.batch_clips
     identity["trainer"] = decisive(config.trainer)
     # Runs of an older pave have no such block.
     if not identity["trainer"]:
@@ -139,7 +144,7 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
     for name in identity.keys() - before.keys():
         if name in TrainConfig.model_fields:
             before[name] = TrainConfig.model_fields[name].get_default(call_default_factory=True)
-    if before.get("records") == _older_digest(config.records):
+    if config.records is not None and before.get("records") == _older_digest(config.records):
         before["records"] = identity["records"]
     told = identity.keys() | (
         before.keys() & {"chat", "clip_text", "trainer"}

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pave.data import Record, group_by_clip
-from pave.train.batches import Mixture, Plan, Schedule
+from pave.data import Record, group_by_clip, read_records
+from pave.errors import ConfigError, RecordError
+from pave.train.batches import JointPlan, Mixture, Plan, Schedule
 from pave.train.cells import make_cells
 from pave.train.config import TrainConfig
+
+log = logging.getLogger(__name__)
+
+Files = Mapping[str, Sequence[Record]]
+"""Records by the name of their file; a single file has an empty one."""
 
 
 @dataclass(frozen=True)
@@ -17,40 +24,132 @@ class Lessons:
 
     Attributes:
         clips: The records by clip.
-        cells: Cells by picture and channel; they need no tokens that the clips do not have.
-        plan: Which questions are trained when; it numbers the cells on from the clips.
+        plan: Which questions are trained when, by the numbers of groups.
+        groups: Clips, and cells by picture and channel, as the plan numbers them. Cells need no
+            tokens that the clips do not have.
         wrong: Id of a cell -> the answer that the right one is to win against.
+        cells: How many cells there are.
+        shares: Name of a file -> its share of the batches, where there are several.
     """
 
     clips: list[list[Record]]
     plan: Schedule
-    cells: list[list[Record]] = field(default_factory=list)
+    groups: list[list[Record]]
     wrong: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def groups(self) -> list[list[Record]]:
-        """Clips and cells, as the plan numbers them."""
-        return self.clips + self.cells
+    cells: int = 0
+    shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def lessons_of(config: TrainConfig, records: Sequence[Record]) -> Lessons:
+def read_files(config: TrainConfig) -> dict[str, list[Record]]:
+    """The records of a run, file by file.
+
+    Of several files, ids begin with the name of the file, and clips lose the channels that the file
+    is not used with.
+
+    Raises:
+        RecordError: If a file cannot be read, or none of its records has a channel that it is to be
+            used with.
+    """
+    found: dict[str, list[Record]] = {}
+    for name, file in config.files.items():
+        records = read_records(file.records)
+        if config.mixture is None:
+            return {name: records}
+        for channel in file.channels or ():
+            if not any(channel in record.channels for record in records):
+                raise RecordError(
+                    f"mixture.files.{name}: no record of {file.records} names the channel {channel}"
+                )
+        found[name] = [_of_file(record, name, file.channels) for record in records]
+    return found
+
+
+def _of_file(record: Record, name: str, channels: Sequence[str] | None) -> Record:
+    """A record as a part of a mixture."""
+    kept = record.channels
+    if channels is not None:
+        kept = {channel: media for channel, media in kept.items() if channel in channels}
+    return record.model_copy(update={"id": f"{name}/{record.id}", "channels": kept})
+
+
+def lessons_of(config: TrainConfig, files: Files) -> Lessons:
     """What a run with these settings trains on.
+
+    Args:
+        config: The settings.
+        files: See `read_files`.
 
     Raises:
         RecordError: If cells are asked for, and no two clips make any.
+        ConfigError: If they are asked for of a file with several channels.
     """
+    lessons = {name: _lessons_of(config, name, records) for name, records in files.items()}
+    if config.mixture is None:
+        (only,) = lessons.values()
+        return only
+    sizes = {name: len(records) for name, records in files.items()}
+    shares = config.mixture.shares(sizes)
+    clips: list[list[Record]] = []
+    groups: list[list[Record]] = []
+    wrong: dict[str, str] = {}
+    for name, part in lessons.items():
+        clips += part.clips
+        groups += part.groups
+        wrong |= part.wrong
+        log.info(
+            "%s: %d questions about %d clips, in %.1f %% of the batches",
+            name,
+            sizes[name],
+            len(part.clips),
+            100 * shares[name],
+        )
+    plan = JointPlan(
+        [part.plan for part in lessons.values()],
+        [len(part.groups) for part in lessons.values()],
+        [shares[name] for name in lessons],
+        batch=config.batch_clips,
+        seed=config.seed,
+    )
+    cells = sum(part.cells for part in lessons.values())
+    return Lessons(clips, plan, groups, wrong, cells, shares)
+
+
+def _lessons_of(config: TrainConfig, name: str, records: Sequence[Record]) -> Lessons:
+    """What one file is good for."""
     clips = group_by_clip(records)
     plan = _plan(clips, config)
     settings = config.counterfactual
-    if settings is None or config.channel is None:
-        return Lessons(clips, plan)
+    if settings is None:
+        return Lessons(clips, plan, clips)
     # Drawn once: a resumed run must find the same cells under the same numbers.
-    made = make_cells(records, config.channel, config.task, seed=config.seed)
+    channel = _exchanged(config, name, records)
+    made = make_cells(records, channel, config.task, seed=config.seed)
     cells = group_by_clip(made.records)
     mixture = Mixture(plan, _plan(cells, config), settings.share)
+    wrong: Mapping[str, str] = made.wrong
     if settings.loss == "ce":  # cells are learnt as any record is
-        return Lessons(clips, mixture, cells)
-    return Lessons(clips, mixture, cells, made.wrong)
+        wrong = {}
+    return Lessons(clips, mixture, clips + cells, wrong, len(made.records))
+
+
+def _exchanged(config: TrainConfig, name: str, records: Sequence[Record]) -> str:
+    """The channel that the cells of a file exchange."""
+    given: set[str] = set()
+    for record in records:
+        given.update(record.channels)
+    named = [channel for channel in config.parts if channel in given]
+    if len(named) > 1:
+        # A question that does not say what it asks for would be taken to ask for each of them.
+        raise ConfigError(
+            f"counterfactual exchanges one channel, and records name {', '.join(named)}; train on "
+            "a mixture whose files are used with one channel each"
+        )
+    if not named:
+        raise ConfigError(
+            f"counterfactual: no record of {name or 'the file'} names a channel of the patch "
+            f"({', '.join(config.parts)})"
+        )
+    return named[0]
 
 
 def _plan(groups: Sequence[Sequence[Record]], config: TrainConfig) -> Plan:

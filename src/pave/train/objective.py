@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pave.bases.head import head_at
 from pave.bases.visual import Visual
 from pave.model import PatchedModel
+from pave.patches.lora import Loras
 from pave.tokens import Tokens
 from pave.train.collate import UNCOUNTED
 
@@ -104,12 +105,29 @@ class AnswerModel(nn.Module):
         count = num_items_in_batch
         if count is None:
             count = labels.ne(UNCOUNTED).sum()
-        return {"loss": total / count}
+        return {"loss": self._tied(total / count)}
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
         """Logits `[N, vocabulary]` at the kept positions, row by row."""
         with head_at(self.patched.base.model, keep):
             return torch.as_tensor(self.patched(**inputs, **tokens, use_cache=False).logits)
+
+    def _tied(self, loss: Tensor) -> Tensor:
+        """The loss plus a zero that holds the LoRAs of channels that this batch lacks.
+
+        Distributed training waits for a gradient of every trainable parameter.
+        """
+        idle: list[Tensor] = []
+        for patch in self._patches:
+            if not isinstance(patch.lora, Loras):
+                continue
+            for lora in patch.lora.by_channel.values():
+                if lora.name not in self.patched.loras.active:
+                    idle += lora.parameters().values()
+        if not idle:
+            return loss
+        sums = [parameter.sum() for parameter in idle]
+        return loss + torch.stack(sums).sum() * 0
 
     def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
         """Add up the squares of the residuals, one tensor `[T_q, S_q, D]` a clip."""

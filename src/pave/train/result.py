@@ -70,13 +70,16 @@ def summary(
     config: TrainConfig, result: TrainResult, lessons: Lessons, data: Sequences
 ) -> dict[str, Any]:
     """What the patch's card says about its training."""
+    names = [file.records.name for file in config.files.values()]
     facts: dict[str, Any] = {
-        "records": config.records.name,
+        "records": ", ".join(names),
         "questions": sum(len(group) for group in lessons.clips),
         "clips": len(lessons.clips),
     }
+    if lessons.shares:
+        facts["share of batches"] = {name: round(p, 4) for name, p in lessons.shares.items()}
     if config.counterfactual is not None:
-        facts["cells"] = sum(len(group) for group in lessons.cells)
+        facts["cells"] = lessons.cells
         facts["counterfactual"] = config.counterfactual.model_dump()
     if config.modality_dropout is not None:
         facts["modality_dropout"] = config.modality_dropout

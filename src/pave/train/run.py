@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from transformers import TrainingArguments
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.cpu import frozen_in_bf16, frozen_through_onednn
-from pave.data import Features, read_records
+from pave.data import Features
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.placement import running_on
@@ -34,7 +35,7 @@ from pave.train.checkpoints import newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
-from pave.train.lessons import Lessons, lessons_of
+from pave.train.lessons import Lessons, lessons_of, read_files
 from pave.train.objective import AnswerModel
 from pave.train.precision import base_dtype, check_trains, settled_precision
 from pave.train.progress import Reporter, progress_bar, read_log
@@ -94,15 +95,15 @@ def _train(
             "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, and a "
             "fresh patch would not be the base"
         )
-    records = read_records(config.records)
-    lessons = lessons_of(config, records)
+    files = read_files(config)
+    lessons = lessons_of(config, files)
     args = _arguments(config, lessons.plan, device)
     base = _base(config, base, args.device)
     collator = Collator(base, packed=config.questions_per_video > 1)
 
     with alone_in(config.out, args.process_index), _patched(base, config) as patched:
         if args.process_index == 0:
-            open_folder(config, records, base, args.world_size)
+            open_folder(config, list(chain(*files.values())), base, args.world_size)
         args.distributed_state.wait_for_everyone()
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config)
@@ -110,7 +111,7 @@ def _train(
         features = Features(base, encoders, cache, frames=config.frames)
         data = _sequences(base, features, lessons, config, args)
         encode_seconds = _fill_cache(data, lessons, config, args, progress)
-        add_new_patch(patched, encoders.get(NAME), base_patches, config)
+        add_new_patch(patched, encoders, base_patches, config)
         checkpoint = newest_checkpoint(Path(args.output_dir), args.world_size)
         if checkpoint is None:
             align_new_patch(patched, lessons.clips, features, config)
@@ -181,9 +182,9 @@ def _sequences(
 ) -> Sequences:
     """The sequences of the whole run, over all processes."""
     length = args.max_steps * config.batch_clips * config.accumulation * args.world_size
-    absent = {}
-    if config.channel is not None and config.modality_dropout is not None:
-        absent[config.channel] = config.modality_dropout
+    absent: dict[str, float] = {}
+    if config.modality_dropout is not None:
+        absent = dict.fromkeys(config.parts, config.modality_dropout)
     return Sequences(
         base,
         features,

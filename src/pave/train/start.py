@@ -5,7 +5,7 @@ Tokens go by patch, not by channel: two patches may read one channel through dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers import set_seed
 
@@ -19,7 +19,8 @@ from pave.model.encoders import encoders_of
 from pave.patches import LoraSpec
 from pave.patches.base_patches import lora_of_new
 from pave.patches.lora_targets import check_names, check_targets
-from pave.patches.new import new_config
+from pave.patches.new import NewChannel, new_config
+from pave.patches.parts import part_key
 from pave.train.align import AlignSettings, align
 from pave.train.config import TrainConfig
 
@@ -89,27 +90,29 @@ def make_encoders(
     if lora is not None:
         check_names(base.model, lora, base.family)
         check_targets(base.model, lora, base.family)
-    if config.channel is None or config.encoder is None:
+    if not config.parts:
         return encoders
-    own = make_encoder(
-        config.channel, config.encoder, config.encoder_settings, tower=tower_of(base)
-    )
+    own: dict[str, Encoder] = {}
+    for channel, part in config.parts.items():
+        settings = part.encoder_settings
+        own[channel] = make_encoder(channel, part.encoder, settings, tower=tower_of(base))
+        encoders[part_key(NAME, channel, len(config.parts))] = own[channel]
     # Made and thrown away: what is wrong with the fusion's settings is said now.
     new_config(
         base,
-        config.channel,
+        _new_channels(config, own),
         own,
-        config.fusion,
         lora=lora,
+        lora_per_channel=config.lora_per_channel,
         prompt=config.prompt,
         task=config.task,
     )
-    return {**encoders, NAME: own}
+    return encoders
 
 
 def add_new_patch(
     patched: PatchedModel,
-    encoder: Encoder | None,
+    encoders: Mapping[str, Encoder],
     base_patches: Sequence[str],
     config: TrainConfig,
 ) -> None:
@@ -117,40 +120,37 @@ def add_new_patch(
 
     Args:
         patched: The model with the base patches.
-        encoder: What the patch reads its channel with; None for the LoRA-only control.
+        encoders: From `make_encoders`.
         base_patches: Names of the patches on top of which it trains.
         config: Its settings.
     """
     set_seed(config.seed)
-    lora = _own_lora(config)
-    continued = _continued(patched, base_patches, config)
-    if encoder is None:
-        patched.new_patch(
-            None,
-            name=NAME,
-            lora=lora,
-            prompt=config.prompt,
-            task=config.task,
-            frames=config.frames,
-            base_patches=base_patches,
-            continue_lora=continued,
-        )
-    else:
-        patched.new_patch(
-            encoder.channel,
-            name=NAME,
-            encoder=encoder.name,
-            encoder_settings=dict(encoder.settings),
-            fusion={"side_dim": encoder.dim, **config.fusion},
-            lora=lora,
-            prompt=config.prompt,
-            task=config.task,
-            frames=config.frames,
-            base_patches=base_patches,
-            continue_lora=continued,
-        )
+    own = {}
+    for channel in config.parts:
+        own[channel] = encoders[part_key(NAME, channel, len(config.parts))]
+    patched.new_patch(
+        _new_channels(config, own),
+        name=NAME,
+        lora=_own_lora(config),
+        lora_per_channel=config.lora_per_channel,
+        prompt=config.prompt,
+        task=config.task,
+        frames=config.frames,
+        base_patches=base_patches,
+        continue_lora=_continued(patched, base_patches, config),
+    )
     if config.gradient_checkpointing:
         patched.activation_checkpointing_enable(config.trainer.get("gradient_checkpointing_kwargs"))
+
+
+def _new_channels(config: TrainConfig, encoders: Mapping[str, Encoder]) -> dict[str, NewChannel]:
+    """The channels of the new patch, with all settings of their encoders spelt out."""
+    found = {}
+    for channel, part in config.parts.items():
+        encoder = encoders[channel]
+        fusion = {"side_dim": encoder.dim, **part.fusion}
+        found[channel] = NewChannel(encoder.name, dict(encoder.settings), fusion)
+    return found
 
 
 def align_new_patch(
@@ -159,23 +159,21 @@ def align_new_patch(
     features: Features,
     config: TrainConfig,
 ) -> None:
-    """Give the fresh fusion its aligned start, where the settings ask for one."""
-    patch = patched.patches[NAME]
-    channel = patch.config.channel
-    if channel is None or not config.align_steps:
+    """Give each fresh fusion its aligned start, where the settings ask for one."""
+    if not config.align_steps:
         return
-    fusion = patch.fusion
-    if not isinstance(fusion, Fusion):
-        raise ConfigError("an aligned start is for pave's own fusion; set align_steps to 0")
-    settings = AlignSettings(
-        channel=channel,
-        steps=config.align_steps,
-        share=config.align_share,
-        seed=config.seed,
-        name=NAME,
-        families=config.align_families,
-    )
-    align(patched.base, fusion, groups, features, settings)
+    for channel, part in patched.patches[NAME].parts.items():
+        if not isinstance(part.fusion, Fusion):
+            raise ConfigError("an aligned start is for pave's own fusion; set align_steps to 0")
+        settings = AlignSettings(
+            channel=channel,
+            steps=config.align_steps,
+            share=config.align_share,
+            seed=config.seed,
+            name=part.key,
+            families=config.align_families,
+        )
+        align(patched.base, part.fusion, groups, features, settings)
 
 
 def _own_lora(config: TrainConfig) -> LoraSpec | None:

@@ -1,0 +1,80 @@
+"""`RecordMixture`: the settings of training on several files of records at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class RecordFile(BaseModel):
+    """One file of a mixture.
+
+    Example:
+        >>> RecordFile(records="sound.jsonl", channels=["audio"]).channels
+        ('audio',)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    records: Path = Field(description="JSONL file of training records.")
+    channels: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Channels of the patch that its clips are shown with; by default all that its "
+        "records name.",
+    )
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _words(cls, given: Any) -> Any:
+        """A command line writes a list as one word, with commas."""
+        if isinstance(given, str):
+            return given.split(",")
+        return given
+
+
+class RecordMixture(BaseModel):
+    """Several files of records, drawn from at random: a batch of clips comes from one of them.
+
+    A file of n questions is drawn with a probability in proportion to n^alpha, so that with alpha
+    below 1 a small file is not drowned by a large one.
+
+    Example:
+        >>> files = {"sound": RecordFile(records="s.jsonl"), "depth": RecordFile(records="d.jsonl")}
+        >>> shares = RecordMixture(files=files).shares({"sound": 900, "depth": 100})
+        >>> shares["sound"], shares["depth"]
+        (0.75, 0.25)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: dict[str, RecordFile] = Field(
+        min_length=2, description="The files, by names that the log and the card call them."
+    )
+    alpha: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Exponent of a file's size: with 1 every question is drawn equally often, with "
+        "0 every file.",
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, RecordFile]) -> dict[str, RecordFile]:
+        for name in files:
+            if not name or "/" in name:  # ids of records become name/id
+                raise ValueError(f"{name!r} cannot name a file: use a word without a slash")
+        return files
+
+    def shares(self, questions: dict[str, int]) -> dict[str, float]:
+        """The probability of each file.
+
+        Args:
+            questions: Name of a file -> number of its questions.
+        """
+        sizes = {name: count**self.alpha for name, count in questions.items()}
+        total = sum(sizes.values())
+        return {name: size / total for name, size in sizes.items()}
