@@ -183,12 +183,12 @@ def test_a_joint_run_goes_on_bit_equal(tmp_path: Path, apart: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apart", [True, False])
-def test_two_processes_draw_as_one(tmp_path: Path, apart: bool) -> None:
+def test_two_processes_draw_as_one(tmp_path: Path) -> None:
+    """Each has batches in which one channel's LoRA has nothing to do."""
     mixture = json.loads(json.dumps(_files(tmp_path), default=str))
     settings = {
         **ALONE, "mixture": mixture, "steps": 4, "lr_gate": 0.01, "questions_per_video": 2,
-        "lora_per_channel": apart, "gradient_checkpointing": True,
+        "lora_per_channel": True, "gradient_checkpointing": True,
     }  # fmt: skip
     done = _two(tmp_path, settings)
     assert done.returncode == 0, done.stderr.decode()[-3000:]

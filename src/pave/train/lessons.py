@@ -60,15 +60,19 @@ def read_files(config: TrainConfig) -> dict[str, list[Record]]:
                 raise RecordError(
                     f"mixture.files.{name}: no record of {file.records} names the channel {channel}"
                 )
-        found[name] = [_of_file(record, name, file.channels) for record in records]
+        found[name] = []
+        for record in records:
+            found[name].append(_of_file(record, name, file.channels))
     return found
 
 
 def _of_file(record: Record, name: str, channels: Sequence[str] | None) -> Record:
     """A record as a part of a mixture."""
-    kept = record.channels
+    kept = dict(record.channels)
     if channels is not None:
-        kept = {channel: media for channel, media in kept.items() if channel in channels}
+        for channel in record.channels.keys() - set(channels):
+            del kept[channel]
+    # Two files may use the same ids.
     return record.model_copy(update={"id": f"{name}/{record.id}", "channels": kept})
 
 
@@ -83,19 +87,25 @@ def lessons_of(config: TrainConfig, files: Files) -> Lessons:
         RecordError: If cells are asked for, and no two clips make any.
         ConfigError: If they are asked for of a file with several channels.
     """
-    lessons = {name: _lessons_of(config, name, records) for name, records in files.items()}
     if config.mixture is None:
-        (only,) = lessons.values()
-        return only
+        ((name, records),) = files.items()
+        return _lessons_of(config, name, records)
     sizes = {name: len(records) for name, records in files.items()}
     shares = config.mixture.shares(sizes)
+    plans: list[Schedule] = []
+    counts: list[int] = []  # groups of each file
     clips: list[list[Record]] = []
     groups: list[list[Record]] = []
     wrong: dict[str, str] = {}
-    for name, part in lessons.items():
+    cells = 0
+    for name, records in files.items():
+        part = _lessons_of(config, name, records)
+        plans.append(part.plan)
+        counts.append(len(part.groups))
         clips += part.clips
         groups += part.groups
-        wrong |= part.wrong
+        wrong |= part.wrong  # ids begin with the file's name, so none is there twice
+        cells += part.cells
         log.info(
             "%s: %d questions about %d clips, in %.1f %% of the batches",
             name,
@@ -103,14 +113,8 @@ def lessons_of(config: TrainConfig, files: Files) -> Lessons:
             len(part.clips),
             100 * shares[name],
         )
-    plan = JointPlan(
-        [part.plan for part in lessons.values()],
-        [len(part.groups) for part in lessons.values()],
-        [shares[name] for name in lessons],
-        batch=config.batch_clips,
-        seed=config.seed,
-    )
-    cells = sum(part.cells for part in lessons.values())
+    drawn = list(shares.values())  # in the order of the files
+    plan = JointPlan(plans, counts, drawn, batch=config.batch_clips, seed=config.seed)
     return Lessons(clips, plan, groups, wrong, cells, shares)
 
 

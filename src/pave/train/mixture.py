@@ -75,6 +75,10 @@ class RecordMixture(BaseModel):
         Args:
             questions: Name of a file -> number of its questions.
         """
+        # n^alpha may be large, but it is no more than n.
         sizes = {name: count**self.alpha for name, count in questions.items()}
         total = sum(sizes.values())
-        return {name: size / total for name, size in sizes.items()}
+        shares = {}
+        for name, size in sizes.items():
+            shares[name] = size / total
+        return shares

@@ -88,6 +88,7 @@ class AnswerModel(nn.Module):
         """
         self.tokens += inputs["input_ids"].numel()  # [B, L]
         device = labels.device
+        # They come from the cache on the CPU.
         visuals = [_to(visual, device) for visual in visuals]
         channels = [_side_to(clip, device) for clip in channels]
         self._square = torch.zeros((), device=device)
@@ -132,7 +133,9 @@ class AnswerModel(nn.Module):
     def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
         """Add up the squares of the residuals, one tensor `[T_q, S_q, D]` a clip."""
         for residual in output:
-            self._square = self._square + residual.detach().float().square().sum()
+            # In fp32, so that the squares of bf16 do not run over.
+            numbers = residual.detach().float()
+            self._square = self._square + numbers.square().sum()
 
     def _measure(
         self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]
@@ -142,10 +145,12 @@ class AnswerModel(nn.Module):
         for visual, clip in zip(visuals, channels, strict=True):
             # A clip without the channel has no residual, so its picture does not count either.
             if any(patch.tokens_in(clip) for patch in self._patches):
-                squares.append(visual.grid().float().square().sum())
+                grid = visual.grid().float()  # [T, S, D]
+                squares.append(grid.square().sum())
         if not squares:
             return self._square  # 0
-        return (self._square / torch.stack(squares).sum()).sqrt()
+        shown = torch.stack(squares).sum()
+        return (self._square / shown).sqrt()
 
 
 def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
@@ -172,27 +177,31 @@ def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
     wrong = pairs == -questions[:, None]
     # Sums over rows, whose order never changes, as that of scattered additions may on a GPU.
     lead = _means(losses, wrong) - _means(losses, right)  # [K], s(right) - s(wrong)
-    return total + (right.sum(1) * F.relu(margin - lead)).sum()
+    hinge = F.relu(margin - lead)  # [K]
+    weights = right.sum(1)  # [K], tokens of each right answer
+    return total + (weights * hinge).sum()
 
 
 def _means(losses: Tensor, chosen: Tensor) -> Tensor:
     """The mean loss `[K]` over the tokens `[K, N]` that are chosen."""
-    return (losses * chosen).sum(1) / chosen.sum(1)
+    sums = (losses * chosen).sum(1)  # [K]
+    counts = chosen.sum(1)  # [K]
+    return sums / counts
 
 
 def _side_to(clip: Mapping[str, Tokens], device: torch.device) -> dict[str, Tokens]:
     """One clip's side tokens on the device of the step."""
-    return {name: tokens.to(device) for name, tokens in clip.items()}
+    moved = {}
+    for name, tokens in clip.items():
+        moved[name] = tokens.to(device)
+    return moved
 
 
 def _to(visual: Visual, device: torch.device) -> Visual:
-    """The same visual tokens on the device of the loss: they come from the cache on the CPU."""
+    """The same visual tokens on the device of the loss."""
+    tokens = visual.tokens.to(device)  # [tokens of the clip, D]
     query = visual.query
     if query is not None:
-        query = query.to(device)
-    return replace(
-        visual,
-        tokens=visual.tokens.to(device),
-        query=query,
-        extra=tuple(extra.to(device) for extra in visual.extra),
-    )
+        query = query.to(device)  # [T, S, C_q]
+    extra = tuple(tensor.to(device) for tensor in visual.extra)  # what the family adds
+    return replace(visual, tokens=tokens, query=query, extra=extra)
