@@ -64,6 +64,8 @@ class Family(Protocol):
             works on them before it rounds.
         fixed_budget: Whether the pixels of a frame are bounded by its processor's own limits,
             whatever the files of a folder say.
+        old_limits: Whether its processor reads the words `min_pixels` and `max_pixels` too.
+        resample: The filter that frames are resized with, as Pillow and the files number it.
         pad_frames: Whether clips of one batch are padded to the same number of frames with all-zero
             ones, which the model then drops.
         token_layout: The order of a clip's tokens in words. A patch keeps it, so that it is never
@@ -106,6 +108,8 @@ class Family(Protocol):
     opens_with_bos: bool = False
     float_pixels: bool = False
     fixed_budget: bool = False
+    old_limits: bool = False
+    resample: int = 3  # bicubic
     pad_frames: bool = False
     token_layout: str = "t*h*w"
     native: bool = True

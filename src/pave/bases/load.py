@@ -262,8 +262,13 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **access(source))
     settings = wanted.settings
     if settings is None:
-        fixed = family.fixed_budget
-        settings = read_settings(source, family.settings(), fixed_budget=fixed)
+        settings = read_settings(
+            source,
+            family.settings(),
+            fixed_budget=family.fixed_budget,
+            old_limits=family.old_limits,
+            resample=family.resample,
+        )
     return Base(
         model,
         tokenizer,

@@ -104,9 +104,16 @@ def shortest_edge(frames: Tensor, edge: int) -> tuple[int, int]:
 
 
 def center_crop(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut `size` from the centre of frames that are at least as large."""
+    """Cut `size` from the centre of frames; smaller ones get a black rim first."""
     height, width = size
     have_height, have_width = frames.shape[-2:]
+    tall = max(height - have_height, 0)  # pixels that are missing
+    wide = max(width - have_width, 0)
+    if tall or wide:
+        # The odd one goes to the right and to the bottom, as in torchvision.
+        rim = (wide // 2, (wide + 1) // 2, tall // 2, (tall + 1) // 2)
+        frames = F.pad(frames, rim)
+        have_height, have_width = frames.shape[-2:]
     # Python's round, halves to even, as torchvision's own crop.
     top = round((have_height - height) / 2)
     left = round((have_width - width) / 2)

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pave.bases.source import read_json, reading
+from pave.bases.unfollowed import unfollowed
+from pave.errors import BaseError
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +101,12 @@ class BaseSettings(BaseModel):
 
 
 def read_settings(
-    source: str, defaults: BaseSettings, *, fixed_budget: bool = False
+    source: str,
+    defaults: BaseSettings,
+    *,
+    fixed_budget: bool = False,
+    old_limits: bool = True,
+    resample: int | None = None,
 ) -> BaseSettings:
     """The preprocessor's configuration of a model folder or Hub id, laid over the defaults.
 
@@ -108,15 +115,21 @@ def read_settings(
         defaults: What the family uses where the files are silent or absent.
         fixed_budget: Whether its processor bounds the pixels of frames by itself, so that the
             files' limits do not count.
+        old_limits: Whether its processor reads `min_pixels` and `max_pixels` beside `size`.
+        resample: The number of the filter that its processor resizes with, as Pillow counts them.
 
     Raises:
-        BaseError: If a file is damaged.
+        BaseError: If a file is damaged, or asks videos to be prepared as pave does not do.
     """
     for name, found, of_video in _found(source):
         # Newer processor files may hold nothing of pictures.
         if not of_video and not found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
             continue
         with reading(source, f"{name} is not the configuration of a preprocessor"):
+            if of_video and not (old_limits or fixed_budget):
+                found = _without_old_limits(found, f"{source}: {name}")
+            if asked := unfollowed(found, defaults, resample):
+                _tell_unfollowed(asked, f"{source}: {name}", of_video)
             changed = from_processor(found, defaults)
             if not of_video:
                 _leave_image_limits(source, changed, defaults)
@@ -126,6 +139,30 @@ def read_settings(
                     changed.pop(limit, None)
             return BaseSettings.model_validate({**dict(defaults), **changed})
     return defaults
+
+
+def _without_old_limits(found: dict[str, Any], where: str) -> dict[str, Any]:
+    """A file without the words for limits that its processor does not read."""
+    old = {key for key in ("min_pixels", "max_pixels") if found.get(key) is not None}
+    if old:
+        logger.warning(
+            "%s: %s: the model's own processor reads limits from size alone, and so does pave",
+            where,
+            ", ".join(sorted(old)),
+        )
+    return {key: value for key, value in found.items() if key not in old}
+
+
+def _tell_unfollowed(asked: list[str], where: str, of_video: bool) -> None:
+    """Refuse what a video processor's file asks for; a file of pictures may mean pictures alone."""
+    said = f"{where} asks for {', '.join(asked)}, which pave does not do"
+    if not of_video:
+        logger.warning("%s; frames are prepared as the family's own processor does", said)
+        return
+    raise BaseError(
+        f"{said}; correct the file, or say how frames are prepared: load_base(..., settings="
+        "BaseSettings(...))"
+    )
 
 
 def _found(source: str) -> Iterator[tuple[str, dict[str, Any], bool]]:
@@ -171,7 +208,10 @@ def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str
     changed: dict[str, Any] = {}
     for ours, theirs in (("mean", "image_mean"), ("std", "image_std")):
         if found.get(theirs):
-            changed[ours] = tuple(float(value) for value in found[theirs])
+            changed[ours] = _three(found[theirs])
+    if found.get("do_normalize") is False:  # rescaled to 0..1 alone
+        changed["mean"] = (0.0, 0.0, 0.0)
+        changed["std"] = (1.0, 1.0, 1.0)
     size = _size(found)
     changed |= _frame_size(found, size, defaults)
     if defaults.longest_edge is not None:
@@ -186,6 +226,13 @@ def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str
     if found.get("use_token_compression") is not None:
         changed["compress"] = defaults.compress and bool(found["use_token_compression"])
     return changed
+
+
+def _three(value: Any) -> tuple[float, ...]:
+    """A number for each colour; one number is that of all three."""
+    if isinstance(value, int | float):
+        value = [value] * 3
+    return tuple(map(float, value))
 
 
 def _size(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,15 +254,21 @@ def _frame_size(
         if found.get("max_soft_tokens"):
             return {"max_video_tokens": int(found["max_soft_tokens"])}
         return {}
-    if "height" in size:
+    edge = size.get("shortest_edge")
+    if isinstance(found.get("size"), int):  # one number
+        edge = found["size"]
+    if defaults.shortest_edge is not None and edge:
+        return {"shortest_edge": int(edge)}
+    if size.get("height"):
         return {"size": (int(size["height"]), int(size["width"]))}
-    if defaults.shortest_edge is not None and "shortest_edge" in size:
-        return {"shortest_edge": int(size["shortest_edge"])}
     return {}
 
 
 def _limits(found: Mapping[str, Any], size: Mapping[str, Any]) -> dict[str, Any]:
     """The pixel budget."""
+    if found.get("scale_resolution"):
+        # MiniCPM-V's only limit: the side of a square with as many pixels as a frame.
+        return {"max_pixels": int(found["scale_resolution"]) ** 2}
     # Newer files call it `size` and its ends edges, though both are numbers of pixels, not sides.
     limits = {
         "min_pixels": found.get("min_pixels") or size.get("shortest_edge"),

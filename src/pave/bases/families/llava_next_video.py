@@ -69,7 +69,9 @@ class LlavaNextVideo(Family):
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
         """Resize, crop, normalise; one token step a frame."""
         side = image_side(self.config)
-        small = resize(frames, shortest_edge(frames, settings.shortest_edge or side))
+        # Some files name both sides: frames are then squeezed, not cut, to their shape.
+        size = settings.size or shortest_edge(frames, settings.shortest_edge or side)
+        small = resize(frames, size)
         square = center_crop(small, settings.crop or (side, side))
         count = frames.shape[0]
         text = self.placeholder * self.layout(count).total

@@ -46,6 +46,7 @@ class Molmo2(Family):
     token_types = True
     both_ways = True
     opens_with_bos = True
+    resample = 2  # bilinear
 
     def settings(self) -> BaseSettings:
         """32 frames squared to the tower's image size."""

@@ -39,6 +39,7 @@ class Qwen25VL(Family):
     model_types = ("qwen2_5_vl",)
     placeholder = "<|video_pad|>"
     style = STYLE
+    old_limits = True
     # Templates open and close the span themselves, with one token in it.
     video_text = "<|vision_start|><|video_pad|><|vision_end|>"
     mrope = True

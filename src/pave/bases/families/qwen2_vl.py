@@ -40,6 +40,7 @@ class Qwen2VL(Family):
     model_types = ("qwen2_vl",)
     placeholder = "<|video_pad|>"
     style = STYLE
+    old_limits = True
     # Templates open and close the span themselves, with one token in it.
     video_text = "<|vision_start|><|video_pad|><|vision_end|>"
     mrope = True

@@ -31,6 +31,9 @@ STYLE = PromptStyle(
     answer=" ",
 )
 
+LONGEST = 4096
+"""Most pixels of the longer edge after the first resize."""
+
 
 @register_family
 class SmolVLM(Family):
@@ -49,6 +52,7 @@ class SmolVLM(Family):
     pixels = "pixel_values"
     language_model = "text_model"
     pad_frames = True
+    resample = 1  # Lanczos
     tight_pictures = True
 
     def settings(self) -> BaseSettings:
@@ -116,7 +120,11 @@ class SmolVLM(Family):
 
 
 def within(frames: Tensor, longest: int) -> tuple[int, int]:
-    """Height and width with the longer edge at `longest`, the shorter in proportion and even."""
+    """Height and width with the longer edge at `longest`, the shorter in proportion and even.
+
+    Its processor has a bound of its own, whatever a file asks for.
+    """
+    longest = min(longest, LONGEST)
     height, width = frames.shape[-2:]
     if width >= height:
         short = int(longest / (width / height))

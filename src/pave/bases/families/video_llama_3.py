@@ -50,6 +50,7 @@ class VideoLlama3(Family):
     model_types = ("video_llama_3",)
     placeholder = "<|video_pad|>"
     style = STYLE
+    old_limits = True
 
     def settings(self) -> BaseSettings:
         """32 frames; the pixel budget holds for the whole clip."""
