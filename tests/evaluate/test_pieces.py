@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from pave.cli.settings import take_config
 from pave.data import Record, Turn, clip_key
-from pave.errors import ConfigError
+from pave.data.features import UnusableClipsError
+from pave.errors import ConfigError, RecordError
+from pave.evaluate import asking
 from pave.evaluate.arm_files import append_rows, claim, read_rows, row_of
 from pave.evaluate.batches import by_length, cut
 from pave.evaluate.config import EvalConfig
@@ -339,3 +341,26 @@ def test_a_damaged_folder_of_answers_is_named(tmp_path: Path, content: bytes) ->
         ConfigError, match="settings.json is damaged .*; choose another out folder, or delete it"
     ):
         claim(tmp_path, {"batch": 1})
+
+
+def test_clips_that_any_arm_cannot_use_are_named_together(monkeypatch):
+    """The arms behind one that cannot go on have their clips read, too."""
+    unusable = {"base": {"a": "no film"}, "sound": {"b": "no sound", "a": "no film, either"}}
+    read = []
+
+    def features_of(_run, arm, _share):
+        read.append(arm)
+        if arm in unusable:
+            raise UnusableClipsError(unusable[arm], 4)
+
+    monkeypatch.setattr(asking, "features_of", features_of)
+    arms = {arm: SimpleNamespace(learns=False, kind="plain") for arm in ("base", "sound", "last")}
+    with pytest.raises(RecordError, match=r"^2 of 4 clips cannot be used: a: no film; b: no sound"):
+        asking.read_clips(SimpleNamespace(arms=arms))
+    assert read == ["base", "sound", "last"]
+
+
+def test_a_list_of_unusable_clips_is_bounded():
+    told = str(UnusableClipsError(dict.fromkeys(map(str, range(100)), "gone"), 200))
+    assert told.startswith("100 of 200 clips cannot be used: 0: gone; 1: gone; 2: gone; also 3, 4,")
+    assert "22 (and 77 more); mend" in told

@@ -35,9 +35,34 @@ from pave.tokens import Tokens
 
 Progress = Callable[[int, int], None]
 
-_FAILURES_SHOWN = 3
+_REASONS_SHOWN = 3
+_NAMES_SHOWN = 20
 
 logger = logging.getLogger(__name__)
+
+
+class UnusableClipsError(RecordError):
+    """Clips that cannot be used; everything else has been read and kept.
+
+    Args:
+        reasons: Record id -> why not, of one record for each such clip.
+        clips: How many clips there are.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], clips: int) -> None:
+        self.reasons = dict(reasons)
+        self.clips = clips
+        told = [f"{name}: {reason}" for name, reason in self.reasons.items()]
+        shown = "; ".join(told[:_REASONS_SHOWN])
+        others = list(self.reasons)[_REASONS_SHOWN:]
+        if others:
+            shown += f"; also {', '.join(others[:_NAMES_SHOWN])}"
+        if len(others) > _NAMES_SHOWN:
+            shown += f" (and {len(others) - _NAMES_SHOWN} more)"
+        super().__init__(
+            f"{len(told)} of {clips} clips cannot be used: {shown}; mend them or take their "
+            "records out (what was read of the others is kept)"
+        )
 
 
 @dataclass(frozen=True)
@@ -159,22 +184,21 @@ class Features:
 
         Raises:
             ConfigError: If `workers` is below 0, or no process can be started.
-            RecordError: If some media could not be read. Everything else has been kept; the
-                message names the first failures.
+            UnusableClipsError: If some media could not be read. Everything else has been kept.
         """
         if workers < 0:
             raise ConfigError(f"workers={workers}: give the number of processes, or 0 for none")
         # One record stands for all that share its clip.
         clips = {clip_key(record): record for record in records}
-        failures: list[str] = []
+        failures: dict[str, str] = {}
         missing = self._all_missing(clips.values(), failures)
         if missing:
             found = len(clips) - len(missing)
             # Clips that were there count as done from the start.
             told = partial(_tell, progress, found, len(clips))
-            failures += self._compute(missing, workers, told)
+            failures |= self._compute(missing, workers, told)
         if failures:
-            raise _cannot_be_used(failures, len(clips))
+            raise UnusableClipsError(failures, len(clips))
         return PrecomputeReport(len(missing), len(clips) - len(missing))
 
     def visual_key(self, video: str) -> str:
@@ -247,7 +271,7 @@ class Features:
             name for name, encoder in self.encoders.items() if encoder.channel in record.channels
         ]
 
-    def _all_missing(self, clips: Iterable[Record], failures: list[str]) -> list[Record]:
+    def _all_missing(self, clips: Iterable[Record], failures: dict[str, str]) -> list[Record]:
         """The clips that the cache lacks something of; those without their media are failures."""
         missing = []
         for record in clips:
@@ -255,7 +279,7 @@ class Features:
                 if self._is_missing(record):
                     missing.append(record)
             except PaveError as error:
-                failures.append(f"{record.id}: {error}")
+                failures[record.id] = str(error)
         return missing
 
     def _is_missing(self, record: Record) -> bool:
@@ -275,9 +299,9 @@ class Features:
 
     def _compute(
         self, missing: Sequence[Record], workers: int, told: Callable[[int], None]
-    ) -> list[str]:
-        """Make what clips lack; what failed. `told` gets the number of clips done."""
-        failures = []
+    ) -> dict[str, str]:
+        """Make what clips lack, and tell how many are done; record id -> why that failed."""
+        failures = {}
         # A thread for each process, which waits for it and writes what it gives.
         threads = max(1, workers)
         with (
@@ -295,10 +319,10 @@ class Features:
                     raise
                 except PaveError as error:
                     # One broken clip must not cost the hours of work on the others.
-                    failures.append(f"{record.id}: {error}")
+                    failures[record.id] = str(error)
                 except Exception as error:  # nor one that takes too much memory
                     logger.exception("encoding %s failed", record.id)
-                    failures.append(f"{record.id}: {unexpected(error)}")
+                    failures[record.id] = unexpected(error)
                 told(done)
         return failures
 
@@ -328,17 +352,6 @@ def unexpected(error: Exception) -> str:
     """What is said of a clip that an error ended which nobody foresaw: its kind and its words."""
     words = " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {words}"
-
-
-def _cannot_be_used(failures: Sequence[str], clips: int) -> RecordError:
-    """One error for all clips that failed."""
-    shown = "; ".join(failures[:_FAILURES_SHOWN])
-    if len(failures) > _FAILURES_SHOWN:
-        shown += f" (and {len(failures) - _FAILURES_SHOWN} more)"
-    return RecordError(
-        f"{len(failures)} of {clips} clips cannot be used: {shown}; mend them or take their "
-        "records out (what was read of the others is kept)"
-    )
 
 
 def _ahead(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from pave.data import Record
+from pave.data.features import UnusableClipsError
 from pave.evaluate.arm_files import (
     ArmRow,
     Key,
@@ -69,11 +70,22 @@ def read_clips(run: Evaluation, share: tuple[int, int] = (0, 1)) -> None:
     A clip that one arm cannot use is then found in front of hours of answers of the others.
 
     Raises:
-        RecordError: If an arm cannot use some clips. All others have been read.
+        UnusableClipsError: If arms cannot use some clips. It names those of all arms, and all others
+            have been read.
     """
+    reasons: dict[str, str] = {}
+    clips = 0
     for arm, spec in run.arms.items():
-        if not spec.learns and spec.kind != "blind":
+        if spec.learns or spec.kind == "blind":
+            continue
+        try:
             features_of(run, arm, share)
+        except UnusableClipsError as error:
+            for name, reason in error.reasons.items():
+                reasons.setdefault(name, reason)  # one reason is enough
+            clips = error.clips
+    if reasons:
+        raise UnusableClipsError(reasons, clips)
 
 
 def put_to_work(run: Evaluation, arm: str, share: tuple[int, int] = (0, 1)) -> AtWork:

@@ -20,7 +20,8 @@ _JOINED = re.compile(
 # What denies the words behind it, in other languages with an article between.
 _NOT = re.compile(
     r" (?:(?:not|no|isnt|arent|never|than|instead of|nor|neither|without|unlike)(?: any)?"
-    r"|(?:nicht|keine?[nmrs]?|nest pas|pas|no es|non [èe]|n[ãa]o [ée]|niet|geen|inte|ikke|nie|не|ни)"
+    r"|(?:nicht|keine?[nmrs]?|nest pas|pas|no es|non [èe]|n[ãa]o [ée]|niet|geen|inte|ikke|nie|не"
+    r"|ни)"
     r"(?: (?:une?|des?|el|los|las?|les?|uno|uma?|o|de[nrt]|die|das|eine?[nmrs]?|een|het|ett?|en)"
     r")?)$"
 )
