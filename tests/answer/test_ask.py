@@ -83,6 +83,11 @@ def test_a_silent_film_is_answered_by_the_base_with_a_note(
         answer = model.ask(films["silent"], "What?", frames=4, max_new_tokens=6)
     assert answer == plain_answer(model, films["silent"], "What?")
     assert "has no audio; patch 'audio' is off for it" in caplog.text
+    # A film that is named for the channel may be silent, too; another file that lacks it is wrong.
+    named = {"audio": str(films["silent"])}
+    assert answer == model.ask(films["silent"], "What?", channels=named, frames=4, max_new_tokens=6)
+    with pytest.raises(ChannelError, match=r"silent\S* has no audio; give a file that has it"):
+        model.ask(films["loud"], "What?", channels=named, frames=4, max_new_tokens=1)
 
 
 def test_several_questions_share_one_decode_and_one_tower_run(

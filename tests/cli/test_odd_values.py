@@ -133,5 +133,11 @@ def test_characters_that_the_terminal_lacks_are_spelt_out(video: Path):
 
 
 def test_a_channel_that_is_nested_too_deeply(video: Path, capsys: pytest.CaptureFixture[str]):
+    twice = ("--channel", "audio=a.wav", "--channel", "audio=b.wav")
+    for verb in (("ask", video, "Hm?"), ("chat", video)):
+        assert "--channel audio is given twice" in refused(capsys, *verb, *twice)
+    batch = ("ask", "--batch", "q.jsonl", "--out", "a.jsonl")
+    for words in (twice[:2], ("--stream",), ("--json",)):
+        assert "do not go with --batch" in refused(capsys, *batch, *words)
     words = ("ask", video, "Hm?", "--channel", "views=" + "[" * 5000)
     assert "--channel views: lists or objects are nested too deeply" in refused(capsys, *words)

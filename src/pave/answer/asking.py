@@ -168,10 +168,11 @@ def encode_channels(
 ) -> dict[str, Tokens]:
     """Tokens of the channels of every active patch, by `Part.key`.
 
-    A channel that is missing is left out, with a logged note.
+    A channel that the video lacks is left out, with a logged note.
 
     Raises:
-        ChannelError: If a channel is named that no patch listens to, or there is no encoder for it.
+        ChannelError: If a channel is named that no patch listens to, there is no encoder for it, or
+            the media given for it lack it.
     """
     known = set()  # words by which tokens may be given
     for key, part in _parts(model).items():
@@ -188,7 +189,7 @@ def encode_channels(
             if patch.weight == 0:  # off: tokens would be encoded for nothing
                 break
             # What is given for one patch comes before what is given for its channel.
-            found = channels.get(part.key, channels.get(channel))
+            given = found = channels.get(part.key, channels.get(channel))
             # Frames alone hold no sound, and none that were not chosen.
             if found is None and part.in_video and not isinstance(video, Frames):
                 found = video
@@ -202,12 +203,23 @@ def encode_channels(
                 found = encoder.encode(found)
             if found is not None:
                 side[part.key] = found
-                continue
-            logger.warning(
-                "%s has no %s; patch '%s' %s",
-                "a clip of frames" if isinstance(video, Frames) else video,
-                channel,
-                name,
-                _ALONE if len(patch.parts) == 1 else "goes without it",
-            )
+            else:
+                then = _ALONE if len(patch.parts) == 1 else "goes without it"
+                _tell_missing(video, given, channel, f"patch '{name}' {then}")
     return side
+
+
+def _tell_missing(
+    video: str | Path | Frames, given: Source | Tokens | None, channel: str, then: str
+) -> None:
+    """Log that a video lacks a channel, and what then happens.
+
+    Raises:
+        ChannelError: If other media than the video itself was given for the channel.
+    """
+    if given is not None and str(given) != str(video):
+        raise ChannelError(
+            f"{given} has no {channel}; give a file that has it, or leave the channel out"
+        )
+    what = "a clip of frames" if isinstance(video, Frames) else video
+    logger.warning("%s has no %s; %s", what, channel, then)

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pave.answer.sampling import Sampling
 from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
-from pave.cli.models import FrameFlag, check_length, check_video, media_of, patched_model
+from pave.cli.models import FrameFlag, channels_of, check_length, check_video, patched_model
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
 from pave.placement import DtypeWord
@@ -77,6 +77,11 @@ def ask_verb(
         json: Print the questions, the answers, the base, and the patches as JSON.
     """
     if batch is not None or out is not None:
+        if channel or stream or json:
+            raise ConfigError(
+                "--channel, --stream and --json do not go with --batch: its records name their "
+                "channels, and the answers go into a file"
+            )
         return _batch(
             batch, out, video, question, patch=patch, base=base, off=off, frames=frames,
             system=system, same_weights=same_weights, dtype=dtype, loading=loading,
@@ -93,7 +98,7 @@ def ask_verb(
         )
     _check_text(question)
     check_length(sampling)
-    media = dict(media_of(words) for words in channel)
+    media = channels_of(channel)
     # A second for a frame, before a minute for a model.
     check_video(video)
     with patched_model(

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from pave.answer.sampling import Sampling
 from pave.bases.loading import AS_USUAL, Loading
 from pave.cli import output
-from pave.cli.models import FrameFlag, check_length, check_video, media_of, patched_model
+from pave.cli.models import FrameFlag, channels_of, check_length, check_video, patched_model
 from pave.cli.settings import Switch
 from pave.errors import ConfigError, PaveError
 from pave.placement import DtypeWord
@@ -65,7 +65,7 @@ def chat_verb(
     if sampling.n > 1:
         raise ConfigError("a conversation needs exactly one answer to each question; leave out --n")
     check_length(sampling)
-    media = dict(media_of(words) for words in channel)
+    media = channels_of(channel)
     if media and video is None:
         raise ConfigError("--channel belongs to a video; give the video, too")
     shown: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in image]

@@ -100,6 +100,24 @@ def check_video(video: Path) -> None:
     read_frames(video, Uniform(1))
 
 
+def channels_of(given: Sequence[str]) -> dict[str, Any]:
+    """Channel -> media, of all that follows `--channel`.
+
+    Raises:
+        ConfigError: If a channel is given twice, or one is not written as it must be.
+    """
+    found: dict[str, Any] = {}
+    for words in given:
+        name, media = media_of(words)
+        if name in found:
+            raise ConfigError(
+                f"--channel {name} is given twice; several files of one channel are written "
+                f"{name}=a,b"
+            )
+        found[name] = media
+    return found
+
+
 def media_of(words: str) -> tuple[str, Any]:
     """`views=a.mp4,b.mp4` as the channel's name and its media."""
     name, equals, text = words.partition("=")

@@ -70,8 +70,8 @@ def read_clips(run: Evaluation, share: tuple[int, int] = (0, 1)) -> None:
     A clip that one arm cannot use is then found in front of hours of answers of the others.
 
     Raises:
-        UnusableClipsError: If arms cannot use some clips. It names those of all arms, and all others
-            have been read.
+        UnusableClipsError: If some clips cannot be used; it names those of all arms, and all
+            others have been read.
     """
     reasons: dict[str, str] = {}
     clips = 0
