@@ -80,20 +80,58 @@ def read_text(file: TextFile, most: int = DATA_BYTES) -> str:
         raise file.error(f"{file.path}: {error}; {file.advice}") from error
 
 
+def read_lines(file: TextFile, most: int = DATA_BYTES) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file that hold something, as `lines_of` gives them, one at a time.
+
+    A file of a million lines takes the memory of a few.
+
+    Args:
+        file: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        PaveError: Of the file's kind, as `read_text`; broken UTF-8 shows when its line is reached.
+    """
+    _must_be_text(file, most)
+    try:
+        with file.path.open("rb") as opened:
+            _must_not_be_utf16(opened.read(_HEAD))
+        # The encoding leaves a mark out, and text mode makes all ends of lines alike.
+        with file.path.open(encoding="utf-8-sig") as text:
+            for number, line in enumerate(text, 1):
+                line = line.removeprefix(BOM).rstrip("\n")
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except (TextError, UnicodeDecodeError):
+        # Read whole, it says where; a decoder that streams does not know its place.
+        read_text(file, most)
+        raise
+
+
 def _read_bytes(file: TextFile, most: int) -> bytes:
     """A file's content, if it is a regular file of no more than so many bytes."""
+    _must_be_text(file, most)
+    try:
+        return file.path.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _must_be_text(file: TextFile, most: int) -> None:
+    """Refuse what is no regular file, or has more bytes than it may have."""
     if not os.path.lexists(file.path):
         raise file.error(f"cannot read {file.path}: no such file; {file.advice}")
     regular_file(file.path, file.error, "a text file")
-    try:
-        size = os.path.getsize(file.path)
-        if size <= most:
-            return file.path.read_bytes()
-    except OSError as error:
-        raise file.error(
-            f"{file.path}: cannot be read ({error.strerror}); {file.advice}"
-        ) from error
-    raise file.error(f"{file.path}: has {size:,} bytes, the most is {most:,}; {file.advice}")
+    size = os.path.getsize(file.path)
+    if size > most:
+        raise file.error(f"{file.path}: has {size:,} bytes, the most is {most:,}; {file.advice}")
+
+
+def _unreadable(file: TextFile, error: OSError) -> PaveError:
+    """What is said of a file that the system does not let us read."""
+    return file.error(f"{file.path}: cannot be read ({error.strerror}); {file.advice}")
 
 
 def decode(data: bytes) -> str:
@@ -106,18 +144,23 @@ def decode(data: bytes) -> str:
         >>> decode(b"\xef\xbb\xbfa\r\nb")
         'a\nb'
     """
-    for mark, name in _OTHER_MARKS:
-        if data.startswith(mark):
-            raise TextError(f"is written in {name}, not in UTF-8; save it as UTF-8")
-    # Valid UTF-8, but no text: UTF-16 without a mark, or a file that is not text at all.
-    if b"\0" in data[:_HEAD]:
-        raise TextError("holds NUL bytes, so it is no UTF-8 (perhaps UTF-16); save it as UTF-8")
+    _must_not_be_utf16(data[:_HEAD])
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TextError(f"is no UTF-8 ({error.reason} at byte {error.start:,})") from error
     # As Python's own text files do it: a lone carriage return ends a line, too.
     return io.StringIO(text, newline=None).getvalue()
+
+
+def _must_not_be_utf16(head: bytes) -> None:
+    """Refuse other encodings of text by the file's first bytes."""
+    for mark, name in _OTHER_MARKS:
+        if head.startswith(mark):
+            raise TextError(f"is written in {name}, not in UTF-8; save it as UTF-8")
+    # Valid UTF-8, but no text: UTF-16 without a mark, or a file that is not text at all.
+    if b"\0" in head:
+        raise TextError("holds NUL bytes, so it is no UTF-8 (perhaps UTF-16); save it as UTF-8")
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -69,7 +69,7 @@ def test_paths_become_absolute_and_go_back_to_relative(tmp_path):
         ({**LINE, "id": "b", "turns": []}, "records.jsonl:3: turns"),
         ({**LINE, "id": "b", "turns": [{"answer": "x"}]}, "records.jsonl:3: turns.0.question"),
         ([1], "records.jsonl:3: record"),
-        (LINE, "records.jsonl:3: id 'a' was used on line 1"),
+        (LINE, "records.jsonl:3: id 'a' was used at .*records.jsonl:1"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, line, words):

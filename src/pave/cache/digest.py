@@ -18,6 +18,7 @@ from typing import Any
 
 from pave.errors import MediaError
 from pave.files import regular_file, sha256_of, write_atomically
+from pave.media.archive import archive_of, member_digest, split_member
 from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ def digest_bytes_of(file: Path) -> str:
     Raises:
         MediaError: If it is no regular file, or cannot be read.
     """
+    if split_member(str(file)) is not None:
+        return member_digest(str(file))
     regular_file(file, MediaError, "a media file")
     try:
         return sha256_of(file)
@@ -111,8 +114,8 @@ class RememberedDigests:
         Raises:
             MediaError: If it cannot be read.
         """
-        regular_file(file, MediaError, "a media file")
-        stat = file.stat()
+        # A clip in an archive is as new as the archive.
+        stat = regular_file(archive_of(file), MediaError, "a media file").stat()
         path = os.path.realpath(file)
         # A path holds slashes, may be longer than a file's name may be, and need not be UTF-8.
         note = self.folder / hashlib.sha256(os.fsencode(path)).hexdigest()
@@ -229,7 +232,7 @@ def _of_value(value: Any, digest_file: DigestFile) -> Any:
     Both are marked with what they are, so that no plain text can pass for a file's hash.
     """
     if isinstance(value, (str, Path)):
-        if os.path.exists(value):
+        if os.path.exists(value) or split_member(str(value)) is not None:
             return ["content", _of_path(Path(value), digest_file)]
         return ["plain", str(value)]
     if isinstance(value, Mapping):

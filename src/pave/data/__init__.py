@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pave.data.record import Record, Turn, clip_key
 from pave.data.records import (
-    Record,
-    Turn,
-    clip_key,
     group_by_clip,
     missing_media,
+    open_records,
     read_records,
     write_records,
 )
+from pave.data.sources import register_reader
+from pave.data.store import Records
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ __all__ = [
     "Packed",
     "PrecomputeReport",
     "Record",
+    "Records",
     "Turn",
     "clip_key",
     "group_by_clip",
     "missing_media",
+    "open_records",
     "pack",
     "positions_and_mask",
     "read_records",
+    "register_reader",
     "targets",
     "write_records",
 ]

@@ -18,141 +18,150 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
+from pave.data.record import Record, Turn, clip_key, map_paths, media_of
+from pave.data.sources import Source, folder_of, rows_of, title_of
+from pave.data.store import Clips, Records
 from pave.errors import RecordError, first_problem
 from pave.files import regular_file, write_text_atomically
-from pave.texts import TextError, TextFile, lines_of, parse_json, read_text
+from pave.media.archive import archive_of, is_there, with_archive
 
-JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+__all__ = [
+    "Clips",
+    "Record",
+    "Records",
+    "Turn",
+    "clip_key",
+    "each_record",
+    "group_by_clip",
+    "media_of",
+    "missing_media",
+    "open_records",
+    "placed_records",
+    "read_records",
+    "write_records",
+]
+
 _FILE_NAME = re.compile(r"\.[A-Za-z]\w*$")
 _SHOWN = 5  # missing files named in one message
-# What `meta.needs` said before it became `meta.channel`, where the word itself changed too.
-_OLD_CHANNELS = {"sound": "audio", "visual": "video"}
 
 
-class Turn(BaseModel):
-    """One question and, where it is known, its answer."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    question: str = Field(description="What is asked, without any prompt template around it.")
-    answer: str | None = Field(
-        default=None, description="What to learn to say; null for a question that is only asked."
-    )
-
-
-class Record(BaseModel):
-    """One example: a clip, its side channels, and a dialogue about it.
-
-    Example:
-        >>> turn = Turn(question="What sounds?", answer="a dog")
-        >>> Record(id="a1", video="a.mp4", turns=[turn]).turns[0].answer
-        'a dog'
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = Field(min_length=1, description="Unique name of the record within its file.")
-    video: str = Field(min_length=1, description="A video file, or a folder of frames.")
-    channels: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Channel name -> media: a path, a list of paths, or an object of them.",
-    )
-    turns: list[Turn] = Field(
-        min_length=1, description="Questions and answers in the order they are asked."
-    )
-    answers: list[str] = Field(
-        default_factory=list, description="Accepted answers of the last turn, for scoring."
-    )
-    options: list[str] = Field(
-        default_factory=list, description="The choices of a multiple-choice question."
-    )
-    meta: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Anything else, e.g. the question's `family`, and the `channel` that it takes.",
-    )
-
-    @field_validator("channels")
-    @classmethod
-    def _media(cls, channels: dict[str, Any]) -> dict[str, Any]:
-        """A missing channel is left out of the record; there is no other way to say it."""
-        for name, media in channels.items():
-            if not _is_media(media):
-                raise ValueError(
-                    f"{name} must be a path, a list of paths or an object, got {media!r}; leave "
-                    "out what is missing"
-                )
-        return channels
-
-    @field_validator("meta")
-    @classmethod
-    def _old_meta(cls, meta: dict[str, Any]) -> dict[str, Any]:
-        """Records written before `meta.needs` became `meta.channel` are read as if written now."""
-        needs = meta.get("needs")
-        if "channel" in meta or not isinstance(needs, str):
-            return meta
-        meta = dict(meta)
-        del meta["needs"]
-        meta["channel"] = _OLD_CHANNELS.get(needs, needs)
-        return meta
-
-
-def read_records(path: str | os.PathLike[str], *, check_media: bool = True) -> list[Record]:
-    """Read a JSONL file of records; paths come back absolute.
+def open_records(source: Source, *, check_media: bool = True) -> Records:
+    """Read records of any kind of source without keeping them in memory; paths come back absolute.
 
     Args:
-        path: The file. Empty lines are skipped.
+        source: A file (JSONL, JSON, CSV, Parquet, a tar of WebDataset), a folder of such tars or of
+            a dataset that `datasets` saved, `datasets:NAME:SPLIT`, or rows such as a `Dataset`.
         check_media: Also make sure that every media file exists, so that a long run does not stop
             at its end.
 
+    Returns:
+        The records as a sequence: each is made when it is asked for.
+
     Raises:
-        RecordError: For an unreadable file, a broken line (the message has its number and what is
+        RecordError: For an unreadable source, a broken row (the message has its place and what is
             wrong), two records with one id, or missing media (the message lists them).
+        ConfigError: If its reader needs a package that is not installed.
+
+    Example:
+        >>> records = open_records("train.parquet")  # doctest: +SKIP
+        >>> len(records), len(group_by_clip(records))  # doctest: +SKIP
+        (1000000, 100000)
     """
-    file = Path(path)
-    places: dict[str, int] = {}  # id -> its line
-    records = []
-    for number, record in _lines(file):
+    title = title_of(source)
+    records = Records()
+    for place, record in placed_records(source):
         if isinstance(record, RecordError):
             raise record
-        if record.id in places:
-            raise RecordError(
-                f"{file}:{number}: id {record.id!r} was used on line {places[record.id]}; ids must "
-                "be unique"
-            )
-        places[record.id] = number
-        records.append(record)
+        records.add(record, place)
+    records.close()
     if not records:
-        raise RecordError(f"{file} holds no records; write one JSON object per line")
+        raise RecordError(f"{title} holds no records; write one JSON object per line")
+    _must_be_single(title, records)
     if check_media:
-        _must_be_there(file, records)
+        _must_be_there(title, records.clips())
     return records
 
 
-def each_record(path: str | os.PathLike[str]) -> Iterator[Record | RecordError]:
-    """As `read_records`, line by line; a line that is no record gives what is wrong with it.
+def read_records(path: Source, *, check_media: bool = True) -> list[Record]:
+    """As `open_records`, as a list; for files that memory holds easily.
 
     Args:
-        path: The file.
+        path: The file or other source.
+        check_media: Also make sure that every media file exists.
 
     Raises:
-        RecordError: If the file itself cannot be read.
+        RecordError: As `open_records`.
     """
-    for _, record in _lines(Path(path)):
+    return list(open_records(path, check_media=check_media))
+
+
+def each_record(source: Source) -> Iterator[Record | RecordError]:
+    """As `open_records`, one by one; a row that is no record gives what is wrong with it.
+
+    Args:
+        source: The source.
+
+    Raises:
+        RecordError: If the source itself cannot be read.
+    """
+    for _, record in placed_records(source):
         yield record
 
 
-def _lines(file: Path) -> Iterator[tuple[int, Record | RecordError]]:
-    """Number and record of each line, paths absolute."""
-    text = read_text(TextFile(file, RecordError, "give a JSONL file of records in UTF-8"))
+def placed_records(source: Source) -> Iterator[tuple[str, Record | RecordError]]:
+    """Place and record of each row of a source, paths absolute; nothing is compared with another.
 
+    Raises:
+        RecordError: If the source itself cannot be read.
+    """
+    absolute, inside = _locating(source)
+    for place, values in rows_of(source):
+        try:
+            yield place, _record(place, values, absolute, inside)
+        except RecordError as error:
+            yield place, error
+
+
+def _record(
+    place: str, values: Any, absolute: Callable[[str], str], inside: Callable[[str], str]
+) -> Record:
+    """The values of a row as a record, every failure named with its place."""
+    if isinstance(values, RecordError):
+        raise values
+    try:
+        record = Record.model_validate(values)
+    except ValidationError as error:
+        field, what = first_problem(error)
+        raise RecordError(
+            f"{place}: {field or 'record'}: {what}; see the record format in the docs"
+        ) from error
+    try:
+        return map_paths(record, absolute, inside)
+    except RecordError as error:
+        raise RecordError(f"{place}: {error}") from error
+
+
+def _locating(source: Source) -> tuple[Callable[[str], str], Callable[[str], str]]:
+    """What makes a path of a record absolute, and what does so with a text inside an object."""
+    folder = folder_of(source)
+
+    def from_folder(text: str) -> str:
+        if folder is not None:
+            # Links are not followed: media keep the name that the user gave them.
+            return os.path.abspath(os.path.join(folder, text))
+        if not os.path.isabs(text):
+            raise RecordError(f"{text}: these records lie in no folder, so paths must be absolute")
+        return text
+
+    @lru_cache(maxsize=1 << 16)  # records of one clip name the same file again and again
     def absolute(text: str) -> str:
-        # Links are not followed: media keep the name that the user gave them.
-        return os.path.abspath(file.parent / text)
+        return with_archive(text, from_folder)
 
     def inside(text: str) -> str:
         """Within an object: a path if it looks like one.
@@ -160,20 +169,14 @@ def _lines(file: Path) -> Iterator[tuple[int, Record | RecordError]]:
         What exists in the current folder alone is a path too, and missing: nothing is ever read
         from there.
         """
+        if folder is None and not os.path.isabs(text):
+            return text
         place = absolute(text)
         if _FILE_NAME.search(text) or os.path.exists(place) or os.path.exists(text):
             return place
         return text
 
-    for number, line in lines_of(text):
-        try:
-            record = _parse(
-                line, f"{file}:{number}", lambda record: _map_paths(record, absolute, inside)
-            )
-        except RecordError as error:
-            yield number, error
-        else:
-            yield number, record
+    return absolute, inside
 
 
 def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Path:
@@ -192,10 +195,13 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
             return text
         return Path(os.path.relpath(text, folder)).as_posix()
 
+    def kept(text: str) -> str:
+        return with_archive(text, relative)
+
     lines = []
     for record in records:
         # Without defaults, so that a line says only what its record has.
-        row = _map_paths(record, relative, relative).model_dump(exclude_defaults=True)
+        row = map_paths(record, kept, kept).model_dump(exclude_defaults=True)
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     write_text_atomically(file, "".join(lines))
     return file
@@ -203,95 +209,46 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
 
 def missing_media(records: Iterable[Record]) -> list[str]:
     """Every path that some record names and that does not exist, each once, in order."""
-    return [path for path in media_of(records) if not os.path.exists(path)]
+    return [path for path in media_of(records) if not is_there(path)]
 
 
-def media_of(records: Iterable[Record]) -> list[str]:
-    """Every path that some record names, each once, in order."""
-    paths: dict[str, None] = {}
-
-    def note(text: str) -> str:
-        paths.setdefault(text)
-        return text
-
-    def inside(text: str) -> str:
-        # Within an object, paths have become absolute; what has not is a plain setting.
-        return note(text) if os.path.isabs(text) else text
-
-    for record in records:
-        _map_paths(record, note, inside)
-    return list(paths)
-
-
-def clip_key(record: Record) -> str:
-    """A text that is equal for two records exactly when they share the video and all channels."""
-    return json.dumps([record.video, record.channels], sort_keys=True, ensure_ascii=False)
-
-
-def group_by_clip(records: Sequence[Record]) -> list[list[Record]]:
+def group_by_clip(records: Sequence[Record]) -> Sequence[Sequence[Record]]:
     """Records that share one clip, together, in the order of the file."""
+    if isinstance(records, Records):
+        return records.clips()
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(clip_key(record), []).append(record)
     return list(groups.values())
 
 
-def _is_media(media: object) -> bool:
-    """Whether something can be a channel's media."""
-    if isinstance(media, list):
-        return bool(media) and all(path and isinstance(path, str) for path in media)
-    return isinstance(media, (str, dict)) and bool(media)
+def _must_be_single(title: str, records: Records) -> None:
+    """Refuse two records with one id."""
+    for first, second in records.doubles():
+        raise RecordError(
+            f"{records.place(second)}: id {records[second].id!r} was used at "
+            f"{records.place(first)}; ids must be unique"
+        )
 
 
-def _must_be_there(file: Path, records: Sequence[Record]) -> None:
+def _must_be_there(title: str, clips: Clips) -> None:
     """Refuse records whose media is missing, before a long run finds out at its end."""
-    missing = missing_media(records)
+    firsts = (clip[0] for clip in clips)
+    missing = missing_media(firsts)
     if not missing:
-        _must_be_files(file, records)
+        _must_be_files(title, clips)
         return
     shown = ", ".join(missing[:_SHOWN])
     if len(missing) > _SHOWN:
         shown += ", ..."
     raise RecordError(
-        f"{file}: {len(missing)} media files are missing: {shown}; paths are relative to the "
+        f"{title}: {len(missing)} media files are missing: {shown}; paths are relative to the "
         "records file"
     )
 
 
-def _must_be_files(file: Path, records: Sequence[Record]) -> None:
+def _must_be_files(title: str, clips: Clips) -> None:
     """Refuse media that are no files: a reader would wait at a pipe for ever."""
-    for path in media_of(records):
+    for path in media_of(clip[0] for clip in clips):
         if not os.path.isdir(path):
-            regular_file(path, RecordError, f"a file of {file}")
-
-
-def _parse(line: str, where: str, locate: Callable[[Record], Record]) -> Record:
-    """One line as a record with its paths located, every failure named with `where`."""
-    try:
-        return locate(Record.model_validate(parse_json(line)))
-    except ValidationError as error:
-        field, what = first_problem(error)
-        raise RecordError(
-            f"{where}: {field or 'record'}: {what}; see the record format in the docs"
-        ) from error
-    except TextError as error:
-        raise RecordError(f"{where}: {error}; write one flat object per line, as UTF-8") from error
-
-
-def _map_paths(
-    record: Record, change: Callable[[str], str], inside: Callable[[str], str]
-) -> Record:
-    """The record with `change` applied to its paths, and `inside` to texts within objects."""
-    channels = {name: _walk(media, change, inside) for name, media in record.channels.items()}
-    return record.model_copy(update={"video": change(record.video), "channels": channels})
-
-
-def _walk(media: JSON, change: Callable[[str], str], inside: Callable[[str], str]) -> JSON:
-    """The media with its texts changed; keys, numbers and the like stay."""
-    if isinstance(media, str):
-        return change(media)
-    if isinstance(media, list):
-        return [_walk(item, change, inside) for item in media]
-    if isinstance(media, dict):
-        return {key: _walk(item, inside, inside) for key, item in media.items()}
-    return media
+            regular_file(archive_of(path), RecordError, f"a file of {title}")

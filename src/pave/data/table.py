@@ -1,4 +1,4 @@
-"""Records from a table: a CSV file with a line for each question, and a folder of clips."""
+"""Records from a CSV file with a line for each question, and a folder of clips."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def records_from_csv(
     for channel, column in (channels or {}).items():
         # Column names are compared in small letters.
         wanted[channel] = _plain(column)
-    rows = list(_rows(Path(path), [*NEEDED, *wanted.values()]))
+    rows = list(rows_of_csv(Path(path), [*NEEDED, *wanted.values()]))
     if not rows:
         raise RecordError(f"{path} holds column names only; write a line for each question")
     _must_be_there(Path(path), rows, folder, {"video", *wanted.values()})
@@ -132,8 +132,16 @@ def split_by_clip(
     return train, test
 
 
-def _rows(file: Path, needed: Sequence[str]) -> Iterator[Row]:
-    """The lines below the column names."""
+def rows_of_csv(file: Path, needed: Sequence[str]) -> Iterator[Row]:
+    """The lines of a CSV file below the column names.
+
+    Args:
+        file: The file, in UTF-8.
+        needed: Columns that it has to have.
+
+    Raises:
+        RecordError: If it cannot be read; the message names the line.
+    """
     text = read_text(TextFile(file, RecordError, "save the table as CSV in UTF-8"))
     head = text.partition("\n")[0]
     # A cell may hold line breaks, so the reader counts the lines.

@@ -24,7 +24,7 @@ def by_length(records: Sequence[Record], features: Any) -> list[Record]:
         features: `pave.data.Features`, of which `clip(record).text` is read.
     """
 
-    def size(members: list[Record]) -> tuple[int, int]:
+    def size(members: Sequence[Record]) -> tuple[int, int]:
         """Ids of the clip's placeholder, characters of its longest question."""
         longest = max(len(record.turns[-1].question) for record in members)
         return len(features.clip(members[0]).text), longest

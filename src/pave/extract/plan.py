@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pave.channels import Source, needs_tower
-from pave.data.records import Record, group_by_clip, read_records
+from pave.data import Record, group_by_clip, open_records
 from pave.errors import ConfigError
 from pave.extract.config import ExtractConfig
 
@@ -72,15 +72,14 @@ def plan(config: ExtractConfig) -> Plan:
             f"encoder {config.channel}/{config.encoder} reads with the base's tower; set base"
         )
     # A missing file costs its own clip here; training refuses such records.
-    records = read_records(config.records, check_media=False)
     # Records that share a clip are one clip, under the id of the first.
-    clips = [group[0] for group in group_by_clip(records)]
+    clips = group_by_clip(open_records(config.records, check_media=False))
     part, parts = config.share
     units = []
     done = without = 0
     # Shares are dealt out unit by unit, so that each has its part of every stretch of the file.
     for start in range(part * CLIPS_PER_UNIT, len(clips), parts * CLIPS_PER_UNIT):
-        some = clips[start : start + CLIPS_PER_UNIT]
+        some = [clip[0] for clip in clips[start : start + CLIPS_PER_UNIT]]
         units.append(_unit(config, some))
         done += len(some)
         if config.channel is not None:

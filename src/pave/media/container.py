@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from pave.errors import MediaError
 from pave.files import regular_file
+from pave.media.archive import MEMBER, as_file, with_archive
 from pave.media.formats import WHITELIST
 from pave.media.limits import PIXELS, limit, must_fit
 from pave.media.whole import must_be_whole, must_hold_samples
@@ -37,7 +38,8 @@ class MediaFile:
     """A media file that is whole and of a known format, open for reading; made by `open_media`.
 
     Attributes:
-        name: The path, for messages.
+        name: The path as the user gave it, for messages.
+        file: The path that is read.
         options: FFmpeg's, for opening it.
         container: As PyAV opened it; it stands at the first packet until somebody reads.
         flags: What FFmpeg says of the container's format.
@@ -46,6 +48,7 @@ class MediaFile:
     """
 
     name: str
+    file: str
     options: dict[str, str]
     container: InputContainer = field(init=False)
     flags: Flags = field(init=False)
@@ -57,7 +60,7 @@ class MediaFile:
         # With its protocol a name is a path, whatever it begins with. Titles and comments in broken
         # UTF-8 are no reason to refuse a film.
         self.container = av.open(
-            f"file:{self.name}", options=self.options, metadata_errors="replace"
+            f"file:{self.file}", options=self.options, metadata_errors="replace"
         )
         self.flags = Flags(self.container.format.flags)
         self.picture = None
@@ -140,27 +143,33 @@ def open_media(path: str | Path) -> Iterator[MediaFile]:
         MediaError: If the file is missing, empty, no media file, truncated, or breaks while it is
             read inside the block.
     """
-    # Said plainly before FFmpeg, whose words for these are "permission denied" and the like.
-    file = regular_file(path, MediaError, "a media file")
-    options = {
-        "protocol_whitelist": "file",  # an MP4 with references must not open a host or a device
-        "format_whitelist": WHITELIST,
-        "pattern_type": "none",  # a picture whose name holds "%d" is that picture, no sequence
-    }
-    if must_be_whole(file):
-        options["ignore_length"] = "1"  # of a WAV: up to the end of the file
-    step = "opened"
-    media = MediaFile(str(file), options)
-    try:
-        media.begin()
+    with ExitStack() as stack:
+        file = Path(path)
+        name = str(file)
+        if MEMBER in name:  # a clip in an archive has a file for as long as it is open
+            name = with_archive(name, str)
+            file = stack.enter_context(as_file(name))
+        # Said plainly before FFmpeg, whose words for these are "permission denied" and the like.
+        regular_file(file, MediaError, "a media file")
+        options = {
+            "protocol_whitelist": "file",  # an MP4 with references must not open a host or a device
+            "format_whitelist": WHITELIST,
+            "pattern_type": "none",  # a picture whose name holds "%d" is that picture, no sequence
+        }
+        if must_be_whole(file):
+            options["ignore_length"] = "1"  # of a WAV: up to the end of the file
+        step = "opened"
+        media = MediaFile(name, str(file), options)
         try:
-            must_hold_samples(file, media.container)
-            step = "decoded"
-            yield media
-        finally:
-            media.container.close()
-    except (av.error.FFmpegError, EOFError) as error:
-        raise MediaError(f"{file}: {_reason(error, step)}") from error
+            media.begin()
+            try:
+                must_hold_samples(file, media.container)
+                step = "decoded"
+                yield media
+            finally:
+                media.container.close()
+        except (av.error.FFmpegError, EOFError) as error:
+            raise MediaError(f"{name}: {_reason(error, step)}") from error
 
 
 def _own_layout(context: AudioCodecContext) -> None:

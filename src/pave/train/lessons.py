@@ -6,7 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pave.data import Record, group_by_clip, read_records
+from pave.data import Record, Records, group_by_clip, open_records
+from pave.data.store import Joined
 from pave.errors import ConfigError, RecordError
 from pave.train.batches import JointPlan, Mixture, Plan, Schedule
 from pave.train.cells import make_cells
@@ -32,15 +33,15 @@ class Lessons:
         shares: Name of a file -> its share of the batches, where there are several.
     """
 
-    clips: list[list[Record]]
+    clips: Sequence[Sequence[Record]]
     plan: Schedule
-    groups: list[list[Record]]
+    groups: Sequence[Sequence[Record]]
     wrong: Mapping[str, str] = field(default_factory=dict)
     cells: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_files(config: TrainConfig) -> dict[str, list[Record]]:
+def read_files(config: TrainConfig) -> dict[str, Records]:
     """The records of a run, file by file.
 
     Of several files, ids begin with the name of the file, and clips lose the channels that the file
@@ -50,9 +51,9 @@ def read_files(config: TrainConfig) -> dict[str, list[Record]]:
         RecordError: If a file cannot be read, or none of its records has a channel that it is to be
             used with.
     """
-    found: dict[str, list[Record]] = {}
+    found: dict[str, Records] = {}
     for name, file in config.files.items():
-        records = read_records(file.records)
+        records = open_records(file.records)
         if config.mixture is None:
             return {name: records}
         for channel in file.channels or ():
@@ -60,9 +61,10 @@ def read_files(config: TrainConfig) -> dict[str, list[Record]]:
                 raise RecordError(
                     f"mixture.files.{name}: no record of {file.records} names the channel {channel}"
                 )
-        found[name] = []
-        for record in records:
-            found[name].append(_of_file(record, name, file.channels))
+        found[name] = Records()
+        for number, record in enumerate(records):
+            found[name].add(_of_file(record, name, file.channels), records.place(number))
+        found[name].close()
     return found
 
 
@@ -94,16 +96,16 @@ def lessons_of(config: TrainConfig, files: Files) -> Lessons:
     shares = config.mixture.shares(sizes)
     plans: list[Schedule] = []
     counts: list[int] = []  # groups of each file
-    clips: list[list[Record]] = []
-    groups: list[list[Record]] = []
+    clips: Sequence[Sequence[Record]] = ()
+    groups: Sequence[Sequence[Record]] = ()
     wrong: dict[str, str] = {}
     cells = 0
     for name, records in files.items():
         part = _lessons_of(config, name, records)
         plans.append(part.plan)
         counts.append(len(part.groups))
-        clips += part.clips
-        groups += part.groups
+        clips = Joined(clips, part.clips)
+        groups = Joined(groups, part.groups)
         wrong |= part.wrong  # ids begin with the file's name, so none is there twice
         cells += part.cells
         log.info(
@@ -133,7 +135,7 @@ def _lessons_of(config: TrainConfig, name: str, records: Sequence[Record]) -> Le
     wrong: Mapping[str, str] = made.wrong
     if settings.loss == "ce":  # cells are learnt as any record is
         wrong = {}
-    return Lessons(clips, mixture, clips + cells, wrong, len(made.records))
+    return Lessons(clips, mixture, Joined(clips, cells), wrong, len(made.records))
 
 
 def _exchanged(config: TrainConfig, name: str, records: Sequence[Record]) -> str:
