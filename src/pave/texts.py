@@ -99,7 +99,9 @@ def read_lines(file: TextFile, most: int = DATA_BYTES) -> Iterator[tuple[int, st
         # The encoding leaves a mark out, and text mode makes all ends of lines alike.
         with file.path.open(encoding="utf-8-sig") as text:
             for number, line in enumerate(text, 1):
-                line = line.removeprefix(BOM).rstrip("\n")
+                # Files that were joined have a mark in their middle.
+                line = line.removeprefix(BOM)
+                line = line.rstrip("\n")
                 if line.strip():
                     yield number, line
     except OSError as error:

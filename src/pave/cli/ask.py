@@ -70,7 +70,7 @@ def ask_verb(
         loading: How the base is loaded.
         sampling: How answers are generated.
         stream: Print each answer while it is generated.
-        batch: Ask the questions in a JSONL file of records instead. Turns without an answer are
+        batch: Ask the questions in a file of records instead. Turns without an answer are
             asked, in order; turns with an answer are history.
         out: With --batch, the file for the answers, with one line per finished record. If you
             repeat the command, it continues with the missing ones.

@@ -57,7 +57,7 @@ def extract_verb(
     ```
 
     Args:
-        records: JSONL file of records.
+        records: Records: JSONL, JSON, CSV, Parquet, tar, or a data set.
         cache: Folder of the token cache; give the same one to `pave train` and `pave eval`.
         channel: Side channel to encode.
         encoder: Encoder of the channel.

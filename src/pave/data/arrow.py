@@ -42,6 +42,7 @@ def read_dataset(place: Path) -> Iterator[Row]:
     name = os.fspath(place)
     try:
         if is_named(name):
+            # Without a split there would be a dictionary of all.
             name, _, split = name.removeprefix(NAMED).partition(":")
             found = library.load_dataset(name, split=split or "train")
         else:
@@ -56,16 +57,27 @@ def read_dataset(place: Path) -> Iterator[Row]:
         raise RecordError(f"{place}: holds several splits ({splits}); give the folder of one")
     table = Table()
     for number, row in enumerate(undecoded(found), 1):
-        cells = {name: _path_of(value) for name, value in row.items()}
-        yield f"{place}: row {number}", table.values(cells)
+        yield f"{place}: row {number}", _row(row, table)
 
 
 def undecoded(dataset: Any) -> Any:
     """A dataset whose videos and sounds stay paths: we decode them, and only what is needed."""
     for name, feature in (dataset.features or {}).items():
+        # `Video`, `Audio` and `Image` have it.
         if hasattr(feature, "decode"):
             dataset = dataset.cast_column(name, type(feature)(decode=False))
     return dataset
+
+
+def _row(row: Mapping[str, Any], table: Table) -> Any:
+    """The values of a row, or why it has none."""
+    cells = {}
+    for name, value in row.items():
+        try:
+            cells[name] = _path_of(value)
+        except RecordError as error:
+            return RecordError(f"{name}: {error}")
+    return table.values(cells)
 
 
 def _path_of(value: Any) -> Any:

@@ -155,17 +155,20 @@ def check_records(
     """
     found = RecordsCheck(title_of(source))
     records = _read(source, found)
+    # First what the rows say by themselves, then what lies behind them.
     for first, second in records.doubles():
         record = records[second]
         found.add("double ids", f"{records.place(second)}: {record.id}, as {records.place(first)}")
     clips = records.clips()
     found.clips = len(clips)
-    firsts = (clip[0] for clip in clips)
+    # All records of a clip name the same media, so one stands for them.
+    firsts = [clip[0] for clip in clips]
     there = _there(firsts, found)
     if not fast:
         _open_all(there, found, workers, progress)
+    videos = {record.video for record in firsts}
     for other in against:
-        _must_be_apart({clip[0].video for clip in clips}, other, found)
+        _must_be_apart(videos, other, found)
     if base is not None:
         _count_tokens(records, base, frames, found)
     return found
@@ -199,6 +202,7 @@ def _there(records: Iterable[Record], found: RecordsCheck) -> list[str]:
     seen: set[str] = set()
     for record in records:
         for path in media_of([record]):
+            # A channel may be a track of the clip itself, and two clips may share one.
             if path in seen:
                 continue
             seen.add(path)
@@ -226,6 +230,7 @@ def _open_all(
     ):
 
         def length(video: str) -> float | str | None:
+            # What is wrong comes back as a text: the other clips go on.
             try:
                 seconds: float | None = processes.call(video, seconds_of, video)
             except PaveError as error:
@@ -248,7 +253,7 @@ def seconds_of(video: str) -> float | None:
         MediaError: If it cannot be read, or shows no picture.
     """
     if os.path.isdir(video):
-        folder_times(Path(video), 1.0)
+        folder_times(Path(video), 1.0)  # complains where it holds no picture
         return None
     info = probe(video)
     if info.video is None:
@@ -258,13 +263,14 @@ def seconds_of(video: str) -> float | None:
 
 def _must_be_apart(videos: set[str], other: Source, found: RecordsCheck) -> None:
     """Note clips that another split has, too: under the same name, or with the same bytes."""
-    by_size: dict[int, list[str]] = {}
+    by_size: dict[int, list[str]] = {}  # bytes -> clips of so many
     for video in videos:
         size = _size(video)
         if size is not None:
             by_size.setdefault(size, []).append(video)
     seen: set[str] = set()
     for _, record in placed_records(other):
+        # What is broken there shows when that split is checked.
         if isinstance(record, RecordError) or record.video in seen:
             continue
         seen.add(record.video)
@@ -292,14 +298,16 @@ def _count_tokens(
     clip = _first_clip(records, base, frames)
     if clip is not None:
         found.clip_tokens = clip.text.count(base.family.placeholder)
+    # Some hundred texts at once take a tokenizer a fraction of the time.
     for some in _batches(records, 256):
         texts = [_text(record) for record in some]
-        found.text_tokens += [len(ids) for ids in base.tokenizer(texts)["input_ids"]]
+        found.text_tokens += map(len, base.tokenizer(texts)["input_ids"])
         if clip is None:
             continue
+        # Every clip is taken to have the tokens of the first.
         for record in some:
             turns = [(turn.question, turn.answer) for turn in record.turns]
-            try:
+            try:  # by the rule that training and evaluation go by
                 must_fit(base, clip, record, turns)
             except RecordError as error:
                 found.add("too long", str(error))

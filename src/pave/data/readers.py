@@ -34,6 +34,7 @@ def read_jsonl(file: Path) -> Iterator[Row]:
 def read_json_list(file: Path) -> Iterator[Row]:
     """A list of records in one JSON text, which is read whole; other files are read as JSONL."""
     kind = TextFile(file, RecordError, "give a JSON list of records, or one object per line")
+    # Files called .json often hold a line for each record.
     _, first = next(read_lines(kind), (0, ""))
     if not first.lstrip().startswith("["):
         yield from read_jsonl(file)
@@ -68,6 +69,7 @@ def _samples(archive: Archive, name: str, names: Collection[str], table: Table) 
     except TextError as error:
         yield place, RecordError(f"{place}: {error}")
         return
+    # Several questions about one clip make a list.
     samples = found if isinstance(found, list) else [found]
     for sample in samples:
         yield place, _sample(sample, name.removesuffix(".json"), names, archive.path, table)
@@ -82,11 +84,13 @@ def _sample(sample: Any, key: str, names: Collection[str], file: Path, table: Ta
         if f"{key}.{ending}" in names:
             clip = f"{key}.{ending}"
             break
+    # The sample's own words win: a key may name several clips.
     values = table.values({"id": key, "video": clip, **sample})
     # Members lie beside the JSON that names them.
     folder = posixpath.dirname(key)
 
     def inside(text: str) -> str:
+        # By its whole name, or beside the JSON; a setting of an object is neither.
         for name in (text, posixpath.join(folder, text)):
             if name in names:
                 return member_path(file, name)
@@ -95,7 +99,7 @@ def _sample(sample: Any, key: str, names: Collection[str], file: Path, table: Ta
     values["video"] = inside(values.get("video", ""))
     channels = values.get("channels", {})
     if isinstance(channels, dict):
-        values["channels"] = {name: _within(media, inside) for name, media in channels.items()}
+        values["channels"] = _within(channels, inside)
     return values
 
 

@@ -80,6 +80,7 @@ def open_records(source: Source, *, check_media: bool = True) -> Records:
             raise record
         records.add(record, place)
     records.close()
+    # What concerns several records is looked for when all are there.
     if not records:
         raise RecordError(f"{title} holds no records; write one JSON object per line")
     _must_be_single(title, records)
@@ -122,7 +123,7 @@ def placed_records(source: Source) -> Iterator[tuple[str, Record | RecordError]]
     """
     absolute, inside = _locating(source)
     for place, values in rows_of(source):
-        try:
+        try:  # a value, so that whoever wants all problems can go on
             yield place, _record(place, values, absolute, inside)
         except RecordError as error:
             yield place, error

@@ -39,6 +39,7 @@ class Table:
         channels: dict[str, Any] = {}
         meta: dict[str, Any] = {}
         for name, value in cells.items():
+            # What is left out, whether as a null or as an empty cell of a text file.
             if value is None or value == "":
                 continue
             if name in _FIELDS:
@@ -51,12 +52,14 @@ class Table:
                 channels[name.removeprefix(CHANNEL)] = _without_none(value)
             else:
                 meta[name] = _without_none(value)
+        # A row may hold its turns in a column, as records do.
         if turn and "turns" not in values:
             values["turns"] = [turn]
         for name, more in (("channels", channels), ("meta", meta)):
             # A typed table may hold the whole object in a column, and some of it beside.
             if more:
                 values[name] = {**values.get(name, {}), **more}
+        # Whole numbers are common as ids, and a record's id is a text.
         values["id"] = self._id(values)
         return values
 
@@ -85,7 +88,8 @@ def _several(value: Any) -> Any:
     """The values of a cell that may hold several."""
     if not isinstance(value, str):
         return value
-    return [part.strip() for part in value.split(BETWEEN) if part.strip()]
+    # As in the table that `pave records from-csv` reads.
+    return list(filter(None, map(str.strip, value.split(BETWEEN))))
 
 
 def _without_none(value: Any) -> Any:

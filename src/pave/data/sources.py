@@ -83,6 +83,7 @@ def reader_of(path: str | os.PathLike[str]) -> Reader:
         return READERS.get("datasets")
     if os.path.isdir(path):
         return _folder_reader(Path(path))
+    # In small letters, as Windows and cameras write them in capitals.
     ending = Path(path).suffix.removeprefix(".").lower()
     if ending in READERS.names():
         return READERS.get(ending)
@@ -112,6 +113,7 @@ def title_of(source: Source) -> str:
 
 def _folder_reader(folder: Path) -> Reader:
     """What reads a folder: all its tar files, or a saved dataset."""
+    # Shards first: a folder of them may well lie beside other files.
     if entries_of(folder, "*.tar"):
         return _all_tars
     if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():

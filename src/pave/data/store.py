@@ -51,6 +51,7 @@ class Records(Sequence[Record]):
 
     def add(self, record: Record, place: str) -> None:
         """Keep a record; `place` says where it stood."""
+        # NaN in `meta` stays what it is; JSON proper has no word for it.
         line = to_json(record, inf_nan_mode="constants")
         self._file.write(line)
         self._ends.append(self._ends[-1] + len(line))
@@ -83,6 +84,7 @@ class Records(Sequence[Record]):
 
     def doubles(self) -> Iterator[tuple[int, int]]:
         """Numbers of records whose id an earlier one has, each behind that of the earlier one."""
+        # Equal ids stand side by side once they are sorted: 8 bytes each, not a dictionary.
         ids = np.frombuffer(self._ids, dtype=np.uint64)
         order = np.argsort(ids, kind="stable")
         alike = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
@@ -99,6 +101,7 @@ class Records(Sequence[Record]):
         ordered = halves[order]
         begins = np.ones(len(order), dtype=bool)
         begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+        # A clip's records are now one stretch of `order`.
         starts = np.flatnonzero(begins)  # [clips]
         ends = np.append(starts[1:], len(order))
         by_first = np.argsort(order[starts], kind="stable")
@@ -176,7 +179,7 @@ class Joined(Sequence[T]):
     def __getitem__(self, number: int | slice) -> T | Sequence[T]:
         """One item, or a list of some."""
         if isinstance(number, slice):
-            return [self[item] for item in range(len(self))[number]]
+            return list(map(self.__getitem__, range(len(self))[number]))
         number = range(len(self))[number]
         if number < len(self._first):
             return self._first[number]
@@ -193,6 +196,7 @@ class _Places:
 
     def add(self, place: str) -> None:
         """Note the next one."""
+        # "train.jsonl:12" is kept as "train.jsonl:", once, and 12.
         cut = len(place.rstrip("0123456789"))
         begin, number = place[:cut], place[cut:]
         if not self._begins or self._begins[-1] != begin:

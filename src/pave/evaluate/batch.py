@@ -44,7 +44,7 @@ def questions_of(path: Path, out: Path) -> Batch:
     """The records of a file that a file of answers lacks.
 
     Args:
-        path: JSONL of records.
+        path: Records of any format.
         out: The answers so far; a last line that a kill has cut short is taken off.
 
     Raises:

@@ -36,7 +36,7 @@ class EvalConfig(Loading):
     """
 
     records: Path = Field(
-        description="JSONL file of test records. Each record needs accepted answers, or an answer "
+        description="Test records, of any format. Each record needs accepted answers, or an answer "
         "in its last turn."
     )
     out: Path = Field(
@@ -66,7 +66,7 @@ class EvalConfig(Loading):
     )
     train_records: Path | None = Field(
         None,
-        description="JSONL file of training records that the arms linear:, mlp: and prior: learn "
+        description="Training records, of any format, that the arms linear:, mlp: and prior: learn "
         "from.",
     )
     cache: Path | None = Field(

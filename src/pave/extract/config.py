@@ -24,7 +24,7 @@ class ExtractConfig(Loading):
         (1, 8)
     """
 
-    records: Path = Field(description="JSONL file of records.")
+    records: Path = Field(description="Records: JSONL, JSON, CSV, Parquet, tar, or a data set.")
     cache: Path = Field(
         description="Folder of the token cache; it is created if it does not exist."
     )

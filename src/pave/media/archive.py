@@ -50,7 +50,10 @@ def member_path(archive: str | Path, name: str) -> str:
         >>> member_path("a.zip", "x.mp4")
         'zip://x.mp4::a.zip'
     """
-    kind = "zip" if str(archive).lower().endswith(".zip") else "tar"
+    kind = "tar"
+    # Only a word for people: what an archive is, its first bytes tell.
+    if str(archive).lower().endswith(".zip"):
+        kind = "zip"
     return f"{kind}://{name}::{archive}"
 
 
@@ -99,6 +102,7 @@ def as_file(path: str | Path) -> Iterator[Path]:
         yield Path(path)
         return
     archive, name = found
+    # The ending stays, since FFmpeg takes it as a hint.
     handle, temporary = tempfile.mkstemp(prefix="pave-clip-", suffix=Path(name).suffix[:16])
     try:
         with os.fdopen(handle, "wb") as file, Archive(archive) as opened:
@@ -113,7 +117,9 @@ def as_file(path: str | Path) -> Iterator[Path]:
 def archive_of(path: str | Path) -> Path:
     """The file on the disk that a path is read from: its archive, or itself."""
     found = split_member(str(path))
-    return Path(path) if found is None else Path(found[0])
+    if found is None:
+        return Path(path)
+    return Path(found[0])
 
 
 def member_digest(path: str) -> str:
@@ -177,6 +183,7 @@ class Archive:
         """
         folder = tempfile.gettempdir()
         size = self._member(name)[1]
+        # Before gigabytes are written in vain.
         free = shutil.disk_usage(folder).free
         if size > free:
             raise PlaceError(errno.ENOSPC, f"no room for {size:,} bytes of {name}", folder)
@@ -216,7 +223,7 @@ class Archive:
     @contextmanager
     def _opened(self, name: str, start: int) -> Iterator[IO[bytes]]:
         """A member as a file; of a tar, the archive itself at the place where it begins."""
-        if start >= 0:
+        if start >= 0:  # its bytes lie as they are
             self._file.seek(start)
             yield self._file
             return

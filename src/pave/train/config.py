@@ -76,7 +76,7 @@ class TrainConfig(Loading):
 
     base: str = Field("smol", description='The frozen base: a folder, a Hub id, or "smol".')
     records: Path | None = Field(
-        None, description="JSONL file of training records; for several, see `mixture`."
+        None, description="Training records, of any format; for several files, see `mixture`."
     )
     mixture: RecordMixture | None = Field(
         None,
