@@ -5,28 +5,22 @@ from __future__ import annotations
 from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
 
 from pave.bases import Base, load_base
+from pave.testing.tiny_words import tiny_tokenizer, token_id
 
-VIDEO, END = 3, 1
-
-
-class Tokenizer:
-    """Knows the placeholder and the end; nothing here reads text."""
-
-    pad_token_id = 0
-    eos_token_id = END
-
-    def convert_tokens_to_ids(self, token: str) -> int:
-        """The placeholder's id, whatever is asked."""
-        return VIDEO
+VIDEO, END = token_id("<video>"), token_id("</s>")
 
 
-def thin_base(hidden: int, vocabulary: int, query: int = 1152) -> Base:
+def thin_base(
+    hidden: int, vocabulary: int, query: int = 1152, *, mlp: int = 64, layers: int = 1
+) -> Base:
     """27 x 27 patches a frame, hence 196 visual tokens, as LLaVA-OneVision has them.
 
     Args:
         hidden: Width of the language model, a multiple of 4.
         vocabulary: Words of its head.
         query: Width of the vision tower.
+        mlp: Width of the language model's MLP.
+        layers: Layers of the language model.
     """
     tower = {
         "model_type": "siglip_vision_model",
@@ -43,8 +37,8 @@ def thin_base(hidden: int, vocabulary: int, query: int = 1152) -> Base:
     text = {
         "model_type": "qwen2",
         "hidden_size": hidden,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
+        "intermediate_size": mlp,
+        "num_hidden_layers": layers,
     }
     text |= {
         "num_attention_heads": 4,
@@ -52,8 +46,8 @@ def thin_base(hidden: int, vocabulary: int, query: int = 1152) -> Base:
         "vocab_size": vocabulary,
         "tie_word_embeddings": False,
     }
-    text |= {"pad_token_id": 0, "bos_token_id": END, "eos_token_id": END}
+    text |= {"pad_token_id": token_id("<pad>"), "bos_token_id": END, "eos_token_id": END}
     config = LlavaOnevisionConfig(
-        vision_config=tower, text_config=text, image_token_id=2, video_token_id=VIDEO
+        vision_config=tower, text_config=text, image_token_id=token_id("<image>"), video_token_id=VIDEO
     )
-    return load_base(LlavaOnevisionForConditionalGeneration(config), Tokenizer())
+    return load_base(LlavaOnevisionForConditionalGeneration(config), tiny_tokenizer())
