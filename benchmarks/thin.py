@@ -48,6 +48,9 @@ def thin_base(
     }
     text |= {"pad_token_id": token_id("<pad>"), "bos_token_id": END, "eos_token_id": END}
     config = LlavaOnevisionConfig(
-        vision_config=tower, text_config=text, image_token_id=token_id("<image>"), video_token_id=VIDEO
+        vision_config=tower,
+        text_config=text,
+        image_token_id=token_id("<image>"),
+        video_token_id=VIDEO,
     )
     return load_base(LlavaOnevisionForConditionalGeneration(config), tiny_tokenizer())
