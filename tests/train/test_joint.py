@@ -101,7 +101,7 @@ def test_the_files_of_a_mixture(tmp_path: Path) -> None:
     assert [theirs.plan[place] for place in range(50)] == [
         lessons.plan[place] for place in range(50)
     ]
-    assert theirs.groups == lessons.groups
+    assert list(map(list, theirs.groups)) == list(map(list, lessons.groups))
 
 
 def test_settings_of_a_mixture_that_cannot_be(tmp_path: Path) -> None:
