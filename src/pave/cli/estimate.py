@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pave.train.card import Machines
     from pave.train.estimate import Estimate
 
 
@@ -21,6 +22,9 @@ def estimate_verb(
     side_tokens: int | None = None,
     batch: int | None = None,
     quantize: str | None = None,
+    gpus: int = 1,
+    nodes: int = 1,
+    engine: Literal["ddp", "fsdp", "zero3"] = "ddp",
     revision: str | None = None,
     json: Switch = False,
 ) -> int:
@@ -32,6 +36,7 @@ def estimate_verb(
     pave estimate V5_1_3_audio_languagebind_7B
     pave estimate sound.yaml --base 0.5b --batch 2 --json
     pave estimate V5_1_3_audio_languagebind_7B --quantize nf4
+    pave estimate V5_1_3_audio_languagebind_7B --gpus 8 --nodes 2 --engine fsdp
     ```
 
     Args:
@@ -43,29 +48,39 @@ def estimate_verb(
         batch: Clips per forward pass; by default as in the recipe.
         quantize: How the language model is quantised: nf4, int8, or llm-int8; by default as in the
             recipe.
+        gpus: GPUs of a machine.
+        nodes: Number of machines.
+        engine: How several GPUs share the work: ddp (each holds the base), fsdp (the base is cut
+            into shares), or zero3 (everything is).
         revision: Branch, tag, or commit of a base on the Hub.
         json: Print JSON.
     """
     if (side_steps is None) != (side_tokens is None):
         raise ConfigError("--side-steps and --side-tokens go together; give both or neither")
-    if any(number is not None and number < 1 for number in (side_steps, side_tokens, batch)):
-        raise ConfigError("--side-steps, --side-tokens and --batch must be at least 1")
+    numbers = (side_steps, side_tokens, batch, gpus, nodes)
+    if any(number is not None and number < 1 for number in numbers):
+        raise ConfigError(
+            "--side-steps, --side-tokens, --batch, --gpus and --nodes must be at least 1"
+        )
     from pave.bases.loading import check_quantize
+    from pave.train.card import Machines
     from pave.train.estimate import estimate
     from pave.train.estimate_plan import plan
 
     check_quantize(quantize)
 
     side = None if side_steps is None or side_tokens is None else (side_steps, side_tokens)
-    found = estimate(plan(recipe, base, side, batch, quantize=quantize, revision=revision))
+    wanted = plan(recipe, base, side, batch, quantize=quantize, revision=revision)
+    machines = Machines(gpus, nodes, engine)
+    found = estimate(wanted, machines)
     if json:
         output.as_json(vars(found))
     else:
-        _show(found)
+        _show(found, machines)
     return 0
 
 
-def _show(found: Estimate) -> None:
+def _show(found: Estimate, machines: Machines) -> None:
     """The estimate as tables for people."""
     output.line(f"{found.recipe} on {found.base}\n")
     output.table(
@@ -86,9 +101,18 @@ def _show(found: Estimate) -> None:
     rows.append(["patch, of tower and language model", f"{100 * found.share:.3f} %"])
     output.table(["operations of a clip", ""], rows, numbers=True)
     output.line()
-    rows = [[name, f"{value / 2**30:.1f} GiB"] for name, value in found.memory.items()]
+    rows = [[name, f"{value / 2**30:.1f} GiB"] for name, value in found.card.items()]
     how = "recomputed activations" if found.checkpointing else "kept activations"
     kind = found.precision
     if found.quantize is not None:
         kind = f"{kind} on {found.quantize}"
-    output.table([f"training in {kind}, batch {found.batch}, {how}", ""], rows, numbers=True)
+    where = ""
+    # One card needs no word about others.
+    if machines.cards > 1:
+        where = f" on each of {machines.cards} cards ({machines.engine})"
+    title = f"training in {kind}, batch {found.batch}, {how}{where}"
+    output.table([title, ""], rows, numbers=True)
+    output.line()
+    rows = [["sent by each card in a step", f"{found.sent / 2**30:.2f} GiB"]]
+    rows.append(["in the cache, for 1,000 clips", f"{1000 * found.cached / 2**30:.1f} GiB"])
+    output.table(["data", ""], rows, numbers=True)

@@ -164,6 +164,7 @@ def check_records(
     # All records of a clip name the same media, so one stands for them.
     firsts = [clip[0] for clip in clips]
     there = _there(firsts, found)
+    # The one part whose time grows with the clips' files.
     if not fast:
         _open_all(there, found, workers, progress)
     videos = {record.video for record in firsts}
@@ -180,6 +181,7 @@ def _read(source: Source, found: RecordsCheck) -> Records:
     lacking = Problem()
     for place, record in placed_records(source):
         if isinstance(record, RecordError):
+            # Its message names the place already.
             found.add("broken rows", str(record))
             continue
         records.add(record, place)

@@ -74,6 +74,7 @@ class Records(Sequence[Record]):
         """One record, or a view of some."""
         if isinstance(number, slice):
             return Picked(self, np.arange(len(self), dtype=np.int64)[number])
+        # As a list has it: counted from the end, and an IndexError behind it.
         number = range(len(self))[number]
         begin, end = self._ends[number], self._ends[number + 1]
         return Record.model_validate_json(self._read(begin, end - begin))

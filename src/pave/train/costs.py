@@ -85,22 +85,41 @@ def language_flops(language: nn.Module, text: Any, tokens: int) -> int:
     return linear + attention
 
 
-def kept_numbers(text: Any, tokens: int, *, checkpointing: bool) -> int:
-    """Numbers that the language model keeps of one clip for the backward pass.
+def activation_bytes(
+    text: Any, tokens: int, *, ranks: int, precision: str, checkpointing: bool, masked: bool = False
+) -> int:
+    """Bytes that the language model keeps of one clip for the backward pass.
+
+    Kept of a layer are its input and the one of its MLP in fp32, what the LoRA of each projection
+    reads, queries, keys and values of all heads, and four vectors of the MLP's width. The frozen
+    weights need no inputs of their own.
 
     Args:
         text: Its configuration.
         tokens: Length of the prompt.
+        ranks: Ranks of all LoRAs of a layer, together.
+        precision: What it trains in.
         checkpointing: Whether activations are recomputed.
+        masked: Whether attention takes a mask, of which every layer keeps a copy: packed questions
+            where FlexAttention does not run.
     """
-    layers, width = int(text.num_hidden_layers), int(text.hidden_size)
-    # Grouped-query attention: fewer heads for keys and values than for queries.
-    key_width = int(text.num_key_value_heads) * (width // int(text.num_attention_heads))
-    inside = 6 * width + 2 * key_width + 4 * int(text.intermediate_size)  # numbers a token, a layer
+    layers, width, mlp = (
+        int(text.num_hidden_layers),
+        int(text.hidden_size),
+        int(text.intermediate_size),
+    )
+    number = BYTES[precision]
+    # Under autocast the attention keeps queries and output in one more layout.
+    vectors = 6 if precision == "fp32" else 10
+    inside = number * (vectors * width + 4 * mlp + ranks) + 2 * FP32 * width
+    if masked:
+        inside += number * tokens
+    # The gradient that is on its way through the MLP.
+    moving = number * mlp
     if checkpointing:
         # A hidden vector before each layer, and the inside of the one that is being recomputed.
-        return tokens * (width * layers + inside)
-    return tokens * inside * layers
+        return tokens * (number * width * layers + inside + moving)
+    return tokens * (inside * layers + moving)
 
 
 def fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:
@@ -112,9 +131,19 @@ def fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:
     """
     numbers = 0  # a query token
     for fusion in fusions:
-        numbers += 8 * fusion.hidden * fusion.layers  # hidden vectors of a block
-        numbers += 2 * fusion.hidden + 2 * fusion.out_dim  # the output MLP
+        numbers += 11 * fusion.hidden * fusion.layers  # hidden vectors of a block
+        numbers += 2 * fusion.hidden + fusion.out_dim  # the output MLP
     return FP32 * queries * numbers
+
+
+def lora_ranks(model: nn.Module, lora: LoraSpec | None, family: Family, layers: int) -> int:
+    """Ranks of all LoRAs of one layer, together; 0 without one."""
+    if lora is None:
+        return 0
+    total = 0
+    for name, _, _ in lora_shapes(model, lora, family):
+        total += lora.rank_of(name)
+    return total // layers
 
 
 def lora_parameters(model: nn.Module, lora: LoraSpec | None, family: Family) -> int:

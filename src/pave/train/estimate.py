@@ -9,15 +9,14 @@ products, a multiply-add counting as two:
                      2 * tokens^2 * width a layer
     patch            `fusion_flops`; the LoRA is merged for inference and costs nothing
 
-Memory of a training step is an estimate, not a measurement:
+Memory of a training step, which tests compare with what a step on a CPU allocates:
 
     weights          2 bytes a parameter of the base in bf16, 4 in fp32 (the recipe's `precision`);
                      linear layers of a quantised language model half a byte (nf4) or one
     trained          16 bytes a trained parameter: fp32 weight, gradient and two moments of AdamW
-    activations      per language-model token: checkpointed, one hidden vector a layer and the
-                     inside of one layer; else the inside of every layer (6 width + 2 key-value
-                     width + 4 MLP width, in the base's precision)
-    fusion           fp32: 8 hidden vectors a block and query token, and the output MLP
+    activations      `activation_bytes` and `fusion_bytes`, and twice the logits of the answers
+
+How they lie on several cards is `pave.train.card`.
 
 What is estimated is an `EstimatePlan` (`pave.train.estimate_plan`); the formulas are in
 `pave.train.costs`.
@@ -25,27 +24,37 @@ What is estimated is an `EstimatePlan` (`pave.train.estimate_plan`); the formula
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_flops, fusion_parameters
 from pave.patches.lora_targets import check_names, check_targets
+from pave.train.card import Machines, Needs, card_bytes, sent_bytes
 from pave.train.costs import (
     ADAMW,
     BYTES,
+    FP32,
+    activation_bytes,
     fusion_bytes,
-    kept_numbers,
     language_flops,
     lora_parameters,
+    lora_ranks,
     tower_flops,
     weight_bytes,
 )
 from pave.train.estimate_plan import EstimatePlan, model_without_weights, sized_fusion
 
 WORDS = 50
-"""Words of a prompt around the video, as tokens."""
+"""Tokens of a question with its answer, and of what is written around the video."""
+ANSWER = 10
+"""Those of them that belong to the answer."""
+CACHED = BYTES["bf16"]
+"""Bytes of a number in the token cache."""
+ALONE = Machines()
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,10 @@ class Estimate:
         tokens: `visual`, `prompt` (all tokens the language model sees), `side`.
         flops: `tower`, `language_model`, `patch`.
         share: The patch's operations as a part of tower and language model.
-        memory: `weights`, `trained`, `activations`, `total` of a training step.
+        memory: `weights`, `trained`, `activations`, `total` of a training step on one card.
+        card: Of each card: `parameters`, `gradients`, `optimiser`, `activations`, `cache`, `total`.
+        sent: Bytes that each card sends to others in a step.
+        cached: Bytes of a clip's tokens in the token cache.
         batch: Clips of the forward pass that the memory is for.
         checkpointing: Whether activations are recomputed in it.
         precision: What it trains in.
@@ -75,14 +87,21 @@ class Estimate:
     flops: dict[str, int]
     share: float
     memory: dict[str, int]
+    card: dict[str, int]
+    sent: int
+    cached: int
     batch: int
     checkpointing: bool
     precision: str
     quantize: str | None = None
 
 
-def estimate(wanted: EstimatePlan) -> Estimate:
+def estimate(wanted: EstimatePlan, machines: Machines = ALONE) -> Estimate:
     """Estimate a plan.
+
+    Args:
+        wanted: What is trained.
+        machines: On what.
 
     Raises:
         ConfigError: If the base is not of the LLaVA-OneVision kind, or the fusion was not made for
@@ -127,16 +146,29 @@ def estimate(wanted: EstimatePlan) -> Estimate:
             side_tokens=each,
         )
 
-    # The fusion's queries are the frames' cells, without the newlines between them.
     number = BYTES[wanted.precision]
-    active = number * kept_numbers(text, tokens["prompt"], checkpointing=wanted.checkpointing)
-    active += fusion_bytes(fusions, frames * layout.spatial)
+    # The fusion's queries are the frames' cells, without the newlines between them.
+    queries = frames * layout.spatial
+    ranks = wanted.loras * lora_ranks(model, wanted.lora, family, int(text.num_hidden_layers))
+    sizes = {"visual": layout.total, "queries": queries, "ranks": ranks}
     memory = {
         "weights": weight_bytes(model, language, number, wanted.quantize),
         "trained": ADAMW * parameters["trained"],
-        "activations": wanted.batch * active,
+        "activations": wanted.batch * _active(wanted, text, fusions, sizes),
     }
     memory["total"] = sum(memory.values())
+    # As the base hands them to the cache, in bf16: visual tokens, and queries of the tower.
+    cached = CACHED * (layout.total * width + queries * family.query_dim)
+    for fusion, (steps, each) in zip(fusions, wanted.side, strict=True):
+        cached += CACHED * steps * each * fusion.side_dim
+    layer = language.layers[0]
+    needs = Needs(
+        base=memory["weights"],
+        layer=weight_bytes(layer, layer, number, wanted.quantize),
+        trained=parameters["trained"],
+        activations=memory["activations"],
+        cache=wanted.batch * cached,
+    )
     return Estimate(
         recipe=wanted.name,
         base=wanted.base,
@@ -145,11 +177,43 @@ def estimate(wanted: EstimatePlan) -> Estimate:
         flops=flops,
         share=flops["patch"] / (flops["tower"] + flops["language_model"]),
         memory=memory,
+        card=card_bytes(needs, machines),
+        sent=sent_bytes(needs, machines),
+        cached=cached,
         batch=wanted.batch,
         checkpointing=wanted.checkpointing,
         precision=wanted.precision,
         quantize=wanted.quantize,
     )
+
+
+def _active(
+    wanted: EstimatePlan, text: Any, fusions: Sequence[FusionConfig], sizes: Mapping[str, int]
+) -> int:
+    """Bytes that a step keeps of one clip and its questions for the backward pass.
+
+    Args:
+        wanted: What is trained.
+        text: Configuration of the language model.
+        fusions: The patch's.
+        sizes: `visual` tokens, `queries` of the fusion, and `ranks` of the LoRAs of a layer.
+    """
+    tokens = sizes["visual"] + WORDS * wanted.questions
+    language = activation_bytes(
+        text,
+        tokens,
+        ranks=sizes["ranks"],
+        precision=wanted.precision,
+        checkpointing=wanted.checkpointing,
+        masked=wanted.masked,
+    )
+    # Logits and their gradient, in fp32, where the next token belongs to an answer.
+    logits = 2 * FP32 * ANSWER * wanted.questions * int(text.vocab_size)
+    fusion = fusion_bytes(fusions, sizes["queries"])
+    if wanted.checkpointing:
+        # Recomputed when the language model's pass is over.
+        return max(language + logits, fusion)
+    return language + logits + fusion
 
 
 def _fit(fusion: FusionConfig, query_dim: int, out_dim: int, name: str) -> FusionConfig:

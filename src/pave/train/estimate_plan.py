@@ -60,6 +60,10 @@ class EstimatePlan:
         batch: Clips of a forward pass.
         checkpointing: Whether activations are recomputed.
         precision: What it trains in, with the base in the same type.
+        revision: Of a base on the Hub.
+        quantize: How the base's language model is quantised.
+        questions: Questions behind one copy of a clip's tokens.
+        masked: Whether they are parted by a mask, as on a CPU.
     """
 
     name: str
@@ -75,6 +79,8 @@ class EstimatePlan:
     precision: Settled = "bf16"
     revision: str | None = None
     quantize: str | None = None
+    questions: int = 1
+    masked: bool = False
 
 
 def plan(
@@ -139,6 +145,8 @@ def plan(
         precision=_precision(config),
         revision=revision,
         quantize=quantize or config.quantize,
+        questions=config.questions_per_video,
+        masked=config.device == "cpu" and config.questions_per_video > 1,
     )
 
 
