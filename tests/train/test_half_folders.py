@@ -16,10 +16,12 @@ import torch
 
 from helpers import saved, tiny, toy
 from pave.bases import Base, load_base
+from pave.errors import TrainError
 from pave.evaluate import EvalConfig, evaluate
 from pave.media import Uniform, read_frames
 from pave.model import PatchedModel
-from pave.train import train
+from pave.train import TrainConfig, train
+from pave.train.folder import _check_same
 
 WORDS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -88,3 +90,13 @@ def test_asked_evaluated_and_trained(family: str, tmp_path: Path) -> None:
     for arm in ("base", *patches):
         rows = (tmp_path / "scores" / f"{arm}.jsonl").read_text().splitlines()
         assert [json.loads(row)["id"] for row in rows] == ["0-0", "1-0"]
+
+
+def test_records_of_any_format_are_compared_by_their_digest(tmp_path):
+    """Only JSONL is read once more, for the digest that an older pave took of it."""
+    config = TrainConfig(records=tmp_path / "r.parquet", out=tmp_path / "run")
+    note = tmp_path / "run.json"
+    note.write_text(json.dumps({"records": "a digest"}))
+    _check_same(note, {"records": "a digest"}, config)
+    with pytest.raises(TrainError, match="a run with other records"):
+        _check_same(note, {"records": "another"}, config)

@@ -90,6 +90,11 @@ def reader_of(path: str | os.PathLike[str]) -> Reader:
     return READERS.get("jsonl")
 
 
+def is_jsonl(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is read as JSONL."""
+    return reader_of(path) is READERS.get("jsonl")
+
+
 def is_named(path: str | os.PathLike[str]) -> bool:
     """Whether it is the name of a dataset and no path."""
     return os.fspath(path).startswith(NAMED)

@@ -30,6 +30,7 @@ from pave.bases import Base
 from pave.cache import TokenCache
 from pave.data import Record
 from pave.data.base_digests import digests_of
+from pave.data.sources import is_jsonl
 from pave.errors import TrainError
 from pave.files import held_alone, write_text_atomically
 from pave.patches import read_config
@@ -144,7 +145,7 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
     for name in identity.keys() - before.keys():
         if name in TrainConfig.model_fields:
             before[name] = TrainConfig.model_fields[name].get_default(call_default_factory=True)
-    if config.records is not None and before.get("records") == _older_digest(config.records):
+    if before.get("records") != identity.get("records") and _is_older(before, config):
         before["records"] = identity["records"]
     told = identity.keys() | (
         before.keys() & {"chat", "clip_text", "trainer"}
@@ -152,6 +153,14 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
     changed = sorted(name for name in told if before.get(name) != identity.get(name))
     if changed:
         raise TrainError(f"{config.out} holds a run with other {', '.join(changed)}; {ADVICE}")
+
+
+def _is_older(before: dict[str, Any], config: TrainConfig) -> bool:
+    """Whether a run was noted with the digest that its records had in an older pave."""
+    # Which read nothing but JSONL.
+    if config.records is None or not is_jsonl(config.records):
+        return False
+    return before.get("records") == _older_digest(config.records)
 
 
 def _older_digest(records: Path) -> str:
