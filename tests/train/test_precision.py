@@ -91,6 +91,8 @@ def test_memory_follows_the_precision(tmp_path: Path) -> None:
         found[precision] = estimate(plan(str(path)))
     fp32, bf16 = found["fp32"].memory, found["bf16"].memory
     assert bf16["weights"] == 2 * found["bf16"].parameters["base"]
-    assert (fp32["weights"], fp32["activations"]) == (2 * bf16["weights"], 2 * bf16["activations"])
+    assert fp32["weights"] == 2 * bf16["weights"]
+    # Half the bytes a number, but more of them: autocast keeps queries in one more layout.
+    assert bf16["activations"] < fp32["activations"] < 2 * bf16["activations"]
     assert fp32["trained"] == bf16["trained"]  # LoRA and AdamW are in fp32 either way
     assert found["auto"].memory == bf16 and found["auto"].precision == "bf16"
