@@ -1,4 +1,4 @@
-"""Where a fusion looks and how much it adds, against sums by hand; the figure and the snippets."""
+"""How much a fusion adds, against what the seam adds; the figure and the snippets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from helpers import tiny, tiny_patch
 from pave.data import ClipFeatures
@@ -35,42 +34,6 @@ def made(**fusion: object) -> tuple[PatchedModel, Patch, ClipFeatures, Tokens]:
     return model, model.patches[name], ClipFeatures(clip, visual, {"audio": side}), side
 
 
-def attention_by_hand(patch: Patch, query: Tensor, side: Tensor) -> Tensor:
-    """`[S, L]` of one frame in a fusion of one block without rotary positions, head by head."""
-    fusion = patch.fusion
-    attention = fusion.blocks[-1].attention
-    heads = fusion.config.heads
-    x, memory = fusion.query_map(query), fusion.side_map(side)
-    total = torch.zeros(len(query), len(side))
-    width = fusion.config.hidden // heads
-    for head in range(heads):
-        part = slice(head * width, (head + 1) * width)
-        q, k = attention.query(x)[:, part], attention.key(memory)[:, part]
-        total += torch.softmax(q @ k.T / width**0.5, 1)
-    return total / heads
-
-
-@torch.no_grad()
-def test_attention_is_that_of_the_definition() -> None:
-    _, patch, clip, side = made(rope=None, layers=1)
-    found = look_into(patch, clip)
-    assert found.attention is not None and found.attention.shape == (4, 7)
-    assert found.attention.sum(1).tolist() == pytest.approx([1.0] * 4, abs=1e-5)
-    times = clip.clip.times
-    query = clip.visual.grid()
-    if patch.config.fusion.query == "pre_projector":
-        query = clip.visual.query
-    for frame in range(4):
-        # Steps that are nearer in time to this frame than to any other one.
-        owner = [int((times - moment).abs().argmin()) for moment in side.times]
-        steps = [step for step in range(7) if owner[step] == frame]
-        seen = side.values[steps].flatten(0, 1)
-        weights = attention_by_hand(patch, query[frame], seen).mean(0)  # [L]
-        wanted = torch.zeros(7)
-        wanted[steps] = weights.unflatten(0, (-1, 2)).sum(1)
-        assert torch.allclose(found.attention[frame], wanted, atol=1e-5)
-
-
 @pytest.mark.parametrize("fusion", [{}, {"alignment": "groups"}, {"layers": 2, "heads": 4}])
 @torch.no_grad()
 def test_the_residual_is_what_the_seam_adds(fusion: dict[str, object]) -> None:
@@ -80,6 +43,7 @@ def test_the_residual_is_what_the_seam_adds(fusion: dict[str, object]) -> None:
     added = fused.grid() - clip.visual.grid()  # [T, S, D]
     length = added.norm(dim=-1).mean(1) / clip.visual.grid().norm(dim=-1).mean(1)
     assert found.residual.tolist() == pytest.approx(length.tolist(), rel=1e-4)
+    assert found.attention.shape == (4, 7)
     assert found.attention.sum(1).tolist() == pytest.approx([1.0] * 4, abs=1e-5)
     # In pieces of a frame it is the same.
     patch.fusion.chunk = 1

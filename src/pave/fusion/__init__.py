@@ -11,6 +11,7 @@ from pave.lazy import lazy_names
 if TYPE_CHECKING:
     from torch import nn
 
+    from pave.fusion.attended import Attended, attend
     from pave.fusion.module import Fusion
     from pave.fusion_registry import (
         FusionSettings,
@@ -19,18 +20,22 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "Attended": "pave.fusion.attended",
     "Fusion": "pave.fusion.module",
     "FusionConfig": "pave.fusion_config",
     "FusionSettings": "pave.fusion_registry",
+    "attend": "pave.fusion.attended",
     "make_fusion": "pave.fusion_registry",
     "read_fusion_config": "pave.fusion_registry",
     "register_fusion": "pave.fusion_registry",
 }
 
 __all__ = [
+    "Attended",
     "Fusion",
     "FusionConfig",
     "FusionSettings",
+    "attend",
     "make_fusion",
     "read_fusion_config",
     "register_fusion",

@@ -49,18 +49,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, seen: Seen) -> Tensor:
         """`[F, S, hidden]` -> `[F, S, hidden]`."""
-        heads = (self.config.heads, -1)
-        query = self.query(x).unflatten(2, heads)
-        query = query.transpose(1, 2)  # [F, heads, S, head_dim]
-        key = self.key(seen.memory).unflatten(2, heads)
-        key = key.transpose(1, 2)  # [F, heads, L, head_dim]
-        value = key  # not yet turned
-        if not self.config.tie_kv:
-            value = self.value(seen.memory).unflatten(2, heads)
-            value = value.transpose(1, 2)
-        if self.config.rope is not None:
-            query = rope.rotate(query, seen.query_angles)
-            key = rope.rotate(key, seen.side_angles)
+        query, key, value = self._parts(x, seen)
         out = F.scaled_dot_product_attention(
             query,
             key,
@@ -69,6 +58,32 @@ class Attention(nn.Module):
         )
         out = out.transpose(1, 2)  # [F, S, heads, head_dim]
         return out.flatten(2)
+
+    def weights(self, x: Tensor, seen: Seen) -> Tensor:
+        """How much each query token attends each side token, `[F, heads, S, L]`; rows sum to 1."""
+        query, key, _ = self._parts(x, seen)
+        width = query.shape[-1]
+        scores: Tensor = query @ key.transpose(2, 3)
+        scores = scores / width**0.5
+        if seen.mask is not None:
+            scores = scores.masked_fill(~seen.mask, float("-inf"))
+        return scores.softmax(-1)
+
+    def _parts(self, x: Tensor, seen: Seen) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries `[F, heads, S, head_dim]`, keys and values `[F, heads, L, head_dim]`."""
+        heads = (self.config.heads, -1)
+        query = self.query(x).unflatten(2, heads)
+        query = query.transpose(1, 2)
+        key = self.key(seen.memory).unflatten(2, heads)
+        key = key.transpose(1, 2)
+        value = key  # not yet turned
+        if not self.config.tie_kv:
+            value = self.value(seen.memory).unflatten(2, heads)
+            value = value.transpose(1, 2)
+        if self.config.rope is not None:
+            query = rope.rotate(query, seen.query_angles)
+            key = rope.rotate(key, seen.side_angles)
+        return query, key, value
 
 
 class Block(nn.Module):
@@ -193,7 +208,7 @@ class Fusion(nn.Module):
                 shape = (*frames.shape[:2], self.config.out_dim)
                 residuals[i] = self.side_map.weight.new_zeros(shape)
                 continue
-            clip = self._align(
+            clip = self.aligned(
                 frames,
                 tokens,
                 query_times[i],
@@ -240,7 +255,7 @@ class Fusion(nn.Module):
                     got = tuple(tokens.shape)
                     raise ChannelError(f"{name} tokens must be [T, S, {width}], got {got}")
 
-    def _align(
+    def aligned(
         self,
         query: Tensor,
         side: Tensor,

@@ -6,9 +6,7 @@ residual    [T_q]        length of what the patch adds, as a part of the tokens'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +14,7 @@ from torch import Tensor
 from pave.bases.visual import Visual
 from pave.data import ClipFeatures
 from pave.errors import ChannelError
-from pave.fusion import Fusion, align, rope
+from pave.fusion import Fusion, attend
 from pave.patches.patch import Patch
 
 
@@ -68,31 +66,18 @@ def look_into(patch: Patch, clip: ClipFeatures, channel: str | None = None) -> I
     place = next(fusion.parameters())
     query = _query(clip.visual, part.spec.fusion.query).to(place)  # [T_q, S, C_q]
     values = side.values.to(place)  # [T_k, S_k, C]
-    times, moments = [clip.clip.times], [side.times]
-    seen: list[tuple[Any, Tensor, Any]] = []  # attention module, its input, what it looks at
-    hooks = []
-    if isinstance(fusion, Fusion):
-        last: Any = fusion.blocks[-1]
-        hook = last.attention.register_forward_hook(
-            lambda module, given, _: seen.append((module, *given))
-        )
-        hooks.append(hook)
-    try:
-        (residual,) = fusion([query], [values], times, moments)  # [T_q, S, D]
-    finally:
-        for hook in hooks:
-            hook.remove()
+    moments = (clip.clip.times, side.times)
     attention = None
     if isinstance(fusion, Fusion):
-        weights = [_weights(*one) for one in seen]  # a piece of the frames each
-        runs = _runs(fusion, len(residual), len(values), times[0], side.times)
-        attention = _by_step(weights, runs, values.shape[:2])
+        residual, attention = attend(fusion, query, values, *moments)
+    else:
+        (residual,) = fusion([query], [values], *([one] for one in moments))  # [T_q, S, D]
     grid = clip.visual.grid().float()  # [T_q, S, D]
     size = residual.float().norm(dim=-1).mean(1).cpu() / grid.norm(dim=-1).mean(1).cpu()
     name = patch.name
     if len(patch.parts) > 1:
         name = part.key
-    return Insight(name, times[0].tolist(), side.times.tolist(), attention, size)
+    return Insight(name, clip.clip.times.tolist(), side.times.tolist(), attention, size)
 
 
 def _query(visual: Visual, kind: str) -> Tensor:
@@ -102,51 +87,3 @@ def _query(visual: Visual, kind: str) -> Tensor:
     if visual.query is None:
         raise ChannelError("the visual tokens hold no pre-projector tokens")
     return visual.query
-
-
-def _weights(attention: Any, x: Tensor, seen: Any) -> Tensor:
-    """`[F, L]`, the attention of F frames to their L side tokens: mean over heads and tokens."""
-    heads = (attention.config.heads, -1)
-    query = attention.query(x).unflatten(2, heads).transpose(1, 2)  # [F, heads, S, head_dim]
-    key = attention.key(seen.memory).unflatten(2, heads).transpose(1, 2)
-    if attention.config.rope is not None:
-        query = rope.rotate(query, seen.query_angles)
-        key = rope.rotate(key, seen.side_angles)
-    scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5  # [F, heads, S, L]
-    if seen.mask is not None:
-        scores = scores.masked_fill(~seen.mask, float("-inf"))
-    mean: Tensor = scores.softmax(-1).mean((1, 2))
-    return mean.cpu()
-
-
-def _runs(fusion: Fusion, frames: int, steps: int, times: Tensor, moments: Tensor) -> Tensor:
-    """`[T_q, 2]`: the first side step that each frame attends, and how many."""
-    if fusion.config.alignment == "groups":
-        # Fewer steps than frames are stretched to as many.
-        return align.by_number(frames, max(steps, frames))
-    return align.by_time(times.double().cpu(), moments.double().cpu())
-
-
-def _by_step(weights: Sequence[Tensor], runs: Tensor, shape: Sequence[int]) -> Tensor:
-    """`[T_q, T_k]`: attention to side tokens, put where their steps stand in time.
-
-    Args:
-        weights: `[F, L]` of one piece of the frames after the other, padded at the end of rows.
-        runs: See `_runs`.
-        shape: T_k and S_k, steps and tokens a step.
-    """
-    steps, cells = shape
-    attended = int(runs.sum(1).max())  # steps, after stretching
-    found = torch.zeros(len(runs), attended)
-    frame = 0
-    for piece in weights:
-        for row in piece:
-            first, count = runs[frame].tolist()
-            of_steps = row[: count * cells].unflatten(0, (count, cells)).sum(1)
-            found[frame, first : first + count] = of_steps
-            frame += 1
-    if attended == steps:
-        return found
-    # Each stretched step belongs to the step that it is nearest to.
-    owner = torch.linspace(0, steps - 1, attended).round().long()
-    return torch.zeros(len(runs), steps).index_add_(1, owner, found)
