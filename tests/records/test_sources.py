@@ -214,3 +214,13 @@ def test_records_stay_out_of_memory(tmp_path):
     assert records[-1].id == "10000-9999" and records.place(10999) == "r:9999"
     assert [len(records[2:5]), len(Joined(records, records[:3]))] == [3, 11003]
     assert Joined([1], [2, 3])[1:] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "place", ["a.tar: 0007", "row 0", "9" * 30, "a.csv:12", "", "x:18446744073709551616"]
+)
+def test_a_place_is_told_as_it_was_given(place):
+    records = Records()
+    for _ in range(2):
+        records.add(Record(id="a", video="a.mp4", turns=[{"question": "What?"}]), place)
+    assert (records.place(0), records.place(1)) == (place, place)

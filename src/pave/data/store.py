@@ -23,6 +23,7 @@ from pave.data.record import Record, clip_key
 
 T = TypeVar("T")
 _ID, _CLIP = 8, 16  # bytes of their digests
+_DIGITS = 18  # of a number of 64 bits
 Numbers = npt.NDArray[np.int64]
 
 
@@ -200,6 +201,9 @@ class _Places:
         # "train.jsonl:12" is kept as "train.jsonl:", once, and 12.
         cut = len(place.rstrip("0123456789"))
         begin, number = place[:cut], place[cut:]
+        # The digits of a name, such as 0007, or more of them than a number here has.
+        if number.startswith("0") or len(number) > _DIGITS:
+            begin, number = place, ""
         if not self._begins or self._begins[-1] != begin:
             self._begins.append(begin)
         self._of.append(len(self._begins) - 1)
