@@ -109,3 +109,12 @@ def test_flags_of_the_other_action_are_refused(good, capsys):
     assert main(["records", "from-csv", str(good)]) == 2
     with pytest.raises(RecordError, match="no such file"):
         check_records(good.with_name("nowhere.jsonl"))
+
+
+def test_a_file_without_one_good_record(tmp_path, capsys):
+    """Every row broken, at two readers: told of as any broken row."""
+    (tmp_path / "all.json").write_text('[{"video": "a.mp4"}]')
+    assert main(["records", "check", str(tmp_path / "all.json")]) == 2
+    assert "broken rows: 1" in capsys.readouterr().out
+    assert main(["records", "check", str(write(tmp_path / "all.jsonl", "{", "["))]) == 2
+    assert "broken rows: 2" in capsys.readouterr().out

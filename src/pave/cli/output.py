@@ -156,13 +156,17 @@ class Lines:
 
 
 def duration(seconds: float) -> str:
-    """Minutes and seconds for people.
+    """Hours, minutes and seconds for people.
 
     Example:
         >>> duration(125.4)
         '2 min 5 s'
+        >>> duration(7265)
+        '2 h 1 min'
     """
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60:,} h {minutes % 60} min"
     if minutes:
         return f"{minutes} min {rest} s"
     return f"{rest} s"

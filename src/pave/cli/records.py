@@ -160,7 +160,7 @@ def _show(found: RecordsCheck) -> None:
         rows.append(("unanswered", f"{found.unanswered:,} (only for asking)"))
     if found.seconds:
         rows.append(("seconds a clip", _range(found.seconds)))
-        rows.append(("all clips", f"{sum(found.seconds) / 3600:,.1f} hours"))
+        rows.append(("all clips", output.duration(sum(found.seconds))))
     if found.clip_tokens is not None:
         rows.append(("visual tokens", f"{found.clip_tokens:,} for the first clip"))
     if found.text_tokens:

@@ -105,7 +105,7 @@ class Records(Sequence[Record]):
         begins[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
         # A clip's records are now one stretch of `order`.
         starts = np.flatnonzero(begins)  # [clips]
-        ends = np.append(starts[1:], len(order))
+        ends = np.append(starts, len(order))[1:]
         by_first = np.argsort(order[starts], kind="stable")
         return Clips(self, order, np.stack([starts, ends], axis=1)[by_first])
 
