@@ -33,6 +33,7 @@ MODULES = {
     "pave.demo.senses": "pave_world.demo.presets",
     # One way to answer, one to score, and the fusion in plain PyTorch.
     "pave.evaluate.answers": "pave.evaluate.arm_files",
+    "pave.evaluate.batches": "pave.answer.batches",
     "pave.evaluate.decode": "pave.answer.generation",
     "pave.fusion.block": "pave.fusion.module",
     "pave.fusion.config": "pave.fusion_config",

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from helpers import tiny, tinyrun
+from pave.answer import batches
 from pave.bases import load_base
 from pave.data import read_records, write_records
 from pave.errors import ConfigError, PatchError, RecordError
-from pave.evaluate import EvalConfig, Report, clip_arm, evaluate
+from pave.evaluate import EvalConfig, Report, evaluate
 from pave.metrics import paired, wilson
 from pave.model import PatchedModel
 from pave.patches import read_config
@@ -145,7 +146,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
     whole, broken = _config(made, tmp_path / "whole"), _config(made, tmp_path / "broken")
     expected = evaluate(whole)
     calls = []
-    real = clip_arm.generate
+    real = batches.generate
 
     def dying(*args: object) -> object:
         calls.append(1)
@@ -153,7 +154,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
             raise KeyboardInterrupt
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(clip_arm, "generate", dying)
+    monkeypatch.setattr(batches, "generate", dying)
     base = load_base(made.base)
     with pytest.raises(KeyboardInterrupt):
         evaluate(broken, base)
@@ -161,7 +162,7 @@ def test_interrupted_evaluation_ends_as_an_uninterrupted_one(
         -1
     ]
     last.write_text(last.read_text()[:-20])  # a line cut by a kill
-    monkeypatch.setattr(clip_arm, "generate", real)
+    monkeypatch.setattr(batches, "generate", real)
     report = evaluate(broken, base)  # the same object: the interruption left it unpatched
     assert (report.arms, report.paired) == (expected.arms, expected.paired)
     assert _answers(tmp_path / "broken") == _answers(tmp_path / "whole")
@@ -171,7 +172,7 @@ def test_finished_evaluation_asks_nothing_again(
     made: tinyrun.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate(_config(made, tmp_path))
-    monkeypatch.setattr(clip_arm, "generate", None)
+    monkeypatch.setattr(batches, "generate", None)
     again = evaluate(_config(made, tmp_path))
     assert (again.arms, again.paired) == (first.arms, first.paired)
 

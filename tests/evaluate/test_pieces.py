@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pave.answer.batches import by_length, cut
 from pave.cli.settings import take_config
 from pave.data import Record, Turn, clip_key
 from pave.data.features import UnusableClipsError
 from pave.errors import ConfigError, RecordError
 from pave.evaluate import asking
 from pave.evaluate.arm_files import append_rows, claim, read_rows, row_of
-from pave.evaluate.batches import by_length, cut
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch, tree_megabytes, versions
 from pave.evaluate.old_results import with_task

@@ -13,24 +13,25 @@ import pytest
 
 import pave
 from helpers import tinyrun
+from pave.answer import batches
 from pave.bases import Base, load_base
 from pave.cli import main
 from pave.errors import ConfigError
-from pave.evaluate import EvalConfig, clip_arm, compare_files, evaluate, evaluate_share
+from pave.evaluate import EvalConfig, compare_files, evaluate, evaluate_share
 
 # `pave eval` that is killed (not interrupted: nothing is cleaned up) instead of answering the batch
 # after so many.
 SCRIPT = """
 import os, signal, sys
 from pave.cli import main
-from pave.evaluate import clip_arm
-real, left = clip_arm.generate, [int(sys.argv[1])]
+from pave.answer import batches
+real, left = batches.generate, [int(sys.argv[1])]
 def answer(*given):
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left[0] -= 1
     return real(*given)
-clip_arm.generate = answer
+batches.generate = answer
 sys.exit(main(sys.argv[2:]))
 """
 NEVER = -1
@@ -111,13 +112,13 @@ def test_without_a_shard_missing_parts_are_answered(
     )  # as a kill leaves it, or another process that is writing
     torn = part.read_bytes()
     asked = []
-    real = clip_arm.generate
-    monkeypatch.setattr(clip_arm, "generate", lambda *given: asked.append(1) or real(*given))
+    real = batches.generate
+    monkeypatch.setattr(batches, "generate", lambda *given: asked.append(1) or real(*given))
     evaluate(_config(made, tmp_path), base)
     assert _answers(tmp_path) == plain
     assert part.read_bytes() == torn, "another process's file is read, not mended"
     assert 0 < len(asked) < 12
-    monkeypatch.setattr(clip_arm, "generate", None)
+    monkeypatch.setattr(batches, "generate", None)
     assert evaluate_share(_config(made, tmp_path, shard="1/2"), base).report is not None, (
         "nothing is left to ask"
     )

@@ -14,12 +14,12 @@ from pave.evaluate.arm_files import row_of
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, markdown, table
-from pave.evaluate.scores import Asked, TaskScores, asked_of, score_arms, task_for
+from pave.evaluate.scores import Asked, TaskScores, asked_of, score_arms
 from pave.evaluate.table import comparison_table, evaluation_table, few_note, score_table
 from pave.tasks import Item, Style, get_task
 from pave.tasks.compare import Comparison
 from pave.tasks.items import items_of
-from pave.tasks.score import Account, score_items
+from pave.tasks.score import Account, score_items, task_for
 
 LETTERS = "ABABAB"
 SAID = {

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from pave.answer import Sampling
 from pave.answer.alone import answer_alone, prompts_alone
+from pave.answer.batches import open_turns
 from pave.data import Record
-from pave.evaluate.clip_arm import MEASURED, open_turns
+from pave.evaluate.clip_arm import MEASURED
 from pave.evaluate.evaluation import Evaluation
 
 

@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from pave.answer import Sampling, generate, questions_about
+from pave.answer import questions_about
+from pave.answer.batches import answer_records, by_length, cut, open_turns
 from pave.cache import TokenCache
 from pave.channels import Encoder
 from pave.data import Features, Record, group_by_clip
 from pave.data.lengths import must_fit
 from pave.errors import RecordError
-from pave.evaluate.batches import by_length, cut
 from pave.evaluate.evaluation import Evaluation
 from pave.model import PatchedModel
 from pave.model.encoders import encoders_of
 
 MEASURED = 256
 """Clips whose prompts are measured: a mean needs no more of them."""
-Turns = list[tuple[str, str | None]]
 
 
 class ClipArm:
@@ -59,20 +58,7 @@ class ClipArm:
 
     def answer(self, batch: Sequence[Record]) -> dict[str, str]:
         """Record id -> what the arm says, for one batch of whole clips."""
-        model = self.run.model
-        clips = group_by_clip(batch)
-        asked = []
-        for members in clips:
-            # Records of one clip share its prefix, and so its features.
-            dialogues = [open_turns(record) for record in members]
-            asked.append(questions_about(model, self.features[members[0]], dialogues))
-        predictions = {}
-        # Greedy; [clips][questions].
-        answers = generate(model, asked, Sampling(self.run.max_new_tokens))
-        for members, ids in zip(clips, answers, strict=True):
-            for record, tokens in zip(members, ids, strict=True):
-                predictions[record.id] = model.base.decode(tokens)
-        return predictions
+        return answer_records(self.run.model, self.features, batch, self.run.max_new_tokens)
 
     def prompt_tokens(self) -> float:
         """Mean over the questions of the first clips."""
@@ -188,11 +174,3 @@ def _encoders(model: PatchedModel, names: Sequence[str]) -> dict[str, Encoder]:
     for name in names:
         encoders |= encoders_of(model, name)  # a LoRA alone has none
     return encoders
-
-
-def open_turns(record: Record) -> Turns:
-    """The dialogue up to the last question, which is left open."""
-    *earlier, last = record.turns
-    # A turn without an answer stays, so that the last question is in its place.
-    turns: Turns = [(turn.question, turn.answer or "") for turn in earlier]
-    return [*turns, (last.question, None)]

@@ -32,13 +32,13 @@ from pave.evaluate.evaluation import ArmFacts, Evaluation, Progress
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.plot import draw
 from pave.evaluate.report import Report, write_report
-from pave.evaluate.scores import TaskScores, asked_of, score_arms, task_for
+from pave.evaluate.scores import TaskScores, asked_of, score_arms
 from pave.files import held_alone, sha256_of
 from pave.model import PatchedModel
 from pave.placement import running_on
 from pave.tasks import EXACT
 from pave.tasks.items import items_of, references_of
-from pave.tasks.score import write_rows
+from pave.tasks.score import task_for, write_rows
 
 BUSY = "wait for it, or choose another out folder"
 BARE = "{question}"

@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pave.data import Record
-from pave.errors import ConfigError
-from pave.tasks import EXACT, Item, Style, Task, get_task
+from pave.tasks import EXACT, Item, Style, Task
 from pave.tasks.compare import ALL, compare
 from pave.tasks.items import prompt_of
 from pave.tasks.score import Account, Interval, ScoreReport, score_items, share_interval
@@ -127,24 +126,6 @@ def asked_of(records: Sequence[Record], task: Task) -> Asked:
     splits = {str(record.meta.get("split", "")) for record in records}
     split = splits.pop() if len(splits) == 1 else ""
     return Asked(prompt_of(records, task), split, len(records))
-
-
-def task_for(name: str, records: Sequence[Record]) -> Task:
-    """The task that scores these records, checked before anything is asked.
-
-    Raises:
-        ConfigError: If there is no such task, or it is only trained on.
-        RecordError: If the records were made for another task.
-    """
-    task = get_task(name)
-    if task.score is None:
-        raise ConfigError(
-            f"{task.title} has no scores, because it is only for training; leave out --task to "
-            "score by exact match"
-        )
-    # Called for what it refuses: records of another task.
-    prompt_of(records, task)
-    return task
 
 
 def score_arms(

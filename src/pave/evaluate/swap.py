@@ -19,18 +19,18 @@ from itertools import chain
 from pathlib import Path
 
 from pave.answer import questions_about
+from pave.answer.batches import open_turns
 from pave.answer.weighing import log_probabilities
 from pave.bases import Base
 from pave.data import Record, group_by_clip, read_records
 from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows
 from pave.evaluate.asking import ask_arm, ask_part, read_clips
-from pave.evaluate.clip_arm import ClipArm, open_turns
+from pave.evaluate.clip_arm import ClipArm
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.evaluation import Evaluation, Progress
 from pave.evaluate.machine import PeakMemory, Stopwatch, versions
 from pave.evaluate.run import BUSY, limited, opened
-from pave.evaluate.scores import task_for
 from pave.evaluate.swap_report import (
     Outcome,
     SwapReport,
@@ -42,6 +42,7 @@ from pave.files import entries_of, held_alone, write_text_atomically
 from pave.metrics import normalise, without_thinking
 from pave.tasks.grids import CELLS, Judge, Pair, pair_up
 from pave.tasks.items import references_of
+from pave.tasks.score import task_for
 from pave.texts import read_object
 
 Margins = dict[str, float]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pave.answer.batches import cut
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data import Record, group_by_clip, read_records
 from pave.errors import ConfigError, RecordError
-from pave.evaluate.batches import cut
 from pave.evaluate.evaluation import Evaluation
 from pave.evaluate.token_probe import Example, PooledClips, pooled_clips, prior, probe
 from pave.tasks.items import references_of
@@ -184,7 +184,9 @@ class _Clips:
     @property
     def channel(self) -> str:
         """The encoder's channel; empty without one."""
-        return "" if self._encoder is None else self._encoder.channel
+        if self._encoder is None:
+            return ""
+        return self._encoder.channel
 
     def content(self, record: Record) -> str:
         """What tells clips apart: the content of the channel's media, else of the video."""

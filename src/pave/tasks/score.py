@@ -11,9 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pave.data import Record
 from pave.errors import ConfigError, RecordError
 from pave.files import write_text_atomically
 from pave.metrics import mean_bootstrap, wilson
+from pave.tasks.items import prompt_of
+from pave.tasks.registry import get_task
 from pave.tasks.task import Item, Labels, Scored, Style, Task
 
 Interval = tuple[float, float]
@@ -75,6 +78,24 @@ class Account:
     missing: Sequence[str] = ()
     unknown: Sequence[str] = ()
     prompt: str | None = None
+
+
+def task_for(name: str, records: Sequence[Record]) -> Task:
+    """The task that scores these records, checked before anything is asked.
+
+    Raises:
+        ConfigError: If there is no such task, or it is only trained on.
+        RecordError: If the records were made for another task.
+    """
+    task = get_task(name)
+    if task.score is None:
+        raise ConfigError(
+            f"{task.title} has no scores, because it is only for training; leave out --task to "
+            "score by exact match"
+        )
+    # Called for what it refuses: records of another task.
+    prompt_of(records, task)
+    return task
 
 
 def score_items(
