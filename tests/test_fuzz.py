@@ -86,25 +86,55 @@ def test_a_number_gives_the_same_damage_again(
     assert len(seen) > 30
 
 
-@pytest.mark.parametrize("kind", ["zero", "pipe"])
-def test_hashes_are_made_right_of_regular_files_alone(
+SPECIAL = {
+    "zero": "/dev/zero",
+    "kernel": "/proc/kmsg",
+    "link to a file": "patch.json",
+    "loop": "weights",
+}
+
+
+def put_special(place: Path, kind: str) -> None:
+    """Something that to read would never end, or that is not ours."""
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(SPECIAL[kind])
+
+
+@pytest.mark.parametrize("kind", [*SPECIAL, "pipe"])
+def test_the_parent_opens_regular_files_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    """In the parent, which has no limits: to read either would never end."""
+    """It has no limits: to read `/dev/zero` or a pipe would never end."""
     monkeypatch.syspath_prepend(str(FUZZ))
     damage = importlib.import_module("damage")
-    manifest = tmp_path / "patch.json"
+    folder = tmp_path / "input"
+    folder.mkdir()
+    manifest = folder / "patch.json"
     manifest.write_text('{"files": {"weights": "old"}}')
-    if kind == "zero":
-        (tmp_path / "weights").symlink_to("/dev/zero")
-    else:
-        os.mkfifo(tmp_path / "weights")
-    damage.rehash(tmp_path)
+    put_special(folder / "weights", kind)
+    damage.rehash(folder)
     assert "old" in manifest.read_text()
-    (tmp_path / "weights").unlink()
-    (tmp_path / "weights").write_bytes(b"new")
-    damage.rehash(tmp_path)
+    for number in range(50):
+        damage._add(folder / "weights", random.Random(number))
+    assert sorted(path.name for path in folder.iterdir()) == ["patch.json", "weights"]
+    (folder / "weights").unlink()
+    (folder / "weights").write_bytes(b"new")
+    damage.rehash(folder)
     assert "old" not in manifest.read_text()
+
+
+def test_hashes_of_places_that_a_manifest_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(FUZZ))
+    damage = importlib.import_module("damage")
+    for name in ("/proc/kmsg", "/dev/zero", "../../../../../../../proc/kmsg", "a\0b", "", "."):
+        text = json.dumps({"files": {name: "old"}})
+        (tmp_path / "patch.json").write_text(text)
+        damage.rehash(tmp_path)
+        assert (tmp_path / "patch.json").read_text() == text
 
 
 @pytest.mark.slow

@@ -243,20 +243,24 @@ def test_sources_that_have_no_content(source: object) -> None:
         content_digest(source)
 
 
+@pytest.mark.parametrize("target", ["", "/dev/zero", "/proc/kmsg"])
 @pytest.mark.parametrize("name", [f"ab/{KEY}.safetensors", f"failed/{KEY}.json", "store.json"])
-def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str, target: str) -> None:
     """To open it would be to wait for ever."""
     kept = TokenCache(tmp_path)
     kept.put(KEY, {"values": torch.ones(1)})
     kept.fail(KEY, "no")
     pipe = tmp_path / name
     pipe.unlink(missing_ok=True)
-    os.mkfifo(pipe)
+    if target:
+        pipe.symlink_to(target)
+    else:
+        os.mkfifo(pipe)
 
     def read() -> None:
         TokenCache(tmp_path)
         kept.get(KEY)
         kept.failure(KEY)
 
-    with pytest.raises(ConfigError, match="is no regular file; remove it"):
+    with pytest.raises(ConfigError, match="a file is needed here; remove it, and"):
         read()

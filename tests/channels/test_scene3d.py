@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 
 from helpers import tiny
-from helpers.clips import number_of, numbered
+from helpers.clips import number_of, numbered, rotate
 from pave.bases import tower_of
 from pave.channels import Window, make_encoder
 from pave.channels.scene3d.geometry import backproject
@@ -434,18 +434,48 @@ def test_a_turned_picture_takes_depth_camera_and_pose_with_it(
     with Image.open(scene / "color" / "2.png") as picture:
         want = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     np.testing.assert_array_equal(shown.pixels.permute(1, 2, 0), want)
-
-    def places(frame: PosedFrame) -> np.ndarray:
-        found = backproject(
-            torch.from_numpy(frame.depth),
-            torch.from_numpy(frame.intrinsic),
-            frame.pose.double(),
-        )
-        return found.numpy()
-
     np.testing.assert_allclose(
         places(shown), np.asarray(turned(places(stored), orientation)), atol=1e-5
     )
+
+
+def places(frame: PosedFrame) -> np.ndarray:
+    """`[h, w, 3]` where every pixel of a frame lies in the world."""
+    pixels = torch.from_numpy(frame.depth)
+    camera = torch.from_numpy(frame.intrinsic)
+    return backproject(pixels, camera, frame.pose.double()).numpy()
+
+
+@pytest.mark.parametrize("clockwise", [90, 180, 270])
+def test_a_turned_video_takes_depth_camera_and_pose_with_it(tmp_path: Path, clockwise: int) -> None:
+    """A phone held upright: film and depth are stored as the sensor saw them, and shown turned."""
+    plain = write_video(tmp_path / "plain.mp4", numbered(50), 25)
+    film = rotate(plain, tmp_path / "film.mp4", clockwise)
+    file = arrays(tmp_path / "a.npz", times=np.array([0.0, 0.4, 0.8, 1.2, 1.6]))
+    stored = open_scene({"arrays": str(file), "video": str(plain)}).read(2)
+    shown = open_scene({"arrays": str(file), "video": str(film)}).read(2)
+    quarters = -clockwise // 90  # numpy counts them the other way round
+    np.testing.assert_array_equal(
+        shown.pixels.permute(1, 2, 0), np.rot90(stored.pixels.permute(1, 2, 0), quarters)
+    )
+    np.testing.assert_allclose(places(shown), np.rot90(places(stored), quarters), atol=1e-5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_beside_arrays(tmp_path: Path, orientation: int) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for step, picture in enumerate(numbered(5)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(picture).save(folder / f"{step}.png", exif=exif.tobytes())
+    file = arrays(tmp_path / "a.npz")
+    shown = open_scene({"arrays": str(file), "video": str(folder)}).read(2)
+    with Image.open(folder / "2.png") as picture:
+        want = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    np.testing.assert_array_equal(shown.pixels.permute(1, 2, 0), want)
+    stored = places(open_scene(str(file)).read(2))
+    np.testing.assert_allclose(places(shown), turned(stored, orientation), atol=1e-5)
 
 
 def test_depth_that_is_turned_already_stays(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from pave.train.checkpoints import DIGESTS, newest_checkpoint, processes_of, pub
 from pave.train.folder import LOG_NAME
 from pave.train.precision import native_precision
 from pave.train.progress import read_log
+from pave.train.run_files import COLUMNS, RunFiles
+from pave.train.runs import find_runs
 from pave.train.trainer import optimiser_groups
 
 
@@ -361,3 +363,28 @@ def test_lines_of_a_log_that_are_no_rows_are_passed_over(tmp_path):
         b'{"step": 2, "loss": 1.5}\n{"st'
     )
     assert [row["step"] for row in read_log(tmp_path / "log")] == [1, 2]
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize(
+    "value",
+    ['"3"', "[1]", "{}", "true", "NaN", "-Infinity", "1e999", "1" * 400, "-1.5e999", '""'],
+)
+def test_rows_with_values_of_other_types_are_passed_over(tmp_path, column, value):
+    """What is made of a log reckons with its numbers: the table, the page, `pave runs`."""
+    sound = {"step": 1, "loss": 2.0, "grad_norm": 1.0, "seconds": 3, "seconds_left": None}
+    wrong = {**{name: json.dumps(content) for name, content in sound.items()}, column: value}
+    row = ", ".join(f'"{name}": {content}' for name, content in wrong.items())
+    (tmp_path / LOG_NAME).write_text(f"{json.dumps(sound)}\n{{{row}}}\n")
+    (tmp_path / "settings.yaml").write_text("{}")
+    rows = read_log(tmp_path / LOG_NAME)
+    RunFiles(tmp_path, rows, 10).close("ended")
+    assert [run.step for run in find_runs(tmp_path)] == [1]
+    overflowed = column == "grad_norm" and value in ("NaN", "-Infinity", "1e999", "-1.5e999")
+    assert len(rows) == 1 + overflowed
+
+
+@pytest.mark.parametrize("step", ["0", "-1", "1.5"])
+def test_a_row_belongs_to_a_step(tmp_path, step):
+    (tmp_path / "log").write_text(f'{{"step": {step}, "loss": 1}}\n')
+    assert read_log(tmp_path / "log") == []

@@ -42,7 +42,7 @@ import run_cases  # noqa: E402
 import torch  # noqa: E402
 from case import Case  # noqa: E402
 from child import GOOD, Verdict, run, warn_if_threaded  # noqa: E402
-from damage import damage, rehash  # noqa: E402
+from damage import damage, is_plain, rehash  # noqa: E402
 
 import pave  # noqa: E402
 
@@ -124,7 +124,7 @@ def keep(folder: Path, name: str, verdict: Verdict, what: str, scratch: Path) ->
     place.mkdir(parents=True)
     about = {"input": name, "damage": what, **asdict(verdict)}
     (place / "finding.json").write_text(json.dumps(about, indent=1))
-    paths = [path for path in scratch.rglob("*") if path.is_file() and not path.is_symlink()]
+    paths = list(filter(is_plain, scratch.rglob("*")))
     if sum(path.stat().st_size for path in paths) <= LARGEST:
         # Pipes and links to devices cannot be copied; the damage above names them.
         for path in paths:

@@ -71,7 +71,7 @@ def damage(folder: Path, files: list[Path], chance: random.Random) -> str:
             done.append(_replace(file, chance))
         elif len(files) > 3 and chance.random() < 0.08:
             done.append(_add(file, chance))
-        elif file.is_file() and not file.is_symlink():
+        elif is_plain(file):
             done.append(_edit(file, chance))
     return ", ".join(done) or f"nothing in {folder.name}"
 
@@ -105,7 +105,7 @@ def _add(file: Path, chance: random.Random) -> str:
     """Put a file with an odd name beside it, of its own content or of none."""
     name = chance.choice(ODD_NAMES)
     other = file.with_name(name)
-    if os.path.lexists(other) or not file.is_file():
+    if os.path.lexists(other) or not is_plain(file):
         return "nothing"
     other.write_bytes(chance.choice((b"", file.read_bytes(), b"\0\5\x16\7")))
     return f"added {name!r}"
@@ -124,8 +124,20 @@ def rehash(folder: Path) -> None:
         return  # too damaged to be made right
 
 
+def is_plain(file: Path) -> bool:
+    """Whether a path is a file of a disk, and no link to something else.
+
+    All that the parent opens is asked for here: it has no limits, and `/dev/zero` never ends. To
+    the system `/proc/kmsg` is a regular file, and whoever reads it waits.
+    """
+    if file.is_symlink() or not file.is_file():
+        return False
+    # A damaged manifest may name any place.
+    return not os.path.realpath(file).startswith(("/proc/", "/sys/", "/dev/"))
+
+
 def _content(file: Path) -> bytes:
-    """What a file holds; a link to /dev/zero would fill the memory of the parent here."""
-    if not file.is_file():
+    """What a file holds."""
+    if not is_plain(file):
         raise OSError(f"{file} is no regular file")
     return file.read_bytes()

@@ -244,11 +244,12 @@ def _of_value(value: Any, digest_file: DigestFile) -> Any:
 
 def _read(note: Path) -> _Seen | None:
     """A remembered hash; anything unreadable counts as none."""
-    if not note.is_file():  # a pipe would be waited for
+    if not os.path.lexists(note):
         return None
     try:
+        regular_file(note, MediaError)  # a pipe would be waited for
         size, mtime, digest = parse_json(note.read_bytes())
-    except (OSError, ValueError, TypeError):
+    except (MediaError, OSError, ValueError, TypeError):
         return None
     # Valid JSON of another shape: some other program wrote it.
     if not isinstance(size, int) or not isinstance(mtime, int):

@@ -34,7 +34,7 @@ from pave.cache.digest import RememberedDigests, Source, canonical_json, content
 from pave.cache.entry import Note, note_of
 from pave.cache.packed import PackedEntries
 from pave.errors import ConfigError
-from pave.files import entries_of, is_clutter, write_atomically
+from pave.files import entries_of, is_clutter, regular_file, write_atomically
 from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
@@ -314,8 +314,12 @@ def _must_not_wait(file: Path) -> None:
     Raises:
         ConfigError: If there is one.
     """
-    if file.exists() and not (file.is_file() or file.is_dir()):
-        raise ConfigError(f"{file}: is no regular file; remove it, and it is made again")
+    if not file.exists() or file.is_dir():
+        return
+    try:
+        regular_file(file, ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; remove it, and it is made again") from error
 
 
 def _checked(key: str) -> str:

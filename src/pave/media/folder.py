@@ -23,8 +23,8 @@ from pave.files import entries_of, regular_file
 from pave.media.container import open_media
 from pave.media.exif import orientation_of
 from pave.media.limits import must_fit, must_hold_clip
-from pave.media.orientation import turned
-from pave.media.sampling import Sampling, choose
+from pave.media.orientation import AS_STORED, turned
+from pave.media.sampling import At, Sampling, choose
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 STACK = "stacked_images.npy"
@@ -122,6 +122,18 @@ def read_pictures(folder: Path, chosen: npt.NDArray[np.int64]) -> Tensor:
             f"{folder}: frames of one folder must have one size, found {sorted(sizes)}"
         )
     return torch.stack([pictures[place] for place in place_of.tolist()])
+
+
+def way_in_folder(folder: Path, time: float, fps: float = 1.0) -> int:
+    """The orientation in which a folder's picture of a moment is shown, 1 to 8.
+
+    Raises:
+        MediaError: If there is no picture.
+    """
+    if os.path.lexists(folder / STACK):
+        return AS_STORED
+    chosen = choose(folder_times(folder, fps), At([time]))
+    return orientation_of(list_pictures(folder)[int(chosen[0])])
 
 
 def _open_stack(file: Path) -> npt.NDArray[np.uint8]:

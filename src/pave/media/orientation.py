@@ -110,6 +110,19 @@ def as_turn(orientation: int) -> tuple[int, bool]:
     return degrees, mirrored
 
 
+def from_turn(degrees: int, mirrored: bool) -> int:
+    """The number of what `as_turn` says.
+
+    Example:
+        >>> from_turn(270, False)
+        6
+    """
+    number = AS_STORED
+    while as_turn(number) != (degrees, mirrored):
+        number += 1
+    return number
+
+
 def turned_pixels(orientation: int, width: int, height: int) -> npt.NDArray[np.float64]:
     """Where a stored pixel is shown: `shown = M @ (u, v, 1)`.
 

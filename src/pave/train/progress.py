@@ -27,7 +27,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from pave.errors import TrainError
 from pave.files import regular_file, write_text_atomically, writing
 from pave.texts import parse_json
-from pave.train.run_files import RunFiles
+from pave.train.run_files import COLUMNS, RunFiles
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,30 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether a line's content has what every row has: a step and its loss."""
+    """Whether a line's content is what `Reporter` writes: a step, its loss, and other numbers."""
     if not isinstance(row, dict):
         return False
-    return isinstance(row.get("step"), int) and isinstance(row.get("loss"), int | float)
+    step = row.get("step")
+    if not isinstance(step, int) or not _is_number(step) or step < 1:
+        return False
+    if not _is_number(row.get("loss")):
+        return False
+    for name in COLUMNS:
+        value = row.get(name)
+        # A gradient may overflow in a step whose loss is finite.
+        if name == "grad_norm" and isinstance(value, float):
+            continue
+        if value is not None and not _is_number(value):
+            return False
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that arithmetic takes: finite, and no larger than a float can be."""
+    # To Python, True is a number.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # JSON's integers have no end
+        return False

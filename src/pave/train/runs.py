@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pave.errors import ConfigError
-from pave.texts import TextError, parse_yaml
+from pave.texts import read_settings
 from pave.train.folder import LOG_NAME
 from pave.train.progress import read_log
 from pave.train.result import final_loss
@@ -90,11 +88,9 @@ def _read(folder: Path) -> Run:
     if rows:
         last = rows[-1]
     try:
-        settings = parse_yaml((folder / "settings.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TextError, yaml.YAMLError):
+        settings = read_settings(folder / "settings.yaml", ConfigError, "steps: 100")
+    except ConfigError:
         settings = {}  # cut off by a kill; the log still says how it went
-    if not isinstance(settings, dict):
-        settings = {}
     flat = _flat(settings)
     for name in _PLACES:
         flat.pop(name, None)

@@ -17,8 +17,8 @@ Frames are read one at a time. A record's `scene3d` is a folder, or an object:
 | `fps` of the object, else 1 | `times` `[F]` | seconds; picture n of a folder: n / fps |
 
 Depth in other units needs its scale: `"depth_scale": 4000` for Matterport3D, whose unit is a
-quarter of a millimetre. Pictures are turned as their EXIF orientation says, and depth, camera and
-pose with them.
+quarter of a millimetre. Pictures are turned as their EXIF orientation says, those of a video as its
+header says, and depth, camera and pose with them.
 
 A camera looks along z, x is right and y down; depth is measured along z. Arrays may leave the
 pictures to the clip's `video`, which is read at `times`.
@@ -34,6 +34,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,10 @@ from pave.channels.scene3d.matrices import (
 )
 from pave.errors import ChannelError, MediaError
 from pave.files import regular_file
-from pave.media import At, list_pictures, read_depth, read_frames, read_picture
+from pave.media import At, list_pictures, probe, read_depth, read_frames, read_picture
 from pave.media.exif import orientation_of
-from pave.media.orientation import AS_STORED, EXCHANGED, turned, turned_pixels
+from pave.media.folder import way_in_folder
+from pave.media.orientation import AS_STORED, EXCHANGED, from_turn, turned, turned_pixels
 
 MILLIMETRES = 1000.0  # in a metre
 # None stands for a number that the file itself decides; F is the same in all of them.
@@ -188,7 +190,7 @@ def turn_with_picture(frame: PosedFrame, orientation: int) -> PosedFrame:
 
     Args:
         frame: The picture as it is shown, the rest as the sensor stored it.
-        orientation: The picture's EXIF orientation, 1 to 8.
+        orientation: The picture's EXIF orientation or the film's, 1 to 8.
     """
     height, width = frame.depth.shape
     tall = frame.pixels.shape[1] > frame.pixels.shape[2]
@@ -229,12 +231,17 @@ def _from_arrays(given: _Source, align: Array | None) -> Scene:
             "`arrays`"
         )
 
+    way_at: Callable[[float], int] = _stored
+    if video is not None:
+        way_at = _ways(Path(video))
+
     def read(index: int) -> PosedFrame:
         at = kept[index]
+        time = float(times[at])
         if video is None:
             pixels = torch.from_numpy(arrays["color"][at]).permute(2, 0, 1)  # [3, H, W]
         else:
-            pixels = read_frames(video, At([float(times[at])])).pixels[0]
+            pixels = read_frames(video, At([time])).pixels[0]
         metres = depth[at].astype(np.float64) / scale
         if not np.isfinite(metres).all():
             raise ChannelError(
@@ -242,9 +249,26 @@ def _from_arrays(given: _Source, align: Array | None) -> Scene:
                 "unknown"
             )
         pose = _upright(upright, poses[at])
-        return PosedFrame(pixels, metres, intrinsic, pose, float(times[at]))
+        stored = PosedFrame(pixels, metres, intrinsic, pose, time)
+        return turn_with_picture(stored, way_at(time))
 
     return Scene(len(kept), read)
+
+
+def _stored(_: float) -> int:
+    """The orientation of pictures that nothing turns."""
+    return AS_STORED
+
+
+def _ways(video: Path) -> Callable[[float], int]:
+    """Time -> the orientation in which a clip's picture is shown, 1 to 8."""
+    if os.path.isdir(video):
+        return partial(way_in_folder, video)
+    shown = probe(video).video
+    if shown is None:
+        return _stored
+    way = from_turn(shown.rotation, shown.mirrored)  # all frames of a film are turned alike
+    return lambda _: way
 
 
 def _load(file: Path) -> dict[str, Array]:
