@@ -90,6 +90,17 @@ class Watched:
         if response.status >= 400:
             self._note(str(response.status), response.url)
 
+    def faults(self) -> list[str]:
+        """Serious and critical faults of accessibility, as axe finds them on the page as it is."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="extra `dev`")
+        found = axe.Axe().run(self.page, options={"resultTypes": ["violations"]})
+        faults = []
+        for rule in found.response["violations"]:
+            if rule["impact"] in ("serious", "critical"):
+                places = [" ".join(map(str, node["target"])) for node in rule["nodes"]]
+                faults.append(f"{rule['id']}: {rule['help']}: {'; '.join(places)}")
+        return faults
+
     def too_wide(self) -> list[str]:
         """Elements that reach beyond the right edge of the window and that nothing scrolls."""
         return self.page.evaluate(TOO_WIDE)

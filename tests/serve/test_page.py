@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def test_ask_compare_and_switch_off(
     figure = page.get_by_role("img", name="Patch sound adds most at")
     assert figure.is_visible()
     assert watched.too_wide() == []
+    assert watched.faults() == []
     # At weight 0 it is the base.
     page.get_by_label("number input for Weight of sound (0 is off)").fill("0")
     page.keyboard.press("Enter")
@@ -108,6 +110,17 @@ def test_ask_compare_and_switch_off(
     hosts = {url.split("/")[2] for url in watched.asked if url.startswith("http")}
     assert hosts == {address.removeprefix("http://")}
     watched.context.close()
+
+
+def test_an_open_page_does_not_hold_the_server(browser: Any, made: tinyrun.Run) -> None:
+    words = [made.base, "--patch", f"sound={made.patch}", "--device", "cpu", "--ui"]
+    with server(*words, OMP_NUM_THREADS="1") as (found, process):
+        watched = Watched(browser, DESKTOP)
+        watched.page.goto(f"{found}/ui")
+        watched.page.get_by_label("Question").wait_for()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0  # less than the 300 s that a request may take
+        watched.context.close()
 
 
 def test_talk_and_copy(browser: Any, address: str, made: tinyrun.Run, tmp_path: Path) -> None:
@@ -121,4 +134,5 @@ def test_talk_and_copy(browser: Any, address: str, made: tinyrun.Run, tmp_path: 
     page.get_by_label("Say").fill("Hello?")
     page.get_by_label("Say").press("Enter")
     page.locator(".message.bot, .bot.message").first.wait_for()
+    assert watched.faults() == []
     watched.context.close()

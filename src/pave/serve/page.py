@@ -42,6 +42,7 @@ TOKENS = 64
 _OURS: Any = {"api_visibility": "private"}
 _CSS = """
 .gradio-container {font-family: system-ui, sans-serif}
+button[role="tab"].selected {color: inherit}
 table.columns {width: 100%; border-collapse: collapse}
 table.columns th, table.columns td {border: 1px solid #8886; padding: 6px; text-align: left}
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -58,6 +59,28 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
+class _Server(uvicorn.Server):
+    """Ends when all questions are answered, even if a page is open and goes on listening."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, and end."""
+        leaving = asyncio.create_task(self._leave_pages())
+        await super().shutdown(sockets)
+        leaving.cancel()
+
+    async def _leave_pages(self) -> None:
+        while self._service.in_progress:
+            await asyncio.sleep(0.1)
+        # The last answer may still be on its way to its client.
+        await asyncio.sleep(1)
+        for task in self.server_state.tasks:
+            task.cancel()
+
+
 def run(app: FastAPI, service: Service, at: socket.socket, ready: Callable[[str], None]) -> None:
     """Serve until the process is told to end; then answer what is in progress, and nothing new.
 
@@ -86,7 +109,7 @@ def run(app: FastAPI, service: Service, at: socket.socket, ready: Callable[[str]
         with contextlib.suppress(KeyboardInterrupt):
             service.warm()
             ready(f"http://{shown}:{port}")
-            uvicorn.Server(config).run(sockets=[at])
+            _Server(config, service).run(sockets=[at])
     finally:
         service.close()
         signal.signal(signal.SIGTERM, before)
