@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.clips import mux, numbered, tone
-from helpers.sounds import Pipe
+from helpers.sounds import Pipe, chord, encoded
 from pave.errors import MediaError
 from pave.media import Sound, probe, read_frames, read_sound
 from pave.media.sampling import Uniform
@@ -123,3 +123,30 @@ def test_many_empty_chunks_are_no_work(tmp_path: Path) -> None:
     file.write_bytes(chunk(b"RIFF", b"WAVE" + chunk(b"junk", b"") * 1_000_000))
     with pytest.raises(MediaError):
         read_sound(file)
+
+
+@pytest.mark.parametrize("fact", [0, 0x7FFFF000 // 4, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("seconds", [1, 90])
+def test_a_count_of_samples_that_nobody_counted(tmp_path: Path, fact: int, seconds: int) -> None:
+    """A WAV of floats has one more length, in samples; sox leaves a placeholder there, too."""
+    file = encoded(tmp_path / "a.wav", "pcm_f32le", "mono", chord(1, seconds * 16000))
+    data = bytearray(file.read_bytes())
+    at = data.index(b"fact") + 8
+    data[at : at + 4] = struct.pack("<I", fact)
+    for place in (4, data.index(b"data") + 4):
+        data[place : place + 4] = b"\xff" * 4
+    file.write_bytes(data)
+    sound = read_sound(file)
+    assert sound is not None and len(sound.samples) == seconds * 16000
+    assert probe(file).duration == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("size", [0x7FFFFFFF, 0x7FFFF000, 0xFFFFFFFF])
+def test_the_same_in_sun_s_format(tmp_path: Path, size: int) -> None:
+    file = encoded(tmp_path / "a.au", "pcm_s16be", "mono", chord(1, 16000))
+    data = bytearray(file.read_bytes())
+    data[8:12] = struct.pack(">I", size)
+    file.write_bytes(data)
+    sound = read_sound(file)
+    assert sound is not None and len(sound.samples) == 16000
+    assert probe(file).duration == pytest.approx(1)

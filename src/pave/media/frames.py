@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -272,6 +274,7 @@ def _shown(
     """
     codec = stream.codec_context
     count, last = 0, NO_TIME
+    begun = False  # a picture came that needs no other one
     moves = packets.moves(stream)
     demuxed = media.container.demux(stream)
     for packet, ticks in zip(demuxed, moves, strict=False):
@@ -283,7 +286,8 @@ def _shown(
             codec.skip_frame = "NONREF"  # no picture that nothing else is built from
             if packet.pts is None or packet.pts in goals:
                 codec.skip_frame = "DEFAULT"
-        for frame in stream.decode(packet):
+        begun = begun or packet.is_keyframe or count > 0
+        for frame in _pictures(stream, packet, begun):
             mark = count
             if goals is not None:
                 if frame.pts is None or frame.pts <= last:
@@ -291,3 +295,19 @@ def _shown(
                 mark = last = frame.pts
             count += 1
             yield mark, frame
+
+
+def _pictures(stream: VideoStream, packet: Packet[VideoStream], begun: bool) -> list[VideoFrame]:
+    """What a decoder makes of a packet.
+
+    Args:
+        stream: The film.
+        packet: Of its.
+        begun: Whether a picture came that needs no other one; before it some cannot be decoded.
+    """
+    try:
+        return stream.decode(packet)
+    except FFmpegError:
+        if begun:
+            raise
+        return []

@@ -22,6 +22,8 @@ _NO_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3
 # Frames per second above which a rate is more likely the tick of a clock.
 _FASTEST = 240
 _UNCOUNTED = 1 << 30  # frames: FFmpeg's placeholder in an AVI that goes into a pipe
+# Bits a second below which a length is no length: a writer into a pipe that left a placeholder.
+_FEWEST_BITS = 100
 # A bare stream's padding, s, which a header that tells the length leaves out.
 _PADDING = 0.25
 
@@ -105,7 +107,7 @@ def probe(path: str | Path) -> MediaInfo:
             rate = _measured_rate(times, picture.fps)
             picture = replace(picture, frames=len(times), fps=rate, frames_estimated=False)
         media.rewind()
-        seconds = _measured_seconds(media, times)
+        seconds = float(_measured_seconds(media, times))
     if guessed and abs(seconds - duration) < _PADDING:
         seconds = duration
     return MediaInfo(path, seconds, picture, sound)
@@ -137,10 +139,22 @@ def _tells(media: MediaFile) -> bool:
         return False
     if Flags.no_timestamps in media.flags:  # what FFmpeg says of such a length is a guess
         return False
+    seconds = media.container.duration / av.time_base
+    if 8 * Path(media.file).stat().st_size < _fewest_bits(media) * seconds:
+        return False
     stream = media.picture
     if stream is None:
         return True
     return 0 < (stream.average_rate or 0) <= _FASTEST and stream.frames < _UNCOUNTED
+
+
+def _fewest_bits(media: MediaFile) -> float:
+    """Bits a second that a file of this kind has at least."""
+    if media.picture is None and media.sound is not None:
+        codec = media.sound.codec_context
+        if codec is not None and codec.name.startswith("pcm_"):  # each second is as large
+            return max(_FEWEST_BITS, 0.9 * (codec.bit_rate or 0))
+    return _FEWEST_BITS
 
 
 def _rate(media: MediaFile, stream: VideoStream) -> float:

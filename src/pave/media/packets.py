@@ -99,6 +99,7 @@ def read_packets(media: MediaFile) -> Packets:
     if media.container.format.name in _IN_ORDER_OF_DECODING:
         wanted += _MOST_REORDERED  # `_by_decoding` looks for those that were decoded first
     damage: Exception | None = None
+    begun = False  # a picture came that needs no other one
     picture = media.picture
     # Both share a clock.
     tracks = [stream for stream in (picture, media.sound) if stream is not None]
@@ -111,12 +112,14 @@ def read_packets(media: MediaFile) -> Packets:
         # Theora and Flash have empty packets that mean "the same again", which PyAV would take for
         # the end. At the end itself a packet has no time either.
         if picture is stream and len(shown) < wanted and (size or pts is None):
-            # A film cut inside an open group begins with frames that the decoder never gives.
+            # A film cut inside an open group begins with frames that the decoder never gives, and
+            # one cut inside any group with some that it cannot decode.
+            begun = begun or packet.is_keyframe
             try:
                 pictures = picture.decode(packet)
                 shown.extend(frame.pts for frame in pictures if frame.pts is not None)
             except (FFmpegError, AttributeError) as error:  # damaged, or without a decoder
-                if not shown:
+                if not shown and (begun or stream.codec_context is None):
                     damage = damage or error
                     if packet.is_keyframe and pts is not None:
                         shown.append(pts)

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import torch
 from av.audio.stream import AudioStream
-from av.format import Flags
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
 from pave.media.container import MediaFile, open_media
-from pave.media.packets import move, read_packets
+from pave.media.packets import Packets, move, read_packets
 from pave.media.track import FASTEST, Track, must_be_sound
 
 logger = logging.getLogger(__name__)
@@ -75,6 +74,7 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
         track = _track(media, media.sound, rate=rate, mono=mono)
         packets = read_packets(media)
         media.rewind()
+        _must_not_be_long(media, media.sound, packets, track)
         moves = packets.moves(media.sound)
         heard = media.container.demux(media.sound)
         for packet, ticks in zip(heard, moves, strict=False):
@@ -92,6 +92,22 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
     return Sound(torch.from_numpy(wave), track.rate, start)
 
 
+def _must_not_be_long(
+    media: MediaFile, stream: AudioStream, packets: Packets, track: Track
+) -> None:
+    """Save decoding for minutes what will be refused.
+
+    By what the packets hold: lengths in headers are placeholders where a file came out of a pipe.
+    """
+    mine = (packets.tracks == stream.index) & packets.full
+    seconds = float(packets.durations[mine].sum() * (stream.time_base or 1))
+    channels = 1
+    if not track.mono:
+        channels = stream.codec_context.channels
+    rate = track.rate or stream.codec_context.sample_rate
+    track.limits.must_hold(media.name, seconds, rate, channels)
+
+
 def _track(media: MediaFile, stream: AudioStream, *, rate: int | None, mono: bool) -> Track:
     """What will hold the sound, if that is not absurd by what the header says."""
     name = media.name
@@ -101,14 +117,6 @@ def _track(media: MediaFile, stream: AudioStream, *, rate: int | None, mono: boo
     # Where the sound of a broadcast begins late, its header knows neither; a frame will.
     if own and channels:
         must_be_sound(name, own, channels)
-    if mono:
-        channels = 1
-    # Where a clock is all that tells the length, `Track` notices that it jumps.
-    by_clock = Flags.ts_discont in media.flags
-    if stream.duration is not None and stream.time_base is not None and not by_clock:
-        # Saves decoding for minutes what will be refused.
-        seconds = float(stream.duration * stream.time_base)
-        track.limits.must_hold(name, seconds, rate or own, channels)
     tracks = media.container.streams.audio
     if len(tracks) > 1:
         number = tracks.index(stream) + 1
