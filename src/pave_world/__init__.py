@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pave_world.pictures.render import frame_times, render_frames
     from pave_world.questions.choose import AUDIO_FAMILIES, VIDEO_FAMILIES, questions_for
     from pave_world.questions.frames import FRAMES_FAMILIES
+    from pave_world.questions.motion import MOTION_FAMILIES
     from pave_world.questions.question import Question
     from pave_world.questions.scene3d import SCENE3D_FAMILIES
     from pave_world.questions.views import VIEWS_FAMILIES
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FRAMES_FAMILIES": "pave_world.questions.frames",
+    "MOTION_FAMILIES": "pave_world.questions.motion",
     "Question": "pave_world.questions.question",
     "SCENE3D_FAMILIES": "pave_world.questions.scene3d",
     "AUDIO_FAMILIES": "pave_world.questions.choose",
@@ -49,6 +51,7 @@ _HOMES = {
 
 __all__ = [
     "FRAMES_FAMILIES",
+    "MOTION_FAMILIES",
     "SCENE3D_FAMILIES",
     "AUDIO_FAMILIES",
     "VIEWS_FAMILIES",

@@ -22,6 +22,7 @@ FILES = {
     "scene3d": {".mp4", ".npz"},
     "views": {".mp4", "-camera1.mp4", "-camera2.mp4"},
     "frames": {".mp4"},
+    "motion": {".mp4", ".csv"},
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 from helpers.balance import best_guess
 from pave_world import (
     FRAMES_FAMILIES,
+    MOTION_FAMILIES,
     SCENE3D_FAMILIES,
     VIDEO_FAMILIES,
     VIEWS_FAMILIES,
@@ -21,6 +22,7 @@ from pave_world import (
     sample_scene,
 )
 from pave_world.scenes.catalog import SILENT, SOUNDING, UNSEEN, pool_of
+from pave_world.scenes.motion import KINDS
 from pave_world.scenes.scene import Channel
 
 CLIPS = 3000
@@ -28,6 +30,7 @@ FAMILIES: dict[Channel, tuple[str, ...]] = {
     "scene3d": SCENE3D_FAMILIES,
     "views": VIEWS_FAMILIES,
     "frames": FRAMES_FAMILIES,
+    "motion": MOTION_FAMILIES,
 }
 NUMBERS = ("zero", "one", "two", "three", "four")
 Asked = list[tuple[Scene, Question]]
@@ -178,7 +181,7 @@ def test_unseen_names_are_never_asked_for(channel: Channel) -> None:
 def test_answers_are_one_word(channel: Channel) -> None:
     for _, question in asked(channel):
         assert (
-            question.answer in {*SOUNDING, *SILENT, *NUMBERS, "yes", "no", "left", "right"}
+            question.answer in {*SOUNDING, *SILENT, *NUMBERS, *KINDS, "yes", "no", "left", "right"}
             or question.family == "colour"
         )
         assert len(question.question.split()) <= 11 or question.family == "situated"

@@ -18,7 +18,7 @@ from pave_world.scenes.catalog import with_article
 from pave_world.scenes.scene import Channel
 
 SMALL = {"duration": 1.0, "fps": 5.0, "size": 64}
-CHANNELS: tuple[Channel, ...] = ("audio", "scene3d", "views", "frames")
+CHANNELS: tuple[Channel, ...] = ("audio", "scene3d", "views", "frames", "motion")
 
 
 def test_two_sounds_come_from_anywhere() -> None:

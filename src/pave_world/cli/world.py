@@ -41,7 +41,8 @@ def world_verb(
         clips: How many clips.
         seed: Seed of the scenes.
         channel: What the questions need in addition to the picture: audio, scene3d (depth), views
-            (other cameras), frames (a high frame rate), or nothing (video).
+            (other cameras), frames (a high frame rate), motion (how the camera moves), or nothing
+            (video).
         questions_per_clip: Maximum number of questions about a clip.
         pairs: Make clips in pairs that are asked the same question and answer it differently, for
             `pave eval --swap`.

@@ -3,8 +3,8 @@
 It imports little, because every worker process imports it.
 
 Beside its film ``NAME.mp4`` a clip has what its channel reads: ``NAME.npz`` (posed RGB-D frames of
-a 3D scene), or ``NAME-camera1.mp4`` and so on (further cameras). Sound and fast events are in the
-film itself.
+a 3D scene), ``NAME-camera1.mp4`` and so on (further cameras), or ``NAME.csv`` (how the camera
+moves). Sound and fast events are in the film itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pave.media import write_video
 from pave.renamed import renamed
 from pave_world.pictures.geometry import write_scene3d
+from pave_world.pictures.motion_log import write_log
 from pave_world.pictures.render import frame_times, render_frames
 from pave_world.questions.pairs import partner_of
 from pave_world.scenes.frames import SHORTEST, SLOWEST, TAKEN
@@ -35,6 +36,7 @@ CLIPS = "clips"
 _GOOD = 20  # H.264 rate factors
 # Fast events must leave no trace in frames that do not show them, and coding errors spread in time.
 _LOSSLESS = 0
+_FAST = ("frames", "motion")  # channels whose events lie between the frames that a base takes
 
 
 class WorldSettings(BaseModel):
@@ -61,7 +63,8 @@ class WorldSettings(BaseModel):
         "audio",
         description='"audio": two things that could sound, with sound; "video": one to four '
         'things, no sound track; "scene3d": with depth, intrinsics and poses; "views": with two '
-        'further cameras; "frames": with things that flash or dash by.',
+        'further cameras; "frames": with things that flash or dash by; "motion": with a '
+        "camera that moves between the frames, and a log of its motion.",
     )
     split: Split = Field(
         "train",
@@ -106,9 +109,9 @@ class WorldSettings(BaseModel):
     @model_validator(mode="after")
     def _events_fit(self) -> Self:
         """Fast events need frames that show them and gaps that hide them."""
-        if self.channel == "frames" and (self.fps < SLOWEST or self.duration < SHORTEST):
+        if self.channel in _FAST and (self.fps < SLOWEST or self.duration < SHORTEST):
             raise ValueError(
-                f'channel "frames" needs fps of {SLOWEST:g} or more and a duration of '
+                f'channel "{self.channel}" needs fps of {SLOWEST:g} or more and a duration of '
                 f"{SHORTEST:g} seconds or more"
             )
         return self
@@ -131,6 +134,10 @@ def make_clip(out: Path, settings: WorldSettings, index: int) -> Path:
         if not path.exists():
             taken = np.linspace(0, len(times) - 1, TAKEN, dtype=np.int64)
             write_scene3d(path, scene, times[taken], settings.size)
+    if scene.channel == "motion":
+        path = folder / f"{scene.name}.csv"
+        if not path.exists():
+            write_log(path, scene)
     for view in range(1, len(scene.cameras) + 1):
         _film(folder / _camera_file(scene, view), scene, settings, view)
     return _film(folder / f"{scene.name}.mp4", scene, settings, view=0)
@@ -148,6 +155,8 @@ def channels_of(scene: Scene) -> dict[str, Any]:
         return {}
     if scene.channel == "scene3d":
         return {"scene3d": f"{stem}.npz"}
+    if scene.channel == "motion":
+        return {"motion": f"{stem}.csv"}
     if scene.channel == "views":
         numbers = range(1, len(scene.cameras) + 1)
         return {"views": [f"{CLIPS}/{_camera_file(scene, view)}" for view in numbers]}
@@ -163,7 +172,7 @@ def _film(path: Path, scene: Scene, settings: WorldSettings, view: int) -> Path:
     sound = None
     if scene.channel == "audio":
         sound = render_sound(scene, settings.rate)
-    crf = _LOSSLESS if scene.channel == "frames" else _GOOD
+    crf = _LOSSLESS if scene.channel in _FAST else _GOOD
     return write_video(path, frames, settings.fps, sound, settings.rate, crf=crf)
 
 

@@ -61,8 +61,8 @@ def make_world(  # noqa: PLR0913 - keyword-only settings of the public API
         split: ``"train"``, ``"val"`` or ``"test"``.
         clips: Number of clips.
         seed: Seed of the data set.
-        channel: ``"audio"``, ``"video"``, ``"scene3d"``, ``"views"`` or ``"frames"``, see
-            `sample_scene`.
+        channel: ``"audio"``, ``"video"``, ``"scene3d"``, ``"views"``, ``"frames"`` or ``"motion"``,
+            see `sample_scene`.
         workers: Processes that make clips.
         questions_per_clip: The most records per clip.
         progress: Called with (clips done, clips in all) after every clip.

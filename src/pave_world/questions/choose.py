@@ -1,7 +1,7 @@
 """Questions about a scene, in families: those that need a channel, and visual ones as control.
 
-Those that need depth, further cameras or a high frame rate are in `ask_scene3d`, `ask_views` and
-`ask_frames`; here are those that need the sound, and the visual ones.
+Those that need depth, further cameras, a high frame rate or the camera's motion are in the modules
+beside this one; here are those that need the sound, and the visual ones.
 
 Control questions about sound scenes ask only for what the sound says nothing about (wall, number,
 silent things): what is heard makes a thing more likely to be seen, so with weak eyes a model with
@@ -25,6 +25,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pave_world.questions.frames import frames_questions
+from pave_world.questions.motion import motion_questions
 from pave_world.questions.question import KNOWN, Question, shuffled
 from pave_world.questions.scene3d import scene3d_questions
 from pave_world.questions.views import views_questions
@@ -227,9 +228,10 @@ _CHANNEL_QUESTIONS: Mapping[Channel, Draw] = MappingProxyType(
         "scene3d": scene3d_questions,
         "views": views_questions,
         "frames": frames_questions,
+        "motion": motion_questions,
     }
 )
 # How many visual questions a scene of each kind usually has, see `_shuffled`.
 _USUAL: Mapping[Channel, int] = MappingProxyType(
-    {"audio": 2, "video": 6, "scene3d": 6, "views": 4, "frames": 6}
+    {"audio": 2, "video": 6, "scene3d": 6, "views": 4, "frames": 6, "motion": 6}
 )

@@ -46,15 +46,11 @@ def frames_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
     Raises:
         ConfigError: The clip is shorter than `SHORTEST`.
     """
-    if duration < SHORTEST:
-        raise ConfigError(
-            f"A clip with flashes needs {SHORTEST:g} seconds or more, got {duration:g}"
-        )
-    count = int(rng.integers(1, 4))
-    row = pick(rng, names("silent"), count)
-    if unseen and count > 1:
-        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
-    room, camera, things = draw_room(rng, unseen), draw_camera(rng), stand_in_row(rng, row)
+    must_have_gaps(duration, "flashes")
+    row = silent_row(rng, unseen)
+    room = draw_room(rng, unseen)
+    camera = draw_camera(rng)
+    things = stand_in_row(rng, row)
     mode: Mode = "dash" if rng.random() < DASHES else "flash"
     transients = (_dash(rng, duration),) if mode == "dash" else _flashes(rng, duration)
     return {
@@ -65,6 +61,27 @@ def frames_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
         "things": things,
         "transients": transients,
     }
+
+
+def must_have_gaps(duration: float, events: str) -> None:
+    """Refuse a clip that is too short for events between its frames.
+
+    Raises:
+        ConfigError: The clip is shorter than `SHORTEST`.
+    """
+    if duration < SHORTEST:
+        raise ConfigError(
+            f"A clip with {events} needs {SHORTEST:g} seconds or more, got {duration:g}"
+        )
+
+
+def silent_row(rng: np.random.Generator, unseen: bool) -> list[str]:
+    """One to three things that make no sound; `unseen` takes one that training never has."""
+    count = int(rng.integers(1, 4))
+    row = pick(rng, names("silent"), count)
+    if unseen and count > 1:
+        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
+    return row
 
 
 def gap(number: int, duration: float) -> tuple[float, float]:

@@ -14,8 +14,8 @@ generator):
   1 both are always in the picture, so that a model with weak ears may learn to choose between the
   two things that it sees.
 
-What keeps it silent about depth, hidden things and flashes is said in `sample_scene3d`,
-`sample_views` and `sample_frames`.
+What keeps it silent about depth, hidden things, flashes and moves is said in `scene3d_parts`,
+`views_parts`, `frames_parts` and `motion_parts`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ import numpy as np
 from pave_world.scenes.catalog import names
 from pave_world.scenes.frames import frames_parts
 from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.motion import motion_parts
 from pave_world.scenes.scene import Channel, Mode, Scene, SoundEvent, Thing
 from pave_world.scenes.scene3d import scene3d_parts
-from pave_world.scenes.seeds import CHANNEL_PARTS, generator
+from pave_world.scenes.seeds import A_TAKE, CHANNEL_PARTS, generator
 from pave_world.scenes.views import views_parts
 
 Version = Literal[1, 2]
@@ -64,25 +65,26 @@ def sample_scene(
     Args:
         channel: ``"audio"`` (two things that could sound, sound events), ``"video"`` (one to four
             things, silent), ``"scene3d"`` (two or three things whose depth the picture hides),
-            ``"views"`` (things that only further cameras see) or ``"frames"`` (things that flash or
-            dash by between the frames that a base takes).
+            ``"views"`` (things that only further cameras see), ``"frames"`` (things that flash or
+            dash by between the frames that a base takes) or ``"motion"`` (a camera that moves
+            between them).
         split: ``"train"``, ``"val"`` or ``"test"``; only test scenes show unseen sprites and
             shades.
         index: Number of the clip in its split.
         seed: Seed of the data set.
-        duration: Length in seconds; ``"frames"`` needs 2 or more.
+        duration: Length in seconds; ``"frames"`` and ``"motion"`` need 2 or more.
         version: Rules of the world; 2 also lets two sounds come from out of view.
         take: Another scene for the same clip; 0 is the usual one.
 
     Raises:
-        ConfigError: Unknown split, negative seed, or a clip too short for flashes.
+        ConfigError: Unknown split, negative seed, or a clip too short for fast events.
 
     Example:
         >>> scene = sample_scene("audio", "train", index=3)
         >>> scene == sample_scene("audio", "train", index=3)
         True
     """
-    part = CHANNEL_PARTS[channel] + take * len(CHANNEL_PARTS)
+    part = CHANNEL_PARTS[channel] + take * A_TAKE
     rng = generator(seed, split, index, "scene", part=part)
     # Only a test split draws here, so its other draws differ from those of training anyway.
     unseen = split == "test" and bool(rng.random() < UNSEEN_SHARE)
@@ -154,6 +156,7 @@ _PARTS: Mapping[Channel, Callable[[np.random.Generator, bool, float], dict[str, 
             "scene3d": scene3d_parts,
             "views": views_parts,
             "frames": frames_parts,
+            "motion": motion_parts,
         }
     )
 )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pave_world.scenes.catalog import Rgb
 
-Channel = Literal["audio", "video", "scene3d", "views", "frames"]
+Channel = Literal["audio", "video", "scene3d", "views", "frames", "motion"]
 """What a scene has beside its picture, and what a question takes.
 
 ``"video"``: the picture alone.
@@ -29,9 +29,14 @@ OLD_CHANNELS: Mapping[str, Channel] = MappingProxyType({"sound": "audio", "visua
 
 Settings and flags still say so.
 """
+SHAKES_A_SECOND = 4.0
+"""Swings of a shaking camera in a second, there and back."""
+QUICK = 0.25
+"""Share of a turn, lean or jump that the way out takes."""
 _FILE_WORDS: Mapping[str, str] = MappingProxyType({new: old for old, new in OLD_CHANNELS.items()})
 # Clips keep the names of the first version: folders made then go on, and record ids stay the same.
-Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash"]
+Mode = Literal["one", "sequence", "mix", "silent", "flash", "dash", "move"]
+MoveKind = Literal["shake", "jump", "lean", "turn"]
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,57 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Move:
+    """What the main camera does from `start` to `end` seconds, and then it is back.
+
+    Attributes:
+        kind: ``"turn"`` and ``"lean"`` go to one side, ``"jump"`` goes up, and ``"shake"`` turns
+            there and back several times.
+        start: In seconds.
+        end: Likewise.
+        size: How far it goes: metres, or radians of a turn and of a shake; to the left below 0.
+    """
+
+    kind: MoveKind
+    start: float
+    end: float
+    size: float
+
+    def shift(self, pose: Pose, time: float) -> Pose:
+        """Where the camera is at `time` seconds, if it would be at `pose` without the move."""
+        if not self.start <= time < self.end:
+            return pose
+        since = time - self.start  # seconds
+        share = since / (self.end - self.start)
+        if self.kind == "shake":
+            swing = math.sin(2 * math.pi * SHAKES_A_SECOND * since)
+            reach = self.size * _eased(2 * share)  # largest half-way
+            return replace(pose, yaw=pose.yaw + reach * swing)
+        # Out in the first quarter and slowly back, so that the way out is felt most.
+        way = share / QUICK  # 1 is all the way out
+        if share > QUICK:
+            way = (1 - share) / (1 - QUICK)
+        way = self.size * _eased(way)
+        if self.kind == "turn":
+            return replace(pose, yaw=pose.yaw + way)
+        if self.kind == "lean":
+            return replace(pose, x=pose.x + way)
+        return replace(pose, y=pose.y + way)
+
+
+def _eased(share: float) -> float:
+    """From 0 to 1 and, beyond 1, back to 0 at 2; speed and acceleration have no jumps.
+
+    Example:
+        >>> _eased(0.0), _eased(0.5), _eased(1.0), _eased(2.0)
+        (0.0, 0.5, 1.0, 0.0)
+    """
+    if share > 1:
+        share = 2 - share
+    return share**3 * (10 - 15 * share + 6 * share**2)
+
+
+@dataclass(frozen=True)
 class SoundEvent:
     """One thing sounding from `start` to `end` seconds at `level` dB (RMS, full scale = 0)."""
 
@@ -199,6 +255,8 @@ class Scene:
     """Rules by which it was drawn, see `pave_world.scenes.sample`."""
     transients: tuple[Transient, ...] = ()
     """What flashes or dashes by, in the order of time."""
+    moves: tuple[Move, ...] = ()
+    """What the main camera does beside its slow sway, in the order of time."""
 
     @property
     def name(self) -> str:
@@ -235,9 +293,12 @@ class Scene:
 
     def pose(self, time: float, view: int = 0) -> Pose:
         """Pose of a camera at `time` seconds: 0 is the main one, 1 the first of the others."""
-        if view == 0:
-            return self.camera.pose(time)
-        return self.cameras[view - 1]
+        if view > 0:
+            return self.cameras[view - 1]
+        pose = self.camera.pose(time)
+        for move in self.moves:
+            pose = move.shift(pose, time)
+        return pose
 
     def left_of(self, name: str) -> bool:
         """Whether a visible thing stands left of the middle of the row."""

@@ -23,9 +23,14 @@ _STREAM_IDS: Mapping[str, int] = MappingProxyType(
 )
 
 CHANNEL_PARTS: Mapping[str, int] = MappingProxyType(
-    {"audio": 0, "video": 1, "scene3d": 2, "views": 3, "frames": 4}
+    {"audio": 0, "video": 1, "scene3d": 2, "views": 3, "frames": 4, "motion": 10_000}
 )
 """Channel -> `part` of its generators, so that channels share no scene either."""
+A_TAKE = 5
+"""How far the parts of two takes of a scene are apart: the first five channels lie between them.
+
+A later channel begins beyond the last take, so that takes of the earlier ones stay what they are.
+"""
 
 
 def generator(
