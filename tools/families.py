@@ -18,7 +18,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
-from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -117,9 +116,7 @@ def _template(family: str, base: Base) -> str:
     if template is None:
         return NOT_HAD
     tokenizer = base.tokenizer
-    known = copy(base.family)
-    if not known.follows_template:  # SmolVLM's processor has one of its own for videos
-        known.video_text = "<video>"
+    known = base.family
     style = read_style(template, tokenizer, known)
     text = base.clip(tiny_frames(2)).text
     chat = ChatFormat(tokenizer, style, base.family.placeholder)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -117,6 +120,57 @@ def test_an_answer_ends_before_the_end_token() -> None:
     model.base.model.generation_config.eos_token_id = end
     cut = free[0][0][: free[0][0].index(end)]
     assert generate(model, clips, Sampling(4))[0][0] == cut
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"return_dict_in_generate": True, "output_logits": True},
+        {"cache_implementation": "static"},
+        {"prompt_lookup_num_tokens": 3},
+        {"guidance_scale": 1.5},
+        {"token_healing": True},
+        {"use_cache": False},
+    ],
+    ids=lambda says: next(iter(says)),
+)
+def test_how_a_folder_says_that_generate_works_does_not_count(says: dict[str, Any]) -> None:
+    """One question and several, which share a prefix."""
+    model = asked_about.model()
+    clips = [asked for _, asked in asked_about.clips(model)]
+    several = generate(model, clips, Sampling(4))
+    one = replace(clips[0], asked=clips[0].asked[:1])
+    assert generate(model, [one], Sampling(4)) == [several[0][:1]]
+    model.base.model.generation_config.update(**says)
+    assert generate(model, clips, Sampling(4)) == several
+    assert generate(model, [one], Sampling(4)) == [several[0][:1]]
+
+
+@pytest.mark.parametrize("says", [{"repetition_penalty": 3.0}, {"stop_strings": ["WORD"]}])
+def test_what_a_folder_says_of_the_next_token_counts(says: dict[str, Any]) -> None:
+    model = asked_about.model()
+    base = model.base
+    clip, questions = asked_about.clips(model)[0]
+    free = generate(model, [questions], Sampling(6))[0]
+    if "stop_strings" in says:
+        # The second token of the first answer.
+        says = {"stop_strings": [base.tokenizer.decode(free[0][1:2])]}
+    base.model.generation_config.update(**says)
+    found = generate(model, [questions], Sampling(6))[0]
+    assert found != free
+    for asked, answer in zip(questions.asked, found, strict=True):
+        inputs = base.batch([questions.prefix + asked], [clip], pad="left")
+        ids = model.generate(
+            channels=[questions.features.channels],
+            times=[clip.times],
+            **inputs,
+            max_new_tokens=6,
+            do_sample=False,
+            eos_token_id=base.stop_ids,
+            tokenizer=base.tokenizer,
+        )
+        # Rows that end before others are filled; the text leaves that out.
+        assert base.decode(answer) == base.decode(ids[0, inputs["input_ids"].shape[1] :])
 
 
 def test_no_clips_no_answers() -> None:

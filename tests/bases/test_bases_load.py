@@ -100,6 +100,20 @@ def test_weights_that_lack_a_tensor_are_refused(
                 load_base(folder, tower=tower)
 
 
+@pytest.mark.parametrize("tower", [True, False])
+def test_files_that_an_index_names_are_there(folder: Path, tower: bool) -> None:
+    """A download that broke off: a line says so before anything is read."""
+    index = {"a": "model-00001-of-00003.safetensors", "b": "model-00003-of-00003.safetensors"}
+    text = json.dumps({"weight_map": index})
+    (folder / "model.safetensors.index.json").write_text(text)
+    load_base(folder, tower=tower)  # a whole file wins
+    (folder / "model.safetensors").rename(folder / index["a"])
+    said = "lacks 1 of the 2 weight files .* first model-00003-of-00003.safetensors; download"
+    with pytest.raises(BaseError, match=said):
+        load_base(folder, tower=tower)
+    load_base(folder, weights=False)  # shapes alone need none of them
+
+
 def test_broken_and_absent_sources(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +168,11 @@ def test_a_file_is_no_base(folder: Path) -> None:
         ("config.json", b"[1]", "config.json: must hold a JSON object, got list"),
         ("config.json", b'{"model_type": [1]}', "no model configuration could be read"),
         ("model.safetensors", b"", "the model could not be loaded .*header"),
+        (
+            "model.safetensors",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 9\n",
+            "model.safetensors: is only a pointer of Git LFS, .*git lfs pull",
+        ),
         ("model.safetensors", b"\xff" * 99, "the model could not be loaded .*header"),
         ("tokenizer.json", b"{}", "the tokenizer could not be read"),
         ("tokenizer_config.json", b"[1]", "the tokenizer could not be read"),

@@ -5,6 +5,8 @@ order of clips, pictures and texts, white space that is taken off, thinking that
 earlier answers, and what is around clips, which a turn of text alone does not have.
 """
 
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
+
 ASK = "{% if add_generation_prompt %}{{ 'OPEN' }}{% endif %}"
 # Clips and pictures where they stand, or before all texts.
 IN_ORDER = (
@@ -108,6 +110,8 @@ MANNERS: dict[str, tuple[str, str]] = {
     "qwen2.5": ("qwen2_5_vl", chatml(filled(IN_ORDER, *QWEN), first=SYSTEM)),
     "qwen3, thinking": ("qwen3_vl", THINKING.replace("STRIP", "")),
     "qwen3.5": ("qwen3_5", THINKING.replace("STRIP", " | trim")),
+    # Its processor has one of its own, whatever is written here.
+    "smolvlm": ("smolvlm", DEFAULT_CHAT_TEMPLATE),
     "video_llama_3": (
         "video_llama_3",
         chatml(filled(IN_ORDER, "<|video_pad|>\n", "<|image_pad|>\n"), first=SYSTEM),

@@ -29,6 +29,18 @@ from pave.answer.sampling import Sampling
 from pave.bases import Base, prefix_positions, why_no_shared_prefix
 from pave.bases.head import last_positions, must_be_numbers
 
+MACHINERY: dict[str, Any] = {
+    "cache_implementation": None,
+    "guidance_scale": None,
+    "prompt_lookup_num_tokens": None,
+    "return_dict_in_generate": False,
+    "token_healing": False,
+    "use_cache": True,
+}
+"""How `generate` works, whatever a folder's generation_config.json says of it: with a cache of its
+own, token by token, without a second prompt. What it says of the next token's probabilities counts
+(`repetition_penalty`, `suppress_tokens`, ...)."""
+
 
 @torch.no_grad()
 def generate(
@@ -99,7 +111,9 @@ def decode(
     if sampling.temperature > 0:
         drawing = {name: getattr(sampling, name) for name in drawing}
     if sampling.stop:
-        more |= {"stop_strings": list(sampling.stop), "tokenizer": base.tokenizer}
+        more["stop_strings"] = list(sampling.stop)
+    if sampling.stop or base.model.generation_config.stop_strings:
+        more["tokenizer"] = base.tokenizer
     head = base.model.get_output_embeddings()
     with (
         # Another thread that trained or asked meanwhile would see the head at last positions.
@@ -119,6 +133,7 @@ def decode(
             # All that the model's own generation config says of these does not count.
             ids = model.generate(
                 **inputs,
+                **MACHINERY,
                 **drawing,
                 **more,
                 max_new_tokens=sampling.max_new_tokens,

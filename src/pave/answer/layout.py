@@ -62,8 +62,6 @@ def _put(base: Base, style: PromptStyle, parts: list[str], pieces: Sequence[Piec
     if alone:
         behind = ""
     _open(style, parts, isinstance(pieces[0], str))
-    if isinstance(pieces[0], Shown) and pieces[0].picture and base.family.tight_pictures:
-        parts[-1] = parts[-1].rstrip(" ")
     before: Piece | None = None
     for piece in pieces:
         if isinstance(piece, Shown):

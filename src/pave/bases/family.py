@@ -40,7 +40,8 @@ class Family(Protocol):
         video_text: What chat templates write in the place of `Clip.text`; empty for one
             placeholder.
         says_duration: Whether `Clip.text` tells how long the video is, which `timed` writes.
-        follows_template: Whether the checkpoint's chat template counts at all.
+        template: The chat template that its processor puts in the place of the checkpoint's; empty
+            where that counts.
         method: Method of the inner model (`model.model`) that returns projected visual tokens; the
             seam replaces it on the instance.
         modality: Key of its tokens in forward's `mm_encoder_outputs`, "video" or "image".
@@ -74,7 +75,6 @@ class Family(Protocol):
             seam split and join in every call, even without side tokens.
         media_first: Whether the chat format puts pictures first in a turn, then clips, then texts.
         between_texts: What it puts between two texts of a turn.
-        tight_pictures: Whether a picture that begins a turn takes the space before it away.
         shadows: Methods of the inner model to replace while this instance is in use, by name.
         generating: Entered around the model's `generate`.
     """
@@ -85,7 +85,7 @@ class Family(Protocol):
     style: PromptStyle
     video_text: str = ""
     says_duration: bool = False
-    follows_template: bool = True
+    template: str = ""
     method: str = "get_video_features"
     modality: str = "video"
     pixels: str = "pixel_values_videos"
@@ -115,7 +115,6 @@ class Family(Protocol):
     native: bool = True
     media_first: bool = False
     between_texts: str = ""
-    tight_pictures: bool = False
     config: Any
     shadows: Mapping[str, Callable[..., Any]] = {}
     generating: contextlib.AbstractContextManager[None] = contextlib.nullcontext()

@@ -33,7 +33,14 @@ from torch import nn
 from pave.bases.hub import access
 from pave.bases.inputs import InputSpec
 from pave.bases.settings import HALF, BaseSettings
-from pave.bases.source import in_transformers, must_be_whole, read_json
+from pave.bases.source import (
+    INDEX,
+    WHOLE,
+    in_transformers,
+    must_be_whole,
+    must_hold_shards,
+    read_json,
+)
 from pave.errors import BaseError
 
 log = logging.getLogger(__name__)
@@ -295,8 +302,9 @@ def _shapes(source: str) -> dict[str, list[int]]:
     from safetensors import SafetensorError, safe_open
     from transformers.utils import cached_file
 
-    index = read_json(source, "model.safetensors.index.json")
-    names = ["model.safetensors"]
+    must_hold_shards(source)
+    index = read_json(source, INDEX)
+    names = [WHOLE]
     if index:  # tensor -> file, where a model is spread over several
         names = sorted(set(index["weight_map"].values()))
     shapes: dict[str, list[int]] = {}

@@ -25,7 +25,14 @@ from pave.bases.quantised import (
     quantization,
 )
 from pave.bases.settings import BaseSettings, read_settings
-from pave.bases.source import check_source, is_llava, read_json, reading, refuse_own_code
+from pave.bases.source import (
+    check_source,
+    is_llava,
+    must_hold_shards,
+    read_json,
+    reading,
+    refuse_own_code,
+)
 from pave.bases.template import template_of, tokenizers_template
 from pave.bases.tied import tie_as_in_files
 from pave.errors import BaseError, ConfigError
@@ -240,6 +247,8 @@ def _load_hugging_face(source: str, wanted: _Wanted) -> Base:
     # Before the weights, which may be gigabytes: an unsupported model is refused in a second.
     family = find_family(config.model_type)(config)
     must_be_loadable(source, config, wanted.weights)
+    if wanted.weights:
+        must_hold_shards(source)
     must_attend(wanted.attention, wanted.dtype or config.dtype, wanted.device)
     must_quantise(wanted.quantize, source, config, wanted.weights)
     with reading(source, "the model could not be loaded"):

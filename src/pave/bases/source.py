@@ -33,6 +33,10 @@ PORTED_TYPES = {"internvl_chat": "internvl", "videollama3_qwen2": "video_llama_3
 """Model types of well-known code -> what transformers calls the same model."""
 UNPORTED_TYPES = ("minicpmo", "minicpmv", "molmo")
 """Model types of well-known code that transformers has no model for."""
+WHOLE = "model.safetensors"
+INDEX = f"{WHOLE}.index.json"
+LFS, LFS_BYTES = b"version https://git-lfs", 1024
+"""How a pointer of Git LFS begins, and more bytes than one has."""
 # Any one is enough: what Hugging Face, transformers' slow classes and SentencePiece write.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")
 
@@ -73,8 +77,46 @@ def _check_folder(folder: Path) -> None:
     if not weights:
         raise BaseError(f"{folder}: holds no weights (*.safetensors); {ADVICE}")
     must_hold_files(folder, BaseError)
+    _must_hold_contents(folder)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BaseError(f"{folder}: holds no tokenizer (tokenizer.json); {ADVICE}")
+
+
+def _must_hold_contents(folder: Path) -> None:
+    """Refuse files of which there is only what Git keeps in their place."""
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in (".json", ".safetensors", ".bin", ".model"):
+            continue
+        if file.stat().st_size < LFS_BYTES and file.read_bytes().startswith(LFS):
+            raise BaseError(
+                f"{file}: is only a pointer of Git LFS, without the contents; fetch them (git lfs "
+                "pull), or download the model again"
+            )
+
+
+def must_hold_shards(source: str) -> None:
+    """Refuse a folder that lacks some of the weight files that its index names.
+
+    Args:
+        source: Folder or Hub id; of an id, Hugging Face fetches what is missing.
+
+    Raises:
+        BaseError: If there is such a file.
+    """
+    folder = Path(source)
+    # A whole file wins over those of an index.
+    if not folder.is_dir() or (folder / WHOLE).is_file():
+        return
+    files = read_json(source, INDEX).get("weight_map")
+    if not isinstance(files, dict):
+        return
+    named = sorted(set(map(str, files.values())))
+    missing = [name for name in named if not (folder / name).is_file()]
+    if missing:
+        raise BaseError(
+            f"{source}: lacks {len(missing)} of the {len(named)} weight files that {INDEX} names, "
+            f"first {missing[0]}; download the model again"
+        )
 
 
 def read_json(source: str, name: str) -> dict[str, Any]:

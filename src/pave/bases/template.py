@@ -72,8 +72,8 @@ def template_of(source: str, tokenizer: Any, family: Family) -> ChatTemplate:
         >>> template_of(name, tokenizer, family).style.end  # doctest: +SKIP
         '<|im_end|>'
     """
-    if not family.follows_template:
-        return ChatTemplate()
+    if family.template:
+        return _family_template(tokenizer, family)
     # A processor's own key wins over the older file, and that over the newer one.
     for name in ("processor_config.json", "chat_template.json"):
         what = f"{source}: the chat template of {name}"
@@ -98,13 +98,18 @@ def tokenizers_template(tokenizer: Any, family: Family, name: str) -> ChatTempla
         family: Its family.
         name: What to call the base in messages.
     """
-    if not family.follows_template:
-        return ChatTemplate()
+    if family.template:
+        return _family_template(tokenizer, family)
     what = f"{name}: the tokenizer's chat template"
     found = _one(getattr(tokenizer, "chat_template", None), what)
     if found is None:
         return ChatTemplate()
     return _read(found, tokenizer, family, what)
+
+
+def _family_template(tokenizer: Any, family: Family) -> ChatTemplate:
+    """The template that a family's processor uses, whatever a folder has."""
+    return _read(family.template, tokenizer, family, f"the chat template of {family.name}")
 
 
 def _one(found: Any, what: str) -> str | None:

@@ -11,15 +11,13 @@ from typing import Any
 
 from pave import hf_compat
 from pave.bases.hub import access
-from pave.bases.source import read_json
+from pave.bases.source import INDEX, WHOLE, read_json
 
 HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 """How their names end in the files of every family, old and new."""
 
 ROWS = 16
 """Words whose rows are compared; different heads differ in the first."""
-
-WHOLE = "model.safetensors"
 
 
 def tie_as_in_files(source: str, config: Any) -> None:
@@ -41,7 +39,7 @@ def tie_as_in_files(source: str, config: Any) -> None:
 
 def _files(source: str) -> dict[str, str]:
     """Tensor -> file; empty where that cannot be told without fetching weights."""
-    index = read_json(source, f"{WHOLE}.index.json")
+    index = read_json(source, INDEX)
     if index:
         return dict(index.get("weight_map") or {})
     path = hf_compat.find_file(source, WHOLE, cached_only=True, **access(source))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pave.answer import Questions, Sampling, generate
+from pave.answer.generation import MACHINERY
 from pave.bases import Base, Clip, Visual, why_no_shared_prefix
 from pave.data import ClipFeatures, pack
 from pave.media import Frames
@@ -173,6 +174,8 @@ def _format(probe: _Probe) -> str:
     token = base.family.placeholder
     several = re.compile(f"(?:{re.escape(token)})+")
     shown = several.sub(lambda run: f"{token}*{run[0].count(token)}", text)
+    if base.family.template:
+        return f"of the family's own template: {shown!r}"
     if base.reads_template:
         return f"of its own template: {shown!r}"
     # Built in, though the model may have been trained with what its folder says.
@@ -268,11 +271,13 @@ def _plain_answer(base: Base, clip: Clip, ids: list[int]) -> list[int]:
     with torch.no_grad():
         out = base.model.generate(
             **inputs,
+            **MACHINERY,
             max_new_tokens=NEW_TOKENS,
             do_sample=False,
             num_beams=1,
             eos_token_id=stop,
             pad_token_id=base.filler_id,
+            tokenizer=base.tokenizer,  # for stop texts of the model's own
         )
     answer: list[int] = out[0, len(ids) :].tolist()
     # A single row is never filled: a filler in it is what the model itself says.

@@ -31,6 +31,19 @@ STYLE = PromptStyle(
     answer=" ",
 )
 
+# transformers' processor puts this template in the place of the checkpoint's, which is the same in
+# published ones, wherever there is a video. Its turns are those of `STYLE`.
+TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for line in message['content'] %}"
+    "{% if line['type'] == 'text' %}{{ line['text'] }}"
+    "{% elif line['type'] == 'image' %}{{ '<image>' }}"
+    "{% elif line['type'] == 'video' %}{{ '<video>' }}{% endif %}"
+    "{% endfor %}<end_of_utterance>\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+
 LONGEST = 4096
 """Most pixels of the longer edge after the first resize."""
 
@@ -43,9 +56,8 @@ class SmolVLM(Family):
     model_types = ("smolvlm",)
     placeholder = "<image>"
     style = STYLE
-    # transformers' processor puts its own template, this style, in the place of the checkpoint's
-    # wherever there is a video.
-    follows_template = False
+    template = TEMPLATE
+    video_text = "<video>"
     says_duration = True
     method = "get_image_features"
     modality = "image"
@@ -53,7 +65,6 @@ class SmolVLM(Family):
     language_model = "text_model"
     pad_frames = True
     resample = 1  # Lanczos
-    tight_pictures = True
 
     def settings(self) -> BaseSettings:
         """32 frames; the longer edge first, then squared to the tower's image size."""
