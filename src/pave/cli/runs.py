@@ -38,6 +38,12 @@ def runs_verb(folder: Path, /, *, json: Switch = False) -> int:
     names = differing(runs)
     head = ["run", "state", "step", "loss", "residual", "seconds", *names]
     rows = [[*_figures(run, folder), *_values(run, names)] for run in runs]
+    # Runs without any validation have no column for it.
+    bests = list(map(_best, runs))
+    if any(bests):
+        head.append("best validation")
+        for row, best in zip(rows, bests, strict=True):
+            row.append(best)
     output.table(head, rows)
     return 0
 
@@ -55,6 +61,13 @@ def _figures(run: Run, folder: Path) -> list[str]:
         else:
             cells.append(format(value, form))
     return cells
+
+
+def _best(run: Run) -> str:
+    """The best validation: what was scored, the score and its step."""
+    if run.best is None:
+        return ""
+    return f"{run.best['metric']} {run.best['validation']:.4f} at {run.best['step']:,}"
 
 
 def _values(run: Run, names: list[str]) -> list[str]:

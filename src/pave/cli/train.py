@@ -51,9 +51,15 @@ def train_verb(
     steps = str(result.steps)
     if result.resumed_from:
         steps += f" (resumed from {result.resumed_from})"
+    best = []
+    if result.best is not None:
+        said = result.validation
+        text = f"{result.best} (step {said['best_step']}, {said['metric']} {said['best']:.4f})"
+        best.append(("best patch", text))
     output.facts(
         [
             ("patch", str(result.patch)),
+            *best,
             ("steps", steps),
             ("final loss", f"{result.final_loss:.4f}"),
             ("parameters", f"{result.trainable_parameters:,}"),

@@ -28,6 +28,7 @@ from pave.train.mixture import RecordFile, RecordMixture
 from pave.train.precision import Precision
 from pave.train.recipes import settings_file
 from pave.train.trainer_fields import check_trainer
+from pave.train.validation import Validation
 
 MAX_SEED = 2**32 - 1
 """The largest seed that every generator takes; NumPy's is the one that takes no more."""
@@ -250,6 +251,11 @@ class TrainConfig(Loading):
     )
     save_every: int = Field(200, ge=1, description="Number of steps between checkpoints.")
     log_every: int = Field(10, ge=1, description="Number of steps between rows of the log.")
+    validation: Validation | None = Field(
+        None,
+        description="Scores of clips that are not trained on, every few steps; keeps the best "
+        "patch and can stop the run early. null for none.",
+    )
     track: tuple[Tracker, ...] = Field(
         (),
         description="Where else to show the curves: tensorboard, wandb, mlflow or trackio, each "
@@ -369,6 +375,11 @@ class TrainConfig(Loading):
         """Where the finished patch goes."""
         return self.out / "patch"
 
+    @property
+    def best_folder(self) -> Path:
+        """Where the patch goes that did best in validation."""
+        return self.out / "best"
+
 
 OF_THE_CHANNEL = (
     "channel",
@@ -444,6 +455,7 @@ def _nearest(error: ValidationError) -> str:
         "inputs": InputSpec,
         "counterfactual": Counterfactual,
         "mixture": RecordMixture,
+        "validation": Validation,
     }
     *outer, name = first["loc"]
     settings = blocks.get(str(outer[0])) if outer else TrainConfig

@@ -9,6 +9,8 @@
       checkpoints/     the two newest, each whole
       cache/           the token cache, unless it was put elsewhere
       patch/           the finished patch
+  best/            the one that did best in validation, if there is any
+  validation.jsonl the records that were taken out of the training records to validate on
 
 A run goes on only as itself, because two halves of different runs would make a patch that nobody
 asked for. Files may have moved meanwhile: what counts is what is in them.
@@ -28,7 +30,7 @@ import yaml
 
 from pave.bases import Base
 from pave.cache import TokenCache
-from pave.data import Record
+from pave.data import Record, write_records
 from pave.data.base_digests import digests_of
 from pave.data.sources import is_jsonl
 from pave.errors import TrainError
@@ -42,6 +44,7 @@ from pave.train.config import OLD_NAMES, TrainConfig
 from pave.train.trainer_fields import decisive
 
 LOG_NAME = "train_log.jsonl"
+HELD_OUT_NAME = "validation.jsonl"
 ADVICE = "use another folder, or resume=never to start over"
 
 # Settings that say where things are, how often they are written, how memory is spent and what
@@ -65,6 +68,7 @@ FREE_TO_CHANGE = frozenset(
         "records",
         "base",
         "base_patches",
+        "validation",
     }
 )
 
@@ -80,7 +84,13 @@ def alone_in(folder: Path, process: int) -> AbstractContextManager[None]:
     return held_alone(folder, TrainError, "wait for it, or train into another folder")
 
 
-def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, processes: int) -> None:
+def open_folder(
+    config: TrainConfig,
+    records: Sequence[Record],
+    base: Base,
+    processes: int,
+    asked: Sequence[Record] = (),
+) -> None:
     """Make the run folder this run's, or check that it holds this very run.
 
     Args:
@@ -88,16 +98,19 @@ def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, proc
         records: The training records, as read.
         base: The base, as loaded.
         processes: How many processes train.
+        asked: The validation records.
 
     Raises:
         TrainError: If the folder holds a run with other settings, records, base or number of
             processes.
     """
     identity = _identity(config, records, base)
+    identity["validation"] = _validation(config, asked)
     note = config.out / "run.json"
     checkpoints = config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
+        shutil.rmtree(config.best_folder, ignore_errors=True)
         (config.out / LOG_NAME).unlink(missing_ok=True)
     newest = newest_checkpoint(checkpoints)
     if newest is not None and note.exists():
@@ -106,6 +119,8 @@ def open_folder(config: TrainConfig, records: Sequence[Record], base: Base, proc
     write_text_atomically(note, json.dumps(identity, indent=1))
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_text_atomically(config.out / "settings.yaml", settings)
+    if config.validation is not None and config.validation.records is None:
+        write_records(config.out / HELD_OUT_NAME, asked)
 
 
 def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dict[str, Any]:
@@ -128,6 +143,15 @@ def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dic
     identity["base"] = digests_of(base, TokenCache(config.cache_folder))
     identity |= base.prompt_identity()
     return identity
+
+
+def _validation(config: TrainConfig, asked: Sequence[Record]) -> dict[str, Any] | None:
+    """What of the validation decides which patch is the best; another patience may go on."""
+    if config.validation is None:
+        return None
+    settings = config.validation.model_dump(mode="json", exclude={"records", "clips", "patience"})
+    settings["every"] = config.validation.every or config.save_every
+    return settings | {"records": _digest_of(asked)}
 
 
 def _digest_of(records: Iterable[Record]) -> str:

@@ -12,6 +12,7 @@ from pave.errors import ConfigError, RecordError
 from pave.train.batches import JointPlan, Mixture, Plan, Schedule
 from pave.train.cells import make_cells
 from pave.train.config import TrainConfig
+from pave.train.held_out import Exam
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Lessons:
         wrong: Id of a cell -> the answer that the right one is to win against.
         cells: How many cells there are.
         shares: Name of a file -> its share of the batches, where there are several.
+        exam: What the patch is asked while it trains; None for a run without validation.
     """
 
     clips: Sequence[Sequence[Record]]
@@ -39,6 +41,7 @@ class Lessons:
     wrong: Mapping[str, str] = field(default_factory=dict)
     cells: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
+    exam: Exam | None = None
 
 
 def read_files(config: TrainConfig) -> dict[str, Records]:

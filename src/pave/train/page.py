@@ -47,6 +47,7 @@ class Chart:
 
 CHARTS = (
     Chart("Loss per answer token", {"loss": "loss"}),
+    Chart("Validation score", {"score": "validation"}),
     Chart("Learning rates", {"LoRA": "lr_lora", "fusion": "lr_fusion", "gate": "lr_gate"}),
     Chart("Gradient norm", {"gradient norm": "grad_norm"}),
     Chart("Residual, as a share of the visual tokens", {"residual": "residual_ratio"}),

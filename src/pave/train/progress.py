@@ -65,7 +65,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
     Each row of the log has `step`, `loss` (mean per answer token since the last row), `grad_norm`,
     `lr_<group>`, `residual_ratio` (how loud the patch is beside the visual tokens),
     `tokens_per_second` (of all processes, padding included), `seconds`, and
-    `seconds_left`. `log.csv` and `run.html` beside the log show the same.
+    `seconds_left`. A validation has a row of its own: `step`, the `metric` that decides, its value
+    as `validation`, and each score as `eval_<score>`. `log.csv` and `run.html` beside the log show
+    the same.
 
     Args:
         path: The log, JSON lines. Rows after the step a run resumes from are dropped.
@@ -82,6 +84,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         self.rates: dict[str, float] = {}
         self.ratios: list[Tensor] = []
         self.files: RunFiles | None = None
+        self.metric: str | None = None  # the score that decides which step is best
         self.first = 0  # the step that this call goes on from
         self.told, self.tokens = self.started, 0  # when the last row was written; tokens since
 
@@ -145,6 +148,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
     ) -> None:
         """Append one row."""
         logs = kwargs.get("logs", {})
+        if f"eval_{self.metric}" in logs:
+            self._validated(state, logs)
         if "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
@@ -159,10 +164,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
             row[name] = logs[name]
         if not state.is_world_process_zero:
             return
-        with writing(self.path), self.path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(row) + "\n")
-        if self.files is not None:
-            self.files.add(row)
+        self._add(row)
         log.info(
             "step %d of %d: loss %.4f, residual %.3f",
             row["step"],
@@ -172,6 +174,27 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
         )
         if self.bar:
             self.bar.update(self.task, note=f"loss {row['loss']:.3f}")
+
+    def _validated(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        """Append the row of a validation: the score that decides, and all scores."""
+        # The time that it took is not the steps'.
+        self.told = time.perf_counter()
+        if not state.is_world_process_zero:
+            return
+        score = logs[f"eval_{self.metric}"]
+        row = {"step": state.global_step, "metric": self.metric, "validation": score}
+        for name in logs:
+            if name.startswith("eval_"):
+                row[name] = logs[name]
+        self._add(row)
+        log.info("step %d of %d: %s %.4f", row["step"], state.max_steps, self.metric, score)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        """Append a row to the log, the table and the page."""
+        with writing(self.path), self.path.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        if self.files is not None:
+            self.files.add(row)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -192,13 +215,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    """Whether a line's content is what `Reporter` writes: a step, its loss, and other numbers."""
+    """Whether a line's content is what `Reporter` writes: a step, its loss, and other numbers.
+
+    A validation has its score instead of a loss.
+    """
     if not isinstance(row, dict):
         return False
     step = row.get("step")
     if not isinstance(step, int) or not _is_number(step) or step < 1:
         return False
-    if not _is_number(row.get("loss")):
+    scored = _is_number(row.get("validation")) and isinstance(row.get("metric"), str)
+    if not scored and not _is_number(row.get("loss")):
         return False
     for name in COLUMNS:
         value = row.get(name)

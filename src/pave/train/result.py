@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ class TrainResult:
         final_loss: Mean loss per answer token over the last tenth of the log.
         trainable_parameters: Number of weights that trained.
         log: The log, JSON lines; see `pave.train.progress.Reporter`.
+        best: The patch folder that did best in validation; None without one.
+        validation: What there is to say of the validation: its `metric`, the `best` score and its
+            `best_step`.
     """
 
     patch: Path
@@ -56,18 +59,43 @@ class TrainResult:
     final_loss: float
     trainable_parameters: int
     log: Path
+    best: Path | None = None
+    validation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def final_loss(rows: Sequence[Mapping[str, Any]]) -> float:
     """Mean loss over the last tenth of a log's rows, at least one; NaN for an empty log."""
-    last = rows[-max(1, len(rows) // 10) :]
+    # A validation has none.
+    losses = [row["loss"] for row in rows if row.get("loss") is not None]
+    last = losses[-max(1, len(losses) // 10) :]
     if not last:
         return math.nan
-    return float(sum(row["loss"] for row in last) / len(last))
+    return float(sum(last) / len(last))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How far a patch is trained that is saved.
+
+    Attributes:
+        steps: Optimiser steps so far.
+        share: That as a share of the steps that the run was to take.
+        loss: See `final_loss`.
+        seconds: Of training, in this call.
+    """
+
+    steps: int
+    share: float
+    loss: float
+    seconds: float
 
 
 def summary(
-    config: TrainConfig, result: TrainResult, lessons: Lessons, data: Sequences
+    config: TrainConfig,
+    trained: Trained,
+    lessons: Lessons,
+    data: Sequences,
+    validation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the patch's card says about its training."""
     names = [file.records.name for file in config.files.values()]
@@ -86,15 +114,17 @@ def summary(
     if config.base_patches:
         facts["base_patches"] = [Path(source).name for source in config.base_patches]
         facts["base_lora"] = config.base_lora
-    facts["steps"] = result.steps
-    facts["epochs"] = round(len(data) / data.plan.per_epoch, 3)
+    facts["steps"] = trained.steps
+    facts["epochs"] = round(trained.share * len(data) / data.plan.per_epoch, 3)
     facts["frames"] = config.frames or data.features.base.settings.frames
     for name in _REPEATED:
         facts[name] = getattr(config, name)
     if decisive(config.trainer):
         facts["trainer"] = decisive(config.trainer)
-    facts["final_loss"] = round(result.final_loss, 4)
-    facts["seconds"] = round(result.seconds, 1)
+    if validation:
+        facts["validation"] = dict(validation)
+    facts["final_loss"] = round(trained.loss, 4)
+    facts["seconds"] = round(trained.seconds, 1)
     facts["torch"] = torch.__version__.split("+")[0]  # without the build, such as +cu130
     facts["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return facts

@@ -15,31 +15,33 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
-from pave.cpu import frozen_in_bf16, frozen_through_onednn
-from pave.data import Features
+from pave.data import Features, Record
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.placement import running_on
-from pave.train.attention import packed_attention
 from pave.train.batches import Schedule, Sequences
-from pave.train.checkpoints import newest_checkpoint, step_of
+from pave.train.checkpoints import load_weights, newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
+from pave.train.held import AsTrained
+from pave.train.held_out import Exam, split_files, tell_shared
 from pave.train.lessons import Lessons, lessons_of, read_files
 from pave.train.objective import AnswerModel
 from pave.train.precision import base_dtype, check_trains, settled_precision
 from pave.train.progress import Reporter, progress_bar, read_log
-from pave.train.result import TrainResult, final_loss, summary
+from pave.train.result import Trained, TrainResult, final_loss, summary
 from pave.train.start import (
     NAME,
     add_new_patch,
@@ -50,6 +52,7 @@ from pave.train.start import (
 from pave.train.stopping import Stop
 from pave.train.tracking import check_trackers, tracking
 from pave.train.trainer import PatchTrainer, training_arguments
+from pave.train.validator import Validator, step_of_patch
 
 log = logging.getLogger(__name__)
 
@@ -95,15 +98,20 @@ def _train(
             "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, and a "
             "fresh patch would not be the base"
         )
-    files = read_files(config)
-    lessons = lessons_of(config, files)
+    files, exam = split_files(config, read_files(config))
+    lessons = replace(lessons_of(config, files), exam=exam)
     args = _arguments(config, lessons.plan, device)
+    _check_validation(config, args.max_steps)
     base = _base(config, base, args.device)
     collator = Collator(base, packed=config.questions_per_video > 1)
 
     with alone_in(config.out, args.process_index), _patched(base, config) as patched:
         if args.process_index == 0:
-            open_folder(config, list(chain(*files.values())), base, args.world_size)
+            records = list(chain(*files.values()))
+            asked: Sequence[Record] = ()
+            if exam is not None:
+                asked = exam.records
+            open_folder(config, records, base, args.world_size, asked)
         args.distributed_state.wait_for_everyone()
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config)
@@ -118,23 +126,34 @@ def _train(
         model = AnswerModel(patched)
         if config.counterfactual is not None:
             model.margin = config.counterfactual.margin
-        with _as_trained(base, config), tracking(config.out):
+
+        def facts(trained: Trained, said: Mapping[str, Any]) -> dict[str, Any]:
+            return summary(config, trained, lessons, data, said)
+
+        with AsTrained(base, config) as held, tracking(config.out):
             trainer = PatchTrainer(model, config, args, data, collator)
+            if lessons.exam is not None:
+                trainer.validator = _validator(trainer, data, lessons.exam, held, facts)
             seconds = _fit(trainer, checkpoint, progress)
         model.eval()
+        best, said = _best(trainer)
         result = TrainResult(
             patch=config.patch_folder,
-            steps=args.max_steps,
+            steps=trainer.state.global_step,
             resumed_from=0 if checkpoint is None else step_of(checkpoint),
             seconds=seconds,
             encode_seconds=encode_seconds,
             final_loss=final_loss(read_log(config.out / LOG_NAME)),
             trainable_parameters=sum(p.numel() for p in trainer.trainable.values()),
             log=config.out / LOG_NAME,
+            best=best,
+            validation=said,
         )
         if args.process_index == 0:
-            facts = summary(config, result, lessons, data)
-            patched.save_patch(config.patch_folder, NAME, training=facts, dtype=config.patch_dtype)
+            training = facts(_trained(trainer, seconds), said)
+            patched.save_patch(
+                config.patch_folder, NAME, training=training, dtype=config.patch_dtype
+            )
         args.distributed_state.wait_for_everyone()
     return result
 
@@ -145,6 +164,17 @@ def steps_of(config: TrainConfig, plan: Schedule, processes: int) -> int:
         return config.steps
     sequences = (config.epochs or 1.0) * plan.per_epoch
     return max(1, math.ceil(sequences / (config.batch_clips * config.accumulation * processes)))
+
+
+def _check_validation(config: TrainConfig, steps: int) -> None:
+    """Refuse a validation that would come at the end alone, unless it was asked for."""
+    if config.validation is None or config.validation.every is None:
+        return
+    if config.validation.every > steps:
+        raise ConfigError(
+            f"validation.every is {config.validation.every}, and the run has {steps} steps, so "
+            "nothing would be validated before its end; set it lower"
+        )
 
 
 def _base(config: TrainConfig, given: Base | None, device: torch.device) -> Base:
@@ -212,17 +242,6 @@ def _patched(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
         base.chat = chat  # base patches may have asked for another
 
 
-@contextlib.contextmanager
-def _as_trained(base: Base, config: TrainConfig) -> Iterator[None]:
-    """The frozen language model as it is held and attends while a patch trains."""
-    language = getattr(base.inner, base.family.language_model)
-    bf16 = config.precision == "bf16"
-    packed = config.questions_per_video > 1
-    held = frozen_in_bf16(language) if bf16 else frozen_through_onednn(language)
-    with held, packed_attention(base, packed, autocast=bf16):
-        yield
-
-
 def _fill_cache(
     data: Sequences,
     lessons: Lessons,
@@ -234,6 +253,10 @@ def _fill_cache(
     started = time.perf_counter()
     # Cells have the tokens of the clips that they are made of.
     mine = [group[0] for group in lessons.clips[args.process_index :: args.world_size]]
+    # What is validated on is asked from the same cache.
+    trained_on = len(mine)
+    if lessons.exam is not None:
+        mine += lessons.exam.records[args.process_index :: args.world_size]
     with progress_bar("encoding clips", progress and args.process_index == 0) as bar:
         task = bar.add_task("encode", total=len(mine), note="")
 
@@ -242,6 +265,8 @@ def _fill_cache(
 
         report = data.features.precompute(mine, workers=config.workers, progress=move)
     args.distributed_state.wait_for_everyone()
+    if lessons.exam is not None:
+        tell_shared(data.features, mine[:trained_on], lessons.exam.records, config)
     data.must_fit(lessons.groups[args.process_index :: args.world_size])
     log.info(
         "tokens of %d clips computed, %d found in %s",
@@ -252,6 +277,53 @@ def _fill_cache(
     return time.perf_counter() - started
 
 
+def _validator(
+    trainer: PatchTrainer,
+    data: Sequences,
+    exam: Exam,
+    held: AsTrained,
+    facts: Callable[[Trained, Mapping[str, Any]], dict[str, Any]],
+) -> Validator:
+    """What scores the patch while it trains."""
+    config, patched = trainer.settings, trainer.patched
+    started = time.perf_counter()
+
+    def write(folder: Path, step: int) -> None:
+        trained = _trained(trainer, time.perf_counter() - started)
+        training = facts(trained, validator.said)
+        patched.save_patch(folder, NAME, training=training, dtype=config.patch_dtype)
+
+    validator = Validator(patched, data.features, exam, config, as_used=held.paused, write=write)
+    log.info(
+        "validating %d questions about %d clips every %d steps: %s (%s)",
+        len(exam.records),
+        validator.clips,
+        validator.every,
+        exam.metric,
+        exam.task.title,
+    )
+    return validator
+
+
+def _trained(trainer: PatchTrainer, seconds: float) -> Trained:
+    """How far the patch is trained."""
+    steps = trainer.state.global_step
+    loss = final_loss(read_log(trainer.settings.out / LOG_NAME))
+    return Trained(steps, steps / trainer.args.max_steps, loss, seconds)
+
+
+def _best(trainer: PatchTrainer) -> tuple[Path | None, dict[str, Any]]:
+    """The patch that did best in validation, if one was kept, and what is said of it."""
+    validator = trainer.validator
+    if validator is None:
+        return None, {}
+    # After a kill another step's patch may lie there, if steps do not repeat to the bit.
+    best = validator.account.best
+    if best is None or step_of_patch(validator.folder) != best:
+        return None, validator.said
+    return validator.folder, validator.said
+
+
 def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> float:
     """Take the optimiser steps that are left; the seconds they took."""
     resume = None
@@ -260,11 +332,22 @@ def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> floa
     else:
         log.info("resuming at step %d, from %s", step_of(checkpoint), checkpoint)
         resume = str(checkpoint)
+    validator = trainer.validator
+    if validator is not None:
+        validator.restore(checkpoint, trainer.args.process_index)
+        if checkpoint is not None and validator.account.over:
+            # The run has ended before, and further steps would make another patch of it.
+            load_weights(checkpoint, trainer.trainable)
+            trainer.state.global_step = step_of(checkpoint)
+            return 0.0
+        trainer.add_callback(validator)
     path = trainer.settings.out / LOG_NAME
     stop = Stop()
     trainer.add_callback(stop)
     with progress_bar("training", progress and trainer.args.process_index == 0) as bar:
         reporter = trainer.reporter = Reporter(path, bar)
+        if validator is not None:
+            reporter.metric = validator.exam.metric
         trainer.add_callback(reporter)
         started = time.perf_counter()
         try:
@@ -276,7 +359,10 @@ def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> floa
             raise
         seconds = time.perf_counter() - started
     done = trainer.state.global_step >= trainer.args.max_steps
-    if done:
+    if not done and validator is not None and validator.account.over and stop.signal is None:
+        done = True
+        reporter.close(f"stopped early, as validation.patience={validator.settings.patience} asks")
+    elif done:
         reporter.close("finished")
     else:
         reporter.close("stopped; repeat the command to go on")

@@ -24,8 +24,12 @@ COLUMNS = (
     "tokens_per_second",
     "seconds",
     "seconds_left",
+    "validation",
 )
-"""Columns of `log.csv`; a run without some part of a patch leaves that part's empty."""
+"""Columns of `log.csv`; a run without some part of a patch leaves that part's empty.
+
+A validation has a row of its own.
+"""
 SECONDS_BETWEEN = 5.0
 """The page is written no more often, so that it costs nothing in a fast run."""
 
@@ -63,11 +67,15 @@ class RunFiles:
 
     def _write_page(self, state: str, *, live: bool) -> None:
         last: Mapping[str, Any] = {"step": 0}  # before the first row
-        if self.rows:
-            last = self.rows[-1]
+        for row in reversed(self.rows):
+            if row.get("loss") is not None:  # not a validation
+                last = row
+                break
         facts = {"state": state, "step": f"{last['step']:,} of {self.steps:,}"}
         if "loss" in last:
             facts["loss"] = f"{last['loss']:.4f}"
+        if best := best_validation(self.rows):
+            facts["best validation"] = f"{best['validation']:.4f} after step {best['step']:,}"
         if live and last.get("seconds_left") is not None:
             facts["time left"] = clock(last["seconds_left"])
         if last.get("seconds") is not None:
@@ -77,6 +85,13 @@ class RunFiles:
         text = page(self.folder.absolute().name, facts, self.rows, live=live)
         write_text_atomically(self.folder / PAGE_NAME, text)
         self._written = time.monotonic()
+
+
+def best_validation(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The first row with the highest score in validation; None without any."""
+    # Equal scores: the earlier step, as the run itself has it.
+    scored = [row for row in rows if row.get("validation") is not None and "metric" in row]
+    return max(scored, key=lambda row: float(row["validation"]), default=None)
 
 
 def clock(seconds: float) -> str:

@@ -12,6 +12,7 @@ from pave.texts import read_settings
 from pave.train.folder import LOG_NAME
 from pave.train.progress import read_log
 from pave.train.result import final_loss
+from pave.train.run_files import best_validation
 
 _DEPTH = 3  # folders below the one that is named; runs lie in one or two
 # Where things are says nothing about a run.
@@ -29,6 +30,7 @@ class Run:
         loss: Mean loss over the last tenth of the log; NaN without one.
         residual: |residual| / |visual tokens| in the last row, or None.
         seconds: Of training, in the call that wrote the last row; or None.
+        best: Row of the best validation, with `step`, `metric` and `validation`; or None.
         settings: Dotted name -> value, all settings.
     """
 
@@ -38,6 +40,7 @@ class Run:
     loss: float
     residual: float | None
     seconds: float | None
+    best: Mapping[str, Any] | None
     settings: Mapping[str, Any]
 
 
@@ -85,8 +88,9 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 def _read(folder: Path) -> Run:
     rows = read_log(folder / LOG_NAME)
     last: Mapping[str, Any] = {}
-    if rows:
-        last = rows[-1]
+    for row in rows:
+        if row.get("loss") is not None:  # not a validation
+            last = row
     try:
         settings = read_settings(folder / "settings.yaml", ConfigError, "steps: 100")
     except ConfigError:
@@ -105,6 +109,7 @@ def _read(folder: Path) -> Run:
         loss=final_loss(rows),
         residual=last.get("residual_ratio"),
         seconds=last.get("seconds"),
+        best=best_validation(rows),
         settings=flat,
     )
 

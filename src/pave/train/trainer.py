@@ -9,6 +9,7 @@ it has no public ones for where and what it saves.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
 
 from pave import hf_compat
 from pave.errors import ConfigError
@@ -28,6 +29,9 @@ from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter
 from pave.train.trainer_fields import check_trainer
+from pave.train.validator import PREFIX, Validator
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS_KEPT = 2
 """Unless the setting `trainer.save_total_limit` says otherwise."""
@@ -130,6 +134,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         settings: The settings of the run.
         trainable: Name -> parameter, all that trains; checkpoints hold these and no others.
         reporter: Adds to what is logged, if there is one.
+        validator: Scores the patch while it trains, if anything does.
     """
 
     def __init__(
@@ -145,6 +150,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.trainable: dict[str, nn.Parameter] = model.patched.trainable_parameters()
         self._staging: Path | None = None
         self.reporter: Reporter | None = None
+        self.validator: Validator | None = None
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         self.remove_callback(PrinterCallback)  # it prints; the reporter logs
 
@@ -169,6 +175,25 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         if self.reporter is not None and "loss" in logs:
             logs = {**logs, **self.reporter.measured(self.state)}
         super().log(logs, start_time)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the patch as it is; what it says of the run comes into force after this step."""
+        assert self.validator is not None  # who asks for it
+        step = self.state.global_step
+        scores = self.validator.scores()
+        logs = {f"{PREFIX}{name}": score for name, score in scores.items()}
+        self.log(logs)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, logs
+        )
+        # All processes have the same scores, and so decide alike.
+        if self.validator.note(step, scores):
+            self.control.should_save = True  # so that a resumed run has the best one, too
+        if self.validator.account.over and step < self.state.max_steps:
+            log.info("stopped after step %d: patience is exhausted", step)
+            self.control.should_save = True
+            self.control.should_training_stop = True
+        return logs
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         """The plan has shuffled already."""
@@ -201,6 +226,9 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
                     shutil.rmtree(self._staging)
             finally:
                 self._staging = None
+        # Only now: should a kill come in between, the checkpoint tells what to write.
+        if self.validator is not None and self.args.should_save:
+            self.validator.keep(self.state.global_step)
         self.accelerator.wait_for_everyone()
 
     def _save(
@@ -208,7 +236,10 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     ) -> None:
         """Only the parameters that train; the parent would save the frozen base too."""
         if self.args.should_save:
-            save_weights(Path(output_dir or self.args.output_dir), self.trainable)
+            folder = Path(output_dir or self.args.output_dir)
+            save_weights(folder, self.trainable)
+            if self.validator is not None:
+                self.validator.account.save(folder)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None

@@ -44,7 +44,7 @@ FREE_TO_CHANGE = frozenset(
 """Fields that change nothing of what is computed, so an interrupted run may go on with others."""
 
 _ORDER = "the order of the data is fixed by the seed alone, so that a resumed run sees the same"
-_VALIDATE = "nothing is evaluated while a run trains; `pave eval` scores its patch afterwards"
+_VALIDATE = "use `validation` outside the block, which scores as `pave eval` does"
 _PUSH = "use `pave push`, which checks the patch and writes its card"
 _DDP = "every weight of a patch gets a gradient in every step, and a dead one must not be hidden"
 _LOSS = "the loss is the mean over the answer tokens of the step, however it is cut"
