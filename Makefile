@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 ALONE := src/pave/bases/smol/requirements-smol.txt
 # What the demo does not need (linters, test tools, the site builder) is installed by the first verb that does.
 DEV := $(VENV)/.ready-dev
-# What only slow tests need: torchao and datasets, which programs that load a model or train import, seconds long, once they are installed.
+# What only slow tests need: torchao and datasets, which programs that load a model or train import, seconds long, once they are installed; rerun-sdk is 490 MB.
 SLOW := $(VENV)/.ready-slow
 
 .DEFAULT_GOAL := help
@@ -49,7 +49,7 @@ $(DEV): $(READY)
 	@touch $@
 
 $(SLOW): $(DEV)
-	$(PIP) torchao datasets
+	$(PIP) torchao datasets rerun-sdk
 	@touch $@
 
 demo: $(READY) ## ask the shipped sound patch, train one in small, write outputs/demo; the whole: make demo ARGS=--full

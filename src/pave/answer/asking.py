@@ -70,7 +70,16 @@ def ask(
         raise ConfigError(
             f"n={sampling.n} gives several answers to a question; ask one question at a time"
         )
-    features = look(model, video, channels, frames)
+    return answers_about(model, look(model, video, channels, frames), questions, sampling)
+
+
+def answers_about(
+    model: AnsweringModel,
+    features: ClipFeatures,
+    questions: Sequence[str],
+    sampling: Sampling,
+) -> list[str]:
+    """Answers to questions about a clip that was looked at, as `ask` gives them."""
     base = model.base
     answers: list[str] = []
     for start in range(0, len(questions), TOGETHER):

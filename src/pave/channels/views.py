@@ -108,7 +108,7 @@ class ViewsEncoder:
             ChannelError: If the source is not as this module says, or the cameras never film at the
                 same time.
         """
-        cameras = _cameras(source)
+        cameras = cameras_of(source)
         moments = self._moments(cameras)
         values, times = [], []
         for path, offset in cameras:
@@ -147,7 +147,7 @@ class ViewsEncoder:
         return np.asarray(shared[choose(shared, Uniform(self._set.frames))])
 
 
-def _cameras(source: Source) -> list[tuple[Path, float]]:
+def cameras_of(source: Source) -> list[tuple[Path, float]]:
     """Videos and the seconds at which they start on the main video's clock."""
     if isinstance(source, (str, Path)):
         return [(one_path(source, "views/tower"), 0.0)]

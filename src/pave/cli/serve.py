@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from socket import socket
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -16,6 +19,9 @@ from pave.cli.settings import Switch
 from pave.errors import ConfigError
 from pave.placement import DtypeWord
 from pave.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from pave.serve.examples import Example
 
 HERE = ("127.0.0.1", "localhost", "::1")
 NEEDED = ("fastapi", "uvicorn")
@@ -68,61 +74,125 @@ def serve_verb(
         loading: How the base is loaded.
         limits: What one request may ask for.
     """
-    for package in [*NEEDED, "gradio"] if ui else NEEDED:
-        if find_spec(package) is None:
-            raise ConfigError(f"pave serve needs {package}: pip install 'video-pave[serve]'")
+    serving = _Serving(patch, base, same_weights, dtype, loading, limits, ui)
+    serving.check()
     if serve_folder is not None and not serve_folder.is_dir():
         raise ConfigError(f"--serve-folder {serve_folder}: there is no such folder")
-    from pave.serve.names import base_id
-    from pave.serve.run import bind, read_key, run
+    from pave.serve.run import bind, read_key
 
-    loaded = _loaded(patch)
     # The key itself is no flag: lists of processes show those to everybody.
     key = read_key(api_key_file)
     # Before a minute for a model.
     at = bind(host, port)
     if key is None and host not in HERE:
         output.note(f"anybody who reaches {host} may ask; --api-key-file sets a key")
-    with (
-        at,
-        patched_model(
-            list(loaded.values()),
-            base,
-            off=False,
-            same_weights=same_weights,
-            dtype=dtype,
-            loading=loading,
-            names=list(loaded),
-        ) as (model, known),
-    ):
-        from pave.serve import Service, make_app
-
-        called = base_id(known)
-        if called in loaded:
-            raise ConfigError(f"--patch {called}=...: the base has that name, choose another one")
-        # From here on its thread alone runs the model.
-        service = Service(model, base=called, limits=limits, folder=serve_folder, fetch=allow_urls)
-
-        app = make_app(service, key, local=key is None and host in HERE)
-        if ui:  # gradio takes seconds to load
-            from pave.serve.examples import installed_examples
-            from pave.serve.page import Page, mount
-
-            page = Page(service, sources=loaded, base=known, examples=installed_examples())
-            mount(app, page, service, key)
-
-        def ready(address: str) -> None:
-            models = ", ".join([called, *loaded])
-            output.line(f"serving {models} on {address}/v1")
-            if ui:
-                output.line(f"page on {address}/ui")
-            sys.stdout.flush()  # whoever started it may wait for the line
-
-        run(app, service, at, ready)
+    local = key is None and host in HERE
+    serving.run(at, key, local, None, folder=serve_folder, fetch=allow_urls)
     return 0
 
 
-def _loaded(patch: tuple[str, ...]) -> dict[str, str]:
+def page_of(
+    video: Path, question: Sequence[str], *, port: int, patch: tuple[str, ...], **how: Any
+) -> int:
+    """The page with one clip, on this machine alone.
+
+    Args:
+        video: The clip.
+        question: What stands in the box for the question: the first one.
+        port: Port to listen on.
+        patch: As `pave serve` takes them.
+        how: The base, and how it is loaded.
+    """
+    serving = _Serving(patch, limits=USUAL, ui=True, **how)
+    serving.check()
+    if not video.is_file():
+        raise ConfigError(f"{video}: the page shows a film; a folder of frames goes with --save")
+    from pave.serve.examples import Example
+    from pave.serve.run import bind
+
+    asked = next(iter(question), "")
+    shown = Example(video.name, video.resolve(), asked)
+    serving.run(bind(HERE[0], port), None, True, shown)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """What is served, whatever asks for it."""
+
+    patch: tuple[str, ...]
+    base: str | None
+    same_weights: bool
+    dtype: DtypeWord
+    loading: Loading
+    limits: Limits
+    ui: bool
+
+    def check(self) -> None:
+        """Refuse what cannot be served before anything is loaded."""
+        for package in [*NEEDED, "gradio"] if self.ui else NEEDED:
+            if find_spec(package) is None:
+                raise ConfigError(f"pave serve needs {package}: pip install 'video-pave[serve]'")
+        patch_names(self.patch)
+
+    def run(
+        self,
+        at: socket,
+        key: str | None,
+        local: bool,
+        first: Example | None,
+        **media: Any,
+    ) -> None:
+        """Load the model and serve it until the end; the page opens with `first`."""
+        named = patch_names(self.patch)
+        with (
+            at,
+            patched_model(
+                list(named.values()),
+                self.base,
+                off=False,
+                same_weights=self.same_weights,
+                dtype=self.dtype,
+                loading=self.loading,
+                names=list(named),
+            ) as (model, known),
+        ):
+            from pave.serve import Service, make_app
+            from pave.serve.names import base_id
+            from pave.serve.run import run
+
+            called = base_id(known)
+            if called in named:
+                raise ConfigError(
+                    f"--patch {called}=...: the base has that name, choose another one"
+                )
+            # From here on its thread alone runs the model.
+            service = Service(model, base=called, limits=self.limits, **media)
+            app = make_app(service, key, local=local)
+            if self.ui:  # gradio takes seconds to load
+                from pave.serve.examples import installed_examples
+                from pave.serve.page import Page, mount
+
+                page = Page(
+                    service,
+                    sources=named,
+                    base=known,
+                    examples=installed_examples(),
+                    first=first,
+                )
+                mount(app, page, service, key)
+
+            def ready(address: str) -> None:
+                models = ", ".join([called, *named])
+                output.line(f"serving {models} on {address}/v1")
+                if self.ui:
+                    output.line(f"page on {address}/ui")
+                sys.stdout.flush()  # whoever started it may wait for the line
+
+            run(app, service, at, ready)
+
+
+def patch_names(patch: tuple[str, ...]) -> dict[str, str]:
     """Name in requests -> where the patch is."""
     from pave.serve.names import named
 

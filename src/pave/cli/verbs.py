@@ -36,6 +36,7 @@ OWN = (
     "ask",
     "chat",
     "serve",
+    "view",
     "info",
     "push",
     "pull",

@@ -71,6 +71,7 @@ class Page:
         sources: Patch -> where it was loaded from, for code to copy.
         base: Where the base was loaded from.
         examples: Clips to choose from.
+        first: The example that the page opens with, if any.
     """
 
     def __init__(
@@ -80,11 +81,15 @@ class Page:
         sources: Mapping[str, str],
         base: str,
         examples: Sequence[Example] = (),
+        first: Example | None = None,
     ) -> None:
         self._service = service
         self._sources = sources
         self._base = base
         self._examples = {example.title: example for example in examples}
+        self._first = first
+        if first is not None:
+            self._examples[first.title] = first
         patches = service.model.patches
         # Those with a channel have a slider; those without stand beside them, to be compared with.
         self._with_channel = [name for name in patches if patches[name].parts]
@@ -256,18 +261,22 @@ class Page:
             # Side by side on a desktop, one below the other on a phone.
             with gr.Column(scale=1, min_width=300):
                 titles = list(self._examples)
+                first = None if self._first is None else self._first.title
+                film, asked = self.example(first or "")
                 example = gr.Dropdown(
                     titles,
-                    value=None,
+                    value=first,
                     label="Example",
                     visible=bool(titles),
                 )
                 clip = gr.Video(
+                    value=film,
                     label="Clip, with its sound",
                     sources=["upload"],
                     height=260,
                 )
                 question = gr.Textbox(
+                    value=asked,
                     label="Question",
                     placeholder="What do you hear?",
                 )
