@@ -25,6 +25,7 @@ GROUP = "pave.verbs"
 OWN = (
     "train",
     "runs",
+    "patch",
     "eval",
     "records",
     "prepare",

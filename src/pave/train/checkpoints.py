@@ -142,6 +142,11 @@ def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None
     return None
 
 
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint has all its parts unharmed, however many processes made it."""
+    return _complete(checkpoint, processes_of(checkpoint))
+
+
 def processes_of(checkpoint: Path) -> int:
     """How many processes made a checkpoint: each left its random state."""
     if (checkpoint / "rng_state.pth").is_file():

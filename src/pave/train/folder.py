@@ -43,7 +43,7 @@ from pave.train.checkpoints import newest_checkpoint, processes_of
 from pave.train.config import OLD_NAMES, TrainConfig
 from pave.train.trainer_fields import decisive
 
-LOG_NAME = "train_log.jsonl"
+LOG_NAME, NOTE_NAME, SETTINGS_NAME = "train_log.jsonl", "run.json", "settings.yaml"
 HELD_OUT_NAME = "validation.jsonl"
 ADVICE = "use another folder, or resume=never to start over"
 
@@ -106,7 +106,7 @@ def open_folder(
     """
     identity = _identity(config, records, base)
     identity["validation"] = _validation(config, asked)
-    note = config.out / "run.json"
+    note = config.out / NOTE_NAME
     checkpoints = config.out / "checkpoints"
     if config.resume == "never":
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -118,7 +118,7 @@ def open_folder(
         _check_processes(newest, processes, config)
     write_text_atomically(note, json.dumps(identity, indent=1))
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_text_atomically(config.out / "settings.yaml", settings)
+    write_text_atomically(config.out / SETTINGS_NAME, settings)
     if config.validation is not None and config.validation.records is None:
         write_records(config.out / HELD_OUT_NAME, asked)
 

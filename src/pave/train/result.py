@@ -17,6 +17,9 @@ from pave.train.config import TrainConfig
 from pave.train.lessons import Lessons
 from pave.train.trainer_fields import decisive
 
+FACTS_NAME = "training.json"
+"""File of a checkpoint with what a patch's card would say of the training so far."""
+
 # Settings that the card repeats as they are.
 _REPEATED = (
     "batch_clips",

@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ from pave.train.trainer import PatchTrainer, training_arguments
 from pave.train.validator import Validator, step_of_patch
 
 log = logging.getLogger(__name__)
+
+Facts = Callable[[Trained, Mapping[str, Any]], dict[str, Any]]
+"""How far a patch is trained, what its validation says -> what its card says."""
 
 
 def train(config: TrainConfig, *, base: Base | None = None, progress: bool = True) -> TrainResult:
@@ -102,10 +106,10 @@ def _train(
     lessons = replace(lessons_of(config, files), exam=exam)
     args = _arguments(config, lessons.plan, device)
     _check_validation(config, args.max_steps)
-    base = _base(config, base, args.device)
+    base = base_of(config, base, args.device)
     collator = Collator(base, packed=config.questions_per_video > 1)
 
-    with alone_in(config.out, args.process_index), _patched(base, config) as patched:
+    with alone_in(config.out, args.process_index), patched_as(base, config) as patched:
         if args.process_index == 0:
             records = list(chain(*files.values()))
             asked: Sequence[Record] = ()
@@ -132,6 +136,7 @@ def _train(
 
         with AsTrained(base, config) as held, tracking(config.out):
             trainer = PatchTrainer(model, config, args, data, collator)
+            trainer.describe = partial(_described, trainer, facts)
             if lessons.exam is not None:
                 trainer.validator = _validator(trainer, data, lessons.exam, held, facts)
             seconds = _fit(trainer, checkpoint, progress)
@@ -177,7 +182,7 @@ def _check_validation(config: TrainConfig, steps: int) -> None:
         )
 
 
-def _base(config: TrainConfig, given: Base | None, device: torch.device) -> Base:
+def base_of(config: TrainConfig, given: Base | None, device: torch.device) -> Base:
     """The base in the run's precision, without its tower; or the one that was given, looked at."""
     assert config.precision != "auto"  # settled by now
     if given is None:
@@ -228,7 +233,7 @@ def _sequences(
 
 
 @contextlib.contextmanager
-def _patched(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
+def patched_as(base: Base, config: TrainConfig) -> Iterator[PatchedModel]:
     """The base to put patches on; afterwards it is plain again, whatever happened."""
     patched = PatchedModel(base)
     chat = base.chat
@@ -282,15 +287,13 @@ def _validator(
     data: Sequences,
     exam: Exam,
     held: AsTrained,
-    facts: Callable[[Trained, Mapping[str, Any]], dict[str, Any]],
+    facts: Facts,
 ) -> Validator:
     """What scores the patch while it trains."""
     config, patched = trainer.settings, trainer.patched
-    started = time.perf_counter()
 
     def write(folder: Path, step: int) -> None:
-        trained = _trained(trainer, time.perf_counter() - started)
-        training = facts(trained, validator.said)
+        training = _described(trainer, facts)
         patched.save_patch(folder, NAME, training=training, dtype=config.patch_dtype)
 
     validator = Validator(patched, data.features, exam, config, as_used=held.paused, write=write)
@@ -305,11 +308,30 @@ def _validator(
     return validator
 
 
+def _described(trainer: PatchTrainer, facts: Facts) -> dict[str, Any]:
+    """What a patch's card would say if the patch were saved now."""
+    seconds = 0.0
+    # Of this call alone, as the result has it.
+    if trainer.reporter is not None:
+        seconds = time.perf_counter() - trainer.reporter.started
+    said: Mapping[str, Any] = {}
+    if trainer.validator is not None:
+        said = trainer.validator.said
+    return facts(_trained(trainer, seconds), said)
+
+
 def _trained(trainer: PatchTrainer, seconds: float) -> Trained:
     """How far the patch is trained."""
     steps = trainer.state.global_step
-    loss = final_loss(read_log(trainer.settings.out / LOG_NAME))
-    return Trained(steps, steps / trainer.args.max_steps, loss, seconds)
+    reporter = trainer.reporter
+    rows: Sequence[Mapping[str, Any]]
+    if reporter is not None and reporter.files is not None:
+        # The file itself may be long, and checkpoints come often.
+        rows = reporter.files.rows
+    else:
+        rows = read_log(trainer.settings.out / LOG_NAME)
+    share = steps / trainer.args.max_steps
+    return Trained(steps, share, final_loss(rows), seconds)
 
 
 def _best(trainer: PatchTrainer) -> tuple[Path | None, dict[str, Any]]:

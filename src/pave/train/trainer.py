@@ -9,8 +9,10 @@ it has no public ones for where and what it saves.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter
+from pave.train.result import FACTS_NAME
 from pave.train.trainer_fields import check_trainer
 from pave.train.validator import PREFIX, Validator
 
@@ -135,6 +138,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         trainable: Name -> parameter, all that trains; checkpoints hold these and no others.
         reporter: Adds to what is logged, if there is one.
         validator: Scores the patch while it trains, if anything does.
+        describe: What a patch's card would say if the patch were saved now.
     """
 
     def __init__(
@@ -151,6 +155,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self._staging: Path | None = None
         self.reporter: Reporter | None = None
         self.validator: Validator | None = None
+        self.describe: Callable[[], dict[str, Any]] = dict
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         self.remove_callback(PrinterCallback)  # it prints; the reporter logs
 
@@ -238,6 +243,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
             save_weights(folder, self.trainable)
+            (folder / FACTS_NAME).write_text(json.dumps(self.describe(), indent=1))
             if self.validator is not None:
                 self.validator.account.save(folder)
 
