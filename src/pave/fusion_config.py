@@ -1,8 +1,11 @@
-"""`FusionConfig`: every choice that defines the fusion function, read without torch."""
+"""`FusionConfig`: every choice that defines the fusion function, read without torch.
+
+And `ConcatConfig`, of the arm that it is compared with.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -124,3 +127,15 @@ class FusionConfig(FusionSettings):
         widths = [self.hidden, 2 * self.hidden]
         widths += [self.out_dim] * (self.output_layers - 1)
         return widths[: self.output_layers + 1]
+
+
+class ConcatConfig(FusionSettings):
+    """Shape of the *concat* arm, which appends side tokens to the visual ones.
+
+    It costs tokens, and a fresh one is not the base: it is there to be compared with.
+    """
+
+    appends: ClassVar[bool] = True
+
+    type: Literal["concat"] = Field(default="concat", description="This fusion's name.")
+    hidden: Size = Field(default=512, description="Width between its two layers.")

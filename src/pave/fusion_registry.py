@@ -7,7 +7,7 @@ own under the entry point group `pave.fusions`, pointing at the module that regi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 OURS = "cross_attention"
+CONCAT = "concat"
 
 # A width or a count; beyond this nothing fits into any memory.
 Size = Annotated[int, Field(ge=1, le=2**20)]
@@ -27,6 +28,9 @@ class FusionSettings(BaseModel):
     """What the settings of any fusion have; one of your own says its name as default of `type`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    appends: ClassVar[bool] = False
+    """Whether it makes tokens to stand behind the visual ones, instead of what is added to them."""
 
     type: str = Field(description="Name of the fusion, as it was registered.")
     side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
@@ -40,7 +44,7 @@ class FusionSettings(BaseModel):
 Made = TypeVar("Made", bound="Callable[[Any], nn.Module]")
 
 FUSIONS: Registry[tuple[type[FusionSettings], Callable[[Any], nn.Module]]] = Registry(
-    "fusion", "pave.fusions", {OURS: "pave.fusion"}, ConfigError
+    "fusion", "pave.fusions", {OURS: "pave.fusion", CONCAT: "pave.fusion"}, ConfigError
 )
 
 

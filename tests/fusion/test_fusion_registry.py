@@ -46,7 +46,7 @@ def test_a_registered_fusion_is_read_and_made():
     assert config.model_dump()["type"] == "plain" and fusion_parameters(config) == 80
     assert fusion_flops(config, frames=4, query_tokens=9, side_steps=30) == 2 * 80 * 36
     assert isinstance(make_fusion(config), Module)
-    assert fusion_registry.FUSIONS.names() == ["cross_attention", "plain"]
+    assert fusion_registry.FUSIONS.names() == ["concat", "cross_attention", "plain"]
 
 
 @pytest.mark.parametrize("name", ["cros_attention", 3])

@@ -73,6 +73,7 @@ class Family(Protocol):
             attached to tokens in another order.
         native: Whether tokens come out of `method` in the order that `split` gives; False makes the
             seam split and join in every call, even without side tokens.
+        takes_more: Whether more tokens may stand behind a clip's own (`pave.data.room`).
         media_first: Whether the chat format puts pictures first in a turn, then clips, then texts.
         between_texts: What it puts between two texts of a turn.
         shadows: Methods of the inner model to replace while this instance is in use, by name.
@@ -113,6 +114,7 @@ class Family(Protocol):
     pad_frames: bool = False
     token_layout: str = "t*h*w"
     native: bool = True
+    takes_more: bool = False
     media_first: bool = False
     between_texts: str = ""
     config: Any

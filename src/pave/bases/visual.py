@@ -88,12 +88,14 @@ class Visual:
         layout: Where the spatial tokens sit in `tokens`.
         extra: Further features of the clip that travel with the tokens untouched (Qwen3-VL's
             deepstack), one tensor a level.
+        room: Tokens at the end, counted in `layout.trail`, that wait for side tokens.
     """
 
     tokens: Tensor
     layout: Layout
     query: Tensor | None = None
     extra: tuple[Tensor, ...] = ()
+    room: int = 0
 
     def grid(self) -> Tensor:
         """The spatial tokens as `[T, S, D]`, without CLS and newline tokens."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -28,6 +28,7 @@ from pave.data.base_digests import known_tower_digest
 from pave.data.clip_tensors import clip_of, tensors_of, visual_of
 from pave.data.reading import Reader, reading
 from pave.data.records import Record, clip_key
+from pave.data.room import clip_with_room, room_for, visual_with_room, why_no_room
 from pave.errors import ConfigError, PaveError, RecordError
 from pave.files import PlaceError
 from pave.media import Frames, Uniform, read_frames
@@ -102,9 +103,11 @@ class Features:
         cache: Where tokens are kept.
         frames: Frames sampled evenly from each clip, or "auto" for those that the base's own
             processor takes; None takes the base's own number.
+        appended: Names of `encoders` whose tokens get room behind the clip, see `pave.data.room`.
 
     Raises:
-        ConfigError: If so many frames never fit into the base's context.
+        ConfigError: If so many frames never fit into the base's context, or nothing can be appended
+            to its visual tokens.
 
     Example:
         >>> encoders = {"audio": make_encoder("audio", "mel")}  # doctest: +SKIP
@@ -121,9 +124,14 @@ class Features:
         cache: TokenCache,
         *,
         frames: FrameWord | None = None,
+        appended: Collection[str] = (),
     ) -> None:
+        reason = why_no_room(base)
+        if appended and reason:
+            raise ConfigError(f"{reason}, so nothing can be appended to them; leave concat out")
         self.base = base
         self.encoders = dict(encoders)
+        self.appended = tuple(appended)
         self.cache = cache
         self.sampling = sampling_of(base, frames)
         # A rule is keyed by all its numbers, so that it never meets a fixed number's tokens.
@@ -158,13 +166,22 @@ class Features:
             # A clip may lack the channel that its record names: a film without a sound track.
             if tokens is not None:
                 channels[name] = tokens
-        return ClipFeatures(clip_of(tensors), visual_of(tensors, self.base.dtype), channels)
+        clip = clip_of(tensors)
+        visual = visual_of(tensors, self.base.dtype)
+        if self.appended:
+            # The clip may lack the channel.
+            room = room_for(map(channels.get, self.appended))
+            clip = clip_with_room(self.base, clip, room)
+            visual = visual_with_room(visual, room)
+        return ClipFeatures(clip, visual, channels)
 
     def clip(self, record: Record) -> Clip:
         """What the language model needs to know of a record's clip: its text, times and grid.
 
         The tokens stay on the disk.
         """
+        if self.appended:  # how much room there is depends on the side tokens
+            return self[record].clip
         return clip_of(self._visual(record))
 
     def precompute(

@@ -16,7 +16,7 @@ from pave.data.lengths import must_fit
 from pave.errors import RecordError
 from pave.evaluate.evaluation import Evaluation
 from pave.model import PatchedModel
-from pave.model.encoders import encoders_of
+from pave.model.encoders import appended_of, encoders_of
 
 MEASURED = 256
 """Clips whose prompts are measured: a mean needs no more of them."""
@@ -148,7 +148,9 @@ def features_of(run: Evaluation, arm: str, share: tuple[int, int]) -> Features:
     """
     cache = TokenCache(run.config.cache_folder)
     encoders = _encoders(run.model, run.patches[arm])
-    features = Features(run.model.base, encoders, cache, frames=run.config.frames)
+    appended = appended_of(run.model, run.patches[arm])
+    how_seen: dict[str, Any] = {"frames": run.config.frames, "appended": appended}
+    features = Features(run.model.base, encoders, cache, **how_seen)
     reading = None
     if run.progress is not None:
         reading = partial(run.progress, "read")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pave.fusion_config import FusionConfig
-from pave.fusion_registry import OURS, register_fusion
+from pave.fusion_config import ConcatConfig, FusionConfig
+from pave.fusion_registry import CONCAT, OURS, register_fusion
 from pave.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -49,3 +49,10 @@ def _make(config: FusionConfig) -> nn.Module:
     from pave.fusion.module import Fusion  # here, so that settings need no torch
 
     return Fusion(config)
+
+
+@register_fusion(CONCAT, ConcatConfig)
+def _make_concat(config: ConcatConfig) -> nn.Module:
+    from pave.fusion.concat import Concat
+
+    return Concat(config)

@@ -145,7 +145,11 @@ def _must_fit_together(places: Sequence[Path], parts: Sequence[PatchFiles]) -> N
             )
         if config.channels:
             raise PatchError(f"{place} has several channels already; combine the single patches")
-        for channel in config.parts:
+        for channel, spec in config.parts.items():
+            if spec.fusion.appends:
+                raise PatchError(
+                    f"{place} appends its tokens to the prompt (concat), which no other patch does"
+                )
             if channel in taken:
                 raise PatchError(
                     f"{taken[channel]} and {place} both have the channel {channel}, and a patch "

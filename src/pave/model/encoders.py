@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pave.bases import tower_of
@@ -57,4 +58,13 @@ def encoders_of(model: PatchedModel, name: str) -> dict[str, Encoder]:
         encoder = encoder_of(model, name, channel)
         if encoder is not None:
             found[part.key] = encoder
+    return found
+
+
+def appended_of(model: PatchedModel, names: Iterable[str]) -> list[str]:
+    """Names of the tokens that patches append to the prompt, for `pave.data.Features`."""
+    found: list[str] = []
+    for name in names:
+        parts = model.patches[name].parts.values()
+        found += [part.key for part in parts if part.spec.fusion.appends]
     return found

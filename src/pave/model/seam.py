@@ -40,6 +40,7 @@ from pave.bases import Base
 from pave.bases.plain import check_plain
 from pave.bases.visual import Visual
 from pave.errors import BaseError, ChannelError
+from pave.model.appended import append_tokens
 from pave.patches.parts import Part
 from pave.patches.patch import Patch, Side
 
@@ -192,7 +193,7 @@ class Seam:
             if patch.weight == 0:
                 continue
             for part in patch.parts.values():
-                spoke = _add_residuals(totals, patch, part, visuals, side, times=times)
+                spoke = _speak(totals, patch, part, visuals, side, times=times)
                 if not spoke and part.fusion.training:
                     visuals[0] = _touch(visuals[0], part.fusion)
         for number, total in totals.items():
@@ -221,6 +222,21 @@ def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Paramet
         if name != language_model:
             found += module.parameters()
     return found
+
+
+def _speak(
+    totals: dict[int, Tensor],
+    patch: Patch,
+    part: Part,
+    visuals: list[Visual],
+    side: Side,
+    *,
+    times: Sequence[Tensor] | None,
+) -> bool:
+    """Let one channel of a patch add to the visual tokens, or append to them; see below."""
+    if part.spec.fusion.appends:
+        return append_tokens(visuals, patch, part, side)
+    return _add_residuals(totals, patch, part, visuals, side, times=times)
 
 
 def _add_residuals(

@@ -18,6 +18,7 @@ from pydantic import (
 from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
 from pave.errors import ConfigError, first_problem
+from pave.fusion_registry import CONCAT
 from pave.patches import LoraSpec
 from pave.patches.config import StoredType
 from pave.registry import did_you_mean
@@ -316,6 +317,7 @@ class TrainConfig(Loading):
             raise ValueError("lora_per_channel needs channels and a LoRA")
         if self.lora_per_channel and self.base_lora == "continued":
             raise ValueError("a continued LoRA is one; leave lora_per_channel or base_lora out")
+        self._check_concat()
         if self.parts:
             return self
         if self.lora is None:
@@ -330,6 +332,19 @@ class TrainConfig(Loading):
                 "none to exchange or to leave out"
             )
         return self
+
+    def _check_concat(self) -> None:
+        """What does not go with tokens that are appended."""
+        if all(part.fusion.get("type") != CONCAT for part in self.parts.values()):
+            return
+        if self.channels:
+            raise ValueError("a fusion of type concat is for a patch with one channel")
+        if self.align_steps:
+            raise ValueError("align_steps needs a fusion that adds to the tokens; concat appends")
+        if self.modality_dropout:
+            raise ValueError(
+                "modality_dropout would leave the places of a concat arm empty; leave it out"
+            )
 
     @model_validator(mode="after")
     def _check_records(self) -> Self:

@@ -47,6 +47,7 @@ from pave.train.start import (
     NAME,
     add_new_patch,
     align_new_patch,
+    appended_tokens,
     load_base_patches,
     make_encoders,
 )
@@ -120,7 +121,8 @@ def _train(
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config)
         cache = TokenCache(config.cache_folder)
-        features = Features(base, encoders, cache, frames=config.frames)
+        appended = appended_tokens(patched, base_patches, config)
+        features = Features(base, encoders, cache, frames=config.frames, appended=appended)
         data = _sequences(base, features, lessons, config, args)
         encode_seconds = _fill_cache(data, lessons, config, args, progress)
         add_new_patch(patched, encoders, base_patches, config)

@@ -14,8 +14,9 @@ from pave.channels import Encoder, make_encoder
 from pave.data import Features, Record
 from pave.errors import ConfigError
 from pave.fusion import Fusion
+from pave.fusion_registry import CONCAT
 from pave.model import PatchedModel
-from pave.model.encoders import encoders_of
+from pave.model.encoders import appended_of, encoders_of
 from pave.patches import LoraSpec
 from pave.patches.base_patches import lora_of_new
 from pave.patches.lora_targets import check_names, check_targets
@@ -108,6 +109,17 @@ def make_encoders(
         task=config.task,
     )
     return encoders
+
+
+def appended_tokens(
+    patched: PatchedModel, base_patches: Sequence[str], config: TrainConfig
+) -> list[str]:
+    """Names of the tokens that the base patches and the new one append to the prompt."""
+    found = appended_of(patched, base_patches)
+    for channel, part in config.parts.items():
+        if part.fusion.get("type") == CONCAT:
+            found.append(part_key(NAME, channel, len(config.parts)))
+    return found
 
 
 def add_new_patch(

@@ -44,6 +44,7 @@ class LlavaNextVideo(Family):
     name = "llava_next_video"
     model_types = ("llava_next_video",)
     placeholder = "<video>"
+    takes_more = True
     style = STYLE
     media_first = True
     between_texts = " "

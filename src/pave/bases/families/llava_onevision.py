@@ -70,6 +70,7 @@ class LlavaOnevision(Family):
     name = "llava_onevision"
     model_types = ("llava_onevision",)
     placeholder = "<video>"
+    takes_more = True
     token_layout = "t*h*w+1"
     media_first = True
 
