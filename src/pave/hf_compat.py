@@ -215,6 +215,23 @@ def keep_quantised_weights(model: nn.Module) -> None:
             layer.support_avx512bf16_for_cpu = False
 
 
+def reads_beyond_rows(layer: nn.Module) -> bool:
+    """Whether a layer of quanto would be multiplied wrongly on a CPU, or end the process.
+
+    Inputs in bf16 and weights in int8 go to `torch._weight_int8pack_mm`, which takes rows of a
+    multiple of 32 numbers and checks nothing. quanto gives it all whose length 4 divides. Checked
+    with optimum-quanto 0.2.7 and torch 2.13.0.
+    """
+    import torch
+
+    weight: Any = getattr(layer, "weight", None)
+    rows = getattr(weight, "_data", None)
+    if not isinstance(rows, torch.Tensor) or rows.dtype != torch.int8 or rows.device.type != "cpu":
+        return False
+    odd = rows.shape[-1] % 4 == 0 and rows.shape[-1] % 32 != 0
+    return odd and weight.dtype == torch.bfloat16
+
+
 def activate_adapters(layers: Iterable[Any], names: Sequence[str]) -> None:
     """Let these adapters of peft's layers work, and no others: `BaseTunerLayer._active_adapter`.
 

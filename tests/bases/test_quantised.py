@@ -23,6 +23,7 @@ from pave.errors import BaseError, ConfigError, PatchError
 from pave.model import PatchedModel
 from pave.patches import read_config
 from pave.train import train
+from pave.train.precision import check_products
 
 PAIRS = [(word, "llava_onevision") for word in QUANTIZE]
 PAIRS += [(word, "qwen2_5_vl") for word in ("nf4", "int8")]
@@ -254,3 +255,67 @@ def test_what_cannot_be_filled_is_told(tmp_path: Path) -> None:
     base.tokenizer.save_pretrained(tmp_path)
     with pytest.raises(BaseError, match="fill them in int8: leave quantize out"):
         load_base(tmp_path, quantize="int8")
+
+
+class Picky(nn.Module):
+    """A quantised layer whose package lacks a product, as quanto's do."""
+
+    def __init__(self, lacks: str) -> None:
+        super().__init__()
+        self.in_features = 24
+        self.weight = nn.Parameter(torch.zeros(24, 24), requires_grad=False)
+        self.lacks = lacks
+
+    def forward(self, given: Tensor) -> Tensor:
+        if self.lacks == "forward" and given.dtype == torch.bfloat16:
+            raise RuntimeError("expected scalar type BFloat16 but found Float\nmore words")
+        if self.lacks == "backward":
+            given = given.detach().requires_grad_()
+            given.register_hook(_refuse)
+        return 2 * given
+
+
+def _refuse(_: Tensor) -> Tensor:
+    raise RuntimeError("expected m1 and m2 to have the same dtype")
+
+
+@pytest.mark.parametrize("lacks", ["forward", "backward", ""])
+def test_layers_that_do_not_take_bf16_are_named_before_a_run(
+    tmp_path: Path, lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny.base()
+    toy.records(tmp_path, clips=1, questions=1)
+    monkeypatch.setattr(base.model, "picky", Picky(lacks), raising=False)
+    monkeypatch.setattr(base.config, "quantization_config", {"quant_method": "x"}, raising=False)
+    check_products(base, "fp32")
+    if not lacks:
+        check_products(base, "bf16")
+        return
+    with pytest.raises(
+        ConfigError, match=r"do not take bf16 \(Picky: expected [^\n]*precision=fp32"
+    ):
+        train(toy.config(tmp_path, steps=1, precision="bf16"), base=base, progress=False)
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+class Rows:
+    """What quanto keeps of a weight: whole numbers, and the type of its products."""
+
+    def __init__(self, length: int, dtype: torch.dtype) -> None:
+        self._data, self.dtype = torch.zeros(4, length, dtype=torch.int8), dtype
+
+
+@pytest.mark.parametrize("length", [64, 96, 1152, 24, 100, 4304, 30])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_rows_that_torch_would_read_beyond(length: int, dtype: torch.dtype) -> None:
+    """`torch._weight_int8pack_mm` is right for multiples of 32, and quanto asks it for those of 4.
+
+    The others were seen to end the process, or to give numbers of 1e9 for products of 1.
+    """
+    model = nn.Sequential(nn.Identity())
+    model[0].weight = Rows(length, dtype)
+    if dtype == torch.bfloat16 and length in (24, 100, 4304):
+        with pytest.raises(BaseError, match="0 is in int8 by quanto.*load the model in fp32"):
+            quantised.must_multiply(model)
+    else:
+        quantised.must_multiply(model)

@@ -20,6 +20,7 @@ from pave.bases.plain import check_plain
 from pave.bases.quantised import (
     method_of,
     must_be_loadable,
+    must_multiply,
     must_quantise,
     parts_outside,
     quantization,
@@ -165,6 +166,8 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
             base.model.to(device)
         except (RuntimeError, TypeError, AssertionError, ValueError) as error:
             raise BaseError(f"the base cannot be put on device {device}: {error}") from error
+    if method_of(base.config) is not None:
+        must_multiply(base.model)
     return base
 
 

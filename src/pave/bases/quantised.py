@@ -23,8 +23,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pave import hf_compat
 from pave.bases.source import first_line
 from pave.errors import BaseError, ConfigError
 from pave.version import install_extra
@@ -198,6 +199,53 @@ def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
             f"{source}: its weights are quantised ({method}) and cannot be loaded here: "
             f"{first_line(error)}; install what is missing, or use the model before quantisation"
         ) from error
+
+
+def must_multiply(model: nn.Module) -> None:
+    """Refuse layers that are known to give random numbers where they are.
+
+    Raises:
+        BaseError: If there is one.
+    """
+    for name, layer in model.named_modules():
+        # The tower's layers too: packages quantise them where nobody says otherwise.
+        if hf_compat.reads_beyond_rows(layer):
+            raise BaseError(
+                f"the base's {name} is in int8 by quanto, whose product with bf16 on a CPU is "
+                "wrong for rows of other lengths than multiples of 32; load the model in fp32, or "
+                "on a GPU"
+            )
+
+
+def why_no_products(model: nn.Module, dtype: torch.dtype) -> str:
+    """What a quantised layer says to training in bf16; empty if nothing.
+
+    Each package has types that it takes, and says so in the middle of a step.
+
+    Args:
+        model: A quantised model.
+        dtype: The type of what is not quantised.
+    """
+    tried: set[tuple[type, type]] = set()
+    for layer in model.modules():
+        size, weight = getattr(layer, "in_features", None), getattr(layer, "weight", None)
+        if not isinstance(size, int) or not isinstance(weight, Tensor):
+            continue
+        # One of each kind: all others meet the same code.
+        kind = type(layer), type(weight.data)
+        if kind in tried:
+            continue
+        tried.add(kind)
+        row = torch.zeros(1, size, dtype=dtype, device=weight.device)
+        try:
+            with torch.autocast(weight.device.type, torch.bfloat16):
+                # Behind a norm inputs are of the base's type, behind another product in bf16.
+                for given in (row, row.bfloat16()):
+                    layer(given.requires_grad_()).sum().backward()
+        # Whatever its package raises: of types, of a kernel that is missing here.
+        except Exception as error:
+            return f"{type(layer).__name__}: {first_line(error)}"
+    return ""
 
 
 def tell_other_quantization(patch: str, trained: str, config: Any) -> None:

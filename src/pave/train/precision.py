@@ -12,6 +12,8 @@ from pave.placement import find_device
 if TYPE_CHECKING:
     import torch
 
+    from pave.bases import Base
+
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -99,4 +101,20 @@ def check_trains(dtype: torch.dtype, precision: Settled) -> None:
         log.warning(
             "the base is in bf16 and stays so; of precision=fp32 only what trains is left: load "
             'the base with load_base(..., dtype="fp32")'
+        )
+
+
+def check_products(base: Base, precision: Settled) -> None:
+    """Make sure that a quantised base can be multiplied in the run's precision.
+
+    Raises:
+        ConfigError: If its layers refuse it.
+    """
+    from pave.bases.quantised import method_of, why_no_products
+
+    if precision == "fp32" or method_of(base.config) is None:
+        return
+    if reason := why_no_products(base.model, base.dtype):
+        raise ConfigError(
+            f"the base's quantised layers do not take bf16 ({reason}); train with precision=fp32"
         )

@@ -40,7 +40,12 @@ from pave.train.held import AsTrained
 from pave.train.held_out import Exam, split_files, tell_shared
 from pave.train.lessons import Lessons, lessons_of, read_files
 from pave.train.objective import AnswerModel
-from pave.train.precision import base_dtype, check_trains, settled_precision
+from pave.train.precision import (
+    base_dtype,
+    check_products,
+    check_trains,
+    settled_precision,
+)
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.result import Trained, TrainResult, final_loss, summary
 from pave.train.start import (
@@ -189,8 +194,10 @@ def base_of(config: TrainConfig, given: Base | None, device: torch.device) -> Ba
     assert config.precision != "auto"  # settled by now
     if given is None:
         dtype = base_dtype(config.base, config.precision)
-        return load_base(config.base, dtype=dtype, tower=False, **config.on(device))
-    check_trains(given.dtype, config.precision)
+        given = load_base(config.base, dtype=dtype, tower=False, **config.on(device))
+    else:
+        check_trains(given.dtype, config.precision)
+    check_products(given, config.precision)
     return given
 
 
