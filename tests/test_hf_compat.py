@@ -310,6 +310,12 @@ def test_a_report_of_loading_names_what_was_not_filled(tmp_path: Path) -> None:
     _, report = ASTModel.from_pretrained(tmp_path, output_loading_info=True)
     assert len(hf_compat.unfilled(report)) == 1
     assert hf_compat.unfilled(report)[0].endswith(lost)
+    tensors[lost] = torch.zeros(3)
+    save_file(tensors, file, metadata={"format": "pt"})
+    _, report = ASTModel.from_pretrained(
+        tmp_path, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    assert f"{lost} ([3] in the files, [" in hf_compat.unfilled(report)[0]
 
 
 def test_revisions_know_their_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,9 @@ from pathlib import Path
 from safetensors import safe_open
 
 from pave.bases import Base, load_base
+from pave.bases.loading import QUANTIZE
 from pave.bases.prompt import ChatFormat
+from pave.bases.quantised import PACKAGES
 from pave.bases.template import read_style
 from pave.errors import BaseError
 from pave.testing import check_base, tiny_base, tiny_frames
@@ -76,7 +78,8 @@ def measure(family: str, folder: Path) -> tuple[dict[str, str], str]:
     cells["names"] = _names(family, folder)
     cells["template"] = _template(family, base)
     cells["pixels"] = _pixels(family)
-    cells["quantised"] = _quantised(made, folder)
+    for word in QUANTIZE:
+        cells[word] = _quantised(made, folder, word)
     return cells, "\n".join(said)
 
 
@@ -147,23 +150,21 @@ def _pixels(family: str) -> str:
     return f"{count} clips" if count else NOT_HAD
 
 
-def _quantised(made: Base, folder: Path) -> str:
-    """A fresh patch on the base with int8 weights, and that base."""
-    if find_spec("torchao") is None:
+def _quantised(made: Base, folder: Path, word: str) -> str:
+    """A patch on the base with quantised weights: exact as it is made, and trained."""
+    if find_spec(PACKAGES[word]) is None:
         return NOT_HAD
     try:
-        base = load_base(folder, settings=made.settings, quantize="int8")
+        base = load_base(folder, settings=made.settings, quantize=word)
     except BaseError:
         return "refused"
-    for check in check_base(base):
-        if check.name == "fresh patch":
-            return _word(check.passed)
-    return NOT_HAD
+    rows = {check.name: check.passed for check in check_base(base)}
+    return _word(rows["fresh patch"] and rows["training"])
 
 
 def table(families: Sequence[str]) -> str:
     """All families as a table of Markdown, and what `pave check` says of each."""
-    columns = ["loads", "names", "template", "pixels", *list(COLUMNS.values())[1:], "quantised"]
+    columns = ["loads", "names", "template", "pixels", *list(COLUMNS.values())[1:], *QUANTIZE]
     lines = ["| family | " + " | ".join(columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     details = []

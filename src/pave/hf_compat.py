@@ -370,9 +370,13 @@ def unfilled(report: Mapping[str, Any]) -> list[str]:
     published folders often hold an old buffer or two. Checked with transformers 5.23.0.
 
     Args:
-        report: What `from_pretrained` gives with `output_loading_info`.
+        report: What `from_pretrained` gives with `output_loading_info`; without
+            `ignore_mismatched_sizes` it raises an error at another shape, which names none.
     """
-    return sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    found = list(map(str, report["missing_keys"]))
+    for name, there, wanted in report["mismatched_keys"]:
+        found.append(f"{name} ({list(there)} in the files, {list(wanted)} by the configuration)")
+    return sorted(found)
 
 
 TRAINER_HOOKS = (

@@ -100,6 +100,17 @@ def test_weights_that_lack_a_tensor_are_refused(
                 load_base(folder, tower=tower)
 
 
+def test_weights_of_another_shape_are_named(folder: Path) -> None:
+    """As after a vocabulary that grew in the files alone."""
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] += 1
+    (folder / "config.json").write_text(json.dumps(config))
+    found, wanted = rf"\[{tiny.VOCAB}, 32\]", rf"\[{tiny.VOCAB + 1}, 32\]"
+    said = rf"2 tensors .* first \S+ \({found} in the files, {wanted} by the configuration\);"
+    with pytest.raises(BaseError, match=said):
+        load_base(folder)
+
+
 @pytest.mark.parametrize("tower", [True, False])
 def test_files_that_an_index_names_are_there(folder: Path, tower: bool) -> None:
     """A download that broke off: a line says so before anything is read."""

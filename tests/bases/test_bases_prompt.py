@@ -127,6 +127,17 @@ def test_padding(side: str) -> None:
     assert batch["attention_mask"].tolist() == [[1, 1, 1], seen]
 
 
+@pytest.mark.parametrize("family", ["qwen2_vl", "llava_onevision"])
+def test_what_is_seen_is_no_padding(family: str) -> None:
+    """Some folders say that the token of a clip or a picture pads."""
+    base = tiny.base(family)
+    for name in ("video_token_id", "image_token_id"):
+        seen = getattr(base.config, name)
+        base.tokenizer.pad_token = base.tokenizer.convert_ids_to_tokens(seen)
+        batch = base.batch([[1, 2, 3], [4]])
+        assert batch["input_ids"][1].tolist() == [4, base.stop_ids[0], base.stop_ids[0]]
+
+
 def test_wrong_batches_are_refused() -> None:
     """No prompts, no such side, and prompts that do not match their clips."""
     base = tiny.base()

@@ -226,7 +226,9 @@ class Base:
     def filler_id(self) -> int:
         """Id of the token that pads prompts and answers, which is masked out or cut off."""
         own = self.tokenizer.pad_token_id
-        if own is None:  # LLaMA's tokenizer has none, and any token will do
+        image = getattr(self.config, "image_token_id", None)
+        # LLaMA's tokenizer has none, and any token will do that stands for nothing to be seen.
+        if own is None or own in (self.placeholder_id, image):
             own = self.stop_ids[0]
         return int(own)
 

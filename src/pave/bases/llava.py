@@ -203,6 +203,7 @@ def load_llava(source: str, files: LlavaFiles, options: Mapping[str, Any]) -> An
         config=files.config,
         key_mapping=KEY_MAPPING,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # `must_be_whole` names them
         **access(source),
         **options,
     )

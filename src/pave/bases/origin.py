@@ -132,6 +132,7 @@ class Origin:
             config=self.config,
             dtype=self.dtype,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `must_be_whole` names them
             **access(self.source),
             **options,
         )

@@ -55,7 +55,11 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
         # A repository's own code never runs; without the word transformers asks on the terminal.
         extractor = AutoFeatureExtractor.from_pretrained(place, trust_remote_code=False)
         network, report = kind.from_pretrained(
-            place, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            place,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+            trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         # Theirs are many lines long, and some are empty.
