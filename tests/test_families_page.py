@@ -42,3 +42,16 @@ def test_cells_are_those_measured(family: str, tmp_path: Path) -> None:
         if found[column] != families.NOT_HAD:  # a package or a folder that is not here
             assert found[column] == cell, column
     assert said.count("\n") == 1 + len(families.COLUMNS)
+    text = families.PAGE.read_text("utf-8")
+    (own,) = re.findall(rf"^### {family}\n\n(.*?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    # What does not round: it is not to grow stale.
+    for name in ("loads", "stop tokens", "visual tokens", "context"):
+        assert _row(said, name) == _row(own, name)
+    # The template may be one of the hub's, whose files are not everywhere.
+    if found["template"] == rows[family][columns.index("template")]:
+        assert _row(said, "chat format") == _row(own, "chat format")
+
+
+def _row(table: str, name: str) -> str:
+    (row,) = re.findall(rf"^\| {name} \| (.*) \|$", table, re.MULTILINE)
+    return str(row)

@@ -77,7 +77,7 @@ def measure(family: str, folder: Path) -> tuple[dict[str, str], str]:
     cells["loads"] = _loads(made, base)
     cells["names"] = _names(family, folder)
     cells["template"] = _template(family, base)
-    cells["pixels"] = _pixels(family)
+    cells["pixels"] = _pixels(family, base.family.name)
     for word in QUANTIZE:
         cells[word] = _quantised(made, folder, word)
     return cells, "\n".join(said)
@@ -143,10 +143,17 @@ def _published_template(folder: Path) -> str | None:
     return new.read_text("utf-8") if new.is_file() else None
 
 
-def _pixels(family: str) -> str:
-    """Clips whose pixels and text a test holds against Hugging Face's own processor."""
+def _pixels(family: str, name: str) -> str:
+    """Clips whose pixels and text a test holds against Hugging Face's own processor.
+
+    Args:
+        family: A model type.
+        name: Of its family; a mixture of experts has the processor of the dense model.
+    """
     rows = json.loads(GOLDENS.read_text("utf-8"))["rows"]
     count = sum(golden["family"] == family for golden in rows)
+    if not count:
+        count = sum(golden["family"] == name for golden in rows)
     return f"{count} clips" if count else NOT_HAD
 
 

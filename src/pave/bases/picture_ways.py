@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -80,43 +80,53 @@ def image_token(base: Base) -> str:
     return str(base.tokenizer.convert_ids_to_tokens(base.config.image_token_id))
 
 
+def _merged(sight: Sight, merge: int) -> Visual:
+    """Tokens of one grid of patches, of which so many along a side are one token."""
+    grids = token_grids(sight.given["image_grid_thw"], merge)
+    (visual,) = split_grids(sight.output.pooler_output, grids, None)
+    return visual
+
+
 def _qwen(sight: Sight) -> tuple[str, Visual]:
     """One grid, a step in time; Qwen3-VL's deepstack travels along."""
     family = sight.base.family
-    grids = token_grids(sight.given["image_grid_thw"], patches_of(sight.base.config).merge)
-    (visual,) = split_grids(sight.output.pooler_output, grids, None)
+    merge = patches_of(sight.base.config).merge
+    visual = _merged(sight, merge)
     deep = getattr(sight.output, "deepstack_features", None) or ()
     levels = [level[0] for level in deep]
     # Between the marks of a video: the Omni models call them otherwise.
     opened, _, closed = family.video_text.partition(family.placeholder)
-    text = opened + sight.token * visual.layout.total + closed
-    return text, Visual(visual.tokens, visual.layout, None, tuple(levels))
+    places = sight.token * visual.layout.total
+    whole = replace(visual, extra=tuple(levels))
+    return opened + places + closed, whole
 
 
 def _glm(sight: Sight) -> tuple[str, Visual]:
     """One grid, between marks of its own."""
-    grids = token_grids(sight.given["image_grid_thw"], patches_of(sight.base.config).merge)
-    (visual,) = split_grids(sight.output.pooler_output, grids, None)
-    text = sight.token * visual.layout.total
-    return f"<|begin_of_image|>{text}<|end_of_image|>", visual
+    merge = patches_of(sight.base.config).merge
+    visual = _merged(sight, merge)
+    places = sight.token * visual.layout.total
+    return f"<|begin_of_image|>{places}<|end_of_image|>", visual
 
 
 def _video_llama_3(sight: Sight) -> tuple[str, Visual]:
     """One grid without marks; patches of a picture are not merged unless the folder says so."""
     merge = int(sight.given["image_merge_sizes"][0])
-    grids = token_grids(sight.given["image_grid_thw"], merge)
-    (visual,) = split_grids(sight.output.pooler_output, grids, None)
-    return sight.token * visual.layout.total, visual
+    visual = _merged(sight, merge)
+    places = sight.token * visual.layout.total
+    return places, visual
 
 
 def _gemma(sight: Sight) -> tuple[str, Visual]:
     """One grid of any shape; positions count patches, of which k x k are a token."""
     (tokens,) = sight.output.pooler_output  # [n, D]
     places = sight.given["image_position_ids"][0]  # [patches, 2]: x, y; -1 where it is padded
-    columns, rows = (places.amax(0) + 1).tolist()
-    along = math.isqrt(rows * columns // tokens.shape[0])
+    last_column, last_row = places.amax(0).tolist()
+    rows, columns = last_row + 1, last_column + 1
+    along = math.isqrt(rows * columns // tokens.shape[0])  # patches along the side of a token
     layout = Layout(1, rows // along, columns // along)
-    return f"<|image>{sight.token * layout.total}<image|>", Visual(tokens, layout)
+    text = sight.token * layout.total
+    return f"<|image>{text}<image|>", Visual(tokens, layout)
 
 
 def _internvl(sight: Sight) -> tuple[str, Visual]:
@@ -130,17 +140,21 @@ def _tiles(sight: Sight) -> tuple[str, Visual]:
     tokens = sight.output.pooler_output  # [tiles, S, D]
     tiles, count, _ = tokens.shape
     side = side_of(count)
-    return sight.token * (tiles * count), Visual(tokens.flatten(0, 1), Layout(tiles, side, side))
+    layout = Layout(tiles, side, side)
+    places = sight.token * layout.total
+    return places, Visual(tokens.flatten(0, 1), layout)
 
 
 def _smolvlm(sight: Sight) -> tuple[str, Visual]:
     """Rows of tiles, each behind its place, and the whole picture last."""
     (tokens,) = sight.output.pooler_output  # [tiles * S, D]
     # Lists of the pictures of each prompt, here of one.
-    ((rows,),), ((columns,),) = sight.given["rows"], sight.given["cols"]
+    rows = sight.given["rows"][0][0]
+    columns = sight.given["cols"][0][0]
     tiles = rows * columns + 1
     side = side_of(tokens.shape[0] // tiles)
-    around, one = "<fake_token_around_image>", sight.token * side**2
+    around = "<fake_token_around_image>"
+    one = sight.token * side**2  # of a tile
     text = ""
     for row in range(1, rows + 1):
         for column in range(1, columns + 1):
@@ -155,24 +169,29 @@ def _smolvlm(sight: Sight) -> tuple[str, Visual]:
 def _llava(sight: Sight) -> tuple[str, Visual]:
     """The whole picture, then its tiles put together, a newline token behind each row."""
     (tokens,) = sight.output.pooler_output  # [n, D]
-    count = tokens.shape[0]
-    return sight.token * count, Visual(tokens, Layout(1, 1, count))
+    visual = _in_a_row([tokens])
+    places = sight.token * visual.layout.total
+    return places, visual
 
 
 def _minicpm(sight: Sight) -> tuple[str, Visual]:
     """The picture's number, the whole picture, then rows of slices of their own sizes."""
     whole, *slices = sight.output.pooler_output  # [n, D] each
-    text = f"<image>{sight.token * whole.shape[0]}</image>"
+    places = sight.token * whole.shape[0]
+    text = f"<image>{places}</image>"
     if sight.given["use_image_id"]:
         text = f"<image_id>{sight.number}</image_id>{text}"
     rows, columns = sight.given["grids"][0]
     lines = []
     for row in range(rows):
+        first = row * columns
         line = ""
-        for part in slices[row * columns : (row + 1) * columns]:
-            line += f"<slice>{sight.token * part.shape[0]}</slice>"
+        for part in slices[first : first + columns]:
+            places = sight.token * part.shape[0]
+            line += f"<slice>{places}</slice>"
         lines.append(line)
-    return text + "\n".join(lines), _in_a_row([whole, *slices])
+    text += "\n".join(lines)
+    return text, _in_a_row([whole, *slices])
 
 
 def _molmo(sight: Sight) -> tuple[str, Visual]:
@@ -181,7 +200,8 @@ def _molmo(sight: Sight) -> tuple[str, Visual]:
     Its processor's own switches are in the folder's file; these are its defaults.
     """
     (tokens,) = sight.output.pooler_output  # [n, D]
-    low_rows, low_columns, rows, columns = sight.given["image_grids"][0].tolist()
+    grid = sight.given["image_grids"][0]
+    low_rows, low_columns, rows, columns = grid.tolist()
     told: dict[str, Any] = {}
     if sight.base.origin is not None:
         told = read_json(sight.base.origin.source, "processor_config.json")

@@ -10,21 +10,15 @@ from the checkpoint's own chat template (`pave.bases.template`), else from the f
 
 from __future__ import annotations
 
-import logging
 import math
 import operator
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from pave.errors import BaseError
-
-logger = logging.getLogger(__name__)
-
-_ID = operator.attrgetter("id")
+from pave.bases.letters import Plain, continued, controls_of, end_of_answers
 
 MOST = 2**14
 """Most characters of a part of a chat format; system turns are the longest, of some hundreds."""
@@ -160,7 +154,7 @@ class ChatFormat:
         self.end = end_of_answers(tokenizer, style.end)
         self._tokenizer = tokenizer
         self._placeholder = placeholder
-        self.controls = controls_of(tokenizer, style, placeholder)
+        self.controls = controls_of(tokenizer, style.texts, placeholder)
         # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
         for word in style.learnt:
@@ -170,49 +164,87 @@ class ChatFormat:
         bos = tokenizer.bos_token_id
         # Only tokenizers that write BOS in front of every text (LLaMA's) want it here too, once.
         self._bos: list[int] = []
-        if bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]:
+        written = list(tokenizer("a")["input_ids"])
+        if bos is not None and written[:1] == [bos]:
             self._bos = [bos]
 
     @property
     def stop_id(self) -> int:
         """The token that ends an answer."""
-        return int(self._tokenizer(self.end, add_special_tokens=False)["input_ids"][0])
+        return self._ids(self.end)[0]
 
     def encode(self, text: str, turns: Sequence[tuple[str, str | None]]) -> Prompt:
         """Ids of a clip's text and its turns; see `Base.encode_prompt`."""
-        tokenizer, style = self._tokenizer, self.style
+        style = self.style
         opening = style.head + text + style.after_video
-        # A control token ends the prefix: what follows it may grow together with the question.
-        # Looked for from the last placeholder on, behind thousands of them.
-        last = None
-        for found in self.controls.finditer(opening, max(opening.rfind(self._placeholder), 0)):
-            last = found
-        control, place = "", len(opening)
-        if last is not None:
-            control, place = last.group(), last.end()
-        prefix = list(tokenizer(opening[:place], add_special_tokens=False)["input_ids"])
-        if prefix[:1] != self._bos:
-            prefix = self._bos + prefix
+        control, place = self._last_control(opening)
+        prefix = self._opened(self._ids(opening[:place]))
+        # What follows the control token may grow together with the question.
         first = opening[place:] + style.question
-        pairs = []
-        further: list[list[int]] = []
+        later = style.again + style.question
         turns = self._stripped(turns, behind=bool(text))
+        pairs: list[tuple[list[int], list[int]]] = []
+        further: list[list[int]] = []
         for number, (question, answer) in enumerate(turns):
             asked = self._behind(control, [first, question, style.ask])
-            again: list[int] = []
-            if number:
-                lead = style.again + style.question
-                again = self._behind(self.end, [lead, question, style.ask])
-            closed: list[int] = []
             # By itself, not behind the question: generation starts where the question's ids end.
+            closed: list[int] = []
             if answer is not None:
                 closed = self._behind("", [style.answer, answer, self.end])
             pairs.append((asked, closed))
+            again: list[int] = []
+            if number:
+                again = self._behind(self.end, [later, question, style.ask])
             further.append(again)
         history: list[int] = []
         if len(turns) > 1:
             history = self._behind(control, self._talk(first, turns))
         return Prompt(prefix, pairs, further, history, self._header, self._learnt)
+
+    def answer(self, text: str) -> list[int]:
+        """Ids of an answer as the model gives it, without what ends it."""
+        if "answer" in self.style.strips:
+            text = text.strip()
+        return self._behind("", [self.style.answer, text])
+
+    def encode_talk(self, parts: Sequence[str]) -> list[int]:
+        """Ids of a whole talk, with any number of clips, as its text has them.
+
+        Args:
+            parts: What the format and people say in turn; the format begins and ends, and clips
+                are its.
+        """
+        if not self._spells(parts):
+            return self._opened(self._ids("".join(parts)))
+        opening, *rest = parts
+        control, place = "", 0
+        for found in self.controls.finditer(opening):
+            control, place = found.group(), found.end()
+        ids = self._ids(opening[:place])
+        ids += self._spelt_out(control, [opening[place:], *rest])
+        return self._opened(ids)
+
+    def _ids(self, text: str) -> list[int]:
+        """Ids of text by itself, without what the tokenizer writes around it."""
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _opened(self, ids: list[int]) -> list[int]:
+        """Ids that begin with BOS where the tokenizer wants it, once."""
+        if ids[:1] == self._bos:
+            return ids
+        return self._bos + ids
+
+    def _last_control(self, opening: str) -> tuple[str, int]:
+        """The last control token of a prompt's opening, and where it ends.
+
+        Without one it is empty, and all of the opening is before it.
+        """
+        # Looked for from the last placeholder on, behind thousands of them.
+        begin = max(opening.rfind(self._placeholder), 0)
+        control, place = "", len(opening)
+        for found in self.controls.finditer(opening, begin):
+            control, place = found.group(), found.end()
+        return control, place
 
     def _stripped(
         self, turns: Sequence[tuple[str, str | None]], behind: bool
@@ -237,44 +269,25 @@ class ChatFormat:
             stripped.append((question, answer))
         return stripped
 
-    def answer(self, text: str) -> list[int]:
-        """Ids of an answer as the model gives it, without what ends it."""
-        if "answer" in self.style.strips:
-            text = text.strip()
-        return self._behind("", [self.style.answer, text])
-
-    def encode_talk(self, parts: Sequence[str]) -> list[int]:
-        """Ids of a whole talk, with any number of clips, as its text has them.
-
-        Args:
-            parts: What the format and people say in turn; the format begins and ends, and clips
-                are its.
-        """
-        opening = parts[0]
-        controls = list(self.controls.finditer(opening))
-        if controls and any(self.controls.search(own) for own in parts[1::2]):
-            place = controls[-1].end()
-            ids = list(self._tokenizer(opening[:place], add_special_tokens=False)["input_ids"])
-            ids += self._spelt_out(controls[-1].group(), [opening[place:], *parts[1:]])
-        elif any(self.controls.search(own) for own in parts[1::2]):
-            ids = self._spelt_out("", parts)
-        else:
-            ids = list(self._tokenizer("".join(parts), add_special_tokens=False)["input_ids"])
-        if ids[:1] != self._bos:
-            ids = self._bos + ids
-        return ids
-
     def _talk(self, first: str, turns: Sequence[tuple[str, str | None]]) -> list[str]:
         """What the format and a user say in turn, in a talk that waits for its next answer."""
         *past, (question, answer) = turns
         if answer is not None or any(said is None for _, said in past):
             return []
         style = self.style
+        answering = style.past_ask or style.ask + style.answer
+        answered = style.past_end or self.end + style.again
         parts = [first]
         for asked, said in past:
-            parts += [asked, style.past_ask or style.ask + style.answer, said or ""]
-            parts.append((style.past_end or self.end + style.again) + style.question)
+            parts.append(asked)
+            parts.append(answering)
+            parts.append(said or "")
+            parts.append(answered + style.question)
         return [*parts, question, style.ask]
+
+    def _spells(self, parts: Sequence[str]) -> bool:
+        """Whether a user spells a control token; the format's parts and a user's alternate."""
+        return any(self.controls.search(own) for own in parts[1::2])
 
     def _behind(self, control: str, parts: Sequence[str]) -> list[int]:
         """Ids of text behind a control token, where any tokenizer splits.
@@ -283,21 +296,22 @@ class ChatFormat:
             control: That token; empty for text that goes on without one.
             parts: What the format and a user say, in turn.
         """
-        if any(self.controls.search(own) for own in parts[1::2]):
+        if self._spells(parts):
             return self._spelt_out(control, parts)
         text = "".join(parts)
         if not control or not text:
             return continued(self._tokenizer, text)
-        before = list(self._tokenizer(control, add_special_tokens=False)["input_ids"])
-        both = list(self._tokenizer(control + text, add_special_tokens=False)["input_ids"])
+        before = self._ids(control)
+        both = self._ids(control + text)
         return both[len(before) :]
 
     def _spelt_out(self, control: str, parts: Sequence[str]) -> list[int]:
         """A user's text that spells control tokens: they are letters, only the format's count."""
         ids: list[int] = []
-        run, spelt = "", False  # what is tokenised together, and whether it spells some
+        run = ""  # what is tokenised together
+        spelt = False  # whether a user spells a control token in it
         for number, text in enumerate(parts):
-            if number % 2:
+            if number % 2:  # a user's
                 run += text
                 spelt = spelt or self.controls.search(text) is not None
                 continue
@@ -305,9 +319,10 @@ class ChatFormat:
             for found in self.controls.finditer(text):
                 run += text[place : found.start()]
                 ids += self._run(control, run, spelt)
-                control, place = found.group(), found.end()
-                ids += self._tokenizer(control, add_special_tokens=False)["input_ids"]
+                control = found.group()
+                ids += self._ids(control)
                 run, spelt = "", False
+                place = found.end()
             run += text[place:]
         return ids + self._run(control, run, spelt)
 
@@ -317,114 +332,9 @@ class ChatFormat:
             return self._behind(control, [text])
         plain = Plain(self._tokenizer)
         # Whether the tokenizer treats text behind the token as it does text that stands alone.
-        alone = list(self._tokenizer("a", add_special_tokens=False)["input_ids"])
-        if control and self._behind(control, ["a"]) == alone:
+        if control and self._behind(control, ["a"]) == self._ids("a"):
             return plain(text)["input_ids"]
         return continued(plain, text)
-
-
-def continued(tokenizer: Any, text: str) -> list[int]:
-    """Ids of text that continues a line.
-
-    SentencePiece tokenizers put a space in front of text that stands alone, so it is encoded behind
-    a newline, whose ids are then taken off. Where the newline grows together with the text (Qwen
-    has a token of two newlines), the text is encoded alone.
-
-    Args:
-        tokenizer: The base's.
-        text: The text.
-    """
-    if not text:
-        return []
-    newline = list(tokenizer("\n", add_special_tokens=False)["input_ids"])
-    both = list(tokenizer("\n" + text, add_special_tokens=False)["input_ids"])
-    if both[: len(newline)] == newline:
-        return both[len(newline) :]
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-class Plain:
-    """A tokenizer as far as it reads text: whatever a text spells, it is letters and no control.
-
-    `split_special_tokens` of transformers splits special tokens alone, and sets a flag on the
-    tokenizer that all threads share; here the tokenizer's own parts are run one after the other.
-
-    Args:
-        tokenizer: A tokenizer of transformers.
-
-    Example:
-        >>> len(Plain(tokenizer)("<image>")["input_ids"])  # one id a byte  # doctest: +SKIP
-        7
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, text: str, **options: Any) -> dict[str, list[int]]:
-        """As the tokenizer's own call; `options` are its."""
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None:  # written in Python: here the flag is the call's alone
-            encoded = self._tokenizer(text, split_special_tokens=True, **options)
-            return {"input_ids": list(encoded["input_ids"])}
-        if backend.normalizer is not None:
-            text = backend.normalizer.normalize_str(text)
-        words = [(text, (0, len(text)))]  # with their places
-        if backend.pre_tokenizer is not None:
-            words = backend.pre_tokenizer.pre_tokenize_str(text)
-        ids: list[int] = []
-        for word, _ in words:
-            ids += map(_ID, backend.model.tokenize(word))
-        return {"input_ids": ids}
-
-
-def controls_of(tokenizer: Any, style: PromptStyle, placeholder: str) -> re.Pattern[str]:
-    """What a user's text must not spell as a token: a pattern of the tokenizer's control tokens.
-
-    These are its special tokens, the placeholder, and what else it knows as a whole and the chat
-    format is made of. Words that somebody added to a vocabulary stay words.
-    """
-    spelt = " ".join(style.texts)
-    wanted = {placeholder}
-    for token in tokenizer.added_tokens_decoder.values():
-        own = str(token)
-        if token.special or (own in spelt and not own.isspace()):
-            wanted.add(own)
-    # A token may begin as another one does: the longest is looked for first.
-    longest_first = sorted(map(re.escape, wanted - {""}), key=len, reverse=True)
-    return re.compile("|".join(longest_first))
-
-
-def end_of_answers(tokenizer: Any, end: str) -> str:
-    """The text that ends an answer: the format's, where its first token says that it ends.
-
-    Tokenizers without that token spell it in letters, whose first one ends many an answer early.
-    There the tokenizer's own end token takes its place.
-
-    Args:
-        tokenizer: The base's.
-        end: The format's.
-
-    Raises:
-        BaseError: If there is no end token either.
-    """
-    first, *rest = list(tokenizer(end, add_special_tokens=False)["input_ids"]) or [None]
-    # One of several ordinary pieces says nothing; one that stands for all of the end does.
-    known = first in tokenizer.added_tokens_decoder or not rest
-    if first is not None and first != tokenizer.unk_token_id and known:
-        return end
-    own = tokenizer.eos_token
-    if own is None:
-        raise BaseError(
-            f"the tokenizer has no token {end!r}, with which this family's answers end, and no end "
-            "token of its own; set tokenizer.eos_token, or load the family's tokenizer"
-        )
-    logger.warning(
-        "the tokenizer has no token %r, with which this family's answers end; they end with its "
-        "own end token %r",
-        end,
-        own,
-    )
-    return str(own)
 
 
 def context_length(config: Any) -> float:

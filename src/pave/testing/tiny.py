@@ -42,7 +42,12 @@ def tiny_base(family: str = "llava_onevision", seed: int = 0) -> Base:
         torch.manual_seed(seed)
         model = BUILDERS[family]()
         spread_weights(model)
-    return load_base(model, tiny_tokenizer(), settings=SETTINGS.get(family), name=f"tiny-{family}")
+    return load_base(
+        model,
+        tiny_tokenizer(),
+        settings=SETTINGS.get(family),
+        name=f"tiny-{family}",
+    )
 
 
 def spread_weights(model: torch.nn.Module) -> None:
@@ -64,14 +69,19 @@ def tiny_frames(
     generator = torch.Generator().manual_seed(seed)
     shape = (count, 3, height, width)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return Frames(pixels, torch.arange(count, dtype=torch.float64) / fps)
+    numbers = torch.arange(count, dtype=torch.float64)
+    return Frames(pixels, numbers / fps)
 
 
 def tiny_clips(
     base: Base, counts: Sequence[int] = (4, 4), height: int = 48, width: int = 64
 ) -> list[Clip]:
     """One clip of random frames for each count; clips differ."""
-    return [base.clip(tiny_frames(count, height, width, seed)) for seed, count in enumerate(counts)]
+    clips = []
+    for seed, count in enumerate(counts):
+        frames = tiny_frames(count, height, width, seed)
+        clips.append(base.clip(frames))
+    return clips
 
 
 def tiny_inputs(
@@ -81,6 +91,7 @@ def tiny_inputs(
     clips = tiny_clips(base, counts)
     asked = []
     for row, clip in enumerate(clips):
-        prompt = base.encode_prompt(clip.text, [(question + "?" * row, None)])
+        longer = question + "?" * row
+        prompt = base.encode_prompt(clip.text, [(longer, None)])
         asked.append(prompt.ask())
     return base.batch(asked, clips, pad=pad)

@@ -62,20 +62,24 @@ class Molmo2(Family):
     def prepare(self, settings: BaseSettings, frames: Tensor, times: Tensor) -> Clip:
         """Resize, normalise, patchify; which patches make a token; seconds before every frame."""
         side = self.config.vision_config.patch_size
-        patches = patchify(normalize(squeezed(frames, settings.size), settings), side)
+        square = squeezed(frames, settings.size)  # [F, 3, H, W]
+        patches = patchify(normalize(square, settings), side)
         count, each = patches.shape[:2]
-        height, width = settings.size or (0, 0)
+        height, width = square.shape[-2:]
         pools, rows, columns = pooled_patches(height // side, width // side)
-        starts = torch.arange(count)[:, None, None] * each  # of each frame, among all patches
+        # Where each frame begins among all patches.
+        starts = torch.arange(count) * each
+        starts = starts[:, None, None]  # [F, 1, 1]
         pools = torch.where(pools >= 0, pools + starts, pools)  # [F, S, POOL^2]
-        span = "<frame_start>" + self.placeholder * (rows * columns) + "<frame_end>"
-        text = " ".join(f"{second:.1f} {span}" for second in times.tolist())
+        places = self.placeholder * (rows * columns)
+        span = f"<frame_start>{places}<frame_end>"
+        parts = [f"{second:.1f} {span}" for second in times.tolist()]
         inputs = {
             "pixel_values_videos": patches,
             "video_token_pooling": pools.flatten(0, 1),
             "video_grids": torch.tensor([[count, rows, columns]]),
         }
-        return Clip(inputs, times, text, count)
+        return Clip(inputs, times, " ".join(parts), count)
 
     def behind(self, key: str, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Patches that make a token are counted through all clips of a batch."""
@@ -99,7 +103,8 @@ class Molmo2(Family):
         layouts: list[Layout] = token_grids(args["video_grids"], 1)
         query = None
         if want_query:
-            query = means_of(output.last_hidden_state.flatten(0, 1), args["video_token_pooling"])
+            patches = output.last_hidden_state.flatten(0, 1)  # of all frames
+            query = means_of(patches, args["video_token_pooling"])
         return split_grids(output.pooler_output, layouts, query)
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
@@ -113,20 +118,28 @@ def squeezed(frames: Tensor, size: tuple[int, int] | None) -> Tensor:
         raise ConfigError("the base's settings name no frame size; set `size` to (height, width)")
     if tuple(frames.shape[-2:]) == tuple(size):
         return frames
-    resized = F.interpolate(frames.float(), size=size, mode="bilinear", antialias=False)
-    return resized.round().clamp(0, 255).to(torch.uint8)
+    grey = frames.float()
+    resized = F.interpolate(grey, size=size, mode="bilinear", antialias=False)
+    rounded = resized.round().clamp(0, 255)
+    return rounded.to(torch.uint8)
 
 
 def pooled_patches(height: int, width: int) -> tuple[Tensor, int, int]:
     """`[S, POOL^2]` numbers of the patches that make each token, -1 for none; rows and columns."""
-    grid = torch.arange(height * width).unflatten(0, (height, width))
-    tall, wide = -height % POOL, -width % POOL  # patches that are missing
+    numbers = torch.arange(height * width)
+    grid = numbers.unflatten(0, (height, width))
+    # Patches that are missing.
+    tall = -height % POOL
+    wide = -width % POOL
     # Half of them on either side, the odd one behind.
-    edges = (wide // 2, (wide + 1) // 2, tall // 2, (tall + 1) // 2)
-    grid = F.pad(grid, edges, value=-1)
+    across = (wide // 2, (wide + 1) // 2)
+    down = (tall // 2, (tall + 1) // 2)
+    grid = F.pad(grid, (*across, *down), value=-1)
+    # [rows, POOL, columns, POOL]
     blocks = grid.unflatten(1, (-1, POOL)).unflatten(0, (-1, POOL))
     rows, columns = blocks.shape[0], blocks.shape[2]
-    return blocks.transpose(1, 2).flatten(2).flatten(0, 1), rows, columns
+    cells = blocks.transpose(1, 2).flatten(2)  # [rows, columns, POOL^2]
+    return cells.flatten(0, 1), rows, columns
 
 
 def means_of(patches: Tensor, pools: Tensor) -> Tensor:
@@ -136,7 +149,9 @@ def means_of(patches: Tensor, pools: Tensor) -> Tensor:
         patches: `[patches of all frames, C]`.
         pools: `[tokens, POOL^2]` their numbers, -1 for none.
     """
-    there = (pools >= 0)[..., None].to(patches.dtype)
-    own = patches[pools.clamp(min=0)] * there  # [tokens, POOL^2, C]
-    means: Tensor = own.sum(1) / there.sum(1).clamp(min=1)
+    there = (pools >= 0).to(patches.dtype)
+    weights = there[..., None]  # [tokens, POOL^2, 1]
+    own = patches[pools.clamp(min=0)] * weights  # [tokens, POOL^2, C]
+    counts = weights.sum(1).clamp(min=1)
+    means: Tensor = own.sum(1) / counts
     return means
