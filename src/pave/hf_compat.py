@@ -374,6 +374,7 @@ def unfilled(report: Mapping[str, Any]) -> list[str]:
             `ignore_mismatched_sizes` it raises an error at another shape, which names none.
     """
     found = list(map(str, report["missing_keys"]))
+    # Names with two shapes.
     for name, there, wanted in report["mismatched_keys"]:
         found.append(f"{name} ({list(there)} in the files, {list(wanted)} by the configuration)")
     return sorted(found)
