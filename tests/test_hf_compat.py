@@ -294,6 +294,14 @@ def test_torch_s_writer_names_itself_when_it_fails() -> None:
     assert not hf_compat.is_write_failure(RuntimeError("out of memory"))
 
 
+def test_a_lost_process_is_told_from_other_failures() -> None:
+    from torch import distributed
+
+    assert hf_compat.is_lost_process(RuntimeError("[gloo/x.cc:1] Connection closed by peer"))
+    assert hf_compat.is_lost_process(distributed.DistNetworkError("the connection is lost"))
+    assert not hf_compat.is_lost_process(RuntimeError("out of memory"))
+
+
 def test_a_report_of_loading_names_what_was_not_filled(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
     from transformers import ASTConfig, ASTModel

@@ -381,6 +381,8 @@ def unfilled(report: Mapping[str, Any]) -> list[str]:
 
 
 TRAINER_HOOKS = (
+    "_move_model_to_device",
+    "_sync_replicated_trainable_parameters",
     "_get_train_sampler",
     "_get_output_dir",
     "_save_checkpoint",
@@ -418,6 +420,20 @@ def is_write_failure(error: RuntimeError) -> bool:
     """
     text = str(error)
     return "inline_container" in text or "PytorchStreamWriter" in text
+
+
+def is_lost_process(error: RuntimeError) -> bool:
+    """Whether an exchange between processes failed because one of them has gone.
+
+    gloo raises a bare RuntimeError; its name or the system's words in the text tell. Checked with
+    torch 2.13.0.
+    """
+    from torch import distributed
+
+    if isinstance(error, distributed.DistError):
+        return True
+    marks = r"gloo|NCCL|Connection (closed|reset) by peer"
+    return re.search(marks, str(error)) is not None
 
 
 def attention_implementation(config: Any) -> str:

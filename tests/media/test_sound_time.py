@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.clips import mux, numbered, tone
-from helpers.sounds import packed16, placed, wav
+from helpers.sounds import chord, packed16, placed, wav
 from pave.errors import ConfigError, MediaError
 from pave.media import Sound, read_sound
 from pave.media.container import open_media
@@ -178,3 +178,38 @@ def test_sound_that_the_header_does_not_know(tmp_path: Path, rate: int | None) -
     assert sound is not None and sound.rate == (rate or 24000)
     assert len(sound.samples) / sound.rate == pytest.approx(1, abs=0.06)
     assert sound.start == pytest.approx(850, abs=0.06)
+
+
+@pytest.mark.parametrize("mono", [True, False])
+def test_a_long_track_is_the_same_from_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mono: bool
+) -> None:
+    """With holes, overlaps and two channels; every sample as if it had stayed in memory."""
+    times = np.cumsum([0, *[0.064 + gap for gap in (0.2, -0.05, 0, 0.04, 1.5, -0.06) * 8]])
+    noise = np.random.default_rng(0).normal(0, 0.1, (len(times), BLOCK)).astype(np.float32)
+    file = placed(tmp_path / "a.mkv", list(zip(times.tolist(), noise, strict=True)))
+    if not mono:
+        file = wav(tmp_path / "b.wav", packed16(chord(2, 20_000)), RATE, 2)
+    held = read_sound(file, RATE, mono=mono)
+    monkeypatch.setattr("pave.media.track.HELD", 3000)
+    found = read_sound(file, RATE, mono=mono)
+    assert held is not None and found is not None
+    assert found.start == held.start and found.samples.shape == held.samples.shape
+    assert found.samples.equal(held.samples)
+    found.samples[..., 0] = 1  # a caller's own, and no other's
+
+
+def test_memory_does_not_grow_with_the_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty minutes would be 77 MB; what is held is a megabyte of samples and its copies."""
+    file = tmp_path / "long.wav"
+    silent = packed16(np.zeros(RATE * 60, np.float32))
+    wav(file, silent * 20, RATE)
+    monkeypatch.setattr("pave.media.track.HELD", 2**18)
+    tracemalloc.start()
+    sound = must(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(sound.samples) == RATE * 1200
+    assert peak < 8e6

@@ -104,6 +104,7 @@ class Base:
         self.inputs = InputSpec()
         self.origin = origin
         self.revision: str | None = None  # `load_base` knows it
+        self.cut = False  # whether this process holds only a share of the layers
         self.name = name or str(getattr(model.config, "name_or_path", "") or family.name)
         self.tower_loaded = not any(isinstance(part, Absent) for part in self.inner.children())
         self.placeholder_id = self._placeholder_id()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ SAMPLES = 256
 
 SMALL = 2.0**-14
 """Numbers below are 0 for `known_by`: float16 holds them inexactly."""
+
+_noted: WeakKeyDictionary[Base, tuple[str, str | None]] = WeakKeyDictionary()
+
+
+def note_language(base: Base) -> None:
+    """Remember the digests of a language model that is about to be cut into shares."""
+    _noted[base] = (language_digest(base), known_by(base).get("language"))
 
 
 def tower_digest(base: Base) -> str:
@@ -38,6 +46,8 @@ def tower_digest(base: Base) -> str:
 
 def language_digest(base: Base) -> str:
     """A digest of the language model's own weights, whatever LoRA is on them; needs no tower."""
+    if base in _noted:
+        return _noted[base][0]
     language = getattr(base.inner, base.family.language_model)
     own = []
     saved = language.state_dict().keys()
@@ -73,8 +83,12 @@ def known_by(base: Base) -> dict[str, str]:
     module = getattr(base.inner, base.family.language_model)
     buffers = dict(module.named_buffers())
     if buffers.keys() & module.state_dict().keys():  # its files hold them: a quantised model
-        parts.pop("language")
+        parts.pop("language", None)
     found = {}
+    if base in _noted:
+        parts.pop("language")
+        if digest := _noted[base][1]:
+            found["language"] = digest
     for part, tensors in parts.items():
         if _are_readable(tensors):
             found[part] = _rounded_digest(tensors)

@@ -24,8 +24,12 @@ _WRAPPERS = {
 """Class -> what is wrong with a module of it, and what to do."""
 
 
-def check_plain(model: Any) -> None:
+def check_plain(model: Any, *, cut: bool = False) -> None:
     """Make sure that patches would work on a model, and leave its own adapters alone.
+
+    Args:
+        model: The base's model.
+        cut: Whether pave has cut it into shares itself, one a process.
 
     Raises:
         BaseError: If it or a part of it is wrapped, compiled or offloaded, or carries an adapter
@@ -34,6 +38,8 @@ def check_plain(model: Any) -> None:
     for path, module in model.named_modules():
         where = f"the base's {path}" if path else "the base"
         for kind in type(module).__mro__:
+            if cut and kind.__name__ == "FSDPModule":
+                continue
             if kind.__name__ in _WRAPPERS:
                 raise BaseError(f"{where} {_WRAPPERS[kind.__name__]}")
         if hf_compat.is_offloaded(module):

@@ -124,6 +124,8 @@ class MelEncoder:
     def __init__(self, settings: MelSettings) -> None:
         self._set = settings
         self._filters = mel_filters(settings)  # [n_mels, n_fft // 2 + 1]
+        # STFT frames are filled up with zeros to it.
+        self._n_fft = 2 * (self._filters.shape[1] - 1)
         self._window = torch.hann_window(round(settings.window * settings.rate), periodic=True)
 
     @property
@@ -165,31 +167,57 @@ class MelEncoder:
         must_hold_tokens("audio/mel", steps, 1, self.dim)
         count = (steps - 1) * per_step + per_bin * s.bins  # STFT frames that T tokens need
 
-        # Frame k is centred on the middle of hop k; what lies outside of the track is silence.
-        window = len(self._window)
-        before = max(window - hop, 0) // 2
-        needed = (count - 1) * hop + window
-        behind = max(0, needed - before - len(sound.samples))
-        samples = torch.nn.functional.pad(sound.samples.to(torch.float32), (before, behind))
-        frames = samples[:needed].unfold(0, window, hop)  # [count, window]
+        width = per_bin * s.bins  # STFT frames of a token
+        values = torch.empty(steps, s.bins, s.n_mels)
+        # In blocks, because the spectra of a long track are many times its size.
+        length = max(1, min(_BLOCK, _BLOCK_VALUES // self._n_fft))
+        done, first = 0, 0  # tokens, and the frame at which the kept levels begin
+        levels = torch.empty(0, s.n_mels)
+        for begin in range(0, count, length):
+            end = min(begin + length, count)
+            frames = self._frames(sound.samples, hop, begin, end)  # [end - begin, window]
+            new = self._levels(frames)
+            levels = torch.cat([levels, new])  # [kept, n_mels]
+            over = done * per_step - first  # frames of finished tokens alone
+            over = min(over, len(levels))
+            levels = levels[over:]
+            first += over
+            # Tokens that do not touch have frames between them that are of none.
+            if first < done * per_step or len(levels) < width:
+                continue
+            tokens = levels.unfold(0, width, per_step)  # [new, n_mels, bins * per_bin]
+            bins = tokens.unflatten(2, (s.bins, per_bin)).mean(3)  # [new, n_mels, bins]
+            values[done : done + len(bins)] = bins.transpose(1, 2)
+            done += len(bins)
+        values = values.reshape(steps, 1, s.bins * s.n_mels)
+        times = sound.start + torch.arange(steps, dtype=torch.float64) * s.step + s.width / 2
+        return Tokens(values, times)
 
-        n_fft = 2 * (self._filters.shape[1] - 1)  # frames are filled up with zeros to it
+    def _frames(self, samples: Tensor, hop: int, begin: int, end: int) -> Tensor:
+        """STFT frames `[end - begin, window]`; what lies outside of the track is silence.
+
+        Frame k is centred on the middle of hop k.
+        """
+        window = len(self._window)
+        start = begin * hop - max(window - hop, 0) // 2
+        stop = start + (end - begin - 1) * hop + window
+        piece = samples[max(start, 0) : max(stop, 0)]
+        before = max(-start, 0)
+        behind = stop - start - before - len(piece)
+        padded = torch.nn.functional.pad(piece.to(torch.float32), (before, behind))
+        return padded.unfold(0, window, hop)
+
+    def _levels(self, frames: Tensor) -> Tensor:
+        """Normalised levels `[n, n_mels]` of STFT frames `[n, window]`."""
+        s = self._set
         # A full-scale sine gives half the window's sum in its bin: scaled, its power is 1, or 0 dB.
         scale = (2 / self._window.sum()) ** 2
-        blocks = []
-        # In blocks, because the spectra of a long track are many times its size.
-        for block in frames.split(max(1, min(_BLOCK, _BLOCK_VALUES // n_fft))):
-            spectrum = torch.fft.rfft(block * self._window, n=n_fft)  # [n, n_fft // 2 + 1]
-            power = (spectrum.real.square() + spectrum.imag.square()) * scale
-            audible = (power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10))  # [n, n_mels]
-            decibels = 10 * torch.log10(audible)
-            blocks.append((decibels - s.mean_db) / s.std_db)
-        levels = torch.cat(blocks)  # [count, n_mels]
-        tokens = levels.unfold(0, per_bin * s.bins, per_step)  # [T, n_mels, bins * per_bin]
-        bins = tokens.unflatten(2, (s.bins, per_bin)).mean(3)  # [T, n_mels, bins]
-        values = bins.transpose(1, 2).reshape(steps, 1, s.bins * s.n_mels)
-        times = sound.start + torch.arange(steps, dtype=torch.float64) * s.step + s.width / 2
-        return Tokens(values.contiguous(), times)
+        spectrum = torch.fft.rfft(frames * self._window, n=self._n_fft)  # [n, n_fft // 2 + 1]
+        power = (spectrum.real.square() + spectrum.imag.square()) * scale
+        audible = (power @ self._filters.T).clamp_min(10 ** (s.floor_db / 10))  # [n, n_mels]
+        decibels = 10 * torch.log10(audible)
+        levels: Tensor = (decibels - s.mean_db) / s.std_db
+        return levels
 
 
 def mel_filters(settings: MelSettings) -> Tensor:

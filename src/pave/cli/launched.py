@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from pave.errors import ConfigError
+from pave.launcher import must_be_known, processes
 
 SHARING = ("train", "eval", "extract")
 """Verbs that divide their work among the processes of a launch."""
@@ -20,9 +21,9 @@ def check_verb(verb: str) -> None:
     Raises:
         ConfigError: If this is one process of several.
     """
-    if _processes() > 1 and verb not in SHARING:
+    if processes() > 1 and verb not in SHARING:
         raise ConfigError(
-            f"pave {verb} works in one process, and was started in {_processes()}; start it "
+            f"pave {verb} works in one process, and was started in {processes()}; start it "
             f"without torchrun (those that share their work: {', '.join(SHARING)})"
         )
 
@@ -34,24 +35,19 @@ def own_shard(shard: str | None) -> str | None:
         shard: The part that was asked for, if any.
 
     Raises:
-        ConfigError: If there are several processes and a part as well.
+        ConfigError: If there are several processes and a part as well, or several that know neither
+            of each other nor of a part.
     """
-    processes = _processes()
-    if processes == 1:
+    count = processes()
+    if count == 1:
+        # Whoever starts several by hand gives each its part.
+        if shard is None:
+            must_be_known()
         return shard
     if shard is not None:
         raise ConfigError(
-            f"--shard {shard} and {processes} processes of one launch divide the work twice; "
+            f"--shard {shard} and {count} processes of one launch divide the work twice; "
             "leave out one of them"
         )
     # Parts are counted from 1, ranks from 0.
-    return f"{int(os.environ['RANK']) + 1}/{processes}"
-
-
-def _processes() -> int:
-    """Processes of the launch, as torchrun tells them; 1 where nothing launched this one."""
-    # Both or nothing: a lone WORLD_SIZE in a shell's environment is not a launch.
-    if not os.environ.get("RANK", "").isdecimal():
-        return 1
-    count = os.environ.get("WORLD_SIZE", "")
-    return int(count) if count.isdecimal() else 1
+    return f"{int(os.environ['RANK']) + 1}/{count}"

@@ -3,12 +3,18 @@
 The file's timestamps say where a frame stands. As long as they agree with the samples counted so
 far, frames are joined without a seam; where they do not, a new run of frames begins at its own
 place, so that no error is carried on from one hole to the next.
+
+A long track goes to a temporary file while it is decoded, and is mapped from there: memory holds a
+piece of it, and the system takes back what has been read.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +22,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from pave.errors import MediaError
+from pave.files import writing
 from pave.media.limits import SoundLimits
 
 # By so many seconds timestamps and samples may differ: less is rounding (a millisecond in Matroska)
@@ -24,6 +31,8 @@ TOLERANCE = 0.03
 # Samples per second that are heard: below are the slowest sensors, above the fastest.
 SLOWEST, FASTEST = 100, 10_000_000
 MOST_CHANNELS = 64  # that FFmpeg's resampler takes
+# Samples of all channels that are held in memory, 64 MB: a quarter of an hour at 16 kHz.
+HELD = 2**24
 
 Wave = npt.NDArray[np.float32]
 
@@ -55,6 +64,10 @@ class Track:
     _most: float = 0.0  # s, how long a track with these may be
     _layout: str | None = None  # None keeps that of each frame
     _resampler: AudioResampler | None = None
+    _held: int = 0  # numbers in the pieces
+    _file: BinaryIO | None = (
+        None  # what came before them: float32, the channels of a sample together
+    )
 
     def add(self, frame: AudioFrame) -> None:
         """Take the next frame.
@@ -91,6 +104,8 @@ class Track:
             raise MediaError(
                 f"{self.name}: has a sound track without one sample that decodes; convert it again"
             )
+        if self._file is not None:
+            return self._mapped()
         shape = (*self._pieces[0][1].shape[:-1], self._end)
         wave = np.zeros(shape, dtype=np.float32)  # holes are silent, and take no memory yet
         while self._pieces:
@@ -144,8 +159,33 @@ class Track:
             if self.mono:
                 piece = piece.sum(axis=0) / np.float32(channels)  # [n]
             self._pieces.append((self._at, piece))
+            self._held += piece.size
             self._at += piece.shape[-1]
             self._end = max(self._end, self._at)
+            if self._held > HELD:
+                self._put_by()
+
+    def _put_by(self) -> None:
+        """Write what is held to the temporary file, each piece at its place; holes take no room."""
+        with writing(Path(tempfile.gettempdir())):
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="pave-sound-")  # noqa: SIM115 - `wave` closes it
+            while self._pieces:
+                at, piece = self._pieces.popleft()
+                packed = np.ascontiguousarray(piece.T)  # [n] or [n, channels]
+                self._file.seek(at * (packed.nbytes // len(packed)))
+                self._file.write(packed.data)
+        self._held = 0
+
+    def _mapped(self) -> Wave:
+        """All of it from the temporary file, `[n]` or `[channels, n]`."""
+        assert self._file is not None
+        self._put_by()
+        shape = (self._end, self._channels)[: 2 - self.mono]
+        # Copy on write: a caller may change its samples, as it may those of a short track.
+        wave: Wave = np.memmap(self._file, np.float32, "c", shape=shape)
+        self._file.close()  # the map lives on, and with it the file, which has no name any more
+        return wave.T
 
 
 def must_be_sound(name: str, rate: int, channels: int) -> None:

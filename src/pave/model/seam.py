@@ -105,7 +105,7 @@ class Seam:
                 f"the model is already patched ({method} is shadowed); call unpatch() on its "
                 "PatchedModel first"
             )
-        check_plain(base.model)
+        check_plain(base.model, cut=base.cut)
         # `generate()` picks the tower's arguments by it.
         self.__signature__ = inspect.signature(self.original)
         self.owner.__dict__[method] = self

@@ -1,9 +1,9 @@
 """What a training step takes of each card, by how a run is spread over cards.
 
-ddp      every card holds the base and the patch; gradients are averaged through buckets
-fsdp     the base is cut into a share a card, the patch stays whole; one layer at a time, and
-the next, are gathered from all cards
-zero3    as fsdp, and the patch with its gradients and moments is cut, too
+ddp      every card holds the base and the patch; gradients are averaged in one piece
+fsdp     the layers of the base's language model are cut into a share a card, everything else stays
+         whole; one layer at a time, and the next, are gathered from all cards
+zero3    DeepSpeed's: all of the base is cut, and the patch with its gradients and moments, too
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Needs:
 
     Attributes:
         base: Weights of the base.
+        layers: Those of them in the layers of its language model.
         layer: Weights of its largest layer.
         trained: Parameters that are trained, in numbers.
         activations: Of all clips of the step.
@@ -49,6 +50,7 @@ class Needs:
     """
 
     base: int
+    layers: int
     layer: int
     trained: int
     activations: int
@@ -59,18 +61,19 @@ def card_bytes(needs: Needs, machines: Machines) -> dict[str, int]:
     """Bytes on each card: `parameters`, `gradients`, `optimiser`, `activations`, `cache`, `total`.
 
     Example:
-        >>> alone = Needs(base=1000, layer=10, trained=5, activations=100, cache=1)
+        >>> alone = Needs(base=1000, layers=900, layer=10, trained=5, activations=100, cache=1)
         >>> card_bytes(alone, Machines())["total"]
         1181
     """
     cards = machines.cards
     base, share = needs.base, 1
     gradients = FP32 * needs.trained
-    if cards > 1 and machines.engine == "ddp":
-        gradients *= 2  # once more in the buckets that are averaged
+    if cards > 1 and machines.engine != "zero3":
+        gradients *= 2  # once more in the piece that is averaged
     if cards > 1 and machines.engine != "ddp":
+        cut = needs.layers if machines.engine == "fsdp" else needs.base
         # The layer that computes and the one that is fetched are whole.
-        base = base // cards + 2 * needs.layer
+        base = base - cut + cut // cards + 2 * needs.layer
     if machines.engine == "zero3":
         share = cards
     found = {
@@ -96,5 +99,5 @@ def sent_bytes(needs: Needs, machines: Machines) -> int:
     once = (cards - 1) / cards
     sent = 2 * once * FP32 * needs.trained
     if machines.engine != "ddp":
-        sent += 2 * once * needs.base
+        sent += 2 * once * (needs.layers if machines.engine == "fsdp" else needs.base)
     return round(sent)

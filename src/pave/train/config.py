@@ -238,6 +238,11 @@ class TrainConfig(Loading):
         "third more time.",
     )
 
+    engine: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="How the processes of torchrun share the work. ddp: each holds the whole base. "
+        "fsdp: each holds a share of its layers, for bases that do not fit on one GPU.",
+    )
     trainer: dict[str, Any] = Field(
         default_factory=dict,
         description="Further fields of the Hugging Face Trainer (`TrainingArguments`), for example "

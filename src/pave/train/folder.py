@@ -22,7 +22,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ FREE_TO_CHANGE = frozenset(
         "device",
         "device_map",
         "attention",
+        "engine",
         "revision",
         "gradient_checkpointing",
         "patch_dtype",
@@ -73,20 +74,18 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
-def alone_in(folder: Path, process: int) -> AbstractContextManager[None]:
-    """Hold the run folder, for the first process of a run; two runs would mix their files.
+def alone_in(folder: Path) -> AbstractContextManager[None]:
+    """Hold the run folder, in the first process of a run; two runs would mix their files.
 
     Raises:
         TrainError: If another run is at work there.
     """
-    if process > 0:
-        return nullcontext()
     return held_alone(folder, TrainError, "wait for it, or train into another folder")
 
 
 def open_folder(
     config: TrainConfig,
-    records: Sequence[Record],
+    records: Iterable[Record],
     base: Base,
     processes: int,
     asked: Sequence[Record] = (),
@@ -123,7 +122,7 @@ def open_folder(
         write_records(config.out / HELD_OUT_NAME, asked)
 
 
-def _identity(config: TrainConfig, records: Sequence[Record], base: Base) -> dict[str, Any]:
+def _identity(config: TrainConfig, records: Iterable[Record], base: Base) -> dict[str, Any]:
     """What makes a run this run: its settings, and the contents of what they name."""
     identity: dict[str, Any] = config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
     # How a step's sequences are cut into forward passes does not change their mean loss.

@@ -29,6 +29,7 @@ from pave.bases import Base, load_base
 from pave.cache import TokenCache
 from pave.data import Features, Record
 from pave.errors import ConfigError
+from pave.launcher import must_train_together
 from pave.model import PatchedModel
 from pave.placement import running_on
 from pave.train.batches import Schedule, Sequences
@@ -48,6 +49,7 @@ from pave.train.precision import (
 )
 from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.result import Trained, TrainResult, final_loss, summary
+from pave.train.sharded import check_sharded, load_in_turns
 from pave.train.start import (
     NAME,
     add_new_patch,
@@ -57,6 +59,7 @@ from pave.train.start import (
     make_encoders,
 )
 from pave.train.stopping import Stop
+from pave.train.together import first_does, must_share, told, whole
 from pave.train.tracking import check_trackers, tracking
 from pave.train.trainer import PatchTrainer, training_arguments
 from pave.train.validator import Validator, step_of_patch
@@ -112,17 +115,27 @@ def _train(
     lessons = replace(lessons_of(config, files), exam=exam)
     args = _arguments(config, lessons.plan, device)
     _check_validation(config, args.max_steps)
-    base = base_of(config, base, args.device)
-    collator = Collator(base, packed=config.questions_per_video > 1)
+    asked: Sequence[Record] = ()
+    if exam is not None:
+        asked = exam.records
 
-    with alone_in(config.out, args.process_index), patched_as(base, config) as patched:
-        if args.process_index == 0:
-            records = list(chain(*files.values()))
-            asked: Sequence[Record] = ()
-            if exam is not None:
-                asked = exam.records
-            open_folder(config, records, base, args.world_size, asked)
-        args.distributed_state.wait_for_everyone()
+    with contextlib.ExitStack() as held:
+        held.enter_context(whole(args))
+        must_share(config, args)
+        ours = _loaded(config, base, args)
+        # Only the first process writes there; what stops it stops all.
+        first_does(args, lambda: held.enter_context(alone_in(config.out)))
+        records = chain(*files.values())
+        first_does(args, lambda: open_folder(config, records, ours, args.world_size, asked))
+        return _train_in_folder(config, ours, lessons, args, progress)
+
+
+def _train_in_folder(
+    config: TrainConfig, base: Base, lessons: Lessons, args: TrainingArguments, progress: bool
+) -> TrainResult:
+    """Train in a folder that is this run's."""
+    collator = Collator(base, packed=config.questions_per_video > 1)
+    with patched_as(base, config) as patched:
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config)
         cache = TokenCache(config.cache_folder)
@@ -131,7 +144,8 @@ def _train(
         data = _sequences(base, features, lessons, config, args)
         encode_seconds = _fill_cache(data, lessons, config, args, progress)
         add_new_patch(patched, encoders, base_patches, config)
-        checkpoint = newest_checkpoint(Path(args.output_dir), args.world_size)
+        # Not each by itself: one that saw another checkpoint would start at another step.
+        checkpoint = told(args, newest_checkpoint(Path(args.output_dir), args.world_size))
         if checkpoint is None:
             align_new_patch(patched, lessons.clips, features, config)
         model = AnswerModel(patched)
@@ -189,6 +203,14 @@ def _check_validation(config: TrainConfig, steps: int) -> None:
         )
 
 
+def _loaded(config: TrainConfig, given: Base | None, args: TrainingArguments) -> Base:
+    """The base as this process holds it: whole, or a share of it."""
+    if config.engine == "fsdp":
+        check_sharded(config, args, given)
+        return load_in_turns(lambda: base_of(config, None, torch.device("cpu")), args)
+    return base_of(config, given, args.device)
+
+
 def base_of(config: TrainConfig, given: Base | None, device: torch.device) -> Base:
     """The base in the run's precision, without its tower; or the one that was given, looked at."""
     assert config.precision != "auto"  # settled by now
@@ -205,6 +227,7 @@ def _arguments(config: TrainConfig, plan: Schedule, device: torch.device) -> Tra
     """The Trainer's settings. How many processes train, only they know once they are made."""
     folder = config.out / "checkpoints"
     args = training_arguments(config, folder, steps_of(config, plan, processes=1), device)
+    must_train_together(args.world_size, device.type)
     if args.world_size == 1:
         return args
     if config.device_map is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArguments
@@ -31,6 +31,7 @@ from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
 from pave.train.progress import Reporter
 from pave.train.result import FACTS_NAME
+from pave.train.together import average_gradients
 from pave.train.trainer_fields import check_trainer
 from pave.train.validator import PREFIX, Validator
 
@@ -70,9 +71,6 @@ def training_arguments(
         "disable_tqdm": True,  # the bar is our own
         "remove_unused_columns": False,  # samples are no columns
         "dataloader_pin_memory": False,  # the collator moves tensors itself
-        # Every weight gets a gradient in every step, and the base has no buffer that changes.
-        "ddp_find_unused_parameters": False,
-        "ddp_broadcast_buffers": False,
     }
     # What the block may not set is refused before, so it overrides nothing that matters.
     block = check_trainer(config.trainer)
@@ -156,7 +154,11 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.reporter: Reporter | None = None
         self.validator: Validator | None = None
         self.describe: Callable[[], dict[str, Any]] = dict
+        self._sharded = config.engine == "fsdp"
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
+        # It leaves the model unwrapped then, and gradients are averaged here. Not before: it would
+        # refuse checkpoints of a model in shares, but the optimiser's state of ours is whole.
+        self.is_distributed_loading_by_transformers = args.world_size > 1
         self.remove_callback(PrinterCallback)  # it prints; the reporter logs
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -174,6 +176,15 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         optimizer: torch.optim.Optimizer = kind(groups, **options)
         self.optimizer = optimizer
         return optimizer
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
+    ) -> Tensor:
+        """Forward and backward; at the end of an optimiser step gradients become those of all."""
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if self.args.world_size > 1 and self.accelerator.sync_gradients:
+            average_gradients(self.trainable.values())
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Tell the log and all trackers, also what only the reporter knows."""
@@ -205,6 +216,16 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         if train_dataset is None:
             train_dataset = self.train_dataset
         return SequentialSampler(train_dataset)
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        """A base in shares is where it belongs, its patch as well, and it refuses to be moved."""
+        if not self._sharded:
+            super()._move_model_to_device(model, device)
+
+    def _sync_replicated_trainable_parameters(self, model: nn.Module) -> None:
+        """Begin with the same weights everywhere; gradients are averaged in `training_step`."""
+        for parameter in self.trainable.values():
+            torch.distributed.broadcast(parameter.data, src=0)
 
     def _get_output_dir(self, trial: Any) -> str:
         """Where the parent writes: the staging folder while a checkpoint is being made."""

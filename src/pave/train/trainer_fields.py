@@ -38,7 +38,6 @@ FREE_TO_CHANGE = frozenset(
         "dataloader_multiprocessing_context",
         "ddp_backend",
         "ddp_timeout",
-        "ddp_bucket_cap_mb",
     }
 )
 """Fields that change nothing of what is computed, so an interrupted run may go on with others."""
@@ -46,10 +45,10 @@ FREE_TO_CHANGE = frozenset(
 _ORDER = "the order of the data is fixed by the seed alone, so that a resumed run sees the same"
 _VALIDATE = "use `validation` outside the block, which scores as `pave eval` does"
 _PUSH = "use `pave push`, which checks the patch and writes its card"
-_DDP = "every weight of a patch gets a gradient in every step, and a dead one must not be hidden"
+_DDP = "the gradients of a patch are averaged in one exchange a step, without DDP's wrapper"
 _LOSS = "the loss is the mean over the answer tokens of the step, however it is cut"
 _KNOWN = "`attention` and `precision` choose fast kernels that are checked against the plain ones"
-_SHARD = "it has not been tried with a patch here; start several processes with torchrun"
+_SHARD = "use `engine`; the base alone needs to be cut into shares, and not the patch"
 
 REFUSED: Mapping[str, str] = {
     # What pave has a setting of its own for.
@@ -110,7 +109,8 @@ REFUSED: Mapping[str, str] = {
     "deepspeed": _SHARD,
     "parallelism_config": _SHARD,
     "ddp_find_unused_parameters": _DDP,
-    "ddp_broadcast_buffers": "the frozen base has no buffer that changes",
+    "ddp_broadcast_buffers": _DDP,
+    "ddp_bucket_cap_mb": _DDP,
     "ddp_static_graph": _DDP,
     "local_rank": "torchrun sets it",
     # What pave does in its own way.

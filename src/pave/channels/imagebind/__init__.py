@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ from pave.channels.imagebind.front import (
     STRIDE_SECONDS,
     WINDOW_SECONDS,
     can_resample,
-    mel_windows,
-    resample,
+    each_window,
+    resampled_length,
 )
 from pave.channels.registry import register_encoder
 from pave.channels.weights import (
@@ -117,12 +118,14 @@ class ImageBindEncoder:
                 f"sound to {RATE:,}"
             )
         samples = sound.samples.view(-1, sound.samples.shape[-1])  # [channels, n]
-        wave = resample(samples, sound.rate)  # [channels, n'] at 16 kHz
-        windows = mel_windows(wave).to(device_of(self._branch))  # [K, 1, 128, 204]
-        parts = [self._branch(part) for part in windows.split(_BATCH)]
-        values = torch.cat(parts).cpu()  # [K, C]
+        parts, windows = [], each_window(samples, sound.rate)
+        # A batch at a time: the pictures of a long track are many times its size.
+        while batch := list(islice(windows, _BATCH)):
+            pictures = torch.stack(batch).to(device_of(self._branch))  # [16, 1, 128, 204]
+            parts.append(self._branch(pictures).cpu())
+        values = torch.cat(parts)  # [K, C]
         # Of a window; a whole track may be shorter.
-        seconds = min(WINDOW_SECONDS, wave.shape[1] / RATE)
+        seconds = min(WINDOW_SECONDS, resampled_length(samples.shape[1], sound.rate) / RATE)
         starts = torch.arange(len(values), dtype=torch.float64) * STRIDE_SECONDS
         times = sound.start + starts + seconds / 2  # the centres, on the clip's clock
         return Tokens(values[:, None].clone(), times)

@@ -17,6 +17,7 @@ The tool first wrote an mp3 and read it back; that step is left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -29,6 +30,7 @@ BANDS = 128  # of a picture
 FRAMES = 204  # of a picture; 2 s give 198, the rest is filled
 MEAN = -4.268  # of log-mel levels, from `imagebind/data.py`
 STD = 9.138
+_PIECE_SECONDS = 20  # of a track that are resampled at once, and up to twice as many at its end
 _FRAME = 400  # samples, 25 ms
 _HOP = 160  # samples, 10 ms
 _FFT = 512  # samples, the power of two that holds a frame
@@ -49,18 +51,47 @@ def resample(wave: Tensor, rate: int, to: int = RATE) -> Tensor:
     Returns:
         `[channels, ceil(n * to / rate)]`.
     """
+    return torch.cat(list(resampled(wave, rate, to)), dim=1)
+
+
+def resampled(wave: Tensor, rate: int, to: int = RATE) -> Iterator[Tensor]:
+    """What `resample` gives, in pieces `[channels, m]` that follow one another, to the bit."""
     if rate == to:
-        return wave
+        yield from wave.split(_PIECE_SECONDS * rate, dim=1)
+        return
     old, new = _ratio(rate, to)
     cutoff = min(old, new) * 0.99  # the rolloff keeps the filter's slope below Nyquist
     width = math.ceil(6 * old / cutoff)  # samples on either side that a new one hears
     kernel = _sinc_kernels(old, new, width, cutoff)  # [new, 1, taps]
-    padded = F.pad(wave, (width, width + old))
-    lines = padded[:, None]  # [channels, 1, n]
-    blocks = F.conv1d(lines, kernel, stride=old)  # [channels, new, blocks]
-    found = blocks.transpose(1, 2).flatten(1)  # [channels, new samples]
-    length = math.ceil(new * wave.shape[1] / old)
-    return found[:, :length]
+    taps, length = kernel.shape[-1], wave.shape[1]
+    blocks = (length + 2 * width + old - taps) // old + 1  # of `new` samples each
+    left = resampled_length(length, rate, to)
+    each = max(1, _PIECE_SECONDS * rate // old)  # blocks of a piece
+    # The last piece takes the rest: torch adds up a short one in another order.
+    for first in range(0, max(blocks - each, 1), each):
+        end = first + each
+        if end + each > blocks:
+            end = blocks
+        # Old samples that the blocks hear; in front of the track and behind it there is silence.
+        start, stop = first * old - width, (end - 1) * old - width + taps
+        heard = wave[:, max(start, 0) : max(stop, 0)]
+        before = max(-start, 0)
+        padded = F.pad(heard, (before, stop - start - before - heard.shape[1]))
+        found = F.conv1d(padded[:, None], kernel, stride=old)  # [channels, new, end - first]
+        piece = found.transpose(1, 2).flatten(1)[:, :left]  # [channels, new samples]
+        left -= piece.shape[1]
+        yield piece
+
+
+def resampled_length(length: int, rate: int, to: int = RATE) -> int:
+    """How many samples `resample` makes of so many.
+
+    Example:
+        >>> resampled_length(44101, 44100)
+        16001
+    """
+    old, new = _ratio(rate, to)
+    return math.ceil(new * length / old)
 
 
 def can_resample(rate: int, to: int = RATE) -> bool:
@@ -153,18 +184,33 @@ def mel_windows(wave: Tensor) -> Tensor:
     Returns:
         `[K, 1, 128, 204]`, K = max(1, int(n / 16000) - 1).
     """
-    track = wave.clone()  # `melspec` changes what it is given
-    length = wave.shape[1]
-    if length < _FRAME:
-        track = F.pad(wave, (0, _FRAME - length))
+    return torch.stack(list(each_window(wave, RATE)))
+
+
+def each_window(wave: Tensor, rate: int) -> Iterator[Tensor]:
+    """The pictures of `mel_windows` one by one, of a track `[channels, n]` at any rate."""
+    length = resampled_length(wave.shape[1], rate)
     filters = mel_filters()
-    count = max(1, length // RATE - 1)  # K
     size = WINDOW_SECONDS * RATE  # samples
     stride = STRIDE_SECONDS * RATE
-    pictures = []
+    starts = range(0, max(1, length // RATE - 1) * stride, stride)
+    if length < size:
+        track = resample(wave, rate)  # a copy, which `melspec` may change
+        missing = max(0, _FRAME - length)
+        yield melspec(F.pad(track, (0, missing)), filters)
+        return
     # In order, and on views of one track: each window finds the mean of the one before taken off.
-    for start in range(0, count * stride, stride):
-        window = track[:, start : start + size]
-        picture = melspec(window, filters)
-        pictures.append(picture)
-    return torch.stack(pictures)
+    held = wave.new_empty(wave.shape[0], 0)
+    at, number = 0, 0  # the sample at which the held part begins, and the next window
+    for piece in resampled(wave, rate):
+        # A sample before the window stays, so that it is a view of something longer: sums over two
+        # channels are rounded otherwise where they lie side by side.
+        over = max(number * stride - 1 - at, 0)
+        at += over
+        held = torch.cat([held[:, over:], piece], dim=1)
+        end = at + held.shape[1]
+        while number < len(starts) and starts[number] + size <= end:
+            begin = starts[number] - at
+            window = held[:, begin : begin + size]
+            yield melspec(window, filters)
+            number += 1
