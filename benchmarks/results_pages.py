@@ -26,9 +26,12 @@ NOTE = (
     "Exact match in percent on held-out clips, seeds of world and training pooled; differences "
     "with 95 % intervals (paired,"
     " over all clips). Both trainings of a run have the same clips, steps, batches, rates and "
-    "LoRA. Blind: LoRA-only without the clip; shuffled: the patch with another clip's channel. "
-    "Command: `make results`."
+    "LoRA."
 )
+_CONTROLS_NOTE = (
+    " Blind: LoRA-only without the clip; shuffled: the patch with another clip's channel."
+)
+_COMMAND = " Command: `make results`."
 _BEFORE_CONTROLS = 8  # cells of a line of the summary, without blind and shuffled
 ENOUGH, HARMLESS = 0.15, 0.03  # what a channel should be worth, and what it may cost elsewhere
 
@@ -58,16 +61,33 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
         before: A page with an older table: its lines about other channels are taken over.
     """
     fresh = {channel.config.channel: channel for channel in channels}
-    lines = [
-        "| questions that need | seeds | n | blind | base | LoRA-only | shuffled | patch | patch - "
-        "LoRA-only | and on visual control |",
-        "|---" * 10 + "|",
-    ]
+    rows = []
     for channel in PRESETS:
         name = describe_encoder(channel).title
         old = [line for line in before.splitlines() if line.startswith(f"| {name} | ")]
-        lines += [_line(fresh[channel], name)] if channel in fresh else map(_widened, old[:1])
-    return "\n".join([*lines, "", NOTE])
+        rows += [_line(fresh[channel], name)] if channel in fresh else map(_widened, old[:1])
+    header = (
+        "| questions that need | seeds | n | blind | base | LoRA-only | shuffled | patch | patch - "
+        "LoRA-only | and on visual control |"
+    )
+    lines = without_empty_columns([header, *rows])
+    note = NOTE
+    if "blind" in lines[0]:
+        note += _CONTROLS_NOTE
+    return "\n".join([*lines, "", note + _COMMAND])
+
+
+def without_empty_columns(lines: Sequence[str]) -> list[str]:
+    """A header and its rows as a Markdown table, without columns that are empty in every row.
+
+    Example:
+        >>> without_empty_columns(["| a | b |", "| 1 |  |"])
+        ['| a |', '|---|', '| 1 |']
+    """
+    table = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
+    kept = [f"| {' | '.join(row)} |" for row in zip(*columns, strict=True)]
+    return [kept[0], "|---" * len(columns) + "|", *kept[1:]]
 
 
 def _line(channel: Channel, name: str) -> str:
@@ -108,9 +128,10 @@ def section(channel: Channel) -> str:
         f"Encoder `{run.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
         f"{verdict(channel)}",
         "",
+    ]
+    table = [
         f"| questions | n | blind | {base} | {control} | shuffled | {patch} | patch - LoRA-only | "
-        "each seed |",
-        "|---" * 9 + "|",
+        "each seed |"
     ]
     for family in channel.whole.families():
         plain = [_percent(channel, arm, family) for arm in channel.arms]
@@ -120,13 +141,14 @@ def section(channel: Channel) -> str:
         if title != family:
             title = f"**{title}**"
         count = channel.whole.arm(base, family).n
-        lines.append(
+        table.append(
             f"| {title} | {count} | {shares} | {_gap(channel, family)} | "
             f"{_by_seed(channel, family)} |"
         )
     return "\n".join(
         [
             *lines,
+            *without_empty_columns(table),
             "",
             *_probed(channel),
             f"![Accuracy and difference by kind of question](assets/results-{name}.png)",

@@ -114,8 +114,10 @@ def test_seeds_are_pooled_question_by_question(tmp_path: Path) -> None:
     line = next(
         line for line in summary([channel]).splitlines() if line.startswith("| other cameras")
     )
-    assert "| 1, 2 | 16 |  | 0.0 | 37.5 |  | 100.0 | +62.5 (" in line and "| +0.0 (" in line
-    old = "| sound | 7 | kept |\n| other cameras | 7 | replaced |"
+    # Nobody has asked the control arms, so there are no columns for them.
+    assert "| 1, 2 | 16 | 0.0 | 37.5 | 100.0 | +62.5 (" in line and "| +0.0 (" in line
+    assert "lind" not in summary([channel]) and "shuffled" not in section(channel)
+    old = "| sound | 7 | kept | 1 | 2 | 3 | 4 | 5 |\n| other cameras | 7 | replaced |"
     assert "kept" in summary([channel], old) and "replaced" not in summary([channel], old)
     text = section(channel)
     assert "+75.0, +50.0" in text
@@ -203,8 +205,14 @@ def test_control_arms_stand_beside_and_probes_say_why(tmp_path: Path) -> None:
     report = finished_report(config)
     assert report is not None
     channel = pooled([(config, report)])
-    (line,) = [row for row in summary([channel]).splitlines() if row.startswith("| other")]
+    old = "| sound | 1 | 10 | 34.2 | 47.4 | 70.0 | +22.6 (+19.6 to +25.5) | -2.0 (-3.8 to -0.3) |"
+    made = summary([channel], old)
+    (line,) = [row for row in made.splitlines() if row.startswith("| other")]
     assert "| 8 | 25.0 | 12.5 | 50.0 | 37.5 | 0.0 |" in line
+    # A line of an older table has empty places there.
+    (line,) = [row for row in made.splitlines() if row.startswith("| sound")]
+    assert "| 10 |  | 34.2 | 47.4 |  | 70.0 |" in line
+    assert "Blind: LoRA-only without the clip" in made
     text = section(channel)
     assert "| behind | 12.5 | 12.5 | 100.0 | hold it (mlp +87.5): not learnt |" in text
     # The mlp taken away, nothing is shown.
@@ -214,16 +222,6 @@ def test_control_arms_stand_beside_and_probes_say_why(tmp_path: Path) -> None:
             file.read_text().replace('"dog", "correct": true', '"cat", "correct": false')
         )
     assert "are not shown to hold it |" in section(pooled([(config, report)]))
-
-
-def test_lines_of_older_tables_get_empty_places(tmp_path: Path) -> None:
-    from results_pages import summary
-
-    channel = _channel(tmp_path, {})
-    old = "| sound | 1 | 10 | 34.2 | 47.4 | 70.0 | +22.6 (+19.6 to +25.5) | -2.0 (-3.8 to -0.3) |"
-    line = next(row for row in summary([channel], old).splitlines() if row.startswith("| sound"))
-    assert line.count("|") == summary([channel]).splitlines()[0].count("|")
-    assert "| 10 |  | 34.2 | 47.4 |  | 70.0 |" in line
 
 
 def test_the_command_of_the_control_arms_is_one_that_eval_takes(tmp_path: Path) -> None:
