@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import tinyrun
+from helpers import tinyrun, toy
 from pave.bases import load_base
 from pave.cli import main
 from pave.data import read_records, write_records
@@ -210,3 +210,47 @@ def test_the_command(made: tinyrun.Run, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(other) == 2
     assert "smell channel" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_users_own_file_of_any_channel_by_commands_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A JSONL written by hand, whose channel tells the answer and whose picture says nothing."""
+    base = toy.sharp_base()
+    base.model.save_pretrained(tmp_path / "base")
+    base.tokenizer.save_pretrained(tmp_path / "base")
+    lines = []
+    for record in toy.records(tmp_path / "own", clips=6, questions=1):
+        number = int(record.id.partition("-")[0])
+        pictures = toy.frames(tmp_path / "own" / f"frames{number}", seed=number)
+        line = {
+            "id": record.id,
+            "video": pictures.name,
+            "channels": {"features": Path(record.channels["features"]).name},
+            "turns": [{"question": "What is it?", "answer": record.turns[0].answer}],
+            "meta": {"channel": "features"},
+        }
+        lines.append(json.dumps(line) + "\n")
+    mine = tmp_path / "own" / "mine.jsonl"
+    mine.write_text("".join(lines))
+    common = ["--records", str(mine), "--base", str(tmp_path / "base")]
+    common += ["--cache", str(tmp_path / "cache"), "--frames", "4"]
+    words = ["train", *common, "--out", str(tmp_path / "run"), "--channel", "features"]
+    words += ["--encoder", "file", "--encoder-settings.dim", str(toy.DIM), "--steps", "60"]
+    words += ["--encoder-settings.rate", "2", "--fusion.hidden", "16", "--lr-gate", "0.05"]
+    words += ["--lr-lora", "0.02", "--lr-fusion", "0.01", "--batch-clips", "6", "--seed", "1"]
+    assert main(words) == 0, capsys.readouterr().err
+    words = ["eval", *common, "--out", str(tmp_path / "out"), "--swap", "features"]
+    words += ["--max-new-tokens", "8", "--arms.heard", str(tmp_path / "run" / "patch"), "--json"]
+    capsys.readouterr()
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["channel"] == "features"
+    (row,) = report["rows"]
+    assert (row["label"], row["arm"], row["n"]) == ("features", "heard", 3)
+    found = {name: score["value"] for name, score in row["scores"].items()}
+    # Only the channel tells the answer, so who has learnt it follows it wherever it goes.
+    assert (found["matched"], found["follows"], found["changed"]) == (1.0, 1.0, 1.0)
+    assert found["channel_effect"] > abs(found["picture_effect"])
+    assert "| features | heard | 3 |" in (tmp_path / "out" / "swap.md").read_text()

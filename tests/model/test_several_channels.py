@@ -154,6 +154,34 @@ def test_in_training_loras_work_where_they_do_in_answers(family: str) -> None:
     assert not any("lora.views" in name for name in gradients[-1])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_and_gradients_of_several_channels(family: str) -> None:
+    """As many tokens as the base, answers of the base without them, and nothing else trains."""
+    model = _new(family, apart=True)
+    base = model.base
+    frames = tiny_patch.ragged(family)
+    clips, inputs = tiny.clips(base, frames), tiny.inputs(base, frames)
+    times = [clip.times for clip in clips]
+    with torch.no_grad():
+        visuals = base.visual(clips, want_query=True)
+    fused = model.seam.fuse(visuals, SIDES["both"], times)
+    assert [clip.layout for clip in fused] == [clip.layout for clip in visuals]
+    assert [clip.tokens.shape for clip in fused] == [clip.tokens.shape for clip in visuals]
+    assert not torch.equal(fused[0].tokens, visuals[0].tokens)
+    greedy = {"max_new_tokens": 2, "do_sample": False}
+    with model.disable_patches():
+        plain = model.generate(SIDES["both"], times, **inputs, **greedy)
+    assert torch.equal(model.generate(SIDES["none"], times, **inputs, **greedy), plain)
+    model.train()
+    loss = _train_logits(model, family, SIDES["both"]).float().square().mean()
+    loss.backward()
+    touched = {id(p) for p in model.parameters() if p.grad is not None}
+    trainable = model.trainable_parameters()
+    assert touched == {id(p) for p in trainable.values()}
+    kinds = {name for name in ("lora.audio", "lora.views") if any(name in key for key in trainable)}
+    assert kinds == {"lora.audio", "lora.views"}
+
+
 def _train_logits(model: PatchedModel, family: str, side: Any) -> Tensor:
     inputs = tiny.inputs(model.base, tiny_patch.ragged(family))
     times = [clip.times for clip in tiny.clips(model.base, tiny_patch.ragged(family))]
