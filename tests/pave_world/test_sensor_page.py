@@ -20,7 +20,7 @@ from pave_world import make_world
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "a-sensor-of-your-own.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-CLIPS = {"400": "6", "100": "4"}
+CLIPS = {"400": "4", "40": "3"}
 ARMS = ["base", "blind", "prior", "linear", "mlp", "lora", "shuffled", "motion"]
 
 

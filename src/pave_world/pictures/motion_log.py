@@ -48,7 +48,7 @@ def measured(scene: Scene, times: NDArray[np.float64]) -> NDArray[np.float64]:
     before = _poses(scene, times - _STEP)  # [T, 4]
     now = _poses(scene, times)
     after = _poses(scene, times + _STEP)
-    yaw = now[:, 3]
+    yaw = now[:, 3]  # [T] radians
     rate = (after[:, 3] - before[:, 3]) / (2 * _STEP)
     bend = (after - 2 * now + before) / _STEP**2
     right, up, forward = bend[:, :3].T  # accelerations in the room
@@ -70,13 +70,15 @@ def write_log(path: Path, scene: Scene) -> Path:
         path: Where to write, ending in ``.csv``.
         scene: The scene.
     """
-    times = np.arange(round(scene.duration * RATE)) / RATE
+    times = np.arange(round(scene.duration * RATE)) / RATE  # [T] seconds
     rows = measured(scene, times)  # [T, 6]
     part = CHANNEL_PARTS[scene.channel]
     where = (scene.seed, scene.split, scene.index)
     rng = generator(*where, "noise", part=part)
-    noise = np.repeat(_NOISE, 3)  # [6]
-    rows += rng.normal(0.0, noise, rows.shape)  # [T, 6]
+    turning, pushing = _NOISE
+    shape = (len(times), 3)
+    rows[:, :3] += rng.normal(0.0, turning, shape)  # radians a second
+    rows[:, 3:] += rng.normal(0.0, pushing, shape)  # metres per second squared
     table = np.column_stack([times, rows])  # [T, 7]
     text = io.StringIO()
     # Hundredths of a second, and what the sensor of a telephone resolves.

@@ -19,7 +19,9 @@ MOTION_FAMILIES = ("move", "moved", "moves", "move_first", "move_last", "turn_si
 def motion_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     """All questions that take the camera's motion, in random order."""
     done = [move.kind for move in scene.moves]
-    absent = sorted(set(KINDS) - set(done))
+    absent = list(KINDS)
+    for kind in done:
+        absent.remove(kind)
     # One that happens and one that does not: the name alone tells nothing.
     there = str(rng.choice(done))
     elsewhere = str(rng.choice(absent))
