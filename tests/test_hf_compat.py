@@ -68,6 +68,27 @@ def test_from_pretrained_looks_at_what_is_told_of_missing_parts() -> None:
     assert r"(^|\.)gone\." in model._keys_to_ignore_on_load_unexpected
 
 
+def test_bars_are_off_for_a_while_and_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers.utils import logging
+
+    def draw() -> str:
+        list(gguf.tqdm([1, 2]))
+        list(logging.tqdm([1, 2]))
+        return capfd.readouterr().err
+
+    before = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    try:
+        assert draw().count("2/2") == 2
+        with hf_compat.without_bars():
+            assert draw() == ""
+        assert draw().count("2/2") == 2
+    finally:
+        if not before:
+            logging.disable_progress_bar()
+
+
 def test_deepstack_output_has_its_fields() -> None:
     output = hf_compat.deepstack_output(pooler_output=(1,), deepstack_features=[(2,)])
     assert (output.pooler_output, output.deepstack_features) == ((1,), [(2,)])

@@ -51,11 +51,11 @@ def test_a_word_finds_its_device(
 @pytest.mark.parametrize(
     ("gpus", "word", "said"),
     [
-        (0, "cuda", "device cuda: .*give cpu or auto"),
-        (2, "cuda:2", "device cuda:2: there is no such GPU here; there are: cuda:0, cuda:1"),
+        (0, "cuda", "device cuda: .*use cpu or auto"),
+        (2, "cuda:2", "device cuda:2: there is no such GPU; available: cuda:0, cuda:1"),
         (0, "mps", "device mps: this machine has no Apple GPU"),
-        (0, "gpu", "there is no device 'gpu'; give auto, cpu, cuda, cuda:1 or mps"),
-        (0, "", "there is no device ''"),
+        (0, "gpu", "unknown device 'gpu'; use auto, cpu, cuda, cuda:1 or mps"),
+        (0, "", "unknown device ''"),
         (0, "meta", "pave does not run on 'meta'"),
     ],
 )

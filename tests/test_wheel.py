@@ -109,7 +109,7 @@ def test_it_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     assert said("--version") == f"{pave.__version__}\n"
     assert run(python, "-m", "pave", "--version", cwd=tmp_path) == f"{pave.__version__}\n"
     assert "avqa-7b" in said("recipes") and "encoder: imagebind" in said("recipes", "avqa-7b")
-    assert said("setup", "smol", "--dry-run") == "smol has all it needs\n"
+    assert said("setup", "smol", "--dry-run") == "everything that smol needs is installed\n"
     assert '"properties"' in said("schema", "train")
     said("new-channel", "heart")
     world = ("world", "films", "--split", "test", "--clips", "2")

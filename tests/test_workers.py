@@ -78,7 +78,9 @@ def test_a_worker_that_hangs_is_ended() -> None:
     with workers() as some:
         assert some.call("a", abs, -1) == 1  # it has begun, which may take longer
         some.seconds = 1
-        with pytest.raises(WorkerDiedError, match=r"bad\.mp4: .*no further in 1 s \(PAVE_MAX_CLIP"):
+        with pytest.raises(
+            WorkerDiedError, match=r"bad\.mp4: .*no progress for 1 s \(PAVE_MAX_CLIP"
+        ):
             some.call("bad.mp4", time.sleep, 1000)
 
 

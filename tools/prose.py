@@ -1,4 +1,4 @@
-"""Checks how the pages are written: spelling, style, the project's words, and length.
+"""Checks how pages and messages are written: spelling, style, the project's words, and length.
 
     python tools/prose.py             # every complaint, one a line; exit code 1 if there is any
     python tools/prose.py --grades    # the reading grade of every page
@@ -7,10 +7,14 @@ Spelling is codespell's, style is proselint's, and both see the prose alone: cod
 and generated regions are blanked first. What proselint cannot know stands here: words of the
 project that have one spelling (`WORDS`), phrases that a reader stumbles over, the longest sentence
 and line, and a Flesch-Kincaid grade that no page may exceed.
+
+The messages of the program (errors, log lines, help texts) follow the same rules, without those for
+lines and grades. Every string of `src` that has at least four words is taken for one.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -53,6 +57,7 @@ CHECKS = {
     "dates_times": False,  # "from 1.18 to 1.05" is no date
 }
 
+COUNTED = r"(?:[Oo]ne|features|entry|entries|nats|seconds|\d+ (?:tokens|steps|words))"
 WORDS = {
     r"[Hh]ugging[Ff]ace\b|\bHuggingface\b": "Hugging Face",
     r"\bPytorch\b": "PyTorch",
@@ -73,6 +78,14 @@ WORDS = {
     r"\bhouse-?keeping\b": "maintenance",
     r"\bso many\b": "this many, or that number of",
     r"\ba (?:question|clip|frame|record|channel|line|step|process|arm|file) a (?=\w)": "per",
+    rf"\b{COUNTED} a (?=(?:clip|frame|step|token|question|sample|video|answer|record)\b)": "per",
+    r"(?<!\b[Tt]here )\b(?:is|are) no (?!longer|worse|better|proof|different|other|help|use\b)": (
+        "is not a, or has no"
+    ),
+    r"\btold (?:of|apart)\b(?<!be told apart)(?<!been told apart)": "reported, or distinguished",
+    r"\bgive (?:it|them) anew\b|\bnot one (?:frame|sample)\b": "no ...",
+    r"\bpassed over\b": "ignored",
+    r"\bof another (?:shape|kind|size|type)\b": "with another ...",
 }
 """What is not written -> what is."""
 
@@ -216,6 +229,71 @@ def misspelt() -> list[str]:
     return (done.stdout + done.stderr).splitlines()
 
 
+WORD_LISTS = ("formats.py", "choice_languages.py", "moved.py")
+"""Modules whose long strings are lists of names, not messages."""
+LEAST_WORDS = 4
+"""Of a string, for it to be a message."""
+WORD = re.compile(r"(?<!\S)[A-Za-z'-]{2,}(?=[\s.,;:!?]|$)")
+NOT_A_MESSAGE = re.compile(r"<\||<\w|\\[a-z]|\{%|[|^$]|\bclass=|#")
+"""Marks of chat formats, HTML, regular expressions and templates."""
+
+
+def messages(source: str) -> list[tuple[int, str]]:
+    """(line number, text) of every string of a program that people read.
+
+    Args:
+        source: Of a module. What stands in braces of an f-string is read as a piece of code.
+    """
+    tree = ast.parse(source)
+    # Strings that stand alone are documentation, and parts of f-strings are read with the whole.
+    apart = {
+        id(part)
+        for node in ast.walk(tree)
+        for part in ([node.value] if isinstance(node, ast.Expr) else getattr(node, "values", []))
+    }
+    found = []
+    for node in ast.walk(tree):
+        text = _string(node)
+        if id(node) in apart or text is None or NOT_A_MESSAGE.search(text):
+            continue
+        if len(WORD.findall(text)) >= LEAST_WORDS:
+            found.append((node.lineno, text))
+    return found
+
+
+def _string(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if not isinstance(node, ast.JoinedStr):
+        return None
+    number = count()
+    parts = (
+        str(part.value) if isinstance(part, ast.Constant) else f"value{next(number)}"
+        for part in node.values
+    )
+    return "".join(parts)
+
+
+def message_complaints(module: Path) -> list[str]:
+    """What is wrong with the messages of a module, one line each.
+
+    Args:
+        module: Its path.
+    """
+    found = messages(module.read_text("utf-8"))
+    if not found:
+        return []
+    # A page of one message a line, so that a line of the page leads to its place in the module.
+    text = "".join(f"{prose(' '.join(said.split()))} .\n" for _, said in found)
+    wrong = [*_words(text), *_proselint(text)]
+    for number, said in enumerate(text.splitlines(), 1):
+        longest = max(len(sentence.split()) for sentence in sentences(said))
+        if longest > LONGEST_SENTENCE:
+            wrong.append((number, f"{longest} words, at most {LONGEST_SENTENCE}"))
+    name = module.relative_to(ROOT) if module.is_relative_to(ROOT) else module
+    return [f"{name}:{found[number - 1][0]}: {said}" for number, said in sorted(wrong)]
+
+
 def main() -> int:
     """Print the grades, or what is wrong."""
     if "--grades" in sys.argv:
@@ -223,7 +301,11 @@ def main() -> int:
             print(f"{grade(prose(page.read_text('utf-8'))):5.1f}  {page.relative_to(ROOT)}")
         return 0
     CheckRegistry().register_many(__register__)
-    found = [complaint for page in pages() for complaint in complaints(page)] + misspelt()
+    found = [complaint for page in pages() for complaint in complaints(page)]
+    for module in sorted((ROOT / "src").rglob("*.py")):
+        if module.name not in WORD_LISTS:
+            found += message_complaints(module)
+    found += misspelt()
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0
 

@@ -25,7 +25,7 @@ class FusionConfig(FusionSettings):
 
     type: Literal["cross_attention"] = Field(
         default="cross_attention",
-        description="This fusion's name; not written to `patch.json`.",
+        description="Name of this fusion; not written to `patch.json`.",
         exclude=True,  # files stay those of versions that knew one fusion
     )
     # Sizes of the blocks.
@@ -35,7 +35,7 @@ class FusionConfig(FusionSettings):
     )
     memory: Size | None = Field(
         default=None,
-        description="Width of the mapped side tokens; None: the same as `hidden`.",
+        description="Width of the mapped side tokens; by default that of `hidden`.",
     )
     heads: Size = Field(
         default=4,
@@ -45,21 +45,23 @@ class FusionConfig(FusionSettings):
         default=2,
         ge=1,
         le=1000,
-        description="Blocks of attention and MLP.",
+        description="Number of blocks of attention and MLP.",
     )
     # What attention compares, and what it sums.
     rope: Literal["3d"] | None = Field(
         default=None,
-        description="Rotary positions in time, height and width, or none.",
+        description="Rotary positions: in time, height, and width, or none.",
     )
     tie_kv: bool = Field(
         default=False,
-        description="Take keys for values, as the authors' code does. The value projection in "
-        "their files is kept, frozen and unused, so that counts agree and files convert both ways.",
+        description="Use the keys as values, as the authors' code does. The value projection of "
+        "their files is kept but frozen and unused, so that parameter counts agree "
+        "and files convert both ways.",
     )
     alignment: Literal["times", "groups"] = Field(
         default="times",
-        description="Which steps a frame sees: those of its own time, or an even split by number.",
+        description="Which steps a frame attends to: those of its own interval of time, or an "
+        "equal share by count.",
     )
     # From the last block to the residual.
     dropout: float = Field(
@@ -70,23 +72,23 @@ class FusionConfig(FusionSettings):
     )
     output_norm: bool = Field(
         default=True,
-        description="LayerNorm at the end that starts at 0: a fresh patch changes nothing.",
+        description="End with a LayerNorm that starts at 0, so that a fresh patch changes nothing.",
     )
     output_layers: int = Field(
         default=2,
         ge=0,
         le=1000,
-        description="Linear layers of the output MLP; 0: none (needs out_dim = hidden), 1 and 3 "
-        "or more: out_dim = 2 hidden.",
+        description="Number of linear layers of the output MLP. 0 (none) needs out_dim = "
+        "hidden; 1, and 3 or more, need out_dim = 2 * hidden.",
     )
     # Of the authors' files alone.
     learnable_query: tuple[Size, Size] | None = Field(
         default=None,
-        description="(frames, tokens a frame) of a learnt query in place of the base's tokens.",
+        description="(frames, tokens per frame) of a learnt query that replaces the base's tokens.",
     )
     start_end_tokens: bool = Field(
         default=False,
-        description="Hold the four marker tokens of the authors' 'interleave' files, unused.",
+        description="Store the four unused marker tokens of the authors' 'interleave' files.",
     )
 
     @model_validator(mode="after")
@@ -103,12 +105,12 @@ class FusionConfig(FusionSettings):
         ends = {0: self.hidden, 2: self.out_dim}  # 2 layers end in any width
         if self.out_dim != ends.get(self.output_layers, 2 * self.hidden):
             raise ConfigError(
-                f"out_dim={self.out_dim} does not go with output_layers={self.output_layers}: 0 "
-                "needs out_dim = hidden, 1 and 3 or more out_dim = 2 * hidden, "
-                f"hidden is {self.hidden}; use 2"
+                f"out_dim={self.out_dim} does not fit output_layers={self.output_layers}: 0 "
+                "needs out_dim = hidden, 1 and 3 or more out_dim = 2 * hidden, hidden is "
+                f"{self.hidden}; use 2"
             )
         if self.learnable_query is not None and self.alignment != "groups":
-            raise ConfigError("a learnable query has no times; use alignment='groups' with it")
+            raise ConfigError("a learnable query has no times; combine it with alignment='groups'")
         return self
 
     @property

@@ -32,12 +32,12 @@ class FusionSettings(BaseModel):
     appends: ClassVar[bool] = False
     """Whether it makes tokens to stand behind the visual ones, instead of what is added to them."""
 
-    type: str = Field(description="Name of the fusion, as it was registered.")
-    side_dim: Size = Field(description="C of the side tokens, as the channel's encoder makes them.")
-    query_dim: Size = Field(description="C of the query tokens, as the base makes them.")
-    out_dim: Size = Field(description="C of the residual: the language model's hidden size.")
+    type: str = Field(description="Name under which the fusion is registered.")
+    side_dim: Size = Field(description="Width C of the side tokens of the encoder.")
+    query_dim: Size = Field(description="Width C of the query tokens of the base.")
+    out_dim: Size = Field(description="Width of the residual: the language model's hidden size.")
     query: Literal["pre_projector", "projected"] = Field(
-        default="pre_projector", description="Which of the base's tokens the seam takes as query."
+        default="pre_projector", description="Which tokens of the base are used as the query."
     )
 
 

@@ -156,6 +156,28 @@ def deepstack_output(**fields: Any) -> Any:
 
 
 @contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Load and save without the progress bars of transformers and of its reader of GGUF.
+
+    The bars of transformers are switched off by its own functions. Its reader of GGUF draws one
+    that nothing switches off, the `tqdm` of `transformers.modeling_gguf_pytorch_utils`. Checked
+    with transformers 5.23.0.
+    """
+    from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers.utils import logging
+
+    shown, tqdm = logging.is_progress_bar_enabled(), gguf.tqdm
+    logging.disable_progress_bar()
+    gguf.tqdm = lambda things, **_: things
+    try:
+        yield
+    finally:
+        gguf.tqdm = tqdm
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
 def beams_count_images(config: Any) -> Iterator[None]:
     """Let `generate` find the videos of GLM-4V's prompts, whose places are held by image tokens.
 

@@ -162,17 +162,17 @@ NAMES = {
 """Old name, with its old module -> the present one, where it is not just what `MODULES` says."""
 
 _FUSION = "the fusion is plain PyTorch in pave.fusion.module, its speed-ups are in pave.cpu"
-_FAMILIES = "a family is a class after the protocol pave.Family"
-_LEASES = "calls share an extraction by `--shard` or through Ray"
+_FAMILIES = "a family is a class that follows the protocol pave.Family"
+_LEASES = "several calls share an extraction with `--shard` or through Ray"
 
 GONE = {
     "pave.bases.FamilySpec": _FAMILIES,
     "pave.bases.families.list_specs": "ask pave.bases.families.FAMILIES",
     "pave.bases.shares_prefix": "use pave.bases.why_no_shared_prefix, None where one is shared",
     "pave.bases.spec.FamilySpec": _FAMILIES,
-    "pave.data.extract.workers": "processes that read media are pave.workers",
+    "pave.data.extract.workers": "the processes that read media are in pave.workers",
     "pave.evaluate.decode.answer": "use pave.answer.generate(model, clips, Sampling(n))",
-    "pave.evaluate.items": "every question is an item of its task, see pave.tasks.items",
+    "pave.evaluate.items": "every question is an item of its task; see pave.tasks.items",
     "pave.fusion.chunks": _FUSION,
     "pave.fusion.layout": _FUSION,
     "pave.metrics.paired_bootstrap": "use pave.metrics.paired",
@@ -215,7 +215,7 @@ def _old_name(old: str) -> Any:
             to ask `_Finder`, which says the same as an ImportError.
     """
     if old in GONE:
-        raise AttributeError(f"{old} is gone: {GONE[old]}")
+        raise AttributeError(f"{old} was removed: {GONE[old]}")
     if old in NEEDLESS:
         return _does_nothing(old)
     new = NAMES[old]
@@ -322,7 +322,7 @@ def _new_place(old: str) -> str | None:
 def _nothing_left(old: str, place: str) -> str:
     """What is said of a name that a module has lost on its way, or never had."""
     module, _, name = old.rpartition(".")
-    return f"there is no {old}: {module} is {place} now, which has no {name}"
+    return f"{old} does not exist: {module} is now {place}, which has no {name}"
 
 
 class _Finder(MetaPathFinder):
@@ -335,7 +335,7 @@ class _Finder(MetaPathFinder):
         if not fullname.startswith("pave."):
             return None
         if fullname in GONE:
-            raise ImportError(f"{fullname} is gone: {GONE[fullname]}", name=fullname)
+            raise ImportError(f"{fullname} was removed: {GONE[fullname]}", name=fullname)
         new = _new_place(fullname)
         if new is None:
             if fullname in _LEFT:

@@ -59,7 +59,7 @@ def find_dtype(word: str | torch.dtype) -> torch.dtype | None:
         return None
     name = str(word).removeprefix("torch.")
     if name not in _TORCH_NAMES:
-        raise ConfigError(f"a base has the dtype auto, fp32, bf16 or fp16, got {str(word)!r}")
+        raise ConfigError(f"dtype must be auto, fp32, bf16 or fp16, got {str(word)!r}")
     found: torch.dtype = getattr(torch, _TORCH_NAMES[name])
     return found
 
@@ -83,15 +83,13 @@ def find_device(word: str | torch.device = "auto") -> torch.device:
     try:
         device = torch.device(word)
     except RuntimeError as error:  # its own message lists thirty kinds
-        raise ConfigError(
-            f"there is no device {word!r}; give auto, cpu, cuda, cuda:1 or mps"
-        ) from error
+        raise ConfigError(f"unknown device {word!r}; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda":
         return _cuda(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device mps: this machine has no Apple GPU that PyTorch can use")
     if device.type not in ("cpu", "mps"):
-        raise ConfigError(f"pave does not run on {word!r}; give auto, cpu, cuda, cuda:1 or mps")
+        raise ConfigError(f"pave does not run on {word!r}; use auto, cpu, cuda, cuda:1 or mps")
     return torch.device(device.type)  # there is one of each
 
 
@@ -137,10 +135,10 @@ def _cuda(device: torch.device) -> torch.device:
     import torch
 
     if not torch.cuda.is_available():
-        why = "PyTorch sees no CUDA GPU here"
+        why = "PyTorch finds no CUDA GPU"
         if torch.version.cuda is None and torch.version.hip is None:
             why = "this PyTorch is built without CUDA (install the build for your GPU)"
-        raise ConfigError(f"device {device}: {why}; give cpu or auto")
+        raise ConfigError(f"device {device}: {why}; use cpu or auto")
     count = torch.cuda.device_count()
     if device.index is None:
         rank = os.environ.get("LOCAL_RANK", "")
@@ -150,5 +148,5 @@ def _cuda(device: torch.device) -> torch.device:
         return device
     if device.index >= count:
         names = ", ".join(f"cuda:{number}" for number in range(count)) or "none"
-        raise ConfigError(f"device {device}: there is no such GPU here; there are: {names}")
+        raise ConfigError(f"device {device}: there is no such GPU; available: {names}")
     return device

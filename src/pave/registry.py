@@ -86,7 +86,8 @@ class Registry(Generic[T]):
         # Importing is all that is asked of a plug-in; its decorators do the rest.
         if name not in self._registered:
             raise self._error(
-                f"the package that announces {self.what} {name!r} registers none of that name"
+                f"the package that announces {self.what} {name!r} does not register it; report "
+                "this to its author"
             )
         return self._registered[name]
 
@@ -107,7 +108,7 @@ class Registry(Generic[T]):
         known = self.names()
         hint = did_you_mean(name, known)
         return self._error(
-            f"there is no {self.what} {name!r}{hint}; there are: {', '.join(known) or 'none'}"
+            f"there is no {self.what} {name!r}{hint}; available: {', '.join(known) or 'none'}"
         )
 
     def _is_own(self, name: str, thing: T) -> bool:

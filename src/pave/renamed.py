@@ -35,7 +35,7 @@ def renamed(values: Any, names: Mapping[str, str], where: str) -> Any:
             continue
         # ValueError, which pydantic turns into a complaint about this field.
         if new in found:
-            raise ValueError(f"{old} is the old name of {new}; give one of them")
+            raise ValueError(f"{old} is the old name of {new}; leave one of them out")
         found[new] = found.pop(old)
         logger.info("%s: %s is called %s now", where, old, new)
     return found

@@ -128,7 +128,9 @@ def _must_be_text(file: TextFile, most: int) -> None:
     regular_file(file.path, file.error, "a text file")
     size = os.path.getsize(file.path)
     if size > most:
-        raise file.error(f"{file.path}: has {size:,} bytes, the most is {most:,}; {file.advice}")
+        raise file.error(
+            f"{file.path}: has {size:,} bytes, more than the limit of {most:,}; {file.advice}"
+        )
 
 
 def _unreadable(file: TextFile, error: OSError) -> PaveError:
@@ -150,7 +152,7 @@ def decode(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TextError(f"is no UTF-8 ({error.reason} at byte {error.start:,})") from error
+        raise TextError(f"is not UTF-8 ({error.reason} at byte {error.start:,})") from error
     # As Python's own text files do it: a lone carriage return ends a line, too.
     return io.StringIO(text, newline=None).getvalue()
 
@@ -162,7 +164,7 @@ def _must_not_be_utf16(head: bytes) -> None:
             raise TextError(f"is written in {name}, not in UTF-8; save it as UTF-8")
     # Valid UTF-8, but no text: UTF-16 without a mark, or a file that is not text at all.
     if b"\0" in head:
-        raise TextError("holds NUL bytes, so it is no UTF-8 (perhaps UTF-16); save it as UTF-8")
+        raise TextError("holds NUL bytes, so it is not UTF-8 (perhaps UTF-16); save it as UTF-8")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -196,7 +198,7 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeEncodeError as error:
         raise TextError("holds half of a surrogate pair (\\ud800 to \\udfff alone)") from error
     except ValueError as error:  # Python's own limit, whose text advises programmers
-        raise TextError("cannot be read (a number in it has thousands of digits)") from error
+        raise TextError("cannot be read (it contains a number with thousands of digits)") from error
     # So few brackets cannot be nested too deeply: most records need no walk.
     if text.count("[") + text.count("{") > DEEPEST:
         _must_be_shallow(value)
@@ -275,7 +277,7 @@ def read_object(path: Path, error: type[PaveError], advice: str) -> dict[str, An
         raise error(f"{path} is damaged ({why}); {advice}") from why
     if not isinstance(found, dict):
         raise error(
-            f"{path} is damaged (a JSON object is wanted, not {type(found).__name__}); {advice}"
+            f"{path} is damaged (expected a JSON object, not {type(found).__name__}); {advice}"
         )
     return found
 

@@ -114,8 +114,8 @@ class Workers:
             worker.call(_begin, (*place, self.device, self.threads), None, self.seconds)
         except _EndedError as ended:
             raise ConfigError(
-                f"a process that reads media {ended} as it began; set workers to 0 to read media "
-                "in this process"
+                f"a process that reads media {ended} at its start; set workers to 0 to read "
+                "media in this process"
             ) from None
         return worker
 
@@ -157,7 +157,7 @@ class _Worker:
             while True:
                 if not self._pipe.poll(seconds):
                     raise _EndedError(
-                        f"was ended, as it got no further in {seconds:,} s "
+                        f"was ended because it made no progress for {seconds:,} s "
                         "(PAVE_MAX_CLIP_SECONDS allows more)"
                     )
                 # "done", "raised", or "asks", and then it waits for our answer.
@@ -189,7 +189,7 @@ class _Worker:
     def _how(self) -> str:
         """In what way it has ended."""
         code = self._process.wait()
-        why = "a crash in a decoder, or out of memory"
+        why = "a decoder crashed, or the memory was exhausted"
         if code >= 0:
             return f"died (exit code {code}; {why})"
         return f"died ({signal.Signals(-code).name}; {why})"

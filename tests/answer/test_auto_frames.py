@@ -42,7 +42,7 @@ def test_ask(seen, tmp_path):
     whole = pave.as_frames(np.zeros((12, 32, 32, 3), np.uint8), fps=3)
     model.ask(whole, "Hm?", frames="auto", max_new_tokens=1)
     assert seen == [QWEN2]
-    with pytest.raises(ConfigError, match=r"whole number, or \"auto\", got 'automatic'"):
+    with pytest.raises(ConfigError, match="whole number of at least 1, got 'automatic'"):
         model.ask(whole, "Hm?", frames="automatic")
 
 
@@ -81,7 +81,7 @@ def test_patches_that_disagree(tmp_path, seen, caplog):
     model.load_patch(made.patch, name="first")
     model.load_patch(made.lora, name="second")
     model.ask(made.loud, "Hm?", max_new_tokens=1)
-    assert "trained on 5 and auto frames; auto are taken" in caplog.text
+    assert "trained on 5 and auto frames per clip, so auto frames are used" in caplog.text
     # A LLaVA-OneVision without a number in its files: the base's own number.
     assert seen == [Uniform(model.base.settings.frames)]
 

@@ -68,7 +68,7 @@ def test_ask_takes_them(tmp_path, seen, caplog):
     second = model.load_patch(made.lora, name="second")
     with caplog.at_level(logging.WARNING):
         model.ask(made.loud, "Hm?", max_new_tokens=1)
-    assert "trained on 3 and 5 frames; 5 are taken" in caplog.text
+    assert "trained on 3 and 5 frames per clip, so 5 frames are used" in caplog.text
     model.set_patches({first: 1.0, second: 0.0})
     model.ask(made.loud, "Hm?", max_new_tokens=1)
     assert seen[3:] == [5, 3]

@@ -290,7 +290,7 @@ def test_a_picture_beside_a_clip(model: PatchedModel) -> None:
     said = talk(("image", WIDE), ("video", FILM))
     clip = base.clip(FILM)
     if base.family.name in ("smolvlm", "glm4v"):
-        with pytest.raises(BaseError, match="clips or pictures, not both"):
+        with pytest.raises(BaseError, match="clips or pictures in one prompt, not both"):
             model.chat(said, sampling=SHORT)
         return
     more = dict(clip.pixels)
@@ -325,7 +325,7 @@ def test_what_is_no_picture(model: PatchedModel, odd: Any) -> None:
 
 
 def test_who_takes_no_pictures_says_so() -> None:
-    told = "are in the model's folder; load the base from a folder"
+    told = "the image settings of the model's folder; load the base from a folder"
     with pytest.raises(BaseError, match=told):
         PatchedModel(tiny.base("qwen2_vl")).chat(talk(("image", WIDE)))
 

@@ -198,7 +198,9 @@ def test_templates_that_leave_something_out_are_refused() -> None:
         "{{ '<image>\n' }}", "{{ raise_exception('one kind only') }}"
     )
     base = load_base(tiny.base().model, tokenizer)
-    with pytest.raises(BaseError, match=r"with this talk, .* cannot be rendered \(one kind only\)"):
+    with pytest.raises(
+        BaseError, match=r"for this conversation, .* cannot be rendered \(one kind only\)"
+    ):
         parts_of(base, [([picture, "a"], None)])
 
 

@@ -85,7 +85,7 @@ def test_what_is_no_such_base(folder):
         {k: v for k, v in tensors.items() if k != "model.layers.1.mlp.up_proj.weight"},
     )
     refused(
-        "275 words but the model knows 200",
+        "275 tokens but the model embeds 200",
         {**tensors, "model.embed_tokens.weight": torch.zeros(200, 32)},
     )
     (folder / "model.safetensors").write_bytes(b"cut short")

@@ -66,7 +66,7 @@ def test_a_folder_saved_below_a_patch_says_so(tmp_path: Path) -> None:
     tiny_patch.add(PatchedModel(base))
     base.model.save_pretrained(tmp_path)
     base.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(BaseError, match="saved with an adapter or a patch in place: take that off"):
+    with pytest.raises(BaseError, match="saved with an adapter or a patch attached: remove that"):
         load_base(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_weights_that_lack_a_tensor_are_refused(
         else:
             with pytest.raises(
                 BaseError,
-                match=rf"{folder}: 1 tensors are missing or of another shape, first .*{gone}",
+                match=rf"{folder}: 1 tensors are missing or have another shape, first .*{gone}",
             ):
                 load_base(folder, tower=tower)
 
@@ -132,7 +132,7 @@ def test_broken_and_absent_sources(
     (folder / "config.json").write_text("{")
     with pytest.raises(BaseError, match="not valid JSON"):
         load_base(folder)
-    with pytest.raises(BaseError, match="no such folder"):
+    with pytest.raises(BaseError, match="neither a folder"):
         load_base(tmp_path / "nowhere")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BaseError, match="no model configuration"):
@@ -162,7 +162,7 @@ def test_what_can_be_no_base_is_told_what_one_is(
     monkeypatch.chdir(tmp_path)  # where nothing lies
     with pytest.raises(
         BaseError,
-        match='no such folder, and no Hub id either; a base is "smol", a model folder, or a Hub id',
+        match='neither a folder nor a Hub id; a base is "smol", a model folder, or a Hub id',
     ):
         load_base(source)
 
@@ -191,12 +191,12 @@ def test_a_file_is_no_base(folder: Path) -> None:
         (
             "preprocessor_config.json",
             b'{"size": "x"}',
-            "preprocessor_config.json is not the configuration of a preprocessor",
+            "preprocessor_config.json is not a preprocessor configuration",
         ),
         (
             "preprocessor_config.json",
             b'{"image_mean": [0], "image_std": [0, 1, 1]}',
-            "preprocessor_config.json is not the configuration",
+            "preprocessor_config.json is not a preprocessor",
         ),
     ],
 )

@@ -139,7 +139,7 @@ def test_an_image_file_still_says_mean_and_deviation(
         settings = read_settings(source, _family("qwen2_vl").settings())
     assert settings.mean == (0.1, 0.2, 0.3)
     assert "'max_pixels': 12845056" in caplog.text
-    assert "those of images; videos get {'min_pixels': 100352, 'max_pixels': 602112" in caplog.text
+    assert "are for images; videos get {'min_pixels': 100352, 'max_pixels': 602112" in caplog.text
 
 
 def test_a_prompt_that_is_too_long_is_refused() -> None:

@@ -79,7 +79,7 @@ def test_grids_within_the_budget(shape, grid):
 
 def test_a_checkpoint_without_eyes_is_refused():
     config = SimpleNamespace(model_type="gemma4", vision_config=None)
-    with pytest.raises(BaseError, match="without its vision part"):
+    with pytest.raises(BaseError, match="has no vision tower"):
         find_family("gemma4")(config)
 
 

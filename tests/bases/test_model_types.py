@@ -56,7 +56,10 @@ def test_the_page_says_what_pave_does() -> None:
 @pytest.mark.parametrize(
     ("model_type", "message"),
     [
-        ("instructblipvideo", "'instructblipvideo' is no base for pave: its tokens come out of a"),
+        (
+            "instructblipvideo",
+            "'instructblipvideo' cannot be a base for pave: its tokens come out of a",
+        ),
         ("kimi_k25", "belongs to no supported family .*write a Family and register it"),
     ],
 )

@@ -86,7 +86,7 @@ def test_damaged_numbers(tmp_path, content, said):
 
 
 def test_a_rule_that_is_not_followed_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="stack_frames.*give a number of frames, not auto"):
+    with pytest.raises(ConfigError, match="stack_frames.*give a number of frames instead of auto"):
         _sampling(tmp_path, "minicpm_v", {VIDEO: {"stack_frames": 5}})
 
 

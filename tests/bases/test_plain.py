@@ -81,7 +81,7 @@ def test_an_adapter_beside_the_weights_is_not_passed_by(tmp_path: Path, tower: b
     with pytest.raises(BaseError, match=r"adapter"):
         load_base(tmp_path, tower=tower)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(BaseError, match=r"is an adapter of peft, not a base"):
+    with pytest.raises(BaseError, match=r"is a PEFT adapter, not a base"):
         load_base(tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_compiled_models_are_refused_wherever_they_are() -> None:
 
 
 def test_wrappers_of_data_parallel_training_are_refused() -> None:
-    refused(torch.nn.DataParallel(tiny.base().model), "several GPUs; give its .module")
+    refused(torch.nn.DataParallel(tiny.base().model), "DataParallel; pass its .module")
 
 
 @pytest.mark.parametrize("where", ["model.language_model", "model.vision_tower"])
@@ -117,9 +117,9 @@ def test_an_adapter_that_comes_later_is_told_of() -> None:
     case = tiny_patch.case()
     tiny_patch.add(case.model)
     case.base.model.add_adapter(LORA, "mine")
-    with pytest.raises(PatchError, match="switched adapters"):
+    with pytest.raises(PatchError, match="adapters were switched"):
         case.run()
-    with pytest.raises(PatchError, match="'mine' on the base"):
+    with pytest.raises(PatchError, match="'mine' was added to the base"):
         case.model.unpatch()
     case.base.model.delete_adapter("mine")
     case.model.set_patches({"audio": 1.0})

@@ -193,8 +193,8 @@ def test_a_well_known_llava_has_a_port(llava: Path, tmp_path: Path) -> None:
         ("InternVL3_5-8B", "internvl_chat", "use OpenGVLab/InternVL3_5-8B-HF"),
         ("InternVL3-78B", "internvl_chat", "use OpenGVLab/InternVL3-78B-hf"),
         ("mine", "internvl_chat", "own format .model type 'internvl';"),
-        ("MiniCPM-V-2_6", "minicpmv", "no model of its own for it: use a base of another family"),
-        ("Molmo-7B-D-0924", "molmo", "no model of its own for it"),
+        ("MiniCPM-V-2_6", "minicpmv", "no built-in class for it, so use a base of another family"),
+        ("Molmo-7B-D-0924", "molmo", "no built-in class for it"),
     ],
 )
 def test_models_of_their_own_code(
@@ -219,7 +219,7 @@ def test_models_of_their_own_code(
     with pytest.raises(BaseError, match=advice) as caught:
         load_base(folder)
     message = str(caught.value)
-    assert f"{model_type!r} needs Python code of its own repository" in message
+    assert f"{model_type!r} needs Python code from its repository" in message
     assert "\n" not in message and "onevision" not in message.lower()
 
 
@@ -324,7 +324,7 @@ def test_quantised_folders_say_what_they_need(tmp_path: Path, package: str, fami
         load_base(tmp_path)
     message = str(caught.value)
     assert "\n" not in message and "config.json" not in message
-    assert message.endswith("install what is missing, or use the model before quantisation")
+    assert message.endswith("install what is missing, or use the unquantised model")
 
 
 def test_unknown_quantisation_and_shapes_alone(
@@ -334,7 +334,7 @@ def test_unknown_quantisation_and_shapes_alone(
     with caplog.at_level(logging.WARNING, logger="pave"):
         shapes = load_base(tmp_path, weights=False)
     assert count(shapes) == count(tiny.base("qwen2_5_vl"))
-    assert "quantised (awq, 4 bits); sizes are those of the model before" in caplog.text
+    assert "quantised (awq, 4 bits); the sizes shown are those before quantisation" in caplog.text
     say(tmp_path, quantization_config={"quant_method": "homemade"})
     with pytest.raises(BaseError, match=r"quantised \(homemade\) and cannot be loaded here"):
         load_base(tmp_path)

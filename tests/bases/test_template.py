@@ -196,11 +196,11 @@ def test_templates_that_cannot_be_read_are_told(caplog: pytest.LogCaptureFixture
         ("{{ raise_exception('no') }}", "cannot be rendered (no)"),
         ("{{ messages[0]['content'][1]['text'] }}", "writes '<video>' 0 times"),
         (CHATML.replace("VIDEO", "<video><video>"), "writes '<video>' 2 times"),
-        ("<video>" + VICUNA.replace("<video>", ""), "when there are more"),
+        ("<video>" + VICUNA.replace("<video>", ""), "when there are several"),
         ("x" * 2**21, "2,097,152 characters"),
     ):
         caplog.clear()
-        if "more" in why:  # the second turn's closing words tell the two apart
+        if "several" in why:  # the second turn's closing words tell the two apart
             template = VICUNA.replace(
                 "{% endfor %}" + ASK, "{% endfor %}{{ messages|length }}" + ASK
             )

@@ -91,7 +91,9 @@ def pixels_of(name: str, folder: Path, **found: Any) -> Tensor:
 def test_what_pave_does_not_do_is_refused(
     name: str, found: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(BaseError, match=rf"asks for {said}.*, which pave does not do; correct"):
+    with pytest.raises(
+        BaseError, match=rf"asks for {said}.*, which pave does not support; correct"
+    ):
         settings_of(family_of(name), tmp_path, **found)
 
 
@@ -102,7 +104,7 @@ def test_a_file_of_pictures_is_told_of_alone(
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(found))
     family = family_of("llava_onevision")
     read_settings(str(tmp_path), family.settings(), resample=family.resample)
-    assert "asks for resample: 2 (bilinear), which pave does not do; frames are" in caplog.text
+    assert "asks for resample: 2 (bilinear), which pave does not support; frames are" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,10 @@ def test_limits_that_are_not_read_are_told(
     assert old.model_copy(update={"cap_pixels_per_frame": False}) == family.settings().model_copy(
         update={"cap_pixels_per_frame": False}
     )
-    assert "max_pixels, min_pixels: the model's own processor reads limits from size" in caplog.text
+    assert (
+        "max_pixels, min_pixels: the model's own processor reads the limits from `size`"
+        in caplog.text
+    )
     caplog.clear()
     settings_of(family_of("qwen2_vl"), tmp_path, min_pixels=3136, max_pixels=12544)
     assert not caplog.records

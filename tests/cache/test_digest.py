@@ -122,7 +122,7 @@ def test_links_that_make_a_disk_of_a_folder_are_refused(
         for other in range(7):
             (tmp_path / str(number) / f"to{other}").symlink_to(tmp_path / str(other))
             (tmp_path / str(number) / f"file{other}").write_bytes(b"")
-    with pytest.raises(MediaError, match="more than 100 files, links included"):
+    with pytest.raises(MediaError, match="more than 100 files \\(links included"):
         content_digest(tmp_path)
 
 

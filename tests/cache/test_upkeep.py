@@ -135,11 +135,11 @@ def test_merge_copies_what_is_missing_and_the_failures(tmp_path: Path) -> None:
     assert merge(into, [one]) == 0
     with pytest.raises(ConfigError, match="into itself"):
         merge(into, [into])
-    with pytest.raises(ConfigError, match="holds no tokens"):
+    with pytest.raises(ConfigError, match="is an empty token cache"):
         merge(into, [TokenCache(tmp_path / "nowhere")])
     narrow = TokenCache(tmp_path / "narrow", torch.bfloat16)
     narrow.put(key(1), value(1))
-    with pytest.raises(ConfigError, match="extract with one type"):
+    with pytest.raises(ConfigError, match="extract both with one type"):
         merge(into, [narrow])
 
 
@@ -161,7 +161,7 @@ def test_a_cache_keeps_to_its_type(tmp_path: Path) -> None:
     got = again.get(key(2))
     assert again.dtype == torch.bfloat16 and got is not None
     assert (got["values"].dtype, got["times"].dtype) == (torch.bfloat16, torch.float64)
-    with pytest.raises(ConfigError, match="keeps torch.bfloat16, not torch.float16"):
+    with pytest.raises(ConfigError, match="stores torch.bfloat16, not torch.float16"):
         TokenCache(tmp_path / "s", torch.float16)
     fill(tmp_path / "exact", [1])
     with pytest.raises(ConfigError, match="as they were given"):

@@ -46,10 +46,10 @@ def test_what_is_wrong(clips: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
         check_encoder(encoder, loud, without=loud)
     narrow = Tokens(torch.zeros(2, 1, 3), torch.tensor([0.0, 1.0]))
     monkeypatch.setattr(MelEncoder, "encode", lambda *_: narrow)
-    with pytest.raises(AssertionError, match="dim is 256, tokens have 3"):
+    with pytest.raises(AssertionError, match="dim is 256, but the tokens have 3"):
         check_encoder(encoder, loud)
     monkeypatch.setattr(
         MelEncoder, "encode", lambda *_: Tokens(torch.rand(2, 1, 256), narrow.times)
     )
-    with pytest.raises(AssertionError, match="the same source again: other tokens"):
+    with pytest.raises(AssertionError, match="the same source again: the tokens differ"):
         check_encoder(encoder, loud)

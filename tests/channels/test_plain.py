@@ -22,7 +22,7 @@ from pave.errors import ChannelError, PatchError
 from pave.paper.weights import read_state
 
 VALUES = torch.arange(24.0).view(4, 6)
-DAMAGED = "damaged, or of another kind"
+DAMAGED = "damaged, or another kind of file"
 
 
 class Recipe:
@@ -161,7 +161,7 @@ def test_an_archive_that_unfolds_to_far_more(tmp_path: Path) -> None:
     """Zeros deflate to a thousandth; what measures something does not."""
     file = tmp_path / "x.npz"
     np.savez_compressed(file, values=np.zeros(1 << 26, np.float64))
-    with pytest.raises(NotPlainError, match=r"its [\d,]+ bytes unfold to 536,[\d,]+;"):
+    with pytest.raises(NotPlainError, match=r"its [\d,]+ bytes unpack to 536,[\d,]+;"):
         read_arrays(file, ["values"], [])
     np.savez(file, values=np.zeros(1 << 10))
     assert read_arrays(file, ["values"], [])["values"].shape == (1 << 10,)
@@ -190,7 +190,7 @@ def test_times_must_be_real_tensors(tmp_path: Path) -> None:
 def test_a_state_dict_has_names(tmp_path: Path) -> None:
     """Numbers as keys would fit no prefix."""
     torch.save({1: VALUES}, tmp_path / "x.bin")
-    with pytest.raises(PatchError, match="names that are no text"):
+    with pytest.raises(PatchError, match="names that are not strings"):
         read_state(tmp_path / "x.bin")
 
 
@@ -203,5 +203,5 @@ def test_arrays_that_nobody_asked_for(tmp_path: Path) -> None:
         objects=np.array([{}], dtype=object),
     )
     assert list(read_arrays(tmp_path / "x.npz", ["a"], ["b"])) == ["a"]
-    with pytest.raises(NotPlainError, match="lacks c; there are: a, notes, objects"):
+    with pytest.raises(NotPlainError, match="lacks c; it has: a, notes, objects"):
         read_arrays(tmp_path / "x.npz", ["c"], [])

@@ -82,7 +82,7 @@ def test_an_encoder_with_another_name() -> None:
     [
         ("audo", "mel", {}, "no encoder 'audo/mel' .did you mean 'audio/mel'"),
         ("audio", "mle", {}, "no encoder 'audio/mle' .did you mean 'audio/mel'"),
-        ("smell", "mel", {}, "there are: audio/ast, .*, views/tower$"),
+        ("smell", "mel", {}, "available: audio/ast, .*, views/tower$"),
         ("audio", "mel", {"Rate": 8000}, "unknown setting 'Rate' .did you mean 'rate'"),
         ("audio", "mel", {"rate": "fast"}, "setting 'rate'"),
     ],
@@ -132,7 +132,7 @@ def test_installed_plugins(plugins: Path) -> None:
     assert make_encoder("lidar", "rings", {"dim": 5}).dim == 5
     with pytest.raises(ChannelError, match=r"lidar/broken.* fails to import"):
         make_encoder("lidar", "broken")
-    with pytest.raises(ChannelError, match="'lidar/wrong' registers none of that name"):
+    with pytest.raises(ChannelError, match="'lidar/wrong' does not register it"):
         make_encoder("lidar", "wrong")
     with pytest.raises(ChannelError, match="did you mean 'lidar/rings'"):
         make_encoder("lidar", "ring")

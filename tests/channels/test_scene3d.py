@@ -256,7 +256,9 @@ def test_broken_scenes(tmp_path: Path) -> None:
         "lacks pose": arrays_without(tmp_path / "b.npz", "pose"),
         "holds no `color`": arrays_without(tmp_path / "c.npz", "color"),
         "times has shape": str(arrays(tmp_path / "d.npz", times=np.zeros(3))),
-        "not one frame": str(arrays(tmp_path / "e.npz", pose=np.full((5, 4, 4), np.nan))),
+        "no frame has a finite pose": str(
+            arrays(tmp_path / "e.npz", pose=np.full((5, 4, 4), np.nan))
+        ),
     }
     for message, source in cases.items():
         with pytest.raises(ChannelError, match=message):
@@ -271,7 +273,7 @@ ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "upright nan": ({"axis_align": np.full((4, 4), np.nan)}, "axis_align must be 4 x 4 finite"),
     "upright text": (
         {"axis_align": np.array(["a"])},
-        "'axis_align' in it is no array of real numbers",
+        "'axis_align' in it is not an array of real numbers",
     ),
     "camera number": ({"intrinsic": Z(())}, "intrinsic must be 4 x 4 or 3 x 3"),
     "camera row": ({"intrinsic": Z((5, 4, 4))}, "intrinsic must be 4 x 4 or 3 x 3"),
@@ -279,7 +281,7 @@ ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "camera nan": ({"intrinsic": np.full((3, 3), np.nan)}, "intrinsic must be .* finite"),
     "pose 3 x 4": ({"pose": EYES[:, :3]}, "pose has shape .* instead of frames x 4 x 4"),
     "pose number": ({"pose": Z(())}, "pose has shape"),
-    "pose complex": ({"pose": EYES * 1j}, "'pose' in it is no array of real numbers"),
+    "pose complex": ({"pose": EYES * 1j}, "'pose' in it is not an array of real numbers"),
     "depth flat": ({"depth": Z((5, 0, 8))}, "depth has shape"),
     "depth fewer": ({"depth": np.ones((4, 8, 8))}, "depth has shape .* the same 5 frames"),
     "color rgba": ({"color": Z((5, 8, 8, 4), np.uint8)}, "color has shape"),

@@ -214,7 +214,10 @@ def test_weights_are_in_the_key_and_their_place_is_not(
             lambda w: w.update({"modality_heads.audio.0.bias": torch.zeros(3)}),
             r"has shape \(3,\) instead of \(32,\)",
         ),
-        (lambda w: [w.pop(key) for key in list(w) if "audio" in key], "no sound branch"),
+        (
+            lambda w: [w.pop(key) for key in list(w) if "audio" in key],
+            "does not contain the sound branch",
+        ),
     ],
 )
 def test_strict_weights(tmp_path: Path, change: Any, message: str) -> None:
@@ -244,7 +247,7 @@ def test_a_shard_that_is_missing(tmp_path: Path) -> None:
     save_file({"a.weight": torch.zeros(2)}, tmp_path / "model-1.safetensors")
     index = {"weight_map": {"a.weight": "model-1.safetensors", "b": "model-2.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ChannelError, match=r"lacks model-2\.safetensors, which .* names"):
+    with pytest.raises(ChannelError, match=r"lacks model-2\.safetensors, which .* lists"):
         read_weights(tmp_path, [""])
     save_file({"b": torch.zeros(2)}, tmp_path / "model-2.safetensors")
     assert set(read_weights(tmp_path, [""])) == {"a.weight", "b"}

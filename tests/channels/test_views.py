@@ -88,7 +88,7 @@ def test_one_camera_and_a_variable_rate(tmp_path: Path, cameras: list[Path]) -> 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ({"videos": ["a.mp4"], "offsets": [0.0, 1.0]}, "1 videos need as many offsets"),
+        ({"videos": ["a.mp4"], "offsets": [0.0, 1.0]}, "1 videos need one offset each"),
         ({"video": ["a.mp4"]}, "videos"),
         ([], "videos"),
         (1, "got 1; give a list of videos"),
@@ -110,7 +110,7 @@ def test_cameras_that_never_meet(cameras: list[Path]) -> None:
 
 
 def test_a_tower_is_needed() -> None:
-    with pytest.raises(ChannelError, match="reads with the base's tower"):
+    with pytest.raises(ChannelError, match="uses the base's vision tower"):
         make_encoder("views", "tower")
 
 

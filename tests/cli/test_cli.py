@@ -186,7 +186,7 @@ def test_user_errors_are_one_line_and_exit_2(run: Pave, made: tinyrun.Run, tmp_p
         (("ask", "clip.mp4", "Hm?", "--patch"), "--patch needs a value (see: pave ask --help)"),
         (
             ("info", "a", "b"),
-            "there is no place for 'b'; quote words that belong together (see: pave info --help)",
+            "unexpected argument 'b'; quote words that belong together (see: pave info --help)",
         ),
     ],
 )
@@ -312,8 +312,8 @@ def test_eval_reads_a_file_and_flags_win(run: Pave, made: tinyrun.Run, tmp_path:
         ("records: a.jsonl\nout: o\neval: {a: 1}", "[eval]"),
         ("- records", "mapping"),
         ("", "mapping"),
-        ("1: 2", "words, got 1"),
-        ("records: a.jsonl\nout: o\nlora: {2: 3}", "words, got 2"),
+        ("1: 2", "must be a word, got 1"),
+        ("records: a.jsonl\nout: o\nlora: {2: 3}", "must be a word, got 2"),
     ],
 )
 def test_train_says_what_is_wrong_in_a_file(

@@ -53,7 +53,7 @@ def test_train_and_eval_name_them_and_have_read_all_others(
     good = [record for record in records if record.id not in ("clip1", "clip3")]
     write_records(tmp_path / "all.jsonl", records)
     write_records(tmp_path / "good.jsonl", good)
-    behind = "; mend them or take their records out"
+    behind = "; repair them or remove their records"
     refused = (
         f"2 of 6 clips cannot be used: clip1: {tmp_path / 'deadly1.npy'}: "
         f"{killer.died('SIGSEGV')}; clip3: {tmp_path / 'deadly3'}: {killer.died('SIGKILL')}{behind}"

@@ -64,7 +64,7 @@ def _words(verb: str, made: tinyrun.Run, folder: Path) -> list[str]:
 @pytest.mark.parametrize("verb", ["ask", "eval", "extract", "train"])
 @pytest.mark.parametrize(
     ("device", "said"),
-    [("cuda:1", "device cuda:1: .*give cpu or auto"), ("gpu", "there is no device 'gpu'")],
+    [("cuda:1", "device cuda:1: .*use cpu or auto"), ("gpu", "unknown device 'gpu'")],
 )
 def test_an_impossible_device_is_one_line(
     verb: str,
@@ -109,5 +109,5 @@ def test_the_dtype_is_the_base_s(
 def test_what_the_dtype_of_an_extraction_was_is_renamed(tmp_path: Path) -> None:
     made = {"records": "r.jsonl", "cache": "c", "channel": "audio", "encoder": "mel"}
     assert ExtractConfig(**made, dtype="exact").cache_dtype == "exact"
-    with pytest.raises(ValueError, match="dtype is the type of the base, but no base is set"):
+    with pytest.raises(ValueError, match="dtype sets the type of the base, but no base is set"):
         ExtractConfig(**made, dtype="bf16")

@@ -44,7 +44,7 @@ def test_push_search_pull(
     assert main(["search", "hear", "--channel", "audio"]) == 0
     assert "someone/hearing" in capsys.readouterr().out
     assert main(["search", "nothing-like-it"]) == 0
-    assert "no patch on the Hub fits" in capsys.readouterr().err
+    assert "no patch on the Hub matches" in capsys.readouterr().err
     assert main(["pull", "someone/hearing", "--json"]) == 0
     folder = Path(json.loads(capsys.readouterr().out)["folder"])
     assert read_config(folder) == config
@@ -69,16 +69,16 @@ def test_push_makes_a_probe_where_the_base_is_at_hand(
     assert "without a probe" not in capsys.readouterr().err
     assert read_config(folder).probe is not None
     assert main(["check", str(run.base), "--patch", str(folder)]) == 0
-    assert "equal to the bit" in capsys.readouterr().out
+    assert "equal bit for bit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["pull", "someone/missing"], "there is no such repository"),
-        (["pull", "./here"], "is no repository on the Hub"),
+        (["pull", "someone/missing"], "it does not exist"),
+        (["pull", "./here"], "is not a repository on the Hub"),
         (["pull", "someone/half"], "its upload was not finished"),
-        (["info", "someone/missing"], "there is no such repository"),
+        (["info", "someone/missing"], "it does not exist"),
         (["search", "--limit", "0"], "--limit"),
         (["push", "/nowhere", "someone/x"], "there is no patch folder"),
     ],
@@ -103,7 +103,7 @@ def test_a_probe_is_checked_on_its_base_and_on_another(
     name = model.load_patch(run.patch)
     probed = model.save_patch(tmp_path / "probed", name, probe=make_probe(model))
     assert main(["check", str(run.base), "--patch", str(probed)]) == 0
-    assert "equal to the bit" in capsys.readouterr().out
+    assert "equal bit for bit" in capsys.readouterr().out
     other = tiny.base(seed=1)
     other.model.save_pretrained(tmp_path / "other")
     other.tokenizer.save_pretrained(tmp_path / "other")

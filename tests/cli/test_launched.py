@@ -36,7 +36,7 @@ def test_a_verb_for_one_process_says_so(second_of_three, capsys, verb):
     if verb == "demo":
         pytest.importorskip("pave_world")
     assert main([verb, "x"]) == 2
-    assert f"pave {verb} works in one process, and was started in 3" in capsys.readouterr().err
+    assert f"pave {verb} works in one process but was started in 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rank, size", [("", "2"), ("0", ""), ("0", "1"), ("x", "y")])
@@ -85,4 +85,4 @@ def test_extract_fails_where_no_clip_can_be_used(tmp_path, capsys):
     assert main([*words, "--cache", str(tmp_path / "none")]) == 2
     told = capsys.readouterr()
     assert "skipped audio of" in told.out
-    assert "none of the 2 parts of clips could be encoded; the first:" in told.err
+    assert "none of the 2 clips could be encoded; the first: " in told.err

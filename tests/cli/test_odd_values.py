@@ -55,7 +55,7 @@ def test_a_file_is_no_token_cache(tmp_path: Path, capsys: pytest.CaptureFixture[
             "--cache",
             cache,
         )
-        said = f"{cache} cannot be a token cache (Not a directory); a token cache is a folder"
+        said = f"{cache} cannot be used as a token cache (Not a directory); choose another folder"
         assert said in refused(capsys, *words)
 
 
@@ -116,7 +116,7 @@ def test_an_empty_verb(capsys: pytest.CaptureFixture[str]):
 
 
 def test_a_question_in_another_encoding(video: Path, capsys: pytest.CaptureFixture[str]):
-    assert "no text in UTF-8" in refused(capsys, "ask", video, "\udcff")
+    assert "not valid UTF-8" in refused(capsys, "ask", video, "\udcff")
 
 
 def test_characters_that_the_terminal_lacks_are_spelt_out(video: Path):
@@ -138,6 +138,6 @@ def test_a_channel_that_is_nested_too_deeply(video: Path, capsys: pytest.Capture
         assert "--channel audio is given twice" in refused(capsys, *verb, *twice)
     batch = ("ask", "--batch", "q.jsonl", "--out", "a.jsonl")
     for words in (twice[:2], ("--stream",), ("--json",)):
-        assert "do not go with --batch" in refused(capsys, *batch, *words)
+        assert "cannot be used with --batch" in refused(capsys, *batch, *words)
     words = ("ask", video, "Hm?", "--channel", "views=" + "[" * 5000)
     assert "--channel views: lists or objects are nested too deeply" in refused(capsys, *words)

@@ -46,7 +46,7 @@ def test_rows_into_a_folder(predictions: Path, tmp_path: Path, capsys: pytest.Ca
     error = refused(
         capsys, "score", "avqa", "--predictions", predictions, "--rows", tmp_path / "rows"
     )
-    assert f"cannot use {tmp_path / 'rows'}: Is a directory; that is a folder, name a file" in error
+    assert f"cannot use {tmp_path / 'rows'}: Is a directory; it is a folder; name a file" in error
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_output_that_nobody_can_take():
 
 def test_torch_hides_why_a_checkpoint_cannot_be_written():
     with (
-        pytest.raises(TrainError, match="run/checkpoint-3 cannot be written completely; make room"),
+        pytest.raises(TrainError, match="run/checkpoint-3 cannot be written completely; free some"),
         saving(Path("run/checkpoint-3")),
     ):
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")

@@ -63,9 +63,9 @@ def test_what_spreadsheets_write(
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "no column video, question, answer.*it says: nothing"),
-        ([HEAD], "column names only"),
-        (["video,question", "a.mp4,What?"], "no column answer.*it says: video, question"),
+        ([], "no column video, question, answer.*it holds: nothing"),
+        ([HEAD], "only the column names"),
+        (["video,question", "a.mp4,What?"], "no column answer.*it holds: video, question"),
         ([HEAD + ",answer", "a.mp4,What?,x,y"], "two columns are called 'answer'"),
         ([HEAD, "a.mp4,What, then?,dog"], r"csv:2: 4 cells for 3 columns; put quotes"),
         ([HEAD, "a.mp4,,dog"], r"csv:2: the column question is empty"),

@@ -41,10 +41,10 @@ def test_eval_writes_all_arms_into_each_patch(
 ) -> None:
     manifest = (made.patch / "patch.json").read_bytes()
     evaluate(made, tmp_path / "look", "--limit", "1")
-    assert "no patch's card gets the scores" in capsys.readouterr().err
+    assert "the scores are not written to any patch's card" in capsys.readouterr().err
     assert not (made.patch / "scores.json").exists()
     report = evaluate(made, tmp_path / "out")
-    assert capsys.readouterr().err.count("the scores are on the card of") == 2
+    assert capsys.readouterr().err.count("the scores were written to the card of") == 2
     # What the patch is has not changed, so the same command goes on where it ended.
     assert (made.patch / "patch.json").read_bytes() == manifest
     assert evaluate(made, tmp_path / "out").arms == report.arms
@@ -97,7 +97,7 @@ def test_an_edited_card_and_a_locked_folder_do_not_end_an_evaluation(
     evaluate(made, tmp_path / "out")
     assert (made.lora / "README.md").read_text() == "# Mine\n"
     assert "was edited" in caplog.text
-    assert "the scores are not on the card" in capsys.readouterr().err
+    assert "the scores were not written to the card" in capsys.readouterr().err
     assert (made.patch / "scores.json").read_text() == "no"
 
 

@@ -120,7 +120,7 @@ def test_a_whole_swap(made: tinyrun.Run, tmp_path: Path) -> None:
         follows = sum(row.scores["follows"].value * row.n for row in rows)
         assert (matched + follows) / 8 == pytest.approx(plain.arm(arm).accuracy)
     assert sorted(report.left_out) == [
-        "the clip met, if any was left, is not asked the same with another answer"
+        "no clip is left that is asked the same with a different answer"
     ]
     assert len(report.left_out.popitem()[1]) == 2  # five clips with sound make two pairs
     page = (tmp_path / "swap" / "swap.md").read_text()
@@ -190,7 +190,7 @@ def test_what_is_refused(made: tinyrun.Run, tmp_path: Path) -> None:
         evaluate_swap(_config(made, tmp_path, swap=None))
     with pytest.raises(ConfigError, match="evaluate_swap_share"):
         evaluate_swap(_config(made, tmp_path, shard="1/2"))
-    with pytest.raises(ConfigError, match="judges each"):
+    with pytest.raises(ConfigError, match="scores each answer"):
         evaluate_swap(_config(made, tmp_path, task="avsd"))
     assert not list(tmp_path.iterdir())
 

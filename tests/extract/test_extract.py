@@ -170,7 +170,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert (
         extract(config(records, tmp_path / "s", **FILE)).found == 1
     )  # the type need not be named again
-    with pytest.raises(ConfigError, match="keeps torch.bfloat16"):
+    with pytest.raises(ConfigError, match="stores torch.bfloat16"):
         TokenCache(tmp_path / "s", torch.float32)
 
 
@@ -258,7 +258,7 @@ def test_broken_media_is_named_and_skipped(
     out = capsys.readouterr().out
     assert (
         "skipped  6" in out
-        and "noted before; --retry tries again" in out
+        and "recorded earlier; --retry tries it again" in out
         and "skipped audio of missing" in out
     )
     (tmp_path / "truncated.mp4").write_bytes(whole)  # mended: other bytes, another key
@@ -388,7 +388,7 @@ def test_an_encoder_of_the_running_script_encodes_here(
     records = write_records(tmp_path / "records.jsonl", own)
     wanted = config(records, tmp_path / "store", channel="of the script", encoder="test", workers=2)
     assert extract(wanted).made == 2
-    assert "of the script/test is known to this process alone" in caplog.text
+    assert "of the script/test is registered in this process only" in caplog.text
 
 
 # ---------------------------------------------------------------- kills and company
@@ -511,7 +511,7 @@ def test_a_clip_that_kills_its_process_is_found_and_named(tmp_path: Path, worker
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    died = "the process that read it died (SIGSEGV; a crash in a decoder, or out of memory)"
+    died = "the process that read it died (SIGSEGV; a decoder crashed, or the memory was exhausted)"
     assert {row["id"]: row["reason"] for row in report["skipped"]} == {
         number: f"{tmp_path / number}.npy: {died}" for number in ("3", "11")
     }

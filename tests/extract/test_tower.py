@@ -108,7 +108,7 @@ def test_a_base_is_loaded_where_it_is_needed(
         records=records, cache=tmp_path / "s", channel="audio", encoder="mel", base="tiny"
     )
     assert extract(mel).without == 2
-    with pytest.raises(ConfigError, match="views/tower reads with the base's tower; set base"):
+    with pytest.raises(ConfigError, match="views/tower uses the base's vision tower; set base"):
         extract(
             ExtractConfig(records=records, cache=tmp_path / "s", channel="views", encoder="tower")
         )

@@ -74,12 +74,12 @@ def test_a_late_channel_reaches_early_frames_by_its_first_step_alone():
 @pytest.mark.parametrize(
     ("query", "side", "words"),
     [
-        ([torch.zeros(2)], None, "both"),
-        (None, [torch.zeros(3)], "both"),
-        ([torch.zeros(3)], [torch.zeros(3)], "query_times must have one time a step"),
-        ([torch.zeros(2)], [torch.zeros(3, 1)], "side_times must have one time a step"),
+        ([torch.zeros(2)], None, "or neither of them"),
+        (None, [torch.zeros(3)], "or neither of them"),
+        ([torch.zeros(3)], [torch.zeros(3)], "query_times must have one time per step"),
+        ([torch.zeros(2)], [torch.zeros(3, 1)], "side_times must have one time per step"),
         ([torch.tensor([1.0, 0.0])], [torch.zeros(3)], "backwards"),
-        ([torch.zeros(2)], [None], "side_times must have an entry"),
+        ([torch.zeros(2)], [None], "give query_times and side_times for every clip"),
     ],
 )
 def test_times_that_do_not_fit(query, side, words):

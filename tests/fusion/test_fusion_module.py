@@ -210,14 +210,14 @@ def test_dropout_acts_in_training_alone():
 @pytest.mark.parametrize(
     ("query", "side", "more", "words"),
     [
-        ([(2, 1, 6)], [], {}, "1 clips need as many entries of side tokens"),
+        ([(2, 1, 6)], [], {}, "1 clips need one entry of side tokens"),
         ([(2, 6)], [(3, 1, 5)], {}, r"query tokens must be \[T, S, 6\], got \(2, 6\)"),
         ([(2, 1, 6)], [(3, 1, 4)], {}, r"side tokens must be \[T, S, 5\]"),
         (
             [(2, 1, 6)],
             [(3, 1, 5)],
             {"query_times": [], "side_times": []},
-            "as many entries of query_times",
+            "one entry of query_times",
         ),
         ([(2, 3, 6)], [(3, 1, 5)], {}, "square grids of query tokens"),
     ],

@@ -45,7 +45,9 @@ class Killer:
 
 def died(signal: str) -> str:
     """What is said of a clip whose process ended so."""
-    return f"the process that read it died ({signal}; a crash in a decoder, or out of memory)"
+    return (
+        f"the process that read it died ({signal}; a decoder crashed, or the memory was exhausted)"
+    )
 
 
 def install(site: Path) -> Path:

@@ -104,7 +104,7 @@ def test_links_and_devices_are_no_members(tmp_path):
 def test_a_member_is_bounded(tmp_path, clip, monkeypatch):
     name = packed("zip", clip)
     monkeypatch.setattr(module, "MEMBER_BYTES", 10)
-    with pytest.raises(MediaError, match="the most is 10"):
+    with pytest.raises(MediaError, match="more than the limit of 10"):
         read_frames(name, Uniform(1))
     monkeypatch.undo()
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("U", (), {"free": 1}))

@@ -427,7 +427,7 @@ def test_a_stream_that_knows_no_rate(
 ) -> None:
     clip = bare_stream(tmp_path / f"a.{suffix}", suffix, Fraction(12))
     must_be_shown(clip, np.arange(40) / 25)
-    assert caplog.text.count("25 frames a second is a guess") == 1
+    assert caplog.text.count("25 frames per second is a guess") == 1
 
 
 def test_a_stream_of_av1_that_knows_its_rate(

@@ -107,7 +107,7 @@ def test_hidden_files_are_no_frames(tmp_path: Path):
 
 def test_a_folder_of_hidden_files_alone_says_so(tmp_path: Path):
     (tmp_path / "._0.jpg").write_bytes(b"x")
-    with pytest.raises(MediaError, match="hidden files are passed over"):
+    with pytest.raises(MediaError, match="hidden files are ignored"):
         read_frames(tmp_path, Uniform(1))
 
 
@@ -119,7 +119,7 @@ def test_a_frame_that_is_no_file_is_refused_and_not_passed_over(tmp_path: Path):
     (tmp_path / "1.png").unlink()
     for make, words in (
         (lambda file: os.mkfifo(file), "is a pipe"),
-        (lambda file: file.symlink_to(file.name), "leads back to itself"),
+        (lambda file: file.symlink_to(file.name), "is a link to itself"),
         (lambda file: file.symlink_to("/dev/zero"), "is a device"),
         (lambda file: file.symlink_to("gone.png"), "no such file"),
     ):

@@ -114,7 +114,7 @@ def test_labelled_channels(tmp_path: Path) -> None:
 def test_more_channels_than_can_be_read(tmp_path: Path, channels: int) -> None:
     """One line with the number."""
     file = wav(tmp_path / "a.wav", packed16(chord(channels, 50)), 16000, channels)
-    with pytest.raises(MediaError, match=f"sound of {channels} channels, at most 64"):
+    with pytest.raises(MediaError, match=f"sound of {channels} channels, but at most 64"):
         read_sound(file)
 
 
@@ -128,7 +128,7 @@ def test_the_default_track_is_heard(
     file = two_tracks(tmp_path / f"film{suffix}", levels, default)
     found = must(file).samples[1000:7000].square().mean().sqrt() * 2**0.5
     assert float(found) == pytest.approx(levels[heard], rel=0.01)
-    assert f"has 3 sound tracks; number {heard + 1} is heard" in caplog.text
+    assert f"has 3 sound tracks; number {heard + 1} is used" in caplog.text
     info = probe(file).sound
     assert info is not None and (info.track, info.tracks) == (heard + 1, 3)
 

@@ -46,7 +46,7 @@ def test_without_java_meteor_is_left_out_and_the_result_says_so(monkeypatch):
     assert result.scores["METEOR"] is None and result.items[0]["meteor"] is None
     assert result.items[0]["tok_pred"] == ["a red cup"]
     assert result.items[0]["rouge_l"] == pytest.approx(1.0)
-    assert "no Java was found" in result.notes["warning"] and "METEOR" in result.notes["warning"]
+    assert "Java was not found" in result.notes["warning"] and "METEOR" in result.notes["warning"]
     assert caption_scores([""], [["a"]]).scores["CIDEr"] == 0
     assert caption_scores(["a"], [["..."]]).scores["CIDEr"] == 0
 
@@ -67,7 +67,7 @@ def test_java_is_found_in_java_home(monkeypatch, tmp_path):
 def test_a_missing_package_and_nothing_to_score(monkeypatch):
     with pytest.raises(ValueError, match="at least one"):
         caption_scores([], [])
-    with pytest.raises(ValueError, match="no empty list"):
+    with pytest.raises(ValueError, match="non-empty list"):
         caption_scores(["a"], [[]])
     monkeypatch.setattr(java, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pave\[eval\]"):

@@ -324,7 +324,7 @@ def test_bad_names_are_refused(name: str) -> None:
             ConfigError,
             "without a channel has no fusion",
         ),
-        ("audio", {"encoder": None}, ConfigError, "no encoder to tell its width"),
+        ("audio", {"encoder": None}, ConfigError, "no encoder, so the width"),
         ("audio", {"encoder": "nope"}, ChannelError, "no encoder 'audio/nope'"),
         ("audio", {"fusion": {"hiden": 8}}, ConfigError, "hiden"),
         ("audio", {"fusion": {"out_dim": 7}}, ConfigError, "out_dim=7, but it is 32"),
@@ -368,7 +368,7 @@ def test_bad_weights_are_refused(two: Case, weights: Any, message: str) -> None:
 def test_a_base_takes_one_patched_model(two: Case) -> None:
     with pytest.raises(BaseError, match="already patched"):
         PatchedModel(two.base)
-    with pytest.raises(PatchError, match="say which patch"):
+    with pytest.raises(PatchError, match="name the patch"):
         two.model.save_patch("anywhere")
     with pytest.raises(PatchError, match="no patch 'nobody'"):
         two.model.delete_patch("nobody")
@@ -380,7 +380,7 @@ def test_no_patch_is_called_like_anothers_channel() -> None:
     tiny_patch.add(model, "depth", name="frames")
     for channel, name in (("frames", "dense"), ("audio", "depth")):
         with pytest.raises(
-            PatchError, match="are not told apart; give the new one a name that is no channel"
+            PatchError, match="cannot be told apart; give the new one a name that is not a channel"
         ):
             tiny_patch.add(model, channel, name=name)
     tiny_patch.add(model, "depth", name="views-2")

@@ -123,7 +123,7 @@ def test_what_cannot_be_joined_is_refused(tmp_path: Path) -> None:
     tiny_patch.add(asking, None, prompt="Q: {question}")
     asked = asking.save_patch(tmp_path / "asked")
     for second, told in (
-        (hearing, "cannot stay apart from the others; join it with cat"),
+        (hearing, "cannot be kept apart; use --how cat"),
         (foreign, "made for another base"),
         (asked, "another prompt"),
     ):

@@ -160,9 +160,7 @@ def test_counts_must_agree(seam: Seam, side: Any, times: Any, message: str) -> N
 def test_missing_query_and_wrong_residual_are_explained(seam: Seam) -> None:
     seam.patches = {"a": listening(Constant(1.0, 5))}
     side = [{"audio": tiny_patch.tokens(2)}]
-    with pytest.raises(
-        ChannelError, match=r"a fusion returned \(1, 1, 5\) for a grid of \(1, 1, 4\)"
-    ):
+    with pytest.raises(ChannelError, match=r"a fusion returned \(1, 1, 5\) instead of \(1, 1, 4\)"):
         seam.fuse([visual(Layout(1, 1, 1))], side)
     with pytest.raises(ChannelError, match="want_query=True"):
         seam.fuse([Visual(torch.zeros(1, 4), Layout(1, 1, 1))], side)
@@ -245,6 +243,8 @@ def test_deepcopy_binds_the_copy_to_the_copied_model() -> None:
 def test_tokens_of_another_width_are_refused_by_name() -> None:
     case = tiny_patch.case()
     tiny_patch.add(case.model)
-    with pytest.raises(ChannelError, match="patch 'audio' reads 6 features a audio token, got 7"):
+    with pytest.raises(
+        ChannelError, match="patch 'audio' expects 6 features per audio token, got 7"
+    ):
         case.run([{"audio": tiny_patch.tokens(dim=7)}, {}])
     assert isinstance(tiny_patch.tokens(), Tokens)

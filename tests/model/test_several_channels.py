@@ -201,8 +201,12 @@ def test_what_a_new_patch_of_several_channels_cannot_have() -> None:
     model = PatchedModel(tiny.base())
     one = NewChannel(None, fusion={"side_dim": 4})
     for channel, options, words in (
-        ({"audio": one, "views": one}, {"encoder": "tower"}, "each has its own encoder and fusion"),
-        ("audio", {"lora": LoraSpec(), "lora_per_channel": True}, "takes two channels or more"),
+        (
+            {"audio": one, "views": one},
+            {"encoder": "tower"},
+            "each needs its own encoder and fusion",
+        ),
+        ("audio", {"lora": LoraSpec(), "lora_per_channel": True}, "needs at least two channels"),
         ({"audio": one, "views": one}, {"lora_per_channel": True}, "and a LoRA"),
         ({"audio": NewChannel(None), "views": one}, {}, "'audio' has no encoder"),
     ):
@@ -296,7 +300,7 @@ def test_what_the_folder_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     model = PatchedModel(tiny.base())
     name = model.load_patch(joined)
     assert list(model.info()["patches"][name]["channels"]) == ["audio", "views"]
-    with pytest.raises(PatchError, match="say whose encoder is meant"):
+    with pytest.raises(PatchError, match="name the channel whose encoder"):
         model.encoder(name)
     with pytest.raises(PatchError, match="has no channel 'frames'"):
         model.encoder(name, "frames")
@@ -333,10 +337,10 @@ def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PatchError, match="both have the channel audio"):
         combine_patches([singles[0], singles[0]], tmp_path / "joined", base)
     joined = combine_patches(singles, tmp_path / "joined", base)
-    with pytest.raises(PatchError, match="has several channels already"):
+    with pytest.raises(PatchError, match="already has several channels"):
         combine_patches([joined, singles[0]], tmp_path / "more", base)
     wide = _single(tmp_path / "wide", "llava_onevision", "views", 2, lora=LoraSpec(rank=3))
-    with pytest.raises(PatchError, match=r"linear joins LoRAs of one rank, .* 2, 3; use cat"):
+    with pytest.raises(PatchError, match=r"linear needs LoRAs of the same rank, .* 2, 3; use cat"):
         combine_patches([singles[0], wide], tmp_path / "more", base, "linear")
     assert main(["combine", *map(str, singles), "--out", "x", "--density", "0"]) == 2
 
@@ -346,7 +350,7 @@ def test_what_cannot_be_combined_is_refused(tmp_path: Path) -> None:
     [
         ({"channel": "audio"}, "not both"),
         ({"schema_version": 1}, "several channels need schema version 2"),
-        ({"channels": {"../audio": {}, "views": {}}}, "use a plain word"),
+        ({"channels": {"../audio": {}, "views": {}}}, "use a single word"),
         ({"channels": {"audio": {}}}, "names it in `channel`"),
         ({"lora": {"rank": 2}}, "share a LoRA or have one each"),
     ],

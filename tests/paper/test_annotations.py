@@ -24,7 +24,7 @@ def test_records_of_the_tiny_data(tmp_path):
         ("Is there more than one?", "No, just one."),
     ]
     assert second.channels == {"audio": str(paper.DATA / "feat" / "vidB.pt")}
-    assert found.missing == {"q2": "missing is in no mapping file of features"}
+    assert found.missing == {"q2": "missing is not in any mapping file of features"}
     assert read_records(write_records(tmp_path / "r.jsonl", found.records)) == found.records
 
 
@@ -45,7 +45,7 @@ def test_media_that_is_not_there(tmp_path):
     [
         ("{", "not valid JSON"),
         ({"id": 1}, "must hold a list"),
-        ([{"id": "a", "video": "v.mp4"}], "sample 1: needs video and conversations"),
+        ([{"id": "a", "video": "v.mp4"}], "sample 1: needs `video`, and `conversations`"),
         (
             [{"video": "v", "conversations": [{"from": "human", "value": "<image>\nx"}]}],
             "must take turns",

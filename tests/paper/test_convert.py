@@ -130,7 +130,7 @@ def test_names_that_mislead(base, tmp_path, made, named, fits):
     torch.save(weights(made), tmp_path / "non_lora_trainables.bin")
     with pytest.raises(PatchError, match=fits):
         convert(tmp_path, base, named, tmp_path / "out")
-    with pytest.raises(ConfigError, match=f"say which.*{made}"):
+    with pytest.raises(ConfigError, match=f"name the authors' config.*{made}"):
         convert(tmp_path, base, None, tmp_path / "out")
     with pytest.raises(PatchError, match="for a base of widths 1152 and 896"):
         convert(tmp_path, base, made, tmp_path / "out")
@@ -150,7 +150,7 @@ def test_settings_that_make_no_patch(base, checkpoint, tmp_path):
     refused("config.json", "'conv' is not supported", temporal_aggregator_type="conv")
     refused("config.json", "mm_newline_position", mm_newline_position="everywhere")
     refused("adapter_config.json", "use_dora", use_dora=True)
-    refused("adapter_config.json", "r and lora_alpha|has shape", r=32)
+    refused("adapter_config.json", "r or lora_alpha|has shape", r=32)
     (checkpoint / "adapter_model.safetensors").unlink()
     torch.save(
         {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": "words"},
@@ -163,11 +163,11 @@ def test_settings_that_make_no_patch(base, checkpoint, tmp_path):
     (checkpoint / "adapter_model.bin").unlink()
     with pytest.raises(PatchError, match="neither"):
         convert(checkpoint, base, KWARGS, tmp_path / "out", "audio")
-    with pytest.raises(ConfigError, match="name it: audio, frames"):
+    with pytest.raises(ConfigError, match="name it with --channel: audio, frames"):
         convert(paper.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "out")
     with pytest.raises(ConfigError, match="'smell'"):
         convert(paper.ROOT / "pave_tiny_adaptor", base, KWARGS, tmp_path / "out", "smell")
-    with pytest.raises(PatchError, match="is packed"):
+    with pytest.raises(PatchError, match="is an archive"):
         convert(tmp_path / "pave.zip", base, KWARGS, tmp_path / "out")
 
 

@@ -100,7 +100,7 @@ def test_strangers_are_refused(tmp_path):
         (tmp_path / "clip.mp4", "reads precomputed .pt or .npy features, not '.mp4'"),
         (tmp_path / "gone.pt", "no such file"),
         (tmp_path / "dict.pt", "holds dict, not a tensor"),
-        (tmp_path / "wide.pt", "holds 11 features a token, not 10"),
+        (tmp_path / "wide.pt", "holds 11 features per token, not 10"),
         (tmp_path / "flat.pt", "has the shape"),
         ([tmp_path / "wide.pt"], "reads one file, got"),
     ):

@@ -98,7 +98,7 @@ def test_their_mapping_files_of_avqa_go_with_the_public_annotations(tmp_path: Pa
             "clip_000000.pt",
             "clip_000001.pt",
         ]
-    with pytest.raises(ConfigError, match="made by the authors' scripts already"):
+    with pytest.raises(ConfigError, match="the authors' scripts have already converted"):
         write_authors_files(task, [files["train_qa_instruct.json"]], "train", tmp_path / "again")
 
 
@@ -139,7 +139,7 @@ def test_sound_and_frames_together(tmp_path: Path, capsys: pytest.CaptureFixture
     assert [record.id for record in read_records(out)] == ["V0"]
     capsys.readouterr()
     assert main([*words, "--out", str(out), "--channels", "views"]) == 2
-    assert "hold no channel 'views'; there are: audio, frames" in capsys.readouterr().err
+    assert "have no channel 'views'; available: audio, frames" in capsys.readouterr().err
     assert main([*words, "--out", str(out), *theirs, str(tmp_path)]) == 2
     assert "give one folder per channel" in capsys.readouterr().err
 
@@ -170,7 +170,7 @@ def test_what_does_not_go_together_is_said(tmp_path: Path) -> None:
     feat = paper.DATA / "feat"
     with pytest.raises(ConfigError, match="not both"):
         prepare(task, *given, features=feat, authors_features=feat)
-    with pytest.raises(ConfigError, match="give --authors-features"):
+    with pytest.raises(ConfigError, match="with --authors-features"):
         prepare(task, *given, feature_map=paper.DATA / "fast.json")
     with pytest.raises(RecordError, match="must map video ids to paths"):
         prepare(task, *given, video_map=paper.DATA / "anno.json")

@@ -127,7 +127,7 @@ def test_rarely_used_arguments():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ("V9", "no official fusion config is called 'V9'"),
+        ("V9", "there is no official fusion config 'V9'"),
         ({**TINY, "temporal_aggregator_type": "ssm"}, "'ssm' is not supported"),
         ({**TINY, "hidden": 3}, "unknown arguments of an official fusion: hidden"),
         ({**TINY, "fast_input_mapping_type": "conv"}, "linear"),
@@ -197,7 +197,7 @@ def test_strangers_are_named():
             {**state, "temporal_aggregator.cross_attn_layers.9.ffn.1.weight": torch.zeros(2)},
             fusion_config(TINY),
         )
-    with pytest.raises(PatchError, match="has shape .*another config"):
+    with pytest.raises(PatchError, match="has shape .*with this config"):
         load_fusion(state, fusion_config("V5_1_3"))
     with pytest.raises(PatchError, match="and 3 more"):
         load_fusion(
@@ -206,7 +206,7 @@ def test_strangers_are_named():
                 {**TINY, "num_cross_attn_layer": 3, "train_addition_start_end_tokens": True}
             ),
         )
-    with pytest.raises(PatchError, match="no tensor of floats"):
+    with pytest.raises(PatchError, match="not a tensor of floats"):
         load_fusion(
             {**state, "temporal_aggregator.output_norm.bias": torch.zeros(16, dtype=torch.int64)},
             fusion_config(TINY),

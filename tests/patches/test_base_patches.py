@@ -176,7 +176,7 @@ def test_saving_and_loading_a_stack(tmp_path: Path) -> None:
     case = on_top(continued=True)
     tiny_patch.wake(case.model, "sound", seed=5)
     wanted = case.run()
-    with pytest.raises(PatchError, match="'dense', which was never saved; save that one first"):
+    with pytest.raises(PatchError, match="'dense', which has not been saved; save that one first"):
         case.model.save_patch(tmp_path / "sound", "sound")
     case.model.save_patch(tmp_path / "dense", "dense")
     case.model.save_patch(tmp_path / "sound", "sound")
@@ -208,7 +208,7 @@ def test_what_is_no_base_patch_is_told() -> None:
             "has no LoRA to continue",
         ),
         ({"continue_lora": "dense", "lora": None}, PatchError, "name it in base_patches"),
-        ({"base_patches": ["dense", "dense"]}, ConfigError, "on top of another one once"),
+        ({"base_patches": ["dense", "dense"]}, ConfigError, "only once in base_patches"),
     ):
         with pytest.raises(error, match=message):
             tiny_patch.add(model, "audio", **options)

@@ -45,7 +45,7 @@ def test_other_weights_of_the_same_shapes_are_told_of_or_refused(
     saved: Path, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = {"all": "the language and tower of"}.get(part, f"the {part} of")
-    with pytest.raises(PatchError, match=f"other weights of the same shapes: {words} tiny"):
+    with pytest.raises(PatchError, match=f"same shapes but with other weights: {words} tiny"):
         PatchedModel(other(part)).load_patch(saved, same_weights=True)
     assert not caplog.records
     PatchedModel(other(part)).load_patch(saved)
@@ -98,7 +98,7 @@ def test_ask_and_eval_refuse_them_by_a_flag(
     film = str(toy.frames(tmp_path / "film"))
     words = ["ask", film, "What?", "--patch", str(saved), "--max-new-tokens", "1"]
     assert main([*words, "--same-weights"]) == 2
-    assert "other weights of the same shapes" in capsys.readouterr().err
+    assert "same shapes but with other weights" in capsys.readouterr().err
     assert main(words) == 0
     rows = toy.records(tmp_path / "rows", clips=1, questions=1)
     settings = {
@@ -106,5 +106,5 @@ def test_ask_and_eval_refuse_them_by_a_flag(
         "out": tmp_path / "out",
         "arms": {"patch": [saved]},
     }
-    with pytest.raises(PatchError, match="other weights of the same shapes"):
+    with pytest.raises(PatchError, match="same shapes but with other weights"):
         evaluate(EvalConfig(**settings, same_weights=True), base=other("language"))

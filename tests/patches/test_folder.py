@@ -281,7 +281,7 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: ((f / "patch.json").unlink(), (f / "patch.json").mkdir()),
         "is not a file",
     ),
-    "manifest leads out": (lambda f: linked(f, "patch.json"), "leads out"),
+    "manifest leads out": (lambda f: linked(f, "patch.json"), "points outside"),
     "future schema": (
         lambda f: edit(f, schema_version=3),
         "version 3, this pave reads 1 to 2",
@@ -319,16 +319,19 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: (f / F).write_bytes((f / F).read_bytes()[:-1] + b"\x01"),
         "does not have the hash",
     ),
-    "fusion leads out": (lambda f: linked(f, F), "leads out"),
-    "adapter folder leads out": (link_dir, "leads out"),
+    "fusion leads out": (lambda f: linked(f, F), "points outside"),
+    "adapter folder leads out": (link_dir, "points outside"),
     "link to itself": (lambda f: ((f / F).unlink(), (f / F).symlink_to(f / F)), "is missing"),
     "pipe": (pipe, "is not a file"),
     "pickle inside": (
         lambda f: rewrite(f, F, b"\x80\x04cos\nsystem\n(S'true'\ntR."),
-        "no readable safetensors",
+        "cannot be read as safetensors",
     ),
-    "truncated": (lambda f: rewrite(f, L, (f / L).read_bytes()[:-9]), "no readable safetensors"),
-    "empty file": (lambda f: rewrite(f, L, b""), "no readable safetensors"),
+    "truncated": (
+        lambda f: rewrite(f, L, (f / L).read_bytes()[:-9]),
+        "cannot be read as safetensors",
+    ),
+    "empty file": (lambda f: rewrite(f, L, b""), "cannot be read as safetensors"),
     "lost tensor": (lambda f: retensor(f, F, lambda t: t.popitem()), "is missing .1 in all"),
     "lost lora tensor": (lambda f: retensor(f, L, lambda t: t.popitem()), "is missing .1 in all"),
     "extra tensor": (
@@ -359,14 +362,14 @@ TORTURE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: rewrite(f, "lora/adapter_config.json", b"{"),
         "cannot be read as JSON",
     ),
-    "adapter without its scale": (lambda f: lacking(f, "lora_alpha"), "lacks lora_alpha, without"),
+    "adapter without its scale": (lambda f: lacking(f, "lora_alpha"), "lacks lora_alpha, so peft"),
     "adapter without its rank": (
         lambda f: lacking(f, "r", "lora_dropout"),
         "lacks r, lora_dropout",
     ),
     "adapter without its targets": (lambda f: lacking(f, "target_modules"), "lacks target_modules"),
-    "other peft method": (lambda f: adapter(f, peft_type="IA3"), "describes no LoRA"),
-    "other rank": (lambda f: adapter(f, r=4), "says r=4 but patch.json means 2"),
+    "other peft method": (lambda f: adapter(f, peft_type="IA3"), "does not describe a LoRA"),
+    "other rank": (lambda f: adapter(f, r=4), "says r=4 but patch.json needs 2"),
     "tower targets": (lambda f: adapter(f, target_modules=["q_proj"]), "says target_modules="),
     "dora": (lambda f: adapter(f, use_dora=True), "says use_dora=True"),
 }
@@ -403,7 +406,7 @@ def test_what_is_no_folder_is_said_to_be_none(
 
 def test_an_adapter_alone_is_called_one(model: PatchedModel, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(PatchError, match="holds an adapter of peft alone"):
+    with pytest.raises(PatchError, match="holds only a PEFT adapter"):
         model.load_patch(tmp_path)
 
 
@@ -421,7 +424,7 @@ def test_a_hub_cache_may_link_to_its_blobs_only(
     shutil.move(blobs / "1", tmp_path / "outside")
     (snapshot / FILES[1]).unlink()
     (snapshot / FILES[1]).symlink_to(tmp_path / "outside")
-    with pytest.raises(PatchError, match="leads out"):
+    with pytest.raises(PatchError, match="points outside"):
         model.load_patch(snapshot, "cached")
 
 
@@ -457,7 +460,7 @@ def test_an_unreachable_hub_is_one_line(
         raise getattr(errors, error)("no\nway")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    with pytest.raises(PatchError, match="'some/patch' is no local folder") as caught:
+    with pytest.raises(PatchError, match="'some/patch' is not a local folder") as caught:
         model.load_patch("some/patch")
     assert "\n" not in str(caught.value)
 

@@ -68,7 +68,7 @@ def load(made: tinyrun.Run) -> PatchedModel:
 def test_a_rank_that_the_file_does_not_have(made, bounded):
     edit(made.patch, lambda content: content["lora"].update(rank=65536))
     edit(made.patch, lambda content: content.update(r=65536), "lora/adapter_config.json")
-    with pytest.raises(PatchError, match=r"no LoRA of rank 65536 as patch.json says"):
+    with pytest.raises(PatchError, match=r"does not fit the LoRA of rank 65536 in patch.json"):
         load(made)
 
 

@@ -59,7 +59,7 @@ def test_a_folder_here_is_taken_first_and_said(
 ) -> None:
     Path("hearing").mkdir()
     assert locate("hearing") == Path("hearing")
-    assert "hearing is a folder here, which is loaded" in caplog.text
+    assert "hearing is a folder here, so the folder is loaded" in caplog.text
 
 
 def test_a_wrong_name_is_told_with_those_that_there_are(folder: Path) -> None:
@@ -68,5 +68,5 @@ def test_a_wrong_name_is_told_with_those_that_there_are(folder: Path) -> None:
         model.load_patch("haering")
     with pytest.raises(PatchError, match=r"no patch folder at runs/x$"):
         model.load_patch("runs/x/")
-    with pytest.raises(PatchError, match="package of patch 'lost' .* fails to say where it is"):
+    with pytest.raises(PatchError, match="package of patch 'lost' .* does not say where it is"):
         model.load_patch("lost")

@@ -121,7 +121,7 @@ def test_every_option_of_peft_is_taken_or_refused_with_a_reason():
 
 @pytest.mark.parametrize("start", [False, *STARTS])
 def test_starts_that_are_not_the_base_are_refused(start):
-    with pytest.raises(ConfigError, match=r"init_lora_weights.* is not taken"):
+    with pytest.raises(ConfigError, match=r"init_lora_weights.* is not supported"):
         load_config(None, {"records": "r", "out": "o", "lora": {"init_lora_weights": start}})
 
 
@@ -133,8 +133,8 @@ def test_starts_that_are_not_the_base_are_refused(start):
             r"lora.use_dorra: there is no such field \(did you mean 'use_dora'\?\)",
         ),
         ({"r": 8}, "peft's r is called rank here"),
-        ({"bias": "all"}, "bias='all' is not taken: it trains the base's own biases"),
-        ({"rank_pattern": {"(": 8}}, "no regular expression"),
+        ({"bias": "all"}, "bias='all' is not supported: it would train the base's own biases"),
+        ({"rank_pattern": {"(": 8}}, "not a valid regular expression"),
     ],
 )
 def test_what_does_not_go_is_named(lora, words):
@@ -144,7 +144,7 @@ def test_what_does_not_go_is_named(lora, words):
 
 def test_a_pattern_that_fits_nothing_is_refused():
     model = PatchedModel(tiny.base())
-    with pytest.raises(PatchError, match=r"'q_prj' fits no module .* q_proj"):
+    with pytest.raises(PatchError, match=r"'q_prj' matches no module .* q_proj"):
         model.new_patch(None, lora=LoraSpec(rank_pattern={"q_prj": 8}))
 
 
@@ -154,7 +154,7 @@ def test_what_does_not_add_up_is_not_joined(tmp_path):
         model = PatchedModel(tiny.base())
         tiny_patch.add(model, None, lora=LoraSpec(**KINDS[kind]))
         folders.append(model.save_patch(tmp_path / str(number)))
-    with pytest.raises(PatchError, match="cannot be joined with others"):
+    with pytest.raises(PatchError, match="cannot be combined"):
         combine_patches(folders, tmp_path / "out", tiny.base())
 
 

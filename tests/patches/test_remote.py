@@ -111,7 +111,7 @@ def test_a_model_pushes_with_a_probe_and_loads_by_revision(hub: HubServer, saved
     assert locate(REPO, commit) == locate(REPO, "louder") != locate(REPO)
     with pytest.raises(PatchError, match="it has no revision 'quiet'"):
         other.load_patch(REPO, revision="quiet")
-    with pytest.raises(PatchError, match="is no Hub id; leave it out"):
+    with pytest.raises(PatchError, match="is not a Hub id; leave it out"):
         locate(saved, "louder")
 
 
@@ -126,9 +126,9 @@ def test_private_gated_and_missing_repositories_are_a_line_each(
         push_folder(saved, "someone/open", private=True)
     for who in ("", "else"):
         be(who, monkeypatch)
-        with pytest.raises(PatchError, match="no such repository that you may read"):
+        with pytest.raises(PatchError, match="it does not exist, or you may not read it"):
             locate(REPO)
-        with pytest.raises(PatchError, match="no such repository that you may read"):
+        with pytest.raises(PatchError, match="it does not exist, or you may not read it"):
             locate("someone/missing")
         with pytest.raises(PatchError, match="access is gated; accept the conditions"):
             locate("someone/gated")
@@ -137,7 +137,7 @@ def test_private_gated_and_missing_repositories_are_a_line_each(
     with pytest.raises(PatchError, match="does not know who you are; log in"):
         push_folder(saved, "someone/open")
     be("else", monkeypatch)
-    with pytest.raises(PatchError, match="your token does not allow that"):
+    with pytest.raises(PatchError, match="your token does not allow this"):
         push_folder(saved, "someone/open")
 
 
@@ -168,7 +168,7 @@ def test_without_a_connection_the_cache_does_what_it_can(
     assert locate(REPO) == found
     with pytest.raises(PatchError, match="HF_HUB_OFFLINE is set and it is not in the local cache"):
         locate("someone/never")
-    with pytest.raises(PatchError, match="only a part of it is in the local cache"):
+    with pytest.raises(PatchError, match="only part of it is in the local cache"):
         locate("someone/part")
     with pytest.raises(PatchError, match="HF_HUB_OFFLINE is set and this needs the Hub"):
         push_folder(saved, REPO)
@@ -202,7 +202,7 @@ def test_a_damaged_folder_is_not_pushed(hub: HubServer, saved: Path, tmp_path: P
     (folder / "fusion.safetensors").write_bytes(b"no")
     with pytest.raises(PatchError, match="does not have the hash"):
         push_folder(folder, REPO)
-    with pytest.raises(PatchError, match="is no repository name"):
+    with pytest.raises(PatchError, match="is not a repository name"):
         push_folder(saved, "hearing")
     assert hub.requests == []
 
@@ -238,7 +238,7 @@ def test_words_about_a_patch_go_into_its_folder(saved: Path, tmp_path: Path) -> 
     cache = tmp_path / "cache" / "snapshots" / "a"
     shutil.copytree(saved, cache)
     (tmp_path / "cache" / "blobs").mkdir()
-    with pytest.raises(PatchError, match="nobody changes"):
+    with pytest.raises(PatchError, match="must not be changed"):
         describe_folder(cache, {"licence": "mit"})
 
 

@@ -65,7 +65,9 @@ def test_a_weight_that_is_too_large_for_fp16_is_refused(tmp_path: Path) -> None:
     model = _model()
     with torch.no_grad():
         next(model.patches["audio"].fusion.parameters()).flatten()[0] = 70_000.0
-    with pytest.raises(PatchError, match="values beyond those of fp16; save it in fp32 or bf16"):
+    with pytest.raises(
+        PatchError, match="values beyond the range of fp16; save it in fp32 or bf16"
+    ):
         model.save_patch(tmp_path / "half", dtype="fp16")
     assert not (tmp_path / "half").exists()
     with pytest.raises(ConfigError, match="dtype"):

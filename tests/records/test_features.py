@@ -140,7 +140,7 @@ def test_bad_clips_are_told_together_and_good_ones_are_kept(tmp_path):
         bad.append(Record(id=f"bad{number}", video=str(file), turns=[Turn(question="?")]))
     features = _features(tiny.base(), tmp_path)
     with pytest.raises(
-        RecordError, match=r"4 of 6 clips cannot be used: bad0: .*bad2: .*; also bad3; mend"
+        RecordError, match=r"4 of 6 clips cannot be used: bad0: .*bad2: .*; also bad3; repair"
     ):
         features.precompute([*bad[:2], *records, *bad[2:]], workers=2)
     assert features.precompute(records).reused == 2

@@ -63,16 +63,16 @@ def test_mask_positions_and_targets_by_definition(drawn):
 def test_what_cannot_be_packed_is_refused():
     with pytest.raises(RecordError, match="same clip"):
         pack([Prompt([1], [([2], [3])]), Prompt([9], [([2], [3])])])
-    with pytest.raises(RecordError, match="without an answer"):
+    with pytest.raises(RecordError, match="an answer in every turn"):
         pack([Prompt([1], [([2], [])])])
-    with pytest.raises(RecordError, match="without a question"):
+    with pytest.raises(RecordError, match="question in every turn"):
         pack([Prompt([1], [([], [2])])])
     for kind in ("sliding_attention", "linear_attention"):
         base = tiny.base("qwen2_vl")
         base.config.get_text_config().layer_types = ["full_attention", kind]
         with pytest.raises(
             ConfigError,
-            match=rf"{kind}, through which one question would reach .* questions_per_video to 1",
+            match=rf"{kind}, which would carry one question .* questions_per_video to 1",
         ):
             Collator(base, packed=True)
     Collator(base, packed=False)  # one dialogue a sequence works with any attention

@@ -45,8 +45,8 @@ def test_deadly_clips_are_named_and_the_others_kept(tmp_path: Path, deadly: None
         features.precompute(records)
     assert str(told.value) == (
         f"2 of 4 clips cannot be used: channel-1: {tmp_path / 'deadly.npy'}: "
-        f"{killer.died('SIGSEGV')}; film: {film}: {killer.died('SIGKILL')}; mend them or take "
-        "their records out (what was read of the others is kept)"
+        f"{killer.died('SIGSEGV')}; film: {film}: {killer.died('SIGKILL')}; repair them or "
+        "remove their records (the tokens of the others are kept)"
     )
     assert features.precompute([records[0], records[2]]).reused == 2
     where = {features[record].channels["killer"].values.unique().item() for record in records[::2]}
@@ -67,4 +67,4 @@ def test_an_encoder_that_only_we_know_reads_here(
     features = Features(tiny.base(), encoders, TokenCache(tmp_path / "tokens"), frames=4)
     with caplog.at_level(logging.WARNING):
         assert features.precompute(records).computed == 1
-    assert "features/file is known to this process alone" in caplog.text
+    assert "features/file is registered in this process only" in caplog.text

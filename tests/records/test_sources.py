@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "r.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(RecordError, match=r"r\.parquet: cannot be read as Parquet"):
         read_records(tmp_path / "r.parquet")
-    with pytest.raises(RecordError, match="holds neither tar files nor a dataset"):
+    with pytest.raises(RecordError, match="is a folder without tar files or a data set"):
         read_records(tmp_path)
     (tmp_path / "r.csv").write_text("video,question\na.mp4,\n")
     with pytest.raises(RecordError, match=r"r\.csv:2: the column question is empty"):

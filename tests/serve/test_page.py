@@ -101,7 +101,7 @@ def test_ask_compare_and_switch_off(
     assert watched.too_wide() == []
     assert watched.faults() == []
     # At weight 0 it is the base.
-    page.get_by_label("number input for Weight of sound (0 is off)").fill("0")
+    page.get_by_label("number input for Weight of sound (0: off)").fill("0")
     page.keyboard.press("Enter")
     off = ask(page, "bit for bit")
     assert as_html(off[-1]) == wanted[0] == as_html(off[0])

@@ -250,8 +250,8 @@ def wrong_bodies() -> list[tuple[dict[str, Any], int, str]]:
         ({"messages": talk, "top_logprobs": 2}, 400, "needs logprobs"),
         ({"messages": system}, 400, "a system message cannot be written"),
         ({"messages": []}, 400, "messages: "),
-        ({"messages": [{"role": "user", "content": 3}]}, 400, "content is a text"),
-        ({"messages": asked("?", {"type": "video"})}, 400, "a part has the type"),
+        ({"messages": [{"role": "user", "content": 3}]}, 400, "content must be a string"),
+        ({"messages": asked("?", {"type": "video"})}, 400, "a part must have the type"),
         ({"messages": asked("?", {"type": "side", "side": {"url": "data:,"}})}, 400, "channel"),
     ]
 
@@ -270,12 +270,12 @@ def test_wrong_requests_are_one_clear_message(
     [
         ("concat:a.mp4|b.mp4", 400, "begins with data:, file:"),
         ("subfile,,start,0,end,9,,:a.mp4", 400, "begins with data:, file:"),
-        ("http://127.0.0.1:1/a.mp4", 400, "fetches no addresses"),
-        ("file:../secret.mp4", 404, "in the served folder"),
-        ("file:///etc/hostname", 404, "in the served folder"),
-        ("file:%2e%2e/secret.mp4", 404, "in the served folder"),
-        ("file:link.mp4", 404, "in the served folder"),
-        ("file:a\0b", 404, "in the served folder"),
+        ("http://127.0.0.1:1/a.mp4", 400, "does not fetch addresses"),
+        ("file:../secret.mp4", 404, "the served folder holds no"),
+        ("file:///etc/hostname", 404, "the served folder holds no"),
+        ("file:%2e%2e/secret.mp4", 404, "the served folder holds no"),
+        ("file:link.mp4", 404, "the served folder holds no"),
+        ("file:a\0b", 404, "the served folder holds no"),
         ("data:video/mp4;base64,%%%", 400, "not valid base64"),
         ("data:video/mp4,plain", 400, "reads data:video/mp4;base64"),
         ("data:video/mp4;base64,bm8gZmlsbQ==", 400, "message 1, video: cannot be opened"),
@@ -342,7 +342,7 @@ def test_limits_of_size_length_kind_and_queue(
     film = tinyrun.clip(made.base.parent / "long.mp4", 5)
     monkeypatch.setattr(reading, "probe", lambda path: type("Info", (), {"duration": 61.0}))
     words = refusal(ask(client, "tiny", asked("What?", video(film))), 400)
-    assert "message 1, video: 61 s long, more than the limit of 1 s" in words
+    assert "message 1, video: 61 s long, which exceeds the limit of 1 s" in words
     monkeypatch.setattr(service, "in_progress", 4)
     full = ask(client, "tiny", asked("What?", video(film)))
     assert "the queue is full: 4 requests" in refusal(full, 503)

@@ -81,8 +81,8 @@ def test_what_cannot_be_paired_is_named() -> None:
     found = {name: why for why, names in grids.left_out.items() for name in names}
     assert found["c-Q"] == "has no audio channel"
     assert found["d-Q"] == "asks for another channel (views)"
-    assert found["again"] == "the clip is asked the same before"
-    assert "is not asked the same with another answer" in found["e-Another"]
+    assert found["again"] == "an earlier clip is asked the same"
+    assert "no clip is left that is asked the same" in found["e-Another"]
     assert len(found) == 4
 
 

@@ -116,9 +116,9 @@ def test_doubled_questions_have_names_of_their_own(music: Path):
 
 def test_what_cannot_be_prepared_is_said(music: Path):
     task = get_task("music-avqa")
-    with pytest.raises(ConfigError, match="no split 'dev'; there are: train, val, test"):
+    with pytest.raises(ConfigError, match="no split 'dev'; available: train, val, test"):
         prepare(task, [music / "avqa-test.json"], music / "media", "dev")
-    with pytest.raises(ConfigError, match="no folder"):
+    with pytest.raises(ConfigError, match="does not exist"):
         prepare(task, [music / "avqa-test.json"], music / "nowhere", "test")
     with pytest.raises(RecordError, match="cannot read"):
         prepare(task, [music / "none.json"], music / "media", "test")
@@ -146,7 +146,7 @@ def test_annotation_files_in_any_of_their_forms(tmp_path: Path):
             read_annotations([tmp_path / "bad.json"])
     with pytest.raises(RecordError, match="parquet"):
         read_annotations([tmp_path / "x.parquet"])
-    with pytest.raises(RecordError, match="give each once"):
+    with pytest.raises(RecordError, match="give each file once"):
         read_annotations([tmp_path / "a.json", tmp_path / "a.json"])
     with pytest.raises(RecordError, match="no annotation files"):
         read_annotations([])
@@ -288,12 +288,12 @@ def test_examples_that_make_no_record_are_named(music: Path):
     rows = json.loads((music / "avqa-test.json").read_text())
     (music / "avqa-test.json").write_text(json.dumps([{**rows[0], "question_id": ""}]))
     with pytest.raises(
-        RecordError, match="example '' makes no record: id: .*check the annotation file"
+        RecordError, match="example '' cannot become a record: id: .*check the annotation file"
     ):
         prepare(get_task("music-avqa"), [music / "avqa-test.json"], music / "media", "test")
 
 
 def test_a_records_file_needs_a_name(music: Path):
     prepared = prepare(get_task("music-avqa"), [music / "avqa-test.json"], music / "media", "test")
-    with pytest.raises(ConfigError, match="names no file; name the records file"):
+    with pytest.raises(ConfigError, match="is not a file; name the records file"):
         write(prepared, "")

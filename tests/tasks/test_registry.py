@@ -88,7 +88,7 @@ def test_a_task_goes_by_one_name() -> None:
     def another() -> Task:
         return mine()
 
-    with pytest.raises(ConfigError, match="'another-for-tests' calls itself 'mine-for-tests'"):
+    with pytest.raises(ConfigError, match="'another-for-tests' is named 'mine-for-tests'"):
         get_task("another-for-tests")
     with pytest.raises(ConfigError, match="task 'mine-for-tests' is already registered"):
         register_task("mine-for-tests")(another)
@@ -97,7 +97,7 @@ def test_a_task_goes_by_one_name() -> None:
 def test_exact_match_makes_no_records(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["--annotations", "a.json", "--media", str(tmp_path), "--split", "test", "--out", "o"]
     assert main(["prepare", "exact", *words]) == 2
-    assert "scores any records and makes none" in capsys.readouterr().err
+    assert "scores any records and needs no preparation" in capsys.readouterr().err
 
 
 def test_what_measures_memory_comes_with_a_dependency() -> None:

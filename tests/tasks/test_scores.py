@@ -201,7 +201,7 @@ def test_files_that_do_not_go_together_are_named(tmp_path: Path):
     for text, words in (
         ("", "holds no predictions|not valid"),
         ('{"id": "1"}', "needs id"),
-        ("[3]", "no object"),
+        ("[3]", "is not an object"),
     ):
         (tmp_path / "p.json").write_text(text)
         with pytest.raises(RecordError, match=words):
@@ -226,7 +226,7 @@ def test_several_references_of_one_video_count_for_one_prediction(
         1.0
     )
     assert report.scores["METEOR"] is None
-    assert "no Java" in report.notes["warning"] and "METEOR" not in report.table
+    assert "Java was not found" in report.notes["warning"] and "METEOR" not in report.table
 
 
 def test_nothing_to_score_is_an_error():
@@ -245,7 +245,7 @@ def test_odd_references_of_avsd_are_named(tmp_path: Path, field: str, caption: o
         json.dumps({"annotations": [{"image_id": "V1", "caption": "a cup", field: caption}]})
     )
     (tmp_path / "p.json").write_text(json.dumps([{"image_id": "V1", "caption": "a cup"}]))
-    with pytest.raises(RecordError, match=f"reference 1: '{field}' must be a text, got"):
+    with pytest.raises(RecordError, match=f"reference 1: '{field}' must be a string, got"):
         score_files(get_task("avsd"), tmp_path / "p.json", references=tmp_path / "gt.json")
 
 

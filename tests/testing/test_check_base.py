@@ -65,7 +65,7 @@ def _rounded_head(base: Base) -> None:
 @pytest.mark.parametrize(
     ("spoil", "name", "said"),
     [
-        (_nan_in_the_head, "logits", "logits are no finite numbers"),
+        (_nan_in_the_head, "logits", "logits are not finite"),
         (_a_token_too_few, "visual tokens", "the tower gave 16 tokens, the layout has 17"),
         (_small_context, "chat format", "ConfigError: .* longer than the 30"),
         (_rounded_head, "fresh patch", "a fresh patch moves a logit by 0.0"),

@@ -77,7 +77,7 @@ def test_what_cannot_be_paired_is_told(tmp_path: Path, caplog: pytest.LogCapture
     assert "do not say" not in told
     silent = [record.model_copy(update={"meta": {}}) for record in records]
     make_cells(silent, "features")
-    assert "4 of the paired questions do not say in meta.channel what they ask for" in caplog.text
+    assert "4 of the paired questions do not say in meta.channel what they are about" in caplog.text
     with pytest.raises(RecordError, match="no two clips are asked the same question"):
         make_cells(records[:2], "features")
     open_turn = Turn(question="What", answer=None)

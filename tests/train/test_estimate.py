@@ -85,9 +85,9 @@ def test_a_recipe_file(tmp_path):
 
 
 def test_what_cannot_be_estimated(tmp_path):
-    with pytest.raises(ConfigError, match="neither a recipe file nor a config"):
+    with pytest.raises(ConfigError, match="neither a recipe nor a config"):
         plan("nothing.yaml")
-    with pytest.raises(ConfigError, match="needs a base with out_dim 3584, this one has 896"):
+    with pytest.raises(ConfigError, match="needs a base with out_dim 3584, but this one has 896"):
         estimate(plan("V5_1_3_7B", base="0.5b"))
 
 

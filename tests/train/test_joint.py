@@ -108,12 +108,12 @@ def test_settings_of_a_mixture_that_cannot_be(tmp_path: Path) -> None:
     mixture = _files(tmp_path)
     one = {"sound": mixture["files"]["sound"]}
     for values, words in (
-        ({"records": "r"}, "records for a file, mixture for several"),
+        ({"records": "r"}, "records for one file, mixture for several"),
         ({"mixture": {"files": one}}, "mixture.files"),
         ({"mixture": {**mixture, "alpha": 2}}, "mixture.alpha"),
         ({"mixture": {"files": {"a/b": one["sound"], **one}}}, "without a slash"),
         ({"channels": {"audio": CHANNELS["audio"]}}, "channels is for two or more"),
-        ({"channel": "audio", "encoder": "mel"}, "or channels, not both"),
+        ({"channel": "audio", "encoder": "mel"}, "or channels, but not both"),
         ({"lora": None, "lora_per_channel": True}, "lora_per_channel needs channels and a LoRA"),
         ({"channels": {**CHANNELS, "views": {"encoder": "tower", "rate": 1}}}, "rate"),
         ({"channels": {"features": CHANNELS["features"], "views": {"encoder": "tower"}}},
@@ -128,7 +128,7 @@ def test_settings_of_a_mixture_that_cannot_be(tmp_path: Path) -> None:
         read_files(_config(tmp_path, "run", mixture))
     several = _config(tmp_path, "run", mixture, counterfactual={})
     with pytest.raises(
-        ConfigError, match="exchanges one channel, and records name audio, features"
+        ConfigError, match="exchanges one channel, but the records name audio, features"
     ):
         lessons_of(several, {"dense": read_records(tmp_path / "dense.jsonl")})
 

@@ -32,7 +32,7 @@ def test_file_and_overrides(tmp_path):
     ("values", "words"),
     [
         ({}, "out: is missing"),
-        ({"out": "o"}, "name the training records: records for a file, mixture for several"),
+        ({"out": "o"}, "set the training records: records for one file, mixture for several"),
         ({**GOOD, "lr": 1}, "lr: there is no such field"),
         ({**GOOD, "recods": 1}, r"no such field \(did you mean 'records'\?\)"),
         ({**GOOD, "lora": {"rnk": 1}}, "lora.rnk"),
@@ -90,7 +90,7 @@ def test_old_names_of_settings_still_load(tmp_path, old, new, value):
     assert load_config(path) == TrainConfig.model_validate({**GOOD, old: value}) == wanted
     assert load_config(None, {**GOOD, old: value}) == load_config(path, {new: value}) == wanted
     assert old not in wanted.model_dump() and new in wanted.model_dump()
-    with pytest.raises(ConfigError, match=f"{old} is the old name of {new}; give one of them"):
+    with pytest.raises(ConfigError, match=f"{old} is the old name of {new}; leave one of them out"):
         load_config(None, {**GOOD, old: value, new: value})
 
 

@@ -38,7 +38,7 @@ def test_every_field_of_the_trainer_is_taken_or_refused_with_a_reason():
         ({"optim": "schedule_free_sgd"}, "other weights"),
         ({"lr_scheduler_type": "cosin"}, "did you mean 'cosine'"),
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "evaluation"),
-        ({"seed": 3}, "trainer.seed is not taken: use `seed`"),
+        ({"seed": 3}, "trainer.seed is not supported: use `seed`"),
         ({"adam_beta1": "fast"}, "trainer.adam_beta1: .*got 'fast'"),
         ({"ignore_data_skip": True}, "order of the data"),
         ({"save_only_model": True}, "could not be resumed"),

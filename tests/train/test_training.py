@@ -285,7 +285,7 @@ def test_a_run_goes_on_with_the_same_base_and_as_many_processes(tmp_path):
         (folder / "rng_state.pth").unlink()
         (folder / DIGESTS).unlink()  # else it would be another, damaged checkpoint
     with pytest.raises(
-        TrainError, match="a run of 2 processes, not 1; continue it with as many, or resume=never"
+        TrainError, match="a run with 2 processes, not 1; start as many, or use resume=never"
     ):
         train(config, base=tiny.base(), progress=False)
     assert (
@@ -319,7 +319,7 @@ def test_wrong_fusion_settings_show_before_clips_are_encoded(tmp_path):
     ("target", "words"),
     [
         ("nope", "no module of the language model is called nope"),
-        ("mlp", "mlp is a .*MLP, which takes no LoRA"),
+        ("mlp", "mlp is a .*MLP, which cannot have a LoRA"),
     ],
 )
 def test_lora_targets_are_checked_before_anything_is_encoded(tmp_path, target, words):

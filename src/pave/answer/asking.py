@@ -54,21 +54,24 @@ def ask(
     # Bytes and sets are sequences of something, too.
     if not isinstance(questions, list | tuple):
         raise ConfigError(
-            f"a question must be a text or a list of texts, got {type(questions).__name__}"
+            f"a question must be a string or a list of strings, got {type(questions).__name__}"
         )
     # Each of them, before the first is answered.
     for question in questions:
         if not isinstance(question, str):
-            raise ConfigError(f"a question must be a text, got {type(question).__name__}")
+            raise ConfigError(f"a question must be a string, got {type(question).__name__}")
         try:
             question.encode()
         except UnicodeEncodeError as error:  # half a character
-            raise ConfigError(f"the question {question!r} is no text in UTF-8") from error
+            raise ConfigError(
+                f"the question {question!r} cannot be written as UTF-8; check "
+                "where it was read from"
+            ) from error
     if not isinstance(sampling, Sampling):
         raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
     if sampling.n > 1 and len(questions) > 1:
         raise ConfigError(
-            f"n={sampling.n} gives several answers to a question; ask one question at a time"
+            f"n={sampling.n} gives several answers per question; ask one question at a time"
         )
     return answers_about(model, look(model, video, channels, frames), questions, sampling)
 
@@ -128,9 +131,7 @@ def look(
         )
     # True is an int in Python, but no number of frames.
     if frames not in (None, "auto") and (type(frames) is not int or frames < 1):
-        raise ConfigError(
-            f'a question needs at least 1 frame, as a whole number, or "auto", got {frames!r}'
-        )
+        raise ConfigError(f'frames must be "auto" or a whole number of at least 1, got {frames!r}')
     if isinstance(video, Frames):
         seen = video if frames is None else chosen(video, sampling_of(base, frames))
     else:
@@ -142,7 +143,8 @@ def look(
         taken = frames or [base.settings.frames, *order][-1]
         if frames is None and len(order) > 1:
             logger.warning(
-                "the patches were trained on %s frames; %s are taken; set `frames` to choose",
+                "the patches were trained on %s frames per clip, so %s frames are used; set "
+                "`frames` to choose another number",
                 " and ".join(map(str, order)),
                 taken,
             )
@@ -190,7 +192,7 @@ def encode_channels(
     unheard = sorted(channels.keys() - known)
     if unheard:
         raise ChannelError(
-            f"no patch listens to '{unheard[0]}'; there are: {', '.join(sorted(known)) or 'none'}"
+            f"no patch listens to '{unheard[0]}'; available: {', '.join(sorted(known)) or 'none'}"
         )
     side: dict[str, Tokens] = {}
     for name, patch in model.patches.items():

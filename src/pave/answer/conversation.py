@@ -52,9 +52,7 @@ class Conversation:
         self._model = model
         self._sampling = sampling or Sampling(max_new_tokens=256)
         if self._sampling.n > 1:
-            raise ConfigError(
-                "a conversation needs exactly one answer to each question; set n to 1"
-            )
+            raise ConfigError("a conversation continues from one answer per question; set n to 1")
         self._turns: list[ChatTurn] = []
         self._memory: Memory = {}
 

@@ -117,7 +117,7 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[ChatTurn]:
 def _role(message: Any, where: str, wanted: str) -> str:
     """The role, which alternates behind a system message."""
     if not isinstance(message, Mapping) or message.keys() != {"role", "content"}:
-        raise ConfigError(f"{where}: is no mapping of 'role' and 'content'")
+        raise ConfigError(f"{where}: must be a mapping with 'role' and 'content'")
     role = message["role"]
     if role not in ("system", wanted):
         raise ConfigError(
@@ -132,7 +132,7 @@ def _parts(content: Any, where: str) -> list[Part]:
     if isinstance(content, str):
         return [_text(content, where)]
     if not isinstance(content, list | tuple):
-        raise ConfigError(f"{where}: content is a text or a list of parts, got {content!r}")
+        raise ConfigError(f"{where}: content must be a string or a list of parts, got {content!r}")
     parts: list[Part] = []
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
@@ -144,21 +144,21 @@ def _parts(content: Any, where: str) -> list[Part]:
             parts.append(_image(part, where))
         else:
             raise ConfigError(
-                f"{where}: a part has the type text, video or image, such as "
+                f"{where}: a part must have the type text, video or image, as in "
                 f'{{"type": "video", "video": "a.mp4"}}, got {part!r}'
             )
     if not any(isinstance(part, str) for part in parts):
-        raise ConfigError(f"{where}: there is no text in it; add the question")
+        raise ConfigError(f"{where}: holds no text; add the question")
     return parts
 
 
 def _text(text: Any, where: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise ConfigError(f"{where}: a text must not be empty, got {text!r}")
+        raise ConfigError(f"{where}: text must be a non-empty string, got {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # half a character
-        raise ConfigError(f"{where}: {text!r} is no text in UTF-8") from error
+        raise ConfigError(f"{where}: {text!r} cannot be written as UTF-8") from error
     return text
 
 
@@ -169,7 +169,7 @@ def _said(content: Any, role: str, where: str) -> str:
         if isinstance(part, Mapping) and part.get("type") == "text":
             content = part.get("text")
     if not isinstance(content, str):
-        raise ConfigError(f"{where}: the {role}'s content must be a text, got {content!r}")
+        raise ConfigError(f"{where}: the {role}'s content must be a string, got {content!r}")
     return content and _text(content, where)  # it may be empty
 
 
@@ -180,7 +180,10 @@ def _video(part: Mapping[str, Any], where: str) -> VideoPart:
     if isinstance(video, np.ndarray | Tensor):
         video = as_frames(video, **when)
     elif any(value is not None for value in when.values()):
-        raise ConfigError(f"{where}: fps and times belong to arrays; files have their own")
+        raise ConfigError(
+            f"{where}: fps and times are for arrays of frames; a file has its own, "
+            "so leave them out"
+        )
     channels = part.get("channels")
     return VideoPart(video, part.get("frames"), {} if channels is None else channels)
 
@@ -194,13 +197,13 @@ def _medium(part: Mapping[str, Any], kind: str, known: set[str], where: str) -> 
     unknown = sorted(map(str, part.keys() - known))
     if unknown:
         raise ConfigError(
-            f"{where}: a part of type {kind} has no {unknown[0]!r}; it may have "
+            f"{where}: a part of type {kind} has no field {unknown[0]!r}; it may have "
             f"{', '.join(sorted(known - {'type'}))}"
         )
     media = [part[key] for key in (kind, "path") if part.get(key) is not None]
     if len(media) != 1:
         raise ConfigError(
-            f'{where}: a part of type {kind} names one {kind}, as in {{"type": "{kind}", '
+            f'{where}: a part of type {kind} must name one {kind}, as in {{"type": "{kind}", '
             f'"{kind}": "path"}}'
         )
     return media[0]

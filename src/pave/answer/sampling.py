@@ -58,7 +58,8 @@ class Sampling:
             # True and False are ints in Python, but no numbers of tokens.
             if not isinstance(value, kinds) or isinstance(value, bool):
                 raise ConfigError(
-                    f"{name} must be a number (tokens, seeds and counts whole ones), got {value!r}"
+                    f"{name} must be a number (a whole one for tokens, seeds and counts), got "
+                    f"{value!r}"
                 )
         if self.max_new_tokens < 1:
             raise ConfigError(
@@ -82,7 +83,7 @@ class Sampling:
                 "otherwise all answers would be the same"
             )
         if not isinstance(self.stop, tuple) or not all(_is_text(text) for text in self.stop):
-            raise ConfigError(f"stop must be a tuple of non-empty texts, got {self.stop!r}")
+            raise ConfigError(f"stop must be a tuple of non-empty strings, got {self.stop!r}")
 
 
 def _is_text(text: object) -> bool:

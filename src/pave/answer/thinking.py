@@ -93,7 +93,8 @@ def shown(text: str, sampling: Sampling, asked: str) -> str:
     if text and not answer:
         logger.warning(
             "the model was still thinking after %d tokens, so there is no answer; allow more "
-            "(max_new_tokens, --max-new-tokens), or look at the thinking (thinking, --thinking)",
+            "(max_new_tokens, --max-new-tokens), or show what it was thinking (thinking, "
+            "--thinking)",
             sampling.max_new_tokens,
         )
     return answer

@@ -73,7 +73,7 @@ def written_parts(
     try:
         text = render(chat.template, base.tokenizer, talk)
     except UnclearError as error:
-        raise BaseError(f"{base.name}: with this talk, its chat template {error}") from error
+        raise BaseError(f"{base.name}: for this conversation, its chat template {error}") from error
     return marks.cut(base.opened(text), shown)
 
 
@@ -191,8 +191,8 @@ class _Marks:
         parts[-1] += text[place:]
         if left:
             raise BaseError(
-                f"{self.base.name}: its chat template leaves out {len(left)} of the "
-                f"{len(shown)} clips and pictures of this talk"
+                f"{self.base.name}: its chat template leaves out {len(left)} of the {len(shown)} "
+                "clips and pictures of this conversation"
             )
         # A template may have split a text between the two characters; one alone means nothing.
         alone = str.maketrans("", "", self.opened + self.closed)
@@ -202,7 +202,7 @@ class _Marks:
         """Take the next one of a kind out of those that are left."""
         kinds = [one.kind for one in left]
         if kind not in kinds:
-            raise BaseError(f"{self.base.name}: its chat template writes one {kind} too many")
+            raise BaseError(f"{self.base.name}: its chat template adds one {kind} too many")
         # Most models find clips by one token and pictures by another, each in their order. Where
         # both are one list (InternVL), a template that reorders them would exchange them.
         if kinds[0] != kind and self.base.family.modality == "image":

@@ -35,7 +35,7 @@ def must_attend(
         raise ConfigError(f"attention {word} runs only on a GPU; use sdpa on the CPU")
     if dtype not in _HALF:
         raise ConfigError(
-            f"attention {word} computes in 16 bits, and the base is in "
+            f"attention {word} computes in 16 bits, but the base is in "
             f"{str(dtype).removeprefix('torch.')}; load it in bf16 or fp16"
         )
     if not _is_installed(version):

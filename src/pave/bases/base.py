@@ -292,7 +292,7 @@ class Base:
         most = f"{self.context:,.0f}"
         text = (
             f"{self.name}: a prompt of {tokens:,} tokens, {places:,} of them visual, is longer "
-            f"than the {most} that the model was made for; "
+            f"than the {most} that the model supports; "
         )
         if not frames:
             return ConfigError(text + "use fewer frames, or shorter questions and answers")

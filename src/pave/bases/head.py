@@ -58,7 +58,7 @@ def must_be_numbers(module: Any, args: tuple[Tensor, ...], logits: Tensor) -> No
     """
     if not logits.isfinite().all():  # a thousandth of the head's own work
         raise BaseError(
-            "the model gives no answer: its logits hold NaN or infinity; weights are damaged, "
-            "or numbers grow too large for their type (try --dtype fp32, dtype='fp32'); without "
-            "patches (disable_patches, --off) you see whether the base or a patch is at fault"
+            "the model cannot answer: its logits hold NaN or infinity. Either weights are "
+            "damaged, or numbers overflow their type (try --dtype fp32, dtype='fp32'); without "
+            "patches (disable_patches, --off) you see whether the base or a patch is the cause"
         )

@@ -50,8 +50,7 @@ def located(source: str, revision: str | None, token: str | bool | None) -> str:
     if source == "smol" or os.path.exists(source):
         if revision is not None:
             raise BaseError(
-                f"{source}: revision {revision!r} is for Hub ids, and this is no such id; leave it "
-                "out"
+                f"{source}: revision {revision!r} applies to Hub ids only; leave it out"
             )
         return source
     if not hf_compat.can_be_hub_id(source):  # whoever checks the source says what is wrong

@@ -59,7 +59,7 @@ class InputSpec(BaseModel):
 
     newline: Literal["one_token", "grid", "frame", "no_token"] = Field(
         "one_token",
-        description="Where newline tokens are added: at the end of the clip, after each row, "
+        description="Where newline tokens are inserted: at the end of the clip, after each row, "
         "after each frame, or nowhere.",
     )
     pool: Literal["bilinear", "average", "max"] = Field(
@@ -71,11 +71,11 @@ class InputSpec(BaseModel):
         "for the labels.",
     )
     resize: Literal["torch", "pillow"] = Field(
-        "torch", description="Whose bicubic filter resizes frames for the vision tower."
+        "torch", description="The library whose bicubic filter resizes frames for the vision tower."
     )
     frames: FrameCount | None = Field(
         None,
-        description="Number of evenly spread frames unless another one is asked for; by "
+        description="Number of evenly spread frames, unless a call asks for another number; by "
         "default the base's own.",
     )
 

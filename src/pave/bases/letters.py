@@ -118,12 +118,12 @@ def end_of_answers(tokenizer: Any, end: str) -> str:
     own = tokenizer.eos_token
     if own is None:
         raise BaseError(
-            f"the tokenizer has no token {end!r}, with which this family's answers end, and no end "
-            "token of its own; set tokenizer.eos_token, or load the family's tokenizer"
+            f"the tokenizer lacks the token {end!r} that ends answers of this family, and has no "
+            "end token of its own; set tokenizer.eos_token, or load the family's tokenizer"
         )
     logger.warning(
-        "the tokenizer has no token %r, with which this family's answers end; they end with its "
-        "own end token %r",
+        "the tokenizer lacks the token %r that ends answers of this family; its own end token "
+        "%r is used instead",
         end,
         own,
     )

@@ -118,8 +118,8 @@ def read_llava(source: str) -> LlavaFiles:
     rows = shapes["model.embed_tokens.weight"][0]  # of [rows, D]
     if words > rows:
         raise BaseError(
-            f"{source}: the tokenizer has {words} words but the model knows {rows}; they do not "
-            "belong together"
+            f"{source}: the tokenizer has {words} tokens but the model embeds {rows}; they do "
+            "not belong together"
         )
     added = [AddedToken(text, special=True, normalized=False) for text in PLACEHOLDERS]
     tokenizer.add_tokens(added, special_tokens=True)
@@ -285,7 +285,11 @@ def _vision(raw: Mapping[str, Any], shapes: Mapping[str, list[int]]) -> dict[str
             layers.add(layer[1])
     guess = max(2, width // 72)  # so400m's heads are 72 wide
     if width not in _HEADS and "vision_config" not in raw:
-        log.warning("a tower %d wide is none of SigLIP's; taking %d attention heads", width, guess)
+        log.warning(
+            "the vision tower is %d wide, which no SigLIP is; assuming %d attention heads",
+            width,
+            guess,
+        )
     return {
         "model_type": "siglip_vision_model",
         "hidden_size": width,

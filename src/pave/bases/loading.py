@@ -56,7 +56,9 @@ class Loading(BaseModel):
     # Inputs are kept out of pydantic's own messages: one may be a token.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    device: str = Field("auto", description=f"{DEVICE_HELP} Under torchrun each its own GPU.")
+    device: str = Field(
+        "auto", description=f"{DEVICE_HELP} Under torchrun, each process uses its own GPU."
+    )
     device_map: str | dict[str, int | str] | None = Field(
         None,
         description="Spread the base over several GPUs: auto, balanced, balanced_low_0, "
@@ -74,7 +76,7 @@ class Loading(BaseModel):
     )
     revision: str | None = Field(
         None,
-        description="Branch, tag, or commit of a base on the Hub; by default its default branch.",
+        description="Branch, tag, or commit of a base on the Hub; by default the main branch.",
     )
 
     @field_validator("attention")
@@ -104,7 +106,7 @@ class Loading(BaseModel):
                 given = parse_json(given)
             check_map(given)
         except ValueError as error:
-            raise ValueError(f"no JSON object ({error})") from error
+            raise ValueError(f"not a JSON object ({error})") from error
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return given
@@ -149,7 +151,7 @@ def check_attention(word: str | None) -> None:
     if word is None or word in ATTENTION or word in _registered():
         return
     raise ConfigError(
-        f"there is no attention {word!r}{did_you_mean(word, ATTENTION)}; there are: "
+        f"unknown attention {word!r}{did_you_mean(word, ATTENTION)}; available: "
         f"{', '.join(ATTENTION)}"
     )
 
@@ -169,7 +171,7 @@ def check_map(given: Any) -> None:
         if "disk" in places or ("cpu" in places and len(places) > 1):
             raise ConfigError(
                 "device_map puts parts on the CPU or a disk, where a patch cannot reach their "
-                "weights; use only GPUs, or quantise the base"
+                "weights; use GPUs only, or quantise the base"
             )
         return
     hint = did_you_mean(given, MAPS) if isinstance(given, str) else ""
@@ -188,7 +190,7 @@ def check_quantize(word: str | None) -> None:
     if word is None or word in QUANTIZE:
         return
     raise ConfigError(
-        f"there is no way to quantise {word!r}{did_you_mean(word, QUANTIZE)}; there are: "
+        f"unknown way to quantise {word!r}{did_you_mean(word, QUANTIZE)}; available: "
         f"{', '.join(QUANTIZE)}"
     )
 

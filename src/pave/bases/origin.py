@@ -8,6 +8,7 @@ before any weight is read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class Origin:
         options: For `from_pretrained` beside the type.
         quantize: How the language model is quantised while it is loaded, by its word. The tower
             never is, so its tokens are those of the plain base.
+        bars: Whether the progress bars of transformers are shown while weights are read.
     """
 
     model_class: Any
@@ -71,6 +73,7 @@ class Origin:
     language_model: str
     options: Mapping[str, Any] = field(default_factory=dict)
     quantize: str | None = None
+    bars: bool = True
 
     def load(self, tower: bool = True) -> Any:
         """The model; without its tower, `Absent` stands in the place of tower and projector.
@@ -127,19 +130,23 @@ class Origin:
         return model
 
     def _read(self, model_class: Any, options: Mapping[str, Any]) -> Any:
-        model, report = model_class.from_pretrained(
-            self.source,
-            config=self.config,
-            dtype=self.dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `must_be_whole` names them
-            **access(self.source),
-            **options,
-        )
+        with contextlib.nullcontext() if self.bars else hf_compat.without_bars():
+            model, report = model_class.from_pretrained(
+                self.source,
+                config=self.config,
+                dtype=self.dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `must_be_whole` names them
+                **access(self.source),
+                **options,
+            )
         advice = "download it again"
         if self.quantize is not None:
             # Its readers do not both take fused weights apart (Molmo2's) and quantise them.
-            advice = f"transformers may not fill them in {self.quantize}: leave quantize out"
+            advice = (
+                f"transformers may be unable to quantise them to {self.quantize}; leave "
+                "quantize out"
+            )
         must_be_whole(self.source, report, advice)
         return model
 

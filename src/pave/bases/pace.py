@@ -100,8 +100,9 @@ def own_sampling(base: Base) -> Paced | Uniform:
         name, found = video_file(source)
         if own.rule == "second" and found.get("stack_frames") not in (None, 1):
             raise ConfigError(
-                f"{source}: {name} asks for frames that are stacked on one picture "
-                "(stack_frames), which pave does not do; give a number of frames, not auto"
+                f"{source}: {name} asks for several frames stacked into one picture "
+                "(stack_frames), which pave does not support; give a number of frames instead "
+                "of auto"
             )
         own = by_file(own, found, f"{source}: {name}")
     if own.fps is None and own.count is None:
@@ -137,7 +138,7 @@ def by_file(own: Paced, found: Mapping[str, Any], where: str) -> Paced:
         given[ours] = number
     if {"fps", "num_frames"} <= _READ[own.rule].keys():
         if {"fps", "count"} <= given.keys():  # as transformers does
-            raise BaseError(f"{where}: fps and num_frames exclude each other; leave out one")
+            raise BaseError(f"{where}: fps and num_frames exclude each other; remove one of them")
         # One of them takes the place of the other in the family's own rule.
         if "count" in given:
             given["fps"] = None

@@ -41,17 +41,18 @@ def check_pictures(base: Base, clips: int) -> None:
     name = base.family.name
     if name not in WAYS:
         raise BaseError(
-            f"{base.name}: pave does not know how {name} sees a single picture, which differs from "
-            f"a frame; these families take pictures: {', '.join(sorted(WAYS))}"
+            f"{base.name}: pave cannot prepare single pictures for {name}; families that take "
+            f"pictures: {', '.join(sorted(WAYS))}"
         )
     if clips and not WAYS[name].beside_clips:
         raise BaseError(
-            f"{base.name}: {name} takes either clips or pictures, not both in one prompt"
+            f"{base.name}: {name} takes clips or pictures in one prompt, not both; ask about "
+            "them separately"
         )
     if base.origin is None or not base.inputs.native:
         raise BaseError(
-            f"{base.name}: the settings for images are in the model's folder; load the base from "
-            "a folder or Hub id in Hugging Face's naming"
+            f"{base.name}: pictures need the image settings of the model's folder; load the base "
+            "from a folder or Hub id in Hugging Face's format"
         )
 
 
@@ -184,7 +185,7 @@ def _pixels(image: Any) -> npt.NDArray[np.uint8]:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise MediaError(
-            "a picture is a file, or uint8 [H, W, 3] or [3, H, W], got "
+            "a picture must be a file, or uint8 [H, W, 3] or [3, H, W], got "
             f"{type(image).__name__} {pixels.dtype} {pixels.shape}"
         )
     return pixels

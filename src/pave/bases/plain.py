@@ -14,12 +14,13 @@ from pave.errors import BaseError
 
 _WRAPPERS = {
     "OptimizedModule": (
-        "is compiled; give the model as it was before torch.compile and compile the PatchedModel"
+        "is compiled; pass the model as it was before torch.compile, and compile the "
+        "PatchedModel instead"
     ),
-    "DistributedDataParallel": "is wrapped for several processes; give its .module",
-    "DataParallel": "is wrapped for several GPUs; give its .module",
-    "FullyShardedDataParallel": "is sharded; give the model as it was before FSDP",
-    "FSDPModule": "is sharded; give the model as it was before fully_shard",
+    "DistributedDataParallel": "is wrapped in DistributedDataParallel; pass its .module",
+    "DataParallel": "is wrapped in DataParallel; pass its .module",
+    "FullyShardedDataParallel": "is sharded; pass the model as it was before FSDP",
+    "FSDPModule": "is sharded; pass the model as it was before fully_shard",
 }
 """Class -> what is wrong with a module of it, and what to do."""
 
@@ -44,14 +45,14 @@ def check_plain(model: Any, *, cut: bool = False) -> None:
                 raise BaseError(f"{where} {_WRAPPERS[kind.__name__]}")
         if hf_compat.is_offloaded(module):
             raise BaseError(
-                f"{where} is offloaded: its weights lie elsewhere between calls, and patches see "
-                "none; load it on GPUs that hold all of it (a device_map without disk, and without "
-                "cpu beside them), or quantised"
+                f"{where} is offloaded: its weights are elsewhere between calls, where patches "
+                "cannot reach them; load it on GPUs that hold all of it (a device_map without "
+                "cpu or disk), or quantise it"
             )
     adapters = hf_compat.adapters_on(model)
     if hf_compat.is_peft_model(model) or adapters:
         names = ", ".join(sorted(set(adapters.values()))) or "peft"
         raise BaseError(
-            f"the base carries an adapter ({names}), which patches would switch off; merge it "
-            "first (model = peft_model.merge_and_unload()), or take it off (delete_adapter)"
+            f"the base carries an adapter ({names}), which a patch would switch off; merge it "
+            "first (model = peft_model.merge_and_unload()), or remove it (delete_adapter)"
         )

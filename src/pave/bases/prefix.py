@@ -77,6 +77,6 @@ def why_no_shared_prefix(base: Base) -> str | None:
     if not other:
         return None
     return (
-        f"{base.name} has layers of kind {', '.join(other)}, through which one question would "
-        "reach the next"
+        f"{base.name} has layers of kind {', '.join(other)}, which would carry one question into "
+        "the next"
     )

@@ -191,5 +191,6 @@ def check_aspect(height: int, width: int) -> None:
     shorter, longer = sorted((height, width))
     if longer > 200 * shorter:
         raise BaseError(
-            f"frames of {height} x {width} are too narrow: one side is over 200 times the other"
+            f"frames of {height} x {width} are too narrow: one side is more than 200 times as "
+            "long as the other; crop them"
         )

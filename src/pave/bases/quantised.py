@@ -77,8 +77,8 @@ def parts_outside(model: Any, language_model: str) -> list[str]:
     # Experts of a mixture are tensors of their own, not linear layers.
     if 2 * linear < whole:
         log.warning(
-            "only %.0f %% of the language model's weights are those of linear layers and are "
-            "quantised; the others stay as they are",
+            "only %.0f %% of the language model's weights are in linear layers and are "
+            "quantised; the others keep their type",
             100 * linear / whole,
         )
     return outside
@@ -182,7 +182,7 @@ def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
     settings = config.quantization_config
     if not weights:
         log.warning(
-            "%s: its weights are quantised (%s); sizes are those of the model before that",
+            "%s: its weights are quantised (%s); the sizes shown are those before quantisation",
             source,
             method,
         )
@@ -197,7 +197,7 @@ def must_be_loadable(source: str, config: Any, weights: bool = True) -> None:
     except Exception as error:
         raise BaseError(
             f"{source}: its weights are quantised ({method}) and cannot be loaded here: "
-            f"{first_line(error)}; install what is missing, or use the model before quantisation"
+            f"{first_line(error)}; install what is missing, or use the unquantised model"
         ) from error
 
 

@@ -49,19 +49,25 @@ class BaseSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     frames: int = Field(
-        32, ge=1, description="Frames sampled evenly from a video unless the caller asks otherwise."
+        32,
+        ge=1,
+        description="Number of frames sampled evenly from a video, unless a call asks "
+        "for another number.",
     )
     size: tuple[Pixels, Pixels] | None = Field(
         None, description="Height and width every frame is resized to."
     )
     shortest_edge: int | None = Field(
-        None, ge=1, description="Resize so that the shorter edge has this many pixels."
+        None, ge=1, description="Resize so that the shorter side has this number of pixels."
     )
     crop: tuple[Pixels, Pixels] | None = Field(
         None, description="Height and width cut from the centre after resizing."
     )
     longest_edge: int | None = Field(
-        None, ge=1, description="Resize the longer edge to this before squaring to `size`."
+        None,
+        ge=1,
+        description="Resize the longer side to this number of pixels before padding to the square "
+        "`size`.",
     )
     min_pixels: int | None = Field(
         None, ge=1, description="Fewest pixels of a frame or clip (Qwen families)."
@@ -74,23 +80,25 @@ class BaseSettings(BaseModel):
     cap_pixels_per_frame: bool = Field(
         False,
         exclude_if=operator.not_,
-        description="Cap the pixels of a frame by `max_video_tokens` too (Qwen families).",
+        description="Limit the pixels of a frame by `max_video_tokens`, too (Qwen families).",
     )
     max_video_tokens: int | None = Field(
         None,
         ge=1,
         exclude_if=operator.not_,
-        description="Tokens that the cap counts with: of a context, of which a clip gets 90% "
-        "(Qwen2-VL and 2.5), or of a frame (Qwen3-VL, Gemma 4). The family's number if null.",
+        description="Number of tokens for that limit: of a context, of which a clip gets 90 % "
+        "(Qwen2-VL and 2.5), or of a frame (Qwen3-VL, Gemma 4). By default the "
+        "family's number.",
     )
     compress: bool = Field(
         False,
-        description="Drop tokens whose patch hardly changed since the frame before (VideoLLaMA3).",
+        description="Drop tokens whose patch hardly changed since the previous frame "
+        "(VideoLLaMA3).",
     )
     tenths: bool = Field(
         False,
         exclude_if=operator.not_,
-        description="Tell times in tenths of a second, not in whole ones (GLM-4.6V).",
+        description="Write timestamps in tenths of a second instead of whole seconds (GLM-4.6V).",
     )
     mean: tuple[Shift, Shift, Shift] = Field(
         HALF, description="Per-channel mean on the 0..1 scale."
@@ -125,7 +133,7 @@ def read_settings(
         # Newer processor files may hold nothing of pictures.
         if not of_video and not found.keys() & {"image_mean", "size", "min_pixels", "max_pixels"}:
             continue
-        with reading(source, f"{name} is not the configuration of a preprocessor"):
+        with reading(source, f"{name} is not a preprocessor configuration"):
             if of_video and not (old_limits or fixed_budget):
                 found = _without_old_limits(found, f"{source}: {name}")
             if asked := unfollowed(found, defaults, resample):
@@ -146,7 +154,8 @@ def _without_old_limits(found: dict[str, Any], where: str) -> dict[str, Any]:
     old = {key for key in ("min_pixels", "max_pixels") if found.get(key) is not None}
     if old:
         logger.warning(
-            "%s: %s: the model's own processor reads limits from size alone, and so does pave",
+            "%s: %s: the model's own processor reads the limits from `size` alone, and so does "
+            "pave",
             where,
             ", ".join(sorted(old)),
         )
@@ -155,13 +164,13 @@ def _without_old_limits(found: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _tell_unfollowed(asked: list[str], where: str, of_video: bool) -> None:
     """Refuse what a video processor's file asks for; a file of pictures may mean pictures alone."""
-    said = f"{where} asks for {', '.join(asked)}, which pave does not do"
+    said = f"{where} asks for {', '.join(asked)}, which pave does not support"
     if not of_video:
-        logger.warning("%s; frames are prepared as the family's own processor does", said)
+        logger.warning("%s; frames are prepared as by the family's own processor", said)
         return
     raise BaseError(
-        f"{said}; correct the file, or say how frames are prepared: load_base(..., settings="
-        "BaseSettings(...))"
+        f"{said}; correct the file, or pass the settings yourself: load_base(..., "
+        "settings=BaseSettings(...))"
     )
 
 
@@ -194,7 +203,7 @@ def _leave_image_limits(source: str, changed: dict[str, Any], defaults: BaseSett
         return
     theirs = {name: changed.pop(name) for name in BUDGET if name in changed}
     own = {name: getattr(defaults, name) for name in theirs}
-    logger.info("%s: its limits %s are those of images; videos get %s", source, theirs, own)
+    logger.info("%s: its limits %s are for images; videos get %s", source, theirs, own)
 
 
 def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from pave.files import entries_of, must_hold_files, regular_file
 from pave.texts import parse_json
 
 ADVICE = (
-    "give a folder with config.json, weights and tokenizer, or a Hub id that can be reached "
-    "(or is cached, when offline)"
+    "give a folder with config.json, weights and tokenizer, or a Hub id (offline: one that is "
+    "in the cache)"
 )
 PORTS = {
     r"InternVL3-(1|2|8|14|38|78)B": r"OpenGVLab/InternVL3-\1B-hf",
@@ -53,10 +53,10 @@ def check_source(source: str) -> None:
     elif source and os.path.exists(source):
         raise BaseError(f"{source} is a file; a base is a folder: {ADVICE}")
     elif source and os.path.islink(source):
-        raise BaseError(f"{source} is a link that leads nowhere; {ADVICE}")
+        raise BaseError(f"{source} is a broken link; {ADVICE}")
     elif not hf_compat.can_be_hub_id(source):
         raise BaseError(
-            f"{source or 'an empty name'}: no such folder, and no Hub id either; a base is "
+            f"{source or 'an empty name'}: neither a folder nor a Hub id; a base is "
             '"smol", a model folder, or a Hub id such as '
             "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
         )
@@ -67,8 +67,8 @@ def _check_folder(folder: Path) -> None:
     config = folder / "config.json"
     if not config.is_file() and (folder / "adapter_config.json").is_file():
         raise BaseError(
-            f"{folder}: is an adapter of peft, not a base; merge it into its base "
-            "(merge_and_unload) and save the result as a folder of its own"
+            f"{folder}: is a PEFT adapter, not a base; merge it into its base "
+            "(merge_and_unload), save the result, and use that folder"
         )
     if not config.is_file():
         raise BaseError(f"{folder}: holds no config.json; {ADVICE}")
@@ -175,7 +175,7 @@ def refuse_own_code(source: str, config: Mapping[str, Any]) -> None:
     known = model_type in PORTED_TYPES or model_type in UNPORTED_TYPES
     if known or "auto_map" in config:
         raise BaseError(
-            f"{source}: model type {model_type!r} needs Python code of its own repository, which "
+            f"{source}: model type {model_type!r} needs Python code from its repository, which "
             f"pave never runs; {in_transformers(source, model_type)}"
         )
 
@@ -192,7 +192,7 @@ def in_transformers(source: str, model_type: str = "") -> str:
         if re.fullmatch(pattern, name, re.IGNORECASE):
             return f"use {re.sub(pattern, place, name, flags=re.IGNORECASE)}"
     if model_type in UNPORTED_TYPES:
-        return "transformers has no model of its own for it: use a base of another family"
+        return "transformers has no built-in class for it, so use a base of another family"
     hint = "their names often end in -hf"
     if model_type in PORTED_TYPES:
         hint = f"model type {PORTED_TYPES[model_type]!r}; {hint}"
@@ -215,13 +215,11 @@ def must_be_whole(
     wrong = hf_compat.unfilled(report)
     needless = " ".join(report.get("unexpected_keys", ()))
     if wrong and ".base_layer." in needless:  # peft's name for the layer below an adapter
-        advice = (
-            "it was saved with an adapter or a patch in place: take that off, and save it again"
-        )
+        advice = "it was saved with an adapter or a patch attached: remove that, and save it again"
     if wrong:
         raise BaseError(
-            f"{source}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}; "
-            f"{advice}"
+            f"{source}: {len(wrong)} tensors are missing or have another shape, first "
+            f"{wrong[0]}; {advice}"
         )
 
 

@@ -120,7 +120,9 @@ def _one(found: Any, what: str) -> str | None:
     if isinstance(found, dict):
         if "default" not in found:
             names = ", ".join(sorted(map(str, found)))
-            logger.warning("%s has none called default, only %s; they are ignored", what, names)
+            logger.warning(
+                "%s has no template called default, only %s, which are ignored", what, names
+            )
         found = found.get("default")
     if not isinstance(found, str):
         return None
@@ -132,12 +134,12 @@ def _read(text: str, tokenizer: Any, family: Family, what: str) -> ChatTemplate:
     try:
         style = read_style(text, tokenizer, family)
     except UnclearError as error:
-        logger.warning("%s %s; the built-in format of %s is used", what, error, family.name)
+        logger.warning("%s %s, so the built-in format of %s is used", what, error, family.name)
         return ChatTemplate(trouble=f"{what} {error}")
     if "strftime_now" in text:
         logger.warning(
-            "%s writes today's date or time into prompts; questions about clips, and patches, keep "
-            "that of now",
+            "%s writes today's date or time into prompts; pave uses the time of loading for all "
+            "prompts",
             what,
         )
     if style != family.style:
@@ -146,7 +148,7 @@ def _read(text: str, tokenizer: Any, family: Family, what: str) -> ChatTemplate:
             if written != getattr(family.style, name):
                 differ.append(f"{name} {written!r}")
         logger.info(
-            "%s differs from the built-in format of %s, and is used: %s",
+            "%s differs from the built-in format of %s; the template is used: %s",
             what,
             family.name,
             ", ".join(differ),
@@ -167,7 +169,7 @@ def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
             answer once each and in this order.
     """
     if len(template) > LONGEST:
-        raise UnclearError(f"has {len(template):,} characters, more than a template has")
+        raise UnclearError(f"has {len(template):,} characters, more than any template has")
     video = family.video_text or family.placeholder
     probe = _Probe(template, tokenizer)
     # As generation asks, as a talk goes on, and as a talk stands when it is over.
@@ -176,11 +178,11 @@ def read_style(template: str, tokenizer: Any, family: Family) -> PromptStyle:
     told = probe.render([QUESTION, ANSWER, SECOND], True)
     *same, past_ask, past_end, last_ask = _between(told, (video, QUESTION, ANSWER, SECOND))
     if same != [head, after_video] or last_ask != ask:
-        raise UnclearError("writes a turn in another way when there are more of them")
+        raise UnclearError("writes a turn differently when there are several")
     closed = probe.render([QUESTION, ANSWER], False)
     *same, learnt_ask, closing = _between(closed, (video, QUESTION, ANSWER))
     if same != [head, after_video]:
-        raise UnclearError("writes a question in another way when it has an answer")
+        raise UnclearError("writes a question differently when it has an answer")
     # What a template puts before an answer that is there, beyond what asks for one: a space, or
     # the end of a thought. The model has to write that, so it is a part of the answer.
     answer = ""
@@ -321,8 +323,8 @@ def _between(text: str, marks: tuple[str, ...]) -> list[str]:
         found = text.find(mark, place)
         if found < 0 or text.count(mark) > 1:
             raise UnclearError(
-                f"writes {mark!r} {text.count(mark)} times or not in its place, where a talk about "
-                "a video has it once"
+                f"writes {mark!r} {text.count(mark)} times or in another place, where a "
+                "conversation about a video has it once"
             )
         parts.append(text[place:found])
         place = found + len(mark)

@@ -72,7 +72,7 @@ def content_digest(source: Source, digest_file: DigestFile | None = None) -> str
     except ValueError as error:
         # JSON has no word for NaN and infinity.
         raise MediaError(
-            f"a source holds a number that is not finite: {source}; leave it out"
+            f"the description of a medium holds a number that is not finite: {source}; leave it out"
         ) from error
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -138,8 +138,7 @@ class RememberedDigests:
             # A cache that holds every token is of use on a read-only or full disk, too.
             if not self._told:
                 logger.warning(
-                    "%s cannot be written (%s); the hashes of media are computed again in every "
-                    "run",
+                    "%s cannot be written (%s), so every run computes the hashes of media again",
                     self.folder,
                     error.strerror,
                 )
@@ -206,7 +205,7 @@ def _below(root: Path) -> tuple[list[str], list[list[str]]]:
                     waiting.append((inner, {**above, real: inner}))
         if len(names) + folders > MOST_FILES:
             raise MediaError(
-                f"{root}: holds more than {MOST_FILES:,} files, links included; give the folder "
+                f"{root}: holds more than {MOST_FILES:,} files (links included); give the folder "
                 "of one clip"
             )
     return names, loops

@@ -50,7 +50,7 @@ class Note:
             return cls(**fields)
         # TypeError: a field that only newer versions know.
         except (TypeError, KeyError) as error:
-            raise ValueError(f"not a note: {error}") from error
+            raise ValueError(f"not a note of the token cache: {error}") from error
 
     def fits(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether tensors are those that were noted, as far as the note says."""

@@ -53,7 +53,7 @@ class PackedEntries:
                 # would change the next.
                 return {name: file.get_tensor(f"{key}.{name}").clone() for name in note.names}
         except (SafetensorError, OSError) as error:
-            logger.warning("%s cannot be read (%s); its tokens count as missing", shard, error)
+            logger.warning("%s cannot be read (%s), so its tokens are computed again", shard, error)
             return None
 
     def forget(self) -> None:
@@ -70,6 +70,6 @@ class PackedEntries:
             return {key: (shard, Note.from_json(text)) for key, text in notes.items()}
         # The last three: a header that is no list of entries, written by some other program.
         except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-            logger.warning("%s is damaged (%s); its tokens count as missing", shard, error)
+            logger.warning("%s is damaged (%s), so its tokens are computed again", shard, error)
             self.damaged.append(shard)
             return {}

@@ -68,8 +68,8 @@ class TokenCache:
     def __init__(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         if dtype is not None and not dtype.is_floating_point:
             raise ConfigError(
-                f"a token cache keeps floating tensors, {dtype} is none; use torch.bfloat16 or "
-                "torch.float32"
+                f"a token cache stores floating-point tensors, not {dtype}; use torch.bfloat16 "
+                "or torch.float32"
             )
         self.folder = Path(folder)
         self.packed = PackedEntries(self.folder / "shards")
@@ -229,7 +229,9 @@ class TokenCache:
             return None
         except SafetensorError as error:
             logger.warning(
-                "%s is damaged (%s); removed, its tensors will be computed again", file, error
+                "%s is damaged (%s); it is removed, and its tensors will be computed again",
+                file,
+                error,
             )
             # Left there, `contains` would go on saying yes and nobody would make it anew.
             with suppress(OSError):  # on a read-only disk it stays, and whoever puts anew is told
@@ -248,8 +250,8 @@ class TokenCache:
         if kept is not None or holds_entries(self.folder):
             was = "tensors as they were given" if kept is None else str(kept)
             raise ConfigError(
-                f"the token cache {self.folder} keeps {was}, not {wanted}; use that, or another "
-                "folder"
+                f"the token cache {self.folder} stores {was}, not {wanted}; use that type, or "
+                "another folder"
             )
         settings = {"dtype": str(wanted).removeprefix("torch.")}
         write_atomically(self.folder / SETTINGS, json.dumps(settings).encode())
@@ -293,8 +295,7 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
         return None
     except OSError as error:
         raise ConfigError(
-            f"{folder} cannot be a token cache ({error.strerror}); a token cache is a folder, "
-            "choose another path"
+            f"{folder} cannot be used as a token cache ({error.strerror}); choose another folder"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(

@@ -244,11 +244,11 @@ def _must_fit(into: TokenCache, source: TokenCache) -> None:
         raise ConfigError(f"{source.folder} cannot be merged into itself; name another cache")
     if source.dtype != into.dtype:
         raise ConfigError(
-            f"{source.folder} keeps {source.dtype}, {into.folder} keeps {into.dtype}; extract "
-            "with one type"
+            f"{source.folder} stores {source.dtype}, but {into.folder} stores {into.dtype}; "
+            "extract both with one type"
         )
     if not source.keys() and not any(source.folder.glob("failed/*.json")):
-        raise ConfigError(f"{source.folder} holds no tokens; check the path")
+        raise ConfigError(f"{source.folder} is an empty token cache; check the path")
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ def _look(cache: TokenCache, key: str) -> _Found | None:
     except (SafetensorError, OSError) as error:
         return _Found(place, note, tensors, f"cannot be read ({error})")
     if not note.fits(tensors):
-        problem = "does not have the checksum it was written with"
+        problem = "does not match the checksum that was stored with it"
         return _Found(place, note, tensors, problem)
     return _Found(place, note, tensors)
 

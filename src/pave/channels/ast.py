@@ -32,13 +32,13 @@ class AstSettings(BaseModel):
 
     model: str = Field(
         "MIT/ast-finetuned-audioset-10-10-0.4593",
-        description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.",
+        description="A Hub id, a model folder, or the name of a folder in PAVE_WEIGHTS.",
     )
     step: float = Field(
         0.5,
         gt=0,
         le=3600,
-        description="Seconds of a token: the mean of the patch columns in it (0.1 s each).",
+        description="Seconds per token: the mean of the patch columns in it (0.1 s each).",
     )
 
 

@@ -27,13 +27,13 @@ class ClapSettings(BaseModel):
 
     model: str = Field(
         "laion/clap-htsat-unfused",
-        description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.",
+        description="A Hub id, a model folder, or the name of a folder in PAVE_WEIGHTS.",
     )
     width: float = Field(
         2.0,
         ge=0.01,
         le=10,
-        description="Seconds of sound in a token; CLAP repeats it to fill its 10 s.",
+        description="Seconds of sound per token; CLAP repeats it to fill its 10 s.",
     )
     step: float = Field(1.0, ge=0.01, le=3600, description="Seconds from one token to the next.")
 

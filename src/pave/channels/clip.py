@@ -190,7 +190,7 @@ def build_clip(
     if shape.dim % heads:
         raise ChannelError(
             f"{where}: {shape.dim} features cannot be split among {heads} heads; set `heads` to "
-            "the model's own"
+            "the number of the model"
         )
     must_have_blocks(shape.layers, shape.dim, _RELEASED, where)
     tower = ClipTower(shape)

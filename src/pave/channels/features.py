@@ -44,10 +44,10 @@ class FeaturesSettings(BaseModel):
     dim: int = Field(
         ge=1,
         le=1_000_000,
-        description="C, the features of one token; every file must have as many.",
+        description="C, the number of features per token; it must be the same in every file.",
     )
     rate: float = Field(
-        1.0, ge=1e-6, le=1e6, description="Steps per second of files that carry no times."
+        1.0, ge=1e-6, le=1e6, description="Steps per second of files without times."
     )
 
 
@@ -116,7 +116,8 @@ def _read(path: Path) -> tuple[Tensor, Tensor | None]:
         found = ", ".join(map(str, content)) or "nothing"
     if not isinstance(times, (Tensor, type(None))):
         raise ChannelError(
-            f"{path}: its 'times' must be a tensor, got {type(times).__name__}; save one a step"
+            f"{path}: its 'times' must be a tensor, got {type(times).__name__}; save one time "
+            "per step"
         )
     if not isinstance(values, Tensor):
         raise ChannelError(

@@ -27,13 +27,14 @@ class FastFramesSettings(BaseModel):
         8.0,
         gt=0,
         le=1000,
-        description="Frames per second; a rate above the video's own takes each frame once.",
+        description="Frames per second; with a rate above the video's own, every frame is used "
+        "once.",
     )
     at_most: int | None = Field(
         None,
         ge=1,
         le=1_000_000,
-        description="Spread this many over the whole clip where more would come out.",
+        description="Most frames of a clip; a longer one is sampled evenly.",
     )
     side: int = Field(
         2,

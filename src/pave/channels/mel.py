@@ -37,15 +37,15 @@ class MelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rate: int = Field(
-        16000, ge=2000, le=192000, description="Samples per second the sound is brought to."
+        16000, ge=2000, le=192000, description="Samples per second to which the sound is resampled."
     )
     n_mels: int = Field(64, ge=1, le=512, description="Mel bands.")
-    step: float = Field(0.2, ge=0.001, le=600, description="From one token to the next.")
+    step: float = Field(0.2, ge=0.001, le=600, description="Seconds from one token to the next.")
     width: float = Field(
         0.2,
         gt=0,
         le=600,
-        description="Sound that one token covers; more than `step` makes tokens overlap.",
+        description="Seconds of sound that one token covers; above `step`, tokens overlap.",
     )
     bins: int = Field(
         4,
@@ -57,21 +57,24 @@ class MelSettings(BaseModel):
         0.01,
         gt=0,
         le=600,
-        description="From one STFT frame to the next; divides `step` and `width / bins`.",
+        description="Seconds from one STFT frame to the next; divides `step` and `width / bins`.",
     )
-    window: float = Field(0.04, gt=0, le=10, description="Length of an STFT frame (Hann).")
-    f_min: float = Field(30.0, ge=0, description="Lowest frequency, Hz.")
+    window: float = Field(
+        0.04, gt=0, le=10, description="Length of an STFT frame in seconds (Hann window)."
+    )
+    f_min: float = Field(30.0, ge=0, description="Lowest frequency in Hz.")
     f_max: float | None = Field(
-        None, gt=0, description="Highest frequency, Hz; half the rate when None."
+        None, gt=0, description="Highest frequency in Hz; by default half the rate."
     )
     floor_db: float = Field(
         -80.0,
         ge=-300,
         le=100,
-        description="Anything quieter counts as this level (dB, 0 = full-scale sine).",
+        description="Lower limit of the level (dB, 0 = full-scale sine); anything quieter is "
+        "raised to it.",
     )
-    mean_db: float = Field(-40.0, ge=-1000, le=1000, description="Level that becomes 0.")
-    std_db: float = Field(20.0, ge=0.001, le=1000, description="Decibels that become 1.")
+    mean_db: float = Field(-40.0, ge=-1000, le=1000, description="Level in dB that is mapped to 0.")
+    std_db: float = Field(20.0, ge=0.001, le=1000, description="Decibels that are mapped to 1.")
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:
@@ -100,7 +103,7 @@ class MelSettings(BaseModel):
         if self.rate / round(samples) * _fft_size(self) > _MOST_A_SECOND:
             raise ValueError(
                 f"hop = {self.hop:g} s with windows of {self.window:g} s would take hours and "
-                "gigabytes; take a longer hop or a shorter window"
+                "gigabytes; use a longer hop or a shorter window"
             )
         return self
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 # What torch and numpy say -> what it means for the file. The first that is found counts.
-_DAMAGED = "it is damaged, or of another kind"
+_DAMAGED = "it is damaged, or another kind of file"
 _MEANINGS = (
     (r"GLOBAL ([\w.]{1,80})", r"it holds Python objects such as \1, not only tensors"),
     (r"Object arrays cannot be loaded", "it holds Python objects, not numbers"),
@@ -122,18 +122,16 @@ def read_arrays(
         raise
     except (TypeError, AttributeError) as error:
         # An .npy under this name gives an array, which is no context manager.
-        raise NotPlainError("it is no .npz archive") from error
+        raise NotPlainError("it is not an .npz archive") from error
     except Exception as error:
         # Zip, zlib and numpy each have errors of their own for a damaged archive.
         raise NotPlainError(_meaning(error)) from error
     if missing := [name for name in needed if name not in arrays]:
-        raise NotPlainError(
-            f"it lacks {', '.join(missing)}; there are: {', '.join(there) or 'none'}"
-        )
+        raise NotPlainError(f"it lacks {', '.join(missing)}; it has: {', '.join(there) or 'none'}")
     for name, array in arrays.items():
         # Other files of a zip come as bytes. Kinds: bool, signed, unsigned, float.
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-            raise NotPlainError(f"{name!r} in it is no array of real numbers")
+            raise NotPlainError(f"{name!r} in it is not an array of real numbers")
     return arrays
 
 
@@ -179,7 +177,7 @@ def _check_unpacked(file: Path) -> None:
     packed = file.stat().st_size
     if _is_bomb(unpacked, packed):
         raise NotPlainError(
-            f"its {packed:,} bytes unfold to {unpacked:,}; save it without compression if that is "
+            f"its {packed:,} bytes unpack to {unpacked:,}; save it without compression if that is "
             "meant"
         )
 

@@ -73,8 +73,8 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
     wrong = hf_compat.unfilled(report)
     if wrong:
         raise ChannelError(
-            f"{encoder}: in {source!r} {len(wrong)} tensors are missing or of another shape, first "
-            f"{wrong[0]}; download it again"
+            f"{encoder}: in {source!r} {len(wrong)} tensors are missing or have another shape, "
+            f"first {wrong[0]}; download it again"
         )
     return Pretrained(network.eval().requires_grad_(False).to(best_device()), extractor)
 

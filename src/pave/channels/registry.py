@@ -200,7 +200,7 @@ def make_encoder(
         encoder = entry.build(ready, tower)
     else:
         raise ChannelError(
-            f"encoder {channel}/{name} reads with the base's tower; pass "
+            f"encoder {channel}/{name} uses the base's vision tower; pass "
             "tower=pave.bases.tower_of(base)"
         )
     if (encoder.channel, encoder.name) != (channel, name):
@@ -265,7 +265,7 @@ def _complaint(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         names = list(model.model_fields)
         hint = did_you_mean(where, names)
-        return f"unknown setting {where!r}{hint}; there are: {', '.join(names)}"
+        return f"unknown setting {where!r}{hint}; available: {', '.join(names)}"
     if first["type"] == "missing":
         return f"setting {where!r} is missing; give it a value"
     what = first["msg"].removeprefix("Value error, ")

@@ -46,7 +46,8 @@ def write_package(name: str, folder: Path | None = None) -> Path:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} cannot name a channel; use small letters, digits and _, a letter first"
+            f"{name!r} cannot name a channel; use lower-case letters, digits and _, beginning "
+            "with a letter"
         )
     if name in {channel for channel, _ in list_encoders()}:
         raise ConfigError(

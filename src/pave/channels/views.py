@@ -42,13 +42,13 @@ class ViewsSettings(BaseModel):
         32,
         ge=1,
         le=MOST_FRAMES,
-        description="Moments, spread evenly over the time in which all cameras film.",
+        description="Number of moments, spread evenly over the time in which all cameras film.",
     )
     side: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="Pool a frame to side x side tokens; the base's own grid when not given.",
+        description="Pool a frame to side x side tokens; by default the base's own grid.",
     )
     random_views: bool = Field(
         False,
@@ -168,6 +168,6 @@ def cameras_of(source: Source) -> list[tuple[Path, float]]:
         offsets = [0.0] * len(named.videos)  # seconds
     if len(offsets) != len(named.videos):
         raise ChannelError(
-            f"views: {len(named.videos)} videos need as many offsets, got {len(offsets)}"
+            f"views: {len(named.videos)} videos need one offset each, got {len(offsets)}"
         )
     return [(Path(video), offset) for video, offset in zip(named.videos, offsets, strict=True)]

@@ -44,9 +44,8 @@ def find_weights(name: str, encoder: str, source: str) -> Path:
         if os.path.exists(path):
             return path
     raise ChannelError(
-        f"{encoder} needs its weights, {name!r} is not there; download them ({source}) and set "
-        "`weights` to the file, or "
-        f"set {FOLDER} to the folder that holds it"
+        f"{encoder} needs its weights, but {name!r} does not exist; download them ({source}) and "
+        f"set `weights` to the file, or set {FOLDER} to the folder that holds it"
     )
 
 
@@ -89,7 +88,7 @@ def _must_have_shards(folder: Path, files: Collection[Path]) -> None:
         for name in shards.values():  # one for each tensor
             if folder / str(name) not in files:
                 raise ChannelError(
-                    f"{folder}: lacks {name}, which {index.name} names; download it again"
+                    f"{folder}: lacks {name}, which {index.name} lists; download it again"
                 )
 
 
@@ -107,11 +106,12 @@ def _load(file: Path, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
     except (SafetensorError, OSError, NotPlainError) as error:
         what = f"{file}: cannot be read as weights ({error})"
         raise ChannelError(
-            f"{what}; download it again, or save its state dict alone, as plain tensors"
+            f"{what}; download it again, or save only its state dict, as plain tensors"
         ) from error
     if not isinstance(content, dict):
         raise ChannelError(
-            f"{file}: holds {type(content).__name__}, not named tensors; give a state dict"
+            f"{file}: holds {type(content).__name__}, not a state dict of named tensors; save "
+            "model.state_dict()"
         )
     return {
         key: value
@@ -229,8 +229,8 @@ def check_places(settings: Mapping[str, Any], patch: str) -> None:
         place = Path(value).resolve()
         if allowed is None or not place.is_relative_to(Path(allowed).resolve()):
             raise ChannelError(
-                f"patch '{patch}': its encoder's {name} is the path {value!r}; set {FOLDER} to a "
-                "folder above it if you trust the patch to read there"
+                f"patch '{patch}': its encoder's {name} is the path {value!r}; if you trust the "
+                f"patch to read there, set {FOLDER} to a folder that contains it"
             )
 
 

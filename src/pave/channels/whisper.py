@@ -35,13 +35,16 @@ class WhisperSettings(BaseModel):
         description="A Hub id, a model folder, or one's name in PAVE_WEIGHTS.",
     )
     passage: int = Field(
-        30, ge=1, le=30, description="Seconds heard at once; fewer cost less where clips are short."
+        30,
+        ge=1,
+        le=30,
+        description="Seconds of sound that are encoded at once; fewer cost less for short clips.",
     )
     step: float = Field(
         0.2,
         gt=0,
         le=3600,
-        description="Seconds of a token: the mean of the encoder's states in it (0.02 s each).",
+        description="Seconds per token: the mean of the encoder's states in it (0.02 s each).",
     )
 
 

@@ -34,16 +34,16 @@ USER_ERROR, BUG, INTERRUPTED = 2, 1, 130
 PLACE_ADVICE = {
     errno.EACCES: "check who may write there",  # permission denied
     errno.EPERM: "check who may write there",
-    errno.EROFS: "choose a place that can be written",  # a read-only file system
+    errno.EROFS: "choose a place that you can write to",  # a read-only file system
     errno.ENOSPC: "make room, or choose another place",  # the disk is full
     errno.EDQUOT: "make room, or choose another place",  # the user's share of it is
     # More than the file system takes in one file.
     errno.EFBIG: "make room, or choose another place",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EISDIR: "that is a folder, name a file",
-    errno.EEXIST: "what is there is in the way, choose another place",
-    errno.ENOTDIR: "what is there is no folder, choose another place",
-    errno.ENOTEMPTY: "what is there is in the way, choose another place",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.EEXIST: "something else is already there; choose another place",
+    errno.ENOTDIR: "it is not a folder; choose another place",
+    errno.ENOTEMPTY: "something else is already there; choose another place",
     errno.ELOOP: "check the links on the way there",
 }
 """What the system says of a place that cannot be used, and what to do.

@@ -79,8 +79,8 @@ def ask_verb(
     if batch is not None or out is not None:
         if channel or stream or json:
             raise ConfigError(
-                "--channel, --stream and --json do not go with --batch: its records name their "
-                "channels, and the answers go into a file"
+                "--channel, --stream and --json cannot be used with --batch: its records name "
+                "their channels, and the answers go into a file"
             )
         return _batch(
             batch, out, video, question, patch=patch, base=base, off=off, frames=frames,
@@ -93,7 +93,7 @@ def ask_verb(
         raise ConfigError("--json prints complete answers; leave out --stream")
     if not question or not all(text.strip() for text in question):
         raise ConfigError(
-            "no question, or an empty one; write it after the video, as in: "
+            "the question is missing or empty; write it after the video, as in: "
             'pave ask concert.mp4 "What do you hear?"'
         )
     _check_text(question)
@@ -169,8 +169,8 @@ def _batch(
     """The questions of a file."""
     if batch is None or out is None or video is not None or question:
         raise ConfigError(
-            "questions of a file go into another one: pave ask --batch questions.jsonl --out "
-            "answers.jsonl, without a video and questions beside it"
+            "--batch needs --out, and no video or question beside it: pave ask --batch "
+            "questions.jsonl --out answers.jsonl"
         )
     check_length(sampling)
     from pave.evaluate.batch import answer_file, questions_of
@@ -198,5 +198,5 @@ def _check_text(question: Sequence[str]) -> None:
         "".join(question).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            "the question is no text in UTF-8; check the encoding of the terminal"
+            "the question is not valid UTF-8; check the encoding of the terminal"
         ) from error

@@ -85,8 +85,7 @@ def _build(base: str, out: Path | None, scratch: Path, json: bool) -> int:
     builder = announced("pave.builders").get(base)
     if builder is None:
         raise ConfigError(
-            f"no installed package builds {base}; install pave again, whole (entry point group "
-            "pave.builders)"
+            f"no installed package builds {base}; reinstall pave (entry point group pave.builders)"
         )
     output.log_to_stderr()
     target = out or SHIPPED

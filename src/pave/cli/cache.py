@@ -79,7 +79,7 @@ def _check(action: str, sources: tuple[Path, ...], *, chooses: bool, remove: boo
     from pave.errors import ConfigError
 
     if action == "merge" and not sources:
-        raise ConfigError("merge needs the token caches to copy from")
+        raise ConfigError("merge needs the token caches to copy from after the one to copy into")
     if action != "merge" and sources:
         raise ConfigError(f"{action} takes one token cache")
     if chooses and action != "gc":

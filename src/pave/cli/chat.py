@@ -63,11 +63,11 @@ def chat_verb(
         sampling: How answers are generated.
     """
     if sampling.n > 1:
-        raise ConfigError("a conversation needs exactly one answer to each question; leave out --n")
+        raise ConfigError("a conversation continues from one answer per question; leave out --n")
     check_length(sampling)
     media = channels_of(channel)
     if media and video is None:
-        raise ConfigError("--channel belongs to a video; give the video, too")
+        raise ConfigError("--channel needs a video; give the video, too")
     shown: list[dict[str, Any]] = [{"type": "image", "image": picture} for picture in image]
     if video is not None:
         check_video(video)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pave.bases import Base
 
 # `True` and the others in the words of the table.
-_WORDS = {True: "ok", False: "WRONG", None: "not had"}
+_WORDS = {True: "ok", False: "WRONG", None: "skipped"}
 
 
 def check_verb(

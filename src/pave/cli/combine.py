@@ -44,7 +44,7 @@ def combine_verb(
     if len(patch) < 2:
         raise ConfigError("name two patches or more to combine")
     if not 0 < density <= 1:
-        raise ConfigError(f"--density is a share above 0 and up to 1, got {density}")
+        raise ConfigError(f"--density must be above 0 and at most 1, got {density}")
     # Fetched, where they are on the Hub.
     folders = list(map(locate, patch))
     known = read_config(folders[0]).base

@@ -52,7 +52,7 @@ def compare_verb(
     from pave.evaluate import compare_files
 
     if json and format not in ("text", "json"):
-        raise ConfigError(f"--json and --format {format}: give one of them")
+        raise ConfigError(f"--json and --format {format} exclude each other; leave one out")
     result = compare_files(a, b, records=records, resamples=resamples, seed=seed)
     if json or format == "json":
         output.as_json(asdict(result))
@@ -89,9 +89,10 @@ def _write(result: CompareReport, form: str) -> None:
         output.note(note)
     for name, missing in (("a", result.only_a), ("b", result.only_b)):
         if missing:
-            output.note(f"{len(missing):,} questions are only in {name} and do not count")
+            output.note(f"{len(missing):,} questions are only in {name} and are not compared")
 
 
 def _how(result: CompareReport) -> str:
     """What was compared, and what was resampled."""
-    return f"{result.shared:,} questions in both; intervals and p-values resample {result.unit}."
+    both = f"{result.shared:,} questions are in both files"
+    return f"{both}; intervals and p-values resample {result.unit}."

@@ -47,7 +47,8 @@ def convert_verb(
     """
     if not checkpoint.exists():
         raise ConfigError(
-            f"{checkpoint}: no such checkpoint; unpack the authors' zip and name the folder"
+            f"{checkpoint}: there is no such checkpoint; unpack the authors' zip file and give "
+            "the folder"
         )
     arguments = _arguments(model_args)
     from pave.bases import load_base

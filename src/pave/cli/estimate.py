@@ -113,6 +113,6 @@ def _show(found: Estimate, machines: Machines) -> None:
     title = f"training in {kind}, batch {found.batch}, {how}{where}"
     output.table([title, ""], rows, numbers=True)
     output.line()
-    rows = [["sent by each card in a step", f"{found.sent / 2**30:.2f} GiB"]]
+    rows = [["sent by each card per step", f"{found.sent / 2**30:.2f} GiB"]]
     rows.append(["in the cache, for 1,000 clips", f"{1000 * found.cached / 2**30:.1f} GiB"])
     output.table(["data", ""], rows, numbers=True)

@@ -129,7 +129,7 @@ def _tell_swap(report: SwapReport, out: Path, json: bool) -> int:
     output.line()
     for note in [*notes(report), *few_note(cells)]:
         output.line(note)
-    output.line(f"Differences between arms are in {out / 'swap.json'}")
+    output.line(f"The differences between arms are in {out / 'swap.json'}")
     return 0
 
 

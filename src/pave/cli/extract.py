@@ -75,7 +75,7 @@ def extract_verb(
             default that of the cache, and bf16 for a new one.
         workers: Number of processes that encode. With 0, this process encodes, and a clip that
             crashes a decoder ends it.
-        shard: Do only one share of the work, such as 2/8.
+        shard: Do only a share of the work, such as 2/8.
         retry: Try clips again that the cache notes as broken.
         engine: Run the workers here, or on a Ray cluster (needs the extra `ray`).
         json: Print the summary as JSON.
@@ -123,7 +123,7 @@ def extract_verb(
     # A few broken clips are normal; when all of them are, the next verb would find nothing.
     if report.skipped and not report.usable:
         raise RecordError(
-            f"none of the {len(report.skipped):,} parts of clips could be encoded; the first: "
+            f"none of the {len(report.skipped):,} clips could be encoded; the first: "
             f"{report.skipped[0].reason}"
         )
     return 0

@@ -197,7 +197,7 @@ def _pictures(what: str) -> dict[str, Any]:
         "pictures": count,
         "picture": {"width": width, "height": height},
         "sound": None,
-        "time": "none of their own; picture n is taken to stand at n seconds, from 0",
+        "time": "none; picture n is taken to be at n seconds, counted from 0",
     }
 
 

@@ -23,8 +23,8 @@ def check_verb(verb: str) -> None:
     """
     if processes() > 1 and verb not in SHARING:
         raise ConfigError(
-            f"pave {verb} works in one process, and was started in {processes()}; start it "
-            f"without torchrun (those that share their work: {', '.join(SHARING)})"
+            f"pave {verb} works in one process but was started in {processes()}; start it "
+            f"without torchrun (commands that share their work: {', '.join(SHARING)})"
         )
 
 

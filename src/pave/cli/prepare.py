@@ -130,7 +130,7 @@ def _named(words: Sequence[str], own: str) -> dict[str, str]:
         if channel in found:
             raise ConfigError(
                 f"{found[channel]} and {folder} are both for the channel {channel}; give one "
-                "folder per channel, such as the one that contains both"
+                "folder per channel, for example one that contains both"
             )
         found[channel] = folder
     return found

@@ -27,7 +27,7 @@ def pull_verb(repo: str, /, *, revision: str | None = None, json: Switch = False
     from pave.patches.remote import locate
 
     if not is_hub_id(repo):
-        raise PatchError(f"{repo!r} is no repository on the Hub; give owner/name")
+        raise PatchError(f"{repo!r} is not a repository on the Hub; give owner/name")
     folder = locate(repo, revision)
     config = check_folder(folder)
     if json:

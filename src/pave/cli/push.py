@@ -56,7 +56,9 @@ def push_verb(
     fields = {"licence": licence, "language": language, "datasets": list(map(_source, dataset))}
     describe_folder(folder, fields)
     if reason := add_probe(folder):
-        output.note(f"pushed without a probe, so others cannot check it by one: {reason}")
+        output.note(
+            f"pushed without a probe, so others cannot check that it loads correctly: {reason}"
+        )
     address = push_folder(folder, repo, private=private or None, revision=revision)
     if json:
         output.as_json({"repo": repo, "revision": revision or "main", "commit": address})

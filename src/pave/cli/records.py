@@ -93,7 +93,9 @@ def _refuse(action: str, **flags: object) -> None:
     """Flags of the other action are not silently ignored."""
     for name, value in flags.items():
         if value is not None:
-            raise ConfigError(f"records {action} does not take --{name.replace('_', '-')}")
+            raise ConfigError(
+                f"records {action} has no flag --{name.replace('_', '-')}; leave it out"
+            )
 
 
 def _from_csv(
@@ -159,7 +161,7 @@ def _show(found: RecordsCheck) -> None:
     if found.unanswered:
         rows.append(("unanswered", f"{found.unanswered:,} (only for asking)"))
     if found.seconds:
-        rows.append(("seconds a clip", _range(found.seconds)))
+        rows.append(("seconds per clip", _range(found.seconds)))
         rows.append(("all clips", output.duration(sum(found.seconds))))
     if found.clip_tokens is not None:
         rows.append(("visual tokens", f"{found.clip_tokens:,} for the first clip"))
@@ -181,7 +183,7 @@ def _range(values: Sequence[float]) -> str:
     from statistics import median
 
     least, middle, most = min(values), median(values), max(values)
-    return f"{least:,.4g} to {most:,.4g}, in the middle {middle:,.4g}"
+    return f"{least:,.4g} to {most:,.4g}, median {middle:,.4g}"
 
 
 def _columns(given: Sequence[str]) -> dict[str, str]:
@@ -195,7 +197,9 @@ def _columns(given: Sequence[str]) -> dict[str, str]:
         name, _, column = word.partition("=")
         # Not refused: the package that reads it may be written later.
         if name not in known:
-            output.note(f"no encoder reads the channel {name!r} here{did_you_mean(name, known)}")
+            output.note(
+                f"no installed encoder reads the channel {name!r}{did_you_mean(name, known)}"
+            )
         columns[name] = column or "video"
     return columns
 

@@ -38,9 +38,9 @@ def report_verb(
     from pave.evaluate.page import write_page
 
     if questions < 1:
-        raise ConfigError(f"--questions {questions}: give 1 or more")
+        raise ConfigError(f"--questions must be at least 1, got {questions}")
     if not 0 <= seconds <= 600:  # ten minutes of sound are 3 MB a clip
-        raise ConfigError(f"--seconds {seconds:g}: give 0 to 600")
+        raise ConfigError(f"--seconds must be from 0 to 600, got {seconds:g}")
     with output.stages() as stages:
         page = write_page(
             run, out, records=records, questions=questions, seconds=seconds, progress=stages

@@ -94,7 +94,7 @@ def _show(report: ScoreReport) -> None:
         f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style "
         f"{report.style}, prompt {report.prompt}."
     )
-    output.some("with no prediction", report.missing)
-    output.some("with no item", report.unknown)
+    output.some("without a prediction", report.missing)
+    output.some("without an item", report.unknown)
     for name, note in report.notes.items():
         output.line(f"{name}: {note}")

@@ -43,7 +43,7 @@ def search_verb(
         output.as_json(list(map(asdict, found)))
         return 0
     if not found:
-        output.note("no patch on the Hub fits; leave a filter out")
+        output.note("no patch on the Hub matches; leave a filter out")
         return 0
     rows = []
     for patch in found:

@@ -77,7 +77,7 @@ def serve_verb(
     serving = _Serving(patch, base, same_weights, dtype, loading, limits, ui)
     serving.check()
     if serve_folder is not None and not serve_folder.is_dir():
-        raise ConfigError(f"--serve-folder {serve_folder}: there is no such folder")
+        raise ConfigError(f"--serve-folder {serve_folder}: the folder does not exist")
     from pave.serve.run import bind, read_key
 
     # The key itself is no flag: lists of processes show those to everybody.
@@ -85,7 +85,9 @@ def serve_verb(
     # Before a minute for a model.
     at = bind(host, port)
     if key is None and host not in HERE:
-        output.note(f"anybody who reaches {host} may ask; --api-key-file sets a key")
+        output.note(
+            f"anybody who can reach {host} may ask questions; set a key with --api-key-file"
+        )
     local = key is None and host in HERE
     serving.run(at, key, local, None, folder=serve_folder, fetch=allow_urls)
     return 0
@@ -200,6 +202,8 @@ def patch_names(patch: tuple[str, ...]) -> dict[str, str]:
     for words in patch:
         name, source = named(words)
         if name in found:
-            raise ConfigError(f"--patch: two patches are called {name!r}; write NAME=FOLDER")
+            raise ConfigError(
+                f"--patch: two patches are called {name!r}; name them with NAME=FOLDER"
+            )
         found[name] = source
     return found

@@ -152,7 +152,7 @@ def _read(given: str) -> dict[str, Any]:
         )
     values = read_settings(path, ConfigError, "steps: 500")
     if odd := _not_a_name(values):
-        raise ConfigError(f"{path}: names of settings are words, got {odd[0]!r}")
+        raise ConfigError(f"{path}: the name of a setting must be a word, got {odd[0]!r}")
     return values
 
 
@@ -218,12 +218,12 @@ def usage_error(error: CycloptsError) -> str:
     if isinstance(error, UnknownOptionError) and _is_token(error.token):
         # Not echoed: it may stand in the same word.
         return (
-            "a token is not taken from flags and settings files, where others can read it; set "
-            "HF_TOKEN, or log in with: hf auth login"
+            "pave does not take a token from flags or settings files, where others could read "
+            "it; set HF_TOKEN, or log in with: hf auth login"
         )
     if isinstance(error, UnusedCliTokensError):
         unused = ", ".join(map(repr, error.unused_tokens or ()))
-        return f"there is no place for {unused}; quote words that belong together"
+        return f"unexpected argument {unused}; quote words that belong together"
     return " ".join(str(error).split()).rstrip(".")
 
 

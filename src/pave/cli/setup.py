@@ -39,4 +39,4 @@ def _tell(how: str, wheels: list[str], what: str) -> None:
     if wheels:
         output.line(f"{how}: {', '.join(wheels)}")
     else:
-        output.line(f"{what} has all it needs")
+        output.line(f"everything that {what} needs is installed")

@@ -32,7 +32,9 @@ def read_parquet(file: Path) -> Iterator[Row]:
                     yield f"{file}: row {number}", table.values(values)
     except (arrow.ArrowException, OSError) as error:
         words = " ".join(str(error).split())
-        raise RecordError(f"{file}: cannot be read as Parquet ({words}); write it again") from error
+        raise RecordError(
+            f"{file}: cannot be read as Parquet ({words}); check that the file is complete"
+        ) from error
 
 
 @register_reader("datasets")
@@ -54,7 +56,9 @@ def read_dataset(place: Path) -> Iterator[Row]:
         ) from error
     if isinstance(found, Mapping):
         splits = ", ".join(found)
-        raise RecordError(f"{place}: holds several splits ({splits}); give the folder of one")
+        raise RecordError(
+            f"{place}: holds several splits ({splits}); give the folder of one of them"
+        )
     table = Table()
     for number, row in enumerate(undecoded(found), 1):
         yield f"{place}: row {number}", _row(row, table)
@@ -85,8 +89,8 @@ def _path_of(value: Any) -> Any:
     if isinstance(value, Mapping) and set(value) == {"bytes", "path"}:
         if value["path"] is None or not os.path.exists(value["path"]):
             raise RecordError(
-                "a video or sound is stored inside the dataset; write it into a file, and put the "
-                "path into the column"
+                "a video or sound is stored inside the data set; write it to a file, and put "
+                "the path into the column"
             )
         return value["path"]
     return value

@@ -48,7 +48,8 @@ def known_tower_digest(base: Base, cache: TokenCache) -> str:
         except PlaceError as error:
             # A cache that holds every token is of use on a read-only or full disk, too.
             logger.warning(
-                "%s cannot be written (%s); the base's tower is loaded in every run for its digest",
+                "%s cannot be written (%s), so every run loads the base's tower to compute its "
+                "digest",
                 cache.folder,
                 error.strerror,
             )

@@ -259,7 +259,7 @@ def seconds_of(video: str) -> float | None:
         return None
     info = probe(video)
     if info.video is None:
-        raise MediaError(f"{video}: holds no picture; give a video file")
+        raise MediaError(f"{video}: holds no picture track; give a video file")
     return info.duration
 
 

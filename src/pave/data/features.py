@@ -61,8 +61,8 @@ class UnusableClipsError(RecordError):
         if len(others) > _NAMES_SHOWN:
             shown += f" (and {len(others) - _NAMES_SHOWN} more)"
         super().__init__(
-            f"{len(told)} of {clips} clips cannot be used: {shown}; mend them or take their "
-            "records out (what was read of the others is kept)"
+            f"{len(told)} of {clips} clips cannot be used: {shown}; repair them or remove their "
+            "records (the tokens of the others are kept)"
         )
 
 
@@ -204,7 +204,7 @@ class Features:
             UnusableClipsError: If some media could not be read. Everything else has been kept.
         """
         if workers < 0:
-            raise ConfigError(f"workers={workers}: give the number of processes, or 0 for none")
+            raise ConfigError(f"workers={workers} must be a number of processes, or 0 for none")
         # One record stands for all that share its clip.
         clips = {clip_key(record): record for record in records}
         failures: dict[str, str] = {}

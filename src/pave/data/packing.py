@@ -108,9 +108,7 @@ def _dialogue(prompt: Prompt) -> tuple[list[int], list[bool]]:
     answered = False
     for number, (question, answer) in enumerate(prompt.turns):
         if not question:
-            raise RecordError(
-                "a turn without a question cannot be trained on; give every turn a question"
-            )
+            raise RecordError("training needs a question in every turn; one turn has none")
         asked = question
         if number:  # the prefix has opened the first turn already
             asked = prompt.further[number]
@@ -124,9 +122,7 @@ def _dialogue(prompt: Prompt) -> tuple[list[int], list[bool]]:
         learnt += learnt_asked
         learnt += [True] * len(answer)
     if not answered:
-        raise RecordError(
-            "a record without an answer cannot be trained on; give each turn its answer"
-        )
+        raise RecordError("training needs an answer in every turn; one turn has none")
     return ids, learnt
 
 

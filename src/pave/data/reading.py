@@ -82,8 +82,9 @@ def _apart(base: Base, encoder: Encoder, processes: Workers) -> Encoder:
     if recipe is not None:
         return EncoderApart(encoder, recipe, processes, tower)
     logger.warning(
-        "encoder %s/%s is known to this process alone and reads media here, where a broken file "
-        "may end everything; register it in a package to have it run in a process of its own",
+        "encoder %s/%s is registered in this process only, so it reads media here, where a "
+        "broken file may crash the run; register it in an installed package to let it run in a "
+        "process of its own",
         encoder.channel,
         encoder.name,
     )

@@ -21,9 +21,9 @@ class Turn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    question: str = Field(description="What is asked, without any prompt template around it.")
+    question: str = Field(description="The question, without a prompt template around it.")
     answer: str | None = Field(
-        default=None, description="What to learn to say; null for a question that is only asked."
+        default=None, description="The answer to learn; null for a question without a known answer."
     )
 
 
@@ -48,14 +48,15 @@ class Record(BaseModel):
         min_length=1, description="Questions and answers in the order they are asked."
     )
     answers: list[str] = Field(
-        default_factory=list, description="Accepted answers of the last turn, for scoring."
+        default_factory=list, description="Accepted answers to the last question, for scoring."
     )
     options: list[str] = Field(
         default_factory=list, description="The choices of a multiple-choice question."
     )
     meta: dict[str, Any] = Field(
         default_factory=dict,
-        description="Anything else, e.g. the question's `family`, and the `channel` that it takes.",
+        description="Anything else, for example the `family` of the question, and the `channel` "
+        "that it needs.",
     )
 
     @field_validator("channels")

@@ -157,7 +157,9 @@ def _locating(source: Source) -> tuple[Callable[[str], str], Callable[[str], str
             # Links are not followed: media keep the name that the user gave them.
             return os.path.abspath(os.path.join(folder, text))
         if not os.path.isabs(text):
-            raise RecordError(f"{text}: these records lie in no folder, so paths must be absolute")
+            raise RecordError(
+                f"{text}: these records are not in a folder, so paths must be absolute"
+            )
         return text
 
     @lru_cache(maxsize=1 << 16)  # records of one clip name the same file again and again

@@ -124,8 +124,8 @@ def _folder_reader(folder: Path) -> Reader:
     if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
         return READERS.get("datasets")
     raise RecordError(
-        f"{folder}: is a folder, and holds neither tar files nor a dataset of `datasets`; give a "
-        "file of records"
+        f"{folder}: is a folder without tar files or a data set saved by `datasets`; give a file "
+        "of records"
     )
 
 

@@ -77,7 +77,7 @@ def records_from_csv(
         wanted[channel] = _plain(column)
     rows = list(rows_of_csv(Path(path), [*NEEDED, *wanted.values()]))
     if not rows:
-        raise RecordError(f"{path} holds column names only; write a line for each question")
+        raise RecordError(f"{path} holds only the column names; add a line for each question")
     _must_be_there(Path(path), rows, folder, {"video", *wanted.values()})
     records = []
     places: dict[str, str] = {}  # id -> where it stands
@@ -88,7 +88,7 @@ def records_from_csv(
         if record.id in places:
             raise RecordError(
                 f"{row.place}: the id {record.id!r} was used at {places[record.id]}; give every "
-                "line an id of its own, or leave the column out"
+                "line its own id, or leave the column out"
             )
         places[record.id] = row.place
         records.append(record)
@@ -118,7 +118,9 @@ def split_by_clip(
     # By video alone: of one video, some lines may have a channel that others lack.
     clips = list(dict.fromkeys(record.video for record in records))
     if len(clips) < 2:
-        raise ConfigError("all questions are about one clip; testing needs another one")
+        raise ConfigError(
+            "all questions are about one clip; a test file needs at least one more clip"
+        )
     count = min(max(round(share * len(clips)), 1), len(clips) - 1)
     held_out = set(random.Random(seed).sample(clips, count))
     train: list[Record] = []
@@ -156,7 +158,7 @@ def rows_of_csv(file: Path, needed: Sequence[str]) -> Iterator[Row]:
             if len(cells) != len(names):
                 raise RecordError(
                     f"{place}: {len(cells)} cells for {len(names)} columns; put quotes around "
-                    "texts that hold commas"
+                    "text that contains commas"
                 )
             yield Row(place, dict(zip(names, map(str.strip, cells), strict=True)))
     except csv.Error as error:
@@ -184,8 +186,8 @@ def _names(file: Path, head: Sequence[str], needed: Sequence[str]) -> list[str]:
             lost.remove(name)
     if lost:
         raise RecordError(
-            f"{file}: there is no column {', '.join(lost)}; the first line has to name the "
-            f"columns, and it says: {', '.join(names) or 'nothing'}"
+            f"{file}: there is no column {', '.join(lost)}; the first line must name the "
+            f"columns, but it holds: {', '.join(names) or 'nothing'}"
         )
     for name in names:
         # Which of the two is meant would be a guess.
@@ -207,7 +209,9 @@ def _must_be_there(file: Path, rows: Sequence[Row], folder: Path, columns: set[s
             name = row.cells[column]
             # Without a video there is nothing to ask about; a channel may be missing.
             if not name and column == "video":
-                raise RecordError(f"{row.place}: the column video is empty; name a clip")
+                raise RecordError(
+                    f"{row.place}: the column video is empty; enter the name of a clip"
+                )
             if name and not os.path.exists(folder / name):
                 lost.setdefault(name, row.place)
     if not lost:
@@ -218,8 +222,8 @@ def _must_be_there(file: Path, rows: Sequence[Row], folder: Path, columns: set[s
     if len(lost) > _SHOWN:
         shown += ", ..."
     raise RecordError(
-        f"{file}: {len(lost)} files are not in {folder}: {shown}{hint}; the first is named "
-        f"at {lost[first]}"
+        f"{file}: {len(lost)} files are not in {folder}: {shown}{hint}; the first one is in "
+        f"{lost[first]}"
     )
 
 

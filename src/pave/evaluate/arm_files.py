@@ -31,8 +31,8 @@ from pave.tasks import Task
 from pave.tasks.items import references_of
 from pave.texts import read_object
 
-_ADVICE = "delete the file, and its questions are asked again"
-_NO_ROW = f"is no answer of an evaluation; {_ADVICE}"
+_ADVICE = "delete the file, and pave asks its questions again"
+_NO_ROW = f"is not an answer of an evaluation; {_ADVICE}"
 ROW_BEGIN = b'{"id": '
 """How every line begins in a file of answers."""
 Key = tuple[str, str]
@@ -186,5 +186,5 @@ def _parse(line: bytes, where: str, arm: str) -> ArmRow:
     except ValidationError as error:
         raise ConfigError(f"{where}: {_NO_ROW}") from error
     if row.arm != arm:
-        raise ConfigError(f"{where}: is an answer of {row.arm!r}, not of {arm!r}; {_ADVICE}")
+        raise ConfigError(f"{where}: belongs to arm {row.arm!r}, not to {arm!r}; {_ADVICE}")
     return row

@@ -85,5 +85,5 @@ def arm_of(given: Sequence[Path] | None) -> ArmSpec:
         "at least one patch": bool(folders),
     }
     if not fits[wanted]:
-        raise ValueError(f"an arm `{kind}:` takes {wanted} behind the colon, got {len(folders)}")
+        raise ValueError(f"an arm `{kind}:` takes {wanted} after the colon, got {len(folders)}")
     return ArmSpec(kind, folders)

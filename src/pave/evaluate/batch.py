@@ -22,7 +22,7 @@ from pave.evaluate.arm_files import ROW_BEGIN
 from pave.files import regular_file, writing, written_lines
 from pave.texts import TextError, parse_json
 
-_NO_ANSWERS = "is no line of answers; choose another file for --out, or delete it"
+_NO_ANSWERS = "is not an answer; choose another file for --out, or delete it"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _answered(
     parts: tuple[Part, ...] = (clip,)
     for turn in record.turns:
         if not turn.question.strip():
-            raise RecordError("a question is empty")
+            raise RecordError("a question must not be empty")
         parts = (*parts, turn.question)
         answer = turn.answer
         if answer is None:

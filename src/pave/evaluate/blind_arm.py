@@ -31,8 +31,9 @@ class BlindArm:
         names = run.patches[arm]
         if any(run.model.patches[name].parts for name in names):  # no channel without a clip
             self.notes.append(
-                f"{arm}: a patch with a channel is off without a clip, so these answers are those "
-                "of the base; name the LoRA-only patch to see what was learnt from the questions"
+                f"{arm}: a patch with a channel is off without a clip, so these answers are "
+                "those of the base; name the LoRA-only patch to see what was learned from the "
+                "questions"
             )
         run.model.set_patches(dict.fromkeys(names, 1.0))
 

@@ -103,8 +103,8 @@ class ClipArm:
             if len(lacking) > 3:
                 some += ", ..."
             self.notes.append(
-                f"{arm}: {len(lacking):,} clips have no {channel} and are asked without it "
-                f"(first questions: {some})"
+                f"{arm}: {len(lacking):,} clips have no {channel}, so their questions are asked "
+                f"without it (first questions: {some})"
             )
         other = _deranged(list(media), self.run.config.seed)
         found = []

@@ -80,7 +80,10 @@ def compare_files(
         ) from error
     unit = "videos"
     if not clusters:
-        unit = "single questions, since the files do not say which share a video (give --records)"
+        unit = (
+            "single questions, because the files do not say which of them share a video "
+            "(--records does)"
+        )
     return CompareReport(
         rows=list(map(_swapped, found)),
         shared=found[0].n,  # the first row pools all questions
@@ -165,8 +168,8 @@ def _read_items(path: Place) -> Rows:
         name = str(row["id"])  # some benchmarks number their questions
         if name in found:
             raise RecordError(
-                f"{path}:{number}: question {name!r} is in there twice; compare the items of one "
-                "arm at a time"
+                f"{path}:{number}: question {name!r} occurs twice; compare the items of one arm "
+                "at a time"
             )
         found[name] = row
     if not found:

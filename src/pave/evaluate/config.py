@@ -91,8 +91,8 @@ class EvalConfig(Loading):
     batch: int = Field(
         32,
         ge=1,
-        description="Number of questions to answer at a time. Questions about one clip share "
-        "its prefix.",
+        description="Number of questions to answer at a time. Questions about the same clip "
+        "share its prefix.",
     )
     max_new_tokens: int | None = Field(
         None,
@@ -156,7 +156,9 @@ class EvalConfig(Loading):
         """An arm's name is also that of its file of answers."""
         for name in arms:
             if not _NAME.fullmatch(name):
-                raise ValueError(f"an arm's name may hold letters, digits, - and _, got {name!r}")
+                raise ValueError(
+                    f"the name of an arm may contain letters, digits, - and _, got {name!r}"
+                )
         for given in arms.values():
             arm_of(given)  # says what is wrong with a control
         return arms

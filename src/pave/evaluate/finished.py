@@ -97,7 +97,7 @@ def _folder(run: Path) -> Path:
     if (inside / "results.json").is_file() and not (run / "settings.json").is_file():
         return inside
     if not (run / "results.json").is_file():
-        raise ConfigError(f"{run} holds no results.json; {_MAKE}, when it is finished")
+        raise ConfigError(f"{run} holds no results.json; {_MAKE} after it has finished")
     return run
 
 
@@ -116,7 +116,7 @@ def _asked(file: Path, folder: Path) -> list[Record]:
     """
     if not file.is_file():
         raise ConfigError(
-            f"{file}: no such file, though {folder} was asked from it; give the records with "
+            f"{file}: no such file, although {folder} was evaluated on it; give the records with "
             "--records"
         )
     note = folder / "settings.json"
@@ -126,7 +126,7 @@ def _asked(file: Path, folder: Path) -> list[Record]:
     # An answer beside another question would be worse than no page.
     if known is not None and known != sha256_of(file):
         raise ConfigError(
-            f"{file} is not the file that was asked (its content differs); give that one with "
+            f"{file} has changed since the evaluation; give the records that were asked with "
             "--records"
         )
     return read_records(file, check_media=False)  # a page can do without some of the clips
@@ -143,7 +143,7 @@ def _read_rows(folder: Path, arm: str) -> Rows:
         content = []  # refused below, as a file without answers
     for row in content:
         if not isinstance(row, dict) or "id" not in row:
-            raise RecordError(f"{file} holds something else than answers; evaluate again")
+            raise RecordError(f"{file} holds something other than answers; evaluate again")
         rows[str(row["id"])] = row
     if not rows:
         raise RecordError(f"{file} holds no answers; evaluate again")

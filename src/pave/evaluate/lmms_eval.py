@@ -87,8 +87,8 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
             ConfigError: Always.
         """
         raise ConfigError(
-            "pave answers questions (generate_until); choose a benchmark that does not score "
-            "likelihoods"
+            "pave only generates answers (generate_until); choose a benchmark that does not "
+            "score likelihoods"
         )
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
@@ -98,8 +98,8 @@ class Patched(lmms):  # type: ignore[misc]  # lmms-eval accepts subclasses of it
             ConfigError: Always.
         """
         raise ConfigError(
-            "pave answers one question at a time here (generate_until); choose a benchmark of one "
-            "round"
+            "pave answers one question at a time here (generate_until); choose a benchmark with "
+            "a single round"
         )
 
     def _answer(self, request: Any) -> str:

@@ -42,19 +42,27 @@ def write_on_cards(config: EvalConfig, report: Report) -> list[str]:
     if not patched:
         return []
     if config.limit is not None:
-        return ["only a part of the clips was asked about, so no patch's card gets the scores"]
+        return [
+            "only part of the clips was evaluated, so the scores are not written to any "
+            "patch's card"
+        ]
     lines = []
     for arm, folder in patched.items():
         if not folder.is_dir():  # installed, or on the Hub
-            lines.append(f"{folder} is no folder of yours, so its card does not get the scores")
+            lines.append(
+                f"{folder} is not a local folder that you can write to, so the scores "
+                "are not written to its card"
+            )
             continue
         try:
             record_evaluation(folder, _evaluation(config, report, arm))
         except (PatchError, PlaceError) as error:
             # The evaluation itself is done and written; a folder of somebody else must not end it.
-            lines.append(f"the scores are not on the card of {folder}: {error}")
+            lines.append(f"the scores were not written to the card of {folder}: {error}")
         else:
-            lines.append(f"the scores are on the card of {folder} (README.md, scores.json)")
+            lines.append(
+                f"the scores were written to the card of {folder} (README.md, scores.json)"
+            )
     return lines
 
 

@@ -275,7 +275,7 @@ def _tell_problems(clips: Sequence[Mapping[str, Any]]) -> None:
         found += clip["media"]["problems"]
     if found:
         logger.warning(
-            "%d clips or sounds could not be read and are named on the page; the first: %s",
+            "%d clips or sounds could not be read and are listed on the page; the first: %s",
             len(found),
             found[0],
         )

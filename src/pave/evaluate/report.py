@@ -54,23 +54,23 @@ class Report(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: TaskScores = Field(description="Every arm's scores, and the differences between arms.")
-    clips: int = Field(description="Clips that were asked about.")
+    clips: int = Field(description="Number of clips that were asked about.")
     prompt_tokens: dict[str, float | None] = Field(
         default_factory=dict,
         description="Mean tokens of each arm's prompts, visual ones included; null for token "
         "probes. Empty in results of an older pave.",
     )
     notes: list[str] = Field(
-        default_factory=list, description="What arms left out or replaced, a line each."
+        default_factory=list, description="What arms left out or replaced, one line each."
     )
     seconds: dict[str, float] = Field(description="Wall seconds of each stage.")
-    peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
+    peak_rss_mb: float = Field(description="Peak memory of all processes together, in MB.")
     trainable_parameters: dict[str, int] = Field(
         description="Parameters of each arm's patch: fusion and LoRA."
     )
     seeds: dict[str, int] = Field(description="Every seed that was used.")
     versions: dict[str, str] = Field(description="Python and packages.")
-    command: str = Field(description="What to type to get these numbers again.")
+    command: str = Field(description="The command that repeats the measurement.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Resolved settings.")
 
     @model_validator(mode="before")

@@ -88,11 +88,11 @@ def evaluate(
         0.31
     """
     if config.swap is not None:
-        raise ConfigError(f"swap={config.swap!r}: exchanging a channel is what evaluate_swap does")
+        raise ConfigError(f"swap={config.swap!r}: use evaluate_swap to exchange a channel")
     if config.shard is not None:
         raise ConfigError(
-            f"shard={config.shard!r}: a part of an evaluation is what evaluate_share does; leave "
-            "shard out here"
+            f"shard={config.shard!r}: use evaluate_share for a part of an evaluation, or leave "
+            "shard out"
         )
     with held_alone(config.out, ConfigError, BUSY):
         return _evaluate(config, base, progress)
@@ -255,7 +255,7 @@ def _frames_of(model: PatchedModel) -> FrameWord | None:
     if len(counts) > 1:
         told = "; ".join(f"{', '.join(names)}: {count}" for count, names in counts.items())
         raise ConfigError(
-            f"the patches were trained on different numbers of frames ({told}); give frames"
+            f"the patches were trained on different numbers of frames ({told}); set frames"
         )
     frames = next(iter(counts), None)
     if frames == model.base.settings.frames:

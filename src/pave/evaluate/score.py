@@ -106,7 +106,7 @@ def _beside_references(
             f"give --records, or --references with the authors' reference file of {task.title}"
         )
     wanted = None if references is None else read_json(references)
-    what = "the authors' reference file, and predictions made with it"
+    what = "the authors' reference file and predictions that were made with it"
     with in_format(str(references or file), task.title, what):
         items = task.pair(predictions, wanted)
     # Other formats than a list pair by name, and whoever has no prediction is not asked for.

@@ -29,8 +29,8 @@ class ScoreGap(BaseModel):
     b: str
     difference: float
     ci95: Interval | None = Field(
-        description="Interval over videos; where they hold none (fewer than six, or all alike) "
-        "null, or for exact match the widest there is."
+        description="Interval over videos. If there is none (fewer than six videos, or all "
+        "alike), it is null, or for exact match the widest possible."
     )
     clusters: int | None = Field(
         None, description="Videos that were asked about; null in results of an older pave."
@@ -50,13 +50,12 @@ class TaskScores(BaseModel):
     style: str = Field("default", description="How the answers were scored.")
     split: str = Field(description="Split of the records, empty where they do not say.")
     prompt: str = Field(
-        description="Hash of the prompt that was asked; results of other prompts cannot be "
-        "compared."
+        description="Hash of the prompt; results with different prompts cannot be compared."
     )
     scored: int = Field(description="Items scored, of each arm.")
     records: int = Field(description="Items in the records file.")
     expected: int | None = Field(
-        description="Items that the split should have; null where nobody has counted."
+        description="Items that the split should have; null if the number is not known."
     )
     arms: dict[str, ScoreReport] = Field(description="Every arm's scores.")
     gaps: list[ScoreGap] = Field(description="Differences of later arms to earlier ones.")

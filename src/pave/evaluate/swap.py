@@ -101,8 +101,8 @@ def evaluate_swap(
     """
     if config.shard is not None:
         raise ConfigError(
-            f"shard={config.shard!r}: a part of the work is what evaluate_swap_share does; leave "
-            "shard out here"
+            f"shard={config.shard!r}: use evaluate_swap_share for a part of the work, or leave "
+            "shard out"
         )
     watch = Stopwatch()
     grid = _grid(config, watch)
@@ -174,14 +174,14 @@ def evaluate_swap_share(
 def _grid(config: EvalConfig, watch: Stopwatch) -> _Grid:
     """The pairs of the records, before any base is loaded: what makes no pair is found at once."""
     if config.swap is None:
-        raise ConfigError("swap: name the channel that is to be exchanged")
+        raise ConfigError("swap: name the channel to exchange")
     with watch.stage("load"):
         records = limited(read_records(config.records), config.limit)
         judge = task_for(config.task, records).judge
         if judge is None:
             raise ConfigError(
-                f"task {config.task!r} scores all answers together; a swap needs one that judges "
-                "each, such as exact match (leave --task out)"
+                f"task {config.task!r} scores all answers together; swap needs a task that "
+                "scores each answer, such as exact match (leave --task out)"
             )
         grids = pair_up(records, config.swap, judge, seed=config.seed)
     # Cells are ordinary records, which every arm answers as it answers any.
@@ -280,7 +280,7 @@ def _known_margins(run: Evaluation, arm: str) -> Margins:
     # Whole files, and of these settings, which the folder is bound to.
     for file in (folder / f"{arm}.json", *entries_of(folder, f"{escape(arm)}.part-*-of-*.json")):
         if file.exists():
-            known = read_object(file, ConfigError, "delete it, and it is made again")
+            known = read_object(file, ConfigError, "delete the file, and it is written again")
             for name, value in known.items():
                 found[name] = float(value)
     return found

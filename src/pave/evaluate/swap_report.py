@@ -72,7 +72,7 @@ class Estimate(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     value: float
-    ci95: Interval | None = Field(description="None with too few pairs of clips for any.")
+    ci95: Interval | None = Field(description="Null if there are too few pairs of clips.")
 
 
 class SwapRow(BaseModel):
@@ -83,7 +83,7 @@ class SwapRow(BaseModel):
     label: str = Field(description="A channel, `video` for visual questions, or a family.")
     arm: str
     n: int = Field(description="Pairs; each has four cells.")
-    clusters: int = Field(description="Pairs of clips, the independent draws.")
+    clusters: int = Field(description="Pairs of clips, which are the independent draws.")
     scores: dict[str, Estimate] = Field(description="By the names of `Outcome`.")
     shortcut_index: Estimate | None = Field(
         description="|E_picture| / (|E_channel| + |E_picture|); None where both are 0."
@@ -280,17 +280,17 @@ def _cell(estimate: Estimate, scale: int, form: str) -> str:
 def notes(report: SwapReport) -> Iterator[str]:
     """What the numbers mean, and what is not in them."""
     yield (
-        f"Each pair is one question about two clips that answer it differently. Matched: picture "
-        f"and {report.channel} of one clip. Conflict: the {report.channel} of the other clip; the "
+        "Each pair is one question about two clips with different answers. Matched: picture and "
+        f"{report.channel} of one clip. Conflict: the {report.channel} of the other clip; the "
         f"right answer is then that of the {report.channel}, and of the picture for visual "
         "questions."
     )
     # What is wanted differs between the two kinds of questions, so it is said beside the table.
     yield (
-        "Changed: answers that differ once the channel is exchanged. E: by how much the exchange "
-        "moves the preference between the two answers (nats a token). Shortcut Index: the "
-        "picture's part of both effects; 0 is wanted where the channel is asked for, 1 for visual "
-        "questions. Intervals: 95 %, over pairs of clips."
+        "Changed: answers that differ once the channel is exchanged. E: how far the exchange "
+        "moves the preference between the two answers (nats per token). Shortcut Index: the "
+        "picture's share of both effects; the goal is 0 for questions about the channel and 1 "
+        "for visual questions. Intervals: 95 %, over pairs of clips."
     )
     for why, ids in report.left_out.items():
         some = ", ".join(ids[:3])

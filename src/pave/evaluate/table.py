@@ -20,7 +20,7 @@ Cells = tuple[list[str], list[list[str]]]
 """Header and rows of a table."""
 FEW = "*"
 """Stands behind an interval over fewer than ten videos."""
-FEW_NOTE = f"{FEW} fewer than {MARKED} videos: too few to rest a claim on"
+FEW_NOTE = f"{FEW} fewer than {MARKED} videos: too few for a claim"
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,13 @@ class TokenArm:
         self._arm = arm
         self._spec = run.arms[arm]
         if run.config.train_records is None:  # which the settings refuse
-            raise ConfigError(f"arm {arm!r}: give the records to learn from (train_records)")
+            raise ConfigError(f"arm {arm!r}: set the records to learn from (train_records)")
         self._tokens = _Clips(run, arm)
         train = self._apart(read_records(run.config.train_records))
         if not train:
             raise RecordError(
                 f"arm {arm!r}: no record of {run.config.train_records} is left to learn from; "
-                "their clips must not be those that are asked about"
+                "the training clips must differ from the clips that are asked about"
             )
         self._said = self._learn(train)
 
@@ -78,7 +78,7 @@ class TokenArm:
                 f"{len(groups) - len(kept):,} training clips are asked about and were left out"
             )
         if len(kept) > MOST_CLIPS:
-            self._note(f"the first {MOST_CLIPS:,} of {len(kept):,} training clips are learnt from")
+            self._note(f"it learns from the first {MOST_CLIPS:,} of {len(kept):,} training clips")
         found: list[Record] = []
         for group in kept[:MOST_CLIPS]:
             found += group
@@ -99,7 +99,9 @@ class TokenArm:
         for number, (family, questions) in enumerate(asked.items(), 1):
             learnt = families.get(family, [])
             if not learnt:
-                self._note(f"no training record is of kind {family}, so it answers nothing there")
+                self._note(
+                    f"there are no training records of kind {family}, so it gives no answers there"
+                )
                 for record in questions:
                     said[record.id] = ""
                 continue
@@ -177,7 +179,7 @@ class _Clips:
         for name in run.patches[arm]:
             self._encoder = run.model.encoder(name)
             if self._encoder is None:
-                raise ConfigError(f"arm {arm!r}: its patch reads no channel, so it has no tokens")
+                raise ConfigError(f"arm {arm!r}: its patch has no channel, so it has no tokens")
         self._run = run
         self._known: dict[str, str] = {}
 

@@ -113,7 +113,7 @@ def cpus_per_worker(cpus: float, workers: int) -> float:
     """
     if cpus < 2:
         raise ConfigError(
-            f"Ray Data needs 2 CPUs, one for reading and one for encoding, and sees {cpus:g}; use "
+            f"Ray Data needs 2 CPUs, one for reading and one for encoding, but sees {cpus:g}; use "
             "--engine local"
         )
     # All actors together leave one CPU.

@@ -44,7 +44,8 @@ class ExtractConfig(Loading):
     )
     inputs: InputSpec = Field(
         InputSpec(),
-        description="How the base gets its inputs, if training or the patch's patch.json set it.",
+        description="How the base gets its inputs; set it if the training settings or "
+        "patch.json do.",
     )
     frames: FrameChoice | None = Field(
         None,
@@ -65,9 +66,9 @@ class ExtractConfig(Loading):
     )
     shard: str | None = Field(
         None,
-        description='Do only one share of the work, for example "2/8" for the second of eight.',
+        description='Do only a share of the work, for example "2/8" for the second of eight.',
     )
-    retry: bool = Field(False, description="Try clips again that the cache notes as broken.")
+    retry: bool = Field(False, description="Try clips again that the cache has recorded as broken.")
 
     @model_validator(mode="before")
     @classmethod
@@ -81,17 +82,15 @@ class ExtractConfig(Loading):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.channel is None) != (self.encoder is None):
-            raise ValueError(
-                "a channel needs an encoder, and an encoder its channel; give both or neither"
-            )
+            raise ValueError("channel and encoder belong together; set both or neither")
         if self.channel is None and not self.visual:
             raise ValueError("nothing to extract; set channel and encoder, or visual")
         if self.visual and self.base is None:
-            raise ValueError("visual tokens need the vision tower of a base; set base")
+            raise ValueError("visual tokens are made by the vision tower of a base; set base")
         if self.dtype != "auto" and self.base is None:
             raise ValueError(
-                "dtype is the type of the base, but no base is set; cache_dtype is the type of "
-                "the stored tokens"
+                "dtype sets the type of the base, but no base is set; for the type of the "
+                "stored tokens, use cache_dtype"
             )
         # What loads a base would be ignored without one.
         for name, value in self.options.items():

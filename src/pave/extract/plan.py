@@ -69,7 +69,7 @@ def plan(config: ExtractConfig) -> Plan:
     """
     if config.base is None and reads_with_tower(config):
         raise ConfigError(
-            f"encoder {config.channel}/{config.encoder} reads with the base's tower; set base"
+            f"encoder {config.channel}/{config.encoder} uses the base's vision tower; set base"
         )
     # A missing file costs its own clip here; training refuses such records.
     # Records that share a clip are one clip, under the id of the first.

@@ -87,8 +87,9 @@ def _in_workers(config: ExtractConfig, units: tuple[Unit, ...], tally: Tally) ->
         # Not found out by the first clip, which would then be named as broken.
         if not known_to(workers, config):
             logger.warning(
-                "encoder %s/%s is known to this process alone, so that it encodes all clips by "
-                "itself, and ends with one that crashes a decoder; register it in a package",
+                "encoder %s/%s is registered in this process only, so this process encodes all "
+                "clips, and a clip that crashes a decoder ends it; register the encoder in an "
+                "installed package",
                 config.channel,
                 config.encoder,
             )

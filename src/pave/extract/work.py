@@ -123,7 +123,7 @@ class Encoding:
                 return Outcome(job.id, job.part, "found")
             reason = None if self.retry else self.cache.failure(key)
             if reason is not None:
-                reason += " (noted before; --retry tries again)"
+                reason += " (recorded earlier; --retry tries it again)"
                 return Outcome(job.id, job.part, "skipped", reason)
             has = part.make(job.source)
         except PaveError as error:

@@ -101,7 +101,7 @@ def seconds(
         return (part + 0.5) / length
     if times.shape != (length,):
         got = tuple(times.shape)
-        raise ChannelError(f"{name} must have one time a step, shape {(length,)}, got {got}")
+        raise ChannelError(f"{name} must have one time per step, shape {(length,)}, got {got}")
     times = times.detach().to("cpu", torch.float64)
     steps = times.diff()
     if bool((steps < 0).any()):

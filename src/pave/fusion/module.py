@@ -243,8 +243,8 @@ class Fusion(nn.Module):
         for name, given in entries.items():
             if given is not None and len(given) != len(query):
                 raise ChannelError(
-                    f"{len(query)} clips need as many entries of {name}, got {len(given)}; "
-                    "use None for no channel"
+                    f"{len(query)} clips need one entry of {name} each, got {len(given)}; use "
+                    "None for a clip without the channel"
                 )
         widths = [("side", side, self.config.side_dim)]
         if self.learnt_query is None:  # else the frames are not read
@@ -272,8 +272,8 @@ class Fusion(nn.Module):
         else:
             if (query_times is None) != (side_times is None):
                 raise ChannelError(
-                    "both query_times and side_times must have an entry for each clip with side "
-                    "tokens, or neither be given"
+                    "give query_times and side_times for every clip with side tokens, or "
+                    "neither of them"
                 )
             clocks = (
                 align.seconds("query_times", query_times, len(query)),

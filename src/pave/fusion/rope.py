@@ -96,5 +96,5 @@ def _grid(name: str, tokens: int) -> int:
     """Side of a square grid of tokens."""
     side = math.isqrt(tokens)
     if side * side != tokens:
-        raise ChannelError(f"rope='3d' needs square grids of {name} tokens, got {tokens} a step")
+        raise ChannelError(f"rope='3d' needs square grids of {name} tokens, got {tokens} per step")
     return side

@@ -40,7 +40,7 @@ _BLOCK = 1 << 20
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError)
 # gzip, bzip2, xz and zstd.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
-_PACKED = "is compressed as a whole, so no member can be read alone; repack it as a plain tar"
+_PACKED = "is compressed as a whole, so no single member can be read; repack it as a plain tar"
 
 
 def member_path(archive: str | Path, name: str) -> str:
@@ -186,7 +186,7 @@ class Archive:
         # Before gigabytes are written in vain.
         free = shutil.disk_usage(folder).free
         if size > free:
-            raise PlaceError(errno.ENOSPC, f"no room for {size:,} bytes of {name}", folder)
+            raise PlaceError(errno.ENOSPC, f"there is no room for {size:,} bytes of {name}", folder)
         for block in self.blocks(name):
             with writing(Path(folder)):
                 file.write(block)
@@ -196,7 +196,7 @@ class Archive:
         start, size = self._member(name)
         if size > MEMBER_BYTES:
             raise MediaError(
-                f"{self.path}: {name} has {size:,} bytes, the most is {MEMBER_BYTES:,}"
+                f"{self.path}: {name} has {size:,} bytes, more than the limit of {MEMBER_BYTES:,}"
             )
         try:
             with self._opened(name, start) as file:
@@ -204,7 +204,7 @@ class Archive:
                 while left > 0:
                     block = file.read(min(_BLOCK, left))
                     if not block:
-                        raise EOFError("the archive ends inside of it")
+                        raise EOFError("the archive ends inside it")
                     left -= len(block)
                     yield block
         except (*_BROKEN, RuntimeError, NotImplementedError) as why:

@@ -33,12 +33,12 @@ def as_frames(
         (torch.Size([4, 3, 48, 64]), [0.0, 0.5, 1.0, 1.5])
     """
     if not isinstance(pixels, np.ndarray | Tensor):
-        raise MediaError(f"frames are an array of numpy or torch, got {type(pixels).__name__}")
+        raise MediaError(f"frames must be an array of numpy or torch, got {type(pixels).__name__}")
     shape = tuple(pixels.shape)
     if str(pixels.dtype).removeprefix("torch.") != "uint8" or len(shape) != 4 or 0 in shape:
         raise MediaError(
-            f"frames are uint8 [F, H, W, 3] or [F, 3, H, W], got {pixels.dtype} {shape}; scale to "
-            "0..255 and convert them"
+            f"frames are uint8 [F, H, W, 3] or [F, 3, H, W], got {pixels.dtype} {shape}; scale "
+            "them to 0..255 and convert them"
         )
     # Three columns of pixels are no picture that anybody has.
     last, first = shape[3] == 3, shape[1] == 3
@@ -67,7 +67,7 @@ def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Te
         return torch.arange(count, dtype=torch.float64) / fps
     moments = torch.as_tensor(np.asarray(times, dtype=np.float64))
     if moments.shape != (count,) or not moments.isfinite().all():
-        raise MediaError(f"times must be {count} seconds, one a frame, got {times!r}")
+        raise MediaError(f"times must be {count} seconds, one per frame, got {times!r}")
     if (moments.diff() < 0).any():
         raise MediaError("the times of frames must not decrease; sort the frames by time")
     return moments

@@ -92,7 +92,7 @@ class MediaFile:
         """
         if self.picture is None:
             raise MediaError(
-                f"{self.name}: holds no picture, {self.other_tracks()}; give a video file"
+                f"{self.name}: holds no picture track, {self.other_tracks()}; give a video file"
             )
         self.must_decode(self.picture)
         # A data loader's worker has one torch thread, a main process several: decode with as many,

@@ -91,7 +91,7 @@ def list_pictures(folder: Path) -> list[Path]:
         return list_pictures(folder / COLOR)
     if not files:
         raise MediaError(
-            f"{folder}: the folder holds no jpg or png frames (hidden files are passed over)"
+            f"{folder}: the folder holds no jpg or png frames (hidden files are ignored)"
         )
     return files
 

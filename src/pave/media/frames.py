@@ -180,7 +180,7 @@ def _indices(media: MediaFile, sampling: Sampling, size: int | None = None) -> I
     shown = _shown(media, stream, packets)
     ticks = [frame.pts for _, frame in shown]
     if not ticks:
-        raise MediaError(f"{media.name}: not one frame can be decoded; convert it to H.264")
+        raise MediaError(f"{media.name}: no frame can be decoded; convert it to H.264")
     if bare(media):
         ticks = [None] * len(ticks)  # those of FFmpeg's parser, which loses count now and then
     elif ticks[0] is not None and packets.first is not None:

@@ -125,8 +125,8 @@ def bare(media: MediaFile) -> bool:
 def _tell_guess(name: str) -> None:
     """Say it once of a file, which is read several times."""
     logger.warning(
-        "%s: says nothing about its frame rate; %d frames a second is a guess, so put the film "
-        "into a container that knows it (ffmpeg -r RATE -i FILE -c copy film.mkv)",
+        "%s: does not record its frame rate; %d frames per second is a guess, so put the film "
+        "into a container that records it (`ffmpeg -r RATE -i FILE -c copy film.mkv`)",
         name,
         FALLBACK_RATE,
     )

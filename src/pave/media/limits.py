@@ -148,7 +148,7 @@ class SoundLimits:
         """
         if seconds > self.hole:
             raise MediaError(
-                f"{name}: its sound has a hole of {seconds:,.1f} s after {after:,.1f} s, more than "
-                f"the limit of {self.hole:,}; if its clock jumps, write it anew with ffmpeg; else "
-                f"set {SOUND_HOLE}"
+                f"{name}: its sound has a hole of {seconds:,.1f} s after {after:,.1f} s, more "
+                f"than the limit of {self.hole:,}; if its clock jumps, convert it with FFmpeg; "
+                f"otherwise raise {SOUND_HOLE}"
             )

@@ -260,5 +260,6 @@ def find_jumps(
 def _tell(name: str) -> None:
     """Say it once of a file, which is read several times."""
     logger.warning(
-        "%s: the clock of the file jumps; the next part is placed after the previous one", name
+        "%s: the timestamps of the file jump; the next part is placed right after the previous one",
+        name,
     )

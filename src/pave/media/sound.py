@@ -120,5 +120,5 @@ def _track(media: MediaFile, stream: AudioStream, *, rate: int | None, mono: boo
     tracks = media.container.streams.audio
     if len(tracks) > 1:
         number = tracks.index(stream) + 1
-        logger.warning("%s: has %d sound tracks; number %d is heard", name, len(tracks), number)
+        logger.warning("%s: has %d sound tracks; number %d is used", name, len(tracks), number)
     return track

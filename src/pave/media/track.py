@@ -102,7 +102,8 @@ class Track:
         self._finish_run()
         if not self._end:
             raise MediaError(
-                f"{self.name}: has a sound track without one sample that decodes; convert it again"
+                f"{self.name}: has a sound track of which no sample can be decoded; convert the "
+                "file again"
             )
         if self._file is not None:
             return self._mapped()
@@ -197,10 +198,10 @@ def must_be_sound(name: str, rate: int, channels: int) -> None:
     if not SLOWEST <= rate <= FASTEST:
         raise MediaError(
             f"{name}: sound of {rate:,} samples per second; from {SLOWEST} to {FASTEST:,} can be "
-            "read: its header is damaged, or this is no sound"
+            "read; the header is damaged, or this is not a sound file"
         )
     if channels > MOST_CHANNELS:
         raise MediaError(
-            f"{name}: sound of {channels} channels, at most {MOST_CHANNELS} can be read; leave out "
-            "or join some"
+            f"{name}: sound of {channels} channels, but at most {MOST_CHANNELS} can be read; mix "
+            "some of them together"
         )

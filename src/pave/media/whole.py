@@ -76,8 +76,8 @@ def must_be_whole(file: Path) -> bool:
         ) from error
     if declared > size:
         raise MediaError(
-            f"{file}: truncated: it declares at least {declared} bytes, only {size} are there; "
-            "copy it again"
+            f"{file}: truncated: it declares at least {declared} bytes, but only {size} are "
+            "there; copy it again"
         )
     return uncounted
 
@@ -98,8 +98,8 @@ def must_hold_samples(file: Path, container: InputContainer) -> None:
         entries = stream.index_entries
         if len(entries) and entries[-1].pos + entries[-1].size > size:
             raise MediaError(
-                f"{file}: truncated: its index leads to byte {entries[-1].pos + entries[-1].size}, "
-                f"only {size} are there; copy it again"
+                f"{file}: truncated: its index points to byte "
+                f"{entries[-1].pos + entries[-1].size}, but only {size} are there; copy it again"
             )
 
 

@@ -102,7 +102,8 @@ def write_video(
         os.replace(temporary, path)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError(
-            f"{path}: cannot be written ({error}); check the ending, the folder and the settings"
+            f"{path}: cannot be written ({error}); check the file name extension, the folder, "
+            "and the settings"
         ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -76,7 +76,8 @@ def mean_bootstrap(
     """
     if len(scores) != len(clusters) or not len(scores):
         raise ValueError(
-            f"need two sequences of one non-zero length, got {len(scores)} and {len(clusters)}"
+            f"scores and clusters must have the same length of at least 1, got {len(scores)} and "
+            f"{len(clusters)}"
         )
     sums, sizes = per_cluster(np.asarray(scores, np.float64), clusters)
     if len(sums) < FEW:

@@ -20,8 +20,8 @@ from pave.metrics.java import NEEDS_JAVA, find_java, meteor, package_folder, tre
 
 BLEU = ("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4")
 NO_JAVA = (
-    f"no Java was found, which {NEEDS_JAVA} need: METEOR is left out, "
-    "and the other scores cannot be compared with published ones"
+    f"Java was not found, and {NEEDS_JAVA} need it: METEOR is left out, and the other scores "
+    "cannot be compared with published ones"
 )
 # Words with inner hyphens, apostrophes and points, or one of the signs that Treebank keeps.
 _PLAIN = re.compile(r"[^\W_]+(?:[-'\u2019.][^\W_]+)*|[$%&]")
@@ -62,7 +62,8 @@ def caption_scores(
     """
     if not len(predictions) == len(references) or not len(predictions) or not all(references):
         raise ValueError(
-            "need as many predictions as lists of references, at least one, and no empty list"
+            "there must be one non-empty list of references for each prediction, and at least "
+            "one prediction"
         )
     package_folder()  # complains before Java is started
     java = find_java()

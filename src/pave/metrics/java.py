@@ -263,8 +263,8 @@ def _complaint(text: bytes, status: int | None, otherwise: str = "") -> str:
     if otherwise:
         return otherwise
     if status is not None and status < 0:
-        return f"it was ended by signal {-status} and said nothing"
-    return f"it ended with status {status} and said nothing"
+        return f"it was ended by signal {-status} without a message"
+    return f"it ended with status {status} without a message"
 
 
 def _advice(reason: str) -> str:
@@ -272,7 +272,7 @@ def _advice(reason: str) -> str:
     if _NO_MEMORY.search(reason):
         return "; it needs 2 GB of memory"
     if "signal 9" in reason:
-        return "; the system ends processes so where memory is short (METEOR needs 2 GB)"
+        return "; this is how the system ends processes if memory runs out (METEOR needs 2 GB)"
     if "UnsupportedClassVersionError" in reason:
         return "; it needs Java 8 or newer"
     return ""

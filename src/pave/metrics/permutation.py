@@ -42,8 +42,8 @@ def paired_permutation(
     """
     if not len(a) == len(b) == len(clusters) or not len(a):
         raise ValueError(
-            f"need three sequences of one non-zero length, got {len(a)}, {len(b)} and "
-            f"{len(clusters)}"
+            f"a, b and clusters must have the same length of at least 1, got {len(a)}, {len(b)} "
+            f"and {len(clusters)}"
         )
     gaps = np.asarray(a, np.float64) - np.asarray(b, np.float64)
     sums, _ = per_cluster(gaps, clusters)

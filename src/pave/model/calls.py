@@ -58,19 +58,21 @@ def called(
     """
     base, pixels = model.base, model.base.family.pixels
     if not isinstance(side, Sequence | None):
-        raise ChannelError(f"side channels are a list, one entry a clip, got {side!r}")
+        raise ChannelError(f"side channels must be a list with one entry per clip, got {side!r}")
     with model.lock, contextlib.ExitStack() as stack:
         patches, taken = model.patches, model.taken
         if weights is not None:
             if model.training:  # checkpointing runs layers again after the call
-                raise PatchError("patches={...} is for answers; train with set_patches")
+                raise PatchError(
+                    "patches={...} works only for answers; for training, use set_patches"
+                )
             patches = chosen(patches, weights)  # views: nothing of the model changes
             taken = taken_by(patches)
             stack.enter_context(weighted(patches, model.patches))
         if visuals is not None:
             if inputs.get(pixels) is not None:
                 raise ChannelError(
-                    f"give visuals or {pixels}, not both; Base.batch(..., pixels=False) leaves "
+                    f"pass visuals or {pixels}, not both; Base.batch(..., pixels=False) leaves "
                     "the pixels out"
                 )
             container = base.join(model.seam.fuse(visuals, side, times, patches))

@@ -140,11 +140,13 @@ def _must_fit_together(places: Sequence[Path], parts: Sequence[PatchFiles]) -> N
         # Its base patches would have to be told from the parts.
         if config.base_patches:
             raise PatchError(
-                f"{place} was trained on top of {config.base_patches[0].name}; a patch that needs "
-                "another one cannot be joined with others"
+                f"{place} was trained on top of {config.base_patches[0].name}; a patch that "
+                "needs another patch cannot be combined"
             )
         if config.channels:
-            raise PatchError(f"{place} has several channels already; combine the single patches")
+            raise PatchError(
+                f"{place} already has several channels; combine the patches that it was made of"
+            )
         for channel, spec in config.parts.items():
             if spec.fusion.appends:
                 raise PatchError(
@@ -161,7 +163,7 @@ def _must_fit_together(places: Sequence[Path], parts: Sequence[PatchFiles]) -> N
         if asked != (first.prompt, first.inputs, first.chat, first.frames):
             raise PatchError(
                 f"{place} was trained with another prompt, chat format, inputs or frames than "
-                f"{places[0]}; such patches cannot become one"
+                f"{places[0]}; such patches cannot be combined"
             )
 
 
@@ -186,8 +188,7 @@ def _apart(
         channel = part.config.channel
         if channel is None:
             raise PatchError(
-                f"{place} has no channel, so its LoRA cannot stay apart from the others; join it "
-                "with cat"
+                f"{place} has no channel, so its LoRA cannot be kept apart; use --how cat"
             )
         # Of several channels each names its own LoRA, and the patch none.
         spec = part.config.parts[channel]
@@ -256,14 +257,14 @@ def _must_be_joinable(parts: Sequence[PatchFiles], joining: Joining) -> None:
         # peft's joining knows one rank and one scale, and no lengths of rows.
         if lora.use_dora or lora.use_rslora or lora.rank_pattern or lora.alpha_pattern:
             raise PatchError(
-                "a LoRA with use_dora, use_rslora, rank_pattern or alpha_pattern cannot be joined "
-                "with others; load such patches side by side: --patch A --patch B"
+                "a LoRA with use_dora, use_rslora, rank_pattern or alpha_pattern cannot be "
+                "combined; load such patches side by side:  --patch A --patch B"
             )
     # Matrices of one shape are added.
     # A patch may have none.
     ranks = [str(part.config.lora.rank) for part in parts if part.config.lora is not None]
     if joining.how not in _ANY_RANK and len(set(ranks)) > 1:
         raise PatchError(
-            f"{joining.how} joins LoRAs of one rank, and these have {', '.join(ranks)}; use cat "
-            "or svd"
+            f"{joining.how} needs LoRAs of the same rank, but these have {', '.join(ranks)}; use "
+            "cat or svd"
         )

@@ -25,7 +25,8 @@ def encoder_of(model: PatchedModel, name: str, channel: str | None) -> Encoder |
     if channel is None:
         if len(parts) > 1:
             raise PatchError(
-                f"patch '{name}' has the channels {', '.join(parts)}; say whose encoder is meant"
+                f"patch '{name}' has the channels {', '.join(parts)}; name the channel whose "
+                "encoder you want"
             )
         # A LoRA-only patch has none.
         channel = next(iter(parts), None)
@@ -33,7 +34,7 @@ def encoder_of(model: PatchedModel, name: str, channel: str | None) -> Encoder |
         return None
     if channel not in parts:
         raise PatchError(
-            f"patch '{name}' has no channel '{channel}'; there are: {', '.join(parts) or 'none'}"
+            f"patch '{name}' has no channel '{channel}'; available: {', '.join(parts) or 'none'}"
         )
     part = parts[channel]
     # One that the patch was made with is kept in the part, whatever it is.

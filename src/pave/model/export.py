@@ -77,7 +77,7 @@ def _must_be_lora_only(config: PatchConfig, name: str) -> None:
     if config.base_patches:
         raise PatchError(
             f"patch '{name}' was trained on top of {config.base_patches[0].name}; a patch that "
-            "needs another one cannot stand alone"
+            "needs another patch cannot be exported alone"
         )
 
 
@@ -95,8 +95,8 @@ def _merged_weights(model: PatchedModel, name: str) -> dict[str, Tensor]:
         plain = layer.get_base_layer()
         if type(plain) is not nn.Linear:
             raise PatchError(
-                f"{path} is a {type(plain).__name__}, which has no plain weights to merge into; "
-                "load the base without --quantize"
+                f"{path} is a {type(plain).__name__}, which has no plain weights that a LoRA "
+                "could be merged into; load the base without --quantize"
             )
         # Summed in fp32 and rounded once.
         weights[f"{path}.weight"] = merged_weight(layer, name).to(plain.weight.dtype)
@@ -109,8 +109,8 @@ def _copy_beside(base: Base, folder: Path) -> None:
     source = None if base.origin is None else Path(base.origin.source)
     if source is None or not source.is_dir():
         logger.warning(
-            "the files of %s's processor are not here, so %s gets only weights and tokenizer; take "
-            "the processor from the base",
+            "the processor files of %s were not found, so %s contains only weights and "
+            "tokenizer; copy the processor files from the base",
             base.name,
             folder.name,
         )

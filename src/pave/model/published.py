@@ -162,7 +162,7 @@ def _unready(name: str, revision: str | None) -> str | None:
         return f"the weights of its base {name} are not on this machine"
     # On a GPU they pass through memory as well.
     if weights > psutil.virtual_memory().available:
-        return f"its base {name} does not fit into the memory that is free"
+        return f"its base {name} does not fit into the free memory"
     return None
 
 

@@ -122,7 +122,7 @@ def write_patch(
             it was never saved or has changed since.
     """
     if not isinstance(folder, str | Path):
-        raise PatchError(f"a patch is written into a folder, got {type(folder).__name__}")
+        raise PatchError(f"a patch is saved to a folder, got {type(folder).__name__}")
     # Refused before the disk is touched: a base patch without files, a field that is wrong.
     config = with_hashes(saved_config(patch.config, {**_outdated(patch), **given}), patches)
     files = PatchFiles(config, {}, {}, _measured(patch))  # filled below

@@ -178,14 +178,14 @@ class Seam:
             return visuals
         if not isinstance(side, Sequence) or isinstance(side, str | bytes):
             raise ChannelError(
-                "side channels are a list of mappings from channel to Tokens, one a clip, got a "
-                f"{type(side).__name__}"
+                "side channels must be a list of mappings from channel to Tokens, one per clip, "
+                f"got a {type(side).__name__}"
             )
         for what, given in (("side channel entries", side), ("times", times)):
             if given is not None and len(given) != len(visuals):
                 raise ChannelError(
-                    f"{len(visuals)} clips were encoded but {len(given)} {what} given; give one a "
-                    "clip, in prompt order"
+                    f"{len(visuals)} clips were encoded but {len(given)} {what} given; give one "
+                    "per clip, in the order of the prompts"
                 )
         totals: dict[int, Tensor] = {}  # clip -> float32 [T, S, D]
         working = self.patches if patches is None else patches
@@ -262,9 +262,8 @@ def _add_residuals(
             continue
         if tokens.values.shape[-1] != settings.side_dim:
             raise ChannelError(
-                f"patch '{patch.name}' reads {settings.side_dim} features a "
-                f"{part.channel} token, got {tokens.values.shape[-1]}; use the patch's own "
-                "encoder"
+                f"patch '{patch.name}' expects {settings.side_dim} features per {part.channel} "
+                f"token, got {tokens.values.shape[-1]}; use the patch's own encoder"
             )
         seen = visuals[clip].grid() if settings.query == "projected" else visuals[clip].query
         if seen is None:
@@ -298,8 +297,8 @@ def _add(visual: Visual, residual: Tensor) -> Visual:
     wanted = (layout.t, layout.h * layout.w, tokens.shape[-1])
     if residual.shape != wanted:
         raise ChannelError(
-            f"a fusion returned {tuple(residual.shape)} for a grid of {wanted}; the patch does "
-            "not fit this clip"
+            f"a fusion returned {tuple(residual.shape)} instead of {wanted}; its fusion does not "
+            "fit this clip"
         )
     steps = residual.to(tokens.device, tokens.dtype)
     if layout.row:  # newlines after each row

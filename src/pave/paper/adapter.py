@@ -82,11 +82,12 @@ def _settings(path: Path) -> dict[str, Any]:
     """The adapter's configuration, if a patch can say all of it."""
     found = read_object(path, PatchError, UNPACK)
     if not {"r", "lora_alpha"} <= set(found):
-        raise PatchError(f"{path} describes no LoRA; it names no r and lora_alpha")
+        raise PatchError(f"{path} does not describe a LoRA: r or lora_alpha is missing")
     for key, plain in _PLAIN.items():
         if found.get(key) not in plain:
             raise PatchError(
-                f"{path}: {key}={found[key]!r} cannot be kept in a patch; only a plain LoRA can"
+                f"{path}: {key}={found[key]!r} cannot be stored in a patch, which takes plain "
+                "LoRAs only"
             )
     return found
 
@@ -98,8 +99,8 @@ def _rename(state: Mapping[str, Tensor], language_model: str, where: Path) -> di
         match = _KEY.match(key)
         if match is None:
             raise PatchError(
-                f"{where} holds {key}, which is no LoRA tensor of a Qwen2 layer; is it one of the "
-                "authors' files?"
+                f"{where} holds {key}, which is not a LoRA tensor of a Qwen2 layer; check that "
+                "it is one of the authors' files"
             )
         if not isinstance(tensor, Tensor):
             raise PatchError(f"{where}: {key} is a {type(tensor).__name__}, not a tensor; {UNPACK}")
@@ -107,7 +108,7 @@ def _rename(state: Mapping[str, Tensor], language_model: str, where: Path) -> di
         renamed[f"base_model.model.model.{language_model}.{layer}.{matrix}.weight"] = tensor
     if not renamed:
         raise PatchError(
-            f"{where} holds no tensors; it was saved without gathering the sharded model"
+            f"{where} holds no tensors; the sharded model was not gathered when it was saved"
         )
     return renamed
 
@@ -136,8 +137,8 @@ def _check(tensors: Mapping[str, Tensor], spec: LoraSpec, base: Base, where: Pat
             problems.append(f"{key} has shape {has}, {base.name} needs {list(shape)}")
     if problems:
         raise PatchError(
-            f"{where} does not fit the base: {first_of(problems)}; is it for a base of another "
-            "size?"
+            f"{where} does not fit the base: {first_of(problems)}; check that it was made for a "
+            "base of this size"
         )
 
 

@@ -92,7 +92,7 @@ def read_annotations(
         >>> files = {"features": "fast.json", "videos": "slow.json"}
         >>> found = read_annotations("anno.json", channel="audio", **files)  # doctest: +SKIP
         >>> len(found.records), found.missing  # doctest: +SKIP
-        (2, {'q2': 'missing is in no mapping file'})
+        (2, {'q2': 'missing is not in any mapping file'})
     """
     samples = parse_samples(_read_json(annotations, list), str(annotations))
     feature_of = features if isinstance(features, Mapping) else _read_json(features, dict)
@@ -103,10 +103,10 @@ def read_annotations(
         key = sample.video_id
         # A sample without its media is told of, and the others are read.
         if key not in feature_of:
-            missing[sample.id] = f"{key} is in no mapping file of features"
+            missing[sample.id] = f"{key} is not in any mapping file of features"
             continue
         if key not in video_of:
-            missing[sample.id] = f"{key} is in no mapping file of videos"
+            missing[sample.id] = f"{key} is not in any mapping file of videos"
             continue
         video = _below(video_root, video_of[key])
         media = _below(feature_root, feature_of[key])
@@ -181,7 +181,8 @@ def _parse(row: Any, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
         video = str(row["video"])
     except (TypeError, KeyError) as error:
         raise RecordError(
-            f"{where}: needs video and conversations of from and value; {error} is wrong"
+            f"{where}: needs `video`, and `conversations` with `from` and `value`; {error} is "
+            "missing or wrong"
         ) from error
     # A first answer without a question is passed over, as in the authors' code.
     if parts and parts[0][0] != "human":
@@ -201,7 +202,7 @@ def _parse(row: Any, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     if not first.startswith(_TOKEN) or tokens != 1:
         raise RecordError(
             f"{where}: the first question must begin with {_TOKEN}, which stands for the video; "
-            "no other has one"
+            "no other question may have it"
         )
     # The token stands for the video, which a record names on its own.
     turns[0] = (first.removeprefix(_TOKEN).removeprefix("\n"), answer)

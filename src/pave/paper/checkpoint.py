@@ -115,7 +115,7 @@ def convert(
     checkpoint = _open(Path(source))
     if model_args is None:
         raise ConfigError(
-            f"say which of the authors' configs {source} was made with; "
+            f"name the authors' config that {source} was made with (--model-args); "
             f"{_candidates(checkpoint.fusions)}"
         )
     title = title_of(model_args)
@@ -159,7 +159,7 @@ def convert(
 def _open(source: Path) -> _Checkpoint:
     """The checkpoint that a path names, or that lies alone in a folder around it."""
     if source.suffix == ".zip":
-        raise PatchError(f"{source} is packed; unpack it and name the folder")
+        raise PatchError(f"{source} is an archive; unpack it and give the folder")
     place = source
     # A zip unpacked into a folder of its own leaves the checkpoint one level down.
     if source.is_dir() and first_file(source, FILES) is None:
@@ -209,7 +209,7 @@ def _check_base(checkpoint: _Checkpoint, config: FusionConfig, base: Base) -> No
         return
     raise PatchError(
         f"{checkpoint.source} is for a base of widths {config.query_dim} and {config.out_dim}, "
-        f"but {base.name} has {base.query_dim} and {base.hidden_dim}; name the base it was "
+        f"but {base.name} has {base.query_dim} and {base.hidden_dim}; give the base that it was "
         "trained on"
     )
 
@@ -225,7 +225,7 @@ def _candidates(fusions: Mapping[Part, Mapping[str, Tensor]]) -> str:
         if not any(misfits(tensors, config) for tensors in fusions.values()):
             fits.append(name)
     if not fits:
-        return "no official config fits; give the constructor's arguments"
+        return "no official config fits; give the arguments of the fusion's constructor"
     return f"configs that would fit: {', '.join(fits)}"
 
 
@@ -233,14 +233,15 @@ def _channels(checkpoint: _Checkpoint, title: str, channel: str | None) -> dict[
     """Which channel each fusion reads: as the caller says, or as the config's name does."""
     if channel is not None and channel not in FILE_KINDS:
         raise ConfigError(
-            f"no official features are of the channel {channel!r}; known: {', '.join(FILE_KINDS)}"
+            f"there are no official features for the channel {channel!r}; known: "
+            f"{', '.join(FILE_KINDS)}"
         )
     # One fusion says nothing of its channel in the file; of two, each has its fixed one.
     if len(checkpoint.fusions) == 1:
         return dict.fromkeys(checkpoint.fusions, channel or channel_of(title))
     if channel is not None:
         raise ConfigError(
-            "a checkpoint with two side channels listens to frames and audio; leave the channel out"
+            "a checkpoint with two side channels always has frames and audio; leave the channel out"
         )
     return dict(zip(PARTS, TWO_CHANNELS, strict=True))
 
@@ -256,7 +257,7 @@ def _read_inputs(folder: Path) -> InputSpec:
     if combine != "add":
         raise PatchError(
             f"{path}: feat_combine_method {combine!r} changes the number of tokens; only 'add' "
-            "makes a patch"
+            "can become a patch"
         )
     aggregator = found.get("temporal_aggregator_type", TYPES[0])
     if aggregator not in TYPES:

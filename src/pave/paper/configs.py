@@ -121,7 +121,7 @@ def fusion_config(name_or_kwargs: str | Mapping[str, Any]) -> FusionConfig:
     short = name_or_kwargs.removeprefix(PREFIX)
     if short not in _CONFIGS:
         raise ConfigError(
-            f"no official fusion config is called {name_or_kwargs!r}; known: "
+            f"there is no official fusion config {name_or_kwargs!r}; known: "
             f"{', '.join(list_configs())}"
         )
     return FusionConfig(**{**_COMMON, **_CONFIGS[short]})
@@ -163,7 +163,9 @@ def channel_of(title: str) -> str:
     if title.startswith("V5"):
         return "frames"
     known = ", ".join(FILE_KINDS)
-    raise ConfigError(f"{title} do not say what the side channel is; name it: {known}")
+    raise ConfigError(
+        f"{title} do not say what the side channel is; name it with --channel: {known}"
+    )
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:

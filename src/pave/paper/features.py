@@ -104,7 +104,7 @@ class AuthorsSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dim: int = Field(1024, ge=1, le=1_000_000, description="C, the features of one token.")
+    dim: int = Field(1024, ge=1, le=1_000_000, description="C, the number of features per token.")
     vhw: tuple[Size, Size, Size] = Field(
         (32, 24, 24), description="Views, height and width of a scene3d file."
     )
@@ -113,7 +113,7 @@ class AuthorsSettings(BaseModel):
 class AuthorsViewsSettings(AuthorsSettings):
     """Settings of the authors' feature files of other cameras."""
 
-    dim: int = Field(1152, ge=1, le=1_000_000, description="C, the features of one token.")
+    dim: int = Field(1152, ge=1, le=1_000_000, description="C, the number of features per token.")
     random_views: bool = Field(
         False,
         description="In training, use a random part of the cameras each time, as the authors do.",
@@ -179,8 +179,8 @@ class AuthorsFeatures:
             raise ChannelError(f"{paths[0]}: {str(error).splitlines()[0]}") from error
         if values.shape[2] != self.dim:
             raise ChannelError(
-                f"{paths[0]}: holds {values.shape[2]} features a token, not {self.dim}; set `dim` "
-                "to it"
+                f"{paths[0]}: holds {values.shape[2]} features per token, not {self.dim}; set "
+                "`dim` to that number"
             )
         times = _times(kind, steps=len(values), cameras=len(tensor))
         try:
@@ -212,13 +212,13 @@ def _paths(source: Source, channel: str) -> list[Path]:
         if not found:
             raise ChannelError(
                 f"{path}: no features in this folder; it should hold one "
-                f"{' or '.join(_SUFFIXES)} file a camera"
+                f"{' or '.join(_SUFFIXES)} file per camera"
             )
         return found
     listed = several and isinstance(source, Sequence) and len(source) > 0
     if listed and all(isinstance(path, str | Path) for path in source):
         return [Path(str(path)) for path in source]
-    wanted = "one file or one a camera" if several else "one file"
+    wanted = "one file, or one per camera" if several else "one file"
     raise ChannelError(f"{channel}/official reads {wanted}, got {source!r}")
 
 
@@ -238,7 +238,7 @@ def _read(path: Path, channel: str) -> Tensor:
     if isinstance(content, Tensor):
         what = f"a tensor of {content.dtype}"
     raise ChannelError(
-        f"{path}: holds {what}, not a tensor of floats; is it one of the authors' files?"
+        f"{path}: holds {what}, not a tensor of floats; check that it is one of the authors' files"
     )
 
 

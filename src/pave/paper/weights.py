@@ -69,7 +69,7 @@ def load_fusion(
         if len(problems) > _NAMED:
             listed += f"; and {len(problems) - _NAMED} more"
         raise PatchError(
-            f"{where} does not fit the config: {listed}. Was it made with another config?"
+            f"{where} does not fit the config: {listed}; check that it was made with this config"
         )
     fusion = Fusion(config)
     # Strictly: after `misfits` a difference would be a fault of the table of names above.
@@ -109,8 +109,8 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         state = read_plain(path)
     except NotPlainError as error:
         raise PatchError(
-            f"{path} cannot be read as a plain file of tensors ({error}); fetch it again, or save "
-            "its tensors alone"
+            f"{path} cannot be read as a plain file of tensors ({error}); download it again, or "
+            "save only its tensors"
         ) from error
     if not isinstance(state, Mapping):
         raise PatchError(
@@ -118,7 +118,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         )
     if not all(isinstance(key, str) for key in state):
         raise PatchError(
-            f"{path} holds names that are no text, not a dictionary of tensors by name"
+            f"{path} holds names that are not strings; expected a dictionary of tensors by name"
         )
     return state
 
@@ -203,7 +203,7 @@ def _expected(config: FusionConfig) -> dict[str, tuple[int, ...]]:
 def _fault(tensor: Any, shape: Sequence[int]) -> str:
     """What is wrong with one tensor; empty if nothing."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-        return "is no tensor of floats"
+        return "is not a tensor of floats"
     if tuple(tensor.shape) != tuple(shape):
         return f"has shape {list(tensor.shape)}, the config needs {list(shape)}"
     if not bool(torch.isfinite(tensor).all()):

@@ -40,17 +40,19 @@ def base_patches_of(
     for name in wanted:
         if name not in patches:
             raise PatchError(
-                f"there is no patch '{name}' to train on top of; loaded are: "
+                f"there is no patch '{name}' to train on top of; loaded patches: "
                 f"{', '.join(patches) or 'none'}"
             )
     if continued is not None and continued not in names:
         raise PatchError(
-            f"the LoRA of '{continued}' can only be continued by a patch on top of it; name it in "
-            "base_patches"
+            f"the LoRA of '{continued}' can be continued only by a patch that is trained on top "
+            "of it; name it in base_patches"
         )
     # Nor has a patch whose channels have one each: one of them could not take its place.
     if continued is not None and patches[continued].config.lora is None:
-        raise PatchError(f"patch '{continued}' has no LoRA to continue; give the new patch its own")
+        raise PatchError(
+            f"patch '{continued}' has no LoRA to continue; give the new patch a LoRA of its own"
+        )
     found = []
     for name in names:
         config = patches[name].config
@@ -122,8 +124,8 @@ def _missing(base_patch: BasePatch, where: str) -> str:
     told = f" ({', '.join(facts)})" if facts else ""
     digest = next(iter(base_patch.files.values()), "")[:12]  # enough to find it by
     return (
-        f"{where} was trained on top of the patch '{base_patch.name}'{told}, which is not on the "
-        f"base; load that one first (its weights have sha256 {digest}...)"
+        f"{where} was trained on top of the patch '{base_patch.name}'{told}, which is not "
+        f"loaded; load that one first (its weights have sha256 {digest}...)"
     )
 
 
@@ -148,8 +150,8 @@ def with_hashes(config: PatchConfig, patches: Mapping[str, Patch]) -> PatchConfi
         files = _weight_hashes(patch.config.files)  # recorded when it was saved or loaded
         if not files:
             raise PatchError(
-                f"the patch is trained on top of '{patch.name}', which was never saved; save that "
-                "one first"
+                f"the patch is trained on top of '{patch.name}', which has not been saved; save "
+                "that one first"
             )
         found.append(base_patch.model_copy(update={"files": files}))
     return config.model_copy(update={"base_patches": found})

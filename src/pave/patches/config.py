@@ -57,10 +57,10 @@ class LoraSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: int = Field(16, ge=1, le=2**16, description="Rank of the LoRA.")
-    alpha: int = Field(32, ge=1, le=2**31, description="The update is scaled by alpha / rank.")
-    dropout: float = Field(
-        0.05, ge=0, lt=1, description="Dropout before the update, during training."
+    alpha: int = Field(
+        32, ge=1, le=2**31, description="Alpha; the update is scaled by alpha / rank."
     )
+    dropout: float = Field(0.05, ge=0, lt=1, description="Dropout before the update in training.")
     targets: tuple[str, ...] | None = Field(
         None,
         min_length=1,
@@ -72,20 +72,22 @@ class LoraSpec(BaseModel):
     )
     use_dora: bool = Field(
         False,
-        description="Train the length of each row of the adapted weights apart from its direction "
-        "(DoRA). It costs time and cannot be joined with other patches.",
+        description="Train the length of each row of the adapted weights separately from its "
+        "direction (DoRA). It costs time, and the patch cannot be combined with "
+        "others.",
     )
     rank_pattern: dict[str, Annotated[int, Field(ge=1, le=2**16)]] = Field(
         default_factory=dict,
-        description="Other ranks for some modules: the end of a module's name, or a regular "
-        "expression for it, and the rank.",
+        description="Other ranks for some modules: maps the end of a module's name, or a "
+        "regular expression for it, to the rank.",
     )
     alpha_pattern: dict[str, Annotated[int, Field(ge=1, le=2**31)]] = Field(
         default_factory=dict, description="Other alphas for some modules, as in rank_pattern."
     )
     init_lora_weights: Literal[True, "gaussian"] = Field(
         True,
-        description="How A starts: true for a uniform distribution, or gaussian. B starts at zero.",
+        description="How A is initialised: true for a uniform distribution, or gaussian. B "
+        "starts at zero.",
     )
 
     @model_validator(mode="before")
@@ -103,7 +105,7 @@ class LoraSpec(BaseModel):
             try:
                 re.compile(key)
             except re.error as error:
-                raise ValueError(f"{key!r} is no regular expression ({error})") from error
+                raise ValueError(f"{key!r} is not a valid regular expression ({error})") from error
         return pattern
 
     @model_serializer(mode="wrap")
@@ -134,7 +136,7 @@ class LoraSpec(BaseModel):
             # They go into a regular expression, where a dot or a star would match a tower.
             if not re.fullmatch(r"\w+", target):
                 raise ValueError(
-                    f"LoRA targets are plain module names such as q_proj, got {target!r}"
+                    f"LoRA targets must be plain module names such as q_proj, got {target!r}"
                 )
         return targets
 
@@ -154,7 +156,7 @@ class EncoderSpec(BaseModel):
 
     name: str = Field(min_length=1, description="Name in the registry of `pave.channels`.")
     settings: dict[str, Any] = Field(
-        default_factory=dict, description="Its settings, spelt out with their defaults."
+        default_factory=dict, description="Its settings, including defaults."
     )
 
 
@@ -164,15 +166,15 @@ class ChannelSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     encoder: EncoderSpec | None = Field(
-        None, description="What makes the channel's tokens; none if they come ready-made."
+        None, description="Encoder of the channel; none if tokens are passed ready-made."
     )
     fusion: SerializeAsAny[FusionSettings] = Field(
         description="Settings of the channel's fusion function; its `type` says which one."
     )
     lora: LoraSpec | None = Field(
         None,
-        description="Shape of a LoRA that works only where the channel is there; none if the "
-        "patch's channels share one.",
+        description="Shape of a LoRA that works only where the channel is present; none if the "
+        "channels of the patch share one.",
     )
 
     @field_validator("fusion", mode="before")
@@ -186,17 +188,15 @@ class BaseId(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="What the base was called: a Hub id, a folder, or smol.")
-    revision: str | None = Field(None, description="Commit of its Hub id, as far as it was known.")
-    quantized: str | None = Field(
-        None, description="How its weights were quantised, where they were."
-    )
+    name: str = Field(description="Name of the base: a Hub id, a folder, or smol.")
+    revision: str | None = Field(None, description="Commit on the Hub, if it was known.")
+    quantized: str | None = Field(None, description="How its weights were quantised, if they were.")
     fingerprint: dict[str, Any] = Field(
-        description="Facts that must agree: model type, widths, vocabulary, token layout."
+        description="Properties that must agree: model type, widths, vocabulary, token layout."
     )
     weights: dict[str, str] = Field(
         default_factory=dict,
-        description="Digests of its weights, `language` and `tower`, as far as they were known.",
+        description="Digests of its weights, `language` and `tower`, if they were known.",
     )
 
     @model_serializer(mode="wrap")
@@ -214,18 +214,16 @@ class BasePatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(
-        description="What it was called in training; on a model, what it is called there."
-    )
+    name: str = Field(description="Its name in training; on a model, its name there.")
     channel: str | None = Field(None, description="Its channel.")
-    task: str | None = Field(None, description="What it was trained for.")
+    task: str | None = Field(None, description="The channel that it was trained for.")
     files: dict[str, str] = Field(
         default_factory=dict, description="sha256 of its weight files, by which it is recognised."
     )
     lora: Literal["frozen", "continued"] = Field(
         "frozen",
-        description="Frozen: its LoRA works beside the patch's own. Continued: the patch's own is "
-        "that LoRA, trained on.",
+        description="frozen: its LoRA works beside the LoRA of the patch. continued: the LoRA "
+        "of the patch is that LoRA, trained further.",
     )
 
 
@@ -234,7 +232,7 @@ class ChatSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = Field(1, description="Version of what `style` is made of.")
+    version: Literal[1] = Field(1, description="Version of the format of `style`.")
     # Its fields have bounds of length: this file may be anybody's.
     style: PromptStyle = Field(description="The text around turns.")
 
@@ -252,7 +250,7 @@ class DataSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, description="A data set on the Hub, or what it is called.")
+    name: str = Field(min_length=1, description="A data set on the Hub, or its name.")
     licence: str | None = Field(None, description="Its licence.")
 
 
@@ -262,10 +260,10 @@ class Example(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     clip: str = Field(description="The clip: a file's name, an address, or the world's seed.")
-    question: str = Field(description="What was asked.")
-    base: str = Field(description="What the base answers.")
-    patch: str = Field(description="What it answers with the patch.")
-    wanted: str | None = Field(None, description="The right answer, where it is known.")
+    question: str = Field(description="The question.")
+    base: str = Field(description="The answer of the base.")
+    patch: str = Field(description="The answer with the patch.")
+    wanted: str | None = Field(None, description="The right answer, if it is known.")
     note: str = Field("", description="How the example was chosen.")
 
 
@@ -279,67 +277,70 @@ class PatchConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1, 2] = Field(
-        1, description="Version of this file's format: 2 with several channels, 1 otherwise."
+        1, description="Version of the format of this file: 2 with several channels, 1 otherwise."
     )
     pave_version: str = Field(description="Version of pave that wrote the patch.")
     base: BaseId
     channel: str | None = Field(
-        None, description="The side channel the patch listens to; none for a LoRA-only patch."
+        None, description="The side channel of the patch; none for a LoRA-only patch."
     )
     encoder: EncoderSpec | None = Field(
-        None, description="What makes the channel's tokens; none if they come ready-made."
+        None, description="Encoder of the channel; none if tokens are passed ready-made."
     )
     fusion: SerializeAsAny[FusionSettings] | None = Field(
         None, description="Settings of the fusion function; its `type` says which one."
     )
     channels: dict[str, ChannelSpec] = Field(
         default_factory=dict,
-        description="Of a patch with several channels, each with encoder and fusion; `channel`, "
-        "`encoder` and `fusion` are then null.",
+        description="For a patch with several channels: each with its encoder and fusion. "
+        "`channel`, `encoder` and `fusion` are then null.",
     )
     lora: LoraSpec | None = Field(None, description="Shape of the LoRA.")
     inputs: InputSpec = Field(
-        InputSpec(), description="How the base is fed where that is not its family's own way."
+        InputSpec(),
+        description="How the base gets its inputs, if that differs from the default of its family.",
     )
     chat: ChatSpec | None = Field(
         None,
-        description="The chat format in training, in which it is asked; the base's where an older "
-        "patch does not say.",
+        description="The chat format in training, which is also used for questions; the base's "
+        "own if an older patch does not record it.",
     )
     base_patches: list[BasePatch] = Field(
         default_factory=list,
-        description="Patches it was trained on top of; they must be on the base before it.",
+        description="Patches that it was trained on top of; they must be loaded first.",
     )
     prompt: str = Field(
-        "{question}", description="How a question was put in training; `ask` puts it the same way."
+        "{question}", description="Template of a question in training; `ask` uses the same."
     )
     frames: FrameChoice | None = Field(
         None,
-        description="Frames of a clip in training, or auto where the base's own processor chose "
-        "them; `ask` and `pave eval` take the same.",
+        description="Frames per clip in training, or auto if the base's own processor chose "
+        "them; `ask` and `pave eval` use the same.",
     )
-    task: str | None = Field(None, description="Name of the task it was trained for.")
+    task: str | None = Field(None, description="Name of the task that it was trained for.")
     licence: str | None = Field(None, description="Licence of the patch's weights.")
     dtype: StoredType = Field(
         "fp32",
-        description="Floating-point type of the tensors in its weight files; computed with in fp32 "
-        "whatever it is.",
+        description="Floating-point type of the tensors in the weight files; pave always "
+        "computes with them in fp32.",
     )
     datasets: list[DataSource] = Field(
-        default_factory=list, description="What it was trained on, with the licences."
+        default_factory=list, description="Data sets that it was trained on, with their licences."
     )
     language: list[str] = Field(
-        default_factory=list, description="Codes of the questions' languages, such as en."
+        default_factory=list, description="Language codes of the questions, such as en."
     )
-    example: Example | None = Field(None, description="A question, with and without the patch.")
+    example: Example | None = Field(
+        None, description="A question with the answers with and without the patch."
+    )
     probe: Probe | None = Field(
-        None, description="Logits on a fixed input, by which loading can be checked."
+        None, description="Logits on a fixed input, with which loading can be checked."
     )
     training: dict[str, Any] = Field(
         default_factory=dict, description="Summary of the training run: data, steps, seed, rates."
     )
     scores: list[dict[str, Any]] = Field(
-        default_factory=list, description="Rows of the card's score table, base beside patch."
+        default_factory=list, description="Rows of the score table on the card: base and patch."
     )
     files: dict[str, str] = Field(
         default_factory=dict, description="sha256 of every weight file, by its path in the folder."
@@ -369,10 +370,12 @@ class PatchConfig(BaseModel):
         if len(self.channels) == 1:  # there is one way to say it, which older versions read
             raise ValueError("a patch with one channel names it in `channel`")
         if self.channels and (self.channel or self.encoder or self.fusion):
-            raise ValueError("give channel, encoder and fusion, or channels, not both")
+            raise ValueError("set channel, encoder and fusion, or channels, but not both")
         for channel in self.channels:  # it names files and modules
             if not _CHANNEL.fullmatch(channel):
-                raise ValueError(f"{channel!r} cannot be one of several channels: use a plain word")
+                raise ValueError(
+                    f"{channel!r} cannot be the name of one of several channels; use a single word"
+                )
         if self.lora is not None and any(spec.lora for spec in self.channels.values()):
             raise ValueError("channels share a LoRA or have one each, not both")
         if (self.schema_version > SINGLE_CHANNEL) != bool(self.channels):
@@ -396,10 +399,10 @@ class PatchConfig(BaseModel):
         # Twice the same residual would be a patch that nobody trained.
         names = [base_patch.name for base_patch in self.base_patches]
         if len(set(names)) < len(names):
-            raise ValueError("a patch is trained on top of another one once")
+            raise ValueError("each patch can be listed only once in base_patches")
         continued = any(base_patch.lora == "continued" for base_patch in self.base_patches)
         if continued and self.lora is None:
-            raise ValueError("a patch without a LoRA continues none")
+            raise ValueError("a patch without a LoRA cannot continue one")
         return self
 
     @property

@@ -65,8 +65,8 @@ def check_base(config: PatchConfig, base: Base, folder: Path) -> None:
         query_dim = base.hidden_dim if fusion.query == "projected" else base.query_dim
         if (fusion.query_dim, fusion.out_dim) != (query_dim, base.hidden_dim):
             raise PatchError(
-                f"{folder}: the fusion's widths do not fit the base that patch.json names; the "
-                "folder is inconsistent"
+                f"{folder}: the widths of the fusion do not fit the base that patch.json names; "
+                "the patch folder is inconsistent"
             )
 
 
@@ -89,8 +89,8 @@ def check_rank(tensors: Mapping[str, Tensor], lora: LoraSpec, where: str) -> Non
         side = 1 if ".lora_B." in key else 0
         if tensor.dim() != 2 or tensor.shape[side] != rank:
             raise PatchError(
-                f"{where}: {key} has shape {tuple(tensor.shape)}, which is no LoRA of rank {rank} "
-                "as patch.json says; the patch folder is inconsistent"
+                f"{where}: {key} has shape {tuple(tensor.shape)}, which does not fit the LoRA of "
+                f"rank {rank} in patch.json; the patch folder is inconsistent"
             )
 
 
@@ -121,12 +121,12 @@ def check_base_weights(config: PatchConfig, base: Base, where: str, refuse: bool
         return
     # A fine-tuned base may do as well: most people's business, hence a warning.
     what = (
-        f"{where} was trained on other weights of the same shapes: the {' and '.join(differ)} of "
-        f"{config.base.name} were not those of {base.name}"
+        f"{where} was trained on a base of the same shapes but with other weights: the "
+        f"{' and '.join(differ)} of {config.base.name} were not those of {base.name}"
     )
     if refuse:
         raise PatchError(f"{what}; load the base that it was trained on")
-    logger.warning("%s; its answers on this base have not been measured", what)
+    logger.warning("%s; how well it works on this base has not been measured", what)
 
 
 def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
@@ -144,8 +144,8 @@ def feed_as_trained(config: PatchConfig, base: Base, taken: Collection[str]) -> 
         _feed(config, base, taken)
     if config.chat is not None and config.chat.style != base.chat.style:
         logger.warning(
-            "the patch was trained in a chat format that differs from that of %s; questions use "
-            "the patch's format: %s",
+            "the patch was trained in a chat format that differs from that of %s; questions are "
+            "asked in the patch's format: %s",
             base.name,
             config.chat.turn,
         )
@@ -160,8 +160,8 @@ def _feed(config: PatchConfig, base: Base, taken: Collection[str]) -> None:
                 facts.append(f"{key} {value!r} instead of {theirs!r}")
         raise PatchError(
             f"the patch was trained with other inputs ({', '.join(facts)}) than "
-            f"{', '.join(taken)}, which is on the base already; patches work together only on one "
-            "token layout and prompt"
+            f"{', '.join(taken)}, which is already loaded; patches can work together only with "
+            "the same token layout and prompt"
         )
     try:
         base.use(config.inputs)
@@ -186,7 +186,7 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
     except (OSError, ValueError) as error:
         raise PatchError(f"{path} cannot be read as JSON; the patch folder is damaged") from error
     if not isinstance(found, dict) or found.get("peft_type") != "LORA":
-        raise PatchError(f"{path} describes no LoRA adapter")
+        raise PatchError(f"{path} does not describe a LoRA adapter")
     # Through JSON, so that sets and tuples compare with what the file can hold.
     wanted: dict[str, Any] = json.loads(json.dumps(expected.to_dict(), default=list))
     # Without one of these plain peft would take its own default, not the patch's number.
@@ -194,14 +194,14 @@ def check_adapter(path: Path, expected: LoraConfig) -> None:
     missing = [key for key in told if key not in found]
     if missing:
         raise PatchError(
-            f"{path} lacks {', '.join(missing)}, without which peft loads another LoRA; the patch "
+            f"{path} lacks {', '.join(missing)}, so peft would load a different LoRA; the patch "
             "folder is damaged"
         )
     # Keys that only one of them knows belong to another version of peft.
     for key in sorted(wanted.keys() & found.keys() - _NOT_COMPARED):
         if found[key] != wanted[key]:
             raise PatchError(
-                f"{path} says {key}={found[key]!r} but patch.json means {wanted[key]!r}; the "
+                f"{path} says {key}={found[key]!r} but patch.json needs {wanted[key]!r}; the "
                 "patch folder is inconsistent"
             )
 
@@ -252,7 +252,7 @@ def check_weights(weights: Mapping[str, float], known: Collection[str]) -> None:
     for name, weight in weights.items():
         if name not in known:
             raise PatchError(
-                f"there is no patch '{name}'; loaded are: {', '.join(known) or 'none'}"
+                f"there is no patch '{name}'; loaded patches: {', '.join(known) or 'none'}"
             )
         # True and False are ints in Python, but no weights.
         number = isinstance(weight, (int, float)) and not isinstance(weight, bool)

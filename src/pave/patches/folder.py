@@ -161,8 +161,8 @@ def _rounded(files: PatchFiles) -> PatchFiles:
             # All values were finite before: beyond 65,504 fp16 has only infinity.
             if not bool(torch.isfinite(half).all()):
                 raise PatchError(
-                    f"{where}: tensor {key} holds values beyond those of {word}; save it in fp32 "
-                    "or bf16"
+                    f"{where}: tensor {key} holds values beyond the range of {word}; save it in "
+                    "fp32 or bf16"
                 )
             halves[key] = half
     return rounded
@@ -235,11 +235,13 @@ def _check_target(folder: Path) -> None:
         if path.is_symlink() or not path.is_dir():
             found.add(path.relative_to(folder).as_posix())
     if found and MANIFEST not in found:
-        raise PatchError(f"{folder} holds files but no patch; choose a new or empty folder")
+        raise PatchError(
+            f"{folder} holds other files than those of a patch; choose a new or empty folder"
+        )
     strange = sorted(name for name in found if not is_part(name))
     if strange:
         raise PatchError(
-            f"{folder} holds {strange[0]}, which is no part of a patch; move it away or choose "
+            f"{folder} holds {strange[0]}, which is not part of a patch; move it away, or choose "
             "another folder"
         )
 
@@ -273,7 +275,7 @@ def read_config(folder: Path) -> PatchConfig:
         return PatchConfig.model_validate_json(json.dumps(content))
     except (ValidationError, ConfigError) as error:
         why = reason(error) if isinstance(error, ValidationError) else str(error)
-        raise PatchError(f"{path} is no valid patch description: {why}") from error
+        raise PatchError(f"{path} is not a valid description of a patch: {why}") from error
 
 
 def read_folder(folder: Path, base: Base) -> PatchFiles:
@@ -375,7 +377,7 @@ def describe_folder(folder: Path, fields: Mapping[str, Any]) -> None:
     try:
         new = PatchConfig.model_validate({**config.model_dump(), **given})
     except ValidationError as error:
-        raise ConfigError(f"the patch cannot be described so: {reason(error)}") from error
+        raise ConfigError(f"the description of the patch is not valid: {reason(error)}") from error
     card = fresh_card(folder, config=new)
     write_text_atomically(folder / MANIFEST, _manifest(new))
     _replace_card(folder, card)
@@ -406,8 +408,8 @@ def _check_own(folder: Path) -> None:
     """Refuse to change what the Hub's client keeps: others read it, and it is a commit's copy."""
     if in_hub_cache(folder):
         raise PatchError(
-            f"{folder} is the Hub client's copy of a commit, which nobody changes; copy the folder "
-            "to a place of your own"
+            f"{folder} is in the cache of the Hub's client, whose files must not be changed; "
+            "copy the folder elsewhere"
         )
 
 
@@ -415,8 +417,8 @@ def _replace_card(folder: Path, card: str | None) -> None:
     """Write the new card, unless the one that is there is somebody's own work."""
     if card is None:
         logger.warning(
-            "%s was edited, or written by another version of pave, and stays as it is; delete it "
-            "to get a new one",
+            "%s was edited, or written by another version of pave, so it is kept as it is; "
+            "delete it to get a new one",
             folder / CARD,
         )
         return
@@ -461,7 +463,7 @@ def _load(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise PatchError(f"{path} is no readable safetensors file: {error}") from error
+        raise PatchError(f"{path} cannot be read as safetensors: {error}") from error
     _check_values(tensors, str(path))
     return tensors
 

@@ -70,7 +70,7 @@ def _unreachable(error: Exception) -> str:
 
     have = "it is not in the local cache"
     if isinstance(error, errors.IncompleteSnapshotError):
-        have = "only a part of it is in the local cache"
+        have = "only part of it is in the local cache"
     # Pushing never looks into the cache.
     if isinstance(error, errors.OfflineModeIsEnabled):
         have = "this needs the Hub"
@@ -85,18 +85,18 @@ def _refused(error: Exception, revision: str | None) -> str:
 
     # Before what is not found: to the client a gated repository is one of those.
     if isinstance(error, errors.GatedRepoError):
-        return f"access is gated; accept the conditions on its page on the Hub, then {_LOG_IN}"
+        return f"access is gated; accept the conditions on its page on the Hub, and then {_LOG_IN}"
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            f"there is no such repository that you may read; check the name, or {_LOG_IN} if it is "
+            f"it does not exist, or you may not read it; check the name, or {_LOG_IN} if it is "
             "private"
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"it has no revision {revision!r}; give a branch, a tag or a commit of it"
+        return f"it has no revision {revision!r}; give one of its branches, tags or commits"
     status = getattr(getattr(error, "response", None), "status_code", 0)
     if status == 401:
         return f"the Hub does not know who you are; {_LOG_IN}"
     if status == 403:
-        return "your token does not allow that; use one that may write to this repository"
+        return "your token does not allow this; use a token with write access to the repository"
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]

@@ -38,8 +38,8 @@ def installed_folder(name: str) -> Path | None:
     # As it was before there were names; `load_base` has it the other way round for smol.
     if os.path.exists(name):
         logger.warning(
-            "%s is a folder here, which is loaded; the patch of that name that is installed with "
-            "%s is not",
+            "%s is a folder here, so the folder is loaded and not the patch of that name that "
+            "is installed with %s",
             name,
             point.module,
         )
@@ -48,7 +48,7 @@ def installed_folder(name: str) -> Path | None:
         return Path(point.load()())
     except Exception as error:  # not our code: whatever it raises becomes one clear line
         raise PatchError(
-            f"the package of patch {name!r} ({point.value}) fails to say where it is: {error}"
+            f"the package of patch {name!r} ({point.value}) does not say where it is: {error}"
         ) from error
 
 
@@ -65,4 +65,4 @@ def names_like(name: str) -> str:
     if not known:  # pave without the embedded world
         return ""
     hint = did_you_mean(name, known)
-    return f"{hint}; patches that are installed by name: {', '.join(known)}"
+    return f"{hint}; installed patches: {', '.join(known)}"

@@ -85,10 +85,10 @@ def inside(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError) as error:
         why = "the patch folder is incomplete"
         if name == MANIFEST and (root / "adapter_config.json").exists():
-            why = "the folder holds an adapter of peft alone, which is merged into the base instead"
+            why = "the folder holds only a PEFT adapter; merge that into the base instead"
         raise PatchError(f"{folder / name} is missing; {why}") from error
     if not any(path.is_relative_to(place) for place in allowed):
-        raise PatchError(f"{folder / name} leads out of the patch folder; refusing to read it")
+        raise PatchError(f"{folder / name} points outside the patch folder, so it is not read")
     if not path.is_file():
         raise PatchError(f"{folder / name} is not a file; the patch folder is damaged")
     return path

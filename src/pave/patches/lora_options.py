@@ -17,14 +17,14 @@ PEFT_NAMES: Mapping[str, str] = {
 }
 """peft's name of an option -> its name here."""
 
-_BASE = "it changes weights of the base, which stays as it is"
+_BASE = "it would change weights of the base, which stay as they are"
 _START = "the update would not start at exactly zero, so a fresh patch would not be the base"
-_START_DATA = f"{_START}, and it looks at data first"
+_START_DATA = f"{_START}, and it needs to look at data first"
 _OURS = "pave puts the LoRA into the language model's linear layers only; use `targets`"
-_OTHER = "no patch file has a place for what it adds"
+_OTHER = "a patch file has no place for what it adds"
 
 REFUSED: Mapping[str, str] = {
-    "bias": "it trains the base's own biases, which stay as they are",
+    "bias": "it would train the base's own biases, which stay as they are",
     "modules_to_save": f"{_BASE}: whole modules would be copied into the patch",
     "trainable_token_indices": _BASE,
     "ensure_weight_tying": _BASE,
@@ -48,14 +48,14 @@ REFUSED: Mapping[str, str] = {
     "use_bdlora": _OTHER,
     "use_qalora": _OTHER,
     "qalora_group_size": _OTHER,
-    "alora_invocation_tokens": "a patch works on the whole prompt, not behind a word of it",
-    "runtime_config": "it is of a run of peft, not of the LoRA",
-    "inference_mode": "it is of a run of peft, not of the LoRA",
-    "task_type": "it is of a run of peft, not of the LoRA",
-    "peft_type": "a patch holds a LoRA and no other kind of adapter",
-    "auto_mapping": "pave names the base itself",
-    "base_model_name_or_path": "pave names the base itself",
-    "revision": "pave names the base itself",
+    "alora_invocation_tokens": "a patch works on the whole prompt, not only after a certain word",
+    "runtime_config": "it belongs to a run of peft, not to the LoRA",
+    "inference_mode": "it belongs to a run of peft, not to the LoRA",
+    "task_type": "it belongs to a run of peft, not to the LoRA",
+    "peft_type": "a patch can hold only a LoRA, no other kind of adapter",
+    "auto_mapping": "pave sets this itself",
+    "base_model_name_or_path": "pave sets this itself",
+    "revision": "pave sets this itself",
     "peft_version": "peft writes it itself",
 }
 """Option of peft -> why a patch cannot have it."""
@@ -73,7 +73,7 @@ STARTS: Mapping[str, str] = {
     "pissa": f"{_START}: it moves the base's largest directions into the LoRA",
     "olora": f"{_START}: it moves directions of the base into the LoRA",
     "corda": _START_DATA,
-    "eva": "it looks at data before there is a LoRA, which pave's training does not do",
+    "eva": "it looks at data before the LoRA exists, which pave's training does not do",
     "lora_ga": _START_DATA,
     "loftq": f"{_BASE}: LoftQ quantises them again",
     "orthogonal": f"{_START}: its product is zero only up to rounding",
@@ -102,10 +102,10 @@ def check_options(values: Mapping[str, Any], known: list[str]) -> dict[str, Any]
             continue
         # Copied from somebody's peft settings: said, and nothing asked for.
         if value and value != _DEFAULTS.get(name):
-            raise ValueError(f"{name}={value!r} is not taken: {REFUSED[name]}")
+            raise ValueError(f"{name}={value!r} is not supported: {REFUSED[name]}")
         del left[name]
     start = left.get("init_lora_weights", True)
     for refused, reason in STARTS.items():
         if str(start).lower().startswith(refused):
-            raise ValueError(f"init_lora_weights={start!r} is not taken: {reason}")
+            raise ValueError(f"init_lora_weights={start!r} is not supported: {reason}")
     return left

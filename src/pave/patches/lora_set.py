@@ -136,8 +136,8 @@ class LoraSet:
         foreign = sorted(set(hf_compat.adapters_on(self._model).values()) - self._names)
         if foreign:
             raise PatchError(
-                f"somebody put the adapter '{foreign[0]}' on the base while it was patched; take "
-                "it off (delete_adapter), unpatch, merge it, and patch the result"
+                f"the adapter '{foreign[0]}' was added to the base while it was patched; remove "
+                "it (delete_adapter), unpatch, merge it, and patch the result"
             )
 
     def _measure_lengths(self, name: str) -> None:
@@ -179,14 +179,17 @@ class LoraSet:
                 continue
             self.unmerge()
             plain = layer.get_base_layer()
-            why = "its weights are not fixed now: a model that trains, or made in inference mode"
+            why = (
+                "its weights may still change, because the model is in training or was made "
+                "in inference mode"
+            )
             if layer.lora_variant:
                 why = "DoRA scales the base's weights instead of adding to them"
             elif type(layer) is not Linear or type(plain) is not nn.Linear:
                 why = f"a {type(plain).__name__}, as {type(layer).__name__}, has no plain weights"
             raise PatchError(
-                f"merge() cannot fold the LoRA into {path} ({why}); use the patch unmerged, which "
-                "gives the same answers"
+                f"merge() cannot merge the LoRA into {path} ({why}); use the patch unmerged, "
+                "which gives the same answers"
             )
 
     def unmerge(self) -> None:
@@ -215,8 +218,8 @@ class LoraSet:
         for layer in self.layers.values():
             if layer.disable_adapters or layer.active_adapters != self.active:
                 raise PatchError(
-                    "somebody switched adapters on the base with peft while it was patched; "
-                    "switch patches with set_patches, and take other adapters off"
+                    "adapters were switched through peft while the base was patched; switch "
+                    "patches with set_patches, and remove other adapters"
                 )
         self.kept, self._before = True, self.active
         try:
@@ -242,8 +245,8 @@ class LoraSet:
         # Compiled code does not look for new hooks.
         if masks and any(map(hf_compat.is_compiled, self._model.modules())):
             raise PatchError(
-                "a part of the base is compiled, which cannot leave a LoRA out of single rows; "
-                "give clips with and without the channel in calls of their own, or do not compile"
+                "part of the base is compiled, so a LoRA cannot be left out for single rows; "
+                "pass clips with and without the channel in separate calls, or do not compile"
             )
         for name, flags in masks.items():
             mask = _RowMask(flags)

@@ -80,7 +80,7 @@ def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     taken = hf_compat.expert_targets(family.config) & {*(spec.targets or family.lora_targets)}
     if taken:
         raise PatchError(
-            f"peft takes {', '.join(sorted(taken))} of this model for its experts, which pave's "
+            f"in this model, peft treats {', '.join(sorted(taken))} as experts, which pave's "
             f"LoRA does not reach; choose other LoRA targets, such as {usual}"
         )
     kinds: dict[tuple[type, ...], tuple[str, nn.Module]] = {}  # one of each kind of layer
@@ -101,8 +101,8 @@ def check_targets(model: nn.Module, spec: LoraSpec, family: Family) -> None:
     for path, layer in kinds.values():
         if why := _why_no_lora(layer):
             raise PatchError(
-                f"{path} is a {type(layer).__name__}, which takes no LoRA ({why}); choose linear "
-                f"layers as LoRA targets, such as {usual}"
+                f"{path} is a {type(layer).__name__}, which cannot have a LoRA ({why}); choose "
+                f"linear layers as LoRA targets, such as {usual}"
             )
 
 
@@ -138,7 +138,7 @@ def check_names(model: nn.Module, spec: LoraSpec, family: Family) -> None:
         return
     if spec.targets is None:
         logger.warning(
-            "the LoRA leaves out %s, which this model does not have%s", ", ".join(lacking), why
+            "this model has no %s, so the LoRA leaves them out%s", ", ".join(lacking), why
         )
         return
     # Small and capital letters are what people mix up, too.
@@ -163,7 +163,7 @@ def _check_patterns(model: nn.Module, spec: LoraSpec, family: Family) -> None:
         if not any(map(fitting.match, names)):
             endings = sorted({name.rpartition(".")[2] for name in names})
             raise PatchError(
-                f"the pattern {key!r} fits no module that gets a LoRA; their names end in "
+                f"the pattern {key!r} matches no module that gets a LoRA; their names end in "
                 f"{', '.join(endings)}"
             )
 

@@ -40,7 +40,7 @@ def free_name(name: str, channels: Collection[str], patches: Mapping[str, Patch]
         PatchError: If the name is taken or invalid, or one patch's name would be another's channel.
     """
     if not isinstance(name, str):
-        raise PatchError(f"the name of a patch is a text, got {name!r}")
+        raise PatchError(f"the name of a patch must be a string, got {name!r}")
     if name in patches:  # a patch is never replaced silently
         raise PatchError(f"there is already a patch '{name}'; give the new one another name")
     for other in patches.values():
@@ -51,8 +51,8 @@ def free_name(name: str, channels: Collection[str], patches: Mapping[str, Patch]
         if name in theirs or other.name in mine:
             raise PatchError(
                 f"patch '{name}' of channel {_quoted(channels)} and patch '{other.name}' of "
-                f"channel {_quoted(other.parts)} are not told apart; give the new one a name that "
-                "is no channel"
+                f"channel {_quoted(other.parts)} cannot be told apart; give the new one a name "
+                "that is not a channel"
             )
     # A ModuleDict takes no key that hides one of its own methods.
     if not _NAME.fullmatch(name) or hasattr(nn.ModuleDict(), name):
@@ -77,7 +77,7 @@ def known_name(name: str | None, known: Collection[str]) -> str:
         return name
     if name is None and len(known) == 1:  # nothing else can be meant
         return next(iter(known))
-    which = "say which patch"
+    which = "name the patch"
     if name is not None:
         which = f"there is no patch {name!r}"
-    raise PatchError(f"{which}; loaded are: {', '.join(known) or 'none'}")
+    raise PatchError(f"{which}; loaded patches: {', '.join(known) or 'none'}")

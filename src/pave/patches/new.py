@@ -69,12 +69,12 @@ def channels_of(
         return {channel: one}
     if one.fusion and channel is None:
         raise ConfigError(
-            "a patch without a channel has no fusion; name a channel or leave the fusion settings "
-            "out"
+            "a patch without a channel has no fusion; name a channel, or leave out the fusion "
+            "settings"
         )
     if channel is not None and one != NewChannel():
         raise ConfigError(
-            "of several channels each has its own encoder and fusion: NewChannel(...)"
+            "with several channels, each needs its own encoder and fusion: use NewChannel(...)"
         )
     return channel or {}
 
@@ -104,7 +104,7 @@ def new_config(
         PatchError: If a target of the LoRA is not there.
     """
     if lora_per_channel and (lora is None or len(channels) < 2):
-        raise ConfigError("a LoRA per channel takes two channels or more, and a LoRA")
+        raise ConfigError("a LoRA per channel needs at least two channels, and a LoRA")
     each = lora if lora_per_channel else None
     try:
         specs = {}
@@ -151,7 +151,8 @@ def _channel_spec(
     """One channel as `patch.json` has it."""
     if encoder is None and "side_dim" not in new.fusion:
         raise ConfigError(
-            f"channel '{channel}' has no encoder to tell its width; give fusion={{'side_dim': ...}}"
+            f"channel '{channel}' has no encoder, so the width of its tokens is unknown; give "
+            "fusion={'side_dim': ...}"
         )
     known = None
     if encoder is not None:
@@ -170,7 +171,7 @@ def seeded(seed: int | None) -> Iterator[None]:
         ConfigError: If it is no whole number of 64 bits.
     """
     if seed is not None and (type(seed) is not int or not -(2**63) <= seed < 2**64):
-        raise ConfigError(f"a seed is a whole number of at most 64 bits, got {seed!r}")
+        raise ConfigError(f"a seed must be a whole number of at most 64 bits, got {seed!r}")
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)

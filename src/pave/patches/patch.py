@@ -79,8 +79,8 @@ class Patch(nn.Module):
         """
         if not isinstance(clip, Mapping):
             raise ChannelError(
-                "side channels are a list of mappings from channel to Tokens, one a clip, got a "
-                f"{type(clip).__name__} for a clip"
+                "side channels must be a list of mappings from channel to Tokens, one per clip, "
+                f"got a {type(clip).__name__} for a clip"
             )
         found = {}
         for channel, part in self.parts.items():

@@ -38,11 +38,13 @@ class Probe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = Field(1, description="Version of how the input follows from the seed.")
+    version: Literal[1] = Field(
+        1, description="Version of the rule that makes the input from the seed."
+    )
     seed: int = Field(description="Seed of the frames and of the side tokens.")
     dtype: str = Field(description="Floating-point type of the base, such as float32.")
     digest: str = Field(description="sha256 of all logits, base's and patch's, as float32.")
-    largest: float = Field(description="Largest logit of all, without its sign.")
+    largest: float = Field(description="Largest absolute value of all logits.")
     moved: float = Field(description="Largest difference that the patch made to a kept logit.")
     base: list[float] = Field(
         max_length=KEPT, description="Some logits of the base without the patch."
@@ -72,7 +74,7 @@ class ProbeMatch(BaseModel):
     def told(self) -> str:
         """The verdict in a line."""
         if self.verdict == "equal":
-            return "equal to the bit"
+            return "equal bit for bit"
         line = (
             f"{self.verdict}: logits differ by at most {self.patch:.2g} with the patch and "
             f"{self.base:.2g} without it; up to {self.tolerance:.2g} is rounding"
@@ -80,7 +82,7 @@ class ProbeMatch(BaseModel):
         if self.moved <= self.tolerance:
             line += f" (the patch itself moves them by {self.moved:.2g}, so this says little of it)"
         elif self.base > self.tolerance:
-            line += "; the base is not the one that the patch was saved on"
+            line += "; the base differs from the one that the patch was saved on"
         return line
 
 

@@ -45,19 +45,21 @@ def locate(
             us read it, or holds no whole patch there.
     """
     if not isinstance(source, str | Path):
-        raise PatchError(f"a patch is a folder or a Hub id owner/name, got {type(source).__name__}")
+        raise PatchError(
+            f"a patch must be a folder or a Hub id owner/name, got {type(source).__name__}"
+        )
     name = str(source)
     if not is_hub_id(name):
         if revision is not None:
             raise PatchError(
-                f"revision {revision!r} is for a patch on the Hub, and {name} is no Hub id; leave "
-                "it out"
+                f"revision {revision!r} is for a patch on the Hub, but {name} is not a Hub id; "
+                "leave it out"
             )
         # Names of arms and of base patches come as paths too.
         return installed_folder(name) or Path(source)
     from huggingface_hub import snapshot_download
 
-    with explained(f"'{name}' is no local folder and cannot be fetched from the Hub", revision):
+    with explained(f"'{name}' is not a local folder and cannot be fetched from the Hub", revision):
         found = snapshot_download(name, revision=revision, token=token, allow_patterns=list(FILES))
     folder = Path(found)
     _must_be_whole(name, folder)
@@ -68,8 +70,8 @@ def _must_be_whole(name: str, folder: Path) -> None:
     """Refuse a repository of something else, and one that was uploaded in part."""
     if not (folder / MANIFEST).is_file():
         raise PatchError(
-            f"'{name}' on the Hub has no {MANIFEST}: it is no pave patch, or its upload was not "
-            "finished"
+            f"'{name}' on the Hub has no {MANIFEST}: it is not a pave patch, or its upload was "
+            "not finished"
         )
     for file in weight_files(read_config(folder)):
         if not (folder / file).is_file():
@@ -116,7 +118,7 @@ def push_folder(
     # All that can be refused here is refused before anything is published.
     check_folder(folder)
     if not could_be_hub_id(repo):
-        raise PatchError(f"{repo!r} is no repository name; give owner/name, both of letters")
+        raise PatchError(f"{repo!r} is not a repository name; use owner/name")
     files = _uploads(folder, repo)
     api = HfApi(token=token, library_name="pave", library_version=__version__)
     with explained(f"the patch cannot be pushed to '{repo}'", revision):
@@ -160,7 +162,7 @@ def _uploads(folder: Path, repo: str) -> dict[str, bytes | Path]:
         files[CARD] = card.encode()
     else:
         logger.warning(
-            "%s was edited, or written by another version of pave; it is uploaded as it is",
+            "%s was edited, or written by another version of pave, so it is uploaded as it is",
             folder / CARD,
         )
     return files

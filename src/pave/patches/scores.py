@@ -42,18 +42,18 @@ class Evaluation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="What was asked: the name of the records file.")
+    name: str = Field(description="The name of the records file.")
     task: str = Field(description="Name of the task whose score it is.")
-    title: str = Field(description="The task in words.")
-    arm: str = Field(description="What the patch is called among the arms of the table.")
-    date: str = Field(description="Day of the evaluation, year first.")
-    pave_version: str = Field(description="Version of pave that measured.")
+    title: str = Field(description="Title of the task.")
+    arm: str = Field(description="Name of the arm of the table that is this patch.")
+    date: str = Field(description="Date of the evaluation, as YYYY-MM-DD.")
+    pave_version: str = Field(description="Version of pave that was used.")
     header: list[str] = Field(description="Titles of the table's columns.")
-    rows: list[list[str]] = Field(description="Its cells, with their intervals.")
+    rows: list[list[str]] = Field(description="Cells of the table, with their intervals.")
     how: list[str] = Field(description="How to read the table.")
     measured: list[Measured] = Field(description="The patch's own scores, as numbers.")
     example: Example | None = Field(
-        None, description="A question that the patch answers rightly and the base does not."
+        None, description="A question that the patch answers correctly and the base does not."
     )
     weights: dict[str, str] = Field(description="sha256 of the weight files that were measured.")
 
@@ -93,14 +93,14 @@ def read_scores(folder: Path, config: PatchConfig) -> list[Evaluation]:
     except ValidationError as error:
         where, what = first_problem(error)
         raise PatchError(
-            f"{path} holds no scores of pave ({where}: {what}); delete it, and evaluate again"
+            f"{path} does not hold scores of pave ({where}: {what}); delete it, and evaluate again"
         ) from error
     except (OSError, ValueError) as error:
         raise PatchError(f"{path} cannot be read as JSON ({error}); delete it") from error
     own = [evaluation for evaluation in found if evaluation.weights == config.files]
     if len(own) < len(found):
         logger.warning(
-            "%s holds scores of other weights than the patch has now; they are left out", path
+            "%s holds scores of other weights than the patch now has, so they are left out", path
         )
     return own
 

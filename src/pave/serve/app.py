@@ -166,12 +166,12 @@ async def _body(request: Request, most: int) -> Any:
             pieces.append(piece)
     if size > room:
         raise RequestError(
-            f"the request is larger than the limit of {most // 10**6} MB (max_upload_mb)", 413
+            f"the request exceeds the limit of {most // 10**6} MB (max_upload_mb)", 413
         )
     try:
         return await asyncio.to_thread(json.loads, b"".join(pieces))
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"the body is no JSON ({error})") from error
+        raise RequestError(f"the body is not JSON ({error})") from error
 
 
 async def _unless_gone(request: Request, work: Any) -> Any:
@@ -187,7 +187,7 @@ async def _unless_gone(request: Request, work: Any) -> Any:
         await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             # Nobody reads it; it is for the count.
-            raise RequestError("the client has gone", 499)
+            raise RequestError("the client has closed the connection", 499)
         return task.result()
     finally:
         for one in (task, left):

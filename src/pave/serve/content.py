@@ -154,7 +154,7 @@ def _fields(part: Any, kind: Any, where: str) -> Mapping[str, Any]:
     """What a part says of its medium."""
     if kind not in _FIELDS:
         raise RequestError(
-            f"{where}: a part has the type text, {', '.join(_FIELDS)}; got {str(kind)[:40]!r}"
+            f"{where}: a part must have the type text, {', '.join(_FIELDS)}; got {str(kind)[:40]!r}"
         )
     about = part.get(kind)
     if part.keys() != {"type", kind} or not isinstance(about, Mapping):
@@ -167,7 +167,10 @@ def _fields(part: Any, kind: Any, where: str) -> Mapping[str, Any]:
         )
     # Clients send "auto" by themselves; the base decides what a picture costs.
     if about.get("detail", "auto") != "auto":
-        raise RequestError(f"{where}: a picture's detail must be auto; the base has one way to see")
+        raise RequestError(
+            f"{where}: the detail of a picture must be auto, because the base has "
+            "only one resolution"
+        )
     return about
 
 

@@ -39,5 +39,5 @@ def installed_examples() -> list[Example]:
             for title, video, question in point.load()():
                 found.append(Example(title, Path(video), question))
         except Exception as error:  # not our code
-            logger.warning("the examples of %r cannot be had: %s", name, error)
+            logger.warning("the examples of the package %r cannot be loaded: %s", name, error)
     return found

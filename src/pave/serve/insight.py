@@ -60,7 +60,9 @@ def look_into(patch: Patch, clip: ClipFeatures, channel: str | None = None) -> I
     if channel is None:
         channel = next(iter(heard), "")
     if channel not in heard:
-        raise ChannelError(f"patch '{patch.name}' adds nothing to this clip: it lacks its channel")
+        raise ChannelError(
+            f"patch '{patch.name}' adds nothing to this clip, because the clip lacks its channel"
+        )
     part, side = patch.parts[channel], heard[channel]
     fusion = part.fusion
     place = next(fusion.parameters())

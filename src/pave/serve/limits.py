@@ -19,21 +19,34 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_upload_mb: int = Field(
-        64, ge=1, le=65536, description="Largest request, and largest file that it names, in MB."
+        64,
+        ge=1,
+        le=65536,
+        description="Largest request, and largest file that a request names, in MB.",
     )
     max_media_seconds: int = Field(600, ge=1, description="Longest clip or sound, in seconds.")
     max_queue: int = Field(
-        64, ge=1, description="Requests that are read, wait, or are answered at the same time."
+        64,
+        ge=1,
+        description="Most requests in progress (being read, waiting, or being "
+        "answered) at the same time.",
     )
     max_request_seconds: int = Field(
-        300, ge=1, description="Time from a request's arrival to the end of its answer."
+        300,
+        ge=1,
+        description="Longest time from the arrival of a request to the end of its "
+        "answer, in seconds.",
     )
     max_answer_tokens: int = Field(
-        2048, ge=1, description="Longest answer; requests that do not say get 256 tokens at most."
+        2048,
+        ge=1,
+        description="Longest answer in tokens; a request without max_tokens gets at most 256.",
     )
-    max_answers: int = Field(8, ge=1, description="Most answers to one request (n).")
+    max_answers: int = Field(8, ge=1, description="Most answers per request (n).")
     cache_mb: int = Field(
-        2048, ge=0, description="Memory for clips that have been read, in MB; 0 keeps none."
+        2048,
+        ge=0,
+        description="Memory for clips that have been read, in MB; with 0, none are kept.",
     )
 
     @property

@@ -19,12 +19,12 @@ _HELP = {
     "prefixes_read_total": ("counter", "Prefixes that the language model read."),
     "prefixes_kept_total": ("counter", "Prefixes whose keys and values were found in memory."),
     "first_token_seconds_sum": ("counter", "Seconds from arrival to the first token."),
-    "first_token_seconds_count": ("counter", "Answers that got to a first token."),
+    "first_token_seconds_count": ("counter", "Answers of which the first token was generated."),
     "request_seconds_sum": ("counter", "Seconds from arrival to the last token."),
     "request_seconds_count": ("counter", "Requests that were answered in full."),
     "requests_in_progress": ("gauge", "Requests that are read, wait, or are answered now."),
     "requests_waiting": ("gauge", "Requests that wait for the model."),
-    "memory_bytes": ("gauge", "Memory of clips and prefixes that are kept."),
+    "memory_bytes": ("gauge", "Bytes of memory used for clips and prefixes."),
 }
 
 

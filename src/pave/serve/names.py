@@ -71,14 +71,14 @@ def choice(model: str, base: str, patches: Mapping[str, Patch]) -> dict[str, flo
         if name not in patches:
             known = [base, *patches]  # what a misspelt name may have meant
             raise RequestError(
-                f"there is no model {model!r}{did_you_mean(name, known)}; there are: "
+                f"unknown model {model!r}{did_you_mean(name, known)}; available: "
                 f"{', '.join(known)}, and mixes such as 'a+b' or 'a:0.5+b'",
                 404,
                 code="model_not_found",
                 param="model",
             )
         if name in weights:
-            raise RequestError(f"model {model!r}: names {name!r} twice", param="model")
+            raise RequestError(f"model {model!r}: {name!r} occurs twice", param="model")
         weights[name] = _weight(model, number) if colon else 1.0
     return _with_those_below(weights, patches)
 

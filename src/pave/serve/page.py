@@ -283,7 +283,7 @@ class Page:
                 sliders = self._sliders()
                 with gr.Accordion("Another clip's channel", open=False):
                     other = gr.Video(
-                        label="The clip whose channel is heard",
+                        label="The clip whose channel is used",
                         sources=["upload"],
                     )
                 button = gr.Button("Ask", variant="primary")
@@ -322,7 +322,7 @@ class Page:
                 2,
                 value=start,
                 step=0.1,
-                label=f"Weight of {name} (0 is off)",
+                label=f"Weight of {name} (0: off)",
             )
             sliders.append(slider)
         return sliders
@@ -333,7 +333,7 @@ class Page:
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 clip = gr.Video(
-                    label="Clip of the talk",
+                    label="Clip of the conversation",
                     sources=["upload"],
                     height=260,
                 )
@@ -447,16 +447,16 @@ def _table(rows: Sequence[tuple[str, str, list[float]]], patch: str, base: str) 
         heads.append(f'<th scope="col">{html.escape(title)}</th>')
         answers.append(f"<td>{html.escape(answer)}</td>")
         if not weighed:
-            margins.append("<td>no answer to weigh</td>")
+            margins.append("<td>no answer to compare</td>")
         elif patch == base:
             margins.append(f"<td>{weighed[0]:.2f}</td>")
         else:
             margins.append(f"<td>{weighed[0] - weighed[1]:+.2f}</td>")
-    words = "log-probability of a token of the answer"
+    words = "mean log-probability per token of the answer"
     if patch != base:
         words = (
-            f"margin of “{html.escape(patch)}” over “{html.escape(base)}”, in log-probability of a "
-            "token"
+            f"margin of “{html.escape(patch)}” over “{html.escape(base)}”, in mean "
+            "log-probability per token"
         )
     return (
         # A phone scrolls the table, not the page.

@@ -135,8 +135,8 @@ class Reader:
         for channel in clip.sides:
             if channel not in known:
                 raise RequestError(
-                    f"{clip.video.label}: no patch of this model listens to {channel!r}; choose "
-                    "another model (GET /v1/models), or leave it out"
+                    f"{clip.video.label}: no patch of this model has the channel {channel!r}; "
+                    "choose another model (GET /v1/models), or leave the channel out"
                 )
         wanted, absent, queries = [], [], []
         for patch in at_work:
@@ -170,8 +170,8 @@ class Reader:
             return None
         if spec is None:
             raise RequestError(
-                f"patch '{patch.name}' takes ready-made {part.channel} tokens, which this "
-                "server does not read; leave the side out"
+                f"patch '{patch.name}' takes ready-made {part.channel} tokens, which this server "
+                "cannot read; leave the side part out"
             )
         # What is sent for the channel comes before what the film itself holds.
         found = tuple(sources or [clip.video])
@@ -311,7 +311,7 @@ def _must_be_short(path: str, seconds: int) -> None:
         return  # whoever reads it says what is wrong
     if info.duration > seconds:
         raise MediaError(
-            f"{path}: {info.duration:,.0f} s long, more than the limit of {seconds:,} s "
+            f"{path}: {info.duration:,.0f} s long, which exceeds the limit of {seconds:,} s "
             "(max_media_seconds); cut it"
         )
 

@@ -86,7 +86,7 @@ class Sources:
         shown = url[:_SHOWN] + ("..." if len(url) > _SHOWN else "")
         if scheme in ("http", "https"):
             raise RequestError(
-                f"{label}: this server fetches no addresses ({shown}); send the file as "
+                f"{label}: this server does not fetch addresses ({shown}); send the file as "
                 "data:...;base64,..., or start the server with --allow-urls"
             )
         raise RequestError(
@@ -124,7 +124,7 @@ class Sources:
     def _file(self, url: str, label: str) -> Source:
         if self._folder is None:
             raise RequestError(
-                f"{label}: this server opens no files of its own; send the file as "
+                f"{label}: this server does not open files of its own; send the file as "
                 "data:...;base64,..., or start the server with --serve-folder"
             )
         name = unquote(url[len("file:") :].split("?")[0])
@@ -140,7 +140,7 @@ class Sources:
             there = False
         if not there:
             # The same words for both, which tell nothing of what lies elsewhere.
-            raise RequestError(f"{label}: there is no {name!r} in the served folder", 404)
+            raise RequestError(f"{label}: the served folder holds no {name!r}", 404)
         if path.is_dir():
             return Source(path, content_digest(path), label)
         regular_file(path, RequestError, "a media file")

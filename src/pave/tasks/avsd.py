@@ -92,11 +92,13 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     unknown = [name for name in names if name not in wanted]
     if unknown:
         raise RecordError(
-            f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; is this "
-            "the right file?"
+            f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; check "
+            "that this is the right file"
         )
     if len(set(names)) < len(names):
-        raise RecordError("a video has two predictions; AVSD's test set asks one question a video")
+        raise RecordError(
+            "a video has two predictions, but AVSD's test set asks one question per video"
+        )
     items = []
     for prediction in predictions:
         accepted = tuple(wanted[prediction.id])

@@ -46,14 +46,14 @@ def read_annotations(paths: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     found = annotation_files(paths)
     if not found:
         raise RecordError(
-            f"no annotation files in {', '.join(map(str, paths)) or 'nothing'}; give .json or "
-            ".jsonl files"
+            f"no annotation files found in {', '.join(map(str, paths)) or 'nothing'}; give .json "
+            "or .jsonl files"
         )
     # Tasks know their files by name, so a second one of a name would be lost.
     names = sorted(path.name for path in found)
     for name, following in pairwise(names):
         if name == following:
-            raise RecordError(f"two annotation files are called {name}; give each once")
+            raise RecordError(f"two annotation files are called {name}; give each file once")
     return {path.name: read_json(path) for path in found}
 
 
@@ -127,7 +127,7 @@ def _prediction(row: Any, where: str) -> Prediction:
         RecordError: If it is no object, or lacks a name or an answer.
     """
     if not isinstance(row, dict):
-        raise RecordError(f"{where} is no object; write one per prediction")
+        raise RecordError(f"{where} is not an object; write one object per prediction")
     # Some benchmarks number their questions.
     name = _first(row, _IDS, str | int)
     text = _first(row, _TEXTS, str)

@@ -129,7 +129,7 @@ def pair_up(records: Sequence[Record], channel: str, judge: Judge, *, seed: int 
             key = _asked(record)
             problem = _problem(record, channel)
             if not problem and key in asked:
-                problem = "the clip is asked the same before"
+                problem = "an earlier clip is asked the same"
             if problem:
                 grids.leave_out(problem, [record])
             else:
@@ -246,7 +246,7 @@ def _partner(
 
 def _leave_out(asked: Clip, shared: Sequence[Any], grids: Grids) -> None:
     """Note the questions of a clip that are in no pair."""
-    why = "the clip met, if any was left, is not asked the same with another answer"
+    why = "no clip is left that is asked the same with a different answer"
     left = [record for key, record in asked.items() if key not in shared]
     if left:
         grids.leave_out(why, left)

@@ -57,7 +57,7 @@ def subset(rows: Any, name: str = "annotations") -> list[dict[str, Any]]:
         [0, 2, 1, 4]
     """
     if not isinstance(rows, list):
-        raise RecordError(f"{name} is no list of records; wanted: {_WHAT}")
+        raise RecordError(f"{name} is not a list of records; expected: {_WHAT}")
     # A dictionary keeps its keys in order of first appearance.
     groups: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:

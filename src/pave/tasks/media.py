@@ -41,7 +41,8 @@ class Folders:
         for folder in (self.media, *self.sides.values()):
             if not folder.is_dir():
                 raise ConfigError(
-                    f"there is no folder {folder}; give the folder that holds the media of {title}"
+                    f"the folder {folder} does not exist; give the folder that holds the media "
+                    f"of {title}"
                 )
 
 
@@ -139,8 +140,8 @@ def side_folders(
     if not authors_features:
         if feature_map is not None:
             raise ConfigError(
-                "--feature-map says where features lie below a folder; give --authors-features "
-                "(or --features)"
+                "--feature-map says where features are in a folder; give the folder with "
+                "--authors-features (or --features)"
             )
         return {}
     if not isinstance(authors_features, Mapping):
@@ -162,7 +163,7 @@ def wanted_channels(task: Task, sides: Mapping[str, Path], channels: Sequence[st
     for name in wanted:
         if name not in known:
             raise ConfigError(
-                f"the media of {task.title} hold no channel {name!r}; there are: "
+                f"the media of {task.title} have no channel {name!r}; available: "
                 f"{', '.join(sorted(known))}"
             )
     return wanted

@@ -58,7 +58,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
     for name, rows in files.items():
         kind = PurePosixPath(name).stem  # a file a kind
         if kind not in FOLDERS:
-            raise RecordError(f"{name}: there is no kind {kind!r} in MVBench; wanted: {_WHAT}")
+            raise RecordError(f"{name}: MVBench has no kind {kind!r}; expected: {_WHAT}")
         found += [_example(kind, number, row) for number, row in enumerate(rows)]
     return found
 
@@ -67,7 +67,7 @@ def _example(kind: str, number: int, row: Any) -> Example:
     where = f"{kind} {number}"
     options = texts(row, "candidates", where)
     if row["answer"] not in row["candidates"]:
-        raise RecordError(f"{where}: the answer {row['answer']!r} is none of the candidates")
+        raise RecordError(f"{where}: the answer {row['answer']!r} is not one of the candidates")
     # Annotated is the answer's text; what is asked for is its letter.
     letter = ascii_uppercase[row["candidates"].index(row["answer"])]
     video, folder = text(row, "video", where), FOLDERS[kind]

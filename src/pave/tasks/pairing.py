@@ -43,7 +43,7 @@ def in_order(
         if key and prediction.id != str(row[key]):
             raise RecordError(
                 f"line {number}: prediction of {prediction.id!r} beside reference {row[key]!r}; "
-                "bring them into one order"
+                "put both into the same order"
             )
     return pairs
 
@@ -95,7 +95,7 @@ def field(row: Any, name: str, where: str) -> Any:
     """
     if not isinstance(row, dict) or name not in row:
         raise RecordError(
-            f"{where}: there is no field {name!r}; is this the right file for the task?"
+            f"{where}: there is no field {name!r}; check that this is the right file for the task"
         )
     return row[name]
 
@@ -117,7 +117,9 @@ def texts(row: Any, name: str, where: str) -> tuple[str, ...]:
     """
     found = field(row, name, where)
     if not isinstance(found, list):
-        raise RecordError(f"{where}: {name!r} must be a list of texts, got {type(found).__name__}")
+        raise RecordError(
+            f"{where}: {name!r} must be a list of strings, got {type(found).__name__}"
+        )
     return tuple(as_text(value, f"{where}: {name!r}") for value in found)
 
 
@@ -133,7 +135,7 @@ def as_text(value: Any, where: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
     kind = "null" if value is None else type(value).__name__
-    raise RecordError(f"{where} must be a text, got {kind}")
+    raise RecordError(f"{where} must be a string, got {kind}")
 
 
 # What content of another shape gives, where a reader takes a field or a number for granted.
@@ -167,5 +169,5 @@ def in_format(files: str, title: str, wanted: str) -> Iterator[None]:
         if isinstance(error, KeyError):
             what = f"no field {error}"
         raise RecordError(
-            f"{files}: not in the format of {title} ({what}); wanted: {wanted}"
+            f"{files}: not in the format of {title} ({what}); expected: {wanted}"
         ) from error

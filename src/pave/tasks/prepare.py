@@ -36,20 +36,19 @@ class Summary(BaseModel):
     prompt: str = Field(description="Hash of the prompt template.")
     annotations: dict[str, str] = Field(description="Annotation file -> SHA-256.")
     expected: int | None = Field(
-        description="Annotated examples that the published split has; null where nobody has "
-        "counted."
+        description="Number of examples in the published split; null if it is unknown."
     )
-    converted: int = Field(description="Examples made of the annotation files.")
+    converted: int = Field(description="Number of examples read from the annotation files.")
     written: int = Field(description="Records written.")
     left_out: int = Field(
         description="Examples left out because their video (in the authors' style: any medium) is "
         "missing."
     )
     without_channel: int = Field(
-        description="Records written without the channel, because its media are missing."
+        description="Records written without the channel because its media are missing."
     )
     missing: list[str] = Field(
-        description="Every missing medium, once: the first place where it was looked for."
+        description="Every missing file, listed once with the first place where it was looked for."
     )
     labels: dict[str, int] = Field(description="Records by label.")
 
@@ -104,7 +103,7 @@ def prepare(  # noqa: PLR0913  # one keyword for each flag of `pave prepare`
     _examples_of(task)
     if split not in task.splits:
         raise ConfigError(
-            f"{task.title} has no split {split!r}; there are: {', '.join(task.splits)}"
+            f"{task.title} has no split {split!r}; available: {', '.join(task.splits)}"
         )
     sides = side_folders(task, features, authors_features, feature_map)
     folders = Folders(Path(media), sides, wanted_channels(task, sides, channels))
@@ -170,7 +169,8 @@ def _record(example: Example, found: Found, about: Mapping[str, str]) -> Record:
     except ValidationError as error:
         where, what = first_problem(error)
         raise RecordError(
-            f"example {example.id!r} makes no record: {where}: {what}; check the annotation file"
+            f"example {example.id!r} cannot become a record: {where}: {what}; check the "
+            "annotation file"
         ) from error
 
 
@@ -192,7 +192,7 @@ def convert(
         else:
             examples = _examples_of(task)(files, split, style)
     if not examples:
-        raise RecordError(f"{', '.join(files)}: no examples in there; wanted: {task.annotations}")
+        raise RecordError(f"{', '.join(files)}: no examples found; expected: {task.annotations}")
     seen: Counter[str] = Counter()
     unique = []
     for example in examples:
@@ -219,7 +219,7 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
     file, summary = Path(out), prepared.summary
     if not file.name:
         raise ConfigError(
-            f"out is {str(out)!r}, which names no file; name the records file to write, such as "
+            f"out is {str(out)!r}, which is not a file; name the records file to write, such as "
             "val.jsonl"
         )
     # Before anything can go wrong: whoever is told that media are missing wants the list.
@@ -234,8 +234,8 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
             shown += ", ..."
         raise RecordError(
             f"{len(summary.missing)} media files of {summary.converted} examples are missing: "
-            f"{shown}; all are listed in "
-            f"{listed}; with --allow-missing their examples are left out"
+            f"{shown}. All are listed in {listed}. With --allow-missing, their examples are left "
+            "out"
         )
     if not prepared.records:
         raise RecordError(
@@ -257,7 +257,8 @@ def _examples_of(task: Task) -> Callable[[Files, str, Style], list[Example]]:
     """
     if task.examples is None:
         raise ConfigError(
-            f"{task.title} scores any records and makes none; name the benchmark to prepare"
+            f"{task.title} scores any records and needs no preparation; name the benchmark to "
+            "prepare"
         )
     return task.examples
 
@@ -329,13 +330,13 @@ def write_authors_files(
     """
     if task.authors_files is None:
         raise ConfigError(
-            f"the authors convert nothing for {task.title}: it is read as published; leave "
-            "--authors-files out"
+            f"the authors do not convert the files of {task.title}; leave --authors-files out"
         )
     files = read_annotations(annotations)
     if _are_the_authors(task, files):
         raise ConfigError(
-            f"{', '.join(files)}: made by the authors' scripts already; leave --authors-files out"
+            f"{', '.join(files)}: the authors' scripts have already converted these; leave "
+            "--authors-files out"
         )
     with in_format(", ".join(files), task.title, task.annotations):
         made = task.authors_files(files, split)

@@ -67,7 +67,7 @@ def get_task(name: str) -> Task:
     # Results carry the task's own name, by which it has to be found again.
     if task.name != name:
         raise ConfigError(
-            f"the task registered as {name!r} calls itself {task.name!r}; give both one name"
+            f"the task registered as {name!r} is named {task.name!r}; use the same name for both"
         )
     return task
 

@@ -122,7 +122,8 @@ def _rows(files: Files) -> list[dict[str, Any]]:
     rows = only_file(files, _WHAT)
     if not isinstance(rows, list):
         raise RecordError(
-            f"ScanQA's annotations are a list of questions; this is another file (wanted: {_WHAT})"
+            "ScanQA's annotations are a list of questions; this is another file (expected: "
+            f"{_WHAT})"
         )
     for number, row in enumerate(rows, 1):
         # Checked before anything is made of them, so that a message has the place in the file.
@@ -142,7 +143,8 @@ def _answers(row: dict[str, Any]) -> list[str]:
     found = field(row, "text", "reference")
     if found in ([], None):
         raise RecordError(
-            f"question {row['question_id']!r} has no reference answer; is this the answer file?"
+            f"question {row['question_id']!r} has no reference answer; check that this is the "
+            "file with answers"
         )
     if not isinstance(found, list):
         found = [found]

@@ -129,7 +129,7 @@ def score_items(
         raise ConfigError(f"{task.title} has no scores, because it is only for training")
     if not items:
         raise RecordError(
-            "no prediction belongs to any of the questions; check that the files go together"
+            "no prediction belongs to any of the questions; check that the files belong together"
         )
     account = account or Account()
     scored = task.score(items, style)

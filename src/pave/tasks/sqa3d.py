@@ -135,8 +135,8 @@ def _rows(files: Files) -> list[dict[str, Any]]:
         found = annotations.get(question["question_id"])
         if found is None:
             raise RecordError(
-                f"question {question['question_id']} has no annotation; give both files of one "
-                "split"
+                f"question {question['question_id']} has no annotation; give both files of the "
+                "same split"
             )
         accepted = [answer["answer"] for answer in found["answers"]]
         row = {**question, "answers": accepted, "position": _position(found)}

@@ -180,7 +180,7 @@ def _format(probe: _Probe) -> str:
         return f"of its own template: {shown!r}"
     # Built in, though the model may have been trained with what its folder says.
     _must(not base.template_trouble, base.template_trouble)
-    return f"built in, for want of a template: {shown!r}"
+    return f"built in, because there is no template: {shown!r}"
 
 
 def _tokens(probe: _Probe) -> str:
@@ -257,7 +257,10 @@ def _greedy(probe: _Probe) -> str:
         model.unpatch()
     for ids, answer in zip(asked, ours, strict=True):
         theirs = _plain_answer(base, probe.clip, prefix + ids)
-        _must(answer == theirs, f"{base.decode(answer)!r} is not plain {base.decode(theirs)!r}")
+        _must(
+            answer == theirs,
+            f"{base.decode(answer)!r} differs from plain generate: {base.decode(theirs)!r}",
+        )
     how = "one prefix"
     if (why := why_no_shared_prefix(base)) is not None:
         how = f"no shared prefix ({why})"
@@ -295,7 +298,7 @@ def _fresh(probe: _Probe) -> str:
     farthest = float((logits - probe.plain).abs().max())
     # Not merely close: adding a zero residual must not even round.
     _must(torch.equal(logits, probe.plain), f"a fresh patch moves a logit by {farthest:.3g}")
-    return "the base's logits, to the bit"
+    return "the base's logits, bit for bit"
 
 
 def _training(probe: _Probe) -> str:
@@ -346,7 +349,7 @@ def _steps(model: PatchedModel, batch: Mapping[str, Any]) -> tuple[float, float]
 
 def _finite(values: Tensor, what: str) -> None:
     wrong = int((~torch.isfinite(values)).sum())
-    _must(wrong == 0, f"{wrong:,} of {values.numel():,} {what} are no finite numbers")
+    _must(wrong == 0, f"{wrong:,} of {values.numel():,} {what} are not finite")
 
 
 def _close(found: Tensor, wanted: Tensor) -> str:

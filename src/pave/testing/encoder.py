@@ -38,11 +38,16 @@ def check_encoder(
     assert info.title and info.gain and info.example, f"{name}: not registered"
     tokens = encoder.encode(source)
     kind = type(tokens).__name__
-    assert tokens is not None, f"{name}: {source} should have the channel, the encoder says None"
-    assert isinstance(tokens, Tokens), f"{name}: encode gives Tokens, got {kind}"
+    assert tokens is not None, f"{name}: {source} should have the channel, but encode gives None"
+    assert isinstance(tokens, Tokens), f"{name}: encode must give Tokens, got {kind}"
     # Shapes that fit each other, finite values and times that never go back are `Tokens`' own care.
-    assert tokens.steps > 0, f"{name}: no step at all; a clip that lacks the channel gives None"
-    assert tokens.dim == encoder.dim, f"{name}: dim is {encoder.dim}, tokens have {tokens.dim}"
+    assert tokens.steps > 0, (
+        f"{name}: the tokens have no steps; a clip that lacks the channel must give None"
+    )
+    # A fusion is made for this width before any clip is encoded.
+    assert tokens.dim == encoder.dim, (
+        f"{name}: dim is {encoder.dim}, but the tokens have {tokens.dim}"
+    )
     values = tokens.values  # [T, S, C]
     assert values.is_floating_point(), f"{name}: values are {values.dtype}"
     # Tokens that go into a cache with a graph behind them keep all of the encoder in memory.
@@ -53,17 +58,19 @@ def check_encoder(
     written = json.dumps(dict(encoder.settings))  # as in a patch folder
     settings = json.loads(written)
     rebuilt = make_encoder(encoder.channel, encoder.name, settings, tower=tower)
-    assert dict(rebuilt.settings) == settings, f"{name}: settings are not kept"
+    assert dict(rebuilt.settings) == settings, f"{name}: the settings are not stored"
     again = rebuilt.encode(source)
     _must_equal(tokens, again, f"{name}: rebuilt from its settings")
     # A part of the key of cached tokens: one that changes by itself would never find them again.
     other = _identity(rebuilt)
     same = _identity(encoder) == other
-    assert same, f"{name}: identity of a rebuilt encoder differs: {other}"
+    assert same, f"{name}: the identity of a rebuilt encoder differs: {other}"
     if without is not None:
         found = encoder.encode(without)
         # Zeros are tokens: the fusion would attend to them and move the base's answer.
-        assert found is None, f"{name}: {without} lacks the channel, so give None and not zeros"
+        assert found is None, (
+            f"{name}: {without} lacks the channel, so encode must give None and not zeros"
+        )
     return tokens
 
 
@@ -78,4 +85,4 @@ def _must_equal(first: Tokens, second: Tokens | None, when: str) -> None:
     assert second is not None, f"{when}: None instead of tokens"
     same_values = torch.equal(first.values, second.values)
     same_times = torch.equal(first.times, second.times)
-    assert same_values and same_times, f"{when}: other tokens"
+    assert same_values and same_times, f"{when}: the tokens differ"

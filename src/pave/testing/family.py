@@ -52,7 +52,7 @@ def check_placeholders(base: Base) -> None:
         in_prompt = prefix.count(base.placeholder_id)
         _equal(in_prompt, layout.total, "placeholders in the prompt, and tokens of the layout")
         _shaped(visual.tokens, (layout.total, base.hidden_dim), "tokens")
-        _shaped(clip.times, (layout.t,), "times of a clip, which has one a token step")
+        _shaped(clip.times, (layout.t,), "times of a clip, which has one time per token step")
         # After padding: an odd number of frames is filled up where steps merge two.
         frames = layout.t * base.family.frames_per_step
         _equal(clip.frames, frames, "frames of a clip, and frames of its token steps")
@@ -88,7 +88,7 @@ def check_batches(base: Base) -> None:
         (alone,) = base.visual([clip])
         _equal(visual.layout, alone.layout, "layout of a clip in a batch, and alone")
         same = torch.equal(visual.tokens, alone.tokens)  # [total, D]
-        _must(same, "split(join(visuals)) gives other tokens than the visuals had")
+        _must(same, "split(join(visuals)) changes the tokens of the visuals")
 
 
 def check_order_in_time(base: Base) -> None:
@@ -196,7 +196,7 @@ def check_seam(base: Base) -> None:
     spatial = numbered.grid().flatten().tolist()
     differs = fused.tokens != visual.tokens  # [total, D]
     moved = _numbers(differs.any(1))
-    _equal(moved, spatial, "tokens that got a residual, and spatial tokens of the layout")
+    _equal(moved, spatial, "tokens with a residual, and spatial tokens of the layout")
 
 
 @torch.no_grad()
@@ -219,7 +219,7 @@ def check_fresh_patch(base: Base) -> None:
     _shaped(awake, tuple(plain.shape), "logits with a patch")
     _must(not torch.equal(awake, plain), "a patch with random weights changes nothing")
     again = base.model(**inputs).logits
-    _must(torch.equal(again, plain), "the base is another one after unpatch()")
+    _must(torch.equal(again, plain), "unpatch() does not restore the base")
 
 
 def _query(visual: Visual) -> Tensor:
@@ -241,7 +241,7 @@ def _must(holds: bool, otherwise: str) -> None:
 
 
 def _equal(found: object, wanted: object, what: str) -> None:
-    _must(found == wanted, f"{what}: {found} is not {wanted}")
+    _must(found == wanted, f"{what}: {found} instead of {wanted}")
 
 
 def _shaped(found: Tensor, wanted: tuple[int, ...], what: str) -> None:

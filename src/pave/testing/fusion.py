@@ -85,7 +85,7 @@ def _check_fresh(fusion: Any, config: FusionSettings, clips: _Clips) -> None:
     for residual, tokens in zip(fresh, clips.query, strict=True):
         found = tuple(residual.shape)
         wanted = (*tokens.shape[:2], config.out_dim)  # [T, S, D]
-        assert found == wanted, f"a residual is {found}, not {wanted}"
+        assert found == wanted, f"a residual has {found} instead of {wanted}"
         # Else the first step of training starts from a base that is already damaged.
         assert not residual.any(), "a fresh fusion must give exact zeros; start its last map at 0"
     said = fusion_parameters(config)  # made on the meta device, as estimates of cost do
@@ -105,7 +105,7 @@ def _check_alone(fusion: Any, clips: _Clips, whole: list[Tensor]) -> None:
 
 def _check_gradients(fusion: Any, whole: list[Tensor]) -> None:
     """A parameter that no gradient reaches is saved and counted, and stops runs on several GPUs."""
-    loss = torch.zeros(())
+    loss = torch.zeros(())  # any loss that depends on every residual
     for residual in whole:
         loss = loss + residual.square().sum()
     loss.backward()
@@ -117,7 +117,7 @@ def _check_gradients(fusion: Any, whole: list[Tensor]) -> None:
 
 def _check_without_side(fusion: Any, clips: _Clips) -> None:
     """A clip that lacks the channel, beside one that has it."""
-    side = [None, clips.side[1]]
+    side = [None, clips.side[1]]  # the second clip keeps its tokens
     side_times = [None, clips.side_times[1]]
     lacking, _ = fusion(clips.query, side, clips.query_times, side_times)
     assert not lacking.any(), "without side tokens the residual must be exactly zero"

@@ -37,7 +37,7 @@ def tiny_base(family: str = "llava_onevision", seed: int = 0) -> Base:
         32
     """
     if family not in BUILDERS:
-        raise BaseError(f"no tiny model of {family!r}; there are: {', '.join(FAMILIES)}")
+        raise BaseError(f"no tiny model of {family!r}; available: {', '.join(FAMILIES)}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = BUILDERS[family]()

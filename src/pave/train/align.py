@@ -118,8 +118,8 @@ def align(
     norm = fusion.norm
     if norm is None:
         raise ConfigError(
-            "an aligned start opens the output norm, which fusion.output_norm=false removed; set "
-            "align_steps to 0"
+            "an aligned start opens the output norm, but fusion.output_norm=false removes it; "
+            "set align_steps to 0"
         )
     projected = fusion.config.query == "projected"
     name = settings.name or settings.channel

@@ -81,7 +81,7 @@ def why_not(base: Base, autocast: bool) -> str:
         return refused
     text, before = base.config.get_text_config(), attention_of(base)
     if getattr(text, "attention_dropout", 0.0):
-        return "it knows no attention dropout, which this base has"
+        return "it has no attention dropout, which this base needs"
     language = getattr(base.inner, base.family.language_model)
     # 0...0 1...1 2...2: a prefix and two dialogues, [1, L]
     numbers = torch.arange(LENGTH, device=base.device)[None] * 3 // LENGTH

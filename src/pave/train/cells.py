@@ -131,8 +131,9 @@ def _tell(
     silent = sum("channel" not in record.meta for record in records if record.id in paired)
     if silent:
         log.warning(
-            "%d of the paired questions do not say in meta.channel what they ask for; they are "
-            "taken to ask for the %s channel, so say `video` where the picture answers",
+            "%d of the paired questions do not say in meta.channel what they are about; they "
+            "count as questions about the channel %s, so mark questions about the picture with "
+            "`video`",
             silent,
             channel,
         )

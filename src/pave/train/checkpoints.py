@@ -56,7 +56,8 @@ def saving(checkpoint: Path) -> Iterator[None]:
         if not hf_compat.is_write_failure(error):
             raise
         raise TrainError(
-            f"the checkpoint {checkpoint} cannot be written completely; make room and start again"
+            f"the checkpoint {checkpoint} cannot be written completely; free some space and "
+            "repeat the command"
         ) from error
 
 
@@ -70,7 +71,7 @@ def check_finite(parameters: Mapping[str, Tensor], step: int) -> None:
         if not bool(torch.isfinite(value).all()):
             raise TrainError(
                 f"after step {step} the weights are not finite ({name}), so no checkpoint was "
-                "written, and earlier ones remain; lower the learning rates or lengthen the "
+                "written; earlier ones remain. Lower the learning rates or lengthen the "
                 "warm-up, and train in a new folder"
             )
 
@@ -85,8 +86,8 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     if state.keys() != parameters.keys():
         odd = sorted(state.keys() ^ parameters.keys())
         raise TrainError(
-            f"{folder} was made by another model ({len(odd)} names differ, e.g. {odd[0]}); train "
-            "in a new folder"
+            f"{folder} belongs to another model ({len(odd)} names differ, for example {odd[0]}); "
+            "train in a new folder"
         )
     for name, value in state.items():
         if value.shape != parameters[name].shape:

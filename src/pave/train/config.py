@@ -82,8 +82,8 @@ class TrainConfig(Loading):
     )
     mixture: RecordMixture | None = Field(
         None,
-        description="Several files of records instead of one: `files`, by name, each with "
-        "`records` and perhaps the `channels` to use, and `alpha`, by which they are drawn.",
+        description="Several files of records instead of one: `files` maps names to `records` "
+        "and optionally the `channels` to use; `alpha` sets how often each is drawn.",
     )
     out: Path = Field(
         description="Folder of the run: checkpoints, log, all settings, and the finished patch."
@@ -107,8 +107,9 @@ class TrainConfig(Loading):
     )
     channels: dict[str, TrainedChannel] = Field(
         default_factory=dict,
-        description="For a patch with several channels, each with `encoder`, `encoder_settings`, "
-        "and `fusion`; `channel` and the three settings of one are then left out.",
+        description="For a patch with several channels: each with its `encoder`, "
+        "`encoder_settings`, and `fusion`. Leave out `channel` and the three "
+        "settings of a single channel.",
     )
     lora: LoraSpec | None = Field(
         default_factory=LoraSpec, description="Rank, alpha, dropout and targets; null for no LoRA."
@@ -120,8 +121,8 @@ class TrainConfig(Loading):
     )
     inputs: InputSpec = Field(
         InputSpec(),
-        description="How the base gets its inputs, if not in its own way; for example, as in the "
-        "authors' code.",
+        description="How the base gets its inputs, if not in the default way of its family; for "
+        "example, as in the authors' code.",
     )
     base_patches: tuple[str, ...] = Field(
         (),
@@ -130,11 +131,12 @@ class TrainConfig(Loading):
     )
     base_lora: Literal["frozen", "continued"] = Field(
         "frozen",
-        description="What happens to the LoRA of the base patches. frozen: the new patch gets a "
-        "LoRA of its own beside it. continued: the new patch trains it further.",
+        description="What happens to the LoRA of the base patches. frozen: it stays, and the "
+        "new patch gets its own LoRA beside it. continued: the new patch trains it "
+        "further.",
     )
     prompt: str = Field(
-        "{question}", description="Template of the prompt; it must contain {question}."
+        "{question}", description="Template of the prompt; it must contain {question} once."
     )
     task: str | None = Field(None, description="Name of the task, for the patch's card.")
     frames: FrameChoice | None = Field(
@@ -150,9 +152,11 @@ class TrainConfig(Loading):
         None,
         gt=0,
         le=1e6,
-        description="Passes over all questions; 1 if neither steps nor epochs is set.",
+        description="Number of passes over all questions; 1 if neither steps nor epochs is set.",
     )
-    batch_clips: int = Field(4, ge=1, le=2**16, description="Clips per forward pass and process.")
+    batch_clips: int = Field(
+        4, ge=1, le=2**16, description="Number of clips per forward pass and process."
+    )
     questions_per_video: int = Field(
         1,
         ge=1,
@@ -163,8 +167,8 @@ class TrainConfig(Loading):
         1,
         ge=1,
         le=2**16,
-        description="Forward passes per optimiser step. The loss is the mean over all answer "
-        "tokens of the step.",
+        description="Number of forward passes per optimiser step. The loss is the mean over all "
+        "answer tokens of the step.",
     )
 
     lr_lora: Rate = Field(2e-4, description="Peak learning rate of the LoRA.")
@@ -245,8 +249,9 @@ class TrainConfig(Loading):
     )
     trainer: dict[str, Any] = Field(
         default_factory=dict,
-        description="Further fields of the Hugging Face Trainer (`TrainingArguments`), for example "
-        "--trainer.optim adafactor. Those that pave sets itself are refused with the reason.",
+        description="Other fields of the Hugging Face Trainer (`TrainingArguments`), for "
+        "example --trainer.optim adafactor. Fields that pave sets itself are "
+        "refused with a reason.",
     )
 
     seed: int = Field(
@@ -264,8 +269,9 @@ class TrainConfig(Loading):
     )
     track: tuple[Tracker, ...] = Field(
         (),
-        description="Where else to show the curves: tensorboard, wandb, mlflow or trackio, each "
-        "an extra of pave. The run folder always has log.csv and run.html.",
+        description="Trackers that also receive the curves: tensorboard, wandb, mlflow or "
+        "trackio, each an extra of pave. The run folder always has log.csv and "
+        "run.html.",
     )
     workers: int = Field(
         1,
@@ -292,17 +298,17 @@ class TrainConfig(Loading):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.steps is not None and self.epochs is not None:
-            raise ValueError("give steps or epochs, not both")
+            raise ValueError("set steps or epochs, not both")
         if self.prompt.count("{question}") != 1:
             raise ValueError("the prompt must contain {question} once")
         if self.base_lora == "continued" and not self.base_patches:
             raise ValueError(
-                "base_lora=continued needs a patch in base_patches whose LoRA is trained on"
+                "base_lora=continued needs a patch in base_patches whose LoRA can be trained "
+                "further"
             )
         if self.counterfactual and self.modality_dropout:
             raise ValueError(
-                "set counterfactual or modality_dropout, not both; a cell asks for a channel that "
-                "is there"
+                "set counterfactual or modality_dropout, not both; a cell needs its channel"
             )
         return self
 
@@ -314,14 +320,19 @@ class TrainConfig(Loading):
             )
         if self.channels and (self.channel or self.encoder_settings or self.fusion):
             raise ValueError(
-                "give channel, encoder, encoder_settings and fusion, or channels, not both"
+                "set channel, encoder, encoder_settings and fusion, or channels, but not both"
             )
         if len(self.channels) == 1:
-            raise ValueError("channels is for two or more; give one as channel and encoder")
+            raise ValueError(
+                "channels is for two or more; for a single one, set channel and encoder"
+            )
         if self.lora_per_channel and (self.lora is None or not self.channels):
             raise ValueError("lora_per_channel needs channels and a LoRA")
         if self.lora_per_channel and self.base_lora == "continued":
-            raise ValueError("a continued LoRA is one; leave lora_per_channel or base_lora out")
+            raise ValueError(
+                "a continued LoRA cannot be divided by channel; leave out lora_per_channel "
+                "or base_lora"
+            )
         self._check_concat()
         if self.parts:
             return self
@@ -334,7 +345,7 @@ class TrainConfig(Loading):
         if self.counterfactual or self.modality_dropout:
             raise ValueError(
                 "counterfactual and modality_dropout need a channel; the LoRA-only control has "
-                "none to exchange or to leave out"
+                "no channel to exchange or to leave out"
             )
         return self
 
@@ -354,7 +365,7 @@ class TrainConfig(Loading):
     @model_validator(mode="after")
     def _check_records(self) -> Self:
         if (self.records is None) == (self.mixture is None):
-            raise ValueError("name the training records: records for a file, mixture for several")
+            raise ValueError("set the training records: records for one file, mixture for several")
         # For the control they say which of its clips are one, as they do for the patch.
         if self.mixture is None or not self.parts:
             return self
@@ -429,7 +440,7 @@ def without_channel(config: TrainConfig) -> TrainConfig:
         0
     """
     if config.lora is None:
-        raise ConfigError("a control is a LoRA without the channel, and `lora` is null here")
+        raise ConfigError("the control is a LoRA without the channel, but `lora` is null here")
     # What is left out gets its default, which asks nothing of a channel.
     return TrainConfig.model_validate(config.model_dump(exclude=set(OF_THE_CHANNEL)))
 

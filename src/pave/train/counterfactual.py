@@ -26,19 +26,20 @@ class Counterfactual(BaseModel):
         0.5,
         gt=0,
         le=1,
-        description="Share of the training sequences that are cells; the others are the records as "
-        "they are.",
+        description="Share of the training sequences that are cells; the rest are the unchanged "
+        "records.",
     )
     loss: Literal["hinge", "ce"] = Field(
         "hinge",
-        description="Loss of a cell. hinge: max(0, margin - (s(right) - s(wrong))), where s is the "
-        "mean log-probability of an answer's tokens and wrong is the other clip's answer. ce: "
-        "cross-entropy of the right answer, as for any record.",
+        description="Loss of a cell. hinge: max(0, margin - (s(right) - s(wrong))), where s is "
+        "the mean log-probability of an answer's tokens and wrong is the other "
+        "clip's answer. ce: cross-entropy of the right answer, as for any other "
+        "record.",
     )
     margin: float = Field(
         1.0,
         gt=0,
         le=100,
-        description="The hinge's margin, in nats a token: a cell teaches nothing once the right "
-        "answer leads by so much.",
+        description="Margin of the hinge, in nats per token; once the right answer leads by the "
+        "margin, a cell has no more effect.",
     )

@@ -227,8 +227,8 @@ def _fit(fusion: FusionConfig, query_dim: int, out_dim: int, name: str) -> Fusio
     ):
         if given not in (1, wanted):  # 1: left open
             raise ConfigError(
-                f"{name} needs a base with {key} {given}, this one has {wanted}; name the base it "
-                "is for"
+                f"{name} needs a base with {key} {given}, but this one has {wanted}; give the "
+                "base that it is for"
             )
     widths = {"query_dim": query_dim, "out_dim": out_dim}
     return sized_fusion(name, {**fusion.model_dump(), **widths})

@@ -115,7 +115,7 @@ def plan(
         return replace(theirs, quantize=quantize, revision=revision)
     if not settings_file(recipe).is_file():
         raise ConfigError(
-            f"{recipe!r} is neither a recipe file nor a config of the authors: "
+            f"{recipe!r} is neither a recipe nor a config of the authors: "
             f"{', '.join(list_configs())}"
         )
     config = load_config(recipe)
@@ -191,9 +191,7 @@ def model_without_weights(base: str, revision: str | None = None) -> tuple[Any, 
     loaded = load_base(base, weights=False, revision=revision)
     family = loaded.family.name
     if family != "llava_onevision":
-        raise ConfigError(
-            f"only bases of the LLaVA-OneVision kind can be estimated, {base} is {family}"
-        )
+        raise ConfigError(f"pave estimate supports only LLaVA-OneVision bases; {base} is {family}")
     return loaded.model, loaded.settings.frames, loaded.own_inputs
 
 

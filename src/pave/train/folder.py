@@ -203,6 +203,6 @@ def _check_processes(checkpoint: Path, processes: int, config: TrainConfig) -> N
     made_by = processes_of(checkpoint)
     if made_by != processes:
         raise TrainError(
-            f"{config.out} holds a run of {made_by} processes, not {processes}; continue it with "
-            "as many, or resume=never to start over"
+            f"{config.out} holds a run with {made_by} processes, not {processes}; start as many, "
+            "or use resume=never to start over"
         )

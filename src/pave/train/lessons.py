@@ -150,8 +150,8 @@ def _exchanged(config: TrainConfig, name: str, records: Sequence[Record]) -> str
     if len(named) > 1:
         # A question that does not say what it asks for would be taken to ask for each of them.
         raise ConfigError(
-            f"counterfactual exchanges one channel, and records name {', '.join(named)}; train on "
-            "a mixture whose files are used with one channel each"
+            f"counterfactual exchanges one channel, but the records name {', '.join(named)}; "
+            "train on a mixture whose files are used with one channel each"
         )
     if not named:
         raise ConfigError(

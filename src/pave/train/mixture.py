@@ -22,8 +22,8 @@ class RecordFile(BaseModel):
     channels: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Channels of the patch that its clips are shown with; by default all that its "
-        "records name.",
+        description="Channels of the patch that are used with the clips of this file; by "
+        "default all that its records name.",
     )
 
     @field_validator("channels", mode="before")
@@ -51,14 +51,14 @@ class RecordMixture(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: dict[str, RecordFile] = Field(
-        min_length=2, description="The files, by names that the log and the card call them."
+        min_length=2, description="The files, by the names that the log and the card use."
     )
     alpha: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Exponent of a file's size: with 1 every question is drawn equally often, with "
-        "0 every file.",
+        description="Exponent of the file size: with 1, every question is drawn equally often; "
+        "with 0, every file.",
     )
 
     @field_validator("files")
@@ -66,7 +66,10 @@ class RecordMixture(BaseModel):
     def _plain_names(cls, files: dict[str, RecordFile]) -> dict[str, RecordFile]:
         for name in files:
             if not name or "/" in name:  # ids of records become name/id
-                raise ValueError(f"{name!r} cannot name a file: use a word without a slash")
+                raise ValueError(
+                    f"{name!r} cannot be the name of a file of the mixture; use a "
+                    "word without a slash"
+                )
         return files
 
     def shares(self, questions: dict[str, int]) -> dict[str, float]:

@@ -51,7 +51,7 @@ CHARTS = (
     Chart("Learning rates", {"LoRA": "lr_lora", "fusion": "lr_fusion", "gate": "lr_gate"}),
     Chart("Gradient norm", {"gradient norm": "grad_norm"}),
     Chart("Residual, as a share of the visual tokens", {"residual": "residual_ratio"}),
-    Chart("Tokens a second", {"tokens a second": "tokens_per_second"}),
+    Chart("Tokens per second", {"tokens per second": "tokens_per_second"}),
 )
 
 

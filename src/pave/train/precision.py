@@ -59,7 +59,7 @@ def settled_precision(wanted: Precision, device: torch.device | None = None) -> 
     if wanted == "bf16" and native == "fp32":
         log.warning(
             "this processor has no bf16 units: bf16 is emulated, about seven times slower than "
-            "fp32; precision=auto takes what a processor multiplies"
+            "fp32; precision=auto chooses the faster one"
         )
     return wanted
 
@@ -94,7 +94,7 @@ def check_trains(dtype: torch.dtype, precision: Settled) -> None:
 
     if dtype == torch.float16:
         raise ConfigError(
-            "the base is in fp16, whose small gradients vanish; load it with "
+            "the base is in fp16, in which small gradients vanish; load it with "
             f'load_base(..., dtype="{precision}")'
         )
     if dtype == torch.bfloat16 and precision == "fp32":

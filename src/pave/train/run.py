@@ -108,8 +108,8 @@ def _train(
     check_trackers(config.track)
     if config.lora is not None and config.lora.use_dora and config.precision == "bf16":
         raise ConfigError(
-            "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, and a "
-            "fresh patch would not be the base"
+            "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, so a "
+            "fresh patch would differ from the base"
         )
     files, exam = split_files(config, read_files(config))
     lessons = replace(lessons_of(config, files), exam=exam)
@@ -232,12 +232,12 @@ def _arguments(config: TrainConfig, plan: Schedule, device: torch.device) -> Tra
         return args
     if config.device_map is not None:
         raise ConfigError(
-            f"device_map spreads a base over the GPUs of one process, and {args.world_size} train; "
-            "start one, or leave device_map out"
+            f"device_map spreads a base over the GPUs of one process, but {args.world_size} "
+            "processes train; start one, or leave device_map out"
         )
     if config.device.startswith("cuda:"):
         raise ConfigError(
-            f"device {config.device}: {args.world_size} processes train, each on a GPU of its own; "
+            f"device {config.device}: {args.world_size} processes train, each on its own GPU; "
             "leave device out"
         )
     # Warm-up and log follow from the steps, and the steps from the number of processes.

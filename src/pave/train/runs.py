@@ -51,11 +51,13 @@ def find_runs(folder: Path) -> list[Run]:
         ConfigError: If there is no such folder, or no run in it.
     """
     if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}; name one that holds runs of pave train")
+        raise ConfigError(
+            f"the folder {folder} does not exist; give a folder that holds runs of pave train"
+        )
     runs = list(map(_read, _folders(folder, _DEPTH)))
     if not runs:
         raise ConfigError(
-            f"{folder} holds no run of pave train, which has a settings.yaml and a {LOG_NAME}"
+            f"{folder} holds no run of pave train (a folder with settings.yaml and {LOG_NAME})"
         )
     return runs
 

@@ -49,8 +49,8 @@ def load_base_patches(patched: PatchedModel, config: TrainConfig) -> list[str]:
     if names and not config.inputs.native and patched.base.inputs != config.inputs:
         theirs = patched.base.inputs.model_dump(exclude_defaults=True)
         raise ConfigError(
-            f"the patches in base_patches were trained with inputs {theirs}; leave `inputs` out or "
-            "set the same"
+            f"the patches in base_patches were trained with inputs {theirs}; leave `inputs` out, "
+            "or set the same"
         )
     return names
 
@@ -64,7 +64,7 @@ def _speak_as_they_do(patched: PatchedModel) -> None:
     if len(told) > 1:
         raise ConfigError(
             f"the patches in base_patches ({', '.join(told.values())}) were trained in different "
-            "chat formats; take one of them"
+            "chat formats; use only one of them"
         )
     for style in told:
         patched.base.chat = patched.base.chat_in(style)

@@ -76,8 +76,8 @@ def training_arguments(
     block = check_trainer(config.trainer)
     if block.get("dataloader_num_workers") and device.type != "cpu":
         raise ConfigError(
-            "trainer.dataloader_num_workers: samples are put together on the "
-            f"{device.type} device, which a worker process cannot use; leave it out"
+            f"trainer.dataloader_num_workers: samples are assembled on the {device.type} device, "
+            "which a worker process cannot use; leave it out"
         )
     try:  # some values it checks itself, some packages are not there
         args = TrainingArguments(**fields | block)

@@ -42,11 +42,11 @@ FREE_TO_CHANGE = frozenset(
 )
 """Fields that change nothing of what is computed, so an interrupted run may go on with others."""
 
-_ORDER = "the order of the data is fixed by the seed alone, so that a resumed run sees the same"
+_ORDER = "the order depends on the seed alone, so that a resumed run sees the same"
 _VALIDATE = "use `validation` outside the block, which scores as `pave eval` does"
 _PUSH = "use `pave push`, which checks the patch and writes its card"
 _DDP = "the gradients of a patch are averaged in one exchange a step, without DDP's wrapper"
-_LOSS = "the loss is the mean over the answer tokens of the step, however it is cut"
+_LOSS = "the loss is always the mean over all answer tokens of a step"
 _KNOWN = "`attention` and `precision` choose fast kernels that are checked against the plain ones"
 _SHARD = "use `engine`; the base alone needs to be cut into shares, and not the patch"
 
@@ -62,7 +62,7 @@ REFUSED: Mapping[str, str] = {
     "warmup_steps": "use `warmup`, a share of the steps",
     "max_grad_norm": "use `max_grad_norm` outside the block",
     "bf16": "use `precision`",
-    "fp16": "use `precision`; pave has no fp16 training, which would need a scaled loss",
+    "fp16": "use `precision`; pave does not train in fp16, which would need loss scaling",
     "use_cpu": "use `device`",
     "seed": "use `seed` outside the block",
     "data_seed": "use `seed` outside the block",
@@ -74,35 +74,35 @@ REFUSED: Mapping[str, str] = {
     "activation_checkpointing": "use `gradient_checkpointing` outside the block",
     "activation_checkpointing_kwargs": "use `gradient_checkpointing_kwargs`",
     "resume_from_checkpoint": "use `resume`",
-    "disable_tqdm": "pave draws its own bar, on a terminal only",
+    "disable_tqdm": "pave has its own progress bar, which it shows on a terminal only",
     # What would break resuming or the order of the data.
     "save_only_model": "a checkpoint without the optimiser's state could not be resumed exactly",
-    "save_on_each_node": "the first process alone writes a checkpoint",
-    "enable_jit_checkpoint": "pave writes a checkpoint itself when a signal comes",
-    "restore_callback_states_from_checkpoint": "pave restores what its callbacks need itself",
+    "save_on_each_node": "only the first process writes checkpoints",
+    "enable_jit_checkpoint": "pave itself writes a checkpoint when it receives a signal",
+    "restore_callback_states_from_checkpoint": "pave restores the state of its callbacks itself",
     "ignore_data_skip": _ORDER,
     "train_sampling_strategy": _ORDER,
     "length_column_name": _ORDER,
     "dataloader_drop_last": _ORDER,
     "dataloader_in_order": _ORDER,
     "accelerator_config": _ORDER,
-    "auto_find_batch_size": "another batch size would be another run; `pave estimate` finds one",
-    "remove_unused_columns": "samples are no columns of a table",
+    "auto_find_batch_size": "another batch size is another run; `pave estimate` helps to choose it",
+    "remove_unused_columns": "samples are not columns of a table",
     "dataloader_pin_memory": "the collator moves tensors to the device itself",
     "include_num_input_tokens_seen": "the log counts tokens itself",
     # What would change the loss, or the base.
     "average_tokens_across_devices": _LOSS,
     "label_smoothing_factor": _LOSS,
     "label_names": _LOSS,
-    "logging_nan_inf_filter": "it would hide a loss that is no number behind the last good one",
+    "logging_nan_inf_filter": "it would hide a loss that is not finite",
     "neftune_noise_alpha": "it needs the base's embeddings to train; a patch leaves them alone",
     "use_liger_kernel": f"it changes the frozen base's own modules; {_KNOWN}",
     "liger_kernel_config": f"it changes the frozen base's own modules; {_KNOWN}",
-    "use_cache": "training keeps no keys and values",
-    "torch_compile": "compiled code does not look for the hooks through which a patch works",
+    "use_cache": "training does not keep keys and values",
+    "torch_compile": "compiled code skips the hooks through which a patch works",
     "torch_compile_backend": "nothing is compiled",
     "torch_compile_mode": "nothing is compiled",
-    "optim_target_modules": "the optimiser gets the patch's weights in pave's own groups",
+    "optim_target_modules": "pave divides the weights into groups for the optimiser itself",
     # What is not tried with a patch.
     "fsdp": _SHARD,
     "fsdp_config": _SHARD,
@@ -179,7 +179,7 @@ def check_trainer(block: Mapping[str, Any]) -> dict[str, Any]:
     checked = {}
     for name, value in block.items():
         if name in REFUSED:
-            raise ConfigError(f"trainer.{name} is not taken: {REFUSED[name]}")
+            raise ConfigError(f"trainer.{name} is not supported: {REFUSED[name]}")
         if name not in known:
             # Of the refused ones, too: whoever meant one of them should read why.
             hint = did_you_mean(name, [*known, *REFUSED])
@@ -216,15 +216,15 @@ def _check_optimiser(name: str) -> None:
     known = [member.value for member in OptimizerNames]
     if name not in known:
         hint = did_you_mean(name, known)
-        raise ConfigError(f"trainer.optim: there is no optimiser {name!r}{hint}")
+        raise ConfigError(f"trainer.optim: unknown optimiser {name!r}{hint}")
     if name.startswith("schedule_free"):
         raise ConfigError(
-            f"trainer.optim: {name} trains on other weights than it would save; take another one"
+            f"trainer.optim: {name} trains on other weights than it would save; choose another one"
         )
     if name.startswith(_OWN_WAY):
         raise ConfigError(
-            f"trainer.optim: {name} chooses its weights itself, and the optimiser of a patch gets "
-            "them in groups with a rate each; take another one"
+            f"trainer.optim: {name} chooses its weights itself, but a patch needs groups with a "
+            "learning rate each; choose another one"
         )
 
 
@@ -236,9 +236,9 @@ def _check_schedule(checked: Mapping[str, Any]) -> None:
     known = [member.value for member in SchedulerType]
     if name is not None and name not in known:
         hint = did_you_mean(str(name), known)
-        raise ConfigError(f"trainer.lr_scheduler_type: there is no schedule {name!r}{hint}")
+        raise ConfigError(f"trainer.lr_scheduler_type: unknown schedule {name!r}{hint}")
     if name in ("reduce_lr_on_plateau", "greedy"):
         raise ConfigError(
-            f"trainer.lr_scheduler_type: {name} follows the Trainer's own evaluation, which a run "
-            "of pave does not have; take another one"
+            f"trainer.lr_scheduler_type: {name} follows the Trainer's own evaluation, which a "
+            "run of pave does not have; choose another one"
         )

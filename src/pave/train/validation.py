@@ -43,7 +43,7 @@ class Validation(BaseModel):
     patience: int | None = Field(
         None,
         ge=1,
-        description="Stop after so many validations in a row that were not better than the best; "
+        description="Stop after this many validations in a row that do not beat the best one; "
         "null never stops early.",
     )
     keep: Literal["best", "last"] = Field(

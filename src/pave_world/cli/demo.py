@@ -65,11 +65,11 @@ def demo_verb(
     given = settings or DemoSettings()
     own = sorted(given.model_fields_set - _SHORT)
     if own and not full:
-        output.note(f"{own[0]} is a setting of the whole demo, which runs now (--full)")
+        output.note(f"{own[0]} is a setting of the whole demo; add --full")
     if not (full or own):
         page = _short(given)
     elif given.seconds is not None:
-        raise ConfigError("--seconds: the whole demo takes as long as it takes; leave out one")
+        raise ConfigError("--seconds cannot limit the whole demo; leave out --seconds or --full")
     else:
         page = _whole(given)
     if open_page:
@@ -96,7 +96,7 @@ def _short(given: DemoSettings) -> Path:
     output.line("\nPer cent exact match with 95 % intervals (of differences paired, over clips).")
     if quick.curve:
         ends = f"loss {quick.curve[0][1]:.2f} to {quick.curve[-1][1]:.2f}"
-        output.line(f"Learning curve of the new patch: {sparkline(quick.curve)} ({ends})")
+        output.line(f"Training loss of the new patch: {sparkline(quick.curve)} ({ends})")
     for sentence in quick.lines():
         output.line(sentence)
     page = config.out / PAGE

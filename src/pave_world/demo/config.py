@@ -33,22 +33,27 @@ class DemoConfig(BaseModel):
     )
     out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
     base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
-    train_clips: int = Field(600, ge=1, description="Clips to train on.")
+    train_clips: int = Field(600, ge=1, description="Number of clips to train on.")
     test_clips: int = Field(
-        100, ge=2, description="Held-out clips to compare on; their scenes never occur in training."
+        100,
+        ge=2,
+        description="Number of held-out clips to compare on; their scenes never occur in training.",
     )
-    questions_per_clip: int = Field(10, ge=1, description="At most so many questions about a clip.")
+    questions_per_clip: int = Field(10, ge=1, description="Most questions per clip.")
     steps: int | None = Field(
         None,
         ge=1,
         le=10**9,
-        description="Optimiser steps of each run; if not given, those chosen for the channel.",
+        description="Optimiser steps of each run; by default the number chosen for the channel.",
     )
     batch_clips: int = Field(
-        2, ge=1, le=2**16, description="Clips in a forward pass; their questions share a prefix."
+        2,
+        ge=1,
+        le=2**16,
+        description="Clips per forward pass; the questions about a clip share its prefix.",
     )
-    accumulation: int = Field(1, ge=1, le=2**16, description="Forward passes in a step.")
-    questions_per_video: int = Field(10, ge=1, description="Most questions of a clip in a step.")
+    accumulation: int = Field(1, ge=1, le=2**16, description="Forward passes per step.")
+    questions_per_video: int = Field(10, ge=1, description="Most questions per clip and step.")
     lr_lora: Rate = Field(1.5e-3, description="Peak learning rate of the LoRA, in both runs.")
     lr_fusion: Rate = Field(3e-4, description="Peak learning rate of the fusion function.")
     lr_gate: Rate = Field(
@@ -56,48 +61,55 @@ class DemoConfig(BaseModel):
     )
     lora: LoraSpec = Field(
         LoraSpec(rank=16, alpha=32, dropout=0.0, targets=("q_proj", "k_proj", "v_proj", "o_proj")),
-        description="The LoRA, the same in both runs. On the attention only: on a CPU every "
-        "further product is felt.",
+        description="The LoRA, the same in both runs. It adapts the attention only, because "
+        "every further product costs time on a CPU.",
     )
     align_steps: int = Field(
         400,
         ge=0,
-        description="Steps of the patch's aligned start, in which no language model runs.",
+        description="Steps of the aligned start of the patch, in which no language model runs.",
     )
     encoder: str | None = Field(
-        None, description="Encoder of the channel; if not given, the preset's."
+        None, description="Encoder of the channel; by default that of the preset."
     )
     encoder_settings: dict[str, Any] = Field(
-        default_factory=dict, description="Its settings; likewise."
+        default_factory=dict, description="Settings of the encoder; by default those of the preset."
     )
     fusion: dict[str, Any] = Field(
         default_factory=dict,
-        description="Fields of FusionConfig that differ from its own; likewise.",
+        description="Fields of FusionConfig that differ from the defaults; by default those of "
+        "the preset.",
     )
     align_share: float | None = Field(
-        None, gt=0, le=2, description="Size of the residual after the aligned start; likewise."
+        None,
+        gt=0,
+        le=2,
+        description="Size of the residual after the aligned start; by default that of the preset.",
     )
     align_families: tuple[str, ...] = Field(
-        (), description="Questions that teach the aligned start; likewise."
+        (),
+        description="Families of questions that the aligned start learns from; by default "
+        "those chosen for the channel.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
-        description='Of the two trainings; "auto" is bf16 where the processor multiplies it '
+        description='Precision of the two trainings; "auto" is bf16 if the processor multiplies it '
         "natively: half the time.",
     )
     patch_dtype: StoredType = Field(
-        "fp32", description="The type that both trained patches are stored in; fp16 halves them."
+        "fp32",
+        description="The type in which both trained patches are stored; fp16 halves their files.",
     )
     seed: int = Field(
         1,
         ge=0,
         le=MAX_SEED,
-        description="Seed of the world, the start, the order of the data and the bootstrap; 0 is "
-        "the world tuned on.",
+        description="Seed of the world, the initial weights, the order of the data and the "
+        "bootstrap; settings were tuned with seed 0.",
     )
-    workers: int = Field(2, ge=1, description="Processes that make clips and encode them.")
+    workers: int = Field(2, ge=1, description="Number of processes that make and encode clips.")
     threads: int = Field(
-        1, ge=1, description="Threads of each training; the two runs train at the same time."
+        1, ge=1, description="Number of threads of each training; the two run at the same time."
     )
     batch_questions: int = Field(
         48, ge=1, description="Questions answered at a time in the comparison."
@@ -117,7 +129,7 @@ class DemoConfig(BaseModel):
     @classmethod
     def _has_a_preset(cls, channel: str) -> str:
         if channel not in PRESETS:
-            raise ValueError(f"there is no demo of this channel; there are: {', '.join(PRESETS)}")
+            raise ValueError(f"there is no demo of this channel; available: {', '.join(PRESETS)}")
         return channel
 
     def resolved(self) -> DemoConfig:

@@ -18,9 +18,10 @@ _SHARE = 0.5
 # measurement of the work itself: how many clips to ask about, before anything has been asked, and
 # how many steps to train, before the first one. (The answers about the concert come too early to
 # tell: what they take is mostly the first use of every layer.) They are estimated from the stage
-# before, by ratios of wall seconds, which depend less on the machine than seconds do; they were
-# measured on two cores of a Xeon, with its bf16 units and without. Where they are wrong, the timer
-# of the training has the last word (`pave_world.demo.here.train_here`).
+# before, by ratios of wall seconds, which depend less on the machine than seconds do. They were
+# measured on two cores of a Xeon, with its bf16 units and with AVX2 alone (emulated); the run on an
+# idle AMD EPYC in docs/performance.md has 2.1 and, in bf16, 3.5. Where they are wrong, the timer of
+# the training has the last word (`pave_world.demo.here.train_here`).
 _ASK = 2.6  # an arm's answers about a clip, over making and encoding that clip
 # A step on two clips, forward and backward, over an arm's answers about one clip in fp32.
 _STEP = {"fp32": 4.2, "bf16": 3.0}
@@ -35,9 +36,9 @@ class Cost(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    stage: str = Field(description="What was done.")
+    stage: str = Field(description="The stage.")
     wall: float = Field(description="Wall seconds.")
-    cpu: float = Field(description="Seconds of the processor, of all processes that have ended.")
+    cpu: float = Field(description="CPU seconds of all processes that have ended.")
 
 
 class Pace:

@@ -57,7 +57,10 @@ class QuickConfig(BaseModel):
 
     out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
     seconds: float | None = Field(
-        None, gt=0, le=1e6, description="Wall seconds it may take; 280, or 165 with bf16 units."
+        None,
+        gt=0,
+        le=1e6,
+        description="Wall seconds that the demo may take; by default 280, or 165 with bf16 units.",
     )
     seed: int = Field(
         1,
@@ -66,13 +69,20 @@ class QuickConfig(BaseModel):
         description="Seed of the clips, the training and the bootstrap. The shipped patch was "
         "trained on the clips of another.",
     )
-    test_clips: int = Field(30, ge=2, description="Held-out clips to ask about.")
-    train_clips: int = Field(120, ge=1, description="Clips that the new patch trains on.")
-    most_steps: int = Field(340, ge=1, description="Steps of the training, where there is time.")
-    precision: Precision = Field("auto", description="Of the training.")
+    test_clips: int = Field(30, ge=2, description="Number of held-out clips to ask about.")
+    train_clips: int = Field(
+        120, ge=1, description="Number of clips that the new patch is trained on."
+    )
+    most_steps: int = Field(
+        340, ge=1, description="Steps of the training, if there is time for them."
+    )
+    precision: Precision = Field("auto", description="Precision of the training.")
     base: str = Field("smol", description="The base of the shipped patch.")
     patch: str = Field("sound-demo", description="The shipped patch.")
-    control: str = Field("sound-demo-control", description="Its control, a LoRA without the sound.")
+    control: str = Field(
+        "sound-demo-control",
+        description="The control of the shipped patch, a LoRA without the sound.",
+    )
 
     def training(self, steps: int = 1) -> DemoConfig:
         """The training from scratch: a patch of the shipped one's sizes, in fewer steps."""
@@ -116,7 +126,7 @@ def run_quick(config: QuickConfig, say: Say, progress: Progress | None = None) -
     pace = Pace(config.seconds, settled_precision(config.precision), say)
     _clear(config.out)
     with PeakMemory() as memory:
-        with pace.stage("base", f"loading {config.base}, which the first time is put together"):
+        with pace.stage("base", f"loading {config.base}"):
             base = load_base(config.base, device="auto")
         with pace.stage("concert", f'asking about a real concert: "{QUESTION}"'):
             answers = _ask_about_concert(config, base, pace)
@@ -217,7 +227,9 @@ class _Demo:
             if finished:
                 shutil.copytree(run.patch_folder, config.out / "patch")
             else:
-                pace.say("  the machine became slower: the training is stopped, and not asked")
+                pace.say(
+                    "  the training takes longer than planned, so it is stopped and not evaluated"
+                )
         curve = [(int(step), loss) for step, loss in curves({PATCH: run})[PATCH]]
         done = steps
         if not finished:

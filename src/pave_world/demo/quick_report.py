@@ -36,9 +36,9 @@ class Quick(BaseModel):
     seconds: dict[str, float] = Field(description="Wall seconds: all, and of the training.")
     costs: list[Cost] = Field(description="What each stage cost.")
     budget: float = Field(description="Wall seconds that it was given.")
-    peak_rss_mb: float = Field(description="Most memory of all processes together, in MB.")
+    peak_rss_mb: float = Field(description="Peak memory of all processes together, in MB.")
     machine: str = Field(description="The processor.")
-    command: str = Field(description="What was typed.")
+    command: str = Field(description="The command.")
     settings: dict[str, Any] = Field(description="Resolved settings.")
 
     def lines(self) -> list[str]:
@@ -47,7 +47,7 @@ class Quick(BaseModel):
         whole = self.seconds["all"]
         spent = sum(cost.cpu for cost in self.costs)
         found.append(
-            f"{whole:.0f} s of {self.budget:.0f} ({spent:.0f} s of the processor), at most "
+            f"{whole:.0f} s of {self.budget:.0f} planned ({spent:.0f} CPU seconds), peak memory "
             f"{self.peak_rss_mb:,.0f} MB, on {self.machine}."
         )
         if whole > self.budget + 5:
@@ -60,12 +60,13 @@ class Quick(BaseModel):
     def _training(self) -> list[str]:
         """How much the new patch learnt."""
         if self.steps == 0:
-            return ["No patch was trained: the time that was left was too short here."]
+            return ["No patch was trained, because too little time was left."]
         took = f"{self.seconds['training']:.0f} s"
         if self.new is None:
             return [
                 f"The training from scratch was stopped after {self.steps_done} of {self.steps} "
-                f"steps ({took}): the machine became slower. What it learnt was not asked."
+                f"steps ({took}), because they took longer than planned. The unfinished patch "
+                "was not evaluated."
             ]
         mine = 100 * self.new.arm(self.new_arm, CHANNEL).accuracy
         base = 100 * self.new.arm("base", CHANNEL).accuracy
@@ -79,9 +80,9 @@ class Quick(BaseModel):
         theirs = 100 * self.shipped.arm("patch", CHANNEL).accuracy
         lines.append(
             f"That is {100 * self.steps / full:.0f} % of the shipped patch's {full} steps, which "
-            f"give {theirs:.0f} %. A part of the gain is not hearing but the kind of question, "
-            "which a LoRA learns without any sound: the whole demo (--full) trains that control "
-            "as long."
+            f"give {theirs:.0f} %. Part of this gain does not come from hearing: a LoRA learns "
+            "without any sound how such questions are answered. `pave demo --full` trains that "
+            "control for as many steps."
         )
         return lines
 

@@ -71,12 +71,12 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
             encode_clips(config, records, shown)
         with book.stage("training", memory):
             say(
-                f"training the LoRA-only control and the {config.channel} patch, {config.steps} "
-                "steps each ..."
+                f"training the LoRA-only control and the {config.channel} patch for "
+                f"{config.steps} steps each ..."
             )
             runs = train_both(config, records[TRAIN], shown, say)
         with book.stage("comparison", memory):
-            say("asking base, control and patch about the held-out clips ...")
+            say("asking the base, the control and the patch about the held-out clips ...")
             report = _compare(config, records[TEST], runs, shown)
     return _write(config, report, book, runs)
 

@@ -51,19 +51,18 @@ class WorldSettings(BaseModel):
 
     version: Version = Field(
         1,
-        description="Rules of the world. In version 2, things out of view are also heard in clips "
-        "with two sounds; in version 1, both are always in the picture.",
+        description="Version of the rules. In version 2, clips with two sounds may have one of "
+        "them out of view; in version 1, both are always in the picture.",
     )
     pairs: bool = Field(
         False,
-        description="Whether clips come in pairs that are asked the same question and answer it "
-        "differently.",
+        description="Make clips in pairs that are asked the same question with different answers.",
     )
     channel: Channel = Field(
         "audio",
-        description='"audio": two things that could sound, with sound; "video": one to four '
-        'things, no sound track; "scene3d": with depth, intrinsics and poses; "views": with two '
-        'further cameras; "frames": with things that flash or dash by; "motion": with a '
+        description='What the clips hold. "audio": two things that could sound, with sound. '
+        '"video": one to four things, without a sound track. "scene3d": depth, intrinsics and '
+        'poses. "views": two further cameras. "frames": things that flash or dash by. "motion": a '
         "camera that moves between the frames, and a log of its motion.",
     )
     split: Split = Field(
@@ -73,7 +72,7 @@ class WorldSettings(BaseModel):
     )
     seed: int = Field(0, ge=0, description="Seed of the data set.")
     duration: float = Field(4.0, gt=0, le=60, description="Length of a clip in seconds.")
-    fps: float = Field(10.0, gt=0, le=25, description="Frames per second.")
+    fps: float = Field(10.0, gt=0, le=25, description="Frames per second of the clips.")
     size: int = Field(
         192, ge=32, le=1024, multiple_of=2, description="Edge of the square picture in pixels."
     )

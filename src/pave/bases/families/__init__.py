@@ -48,9 +48,9 @@ FAMILIES = Registry[type[Family]](
 REFUSED = {
     "instructblip": "its tokens come out of a Q-Former and stand for no place in the picture",
     "instructblipvideo": "its tokens come out of a Q-Former and stand for no place in the picture",
-    "gemma3": "it knows no video, only pictures",
-    "gemma3n": "it knows no video, only pictures",
-    "qwen2_5_omni": "the whole of an Omni model; its thinker (qwen2_5_omni_thinker) is one",
+    "gemma3": "it takes pictures only, not videos",
+    "gemma3n": "it takes pictures only, not videos",
+    "qwen2_5_omni": "it is a whole Omni model; use its thinker (qwen2_5_omni_thinker)",
     "qwen3_omni_moe": "the whole of an Omni model; its thinker (qwen3_omni_moe_thinker) is one",
 }
 """Model types that were looked at and are no bases, with the reason; docs/reference/model-types.md
@@ -87,8 +87,8 @@ def find_family(model_type: str) -> type[Family]:
     known = FAMILIES.names()
     if model_type in REFUSED and model_type not in known:
         raise BaseError(
-            f"model type {model_type!r} is no base for pave: {REFUSED[model_type]}; use one of "
-            f"{', '.join(known)}"
+            f"model type {model_type!r} cannot be a base for pave: {REFUSED[model_type]}; use "
+            f"one of {', '.join(known)}"
         )
     if model_type not in known:
         raise BaseError(

@@ -73,8 +73,8 @@ def side_of(count: int) -> int:
     side = math.isqrt(count)
     if side * side != count:
         raise BaseError(
-            f"the tower returned {count} tokens a frame, which is no square grid; this model is "
-            "not supported"
+            f"the tower returned {count} tokens per frame, which do not form a square grid; this "
+            "model is not supported"
         )
     return side
 

@@ -50,8 +50,7 @@ class Gemma4(Family):
         super().__init__(config)
         if config.vision_config is None:
             raise BaseError(
-                "this Gemma 4 was made without its vision part; choose a checkpoint with "
-                "`vision_config`"
+                "this Gemma 4 checkpoint has no vision tower; choose one with `vision_config`"
             )
 
     @property

@@ -10,15 +10,18 @@ else `~/.cache/pave`); later loads read that.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pave import hf_compat
 from pave.bases.base import Base
 from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.bases.origin import Origin
@@ -36,6 +39,8 @@ from pave.errors import BaseError
 from pave.files import clear_left_overs
 
 __all__ = ["SETTINGS", "STYLE", "cache_folder", "load_smol", "missing_parts", "smol_base"]
+
+logger = logging.getLogger(__name__)
 
 # Few tokens around each question: on a CPU every token of a prompt is paid for.
 STYLE = PromptStyle(
@@ -112,6 +117,7 @@ def load_smol(
         language_model,
         options,
         quantize,
+        bars=False,  # it is read in a second
     )
     model = origin.load(tower)
     # PyTorch's fused attention is slow on CPUs at smol's short sequences: backward it alone took a
@@ -141,15 +147,22 @@ def _assemble_into(folder: Path) -> None:
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".assembling-")
     except OSError as error:
         raise BaseError(
-            f"smol is kept in {folder.parent}, which cannot be written ({error.strerror}); set "
+            f"smol is stored in {folder.parent}, which cannot be written ({error.strerror}); set "
             "PAVE_CACHE to another folder"
         ) from error
     with place as scratch:
-        model, tokenizer = raw_parts(Path(scratch) / "tokenizer")
+        logger.warning(
+            "assembling the base smol in %s: this happens once and takes about half a minute",
+            folder,
+        )
         ready = Path(scratch) / "ready"
-        # In bf16 the folder is half as large; the language model was four-bit numbers before.
-        merge_trained(model).to(torch.bfloat16).save_pretrained(ready)
-        tokenizer.save_pretrained(ready)
+        with hf_compat.without_bars(), warnings.catch_warnings():
+            # peft reads a property that transformers has renamed.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            model, tokenizer = raw_parts(Path(scratch) / "tokenizer")
+            # In bf16 the folder is half as large; the language model was four-bit numbers before.
+            merge_trained(model).to(torch.bfloat16).save_pretrained(ready)
+            tokenizer.save_pretrained(ready)
         try:
             ready.rename(folder)
         except OSError:  # another process finished first

@@ -32,8 +32,8 @@ def missing_wheels() -> tuple[list[str], list[str]]:
         declared = requires(DISTRIBUTION) or []
     except PackageNotFoundError as error:
         raise ConfigError(
-            "pave runs from a source tree that is not installed; run in that folder: "
-            "pip install -e '.[smol]'"
+            "pave runs from a source tree that is not installed; in that folder, run: pip "
+            "install -e '.[smol]'"
         ) from error
     # The package's own metadata says it, so that nothing is written down twice.
     extra = filter(_belongs_to_smol, map(Requirement, declared))
@@ -75,12 +75,12 @@ def _pip(run: Callable[[Sequence[str]], int], words: Sequence[str]) -> None:
     """One call of pip, of this very Python."""
     if find_spec("pip") is None:  # environments made by uv have none
         raise ConfigError(
-            f"this environment has no pip; install with your own tool: {' '.join(words)}"
+            f"this environment has no pip; install these with your own tool: {' '.join(words)}"
         )
     # -m pip, not the word pip: that may be another environment's.
     code = run([sys.executable, "-m", "pip", "install", *words])
     if code:
-        raise ConfigError(f"pip failed with exit code {code}; its own lines above say why")
+        raise ConfigError(f"pip failed with exit code {code}; its output above says why")
 
 
 def _belongs_to_smol(one: Requirement) -> bool:

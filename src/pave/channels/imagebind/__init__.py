@@ -53,7 +53,10 @@ class ImageBindSettings(BaseModel):
         description="The checkpoint: a path, or a name in the folder PAVE_WEIGHTS.",
     )
     heads: int = Field(
-        12, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell."
+        12,
+        ge=1,
+        le=1024,
+        description="Number of attention heads, which the checkpoint does not record.",
     )
 
 
@@ -76,7 +79,9 @@ class ImageBindEncoder:
         path = find_weights(self._set.weights, "audio/imagebind", _SOURCE)
         tensors = read_weights(path, [""])
         if not any(".audio." in key for key in tensors):
-            raise ChannelError(f"{path}: holds no sound branch of ImageBind; give {_SOURCE}")
+            raise ChannelError(
+                f"{path}: does not contain the sound branch of ImageBind; give {_SOURCE}"
+            )
         return build_branch(tensors, self._set.heads, str(path)).to(best_device())
 
     @property
@@ -101,7 +106,11 @@ class ImageBindEncoder:
         if sound is None:
             return None  # a silent film lacks the channel
         if not can_resample(sound.rate):
-            logger.warning("%s: FFmpeg resamples its odd rate of %d a second", path, sound.rate)
+            logger.warning(
+                "%s: FFmpeg resamples it, because its rate of %d samples per second is unusual",
+                path,
+                sound.rate,
+            )
             sound = read_sound(path, RATE, mono=False) or sound
         return self.encode_sound(sound)
 

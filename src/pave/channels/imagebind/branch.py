@@ -168,7 +168,7 @@ def build_branch(tensors: Mapping[str, Tensor], heads: int, where: str) -> Sound
     if dim % heads:
         raise ChannelError(
             f"{where}: {dim} features cannot be split among {heads} heads; set `heads` to the "
-            "model's own"
+            "number of the model"
         )
     must_have_blocks(len(blocks), dim, _RELEASED, where)
     branch = SoundBranch(

@@ -50,13 +50,17 @@ class LanguageBindSettings(BaseModel):
         description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS.",
     )
     heads: int = Field(
-        16, ge=1, le=1024, description="Attention heads, which the checkpoint does not tell."
+        16,
+        ge=1,
+        le=1024,
+        description="Number of attention heads, which the checkpoint does not record.",
     )
     min_frames: int | None = Field(
         None,
         ge=1,
         le=MOST_FRAMES,
-        description="Frames that short clips are sampled to, before cutting to eights.",
+        description="Number of frames that short clips are sampled to, before they are cut into "
+        "groups of eight.",
     )
 
 

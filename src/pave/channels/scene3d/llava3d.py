@@ -54,12 +54,14 @@ class Llava3dSettings(BaseModel):
         "LLaVA-3D-7B",
         description="Checkpoint file or folder: a path, or a name in the folder PAVE_WEIGHTS.",
     )
-    clip: str | None = Field(None, description="The CLIP tower's checkpoint, if it is another one.")
+    clip: str | None = Field(
+        None, description="The checkpoint of the CLIP tower, if it is a separate file."
+    )
     heads: int = Field(
         16,
         ge=1,
         le=1024,
-        description="Attention heads of CLIP, which the checkpoint does not tell.",
+        description="Number of attention heads of CLIP, which the checkpoint does not record.",
     )
     frames: int = Field(32, ge=1, le=100_000, description="Frames, spread evenly over the scene.")
 

@@ -65,7 +65,9 @@ def read_alignment(file: Path) -> Array:
 
 def _text(file: Path) -> str:
     """What a file of numbers says."""
-    wanted = TextFile(file, ChannelError, "every frame needs its file, and a scene its camera's")
+    wanted = TextFile(
+        file, ChannelError, "every frame needs a pose file, and a scene the matrix of its camera"
+    )
     return read_text(wanted, _MATRIX_BYTES)
 
 
@@ -75,7 +77,7 @@ def _numbers(text: str, file: Path) -> Array:
         return np.loadtxt(text.splitlines(), dtype=np.float64)
     except ValueError as error:
         raise ChannelError(
-            f"{file}: cannot be read as a matrix ({error}); every frame needs its file"
+            f"{file}: cannot be read as a matrix ({error}); every frame needs a pose file"
         ) from error
 
 

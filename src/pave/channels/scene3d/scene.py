@@ -170,7 +170,7 @@ def _from_folder(given: _Source, align: Array | None) -> Scene:
         if np.isfinite(pose).all():  # ScanNet marks frames that its tracker lost
             frames.append((picture, _upright(align, pose), number / given.fps))
     if not frames:
-        raise ChannelError(f"{folder}: not one frame has a finite pose")
+        raise ChannelError(f"{folder}: no frame has a finite pose")
 
     def read(index: int) -> PosedFrame:
         picture, pose, time = frames[index]
@@ -224,11 +224,10 @@ def _from_arrays(given: _Source, align: Array | None) -> Scene:
     # Frames that the tracker lost have no finite pose.
     kept = [int(i) for i in np.flatnonzero(np.isfinite(poses).all((1, 2)))]
     if not kept:
-        raise ChannelError(f"{file}: not one frame has a finite pose")
+        raise ChannelError(f"{file}: no frame has a finite pose")
     if video is None and "color" not in arrays:
         raise ChannelError(
-            f"{file}: holds no `color`; put the pictures in, or name the clip's `video` beside "
-            "`arrays`"
+            f"{file}: holds no `color`; add the images, or name the clip's `video` beside `arrays`"
         )
 
     way_at: Callable[[float], int] = _stored
@@ -291,7 +290,9 @@ def _load(file: Path) -> dict[str, Array]:
             sizes = ["any" if size is None else str(size) for size in shape]
             wanted = " x ".join(["frames", *sizes])
             what = f"{name} has shape {arrays[name].shape} instead of {wanted}"
-            raise ChannelError(f"{file}: {what}; every array holds the same {count} frames as pose")
+            raise ChannelError(
+                f"{file}: {what}; every array must hold the same {count} frames as `pose`"
+            )
     if "color" in arrays and arrays["color"].dtype != np.uint8:
         raise ChannelError(f"{file}: color must be uint8, 0 to 255, got {arrays['color'].dtype}")
     if not np.isfinite(arrays["times"]).all():

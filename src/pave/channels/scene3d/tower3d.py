@@ -35,17 +35,19 @@ class Tower3dSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    frames: int = Field(32, ge=1, le=100_000, description="Frames, spread evenly over the scene.")
+    frames: int = Field(
+        32, ge=1, le=100_000, description="Number of frames, spread evenly over the scene."
+    )
     side: int | None = Field(
         None,
         ge=1,
         le=256,
-        description="Pool a frame to side x side tokens; the base's own grid when not given.",
+        description="Pool a frame to side x side tokens; by default the base's own grid.",
     )
     bands: int = Field(
         6, ge=1, le=32, description="Wavelengths of the position code, each half of the one before."
     )
-    longest: float = Field(16.0, ge=1e-3, le=1e6, description="The longest wavelength, metres.")
+    longest: float = Field(16.0, ge=1e-3, le=1e6, description="The longest wavelength in metres.")
     cell: CellPoint = Field(
         "mean",
         description="What stands for a cell: the mean of its points, or "
