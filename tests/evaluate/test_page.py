@@ -205,6 +205,7 @@ def test_a_browser_shows_filters_and_plays(
     assert seconds == pytest.approx(1.0, abs=0.15)
     assert not watched.too_wide()
     assert not watched.wrong
+    assert watched.faults() == []
     assert not [url for url in watched.asked if not url.startswith(("file:", "data:"))]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny, tinyrun
+from helpers.rooms import room
 from pave.cli import main
 from pave.media import read_sound
 from pave.model import PatchedModel
@@ -39,21 +40,6 @@ def in_order(entity: tuple[list[float], dict[str, list[Any]]], column: str) -> l
     times, columns = entity
     rows = sorted(zip(times, columns[column], strict=True), key=lambda row: row[0])
     return [value[0] for _, value in rows]
-
-
-def room(folder: Path) -> Path:
-    """A wall 2 m away, red, seen at 0.0 and 0.5 s by a camera that moves 1 m to the right."""
-    poses = np.stack([np.eye(4), np.eye(4)]).astype(np.float32)
-    poses[1, 0, 3] = 1.0
-    depth = np.full((2, 4, 6), 2.0)
-    depth[:, 0, 0] = 0  # unknown
-    intrinsic = np.array([[6.0, 0, 0], [0, 4.0, 0], [0, 0, 1]])
-    colour = np.zeros((2, 8, 12, 3), dtype=np.uint8)
-    colour[..., 0] = 255
-    file = folder / "room.npz"
-    times = np.array([0.0, 0.5])
-    np.savez(file, color=colour, depth=depth, pose=poses, intrinsic=intrinsic, times=times)
-    return file
 
 
 @pytest.mark.slow

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -39,6 +40,8 @@ def serve_verb(
     serve_folder: Path | None = None,
     allow_urls: Switch = False,
     ui: Switch = False,
+    engine: Literal["transformers", "vllm"] = "transformers",
+    vllm_args: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
     same_weights: Switch = False,
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
@@ -69,11 +72,26 @@ def serve_verb(
             from inside your network.
         ui: Serve a page for people, too, at /ui: what base and patches answer, where a patch looks,
             and a chat.
+        engine: transformers answers in this process. vllm starts vLLM's own server with pave's
+            plug-in, for LLaVA-OneVision and patches of one channel; each patch is the name of a
+            LoRA there, and mixes are not.
+        vllm_args: With --engine vllm, words of vLLM's own command line, in one argument, such as
+            "--tensor-parallel-size 2 --dtype bfloat16".
         same_weights: Refuse a patch that was trained on a base with other weights.
         dtype: Floating-point type of the base. auto is the type of its files.
         loading: How the base is loaded.
         limits: What one request may ask for.
     """
+    if engine == "vllm":
+        how = (serve_folder, allow_urls, ui, same_weights, dtype, loading, limits)
+        if how != (None, False, False, False, "auto", AS_USUAL, USUAL):
+            raise ConfigError(
+                "--engine vllm takes --patch, --host, --port, --api-key-file and --vllm-args; all "
+                "else is vLLM's own, and goes into --vllm-args"
+            )
+        return serve_by_vllm(base, patch_names(patch), (host, port), api_key_file, vllm_args)
+    if vllm_args:
+        raise ConfigError("--vllm-args goes with --engine vllm")
     serving = _Serving(patch, base, same_weights, dtype, loading, limits, ui)
     serving.check()
     if serve_folder is not None and not serve_folder.is_dir():
@@ -91,6 +109,33 @@ def serve_verb(
     local = key is None and host in HERE
     serving.run(at, key, local, None, folder=serve_folder, fetch=allow_urls)
     return 0
+
+
+def serve_by_vllm(
+    base: str | None,
+    patches: Mapping[str, str],
+    address: tuple[str, int],
+    api_key_file: Path | None,
+    more: str,
+) -> int:
+    """Become vLLM's own server, which ends as it ends."""
+    from pave.patches import read_config
+    from pave.patches.remote import locate
+    from pave.serve.names import base_id
+    from pave.serve.run import read_key
+    from pave.vllm.launch import command, must_be_there
+
+    must_be_there()
+    folders = {name: locate(source) for name, source in patches.items()}
+    if base is None:
+        if not folders:
+            raise ConfigError("--engine vllm needs a base, or a patch that names one")
+        base = read_config(next(iter(folders.values()))).base.name
+    key = read_key(api_key_file)
+    words, variables = command(base, base_id(base), folders, address, more)
+    if key is not None:
+        variables["VLLM_API_KEY"] = key
+    os.execve(words[0], words, {**os.environ, **variables})
 
 
 def page_of(

@@ -27,6 +27,21 @@ _INK, _SOFT, _MARK = "#1c2430", "#5b6675", "#c2410c"
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Pictures of a channel at their times.
+
+    Attributes:
+        title: What they show.
+        times: Seconds.
+        thumbs: Small JPEG pictures.
+    """
+
+    title: str
+    times: list[float]
+    thumbs: list[bytes]
+
+
+@dataclass(frozen=True)
 class Look:
     """What a worker sees and hears of a clip.
 
@@ -35,12 +50,14 @@ class Look:
         thumbs: These frames as small JPEG pictures.
         levels: Loudest sample of each part of the sound; empty for a silent clip.
         duration: Seconds of the clip.
+        channels: Pictures of the channels that have some: depth, other cameras, fast frames.
     """
 
     times: list[float]
     thumbs: list[bytes]
     levels: list[float]
     duration: float
+    channels: tuple[Pictures, ...] = ()
 
 
 def draw(look: Look, insights: Sequence[Insight], heard: str) -> str:
@@ -55,12 +72,19 @@ def draw(look: Look, insights: Sequence[Insight], heard: str) -> str:
     longest = max([look.duration, *look.times, 0.1])
     top = 20
     parts = [_name(top - 6, f"{len(look.times)} frames that the base sees")]
-    parts += _frames(look, longest, top)
+    parts += _frames(look.times, look.thumbs, longest, top)
     top += _THUMB + _GAP
+    for shown in look.channels:
+        parts.append(_name(top - 6, shown.title))
+        parts += _frames(shown.times, shown.thumbs, longest, top)
+        top += _THUMB + _GAP
     parts.append(_name(top - 6, heard if look.levels else f"no {heard}"))
     parts += _levels(look.levels, longest, top)
     top += _WAVE + _GAP
     for insight in insights:
+        parts.append(_name(top - 6, f"{insight.patch}: length of the side tokens of each step"))
+        parts += _line(insight, longest, top)
+        top += _BARS + _GAP
         if insight.attention is not None:
             parts.append(
                 _name(top - 6, f"{insight.patch}: where each frame looks (frames down, time right)")
@@ -89,12 +113,12 @@ def _name(y: float, text: str) -> str:
     return f'<text x="{LEFT}" y="{y}" font-size="13" fill="{_INK}">{html.escape(text)}</text>'
 
 
-def _frames(look: Look, longest: float, top: int) -> list[str]:
-    """Thumbnails at their times, as many as fit side by side, and a tick for every frame."""
+def _frames(times: Sequence[float], thumbs: Sequence[bytes], longest: float, top: int) -> list[str]:
+    """Thumbnails at their times, as many as fit side by side, and a tick for every picture."""
     parts = []
     wide = _THUMB * 16 / 9  # room for the usual shape
     free = float(LEFT)  # right edge of the last one
-    for moment, thumb in zip(look.times, look.thumbs, strict=True):
+    for moment, thumb in zip(times, thumbs, strict=True):
         x = _x(moment, longest)
         parts.append(
             f'<line x1="{x}" x2="{x}" y1="{top + _THUMB}" y2="{top + _THUMB + 6}" '
@@ -121,6 +145,26 @@ def _levels(levels: Sequence[float], longest: float, top: int) -> list[str]:
         half = max(level / loudest, 0.01) * _WAVE / 2
         points.append(f"M{x:.1f} {middle - half:.1f}V{middle + half:.1f}")
     return [f'<path d="{"".join(points)}" stroke="{_SOFT}" stroke-width="1.2"/>']
+
+
+def _line(insight: Insight, longest: float, top: int) -> list[str]:
+    """A series on the time axis; a single step is a dot."""
+    sizes = insight.side_lengths
+    low, high = min(sizes), max(sizes)
+    span = (high - low) or 1.0
+    points = []
+    for moment, size in zip(insight.side_times, sizes, strict=True):
+        y = top + _BARS * (1 - (size - low) / span)
+        points.append(f"{_x(moment, longest)},{y:.1f}")
+    left, above = points[0].split(",")
+    return [
+        f'<polyline points="{" ".join(points)}" fill="none" stroke="{_MARK}"/>',
+        f'<circle cx="{left}" cy="{above}" r="2" fill="{_MARK}"/>',
+        f'<text x="{LEFT - 6}" y="{top + 12}" font-size="11" text-anchor="end" fill="{_SOFT}">'
+        f"{high:.3g}</text>",
+        f'<text x="{LEFT - 6}" y="{top + _BARS}" font-size="11" text-anchor="end" '
+        f'fill="{_SOFT}">{low:.3g}</text>',
+    ]
 
 
 def _map(insight: Insight, longest: float, top: int) -> list[str]:

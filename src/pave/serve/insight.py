@@ -26,6 +26,7 @@ class Insight:
         patch: Its name.
         times: `[T_q]` seconds of the frames.
         side_times: `[T_k]` seconds of the side steps.
+        side_lengths: `[T_k]`, the mean length of each step's tokens.
         attention: `[T_q, T_k]`, mean over heads and tokens of a frame in the fusion's last block;
             None for fusions that do not attend.
         residual: `[T_q]`, mean over a frame's tokens of the residual's length, divided by that of
@@ -35,6 +36,7 @@ class Insight:
     patch: str
     times: list[float]
     side_times: list[float]
+    side_lengths: list[float]
     attention: Tensor | None
     residual: Tensor
 
@@ -79,7 +81,15 @@ def look_into(patch: Patch, clip: ClipFeatures, channel: str | None = None) -> I
     name = patch.name
     if len(patch.parts) > 1:
         name = part.key
-    return Insight(name, clip.clip.times.tolist(), side.times.tolist(), attention, size)
+    lengths = side.values.float().norm(dim=-1).mean(1)
+    return Insight(
+        patch=name,
+        times=clip.clip.times.tolist(),
+        side_times=side.times.tolist(),
+        side_lengths=lengths.tolist(),
+        attention=attention,
+        residual=size,
+    )
 
 
 def _query(visual: Visual, kind: str) -> Tensor:

@@ -94,6 +94,13 @@ class Page:
         # Those with a channel have a slider; those without stand beside them, to be compared with.
         self._with_channel = [name for name in patches if patches[name].parts]
         self._lora_only = [name for name in patches if not patches[name].parts]
+        # Channels that no film holds, which are sent beside it.
+        sent = []
+        for patch in patches.values():
+            for channel, part in patch.parts.items():
+                if not part.in_video and part.spec.encoder is not None:
+                    sent.append(channel)
+        self._sent = list(dict.fromkeys(sent))
 
     def allowed(self) -> list[str]:
         """Files that the page may show, beside what is uploaded."""
@@ -107,15 +114,22 @@ class Page:
         return str(found.video), found.question
 
     async def ask(
-        self, clip: str | None, other: str | None, question: str, address: str, *weights: float
+        self, clip: str | None, other: str | None, question: str, address: str, *rest: Any
     ) -> tuple[str, str, str, str, str]:
-        """Table, figure, and the question as Python, command and curl."""
+        """Table, figure, and the question as Python, command and curl.
+
+        `rest` has a weight for each patch with a channel, then the files of each channel that is
+        sent beside a film.
+        """
         if not clip or not question.strip():
             raise gr.Error("Choose a clip and write a question first.", print_exception=False)
-        chosen = self._chosen(weights)
+        count = len(self._with_channel)
+        chosen = self._chosen(rest[:count])
+        files = dict(zip(self._sent, rest[count:], strict=True))
+        beside = {channel: list(paths) for channel, paths in files.items() if paths}
         try:
-            columns, features = await self._columns(clip, other, question, chosen)
-            drawn = await self._drawn(clip, chosen, features)
+            columns, features = await self._columns(clip, other, question, chosen, beside)
+            drawn = await self._drawn(clip, chosen, features, beside)
         except PaveError as error:
             raise gr.Error(str(error), print_exception=False) from error
         name = Path(clip).name
@@ -171,7 +185,12 @@ class Page:
         return "+".join(words)
 
     async def _columns(
-        self, clip: str, other: str | None, question: str, chosen: dict[str, float]
+        self,
+        clip: str,
+        other: str | None,
+        question: str,
+        chosen: dict[str, float],
+        beside: Mapping[str, list[str]],
     ) -> tuple[str, ClipFeatures]:
         """The table of answers, and what was seen of the clip."""
         columns = [Column("base", {})]
@@ -185,8 +204,9 @@ class Page:
         # One after the other: those of one clip find it in memory.
         answers = []
         for column in columns:
-            sides = _sides(other if column.other else None, self._channels(column.weights))
-            messages = [{"role": "user", "content": [_video(clip), *sides, _text(question)]}]
+            sides = self._sides(column, other, beside)
+            content = [_video(clip), *_as_parts(sides), _text(question)]
+            messages = [{"role": "user", "content": content}]
             asked = {"model": self._model(column.weights), "messages": messages}
             request = ChatRequest.model_validate({**asked, "max_tokens": TOKENS})
             answers += await self._service.answers(request)
@@ -195,7 +215,7 @@ class Page:
         rows = []
         features = None
         for column, answer in zip(columns, answers, strict=True):
-            sent = _sent(clip, other if column.other else None, self._channels(column.weights))
+            sent = _sent(clip, self._sides(column, other, beside))
             seen = await self._service.seen(sent, column.weights)
             if column.weights == chosen and not column.other:
                 features = seen
@@ -203,6 +223,19 @@ class Page:
             rows.append((column.title, answer, weighed))
         assert features is not None
         return _table(rows, patch, base), features
+
+    def _sides(
+        self, column: Column, other: str | None, beside: Mapping[str, list[str]]
+    ) -> dict[str, list[str]]:
+        """Channel -> files of it that one column gets beside the film."""
+        heard: set[str] = set()
+        for name in column.weights:
+            heard |= self._service.model.patches[name].parts.keys()
+        found = {channel: paths for channel, paths in beside.items() if channel in heard}
+        if column.other and other is not None:
+            for channel in self._channels(column.weights):
+                found[channel] = [other]
+        return found
 
     def _channels(self, weights: Mapping[str, float]) -> list[str]:
         """Channels of some patches that a film holds itself."""
@@ -232,7 +265,13 @@ class Page:
 
         return await asyncio.wrap_future(self._service.engine.run(weigh))
 
-    async def _drawn(self, clip: str, chosen: dict[str, float], features: ClipFeatures) -> str:
+    async def _drawn(
+        self,
+        clip: str,
+        chosen: dict[str, float],
+        features: ClipFeatures,
+        beside: Mapping[str, list[str]],
+    ) -> str:
         """The figure."""
         insights = []  # one row of the figure each
         for name in chosen:
@@ -240,8 +279,8 @@ class Page:
             for channel in patch.tokens_in(features.channels):
                 work = partial(look_into, patch, features, channel)
                 insights.append(await asyncio.wrap_future(self._service.engine.run(work)))
-        source = _source(clip)
-        look = await self._service.looked_at(SentClip(source), chosen, source)
+        sent = _sent(clip, self._sides(Column("", chosen), None, beside))
+        look = await self._service.looked_at(sent, chosen, sent.video)
         return draw(look, insights, "sound")
 
     def blocks(self) -> gr.Blocks:
@@ -281,6 +320,7 @@ class Page:
                     placeholder="What do you hear?",
                 )
                 sliders = self._sliders()
+                files = [self._file(channel) for channel in self._sent]
                 with gr.Accordion("Another clip's channel", open=False):
                     other = gr.Video(
                         label="The clip whose channel is used",
@@ -304,7 +344,7 @@ class Page:
         )
         asking: Any = {
             "fn": self.ask,
-            "inputs": [clip, other, question, address, *sliders],
+            "inputs": [clip, other, question, address, *sliders, *files],
             "outputs": [table, figure, python, command, curl],
             "js": "(c, o, q, a, ...w) => [c, o, q, window.location.origin, ...w]",
         }
@@ -326,6 +366,15 @@ class Page:
             )
             sliders.append(slider)
         return sliders
+
+    def _file(self, channel: str) -> gr.File:
+        """Where files of a channel are uploaded that no film holds."""
+        return gr.File(
+            label=f"Files of the channel {channel}",
+            file_count="multiple",
+            type="filepath",
+            height=120,
+        )
 
     def _chatting(self) -> None:
         """The second tab."""
@@ -398,18 +447,18 @@ def _source(path: str) -> Source:
     return Source(Path(path), hashlib.sha256(content).hexdigest(), Path(path).name)
 
 
-def _sent(clip: str, other: str | None, channels: Sequence[str]) -> SentClip:
-    """The clip as the server reads it, with another one's channels."""
+def _sent(clip: str, sides: Mapping[str, list[str]]) -> SentClip:
+    """The clip as the server reads it, with channels that are sent beside it."""
     sent = SentClip(_source(clip))
-    for channel in channels:
-        if other is not None:
-            sent.sides[channel] = [_source(other)]
+    for channel, paths in sides.items():
+        sent.sides[channel] = [_source(path) for path in paths]
     return sent
 
 
 def _address(path: str) -> str:
     content = base64.b64encode(Path(path).read_bytes()).decode()
-    return f"data:video/mp4;base64,{content}"
+    # Its ending tells what kind of file it is.
+    return f"data:;name=file{Path(path).suffix};base64,{content}"
 
 
 def _video(path: str) -> dict[str, Any]:
@@ -420,12 +469,14 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def _sides(other: str | None, channels: Sequence[str]) -> list[dict[str, Any]]:
-    """Another clip's channels as parts of a message."""
-    if other is None:
-        return []
-    address = _address(other)
-    return [{"type": "side", "side": {"channel": one, "url": address}} for one in channels]
+def _as_parts(sides: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """Channels that are sent beside a film as parts of a message."""
+    parts = []
+    for channel, paths in sides.items():
+        for path in paths:
+            side = {"channel": channel, "url": _address(path)}
+            parts.append({"type": "side", "side": side})
+    return parts
 
 
 def _shown(talk: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

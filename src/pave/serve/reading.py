@@ -19,6 +19,7 @@ from torch import Tensor
 from pave.bases.pace import sampling_of
 from pave.channels import make_encoder
 from pave.channels.registry import needs_tower
+from pave.channels.scene3d.scene import open_scene
 from pave.channels.weights import check_places
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, MediaError, PaveError
@@ -35,6 +36,8 @@ from pave.tokens import Tokens
 from pave.workers import Workers, kept
 
 ClipKey = tuple[Any, ...]
+EncoderWords = tuple[str, str, dict[str, Any]]
+"""Channel, name and settings of an encoder."""
 MEDIA_DEFAULTS = {
     # 2^25 = 33 million: a film of 8K passes, a picture made to fill memory does not.
     media_limits.PIXELS: 1 << 25,
@@ -190,7 +193,7 @@ class Reader:
         for one in order.wanted:
             spec = one.part.spec.encoder
             assert spec is not None
-            encoder = None
+            encoder: EncoderWords | str = one.part.channel
             if not one.tower:
                 encoder = (one.part.channel, spec.name, dict(spec.settings))
             jobs.append((one.part.key, one.media, encoder))
@@ -215,7 +218,11 @@ class Reader:
 
         video = str(order.clip.video.path)
         sources = [order.clip.video, heard]
-        return self._call(sources, look_at, video, order.sampling, str(heard.path))
+        sides: dict[str, list[str]] = {}
+        for one in order.wanted:
+            sides[one.part.channel] = [str(source.path) for source in one.sources]
+            sources += one.sources
+        return self._call(sources, look_at, video, order.sampling, str(heard.path), sides)
 
     def see(self, order: Order, read: tuple[Frames, dict[str, Tokens | None]]) -> ClipFeatures:
         """What the frozen parts make of a clip that was read. Called by the model's thread."""
@@ -270,7 +277,7 @@ def read_clip(
     seconds: int,
     video: str,
     sampling: Sampling,
-    jobs: Sequence[tuple[str, str | list[str], tuple[str, str, dict[str, Any]] | None]],
+    jobs: Sequence[tuple[str, str | list[str], EncoderWords | str]],
 ) -> tuple[Frames, dict[str, Tokens | None]]:
     """Frames of a clip, and its side tokens by patch.
 
@@ -278,8 +285,8 @@ def read_clip(
         seconds: Longest film or sound.
         video: The film.
         sampling: Which of its frames.
-        jobs: Patch, its media, and its encoder (channel, name, settings); None for one that only
-            the server itself can run, whose media are looked through here.
+        jobs: Patch, its media, and its encoder (channel, name, settings); the channel alone where
+            only the server itself can run it, and its media are looked through here.
     """
     paths = [video]
     for _, media, _ in jobs:
@@ -289,8 +296,8 @@ def read_clip(
     frames = read_frames(video, sampling)
     side: dict[str, Tokens | None] = {}
     for patch, media, encoder in jobs:
-        if encoder is None:
-            _look_through(media)
+        if isinstance(encoder, str):
+            _look_through(encoder, media)
             continue
         channel, name, settings = encoder
         made = kept(repr(encoder), lambda: make_encoder(channel, name, settings))  # noqa: B023
@@ -316,13 +323,16 @@ def _must_be_short(path: str, seconds: int) -> None:
         )
 
 
-def _look_through(media: str | list[str]) -> None:
-    """Decode some of each film, so that what kills a decoder kills this process."""
+def _look_through(channel: str, media: str | list[str]) -> None:
+    """Read some of each file, so that what kills a decoder kills this process."""
     paths = media
     if isinstance(media, str):
         paths = [media]
     for path in paths:
         try:
-            read_frames(path, Uniform(4))
+            if channel == "scene3d":
+                open_scene(path).read(0)
+            else:
+                read_frames(path, Uniform(4))
         except MediaError as error:
             raise ChannelError(str(error)) from error

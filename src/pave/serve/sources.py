@@ -1,8 +1,9 @@
 """Media of requests: where they may come from, and files for as long as a request lasts.
 
-    data:video/mp4;base64,...      always
-    file:clips/a.mp4               below the served folder, if there is one
-    https://host/a.mp4             if the server was told that it may fetch
+    data:video/mp4;base64,...                       always
+    data:;name=room.npz;base64,...                  the same; the name's ending is the file's
+    file:clips/a.mp4                                below the served folder, if there is one
+    https://host/a.mp4                              if the server was told that it may fetch
 
 Nothing else is opened: FFmpeg's own protocols (`concat:`, `subfile:` and the like) are no files.
 """
@@ -14,6 +15,7 @@ import binascii
 import hashlib
 import mimetypes
 import os
+import re
 import shutil
 import tempfile
 import urllib.error
@@ -32,6 +34,7 @@ from pave.serve.limits import Limits
 PREFIX = "pave-serve-"
 _SHOWN = 40  # characters of an address in a message
 _FETCH_SECONDS = 30
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,12}")
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,10 @@ class Sources:
         kind, *options = head[len("data:") :].split(";")
         if not comma or "base64" not in options:
             raise RequestError(f"{label}: a data address reads data:video/mp4;base64,...")
-        return self.written(text, kind, label, place)
+        name = next((one[5:] for one in options if one.startswith("name=")), "")
+        return self.written(text, kind, label, place, unquote(name))
 
-    def written(self, text: Any, kind: str, label: str, place: Path) -> Source:
+    def written(self, text: Any, kind: str, label: str, place: Path, name: str = "") -> Source:
         """Base64 text as a file.
 
         Args:
@@ -108,6 +112,7 @@ class Sources:
             kind: Its media type, which gives the file its ending.
             label: What it is called.
             place: Where to.
+            name: What the client calls it, of which the ending counts before the type's.
 
         Raises:
             RequestError: If it is no base64, or too large.
@@ -119,6 +124,8 @@ class Sources:
             raise RequestError(f"{label}: is not valid base64 ({error})") from error
         self._must_fit(len(content), label)
         ending = mimetypes.guess_extension(kind) or ""
+        if _ENDING.fullmatch(Path(name).suffix):
+            ending = Path(name).suffix
         return _keep(content, ending, label, place)
 
     def _file(self, url: str, label: str) -> Source:

@@ -1,0 +1,180 @@
+"""LLaVA-OneVision in vLLM, with the fusion of the patch that is asked.
+
+Beside its pixels, each clip brings four tensors through vLLM:
+
+    pave_patch       []          which patch is asked, by number; -1 for the base
+    pave_times       [F]         seconds of the frames
+    pave_side        [T, S, C]   side tokens; [0, 0, 0] where there are none
+    pave_side_times  [T]         their seconds
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BatchFeature
+from vllm.model_executor.models.interfaces import SupportsLoRA
+from vllm.model_executor.models.llava_onevision import (
+    LlavaOnevisionDummyInputsBuilder,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionMultiModalProcessor,
+    LlavaOnevisionProcessingInfo,
+)
+from vllm.model_executor.models.module_mapping import MultiModelKeys
+from vllm.model_executor.models.utils import WeightsMapper
+from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.inputs import MultiModalFieldConfig
+from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser
+from vllm.multimodal.processing import PromptReplacement
+
+from pave.bases.families.common import pooled
+from pave.media import Frames
+from pave.vllm.patches import served
+from pave.vllm.reading import times_of
+
+PIXELS = "pixel_values_videos"
+_TOWER = re.compile(r"^(model\.)?vision_tower\.(?!vision_model\.)")
+FIELDS = ("pave_patch", "pave_times", "pave_side", "pave_side_times")
+
+
+class Info(LlavaOnevisionProcessingInfo):  # type: ignore[misc]  # vLLM is untyped here
+    """Clips come with what is known of them."""
+
+    def get_data_parser(self) -> Any:
+        """Frames and the mapping beside them stay together."""
+        return MultiModalDataParser(
+            video_needs_metadata=True,
+            expected_hidden_size=self._get_expected_hidden_size(),
+            allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
+        )
+
+    def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
+        """None: clips are prepared by pave."""
+        return {"text_kwargs": set()}
+
+
+class Dummies(LlavaOnevisionDummyInputsBuilder):  # type: ignore[misc]
+    """What vLLM warms up with."""
+
+    def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
+        """Placeholders alone."""
+        images = "<image>" * mm_counts.get("image", 0)
+        return images + "<video>" * mm_counts.get("video", 0)
+
+    def get_dummy_mm_data(self, *words: Any, **named: Any) -> dict[str, Any]:
+        """Clips of which nothing is known."""
+        data = dict(super().get_dummy_mm_data(*words, **named))
+        data["video"] = [(frames, {}) for frames in data["video"]]
+        return data
+
+
+class Processor(LlavaOnevisionMultiModalProcessor):  # type: ignore[misc]
+    """Prepares clips as pave does, pictures as vLLM does."""
+
+    def _get_mm_fields_config(self, *words: Any, **named: Any) -> dict[str, Any]:
+        fields = dict(super()._get_mm_fields_config(*words, **named))
+        for name in FIELDS:
+            fields[name] = MultiModalFieldConfig.batched("video", keep_on_cpu=True)
+        return fields
+
+    def _apply_hf_processor_main(
+        self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]
+    ) -> BatchFeature:
+        rest = MultiModalDataItems({k: v for k, v in mm_items.items() if k != "video"})
+        found = BatchFeature()
+        if rest:
+            found = super()._apply_hf_processor_main(rest, hf_kwargs)
+        videos = mm_items.get("video")
+        if videos is None or not videos.get_count():
+            return found
+        clips = [_prepared(*videos.get(number)) for number in range(videos.get_count())]
+        for name in (PIXELS, *FIELDS):
+            found[name] = [clip[name] for clip in clips]
+        return found
+
+    def _get_prompt_updates(
+        self, mm_items: Any, hf_processor_mm_kwargs: Any, out_mm_kwargs: Any
+    ) -> Sequence[Any]:
+        updates = super()._get_prompt_updates(mm_items, hf_processor_mm_kwargs, out_mm_kwargs)
+        others = [update for update in updates if update.modality != "video"]
+        place = self.info.get_hf_config().video_token_index
+
+        def tokens(number: int) -> list[int]:
+            item = out_mm_kwargs["video"][number]
+            frames = len(item["pave_times"].data)
+            return [place] * served().tokens(frames)
+
+        ours = PromptReplacement(modality="video", target=[place], replacement=tokens)
+        return [*others, ours]
+
+
+def _prepared(frames: Any, about: dict[str, Any]) -> dict[str, Tensor]:
+    """One clip's tensors."""
+    known = served()
+    pixels = torch.as_tensor(frames).permute(0, 3, 1, 2)  # [F, 3, H, W]
+    times = times_of(about, len(pixels))
+    clip = known.base.clip(Frames(pixels, times))
+    nothing = torch.zeros(0, 0, 0)
+    return {
+        PIXELS: clip.pixels[PIXELS][0],
+        "pave_patch": torch.tensor(known.number(about.get("patch"))),
+        "pave_times": times,
+        "pave_side": about.get("side", nothing),
+        "pave_side_times": about.get("side_times", torch.zeros(0, dtype=torch.float64)),
+    }
+
+
+@MULTIMODAL_REGISTRY.register_processor(Processor, info=Info, dummy_inputs=Dummies)
+class PaveLlavaOnevision(LlavaOnevisionForConditionalGeneration, SupportsLoRA):  # type: ignore[misc]
+    """vLLM's own class, whose clips get the residual of the patch that is asked."""
+
+    packed_modules_mapping = {
+        "qkv_proj": ["q_proj", "k_proj", "v_proj"],
+        "gate_up_proj": ["gate_proj", "up_proj"],
+    }
+    # vLLM's own, and the tower's names as transformers 5 saves them.
+    hf_to_vllm_mapper = LlavaOnevisionForConditionalGeneration.hf_to_vllm_mapper | WeightsMapper(
+        orig_to_new_regex={_TOWER: "vision_tower.vision_model."}
+    )
+
+    def get_mm_mapping(self) -> Any:
+        """Where LoRAs go: to the language model alone."""
+        return MultiModelKeys.from_string_field(
+            language_model="language_model",
+            connector="multi_modal_projector",
+            tower_model="vision_tower",
+        )
+
+    def embed_multimodal(self, **kwargs: Any) -> Any:
+        """Visual tokens of pictures or clips, one tensor each."""
+        if PIXELS not in kwargs:
+            return super().embed_multimodal(**kwargs)
+        columns = [kwargs[name] for name in (PIXELS, *FIELDS)]
+        return tuple(self._see(*clip) for clip in zip(*columns, strict=True))
+
+    def _see(
+        self, pixels: Tensor, patch: Tensor, times: Tensor, side: Tensor, side_times: Tensor
+    ) -> Tensor:
+        """`[F * S + 1, D]` of one clip."""
+        hidden = self.vision_tower(
+            pixels.to(self.image_newline.dtype),
+            feature_select_strategy=self.config.vision_feature_select_strategy,
+        )  # [F, g * g, C]
+        tokens = self.apply_pooling(self.multi_modal_projector(hidden))  # [F, S, D]
+        parts = [one.part for one in served().patches.values()]
+        part = None
+        if int(patch) >= 0:
+            part = parts[int(patch)]
+        if part is not None and side.numel():
+            query = tokens
+            if part.spec.fusion.query == "pre_projector":
+                query = pooled(hidden, 2, "bilinear")
+            # Its own float32, also where vLLM has changed the usual type.
+            fusion = part.fusion.to(tokens.device)
+            (residual,) = fusion([query.float()], [side.float()], [times], [side_times])
+            tokens = tokens + residual.to(tokens.dtype)
+        return torch.cat([tokens.flatten(0, 1), self.image_newline[None]])

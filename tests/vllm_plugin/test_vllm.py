@@ -1,0 +1,134 @@
+"""The plug-in inside vLLM, in an environment of its own (`make vllm`): its tokens are ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlavaOnevisionForConditionalGeneration
+
+from helpers import tiny, tinyrun
+from pave import load_base
+from pave.answer import Sampling, questions_about
+from pave.answer.asking import look
+from pave.answer.generation import generate
+from pave.bases import Base
+from pave.model import PatchedModel
+from pave.model.chosen import Chosen
+from pave.testing.tiny import spread_weights
+
+ROOT = Path(__file__).parents[2]
+PYTHON = Path(os.environ.get("PAVE_VLLM_PYTHON", ROOT / ".vllm/bin/python"))
+TOKENS = 12
+QUESTIONS = ("What?", "What is it?", "Why?")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not PYTHON.exists(), reason="no environment with vLLM (make vllm, or PAVE_VLLM_PYTHON)"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base with two patches of sound, and films."""
+
+    base: Path
+    patches: dict[str, Path]
+    films: list[Path]
+
+
+def tiny_base() -> Base:
+    """LLaVA-OneVision with heads of a width that vLLM's attention takes on CPUs."""
+    config = tiny.base().model.config
+    config.text_config.hidden_size = 64
+    config.text_config.num_attention_heads = 2
+    config.text_config.num_key_value_heads = 1
+    config.text_config.head_dim = 32
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlavaOnevisionForConditionalGeneration(config)
+        spread_weights(model)
+    return load_base(model, tiny.tokenizer(), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    folder = tmp_path_factory.mktemp("vllm")
+    base = tiny_base()
+    base.model.save_pretrained(folder / "base")
+    base.tokenizer.save_pretrained(folder / "base")
+    patches = {}
+    for seed, name in enumerate(("sound", "noise")):
+        patches[name] = tinyrun.patch(base, folder / name, "audio", seed=seed)
+    films = [tinyrun.clip(folder / f"{number}.mp4", number) for number in range(2)]
+    return Case(folder / "base", patches, films)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Where vLLM finds this source, announced as an installed plug-in."""
+    about = folder / "video_pave-0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: video-pave\nVersion: 0\n")
+    (about / "entry_points.txt").write_text("[vllm.general_plugins]\npave = pave.vllm:register\n")
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
+        "PYTHONPATH": f"{folder}:{ROOT / 'src'}",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+
+
+def asked(case: Case) -> tuple[list[dict[str, Any]], list[list[int]]]:
+    """Requests for vLLM, and what pave alone answers to each of them."""
+    model = PatchedModel(load_base(case.base))
+    for name, folder in case.patches.items():
+        model.load_patch(folder, name=name)
+    place = model.base.placeholder_id
+    requests, wanted = [], []
+    for film in case.films:
+        for patch in (None, *case.patches):
+            weights = {} if patch is None else {patch: 1.0}
+            chosen = Chosen(model, weights)
+            features = look(chosen, film, {}, None)
+            for question in QUESTIONS:
+                put = questions_about(chosen, features, [[(question, None)]])
+                ids = put.prefix + put.asked[0]
+                # vLLM wants one place for a clip, and makes the others itself.
+                kept = [id for at, id in enumerate(ids) if id != place or ids[at - 1] != place]
+                requests.append({"film": str(film), "patch": patch, "ids": kept})
+                ((answer,),) = generate(chosen, [put], Sampling(TOKENS))
+                wanted.append(answer)
+    return requests, wanted
+
+
+def test_tokens_of_base_and_patches_in_one_batch_are_ours(case: Case, tmp_path: Path) -> None:
+    requests, wanted = asked(case)
+    assert len({tuple(one) for one in wanted}) > len(wanted) // 2  # they differ
+    file = tmp_path / "case.json"
+    patches = {name: str(folder) for name, folder in case.patches.items()}
+    content = {"base": str(case.base), "patches": patches, "requests": requests, "tokens": TOKENS}
+    file.write_text(json.dumps(content))
+    done = subprocess.run(
+        [PYTHON, Path(__file__).with_name("offline.py"), file],
+        env=environment(tmp_path / "site"),
+        capture_output=True,
+        text=True,
+        timeout=560,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    first, again = json.loads(done.stdout.splitlines()[-1])
+    end = tiny_base().stop_ids
+    for found in (first, again):
+        without_end = [[id for id in ids if id not in end] for ids in found["ids"]]
+        assert without_end == [[id for id in ids if id not in end] for ids in wanted]
+    # The second time, prompts were found in the prefix cache.
+    assert sum(again["cached"]) > sum(first["cached"])
