@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from cyclopts import Parameter
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
@@ -14,6 +14,11 @@ from pave.train.config import TrainConfig, without_channel
 
 class TrainSettings(TrainConfig):
     """`TrainConfig` as a command line writes it: the word `null` stands for no value."""
+
+    # A keyword of Python cannot be the setting's name.
+    start_from: Annotated[str | None, Parameter(name=["--from", "--start-from"])] = Field(
+        None, description=TrainConfig.model_fields["start_from"].description
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -34,6 +39,7 @@ def train_verb(
     pave train --config sound.yaml
     pave train --config sound.yaml --out runs/lora-only --control
     pave train --config sound.yaml --out runs/rank-16 --lora.rank 16
+    pave train --config sound.yaml --out runs/more --from runs/sound/patch --records more.jsonl
     pave train --records train.jsonl --out runs/sound --channel audio --encoder mel --steps 500
     ```
 

@@ -61,7 +61,7 @@ def base_patches_of(
                 name=name,
                 channel=config.channel,
                 task=config.task,
-                files=_weight_hashes(config.files),
+                files=weight_hashes(config.files),
                 lora="continued" if name == continued else "frozen",
             )
         )
@@ -104,7 +104,7 @@ def with_names(config: PatchConfig, patches: Mapping[str, Patch], where: str) ->
     for base_patch in config.base_patches:
         name = None
         for other in patches.values():
-            if _weight_hashes(other.config.files) == base_patch.files:
+            if weight_hashes(other.config.files) == base_patch.files:
                 # The last one, if it was loaded twice: several arms of an evaluation may each bring
                 # their own.
                 name = other.name
@@ -147,7 +147,7 @@ def with_hashes(config: PatchConfig, patches: Mapping[str, Patch]) -> PatchConfi
                 f"the patch is trained on top of '{patch.name}', which has changed since it was "
                 "saved; save that one again first"
             )
-        files = _weight_hashes(patch.config.files)  # recorded when it was saved or loaded
+        files = weight_hashes(patch.config.files)  # recorded when it was saved or loaded
         if not files:
             raise PatchError(
                 f"the patch is trained on top of '{patch.name}', which has not been saved; save "
@@ -167,6 +167,6 @@ def on_top_of(patches: Mapping[str, Patch], name: str) -> list[str]:
     return found
 
 
-def _weight_hashes(files: Mapping[str, str]) -> dict[str, str]:
+def weight_hashes(files: Mapping[str, str]) -> dict[str, str]:
     """The hashes that tell one patch from another: those of its tensors."""
     return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}

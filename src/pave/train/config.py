@@ -124,6 +124,12 @@ class TrainConfig(Loading):
         description="How the base gets its inputs, if not in the default way of its family; for "
         "example, as in the authors' code.",
     )
+    start_from: str | None = Field(
+        None,
+        description="Start from the weights of a finished patch (folder or Hub id) or of a "
+        "checkpoint, with a fresh optimiser. Records, rates, steps, and processes may be others; "
+        "base, channels, fusion, and LoRA must agree.",
+    )
     base_patches: tuple[str, ...] = Field(
         (),
         description="Finished patches (folders or Hub ids) on top of which the new one is "
@@ -305,6 +311,11 @@ class TrainConfig(Loading):
             raise ValueError(
                 "base_lora=continued needs a patch in base_patches whose LoRA can be trained "
                 "further"
+            )
+        if self.start_from is not None and self.align_steps:
+            raise ValueError(
+                "start_from brings weights, which an aligned start would replace; set align_steps "
+                "to 0"
             )
         if self.counterfactual and self.modality_dropout:
             raise ValueError(

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from pave.renamed import renamed
 from pave.texts import TextFile, lines_of, parse_json, read_object, read_text
 from pave.train.checkpoints import newest_checkpoint, processes_of
 from pave.train.config import OLD_NAMES, TrainConfig
+from pave.train.held_out import Exam
+from pave.train.origin import Origin
 from pave.train.trainer_fields import decisive
 
 LOG_NAME, NOTE_NAME, SETTINGS_NAME = "train_log.jsonl", "run.json", "settings.yaml"
@@ -69,6 +71,7 @@ FREE_TO_CHANGE = frozenset(
         "records",
         "base",
         "base_patches",
+        "start_from",
         "validation",
     }
 )
@@ -88,7 +91,9 @@ def open_folder(
     records: Iterable[Record],
     base: Base,
     processes: int,
-    asked: Sequence[Record] = (),
+    *,
+    exam: Exam | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Make the run folder this run's, or check that it holds this very run.
 
@@ -97,14 +102,19 @@ def open_folder(
         records: The training records, as read.
         base: The base, as loaded.
         processes: How many processes train.
-        asked: The validation records.
+        exam: What the patch is asked while it trains.
+        origin: What it starts from; None for fresh weights.
 
     Raises:
         TrainError: If the folder holds a run with other settings, records, base or number of
             processes.
     """
     identity = _identity(config, records, base)
-    identity["validation"] = _validation(config, asked)
+    # Both by content, wherever they lie.
+    identity["validation"] = _validation(config, exam)
+    identity["start_from"] = None
+    if origin is not None:
+        identity["start_from"] = dict(origin.digests)
     note = config.out / NOTE_NAME
     checkpoints = config.out / "checkpoints"
     if config.resume == "never":
@@ -118,8 +128,8 @@ def open_folder(
     write_text_atomically(note, json.dumps(identity, indent=1))
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_text_atomically(config.out / SETTINGS_NAME, settings)
-    if config.validation is not None and config.validation.records is None:
-        write_records(config.out / HELD_OUT_NAME, asked)
+    if exam is not None and exam.held_out:
+        write_records(config.out / HELD_OUT_NAME, exam.records)
 
 
 def _identity(config: TrainConfig, records: Iterable[Record], base: Base) -> dict[str, Any]:
@@ -144,13 +154,13 @@ def _identity(config: TrainConfig, records: Iterable[Record], base: Base) -> dic
     return identity
 
 
-def _validation(config: TrainConfig, asked: Sequence[Record]) -> dict[str, Any] | None:
+def _validation(config: TrainConfig, exam: Exam | None) -> dict[str, Any] | None:
     """What of the validation decides which patch is the best; another patience may go on."""
-    if config.validation is None:
+    if config.validation is None or exam is None:
         return None
     settings = config.validation.model_dump(mode="json", exclude={"records", "clips", "patience"})
     settings["every"] = config.validation.every or config.save_every
-    return settings | {"records": _digest_of(asked)}
+    return settings | {"records": _digest_of(exam.records)}
 
 
 def _digest_of(records: Iterable[Record]) -> str:

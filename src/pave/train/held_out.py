@@ -41,11 +41,13 @@ class Exam:
         records: The questions.
         task: What scores the answers.
         metric: The score that decides which step is best.
+        held_out: Whether they were taken out of the training records.
     """
 
     records: Sequence[Record]
     task: Task
     metric: str
+    held_out: bool
 
     def scores(self, said: Mapping[str, str]) -> dict[str, float]:
         """Name -> score, of answers by the ids of their records."""
@@ -75,7 +77,8 @@ def split_files(config: TrainConfig, files: Files) -> tuple[Files, Exam | None]:
             asked += members
     _check(config, asked)
     task = _task(config, asked)
-    return files, Exam(asked, task, _metric(task, asked, config.validation.metric))
+    metric = _metric(task, asked, config.validation.metric)
+    return files, Exam(asked, task, metric, held_out=config.validation.records is None)
 
 
 def tell_shared(

@@ -27,7 +27,7 @@ from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
 from pave.cache import TokenCache
-from pave.data import Features, Record
+from pave.data import Features
 from pave.errors import ConfigError
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
@@ -41,6 +41,7 @@ from pave.train.held import AsTrained
 from pave.train.held_out import Exam, split_files, tell_shared
 from pave.train.lessons import Lessons, lessons_of, read_files
 from pave.train.objective import AnswerModel
+from pave.train.origin import NAME, Origin, origin_of
 from pave.train.precision import (
     base_dtype,
     check_products,
@@ -51,7 +52,6 @@ from pave.train.progress import Reporter, progress_bar, read_log
 from pave.train.result import Trained, TrainResult, final_loss, summary
 from pave.train.sharded import check_sharded, load_in_turns
 from pave.train.start import (
-    NAME,
     add_new_patch,
     align_new_patch,
     appended_tokens,
@@ -105,39 +105,42 @@ def _train(
     config: TrainConfig, base: Base | None, device: torch.device, progress: bool
 ) -> TrainResult:
     """Train with a settled precision on a device."""
-    check_trackers(config.track)
-    if config.lora is not None and config.lora.use_dora and config.precision == "bf16":
-        raise ConfigError(
-            "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, so a "
-            "fresh patch would differ from the base"
-        )
+    _check_settings(config)
     files, exam = split_files(config, read_files(config))
     lessons = replace(lessons_of(config, files), exam=exam)
     args = _arguments(config, lessons.plan, device)
     _check_validation(config, args.max_steps)
-    asked: Sequence[Record] = ()
-    if exam is not None:
-        asked = exam.records
 
     with contextlib.ExitStack() as held:
         held.enter_context(whole(args))
         must_share(config, args)
         ours = _loaded(config, base, args)
+        origin = origin_of(config, ours)
         # Only the first process writes there; what stops it stops all.
         first_does(args, lambda: held.enter_context(alone_in(config.out)))
-        records = chain(*files.values())
-        first_does(args, lambda: open_folder(config, records, ours, args.world_size, asked))
-        return _train_in_folder(config, ours, lessons, args, progress)
+
+        def open_it() -> None:
+            records = chain(*files.values())
+            open_folder(config, records, ours, args.world_size, exam=exam, origin=origin)
+
+        first_does(args, open_it)
+        return _train_in_folder(config, ours, lessons, args, origin=origin, progress=progress)
 
 
 def _train_in_folder(
-    config: TrainConfig, base: Base, lessons: Lessons, args: TrainingArguments, progress: bool
+    config: TrainConfig,
+    base: Base,
+    lessons: Lessons,
+    args: TrainingArguments,
+    *,
+    origin: Origin | None,
+    progress: bool,
 ) -> TrainResult:
     """Train in a folder that is this run's."""
     collator = Collator(base, packed=config.questions_per_video > 1)
     with patched_as(base, config) as patched:
         base_patches = load_base_patches(patched, config)
-        encoders = make_encoders(patched, base_patches, config)
+        encoders = make_encoders(patched, base_patches, config, origin)
         cache = TokenCache(config.cache_folder)
         appended = appended_tokens(patched, base_patches, config)
         features = Features(base, encoders, cache, frames=config.frames, appended=appended)
@@ -146,14 +149,18 @@ def _train_in_folder(
         add_new_patch(patched, encoders, base_patches, config)
         # Not each by itself: one that saw another checkpoint would start at another step.
         checkpoint = told(args, newest_checkpoint(Path(args.output_dir), args.world_size))
-        if checkpoint is None:
+        # Only at the very start: a resumed run has moved on from there.
+        if checkpoint is None and origin is not None:
+            origin.fill(patched)
+        elif checkpoint is None:
             align_new_patch(patched, lessons.clips, features, config)
-        model = AnswerModel(patched)
-        if config.counterfactual is not None:
-            model.margin = config.counterfactual.margin
+        model = AnswerModel(patched, _margin(config))
 
         def facts(trained: Trained, said: Mapping[str, Any]) -> dict[str, Any]:
-            return summary(config, trained, lessons, data, said)
+            found = summary(config, trained, lessons, data, said)
+            if origin is not None:
+                found["start_from"] = origin.said
+            return found
 
         with AsTrained(base, config) as held, tracking(config.out):
             trainer = PatchTrainer(model, config, args, data, collator)
@@ -162,26 +169,52 @@ def _train_in_folder(
                 trainer.validator = _validator(trainer, data, lessons.exam, held, facts)
             seconds = _fit(trainer, checkpoint, progress)
         model.eval()
-        best, said = _best(trainer)
-        result = TrainResult(
-            patch=config.patch_folder,
-            steps=trainer.state.global_step,
-            resumed_from=0 if checkpoint is None else step_of(checkpoint),
-            seconds=seconds,
-            encode_seconds=encode_seconds,
-            final_loss=final_loss(read_log(config.out / LOG_NAME)),
-            trainable_parameters=sum(p.numel() for p in trainer.trainable.values()),
-            log=config.out / LOG_NAME,
-            best=best,
-            validation=said,
-        )
+        result = _result(trainer, checkpoint, seconds, encode_seconds)
         if args.process_index == 0:
-            training = facts(_trained(trainer, seconds), said)
-            patched.save_patch(
-                config.patch_folder, NAME, training=training, dtype=config.patch_dtype
-            )
+            training = facts(_trained(trainer, seconds), result.validation)
+            patched.save_patch(result.patch, NAME, training=training, dtype=config.patch_dtype)
         args.distributed_state.wait_for_everyone()
     return result
+
+
+def _check_settings(config: TrainConfig) -> None:
+    """Refuse what no machine or record would mend."""
+    check_trackers(config.track)
+    if config.lora is not None and config.lora.use_dora and config.precision == "bf16":
+        raise ConfigError(
+            "lora.use_dora needs precision=fp32: in bf16 the lengths of rows are rounded, so a "
+            "fresh patch would differ from the base"
+        )
+
+
+def _margin(config: TrainConfig) -> float:
+    """By how much a right answer is to lead; of no account without wrong ones."""
+    if config.counterfactual is None:
+        return 1.0
+    return config.counterfactual.margin
+
+
+def _result(
+    trainer: PatchTrainer, checkpoint: Path | None, seconds: float, encode_seconds: float
+) -> TrainResult:
+    """What the run made, but for the patch itself."""
+    config = trainer.settings
+    best, said = _best(trainer)
+    resumed_from = 0
+    if checkpoint is not None:
+        resumed_from = step_of(checkpoint)
+    return TrainResult(
+        patch=config.patch_folder,
+        steps=trainer.state.global_step,
+        resumed_from=resumed_from,
+        seconds=seconds,
+        encode_seconds=encode_seconds,
+        final_loss=final_loss(read_log(config.out / LOG_NAME)),
+        trainable_parameters=sum(p.numel() for p in trainer.trainable.values()),
+        log=config.out / LOG_NAME,
+        best=best,
+        validation=said,
+    )
 
 
 def steps_of(config: TrainConfig, plan: Schedule, processes: int) -> int:

@@ -18,14 +18,15 @@ from pave.fusion_registry import CONCAT
 from pave.model import PatchedModel
 from pave.model.encoders import appended_of, encoders_of
 from pave.patches import LoraSpec
-from pave.patches.base_patches import lora_of_new
+from pave.patches.base_patches import base_patches_of, lora_of_new
+from pave.patches.config import PatchConfig
 from pave.patches.lora_targets import check_names, check_targets
 from pave.patches.new import NewChannel, new_config
 from pave.patches.parts import part_key
 from pave.train.align import AlignSettings, align
 from pave.train.config import TrainConfig
+from pave.train.origin import NAME, Origin
 
-NAME = "patch"
 BELOW = "below"
 """And a number: the base patches. A patch folder keeps these names, so they stay as they are."""
 
@@ -71,11 +72,20 @@ def _speak_as_they_do(patched: PatchedModel) -> None:
 
 
 def make_encoders(
-    patched: PatchedModel, base_patches: Sequence[str], config: TrainConfig
+    patched: PatchedModel,
+    base_patches: Sequence[str],
+    config: TrainConfig,
+    origin: Origin | None = None,
 ) -> dict[str, Encoder]:
     """Name of a patch's tokens -> encoder, the new patch's own under `NAME`.
 
     Wrong settings of encoder, fusion or LoRA show here, before hours of encoding and not after.
+
+    Args:
+        patched: The model with the base patches.
+        base_patches: Their names.
+        config: The settings.
+        origin: What the weights are to come from, which must fit them.
 
     Raises:
         ChannelError: If an encoder is unknown or misconfigured.
@@ -91,24 +101,40 @@ def make_encoders(
     if lora is not None:
         check_names(base.model, lora, base.family)
         check_targets(base.model, lora, base.family)
-    if not config.parts:
-        return encoders
-    own: dict[str, Encoder] = {}
     for channel, part in config.parts.items():
-        settings = part.encoder_settings
-        own[channel] = make_encoder(channel, part.encoder, settings, tower=tower_of(base))
-        encoders[part_key(NAME, channel, len(config.parts))] = own[channel]
-    # Made and thrown away: what is wrong with the fusion's settings is said now.
-    new_config(
-        base,
+        encoders[part_key(NAME, channel, len(config.parts))] = make_encoder(
+            channel, part.encoder, part.encoder_settings, tower=tower_of(base)
+        )
+    # Also where nothing is compared with it: what is wrong with the fusion's settings is said now.
+    planned = _planned(patched, encoders, base_patches, config)
+    if origin is not None:
+        origin.check(planned)
+    return encoders
+
+
+def _planned(
+    patched: PatchedModel,
+    encoders: Mapping[str, Encoder],
+    base_patches: Sequence[str],
+    config: TrainConfig,
+) -> PatchConfig:
+    """What the patch will be that `add_new_patch` makes of the same arguments.
+
+    Raises:
+        ConfigError: If it cannot be made.
+    """
+    own = _own_encoders(encoders, config)
+    continued = _continued(patched, base_patches, config)
+    return new_config(
+        patched.base,
         _new_channels(config, own),
         own,
-        lora=lora,
+        lora=lora_of_new(patched.patches, _own_lora(config), continued),
         lora_per_channel=config.lora_per_channel,
         prompt=config.prompt,
         task=config.task,
+        base_patches=base_patches_of(patched.patches, base_patches, continued),
     )
-    return encoders
 
 
 def appended_tokens(
@@ -137,11 +163,8 @@ def add_new_patch(
         config: Its settings.
     """
     set_seed(config.seed)
-    own = {}
-    for channel in config.parts:
-        own[channel] = encoders[part_key(NAME, channel, len(config.parts))]
     patched.new_patch(
-        _new_channels(config, own),
+        _new_channels(config, _own_encoders(encoders, config)),
         name=NAME,
         lora=_own_lora(config),
         lora_per_channel=config.lora_per_channel,
@@ -153,6 +176,14 @@ def add_new_patch(
     )
     if config.gradient_checkpointing:
         patched.activation_checkpointing_enable(config.trainer.get("gradient_checkpointing_kwargs"))
+
+
+def _own_encoders(encoders: Mapping[str, Encoder], config: TrainConfig) -> dict[str, Encoder]:
+    """Channel -> encoder, of the new patch alone."""
+    own = {}
+    for channel in config.parts:
+        own[channel] = encoders[part_key(NAME, channel, len(config.parts))]
+    return own
 
 
 def _new_channels(config: TrainConfig, encoders: Mapping[str, Encoder]) -> dict[str, NewChannel]:

@@ -29,6 +29,7 @@ from pave.train.checkpoints import check_finite, load_weights, publish, save_wei
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.objective import AnswerModel
+from pave.train.origin import CONFIG_NAME, NAME
 from pave.train.progress import Reporter
 from pave.train.result import FACTS_NAME
 from pave.train.together import average_gradients
@@ -265,6 +266,8 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             folder = Path(output_dir or self.args.output_dir)
             save_weights(folder, self.trainable)
             (folder / FACTS_NAME).write_text(json.dumps(self.describe(), indent=1))
+            config = self.patched.patches[NAME].config
+            (folder / CONFIG_NAME).write_text(config.model_dump_json(indent=1))
             if self.validator is not None:
                 self.validator.account.save(folder)
 
