@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from helpers import tiny, toy
+from helpers.browser import DESKTOP, PHONE, Watched, chromium
 from pave.cli import main
 from pave.errors import ConfigError
 from pave.train import train
@@ -95,3 +96,38 @@ def test_a_tracker_that_is_not_installed_is_said_before_anything_is_done(monkeyp
         check_trackers(("wandb",))
     with pytest.raises(ConfigError, match="track"):
         toy.config(tmp_path, track=("wandbb",))
+
+
+@pytest.mark.slow
+def test_a_browser_shows_every_curve_and_the_best_validation(tmp_path):
+    rows = []
+    for step in range(1, 61):
+        rates = {"lr_lora": 1e-4 * step, "lr_fusion": 1e-3, "grad_norm": 1.0}
+        sizes = {"residual_ratio": 0.1, "tokens_per_second": 900.0}
+        times = {"seconds": step, "seconds_left": 1}
+        rows.append({"step": step, "loss": 3 / step, **rates, **sizes, **times})
+        if step % 20 == 0:
+            score = {20: 0.5, 40: 0.8, 60: 0.7}[step]
+            rows.append({"step": step, "metric": "accuracy", "validation": score})
+    files = RunFiles(tmp_path, rows, steps=100)
+    with chromium() as browser:
+        for size, dark in ((DESKTOP, False), (PHONE, True)):
+            watched = Watched(browser, size, dark=dark)
+            watched.page.goto((tmp_path / "run.html").as_uri())
+            assert watched.page.locator("figure:visible svg").count() == 6
+            figure = watched.page.locator("figure", has_text="Validation score")
+            points = figure.locator("polyline").get_attribute("points").split()
+            assert len(points) == 3 and figure.locator("polyline").is_visible()
+            # The second of three points is the highest: y grows downwards.
+            heights = [float(point.split(",")[1]) for point in points]
+            assert heights[1] == min(heights)
+            assert "0.8000 after step 40" in watched.page.inner_text("dl")
+            assert not watched.too_wide()
+            # That a page which goes on reloads is what it is for.
+            assert [fault[:13] for fault in watched.faults()] == ["meta-refresh:"]
+            # The page alone was loaded, and nothing went wrong.
+            assert watched.asked == [watched.page.url] and not watched.wrong
+            assert watched.page.locator("meta[http-equiv=refresh]").count() == 1
+            watched.context.close()
+    files.close("finished")
+    assert 'http-equiv="refresh"' not in (tmp_path / "run.html").read_text()

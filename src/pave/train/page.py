@@ -28,7 +28,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 75r
 main { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }
 figure { margin: 0; } figcaption { font-weight: 600; } svg { width: 100%; height: auto; }
 text { fill: var(--text); font-size: 12px; } dl { display: flex; flex-wrap: wrap; gap: 0 2rem; }
-dt { font-weight: 600; } dd { margin: 0; }
+dt { font-weight: 600; } dd { margin: 0; } h1, dd { overflow-wrap: anywhere; }
 """
 
 
