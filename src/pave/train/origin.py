@@ -63,6 +63,7 @@ class Origin:
     @property
     def said(self) -> dict[str, Any]:
         """What a patch's card says of it."""
+        # Where it lay is nobody's business who gets the patch.
         facts: dict[str, Any] = {"name": Path(self.source).name}
         if self.steps is not None:
             facts["steps"] = self.steps
@@ -177,11 +178,13 @@ def _facts(config: PatchConfig) -> dict[str, Any]:
     inputs = config.inputs.model_dump(mode="json")
     found |= _flat(inputs, "inputs.")
     # By the hashes of their weights: names differ from model to model.
-    found["base_patches"] = [patch.files for patch in config.base_patches]
-    found["base_lora"] = [patch.lora for patch in config.base_patches]
+    found["base_patches"] = [(patch.files, patch.lora) for patch in config.base_patches]
     if config.chat is not None:
         found["chat"] = config.chat.turn
-    return {name: value for name, value in found.items() if not name.endswith("dropout")}
+    for name in list(found):
+        if name.endswith("dropout"):
+            del found[name]
+    return found
 
 
 def _flat(values: Mapping[str, Any], before: str) -> dict[str, Any]:

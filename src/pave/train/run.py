@@ -115,6 +115,7 @@ def _train(
         held.enter_context(whole(args))
         must_share(config, args)
         ours = _loaded(config, base, args)
+        # Read before anything is written: what does not fit must not bind the folder.
         origin = origin_of(config, ours)
         # Only the first process writes there; what stops it stops all.
         first_does(args, lambda: held.enter_context(alone_in(config.out)))
@@ -200,7 +201,7 @@ def _result(
     """What the run made, but for the patch itself."""
     config = trainer.settings
     best, said = _best(trainer)
-    resumed_from = 0
+    resumed_from = 0  # a fresh start
     if checkpoint is not None:
         resumed_from = step_of(checkpoint)
     return TrainResult(
