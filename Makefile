@@ -22,7 +22,7 @@ DEV := $(VENV)/.ready-dev
 SLOW := $(VENV)/.ready-slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results clean
+.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results budget clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ bench: $(DEV) ## every figure of docs/performance.md, a few minutes; one: make b
 
 results: $(READY) ## every channel over three seeds, written into docs/results.md and README.md; goes on where it stopped
 	$(PY) benchmarks/results.py $(ARGS)
+
+budget: $(READY) ## what rank, scale, width, blocks and side tokens are worth, into docs/budget.md; goes on where it stopped
+	$(PY) benchmarks/budget.py $(ARGS)
 
 clean: ## remove what the verbs made, except outputs/
 	rm -rf $(VENV) site build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -83,6 +83,8 @@ def test_without_room_it_is_refused() -> None:
     inputs = base.batch([ids], [seen.clip], pixels=False)
     with pytest.raises(ChannelError, match="appends 10 tokens to a clip, and the prompt has 0"):
         model(**inputs, visuals=[seen.visual], channels=[seen.channels])
+    with pytest.raises(ChannelError, match="only pave train and pave eval"):
+        model.ask(tiny.frames(4), "What?", channels={"features": SIDE}, max_new_tokens=1)
     # Off, or without the channel, it is the base.
     with torch.no_grad():
         plain = base.model(
