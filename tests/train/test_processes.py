@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from helpers import tiny, toy
+from pave.patches import read_config
 from pave.train import train
 
 # The second clip has no channel: one process then has no use for the fusion, and must not be waited
@@ -22,6 +23,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from helpers import tiny, toy
+from pave.patches import read_config
 from pave.train import train
 config = toy.config(Path(sys.argv[1]), "two", batch_clips=1, **eval(sys.argv[2]))
 train(config, base=tiny.base(), progress=False)
@@ -76,3 +78,28 @@ def test_two_processes_equal_one(tmp_path, length):
     assert _rates(tmp_path / "two") == _rates(tmp_path / "one")
     again = _two(tmp_path, {**settings, "seed": 5})
     assert again.returncode and b"holds a run with other seed" in again.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_one_validate_and_stop_together(tmp_path):
+    toy.records(tmp_path, clips=5, questions=2)
+    first = toy.config(tmp_path, "one", steps=2, lr_gate=0.05, lr_lora=0.01)
+    one = train(first, base=tiny.base(), progress=False)
+    # Rates so small that no weight moves: all scores are alike, and patience ends the run.
+    still = {"lr_lora": 1e-30, "lr_fusion": 1e-30, "lr_gate": 1e-30}
+    origin = tmp_path / "one" / "checkpoints" / "checkpoint-2"
+    validation = {"clips": 3, "every": 1, "patience": 2}
+    settings = {"steps": 6, "start_from": str(origin), "validation": validation, **still}
+    done = _two(tmp_path, settings)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    rows = map(json.loads, (tmp_path / "two" / "train_log.jsonl").read_text().splitlines())
+    assert [row["step"] for row in rows if "validation" in row] == [1, 2, 3]
+    for patch in ("patch", "best"):
+        for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
+            ours = (tmp_path / "two" / patch / name).read_bytes()
+            assert ours == (one.patch / name).read_bytes()
+    steps = {
+        patch: read_config(tmp_path / "two" / patch).training["steps"]
+        for patch in ("best", "patch")
+    }
+    assert steps == {"best": 1, "patch": 3}
