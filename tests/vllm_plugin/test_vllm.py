@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 import torch
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from helpers import tiny, tinyrun
+from helpers.served import video
 from pave import load_base
 from pave.answer import Sampling, questions_about
 from pave.answer.asking import look
@@ -87,6 +95,79 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
+# The base's format for one turn; the tiny base has no template of its own.
+TEMPLATE = (
+    "{{ '<|im_start|>user ' + messages[0]['content'] + '<|im_end|><|im_start|>assistant\\n' }}"
+)
+
+
+@contextmanager
+def server(case: Case, folder: Path) -> Iterator[str]:
+    """`pave serve --engine vllm` by vLLM's own Python; its address."""
+    template = folder / "chat.jinja"
+    template.write_text(TEMPLATE)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    more = (
+        "--dtype float32 --max-model-len 512 --enforce-eager --chat-template-content-format string "
+        f"--chat-template {template} --limit-mm-per-prompt '{{\"image\":0}}'"
+    )
+    patches = [f"--patch={name}={place}" for name, place in case.patches.items()]
+    words = ["serve", case.base, *patches, "--port", str(port), "--engine", "vllm"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [PYTHON, "-m", "pave", *words, f"--vllm-args={more}"],
+            env=environment(folder / "site"),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(500):  # seconds; it imports a lot
+                with suppress(httpx2.TransportError):
+                    if httpx2.get(f"{address}/health").status_code == 200:
+                        break
+                assert process.poll() is None, (folder / "log").read_text()[-4000:]
+                time.sleep(1)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_the_client_of_openai_gets_the_same_tokens(case: Case, tmp_path: Path) -> None:
+    requests, wanted = asked(case)
+    with server(case, tmp_path) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+        assert [model.id for model in client.models.list()] == ["base", *case.patches]
+
+        def ask(number: int) -> list[int]:
+            request = requests[number]
+            parts = [video(Path(request["film"])), {"type": "text", "text": request["question"]}]
+            answer = client.chat.completions.create(
+                model=request["patch"] or "base",
+                messages=[{"role": "user", "content": parts}],
+                max_tokens=TOKENS,
+                temperature=0,
+                extra_body={"return_token_ids": True},
+            )
+            return answer.choices[0].model_extra["token_ids"]
+
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(ask, range(len(requests))))
+        assert without_ends(found) == without_ends(wanted)
+        silent = video(tinyrun.clip(tmp_path / "silent.mp4", 2, sound=False))
+        with pytest.raises(openai.BadRequestError, match="the film has no audio"):
+            messages = [{"role": "user", "content": [silent]}]
+            client.chat.completions.create(model="sound", messages=messages)
+
+
+def without_ends(answers: list[list[int]]) -> list[list[int]]:
+    """Answers without the tokens that end them, which vLLM tells and we do not."""
+    end = tiny_base().stop_ids
+    return [[id for id in ids if id not in end] for ids in answers]
+
+
 def asked(case: Case) -> tuple[list[dict[str, Any]], list[list[int]]]:
     """Requests for vLLM, and what pave alone answers to each of them."""
     model = PatchedModel(load_base(case.base))
@@ -104,7 +185,9 @@ def asked(case: Case) -> tuple[list[dict[str, Any]], list[list[int]]]:
                 ids = put.prefix + put.asked[0]
                 # vLLM wants one place for a clip, and makes the others itself.
                 kept = [id for at, id in enumerate(ids) if id != place or ids[at - 1] != place]
-                requests.append({"film": str(film), "patch": patch, "ids": kept})
+                requests.append(
+                    {"film": str(film), "patch": patch, "question": question, "ids": kept}
+                )
                 ((answer,),) = generate(chosen, [put], Sampling(TOKENS))
                 wanted.append(answer)
     return requests, wanted
@@ -126,9 +209,7 @@ def test_tokens_of_base_and_patches_in_one_batch_are_ours(case: Case, tmp_path: 
     )
     assert done.returncode == 0, done.stderr[-4000:]
     first, again = json.loads(done.stdout.splitlines()[-1])
-    end = tiny_base().stop_ids
     for found in (first, again):
-        without_end = [[id for id in ids if id not in end] for ids in found["ids"]]
-        assert without_end == [[id for id in ids if id not in end] for ids in wanted]
+        assert without_ends(found["ids"]) == without_ends(wanted)
     # The second time, prompts were found in the prefix cache.
     assert sum(again["cached"]) > sum(first["cached"])
