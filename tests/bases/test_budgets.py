@@ -142,6 +142,20 @@ def test_an_image_file_still_says_mean_and_deviation(
     assert "are for images; videos get {'min_pixels': 100352, 'max_pixels': 602112" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "most", "told"),
+    [("qwen2_5_vl", 12845056, True), ("qwen2_5_vl", 602112, False), ("qwen3_vl", 12845056, False)],
+)
+def test_limits_of_photos_in_a_file_of_videos_are_told_of(
+    name: str, most: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As transformers saves Qwen2-VL's processor; followed, as transformers does."""
+    found = {"size": {"shortest_edge": 3136, "longest_edge": most}}
+    source = _write(tmp_path, video_preprocessor_config=found)
+    assert read_settings(source, _family(name).settings()).max_pixels == most
+    assert ("the limit of photos, 12,845,056 pixels" in caplog.text) == told
+
+
 def test_a_prompt_that_is_too_long_is_refused() -> None:
     base = tiny.base()
     longest = base.config.get_text_config().max_position_embeddings

@@ -36,6 +36,9 @@ VIDEO_FILE, IMAGE_FILE, BOTH_FILE = FILES = (
     "processor_config.json",
 )
 
+PHOTO_PIXELS = 12_845_056
+"""Most pixels of a photo in Qwen2-VL's files, 16,384 tokens; a frame of a video has 768."""
+
 BUDGET = ("min_pixels", "max_pixels", "cap_pixels_per_frame", "max_video_tokens")
 """The fields of `BaseSettings` that say how many pixels a clip may have."""
 
@@ -141,7 +144,9 @@ def read_settings(
             changed = from_processor(found, defaults)
             if not of_video:
                 _leave_image_limits(source, changed, defaults)
-            elif fixed_budget:
+            elif not fixed_budget:
+                _tell_photo_limits(changed, defaults, f"{source}: {name}")
+            else:
                 # What `save_pretrained` writes there is never used again.
                 for limit in ("min_pixels", "max_pixels"):
                     changed.pop(limit, None)
@@ -204,6 +209,22 @@ def _leave_image_limits(source: str, changed: dict[str, Any], defaults: BaseSett
     theirs = {name: changed.pop(name) for name in BUDGET if name in changed}
     own = {name: getattr(defaults, name) for name in theirs}
     logger.info("%s: its limits %s are for images; videos get %s", source, theirs, own)
+
+
+def _tell_photo_limits(changed: Mapping[str, Any], defaults: BaseSettings, where: str) -> None:
+    """Warn of the limits of photos in a file of videos, which counts nevertheless.
+
+    transformers writes them there when somebody saves the processor of a folder that had limits of
+    photos alone (Qwen2-VL's and 2.5's), as most programs for fine-tuning do.
+    """
+    capped = defaults.cap_pixels_per_frame and not changed.get("cap_pixels_per_frame")
+    if capped and changed.get("max_pixels", 0) >= PHOTO_PIXELS:
+        logger.warning(
+            "%s gives frames of a video the limit of photos, %s pixels, so large videos make very "
+            "long prompts; for the limits of videos take size, min_pixels and max_pixels out of it",
+            where,
+            f"{changed['max_pixels']:,}",
+        )
 
 
 def from_processor(found: Mapping[str, Any], defaults: BaseSettings) -> dict[str, Any]:
