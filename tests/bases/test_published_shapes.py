@@ -92,6 +92,14 @@ def test_llava_video_is_fed_as_it_says(llava: Path) -> None:
     torch.testing.assert_close(visual.tokens, wanted)
 
 
+def test_a_sentence_on_time_is_told_of(llava: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """LLaVA-Video may be trained with one before its questions, which nobody would miss."""
+    load_base(say(llava, **LLAVA_VIDEO), weights=False)
+    assert "add_time_instruction" not in caplog.text
+    load_base(say(llava, add_time_instruction=True), weights=False)
+    assert "length and the times of its frames stood before each question" in caplog.text
+
+
 def test_what_asks_for_nothing_is_fed_in_the_bases_way(llava: Path, tmp_path: Path) -> None:
     base = load_base(say(llava, **LLAVA_VIDEO), dtype="fp32")
     own = base.inputs
@@ -170,6 +178,8 @@ def test_newlines(llava: Path, says: dict[str, Any], newline: str) -> None:
         ({"mm_projector_type": "mlp3x_gelu"}, "mm_projector_type is 'mlp3x_gelu'"),
         ({"architectures": ["LlavaLlamaForCausalLM"]}, "reads .'LlavaQwenForCausalLM'.;"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config is"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope_scaling is .* pave reads none;"),
+        ({"use_sliding_window": True}, "use_sliding_window is True .* pave reads False;"),
     ],
 )
 def test_other_llavas_are_refused(llava: Path, says: dict[str, Any], message: str) -> None:

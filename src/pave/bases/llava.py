@@ -97,6 +97,13 @@ def read_llava(source: str) -> LlavaFiles:
     raw = read_json(source, "config.json")
     _must_be_onevision(source, raw)
     inputs = _inputs(source, raw)
+    if raw.get("add_time_instruction"):
+        log.warning(
+            "%s: add_time_instruction in config.json: in training a sentence with the video's "
+            "length and the times of its frames stood before each question; pave writes none, so "
+            "put one into the question",
+            source,
+        )
     shapes = _shapes(source)
     # One tensor of each part. A folder whose tower is not saved with it names one on the Hub
     # instead, and other LLaVAs have no newline or another projector.
@@ -135,6 +142,8 @@ _READ: dict[str, tuple[Any, ...]] = {
     "mm_resampler_type": (None,),
     "mm_use_im_start_end": (None, False),
     "quantization_config": (None,),
+    "rope_scaling": (None,),
+    "use_sliding_window": (None, False),
     "add_faster_video": (None, False),  # a second, coarser row of frames between the frames
     "mm_spatial_pool_stride": (None, 2),
     "mm_patch_merge_type": (None, "flat", "spatial", "spatial_unpad"),
