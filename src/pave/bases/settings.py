@@ -220,7 +220,7 @@ def _tell_photo_limits(changed: Mapping[str, Any], defaults: BaseSettings, where
     capped = defaults.cap_pixels_per_frame and not changed.get("cap_pixels_per_frame")
     if capped and changed.get("max_pixels", 0) >= PHOTO_PIXELS:
         logger.warning(
-            "%s gives frames of a video the limit of photos, %s pixels, so large videos make very "
+            "%s gives frames of a video the limit of photos, %s pixels, so large videos make "
             "long prompts; for the limits of videos take size, min_pixels and max_pixels out of it",
             where,
             f"{changed['max_pixels']:,}",
