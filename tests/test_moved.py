@@ -103,7 +103,7 @@ def _imports_or_says_why(old: str) -> None:
 def test_what_never_was_is_told_as_such() -> None:
     with pytest.raises(ModuleNotFoundError, match="No module named 'pave.storehouse'"):
         import_module("pave.storehouse")
-    with pytest.raises(ImportError, match="pave.store is pave.cache now, which has no nonsense"):
+    with pytest.raises(ImportError, match="pave.store is now pave.cache, which has no nonsense"):
         import_name("pave.store.nonsense")
     with pytest.raises(ImportError, match="cannot import name 'nonsense' from 'pave.patches'"):
         import_name("pave.patches.nonsense")

@@ -137,7 +137,7 @@ def test_settings_of_the_whole_demo_ask_for_it(
     verb.demo_verb(full=True)
     assert capsys.readouterr().err == ""
     verb.demo_verb(settings=verb.DemoSettings(channel="views"))
-    assert "channel is a setting of the whole demo; add --full" in capsys.readouterr().err
+    assert "channel is a setting of the whole demo, so" in capsys.readouterr().err
     assert ran == ["short", "short", "whole", "whole"]
     with pytest.raises(ConfigError, match="seconds"):
         verb.demo_verb(full=True, settings=verb.DemoSettings(seconds=400))

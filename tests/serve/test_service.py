@@ -336,7 +336,8 @@ def test_limits_of_size_length_kind_and_queue(
         "/v1/chat/completions", content="{}", headers={"content-type": "text/plain"}
     )
     assert "application/json" in refusal(plain, 415)
-    assert "no JSON" in refusal(client.post("/v1/chat/completions", content="{", headers=head), 400)
+    cut = client.post("/v1/chat/completions", content="{", headers=head)
+    assert "not JSON" in refusal(cut, 400)
     short = Limits(max_media_seconds=1)
     monkeypatch.setattr(service._reader, "_limits", short)
     film = tinyrun.clip(made.base.parent / "long.mp4", 5)

@@ -251,5 +251,10 @@ def validation_error(error: ValidationError) -> str:
     given = f", got {first['input']!r}" if isinstance(first["input"], str | int | float) else ""
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     flag, dot, inside = where.partition(".")
-    named = f"--{flag.replace('_', '-')}{dot}{inside}: " if where else ""
+    between = ": "
+    if what.startswith("is "):  # "--out is missing"
+        between = " "
+    named = ""
+    if where:
+        named = f"--{flag.replace('_', '-')}{dot}{inside}{between}"
     return f"{named}{what}{given}{more}"

@@ -42,7 +42,7 @@ FREE_TO_CHANGE = frozenset(
 )
 """Fields that change nothing of what is computed, so an interrupted run may go on with others."""
 
-_ORDER = "the order depends on the seed alone, so that a resumed run sees the same"
+_ORDER = "the order of the data depends on the seed alone, as a resumed run needs"
 _VALIDATE = "use `validation` outside the block, which scores as `pave eval` does"
 _PUSH = "use `pave push`, which checks the patch and writes its card"
 _DDP = "the gradients of a patch are averaged in one exchange a step, without DDP's wrapper"

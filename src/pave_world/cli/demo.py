@@ -65,7 +65,7 @@ def demo_verb(
     given = settings or DemoSettings()
     own = sorted(given.model_fields_set - _SHORT)
     if own and not full:
-        output.note(f"{own[0]} is a setting of the whole demo; add --full")
+        output.note(f"{own[0]} is a setting of the whole demo, so the whole demo runs (--full)")
     if not (full or own):
         page = _short(given)
     elif given.seconds is not None:
