@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -380,6 +381,17 @@ def test_bitsandbytes_packs_no_weights_anew() -> None:
     assert not hasattr(layers[1], "support_avx512bf16_for_cpu")
     found = pytest.importorskip("bitsandbytes").nn.Linear4bit(64, 64)
     assert hasattr(found, "support_avx512bf16_for_cpu")
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype", "wrong"),
+    [(36, torch.bfloat16, True), (64, torch.bfloat16, False), (36, torch.float32, False)],
+)
+def test_rows_that_a_kernel_reads_too_far(columns: int, dtype: torch.dtype, wrong: bool) -> None:
+    """Rows of int8 whose length 4 divides and 32 does not, in bf16, as quanto holds them."""
+    weight = SimpleNamespace(_data=torch.zeros(8, columns, dtype=torch.int8), dtype=dtype)
+    assert hf_compat.reads_beyond_rows(SimpleNamespace(weight=weight)) == wrong
+    assert not hf_compat.reads_beyond_rows(torch.nn.Linear(columns, 8))
 
 
 def test_every_function_is_named_here() -> None:
