@@ -17,6 +17,7 @@ from pave.files import (
     PlaceError,
     clear_left_overs,
     entries_of,
+    held_alone,
     make_folder,
     regular_file,
     replace_atomically,
@@ -209,3 +210,20 @@ def test_somebodys_own_file_stays_as_it_is(tmp_path: Path, content: bytes):
     with pytest.raises(ConfigError, match=r"mine:\d: no row"):
         list(written_lines(file, b'{"id": ', ConfigError, "no row"))
     assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("target", ["", "/dev/zero", "/proc/kmsg"])
+def test_no_pipe_lies_where_a_file_of_ours_goes(tmp_path: Path, target: str):
+    """To write to it would be to wait for a reader that never comes."""
+    place = tmp_path / "settings.yaml"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with held_alone(tmp_path, RecordError, "wait"):
+        pass
+    if target:
+        place.symlink_to(target)
+    else:
+        os.mkfifo(place)
+    said = r"settings.yaml: is .*, a file is needed here; remove it"
+    with pytest.raises(RecordError, match=said), held_alone(tmp_path, RecordError, "wait"):
+        pass

@@ -93,6 +93,31 @@ def _not_there(why: OSError | ValueError) -> str:
     return f"cannot be read ({why.strerror}); check its permissions"
 
 
+def as_path(given: object, error: type[PaveError], what: str) -> Path:
+    """A path as users write one, for functions of the Python API.
+
+    Args:
+        given: A text or a `Path`; anything else is a mistake.
+        error: What to raise.
+        what: What it is the path of, with its article.
+
+    Raises:
+        PaveError: Of the kind given.
+
+    Example:
+        >>> as_path("a/b.mp4", PaveError, "a video").name
+        'b.mp4'
+    """
+    name = given
+    if isinstance(given, os.PathLike):
+        name = os.fspath(given)
+    # Bytes are a path to the system, and not to `Path`.
+    if isinstance(name, str):
+        return Path(name)
+    kind = type(given).__name__
+    raise error(f"{what} is given by its path, a text or a Path, got {kind}")
+
+
 # What desktops leave in folders, besides names that begin with a dot (`._0.jpg`, `.DS_Store`).
 _CLUTTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 
@@ -185,8 +210,26 @@ def make_folder(folder: Path) -> None:
     Raises:
         PlaceError: If that cannot be done.
     """
+    must_be_name(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def must_be_name(place: Path) -> None:
+    """Refuse to write where no file can be: the name holds a NUL, or half a surrogate pair.
+
+    Raises:
+        PlaceError: If it does.
+    """
+    try:
+        name = os.fsencode(place)
+    except UnicodeEncodeError:
+        name = b"\0"
+    # Python's own errors for both say nothing of the place.
+    if b"\0" in name:
+        words = "a name cannot hold this character"
+        shown = ascii(str(place))
+        raise PlaceError(errno.ENOENT, words, shown)
 
 
 @contextmanager
@@ -202,10 +245,12 @@ def held_alone(
         part: Hold only this part of the work in the folder; a name for files.
 
     Raises:
-        PaveError: Of the kind given, if another process is at work in the folder.
+        PaveError: Of the kind given, if another process is at work in the folder, or a pipe lies
+            in it.
         PlaceError: If the folder cannot be written.
     """
     make_folder(folder)
+    _must_hold_no_pipe(folder, error)
     lock = FileLock(folder / (LOCK + part))
     try:
         with writing(folder):
@@ -216,6 +261,24 @@ def held_alone(
         yield
     finally:
         lock.release()
+
+
+def _must_hold_no_pipe(folder: Path, error: type[PaveError]) -> None:
+    """Refuse a pipe or a device in a folder of ours, where a file may go: to write one is to wait.
+
+    As the output that a user names, either is fine.
+    """
+    for place in sorted(folder.iterdir()):
+        # A link that leads nowhere is replaced, as a file would be.
+        if not place.exists():
+            continue
+        # Folders are our own.
+        if place.is_dir():
+            continue
+        try:
+            regular_file(place, error)
+        except error as why:
+            raise error(f"{why}; remove it") from why
 
 
 def write_atomically(file: Path, data: bytes) -> None:
@@ -241,6 +304,7 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
     Raises:
         PlaceError: If the file cannot be written; it names the file.
     """
+    must_be_name(file)
     with writing(file):
         if file.exists() and not file.is_file() and not file.is_dir():
             # A device or a pipe, such as /dev/stdout, takes what comes, and must not be replaced.

@@ -55,6 +55,8 @@ def find_dtype(word: str | torch.dtype) -> torch.dtype | None:
     """
     import torch
 
+    if not isinstance(word, str | torch.dtype):  # an array would compare each of its numbers
+        raise ConfigError(f"a base has the dtype auto, fp32, bf16 or fp16, got {word!r}")
     if word == "auto":
         return None
     name = str(word).removeprefix("torch.")
@@ -78,11 +80,13 @@ def find_device(word: str | torch.device = "auto") -> torch.device:
     """
     import torch
 
-    if word == "auto":
+    # An array would compare each of its numbers.
+    if isinstance(word, str) and word == "auto":
         return _best()
     try:
         device = torch.device(word)
-    except RuntimeError as error:  # its own message lists thirty kinds
+    # Its own message lists thirty kinds. A type that it does not know, or a number, is none either.
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"unknown device {word!r}; use auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda":
         return _cuda(device)

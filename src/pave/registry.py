@@ -149,13 +149,15 @@ def registering(registry: Registry[T], name: str) -> Callable[[T], T]:
     return keep
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: object, known: Sequence[str]) -> str:
     """The nearest known word as a question, or nothing.
 
     Example:
         >>> did_you_mean("audoi", ["audio", "views"])
         " (did you mean 'audio'?)"
     """
+    if not isinstance(word, str):  # the caller says what it is
+        return ""
     near = get_close_matches(word, known, n=1)
     if not near:
         return ""

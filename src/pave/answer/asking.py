@@ -9,7 +9,7 @@ from pathlib import Path
 from pave.answer.generation import generate
 from pave.answer.model import AnsweringModel
 from pave.answer.questions import questions_about
-from pave.answer.sampling import Sampling
+from pave.answer.sampling import Sampling, as_sampling
 from pave.answer.thinking import MARK, shown
 from pave.bases.inputs import FrameWord
 from pave.bases.pace import sampling_of
@@ -17,6 +17,7 @@ from pave.channels import Source
 from pave.data import ClipFeatures
 from pave.errors import ChannelError, ConfigError
 from pave.media import Frames, Uniform, chosen, read_frames
+from pave.media.sampling import MOST
 from pave.patches.parts import Part
 from pave.tokens import Tokens
 
@@ -67,8 +68,8 @@ def ask(
                 f"the question {question!r} cannot be written as UTF-8; check "
                 "where it was read from"
             ) from error
-    if not isinstance(sampling, Sampling):
-        raise ConfigError(f"sampling must be a pave.Sampling, got {type(sampling).__name__}")
+    # Also for those who come from elsewhere than the model's own `ask`.
+    sampling = as_sampling(sampling)
     if sampling.n > 1 and len(questions) > 1:
         raise ConfigError(
             f"n={sampling.n} gives several answers per question; ask one question at a time"
@@ -130,7 +131,7 @@ def look(
             f"channels maps a channel's name to its media, got {type(channels).__name__}"
         )
     # True is an int in Python, but no number of frames.
-    if frames not in (None, "auto") and (type(frames) is not int or frames < 1):
+    if frames not in (None, "auto") and (type(frames) is not int or not 1 <= frames <= MOST):
         raise ConfigError(f'frames must be "auto" or a whole number of at least 1, got {frames!r}')
     if isinstance(video, Frames):
         seen = video if frames is None else chosen(video, sampling_of(base, frames))

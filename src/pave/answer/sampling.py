@@ -88,3 +88,16 @@ class Sampling:
 
 def _is_text(text: object) -> bool:
     return isinstance(text, str) and bool(text)
+
+
+def as_sampling(given: object, max_new_tokens: int = 64) -> Sampling:
+    """A sampling; a greedy one of so many tokens where none is given.
+
+    Raises:
+        ConfigError: If something else is given.
+    """
+    if given is None:
+        return Sampling(max_new_tokens)
+    if not isinstance(given, Sampling):
+        raise ConfigError(f"sampling must be a pave.Sampling, got {type(given).__name__}")
+    return given

@@ -135,8 +135,10 @@ def load_base(  # noqa: PLR0913 - keyword-only settings of the public API
     # Both at once would be a guess.
     if device_map is not None and device is not None:
         raise ConfigError("device_map already chooses the devices of the base; leave device out")
-    if isinstance(device, str):
+    if device is not None and not isinstance(device, torch.device):
         device = find_device(device)
+    if not isinstance(name, str):
+        raise ConfigError(f"a base's name is a text, got {type(name).__name__}")
     if isinstance(source, (str, Path)):
         name = name or str(source)
     wanted = _Wanted(

@@ -148,7 +148,9 @@ def check_attention(word: str | None) -> None:
     Raises:
         ConfigError: If there is not. A name of the Hub's kernels is none: it would fetch code.
     """
-    if word is None or word in ATTENTION or word in _registered():
+    if word is None:
+        return
+    if isinstance(word, str) and (word in ATTENTION or word in _registered()):
         return
     raise ConfigError(
         f"unknown attention {word!r}{did_you_mean(word, ATTENTION)}; available: "
@@ -163,7 +165,7 @@ def check_map(given: Any) -> None:
         ConfigError: If it is no known word, or offloads parts to the CPU or a disk, where patches
             see no weights.
     """
-    if given is None or given in MAPS:
+    if given is None or (isinstance(given, str) and given in MAPS):
         return
     if isinstance(given, Mapping) and given:
         # One place for all is no offloading, the CPU included.
@@ -187,7 +189,7 @@ def check_quantize(word: str | None) -> None:
     Raises:
         ConfigError: If there is not.
     """
-    if word is None or word in QUANTIZE:
+    if word is None or (isinstance(word, str) and word in QUANTIZE):
         return
     raise ConfigError(
         f"unknown way to quantise {word!r}{did_you_mean(word, QUANTIZE)}; available: "

@@ -65,10 +65,17 @@ def content_digest(source: Source, digest_file: DigestFile | None = None) -> str
     parts: Any
     if isinstance(source, Mapping):
         parts = {key: _of_value(value, digest_file) for key, value in source.items()}
+    elif not isinstance(source, Sequence) or isinstance(source, bytes):
+        raise MediaError(
+            "a source is a path, a list of paths, or a mapping of files and settings, got "
+            f"{type(source).__name__}"
+        )
     else:
         parts = [content_digest(item, digest_file) for item in source]
     try:
         text = canonical_json(parts)
+    except TypeError as error:
+        raise MediaError(f"a source holds what is neither a path nor JSON: {error}") from error
     except ValueError as error:
         # JSON has no word for NaN and infinity.
         raise MediaError(

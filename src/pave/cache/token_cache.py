@@ -34,7 +34,7 @@ from pave.cache.digest import RememberedDigests, Source, canonical_json, content
 from pave.cache.entry import Note, note_of
 from pave.cache.packed import PackedEntries
 from pave.errors import ConfigError
-from pave.files import entries_of, is_clutter, regular_file, write_atomically
+from pave.files import as_path, entries_of, is_clutter, regular_file, write_atomically
 from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
@@ -66,12 +66,14 @@ class TokenCache:
     """
 
     def __init__(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        if dtype is not None and not dtype.is_floating_point:
+        known = isinstance(dtype, torch.dtype)
+        # A word such as "bf16" is no type of torch's.
+        if dtype is not None and not (known and dtype.is_floating_point):
             raise ConfigError(
                 f"a token cache stores floating-point tensors, not {dtype}; use torch.bfloat16 "
                 "or torch.float32"
             )
-        self.folder = Path(folder)
+        self.folder = as_path(folder, ConfigError, "a token cache")
         self.packed = PackedEntries(self.folder / "shards")
         self.dtype = self._agree(dtype)
         self._digests = RememberedDigests(self.folder / "digests")
@@ -140,8 +142,13 @@ class TokenCache:
             content: Digest of the media they were made from, so that tokens of other media can be
                 found and removed.
         """
+        # What is none would fail somewhere inside safetensors.
+        if not isinstance(tensors, Mapping):
+            raise ConfigError(f"tensors come by name, got {type(tensors).__name__}")
         ready = {}
         for name, tensor in tensors.items():
+            if not isinstance(name, str) or not isinstance(tensor, Tensor):
+                raise ConfigError(f"a token cache keeps tensors by name, {name!r} is none")
             # A clone, because safetensors refuses views of one storage under two names.
             ready[name] = self._narrow(tensor).detach().cpu().contiguous().clone()
         note = note_of(ready, label, content)
@@ -324,6 +331,6 @@ def _must_not_wait(file: Path) -> None:
 
 
 def _checked(key: str) -> str:
-    if not KEY.fullmatch(key):
+    if not isinstance(key, str) or not KEY.fullmatch(key):
         raise ConfigError(f"not a token cache key: {key!r}; make one with TokenCache.key()")
     return key

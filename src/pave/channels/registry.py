@@ -189,8 +189,14 @@ def make_encoder(
             value, or the encoder needs a tower and there is none.
     """
     entry = ENCODERS.get(f"{channel}/{name}")
+    if settings is None:
+        settings = {}
+    if not isinstance(settings, Mapping):
+        raise ChannelError(
+            f"encoder {channel}/{name}: settings are a mapping, got {type(settings).__name__}"
+        )
     try:
-        ready = entry.settings.model_validate(dict(settings or {}))
+        ready = entry.settings.model_validate(dict(settings))
     except ValidationError as error:
         complaint = _complaint(error, entry.settings)
         raise ChannelError(f"encoder {channel}/{name}: {complaint}") from error

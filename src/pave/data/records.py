@@ -28,7 +28,7 @@ from pave.data.record import Record, Turn, clip_key, map_paths, media_of
 from pave.data.sources import Source, folder_of, rows_of, title_of
 from pave.data.store import Clips, Records
 from pave.errors import RecordError, first_problem
-from pave.files import regular_file, write_text_atomically
+from pave.files import as_path, regular_file, write_text_atomically
 from pave.media.archive import archive_of, is_there, with_archive
 
 __all__ = [
@@ -187,7 +187,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
 
     Paths below the file's folder become relative, so that the folder can be moved.
     """
-    file = Path(path)
+    file = as_path(path, RecordError, "a file of records")
     folder = os.path.abspath(file.parent)
 
     def relative(text: str) -> str:
@@ -202,7 +202,11 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
         return with_archive(text, relative)
 
     lines = []
+    if not isinstance(records, Iterable):
+        raise RecordError(f"records are a list of pave.Record, got {type(records).__name__}")
     for record in records:
+        if not isinstance(record, Record):
+            raise RecordError(f"records are a list of pave.Record, it holds {record!r}")
         # Without defaults, so that a line says only what its record has.
         row = map_paths(record, kept, kept).model_dump(exclude_defaults=True)
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")

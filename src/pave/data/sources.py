@@ -72,8 +72,12 @@ def rows_of(source: Source) -> Iterator[Row]:
         return
     from pave.data.rows import Table
 
+    if not isinstance(source, Iterable):
+        raise RecordError(f"records are a path, or rows, got {type(source).__name__}")
     table = Table()
     for number, row in enumerate(source, 1):
+        if not isinstance(row, Mapping):
+            raise RecordError(f"row {number}: a row is a mapping, got {type(row).__name__}")
         yield f"row {number}", table.values(row)
 
 

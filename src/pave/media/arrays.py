@@ -62,10 +62,13 @@ def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Te
         )
     if fps is not None:
         # A NaN is not above 0 either.
-        if not isinstance(fps, int | float) or not 0 < fps < float("inf"):
+        if not isinstance(fps, int | float) or not 0 < fps < 2**63:
             raise MediaError(f"fps must be a number above 0, got {fps!r}")
         return torch.arange(count, dtype=torch.float64) / fps
-    moments = torch.as_tensor(np.asarray(times, dtype=np.float64))
+    try:
+        moments = torch.as_tensor(np.asarray(times, dtype=np.float64))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise MediaError(f"times must be {count} seconds, one a frame ({error})") from error
     if moments.shape != (count,) or not moments.isfinite().all():
         raise MediaError(f"times must be {count} seconds, one per frame, got {times!r}")
     if (moments.diff() < 0).any():

@@ -24,13 +24,14 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from pave.errors import MediaError
+from pave.files import as_path
 from pave.media.container import MediaFile, open_media
 from pave.media.folder import folder_times, read_folder, read_pictures
 from pave.media.index import Index, bare, frame_step, index_of_frames, index_of_packets
 from pave.media.limits import must_hold_clip
 from pave.media.orientation import EXCHANGED, orientation, turned
 from pave.media.packets import NO_TIME, Packets, Ticks, move, read_packets
-from pave.media.sampling import Rate, Sampling, at_least, choose
+from pave.media.sampling import Rate, Sampling, at_least, choose, must_be_sampling
 
 Picture = npt.NDArray[np.uint8]  # [H, W, 3]
 
@@ -76,7 +77,8 @@ def read_frames(path: str | Path, sampling: Sampling, *, folder_fps: float = 1.0
         >>> read_frames("concert.mp4", Uniform(4)).times  # doctest: +SKIP
         tensor([ 0.0000, 19.9167, 39.8750, 59.8333], dtype=torch.float64)
     """
-    path = Path(path)
+    path = as_path(path, MediaError, "a video")
+    must_be_sampling(sampling)
     if os.path.isdir(path):
         duration = len(folder_times(path, folder_fps)) / folder_fps
         return Frames(*read_folder(path, sampling, folder_fps), duration)
@@ -119,7 +121,8 @@ def stream_frames(
     Example:
         >>> for piece in stream_frames("match.mp4", Rate(8.0), 32): ...  # doctest: +SKIP
     """
-    path = Path(path)
+    path = as_path(path, MediaError, "a video")
+    must_be_sampling(sampling)
     if os.path.isdir(path):
         times = folder_times(path, folder_fps)
         chosen = choose(times, sampling)
@@ -145,7 +148,7 @@ def frame_times(path: str | Path, *, folder_fps: float = 1.0) -> npt.NDArray[np.
     Raises:
         MediaError: If the path is missing or no video.
     """
-    path = Path(path)
+    path = as_path(path, MediaError, "a video")
     if os.path.isdir(path):
         return folder_times(path, folder_fps)
     with open_media(path) as media:

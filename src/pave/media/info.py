@@ -11,6 +11,8 @@ import numpy as np
 from av.format import Flags
 from av.video.stream import VideoStream
 
+from pave.errors import MediaError
+from pave.files import as_path
 from pave.media.container import MediaFile, open_media
 from pave.media.frames import frame_times
 from pave.media.index import bare, frame_step
@@ -93,7 +95,7 @@ def probe(path: str | Path) -> MediaInfo:
         MediaError: If the file is missing, empty, truncated or no media file, or a track's codec is
             unknown.
     """
-    path = Path(path)
+    path = as_path(path, MediaError, "a media file")
     times: Seconds = np.zeros(0)
     with open_media(path) as media:
         picture = _video_info(media)

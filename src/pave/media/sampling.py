@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from pave.media.paced import Indices, Paced, choose_paced
 # Times in records are often rounded to milliseconds: a frame that starts within one is already on
 # screen.
 ROUNDING_SECONDS = 1e-3
+MOST = 10_000_000
+"""Frames of one clip: more are a mistake, and would take all memory."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,7 @@ class Uniform:
 
     def __post_init__(self) -> None:
         """Refuse a count that no clip can satisfy."""
-        if self.count < 1:
-            raise ConfigError(f"Uniform(count={self.count}): take at least 1 frame")
+        _must_be_count(self.count, "Uniform(count=...)")
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Rate:
 
     def __post_init__(self) -> None:
         """Refuse rates and limits that select nothing."""
-        if not 0 < self.fps < float("inf"):
+        # A NaN is not above 0 either.
+        if not isinstance(self.fps, Real) or not 0 < self.fps < float("inf"):
             raise ConfigError(
-                f"Rate(fps={self.fps}): the rate must be a positive number of frames per second"
+                f"Rate(fps={self.fps!r}): the rate must be a positive number of frames per second"
             )
-        if self.at_most is not None and self.at_most < 1:
-            raise ConfigError(f"Rate(at_most={self.at_most}): take at least 1 frame")
+        if self.at_most is not None:
+            _must_be_count(self.at_most, "Rate(at_most=...)")
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,41 @@ class At:
 
     def __post_init__(self) -> None:
         """Refuse an empty list and times that are no numbers."""
-        if len(self.times) == 0:
+        try:
+            moments = np.asarray(self.times, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"At(times): times are numbers of seconds ({error})") from error
+        if moments.ndim != 1:
+            raise ConfigError(f"At(times): pass a list of times, got {type(self.times).__name__}")
+        if len(moments) == 0:
             raise ConfigError("At(times=[]): pass at least one time")
-        if not np.isfinite(np.asarray(self.times, dtype=np.float64)).all():
+        if not np.isfinite(moments).all():
             raise ConfigError("At(times): every time must be a finite number of seconds")
 
 
 Sampling = Uniform | Rate | At | Paced
+
+
+def _must_be_count(count: object, what: str) -> None:
+    """Refuse what is no whole number of frames from 1 on, or more than any clip gives."""
+    # True is an int in Python, but no number of frames.
+    if isinstance(count, bool) or not isinstance(count, Integral):
+        raise ConfigError(f"{what}: a whole number of frames is wanted, got {count!r}")
+    if not 1 <= int(count) <= MOST:
+        raise ConfigError(f"{what}: take from 1 to {MOST:,} frames, got {count}")
+
+
+def must_be_sampling(sampling: object) -> None:
+    """Refuse what is no rule for frames.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    if not isinstance(sampling, Sampling):
+        raise ConfigError(
+            "frames are chosen by Uniform, Rate, At or Paced of pave.media, got "
+            f"{type(sampling).__name__}"
+        )
 
 
 def choose(times: npt.NDArray[np.float64], sampling: Sampling) -> Indices:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from av.audio.stream import AudioStream
 from torch import Tensor
 
 from pave.errors import ConfigError, MediaError
+from pave.files import as_path
 from pave.media.container import MediaFile, open_media
 from pave.media.packets import Packets, move, read_packets
 from pave.media.track import FASTEST, Track, must_be_sound
@@ -58,8 +60,9 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
             nor sound; if the sound is too long or has too long a hole (`pave.media.limits`), has an
             absurd rate or more than 64 channels.
     """
-    if rate is not None and not 1 <= rate <= FASTEST:
-        raise ConfigError(f"rate={rate}: must be from 1 to {FASTEST:,} samples per second")
+    path = as_path(path, MediaError, "a sound")
+    if rate is not None and (not isinstance(rate, Integral) or not 1 <= rate <= FASTEST):
+        raise ConfigError(f"rate={rate!r}: must be from 1 to {FASTEST:,} samples per second")
     if os.path.isdir(path):
         return None
     with open_media(path) as media:

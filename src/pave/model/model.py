@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pave import hf_compat
 from pave.answer import AnsweringModel, Sampling, ask, ask_behind, reply, reply_in_pieces, turns_of
+from pave.answer.sampling import as_sampling
 from pave.bases import Base, InputSpec
 from pave.bases.inputs import FrameWord
 from pave.channels import Encoder, Source
@@ -493,7 +494,7 @@ class PatchedModel(nn.Module):
             ChannelError: If a channel's tokens do not fit the patch.
             ConfigError: If an argument is of a wrong kind, or no frames or tokens are asked for.
         """
-        sampling = sampling or Sampling(max_new_tokens)
+        sampling = as_sampling(sampling, max_new_tokens)
         questions = [question] if isinstance(question, str) else question
         media = {} if channels is None else channels
         model: AnsweringModel = self
@@ -550,7 +551,7 @@ class PatchedModel(nn.Module):
             PaveError: As `ask`; if the base takes no pictures, or its chat template no system
                 message; if messages are of a wrong kind.
         """
-        sampling = sampling or Sampling(max_new_tokens=256)
+        sampling = as_sampling(sampling, 256)
         turns = turns_of(messages)
         if patches is None:  # those of now, whenever the pieces of a stream are taken
             patches = {name: patch.weight for name, patch in self.patches.items()}

@@ -28,6 +28,7 @@ from pave.errors import ConfigError, PatchError
 from pave.files import (
     clear_left_overs,
     is_clutter,
+    must_be_name,
     sha256_of,
     sync,
     write_text_atomically,
@@ -95,6 +96,7 @@ def write_folder(folder: Path, files: PatchFiles, base: Base) -> PatchConfig:
     Raises:
         PatchError: If the target holds something else, or cannot be written, or a weight is a NaN.
     """
+    must_be_name(folder)
     folder = folder.resolve()
     # All that can be refused is refused before the disk is touched.
     _check_target(folder)

@@ -149,6 +149,8 @@ def _channel_spec(
     base: Base, channel: str, new: NewChannel, encoder: Encoder | None
 ) -> ChannelSpec:
     """One channel as `patch.json` has it."""
+    if not isinstance(new.fusion, Mapping):
+        raise ConfigError(f"fusion: settings are a mapping, got {type(new.fusion).__name__}")
     if encoder is None and "side_dim" not in new.fusion:
         raise ConfigError(
             f"channel '{channel}' has no encoder, so the width of its tokens is unknown; give "
