@@ -68,7 +68,7 @@ def _moments(count: int, fps: float | None, times: Sequence[float] | None) -> Te
     try:
         moments = torch.as_tensor(np.asarray(times, dtype=np.float64))
     except (TypeError, ValueError, OverflowError) as error:
-        raise MediaError(f"times must be {count} seconds, one a frame ({error})") from error
+        raise MediaError(f"times must be {count} seconds, one per frame ({error})") from error
     if moments.shape != (count,) or not moments.isfinite().all():
         raise MediaError(f"times must be {count} seconds, one per frame, got {times!r}")
     if (moments.diff() < 0).any():
