@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from helpers import tinyrun
+from helpers import launch, tinyrun
 from pave.cli import main
 from pave.cli.launched import check_verb, own_shard
 from pave.errors import ConfigError
@@ -49,22 +45,20 @@ def test_alone_nothing_changes(monkeypatch, rank, size):
 
 
 @pytest.mark.slow
-def test_two_processes_answer_each_question_once(tmp_path):
-    """As torchrun starts them; the files are those of one process."""
-    made = tinyrun.make(tmp_path, clips=4)
+def test_two_processes_of_torchrun_share_clips_and_questions(tmp_path):
+    """Each clip is encoded and each question answered once; the files are those of one process."""
+    made = tinyrun.make(tmp_path, clips=20)
+    tokens = ["extract", str(made.records), "--channel", "audio", "--encoder", "mel", "--json"]
+    done = launch.launched(["-m", "pave", *tokens, "--cache", str(tmp_path / "tokens")])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count('"skipped": []') == 2
+    # Of 20 clips one is silent; units of 8, 8 and 4 go to two processes.
+    assert [done.stdout.count(f'"made": {count}') for count in (8, 11)] == [1, 1]
     words = ["eval", "--records", str(made.records), "--base", str(made.base), "--frames", "4"]
     words += ["--arms.base", "none", "--arms.sound", str(made.patch), "--max-new-tokens", "4"]
-    words += ["--no-plot", "--batch", "3", "--cache", str(tmp_path / "tokens")]
-    here = Path(__file__).resolve().parents[2]
-    running = []
-    for rank in range(2):
-        env = os.environ | {"PYTHONPATH": str(here / "src"), "OMP_NUM_THREADS": "1"}
-        env |= {"RANK": str(rank), "WORLD_SIZE": "2"}
-        command = [sys.executable, "-m", "pave", *words, "--out", str(tmp_path / "two")]
-        running.append(subprocess.Popen(command, env=env, stdout=-1, stderr=-1, text=True))
-    told = [process.communicate() for process in running]
-    assert [process.returncode for process in running] == [0, 0], told
-    assert any("all" in out for out, _ in told)
+    words += ["--no-plot", "--batch", "3", "--cache", str(tmp_path / "tokens"), "--limit", "4"]
+    done = launch.launched(["-m", "pave", *words, "--out", str(tmp_path / "two")])
+    assert done.returncode == 0, done.stderr[-3000:]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     for arm in ("base", "sound"):
         rows = (tmp_path / "two" / f"{arm}.jsonl").read_text()

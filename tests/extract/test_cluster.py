@@ -32,8 +32,9 @@ class _Rows:
         batch_size: int,
         compute: Any,
         num_cpus: float,
+        num_gpus: float,
     ) -> _Rows:
-        assert compute == ("pool", 2) and num_cpus == 0.5
+        assert compute == ("pool", 2) and num_cpus == 0.5 and num_gpus == 0
         actors = [fn(*fn_constructor_args) for _ in range(compute[1])]
         made = []
         for start in range(0, len(self.rows), batch_size):

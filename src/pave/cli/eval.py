@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from pydantic import model_validator
@@ -11,11 +11,13 @@ from pave.cli import output
 from pave.cli.launched import own_shard
 from pave.cli.output import Stages
 from pave.cli.settings import Switch, from_words
+from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pave.evaluate.report import Report
     from pave.evaluate.run import Share
     from pave.evaluate.swap import SwapShare
     from pave.evaluate.swap_report import SwapReport
@@ -31,7 +33,10 @@ class EvalSettings(EvalConfig):
 
 
 def eval_verb(
-    *, settings: Annotated[EvalSettings, Parameter(name="*")], json: Switch = False
+    *,
+    settings: Annotated[EvalSettings, Parameter(name="*")],
+    engine: Literal["local", "ray"] = "local",
+    json: Switch = False,
 ) -> int:
     """Compare the base and patches on the same questions about the same frames.
 
@@ -69,6 +74,8 @@ def eval_verb(
 
     Args:
         settings: Settings.
+        engine: Ask here, or in so many tasks as `--workers` says on a Ray cluster (needs the extra
+            `ray`).
         json: Print the results as JSON instead of a table.
     """
     from pave.evaluate.on_card import write_on_cards
@@ -80,9 +87,11 @@ def eval_verb(
     config = EvalConfig.model_validate(settings.model_dump())
     config = config.model_copy(update={"shard": own_shard(config.shard)})
     with output.stages() as stages:
-        if config.swap is not None:
+        if engine == "ray":
+            report = _on_ray(config, stages)
+        elif config.swap is not None:
             return _swap(config, stages, json)
-        if config.shard is None:
+        elif config.shard is None:
             report = evaluate(config, progress=stages)
         else:
             share = evaluate_share(config, progress=stages)
@@ -104,6 +113,14 @@ def eval_verb(
     for note in [*report.notes, *few_note(cells)]:
         output.line(note)
     return 0
+
+
+def _on_ray(config: EvalConfig, stages: Stages) -> Report:
+    from pave.evaluate.cluster import evaluate_on_ray
+
+    if config.swap is not None or config.shard is not None:
+        raise ConfigError("--engine ray divides the questions itself, and asks no --swap")
+    return evaluate_on_ray(config, progress=stages)
 
 
 def _swap(config: EvalConfig, stages: Stages, json: bool) -> int:

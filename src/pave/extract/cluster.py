@@ -20,6 +20,9 @@ from pave.extract.report import ExtractReport, Outcome, Tally, Watch
 from pave.extract.work import encode_jobs, open_cache
 from pave.version import install_extra
 
+BLOCKS_A_WORKER = 500
+"""Pieces in which the work of one is handed out; Ray keeps account of each of them."""
+
 
 def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> ExtractReport:
     """As `pave.extract.extract`, with `config.workers` Ray actors.
@@ -36,14 +39,12 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
         RecordError: If the records cannot be read.
         ChannelError: If the encoder is unknown.
     """
-    ray, data = _ray()
+    ray = connected()
     work = plan(config)
     tally = Tally(work.clips, work.without, watch)
     # Here, so that actors do not settle its type all at once.
     open_cache(config)
-    if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False)
-    cpus = float(ray.cluster_resources().get("CPU", 0))
+    resources = ray.cluster_resources()
     workers = max(1, config.workers)
     rows = []
     for unit in work.units:
@@ -52,13 +53,20 @@ def extract_on_ray(config: ExtractConfig, *, watch: Watch | None = None) -> Extr
         rows.append({"jobs": jobs, "clips": unit.clips})
     if not rows:
         return tally.report()
-    # One unit a row and a row a batch: a unit is what may be lost.
-    results = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    # Before anything is handed out, so that this is said in a line.
+    cpus = cpus_per_worker(float(resources.get("CPU", 0)), workers)
+    gpus = gpus_per_worker(float(resources.get("GPU", 0)), workers, config.device)
+    # One unit a row and a row a batch: what is in a lost block and done is found in the cache.
+    data = import_module("ray.data")
+    blocks = min(len(rows), BLOCKS_A_WORKER * workers)
+    units = data.from_items(rows, override_num_blocks=blocks)
+    results = units.map_batches(
         Encode,
         fn_constructor_args=(config.model_dump_json(),),
         batch_size=1,
         compute=data.ActorPoolStrategy(size=workers),
-        num_cpus=cpus_per_worker(cpus, workers),
+        num_cpus=cpus,
+        num_gpus=gpus,
     )
     for row in results.iter_rows():
         # No clip's fault, which would be an outcome: the next unit would fail the same way.
@@ -120,9 +128,36 @@ def cpus_per_worker(cpus: float, workers: int) -> float:
     return min(1.0, (cpus - 1) / workers)
 
 
-def _ray() -> tuple[Any, Any]:
-    """The modules `ray` and `ray.data`."""
+def gpus_per_worker(gpus: float, workers: int, device: str) -> float:
+    """How much of a GPU each of some workers may claim.
+
+    Ray hides all GPUs from a worker that claims none.
+
+    Args:
+        gpus: GPUs of the cluster.
+        workers: How many share them.
+        device: Where they are to compute, as the settings say.
+
+    Example:
+        >>> gpus_per_worker(4, 8, "auto"), gpus_per_worker(4, 2, "cpu")
+        (0.5, 0.0)
+    """
+    if device == "cpu":
+        return 0.0
+    return min(1.0, gpus / workers)
+
+
+def connected() -> Any:
+    """The module `ray`, connected to a cluster or to one of its own on this machine.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
     try:
-        return import_module("ray"), import_module("ray.data")
+        ray = import_module("ray")
+        import_module("ray.data")
     except ImportError as error:
         raise ConfigError(f"--engine ray needs Ray ({error}): {install_extra('ray')}") from error
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False)
+    return ray

@@ -1,0 +1,206 @@
+"""One training step on 8 questions about each of 2 clips, against two other ways to train.
+
+Every side makes one optimiser step in fp32 on the same 16 questions: forward, backward, clipping
+and AdamW (its rate is 0, so that every repetition starts from the same weights). Losses of all
+sides are compared before anything is measured; frames are decoded beforehand for all.
+
+- "ours": one sequence a clip with its 8 questions, tower outputs from the cache, logits at answers;
+  the frozen products go through oneDNN where `pave train` sends them there.
+- "as the authors train": one question a sample, batches of two that are padded to the longest,
+  tower and projector in every step, the fusion in a loop over samples, logits at every position.
+- "plain peft": a LoRA alone, one question a sample, tower in every step, logits at every position;
+  ours is then the LoRA-only control.
+
+`smol` is measured, and a thin LLaVA-OneVision (two layers of width 256, 1,569 visual tokens of 8
+frames), whose vocabulary of 32,000 words makes logits what they are in a real one.
+
+The share of products is the time of matrix products and attention, forward and backward, in CPU
+seconds of our step: what is left is norms, activations, sums, copies, the optimiser, and Python.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from figures.shared_prefix import cached, plain, samples, trainer
+from harness import Row, cpu_seconds, peak_growth, spent
+from peft import LoraConfig, LoraModel
+from thin import thin_base
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from videos import LORA, Bench, bench
+
+from pave.cpu import frozen_through_onednn
+from pave.media import read_frames
+from pave.model import PatchedModel
+from pave.train.objective import AnswerModel
+
+CLIPS, QUESTIONS = 2, 8
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear", "attention")
+
+
+class Products(TorchDispatchMode):
+    """Counts the CPU seconds of matrix products and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run it; look at the clock if it is a product."""
+        name = func.__name__
+        if not any(word in name for word in PRODUCTS):
+            return func(*args, **(kwargs or {}))
+        start = cpu_seconds()
+        found = func(*args, **(kwargs or {}))
+        self.seconds += cpu_seconds() - start
+        return found
+
+
+@contextmanager
+def one_by_one(model: PatchedModel) -> Iterator[None]:
+    """The fusion as the authors call it: once for each sample."""
+    fusion = model.patches["sound"].fusion
+    together = fusion.forward
+
+    def loop(query: Sequence[Any], side: Sequence[Any], *times: Any) -> list[Any]:
+        found = []
+        for number in range(len(query)):
+            own = [None if each is None else each[number : number + 1] for each in times]
+            found += together(query[number : number + 1], side[number : number + 1], *own)
+        return found
+
+    fusion.forward = loop
+    try:
+        yield
+    finally:
+        del fusion.forward
+
+
+def with_peft(made: Bench, features: Any, batches: Sequence[Sequence[Any]]) -> Callable[[], Any]:
+    """Losses of a LoRA that peft alone puts on the base."""
+    base = made.base
+    clips = [base.clip(read_frames(group[0].video, features.sampling)) for group in made.groups]
+    total = sum(len(sample.packed.labels) for batch in batches for sample in batch)
+
+    def loss(batch: Sequence[Any]) -> Any:
+        inputs = base.batch([sample.packed.ids for sample in batch], clips, pad="right")
+        logits = base.model(use_cache=False, **inputs).logits
+        rows = [logits[row, torch.tensor(sample.packed.keep)] for row, sample in enumerate(batch)]
+        labels = torch.tensor([label for sample in batch for label in sample.packed.labels])
+        return F.cross_entropy(torch.cat(rows).float(), labels, reduction="sum") / total
+
+    return lambda: (loss(batch) for batch in batches)
+
+
+@contextmanager
+def peft_lora(made: Bench) -> Iterator[Any]:
+    """A fresh LoRA of the same shape on the base, by peft."""
+    shape = {"r": LORA.rank, "lora_alpha": LORA.alpha, "lora_dropout": 0.0}
+    targets = rf".*{made.base.family.language_model}.*({'|'.join(LORA.targets)})"
+    config = LoraConfig(target_modules=targets, **shape)
+    tuner = LoraModel(made.base.model, {"default": config}, "default")
+    try:
+        yield [parameter for parameter in tuner.parameters() if parameter.requires_grad]
+    finally:
+        tuner.unload()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One side: its loss, the peak of its first step in MB, CPU seconds of a step, how often."""
+
+    loss: float
+    peak: float
+    seconds: float
+    n: int
+
+
+def measured(
+    losses: Callable[[], Any], parameters: Sequence[torch.nn.Parameter], repeats: int
+) -> Measured:
+    """Measure one side; of a side that takes minutes, the first step is the only one."""
+    step = trainer(parameters, losses)
+    told: list[float] = []
+    with peak_growth() as grown:
+        first = spent(lambda: told.append(step()))
+        peak = grown()
+    # The first one warms up; a long one need not.
+    again = [spent(step) for _ in range(repeats)] or [first]
+    return Measured(told[0], peak, statistics.median(again), len(again))
+
+
+def row(title: str, ours: Measured, peer: Measured, promise: str = "") -> Row:
+    """Questions a CPU second of both sides, which have the same loss."""
+    assert math.isclose(ours.loss, peer.loss, rel_tol=1e-4), (ours, peer)
+    count = CLIPS * QUESTIONS
+    return Row(
+        f"training step, {QUESTIONS} questions a clip, {title}",
+        count / ours.seconds,
+        count / peer.seconds,
+        peer.seconds / ours.seconds,
+        "questions a CPU s",
+        ours.n,
+        promise,
+        f"loss {ours.loss:.4f} both; peak {ours.peak:,.0f} against {peer.peak:,.0f} MB",
+    )
+
+
+def share_of_products(title: str, step: Callable[[], float], whole: float) -> Row:
+    """Which part of our step, of so many CPU seconds, is the model's own products."""
+    with Products() as products:
+        step()
+    part = min(products.seconds / whole, 1.0)
+    figure = f"products in a training step, {title}"
+    return Row(figure, products.seconds, whole, part, "CPU s", 1, "", f"{part:.0%} of the step")
+
+
+def compare(made: Bench, title: str, frames: int, repeats: int, promise: str) -> list[Row]:
+    """All rows of one base and number of frames."""
+    features = made.features(frames)
+    together, single = samples(made, features, True), samples(made, features, False)
+
+    patched = made.patched()
+    trained = list(patched.trainable_parameters().values())
+    losses = cached(AnswerModel(patched).train(), together, True)
+    language = getattr(made.base.inner, made.base.family.language_model)
+    with frozen_through_onednn(language):  # as `pave train` holds the base
+        ours = measured(losses, trained, 3)
+        share = share_of_products(title, trainer(trained, losses), ours.seconds)
+    with one_by_one(patched):
+        authors = measured(plain(made, patched, features, single), trained, repeats)
+    patched.unpatch()
+
+    control = PatchedModel(made.base)
+    control.new_patch(None, name="lora", lora=LORA, seed=0)
+    losses = cached(AnswerModel(control).train(), together, True)
+    trained = list(control.trainable_parameters().values())
+    with frozen_through_onednn(language):
+        alone = measured(losses, trained, 3)
+    control.unpatch()
+    with peft_lora(made) as parameters:
+        peft = measured(with_peft(made, features, single), parameters, repeats)
+    return [
+        row(f"{title}, against as the authors train", ours, authors, promise),
+        row(f"{title}, LoRA alone, against plain peft", alone, peft),
+        share,
+    ]
+
+
+def measure() -> list[Row]:
+    """`smol` with 4 and 32 frames, and a thin LLaVA-OneVision with 8."""
+    rows = []
+    with bench(CLIPS, QUESTIONS, "train") as made:
+        rows += compare(made, "smol, 4 frames", 4, 2, "at least 5")
+        rows += compare(made, "smol, 32 frames", 32, 0, "at least 10")
+        torch.manual_seed(0)
+        thin = thin_base(256, 32_000, 256, mlp=1024, layers=2)
+        made = Bench(thin, made.groups, made.folder / "thin")
+        rows += compare(made, "thin LLaVA-OneVision, 8 frames", 8, 0, "at least 5")
+    return rows
