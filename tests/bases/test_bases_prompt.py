@@ -217,12 +217,12 @@ def test_answers_end_with_a_token_that_says_so(caplog: pytest.LogCaptureFixture)
     model.generation_config.eos_token_id = None
     base = load_base(model, tokenizer)
     assert base.stop_ids == [tokenizer.convert_tokens_to_ids("<|im_end|>")]
-    assert "no token '</s>'" in caplog.text and "<|im_end|>" in caplog.text
+    assert "lacks the token '</s>'" in caplog.text and "<|im_end|>" in caplog.text
     prompt = base.encode_prompt("<video>", [("Q", "x < y")])
     assert tokenizer.decode(prompt.turns[0][1]).strip() == "x < y<|im_end|>"
     assert prompt.turns[0][1][-1] == base.stop_ids[0]
     tokenizer.eos_token = None
-    with pytest.raises(BaseError, match="no token '</s>'.*set tokenizer.eos_token"):
+    with pytest.raises(BaseError, match="lacks the token '</s>'.*set tokenizer.eos_token"):
         load_base(model, tokenizer)
 
 

@@ -162,7 +162,7 @@ def test_subtitles_alone(tmp_path: Path) -> None:
     """It says what the file does hold; a silent clip is legal, one of nothing at all is not."""
     file = tmp_path / "film.srt"
     file.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
-    refused(file, "no picture, only subtitles", READERS[1:2])
+    refused(file, "no picture track, only subtitles", READERS[1:2])
     refused(file, "neither video nor sound, only subtitles", READERS[2:])
     bare = mux(tmp_path / "bare.mkv", sounds=[(0.0, tone(0.5))])
     bare.write_bytes(

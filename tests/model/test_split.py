@@ -174,7 +174,7 @@ def test_other_maps_are_refused(given: Any, said: str, tmp_path: Path) -> None:
 def test_a_map_has_its_own_devices(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave device out"):
         load_base(tmp_path, device_map="auto", device="cpu")
-    with pytest.raises(ValueError, match="no JSON object"):
+    with pytest.raises(ValueError, match="not a JSON object"):
         Loading(device_map="{model")
     base = tiny.base()
     with pytest.raises(BaseError, match="is loaded already"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,14 @@ def test_a_curve_in_a_line() -> None:
     assert sparkline([]) == ""
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C means an exception, also where the tests were started in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def _training_for(seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> bool:
     """What becomes of a training that would take a minute."""
 
@@ -106,6 +116,7 @@ def _training_for(seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     return train_here(run, tiny.base(), lambda *_: None, lambda _: None, seconds)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_a_training_ends_when_its_time_is_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +125,7 @@ def test_a_training_ends_when_its_time_is_up(
     assert time.monotonic() - before < 30
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_ctrl_c_in_a_training_is_not_taken_for_the_end_of_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

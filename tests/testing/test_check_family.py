@@ -63,5 +63,5 @@ def test_a_broken_family_is_told_why(
 def test_placeholders_that_do_not_fit_are_told() -> None:
     base = tiny.base("internvl")
     base.config.image_seq_length = 3
-    with pytest.raises(AssertionError, match="placeholders in the prompt.*: 12 is not 16"):
+    with pytest.raises(AssertionError, match="placeholders in the prompt.*: 12 instead of 16"):
         check_family(base)

@@ -136,5 +136,5 @@ def test_a_wrong_recipe_is_named_in_words(tmp_path, settings, error, words):
 
 
 def test_an_empty_base_is_not_the_recipes_own():
-    with pytest.raises(BaseError, match="an empty name: no such folder"):
+    with pytest.raises(BaseError, match="an empty name: neither a folder"):
         estimate(plan("V5_1_3", base=""))

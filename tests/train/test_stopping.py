@@ -115,7 +115,7 @@ def test_other_threads_train_without_signals(tmp_path):
 def test_two_runs_do_not_share_a_folder(tmp_path):
     toy.records(tmp_path, clips=2)
     config = toy.config(tmp_path, steps=1)
-    refused = pytest.raises(TrainError, match="another process is at work in .*run; wait for it")
+    refused = pytest.raises(TrainError, match="another process is using .*run; wait for it")
     with held_alone(config.out, ConfigError, "wait"), refused:
         train(config, base=tiny.base(), progress=False)
     assert train(config, base=tiny.base(), progress=False).steps == 1

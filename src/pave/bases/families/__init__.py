@@ -51,7 +51,7 @@ REFUSED = {
     "gemma3": "it takes pictures only, not videos",
     "gemma3n": "it takes pictures only, not videos",
     "qwen2_5_omni": "it is a whole Omni model; use its thinker (qwen2_5_omni_thinker)",
-    "qwen3_omni_moe": "the whole of an Omni model; its thinker (qwen3_omni_moe_thinker) is one",
+    "qwen3_omni_moe": "it is a whole Omni model; use its thinker (qwen3_omni_moe_thinker)",
 }
 """Model types that were looked at and are no bases, with the reason; docs/reference/model-types.md
 has the other ones that take videos."""
