@@ -46,10 +46,13 @@ sys.meta_path.insert(0, Finder())
 
 
 def main(folder: Path) -> None:
-    """Build it; what is there already is left as it is."""
-    python = folder / "bin" / "python"
+    """Build it, if it was not built to its end before."""
+    ready = folder / ".ready"
+    if ready.exists():
+        return
+    python = folder.resolve() / "bin" / "python"
     if not python.exists():
-        venv.create(folder, with_pip=True)
+        venv.create(folder, with_pip=True, symlinks=True)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--quiet", VLLM], check=True)
     subprocess.run([*pip, "uninstall", "--quiet", "-y", "torchaudio", "torchcodec"], check=True)
@@ -68,6 +71,7 @@ def main(folder: Path) -> None:
     site = Path(found.stdout.strip())
     (site / "pave_torchvision.py").write_text(FINDER, encoding="utf-8")
     (site / "pave_torchvision.pth").write_text("import pave_torchvision\n", encoding="utf-8")
+    ready.touch()
     print(f"{python}: {VLLM} with pave from {ROOT}")
 
 

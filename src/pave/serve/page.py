@@ -42,7 +42,7 @@ TOKENS = 64
 _OURS: Any = {"api_visibility": "private"}
 _CSS = """
 .gradio-container {font-family: system-ui, sans-serif}
-button[role="tab"].selected {color: inherit}
+button[role="tab"].selected, .info-text, .or {color: inherit !important}
 table.columns {width: 100%; border-collapse: collapse}
 table.columns th, table.columns td {border: 1px solid #8886; padding: 6px; text-align: left}
 """
@@ -394,7 +394,12 @@ class Page:
                     info="A mix is written sound:0.5+depth",
                 )
             with gr.Column(scale=2, min_width=300):
-                shown = gr.Chatbot(label="Talk", height=360)
+                # Without the one that shares: it has no name, and nothing leaves the machine.
+                shown = gr.Chatbot(
+                    label="Talk",
+                    height=360,
+                    buttons=["copy", "copy_all"],
+                )
                 text = gr.Textbox(
                     label="Say",
                     placeholder="What do you hear?",
