@@ -6,6 +6,7 @@ folder = saved.base("gemma4", tmp_path / "base", torch.float16)
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -20,7 +21,10 @@ def base(family: str, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     made.tokenizer.save_pretrained(folder)
     settings = made.settings
     found = {"image_mean": list(settings.mean), "image_std": list(settings.std)}
-    if settings.max_pixels is not None:
+    if settings.max_pixels is not None and settings.min_pixels is None:
+        # MiniCPM's processor: the side of a square of so many pixels.
+        found["scale_resolution"] = math.isqrt(settings.max_pixels)
+    elif settings.max_pixels is not None:
         limits = {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels}
         found |= {"size": limits, "cap_pixels_per_frame": settings.cap_pixels_per_frame}
     elif settings.max_video_tokens is not None:

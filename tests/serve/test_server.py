@@ -83,7 +83,7 @@ def test_the_client_of_openai_unchanged(client: openai.OpenAI, made: tinyrun.Run
     assert text_of(client, "sound", talk) == wanted
     with pytest.raises(openai.AuthenticationError, match="API key"):
         client.with_options(api_key="wrong").models.list()
-    with pytest.raises(openai.NotFoundError, match="no model 'sond' .did you mean 'sound'"):
+    with pytest.raises(openai.NotFoundError, match="unknown model 'sond' .did you mean 'sound'"):
         text_of(client, "sond", messages)
     with pytest.raises(openai.BadRequestError, match="cannot be opened"):
         text_of(client, "sound", asked("?", video("data:video/mp4;base64,AAAA")))
@@ -225,7 +225,7 @@ def test_a_full_queue_refuses_and_an_end_drains(words: list[object], made: tinyr
         (["--patch", "a=x", "--patch", "a=y"], "two patches are called 'a'"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1 port 8000"),
         (["--port", "99999"], "port 99999"),
-        (["--serve-folder", "nowhere"], "no such folder"),
+        (["--serve-folder", "nowhere"], "--serve-folder nowhere: the folder does not exist"),
         (["--api-key-file", "nowhere"], "nowhere: "),
         (["--max-queue", "0"], "--max-queue"),
     ],
