@@ -243,7 +243,7 @@ def test_sources_that_have_no_content(source: object) -> None:
         content_digest(source)
 
 
-@pytest.mark.parametrize("target", ["", "/dev/zero", "/proc/kmsg"])
+@pytest.mark.parametrize("target", ["", "a folder", "/dev/zero", "/proc/kmsg"])
 @pytest.mark.parametrize("name", [f"ab/{KEY}.safetensors", f"failed/{KEY}.json", "store.json"])
 def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str, target: str) -> None:
     """To open it would be to wait for ever."""
@@ -252,7 +252,9 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str, tar
     kept.fail(KEY, "no")
     pipe = tmp_path / name
     pipe.unlink(missing_ok=True)
-    if target:
+    if target == "a folder":
+        pipe.mkdir()
+    elif target:
         pipe.symlink_to(target)
     else:
         os.mkfifo(pipe)

@@ -317,12 +317,12 @@ def kept_dtype(folder: Path) -> torch.dtype | None:
 
 
 def _must_not_wait(file: Path) -> None:
-    """Refuse a pipe or a device in the place of a file of ours: to open one is to wait for it.
+    """Refuse a folder, pipe or device in the place of a file of ours: to open one may be to wait.
 
     Raises:
         ConfigError: If there is one.
     """
-    if not file.exists() or file.is_dir():
+    if not file.exists():
         return
     try:
         regular_file(file, ConfigError)
