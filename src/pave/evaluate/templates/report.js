@@ -176,10 +176,11 @@ function card({ clip, questions }) {
 }
 
 function answers(question) {
+  const block = make("div", "", "question");
   const list = make("dl");
-  const asked = make("div", question.asked, "asked");
+  const asked = make("p", question.asked, "asked");
   asked.append(make("small", ` ${question.labels.join(" / ")}`));
-  list.append(asked);
+  block.append(asked, list);
   if (question.options.length) list.append(make("dt", "options"), make("dd", question.options.join(" | ")));
   list.append(make("dt", "expected"), make("dd", question.expected.join(" | ")));
   const two = [find("#ours").value, find("#theirs").value];
@@ -190,7 +191,7 @@ function answers(question) {
     const text = data.right || score === null ? question.said[arm] : `${question.said[arm]} (${(100 * score).toFixed(0)})`;
     list.append(make("dt", arm), make("dd", text || "(nothing)", two.includes(arm) ? mark : `${mark} other`));
   }
-  return list;
+  return block;
 }
 
 // ---- Start
