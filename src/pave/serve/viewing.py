@@ -35,25 +35,38 @@ def look_at(
         sides: Channel -> its files, of the patches at work.
     """
     frames = read_frames(video, sampling)
+    times = frames.times.tolist()
     thumbs = [_jpeg(pixels) for pixels in frames.pixels]
-    sound: Any = read_sound(heard, _RATE)
-    levels: list[float] = []
-    if sound is not None and sound.samples.numel():
-        # The last part may be shorter.
-        levels = [float(part.max()) for part in sound.samples.abs().chunk(PARTS)]
     shown: list[Pictures] = []
     for channel, paths in sides.items():
-        if channel == "views":
-            for number, path in enumerate(paths, 1):
-                shown.append(_film(f"camera {number}", path, At(frames.times.tolist())))
-        elif channel == "frames":
-            times = frame_times(paths[0]).tolist()
-            every = -(-len(times) // SHOWN)  # rounded up
-            shown.append(_film("fast frames", paths[0], At(times[::every])))
-        elif channel == "scene3d":
-            shown.append(_depth(paths[0]))
-    duration = probe(video).duration
-    return Look(frames.times.tolist(), thumbs, levels, duration, tuple(shown))
+        shown += _of_channel(channel, paths, times)
+    return Look(times, thumbs, _levels(heard), probe(video).duration, tuple(shown))
+
+
+def _levels(heard: str) -> list[float]:
+    """The loudest sample of each part of a sound; nothing where there is none."""
+    sound: Any = read_sound(heard, _RATE)
+    if sound is None or not sound.samples.numel():
+        return []
+    # The last part may be shorter.
+    parts = sound.samples.abs().chunk(PARTS)
+    return [float(part.max()) for part in parts]
+
+
+def _of_channel(channel: str, paths: Sequence[str], times: list[float]) -> list[Pictures]:
+    """Rows of pictures of a channel's files; none for a channel that is not of pictures."""
+    if channel == "views":
+        cameras = []
+        for number, path in enumerate(paths, 1):
+            cameras.append(_film(f"camera {number}", path, At(times)))
+        return cameras
+    if channel == "frames":
+        fast = frame_times(paths[0]).tolist()
+        every = -(-len(fast) // SHOWN)  # rounded up
+        return [_film("fast frames", paths[0], At(fast[::every]))]
+    if channel == "scene3d":
+        return [_depth(paths[0])]
+    return []
 
 
 def _film(title: str, path: str, sampling: Sampling) -> Pictures:
