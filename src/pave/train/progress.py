@@ -133,7 +133,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]  # transformers is not ty
             "residual_ratio": float(sum(self.ratios)) / max(1, len(self.ratios)),
             "tokens_per_second": round(self.tokens / max(1e-9, now - self.told), 1),
             "seconds": round(seconds, 3),
-            "seconds_left": round(left * seconds, 1),
+            "seconds_left": round(left * seconds, 3),
         }
         self.ratios, self.tokens, self.told = [], 0, now
         return found
