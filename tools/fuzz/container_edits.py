@@ -165,12 +165,24 @@ def _edit_tensor(header: bytes, chance: random.Random) -> bytes:
     return json.dumps(tree).encode()
 
 
+# What `zipfile` raises for an archive that an edit before this one has damaged.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
 def edit_zip(data: bytes, chance: random.Random) -> bytes:
     """Change a file within an archive, with its sums made right."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, zlib.error, RuntimeError):
+    except _UNREADABLE:
         return set_number(data, chance)
     name = chance.choice(list(members) or ["x"])
     kind = chance.randrange(8)
