@@ -114,6 +114,7 @@ NAMES = {
     "pave.data.extract.work.open_store": "pave.extract.work.open_cache",
     "pave.data.features.digests_of": "pave.data.base_digests.digests_of",
     "pave.data.official.OfficialRecords": "pave.paper.AuthorsRecords",
+    "pave.data.store.Joined": "pave.data.views.Joined",
     "pave.demo.senses.SENSES": "pave_world.demo.presets.PRESETS",
     "pave.demo.senses.Sense": "pave_world.demo.presets.Preset",
     "pave.evaluate.table.ArmRow": "pave.evaluate.report.AccuracyRow",
@@ -146,6 +147,8 @@ NAMES = {
     "pave.tasks.score.score_files": "pave.evaluate.score_files",
     # A run's folder, and what an estimate is planned from, have modules of their own.
     "pave.train.config.FREE_TO_CHANGE": "pave.train.folder.FREE_TO_CHANGE",
+    "pave.train.config.load_config": "pave.train.settings.load_config",
+    "pave.train.config.without_channel": "pave.train.control.without_channel",
     "pave.train.estimate.Plan": "pave.train.estimate_plan.EstimatePlan",
     "pave.train.estimate.plan": "pave.train.estimate_plan.plan",
     "pave.train.start.align_new": "pave.train.start.align_new_patch",

@@ -26,7 +26,8 @@ from pydantic import ValidationError
 
 from pave.data.record import Record, Turn, clip_key, map_paths, media_of
 from pave.data.sources import Source, folder_of, rows_of, title_of
-from pave.data.store import Clips, Records
+from pave.data.store import Records
+from pave.data.views import Clips
 from pave.errors import RecordError, first_problem
 from pave.files import as_path, regular_file, write_text_atomically
 from pave.media.archive import archive_of, is_there, with_archive

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pave.data import Record, Records, group_by_clip, open_records
-from pave.data.store import Joined
+from pave.data.views import Joined
 from pave.errors import ConfigError, RecordError
 from pave.train.batches import JointPlan, Mixture, Plan, Schedule
 from pave.train.cells import make_cells
