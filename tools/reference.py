@@ -32,8 +32,8 @@ from pave.train.trainer_fields import FREE_TO_CHANGE, REFUSED, trainer_fields
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 PAGE, ROOMS_PAGE = FOLDER / "python.md", FOLDER / "rooms.md"
 TRAINING_PAGE = FOLDER / "training.md"
-NOT_PUBLIC = {"cli"}
-"""Packages that are used by command only."""
+NOT_PUBLIC = {"cli", "hf_compat"}
+"""Packages that are used by command, or by pave alone."""
 ROOMS_HEAD = """# Packages
 
 The public names of every package inside pave, for programs that need more than

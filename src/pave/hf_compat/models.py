@@ -1,0 +1,132 @@
+"""Models of transformers: how they are filled, what their towers return, how they attend."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+
+def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
+    """Let a model whose parts were taken off be filled by `from_pretrained` without complaint.
+
+    Called between the model's `__init__` and the reading of weights. Leans on two attributes of
+    `PreTrainedModel`: `all_tied_weights_keys` (target -> source; a head that shares the embedding's
+    weights goes with them) and `_keys_to_ignore_on_load_unexpected` (regular expressions). Checked
+    with transformers 5.23.0.
+
+    Args:
+        model: The model, without the parts.
+        parts: Their names.
+    """
+    # With duplicates: of two names of one tensor the other would be missing, and its tie with it.
+    left = dict(model.named_parameters(remove_duplicate=False))
+    tied = model.all_tied_weights_keys.items()
+    model.all_tied_weights_keys = {
+        target: source for target, source in tied if target in left and source in left
+    }
+    ignored = set(model._keys_to_ignore_on_load_unexpected or ())
+    # Anywhere in a name: files of older versions put other prefixes in front.
+    ignored |= {rf"(^|\.){re.escape(part)}\." for part in parts}
+    model._keys_to_ignore_on_load_unexpected = ignored
+
+
+def unfilled(report: Mapping[str, Any]) -> list[str]:
+    """Names of the weights that a checkpoint did not fill: missing, or of another shape.
+
+    transformers draws random numbers for them, and only logs it. Keys that are too many do no harm:
+    published folders often hold an old buffer or two. Checked with transformers 5.23.0.
+
+    Args:
+        report: What `from_pretrained` gives with `output_loading_info`; without
+            `ignore_mismatched_sizes` it raises an error at another shape, which names none.
+    """
+    found = list(map(str, report["missing_keys"]))
+    # Names with two shapes.
+    for name, there, wanted in report["mismatched_keys"]:
+        found.append(f"{name} ({list(there)} in the files, {list(wanted)} by the configuration)")
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Load and save without the progress bars of transformers and of its reader of GGUF.
+
+    The bars of transformers are switched off by its own functions. Its reader of GGUF draws one
+    that nothing switches off, the `tqdm` of `transformers.modeling_gguf_pytorch_utils`. Checked
+    with transformers 5.23.0.
+    """
+    from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers.utils import logging
+
+    shown, tqdm = logging.is_progress_bar_enabled(), gguf.tqdm
+    logging.disable_progress_bar()
+    gguf.tqdm = lambda things, **_: things
+    try:
+        yield
+    finally:
+        gguf.tqdm = tqdm
+        if shown:
+            logging.enable_progress_bar()
+
+
+def deepstack_output(**fields: Any) -> Any:
+    """What Qwen3-VL's tower returns: `BaseModelOutputWithDeepstackFeatures`.
+
+    transformers keeps it in the model's own module. Checked with transformers 5.23.0.
+    """
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+    return BaseModelOutputWithDeepstackFeatures(**fields)
+
+
+@contextlib.contextmanager
+def beams_count_images(config: Any) -> Iterator[None]:
+    """Let `generate` find the videos of GLM-4V's prompts, whose places are held by image tokens.
+
+    Its `_expand_multimodal_outputs`, which repeats visual tokens for beams and samples, counts
+    tokens of `video_token_id`, of which there are none, and is left with no visual tokens at all.
+    Nothing else of the model's forward and `generate` reads that id. Checked with transformers
+    5.23.0.
+
+    Args:
+        config: Of the model; as before afterwards.
+    """
+    own = config.video_token_id
+    # The caller holds the model's lock, so nobody sees the other id.
+    config.video_token_id = config.image_token_id
+    try:
+        yield
+    finally:
+        config.video_token_id = own
+
+
+def attention_implementation(config: Any) -> str:
+    """What a model of this configuration attends with: `PretrainedConfig._attn_implementation`.
+
+    Checked with transformers 5.23.0.
+    """
+    return str(getattr(config, "_attn_implementation", "sdpa"))
+
+
+def set_attention_implementation(config: Any, name: str) -> None:
+    """Let a model of this configuration attend so: `PretrainedConfig._attn_implementation`.
+
+    Set where its layers look it up, not by `set_attn_implementation`: that refuses families for
+    which transformers has not declared FlexAttention, though it works in them. Checked with
+    transformers 5.23.0.
+    """
+    config._attn_implementation = name
+
+
+def enable_checkpointing(model: Any, kwargs: dict[str, Any], **options: Any) -> None:
+    """Have a Hugging Face model compute activations again in the backward pass.
+
+    The method was called `gradient_checkpointing_enable` before transformers 5.2x. Checked with
+    transformers 5.18 and 5.23.0.
+    """
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    if enable is None:
+        enable = model.gradient_checkpointing_enable
+    enable(kwargs, **options)

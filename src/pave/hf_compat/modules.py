@@ -1,0 +1,65 @@
+"""Tensors and modules of torch: changes in place, hooks, compilation, ways to resize."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def lanczos_mode() -> str:
+    """The resize mode closest to Lanczos: torch has it from 2.13 on, bicubic stands in before.
+
+    Hugging Face's SmolVLM processor falls back in the same way. `torch.__version__` compares as a
+    version, not letter by letter. Checked with torch 2.6 to 2.13.0.
+    """
+    import torch
+
+    if torch.__version__ < "2.13":
+        return "bicubic"
+    return "lanczos"
+
+
+def change_counters(tensors: Iterable[Tensor]) -> list[int]:
+    """How often each tensor was changed in place: `Tensor._version`.
+
+    Tensors made in inference mode count nothing and give 0. Checked with torch 2.13.0.
+    """
+    counters = []
+    for tensor in tensors:
+        changes = 0
+        if not tensor.is_inference():
+            changes = int(tensor._version)
+        counters.append(changes)
+    return counters
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Whether something hooks into a module's forward: `Module._forward_hooks`.
+
+    Checked with torch 2.13.0.
+    """
+    return bool(module._forward_hooks)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module runs compiled: by `torch.compile`, or by its own `compile`.
+
+    The second leaves `Module._compiled_call_impl`, the first is a module `_orig_mod` in another.
+    Checked with torch 2.13.0.
+    """
+    return module._compiled_call_impl is not None or "_orig_mod" in module._modules
+
+
+def is_offloaded(module: nn.Module) -> bool:
+    """Whether accelerate brings a module's weights for the length of a call and takes them away.
+
+    Its hooks lie in `Module._hf_hook`, several of them in a `SequentialHook.hooks`; those that
+    align devices have an attribute `offload`. Checked with accelerate 1.15.0.
+    """
+    hook = getattr(module, "_hf_hook", None)
+    # A single hook, or several in a row.
+    hooks = getattr(hook, "hooks", [hook])
+    return any(getattr(one, "offload", False) for one in hooks)
