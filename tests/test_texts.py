@@ -35,8 +35,8 @@ from pave.texts import (
     read_text,
 )
 from pave.train.checkpoints import WEIGHTS, newest_checkpoint
-from pave.train.config import load_config
 from pave.train.progress import read_log
+from pave.train.settings import load_config
 
 Reader = Callable[[Path], Any]
 RECORD = {"id": "a", "video": "v.mp4", "turns": [{"question": "Was hört man?"}]}

@@ -10,7 +10,7 @@ from pave import train as room
 from pave.cli import main
 from pave.errors import ConfigError
 from pave.train import TrainConfig, load_config
-from pave.train.config import without_channel
+from pave.train.control import without_channel
 
 SETTINGS = """
 records: train.jsonl

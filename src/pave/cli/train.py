@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from pave.cli import output
 from pave.cli.settings import Switch, from_words
-from pave.train.config import TrainConfig, without_channel
+from pave.train.config import TrainConfig
+from pave.train.control import without_channel
 
 
 class TrainSettings(TrainConfig):

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 from pave.lazy import callable_package, lazy_names
 
 if TYPE_CHECKING:
-    from pave.train.config import TrainConfig, load_config
+    from pave.train.config import TrainConfig
     from pave.train.counterfactual import Counterfactual
     from pave.train.result import TrainResult
     from pave.train.run import train
+    from pave.train.settings import load_config
 
 _HOMES = {
     "Counterfactual": "pave.train.counterfactual",
     "TrainConfig": "pave.train.config",
     "TrainResult": "pave.train.result",
-    "load_config": "pave.train.config",
+    "load_config": "pave.train.settings",
     "train": "pave.train.run",
 }
 

@@ -1,33 +1,24 @@
-"""`TrainConfig`: all settings of a training run in one object, read from YAML and overrides."""
+"""`TrainConfig`: all settings of a training run in one object, and what they must agree on.
+
+`pave.train.settings` reads one from a YAML file and overrides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pave.bases.inputs import FrameChoice, InputSpec
 from pave.bases.loading import Loading
-from pave.errors import ConfigError, first_problem
 from pave.fusion_registry import CONCAT
 from pave.patches import LoraSpec
 from pave.patches.config import StoredType
-from pave.registry import did_you_mean
 from pave.renamed import renamed
-from pave.texts import read_settings
 from pave.train.counterfactual import Counterfactual
 from pave.train.mixture import RecordFile, RecordMixture
 from pave.train.precision import Precision
-from pave.train.recipes import settings_file
 from pave.train.trainer_fields import check_trainer
 from pave.train.validation import Validation
 
@@ -421,96 +412,3 @@ class TrainConfig(Loading):
     def best_folder(self) -> Path:
         """Where the patch goes that did best in validation."""
         return self.out / "best"
-
-
-OF_THE_CHANNEL = (
-    "channel",
-    "encoder",
-    "encoder_settings",
-    "fusion",
-    "channels",
-    "lora_per_channel",
-    "align_steps",
-    "align_families",
-    "align_share",
-    "counterfactual",
-    "modality_dropout",
-)
-"""Settings that mean nothing without a channel."""
-
-
-def without_channel(config: TrainConfig) -> TrainConfig:
-    """The settings of the LoRA-only control: all that is left without the channel.
-
-    Raises:
-        ConfigError: If nothing is left to train.
-
-    Example:
-        >>> sound = TrainConfig(records="r", out="o", channel="audio", encoder="mel", align_steps=9)
-        >>> without_channel(sound).align_steps
-        0
-    """
-    if config.lora is None:
-        raise ConfigError("the control is a LoRA without the channel, but `lora` is null here")
-    # What is left out gets its default, which asks nothing of a channel.
-    return TrainConfig.model_validate(config.model_dump(exclude=set(OF_THE_CHANNEL)))
-
-
-def load_config(
-    path: str | Path | None = None, overrides: Mapping[str, Any] | None = None
-) -> TrainConfig:
-    """Read settings from a YAML file, then put overrides on top.
-
-    Args:
-        path: YAML file with a mapping of `TrainConfig` fields, the name of a recipe, or None. Its
-            `records`, `out` and `cache` are relative to the current folder, as on the command line.
-        overrides: Values by field; a dotted name reaches inside, e.g. `{"lora.rank": 8}`.
-
-    Raises:
-        ConfigError: If the file cannot be read, or a setting is unknown or wrong; the message names
-            it.
-    """
-    values = {}
-    if path is not None:
-        values = read_settings(settings_file(str(path)), ConfigError, "steps: 500")
-    try:
-        # Old names first, so that an override by the present name replaces what it should.
-        values = renamed(values, OLD_NAMES, str(path))
-        for name, value in renamed(overrides or {}, OLD_NAMES, "overrides").items():
-            _set(values, name.split("."), value)
-        return TrainConfig.model_validate(values)
-    except ValidationError as error:
-        field, message = first_problem(error)
-        where = f"{field}: " if field else ""
-        raise ConfigError(f"training settings: {where}{message}{_nearest(error)}") from error
-    except ValueError as error:  # a setting under both its names
-        raise ConfigError(f"training settings: {error}") from error
-
-
-def _nearest(error: ValidationError) -> str:
-    """The known setting that an unknown one looks like, as a question."""
-    first = error.errors()[0]
-    if first["type"] != "extra_forbidden":
-        return ""
-    blocks: dict[str, type[BaseModel]] = {
-        "lora": LoraSpec,
-        "inputs": InputSpec,
-        "counterfactual": Counterfactual,
-        "mixture": RecordMixture,
-        "validation": Validation,
-    }
-    *outer, name = first["loc"]
-    settings = blocks.get(str(outer[0])) if outer else TrainConfig
-    if settings is None:
-        return ""
-    return did_you_mean(str(name), list(settings.model_fields))
-
-
-def _set(values: dict[str, Any], names: list[str], value: Any) -> None:
-    """Put a value at a dotted name, making the objects on the way."""
-    for name in names[:-1]:
-        inner = values.get(name)
-        # A copy, so that the caller's own mapping stays as it is.
-        values[name] = dict(inner) if isinstance(inner, dict) else {}
-        values = values[name]
-    values[names[-1]] = value

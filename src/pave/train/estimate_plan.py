@@ -33,9 +33,10 @@ from pave.paper.configs import (
     title_of,
 )
 from pave.patches import LoraSpec
-from pave.train.config import TrainConfig, TrainedChannel, load_config
+from pave.train.config import TrainConfig, TrainedChannel
 from pave.train.precision import Settled, base_dtype
 from pave.train.recipes import settings_file
+from pave.train.settings import load_config
 
 Shape = tuple[int, int]
 """(steps, tokens a step) of a side channel."""

@@ -17,12 +17,13 @@ from pave.model import PatchedModel
 from pave.placement import running_on
 from pave.texts import read_object
 from pave.train.checkpoints import is_whole, load_weights, newest_checkpoint, step_of
-from pave.train.config import TrainConfig, load_config
+from pave.train.config import TrainConfig
 from pave.train.folder import NOTE_NAME, SETTINGS_NAME
 from pave.train.origin import NAME
 from pave.train.precision import settled_precision
 from pave.train.result import FACTS_NAME
 from pave.train.run import base_of, patched_as
+from pave.train.settings import load_config
 from pave.train.start import add_new_patch, load_base_patches, make_encoders
 
 log = logging.getLogger(__name__)
