@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from pave.bases.families.common import pooled
 from pave.channels.clip import build_clip
 from pave.channels.imagebind.branch import build_branch
-from pave.channels.imagebind.front import STD, mel_filters, mel_windows, melspec, resample
+from pave.channels.imagebind.front import STD, mel_filters, mel_windows, melspec
+from pave.channels.imagebind.resample import resample
 from pave.channels.languagebind import frame_count, pool_quadrants, preprocess
 from pave.channels.scene3d.geometry import backproject, fit_depth, fit_intrinsic, patch_points
 from pave.channels.scene3d.llava3d import Llava3dEncoder, Llava3dSettings

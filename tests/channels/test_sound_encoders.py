@@ -19,7 +19,7 @@ from helpers.sounds import packed16, wav
 from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, make_encoder
 from pave.channels.imagebind import branch
-from pave.channels.imagebind.front import can_resample
+from pave.channels.imagebind.resample import can_resample
 from pave.channels.weights import read_weights
 from pave.errors import ChannelError
 from pave.media import Sound, write_video

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pave.bases.pillow import resize_as_pillow
 from pave.bases.settings import BaseSettings
 from pave.errors import BaseError, ConfigError
 from pave.hf_compat import lanczos_mode
@@ -38,61 +39,10 @@ def resize(frames: Tensor, size: tuple[int, int] | None, mode: str = "bicubic") 
     if tuple(frames.shape[-2:]) == tuple(size):
         return frames
     if mode == "pillow":
-        return _resize_pillow(frames, size)
+        return resize_as_pillow(frames, size)
     if mode == "lanczos":
         mode = lanczos_mode()
     return F.interpolate(frames, size=size, mode=mode, antialias=True)
-
-
-_PILLOW_BITS = 22
-"""Pillow counts the weights of a filter in whole 2^-22."""
-
-
-def _resize_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic in fixed-point numbers: along the width, rounded, then along the height."""
-    height, width = size
-    one = 1 << _PILLOW_BITS
-    for axis, wanted in ((3, width), (2, height)):
-        have = frames.shape[axis]
-        if have == wanted:
-            continue
-        weights = _pillow_weights(have, wanted)  # [wanted, have]
-        resized = []
-        # A frame at a time: float64 takes eight times the memory of uint8.
-        for frame in frames:
-            lines = frame.double().movedim(axis - 1, -1)  # [..., have]
-            summed = lines @ weights.T  # [..., wanted]
-            # Half is added before the shift, as in Pillow's integers; exact in float64.
-            rounded = ((summed + one // 2) / one).floor()
-            grey = rounded.clamp(0, 255).to(torch.uint8)
-            resized.append(grey.movedim(-1, axis - 1))
-        frames = torch.stack(resized)
-    return frames.contiguous()
-
-
-def _pillow_weights(have: int, want: int) -> Tensor:
-    """`[want, have]` integers: Pillow's bicubic filter times 2^22, halves rounded away from 0."""
-    scale = have / want
-    stretch = max(scale, 1.0)  # the filter is widened when shrinking: that is the antialiasing
-    reach = 2 * stretch  # old pixels to either side that a new one is made of
-    new = torch.arange(want, dtype=torch.float64)
-    centre = (new + 0.5) * scale  # [want], where a new pixel lies among the old ones
-    old = torch.arange(have)
-    distance = old + 0.5 - centre[:, None]  # [want, have]
-    x = (distance / stretch).abs()
-    # Keys' cubic convolution with a = -0.5, of support 2.
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((2.5 - 0.5 * x) * x - 4) * x + 2
-    weights = near.where(x < 1, far)
-    weights = weights.where(x < 2, 0.0)
-    # Pillow cuts the filter at whole pixels, which leaves out some weights at its rim.
-    first = (centre - reach + 0.5).long()
-    last = (centre + reach + 0.5).long()
-    inside = (old >= first[:, None]) & (old < last[:, None])
-    weights = weights.where(inside, 0.0)
-    total = weights.sum(1, keepdim=True)
-    scaled = weights / total * (1 << _PILLOW_BITS)
-    return (scaled.abs() + 0.5).floor() * scaled.sign()
 
 
 def shortest_edge(frames: Tensor, edge: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pave.cache import Source
 from pave.channels.encoder import one_path
-from pave.channels.pretrained import Pretrained, averaged, load_pretrained, windows
+from pave.channels.pretrained import Pretrained, averaged, heard, load_pretrained, windows
 from pave.channels.registry import register_encoder
 from pave.channels.weights import device_of
 from pave.media import Sound, read_sound
@@ -93,12 +93,8 @@ class AstEncoder:
         values, times = [], []
         for centre, piece in windows(sound, passage, passage):
             seconds = len(piece) / sound.rate
-            found, at = self._passage(piece, sound.rate)  # [columns, C], [columns]
-            # The extractor fills every passage up to its length; a column behind the sound's end
-            # heard nothing. The first one stays, however short the sound is.
-            within = at < seconds
-            within[0] = True
-            mean, middle = averaged(found[within], at[within], per)
+            columns, at = self._passage(piece, sound.rate)  # [columns, C], [columns]
+            mean, middle = averaged(*heard(columns, at, seconds), per)
             values.append(mean)
             times.append(middle + centre - seconds / 2)  # from the passage's clock to the clip's
         return Tokens(torch.cat(values)[:, None], torch.cat(times))

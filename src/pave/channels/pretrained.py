@@ -101,6 +101,25 @@ def windows(sound: Sound, width: float, step: float) -> Iterator[tuple[float, Te
         yield sound.start + (begin + len(piece) / 2) / sound.rate, piece
 
 
+def heard(values: Tensor, times: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
+    """Steps of a passage that heard sound, and not the silence with which it was filled up.
+
+    The first one stays, however short the sound is.
+
+    Args:
+        values: `[n, C]`.
+        times: `[n]` seconds from the start of the passage.
+        seconds: Length of the sound in it.
+
+    Example:
+        >>> heard(torch.arange(3.0)[:, None], torch.arange(3.0), 1.5)[1].tolist()
+        [0.0, 1.0]
+    """
+    within = times < seconds
+    within[0] = True
+    return values[within], times[within]
+
+
 def averaged(values: Tensor, times: Tensor, per: int) -> tuple[Tensor, Tensor]:
     """Means of `per` consecutive steps each; the last mean may be of fewer.
 

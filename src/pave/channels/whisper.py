@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pave.cache import Source
 from pave.channels.encoder import one_path
-from pave.channels.pretrained import Pretrained, averaged, load_pretrained, windows
+from pave.channels.pretrained import Pretrained, averaged, heard, load_pretrained, windows
 from pave.channels.registry import register_encoder
 from pave.channels.weights import device_of
 from pave.media import Sound, read_sound
@@ -103,11 +103,7 @@ class WhisperEncoder:
             states = self._passage(piece, sound.rate)  # [states, C]
             # Seconds from the passage's start, at the states' centres.
             at = (torch.arange(len(states), dtype=torch.float64) + 0.5) * _STATE_SECONDS
-            # States behind the sound's end heard the silence that fills a passage up. The first
-            # one stays, however short the sound is.
-            within = at < seconds
-            within[0] = True
-            mean, middle = averaged(states[within], at[within], per)
+            mean, middle = averaged(*heard(states, at, seconds), per)
             values.append(mean)
             times.append(middle + centre - seconds / 2)  # on the clip's clock
         return Tokens(torch.cat(values)[:, None], torch.cat(times))

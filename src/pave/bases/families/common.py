@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from pave.bases.visual import Visual
 from pave.errors import BaseError
 
 
@@ -101,6 +102,15 @@ def pooled(tokens: Tensor, factor: int, kind: str = "average") -> Tensor:
     else:
         grid = F.avg_pool2d(grid, factor)
     return grid.flatten(2).transpose(1, 2).contiguous()
+
+
+def frame_rows(visuals: Sequence[Visual]) -> Tensor:
+    """`[frames, S, D]` of clips in a row, for families that see videos as one run of images."""
+    rows = []
+    for visual in visuals:
+        layout = visual.layout
+        rows.append(visual.tokens.unflatten(0, (layout.t, layout.spatial)))  # [F, S, D]
+    return torch.cat(rows)
 
 
 def frame_counts(frames_per_clip: Sequence[int] | None, rows: int) -> list[int]:

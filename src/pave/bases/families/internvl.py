@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pave.bases.families import register_family
 from pave.bases.families.common import (
     container,
     frame_counts,
+    frame_rows,
     pooled,
     selected_hidden,
     side_of,
@@ -106,8 +106,4 @@ class InternVL(Family):
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """All frames of all clips in one tensor, one row a frame."""
-        frames = []
-        for visual in visuals:
-            layout = visual.layout
-            frames.append(visual.tokens.unflatten(0, (layout.t, layout.spatial)))  # [F, S, D]
-        return container(output, torch.cat(frames))
+        return container(output, frame_rows(visuals))

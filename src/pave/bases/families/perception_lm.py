@@ -10,12 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pave.bases.families import register_family
-from pave.bases.families.common import container, side_of
+from pave.bases.families.common import container, frame_rows, side_of
 from pave.bases.family import Family
 from pave.bases.preprocess import normalize, resize
 from pave.bases.prompt import PromptStyle
@@ -99,11 +98,7 @@ class PerceptionLM(Family):
 
     def join(self, visuals: Sequence[Visual], output: Any | None) -> Any:
         """All frames of all clips in one tensor, one row a frame."""
-        frames = []
-        for visual in visuals:
-            layout = visual.layout
-            frames.append(visual.tokens.unflatten(0, (layout.t, layout.spatial)))  # [F, S, D]
-        return container(output, torch.cat(frames))
+        return container(output, frame_rows(visuals))
 
 
 def pooled_to(tokens: Tensor, side: int) -> Tensor:

@@ -17,14 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.cache import Source
 from pave.channels.encoder import one_path
 from pave.channels.imagebind.branch import SoundBranch, build_branch
-from pave.channels.imagebind.front import (
-    RATE,
-    STRIDE_SECONDS,
-    WINDOW_SECONDS,
-    can_resample,
-    each_window,
-    resampled_length,
-)
+from pave.channels.imagebind.front import STRIDE_SECONDS, WINDOW_SECONDS, each_window
+from pave.channels.imagebind.resample import RATE, can_resample, resampled_length
 from pave.channels.registry import register_encoder
 from pave.channels.weights import (
     best_device,
@@ -127,7 +121,8 @@ class ImageBindEncoder:
                 f"sound to {RATE:,}"
             )
         samples = sound.samples.view(-1, sound.samples.shape[-1])  # [channels, n]
-        parts, windows = [], each_window(samples, sound.rate)
+        windows = each_window(samples, sound.rate)
+        parts = []
         # A batch at a time: the pictures of a long track are many times its size.
         while batch := list(islice(windows, _BATCH)):
             pictures = torch.stack(batch).to(device_of(self._branch))  # [16, 1, 128, 204]
