@@ -7,7 +7,7 @@ Other work may share the machine, hence no time limit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from torch.nn.attention import flex_attention
 from helpers import tiny
 from pave.bases.families import FAMILIES
 from pave.channels.registry import ENCODERS
+from pave.cli.app import main
 from pave.fusion_registry import FUSIONS
 from pave.registry import Registry
 from pave.tasks.registry import TASKS
@@ -46,6 +47,25 @@ def flex_on_cpu(monkeypatch):
     monkeypatch.setattr("pave.train.attention.DEVICES", ("cpu",))
     with torch.compiler.set_stance("force_eager"):
         yield
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `pave` with these words in this process: exit code, stdout, stderr."""
+    from transformers.utils import logging
+
+    # As the environment that `main` sets does where transformers is not loaded yet.
+    logging.disable_progress_bar()
+    monkeypatch.delenv("PAVE_DEBUG", raising=False)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return (code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow

@@ -13,7 +13,6 @@ import pytest
 import pave
 from helpers import tinyrun
 from pave.answer import Sampling
-from pave.cli.app import main
 from pave.model import PatchedModel
 
 
@@ -23,20 +22,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tinyrun.Run:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def said(monkeypatch: pytest.MonkeyPatch, run: Any) -> Any:
     """Run a command with lines on its input."""
-    from transformers.utils import logging
 
-    # As the environment that `main` sets does where transformers is not loaded yet.
-    logging.disable_progress_bar()
-
-    def run(*words: Any, text: str = "") -> tuple[int, str, str]:
+    def said(*words: Any, text: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        return run(*words)
 
-    return run
+    return said
 
 
 def model_of(made: tinyrun.Run) -> PatchedModel:

@@ -19,7 +19,6 @@ from PIL import Image
 
 import pave
 from helpers import tinyrun
-from pave.cli import main
 from pave.cli.app import make_app
 from pave.cli.verbs import OWN
 
@@ -30,23 +29,6 @@ SOURCE = str(Path(pave.__file__).parents[1])
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tinyrun.Run:
     return tinyrun.make(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Pave:
-    """Run a command in this process: exit code, stdout, stderr."""
-    from transformers.utils import logging
-
-    # As the environment that `main` sets does where transformers is not loaded yet.
-    logging.disable_progress_bar()
-    monkeypatch.delenv("PAVE_DEBUG", raising=False)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def _process(code: str) -> subprocess.CompletedProcess[str]:

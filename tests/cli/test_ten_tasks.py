@@ -48,20 +48,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(run: Callable[..., tuple[int, str, str]]) -> Run:
     """Run a command that must succeed; what it printed, parsed where it speaks JSON."""
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-
-    def run(*words: object) -> Any:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
+    def succeed(*words: object) -> Any:
+        code, out, err = run(*words)
         assert code == 0, (words, err)
         return json.loads(out) if "--json" in words else out
 
-    return run
+    return succeed
 
 
 def _prepared(

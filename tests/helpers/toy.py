@@ -6,12 +6,16 @@ toy.config(folder, steps=4, channel=None)        # a TrainConfig for it, LoRA-on
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from helpers import tiny
+from helpers import launch, tiny
 from pave.data import Record, Turn, write_records
 from pave.train import TrainConfig, load_config
 
@@ -77,3 +81,17 @@ def sharp_base() -> Any:
     base = tiny.base()
     base.model.lm_head.weight.data.mul_(5)
     return base
+
+
+def weights(patch: Path) -> dict[str, bytes]:
+    """The files of weights of a patch with a fusion and a LoRA, to be compared bit for bit."""
+    names = ("fusion.safetensors", "lora/adapter_model.safetensors")
+    return {name: (patch / name).read_bytes() for name in names}
+
+
+def killed(program: str, *words: object) -> None:
+    """Run a program that has to kill itself, in a process of its own."""
+    environment = launch.environment(OMP_NUM_THREADS=str(torch.get_num_threads()))
+    command = [sys.executable, "-c", program, *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]

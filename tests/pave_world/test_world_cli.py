@@ -10,23 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pave.cli import main
 from pave.cli.verbs import all_verbs, find_verb
 
 Pave = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Pave:
-    """Run a command in this process: exit code, stdout, stderr."""
-    monkeypatch.delenv("PAVE_DEBUG", raising=False)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def test_both_verbs_are_listed(run: Pave) -> None:

@@ -1,4 +1,4 @@
-"""Fast events: no frame that a base takes shows them, frames between do.
+"""Fast events: no frame that a base sees shows them, frames between do.
 
 Answers follow from the scene.
 """
@@ -6,38 +6,13 @@ Answers follow from the scene.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pave.errors import ConfigError
-from pave.media import Uniform, read_frames
-from pave.media.sampling import choose
-from pave_world import (
-    Question,
-    Scene,
-    WorldSettings,
-    frame_times,
-    questions_for,
-    render_frames,
-    sample_scene,
-)
-from pave_world.films.clips import make_clip
-
-NUMBERS = ("zero", "one", "two", "three", "four")
-rates = st.one_of(st.sampled_from([10.0, 12.5, 24.0, 25.0]), st.floats(10, 25))
-lengths = st.one_of(st.sampled_from([2.0, 4.0, 10.0]), st.floats(2, 20))
-
-
-def taken(duration: float, fps: float) -> np.ndarray:
-    """Times of the four frames that a base sees."""
-    times = frame_times(duration, fps)
-    return times[choose(times, Uniform(4))]
+from helpers.gaps import LENGTHS, NUMBERS, RATES, seen_times
+from pave_world import Question, Scene, frame_times, questions_for, sample_scene
 
 
 def right(scene: Scene, question: Question) -> bool:
@@ -60,7 +35,7 @@ def right(scene: Scene, question: Question) -> bool:
     return question.channel == "video" or question.answer == truth[question.family]()
 
 
-@given(index=st.integers(0, 10**6), fps=rates, duration=lengths)
+@given(index=st.integers(0, 10**6), fps=RATES, duration=LENGTHS)
 def test_answers_are_right_and_no_taken_frame_shows_an_event(
     index: int, fps: float, duration: float
 ) -> None:
@@ -68,7 +43,7 @@ def test_answers_are_right_and_no_taken_frame_shows_an_event(
     assert all(right(scene, question) for question in questions_for(scene, None))
     assert all(
         transient.at(float(time)) is None
-        for time in taken(duration, fps)
+        for time in seen_times(duration, fps)
         for transient in scene.transients
     )
     shown = [
@@ -80,42 +55,9 @@ def test_answers_are_right_and_no_taken_frame_shows_an_event(
         assert min(shown) >= 5
 
 
-@settings(deadline=None, max_examples=15)
-@given(index=st.integers(0, 10**6), fps=st.sampled_from([10.0, 25.0]))
-def test_the_taken_frames_are_those_of_a_scene_without_events(index: int, fps: float) -> None:
-    scene = sample_scene("frames", "train", index)
-    calm = replace(scene, transients=())
-    times = taken(4.0, fps)
-    assert np.array_equal(render_frames(scene, times, 64), render_frames(calm, times, 64))
-    middle = [(transient.start + transient.end) / 2 for transient in scene.transients]
-    changed = (render_frames(scene, middle, 64) != render_frames(calm, middle, 64)).any(
-        axis=(1, 2, 3)
-    )
-    assert changed.all()
-
-
-def test_not_even_the_coded_file_leaves_a_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The decoded frames that a base takes are bit-equal with and without the events.
-
-    Those between are not.
-    """
-    settings_ = WorldSettings(channel="frames", duration=2.0, size=96)
-    for index in range(3):
-        with_events = make_clip(tmp_path / "with", settings_, index)
-        calm = replace(sample_scene("frames", "train", index, duration=2.0), transients=())
-        monkeypatch.setattr("pave_world.films.clips.sample_scene", lambda *_, calm=calm, **__: calm)
-        without = make_clip(tmp_path / "without", settings_, index)
-        monkeypatch.undo()
-        same = [read_frames(path, Uniform(4)).pixels for path in (with_events, without)]
-        every = [read_frames(path, Uniform(20)).pixels for path in (with_events, without)]
-        assert torch.equal(*same) and not torch.equal(*every)
-
-
 def test_a_dash_crosses_the_middle_when_the_next_taken_frame_becomes_the_nearer_one() -> None:
     for fps in (10.0, 25.0):
-        times = taken(4.0, fps)
+        times = seen_times(4.0, fps)
         halves = (times[:-1] + times[1:]) / 2
         for index in range(200):
             scene = sample_scene("frames", "val", index)
@@ -139,8 +81,3 @@ def test_what_happens_is_drawn_fairly() -> None:
         assert len(set(scene.flashed)) == len(scene.flashed)
         ends = [time for transient in scene.transients for time in (transient.start, transient.end)]
         assert ends == sorted(ends)
-
-
-def test_flashes_need_room() -> None:
-    with pytest.raises(ConfigError, match="2 seconds or more"):
-        sample_scene("frames", duration=1.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -106,11 +105,6 @@ def test_the_fresh_patch_gets_every_weight_to_the_bit(base, patch, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (patch / name).read_bytes()
 
 
-def _weights(patch: Path) -> dict[str, bytes]:
-    names = ("fusion.safetensors", "lora/adapter_model.safetensors")
-    return {name: (patch / name).read_bytes() for name in names}
-
-
 @pytest.mark.slow
 def test_a_run_goes_on_from_a_patch_and_from_a_checkpoint(tmp_path):
     toy.records(tmp_path, clips=3, questions=1)
@@ -123,7 +117,7 @@ def test_a_run_goes_on_from_a_patch_and_from_a_checkpoint(tmp_path):
         # A step that moves nothing: what is saved is what it started with.
         config = toy.config(tmp_path, f"still-{name}", steps=1, start_from=str(source), **STILL)
         still = train(config, base=tiny.base(), progress=False)
-        assert _weights(still.patch) == _weights(first.patch)
+        assert toy.weights(still.patch) == toy.weights(first.patch)
         said = read_config(still.patch).training["start_from"]
         assert (said["name"], said["steps"]) == (source.name, 4)
         note = json.loads((config.out / "run.json").read_text())
@@ -134,7 +128,7 @@ def test_a_run_goes_on_from_a_patch_and_from_a_checkpoint(tmp_path):
     other = toy.records(tmp_path, clips=5, questions=2)
     config = toy.config(tmp_path, "more", steps=2, start_from=str(first.patch), **settings)
     more = train(config, base=tiny.base(), progress=False)
-    assert _weights(more.patch) != _weights(first.patch) and len(other) == 10
+    assert toy.weights(more.patch) != toy.weights(first.patch) and len(other) == 10
     assert train(config, base=tiny.base(), progress=False).resumed_from == 2
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(first.patch, elsewhere)

@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import torch
 
 from helpers import tiny, toy
 from pave.train import train
@@ -47,25 +41,6 @@ else:
         die() if final.name == "checkpoint-9" else publish(staging, final, keep))
 train(toy.config(folder, "killed", **settings), base=tiny.base(), progress=False)
 """
-
-
-def _killed(folder: Path, moment: str) -> None:
-    here = Path(__file__).resolve().parents[1]
-    path = os.pathsep.join([str(here), str(here.parent / "src")])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), moment, repr(SETTINGS)],
-        env=env,
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
-
-
-def _files(patch: Path) -> dict[str, bytes]:
-    return {
-        name: (patch / name).read_bytes()
-        for name in ("fusion.safetensors", "lora/adapter_model.safetensors")
-    }
 
 
 def test_a_run_that_an_older_version_began_goes_on(tmp_path):
@@ -105,18 +80,18 @@ def test_killed_runs_end_bit_equal(tmp_path):
     toy.records(tmp_path, clips=5, questions=3, with_channel=4)
     whole = train(toy.config(tmp_path, "whole", **SETTINGS), base=tiny.base(), progress=False)
     checkpoints = tmp_path / "killed" / "checkpoints"
-    _killed(tmp_path, "the aligned start")
+    toy.killed(KILLED, tmp_path, "the aligned start", repr(SETTINGS))
     assert not checkpoints.exists() or not list(checkpoints.iterdir())
-    _killed(tmp_path, "step 5")
+    toy.killed(KILLED, tmp_path, "step 5", repr(SETTINGS))
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint-3"]
-    _killed(tmp_path, "while saving step 9")
+    toy.killed(KILLED, tmp_path, "while saving step 9", repr(SETTINGS))
     assert sorted(path.name for path in checkpoints.glob("checkpoint-*")) == [
         "checkpoint-3",
         "checkpoint-6",
     ]
     resumed = train(toy.config(tmp_path, "killed", **SETTINGS), base=tiny.base(), progress=False)
     assert (resumed.resumed_from, resumed.steps) == (6, 11)
-    assert _files(resumed.patch) == _files(whole.patch)
+    assert toy.weights(resumed.patch) == toy.weights(whole.patch)
     rows = [
         (tmp_path / run / "train_log.jsonl").read_text().splitlines() for run in ("whole", "killed")
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -15,11 +14,6 @@ from pave.train import train
 from pave.train.unfinished import checkpoint_of, patch_of
 
 SETTINGS = {"steps": 4, "save_every": 2, "batch_clips": 1, "lr_gate": 0.05, "lr_lora": 0.01}
-
-
-def _weights(patch: Path) -> dict[str, bytes]:
-    names = ("fusion.safetensors", "lora/adapter_model.safetensors")
-    return {name: (patch / name).read_bytes() for name in names}
 
 
 @pytest.mark.slow
@@ -34,7 +28,7 @@ def test_a_checkpoint_gives_the_patch_of_its_step(tmp_path):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     last = patch_of(run, loaded=tiny.base())
-    assert last == run / "patch-4" and _weights(last) == _weights(result.patch)
+    assert last == run / "patch-4" and toy.weights(last) == toy.weights(result.patch)
     ours, theirs = read_config(last).training, read_config(result.patch).training
     for moment in ("seconds", "command"):
         del ours[moment], theirs[moment]
@@ -43,7 +37,7 @@ def test_a_checkpoint_gives_the_patch_of_its_step(tmp_path):
     step = result.validation["best_step"]
     out = tmp_path / "elsewhere"
     best = patch_of(run / "checkpoints" / f"checkpoint-{step}", out, loaded=tiny.base())
-    assert _weights(best) == _weights(run / "best")
+    assert toy.weights(best) == toy.weights(run / "best")
     assert read_config(best).training["steps"] == step
 
     # The base is looked at, a checkpoint is checked.

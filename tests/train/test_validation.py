@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from helpers import tiny, toy
 from pave.cli import main
@@ -198,20 +193,6 @@ def _validations(folder: Path) -> list[dict[str, object]]:
     return [row for row in rows if "validation" in row]
 
 
-def _weights(run: Path, patch: str) -> dict[str, bytes]:
-    names = ("fusion.safetensors", "lora/adapter_model.safetensors")
-    return {name: (run / patch / name).read_bytes() for name in names}
-
-
-def _killed(folder: Path, method: str, step: int, settings: dict[str, object]) -> None:
-    here = Path(__file__).resolve().parents[1]
-    path = os.pathsep.join([str(here), str(here.parent / "src")])
-    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    words = [sys.executable, "-c", KILLED, str(folder), method, str(step), repr(settings)]
-    done = subprocess.run(words, env=env, capture_output=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
-
-
 @pytest.mark.slow
 def test_the_best_step_is_kept_patience_stops_and_a_kill_changes_nothing(tmp_path, caplog):
     asked = _noisy(tmp_path)
@@ -238,14 +219,14 @@ def test_the_best_step_is_kept_patience_stops_and_a_kill_changes_nothing(tmp_pat
 
     # Killed between the checkpoint of the best step and its patch, and between a score and the end.
     step = best["step"]
-    _killed(tmp_path, "keep", step, settings)
-    _killed(tmp_path, "note", step + 6, settings)
+    toy.killed(KILLED, tmp_path, "keep", step, repr(settings))
+    toy.killed(KILLED, tmp_path, "note", step + 6, repr(settings))
     resumed = train(toy.config(tmp_path, "killed", **settings), base=base, progress=False)
     assert resumed.resumed_from == step and resumed.steps == whole.steps
     assert _validations(tmp_path / "killed") == rows
     for patch in ("best", "patch"):
-        assert _weights(tmp_path / "killed", patch) == _weights(config.out, patch)
+        assert toy.weights(tmp_path / "killed" / patch) == toy.weights(config.out / patch)
     # Asked for once more, a run that patience has stopped stays as it is.
     again = train(config, base=base, progress=False)
     assert (again.steps, again.best, again.resumed_from) == (whole.steps, whole.best, whole.steps)
-    assert _weights(config.out, "patch") == _weights(tmp_path / "killed", "patch")
+    assert toy.weights(config.out / "patch") == toy.weights(tmp_path / "killed" / "patch")
