@@ -19,6 +19,7 @@ from pave.errors import ChannelError, ConfigError
 from pave.media import Frames, Uniform, chosen, read_frames
 from pave.media.sampling import MOST
 from pave.patches.parts import Part
+from pave.patches.patch import Patch
 from pave.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,29 @@ def ask(
         ConfigError: If an argument is of a wrong kind, no frames are asked for, or the prompt is
             longer than the model's context.
     """
+    # All of them, before the first is answered.
+    _check_questions(questions)
+    # Also for those who come from elsewhere than the model's own `ask`.
+    sampling = as_sampling(sampling)
+    if sampling.n > 1 and len(questions) > 1:
+        raise ConfigError(
+            f"n={sampling.n} gives several answers per question; ask one question at a time"
+        )
+    features = look(model, video, channels, frames)
+    return answers_about(model, features, questions, sampling)
+
+
+def _check_questions(questions: Sequence[str]) -> None:
+    """Refuse what is no list of texts.
+
+    Raises:
+        ConfigError: If it is none, or a text cannot be written as UTF-8.
+    """
     # Bytes and sets are sequences of something, too.
     if not isinstance(questions, list | tuple):
         raise ConfigError(
             f"a question must be a string or a list of strings, got {type(questions).__name__}"
         )
-    # Each of them, before the first is answered.
     for question in questions:
         if not isinstance(question, str):
             raise ConfigError(f"a question must be a string, got {type(question).__name__}")
@@ -68,13 +86,6 @@ def ask(
                 f"the question {question!r} cannot be written as UTF-8; check "
                 "where it was read from"
             ) from error
-    # Also for those who come from elsewhere than the model's own `ask`.
-    sampling = as_sampling(sampling)
-    if sampling.n > 1 and len(questions) > 1:
-        raise ConfigError(
-            f"n={sampling.n} gives several answers per question; ask one question at a time"
-        )
-    return answers_about(model, look(model, video, channels, frames), questions, sampling)
 
 
 def answers_about(
@@ -120,6 +131,26 @@ def look(
         ConfigError: If an argument is of a wrong kind, or there are more frames than fit.
     """
     base = model.base
+    _check_media(video, channels, frames)
+    clip = base.clip(_frames_of(model, video, frames))
+    places = clip.text.count(base.family.placeholder)
+    if places > base.context:  # before the encoders and the tower, which take their time
+        raise base.too_long(places, places, clip.frames)
+    side = encode_channels(model, video, channels)
+    # What the fusions at work on this clip read.
+    parts = _parts(model)
+    queries = [parts[key].spec.fusion.query for key in side]
+    (visual,) = base.visual([clip], want_query="pre_projector" in queries)
+    # From here on the clip is tokens: pixels and media are not read again.
+    return ClipFeatures(clip, visual, side)
+
+
+def _check_media(video: str | Path | Frames, channels: Media, frames: FrameWord | None) -> None:
+    """Refuse arguments of a wrong kind.
+
+    Raises:
+        ConfigError: If one is.
+    """
     if not isinstance(video, str | Path | Frames):
         raise ConfigError(
             "a video is the path of a file or of a folder of frames, or frames "
@@ -133,37 +164,42 @@ def look(
     # True is an int in Python, but no number of frames.
     if frames not in (None, "auto") and (type(frames) is not int or not 1 <= frames <= MOST):
         raise ConfigError(f'frames must be "auto" or a whole number of at least 1, got {frames!r}')
+
+
+def _frames_of(
+    model: AnsweringModel, video: str | Path | Frames, frames: FrameWord | None
+) -> Frames:
+    """The frames of a video that the base is shown."""
+    base = model.base
     if isinstance(video, Frames):
-        seen = video if frames is None else chosen(video, sampling_of(base, frames))
-    else:
-        at_work = [patch for patch in model.patches.values() if patch.weight != 0]
-        # Patches that tokens were made for elsewhere say none.
-        counts = {patch.config.frames for patch in at_work if patch.config.frames is not None}
-        # Numbers by size; the word stands for as many as it takes, and so comes last.
-        order = sorted(counts, key=lambda count: (count == "auto", count))
-        taken = frames or [base.settings.frames, *order][-1]
-        if frames is None and len(order) > 1:
-            logger.warning(
-                "the patches were trained on %s frames per clip, so %s frames are used; set "
-                "`frames` to choose another number",
-                " and ".join(map(str, order)),
-                taken,
-            )
-        if taken == "auto":
-            seen = read_frames(video, sampling_of(base, taken))
-        else:
-            seen = read_frames(video, Uniform(taken))
-    clip = base.clip(seen)
-    places = clip.text.count(base.family.placeholder)
-    if places > base.context:  # before the encoders and the tower, which take their time
-        raise base.too_long(places, places, clip.frames)
-    side = encode_channels(model, video, channels)
-    # What the fusions at work on this clip read.
-    parts = _parts(model)
-    queries = [parts[key].spec.fusion.query for key in side]
-    (visual,) = base.visual([clip], want_query="pre_projector" in queries)
-    # From here on the clip is tokens: pixels and media are not read again.
-    return ClipFeatures(clip, visual, side)
+        if frames is None:
+            return video
+        return chosen(video, sampling_of(base, frames))
+    wanted = frames or _usual_frames(model)
+    if wanted == "auto":
+        return read_frames(video, sampling_of(base, wanted))
+    return read_frames(video, Uniform(wanted))
+
+
+def _usual_frames(model: AnsweringModel) -> FrameWord:
+    """As many frames as the patches at work were trained on, or else the base's own number."""
+    # Patches that tokens were made for elsewhere say none.
+    counts = set()
+    for patch in model.patches.values():
+        if patch.weight != 0 and patch.config.frames is not None:
+            counts.add(patch.config.frames)
+    if not counts:
+        return model.base.settings.frames
+    # Numbers by size; the word stands for as many as it takes, and so comes last.
+    order = sorted(counts, key=lambda count: (count == "auto", count))
+    if len(order) > 1:
+        logger.warning(
+            "the patches were trained on %s frames per clip, so %s frames are used; set "
+            "`frames` to choose another number",
+            " and ".join(map(str, order)),
+            order[-1],
+        )
+    return order[-1]
 
 
 def _parts(model: AnsweringModel) -> dict[str, Part]:
@@ -196,29 +232,42 @@ def encode_channels(
             f"no patch listens to '{unheard[0]}'; available: {', '.join(sorted(known)) or 'none'}"
         )
     side: dict[str, Tokens] = {}
-    for name, patch in model.patches.items():
+    for patch in model.patches.values():
+        if patch.weight == 0:  # off: tokens would be encoded for nothing
+            continue
         for channel, part in patch.parts.items():
-            if patch.weight == 0:  # off: tokens would be encoded for nothing
-                break
             # What is given for one patch comes before what is given for its channel.
-            given = found = channels.get(part.key, channels.get(channel))
+            given = channels.get(part.key, channels.get(channel))
+            source = given
             # Frames alone hold no sound, and none that were not chosen.
-            if found is None and part.in_video and not isinstance(video, Frames):
-                found = video
-            if found is not None and not isinstance(found, Tokens):  # media
-                encoder = part.encoder or model.encoder(name, channel)
-                if encoder is None:
-                    raise ChannelError(
-                        f"patch '{name}' takes ready-made tokens; pass "
-                        f"channels={{'{channel}': Tokens(...)}}"
-                    )
-                found = encoder.encode(found)
-            if found is not None:
-                side[part.key] = found
-            else:
+            if source is None and part.in_video and not isinstance(video, Frames):
+                source = video
+            tokens = _tokens_of(model, patch, part, source)
+            if tokens is None:
                 then = _ALONE if len(patch.parts) == 1 else "goes without it"
-                _tell_missing(video, given, channel, f"patch '{name}' {then}")
+                _tell_missing(video, given, channel, f"patch '{patch.name}' {then}")
+                continue
+            side[part.key] = tokens
     return side
+
+
+def _tokens_of(
+    model: AnsweringModel, patch: Patch, part: Part, source: Source | Tokens | None
+) -> Tokens | None:
+    """The tokens of a channel's media, which may be tokens already; None where there are none.
+
+    Raises:
+        ChannelError: If there is no encoder for media.
+    """
+    if source is None or isinstance(source, Tokens):
+        return source
+    encoder = part.encoder or model.encoder(patch.name, part.channel)
+    if encoder is None:
+        raise ChannelError(
+            f"patch '{patch.name}' takes ready-made tokens; pass "
+            f"channels={{'{part.channel}': Tokens(...)}}"
+        )
+    return encoder.encode(source)
 
 
 def _tell_missing(

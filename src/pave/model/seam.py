@@ -43,6 +43,7 @@ from pave.errors import BaseError, ChannelError
 from pave.model.appended import append_tokens
 from pave.patches.parts import Part
 from pave.patches.patch import Patch, Side
+from pave.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,9 @@ class Seam:
         patches = self.patches
         if call.patches is not None:  # the call has chosen others
             patches = call.patches
-        queries = set()  # what the fusions at work read: `FusionSettings.query`
-        for patch in patches.values():
-            if call.side is None or patch.weight == 0:
-                continue
-            for part in patch.parts.values():
-                queries.add(part.spec.fusion.query)
+        queries: set[str] = set()
+        if call.side is not None:
+            queries = _queries_of(patches)
         with self._guard():
             if not queries and self.base.family.native:  # nothing to add, nothing to arrange
                 return self.original(*args, **kwargs)
@@ -224,6 +222,17 @@ def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Paramet
     return found
 
 
+def _queries_of(patches: Mapping[str, Patch]) -> set[str]:
+    """What the fusions at work read of a clip: `FusionSettings.query` of each."""
+    found: set[str] = set()
+    for patch in patches.values():
+        if patch.weight == 0:
+            continue
+        for part in patch.parts.values():
+            found.add(part.spec.fusion.query)
+    return found
+
+
 def _speak(
     totals: dict[int, Tensor],
     patch: Patch,
@@ -253,23 +262,15 @@ def _add_residuals(
     Returns:
         Whether any clip has it.
     """
-    fusion, settings = part.fusion, part.spec.fusion
+    fusion = part.fusion
     place = next(fusion.parameters())  # its device and type: float32, whatever the base is
     clips, query, values, moments = [], [], [], []  # of the clips that have the channel
     for clip, given in enumerate(side):
         tokens = patch.tokens_in(given).get(part.channel)
         if tokens is None:
             continue
-        if tokens.values.shape[-1] != settings.side_dim:
-            raise ChannelError(
-                f"patch '{patch.name}' expects {settings.side_dim} features per {part.channel} "
-                f"token, got {tokens.values.shape[-1]}; use the patch's own encoder"
-            )
-        seen = visuals[clip].grid() if settings.query == "projected" else visuals[clip].query
-        if seen is None:
-            raise ChannelError(
-                "the visual tokens hold no pre-projector tokens; make them with want_query=True"
-            )
+        _must_be_as_wide(tokens, patch, part)
+        seen = _query_of(visuals[clip], part)
         clips.append(clip)
         query.append(seen.to(place.device, place.dtype))  # [T, S, C_q]
         values.append(tokens.values.to(place.device, place.dtype))  # [T_k, S_k, C]
@@ -283,9 +284,34 @@ def _add_residuals(
         residuals = fusion(query, values, [times[clip] for clip in clips], moments)
     for clip, residual in zip(clips, residuals, strict=True):
         # Weight 1 is not multiplied, so that it cannot change a bit.
-        weighted = residual if patch.weight == 1 else residual * patch.weight
-        totals[clip] = totals[clip] + weighted if clip in totals else weighted
+        if patch.weight != 1:
+            residual = residual * patch.weight
+        if clip in totals:
+            residual = totals[clip] + residual
+        totals[clip] = residual
     return True
+
+
+def _must_be_as_wide(tokens: Tokens, patch: Patch, part: Part) -> None:
+    """Refuse side tokens of another encoder than the fusion was made for."""
+    width = tokens.values.shape[-1]
+    wanted = part.spec.fusion.side_dim
+    if width != wanted:
+        raise ChannelError(
+            f"patch '{patch.name}' expects {wanted} features per {part.channel} token, got "
+            f"{width}; use the patch's own encoder"
+        )
+
+
+def _query_of(visual: Visual, part: Part) -> Tensor:
+    """`[T, S, C_q]`: what a fusion reads of a clip, behind the projector or before it."""
+    if part.spec.fusion.query == "projected":
+        return visual.grid()
+    if visual.query is None:
+        raise ChannelError(
+            "the visual tokens hold no pre-projector tokens; make them with want_query=True"
+        )
+    return visual.query
 
 
 def _add(visual: Visual, residual: Tensor) -> Visual:
