@@ -132,6 +132,7 @@ def look(
     """
     base = model.base
     _check_media(video, channels, frames)
+    # Pixels for the tower, placeholders for the prompt.
     clip = base.clip(_frames_of(model, video, frames))
     places = clip.text.count(base.family.placeholder)
     if places > base.context:  # before the encoders and the tower, which take their time
@@ -261,7 +262,7 @@ def _tokens_of(
     """
     if source is None or isinstance(source, Tokens):
         return source
-    encoder = part.encoder or model.encoder(patch.name, part.channel)
+    encoder = part.encoder or model.encoder(patch.name, part.channel)  # made at first need
     if encoder is None:
         raise ChannelError(
             f"patch '{patch.name}' takes ready-made tokens; pass "

@@ -28,7 +28,7 @@ def resize_as_pillow(frames: Tensor, size: tuple[int, int]) -> Tensor:
         `[F, 3, height, width]` uint8.
     """
     height, width = size
-    narrow = _resize_axis(frames, 3, width)
+    narrow = _resize_axis(frames, 3, width)  # [F, 3, H, width]
     return _resize_axis(narrow, 2, height).contiguous()
 
 
@@ -58,14 +58,15 @@ def _weights(have: int, want: int) -> Tensor:
     centre = (new + 0.5) * scale  # [want], where a new pixel lies among the old ones
     old = torch.arange(have)
     distance = old + 0.5 - centre[:, None]  # [want, have]
-    weights = _bicubic((distance / stretch).abs())
+    weights = _bicubic((distance / stretch).abs())  # [want, have]
     # Pillow cuts the filter at whole pixels, which leaves out some weights at its rim.
     reach = _SUPPORT * stretch
     first = (centre - reach + 0.5).long()
     last = (centre + reach + 0.5).long()
     inside = (old >= first[:, None]) & (old < last[:, None])
     weights = weights.where(inside, 0.0)
-    total = weights.sum(1, keepdim=True)
+    # Those that are left add up to 1.
+    total = weights.sum(1, keepdim=True)  # [want, 1]
     scaled = weights / total * _ONE
     return (scaled.abs() + 0.5).floor() * scaled.sign()
 

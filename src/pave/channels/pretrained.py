@@ -115,7 +115,7 @@ def heard(values: Tensor, times: Tensor, seconds: float) -> tuple[Tensor, Tensor
         >>> heard(torch.arange(3.0)[:, None], torch.arange(3.0), 1.5)[1].tolist()
         [0.0, 1.0]
     """
-    within = times < seconds
+    within = times < seconds  # [n]
     within[0] = True
     return values[within], times[within]
 

@@ -82,7 +82,7 @@ class Clips(View[Sequence[Record]]):
         return len(self._bounds)
 
     def _item(self, number: int) -> Sequence[Record]:
-        begin, end = self._bounds[number]
+        begin, end = self._bounds[number]  # in `order`
         return Picked(self._records, self._order[begin:end])
 
 
@@ -102,7 +102,7 @@ class Joined(View[T]):
         return len(self._first) + len(self._second)
 
     def _item(self, number: int) -> T:
-        behind = number - len(self._first)
+        behind = number - len(self._first)  # place in the second
         if behind < 0:
             return self._first[number]
         return self._second[behind]
@@ -124,13 +124,13 @@ def clip_bounds(digests: npt.NDArray[np.uint64]) -> tuple[Numbers, Numbers]:
         [[0, 2], [1]]
     """
     # Equal digests side by side; a stable sort, so that the records of a clip stay in their order.
-    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # [records]
     ordered = digests[order]
     is_first = np.ones(len(order), dtype=bool)
     is_first[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     # A clip's records are now one stretch of `order`.
     begins = np.flatnonzero(is_first)  # [clips]
-    ends = np.append(begins, len(order))[1:]
+    ends = np.append(begins, len(order))[1:]  # where the next one begins
     bounds = np.stack([begins, ends], axis=1)
     by_first_record = np.argsort(order[begins], kind="stable")
     return order, bounds[by_first_record]

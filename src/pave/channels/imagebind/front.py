@@ -120,7 +120,7 @@ def _windows(wave: Tensor, rate: int) -> Iterator[Tensor]:
         track = resample(wave, rate)  # a copy, which `melspec` may change
         yield F.pad(track, (0, max(0, _FRAME - length)))
         return
-    count = length // RATE - 1
+    count = length // RATE - 1  # a window a second, as long as two are left
     number = 0  # of the next window
     held = wave.new_empty(wave.shape[0], 0)  # the part of the track that windows still need
     first = 0  # its place in the track

@@ -45,7 +45,7 @@ def resampled(wave: Tensor, rate: int) -> Iterator[Tensor]:
     taps = kernel.shape[-1]
     length = wave.shape[1]
     blocks = (length + 2 * width + old - taps) // old + 1  # of `new` samples each
-    left = resampled_length(length, rate)
+    left = resampled_length(length, rate)  # of the last block, only a part is sound
     for first, end in _pieces(blocks, _PIECE_SECONDS * rate // old):
         # Old samples that the blocks hear: from `start` up to `stop`.
         start = first * old - width
@@ -108,7 +108,8 @@ def _sinc_kernels(old: int, new: int, width: int, cutoff: float) -> Tensor:
     places = torch.arange(0, -new, -1) / new  # [new]
     distance = places[:, None, None] + taps  # [new, 1, taps]
     t = (distance * cutoff).clamp(-_CROSSINGS, _CROSSINGS)  # in zero crossings
-    window = torch.cos(t * math.pi / _CROSSINGS / 2) ** 2  # Hann
+    # Hann, 0 at the outermost crossings.
+    window = torch.cos(t * math.pi / _CROSSINGS / 2) ** 2
     angle = t * math.pi
     sinc = angle.sin() / angle
     sinc = sinc.where(angle != 0, 1.0)  # its limit
