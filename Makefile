@@ -22,7 +22,7 @@ DEV := $(VENV)/.ready-dev
 SLOW := $(VENV)/.ready-slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results budget clean
+.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results budget conflict clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
@@ -93,6 +93,9 @@ results: $(READY) ## every channel over three seeds, written into docs/results.m
 
 budget: $(READY) ## what rank, scale, width, blocks and side tokens are worth, into docs/budget.md; goes on where it stopped
 	$(PY) benchmarks/budget.py $(ARGS)
+
+conflict: $(READY) ## whether patches follow the sound where the picture disagrees, and what teaches it, into docs/results.md; goes on where it stopped
+	$(PY) benchmarks/conflict.py $(ARGS)
 
 clean: ## remove what the verbs made, except outputs/
 	rm -rf $(VENV) site build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -14,19 +14,14 @@ whatever is finished.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
+import runs
 from budget_page import write_page
 from budget_points import AXES, CHANNELS, Point, points
 
-from pave.files import make_folder, write_text_atomically
 from pave.train import TrainConfig
 from pave_world import make_world
 from pave_world.demo.config import DemoConfig
@@ -80,7 +75,7 @@ def _in_order(
 
 def run_point(middle: DemoConfig, point: Point) -> bool:
     """Train and ask the control and the patch of a point, where that is not done yet."""
-    claim(middle)
+    runs.claim(middle.out, "budget.json", middle.model_dump_json(indent=2))
     for split, clips in ((TRAIN, middle.train_clips), (TEST, middle.test_clips)):
         if not (middle.world(split) / RECORDS).is_file():
             make_world(
@@ -92,28 +87,14 @@ def run_point(middle: DemoConfig, point: Point) -> bool:
                 questions_per_clip=middle.questions_per_clip,
             )
     for name, settings in runs_of(middle, point).items():
-        if not (settings.patch_folder / "patch.json").is_file():
+        if not runs.is_trained(settings):
             # Before the training, whose processor seconds are the point's cost.
             files = {split: middle.world(split) / RECORDS for split in (TRAIN, TEST)}
             one = point.config(middle).model_copy(update={"workers": 1})
             encode_clips(one, files, lambda *_: None)
-        if not (_trained(name, settings, middle) and _asked(name, settings, middle)):
+        if not (runs.train(settings) and _asked(name, settings, middle)):
             return False
     return True
-
-
-def claim(middle: DemoConfig) -> None:
-    """Make the folder belong to these settings.
-
-    Raises:
-        SystemExit: If it holds runs of other ones, which are not to be compared with these.
-    """
-    note = middle.out / "budget.json"
-    text = middle.model_dump_json(indent=2)
-    if note.is_file() and json.loads(note.read_text("utf-8")) != json.loads(text):
-        raise SystemExit(f"{middle.out} holds runs with other settings; choose another --out")
-    make_folder(middle.out)
-    write_text_atomically(note, text)
 
 
 def runs_of(middle: DemoConfig, point: Point) -> dict[str, TrainConfig]:
@@ -126,18 +107,6 @@ def runs_of(middle: DemoConfig, point: Point) -> dict[str, TrainConfig]:
     return found
 
 
-def _trained(name: str, settings: TrainConfig, middle: DemoConfig) -> bool:
-    """Train, unless that is done; its processor seconds are written down beside the run."""
-    if (settings.patch_folder / "patch.json").is_file():
-        return True
-    folder = middle.out / "runs"
-    make_folder(folder)
-    file = folder / f"{name}.yaml"
-    values = settings.model_dump(mode="json", exclude_defaults=True)
-    write_text_atomically(file, yaml.safe_dump(values, sort_keys=False))
-    return _run(["train", "--config", str(file)], folder / f"{name}.json")
-
-
 def _asked(name: str, settings: TrainConfig, middle: DemoConfig) -> bool:
     """Ask the patch about the held-out clips, unless that is done."""
     out = middle.out / "eval" / name
@@ -148,31 +117,7 @@ def _asked(name: str, settings: TrainConfig, middle: DemoConfig) -> bool:
     words += ["--batch", str(middle.batch_questions), "--seed", str(middle.seed)]
     words += ["--max-new-tokens", str(middle.max_new_tokens)]
     words += ["--arms.patch", str(settings.patch_folder)]
-    return _run(words)
-
-
-def _run(words: Sequence[str], cost: Path | None = None) -> bool:
-    """Run a verb in a process of its own, and add its processor seconds to those in a file."""
-    print(f"\n== pave {' '.join(words)}", flush=True)
-    before = _seconds()
-    done = subprocess.run([sys.executable, "-m", "pave", *words], env=_environment(), check=False)
-    if cost is not None:
-        spent = _seconds() - before
-        if cost.is_file():  # an interrupted run went on
-            spent += json.loads(cost.read_text("utf-8"))["cpu_seconds"]
-        write_text_atomically(cost, json.dumps({"cpu_seconds": round(spent, 1)}))
-    return done.returncode == 0
-
-
-def _seconds() -> float:
-    """Processor seconds of all processes that were started here and have ended."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
-
-
-def _environment() -> dict[str, str]:
-    """One thread: seconds of the processor then mean the same beside other work."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return runs.run(words)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from controls import ARMS, are_asked
 
 from pave.data import read_records
 from pave.evaluate.arm_files import read_rows
 from pave.evaluate.report import Report
-from pave.evaluate.scores import Asked, score_arms
+from pave.evaluate.scores import Asked, TaskScores, score_arms
 from pave.tasks import EXACT, Item, get_task
 from pave.tasks.items import items_of
 from pave_world.demo.config import DemoConfig
@@ -65,22 +66,36 @@ def _pooled(
     finished: Sequence[tuple[DemoConfig, Report]], folder: str, arms: Sequence[str]
 ) -> Report:
     """One report over the answers that all runs have in a folder of theirs."""
-    task = get_task(EXACT)
-    items: dict[str, list[Item]] = {arm: [] for arm in arms}
-    for config, _ in finished:
-        mark = f"{config.seed}:"
-        records = read_records(config.world(TEST) / RECORDS, check_media=False)
-        for arm, own in items.items():
-            rows = read_rows(config.out / folder / f"{arm}.jsonl", arm)
-            predictions = {row.id: row.prediction for row in rows.values()}
-            for item in items_of(task, records, predictions):
-                own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
-    asked = Asked(prompt="unknown", split="", records=len(items[arms[0]]))
-    scores, _ = score_arms(task, items, asked, resamples=RESAMPLES, seed=0)
+    files: dict[str, list[tuple[DemoConfig, Path]]] = {}
+    for arm in arms:
+        files[arm] = [(config, config.out / folder / f"{arm}.jsonl") for config, _ in finished]
     reports = [run for _, run in finished]
     update = {
-        "task": scores,
+        "task": pooled_scores(files),
         "clips": sum(run.clips for run in reports),
         "peak_rss_mb": max(run.peak_rss_mb for run in reports),
     }
     return reports[0].model_copy(update=update)
+
+
+def pooled_scores(files: Mapping[str, Sequence[tuple[DemoConfig, Path]]]) -> TaskScores:
+    """The scores of arms over the held-out clips of several worlds.
+
+    Args:
+        files: Arm -> its answers, a file a world; the name of the file is that of the arm in it.
+    """
+    task = get_task(EXACT)
+    items: dict[str, list[Item]] = {}
+    for arm, places in files.items():
+        own = items.setdefault(arm, [])
+        for config, file in places:
+            mark = f"{config.seed}:"
+            records = read_records(config.world(TEST) / RECORDS, check_media=False)
+            rows = read_rows(file, file.stem)
+            predictions = {row.id: row.prediction for row in rows.values()}
+            for item in items_of(task, records, predictions):
+                own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
+    first = next(iter(items.values()))
+    asked = Asked(prompt="unknown", split="", records=len(first))
+    scores, _ = score_arms(task, items, asked, resamples=RESAMPLES, seed=0)
+    return scores

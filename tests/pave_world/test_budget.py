@@ -114,6 +114,7 @@ def test_an_interrupted_budget_goes_on_with_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import budget
+    import runs
     from budget_points import points
 
     middle = middle_of(tmp_path, train_clips=3, test_clips=2)
@@ -137,7 +138,7 @@ def test_an_interrupted_budget_goes_on_with_what_is_missing(
         done.write_text("{}")
         return True
 
-    monkeypatch.setattr(budget, "_run", run)
+    monkeypatch.setattr(runs, "run", run)
     first, second, *_ = points(middle)
     assert not budget.run_point(middle, first)
     assert budget.run_point(middle, first) and budget.run_point(middle, first)

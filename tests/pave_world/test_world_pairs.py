@@ -57,6 +57,26 @@ def test_what_is_in_view_does_not_tell_what_sounds() -> None:
         )
 
 
+def test_the_side_of_a_sound_makes_no_cells_with_exchanged_sounds() -> None:
+    """Another clip's sound has no side in this picture."""
+    for version, need in ((1, "audio"), (2, "both")):
+        needs: Counter[str] = Counter()
+        for index in range(60):
+            scene = sample_scene("audio", "train", index, version=version)
+            for question in questions_for(scene, None):
+                if question.family == "where":
+                    needs[question.channel] += 1
+        assert set(needs) == {need} and needs[need] > 5
+    world = WorldSettings(channel="audio", split="test", pairs=True, version=2)
+    for index in range(0, 24, 2):
+        answers = {}
+        for question in questions_for(world.scene(index), None):
+            answers[question.question] = question.answer
+        others = questions_for(world.scene(index + 1), None)
+        shared = [one for one in others if answers.get(one.question, one.answer) != one.answer]
+        assert "audio" in {question.channel for question in shared}
+
+
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_pairs_share_a_question_and_not_its_answer(channel: Channel) -> None:
     world = WorldSettings(channel=channel, split="test", pairs=True, seed=5)

@@ -195,12 +195,21 @@ def _ask(run: Evaluation, arm: str, grid: _Grid) -> list[Outcome]:
         rows = ask_arm(run, at_work, arm)
     with run.watch.stage(f"weigh {arm}"):
         margins = _margins(run, at_work, arm, grid)
-    return [_outcome(pair, arm, rows, margins, grid.judge) for pair in grid.pairs]
+    return [outcome_of(pair, arm, rows, margins, grid.judge) for pair in grid.pairs]
 
 
-def _outcome(
+def outcome_of(
     pair: Pair, arm: str, rows: Mapping[Key, ArmRow], margins: Margins, judge: Judge
 ) -> Outcome:
+    """What one arm made of a pair, from its files.
+
+    Args:
+        pair: The pair.
+        arm: The arm.
+        rows: Its answers to the four cells, and perhaps more.
+        margins: The margins of the cells.
+        judge: How answers are told apart.
+    """
     right, other, said, weighed = {}, {}, {}, {}
     for cell in CELLS:
         picture, side = cell

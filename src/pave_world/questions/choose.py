@@ -20,6 +20,7 @@ Two rules keep a deaf model at chance (tests check both on thousands of scenes):
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -125,7 +126,10 @@ def _about_one_sound(scene: Scene) -> list[Question]:
         side = "right"
         if scene.left_of(name):
             side = "left"
-        found.append(_ask("where", "Is the sound on the left or on the right?", side))
+        where = _ask("where", "Is the sound on the left or on the right?", side)
+        if scene.version == 2:  # the sound says what it is, the picture where that stands
+            where = replace(where, channel="both")
+        found.append(where)
     return found
 
 

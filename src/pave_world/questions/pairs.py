@@ -88,9 +88,9 @@ def _best_shared(scene: Scene, answers: Mapping[str, str], ranks: Mapping[str, i
 
 
 def _needing(scene: Scene) -> list[Question]:
-    """The questions that need the channel."""
+    """The questions that the channel answers without the picture."""
     everything = questions_for(scene, limit=None)
-    return [question for question in everything if question.channel != "video"]
+    return [question for question in everything if question.channel == scene.channel]
 
 
 def _of_same_things(scene: Scene, first: Scene, take: int) -> Scene:

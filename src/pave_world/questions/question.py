@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,12 +19,16 @@ Not those of unseen sprites: they are shown to distract, and no training has tau
 
 @dataclass(frozen=True)
 class Question:
-    """One question and its only right answer; ``channel`` is the one that it takes."""
+    """One question and its only right answer.
+
+    ``channel`` is the one that it takes, or ``"both"`` where it takes the picture as well: such a
+    question has no answer once a clip has the channel of another one.
+    """
 
     family: str
     question: str
     answer: str
-    channel: Channel
+    channel: Channel | Literal["both"]
 
 
 def shuffled(rng: np.random.Generator, questions: list[Question]) -> list[Question]:

@@ -1,0 +1,136 @@
+"""Does a patch follow the sound where the picture disagrees, and what teaches it to?
+
+    python benchmarks/conflict.py                          # all of it, 2 hours on one core
+    python benchmarks/conflict.py --seeds 1 --arms plain   # a part of it
+    python benchmarks/conflict.py --write-only             # the page alone, from what is finished
+
+The settings are chosen on the world of seed 0 (`TRIED`), and measured on those of seeds 1, 2 and 3
+(`ARMS`). Clips are of version 2 of the world; held-out ones come in pairs. Every arm is asked the
+questions as they are and with exchanged sounds (`pave eval --swap audio`). What is interrupted goes
+on, and docs/results.md is made of whatever is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import cache
+from pathlib import Path
+
+from conflict_arms import ARMS, TRIED, Arm
+from conflict_page import write_page
+from runs import claim, is_trained, train
+
+from pave.bases import Base, load_base
+from pave.evaluate import EvalConfig, evaluate
+from pave.evaluate.swap import evaluate_swap
+from pave_world import make_world
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.prepare import TEST, TRAIN, encode_clips
+from pave_world.films.make import RECORDS
+
+CHOSEN_ON = 0
+SEEDS = (1, 2, 3)
+
+
+def main() -> int:
+    """Run what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[CHOSEN_ON, *SEEDS])
+    parser.add_argument("--arms", nargs="+", help="titles (default: all)")
+    parser.add_argument("--steps", type=int, default=200, help="of each training")
+    parser.add_argument("--train-clips", type=int, default=240)
+    parser.add_argument("--test-clips", type=int, default=80)
+    parser.add_argument("--out", type=Path, default=Path("outputs/conflict"))
+    parser.add_argument("--write-only", action="store_true", help="run nothing")
+    args = parser.parse_args()
+    worlds = {}
+    for seed in (CHOSEN_ON, *SEEDS):
+        settings = {
+            "seed": seed,
+            "steps": args.steps,
+            "train_clips": args.train_clips,
+            "test_clips": args.test_clips,
+            "workers": 1,
+            "out": args.out / f"seed-{seed}",
+        }
+        worlds[seed] = DemoConfig.model_validate(settings).resolved()
+    if not args.write_only:
+        for seed in args.seeds:
+            for arm in TRIED if seed == CHOSEN_ON else ARMS:
+                if args.arms and arm.title not in args.arms:
+                    continue
+                if not run_arm(worlds[seed], arm):
+                    return 1
+    chosen_on = worlds.pop(CHOSEN_ON)
+    write_page(chosen_on, list(worlds.values()))
+    return 0
+
+
+def run_arm(world: DemoConfig, arm: Arm) -> bool:
+    """Train an arm and ask it, where that is not done yet."""
+    claim(world.out, "conflict.json", world.model_dump_json(indent=2))
+    settings = arm.settings(world)
+    files = make_clips(world)
+    if not is_trained(settings):
+        # Before the training, whose processor seconds are written down.
+        encode_clips(world, files, lambda *_: None)
+    if not train(settings):
+        return False
+    patch = str(settings.patch_folder)
+    if arm.hears:  # without ears an exchange changes nothing
+        ask(world, arm.name, patch, swap=world.channel)
+    if world.seed != CHOSEN_ON:
+        ask(world, arm.name, patch, swap=None)
+        ask(world, f"{arm.name}-{arm.control}", f"{arm.control}:{patch}", swap=None)
+    return True
+
+
+def make_clips(world: DemoConfig) -> dict[str, Path]:
+    """Split -> records; the clips are made unless they are there."""
+    files = {}
+    for split, clips in ((TRAIN, world.train_clips), (TEST, world.test_clips)):
+        files[split] = world.world(split) / RECORDS
+        if not files[split].is_file():
+            make_world(
+                world.world(split),
+                split,
+                clips,
+                world.seed,
+                world.channel,
+                questions_per_clip=world.questions_per_clip,
+                version=2,
+                pairs=split == TEST,
+            )
+    return files
+
+
+def ask(world: DemoConfig, name: str, arm: str, *, swap: str | None) -> None:
+    """Ask one arm about the held-out clips, unless that is done."""
+    out = world.out / ("swap" if swap else "eval") / name
+    if (out / ("swap.json" if swap else "results.json")).is_file():
+        return
+    print(f"\n== asking {out}", flush=True)
+    config = EvalConfig(
+        records=world.world(TEST) / RECORDS,
+        out=out,
+        base=world.base,
+        arms={"arm": arm},
+        cache=world.cache,
+        swap=swap,
+        batch=world.batch_questions,
+        max_new_tokens=world.max_new_tokens,
+        seed=world.seed,
+        resamples=100,  # the tables have intervals of their own, over all worlds
+        plot=False,
+    )
+    (evaluate_swap if swap else evaluate)(config, _base(world.base))
+
+
+@cache
+def _base(name: str) -> Base:
+    return load_base(name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""What `make conflict` trains: one LoRA and one fusion, taught in several ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pave.train import TrainConfig
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.prepare import TRAIN
+from pave_world.demo.training import CONTROL, run_configs
+from pave_world.films.make import RECORDS
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training.
+
+    Attributes:
+        title: How the tables call it.
+        scale: alpha / rank of the LoRA.
+        loss: Of the exchanged clips; None for a training without any.
+        share: Of the sequences that are exchanged clips.
+        margin: Of the hinge.
+        dropout: Probability with which a clip is shown without its channel.
+        on_top: Keep all ordinary sequences, and add the exchanged ones to every step.
+        hears: Whether it has the channel at all.
+    """
+
+    title: str
+    scale: float
+    loss: Literal["hinge", "ce"] | None = None
+    share: float = 0.5
+    margin: float = 1.0
+    dropout: float | None = None
+    on_top: bool = False
+    hears: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name of the run, which says all settings."""
+        parts = ["patch" if self.hears else "lora", f"scale-{self.scale:g}"]
+        if self.loss is not None:
+            parts.append(f"{self.loss}-{self.share:g}")
+        if self.loss == "hinge":
+            parts.append(f"margin-{self.margin:g}")
+        if self.on_top:
+            parts.append("on-top")
+        if self.dropout is not None:
+            parts.append(f"dropout-{self.dropout:g}")
+        return "-".join(parts)
+
+    @property
+    def control(self) -> str:
+        """The control arm of `pave eval` that it is asked as, too."""
+        return "shuffled" if self.hears else "blind"
+
+    def settings(self, world: DemoConfig) -> TrainConfig:
+        """All settings of the training."""
+        records = world.world(TRAIN) / RECORDS
+        lora = world.lora.model_copy(update={"alpha": round(self.scale * world.lora.rank)})
+        both = run_configs(world.model_copy(update={"lora": lora}), records)
+        own = both[world.patch_arm if self.hears else CONTROL]
+        more: dict[str, Any] = {"out": world.out / "runs" / self.name}
+        more["modality_dropout"] = self.dropout
+        if self.loss is not None:
+            more["counterfactual"] = {"loss": self.loss, "share": self.share, "margin": self.margin}
+        if self.on_top:
+            more["batch_clips"] = round(own.batch_clips / (1 - self.share))
+        return TrainConfig.model_validate({**own.model_dump(), **more})
+
+
+TRIED = (
+    Arm("plain, scale 1", 1),
+    Arm("hinge, scale 1", 1, loss="hinge"),
+    Arm("hinge, scale 2", 2, loss="hinge"),
+    Arm("cross-entropy on top, scale 1", 1, loss="ce", on_top=True),
+    Arm("hinge, scale 1, share 0.75, margin 3", 1, loss="hinge", share=0.75, margin=3),
+)
+"""What the choice was made from, on the world of seed 0."""
+ARMS = (
+    Arm("LoRA-only", 1, hears=False),
+    Arm("plain", 1),
+    Arm("hinge", 1, loss="hinge"),
+    Arm("cross-entropy", 1, loss="ce"),
+    Arm("modality dropout", 1, dropout=0.3),
+)
+"""What is measured on the other worlds, the reference first."""

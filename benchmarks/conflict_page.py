@@ -1,0 +1,325 @@
+"""The tables of `make conflict` in docs/results.md, over all worlds that are finished."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from conflict_arms import ARMS, TRIED, Arm
+from pages import between_marks
+from pooled import RESAMPLES, pooled_scores
+from results_pages import RESULTS
+
+from pave.data import read_records
+from pave.evaluate.arm_files import read_rows
+from pave.evaluate.report import ACCURACY
+from pave.evaluate.scores import TaskScores
+from pave.evaluate.swap import outcome_of
+from pave.evaluate.swap_report import Estimate, Outcome, SwapRow, rows_of
+from pave.metrics import exact_match, normalise
+from pave.metrics.bootstrap import mean_bootstrap
+from pave.tasks.grids import CONTROL, Pair, pair_up
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.prepare import TEST
+from pave_world.films.make import RECORDS
+
+LORA, PLAIN, *_ = ARMS
+CORE = ARMS[:3]
+"""What every world needs before it is in the first table."""
+NAMES = ("heard", "first", "last", "louder")
+GROUPS = {
+    "audio": "needs sound",
+    "names": "of them names (heard, first, last, louder)",
+    "exists": "exists",
+    "count": "count",
+    "both": "needs sound and picture (where)",
+    CONTROL: "visual control",
+    "seen": "of them seen",
+}
+_SEED = 0  # of the intervals
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """What arms made of the exchanged sounds of several worlds.
+
+    Attributes:
+        rows: (title of an arm, group) -> its row.
+        seeds: Title of an arm -> follows minus matched on sound questions, world by world.
+    """
+
+    rows: dict[tuple[str, str], SwapRow]
+    seeds: dict[str, list[float]]
+
+
+def write_page(chosen_on: DemoConfig, worlds: Sequence[DemoConfig]) -> None:
+    """Fill the places between the markers of the page."""
+    parts = {"conflict": measured(worlds), "conflict-chosen": tried(chosen_on)}
+    page = RESULTS.read_text("utf-8")
+    for mark, text in parts.items():
+        if text:
+            page = between_marks(page, mark, text)
+            print(text)
+    RESULTS.write_text(page, "utf-8")
+
+
+def measured(worlds: Sequence[DemoConfig]) -> str:
+    """The arms that all worlds have, and those that only some have; empty without any."""
+    whole = [world for world in worlds if all(_is_asked(world, arm) for arm in CORE)]
+    if not whole:
+        return ""
+    shared = [arm for arm in ARMS if all(_is_asked(world, arm) for world in whole)]
+    text = section(whole, shared)
+    for arm in ARMS:
+        some = [world for world in whole if _is_asked(world, arm)]
+        if arm not in shared and some:
+            text += f"\n\nAlso trained, on fewer worlds: {arm.title}.\n\n"
+            text += section(some, [*shared, arm])
+    return text
+
+
+def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
+    """The exchanged sounds, the targets, and the questions as they are."""
+    hearing = [arm for arm in arms if arm.hears]
+    found = exchanged(worlds, hearing)
+    scores = as_they_are(worlds, arms)
+    first = worlds[0]
+    seeds = ", ".join(str(world.seed) for world in worlds)
+    pairs = found.rows[PLAIN.title, "audio"]
+    lines = [
+        f"Seeds {seeds}: {first.steps} steps on {first.train_clips} clips each, "
+        f"{first.test_clips} held-out clips, LoRA of scale {arms[0].scale:g}, trained in "
+        f"{first.precision} on {platform.machine()}. {pairs.n} pairs of questions about sound, of "
+        f"{pairs.clusters} pairs of clips.",
+        "",
+        "| questions | arm | pairs | matched | conflict: follows | difference | each seed | "
+        "follows, minus plain | E channel | E picture | Shortcut Index | changed |",
+        "|---" * 12 + "|",
+    ]
+    for group, title in GROUPS.items():
+        present = [arm for arm in hearing if (arm.title, group) in found.rows]
+        lines += [_exchange_line(found, arm, group, title) for arm in present]
+    moved = {arm.title: visual_changes(worlds, arm) for arm in hearing}
+    lines += ["", *_as_they_are_table(scores, arms), "", *_targets(found, scores, moved)]
+    return "\n".join(lines)
+
+
+def tried(world: DemoConfig) -> str:
+    """What the settings were chosen from."""
+    arms = [arm for arm in TRIED if _is_exchanged(world, arm)]
+    if not arms:
+        return ""
+    found = exchanged([world], arms)
+    lines = [
+        "| setting | matched | conflict: follows | difference | names: difference | "
+        "Shortcut Index | visual: matched | visual: follows | visual: changed |",
+        "|---" * 9 + "|",
+    ]
+    for arm in arms:
+        sound, names, visual = (
+            found.rows[arm.title, group] for group in ("audio", "names", CONTROL)
+        )
+        cells = [arm.title, _points(sound, "matched"), _points(sound, "follows")]
+        cells += [_points(sound, "gap", "+.1f"), _points(names, "gap", "+.1f"), _index(sound)]
+        cells += [_share(visual, "matched"), _share(visual, "follows"), _share(visual, "changed")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def exchanged(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> Exchanged:
+    """All pairs of the worlds as one evaluation."""
+    pairs: list[Pair] = []
+    outcomes: dict[str, list[Outcome]] = {arm.title: [] for arm in arms}
+    seeds: dict[str, list[float]] = {arm.title: [] for arm in arms}
+    for world in worlds:
+        records = read_records(world.world(TEST) / RECORDS, check_media=False)
+        own = pair_up(records, world.channel, exact_match, seed=world.seed).pairs
+        # Clips of two worlds have the same names.
+        pairs += [replace(pair, clips=f"{world.seed}:{pair.clips}") for pair in own]
+        for arm in arms:
+            folder = world.out / "swap" / arm.name
+            rows = read_rows(folder / "arm.jsonl", "arm")
+            margins = json.loads((folder / "margins" / "arm.json").read_text("utf-8"))
+            made = [outcome_of(pair, "arm", rows, margins, exact_match) for pair in own]
+            outcomes[arm.title] += made
+            gaps = [one.gap for pair, one in zip(own, made, strict=True) if not pair.is_visual]
+            seeds[arm.title].append(sum(gaps) / len(gaps))
+    draws = {"resamples": RESAMPLES, "seed": _SEED}
+    rows = {(row.arm, row.label): row for row in rows_of(pairs, outcomes, **draws)}
+    named = [place for place, pair in enumerate(pairs) if _family(pair) in NAMES]
+    chosen = {title: [made[place] for place in named] for title, made in outcomes.items()}
+    for row in rows_of([pairs[place] for place in named], chosen, **draws):
+        if row.label == worlds[0].channel:
+            rows[row.arm, "names"] = row
+    return Exchanged(rows, seeds)
+
+
+def as_they_are(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> TaskScores:
+    """The questions without any exchange; controls of an arm behind it."""
+    files = {}
+    for arm in arms:
+        for title, name in ((arm.title, arm.name), (controlled(arm), _control(arm))):
+            files[title] = [(world, world.out / "eval" / name / "arm.jsonl") for world in worlds]
+    return pooled_scores(files)
+
+
+def visual_changes(worlds: Sequence[DemoConfig], arm: Arm) -> Estimate:
+    """How many answers to visual questions are other ones with another clip's sound."""
+    changed: list[float] = []
+    clips: list[str] = []
+    for world in worlds:
+        own, other = (
+            read_rows(world.out / "eval" / name / "arm.jsonl", "arm")
+            for name in (arm.name, _control(arm))
+        )
+        for record in read_records(world.world(TEST) / RECORDS, check_media=False):
+            if record.meta["channel"] == CONTROL:
+                said = [normalise(rows["arm", record.id].prediction) for rows in (own, other)]
+                changed.append(float(said[0] != said[1]))
+                clips.append(f"{world.seed}:{record.video}")
+    interval = mean_bootstrap(changed, clips, resamples=RESAMPLES, seed=_SEED)
+    return Estimate(value=sum(changed) / len(changed), ci95=interval)
+
+
+def controlled(arm: Arm) -> str:
+    """What the tables call the control of an arm."""
+    return f"{arm.title}, {arm.control}"
+
+
+def _control(arm: Arm) -> str:
+    """Name of its evaluation."""
+    return f"{arm.name}-{arm.control}"
+
+
+def _is_asked(world: DemoConfig, arm: Arm) -> bool:
+    """Whether all of an arm's evaluations of a world are there."""
+    names = (arm.name, _control(arm))
+    asked = all((world.out / "eval" / name / "results.json").is_file() for name in names)
+    return asked and (not arm.hears or _is_exchanged(world, arm))
+
+
+def _is_exchanged(world: DemoConfig, arm: Arm) -> bool:
+    return (world.out / "swap" / arm.name / "swap.json").is_file()
+
+
+def _exchange_line(found: Exchanged, arm: Arm, group: str, title: str) -> str:
+    row = found.rows[arm.title, group]
+    seeds = ""
+    if group == "audio":
+        seeds = ", ".join(f"{100 * gap:+.1f}" for gap in found.seeds[arm.title])
+    more = ""
+    if PLAIN.title in row.minus:
+        more = _interval(row.minus[PLAIN.title]["follows"], 100, "+.1f")
+    cells = [title, arm.title, str(row.n), _points(row, "matched"), _points(row, "follows")]
+    cells += [_points(row, "gap", "+.1f"), seeds, more]
+    cells += [_interval(row.scores[name], 1, "+.2f") for name in _EFFECTS]
+    cells += [_index(row), _points(row, "changed")]
+    return f"| {' | '.join(cells)} |"
+
+
+_EFFECTS = ("channel_effect", "picture_effect")
+
+
+def _as_they_are_table(scores: TaskScores, arms: Sequence[Arm]) -> list[str]:
+    """Ordinary questions: shares, and differences to LoRA-only."""
+    labels = [row.label for row in next(iter(scores.arms.values())).labels]
+    groups = {label: title for label, title in GROUPS.items() if label in labels}
+    lines = [
+        "| questions as they are | n | "
+        + " | ".join(scores.arms)
+        + " | "
+        + " | ".join(f"{arm.title} - {LORA.title}" for arm in arms if arm.hears)
+        + " |",
+    ]
+    lines.append("|---" * lines[0].count(" | ") + "|---|")
+    for label, title in groups.items():
+        shares = []
+        for report in scores.arms.values():
+            (row,) = (row for row in report.labels if row.label == label)
+            shares.append(f"{100 * (row.scores[ACCURACY] or 0):.1f}")
+        gaps = [_gap(scores, arm.title, label) for arm in arms if arm.hears]
+        lines.append(f"| {' | '.join([title, str(row.n), *shares, *gaps])} |")
+    return lines
+
+
+def _gap(scores: TaskScores, title: str, label: str) -> str:
+    found = scores.gap(ACCURACY, label, title, LORA.title)
+    if found is None:
+        return ""
+    return _interval(Estimate(value=found.difference, ci95=found.ci95), 100, "+.1f")
+
+
+WANTED = {
+    "follows within 4 points of matched": ("audio", "gap", -0.04),
+    "the same on names": ("names", "gap", -0.04),
+    "Shortcut Index at most 0.10": ("audio", "index", 0.10),
+    "`count` hears: E channel above 0, with its interval": ("count", "channel_effect", 0.0),
+}
+"""What is wanted of the exchanged sounds -> group, score, limit."""
+
+
+def _targets(found: Exchanged, scores: TaskScores, moved: Mapping[str, Estimate]) -> list[str]:
+    """What was wanted, and whether each arm has it."""
+    header = ["wanted", *moved]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for text, (group, score, limit) in WANTED.items():
+        rows = [found.rows[title, group] for title in moved]
+        cells = [text, *(_reached(row, score, limit) for row in rows)]
+        lines.append(f"| {' | '.join(cells)} |")
+    cells = ["at most 5 % of visual answers change with another clip's sound"]
+    for share in moved.values():
+        cells.append(_verdict(share.value <= 0.05, _interval(share, 100, ".1f")))
+    lines.append(f"| {' | '.join(cells)} |")
+    cells = [f"visual control within 1 point of {LORA.title}, and 0 in its interval"]
+    for title in moved:
+        gap = scores.gap(ACCURACY, CONTROL, title, LORA.title)
+        assert gap is not None and gap.ci95 is not None
+        reached = gap.difference >= -0.01 and gap.ci95[1] >= 0
+        cells.append(_verdict(reached, _gap(scores, title, CONTROL)))
+    return [*lines, f"| {' | '.join(cells)} |"]
+
+
+def _reached(row: SwapRow, score: str, limit: float) -> str:
+    """Whether one arm has what was wanted of a score."""
+    if score == "index":
+        index = row.shortcut_index
+        if index is None:
+            return "none"
+        return _verdict(index.value <= limit, f"{index.value:.2f}")
+    estimate = row.scores[score]
+    if score == "channel_effect":
+        above = estimate.ci95 is not None and estimate.ci95[0] > limit
+        return _verdict(above, _interval(estimate, 1, "+.2f"))
+    return _verdict(estimate.value >= limit, f"{100 * estimate.value:+.1f}")
+
+
+def _verdict(reached: bool, text: str) -> str:
+    return f"{'yes' if reached else 'no'}: {text}"
+
+
+def _family(pair: Pair) -> str:
+    return str(pair.records[0].meta.get("family", ""))
+
+
+def _share(row: SwapRow, name: str) -> str:
+    return f"{100 * row.scores[name].value:.1f}"
+
+
+def _points(row: SwapRow, name: str, form: str = ".1f") -> str:
+    return _interval(row.scores[name], 100, form)
+
+
+def _index(row: SwapRow) -> str:
+    if row.shortcut_index is None:
+        return "none"
+    return _interval(row.shortcut_index, 1, ".2f")
+
+
+def _interval(estimate: Estimate, scale: int, form: str) -> str:
+    text = f"{scale * estimate.value:{form}}"
+    if estimate.ci95 is None:
+        return text
+    low, high = estimate.ci95
+    return f"{text} ({scale * low:{form}} to {scale * high:{form}})"

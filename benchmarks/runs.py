@@ -1,0 +1,77 @@
+"""Trainings and evaluations of a benchmark that goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from pave.files import make_folder, write_text_atomically
+from pave.train import TrainConfig
+
+
+def claim(folder: Path, note: str, text: str) -> None:
+    """Make a folder belong to settings, which are written down in it.
+
+    Raises:
+        SystemExit: If it holds runs with other ones, which are not to be compared with these.
+    """
+    file = folder / note
+    if file.is_file() and json.loads(file.read_text("utf-8")) != json.loads(text):
+        raise SystemExit(f"{folder} holds runs with other settings; choose another --out")
+    make_folder(folder)
+    write_text_atomically(file, text)
+
+
+def is_trained(settings: TrainConfig) -> bool:
+    """Whether a training has ended."""
+    return (settings.patch_folder / "patch.json").is_file()
+
+
+def train(settings: TrainConfig) -> bool:
+    """Train, unless that is done; its processor seconds are written down beside the run.
+
+    Raises:
+        SystemExit: If the run was begun with other settings.
+    """
+    values = settings.model_dump(mode="json", exclude_defaults=True)
+    folder = settings.out.parent
+    name = settings.out.name
+    file = folder / f"{name}.yaml"
+    if file.is_file() and yaml.safe_load(file.read_text("utf-8")) != values:
+        raise SystemExit(f"{settings.out} was trained with other settings; choose another --out")
+    if is_trained(settings):
+        return True
+    make_folder(folder)
+    write_text_atomically(file, yaml.safe_dump(values, sort_keys=False))
+    return run(["train", "--config", str(file)], folder / f"{name}.json")
+
+
+def run(words: Sequence[str], cost: Path | None = None) -> bool:
+    """Run a verb in a process of its own, and add its processor seconds to those in a file."""
+    print(f"\n== pave {' '.join(words)}", flush=True)
+    before = _seconds()
+    done = subprocess.run([sys.executable, "-m", "pave", *words], env=_environment(), check=False)
+    if cost is not None:
+        spent = _seconds() - before
+        if cost.is_file():  # an interrupted run went on
+            spent += json.loads(cost.read_text("utf-8"))["cpu_seconds"]
+        write_text_atomically(cost, json.dumps({"cpu_seconds": round(spent, 1)}))
+    return done.returncode == 0
+
+
+def _seconds() -> float:
+    """Processor seconds of all processes that were started here and have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def _environment() -> dict[str, str]:
+    """One thread: seconds of the processor then mean the same beside other work."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -1,0 +1,146 @@
+"""`make conflict`: arms that differ in what teaches them, seeds pooled, honest verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pave.data import Record, Turn, write_records
+from pave.evaluate.arm_files import row_of, write_rows
+from pave.metrics import exact_match
+from pave.tasks import EXACT, get_task
+from pave.tasks.grids import pair_up
+from pave_world.demo.config import DemoConfig
+
+CLIPS = 24
+Say = Callable[[str, str], str]
+"""(what is seen, what is heard) -> the answer."""
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import conflict_page
+    import pooled
+
+    for module in (conflict_page, pooled):
+        monkeypatch.setattr(module, "RESAMPLES", 100)  # no interval is looked at closely
+
+
+def world_of(out: Path, seed: int) -> DemoConfig:
+    settings = {"seed": seed, "steps": 10, "out": out / str(seed)}
+    return DemoConfig.model_validate(settings).resolved()
+
+
+def records_of() -> list[Record]:
+    """A clip shows and sounds like a dog or like a cat, and is asked for both."""
+    return [
+        Record(
+            id=f"{clip}-{family}",
+            video=f"{clip}.mp4",
+            channels={"audio": f"{clip}.wav"},
+            turns=[Turn(question=question, answer="dog" if clip % 2 else "cat")],
+            meta={"channel": need, "family": family},
+        )
+        for clip in range(CLIPS)
+        for need, family, question in (
+            ("audio", "heard", "What do you hear?"),
+            ("audio", "count", "How many do you hear?"),
+            ("video", "seen", "What do you see?"),
+        )
+    ]
+
+
+def finish(world: DemoConfig, arm: Any, say: Say) -> None:
+    """An arm without the training, that answers from what is seen and heard."""
+    records = records_of()
+    file = world.world("test") / "records.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_records(file, records)
+    task = get_task(EXACT)
+    answer = {record.video: record.answers or [record.turns[0].answer] for record in records}
+    sounds = {f"{clip}.wav": answer[f"{clip}.mp4"][0] for clip in range(CLIPS)}
+    for name in (arm.name, f"{arm.name}-{arm.control}"):
+        folder = world.out / "eval" / name
+        folder.mkdir(parents=True)
+        rows = []
+        for record in records:
+            truth = str(answer[record.video][0])
+            rows.append(row_of(task, record, "arm", say(truth, truth)))
+        write_rows(folder / "arm.jsonl", rows)
+        (folder / "results.json").write_text("{}")
+    if not arm.hears:
+        return
+    folder = world.out / "swap" / arm.name
+    (folder / "margins").mkdir(parents=True)
+    rows, margins = [], {}
+    for pair in pair_up(records, "audio", exact_match, seed=world.seed).pairs:
+        first = str(answer[pair.records[0].video][0])
+        for picture in (0, 1):
+            for side in (0, 1):
+                cell = pair.cell(picture, side)
+                seen = str(answer[cell.video][0])
+                said = say(seen, str(sounds[cell.channels["audio"]]))
+                if pair.is_visual:
+                    said = seen
+                rows.append(row_of(task, cell, "arm", said))
+                margins[cell.id] = 1.0 if said == first else -1.0
+    write_rows(folder / "arm.jsonl", rows)
+    (folder / "margins" / "arm.json").write_text(json.dumps(margins))
+    (folder / "swap.json").write_text("{}")
+
+
+def test_arms_differ_in_what_teaches_them_alone(tmp_path: Path) -> None:
+    from conflict_arms import ARMS, TRIED
+
+    world = world_of(tmp_path, 1)
+    lora, plain, *others = ARMS
+    base = plain.settings(world).model_dump(exclude={"out"})
+    for arm in (lora, *others):
+        own = arm.settings(world).model_dump(exclude={"out"})
+        changed = {key for key, value in own.items() if value != base[key]}
+        if arm.hears:
+            assert changed in ({"counterfactual"}, {"modality_dropout"}), arm
+        else:
+            assert own["channel"] is None and "lora" not in changed and "steps" not in changed
+    for arms in (ARMS, TRIED):
+        assert len({arm.name for arm in arms}) == len({arm.title for arm in arms}) == len(arms)
+    # The choice was made among what was tried.
+    assert {arm.name for arm in ARMS[1:3]} <= {arm.name for arm in TRIED}
+
+
+def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:
+    from conflict_arms import ARMS
+    from conflict_page import measured
+
+    lora, plain, hinge, cross, _ = ARMS
+    worlds = [world_of(tmp_path, 1), world_of(tmp_path, 2)]
+    assert measured(worlds) == ""
+    for world in worlds:
+        finish(world, lora, lambda seen, heard: seen)
+        finish(world, plain, lambda seen, heard: seen)  # looks
+        finish(world, hinge, lambda seen, heard: heard)  # listens
+    finish(worlds[1], cross, lambda seen, heard: heard)
+    text = measured(worlds)
+    first, _, second = text.partition("Also trained, on fewer worlds: cross-entropy.")
+    # 12 pairs of clips a world; two questions about the sound, one about the picture.
+    assert first.startswith("Seeds 1, 2: 10 steps") and "48 pairs of questions about sound" in first
+    assert second.strip().startswith("Seeds 2: 10 steps")
+    lines = {tuple(line.split(" | ")[:2]): line for line in first.splitlines()}
+    looks, listens = lines["| needs sound", "plain"], lines["| needs sound", "hinge"]
+    assert looks.split(" | ")[3].startswith("100.0") and looks.split(" | ")[6] == "-100.0, -100.0"
+    assert looks.split(" | ")[4].startswith("0.0") and listens.split(" | ")[4].startswith("100.0")
+    assert listens.split(" | ")[6] == "+0.0, +0.0"
+    assert listens.split(" | ")[7].startswith("+100.0")  # follows, minus plain
+    assert listens.split(" | ")[10].startswith("0.00") and looks.split(" | ")[10].startswith("1.00")
+    wanted = {line.split(" | ")[0]: line.split(" | ")[1:] for line in first.splitlines()}
+    assert wanted["| follows within 4 points of matched"] == ["no: -100.0", "yes: +0.0 |"]
+    assert wanted["| Shortcut Index at most 0.10"] == ["no: 1.00", "yes: 0.00 |"]
+    hears = wanted["| `count` hears: E channel above 0, with its interval"]
+    assert [cell[:3] for cell in hears] == ["no:", "yes"]
+    (change,) = (cells for text, cells in wanted.items() if text.startswith("| at most 5 %"))
+    assert change == ["yes: 0.0 (0.0 to 0.0)", "yes: 0.0 (0.0 to 0.0) |"]
