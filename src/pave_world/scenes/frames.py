@@ -21,7 +21,8 @@ import numpy as np
 
 from pave.errors import ConfigError
 from pave_world.scenes.catalog import names
-from pave_world.scenes.layout import EYE, FOCAL, draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.draw import between, coin, count_of, pick, pick_one, place_in
+from pave_world.scenes.layout import EYE, FOCAL, draw_camera, draw_room, draw_row, stand_in_row
 from pave_world.scenes.scene import Mode, Thing, Transient
 
 TAKEN = 4
@@ -51,8 +52,12 @@ def frames_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
     room = draw_room(rng, unseen)
     camera = draw_camera(rng)
     things = stand_in_row(rng, row)
-    mode: Mode = "dash" if rng.random() < DASHES else "flash"
-    transients = (_dash(rng, duration),) if mode == "dash" else _flashes(rng, duration)
+    mode: Mode = "flash"
+    if rng.random() < DASHES:
+        mode = "dash"
+        transients: tuple[Transient, ...] = (_dash(rng, duration),)
+    else:
+        transients = _flashes(rng, duration)
     return {
         "mode": mode,
         "events": (),
@@ -77,11 +82,8 @@ def must_have_gaps(duration: float, events: str) -> None:
 
 def silent_row(rng: np.random.Generator, unseen: bool) -> list[str]:
     """One to three things that make no sound; `unseen` takes one that training never has."""
-    count = int(rng.integers(1, 4))
-    row = pick(rng, names("silent"), count)
-    if unseen and count > 1:
-        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
-    return row
+    count = count_of(rng, 1, 3)
+    return draw_row(rng, names("silent"), count, unseen and count > 1)
 
 
 def gap(number: int, duration: float) -> tuple[float, float]:
@@ -91,37 +93,40 @@ def gap(number: int, duration: float) -> tuple[float, float]:
     time is ``k duration / 3`` or up to ``(k / 2 + 1) / fps`` earlier.
     """
     third = duration / _GAPS  # seconds between two taken frames
-    return number * third + _GUARD, (number + 1) * third - ((number + 1) / 2 + 1) / SLOWEST - _GUARD
+    start = number * third + _GUARD
+    end = (number + 1) * third - ((number + 1) / 2 + 1) / SLOWEST - _GUARD
+    return start, end
 
 
 def _dash(rng: np.random.Generator, duration: float) -> Transient:
-    number = int(rng.integers(_GAPS))
+    """A thing that comes and goes between two taken frames, across the whole picture."""
+    number = place_in(rng, _GAPS)
     start, end = gap(number, duration)
-    middle = (number + 0.5) * (
-        duration / _GAPS - 0.25 / SLOWEST
-    )  # half-way between two taken frames of some 10 to 25 a second
-    reach = min(middle - start, end - middle) * float(rng.uniform(0.85, 1.0))
-    extent = float(rng.uniform(*_EXTENT))
-    direction = 1.0 if rng.random() < 0.5 else -1.0
-    first = 0.5 - direction * (
-        0.5 + extent / 4
-    )  # three quarters of it are in the picture when it comes and goes
-    thing = _hover(rng, pick(rng, names("sounding"), 1)[0], first, extent)
-    return Transient(
-        thing, middle - reach, middle + reach, direction * (1.0 + extent / 2) * _DEPTH / FOCAL
-    )
+    # Half-way between two taken frames of some 10 to 25 a second.
+    middle = (number + 0.5) * (duration / _GAPS - 0.25 / SLOWEST)
+    reach = min(middle - start, end - middle) * between(rng, 0.85, 1.0)
+    extent = between(rng, *_EXTENT)
+    direction = 1.0 if coin(rng) else -1.0
+    # Three quarters of it are in the picture when it comes and goes.
+    first = 0.5 - direction * (0.5 + extent / 4)
+    name = pick_one(rng, names("sounding"))
+    thing = _hover(rng, name, first, extent)
+    travel = direction * (1.0 + extent / 2) * _DEPTH / FOCAL  # metres
+    return Transient(thing, middle - reach, middle + reach, travel)
 
 
 def _flashes(rng: np.random.Generator, duration: float) -> tuple[Transient, ...]:
-    count = int(rng.integers(1, _GAPS + 1))
+    """One to three things that flash, each in a gap of its own."""
+    count = count_of(rng, 1, _GAPS)
+    gaps = sorted(rng.permutation(_GAPS)[:count])
     flashes = []
-    for number, name in zip(
-        sorted(rng.permutation(_GAPS)[:count]), pick(rng, names("sounding"), count), strict=True
-    ):
+    for number, name in zip(gaps, pick(rng, names("sounding"), count), strict=True):
         start, end = gap(int(number), duration)
-        length = (end - start) * float(rng.uniform(0.5, 0.8))  # seconds that a flash lasts
-        begin = float(rng.uniform(start, end - length))
-        thing = _hover(rng, name, _SIDES[int(rng.integers(2))], float(rng.uniform(*_EXTENT)))
+        length = (end - start) * between(rng, 0.5, 0.8)  # seconds that a flash lasts
+        begin = between(rng, start, end - length)
+        middle = _SIDES[place_in(rng, 2)]
+        extent = between(rng, *_EXTENT)
+        thing = _hover(rng, name, middle, extent)
         flashes.append(Transient(thing, begin, begin + length))
     return tuple(flashes)
 
@@ -129,8 +134,8 @@ def _flashes(rng: np.random.Generator, duration: float) -> tuple[Transient, ...]
 def _hover(rng: np.random.Generator, name: str, middle: float, extent: float) -> Thing:
     """A thing in front of the row, in the upper half of the picture, where little of the row is."""
     metres = _DEPTH / FOCAL  # metres an image width at that depth
-    centre = float(rng.uniform(0.20, 0.26))  # image heights from the top
+    centre = between(rng, 0.20, 0.26)  # image heights from the top
     height = extent * metres
-    return Thing(
-        name, (middle - 0.5) * metres, EYE - (centre - 0.5) * metres - height / 2, _DEPTH, height
-    )
+    x = (middle - 0.5) * metres
+    y = EYE - (centre - 0.5) * metres - height / 2
+    return Thing(name, x, y, _DEPTH, height)

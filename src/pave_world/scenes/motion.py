@@ -14,8 +14,9 @@ from typing import Any, get_args
 
 import numpy as np
 
+from pave_world.scenes.draw import between, coin, count_of, pick
 from pave_world.scenes.frames import TAKEN, gap, must_have_gaps, silent_row
-from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.layout import draw_camera, draw_room, stand_in_row
 from pave_world.scenes.scene import Move, MoveKind
 
 KINDS: tuple[MoveKind, ...] = get_args(MoveKind)
@@ -55,7 +56,7 @@ def motion_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
 
 
 def _moves(rng: np.random.Generator, duration: float) -> tuple[Move, ...]:
-    count = int(rng.integers(1, _GAPS + 1))
+    count = count_of(rng, 1, _GAPS)
     order = rng.permutation(_GAPS)
     gaps = sorted(order[:count])
     kinds = pick(rng, KINDS, count)  # each once, so that "moves" counts kinds, too
@@ -69,11 +70,10 @@ def _moves(rng: np.random.Generator, duration: float) -> tuple[Move, ...]:
 def _move(rng: np.random.Generator, kind: Any, number: int, duration: float) -> Move:
     """One move somewhere in a gap."""
     start, end = gap(number, duration)
-    share = float(rng.uniform(0.6, 0.9))  # of the gap
+    share = between(rng, 0.6, 0.9)  # of the gap
     length = (end - start) * share  # seconds
-    begin = float(rng.uniform(start, end - length))
-    least, most = _SIZES[kind]
-    size = float(rng.uniform(least, most))
-    if kind in _SIDED and rng.random() < 0.5:
+    begin = between(rng, start, end - length)
+    size = between(rng, *_SIZES[kind])
+    if kind in _SIDED and coin(rng):
         size = -size
     return Move(kind, begin, begin + length, size)

@@ -28,8 +28,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pave_world.scenes.catalog import names
+from pave_world.scenes.draw import between, coin, count_of, pick, pick_one
 from pave_world.scenes.frames import frames_parts
-from pave_world.scenes.layout import draw_camera, draw_room, pick, stand_in_row
+from pave_world.scenes.layout import draw_camera, draw_room, draw_row, stand_in_row
 from pave_world.scenes.motion import motion_parts
 from pave_world.scenes.scene import Channel, Mode, Scene, SoundEvent, Thing
 from pave_world.scenes.scene3d import scene3d_parts
@@ -138,12 +139,11 @@ def _from_anywhere(
 
 def _video_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     row = _visual_row(rng, unseen)
-    room, camera = draw_room(rng, unseen), draw_camera(rng)
     return {
         "mode": "silent",
         "events": (),
-        "room": room,
-        "camera": camera,
+        "room": draw_room(rng, unseen),
+        "camera": draw_camera(rng),
         "things": stand_in_row(rng, row),
     }
 
@@ -164,39 +164,37 @@ _PARTS: Mapping[Channel, Callable[[np.random.Generator, bool, float], dict[str, 
 
 def _sound_row(rng: np.random.Generator, unseen: bool) -> list[str]:
     left, right = pick(rng, names("sounding"), 2)
-    if rng.random() < 0.5:
+    if coin(rng):
         return [left, right]
-    return [left, pick(rng, names("unseen" if unseen else "silent"), 1)[0], right]
+    middle = pick_one(rng, names("unseen" if unseen else "silent"))
+    return [left, middle, right]
 
 
 def _visual_row(rng: np.random.Generator, unseen: bool) -> list[str]:
-    count = int(rng.integers(1, 5))
-    row = pick(rng, names("sounding") + names("silent"), count)
-    if unseen and count > 1:
-        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
-    return row
+    count = count_of(rng, 1, 4)
+    return draw_row(rng, names("sounding") + names("silent"), count, unseen and count > 1)
 
 
 def _events(
     rng: np.random.Generator, pair: tuple[str, str], duration: float
 ) -> tuple[Mode, tuple[SoundEvent, ...]]:
-    base = float(rng.uniform(-30.0, -20.0))  # dB below full scale
-    first, second = pair if rng.random() < 0.5 else pair[::-1]
+    level = between(rng, -30.0, -20.0)  # dB below full scale
+    first, second = pair
+    if not coin(rng):
+        first, second = second, first
     mode = str(rng.choice(["one", "one", "sequence", "mix"]))  # half, a quarter, a quarter
     if mode == "one":
         if rng.random() < OFF_SCREEN:
-            first = pick(rng, tuple(name for name in names("sounding") if name not in pair), 1)[0]
-        return "one", (SoundEvent(first, 0.0, duration, base),)
+            out_of_view = tuple(name for name in names("sounding") if name not in pair)
+            first = pick_one(rng, out_of_view)
+        return "one", (SoundEvent(first, 0.0, duration, level),)
     if mode == "sequence":
         # Never the same moment, so that it cannot be learnt.
-        cut = duration * float(rng.uniform(0.44, 0.56))
-        return "sequence", (
-            SoundEvent(first, 0.0, cut, base),
-            SoundEvent(second, cut, duration, base),
-        )
+        cut = duration * between(rng, 0.44, 0.56)
+        before = SoundEvent(first, 0.0, cut, level)
+        after = SoundEvent(second, cut, duration, level)
+        return "sequence", (before, after)
     # 10 dB: half as loud to an ear, so the answer is plain.
-    softer = base - float(rng.uniform(10.0, 14.0))
-    return "mix", (
-        SoundEvent(first, 0.0, duration, base),
-        SoundEvent(second, 0.0, duration, softer),
-    )
+    softer = level - between(rng, 10.0, 14.0)
+    louder = SoundEvent(first, 0.0, duration, level)
+    return "mix", (louder, SoundEvent(second, 0.0, duration, softer))

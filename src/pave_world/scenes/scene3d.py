@@ -21,25 +21,25 @@ from typing import Any
 import numpy as np
 
 from pave_world.scenes.catalog import names
-from pave_world.scenes.layout import EYE, FOCAL, draw_camera, draw_room, draw_spot, pick
+from pave_world.scenes.draw import between, coin, count_of
+from pave_world.scenes.layout import EYE, FOCAL, draw_camera, draw_room, draw_row, draw_spot
 from pave_world.scenes.scene import Scene, Thing
 
 METRES = (1, 2, 3, 4)
 """Whole distances; a thing stands within `JITTER` of its own, and no two share one."""
 JITTER = 0.15
-_LOWEST = (
-    0.85  # lower edge in the picture: even at the greatest distance nothing sinks into the floor
-)
+# Lower edge in the picture: even at the greatest distance nothing sinks into the floor.
+_LOWEST = 0.85
 _CLEAR = 0.2  # metres between the middle thing and the line through the outer two
 
 
 def scene3d_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     """Everything of a 3D scene but its name; see the module for the rules."""
-    count = int(rng.integers(2, 4))  # two or three
-    row = pick(rng, names("sounding") + names("silent"), count)
-    if unseen and count > 2:  # two known ones remain to be asked about
-        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
-    room, camera = draw_room(rng, unseen), replace(draw_camera(rng), sway=0.0)
+    count = count_of(rng, 2, 3)
+    # Two known ones remain to be asked about.
+    row = draw_row(rng, names("sounding") + names("silent"), count, unseen and count > 2)
+    room = draw_room(rng, unseen)
+    camera = replace(draw_camera(rng), sway=0.0)
     spots = [_spot(rng, slot, count) for slot in range(count)]
     return {
         "mode": "silent",
@@ -52,9 +52,9 @@ def scene3d_parts(rng: np.random.Generator, unseen: bool, duration: float) -> di
 
 def distance(scene: Scene, thing: Thing) -> float:
     """Metres from the main camera to the middle of a thing."""
-    return math.dist(
-        (0.0, scene.camera.height, 0.0), (thing.x, thing.y + thing.height / 2, thing.z)
-    )
+    camera = (0.0, scene.camera.height, 0.0)
+    middle = (thing.x, thing.y + thing.height / 2, thing.z)
+    return math.dist(camera, middle)
 
 
 def side_of_line(start: Thing, end: Thing, third: Thing) -> float:
@@ -72,7 +72,7 @@ def _spot(rng: np.random.Generator, slot: int, count: int) -> tuple[float, float
     """Extent, middle and lower edge in the picture, in image widths."""
     extent, middle = draw_spot(rng, slot, count)
     highest = max(0.55, extent + 0.06)
-    lower_edge = float(rng.uniform(highest, _LOWEST))
+    lower_edge = between(rng, highest, _LOWEST)
     return extent, middle, lower_edge
 
 
@@ -80,7 +80,7 @@ def _stand(
     rng: np.random.Generator, row: list[str], spots: list[tuple[float, float, float]]
 ) -> tuple[Thing, ...]:
     """Give every spot a distance; of three things until the middle one is where the coin says."""
-    left = bool(rng.random() < 0.5)
+    left = coin(rng)
     while True:
         whole = rng.permutation(METRES)[: len(row)]
         metres = whole + rng.uniform(-JITTER, JITTER, len(row))

@@ -21,7 +21,15 @@ from typing import Any
 import numpy as np
 
 from pave_world.scenes.catalog import names
-from pave_world.scenes.layout import FOCAL, draw_camera, draw_room, pick, slot_middle, stand_in_row
+from pave_world.scenes.draw import between, coin, count_of, pick, place_in
+from pave_world.scenes.layout import (
+    FOCAL,
+    draw_camera,
+    draw_room,
+    draw_row,
+    slot_middle,
+    stand_in_row,
+)
 from pave_world.scenes.scene import Pose, Screen, Thing
 
 _HALF_ROOM = 4.0  # metres from the middle to a side wall: room for the cameras
@@ -32,22 +40,18 @@ _SCREEN = "screen"  # stands for the screen in the row of names
 
 def views_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
     """Everything of a scene for several cameras but its name; see the module for the rules."""
-    count = int(rng.integers(1, 3))
-    row = pick(rng, names("silent"), count)
-    if unseen and count > 1:
-        row[int(rng.integers(count))] = pick(rng, names("unseen"), 1)[0]
-    slot = int(rng.integers(count + 1))  # the screen's place in the row
+    count = count_of(rng, 1, 2)
+    row = draw_row(rng, names("silent"), count, unseen and count > 1)
+    slot = place_in(rng, count + 1)  # the screen's place in the row
     row.insert(slot, _SCREEN)
     room = replace(draw_room(rng, unseen), half=_HALF_ROOM, front=-1.0)
-    camera, things = draw_camera(rng), stand_in_row(rng, row)
+    camera = draw_camera(rng)
+    things = stand_in_row(rng, row)
     screen = _screen(rng, slot, len(row))
     behind, rear = _behind(rng, screen)
     outside, side = _outside(rng)
-    hidden = int(rng.integers(3))  # how many: none, one or two
-    spare = int(
-        rng.integers(2)
-    )  # of one hidden thing: 0 keeps the one behind the screen, 1 the one beside the camera
-    secrets = pick(rng, names("sounding"), 2)
+    hides_behind, hides_outside = _hiding(rng)
+    first, second = pick(rng, names("sounding"), 2)
     return {
         "mode": "silent",
         "events": (),
@@ -55,42 +59,46 @@ def views_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict
         "camera": camera,
         "things": tuple(thing for thing in things if thing.name != _SCREEN),
         "screen": screen,
-        "behind": replace(behind, name=secrets[0])
-        if hidden == 2 or (hidden == 1 and spare == 0)
-        else None,
-        "outside": replace(outside, name=secrets[1])
-        if hidden == 2 or (hidden == 1 and spare == 1)
-        else None,
+        "behind": replace(behind, name=first) if hides_behind else None,
+        "outside": replace(outside, name=second) if hides_outside else None,
         "cameras": (rear, side),
     }
 
 
+def _hiding(rng: np.random.Generator) -> tuple[bool, bool]:
+    """Whether something is behind the screen, and whether something is beside the camera."""
+    hidden = place_in(rng, 3)  # how many things: none, one or two
+    outside = place_in(rng, 2) == 1  # where a single one is; drawn for any number
+    if hidden == 1:
+        return not outside, outside
+    return hidden == 2, hidden == 2
+
+
 def _screen(rng: np.random.Generator, slot: int, slots: int) -> Screen:
-    depth = float(rng.uniform(4.0, 4.5))  # metres from the main camera
-    metres = depth / FOCAL
-    width = _WIDTH[slots] * metres
-    return Screen(
-        (slot_middle(slot, slots) - 0.5) * metres, depth, width, float(rng.uniform(1.0, 1.2))
-    )
+    """The screen in its slot of the picture."""
+    depth = between(rng, 4.0, 4.5)  # metres from the main camera
+    metres = depth / FOCAL  # width of the image at this depth
+    middle = slot_middle(slot, slots)
+    height = between(rng, 1.0, 1.2)
+    return Screen((middle - 0.5) * metres, depth, _WIDTH[slots] * metres, height)
 
 
 def _behind(rng: np.random.Generator, screen: Screen) -> tuple[Thing, Pose]:
     """A place behind the screen, and the camera that looks at it from the back of the room."""
-    thing = Thing("", screen.x, 0.0, screen.z + 0.25, float(rng.uniform(0.28, 0.34)))
-    across, away = float(rng.uniform(-0.03, 0.03)), float(rng.uniform(0.60, 0.66))
-    return thing, Pose(screen.x + across, float(rng.uniform(0.20, 0.24)), thing.z + away, math.pi)
+    height = between(rng, 0.28, 0.34)
+    thing = Thing("", screen.x, 0.0, screen.z + 0.25, height)
+    across = between(rng, -0.03, 0.03)
+    away = between(rng, 0.60, 0.66)
+    eye = between(rng, 0.20, 0.24)
+    return thing, Pose(screen.x + across, eye, thing.z + away, math.pi)
 
 
 def _outside(rng: np.random.Generator) -> tuple[Thing, Pose]:
     """A place beside the main camera, left or right, and the camera that looks at it."""
-    # Left or right by a fair coin.
-    side = 1.0 if rng.random() < 0.5 else -1.0
-    thing = Thing(
-        "",
-        side * float(rng.uniform(1.9, 2.1)),
-        0.0,
-        float(rng.uniform(0.4, 0.8)),
-        float(rng.uniform(0.6, 0.75)),
-    )
-    along = thing.z + float(rng.uniform(-0.2, 0.2))
+    side = 1.0 if coin(rng) else -1.0
+    across = side * between(rng, 1.9, 2.1)
+    depth = between(rng, 0.4, 0.8)
+    height = between(rng, 0.6, 0.75)
+    thing = Thing("", across, 0.0, depth, height)
+    along = depth + between(rng, -0.2, 0.2)
     return thing, Pose(side * 0.4, 0.5, along, side * math.pi / 2)
