@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pave.bases.families.llava_onevision import LlavaOnevision
+from pave.bases.visual import Layout
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_flops, fusion_parameters
@@ -114,62 +115,13 @@ def estimate(wanted: EstimatePlan, machines: Machines = ALONE) -> Estimate:
         >>> estimate(plan("V5_1_3_audio_languagebind_7B")).parameters["trained"]  # doctest: +SKIP
         170477056
     """
-    model, own_frames, own_inputs = model_without_weights(wanted.base, wanted.revision)
-    inputs = wanted.inputs.asked or own_inputs
-    family = LlavaOnevision(model.config, inputs)
-    text = model.config.get_text_config()
-    frames = wanted.frames or inputs.frames or own_frames
-    layout = family.layout(frames)
-    width = int(text.hidden_size)
-    fusions = [_fit(fusion, family.query_dim, width, wanted.name) for fusion in wanted.fusions]
-    if wanted.lora is not None:
-        check_names(model, wanted.lora, family)
-        check_targets(model, wanted.lora, family)
-
-    parameters = {
-        "base": sum(parameter.numel() for parameter in model.parameters()),
-        "fusion": sum(fusion_parameters(fusion) for fusion in fusions),
-        "lora": wanted.loras * lora_parameters(model, wanted.lora, family),
-    }
-    parameters["trained"] = parameters["fusion"] + parameters["lora"]
-    tokens = {"visual": layout.total, "prompt": layout.total + WORDS, "side": 0}
-    flops = {"tower": tower_flops(model, frames), "language_model": 0, "patch": 0}
-    language = model.model.get_submodule(family.language_model)
-    flops["language_model"] = language_flops(language, text, tokens["prompt"])
-    for fusion, (steps, each) in zip(fusions, wanted.side, strict=True):
-        tokens["side"] += steps * each
-        flops["patch"] += fusion_flops(
-            fusion,
-            frames=frames,
-            query_tokens=layout.spatial,
-            side_steps=steps,
-            side_tokens=each,
-        )
-
-    number = BYTES[wanted.precision]
-    # The fusion's queries are the frames' cells, without the newlines between them.
-    queries = frames * layout.spatial
-    ranks = wanted.loras * lora_ranks(model, wanted.lora, family, int(text.num_hidden_layers))
-    sizes = {"visual": layout.total, "queries": queries, "ranks": ranks}
-    memory = {
-        "weights": weight_bytes(model, language, number, wanted.quantize),
-        "trained": ADAMW * parameters["trained"],
-        "activations": wanted.batch * _active(wanted, text, fusions, sizes),
-    }
-    memory["total"] = sum(memory.values())
-    # As the base hands them to the cache, in bf16: visual tokens, and queries of the tower.
-    cached = CACHED * (layout.total * width + queries * family.query_dim)
-    for fusion, (steps, each) in zip(fusions, wanted.side, strict=True):
-        cached += CACHED * steps * each * fusion.side_dim
-    layers, layer = language.layers, language.layers[0]
-    needs = Needs(
-        base=memory["weights"],
-        layers=weight_bytes(layers, layers, number, wanted.quantize),
-        layer=weight_bytes(layer, layer, number, wanted.quantize),
-        trained=parameters["trained"],
-        activations=memory["activations"],
-        cache=wanted.batch * cached,
-    )
+    parts = _parts_of(wanted)
+    parameters = parts.parameters()
+    tokens = parts.tokens()
+    flops = parts.flops(tokens["prompt"])
+    memory = parts.memory(parameters["trained"])
+    cached = parts.cached()
+    needs = parts.needs(memory, parameters["trained"], cached)
     return Estimate(
         recipe=wanted.name,
         base=wanted.base,
@@ -188,33 +140,151 @@ def estimate(wanted: EstimatePlan, machines: Machines = ALONE) -> Estimate:
     )
 
 
-def _active(
-    wanted: EstimatePlan, text: Any, fusions: Sequence[FusionConfig], sizes: Mapping[str, int]
-) -> int:
-    """Bytes that a step keeps of one clip and its questions for the backward pass.
+@dataclass(frozen=True)
+class _Parts:
+    """What a plan trains: a base without weights, and fusions that have its widths.
 
-    Args:
-        wanted: What is trained.
-        text: Configuration of the language model.
-        fusions: The patch's.
-        sizes: `visual` tokens, `queries` of the fusion, and `ranks` of the LoRAs of a layer.
+    Attributes:
+        wanted: The plan.
+        model: The base on the meta device.
+        family: Its family.
+        text: Configuration of its language model.
+        frames: Frames of a clip.
+        layout: Where their tokens sit.
+        fusions: Of the patch, one a channel.
     """
-    tokens = sizes["visual"] + WORDS * wanted.questions
-    language = activation_bytes(
-        text,
-        tokens,
-        ranks=sizes["ranks"],
-        precision=wanted.precision,
-        checkpointing=wanted.checkpointing,
-        masked=wanted.masked,
-    )
-    # Logits and their gradient, in fp32, where the next token belongs to an answer.
-    logits = 2 * FP32 * ANSWER * wanted.questions * int(text.vocab_size)
-    fusion = fusion_bytes(fusions, sizes["queries"])
-    if wanted.checkpointing:
-        # Recomputed when the language model's pass is over.
-        return max(language + logits, fusion)
-    return language + logits + fusion
+
+    wanted: EstimatePlan
+    model: Any
+    family: LlavaOnevision
+    text: Any
+    frames: int
+    layout: Layout
+    fusions: Sequence[FusionConfig]
+
+    @property
+    def language(self) -> Any:
+        """The language model."""
+        return self.model.model.get_submodule(self.family.language_model)
+
+    @property
+    def queries(self) -> int:
+        """Tokens that the fusion reads: the frames' cells, without the newlines between them."""
+        return self.frames * self.layout.spatial
+
+    @property
+    def number(self) -> int:
+        """Bytes of a weight of the base that is not quantised."""
+        return BYTES[self.wanted.precision]
+
+    def parameters(self) -> dict[str, int]:
+        """Of base, fusion and LoRA, and those that train."""
+        base = sum(parameter.numel() for parameter in self.model.parameters())
+        fusion = sum(map(fusion_parameters, self.fusions))
+        each = lora_parameters(self.model, self.wanted.lora, self.family)
+        lora = self.wanted.loras * each
+        return {"base": base, "fusion": fusion, "lora": lora, "trained": fusion + lora}
+
+    def tokens(self) -> dict[str, int]:
+        """Of a clip: `visual`, `prompt` with a question, `side` of all channels."""
+        visual = self.layout.total
+        side = 0
+        # Steps in time, and tokens of each.
+        for steps, each in self.wanted.side:
+            side += steps * each
+        return {"visual": visual, "prompt": visual + WORDS, "side": side}
+
+    def flops(self, prompt: int) -> dict[str, int]:
+        """Operations of a clip with a prompt of so many tokens, forward."""
+        patch = 0
+        for fusion, (steps, each) in zip(self.fusions, self.wanted.side, strict=True):
+            patch += fusion_flops(
+                fusion,
+                frames=self.frames,
+                query_tokens=self.layout.spatial,
+                side_steps=steps,
+                side_tokens=each,
+            )
+        return {
+            "tower": tower_flops(self.model, self.frames),
+            "language_model": language_flops(self.language, self.text, prompt),
+            "patch": patch,
+        }
+
+    def memory(self, trained: int) -> dict[str, int]:
+        """Bytes of a training step on one card, with so many trained parameters."""
+        found = {
+            "weights": weight_bytes(self.model, self.language, self.number, self.wanted.quantize),
+            "trained": ADAMW * trained,  # weight, gradient and two moments, in fp32
+            "activations": self.wanted.batch * self._active(),
+        }
+        found["total"] = sum(found.values())
+        return found
+
+    def cached(self) -> int:
+        """Bytes of a clip's tokens as the cache has them: visual, queries of the tower, side."""
+        width = int(self.text.hidden_size)
+        # As the base hands them over: also queries of the tower, which not every fusion reads.
+        numbers = self.layout.total * width + self.queries * self.family.query_dim
+        for fusion, (steps, each) in zip(self.fusions, self.wanted.side, strict=True):
+            numbers += steps * each * fusion.side_dim
+        return CACHED * numbers
+
+    def needs(self, memory: Mapping[str, int], trained: int, cached: int) -> Needs:
+        """What is divided among several cards."""
+        layers = self.language.layers
+        layer = layers[0]  # all have one size
+        quantize = self.wanted.quantize
+        return Needs(
+            base=memory["weights"],
+            layers=weight_bytes(layers, layers, self.number, quantize),
+            layer=weight_bytes(layer, layer, self.number, quantize),
+            trained=trained,
+            activations=memory["activations"],
+            cache=self.wanted.batch * cached,
+        )
+
+    def _active(self) -> int:
+        """Bytes that a step keeps of one clip and its questions for the backward pass."""
+        wanted = self.wanted
+        deep = int(self.text.num_hidden_layers)
+        ranks = wanted.loras * lora_ranks(self.model, wanted.lora, self.family, deep)  # of a layer
+        language = activation_bytes(
+            self.text,
+            self.layout.total + WORDS * wanted.questions,
+            ranks=ranks,
+            precision=wanted.precision,
+            checkpointing=wanted.checkpointing,
+            masked=wanted.masked,
+        )
+        # Logits and their gradient, in fp32, where the next token belongs to an answer.
+        logits = 2 * FP32 * ANSWER * wanted.questions * int(self.text.vocab_size)
+        fusion = fusion_bytes(self.fusions, self.queries)
+        if wanted.checkpointing:
+            # Recomputed when the language model's pass is over.
+            return max(language + logits, fusion)
+        return language + logits + fusion
+
+
+def _parts_of(wanted: EstimatePlan) -> _Parts:
+    """Make the base, and give the fusions its widths.
+
+    Raises:
+        ConfigError: If the base is of another kind, or a fusion was not made for it.
+        BaseError: If the base cannot be found.
+        PatchError: If the LoRA has no place in it.
+    """
+    model, own_frames, own_inputs = model_without_weights(wanted.base, wanted.revision)
+    inputs = wanted.inputs.asked or own_inputs
+    family = LlavaOnevision(model.config, inputs)
+    text = model.config.get_text_config()
+    frames = wanted.frames or inputs.frames or own_frames
+    width = int(text.hidden_size)
+    fusions = [_fit(fusion, family.query_dim, width, wanted.name) for fusion in wanted.fusions]
+    if wanted.lora is not None:
+        check_names(model, wanted.lora, family)
+        check_targets(model, wanted.lora, family)
+    return _Parts(wanted, model, family, text, frames, family.layout(frames), fusions)
 
 
 def _fit(fusion: FusionConfig, query_dim: int, out_dim: int, name: str) -> FusionConfig:
