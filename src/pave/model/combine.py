@@ -260,8 +260,7 @@ def _must_be_joinable(parts: Sequence[PatchFiles], joining: Joining) -> None:
                 "a LoRA with use_dora, use_rslora, rank_pattern or alpha_pattern cannot be "
                 "combined; load such patches side by side:  --patch A --patch B"
             )
-    # Matrices of one shape are added.
-    # A patch may have none.
+    # Matrices of one shape are added; a patch without a LoRA has none.
     ranks = [str(part.config.lora.rank) for part in parts if part.config.lora is not None]
     if joining.how not in _ANY_RANK and len(set(ranks)) > 1:
         raise PatchError(

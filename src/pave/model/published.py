@@ -17,7 +17,8 @@ from torch import Tensor
 from pave import hf_compat
 from pave.errors import BaseError, ConfigError, PatchError
 from pave.media import Frames
-from pave.patches.folder import check_folder, describe_folder
+from pave.patches.folder import check_folder
+from pave.patches.folder_card import describe_folder
 from pave.patches.names import known_name
 from pave.patches.parts import Part
 from pave.patches.probe import Probe, ProbeMatch, compare_probes, take_probe

@@ -132,7 +132,7 @@ class Seam:
         patches = self.patches
         if call.patches is not None:  # the call has chosen others
             patches = call.patches
-        queries: set[str] = set()
+        queries: set[str] = set()  # none: nothing is added
         if call.side is not None:
             queries = _queries_of(patches)
         with self._guard():
@@ -174,24 +174,17 @@ class Seam:
         visuals = list(visuals)
         if side is None:
             return visuals
-        if not isinstance(side, Sequence) or isinstance(side, str | bytes):
-            raise ChannelError(
-                "side channels must be a list of mappings from channel to Tokens, one per clip, "
-                f"got a {type(side).__name__}"
-            )
-        for what, given in (("side channel entries", side), ("times", times)):
-            if given is not None and len(given) != len(visuals):
-                raise ChannelError(
-                    f"{len(visuals)} clips were encoded but {len(given)} {what} given; give one "
-                    "per clip, in the order of the prompts"
-                )
+        _must_be_one_a_clip(len(visuals), side, times)
         totals: dict[int, Tensor] = {}  # clip -> float32 [T, S, D]
         working = self.patches if patches is None else patches
         for patch in working.values():
             if patch.weight == 0:
                 continue
             for part in patch.parts.values():
-                spoke = _speak(totals, patch, part, visuals, side, times=times)
+                if part.spec.fusion.appends:
+                    spoke = append_tokens(visuals, patch, part, side)
+                else:
+                    spoke = _add_residuals(totals, patch, part, visuals, side, times=times)
                 if not spoke and part.fusion.training:
                     visuals[0] = _touch(visuals[0], part.fusion)
         for number, total in totals.items():
@@ -222,6 +215,21 @@ def encoder_parameters(owner: nn.Module, language_model: str) -> list[nn.Paramet
     return found
 
 
+def _must_be_one_a_clip(clips: int, side: Side, times: Sequence[Tensor] | None) -> None:
+    """Refuse side tokens or times that are not those of the clips."""
+    if not isinstance(side, Sequence) or isinstance(side, str | bytes):
+        raise ChannelError(
+            "side channels must be a list of mappings from channel to Tokens, one per clip, "
+            f"got a {type(side).__name__}"
+        )
+    for what, given in (("side channel entries", side), ("times", times)):
+        if given is not None and len(given) != clips:
+            raise ChannelError(
+                f"{clips} clips were encoded but {len(given)} {what} given; give one "
+                "per clip, in the order of the prompts"
+            )
+
+
 def _queries_of(patches: Mapping[str, Patch]) -> set[str]:
     """What the fusions at work read of a clip: `FusionSettings.query` of each."""
     found: set[str] = set()
@@ -231,21 +239,6 @@ def _queries_of(patches: Mapping[str, Patch]) -> set[str]:
         for part in patch.parts.values():
             found.add(part.spec.fusion.query)
     return found
-
-
-def _speak(
-    totals: dict[int, Tensor],
-    patch: Patch,
-    part: Part,
-    visuals: list[Visual],
-    side: Side,
-    *,
-    times: Sequence[Tensor] | None,
-) -> bool:
-    """Let one channel of a patch add to the visual tokens, or append to them; see below."""
-    if part.spec.fusion.appends:
-        return append_tokens(visuals, patch, part, side)
-    return _add_residuals(totals, patch, part, visuals, side, times=times)
 
 
 def _add_residuals(
