@@ -11,7 +11,7 @@ from __future__ import annotations
 from pave.model.published import add_probe
 from pave.patches import read_config
 from pave.patches.card import make_card
-from pave.patches.folder import describe_folder
+from pave.patches.folder_card import describe_folder
 from pave.patches.layout import CARD
 from pave_world.shipped import sound_demo, sound_demo_control
 

@@ -123,6 +123,9 @@ NAMES = {
     "pave.patches.PatchedModel": "pave.model.PatchedModel",
     "pave.patches.config.Foundation": "pave.patches.config.BasePatch",
     "pave.patches.folder.check_tensors": "pave.patches.fit.check_tensors",
+    "pave.patches.folder.describe_folder": "pave.patches.folder_card.describe_folder",
+    "pave.patches.folder.fresh_card": "pave.patches.folder_card.fresh_card",
+    "pave.patches.folder.record_evaluation": "pave.patches.folder_card.record_evaluation",
     # Handles, the set on a model, and targets were one module.
     "pave.patches.lora.LoraSet": "pave.patches.lora_set.LoraSet",
     "pave.patches.lora.check_names": "pave.patches.lora_targets.check_names",

@@ -15,7 +15,7 @@ from helpers.hub_server import HubServer, use
 from pave.errors import PatchError
 from pave.model import PatchedModel, check_probe
 from pave.patches import read_config
-from pave.patches.folder import describe_folder
+from pave.patches.folder_card import describe_folder
 from pave.patches.remote import locate, push_folder, search_patches
 
 REPO = "someone/hearing"

@@ -21,7 +21,7 @@ from pave.errors import ConfigError
 from pave.evaluate.machine import processor
 from pave.model import PatchedModel, check_probe
 from pave.patches import LoraSpec, read_config
-from pave.patches.folder import fresh_card
+from pave.patches.folder_card import fresh_card
 from pave.train import TrainConfig
 from pave_world import shipped
 from pave_world.cli import demo as verb

@@ -50,7 +50,7 @@ def push_verb(
         json: Print JSON.
     """
     from pave.model.published import add_probe
-    from pave.patches.folder import describe_folder
+    from pave.patches.folder_card import describe_folder
     from pave.patches.remote import push_folder
 
     fields = {"licence": licence, "language": language, "datasets": list(map(_source, dataset))}

@@ -15,7 +15,8 @@ from pave.evaluate.report import Report, how_to_read, table
 from pave.evaluate.scores import ScoreGap, TaskScores
 from pave.files import PlaceError
 from pave.patches.config import Example
-from pave.patches.folder import read_config, record_evaluation
+from pave.patches.folder import read_config
+from pave.patches.folder_card import record_evaluation
 from pave.patches.scores import Evaluation, Measured
 from pave.tasks.compare import ALL
 from pave.version import __version__

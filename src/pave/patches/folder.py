@@ -8,7 +8,6 @@ kind. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,6 @@ from pave.files import (
     must_be_name,
     sha256_of,
     sync,
-    write_text_atomically,
     writing,
 )
 from pave.patches.card import make_card
@@ -43,7 +41,6 @@ from pave.patches.layout import (
     FUSION,
     LORA,
     MANIFEST,
-    in_hub_cache,
     inside,
     is_part,
     lora_files,
@@ -51,10 +48,8 @@ from pave.patches.layout import (
 )
 from pave.patches.lora import in_channel, of_channel
 from pave.patches.lora_targets import lora_config
-from pave.patches.scores import Evaluation, add_evaluation, read_scores, write_scores
+from pave.patches.scores import Evaluation, read_scores, write_scores
 from pave.texts import parse_json
-
-logger = logging.getLogger(__name__)
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _STORED = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -139,7 +134,7 @@ def _fill(folder: Path, files: PatchFiles, base: Base, title: str) -> PatchConfi
     if scores:
         write_scores(folder, scores)
     (folder / CARD).write_text(make_card(config, title, scores), encoding="utf-8")
-    (folder / MANIFEST).write_text(_manifest(config), encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest_text(config), encoding="utf-8")
     # On disk before the rename: a power cut must not leave a whole name with empty files.
     for path in [*folder.rglob("*"), folder]:
         sync(path)
@@ -170,7 +165,7 @@ def _rounded(files: PatchFiles) -> PatchFiles:
     return rounded
 
 
-def _manifest(config: PatchConfig) -> str:
+def manifest_text(config: PatchConfig) -> str:
     """The text of `patch.json`."""
     return config.model_dump_json(indent=2) + "\n"
 
@@ -356,109 +351,6 @@ def check_folder(folder: Path) -> PatchConfig:
     config, _ = _whole(folder)
     read_scores(folder, config)
     return config
-
-
-def describe_folder(folder: Path, fields: Mapping[str, Any]) -> None:
-    """Write words about a patch into its folder: licence, data sets, language.
-
-    The weights stay as they are. Each file is replaced as a whole, `patch.json` first: what the
-    card says follows from it.
-
-    Args:
-        folder: A patch folder.
-        fields: Fields of `PatchConfig`; what is None or empty is left as it is.
-
-    Raises:
-        PatchError: If the folder is damaged or lies in a Hub cache, or a field is wrong.
-    """
-    config = check_folder(folder)
-    given = {key: value for key, value in fields.items() if value}
-    if not given:
-        return
-    _check_own(folder)
-    try:
-        new = PatchConfig.model_validate({**config.model_dump(), **given})
-    except ValidationError as error:
-        raise ConfigError(f"the description of the patch is not valid: {reason(error)}") from error
-    card = fresh_card(folder, config=new)
-    write_text_atomically(folder / MANIFEST, _manifest(new))
-    _replace_card(folder, card)
-
-
-def record_evaluation(folder: Path, new: Evaluation) -> None:
-    """Write an evaluation into a patch folder: `scores.json`, the Hub's files and the card.
-
-    `patch.json` stays as it is, since an evaluation does not change what the patch is.
-
-    Args:
-        folder: A patch folder.
-        new: The evaluation; it replaces an older one of the same questions.
-
-    Raises:
-        PatchError: If the folder is damaged, or lies in a Hub cache.
-        PlaceError: If it cannot be written.
-    """
-    config = read_config(folder)
-    _check_own(folder)
-    scores = add_evaluation(read_scores(folder, config), new)
-    card = fresh_card(folder, scores=scores)
-    write_scores(folder, scores)
-    _replace_card(folder, card)
-
-
-def _check_own(folder: Path) -> None:
-    """Refuse to change what the Hub's client keeps: others read it, and it is a commit's copy."""
-    if in_hub_cache(folder):
-        raise PatchError(
-            f"{folder} is in the cache of the Hub's client, whose files must not be changed; "
-            "copy the folder elsewhere"
-        )
-
-
-def _replace_card(folder: Path, card: str | None) -> None:
-    """Write the new card, unless the one that is there is somebody's own work."""
-    if card is None:
-        logger.warning(
-            "%s was edited, or written by another version of pave, so it is kept as it is; "
-            "delete it to get a new one",
-            folder / CARD,
-        )
-        return
-    write_text_atomically(folder / CARD, card)
-
-
-def fresh_card(
-    folder: Path,
-    *,
-    config: PatchConfig | None = None,
-    scores: Sequence[Evaluation] | None = None,
-    source: str | None = None,
-) -> str | None:
-    """The card of a patch folder as it would be written now.
-
-    Args:
-        folder: A patch folder.
-        config: Its config from now on; as it is when not given.
-        scores: What was measured, from now on; as it is when not given.
-        source: What its example loads; a path when not given.
-
-    Returns:
-        The card, or None where the one that is there is not what pave generates of the folder:
-        somebody edited it, or another version of pave wrote it.
-    """
-    known, measured = read_config(folder), read_scores(folder, read_config(folder))
-    title = folder.resolve().name
-    if (folder / CARD).exists():
-        text = inside(folder, CARD).read_text(encoding="utf-8", errors="replace")
-        # The folder may have been renamed since.
-        headings = [line for line in text.splitlines() if line.startswith("# ")]
-        if headings:
-            title = headings[0].removeprefix("# ")
-        if text != make_card(known, title, measured):
-            return None
-    return make_card(
-        known if config is None else config, title, measured if scores is None else scores, source
-    )
 
 
 def _load(path: Path) -> dict[str, Tensor]:

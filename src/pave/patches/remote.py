@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pave.errors import PatchError
-from pave.patches.folder import check_folder, fresh_card, read_config
+from pave.patches.folder import check_folder, read_config
+from pave.patches.folder_card import fresh_card
 from pave.patches.hub import could_be_hub_id, explained, is_hub_id
 from pave.patches.installed import installed_folder
 from pave.patches.layout import CARD, FILES, MANIFEST, is_part, weight_files
