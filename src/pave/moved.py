@@ -149,6 +149,9 @@ NAMES = {
     "pave.tasks.report.prompt_of": "pave.tasks.items.prompt_of",
     "pave.tasks.score.score_files": "pave.evaluate.score_files",
     # A run's folder, and what an estimate is planned from, have modules of their own.
+    "pave.train.batches.JointPlan": "pave.train.plans.JointPlan",
+    "pave.train.batches.Mixture": "pave.train.plans.Mixture",
+    "pave.train.batches.Plan": "pave.train.plans.Plan",
     "pave.train.config.FREE_TO_CHANGE": "pave.train.folder.FREE_TO_CHANGE",
     "pave.train.config.load_config": "pave.train.settings.load_config",
     "pave.train.config.without_channel": "pave.train.control.without_channel",

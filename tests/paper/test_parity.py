@@ -18,9 +18,10 @@ from pave.bases import InputSpec
 from pave.model import PatchedModel
 from pave.paper import AUTHORS_INPUTS
 from pave.patches import read_config
-from pave.train.batches import Plan, Sequences
+from pave.train.batches import Sequences
 from pave.train.collate import Collator
 from pave.train.objective import AnswerModel
+from pave.train.plans import Plan
 
 GOLD = paper.goldens()
 PREFIX = "base_model.model.model."

@@ -16,9 +16,10 @@ from pave.errors import ConfigError, RecordError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train.attention import attend_with
-from pave.train.batches import Plan, Sequences
+from pave.train.batches import Sequences
 from pave.train.collate import Collator
 from pave.train.objective import AnswerModel
+from pave.train.plans import Plan
 
 IDS = st.lists(st.integers(1, 99), min_size=1, max_size=4)
 DIALOGUES = st.lists(st.lists(st.tuples(IDS, IDS), min_size=1, max_size=3), min_size=1, max_size=4)

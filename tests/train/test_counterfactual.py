@@ -21,11 +21,12 @@ from pave.errors import ConfigError, RecordError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train import TrainConfig, train
-from pave.train.batches import Mixture, Plan, Sequences
+from pave.train.batches import Sequences
 from pave.train.cells import make_cells
 from pave.train.collate import UNCOUNTED, Collator
 from pave.train.lessons import lessons_of
 from pave.train.objective import AnswerModel, answer_loss
+from pave.train.plans import Mixture, Plan
 from train.test_processes import _two
 
 CELLS = {"share": 0.5, "loss": "hinge", "margin": 1.0}

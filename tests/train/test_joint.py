@@ -18,10 +18,10 @@ from pave.errors import ConfigError, RecordError, TrainError
 from pave.model import PatchedModel
 from pave.patches import read_config
 from pave.train import TrainConfig, train
-from pave.train.batches import JointPlan, Plan
 from pave.train.control import without_channel
 from pave.train.lessons import lessons_of, read_files
 from pave.train.mixture import RecordMixture
+from pave.train.plans import JointPlan, Plan
 from train.test_on_top import records as two_channels
 from train.test_processes import _two
 

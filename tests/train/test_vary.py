@@ -13,7 +13,8 @@ from pave.bases import Base, tower_of
 from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn
-from pave.train.batches import Plan, Sequences
+from pave.train.batches import Sequences
+from pave.train.plans import Plan
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pave.data import Record, Records, group_by_clip, open_records
 from pave.data.views import Joined
 from pave.errors import ConfigError, RecordError
-from pave.train.batches import JointPlan, Mixture, Plan, Schedule
 from pave.train.cells import make_cells
 from pave.train.config import TrainConfig
 from pave.train.held_out import Exam
+from pave.train.plans import JointPlan, Mixture, Plan, Schedule
 
 log = logging.getLogger(__name__)
 

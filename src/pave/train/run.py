@@ -32,7 +32,7 @@ from pave.errors import ConfigError
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
 from pave.placement import running_on
-from pave.train.batches import Schedule, Sequences
+from pave.train.batches import Sequences
 from pave.train.checkpoints import load_weights, newest_checkpoint, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
@@ -42,6 +42,7 @@ from pave.train.held_out import Exam, split_files, tell_shared
 from pave.train.lessons import Lessons, lessons_of, read_files
 from pave.train.objective import AnswerModel
 from pave.train.origin import NAME, Origin, origin_of
+from pave.train.plans import Schedule
 from pave.train.precision import (
     base_dtype,
     check_products,
