@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -505,3 +506,34 @@ def test_hidden_files_in_a_scan(tmp_path: Path) -> None:
         for name in ("._0.png", "._0.jpg", "._0.txt", ".DS_Store", "Thumbs.db"):
             (scene / part / name).write_bytes(b"\x00\x05\x16\x07")
     assert open_scene(scene).count == 5
+
+
+def test_a_scene_behind_a_link_is_turned_by_its_own_file(tmp_path: Path) -> None:
+    """Which is called like the scene, whatever the link is called."""
+    scene = scannet(tmp_path / "data" / "scene0000_00")
+    wanted = open_scene(str(scene)).read(1).pose
+    (tmp_path / "scan").symlink_to(scene)
+    for name in (str(tmp_path / "scan"), f"{scene}/", f"{scene}/.", f"{scene}/../{scene.name}"):
+        assert torch.equal(open_scene(name).read(1).pose, wanted)
+
+
+def test_a_scene_in_the_present_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = scannet(tmp_path / "scene0000_00")
+    wanted = open_scene(str(scene)).read(1).pose
+    monkeypatch.chdir(scene)
+    assert torch.equal(open_scene(".").read(1).pose, wanted)
+
+
+@pytest.mark.parametrize("name", ["axis_align.txt", "scene.txt"])
+def test_an_alignment_that_is_no_file_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    """The scene would silently lie on its side."""
+    scene = scannet(tmp_path / "scene", align=False)
+    for make in (os.mkfifo, os.mkdir, lambda place: os.symlink("gone", place)):
+        make(scene / name)
+        with pytest.raises(ChannelError, match=name):
+            open_scene(str(scene))
+        place = scene / name
+        place.rmdir() if place.is_dir() else place.unlink()
+    (scene / name).touch()
+    with pytest.raises(ChannelError, match=rf"{name}: is empty"):
+        open_scene(str(scene))

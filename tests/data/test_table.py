@@ -132,3 +132,12 @@ def test_the_verb_writes_files_that_pave_reads(
     assert '"video": "clips/' in Path("train.jsonl").read_text("utf-8")  # the folder can be moved
     assert main([*words, "--out", "all.jsonl", "--channel", "audoi"]) == 0
     assert "did you mean 'audio'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x85"])
+def test_lines_end_where_spreadsheets_end_them(tmp_path: Path, clips: Path, letter: str) -> None:
+    """Texts that were copied from a page hold other breaks, within a cell."""
+    lines = (HEAD, f"a.mp4,Who{letter}is it?,x", f'a.mp4,"a{letter}b",y', "b.mp4,What?,z")
+    records = records_from_csv(write(tmp_path, *lines), clips, {})
+    asked = [record.turns[0].question for record in records]
+    assert asked == [f"Who{letter}is it?", f"a{letter}b", "What?"]

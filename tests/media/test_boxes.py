@@ -151,3 +151,29 @@ def test_cut_between_and_inside_boxes(tmp_path: Path, fast: bytes) -> None:
     at = fast.index(b"mdat") - 4
     for end in (at, at + 3, at + 8, at + 9, len(fast) - 1):
         cut(tmp_path, fast[:end])
+
+
+@pytest.mark.parametrize("name", [b"skip", b"free", b"abcd", b"idat", b"imda"])
+def test_media_in_a_box_of_another_name(
+    tmp_path: Path, fast: bytes, plain: bytes, name: bytes
+) -> None:
+    """The index says where every sample lies, whatever the box around them is called."""
+    for data in (fast, plain):
+        at = data.index(b"mdat")
+        whole(tmp_path, data[:at] + name + data[at + 4 :])
+    named = fast.replace(b"mdat", name)
+    for missing in (1, 1000, len(fast) - fast.index(b"mdat")):
+        cut(tmp_path, named[:-missing])
+
+
+@pytest.mark.parametrize("name", [b"uuid", b"udta", b"meta", b"mdat"])
+def test_nothing_is_lost_behind_the_media(
+    tmp_path: Path, fast: bytes, plain: bytes, fragments: bytes, name: bytes
+) -> None:
+    """A box that is cut behind all samples; fragments have no index to tell that it is one."""
+    tail = struct.pack(">I4s", 5000, name) + bytes(100)
+    for data in (fast, plain):
+        whole(tmp_path, data + tail)
+    cut(tmp_path, fragments + tail)
+    start = [part for part in split(fragments) if part[4:8] in (b"ftyp", b"moov")]
+    cut(tmp_path, b"".join(start))

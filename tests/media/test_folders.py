@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from pave.errors import MediaError
-from pave.media import Uniform, list_pictures, read_frames
+from pave.media import Uniform, frame_times, list_pictures, probe, read_frames, read_sound
 from pave.media.exif import orientation_of
 from pave.media.orientation import turned, turned_pixels
 
@@ -144,3 +144,17 @@ def test_turned_frames_of_one_folder_must_fit_each_other(tmp_path: Path):
     save(tmp_path / "0.png", 8)
     assert tuple(read_frames(tmp_path, Uniform(2)).pixels.shape) == (2, 3, WIDE, HIGH)
     assert read_frames(tmp_path, Uniform(2)).pixels.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("name", ["", "gone", "x" * 300, "a/" * 3000, "nul\0"])
+def test_no_folder_at_all(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty path is not the folder that one happens to be in."""
+    frames(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MediaError):
+        read_frames(name, Uniform(1))
+    with pytest.raises(MediaError, match="no such folder"):
+        list_pictures(Path(name or "gone"))
+    for read in (probe, frame_times, read_sound):
+        with pytest.raises(MediaError):
+            read(name)

@@ -88,3 +88,48 @@ def test_measured_rates_are_whole_where_the_film_s_is(tmp_path: Path, fps: int) 
         container.mux(track.encode(None))
     rate = frame_rate(tmp_path / "a.ts")
     assert rate == fps and frame_count(len(frames), rate) == 16
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libvpx", "libvpx-vp9"])
+@pytest.mark.parametrize("begin", [0, 10_000], ids=["at once", "late"])
+@pytest.mark.parametrize("heard", [False, True])
+def test_the_rate_that_matroska_notes_is_not_the_film_s(
+    tmp_path: Path, codec: str, begin: int, heard: bool
+) -> None:
+    """25 a second in the header; five in the film, which may begin anywhere on the file's clock."""
+    options = {"preset": "ultrafast"} if codec == "libx264" else {"deadline": "realtime"}
+    file = mux(
+        tmp_path / "a.mkv",
+        numbered(20),
+        [begin + 200 * number for number in range(20)],
+        [(begin / 1000, tone(6.0))] * heard,
+        codec=codec,
+        options=options,
+    )
+    info = probe(file)
+    assert info.video is not None and info.video.frames == 20
+    assert info.video.fps == pytest.approx(5) and frame_rate(file) == pytest.approx(5)
+    assert info.duration == pytest.approx(6 if heard else 4, abs=0.25)
+    assert info.video.frames_estimated == (codec == "libvpx")
+
+
+@pytest.mark.parametrize("fps", [5, 24, 50])
+def test_fragments_note_neither_count_nor_rate(tmp_path: Path, fps: int) -> None:
+    """FFmpeg guesses the rate from the first of them."""
+    ticks = [round(1000 * number / fps) for number in range(40)]
+    # The first moments are five times as fast as the rest.
+    ticks = [tick // 5 for tick in ticks[:10]] + ticks[10:]
+    file = mux(
+        tmp_path / "a.mp4",
+        numbered(40),
+        ticks,
+        [(0.0, tone(40 / fps))],
+        options={"preset": "ultrafast", "g": "10"},
+        container_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"},
+    )
+    video = probe(file).video
+    assert video is not None and (video.frames, video.frames_estimated) == (40, False)
+    with av.open(str(file)) as container:  # the writer moves a frame or two between fragments
+        shown = [frame.time for frame in container.decode(video=0)]
+    right = 39 / (max(shown) - min(shown))
+    assert video.fps == pytest.approx(right, rel=1e-3) == frame_rate(file)

@@ -62,12 +62,13 @@ def test_wavs_from_a_pipe(tmp_path: Path, riff: int | None, data: int | None) ->
 
 
 @pytest.mark.parametrize("name", [b"RF64", b"BW64"])
-@pytest.mark.parametrize("counted", [True, False])
-def test_lengths_of_64_bits(tmp_path: Path, name: bytes, counted: bool) -> None:
+@pytest.mark.parametrize("uncounted", [None, 0, 2**63 - 1])
+def test_lengths_of_64_bits(tmp_path: Path, name: bytes, uncounted: int | None) -> None:
     """Written by those who expect more than 4 GiB; into a pipe they leave those empty, too."""
     whole, sound = 28 + 8 + 16 + 36 + 2 * COUNT - 8, 2 * COUNT
-    if not counted:
-        whole = sound = 0
+    counted = uncounted is None
+    if uncounted is not None:
+        whole = sound = uncounted
     front = chunk(b"ds64", struct.pack("<QQQI", whole, sound, COUNT, 0))
     file = wav(tmp_path / "a.wav", 0xFFFFFFFF, 0xFFFFFFFF, name=name, front=front)
     assert len(must(file).samples) == COUNT

@@ -116,21 +116,52 @@ def test_a_java_that_cannot_be_started_is_an_error_of_ours(tmp_path):
             call()
 
 
-def test_java_gets_one_locale_whatever_the_machine_says(tmp_path, monkeypatch):
-    """What stands last wins, on Java's command line and in the variable that overrides it."""
-    monkeypatch.setenv("_JAVA_OPTIONS", "-Xmx1G -Duser.country=DE -Duser.language.format=de")
+@pytest.mark.parametrize("variable", ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"])
+def test_java_gets_one_locale_whatever_the_machine_says(tmp_path, monkeypatch, variable):
+    """Of the variables that it reads by itself, limits of memory alone are kept."""
+    given = "-Xmx1G -Duser.country=DE -Duser.language.format=de -Xlog:gc -XX:MaxRAMPercentage=50.0"
+    monkeypatch.setenv(variable, given)
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
     seen = tmp_path / "seen"
-    script = f'echo "$@" >> {seen}; echo "$_JAVA_OPTIONS" >> {seen}; echo "$LC_ALL" >> {seen}'
+    script = f'echo "$@" >> {seen}; echo "${variable}" >> {seen}; echo "$LC_ALL" >> {seen}'
     treebank(_fake(tmp_path, script), [])
-    arguments, override, locale = seen.read_text().splitlines()
-    assert locale == "C.UTF-8" and "-Xmx1G" in override
-    for given in (arguments, override):
-        last = dict(word.split("=", 1) for word in given.split() if word.startswith("-D"))
-        assert last["-Duser.country"] == last["-Duser.country.format"] == "US"
-        assert last["-Duser.language"] == last["-Duser.language.format"] == "en"
-        assert last["-Duser.region"] == "US" and last["-Duser.extensions"] == ""
-    assert os.environ["_JAVA_OPTIONS"].endswith("format=de"), "the caller's own stays"
+    arguments, kept, locale = seen.read_text().splitlines()
+    assert locale == "C.UTF-8" and kept == "-Xmx1G -XX:MaxRAMPercentage=50.0"
+    last = dict(word.split("=", 1) for word in arguments.split() if word.startswith("-D"))
+    assert last["-Duser.country"] == last["-Duser.country.format"] == "US"
+    assert last["-Duser.language"] == last["-Duser.language.format"] == "en"
+    assert last["-Duser.region"] == "US" and last["-Duser.extensions"] == ""
+    assert os.environ[variable] == given, "the caller's own stays"
+
+
+def test_lines_that_are_no_sentences_are_refused(tmp_path):
+    """They would put every sentence beside the tokens of another one."""
+    greeting = "echo 'Listening for transport dt_socket at address: 5005'; cat"
+    with pytest.raises(ConfigError, match="tokenizer failed"):
+        treebank(_fake(tmp_path, greeting), ["a", "b"])
+    assert treebank(_fake(tmp_path, "cat"), ["a", "", "b", ""]) == ["a", "", "b", ""]
+
+
+def test_java_is_found_where_paths_are_relative(tmp_path, monkeypatch):
+    """It is started in another folder than the caller's."""
+    (tmp_path / "jdk" / "bin").mkdir(parents=True)
+    _fake(tmp_path / "jdk" / "bin", "cat")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAVA_HOME", "jdk")
+    assert treebank(find_java(), ["a"]) == ["a"]
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", f"jdk/bin{os.pathsep}{os.environ['PATH']}")
+    assert treebank(find_java(), ["a"]) == ["a"]
+
+
+@needs_java
+@pytest.mark.parametrize(
+    "options",
+    ["-Xlog:gc", "-verbose:class", "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n"],
+)
+def test_what_java_logs_is_no_token(monkeypatch, options):
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", options)
+    assert treebank(find_java(), ["a man", "", "sings."]) == ["a man", "", "sings"]
 
 
 @needs_java
@@ -145,6 +176,7 @@ def test_java_gets_one_locale_whatever_the_machine_says(tmp_path, monkeypatch):
         "-Duser.language=tr -Duser.country=TR",
         "-Duser.language=ar -Duser.extensions=u-nu-arab",
         "-Duser.language=th -Duser.country=TH -Duser.variant=TH",
+        "-Xlog:gc",
     ],
 )
 def test_scores_are_those_of_any_country(monkeypatch, variable, options):

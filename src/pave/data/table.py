@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -146,8 +147,9 @@ def rows_of_csv(file: Path, needed: Sequence[str]) -> Iterator[Row]:
     """
     text = read_text(TextFile(file, RecordError, "save the table as CSV in UTF-8"))
     head = text.partition("\n")[0]
-    # A cell may hold line breaks, so the reader counts the lines.
-    lines = text.splitlines(keepends=True)
+    # A cell may hold line breaks, so the reader counts the lines. These end at "\n" alone: a
+    # question may hold what else `splitlines` takes for an end.
+    lines = io.StringIO(text)
     reader = csv.reader(lines, delimiter=_delimiter(head), strict=True)
     try:
         names = _names(file, next(reader, []), needed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from pave.files import regular_file
 from pave.media.archive import MEMBER, as_file, with_archive
 from pave.media.formats import WHITELIST
 from pave.media.limits import PIXELS, limit, must_fit
+from pave.media.riff import is_animated_webp
 from pave.media.whole import must_be_whole, must_hold_samples
 
 _TRACKS = {
@@ -63,11 +64,7 @@ class MediaFile:
             f"file:{self.file}", options=self.options, metadata_errors="replace"
         )
         self.flags = Flags(self.container.format.flags)
-        self.picture = None
-        for picture in reversed(self.container.streams.video):
-            # Cover art of a sound file is a video stream to FFmpeg, not to us.
-            if not picture.disposition & Disposition.attached_pic:
-                self.picture = picture
+        self.picture = _moving_picture(self.container.streams.video)
         sounds = self.container.streams.audio
         self.sound = next(iter(sounds), None)
         for sound in reversed(sounds):
@@ -102,7 +99,7 @@ class MediaFile:
         return self.picture
 
     def must_decode(self, stream: Stream) -> None:
-        """Refuse a track that nothing here can decode, and pictures that are too large.
+        """Refuse a track that nothing here can decode as a whole, and pictures that are too large.
 
         Raises:
             MediaError: If there is no decoder for it, or a picture is above the limit of pixels.
@@ -115,6 +112,16 @@ class MediaFile:
                 "FFmpeg, so it cannot be decoded; convert it to H.264 + AAC"
             )
         if isinstance(stream, VideoStream):
+            if stream.disposition & Disposition.dependent:
+                raise MediaError(
+                    f"{self.name}: its picture consists of tiles, as photos of phones (HEIC) do, "
+                    "which cannot be put together here; convert it to JPEG or PNG"
+                )
+            if stream.codec_context.name == "webp" and is_animated_webp(Path(self.file)):
+                raise MediaError(
+                    f"{self.name}: is an animated WebP, which this FFmpeg cannot decode; convert "
+                    "it to GIF, APNG or MP4"
+                )
             must_fit(self.name, stream.codec_context.width, stream.codec_context.height)
             # A film may grow on its way: then the decoder refuses.
             stream.codec_context.options = {"max_pixels": str(limit(PIXELS))}
@@ -156,20 +163,34 @@ def open_media(path: str | Path) -> Iterator[MediaFile]:
             "format_whitelist": WHITELIST,
             "pattern_type": "none",  # a picture whose name holds "%d" is that picture, no sequence
         }
-        if must_be_whole(file):
+        promise = must_be_whole(file)
+        if promise.uncounted:
             options["ignore_length"] = "1"  # of a WAV: up to the end of the file
         step = "opened"
         media = MediaFile(name, str(file), options)
         try:
             media.begin()
             try:
-                must_hold_samples(file, media.container)
+                must_hold_samples(file, media.container, promise)
                 step = "decoded"
                 yield media
             finally:
                 media.container.close()
         except (av.error.FFmpegError, EOFError) as error:
             raise MediaError(f"{name}: {_reason(error, step)}") from error
+
+
+def _moving_picture(tracks: Sequence[VideoStream]) -> VideoStream | None:
+    """The first picture track, but no cover of a sound file, nor the still in front of a film."""
+    found = None
+    for track in tracks:
+        if track.disposition & Disposition.attached_pic:
+            continue
+        found = found or track
+        # An animated AVIF holds its first picture once more, for programs that show only one.
+        if found.frames == 1 and track.frames > 1:
+            return track
+    return found
 
 
 def _own_layout(context: AudioCodecContext) -> None:

@@ -74,8 +74,11 @@ def list_pictures(folder: Path) -> list[Path]:
     picture.
 
     Raises:
-        MediaError: If there is none.
+        MediaError: If there is none, or no such folder.
     """
+    # Not `Path.is_dir`, which raises where a name is too long.
+    if not os.path.isdir(folder):
+        raise MediaError(f"{folder}: there is no such folder of frames; check the path")
     files: list[Path] = []
     for file in entries_of(folder):
         if file.suffix.lower() not in SUFFIXES or file.is_dir():

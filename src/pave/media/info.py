@@ -15,9 +15,9 @@ from pave.errors import MediaError
 from pave.files import as_path
 from pave.media.container import MediaFile, open_media
 from pave.media.frames import frame_times
-from pave.media.index import bare, frame_step
+from pave.media.index import bare, frame_step, index_of_packets
 from pave.media.orientation import AS_STORED, EXCHANGED, as_turn, orientation
-from pave.media.packets import NO_TIME, Seconds, read_packets
+from pave.media.packets import NO_TIME, Packets, Seconds, read_packets
 
 # Bare streams of sound: FFmpeg guesses their length from the bit rate of the first moments.
 _NO_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3"}
@@ -28,6 +28,8 @@ _UNCOUNTED = 1 << 30  # frames: FFmpeg's placeholder in an AVI that goes into a 
 _FEWEST_BITS = 100
 # A bare stream's padding, s, which a header that tells the length leaves out.
 _PADDING = 0.25
+# Seconds from which on it counts that a length is that of a clock which does not begin at 0.
+_LATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class VideoInfo:
         width: Pixels as shown, after rotation.
         height: Pixels as shown, after rotation.
         fps: Average frames per second (a variable-rate file has no other).
-        frames: Frames as the header counts them, or estimated from its duration and rate where it
-            does not; counted where it has neither.
+        frames: Frames as the header counts them; counted in the file where it does not.
         rotation: Degrees (multiple of 90, counter-clockwise) by which the stored picture is turned
             to be shown.
         mirrored: Whether it is mirrored, left to right, before it is turned.
-        frames_estimated: Whether `frames` is the product of duration and rate.
+        frames_estimated: Whether some of `frames` may never be shown: VP8, MPEG-4 and others have
+            packets without a picture, and none is decoded here to know.
     """
 
     width: int
@@ -103,6 +105,16 @@ def probe(path: str | Path) -> MediaInfo:
         duration = (media.container.duration or 0) / av.time_base  # microseconds -> s
         guessed = media.container.format.name in _NO_LENGTH
         if _tells(media) and not guessed:
+            counted = picture is None or not picture.frames_estimated
+            late = _begins(media) > _LATE
+            if counted and not late:
+                return MediaInfo(path, duration, picture, sound)
+            media.rewind()
+            packets = read_packets(media)
+            if picture is not None and not counted:
+                picture = _counted(media, packets, picture)
+            if late:
+                duration = min(duration, _span(media, packets))
             return MediaInfo(path, duration, picture, sound)
         if picture is not None:
             times = frame_times(path)
@@ -118,8 +130,8 @@ def probe(path: str | Path) -> MediaInfo:
 def frame_rate(path: str | Path) -> float:
     """Average frames per second of a file's picture track; 0 where it shows but one frame.
 
-    Taken from the header, or from the frames' times where the header has no duration: what it says
-    of rates then is a guess.
+    Taken from the header if that counts the frames, else from their times: the rate that Matroska
+    notes is one that the writer meant, and fragments have none at all.
 
     Raises:
         MediaError: If the file is missing, empty, truncated or no media file.
@@ -128,7 +140,7 @@ def frame_rate(path: str | Path) -> float:
         if media.picture is None:
             return 0.0
         rate = _rate(media, media.picture)
-        if _tells(media):
+        if _tells(media) and media.picture.frames:
             return rate
     return _measured_rate(frame_times(path), rate)
 
@@ -178,7 +190,16 @@ def _measured_rate(times: Seconds, told: float) -> float:
 
 def _measured_seconds(media: MediaFile, times: Seconds) -> float:
     """From the first to the end of the last frame or sample, on a clock that never jumps."""
-    packets = read_packets(media)
+    shown = 0.0
+    if len(times) > 1:
+        shown = float(times[-1] * len(times) / (len(times) - 1))  # the last frame as long as any
+        if bare(media):
+            return shown
+    return max(shown, _span(media, read_packets(media)))
+
+
+def _span(media: MediaFile, packets: Packets) -> float:
+    """Seconds from the first packet's begin to the end of the last one."""
     begin, end = math.inf, 0.0
     for stream in media.container.streams:
         mine = (packets.tracks == stream.index) & packets.full & (packets.pts != NO_TIME)
@@ -188,12 +209,35 @@ def _measured_seconds(media: MediaFile, times: Seconds) -> float:
             ends = begins + packets.durations[mine]
             begin = min(begin, begins.min() * tick)
             end = max(end, ends.max() * tick)
-    shown = 0.0
-    if len(times) > 1:
-        shown = float(times[-1] * len(times) / (len(times) - 1))  # the last frame as long as any
-        if bare(media):
-            return shown
-    return max(shown, end - begin)
+    if begin > end:  # there is none
+        return 0.0
+    return end - begin
+
+
+def _begins(media: MediaFile) -> float:
+    """Seconds before the first packet that the header counts as part of the film."""
+    # What these note is where the last frame ends, wherever the first one begins.
+    if media.container.format.name in ("matroska,webm", "nut"):
+        return (media.container.start_time or 0) / av.time_base
+    return 0.0
+
+
+def _counted(media: MediaFile, packets: Packets, picture: VideoInfo) -> VideoInfo:
+    """The picture track with its frames counted, and the rate that follows."""
+    stream = media.picture
+    if stream is None or packets.damage is not None:
+        return picture
+    index = index_of_packets(packets, stream)
+    if index is not None:
+        times = index.times
+    else:
+        shown = (packets.tracks == stream.index) & packets.full & ~packets.hidden
+        ticks = np.sort(packets.pts[shown & (packets.pts != NO_TIME)])
+        times = (ticks - ticks[:1]) * float(stream.time_base or 1)
+    if len(times) == 0 or (len(times) > 1 and times[-1] <= 0):
+        return picture
+    rate = _measured_rate(times, picture.fps)
+    return replace(picture, frames=len(times), fps=rate, frames_estimated=index is None)
 
 
 def _sound_info(media: MediaFile) -> SoundInfo | None:

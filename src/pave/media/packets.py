@@ -186,6 +186,9 @@ def _on_one_clock(
     bases = np.array([float(stream.time_base or 1) for stream in media.container.streams])
     seconds = bases[tracks]  # [N] of a tick
     stands = np.where(full & (dts != NO_TIME), dts * seconds, np.nan)
+    # An edit list that takes several parts of a film has FFmpeg decode some pictures again, at
+    # earlier times, and not show them. Its times of display are right then.
+    stands[np.isin(tracks, tracks[hidden])] = np.nan
     picture = -1
     if media.picture is not None:
         picture = media.picture.index

@@ -1,4 +1,4 @@
-"""Where a WAV or AVI file should end, by what its chunks declare.
+"""Where a WAV or AVI file should end, by what its chunks declare; and what a WebP is.
 
 A writer into a pipe cannot go back to fill in the lengths: it leaves a placeholder, which is no
 promise. Nor is the length of the whole file to be trusted to the byte: some writers count the eight
@@ -8,6 +8,7 @@ bytes before it, or a last padding byte that they never write.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 # The same chunks; the last two have a chunk with lengths of 64 bits in front.
@@ -18,6 +19,7 @@ _LONG = 0xFFFFFFFF  # "see the length of 64 bits"
 # 4 GiB (FFmpeg: 0xffffffff).
 _NEAR = 1 << 20
 _MISCOUNT = 9  # bytes by which whole files are off: their own head, and the padding
+_LARGEST = 1 << 62  # bytes; a length of 64 bits from here on is a placeholder, and no file's
 _MOST_CHUNKS = 1000  # of which a file with sound has ten
 
 
@@ -82,6 +84,19 @@ def _long_lengths(head: bytes) -> tuple[int, int]:
     whole = int.from_bytes(head[:8], "little")
     sound = int.from_bytes(head[8:], "little")
     end = 0
-    if whole:
+    if 0 < whole < _LARGEST:
         end = whole + 8
+    if sound >= _LARGEST:
+        sound = 0
     return end, sound
+
+
+def is_animated_webp(file: Path) -> bool:
+    """Whether a file is a WebP of several pictures.
+
+    Source:
+        RFC 9649, 2.7: the extended file format and its flags.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(21)
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20] & 0b10)

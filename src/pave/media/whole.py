@@ -8,6 +8,7 @@ declare no length: a shorter file of those is a shorter clip.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,14 +45,28 @@ LARGEST_HEAD = 16  # length (4 bytes), name (4), and the long length (8) where i
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
-def must_be_whole(file: Path) -> bool:
+@dataclass(frozen=True)
+class Promise:
+    """What a file's structure says of its length.
+
+    Attributes:
+        uncounted: It is a WAV whose writer left the length out: FFmpeg must be told so.
+        short: Where the file should end, if it ends before that and its index is to tell whether
+            anything that is shown or heard is missing; otherwise 0.
+    """
+
+    uncounted: bool = False
+    short: int = 0
+
+
+def must_be_whole(file: Path) -> Promise:
     """Refuse a file that is shorter than it declares itself.
 
     Args:
         file: An existing file of any kind.
 
     Returns:
-        Whether it is a WAV whose writer left the length out: FFmpeg must be told so.
+        What is left to be looked at once it is open.
 
     Raises:
         MediaError: If the file is empty, bytes are missing, or it cannot be read.
@@ -60,12 +75,12 @@ def must_be_whole(file: Path) -> bool:
     if size == 0:
         raise MediaError(f"{file}: the file is empty (0 bytes); copy it again")
     declared = 0  # where the file should end by its own structure; 0 if it has none that we know
-    uncounted = False
+    uncounted = indexed = False
     try:
         with file.open("rb") as stream:
             head = stream.read(12)
             if head[4:8] in BOXES | PADDING:
-                declared = _boxes_end(stream, size)
+                declared, indexed = _boxes_end(stream, size)
             elif head[:4] == EBML:
                 declared = _segment_end(stream)
             elif head[:4] in riff.NAMES and head[8:12] in riff.KINDS:
@@ -74,55 +89,82 @@ def must_be_whole(file: Path) -> bool:
         raise MediaError(
             f"{file}: cannot be read ({error.strerror}); check its permissions"
         ) from error
-    if declared > size:
-        raise MediaError(
-            f"{file}: truncated: it declares at least {declared} bytes, but only {size} are "
-            "there; copy it again"
-        )
-    return uncounted
+    if declared > size and not indexed:
+        raise _truncated(file, declared, size)
+    return Promise(uncounted, declared * (declared > size))
 
 
-def must_hold_samples(file: Path, container: InputContainer) -> None:
+def _truncated(file: Path, declared: int, size: int) -> MediaError:
+    return MediaError(
+        f"{file}: truncated: it declares at least {declared} bytes, but only {size} are there; "
+        "copy it again"
+    )
+
+
+def must_hold_samples(file: Path, container: InputContainer, promise: Promise) -> None:
     """Refuse an MP4 whose index leads behind the end of the file.
 
-    Its boxes do not show that if the last one has no length and goes on "to the end".
+    Its boxes do not show that if the last one has no length and goes on "to the end". And where
+    they show that bytes are missing, these may be of no account: the index knows.
 
     Raises:
-        MediaError: If the last sample of a track is not all there.
+        MediaError: If a sample of a track is not all there.
     """
-    if "mp4" not in container.format.name.split(","):
-        return
     size = file.stat().st_size
-    # The last sample of each track is enough: a file is cut at its end.
-    for stream in [*container.streams.video, *container.streams.audio]:
-        entries = stream.index_entries
-        if len(entries) and entries[-1].pos + entries[-1].size > size:
-            raise MediaError(
-                f"{file}: truncated: its index points to byte "
-                f"{entries[-1].pos + entries[-1].size}, but only {size} are there; copy it again"
-            )
+    known = "mp4" in container.format.name.split(",")
+    end = 0  # of the last sample
+    if known:
+        for stream in [*container.streams.video, *container.streams.audio]:
+            entries = stream.index_entries
+            # The last sample is enough where a file is cut at its end and nothing else is odd.
+            places = range(len(entries))
+            if not promise.short:
+                places = places[-1:]
+            for place in places:
+                end = max(end, entries[place].pos + entries[place].size)
+    if promise.short and not end:
+        raise _truncated(file, promise.short, size)
+    if end > size:
+        raise MediaError(
+            f"{file}: truncated: its index points to byte {end}, but only {size} are there; "
+            "copy it again"
+        )
 
 
-def _boxes_end(stream: BinaryIO, size: int) -> int:
+def _boxes_end(stream: BinaryIO, size: int) -> tuple[int, bool]:
     """Where an MP4 or MOV file should end at least, as far as its boxes can be followed.
 
     Nobody knows all boxes. One of an unknown name is stepped over where it fits into the file, and
     is no promise where it does not: it may be rubbish behind the end.
+
+    The second is whether bytes are missing, and yet a whole index is there that says where every
+    sample lies.
     """
     end = 0
     kinds = set()
+    place = -1  # of a whole index
     while end + 8 <= size:
         stream.seek(end)
         name, length = _box(stream.read(LARGEST_HEAD), size - end)
         known = name in BOXES
         if length < 8 or (end + length > size and not known):
-            return end  # rubbish or padding: whatever stands behind it, nothing is promised
+            break  # rubbish or padding: whatever stands behind it, nothing is promised
         kinds.add(name)
+        if name == b"moov" and end + length <= size:
+            place = end
         end += length
-    if b"moov" in kinds and not kinds & MEDIA:
-        # An index without any media, and no room for a box that may hold it: cut between the two.
-        return max(end, size) + 1
-    return end
+    if b"moov" not in kinds:
+        return end, False
+    if not kinds & MEDIA:
+        # An index without any media, as far as we know boxes.
+        end = max(end, size) + 1
+    if end <= size or place < 0:
+        return end, False
+    stream.seek(place)
+    _, length = _box(stream.read(LARGEST_HEAD), size - place)
+    # Of fragments the index knows nothing; it has a box that says that they follow.
+    fragments = b"moof" in kinds or b"mvex" in stream.read(length)
+    return end, not fragments
 
 
 def _box(head: bytes, room: int) -> tuple[bytes, int]:

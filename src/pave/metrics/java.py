@@ -48,8 +48,11 @@ _LOCALE = (
 _ENCODING = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8")
 # The last two make a short run start sooner.
 _OPTIONS = (*_ENCODING, *_LOCALE, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-# The one variable that overrides what stands on Java's command line.
-_OVERRIDE = "_JAVA_OPTIONS"
+# Variables from which Java takes options by itself; the last one overrides its command line.
+_OPTION_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
+# What of them is kept: how much memory it may take, which a machine may have to limit. The rest
+# changes what is written: a log or a debugger greets on the output, between the results.
+_KEPT = re.compile(r"-X(?:mx|ss)\w+|-XX:\w*(?:Memory|Percentage|Size|RAM)\w*=[\w.]+")
 # How Java says that it lacks memory; every other end has another cause.
 _NO_MEMORY = re.compile(
     r"OutOfMemory|insufficient memory|reserve enough space|Cannot allocate memory|too small"
@@ -63,11 +66,14 @@ _CHATTER = re.compile(
 def find_java() -> str | None:
     """The `java` program of JAVA_HOME or of the PATH, None where there is none."""
     home = os.environ.get("JAVA_HOME")
+    program = None
     if home:
         program = shutil.which("java", path=os.path.join(home, "bin"))
-        if program is not None:
-            return program
-    return shutil.which("java")
+    program = program or shutil.which("java")
+    if program is None:
+        return None
+    # Either may be relative, and Java is started in the folder of its jar.
+    return os.path.abspath(program)
 
 
 def package_folder() -> Path:
@@ -98,7 +104,7 @@ def treebank(java: str, sentences: Sequence[str]) -> list[str]:
     jar = package_folder() / "tokenizer" / "stanford-corenlp-3.4.1.jar"
     tokenizer = "edu.stanford.nlp.process.PTBTokenizer"
     command = [java, *_OPTIONS, "-cp", jar.name, tokenizer, "-preserveLines", "-lowerCase"]
-    text = "\n".join(_BREAKS.sub(" ", sentence) for sentence in sentences)
+    text = "".join(_BREAKS.sub(" ", sentence) + "\n" for sentence in sentences)
     # Half of a surrogate pair cannot be encoded, and a model may say one.
     given = text.encode("utf-8", "replace")
     try:
@@ -108,7 +114,8 @@ def treebank(java: str, sentences: Sequence[str]) -> list[str]:
     except OSError as error:
         raise ConfigError(f"{java} cannot be started: {error.strerror or error}") from error
     lines = done.stdout.decode("utf-8", "replace").split("\n")
-    if done.returncode or len(lines) < len(sentences):
+    # A line for each sentence, and nothing behind the last: otherwise they stand beside others'.
+    if done.returncode or len(lines) != len(sentences) + 1:
         said = done.stderr
         if done.returncode:
             said += b"\n" + done.stdout[:4000]  # where Java says that it cannot start
@@ -186,12 +193,15 @@ def _await(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _environ() -> dict[str, str]:
-    """The environment, with our locale and encoding behind the options that override ours."""
+    """The environment, without options for Java that change what it writes."""
     environ = dict(os.environ)
     # UTF-8 names of folders, whatever the locale; where there is no such locale nothing changes.
     environ["LC_ALL"] = "C.UTF-8"
-    if _OVERRIDE in environ:  # the rest of what stands there (a heap size) stays
-        environ[_OVERRIDE] = " ".join([environ[_OVERRIDE], *_ENCODING, *_LOCALE])
+    for variable in _OPTION_VARIABLES:
+        given = environ.pop(variable, "")
+        kept = list(filter(_KEPT.fullmatch, given.split()))
+        if kept:
+            environ[variable] = " ".join(kept)
     return environ
 
 

@@ -73,8 +73,11 @@ def _text(file: Path) -> str:
 
 def _numbers(text: str, file: Path) -> Array:
     """Rows of numbers."""
+    lines = text.splitlines()
+    if not "".join(lines).strip():  # of which numpy warns only
+        raise ChannelError(f"{file}: is empty; copy it again")
     try:
-        return np.loadtxt(text.splitlines(), dtype=np.float64)
+        return np.loadtxt(lines, dtype=np.float64)
     except ValueError as error:
         raise ChannelError(
             f"{file}: cannot be read as a matrix ({error}); every frame needs a pose file"

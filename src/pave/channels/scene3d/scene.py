@@ -109,8 +109,8 @@ class _Source(BaseModel):
     arrays: str | None = None
     video: str | None = None
     axis_align: str | None = None
-    fps: float = Field(1.0, gt=0)
-    depth_scale: float = Field(MILLIMETRES, gt=0)
+    fps: float = Field(1.0, ge=1e-6, le=1e6)
+    depth_scale: float = Field(MILLIMETRES, ge=1e-6, le=1e9)
 
 
 def open_scene(source: Source) -> Scene:
@@ -160,9 +160,7 @@ def _from_folder(given: _Source, align: Array | None) -> Scene:
                 "or all frames in one folder and depth_intrinsic.txt"
             )
     if align is None:
-        # The second is ScanNet's own name.
-        named = (folder / "axis_align.txt", folder / f"{folder.name}.txt")
-        align = next((read_alignment(file) for file in named if file.is_file()), np.eye(4))
+        align = _alignment_beside(folder)
     intrinsic = read_intrinsic(camera)
     frames = []
     for number, picture in enumerate(list_pictures(color)):
@@ -180,6 +178,17 @@ def _from_folder(given: _Source, align: Array | None) -> Scene:
         return turn_with_picture(stored, orientation_of(picture))
 
     return Scene(len(frames), read)
+
+
+def _alignment_beside(folder: Path) -> Array:
+    """What turns a scene's world upright, by the file that lies with its frames, if any does."""
+    # ScanNet's file is called like the scene, whatever a link to its folder is called.
+    names = ("axis_align", folder.name, Path(os.path.realpath(folder)).name)
+    for name in names:
+        file = folder / f"{name}.txt"
+        if name and os.path.lexists(file):
+            return read_alignment(file)
+    return np.eye(4)
 
 
 def turn_with_picture(frame: PosedFrame, orientation: int) -> PosedFrame:
