@@ -190,6 +190,19 @@ def test_compiled_modules_are_known() -> None:
     assert hf_compat.is_compiled(torch.compile(nn.Linear(2, 2), backend="eager"))
     layer.compile(backend="eager")
     assert hf_compat.is_compiled(layer)
+    layer = nn.Linear(2, 2)
+    layer.forward = torch.compile(layer.forward, backend="eager")  # type: ignore[method-assign]
+    assert hf_compat.is_compiled(layer), "_torchdynamo_orig_callable is gone"
+
+
+def test_layers_that_are_called_as_they_are() -> None:
+    layer = nn.Linear(2, 2)
+    assert hf_compat.is_called_as_is(layer)
+    handle = layer.register_forward_pre_hook(lambda *call: None)
+    assert not hf_compat.is_called_as_is(layer)
+    handle.remove()
+    layer.register_forward_hook(lambda *call: None)
+    assert not hf_compat.is_called_as_is(layer)
 
 
 def test_offloading_hooks_are_known() -> None:

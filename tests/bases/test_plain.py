@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoHaConfig, LoraConfig, PrefixTuningConfig, get_peft_model
+from peft import (
+    AdaptionPromptConfig,
+    AdaptionPromptModel,
+    LoHaConfig,
+    LoraConfig,
+    PrefixTuningConfig,
+    get_peft_model,
+)
 from transformers import AutoModelForImageTextToText
 
 from helpers import tiny, tiny_patch
@@ -90,6 +97,40 @@ def test_compiled_models_are_refused_wherever_they_are() -> None:
     model = tiny.base().model
     model.model.language_model = torch.compile(model.model.language_model, backend="eager")
     refused(model, r"model\.language_model is compiled")
+
+
+class Around(torch.nn.Module):
+    """Somebody's own object around a model; it looks like one to whoever asks for a config."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.config = model, model.config
+
+
+@pytest.mark.parametrize("around", [Around, lambda model: PatchedModel(load(model))])
+def test_objects_around_a_model_are_refused(around: Any) -> None:
+    """The seam would lie one level too high, where no call passes it."""
+    with pytest.raises(BaseError, match="pass the ...ForConditionalGeneration itself"):
+        load(around(tiny.base().model))
+
+
+def load(model: Any) -> Any:
+    return load_base(model, tiny.tokenizer())
+
+
+@pytest.mark.parametrize("given", [None, "smol", 3, torch.nn.Linear(2, 2)])
+def test_a_patched_model_needs_a_base(given: Any) -> None:
+    with pytest.raises(BaseError, match="what pave.load_base gives"):
+        PatchedModel(given)
+
+
+def test_attention_with_an_adaption_prompt_is_an_adapter() -> None:
+    base = tiny.base("llava_next_video")
+    config = AdaptionPromptConfig(adapter_len=2, adapter_layers=1, task_type="CAUSAL_LM")
+    config.target_modules = "self_attn"
+    AdaptionPromptModel(base.inner.language_model, {"default": config}, "default")
+    with pytest.raises(BaseError, match=r"adapter \(adaption_prompt\)"):
+        load(base.model)
 
 
 def test_wrappers_of_data_parallel_training_are_refused() -> None:

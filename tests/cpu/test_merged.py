@@ -142,3 +142,36 @@ def test_weights_of_inference_mode_have_no_copies() -> None:
         x = torch.randn(3, 24)
         assert "merged_copy" not in vars(made)
         torch.testing.assert_close(made(x), peft(x))
+
+
+def double(*given: object) -> torch.Tensor:
+    return 2 * given[-1]  # type: ignore[operator,no-any-return]  # a layer's output
+
+
+def hook_in(plain: nn.Module) -> None:
+    plain.register_forward_hook(double)
+
+
+def hook_before(plain: nn.Module) -> None:
+    plain.register_forward_pre_hook(lambda _, given: (2 * given[0],))
+
+
+def put_forward(plain: nn.Module) -> None:
+    own = plain.forward
+    plain.forward = lambda x: 2 * own(x)  # type: ignore[method-assign]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", [hook_in, hook_before, put_forward])
+def test_what_somebody_put_around_the_bases_layer_is_not_left_out(
+    change: Callable[[nn.Module], None],
+) -> None:
+    """Before the copy none is made, and behind it the copy is passed by."""
+    made, x = layer(), torch.randn(3, 24)
+    change(made.get_base_layer())
+    expected = made(x)
+    cpu.merge(made)
+    assert "merged_copy" not in vars(made)
+    ours, _ = merged(layer())
+    change(ours.get_base_layer())
+    assert torch.equal(ours(x), expected)

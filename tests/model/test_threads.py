@@ -220,6 +220,56 @@ def test_each_question_with_patches_of_its_own(
     assert ask() == alone[1]
 
 
+def test_another_thread_that_switches_patches_waits_for_answers(films: tuple[Path, Path]) -> None:
+    """Calls with patches of their own are what they were, while others switch the model's."""
+    model = tiny_patch.case().model
+    for seed, name in enumerate(("a", "b")):
+        model.new_patch("audio", name=name, fusion={"hidden": 16}, lora=LoraSpec(rank=2), seed=seed)
+        tiny_patch.wake(model, name, seed + 1)
+    choices: list[dict[str, float]] = [{}, {"a": 1.0}, {"a": 0.5, "b": 1.0}]
+    talk = [{"role": "user", "content": [{"type": "video", "video": films[0], "frames": 4},
+                                         {"type": "text", "text": "What?"}]}]  # fmt: skip
+    draw = Sampling(8)
+    works: list[Callable[[], Any]] = []
+    for weights in choices:
+        works.append(lambda w=weights: model.ask(films[0], "What?", frames=4, patches=w))
+        works.append(
+            lambda w=weights: "".join(model.chat(talk, stream=True, sampling=draw, patches=w))
+        )
+    alone = [work() for work in works]
+    assert len(set(alone)) > 2
+
+    def switch() -> None:
+        model.set_patches({"b": 2.0})
+        model.set_trainable("a", False)
+        with model.disable_patches():
+            pass
+        model.delete_patch(model.new_patch(None, name="c", lora=LoraSpec(rank=2), seed=4))
+        model.set_patches({})
+        model.merge()
+        model.unmerge()
+
+    *found, _ = together([*works, switch], 4)
+    for expected, answers in zip(alone, found, strict=True):
+        assert answers == [expected] * 4
+
+
+def test_an_answer_stays_with_the_patches_that_it_began_with(films: tuple[Path, Path]) -> None:
+    """`ask` encodes, and then generates: it is switched in between."""
+    model = tiny_patch.case().model
+    model.new_patch("audio", name="a", fusion={"hidden": 16}, lora=LoraSpec(rank=2), seed=1)
+    tiny_patch.wake(model, "a")
+    alone = model.ask(films[0], "What?", frames=4, max_new_tokens=6)
+    own = model.base.visual
+
+    def visual(*args: Any, **kwargs: Any) -> Any:
+        model.set_patches({})
+        return own(*args, **kwargs)
+
+    model.base.visual = visual  # type: ignore[method-assign]
+    assert model.ask(films[0], "What?", frames=4, max_new_tokens=6) == alone
+
+
 def test_a_continued_lora_makes_way_in_a_call_of_its_own() -> None:
     """A patch on top takes its base patch's place only where it is chosen."""
     case = tiny_patch.case()

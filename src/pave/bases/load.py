@@ -16,7 +16,7 @@ from pave.bases.families import FAMILIES, find_family
 from pave.bases.hub import access, commit_of, located
 from pave.bases.loading import check_attention, check_map, check_quantize
 from pave.bases.origin import Origin, on_meta
-from pave.bases.plain import check_plain
+from pave.bases.plain import check_inner, check_plain
 from pave.bases.quantised import (
     method_of,
     must_be_loadable,
@@ -200,6 +200,7 @@ def _wrap(model: Any, tokenizer: Any | None, wanted: _Wanted) -> Base:
             "tokenizer)"
         )
     family = find_family(model_type)(model.config)
+    check_inner(model, family)
     if wanted.dtype is not None:
         model.to(wanted.dtype)
     name = wanted.name or type(model).__name__

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from pave import hf_compat
+from pave.bases.base import Base
+from pave.bases.family import Family
 from pave.errors import BaseError
 
 _WRAPPERS = {
@@ -23,6 +27,42 @@ _WRAPPERS = {
     "FSDPModule": "is sharded; pass the model as it was before fully_shard",
 }
 """Class -> what is wrong with a module of it, and what to do."""
+
+
+def as_base(given: object) -> Base:
+    """What a caller gives as a base, if it is one.
+
+    Raises:
+        BaseError: If it is something else.
+    """
+    if not isinstance(given, Base):
+        raise BaseError(
+            f"a base is what pave.load_base gives, got {type(given).__name__}; load it first"
+        )
+    return given
+
+
+def check_inner(model: Any, family: Family) -> None:
+    """Make sure that a loaded model is the one that owns the tower, and not something around it.
+
+    Whatever has a `model` and a `config` looks like it. The seam would then lie where no call
+    passes, and the patch would do nothing.
+
+    Args:
+        model: The loaded model.
+        family: Of its config.
+
+    Raises:
+        BaseError: If its `model` has no language model, or no method that makes visual tokens.
+    """
+    inner = model.model
+    parts = dict(inner.named_children()) if isinstance(inner, nn.Module) else {}
+    if family.language_model not in parts or not hasattr(type(inner), family.method):
+        raise BaseError(
+            f"a {type(model).__name__} is not a model of transformers as patches need it: its "
+            f".model has no {family.language_model} and {family.method}; pass the "
+            "...ForConditionalGeneration itself, not an object around it"
+        )
 
 
 def check_plain(model: Any, *, cut: bool = False) -> None:

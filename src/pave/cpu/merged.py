@@ -89,6 +89,9 @@ def _state(layer: Any, names: list[str]) -> tuple[object, ...] | None:
     """
     if layer.merged_adapters or layer.disable_adapters:
         return None
+    # What somebody hooked into the base's layer would be left out.
+    if not hf_compat.is_called_as_is(layer.get_base_layer()):
+        return None
     for name in names:
         if not _is_one_matrix(layer, name):
             return None

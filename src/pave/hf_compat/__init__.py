@@ -42,6 +42,7 @@ from pave.hf_compat.models import (
 from pave.hf_compat.modules import (
     change_counters,
     has_forward_hooks,
+    is_called_as_is,
     is_compiled,
     is_offloaded,
     lanczos_mode,
@@ -81,6 +82,7 @@ __all__ = [
     "has_bf16_units",
     "has_forward_hooks",
     "hub_errors",
+    "is_called_as_is",
     "is_compiled",
     "is_lost_process",
     "is_offloaded",

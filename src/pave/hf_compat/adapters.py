@@ -53,10 +53,13 @@ def adapters_on(model: nn.Module) -> dict[str, str]:
 
     Every layer that peft puts in derives from `peft.tuners.tuners_utils.BaseTunerLayer` or, for
     modules that are trained as a whole, from `peft.utils.other.AuxiliaryTrainingWrapper`; the first
-    names its parts in `adapter_layer_names`, the second in `_adapters`. Checked with peft 0.21.2.
+    names its parts in `adapter_layer_names`, the second in `_adapters`. The exception is the
+    attention of adaption prompts, `_BaseAdaptedAttention`, which does not know its name. Checked
+    with peft 0.21.2.
     """
     if "peft" not in sys.modules:  # nobody can have put one there, and the import takes a second
         return {}
+    from peft.tuners.adaption_prompt import layer as adaption_prompt
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
@@ -70,6 +73,8 @@ def adapters_on(model: nn.Module) -> dict[str, str]:
         elif isinstance(module, AuxiliaryTrainingWrapper):
             for name in module._adapters:
                 found[f"{path}.{name}"] = str(name)
+        elif isinstance(module, adaption_prompt._BaseAdaptedAttention):
+            found[path] = "adaption_prompt"
     return found
 
 

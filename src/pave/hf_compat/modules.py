@@ -44,13 +44,27 @@ def has_forward_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks)
 
 
-def is_compiled(module: nn.Module) -> bool:
-    """Whether a module runs compiled: by `torch.compile`, or by its own `compile`.
+def is_called_as_is(module: nn.Module) -> bool:
+    """Whether calling a module is its class's own forward and nothing else.
 
-    The second leaves `Module._compiled_call_impl`, the first is a module `_orig_mod` in another.
-    Checked with torch 2.13.0.
+    Hooks (`Module._forward_hooks`, `Module._forward_pre_hooks`) or a `forward` of its own would
+    change what comes out. Checked with torch 2.13.0.
     """
-    return module._compiled_call_impl is not None or "_orig_mod" in module._modules
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return not hooks and "forward" not in vars(module)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether a module runs compiled: by `torch.compile`, by its own `compile`, or its `forward`.
+
+    The second leaves `Module._compiled_call_impl`, the first is a module `_orig_mod` in another. A
+    function that `torch.compile` made, such as a `forward` that was replaced by its compiled self,
+    has `_torchdynamo_orig_callable`; whoever wraps it once more (accelerate) copies that. Checked
+    with torch 2.13.0.
+    """
+    if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
+        return True
+    return hasattr(module.forward, "_torchdynamo_orig_callable")
 
 
 def is_offloaded(module: nn.Module) -> bool:

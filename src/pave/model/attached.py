@@ -88,40 +88,46 @@ def attach(
 ) -> Patch:
     """Put a patch in place, at weight 1: a fresh LoRA, and the fusion given or a fresh one."""
     lora = None
-    try:
-        lora = model.loras.add_all(name, config.loras)
-        if fusion is None:
-            fusion = fusion_of(config)
-        if fusion is not None:
-            fusion.to(model.base.device)  # its type stays float32
-            cpu.speed_up(fusion)
-        model.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
-        settle(model)
-    except BaseException:
-        detach(model, name)
-        raise
-    return model.patches[name]
+    with model.lock:
+        try:
+            lora = model.loras.add_all(name, config.loras)
+            if fusion is None:
+                fusion = fusion_of(config)
+            if fusion is not None:
+                fusion.to(model.base.device)  # its type stays float32
+                cpu.speed_up(fusion)
+            model.patches[name] = Patch(name, config, fusion, lora, trainable=trainable)
+            settle(model)
+        except BaseException:
+            detach(model, name)
+            raise
+        return model.patches[name]
 
 
 def detach(model: PatchedModel, name: str) -> None:
     """Take away whatever there is of a patch."""
-    model.loras.remove_all(name)  # first: it refuses where others have put adapters beside it
-    if name in model.patches:
-        del model.patches[name]
-    settle(model)
+    with model.lock:
+        model.loras.remove_all(name)  # first: it refuses where others have put adapters beside it
+        if name in model.patches:
+            del model.patches[name]
+        settle(model)
 
 
 def settle(model: PatchedModel) -> None:
-    """Make modules and LoRAs what the patches say: weights, what trains, and who works."""
-    model.taken = taken_by(model.patches)
-    model.loras.release()  # what the last batch of a training kept is no longer right
-    working: list[str] = []
-    for name, patch in model.patches.items():
-        patch.set_trainable(patch.trainable)
-        if patch.lora is None or patch.weight == 0:
-            continue
-        patch.lora.set_weight(patch.weight)
-        if name not in model.taken:  # else it works in calls that lack the other's channel
-            working += patch.lora.names
-    model.loras.activate(working)
-    model.train(model.training)  # dropout on in patches that train, off in the rest
+    """Make modules and LoRAs what the patches say: weights, what trains, and who works.
+
+    It waits for answers that are being generated: they stay with what they began with.
+    """
+    with model.lock:
+        model.taken = taken_by(model.patches)
+        model.loras.release()  # what the last batch of a training kept is no longer right
+        working: list[str] = []
+        for name, patch in model.patches.items():
+            patch.set_trainable(patch.trainable)
+            if patch.lora is None or patch.weight == 0:
+                continue
+            patch.lora.set_weight(patch.weight)
+            if name not in model.taken:  # else it works in calls that lack the other's channel
+                working += patch.lora.names
+        model.loras.activate(working)
+        model.train(model.training)  # dropout on in patches that train, off in the rest

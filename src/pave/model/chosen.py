@@ -76,7 +76,8 @@ class Chosen:
 
     Args:
         model: The model; it is not changed.
-        weights: Which of its patches work, and how strongly.
+        weights: Which of its patches work, and how strongly; None is what the model says now, even
+            if it is told something else in the middle of a stream.
 
     Attributes:
         patches: Views of the model's patches, at these weights.
@@ -88,7 +89,9 @@ class Chosen:
         >>> ask(Chosen(model, {"sound": 0.5}), film, ["What?"], ...)  # doctest: +SKIP
     """
 
-    def __init__(self, model: PatchedModel, weights: Weights) -> None:
+    def __init__(self, model: PatchedModel, weights: Weights | None) -> None:
+        if weights is None:
+            weights = {name: patch.weight for name, patch in model.patches.items()}
         self.patches: Mapping[str, Patch] = chosen(model.patches, weights)
         self._model = model
         self._weights = dict(weights)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pave import hf_compat
-from pave.answer import AnsweringModel, Sampling, ask, ask_behind, reply, reply_in_pieces, turns_of
+from pave.answer import Sampling, ask, ask_behind, reply, reply_in_pieces, turns_of
 from pave.answer.sampling import as_sampling
 from pave.bases import Base, InputSpec
 from pave.bases.inputs import FrameWord
+from pave.bases.plain import as_base
 from pave.channels import Encoder, Source
 from pave.errors import PatchError
 from pave.media import Frames
@@ -66,7 +67,7 @@ class PatchedModel(nn.Module):
         taken: Patch -> those at work that take the place of its LoRA, see `taken_by`.
 
     Raises:
-        BaseError: If the base is already patched by another `PatchedModel`.
+        BaseError: If it is no base, or already patched by another `PatchedModel`.
 
     Example:
         >>> model = PatchedModel(load_base("smol"))                    # doctest: +SKIP
@@ -77,7 +78,7 @@ class PatchedModel(nn.Module):
 
     def __init__(self, base: Base) -> None:
         super().__init__()
-        self.base = base
+        self.base = as_base(base)
         self.model: Any = base.model
         self.model.requires_grad_(False)
         # After the model, so that `train` reaches the patches last: their LoRAs lie in the model.
@@ -203,14 +204,16 @@ class PatchedModel(nn.Module):
         saved = read_patch(source, name, self.base, self.patches, **how)
         fed = self.base.inputs  # to go back to if the patch does not fit
         feed_as_trained(saved.config, self.base, self.patches)
-        try:
-            patch = attach(self, saved.name, saved.config, trainable=trainable, fusion=saved.fusion)
-            if patch.lora is not None:
-                saved.fill(patch.lora)
-        except BaseException:  # Ctrl-C too: all of the patch or nothing
-            detach(self, saved.name)
-            self.base.use(fed)
-            raise
+        how = {"trainable": trainable, "fusion": saved.fusion}
+        with self.lock:  # nobody answers with a half of it
+            try:
+                patch = attach(self, saved.name, saved.config, **how)
+                if patch.lora is not None:
+                    saved.fill(patch.lora)
+            except BaseException:  # Ctrl-C too: all of the patch or nothing
+                detach(self, saved.name)
+                self.base.use(fed)
+                raise
         patch.saved, patch.folder = patch.changes(), saved.folder
         if self.base.inputs != fed:
             self._fed = fed
@@ -291,10 +294,7 @@ class PatchedModel(nn.Module):
             self._fed = None
 
     def unpatch(self) -> Any:
-        """Take everything off, for good, and return the plain model object as it was.
-
-        Same modules, same keys, same logits.
-        """
+        """Take everything off and return the plain model: same modules, same keys, same logits."""
         for name in reversed(list(self.patches)):  # base patches came before those on top of them
             self.delete_patch(name)
         self.seam.detach()
@@ -311,9 +311,10 @@ class PatchedModel(nn.Module):
             PatchError: If a patch is unknown or a weight is not a finite number.
         """
         check_weights(weights, self.patches)
-        for name, patch in self.patches.items():
-            patch.weight = float(weights.get(name, 0.0))
-        settle(self)
+        with self.lock:  # not in the middle of somebody's answer
+            for name, patch in self.patches.items():
+                patch.weight = float(weights.get(name, 0.0))
+            settle(self)
 
     def merge(self) -> None:
         """Fold the LoRAs at work, at their weights, into copies of the layers' weights.
@@ -324,11 +325,13 @@ class PatchedModel(nn.Module):
         change through `.data` is not seen); all others go the usual way. Logits differ by rounding.
         PatchError where a layer has no plain weights to fold into, such as a quantised one.
         """
-        self.loras.merge()
+        with self.lock:
+            self.loras.merge()
 
     def unmerge(self) -> None:
         """Drop the copies that `merge` made and give their memory back."""
-        self.loras.unmerge()
+        with self.lock:
+            self.loras.unmerge()
 
     @contextlib.contextmanager
     def disable_patches(self) -> Iterator[None]:
@@ -366,7 +369,8 @@ class PatchedModel(nn.Module):
         """
         own = self.trainable_parameters()
         check_tensors(state, own, "checkpoint")
-        copy_values(state, own)
+        with self.lock:
+            copy_values(state, own)
 
     def info(self) -> dict[str, Any]:
         """What is on the base, as plain data: base, patches with weights and sizes, totals."""
@@ -425,6 +429,8 @@ class PatchedModel(nn.Module):
             called(self, channels, times, visuals, weights=patches, inputs=inputs) as ready,
             generating,
         ):
+            if self.loras.masked:  # code that is compiled on the way does not look for it
+                ready = {**ready, "disable_compile": True}
             return self.model.generate(**ready)
 
     @overload
@@ -497,9 +503,7 @@ class PatchedModel(nn.Module):
         sampling = as_sampling(sampling, max_new_tokens)
         questions = [question] if isinstance(question, str) else question
         media = {} if channels is None else channels
-        model: AnsweringModel = self
-        if patches is not None:
-            model = Chosen(self, patches)
+        model = Chosen(self, patches)
         how: Any = {"channels": media, "frames": frames, "sampling": sampling}
         if system is None:
             answers = ask(model, video, questions, **how)
@@ -553,8 +557,6 @@ class PatchedModel(nn.Module):
         """
         sampling = as_sampling(sampling, 256)
         turns = turns_of(messages)
-        if patches is None:  # those of now, whenever the pieces of a stream are taken
-            patches = {name: patch.weight for name, patch in self.patches.items()}
         model = Chosen(self, patches)
         if stream:
             return reply_in_pieces(model, turns, sampling, {})
@@ -575,12 +577,13 @@ class PatchedModel(nn.Module):
 
         Tower and frozen patches stay in eval mode: they drop nothing out.
         """
-        super().train(mode)
-        if self.loras.kept:  # the last batch is done
-            self.loras.release()
-        for child, module in self.model.model.named_children():
-            if child != self.base.family.language_model:
-                module.eval()
+        with self.lock:
+            super().train(mode)
+            if self.loras.kept:  # the last batch is done
+                self.loras.release()
+            for child, module in self.model.model.named_children():
+                if child != self.base.family.language_model:
+                    module.eval()
         return self
 
     def activation_checkpointing_enable(

@@ -187,6 +187,8 @@ class LoraSet:
                 why = "DoRA scales the base's weights instead of adding to them"
             elif type(layer) is not Linear or type(plain) is not nn.Linear:
                 why = f"a {type(plain).__name__}, as {type(layer).__name__}, has no plain weights"
+            elif not hf_compat.is_called_as_is(plain):
+                why = "hooks, or a forward of its own, change what the layer gives"
             raise PatchError(
                 f"merge() cannot merge the LoRA into {path} ({why}); use the patch unmerged, "
                 "which gives the same answers"
@@ -243,7 +245,7 @@ class LoraSet:
     def _mask(self, masks: Mapping[str, Sequence[bool]]) -> None:
         """Silence LoRAs on single rows, until `release`."""
         # Compiled code does not look for new hooks.
-        if masks and any(map(hf_compat.is_compiled, self._model.modules())):
+        if masks and self._is_compiled():
             raise PatchError(
                 "part of the base is compiled, so a LoRA cannot be left out for single rows; "
                 "pass clips with and without the channel in separate calls, or do not compile"
@@ -258,6 +260,18 @@ class LoraSet:
                 if name in layer.lora_magnitude_vector:
                     part = layer.lora_magnitude_vector[name]
                 self._masks.append(part.register_forward_hook(mask))
+
+    @property
+    def masked(self) -> bool:
+        """Whether a LoRA is silenced on some rows now."""
+        return bool(self._masks)
+
+    def _is_compiled(self) -> bool:
+        """Whether a layer with a LoRA runs as a part of compiled code."""
+        for module in filter(hf_compat.is_compiled, self._model.modules()):
+            if any(isinstance(part, LoraLayer) for part in module.modules()):
+                return True
+        return False
 
 
 class _RowMask:
