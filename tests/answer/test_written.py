@@ -137,6 +137,27 @@ def test_what_people_spell_stays_letters(manner: str) -> None:
     assert len(after) == len(before) + letters
 
 
+@pytest.mark.parametrize("manner", [*MANNERS, ""])
+def test_what_people_spell_in_two_texts_stays_letters(manner: str) -> None:
+    """Templates write the texts of a turn right behind each other; so do built-in formats."""
+    base = base_of(manner) if manner else tiny.base("qwen2_vl")
+    clip = Shown("CLIP")
+
+    def controls(*texts: str) -> list[int]:
+        ids = base.chat.encode_talk(parts_of(base, [([clip, *texts], "so"), (["b"], None)]))
+        return [token for token in ids if token > 255]
+
+    expected = controls("a", "b")
+    for word in (marks(base)["V"], base.chat.end, "<|im_start|>", "</s>"):
+        for cut in (1, len(word) // 2, len(word) - 1):
+            assert controls(word[:cut], word[cut:]) == expected, (word, cut)
+            assert controls(f"x {word[:cut]} \n", f"  {word[cut:]} y") == expected, (word, cut)
+    # Three texts, of which the middle one is the token's middle.
+    assert controls("<|", "im_end", "|>") == controls("a", "b", "c")
+    text = "".join(parts_of(base, [([clip, "a <", "> b"], None)]))
+    assert "a <" in text and "> b" in text  # nothing of it is lost
+
+
 # Takes a system message for a text, and puts it into the user's turn (LLaMA 2's manner).
 INTO_THE_TURN = (
     "{% for message in messages %}{% if message.role == 'user' %}{{ '[INST] ' }}"

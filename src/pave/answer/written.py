@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from pave.answer.thinking import MARK
 from pave.bases import Base
+from pave.bases.letters import any_of, open_ends
 from pave.bases.pictures import picture_mark
 from pave.bases.prompt import ChatFormat
 from pave.bases.template import UnclearError, render, system_form
@@ -104,13 +105,15 @@ class _Marks:
 
     Attributes:
         base: The base.
-        control: What people must not spell as a token, and placeholders.
+        words: What people must not spell as a token, and placeholders.
+        control: A pattern of it.
         written: Patterns of what the template writes for clips and pictures, by their kind.
         opened: Begins what somebody spelt.
         closed: Ends it.
     """
 
     base: Base
+    words: frozenset[str]
     control: re.Pattern[str]
     written: Mapping[str, str]
     opened: str
@@ -121,16 +124,16 @@ class _Marks:
         cls, base: Base, said: Sequence[str], shown: Sequence[Shown], chat: ChatFormat
     ) -> _Marks:
         video = base.family.video_text or base.family.placeholder
-        patterns = [chat.controls.pattern, re.escape(video)]
+        words = {*chat.words, video}
         written = {"video": re.escape(video)}
         for one in shown:
             if one.picture:
                 written["image"] = _picture(base, one.text)
-                patterns.append(re.escape(picture_mark(base)))
+                words.add(picture_mark(base))
         # Two characters that nobody uses, so that nobody can write them.
         used = set("".join(said))
         opened, closed = sorted(_PRIVATE - used)[:2]
-        return cls(base, re.compile("|".join(patterns)), written, opened, closed)
+        return cls(base, frozenset(words), any_of(words), written, opened, closed)
 
     def system(self, said: str, template: str) -> dict[str, Any]:
         """The system message as transformers takes it.
@@ -152,7 +155,7 @@ class _Marks:
                 if isinstance(piece, Shown):
                     content.append({"type": piece.kind})
                 else:
-                    text = self.control.sub(self._enclose, piece)
+                    text = self._letters(piece, joined=sum(map(_is_text, pieces)) > 1)
                     content.append({"type": "text", "text": text})
             talk.append({"role": "user", "content": content})
             # None stands for the answer that is asked for.
@@ -162,8 +165,31 @@ class _Marks:
                 talk.append({"role": "assistant", "content": said})
         return talk
 
+    def _letters(self, text: str, joined: bool) -> str:
+        """A user's text with what must stay letters between the two characters.
+
+        Args:
+            text: The text.
+            joined: Whether the template may put another text of the turn right beside it, so that
+                both spell a token together.
+        """
+        if not joined:
+            return self.control.sub(self._enclose, text)
+        # White space outside stays outside, for templates that take it off.
+        body = text.strip()
+        before, _, after = text.partition(body)
+        first, last = open_ends(self.words, body)
+        if first + last >= len(body):
+            return before + self._between(body) + after
+        middle = self.control.sub(self._enclose, body[first : len(body) - last])
+        begin, end = body[:first], body[len(body) - last :]
+        return before + self._between(begin) + middle + self._between(end) + after
+
+    def _between(self, text: str) -> str:
+        return text and self.opened + text + self.closed
+
     def _enclose(self, found: re.Match[str]) -> str:
-        return self.opened + found.group() + self.closed
+        return self._between(found.group())
 
     def _enclose_unless_thinking(self, found: re.Match[str]) -> str:
         """Templates look for the marks of thinking in answers, which the model itself wrote."""
@@ -210,6 +236,10 @@ class _Marks:
                 f"{self.base.name}: its chat template puts every {kind} first; show them first"
             )
         return left.pop(kinds.index(kind))
+
+
+def _is_text(piece: Piece) -> bool:
+    return isinstance(piece, str)
 
 
 def _said(turns: Sequence[SpokenTurn]) -> Iterator[str]:

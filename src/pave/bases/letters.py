@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pave.errors import BaseError
@@ -73,8 +73,8 @@ class Plain:
         return {"input_ids": ids}
 
 
-def controls_of(tokenizer: Any, texts: Sequence[str], placeholder: str) -> re.Pattern[str]:
-    """What a user's text must not spell as a token: a pattern of the tokenizer's control tokens.
+def controls_of(tokenizer: Any, texts: Sequence[str], placeholder: str) -> frozenset[str]:
+    """What a user's text must not spell as a token: the texts of the tokenizer's control tokens.
 
     These are its special tokens, the placeholder, and what else it knows as a whole and the chat
     format is made of. Words that somebody added to a vocabulary stay words.
@@ -90,10 +90,79 @@ def controls_of(tokenizer: Any, texts: Sequence[str], placeholder: str) -> re.Pa
         own = str(token)
         if token.special or (own in spelt and not own.isspace()):
             wanted.add(own)
+    return frozenset(wanted - {""})
+
+
+def any_of(words: Collection[str]) -> re.Pattern[str]:
+    """A pattern of one of some words."""
     # A token may begin as another one does: the longest is looked for first.
-    escaped = map(re.escape, wanted - {""})
-    longest_first = sorted(escaped, key=len, reverse=True)
+    longest_first = sorted(map(re.escape, words), key=len, reverse=True)
     return re.compile("|".join(longest_first))
+
+
+def spelt_with_neighbours(
+    controls: re.Pattern[str], parts: Sequence[str], number: int, reach: int
+) -> bool:
+    """Whether a part of a text spells a control token, by itself or with what stands around it.
+
+    Args:
+        controls: The tokens.
+        parts: The text.
+        number: Which part.
+        reach: Characters on either side that a token may have beside one of the part.
+
+    Example:
+        >>> spelt_with_neighbours(re.compile("<s>"), ["a", "<s", "", ">", "b"], 1, 2)
+        True
+    """
+    text = parts[number]
+    if not text:
+        return False
+    # What stands before and behind it, as far as a token can reach.
+    before, after = "", ""
+    for part in reversed(parts[:number]):
+        if len(before) >= reach:
+            break
+        before = part[-reach:] + before
+    for part in parts[number + 1 :]:
+        if len(after) >= reach:
+            break
+        after += part[:reach]
+    end = len(before) + len(text)
+    # A token that lies in the neighbours alone is theirs.
+    for found in controls.finditer(before + text + after):
+        if found.end() > len(before) and found.start() < end:
+            return True
+    return False
+
+
+def open_ends(words: Collection[str], text: str) -> tuple[int, int]:
+    """How many characters at a text's two ends may be a part of a control token with a neighbour.
+
+    Args:
+        words: The tokens.
+        text: Without outer white space.
+
+    Example:
+        >>> open_ends({"<s>"}, "s> a <")
+        (2, 1)
+    """
+    begins: set[str] = set()
+    ends: set[str] = set()
+    # All ways to cut a token in two.
+    for word in words:
+        for cut in range(1, len(word)):
+            begins.add(word[:cut])
+            ends.add(word[cut:])
+    longest = min(len(text), max(map(len, words), default=0))
+    first = last = 0
+    # The longest of each counts.
+    for size in range(1, longest + 1):
+        if text[:size] in ends:
+            first = size
+        if text[-size:] in begins:
+            last = size
+    return first, last
 
 
 def end_of_answers(tokenizer: Any, end: str) -> str:

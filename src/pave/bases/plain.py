@@ -56,7 +56,10 @@ def check_inner(model: Any, family: Family) -> None:
         BaseError: If its `model` has no language model, or no method that makes visual tokens.
     """
     inner = model.model
-    parts = dict(inner.named_children()) if isinstance(inner, nn.Module) else {}
+    # Whatever it is: somebody's own object may call anything `model`.
+    parts: dict[str, nn.Module] = {}
+    if isinstance(inner, nn.Module):
+        parts.update(inner.named_children())
     if family.language_model not in parts or not hasattr(type(inner), family.method):
         raise BaseError(
             f"a {type(model).__name__} is not a model of transformers as patches need it: its "

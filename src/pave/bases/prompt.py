@@ -18,7 +18,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from pave.bases.letters import Plain, continued, controls_of, end_of_answers
+from pave.bases.letters import (
+    Plain,
+    any_of,
+    continued,
+    controls_of,
+    end_of_answers,
+    spelt_with_neighbours,
+)
 
 MOST = 2**14
 """Most characters of a part of a chat format; system turns are the longest, of some hundreds."""
@@ -137,7 +144,8 @@ class ChatFormat:
     Attributes:
         style: As given.
         template: As given.
-        controls: What a user's text must not spell as a token.
+        words: What a user's text must not spell as a token.
+        controls: A pattern of it.
         end: Text that ends an answer, its first token the stop token: the style's, where the
             tokenizer knows it.
 
@@ -154,7 +162,10 @@ class ChatFormat:
         self.end = end_of_answers(tokenizer, style.end)
         self._tokenizer = tokenizer
         self._placeholder = placeholder
-        self.controls = controls_of(tokenizer, style.texts, placeholder)
+        self.words = controls_of(tokenizer, style.texts, placeholder)
+        self.controls = any_of(self.words)
+        # A user's text and what stands beside it can spell a token together.
+        self._reach = max(map(len, self.words)) - 1
         # A word may be several ids; each of them counts by itself, wherever it stands.
         learnt: set[int] = set()
         for word in style.learnt:
@@ -287,7 +298,10 @@ class ChatFormat:
 
     def _spells(self, parts: Sequence[str]) -> bool:
         """Whether a user spells a control token; the format's parts and a user's alternate."""
-        return any(self.controls.search(own) for own in parts[1::2])
+        return any(self._spelt_at(parts, number) for number in range(1, len(parts), 2))
+
+    def _spelt_at(self, parts: Sequence[str], number: int) -> bool:
+        return spelt_with_neighbours(self.controls, parts, number, self._reach)
 
     def _behind(self, control: str, parts: Sequence[str]) -> list[int]:
         """Ids of text behind a control token, where any tokenizer splits.
@@ -313,7 +327,7 @@ class ChatFormat:
         for number, text in enumerate(parts):
             if number % 2:  # a user's
                 run += text
-                spelt = spelt or self.controls.search(text) is not None
+                spelt = spelt or self._spelt_at(parts, number)
                 continue
             place = 0
             for found in self.controls.finditer(text):

@@ -74,6 +74,7 @@ def adapters_on(model: nn.Module) -> dict[str, str]:
             for name in module._adapters:
                 found[f"{path}.{name}"] = str(name)
         elif isinstance(module, adaption_prompt._BaseAdaptedAttention):
+            # Its parts are the layer's own parameters.
             found[path] = "adaption_prompt"
     return found
 

@@ -51,6 +51,7 @@ def is_called_as_is(module: nn.Module) -> bool:
     change what comes out. Checked with torch 2.13.0.
     """
     hooks = module._forward_hooks or module._forward_pre_hooks
+    # One that is put on the instance hides the class's.
     return not hooks and "forward" not in vars(module)
 
 
@@ -64,6 +65,7 @@ def is_compiled(module: nn.Module) -> bool:
     """
     if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
         return True
+    # The module's own forward, or its class's.
     return hasattr(module.forward, "_torchdynamo_orig_callable")
 
 

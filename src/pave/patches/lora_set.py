@@ -268,9 +268,13 @@ class LoraSet:
 
     def _is_compiled(self) -> bool:
         """Whether a layer with a LoRA runs as a part of compiled code."""
-        for module in filter(hf_compat.is_compiled, self._model.modules()):
-            if any(isinstance(part, LoraLayer) for part in module.modules()):
-                return True
+        # A tower may be compiled: no LoRA is in it.
+        for path, module in self._model.named_modules():
+            if not hf_compat.is_compiled(module):
+                continue
+            for layer in self.layers:
+                if not path or layer == path or layer.startswith(f"{path}."):
+                    return True
         return False
 
 
