@@ -28,6 +28,7 @@ from pave.texts import (
     PrintableFormatter,
     TextError,
     TextFile,
+    counted,
     parse_json,
     parse_yaml,
     printable,
@@ -282,6 +283,20 @@ def test_nothing_that_is_printed_steers_a_terminal(capsys: pytest.CaptureFixture
     assert "\\u001b[2J" in said.out and "\\u001b[2J" in said.err
     record = logging.LogRecord("pave", logging.WARNING, "", 1, EVIL, (), None)
     assert "\x1b" not in PrintableFormatter("%(message)s").format(record)
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "shown"),
+    [
+        (0, ("clip",), "0 clips"),
+        (1, ("clip",), "1 clip"),
+        (12345, ("clip",), "12,345 clips"),
+        (1, ("process", "processes"), "1 process"),
+        (2, ("file is", "files are"), "2 files are"),
+    ],
+)
+def test_counts_have_their_grammar(number: int, words: tuple[str, ...], shown: str):
+    assert counted(number, *words) == shown
 
 
 def test_printing_keeps_json_and_ordinary_text(capsys: pytest.CaptureFixture[str]):

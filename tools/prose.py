@@ -9,7 +9,8 @@ project that have one spelling (`WORDS`), phrases that a reader stumbles over, t
 and line, and a Flesch-Kincaid grade that no page may exceed.
 
 The messages of the program (errors, log lines, help texts) follow the same rules, without those for
-lines and grades. Every string of `src` that has at least four words is taken for one.
+lines and grades. Every string of `src` that has at least four words is taken for one, and so is the
+docstring of a verb, which the command line prints as help.
 """
 
 from __future__ import annotations
@@ -245,13 +246,13 @@ def messages(source: str) -> list[tuple[int, str]]:
         source: Of a module. What stands in braces of an f-string is read as a piece of code.
     """
     tree = ast.parse(source)
-    # Strings that stand alone are documentation, and parts of f-strings are read with the whole.
+    found = list(_help_texts(tree))
+    # Other strings that stand alone are documentation. Parts of f-strings are read with the whole.
     apart = {
         id(part)
         for node in ast.walk(tree)
         for part in ([node.value] if isinstance(node, ast.Expr) else getattr(node, "values", []))
     }
-    found = []
     for node in ast.walk(tree):
         text = _string(node)
         if id(node) in apart or text is None or NOT_A_MESSAGE.search(text):
@@ -259,6 +260,14 @@ def messages(source: str) -> list[tuple[int, str]]:
         if len(WORD.findall(text)) >= LEAST_WORDS:
             found.append((node.lineno, text))
     return found
+
+
+def _help_texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line number, docstring) of each verb, without examples and names of arguments."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name.endswith("_verb"):
+            text = NOT_PROSE.sub("", ast.get_docstring(node) or "")
+            yield node.lineno, re.sub(r"^ +\w+: ", "", text, flags=re.MULTILINE)
 
 
 def _string(node: ast.AST) -> str | None:

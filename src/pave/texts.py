@@ -1,4 +1,4 @@
-"""Text files that somebody else wrote: read within limits, and printed without harm.
+"""Text files that somebody else wrote: read within limits, and printed without harm; counts.
 
 One way to read text, JSON and YAML, so that every reader takes a byte-order mark, refuses what is
 no regular file or no UTF-8, and stops at a size and a depth. What is wrong comes as one sentence of
@@ -364,6 +364,25 @@ def printable(text: str) -> str:
         \u001b[31mred
     """
     return text.translate(_SPELT_OUT)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts, in the singular or the plural.
+
+    Args:
+        number: How many.
+        one: What one of them is called; a verb may follow, as in "file is".
+        many: The plural, where it is not `one` with an s.
+
+    Example:
+        >>> counted(1, "clip"), counted(1200, "clip")
+        ('1 clip', '1,200 clips')
+        >>> counted(1, "file is", "files are"), counted(0, "file is", "files are")
+        ('1 file is', '0 files are')
+    """
+    if number == 1:
+        return f"1 {one}"
+    return f"{number:,} {many or one + 's'}"
 
 
 class PrintableFormatter(logging.Formatter):

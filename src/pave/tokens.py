@@ -42,7 +42,7 @@ class Tokens:
             )
         if self.times.shape != self.values.shape[:1]:
             raise ChannelError(
-                f"{self.values.shape[0]} token steps need one time each, got shape "
+                f"one time per step of tokens is needed ({self.values.shape[0]}), got shape "
                 f"{tuple(self.times.shape)}"
             )
         object.__setattr__(self, "times", self.times.to(torch.float64))

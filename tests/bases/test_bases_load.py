@@ -90,12 +90,12 @@ def test_weights_that_lack_a_tensor_are_refused(
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     for tower, fine in loads.items():
         if fine:
-            with pytest.raises(BaseError, match="1 tensors are missing"):
+            with pytest.raises(BaseError, match="1 tensor missing"):
                 load_base(folder, tower=tower).load_tower()
         else:
             with pytest.raises(
                 BaseError,
-                match=rf"{folder}: 1 tensors are missing or have another shape, first .*{gone}",
+                match=rf"{folder}: 1 tensor missing or with another shape, first .*{gone}",
             ):
                 load_base(folder, tower=tower)
 

@@ -79,4 +79,4 @@ def test_extract_fails_where_no_clip_can_be_used(tmp_path, capsys):
     assert main([*words, "--cache", str(tmp_path / "none")]) == 2
     told = capsys.readouterr()
     assert "skipped audio of" in told.out
-    assert "none of the 2 clips could be encoded; the first: " in told.err
+    assert "no clip of 2 could be encoded; the first: " in told.err

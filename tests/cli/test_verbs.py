@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -102,6 +105,22 @@ def test_nobody_takes_a_name_of_ours() -> None:
 def test_every_verb_of_ours_says_in_a_line_what_it_does(verb: str) -> None:
     summary = find_verb(verb).summary()
     assert summary.endswith(".") and len(summary) > 20
+
+
+@pytest.mark.parametrize("verb", OWN)
+def test_help_can_be_read_and_its_examples_copied(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every argument has its text, and no example is broken at the edge of a terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([verb, "--help"]) == 0
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert not [line for line in shown if line.startswith("Args:")]
+    module, function = find_verb(verb).place.split(":")
+    text = inspect.getdoc(getattr(importlib.import_module(module), function)) or ""
+    (examples,) = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    for line in examples.splitlines():
+        assert line.strip() in shown
 
 
 @pytest.mark.parametrize(

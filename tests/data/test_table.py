@@ -124,8 +124,8 @@ def test_the_verb_writes_files_that_pave_reads(
     assert main([*words, "--out", "train.jsonl", "--test-out", "test.jsonl"]) == 0
     said = capsys.readouterr()
     assert "train.jsonl: 2 questions about 2 clips" in said.out
-    assert "test.jsonl: 1 questions about 1 clips" in said.out
-    assert "have no answer" in said.err
+    assert "test.jsonl: 1 question about 1 clip" in said.out
+    assert "without an answer in test.jsonl: 1 question" in said.err
     records = read_records("train.jsonl") + read_records("test.jsonl")
     assert sorted(record.id for record in records) == ["a-1", "b-1", "c-1"]
     assert all(record.channels == {"audio": record.video} for record in records)

@@ -92,8 +92,8 @@ def test_blind_and_shuffled(made: tinyrun.Run, tmp_path: Path) -> None:
     page = (tmp_path / "a" / "report.md").read_text()
     assert "| tokens of a prompt |" in page
     assert any("deaf" in note and "LoRA-only" in note for note in report.notes)
-    assert any("1 clips have no audio" in note and "2-0" in note for note in report.notes)
-    assert "have no audio" in page
+    assert any("1 clip has no audio" in note and "2-0" in note for note in report.notes)
+    assert "has no audio" in page
 
 
 @pytest.mark.slow
@@ -122,7 +122,7 @@ def test_nothing_to_shuffle(made: tinyrun.Run, tmp_path: Path) -> None:
         evaluate(_config(made, tmp_path / "a", arms={"s": f"shuffled:{made.lora}"}))
     one = [record for record in read_records(made.records) if record.id[0] in "02"]
     file = write_records(tmp_path / "one.jsonl", one)
-    with pytest.raises(RecordError, match="1 of the clips has the audio channel"):
+    with pytest.raises(RecordError, match="1 clip has the audio channel"):
         evaluate(_config(made, tmp_path / "b", records=file, arms={"s": f"shuffled:{made.patch}"}))
 
 

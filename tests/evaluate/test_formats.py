@@ -76,5 +76,5 @@ def test_the_verb_prints_the_table_alone(
     else:
         assert "6 questions in both" not in shown.out
         assert "pave: 6 questions are in both" in shown.err
-        assert "1 questions are only in a and are not compared" in shown.err
+        assert "only in a, and not compared: 1 question" in shown.err
     assert main([*words, "--json"]) == (0 if form in ("text", "json") else 2)

@@ -178,13 +178,13 @@ def test_a_browser_shows_filters_and_plays(
         "all (6)",
     ]
     shown.locator("[data-outcome=lost]").click()
-    assert shown.locator(".count").inner_text() == "1 questions about 1 clips"
+    assert shown.locator(".count").inner_text() == "1 question about 1 clip"
     assert shown.locator("dd.wrong").all_inner_texts() == ["a dog"]
     shown.locator("[data-outcome='']").click()
     shown.locator("#label").select_option("heard")
     assert shown.locator(".count").inner_text() == "3 questions about 3 clips"
     shown.locator("#words").fill("Q5")
-    assert shown.locator(".count").inner_text() == "1 questions about 1 clips"
+    assert shown.locator(".count").inner_text() == "1 question about 1 clip"
     shown.locator("#words").fill("")
     # The other way round: the same difference with the other sign.
     figures = shown.locator(".chart > div > span:last-child").first

@@ -268,7 +268,7 @@ def test_rows_with_several_clips(cached: bool) -> None:
 def test_pixels_and_visual_tokens_exclude_each_other(two: Case) -> None:
     with pytest.raises(ChannelError, match="not both"):
         two.model(two.side, two.times, two.visuals(), **two.inputs)
-    with pytest.raises(ChannelError, match="2 clips were encoded but 1 side channel"):
+    with pytest.raises(ChannelError, match="side channel entries: got 1 for 2 encoded clips"):
         two.model([{}], None, two.visuals(), **two.light())
 
 

@@ -148,8 +148,8 @@ def test_times_go_to_the_fusion_together_or_not_at_all(seam: Seam) -> None:
 @pytest.mark.parametrize(
     ("side", "times", "message"),
     [
-        ([{}], None, "2 clips were encoded but 1 side channel entries"),
-        ([{}, {}], [torch.zeros(1)], "2 clips were encoded but 1 times"),
+        ([{}], None, "side channel entries: got 1 for 2 encoded clips"),
+        ([{}, {}], [torch.zeros(1)], "times: got 1 for 2 encoded clips"),
     ],
 )
 def test_counts_must_agree(seam: Seam, side: Any, times: Any, message: str) -> None:

@@ -44,7 +44,7 @@ def test_a_half_is_what_torch_rounds_to_and_is_computed_with_in_fp32(
     # It is said in the description and on the card, and only there where it is so.
     assert json.loads((half / "patch.json").read_text())["dtype"] == word
     assert "dtype" not in json.loads((whole / "patch.json").read_text())
-    assert f"{word}; computed with in fp32" in (half / "README.md").read_text()
+    assert f"{word}; computed in fp32" in (half / "README.md").read_text()
     assert _patch(str(half))["dtype"] == word
 
     loaded = PatchedModel(tiny.base())

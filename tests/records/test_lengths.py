@@ -67,7 +67,7 @@ def test_short_records_are_never_tokenised(family, monkeypatch):
 
 def test_too_many_frames_are_refused_before_any_is_read(blind, tmp_path):
     base = blind()
-    with pytest.raises(ConfigError, match="4,097 tokens.*1024 frames are too many, use 1023 or"):
+    with pytest.raises(ConfigError, match="4,097 tokens.*1,024 frames are too many, use 1,023 or"):
         Features(base, {}, TokenCache(tmp_path), frames=1024)
     Features(base, {}, TokenCache(tmp_path), frames=1023)
 

@@ -101,7 +101,7 @@ def test_a_path_inside_an_object_is_never_taken_from_the_current_folder(tmp_path
         )
         with pytest.raises(
             RecordError,
-            match=rf"1 media files are missing: {tmp_path / named}; paths are relative to",
+            match=rf"1 media file is missing: {tmp_path / named}; paths are relative to",
         ):
             read_records(path)
         (record,) = read_records(path, check_media=False)

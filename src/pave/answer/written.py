@@ -20,6 +20,7 @@ from pave.bases.pictures import picture_mark
 from pave.bases.prompt import ChatFormat
 from pave.bases.template import UnclearError, render, system_form
 from pave.errors import BaseError, ConfigError
+from pave.texts import counted
 
 _PRIVATE = frozenset(map(chr, range(0xE000, 0xF8FF)))  # they mean nothing by themselves
 
@@ -217,8 +218,9 @@ class _Marks:
         parts[-1] += text[place:]
         if left:
             raise BaseError(
-                f"{self.base.name}: its chat template leaves out {len(left)} of the {len(shown)} "
-                "clips and pictures of this conversation"
+                f"{self.base.name}: its chat template leaves out {len(left)} of the "
+                f"{counted(len(shown), 'clip or picture', 'clips and pictures')} of this "
+                "conversation"
             )
         # A template may have split a text between the two characters; one alone means nothing.
         alone = str.maketrans("", "", self.opened + self.closed)

@@ -28,6 +28,7 @@ from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, context_length
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
 from pave.errors import BaseError, ConfigError
+from pave.texts import counted
 
 if TYPE_CHECKING:
     from pave.bases.template import ChatTemplate
@@ -298,7 +299,8 @@ class Base:
             return ConfigError(text + "use fewer frames, or shorter questions and answers")
         # Those of the next number at most: words need room too.
         fewer = int(frames * self.context / tokens)
-        return ConfigError(text + f"{frames} frames are too many, use {fewer} or fewer")
+        shown = counted(frames, "frame is too many", "frames are too many")
+        return ConfigError(text + f"{shown}, use {fewer:,} or fewer")
 
     def check_frames(self, frames: int) -> None:
         """Refuse a number of frames that never fits, before anything is decoded.
@@ -373,7 +375,9 @@ class Base:
             inputs["mm_token_type_ids"] = types
         if clips:
             if len(clips) != len(prompts):
-                raise BaseError(f"{len(prompts)} prompts need as many clips, got {len(clips)}")
+                raise BaseError(
+                    f"as many clips as prompts are needed ({len(prompts)}), got {len(clips)}"
+                )
             for row, (prompt, clip) in enumerate(zip(prompts, clips, strict=True)):
                 found = list(prompt).count(self.placeholder_id)
                 wanted = clip.text.count(self.family.placeholder)

@@ -16,7 +16,7 @@ from pave import hf_compat
 from pave.bases.hub import access
 from pave.errors import BaseError, PaveError
 from pave.files import entries_of, must_hold_files, regular_file
-from pave.texts import parse_json
+from pave.texts import counted, parse_json
 
 ADVICE = (
     "give a folder with config.json, weights and tokenizer, or a Hub id (offline: one that is "
@@ -114,8 +114,8 @@ def must_hold_shards(source: str) -> None:
     missing = [name for name in named if not (folder / name).is_file()]
     if missing:
         raise BaseError(
-            f"{source}: lacks {len(missing)} of the {len(named)} weight files that {INDEX} names, "
-            f"first {missing[0]}; download the model again"
+            f"{source}: lacks {len(missing)} of the {counted(len(named), 'weight file')} that "
+            f"{INDEX} names, first {missing[0]}; download the model again"
         )
 
 
@@ -218,7 +218,7 @@ def must_be_whole(
         advice = "it was saved with an adapter or a patch attached: remove that, and save it again"
     if wrong:
         raise BaseError(
-            f"{source}: {len(wrong)} tensors are missing or have another shape, first "
+            f"{source}: {counted(len(wrong), 'tensor')} missing or with another shape, first "
             f"{wrong[0]}; {advice}"
         )
 

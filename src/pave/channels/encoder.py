@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from pave.cache import Source
 from pave.errors import ChannelError
 from pave.media.limits import TOKEN_VALUES, limit
+from pave.texts import counted
 from pave.tokens import Tokens
 
 MOST_FRAMES = 4096
@@ -114,6 +115,7 @@ def must_hold_tokens(encoder: str, steps: int, tokens: int, dim: int) -> None:
     most = limit(TOKEN_VALUES)
     if steps * tokens * dim > most:
         raise ChannelError(
-            f"{encoder}: {steps:,} steps of {tokens:,} tokens of {dim:,} features, more numbers "
-            f"than the limit of {most:,}; change its settings, cut the clip or set {TOKEN_VALUES}"
+            f"{encoder}: {counted(steps, 'step')} of {counted(tokens, 'token')} of {dim:,} "
+            f"features, more numbers than the limit of {most:,}; change its settings, cut the "
+            f"clip or set {TOKEN_VALUES}"
         )

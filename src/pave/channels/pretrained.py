@@ -17,6 +17,7 @@ from pave.channels.weights import FOLDER, best_device, weights_digest
 from pave.errors import ChannelError
 from pave.files import must_hold_files
 from pave.media import Sound
+from pave.texts import counted
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
     wrong = hf_compat.unfilled(report)
     if wrong:
         raise ChannelError(
-            f"{encoder}: in {source!r} {len(wrong)} tensors are missing or have another shape, "
-            f"first {wrong[0]}; download it again"
+            f"{encoder}: in {source!r} {counted(len(wrong), 'tensor')} missing or with another "
+            f"shape, first {wrong[0]}; download it again"
         )
     return Pretrained(network.eval().requires_grad_(False).to(best_device()), extractor)
 

@@ -21,7 +21,7 @@ from pave.channels.plain import NotPlainError, read_plain
 from pave.errors import ChannelError
 from pave.files import entries_of, regular_file
 from pave.placement import chosen_device
-from pave.texts import read_object
+from pave.texts import counted, read_object
 
 FOLDER = "PAVE_WEIGHTS"
 """Environment variable: a folder of weight files, found by name, so that no patch holds a path."""
@@ -135,7 +135,8 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     for what, names in (("lacks", missing), ("has an unexpected", unexpected)):
         if names:
             raise ChannelError(
-                f"{where}: {what} {names[0]} ({len(names)} such names); it belongs to another model"
+                f"{where}: {what} {names[0]} ({counted(len(names), 'such name')}); it belongs to "
+                "another model"
             )
     for key, tensor in own.items():
         if tensor.shape != tensors[key].shape:

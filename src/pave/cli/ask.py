@@ -41,7 +41,7 @@ def ask_verb(
     out: Path | None = None,
     json: Switch = False,
 ) -> int:
-    """Ask questions about a video, with patches or without; each answer is one line on stdout.
+    r"""Ask questions about a video, with patches or without; each answer is one line on stdout.
 
     ```
     pave ask concert.mp4 "What do you hear?" --patch sound-demo
@@ -49,7 +49,8 @@ def ask_verb(
     pave ask concert.mp4 "What do you see?" "What do you hear?" --json
     pave ask concert.mp4 "Describe the stage." --temperature 0.7 --seed 1 --n 3
     pave ask --batch questions.jsonl --out answers.jsonl --patch sound-demo
-    pave ask ego.mp4 "What is behind the door?" --patch cameras --channel views=cam1.mp4,cam2.mp4
+    pave ask ego.mp4 "What is behind the door?" --patch cameras \
+        --channel views=cam1.mp4,cam2.mp4
     ```
 
     Args:

@@ -9,12 +9,9 @@ from pave.cli.settings import Switch
 
 
 def channels_verb(*, json: Switch = False) -> int:
-    """List the side channels and their encoders.
+    """List the side channels and their encoders, with the origin and licence of the weights.
 
-    Each with the origin and the licence of its weights.
-
-    Encoders of installed packages are listed too; a licence is that of the weights, for those
-    packages their own.
+    Encoders from installed packages are listed, too.
 
     ```
     pave channels

@@ -15,25 +15,25 @@ def combine_verb(
     density: float = 0.5,
     base: str | None = None,
 ) -> int:
-    """Join patches of one base to one patch that holds the channels of all.
+    r"""Join patches of one base to one patch that holds the channels of all.
 
-    Each channel keeps its own fusion, and `--how` says what becomes of the LoRAs.
+    Each channel keeps its own fusion; `--how` decides what happens to the LoRAs.
 
     ```
     pave combine runs/sound/patch runs/views/patch --out both
-    pave combine runs/sound/patch runs/views/patch --out merged --how ties --density 0.3
+    pave combine runs/sound/patch runs/views/patch --out merged --how ties \
+        --density 0.3
     pave combine runs/lora-a/patch runs/lora-b/patch --out sum
     ```
 
     Args:
         patch: Patch folders or Hub ids, two or more.
         out: Folder for the new patch.
-        how: apart leaves each channel its LoRA, which works where the channel is there; the others
-            make one LoRA: cat (exactly the sum), linear, ties, dare, or svd, as peft does it. apart
-            when not given, or cat for LoRA-only patches.
+        how: What becomes of the LoRAs. apart keeps one per channel, on only where its channel is
+            present. The others make one LoRA, as peft does: cat (exactly the sum), linear, ties,
+            dare, or svd. By default apart, or cat for LoRA-only patches.
         density: Share of the weights that ties and dare keep.
-        base: The base model: smol, a folder or a Hub id. The one the first patch was made for when
-            not given.
+        base: The base model: smol, a folder, or a Hub id. By default the base of the first patch.
     """
     from pave.bases import load_base
     from pave.errors import ConfigError

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+from pave.texts import counted
 
 if TYPE_CHECKING:
     from pave.evaluate import CompareReport
@@ -25,7 +26,7 @@ def compare_verb(
     format: Literal["text", "markdown", "latex", "csv", "json"] = "text",
     json: Switch = False,
 ) -> int:
-    """Compare two sets of answers to the same questions.
+    r"""Compare two sets of answers to the same questions.
 
     The difference of every score is shown with a paired interval and a p-value. A and B are files
     of items, as `pave score --rows` or `pave eval` writes them. Only questions in both files are
@@ -33,7 +34,7 @@ def compare_verb(
 
     ```
     pave compare lora.rows.jsonl patch.rows.jsonl
-    pave compare runs/eval/base.jsonl runs/eval/patch.jsonl --records test.jsonl --json
+    pave compare runs/eval/items/base.jsonl runs/eval/items/patch.jsonl --json
     pave compare lora.rows.jsonl patch.rows.jsonl --format latex > table.tex
     ```
 
@@ -89,10 +90,10 @@ def _write(result: CompareReport, form: str) -> None:
         output.note(note)
     for name, missing in (("a", result.only_a), ("b", result.only_b)):
         if missing:
-            output.note(f"{len(missing):,} questions are only in {name} and are not compared")
+            output.note(f"only in {name}, and not compared: {counted(len(missing), 'question')}")
 
 
 def _how(result: CompareReport) -> str:
     """What was compared, and what was resampled."""
-    both = f"{result.shared:,} questions are in both files"
+    both = f"{counted(result.shared, 'question is', 'questions are')} in both files"
     return f"{both}; intervals and p-values resample {result.unit}."

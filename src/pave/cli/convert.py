@@ -22,14 +22,15 @@ def convert_verb(
     channel: str | None = None,
     json: Switch = False,
 ) -> int:
-    """Turn a checkpoint that the PAVE authors released into a patch folder.
+    r"""Turn a checkpoint that the PAVE authors released into a patch folder.
 
     The name of a checkpoint does not tell which of the authors' configs it needs, so name the
     config. If it does not fit, the error names those that would. The weights of the base are not
     loaded, so this takes only seconds.
 
     ```
-    pave convert avsd_imagebind --base ov-0.5b --model-args V5_1_3_audio_languagebind --out avsd
+    pave convert avsd_imagebind --base ov-0.5b \
+        --model-args V5_1_3_audio_languagebind --out avsd
     ```
 
     Args:

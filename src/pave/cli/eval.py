@@ -38,7 +38,7 @@ def eval_verb(
     engine: Literal["local", "ray"] = "local",
     json: Switch = False,
 ) -> int:
-    """Compare the base and patches on the same questions about the same frames.
+    r"""Compare the base and patches on the same questions about the same frames.
 
     Settings come from a YAML file (`--config FILE`) and from flags; a flag overrides the file. An
     arm is a patch folder, several folders separated by commas for patches that are active together,
@@ -60,21 +60,22 @@ def eval_verb(
     exchange that channel, and the table says whether each arm follows the channel or the picture.
 
     ```
-    pave eval --records test.jsonl --out runs/eval --arms.base none --arms.lora runs/lora/patch
-        --arms.sound runs/sound/patch
+    pave eval --records test.jsonl --out runs/eval --arms.base none \
+        --arms.lora runs/lora/patch --arms.sound runs/sound/patch
     pave eval --config eval.yaml --limit 20 --json
-    pave eval --records avqa-val.jsonl --task avqa --out runs/avqa --arms.base none
-        --arms.sound runs/sound/patch --shard 1/2
-    pave eval --records test.jsonl --out runs/controls --arms.lora runs/lora/patch
-        --arms.sound runs/sound/patch --arms.blind blind:runs/lora/patch
+    pave eval --records avqa-val.jsonl --task avqa --out runs/avqa \
+        --arms.base none --arms.sound runs/sound/patch --shard 1/2
+    pave eval --records test.jsonl --out runs/controls \
+        --arms.lora runs/lora/patch --arms.sound runs/sound/patch \
+        --arms.blind blind:runs/lora/patch \
         --arms.shuffled shuffled:runs/sound/patch
-    pave eval --records test.jsonl --out runs/swap --swap audio --arms.lora runs/lora/patch
-        --arms.sound runs/sound/patch
+    pave eval --records test.jsonl --out runs/swap --swap audio \
+        --arms.lora runs/lora/patch --arms.sound runs/sound/patch
     ```
 
     Args:
         settings: Settings.
-        engine: Ask here, or in so many tasks as `--workers` says on a Ray cluster (needs the extra
+        engine: Ask here, or on a Ray cluster in as many tasks as `--workers` says (needs the extra
             `ray`).
         json: Print the results as JSON instead of a table.
     """

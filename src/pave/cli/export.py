@@ -24,7 +24,7 @@ def export_verb(
 ) -> int:
     """Merge a LoRA-only patch into its base and write a plain model folder for transformers.
 
-    A patch with a fusion is refused, since only pave reads that.
+    A patch with a fusion is refused, because only pave can read the fusion.
 
     ```
     pave export runs/lora/patch --out exported
@@ -33,9 +33,8 @@ def export_verb(
 
     Args:
         patch: A patch folder or Hub id.
-        out: Folder for the model; new or empty.
-        base: The base model: smol, a folder or a Hub id. The one the patch was made for when not
-            given.
+        out: New or empty folder for the model.
+        base: The base model: smol, a folder, or a Hub id. By default the base of the patch.
         dtype: Floating-point type of the base and of what is written; auto is that of its files.
         loading: How the base is loaded.
     """

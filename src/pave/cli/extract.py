@@ -42,7 +42,7 @@ def extract_verb(
     engine: Literal["local", "ray"] = "local",
     json: Switch = False,
 ) -> int:
-    """Encode every clip in a records file once, and cache the tokens for training and evaluation.
+    r"""Encode every clip in a records file once, and cache the tokens for training and evaluation.
 
     You can interrupt the command at any time; if you repeat it, it continues. Several calls share
     the work if you give each of them a `--shard`; under torchrun this is automatic. Use `pave cache
@@ -50,10 +50,13 @@ def extract_verb(
     clip can be read, the exit code is 2.
 
     ```
-    pave extract train.jsonl --channel audio --encoder mel --cache tokens --workers 4
+    pave extract train.jsonl --channel audio --encoder mel --cache tokens \
+        --workers 4
     pave extract train.jsonl --visual --base smol --cache tokens
-    pave extract train.jsonl --channel views --encoder tower --base smol --cache tokens
-    pave extract train.jsonl --channel audio --encoder mel --cache tokens --shard 2/8
+    pave extract train.jsonl --channel views --encoder tower --base smol \
+        --cache tokens
+    pave extract train.jsonl --channel audio --encoder mel --cache tokens \
+        --shard 2/8
     ```
 
     Args:
@@ -123,7 +126,7 @@ def extract_verb(
     # A few broken clips are normal; when all of them are, the next verb would find nothing.
     if report.skipped and not report.usable:
         raise RecordError(
-            f"none of the {len(report.skipped):,} clips could be encoded; the first: "
+            f"no clip of {len(report.skipped):,} could be encoded; the first: "
             f"{report.skipped[0].reason}"
         )
     return 0

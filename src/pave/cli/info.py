@@ -41,7 +41,7 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
 
     Args:
         what: A patch folder, a patch's Hub id, a video file, or a folder of frames. Write `./`
-        before a name that begins with a dash.
+            before a name that begins with a dash.
         json: Print JSON.
     """
     if what is None:
@@ -54,9 +54,26 @@ def info_verb(what: str | None = None, /, *, json: Switch = False) -> int:
         facts = _video(what)
     if json:
         output.as_json(facts)
-    else:
-        output.facts([(name.replace("_", " "), _text(value)) for name, value in facts.items()])
+        return 0
+    scores = facts.pop("scores", [])
+    output.facts([(name.replace("_", " "), _text(value)) for name, value in facts.items()])
+    if scores:
+        _show_scores(scores)
     return 0
+
+
+def _show_scores(scores: list[dict[str, Any]]) -> None:
+    """The scores that a patch was saved with, as its card shows them."""
+    from pave.patches.score_rows import how_to_read, shown_scores
+
+    rows = shown_scores(scores)
+    cells = [list(row.values()) for row in rows]
+    output.line()
+    output.table(list(rows[0]), cells, numbers=True)
+    note = how_to_read(scores)
+    # Rows of a program's own form explain themselves.
+    if note:
+        output.line(f"\n{note}")
 
 
 def _is_patch(what: str) -> bool:
@@ -202,12 +219,34 @@ def _pictures(what: str) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, int) and not isinstance(value, bool):  # a bool is an int to Python
-        return f"{value:,}"
+    """A value for people."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+        return _settings(value)
     if isinstance(value, list):
         return "; ".join(_text(inner) for inner in value)
+    if value is None:
+        return "none"
+    # A bool is an int to Python, so it comes first.
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
     return str(value)
+
+
+def _settings(values: dict[str, Any]) -> str:
+    """Names and values; a name of its own comes first."""
+    shown = []
+    for key, value in values.items():
+        if key == "name":
+            shown.insert(0, _text(value))
+        else:
+            shown.append(f"{key} {_inside(value)}")
+    return ", ".join(shown)
+
+
+def _inside(value: Any) -> str:
+    """A value within a list of settings; what belongs to it stands in parentheses."""
+    if isinstance(value, dict | list) and len(value) > 1:
+        return f"({_text(value)})"
+    return _text(value)

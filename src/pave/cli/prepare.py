@@ -12,6 +12,7 @@ from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
 from pave.tasks.registry import EXACT, list_tasks
+from pave.texts import counted
 
 # Exact match scores any records and has no annotation files of its own.
 BENCHMARKS = list_tasks()
@@ -38,7 +39,7 @@ def prepare_verb(
     authors_files: Path | None = None,
     json: Switch = False,
 ) -> int:
-    """Turn the public annotation files of a benchmark into records.
+    r"""Turn the public annotation files of a benchmark into records.
 
     Missing media are listed beside the records and stop the command unless `--allow-missing` is
     given.
@@ -48,11 +49,13 @@ def prepare_verb(
     as the benchmark's channel, which the encoder `official` reads.
 
     ```
-    pave prepare avqa --annotations val_qa.json --media avqa/videos --split val --out avqa-val.jsonl
-    pave prepare scanqa --annotations ScanQA_v1.0_val.json --media scannet --split val
-        --out val.jsonl --features features
-    pave prepare avsd --annotations avsd_train_instruct.json --media Charades_v1_480 --split train
-        --out train.jsonl --authors-features Charades_v1_audio_imagebind_feat
+    pave prepare avqa --annotations val_qa.json --media avqa/videos \
+        --split val --out avqa-val.jsonl
+    pave prepare scanqa --annotations ScanQA_v1.0_val.json --media scannet \
+        --split val --out val.jsonl --features features
+    pave prepare avsd --annotations avsd_train_instruct.json \
+        --media Charades_v1_480 --split train --out train.jsonl \
+        --authors-features Charades_v1_audio_imagebind_feat
     ```
 
     Args:
@@ -66,15 +69,15 @@ def prepare_verb(
             `features`.
         authors_features: Folder of the authors' features, as unpacked; the records then name these
             as the benchmark's channel. Of another channel: CHANNEL=FOLDER.
-        channels: Channels that the records name, e.g. audio frames; the benchmark's own (or those
-            with features) by default.
+        channels: Channels that the records name, such as audio frames; by default those of the
+            benchmark, or those that have features.
         video_map: The authors' mapping file of videos (video id to path below `--media`).
         feature_map: The authors' mapping file of features (video id to path below the folder of
             features).
-        style: `authors` converts as the PAVE authors' scripts do, to the letter.
+        style: `authors` converts as the PAVE authors' scripts do, in every detail.
         allow_missing: Leave out the examples whose media are missing, instead of stopping.
-        authors_files: Also write the very files that the authors' scripts would make into this
-            folder.
+        authors_files: Folder for the files that the authors' scripts would make; they are written,
+            too.
         json: Print the summary as JSON.
     """
     from pave.tasks import get_task
@@ -107,7 +110,7 @@ def prepare_verb(
     output.facts(
         [
             ("records", f"{out} ({summary.written:,}, prompt {summary.prompt})"),
-            ("annotated", f"{summary.converted:,} examples; {expected}"),
+            ("annotated", f"{counted(summary.converted, 'example')}; {expected}"),
             ("left out", f"{summary.left_out:,}"),
             ("without the channel", f"{summary.without_channel:,}"),
             ("missing media", f"{len(summary.missing):,}"),

@@ -18,7 +18,7 @@ def pull_verb(repo: str, /, *, revision: str | None = None, json: Switch = False
 
     Args:
         repo: The repository, as owner/name.
-        revision: A branch, a tag or a commit; main when not given.
+        revision: A branch, a tag or a commit; by default main.
         json: Print JSON.
     """
     from pave.errors import PatchError

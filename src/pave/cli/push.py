@@ -25,7 +25,7 @@ def push_verb(
     language: Annotated[tuple[str, ...], _MANY] = (),
     json: Switch = False,
 ) -> int:
-    """Publish a patch folder on the Hugging Face Hub, in one commit.
+    r"""Publish a patch folder on the Hugging Face Hub, in one commit.
 
     The repository is made if it does not exist. You need a token that may write to it, from
     `hf auth login` or in HF_TOKEN. What you say about licence, data and language is written into
@@ -34,15 +34,15 @@ def push_verb(
 
     ```
     pave push runs/sound/patch someone/pave-sound --private
-    pave push runs/sound/patch someone/pave-sound --licence apache-2.0 --language en
-        --dataset someone/clips=cc-by-4.0
+    pave push runs/sound/patch someone/pave-sound --licence apache-2.0 \
+        --language en --dataset someone/clips=cc-by-4.0
     ```
 
     Args:
         folder: The patch folder.
         repo: The repository, as owner/name.
         private: Make the repository private. An existing public one is refused.
-        revision: The branch to write to, made if it does not exist; main when not given.
+        revision: The branch to write to, by default main. It is made if it does not exist.
         licence: The licence of the patch's weights, such as apache-2.0.
         dataset: Data that the patch was trained on, as NAME or NAME=LICENCE; may be given several
             times.

@@ -19,7 +19,7 @@ def recipes_verb(name: str | None = None, /, *, json: Switch = False) -> int:
     ```
 
     Args:
-        name: The recipe to print; all are listed when not given.
+        name: The recipe to print. By default, all are listed.
         json: Print JSON.
     """
     from pave.train.recipes import list_recipes, recipe_file

@@ -12,6 +12,7 @@ from pave.cli import output
 from pave.cli.models import FrameFlag
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+from pave.texts import counted
 
 if TYPE_CHECKING:
     from pave.data import Record
@@ -43,7 +44,7 @@ def records_verb(
     fast: Switch = False,
     json: Switch = False,
 ) -> int:
-    """Make records of a CSV file and a folder of clips, or check records before a run.
+    r"""Make records of a CSV file and a folder of clips, or check records before a run.
 
     `from-csv` reads a CSV file whose first line names the columns: `video` (a file in the folder),
     `question` and `answer`. It may also have `id`, `answers` (all that are accepted) and `options`,
@@ -54,10 +55,12 @@ def records_verb(
     doubled, and how long everything is. The exit code is 2 if a run on these records would fail.
 
     ```
-    pave records from-csv questions.csv --clips clips --out train.jsonl --channel audio
-    pave records from-csv questions.csv --clips clips --out train.jsonl --test-out test.jsonl
+    pave records from-csv questions.csv --clips clips --out train.jsonl \
         --channel audio
-    pave records from-csv questions.csv --clips clips --out train.jsonl --channel imu=imu_file
+    pave records from-csv questions.csv --clips clips --out train.jsonl \
+        --test-out test.jsonl --channel audio
+    pave records from-csv questions.csv --clips clips --out train.jsonl \
+        --channel imu=imu_file
     pave records check train.jsonl --against test.jsonl --base smol
     ```
 
@@ -157,7 +160,7 @@ def _show(found: RecordsCheck) -> None:
     """What was found, for people."""
     rows = [("records", f"{found.records:,}"), ("clips", f"{found.clips:,}")]
     for name, count in sorted(found.channels.items()):
-        rows.append((f"with {name}", f"{count:,} records"))
+        rows.append((f"with {name}", counted(count, "record")))
     if found.unanswered:
         rows.append(("unanswered", f"{found.unanswered:,} (only for asking)"))
     if found.seconds:
@@ -208,8 +211,8 @@ def _tell(file: Path, records: Sequence[Record]) -> None:
     from pave.data import group_by_clip
 
     clips = len(group_by_clip(records))
-    output.line(f"{file}: {len(records):,} questions about {clips:,} clips")
+    output.line(f"{file}: {counted(len(records), 'question')} about {counted(clips, 'clip')}")
     # Such a record can be asked, but neither trained on nor scored.
     unanswered = [record for record in records if record.turns[-1].answer is None]
     if unanswered:
-        output.note(f"{len(unanswered):,} questions in {file} have no answer")
+        output.note(f"without an answer in {file}: {counted(len(unanswered), 'question')}")

@@ -30,10 +30,11 @@ def report_verb(
 
     Args:
         run: The out folder of `pave eval`, or of `pave demo`.
-        out: The file; `report.html` in that folder when not given.
-        records: The records that were asked, where they have been moved.
-        questions: Most questions on the contact sheet. Clips on which the arms differ come first.
-        seconds: Most of each clip's sound.
+        out: The file to write, by default `report.html` in that folder.
+        records: The records that were asked, if they have been moved.
+        questions: Maximum number of questions on the contact sheet. Clips on which the arms differ
+            come first.
+        seconds: Maximum length of the sound of a clip.
     """
     from pave.evaluate.page import write_page
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pave.cli import output
 from pave.cli.settings import Switch
 from pave.errors import ConfigError
+from pave.texts import counted
 
 if TYPE_CHECKING:
     from pave.tasks.score import ScoreReport
@@ -26,17 +27,17 @@ def score_verb(
     seed: int = 0,
     json: Switch = False,
 ) -> int:
-    """Score predictions against records, or against reference files of the authors' own scripts.
+    r"""Score predictions against records, or against reference files of the authors' own scripts.
 
     Predictions are JSON lines of `id` and `prediction` (what `pave eval` writes), or a file of the
     authors' scripts. Caption scores need the extra `eval`; METEOR and the tokenizer behind the
     others need Java.
 
     ```
-    pave score scanqa --predictions runs/eval/patch.jsonl --records val.jsonl
+    pave score scanqa --predictions runs/eval/patch.jsonl --records val.jsonl \
         --rows patch.rows.jsonl
-    pave score avsd --predictions avsd_pred.json --references coco_version_test_gt.json
-        --style authors --json
+    pave score avsd --predictions avsd_pred.json \
+        --references coco_version_test_gt.json --style authors --json
     ```
 
     Args:
@@ -45,7 +46,7 @@ def score_verb(
         records: The records that were asked.
         references: Instead of records, the authors' reference file, paired as their script does.
             AVQA and Ego-Exo4D predictions of theirs carry the answers themselves and need neither.
-        style: `authors` scores as the PAVE authors' scripts do, to the letter.
+        style: `authors` scores exactly as the PAVE authors' scripts do.
         rows: Write one JSON line per item, which `pave compare` reads.
         resamples: Bootstrap draws of whole videos for the intervals.
         seed: Seed of the draws.
@@ -91,7 +92,7 @@ def _show(report: ScoreReport) -> None:
     # Nobody has counted the splits of some benchmarks.
     published = f"; the paper's split has {report.published:,}" if report.published else ""
     output.line(
-        f"\n{report.scored:,} of {report.expected:,} items scored{published}. Style "
+        f"\n{report.scored:,} of {counted(report.expected, 'item')} scored{published}. Style "
         f"{report.style}, prompt {report.prompt}."
     )
     output.some("without a prediction", report.missing)

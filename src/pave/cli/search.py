@@ -33,7 +33,7 @@ def search_verb(
         words: Part of the repository's name.
         channel: Only patches of this channel, such as audio.
         base: Only patches for this base model, by its Hub id.
-        limit: At most so many.
+        limit: Maximum number of patches to list.
         json: Print JSON.
     """
     from pave.patches.remote import search_patches

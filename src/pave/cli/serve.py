@@ -47,7 +47,7 @@ def serve_verb(
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
     limits: Annotated[Limits, Parameter(name="*")] = USUAL,
 ) -> int:
-    """Serve a base and its patches over HTTP, with the interface of OpenAI's chat completions.
+    r"""Serve a base and its patches over HTTP, with the interface of OpenAI's chat completions.
 
     The model's name in a request chooses the base, one patch, or a mix such as `sound+depth` or
     `sound:0.5`. The server runs until Ctrl-C or SIGTERM, and then finishes what it has begun.
@@ -55,7 +55,8 @@ def serve_verb(
     ```
     pave serve smol --patch sound=sound-demo
     pave serve smol --patch sound=sound-demo --ui
-    pave serve --patch sound=patches/sound --patch depth=patches/depth --port 8080
+    pave serve --patch sound=patches/sound --patch depth=patches/depth \
+        --port 8080
     curl http://127.0.0.1:8000/v1/models
     ```
 

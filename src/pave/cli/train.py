@@ -30,7 +30,7 @@ class TrainSettings(TrainConfig):
 def train_verb(
     *, settings: Annotated[TrainSettings, Parameter(name="*")], control: Switch = False
 ) -> int:
-    """Train a patch on your records; the base stays frozen.
+    r"""Train a patch on your records; the base stays frozen.
 
     Settings come from a YAML file (`--config FILE`) and from flags; a flag overrides the file. If a
     run is interrupted, repeat the command to resume it. With `--control`, the same settings train
@@ -40,8 +40,10 @@ def train_verb(
     pave train --config sound.yaml
     pave train --config sound.yaml --out runs/lora-only --control
     pave train --config sound.yaml --out runs/rank-16 --lora.rank 16
-    pave train --config sound.yaml --out runs/more --from runs/sound/patch --records more.jsonl
-    pave train --records train.jsonl --out runs/sound --channel audio --encoder mel --steps 500
+    pave train --config sound.yaml --out runs/more --from runs/sound/patch \
+        --records more.jsonl
+    pave train --records train.jsonl --out runs/sound --channel audio \
+        --encoder mel --steps 500
     ```
 
     Args:

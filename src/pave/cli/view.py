@@ -31,14 +31,15 @@ def view_verb(
     dtype: DtypeWord = "auto",
     loading: Annotated[Loading, Parameter(name="*")] = AS_USUAL,
 ) -> int:
-    """Look at what patches do on one clip: on a page, or as a recording for the viewer of rerun.
+    r"""Look at what patches do on one clip: on a page, or as a recording for the viewer of rerun.
 
     Without --save, the clip stands on the page of `pave serve --ui`, on this machine. With --save,
     the clip, its channels, side tokens, attention and answers go into one file on one timeline.
 
     ```
     pave view concert.mp4 "What do you hear?" --patch sound=sound-demo
-    pave view concert.mp4 "What do you hear?" --patch sound=sound-demo --save concert.rrd
+    pave view concert.mp4 "What do you hear?" --patch sound=sound-demo \
+        --save concert.rrd
     rerun concert.rrd
     ```
 

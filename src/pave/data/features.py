@@ -32,6 +32,7 @@ from pave.data.room import clip_with_room, room_for, visual_with_room, why_no_ro
 from pave.errors import ConfigError, PaveError, RecordError
 from pave.files import PlaceError
 from pave.media import Frames, Uniform, read_frames
+from pave.texts import counted
 from pave.tokens import Tokens
 
 Progress = Callable[[int, int], None]
@@ -61,8 +62,8 @@ class UnusableClipsError(RecordError):
         if len(others) > _NAMES_SHOWN:
             shown += f" (and {len(others) - _NAMES_SHOWN} more)"
         super().__init__(
-            f"{len(told)} of {clips} clips cannot be used: {shown}; repair them or remove their "
-            "records (the tokens of the others are kept)"
+            f"{len(told)} of {counted(clips, 'clip')} cannot be used: {shown}; repair them or "
+            "remove their records (the tokens of the others are kept)"
         )
 
 

@@ -31,6 +31,7 @@ from pave.data.views import Clips
 from pave.errors import RecordError, first_problem
 from pave.files import as_path, regular_file, write_text_atomically
 from pave.media.archive import archive_of, is_there, with_archive
+from pave.texts import counted
 
 __all__ = [
     "Clips",
@@ -250,8 +251,8 @@ def _must_be_there(title: str, clips: Clips) -> None:
     if len(missing) > _SHOWN:
         shown += ", ..."
     raise RecordError(
-        f"{title}: {len(missing)} media files are missing: {shown}; paths are relative to the "
-        "records file"
+        f"{title}: {counted(len(missing), 'media file is missing', 'media files are missing')}: "
+        f"{shown}; paths are relative to the records file"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pave.data.records import Record, Turn
 from pave.errors import ConfigError, RecordError
 from pave.registry import did_you_mean
-from pave.texts import TextFile, read_text
+from pave.texts import TextFile, counted, read_text
 
 NEEDED = ("video", "question", "answer")
 """Columns that every table has to have."""
@@ -159,8 +159,8 @@ def rows_of_csv(file: Path, needed: Sequence[str]) -> Iterator[Row]:
                 continue
             if len(cells) != len(names):
                 raise RecordError(
-                    f"{place}: {len(cells)} cells for {len(names)} columns; put quotes around "
-                    "text that contains commas"
+                    f"{place}: {counted(len(cells), 'cell')} for "
+                    f"{counted(len(names), 'column')}; put quotes around text that contains commas"
                 )
             yield Row(place, dict(zip(names, map(str.strip, cells), strict=True)))
     except csv.Error as error:
@@ -224,8 +224,8 @@ def _must_be_there(file: Path, rows: Sequence[Row], folder: Path, columns: set[s
     if len(lost) > _SHOWN:
         shown += ", ..."
     raise RecordError(
-        f"{file}: {len(lost)} files are not in {folder}: {shown}{hint}; the first one is in "
-        f"{lost[first]}"
+        f"{file}: {counted(len(lost), 'file is', 'files are')} not in {folder}: {shown}{hint}; the "
+        f"first one is in {lost[first]}"
     )
 
 

@@ -17,6 +17,7 @@ from pave.errors import RecordError
 from pave.evaluate.evaluation import Evaluation
 from pave.model import PatchedModel
 from pave.model.encoders import appended_of, encoders_of
+from pave.texts import counted
 
 MEASURED = 256
 """Clips whose prompts are measured: a mean needs no more of them."""
@@ -95,15 +96,16 @@ class ClipArm:
                 lacking.append(first.id)
         if len(media) < 2:
             raise RecordError(
-                f"arm {arm!r}: {len(media)} of the clips has the {channel} channel; shuffling "
-                "takes two clips at least"
+                f"arm {arm!r}: {counted(len(media), 'clip has', 'clips have')} the {channel} "
+                "channel; shuffling takes two clips at least"
             )
         if lacking:
             some = ", ".join(lacking[:3])
             if len(lacking) > 3:
                 some += ", ..."
             self.notes.append(
-                f"{arm}: {len(lacking):,} clips have no {channel}, so their questions are asked "
+                f"{arm}: {counted(len(lacking), 'clip has', 'clips have')} no {channel}, so their "
+                "questions are asked "
                 f"without it (first questions: {some})"
             )
         other = _deranged(list(media), self.run.config.seed)

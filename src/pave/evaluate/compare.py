@@ -191,7 +191,7 @@ def _only_items(path: Path) -> Path:
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise RecordError(
-            f"{path} holds {len(found)} items files ({names}); name the one to compare"
+            f"{path} must hold one file of items, but has {names}; name the one to compare"
         )
     return found[0]
 

@@ -16,7 +16,7 @@ from pave.evaluate.compare import Rows, labels_of, scores_of
 from pave.evaluate.report import Report
 from pave.files import sha256_of
 from pave.tasks.files import read_json
-from pave.texts import TextFile, read_object, read_text
+from pave.texts import TextFile, counted, read_object, read_text
 
 Place = str | os.PathLike[str]
 _MAKE = "give the out folder of `pave eval`"
@@ -84,8 +84,9 @@ def read_finished(run: Place, records: Place | None = None) -> Finished:
     questions = [_question(record, items) for record in asked if record.id in first]
     if len(questions) < len(first):
         raise ConfigError(
-            f"{named} lacks {len(first) - len(questions):,} of the {len(first):,} questions that "
-            f"{folder} holds answers to; give the records that were asked with --records"
+            f"{named} lacks {len(first) - len(questions):,} of the "
+            f"{counted(len(first), 'question')} that {folder} holds answers to; give the records "
+            "that were asked with --records"
         )
     return Finished(folder, report, questions)
 

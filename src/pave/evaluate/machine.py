@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 import psutil  # accelerate, which pave needs anyway, brings it along
 
+from pave.texts import counted
 from pave.version import __version__
 
 if TYPE_CHECKING:  # the verb that lists versions is quick
@@ -56,7 +57,7 @@ def processor(device: torch.device | None = None) -> str:
         return f"{platform.machine()}, {kind}"
     # What torch uses of it, which `ATEN_CPU_CAPABILITY` can lower.
     units = torch.backends.cpu.get_cpu_capability()
-    return f"{_model_name()}, {units}, {torch.get_num_threads()} threads"
+    return f"{_model_name()}, {units}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 def _model_name() -> str:

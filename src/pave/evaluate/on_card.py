@@ -19,6 +19,7 @@ from pave.patches.folder import read_config
 from pave.patches.folder_card import record_evaluation
 from pave.patches.scores import Evaluation, Measured
 from pave.tasks.compare import ALL
+from pave.texts import counted
 from pave.version import __version__
 
 
@@ -95,7 +96,7 @@ def _measured(task: TaskScores, arm: str) -> list[Measured]:
         value = report.scores[score]
         if value is None:  # METEOR without Java
             continue
-        notes = [f"{report.scored:,} questions"]
+        notes = [counted(report.scored, "question")]
         interval = task.interval(arm, score, ALL)
         if interval is not None:
             notes.append(f"95 % interval {_ends(interval)}")
@@ -153,8 +154,8 @@ def _example(config: EvalConfig, arm: str) -> Example | None:
         base=base[row.id].prediction,
         patch=row.prediction,
         wanted=row.answer,
-        note=f"Of {len(patch):,} questions the patch turns {len(gained):,} from wrong to right, of "
-        f"which this is the first, and {len(lost):,} from right to wrong.",
+        note=f"Of {counted(len(patch), 'question')} the patch turns {len(gained):,} from wrong "
+        f"to right, of which this is the first, and {len(lost):,} from right to wrong.",
     )
 
 

@@ -24,6 +24,7 @@ from pave.evaluate.table import few_note, rows_of
 from pave.files import make_folder, write_text_atomically
 from pave.metrics import MARKED
 from pave.tasks.items import references_of
+from pave.texts import counted
 
 logger = logging.getLogger(__name__)
 
@@ -231,8 +232,8 @@ def _summary(finished: Finished) -> str:
     if not report.task.exact:  # a benchmark's own score
         how = f"{report.task.title}. {report.task.how()}"
     text = (
-        f"{how}. {len(finished.questions):,} questions about {report.clips:,} clips; greedy "
-        "answers, every arm on the same frames."
+        f"{how}. {counted(len(finished.questions), 'question')} about "
+        f"{counted(report.clips, 'clip')}; greedy answers, every arm on the same frames."
     )
     return f"<p>{html.escape(text)}</p>\n<pre>{html.escape(report.command)}</pre>"
 

@@ -15,6 +15,7 @@ from pave.evaluate.table import Cells, evaluation_table, few_note, row_title
 from pave.files import write_text_atomically
 from pave.tasks.compare import ALL
 from pave.tasks.score import Interval
+from pave.texts import counted
 
 ACCURACY = "accuracy"
 """The one score of exact match."""
@@ -209,7 +210,9 @@ def markdown(report: Report, title: str = "Evaluation", images: Sequence[str] = 
 
 def how_to_read(report: Report) -> list[str]:
     """What the numbers of the table are."""
-    run = f"{report.clips} clips, greedy answers, every arm on the same frames in one run."
+    run = (
+        f"{counted(report.clips, 'clip')}, greedy answers, every arm on the same frames in one run."
+    )
     if report.task.exact:
         return [
             f"Exact match in per cent, {run}",

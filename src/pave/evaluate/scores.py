@@ -14,6 +14,7 @@ from pave.tasks import EXACT, Item, Style, Task
 from pave.tasks.compare import ALL, compare
 from pave.tasks.items import prompt_of
 from pave.tasks.score import Account, Interval, ScoreReport, score_items, share_interval
+from pave.texts import counted
 
 ItemRows = list[dict[str, Any]]
 
@@ -93,7 +94,7 @@ class TaskScores(BaseModel):
         published = f"the published size of {split} is not known"
         if self.expected:
             published = f"{split} has {self.expected:,}"
-        return f"{self.scored:,} of {self.records:,} items scored; {published}"
+        return f"{self.scored:,} of {counted(self.records, 'item')} scored; {published}"
 
     def how(self) -> str:
         """What was asked and how it was scored, in words."""

@@ -28,6 +28,7 @@ from pave.files import write_text_atomically
 from pave.metrics.bootstrap import mean_bootstrap, share_bootstrap
 from pave.tasks.grids import CELLS, CONTROL, Pair
 from pave.tasks.score import Interval
+from pave.texts import counted
 
 _POINTS, _GAP, _NATS = (100, ".1f"), (100, "+.1f"), (1, "+.2f")
 _FORMS = {
@@ -296,7 +297,7 @@ def notes(report: SwapReport) -> Iterator[str]:
         some = ", ".join(ids[:3])
         if len(ids) > 3:  # all of them are in swap.json
             some += ", ..."
-        yield f"Left out: {len(ids):,} records ({why}): {some}"
+        yield f"Left out: {counted(len(ids), 'record')} ({why}): {some}"
 
 
 def write_swap_report(report: SwapReport, out: Path) -> None:

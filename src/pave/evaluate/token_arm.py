@@ -16,6 +16,7 @@ from pave.errors import ConfigError, RecordError
 from pave.evaluate.evaluation import Evaluation
 from pave.evaluate.token_probe import Example, PooledClips, pooled_clips, prior, probe
 from pave.tasks.items import references_of
+from pave.texts import counted
 from pave.tokens import Tokens
 
 MOST_CLIPS = 2000
@@ -75,7 +76,8 @@ class TokenArm:
                 kept.append(group)
         if len(kept) < len(groups):
             self._note(
-                f"{len(groups) - len(kept):,} training clips are asked about and were left out"
+                f"{counted(len(groups) - len(kept), 'training clip is', 'training clips are')} "
+                "asked about, and therefore left out"
             )
         if len(kept) > MOST_CLIPS:
             self._note(f"it learns from the first {MOST_CLIPS:,} of {len(kept):,} training clips")
@@ -163,7 +165,9 @@ class TokenArm:
         ):
             lacking = len(group_by_clip(records)) - len(found)
             if lacking > 0:
-                self._note(f"{lacking:,} {what} clips have no {self._tokens.channel} tokens")
+                self._note(
+                    f"without {self._tokens.channel} tokens: {counted(lacking, f'{what} clip')}"
+                )
         return pooled_clips(learnt, asked)
 
     def _note(self, text: str) -> None:

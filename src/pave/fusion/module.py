@@ -243,8 +243,8 @@ class Fusion(nn.Module):
         for name, given in entries.items():
             if given is not None and len(given) != len(query):
                 raise ChannelError(
-                    f"{len(query)} clips need one entry of {name} each, got {len(given)}; use "
-                    "None for a clip without the channel"
+                    f"one entry of {name} is needed per clip ({len(query)}), got {len(given)}; "
+                    "use None for a clip without the channel"
                 )
         widths = [("side", side, self.config.side_dim)]
         if self.learnt_query is None:  # else the frames are not read

@@ -11,6 +11,7 @@ from torch import Tensor
 from pave.bases.visual import Visual
 from pave.errors import ChannelError
 from pave.patches.patch import Patch, Side
+from pave.texts import counted
 
 if TYPE_CHECKING:
     from pave.patches.parts import Part
@@ -48,8 +49,8 @@ def _filled(visual: Visual, appended: Tensor, name: str) -> Visual:
     """The clip with its room filled."""
     if visual.room != len(appended):
         raise ChannelError(
-            f"patch '{name}' appends {len(appended)} tokens to a clip, and the prompt has "
-            f"{visual.room} places for them; only pave train and pave eval ask this kind of patch"
+            f"patch '{name}' appends {counted(len(appended), 'token')} to a clip, and the prompt "
+            f"has room for {visual.room}; only pave train and pave eval ask this kind of patch"
         )
     # The base's own, its newline included.
     own = visual.tokens[: len(visual.tokens) - visual.room]

@@ -43,6 +43,7 @@ from pave.errors import BaseError, ChannelError
 from pave.model.appended import append_tokens
 from pave.patches.parts import Part
 from pave.patches.patch import Patch, Side
+from pave.texts import counted
 from pave.tokens import Tokens
 
 
@@ -225,8 +226,8 @@ def _must_be_one_a_clip(clips: int, side: Side, times: Sequence[Tensor] | None) 
     for what, given in (("side channel entries", side), ("times", times)):
         if given is not None and len(given) != clips:
             raise ChannelError(
-                f"{clips} clips were encoded but {len(given)} {what} given; give one "
-                "per clip, in the order of the prompts"
+                f"{what}: got {len(given)} for {counted(clips, 'encoded clip')}; give one per "
+                "clip, in the order of the prompts"
             )
 
 

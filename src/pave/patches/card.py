@@ -16,6 +16,7 @@ from pave.fusion_costs import fusion_parameters
 from pave.patches.config import Example, LoraSpec, PatchConfig
 from pave.patches.front_matter import front_matter
 from pave.patches.layout import lora_files
+from pave.patches.score_rows import how_to_read, shown_scores
 from pave.patches.scores import Evaluation
 
 
@@ -47,7 +48,8 @@ def make_card(
     blocks.append("## Facts\n\n" + table(_facts(config, senses)))
     blocks += map(_evaluation, scores)
     if config.scores:
-        blocks.append("## Scores\n\n" + table(config.scores))
+        blocks.append("## Scores\n\n" + table(shown_scores(config.scores)))
+        blocks += filter(None, [how_to_read(config.scores)])
     if config.training:
         rows = [{"setting": key, "value": _cell(value)} for key, value in config.training.items()]
         blocks.append("## Training\n\n" + table(rows))
@@ -222,7 +224,7 @@ def _facts(config: PatchConfig, senses: Sequence[EncoderInfo]) -> list[dict[str,
     if config.chat is not None:
         facts["chat format"] = f"`{config.chat.turn}`"
     if config.dtype != "fp32":
-        facts["stored in"] = f"{config.dtype}; computed with in fp32"
+        facts["stored in"] = f"{config.dtype}; computed in fp32"
     if config.probe is not None:
         facts["probe"] = f"seed {config.probe.seed}, {config.probe.dtype}"
     facts |= _licences(config, senses)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pave.serve.insight import Insight
+from pave.texts import counted
 
 LEFT, WIDTH = 70, 900  # of the axis, in units of the drawing
 _THUMB = 54  # height of a frame
@@ -71,7 +72,7 @@ def draw(look: Look, insights: Sequence[Insight], heard: str) -> str:
     # A picture has no length, and needs an axis all the same.
     longest = max([look.duration, *look.times, 0.1])
     top = 20
-    parts = [_name(top - 6, f"{len(look.times)} frames that the base sees")]
+    parts = [_name(top - 6, f"{counted(len(look.times), 'frame')} that the base sees")]
     parts += _frames(look.times, look.thumbs, longest, top)
     top += _THUMB + _GAP
     for shown in look.channels:
@@ -235,7 +236,7 @@ def _axis(longest: float, top: int) -> list[str]:
 
 def _in_words(look: Look, insights: Sequence[Insight]) -> str:
     """The figure for those who do not see it."""
-    words = [f"{look.duration:.1f} s, {len(look.times)} frames."]
+    words = [f"{look.duration:.1f} s, {counted(len(look.times), 'frame')}."]
     for insight in insights:
         frame = int(insight.residual.argmax())
         words.append(

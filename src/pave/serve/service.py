@@ -33,6 +33,7 @@ from pave.serve.reading import Order, Reader
 from pave.serve.rows import Event, Job, Piece, Started
 from pave.serve.sources import Source, Sources, scratch
 from pave.serve.wire import ChatRequest
+from pave.texts import counted
 
 _AT_A_TIME = 2
 """Clips that are decoded or wait for the tower: their frames are the largest thing of a request."""
@@ -168,7 +169,7 @@ class Service:
         """
         if self.in_progress >= self.limits.max_queue:
             raise RequestError(
-                f"the queue is full: {self.limits.max_queue} requests (max_queue) are in progress; "
+                f"the queue is full (max_queue: {counted(self.limits.max_queue, 'request')}); "
                 "try again later",
                 503,
                 code=BUSY,

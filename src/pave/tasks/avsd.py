@@ -17,6 +17,7 @@ from pave.tasks.prompt import Prompt
 from pave.tasks.registry import register_task
 from pave.tasks.scoring import captions
 from pave.tasks.task import Example, Files, Item, Prediction, Style, Task, only_file, videos
+from pave.texts import counted
 
 Round = tuple[str, str]
 """A question and its answer."""
@@ -92,8 +93,8 @@ def pair(predictions: Sequence[Prediction], references: Any) -> list[Item]:
     unknown = [name for name in names if name not in wanted]
     if unknown:
         raise RecordError(
-            f"{len(unknown)} predictions have no reference, the first is {unknown[0]!r}; check "
-            "that this is the right file"
+            f"{counted(len(unknown), 'prediction')} without a reference, the first is "
+            f"{unknown[0]!r}; check that this is the right file"
         )
     if len(set(names)) < len(names):
         raise RecordError(

@@ -34,7 +34,7 @@ from pave.tasks.task import (
     only_file,
     videos,
 )
-from pave.texts import parse_json
+from pave.texts import counted, parse_json
 
 _NAMES = (
     "accordion acoustic_guitar bagpipe banjo bassoon cello clarinet congas drum electric_bass erhu "
@@ -87,8 +87,8 @@ def fill(question: str, values: Sequence[str]) -> str:
     templates = _TEMPLATE.findall(question)
     if len(templates) != len(values):
         raise RecordError(
-            f"{len(templates)} templates but {len(values)} values in the question {question!r}; "
-            "check the annotation file"
+            f"{counted(len(templates), 'template')} but {counted(len(values), 'value')} in the "
+            f"question {question!r}; check the annotation file"
         )
     for template, value in zip(templates, values, strict=True):  # each the first that is left
         question = question.replace(f"<{template}>", value, 1)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pave.errors import RecordError
 from pave.tasks.task import Item, Prediction
+from pave.texts import counted
 
 _SHOWN = 5  # names in a message
 
@@ -34,8 +35,8 @@ def in_order(
         _check_all_predicted(predictions, references, key)
     if len(predictions) != len(references):
         raise RecordError(
-            f"{len(predictions)} predictions but {len(references)} references; they are paired "
-            "line by line"
+            f"{counted(len(predictions), 'prediction')} but "
+            f"{counted(len(references), 'reference')}; they are paired line by line"
         )
     pairs = list(zip(predictions, references, strict=True))
     for number, (prediction, row) in enumerate(pairs, 1):
@@ -68,8 +69,8 @@ def _check_all_predicted(
     if len(missing) > _SHOWN:
         shown += ", ..."
     raise RecordError(
-        f"{len(missing)} of {len(references)} questions have no prediction: {shown}; predict them, "
-        "or give --records"
+        f"{len(missing)} of {counted(len(references), 'question')} without a prediction: {shown}; "
+        "predict them, or give --records"
     )
 
 

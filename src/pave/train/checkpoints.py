@@ -24,7 +24,7 @@ from torch import Tensor
 from pave import hf_compat
 from pave.errors import TrainError
 from pave.files import sha256_of, write_text_atomically, writing
-from pave.texts import parse_json
+from pave.texts import counted, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +86,9 @@ def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     if state.keys() != parameters.keys():
         odd = sorted(state.keys() ^ parameters.keys())
         raise TrainError(
-            f"{folder} belongs to another model ({len(odd)} names differ, for example {odd[0]}); "
-            "train in a new folder"
+            f"{folder} belongs to another model "
+            f"({counted(len(odd), 'name differs', 'names differ')}, for example {odd[0]}); train "
+            "in a new folder"
         )
     for name, value in state.items():
         if value.shape != parameters[name].shape:

@@ -38,7 +38,7 @@ from pave.files import held_alone, write_text_atomically
 from pave.patches import read_config
 from pave.patches.remote import locate
 from pave.renamed import renamed
-from pave.texts import TextFile, lines_of, parse_json, read_object, read_text
+from pave.texts import TextFile, counted, lines_of, parse_json, read_object, read_text
 from pave.train.checkpoints import newest_checkpoint, processes_of
 from pave.train.config import OLD_NAMES, TrainConfig
 from pave.train.held_out import Exam
@@ -213,6 +213,6 @@ def _check_processes(checkpoint: Path, processes: int, config: TrainConfig) -> N
     made_by = processes_of(checkpoint)
     if made_by != processes:
         raise TrainError(
-            f"{config.out} holds a run with {made_by} processes, not {processes}; start as many, "
-            "or use resume=never to start over"
+            f"{config.out} holds a run with {counted(made_by, 'process', 'processes')}, not "
+            f"{processes}; start as many, or use resume=never to start over"
         )

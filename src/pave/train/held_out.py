@@ -22,6 +22,7 @@ from pave.registry import did_you_mean
 from pave.tasks import EXACT, Task, get_task
 from pave.tasks.items import items_of, references_of
 from pave.tasks.score import task_for
+from pave.texts import counted
 from pave.train.config import TrainConfig
 from pave.train.processes import gathered
 
@@ -122,8 +123,8 @@ def _take_out(config: TrainConfig, files: Files) -> tuple[Files, list[Record]]:
     count = config.validation.clips or min(MOST_CLIPS, max(1, clips // ONE_IN))
     if count >= clips:
         raise ConfigError(
-            f"validation would take {count} of {clips} clips, and none would be left to train on; "
-            "set validation.clips lower, or give validation.records"
+            f"validation would take {count} of {counted(clips, 'clip')}, and none would be left to "
+            "train on; set validation.clips lower, or give validation.records"
         )
     # Seeded with text, which Python hashes alike on every machine.
     chosen = random.Random(f"{config.seed}/validation").sample(range(clips), count)

@@ -32,6 +32,7 @@ from pave.errors import ConfigError
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
 from pave.placement import running_on
+from pave.texts import counted
 from pave.train.batches import Sequences
 from pave.train.checkpoints import load_weights, newest_checkpoint, step_of
 from pave.train.collate import Collator
@@ -233,8 +234,8 @@ def _check_validation(config: TrainConfig, steps: int) -> None:
         return
     if config.validation.every > steps:
         raise ConfigError(
-            f"validation.every is {config.validation.every}, and the run has {steps} steps, so "
-            "nothing would be validated before its end; set it lower"
+            f"validation.every is {config.validation.every}, and the run has "
+            f"{counted(steps, 'step')}, so nothing would be validated before its end; set it lower"
         )
 
 

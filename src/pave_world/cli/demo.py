@@ -27,7 +27,7 @@ class DemoSettings(DemoConfig):
         gt=0,
         le=1e6,
         description="Wall seconds that the short demo may take: its training is as long as the "
-        "time that is left. 280 when not given, 165 where the processor has units for bf16.",
+        "time that is left. By default 280, or 165 if the processor has units for bf16.",
     )
 
     @model_validator(mode="before")
@@ -45,10 +45,10 @@ def demo_verb(
     """Show all of pave on a CPU, in five minutes at most.
 
     The sound patch that comes with pave, its LoRA-only control, and the base answer questions about
-    a real concert and about clips that none of them has seen. Then a patch is trained from scratch,
-    as long as the time that is left. With `--full`, or any setting that only the whole demo has, a
-    patch and its control are trained to the end instead, which takes seven minutes on two cores
-    with bf16 units and up to half an hour without.
+    a real concert and about clips that none of them has seen. A patch is then trained from scratch
+    in the time that is left. With `--full`, or any setting that only the whole demo has, a patch
+    and its control are trained to the end instead. This takes seven minutes on two cores with bf16
+    units, and up to half an hour without.
 
     ```
     pave demo

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pave.cli import output
 from pave.cli.settings import Switch
+from pave.texts import counted
 
 
 def world_verb(
@@ -69,7 +70,7 @@ def world_verb(
         )
     questions = len(records.read_text(encoding="utf-8").splitlines())
     if not json:
-        output.line(f"{clips} clips, {questions} questions: {records}")
+        output.line(f"{counted(clips, 'clip')}, {counted(questions, 'question')}: {records}")
         return 0
     made = read_settings(out)
     output.as_json(

@@ -21,6 +21,7 @@ from pave.errors import ConfigError
 from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, processor
 from pave.patches import LoraSpec
+from pave.texts import counted
 from pave.train.config import MAX_SEED
 from pave.train.precision import Precision, settled_precision
 from pave_world.assets import concert
@@ -186,11 +187,11 @@ class _Demo:
         self.clips = pace.clips(config.test_clips, _FEWEST_CLIPS, _ARMS, self.encode_seconds)
         if self.clips < config.test_clips:
             pace.say(
-                f"  this machine is slow now: {self.clips} of {config.test_clips} held-out clips "
-                "are asked about, so the intervals are wider"
+                f"  this machine is slow now: it asks about {self.clips} of {config.test_clips} "
+                "held-out clips, so the intervals are wider"
             )
         arms = {BASE: None, CONTROL: config.control, PATCH: config.patch}
-        what = f"asking about {self.clips} held-out clips: {BASE}, {CONTROL}, {PATCH}"
+        what = f"asking about {counted(self.clips, 'held-out clip')}: {BASE}, {CONTROL}, {PATCH}"
         return self._ask("shipped arms", what, arms, "eval")
 
     def ask_new(self) -> Report:
@@ -211,8 +212,9 @@ class _Demo:
         steps = pace.steps(allowed, self.ask_seconds, self.encode_seconds, config.most_steps)
         if steps < _FEWEST:
             pace.say(
-                f"  no training: it would have {max(0.0, allowed):.0f} s, enough for {steps} steps "
-                "at the speed of this machine now; --seconds gives more time"
+                f"  no training: it would have {max(0.0, allowed):.0f} s, enough for "
+                f"{counted(steps, 'step')} at the speed of this machine now; --seconds gives "
+                "more time"
             )
             return Training()
         clips = min(config.train_clips, train_clips(steps))
@@ -220,7 +222,8 @@ class _Demo:
         settings = config.training(steps)
         run = run_configs(settings, self.records[TRAIN])[settings.patch_arm]
         allowed = pace.left - asking
-        what = f"training a patch from scratch in {settings.precision}: {steps} steps fit"
+        time = f"there is time for {counted(steps, 'step')}"
+        what = f"training a patch from scratch in {settings.precision}: {time}"
         began = pace.seconds
         with pace.stage("training", what):
             finished = train_here(run, self.base, self.progress, pace.say, allowed)
@@ -238,7 +241,7 @@ class _Demo:
 
     def _clips(self, split: str, count: int) -> None:
         """Make clips of a split in processes, and encode each here as it is done."""
-        what = f"making {count} {split} clips with sound, and encoding each once"
+        what = f"making {counted(count, f'{split} clip')} with sound, and encoding each once"
         with self.pace.stage(f"{split} clips", what):
             self.records[split], seconds = make_encoded(
                 self.settings, self.base, split, count, self.progress

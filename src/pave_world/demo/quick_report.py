@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pave.evaluate import write_page
 from pave.evaluate.report import PairedRow, Report, markdown
 from pave.files import write_text_atomically
+from pave.texts import counted
 from pave_world.demo.pace import Cost
 
 PAGE = "report.html"
@@ -72,9 +73,9 @@ class Quick(BaseModel):
         base = 100 * self.new.arm("base", CHANNEL).accuracy
         gap = self.new.gap(self.new_arm, "base", CHANNEL)
         lines = [
-            f"The patch that was trained just now, {self.steps} steps in {took}, answers "
-            f"{mine:.0f} % of the questions that need sound; the base {base:.0f} % (difference "
-            f"{_points(gap)})."
+            f"The patch that was trained just now, {counted(self.steps, 'step')} in {took}, "
+            f"answers {mine:.0f} % of the questions that need sound; the base {base:.0f} % "
+            f"(difference {_points(gap)})."
         ]
         full = self.shipped_steps or 600
         theirs = 100 * self.shipped.arm("patch", CHANNEL).accuracy
@@ -93,8 +94,8 @@ def _shipped(report: Report) -> str:
     control = report.gap("patch", "LoRA-only", "video")
     return (
         f"The shipped patch against a LoRA that was trained as long without the sound, on "
-        f"{report.clips} held-out clips: {_points(gap)} points on questions that need sound, "
-        f"{_points(control)} on the visual control."
+        f"{counted(report.clips, 'held-out clip')}: {_points(gap)} points on questions that need "
+        f"sound, {_points(control)} on the visual control."
     )
 
 

@@ -22,7 +22,7 @@ from pave.evaluate.config import EvalConfig
 from pave.evaluate.machine import PeakMemory, Stopwatch, processor
 from pave.evaluate.report import Report, write_report
 from pave.files import write_text_atomically
-from pave.texts import read_object
+from pave.texts import counted, read_object
 from pave.train import TrainConfig
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN, Progress, encode_clips, make_clips
@@ -62,8 +62,8 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
     with PeakMemory() as memory:
         with book.stage("world", memory):
             say(
-                f"making {config.train_clips} clips to train on and {config.test_clips} to "
-                "compare on ..."
+                f"making {counted(config.train_clips, 'clip')} to train on and "
+                f"{config.test_clips} to compare on ..."
             )
             records = make_clips(config, shown)
         with book.stage("features", memory):

@@ -2,6 +2,9 @@
 // Texts of records and answers are only ever given to textContent.
 const data = JSON.parse(document.getElementById("data").textContent);
 const PAGE = 40; // clips added at a time
+
+// "1 clip", "2 clips"
+const counted = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;
 const ALL = "all";
 let outcome = "";
 let shown = PAGE;
@@ -130,7 +133,7 @@ function drawSheet() {
   }
   drawOutcomes(counts);
   const asked = matching.reduce((sum, one) => sum + one.questions.length, 0);
-  find(".count").textContent = `${asked} questions about ${matching.length} clips`;
+  find(".count").textContent = `${counted(asked, "question")} about ${counted(matching.length, "clip")}`;
   find(".clips").replaceChildren(...matching.slice(0, shown).map(card));
   find("#more").hidden = matching.length <= shown;
 }
@@ -210,7 +213,7 @@ function start() {
   const asked = data.clips.reduce((sum, clip) => sum + clip.questions.length, 0);
   find("#sheet .note").textContent = left
     ? `${asked} of ${data.asked} questions, about ${data.clips.length} of ${data.total} clips: those on which the arms differ most. The counts below are of these; the chart and the table count all. pave report --questions ${data.asked} shows all.`
-    : `All ${data.asked} questions about ${data.total} clips.`;
+    : `${counted(data.asked, "question")} about ${counted(data.total, "clip")}.`;
   outcome = data.right || data.gaps.length ? "gained" : "";
   for (const name of ["#ours", "#theirs"]) find(name).addEventListener("change", () => { drawChart(); again(); });
   find("#label").addEventListener("change", again);
