@@ -9,6 +9,7 @@ import re
 import shlex
 import tomllib
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_links_lead_to_headings_that_exist(page: Path) -> None:
 def test_messages_in_troubleshooting_are_those_of_the_product() -> None:
     """Each piece between the dots stands in a text of the source, Makefile or advice included."""
     texts = [(ROOT / "Makefile").read_text("utf-8")]
-    for path in (ROOT / "src" / "pave").rglob("*.py"):
+    for path in (ROOT / "src").rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text("utf-8")))
         texts += [
             node.value
@@ -163,6 +164,41 @@ def test_messages_in_troubleshooting_are_those_of_the_product() -> None:
         for piece in message.split("...")
     ]
     missing = [piece for piece in pieces if piece not in everything]
+    assert not missing
+
+
+FIRST_HOUR = (
+    "pave/bases/smol/__init__.py",
+    "pave/bases/smol/assemble.py",
+    "pave/bases/smol/wheels.py",
+    "pave/cli/ask.py",
+    "pave/cli/records.py",
+    "pave/cli/verbs.py",
+    "pave/data/table.py",
+    "pave_world/films/make.py",
+)
+"""Modules whose errors a newcomer meets first: set-up, world, first question, first records."""
+
+
+def raised(path: Path) -> Iterator[str]:
+    """The fixed words of each error that a module raises, with `...` for the rest."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            text = node.exc.args[0]
+            parts = getattr(text, "values", [text])
+            words = [part.value if isinstance(part, ast.Constant) else "..." for part in parts]
+            if any(" " in str(word) for word in words):
+                yield "".join(map(str, words))
+
+
+@pytest.mark.parametrize("module", FIRST_HOUR)
+def test_the_errors_of_the_first_hour_are_in_troubleshooting(module: str) -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    shown = re.findall(r"`([^`]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
+    pieces = [piece.strip(" :;,'()") for message in shown for piece in message.split("...")]
+    telling = [piece for piece in pieces if len(piece) >= 10]
+    path = ROOT / "src" / module
+    missing = [text for text in raised(path) if not any(piece in text for piece in telling)]
     assert not missing
 
 

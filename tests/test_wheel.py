@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import pave
+from helpers.hub_server import HubServer
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pave", "pave_world")
@@ -124,11 +126,48 @@ def test_it_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_patch_goes_to_the_hub_and_comes_back(installed: Path, tmp_path: Path) -> None:
+    """Pushed, found, fetched, and asked without a connection, all from an empty folder."""
+    ask_where = "from pave_world.shipped import sound_demo; print(sound_demo())"
+    shipped = run(installed / "python", "-c", ask_where, cwd=tmp_path).strip()
+    shutil.copytree(shipped, tmp_path / "patch")  # what is pushed is described in place
+    home = {"HF_HOME": str(tmp_path / "hub"), "HF_TOKEN": "someone"}
+    with HubServer() as hub:
+        online = {**home, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+
+        def said(*words: str) -> str:
+            return run(installed / "pave", *words, cwd=tmp_path, **online)
+
+        assert "someone/sound/commit/" in said("push", "patch", "someone/sound")
+        assert "someone/sound" in said("search", "sound", "--channel", "audio")
+        folder = Path(said("pull", "someone/sound").split()[-1])
+        assert (folder / "patch.json").read_bytes() == (tmp_path / "patch/patch.json").read_bytes()
+    assert "audio" in run(installed / "pave", "info", "someone/sound", cwd=tmp_path, **home)
+
+
+@pytest.mark.slow
+def test_every_word_of_the_command_line_explains_itself(installed: Path, tmp_path: Path) -> None:
+    listed = run(installed / "pave", "--help", cwd=tmp_path)
+    verbs = re.findall(r"^│ ([a-z][a-z-]+) ", listed, re.MULTILINE)
+    assert {"demo", "world", "ask", "push", "recipes", "schema", "setup"} <= set(verbs)
+    for verb in verbs:
+        assert f"pave {verb}" in run(installed / "pave", verb, "--help", cwd=tmp_path)
+    for kind in ("train", "eval", "record"):
+        assert '"properties"' in run(installed / "pave", "schema", kind, cwd=tmp_path)
+
+
+def completions(installed: Path, home: Path, shell: str) -> tuple[Path, dict[str, str]]:
+    """The file that `--install-completion` wrote for a shell, and the environment for it."""
+    environment = {"HOME": str(home), "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
+    run(installed / "pave", "--install-completion", "--shell", shell, cwd=home, **environment)
+    (script,) = [file for file in home.rglob("*pave*") if file.is_file()]
+    return script, environment
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_verbs_and_flags(installed: Path, tmp_path: Path) -> None:
-    home = {"HOME": str(tmp_path), "PATH": f"{installed}{os.pathsep}{os.environ['PATH']}"}
-    run(installed / "pave", "--install-completion", "--shell", "bash", cwd=tmp_path, **home)
-    (script,) = tmp_path.rglob("completions/pave")
+    script, home = completions(installed, tmp_path, "bash")
 
     def completed(*words: str) -> set[str]:
         line = " ".join(words)
@@ -142,3 +181,26 @@ def test_bash_completes_verbs_and_flags(installed: Path, tmp_path: Path) -> None
 
     assert "train" in completed("pave", "tr")
     assert "--align-steps" in completed("pave", "train", "--align")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+def test_fish_completes_verbs_and_flags(installed: Path, tmp_path: Path) -> None:
+    _, home = completions(installed, tmp_path, "fish")
+
+    def completed(line: str) -> str:
+        return run("fish", "-c", f"complete -C '{line}'", cwd=tmp_path, **home)
+
+    assert "train" in completed("pave tr")
+    assert "--align-steps" in completed("pave train --align")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_takes_the_completion(installed: Path, tmp_path: Path) -> None:
+    """Only a terminal completes in zsh, so it is asked what it has loaded for `pave`."""
+    script, home = completions(installed, tmp_path, "zsh")
+    ask = f"fpath=({script.parent} $fpath); autoload -U compinit; compinit -u; print $_comps[pave]"
+    assert run("zsh", "-f", "-c", ask, cwd=tmp_path, **home).strip() == script.name
+    run("zsh", "-n", script, cwd=tmp_path, **home)
+    assert "--align-steps" in script.read_text("utf-8")

@@ -141,7 +141,7 @@ def test_a_camera_turned_right_sees_things_further_left() -> None:
 
 
 def test_bad_split_and_seed_are_clear_errors() -> None:
-    with pytest.raises(ConfigError, match="Unknown split 'dev'"):
+    with pytest.raises(ConfigError, match="unknown split 'dev'"):
         sample_scene("audio", "dev")
     with pytest.raises(ConfigError, match="must not be negative"):
         generator(-1, "train", 0, "scene")

@@ -93,7 +93,7 @@ def make_world(  # noqa: PLR0913 - keyword-only settings of the public API
         world = WorldSettings.model_validate(given)
     except ValidationError as error:
         where, what = first_problem(error)
-        raise ConfigError(f"Wrong setting of the world: {where or 'channel'}: {what}") from error
+        raise ConfigError(f"wrong setting of the world: {where or 'channel'}: {what}") from error
     folder = Path(out)
     _claim(folder, world)
     for done, film in enumerate(_clips(folder, world, clips, workers), start=1):

@@ -76,7 +76,7 @@ def must_have_gaps(duration: float, events: str) -> None:
     """
     if duration < SHORTEST:
         raise ConfigError(
-            f"A clip with {events} needs {SHORTEST:g} seconds or more, got {duration:g}"
+            f"a clip with {events} needs {SHORTEST:g} seconds or more, got {duration:g}"
         )
 
 

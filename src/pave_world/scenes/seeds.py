@@ -54,10 +54,10 @@ def generator(
         False
     """
     if split not in _SPLIT_IDS:
-        raise ConfigError(f"Unknown split {split!r}; choose one of {', '.join(get_args(Split))}")
+        raise ConfigError(f"unknown split {split!r}; choose one of {', '.join(get_args(Split))}")
     if min(seed, index, part) < 0:
         raise ConfigError(
-            f"Seed and clip index must not be negative, got seed={seed}, index={index}"
+            f"seed and clip index must not be negative, got seed={seed}, index={index}"
         )
     entropy = [seed, _SPLIT_IDS[split], index, _STREAM_IDS[stream], part]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
