@@ -236,7 +236,7 @@ def _text(value: Any) -> str:
 
 def _settings(values: dict[str, Any]) -> str:
     """Names and values; a name of its own comes first."""
-    shown = []
+    shown: list[str] = []
     for key, value in values.items():
         if key == "name":
             shown.insert(0, _text(value))
