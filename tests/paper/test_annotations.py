@@ -40,6 +40,14 @@ def test_media_that_is_not_there(tmp_path):
     assert "there is no" in found.missing["q0"]
 
 
+@pytest.mark.parametrize("value", [None, 5, True, {}, ["a.pt", None], [["a.pt"]], [{"a": 1}]])
+@pytest.mark.parametrize("mapping", ["features", "videos"])
+def test_a_mapping_file_names_paths(mapping, value):
+    files = {"features": {"vidA": "vidA.pt"}, "videos": {"vidA": "vidA"}, mapping: {"vidA": value}}
+    with pytest.raises(RecordError, match=f"the mapping file of {mapping} has a .* for vidA"):
+        read_annotations(paper.DATA / "anno.json", channel="audio", **files)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -108,8 +108,16 @@ def read_annotations(
         if key not in video_of:
             missing[sample.id] = f"{key} is not in any mapping file of videos"
             continue
-        video = _below(video_root, video_of[key])
-        media = _below(feature_root, feature_of[key])
+        video = _below(video_root, _path(video_of[key], "videos", key))
+        cameras = feature_of[key]
+        # A list has a file for each camera, all of them read by one encoder.
+        media: str | list[str]
+        if isinstance(cameras, (list, tuple)):
+            media = []
+            for camera in cameras:
+                media.append(_below(feature_root, _path(camera, "features", key)))
+        else:
+            media = _below(feature_root, _path(cameras, "features", key))
         absent = _first_absent(video, media)
         if absent is not None:
             missing[sample.id] = f"there is no {absent}"
@@ -219,11 +227,18 @@ def _read_json(path: Place, wanted: type[list[Any]] | type[dict[str, Any]]) -> A
     return content
 
 
-def _below(root: Place, path: Any) -> Any:
-    """Absolute path below a folder, or a list of them for a list."""
-    if isinstance(path, Sequence) and not isinstance(path, str):
-        return [_below(root, part) for part in path]  # a file a camera
-    return os.path.abspath(Path(root) / str(path))
+def _path(value: Any, mapping: str, key: str) -> str:
+    """A path of a mapping file, which may hold anything else."""
+    # No `str(value)`: a null would name a file "None", which is then said to be missing.
+    if not isinstance(value, (str, os.PathLike)):
+        what = type(value).__name__
+        raise RecordError(f"the mapping file of {mapping} has a {what} for {key}; give a path")
+    return os.fspath(value)
+
+
+def _below(root: Place, path: str) -> str:
+    """Absolute path of what a mapping file names in a folder."""
+    return os.path.abspath(Path(root) / path)
 
 
 def _first_absent(video: str, media: str | list[str]) -> str | None:
