@@ -113,19 +113,7 @@ def prepare(  # noqa: PLR0913  # one keyword for each flag of `pave prepare`
 
     finder = Finder(folders)
     about = {"task": task.name, "split": split, "style": style, "prompt": task.prompt.hash}
-    records = []
-    without_channel = 0
-    for example in examples:
-        found = finder.find(example)
-        if found.video is None or (style == "authors" and not found.complete):
-            continue  # the authors' loaders skip a sample that lacks anything
-        # Only by default: there a clip without its channel is a record like others.
-        without_channel += not found.complete
-        records.append(_record(example, found, about))
-
-    labels: Counter[str] = Counter()
-    for record in records:
-        labels.update(record.meta.get("labels", []))
+    records, without_channel = _found(examples, finder, style, about)
     # All numbers that a reader of the records may want later, with what they were made of.
     summary = Summary(
         task=task.name,
@@ -139,9 +127,33 @@ def prepare(  # noqa: PLR0913  # one keyword for each flag of `pave prepare`
         left_out=len(examples) - len(records),
         without_channel=without_channel,
         missing=finder.missing,
-        labels=dict(labels),
+        labels=_labels_of(records),
     )
     return Prepared(records, summary)
+
+
+def _found(
+    examples: Sequence[Example], finder: Finder, style: Style, about: Mapping[str, str]
+) -> tuple[list[Record], int]:
+    """The records of the examples whose media are there, and how many of them lack the channel."""
+    records = []
+    without_channel = 0
+    for example in examples:
+        found = finder.find(example)
+        if found.video is None or (style == "authors" and not found.complete):
+            continue  # the authors' loaders skip a sample that lacks anything
+        # Only by default: there a clip without its channel is a record like others.
+        without_channel += not found.complete
+        records.append(_record(example, found, about))
+    return records, without_channel
+
+
+def _labels_of(records: Sequence[Record]) -> dict[str, int]:
+    """Label -> how many records have it."""
+    labels: Counter[str] = Counter()
+    for record in records:
+        labels.update(record.meta.get("labels", []))
+    return dict(labels)
 
 
 def _record(example: Example, found: Found, about: Mapping[str, str]) -> Record:
