@@ -61,6 +61,12 @@ def test_public_names_load_and_unknown_ones_do_not() -> None:
         pave.nonsense  # noqa: B018
 
 
+def test_no_package_hides_a_module_of_its_name() -> None:
+    """Python reads the package and never the file beside it; merges bring such files back."""
+    hidden = [path for path in SOURCES if (path.with_suffix("") / "__init__.py").is_file()]
+    assert hidden == []
+
+
 def test_core_dependencies_are_few_and_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     core = project["dependencies"]
