@@ -209,19 +209,8 @@ def _joined(
 
     `DROPPED` where no patch has a LoRA.
     """
-    specs: dict[str, LoraSpec] = {}  # what peft calls it -> its shape
-    model: Any = None
     _must_be_joinable(parts, joining)
-    for place, part in zip(places, parts, strict=True):
-        # A patch without a LoRA has nothing to join.
-        if part.config.lora is None:
-            continue
-        name = f"part{len(specs)}"
-        specs[name] = part.config.lora
-        if model is None:
-            model = PeftModel.from_pretrained(base.model, place / "lora", adapter_name=name)
-        else:
-            model.load_adapter(place / "lora", adapter_name=name)
+    model, specs = _side_by_side(base, places, parts)
     if model is None:
         return DROPPED
     options: dict[str, Any] = {"combination_type": _IN_PEFT[joining.how]}
@@ -246,6 +235,28 @@ def _joined(
         rank=shape.r, alpha=shape.lora_alpha, dropout=0.0, targets=tuple(sorted(targets))
     )
     return joined.model_dump()
+
+
+def _side_by_side(
+    base: Base, places: Sequence[Path], parts: Sequence[PatchFiles]
+) -> tuple[Any, dict[str, LoraSpec]]:
+    """The base with the LoRA of every part, by peft, and its name for each -> the shape.
+
+    The model is None where no part has a LoRA.
+    """
+    model: Any = None
+    specs: dict[str, LoraSpec] = {}
+    for place, part in zip(places, parts, strict=True):
+        # A patch without a LoRA has nothing to join.
+        if part.config.lora is None:
+            continue
+        name = f"part{len(specs)}"
+        specs[name] = part.config.lora
+        if model is None:
+            model = PeftModel.from_pretrained(base.model, place / "lora", adapter_name=name)
+        else:
+            model.load_adapter(place / "lora", adapter_name=name)
+    return model, specs
 
 
 def _must_be_joinable(parts: Sequence[PatchFiles], joining: Joining) -> None:

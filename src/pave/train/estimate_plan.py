@@ -119,6 +119,18 @@ def plan(
             f"{recipe!r} is neither a recipe nor a config of the authors: "
             f"{', '.join(list_configs())}"
         )
+    own = _of_recipe(recipe, base, side, revision)
+    return replace(own, batch=batch or own.batch, quantize=quantize or own.quantize)
+
+
+def _of_recipe(
+    recipe: str, base: str | None, side: Shape | None, revision: str | None
+) -> EstimatePlan:
+    """What a YAML file asks for; base, side and revision take the place of its own.
+
+    Raises:
+        ConfigError: If a setting in it is wrong, or the number of frames depends on the clips.
+    """
     config = load_config(recipe)
     if config.frames == "auto":  # as many as a clip's length asks for, and there is no clip here
         raise ConfigError(
@@ -131,7 +143,7 @@ def plan(
     fusions: list[FusionConfig] = []
     for channel, part in config.parts.items():
         shapes.append(side or _usual(channel, part.encoder))
-        fusions.append(_fusion(channel, part, base, revision, name))
+        fusions.append(_fusion(channel, part, base, revision, title_of(recipe)))
     return EstimatePlan(
         name=recipe,
         base=base,
@@ -141,11 +153,11 @@ def plan(
         side=tuple(shapes),
         inputs=config.inputs,
         frames=config.frames,
-        batch=batch or config.batch_clips,
+        batch=config.batch_clips,
         checkpointing=config.gradient_checkpointing,
         precision=_precision(config),
         revision=revision,
-        quantize=quantize or config.quantize,
+        quantize=config.quantize,
         questions=config.questions_per_video,
         masked=config.device == "cpu" and config.questions_per_video > 1,
     )
