@@ -39,6 +39,8 @@ class ClipShape:
 
 
 class _Attention(nn.Module):
+    """Attention of tokens to each other; all its maps have biases."""
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.k_proj = nn.Linear(dim, dim)
@@ -63,6 +65,8 @@ class _Attention(nn.Module):
 
 
 class _Mlp(nn.Module):
+    """Two linear maps with a GELU between them."""
+
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
         self.fc1 = nn.Linear(shape.dim, shape.hidden)
@@ -78,6 +82,8 @@ class _Mlp(nn.Module):
 
 
 class _Layer(nn.Module):
+    """Attention and an MLP, each behind a norm; LanguageBind attends over time before them."""
+
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
         self.self_attn = _Attention(shape.dim, shape.heads)
@@ -111,6 +117,8 @@ class _Layer(nn.Module):
 
 
 class _Embeddings(nn.Module):
+    """Pixels `[n, 3, side, side]` -> tokens `[n, 1 + patches, dim]`, the class token first."""
+
     def __init__(self, shape: ClipShape) -> None:
         super().__init__()
         self.class_embedding = nn.Parameter(torch.zeros(shape.dim))

@@ -152,6 +152,7 @@ def _read_rows(folder: Path, arm: str) -> Rows:
 
 
 def _question(record: Record, items: Mapping[str, Rows]) -> Question:
+    """A question with what each arm said to it."""
     said: dict[str, str] = {}
     scores: dict[str, float | None] = {}
     labels: list[str] = []

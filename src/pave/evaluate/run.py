@@ -379,6 +379,7 @@ def _report(
     sizes: dict[str, int],
     memory: PeakMemory,
 ) -> Report:
+    """Everything that was found out, and how."""
     notes: list[str] = []
     for fact in facts.values():
         notes += fact.notes

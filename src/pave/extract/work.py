@@ -55,6 +55,8 @@ class _Part(Protocol):
 
 @dataclass(frozen=True)
 class _Channel:
+    """Makes a clip's tokens of one channel."""
+
     cache: TokenCache
     encoder: Encoder
 
@@ -67,6 +69,8 @@ class _Channel:
 
 @dataclass(frozen=True)
 class _Visual:
+    """Makes a clip's visual tokens."""
+
     features: Features
 
     def key(self, source: Source) -> str:
@@ -115,6 +119,7 @@ class Encoding:
             return self._encode(job)
 
     def _encode(self, job: Job) -> Outcome:
+        """The same on the device; what is the fault of the clip is noted in the cache."""
         part = self._parts[job.part]
         key = ""
         try:

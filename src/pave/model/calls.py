@@ -108,6 +108,7 @@ def _encoded(base: Base, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs
     method = getattr(base.inner, base.family.method)  # the seam
     output = method(**base.tower_arguments(inputs), return_dict=True)
+    # The tower's output takes the place of the pixels.
     rest = {key: value for key, value in inputs.items() if key != base.family.pixels}
     return {**rest, "mm_encoder_outputs": {base.family.modality: output}}
 

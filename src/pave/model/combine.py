@@ -252,6 +252,7 @@ def _side_by_side(
             continue
         name = f"part{len(specs)}"
         specs[name] = part.config.lora
+        # The first is put around the base, the others beside it.
         if model is None:
             model = PeftModel.from_pretrained(base.model, place / "lora", adapter_name=name)
         else:

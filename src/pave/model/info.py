@@ -41,6 +41,7 @@ def summarise(base: Base, patches: Mapping[str, Patch]) -> str:
 
 
 def _row(patch: Patch) -> dict[str, Any]:
+    """What is said of one patch."""
     config = patch.config
     encoder = None
     if config.encoder is not None:

@@ -363,6 +363,7 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def _check_values(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse tensors that no trained patch holds: empty, of whole numbers, or not finite."""
     for key, tensor in tensors.items():
         if tensor.numel() == 0:
             raise PatchError(

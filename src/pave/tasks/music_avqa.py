@@ -199,6 +199,7 @@ def _labels(row: Any) -> tuple[str, ...]:
 
 
 def _example(row: dict[str, Any]) -> Example:
+    """A row of the annotation file as an example; its misspelt key is the data set's own."""
     where = f"question {text(row, 'question_id', 'question')}"
     video, answer = text(row, "video_id", where), text(row, "anser", where)
     # Real videos are numbered; synthetic ones have names, with letters first.

@@ -64,6 +64,7 @@ def examples(files: Files, split: str, style: Style) -> list[Example]:
 
 
 def _example(kind: str, number: int, row: Any) -> Example:
+    """A row of a kind's annotation file as an example."""
     where = f"{kind} {number}"
     options = texts(row, "candidates", where)
     if row["answer"] not in row["candidates"]:

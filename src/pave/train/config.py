@@ -316,6 +316,7 @@ class TrainConfig(Loading):
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
+        """Settings of channels that contradict each other."""
         if (self.channel is None) != (self.encoder is None):
             raise ValueError(
                 "a channel needs an encoder, and an encoder its channel; give both or neither"

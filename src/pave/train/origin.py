@@ -141,6 +141,12 @@ def origin_of(config: TrainConfig, base: Base) -> Origin | None:
 
 
 def _of_checkpoint(source: str, base: Base) -> Origin:
+    """What a checkpoint of a run holds.
+
+    Raises:
+        TrainError: If it is not whole, or does not say what it trained.
+        PatchError: If it is for another base.
+    """
     folder = Path(source)
     if not is_whole(folder):
         raise TrainError(f"the checkpoint {source} is incomplete or damaged; take another one")

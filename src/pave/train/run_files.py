@@ -66,6 +66,7 @@ class RunFiles:
         self._write_page(state, live=False)
 
     def _write_page(self, state: str, *, live: bool) -> None:
+        """Write `run.html`; while it is live, a browser loads it again and again."""
         last: Mapping[str, Any] = {"step": 0}  # before the first row
         for row in reversed(self.rows):
             if row.get("loss") is not None:  # not a validation

@@ -88,6 +88,7 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> Run:
+    """A run as its folder shows it, also one that was killed."""
     rows = read_log(folder / LOG_NAME)
     last: Mapping[str, Any] = {}
     for row in rows:

@@ -209,6 +209,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
 
 
 def _check_optimiser(name: str) -> None:
+    """Refuse optimisers that are unknown, or that a patch cannot be trained with."""
     if not name:  # pave's own AdamW
         return
     from transformers.training_args import OptimizerNames
@@ -229,6 +230,7 @@ def _check_optimiser(name: str) -> None:
 
 
 def _check_schedule(checked: Mapping[str, Any]) -> None:
+    """Refuse schedules that are unknown, or that follow what a run does not have."""
     from transformers.trainer_utils import SchedulerType
 
     name = checked.get("lr_scheduler_type")

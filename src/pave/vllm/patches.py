@@ -147,6 +147,11 @@ def load_served(folder: str, patches: Mapping[str, Path]) -> Served:
 
 
 def _patch(base: Base, name: str, folder: Path) -> ServedPatch:
+    """One patch as vLLM serves it.
+
+    Raises:
+        ConfigError: If vLLM cannot serve a patch of its kind.
+    """
     files = read_folder(folder, base)
     config = files.config
     instead = "use --engine transformers"

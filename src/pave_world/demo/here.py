@@ -125,6 +125,7 @@ def _told(run: TrainConfig, progress: Progress, say: Say) -> Iterator[None]:
 
 
 def _tell(run: TrainConfig, progress: Progress, say: Say, done: threading.Event) -> None:
+    """Tell how far a training in another process is, until it is done."""
     started = time.monotonic()
     steps = run.steps or 1
     quarters = 0  # told so far

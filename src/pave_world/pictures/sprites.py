@@ -40,6 +40,7 @@ def sprite(name: str, size: int) -> NDArray[np.uint8]:
 
 @cache  # bounded by the catalogue
 def _master(name: str) -> NDArray[np.float32]:
+    """A sprite at its largest, premultiplied RGBA `[edge, edge, 4]`."""
     tool = import_tool("resvg_py", "resvg-py==0.5.0")
     svg = str(sprite_file(CODES[name]))
     png = bytes(tool.svg_to_bytes(svg_path=svg, width=MASTER, skip_system_fonts=True))
@@ -71,6 +72,7 @@ def _trimmed(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=2048)
 def _scaled(name: str, size: int) -> NDArray[np.uint8]:
+    """A sprite at one size, rounded to bytes."""
     master = _master(name)
     weights = _shrink_weights(len(master), size)  # [size, source]
     rows = np.tensordot(weights, master, axes=(1, 0))  # [size, source, 4]

@@ -56,6 +56,7 @@ def motion_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dic
 
 
 def _moves(rng: np.random.Generator, duration: float) -> tuple[Move, ...]:
+    """One to three moves, each in a gap of its own."""
     count = count_of(rng, 1, _GAPS)
     order = rng.permutation(_GAPS)
     gaps = sorted(order[:count])

@@ -106,6 +106,7 @@ def sample_scene(
 
 
 def _audio_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
+    """Two things that could sound, perhaps with a silent one between them, and what is heard."""
     row = _sound_row(rng, unseen)
     mode, events = _events(rng, (row[0], row[-1]), duration)
     return {
@@ -138,6 +139,7 @@ def _from_anywhere(
 
 
 def _video_parts(rng: np.random.Generator, unseen: bool, duration: float) -> dict[str, Any]:
+    """One to four things, and nothing to hear."""
     row = _visual_row(rng, unseen)
     return {
         "mode": "silent",
@@ -178,6 +180,7 @@ def _visual_row(rng: np.random.Generator, unseen: bool) -> list[str]:
 def _events(
     rng: np.random.Generator, pair: tuple[str, str], duration: float
 ) -> tuple[Mode, tuple[SoundEvent, ...]]:
+    """What is heard: one sound, two in sequence, or two at once; see the module for the rules."""
     level = between(rng, -30.0, -20.0)  # dB below full scale
     first, second = pair
     if not coin(rng):

@@ -64,6 +64,7 @@ def write_weights(
 
 
 def _save_lora(peft: Any, folder: Path) -> None:
+    """Write the LoRA in bf16, with the name of its base in the place of a folder."""
     from safetensors.torch import load_file, save_file
 
     peft.save_pretrained(str(folder))
