@@ -30,6 +30,7 @@ from pave.patches.remote import locate
 from pave.texts import read_object
 from pave.train.checkpoints import WEIGHTS, is_whole, load_weights, step_of
 from pave.train.config import TrainConfig
+from pave.train.dotted import dotted
 
 log = logging.getLogger(__name__)
 
@@ -174,31 +175,21 @@ def _facts(config: PatchConfig) -> dict[str, Any]:
     """What makes weights what they are, by dotted names; dropout is of the training alone."""
     found: dict[str, Any] = {"channels": ", ".join(config.parts) or "none"}
     for channel, part in config.parts.items():
-        found |= _flat(part.model_dump(mode="json", exclude={"lora"}), f"{channel}.")
+        found |= dotted(part.model_dump(mode="json", exclude={"lora"}), f"{channel}.")
     for channel, lora in config.loras.items():
         where = "lora."
         if channel:  # else it is one for all channels
             where = f"{channel}.lora."
         fields = lora.model_dump(mode="json")
-        found |= _flat(fields, where)
+        found |= dotted(fields, where)
     inputs = config.inputs.model_dump(mode="json")
-    found |= _flat(inputs, "inputs.")
+    found |= dotted(inputs, "inputs.")
     # By the hashes of their weights: names differ from model to model.
     found["base_patches"] = [(patch.files, patch.lora) for patch in config.base_patches]
     if config.chat is not None:
         found["chat"] = config.chat.turn
     for name in list(found):
-        if name.endswith("dropout"):
+        # An empty block of settings says nothing.
+        if name.endswith("dropout") or found[name] == {}:
             del found[name]
-    return found
-
-
-def _flat(values: Mapping[str, Any], before: str) -> dict[str, Any]:
-    """Blocks within blocks by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{before}{name}.")
-        else:
-            found[f"{before}{name}"] = value
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from pave.errors import ConfigError
 from pave.texts import read_settings
+from pave.train.dotted import dotted
 from pave.train.folder import LOG_NAME
 from pave.train.progress import read_log
 from pave.train.result import final_loss
@@ -98,7 +99,7 @@ def _read(folder: Path) -> Run:
         settings = read_settings(folder / "settings.yaml", ConfigError, "steps: 100")
     except ConfigError:
         settings = {}  # cut off by a kill; the log still says how it went
-    flat = _flat(settings)
+    flat = dotted(settings)
     for name in _PLACES:
         flat.pop(name, None)
     state = "unfinished"
@@ -115,14 +116,3 @@ def _read(folder: Path) -> Run:
         best=best_validation(rows),
         settings=flat,
     )
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Settings within blocks by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            found |= _flat(value, f"{before}{name}.")
-        else:
-            found[f"{before}{name}"] = value
-    return found

@@ -16,6 +16,7 @@ from pave.renamed import renamed
 from pave.texts import read_settings
 from pave.train.config import OLD_NAMES, TrainConfig
 from pave.train.counterfactual import Counterfactual
+from pave.train.dotted import put
 from pave.train.mixture import RecordMixture
 from pave.train.recipes import settings_file
 from pave.train.validation import Validation
@@ -51,7 +52,7 @@ def load_config(
         # Old names first, so that an override by the present name replaces what it should.
         values = renamed(values, OLD_NAMES, str(path))
         for name, value in renamed(overrides or {}, OLD_NAMES, "overrides").items():
-            _set(values, name.split("."), value)
+            put(values, name, value)
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         field, message = first_problem(error)
@@ -73,13 +74,3 @@ def _nearest(error: ValidationError) -> str:
     if settings is None:
         return ""
     return did_you_mean(str(name), list(settings.model_fields))
-
-
-def _set(values: dict[str, Any], names: list[str], value: Any) -> None:
-    """Put a value at a dotted name, making the objects on the way."""
-    for name in names[:-1]:
-        inner = values.get(name)
-        # A copy, so that the caller's own mapping stays as it is.
-        values[name] = dict(inner) if isinstance(inner, dict) else {}
-        values = values[name]
-    values[names[-1]] = value
