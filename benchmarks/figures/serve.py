@@ -1,18 +1,16 @@
-"""Questions to `pave serve`: together against one after the other, and the first token.
+"""Questions to `pave serve`: many clients against one, and the first token.
 
-The service runs in this process, without HTTP, on `smol` with the demo's patch; clips are decoded
-in its worker, as a server does. What a clip gave is kept, as in a server.
+The service runs in this process, without HTTP, on `smol` with a patch of the demo's size. Clips are
+decoded in its worker; what a clip gave is kept, as in any server.
 
-- "same clip": 8 questions about one clip that wait together go through the model behind one
-  prefix. The peer asks the same server one after the other; it finds the clip and its prefix in
-  memory, too. The second peer is a server that keeps nothing, as `pave ask` for each question would
-  be, without the time that a process takes to start.
-- "different clips": as many questions, each about another clip; nothing is shared.
 - "first token": seconds from a request to its first piece, of the second question about a clip
   against the first one.
+- "same clip": 16 clients ask a question each about one clip, against one client that asks the same
+  server the same questions one after the other. Both find the clip and its prefix in memory.
+- "different clips": the same with two questions about each of 8 clips.
 
-Seconds are those of the wall, since a worker and the model take turns: a busy machine shows larger
-ones.
+Answers are words of one or two tokens, which gains least: a longer answer gains at each token. They
+are compared, too: company changes none. CPU seconds are those of the model's process.
 """
 
 from __future__ import annotations
@@ -24,15 +22,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import Pair, Row
+from harness import Pair, Row, cpu_seconds
 from videos import bench
 
-from pave.serve import Limits, Service
+from pave.serve import Service
 from pave.serve.wire import request_of
 
-QUESTIONS = 8
+CLIENTS = 16
+CLIPS = 8
 TOKENS = 16
 REPEATS = 3
+
+Bodies = Sequence[dict[str, Any]]
 
 
 def request(clip: str, question: str) -> dict[str, Any]:
@@ -43,76 +44,77 @@ def request(clip: str, question: str) -> dict[str, Any]:
     return {"model": "sound", "messages": messages, "max_tokens": TOKENS}
 
 
-async def answer(service: Service, body: dict[str, Any]) -> float:
-    """Ask; seconds to the first piece."""
-    asked = request_of(body)
+async def answer(service: Service, body: dict[str, Any]) -> tuple[str, float]:
+    """Ask; the answer, and seconds to its first piece."""
     running = service.enter()
-    first = 0.0
+    text, first = "", 0.0
     try:
-        await service.begin(asked, running)
-        async for _ in running.pieces(1):
+        await service.begin(request_of(body), running)
+        async for piece in running.pieces(1):
+            text += piece.text
             first = first or time.monotonic() - running.arrived
     finally:
         running.close()
-    return first
+    return text, first
 
 
-def seconds(service: Service, bodies: Sequence[dict[str, Any]], together: bool) -> float:
-    """Of the wall, for all of them."""
+def spent(service: Service, bodies: Bodies, together: bool) -> tuple[float, float, list[str]]:
+    """CPU seconds, seconds of the wall, and the answers."""
 
-    async def ask() -> None:
+    async def ask() -> list[tuple[str, float]]:
         if together:
-            await asyncio.gather(*(answer(service, body) for body in bodies))
-            return
-        for body in bodies:
-            await answer(service, body)
+            return await asyncio.gather(*(answer(service, body) for body in bodies))
+        return [await answer(service, body) for body in bodies]
 
-    start = time.perf_counter()
-    asyncio.run(ask())
-    return time.perf_counter() - start
+    before = (cpu_seconds(), time.perf_counter())
+    answers = asyncio.run(ask())
+    texts = [text for text, _ in answers]
+    return cpu_seconds() - before[0], time.perf_counter() - before[1], texts
 
 
-def compared(
-    service: Service, peer: Service, bodies: Sequence[dict[str, Any]]
-) -> tuple[float, float]:
-    """Medians of asking together and one after the other, in turn."""
-    ours, theirs = [], []
+def compared(service: Service, title: str, bodies: Bodies, promise: float | None) -> list[Row]:
+    """Many clients and one, in turn."""
+    cpu: list[tuple[float, float]] = []
+    wall: list[tuple[float, float]] = []
     for _ in range(REPEATS):
-        ours.append(seconds(service, bodies, together=True))
-        theirs.append(seconds(peer, bodies, together=False))
-    return statistics.median(ours), statistics.median(theirs)
+        ours = spent(service, bodies, together=True)
+        peer = spent(service, bodies, together=False)
+        if ours[2] != peer[2]:
+            raise RuntimeError(f"{title}: answers differ in company: {ours[2]}, {peer[2]}")
+        cpu.append((ours[0], peer[0]))
+        wall.append((ours[1], peer[1]))
+    figure = f"serve, {title}, {CLIENTS} clients, against one"
+    note = "32 frames; same answers"
+    rows = []
+    for unit, pairs, least in (("CPU s", cpu, promise), ("s of the wall", wall, None)):
+        ours_median, peer_median = map(statistics.median, zip(*pairs, strict=True))
+        pair = Pair(ours_median, peer_median, REPEATS)
+        rows.append(Row.gain(figure, pair, f"{unit} for {len(bodies)} answers", least, note))
+    return rows
 
 
 def measure() -> list[Row]:
-    """Throughput and first token."""
-    rows = []
-    unit = f"s for {QUESTIONS} questions"
-    with bench(QUESTIONS, QUESTIONS) as made:
+    """First token and throughput."""
+    with bench(CLIPS, CLIENTS) as made:
         folder = Path(made.groups[0][0].video).parent
         model = made.patched()
         model.set_patches({})
         service = Service(model, base="smol", folder=folder)
-        empty = Service(model, base="smol", folder=folder, limits=Limits(cache_mb=0))
-        for one in (service, empty):
-            one.warm()
+        service.warm()
         same = [request(one.video, one.turns[0].question) for one in made.groups[0]]
-        others = [group[0] for group in made.groups]  # one record of each clip
-        different = [request(one.video, one.turns[0].question) for one in others]
+        different = []
+        for group in made.groups:
+            some = group[: CLIENTS // CLIPS]
+            different += [request(one.video, one.turns[0].question) for one in some]
         new, known = [], []  # seconds to the first token
-        for body in different[1:6]:
-            new.append(asyncio.run(answer(service, body)))
-            known.append(asyncio.run(answer(service, body)))
+        for first, second in zip(different[::2], different[1::2], strict=True):
+            new.append(asyncio.run(answer(service, first))[1])
+            known.append(asyncio.run(answer(service, second))[1])
         pair = Pair(statistics.median(known), statistics.median(new), len(new))
         figure = "first token of a second question about a clip, against the first"
-        rows.append(Row.gain(figure, pair, "s", 3.0, "32 frames"))
-        seconds(service, [*same, *different], together=True)  # from here on all is in memory
-        for title, peer, bodies, promise in (
-            ("same clip, together, against one after the other", service, same, None),
-            ("same clip, together, against a server that keeps nothing", empty, same, 2.5),
-            ("different clips, together, against one after the other", service, different, None),
-        ):
-            pair = Pair(*compared(service, peer, bodies), REPEATS)
-            rows.append(Row.gain(f"serve, {title}", pair, unit, promise, "32 frames, greedy"))
+        rows = [Row.gain(figure, pair, "s of the wall", 3.0, "32 frames")]
+        # From here on all clips are in memory.
+        rows += compared(service, "same clip", same, 2.5)
+        rows += compared(service, "different clips", different, None)
         service.close()
-        empty.close()
     return rows

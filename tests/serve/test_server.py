@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ import openai
 import psutil
 import pytest
 
+import pave
 from helpers import tinyrun
 from helpers.served import asked, model_of, server, video
 from pave.cli import main
+from pave.model import PatchedModel
 from pave.serve.sources import PREFIX
 
 pytestmark = pytest.mark.slow
@@ -89,45 +92,77 @@ def test_the_client_of_openai_unchanged(client: openai.OpenAI, made: tinyrun.Run
         text_of(client, "sound", asked("?", video("data:video/mp4;base64,AAAA")))
 
 
+def ask_together(
+    client: openai.OpenAI,
+    process: subprocess.Popen[str],
+    model: PatchedModel,
+    models: dict[str, dict[str, float]],
+    films: list[Path],
+    questions: list[str],
+) -> None:
+    """200 mixed requests of 16 clients: none lost, none mixed up, and no memory that grows.
+
+    Args:
+        client: Of the server.
+        process: The server.
+        model: What answers each of them alone.
+        models: Names of models, with the weights that they stand for.
+        films: In the server's folder.
+        questions: About each film.
+    """
+    cases = list(product(models, films, questions))
+    wanted = []
+    for name, film, question in cases:
+        how = {"max_new_tokens": TOKENS, "patches": models[name]}
+        wanted.append(model.ask(film, question, **how))
+
+    def put(number: int) -> str:
+        name, film, question = cases[number]
+        return text_of(client, name, asked(question, video(f"file:{film.name}")))
+
+    server_process = psutil.Process(process.pid)
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(put, range(len(cases)))) == wanted
+        before = server_process.memory_info().rss
+        again = [number % len(cases) for number in range(200)]
+        assert list(pool.map(put, again)) == [wanted[number] for number in again]
+        grown = server_process.memory_info().rss - before
+    assert grown < 100e6
+    address = str(client.base_url).replace("/v1/", "/metrics")
+    head = {"Authorization": f"Bearer {client.api_key}"}
+    figures = httpx2.get(address, headers=head).text
+    counts = dict(line.rsplit(" ", 1) for line in figures.splitlines() if line[0] != "#")
+    # Some shared a forward pass.
+    assert float(counts["pave_batches_total"]) < float(counts["pave_batched_requests_total"])
+
+
 def test_mixed_requests_at_the_same_time_are_answered_as_alone(
     client: openai.OpenAI, made: tinyrun.Run, running: tuple[str, Any]
 ) -> None:
-    """None lost, none mixed up, no memory that grows."""
     models = {
         "base": {},
         "sound": {"sound": 1.0},
         "lora": {"lora": 1.0},
         "lora+sound:0.5": {"lora": 1.0, "sound": 0.5},
     }
-    films = [made.loud, made.silent]
     questions = ["What?", "What is it?", "Why?"]
-    cases = []
-    for name in models:
-        for film in films:
-            cases += [(name, film, question) for question in questions]
     model = model_of(made)
-    wanted = []
-    for name, film, question in cases:
-        how = {"max_new_tokens": TOKENS, "patches": models[name]}
-        wanted.append(model.ask(film, question, **how))
+    ask_together(client, running[1], model, models, [made.loud, made.silent], questions)
 
-    def put(case: tuple[str, Path, str]) -> str:
-        name, film, question = case
-        return text_of(client, name, asked(question, video(f"file:{film.name}")))
 
-    server_process = psutil.Process(running[1].pid)
-    with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(put, cases)) == wanted
-        before = server_process.memory_info().rss
-        again = [number % len(cases) for number in range(200)]
-        answers = list(pool.map(put, [cases[number] for number in again]))
-        assert answers == [wanted[number] for number in again]
-        grown = server_process.memory_info().rss - before
-    assert grown < 100e6
-    figures = httpx2.get(f"{running[0]}/metrics", headers={"Authorization": f"Bearer {KEY}"}).text
-    counts = dict(line.rsplit(" ", 1) for line in figures.splitlines() if line[0] != "#")
-    # Some shared a forward pass.
-    assert float(counts["pave_batches_total"]) < float(counts["pave_batched_requests_total"])
+def test_mixed_requests_on_the_base_and_patch_that_ship(made: tinyrun.Run) -> None:
+    """The same on real weights; the second film lacks the channel."""
+    models = {"smol": {}, "sound": {"sound": 1.0}, "sound:0.5": {"sound": 0.5}}
+    questions = ["What do you hear?", "What do you see?", "Describe the clip.", "Is it loud?"]
+    model = PatchedModel(pave.load_base("smol"))
+    model.load_patch("sound-demo", name="sound")
+    words = ["smol", "--patch", "sound=sound-demo", "--device", "cpu"]
+    with server(*words, "--serve-folder", made.base.parent, OMP_NUM_THREADS="1") as (
+        found,
+        process,
+    ):
+        client = openai.OpenAI(base_url=f"{found}/v1", api_key="none", max_retries=0)
+        ask_together(client, process, model, models, [made.loud, made.silent], questions)
 
 
 def test_it_goes_on_whatever_happens(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import math
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from pave.serve.failures import RequestError
 from pave.serve.names import named
 from pave.serve.run import read_key
 from pave.serve.sources import Sources
+from pave.serve.wire import request_of
 from pave.workers import WorkerDiedError
 
 TOKENS = 6
@@ -113,6 +116,37 @@ def test_an_answer_is_that_of_ask(
         assert told["usage"]["completion_tokens"] == TOKENS
         assert told["choices"][0]["finish_reason"] == "length"
     assert told["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
+def test_questions_about_several_clips_share_a_pass(service: Service, made: tinyrun.Run) -> None:
+    """Behind prefixes of several lengths, two of which are new."""
+    cases = [("clip0.mp4", 5), ("clip1.mp4", 7), ("clip0.mp4", 5)]
+    bodies = []
+    for number, (film, frames) in enumerate(cases):
+        part = video(f"file:{film}")
+        part["video_url"]["frames"] = frames
+        messages = asked(f"What {number}?", part)
+        bodies.append({"model": "sound", "messages": messages, "max_tokens": TOKENS})
+        # The clip is read, and its prefix for another weight.
+        asyncio.run(service.answers(request_of({**bodies[-1], "model": "sound:0.5"})))
+    before = [service.metrics.value(name) for name in ("batches_total", "batched_requests_total")]
+    answers = asyncio.run(at_once(service, bodies))
+    after = [service.metrics.value(name) for name in ("batches_total", "batched_requests_total")]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 3]
+    for number, ((film, frames), answer) in enumerate(zip(cases, answers, strict=True)):
+        how = {"frames": frames, "max_new_tokens": TOKENS, "patches": {"sound": 1.0}}
+        assert answer == service.model.ask(made.base.parent / film, f"What {number}?", **how)
+
+
+async def at_once(service: Service, bodies: list[dict[str, Any]]) -> list[str]:
+    """The answers to requests about known clips that wait in the queue together."""
+    gate = threading.Event()
+    service.engine.run(gate.wait)
+    asks = [asyncio.create_task(service.answers(request_of(body))) for body in bodies]
+    while service.engine.waiting < len(bodies):
+        await asyncio.sleep(0)
+    gate.set()
+    return [text for (text,) in await asyncio.gather(*asks)]
 
 
 def test_a_stream_is_the_answer_in_pieces(client: TestClient, made: tinyrun.Run) -> None:
@@ -395,8 +429,10 @@ def test_names_of_patches() -> None:
             named(words)
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_5"])
-def test_families_that_share_no_prefix_or_keep_none(
+@pytest.mark.parametrize(
+    "family", ["qwen2_vl", "qwen3_vl", "qwen2_5_omni_thinker", "glm4v", "qwen3_5"]
+)
+def test_families_with_several_axes_and_one_that_shares_no_prefix(
     family: str, made: tinyrun.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Positions on three axes, and layers that allow no shared prefix."""
@@ -408,6 +444,8 @@ def test_families_that_share_no_prefix_or_keep_none(
             answer = text_of(ask(client, "tiny", asked("What?", video(f"file:{film}"))))
             wanted = model.ask(made.base.parent / film, "What?", max_new_tokens=TOKENS)
             assert answer == wanted
+        # Clip 0 is asked about again, where prefixes can be shared at all.
+        assert service.metrics.value("prefixes_kept_total") == (family in tiny.SHARING)
     service.close()
 
 

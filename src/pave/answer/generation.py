@@ -14,19 +14,18 @@ questions that get several answers or beams each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from pave.answer.model import AnsweringModel
+from pave.answer.prefixes import behind_prefixes, read_prefixes
 from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
-from pave.bases import Base, prefix_positions, why_no_shared_prefix
+from pave.bases import Base, why_no_shared_prefix
 from pave.bases.head import last_positions, must_be_numbers
 
 MACHINERY: dict[str, Any] = {
@@ -70,10 +69,10 @@ def generate(
     alone = count == 1 or sampling.n * sampling.beams > 1
     whole = alone or why_no_shared_prefix(base) is not None
     inputs = rows_of(base, clips, whole=whole)
-    prefix = None
-    if not whole:
-        prefix = partial(shared_prefix, model, clips)
-    rows = iter(decode(model, inputs, sampling, prefix, ends))  # a row an answer, clip by clip
+    with answering(model):  # nobody changes what works between a prefix and its questions
+        if not whole:
+            inputs |= behind_prefixes(base, clips, read_prefixes(model, clips))
+        rows = iter(decode(model, inputs, sampling, ends))  # a row an answer, clip by clip
     answers = []  # [clip][answer][token]
     for clip in clips:
         own = islice(rows, len(clip.asked) * sampling.n)
@@ -81,23 +80,49 @@ def generate(
     return answers
 
 
+@contextlib.contextmanager
+def answering(model: AnsweringModel, last: int = 1) -> Iterator[None]:
+    """For the time of the context the model is one's own, and made to answer.
+
+    It is in eval mode, and its head runs at last positions alone.
+
+    Args:
+        model: The model.
+        last: How many positions.
+
+    Raises:
+        BaseError: Where logits are no numbers, see `must_be_numbers`.
+    """
+    head = model.base.model.get_output_embeddings()
+    with (
+        # Another thread that trained or asked meanwhile would see the head at last positions.
+        model.lock,
+        head.register_forward_pre_hook(last_positions(last)),
+        head.register_forward_hook(must_be_numbers),
+    ):
+        training = model.training
+        if training:
+            model.train(False)
+        try:
+            yield
+        finally:
+            if training:
+                model.train()
+
+
 def decode(
     model: AnsweringModel,
     inputs: dict[str, Any],
     sampling: Sampling,
-    prefix: Callable[[], dict[str, Any]] | None = None,
     ends: Collection[int] = (),
     **more: Any,
 ) -> list[list[int]]:
-    """What `generate` of transformers appends to prompts, the model to oneself meanwhile.
-
-    In eval mode, the head at last positions alone, draws from the seed.
+    """What `generate` of transformers appends to prompts.
 
     Args:
         model: The model.
         inputs: Of its `generate`.
-        sampling: How.
-        prefix: Makes further inputs, with a prefix that has been read.
+        sampling: How; it draws from its seed.
         ends: Tokens that end an answer too, in chat formats that are not the base's.
         **more: Further arguments of `generate`: a streamer, what else ends an answer.
 
@@ -114,38 +139,22 @@ def decode(
         more["stop_strings"] = list(sampling.stop)
     if sampling.stop or base.model.generation_config.stop_strings:
         more["tokenizer"] = base.tokenizer
-    head = base.model.get_output_embeddings()
-    with (
-        # Another thread that trained or asked meanwhile would see the head at last positions.
-        model.lock,
-        torch.random.fork_rng(enabled=sampling.seed is not None),
-        head.register_forward_pre_hook(last_positions(1)),
-        head.register_forward_hook(must_be_numbers),
-    ):
-        training = model.training
-        if training:
-            model.train(False)
+    with answering(model), torch.random.fork_rng(enabled=sampling.seed is not None):
         if sampling.seed is not None:
             torch.manual_seed(sampling.seed)
-        try:
-            if prefix is not None:
-                inputs = inputs | prefix()
-            # All that the model's own generation config says of these does not count.
-            ids = model.generate(
-                **inputs,
-                **MACHINERY,
-                **drawing,
-                **more,
-                max_new_tokens=sampling.max_new_tokens,
-                do_sample=sampling.temperature > 0,
-                num_beams=sampling.beams,
-                num_return_sequences=sampling.n,
-                eos_token_id=stop,
-                pad_token_id=base.filler_id,
-            )
-        finally:
-            if training:
-                model.train()
+        # All that the model's own generation config says of these does not count.
+        ids = model.generate(
+            **inputs,
+            **MACHINERY,
+            **drawing,
+            **more,
+            max_new_tokens=sampling.max_new_tokens,
+            do_sample=sampling.temperature > 0,
+            num_beams=sampling.beams,
+            num_return_sequences=sampling.n,
+            eos_token_id=stop,
+            pad_token_id=base.filler_id,
+        )
     length = inputs["input_ids"].shape[1]  # of the padded prompts, which generate repeats
     rows = []
     for row in ids[:, length:].tolist():
@@ -177,83 +186,3 @@ def rows_of(base: Base, clips: Sequence[Questions], *, whole: bool) -> dict[str,
         inputs |= base.batch(prompts, seen, pad="left", pixels=False)
         inputs["visuals"] = visuals
     return inputs
-
-
-def shared_prefix(
-    model: AnsweringModel, clips: Sequence[Questions], read: Any = None
-) -> dict[str, Any]:
-    """Inputs of `generate` with the prefixes in the cache already, copied for each question.
-
-    Args:
-        model: The model, with the wanted patches on.
-        clips: Clips with their questions.
-        read: What `read_prefix` made of these clips; it is used up. Read now when not given.
-    """
-    base = model.base
-    longest = 0  # tokens of a question
-    for clip in clips:
-        longest = max(longest, *map(len, clip.asked))
-    if read is None:  # nobody has kept it
-        read = read_prefix(model, clips)
-    prefix, places = _prefixes(base, clips, longest)
-    before = _padded(base, [place[:, :-longest] for place in places])
-    # One row a question from here on.
-    owners = []
-    questions = []
-    behind = []
-    for number, clip in enumerate(clips):
-        for asked in clip.asked:
-            owners.append(number)
-            questions.append(asked)
-            start = len(clip.prefix)
-            behind.append(places[number][:, start : start + len(asked)])  # [A, len(asked)]
-    # [questions], the clip of each; on the CPU it indexes layers of any device.
-    rows = torch.tensor(owners)
-    read.batch_select_indices(rows)
-    question = base.batch(questions, pad="left")  # [questions, Q]
-    joined = {}  # [prefix | padding | question] in each row
-    for key in ("input_ids", "attention_mask"):
-        joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
-    joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)
-    return {**joined, "past_key_values": read}
-
-
-def read_prefix(model: AnsweringModel, clips: Sequence[Questions]) -> Any:
-    """Keys and values of the clips' prefixes, a row each, for `shared_prefix`.
-
-    A server keeps them for the next questions about a clip; they hold for the patches, and their
-    weights, with which they were read.
-    """
-    prefix, places = _prefixes(model.base, clips, 1)
-    # The head runs over its last positions alone where `decode` calls this.
-    read = model(
-        channels=[clip.features.channels for clip in clips],
-        times=[clip.features.clip.times for clip in clips],
-        visuals=[clip.features.visual for clip in clips],
-        **prefix,
-        position_ids=_padded(model.base, [place[:, :-1] for place in places]),
-        use_cache=True,
-    )
-    return read.past_key_values
-
-
-def _prefixes(
-    base: Base, clips: Sequence[Questions], longest: int
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The prefixes as a batch `[clips, P]`, and for each clip `[A, P + longest]` positions.
-
-    Those are the prefix's own, and where the tokens of a question behind it stand.
-    """
-    prefixes = [clip.prefix for clip in clips]
-    whole = [clip.features.clip for clip in clips]
-    prefix = base.batch(prefixes, whole, pad="left", pixels=False)
-    return prefix, prefix_positions(base, prefixes, whole, longest)
-
-
-def _padded(base: Base, positions: Sequence[Tensor]) -> Tensor:
-    """Left-padded positions `[B, L]`, or `[3, B, L]` where a family has several axes."""
-    length = max(row.shape[1] for row in positions)
-    # What stands in the padding is masked out; 0 is as good as any.
-    padded = [F.pad(row, (length - row.shape[1], 0)) for row in positions]
-    stacked = torch.stack(padded, dim=1).to(base.device)  # [A, B, L]
-    return stacked if base.family.mrope else stacked[0]

@@ -85,7 +85,7 @@ def _pieces(
         try:
             criteria = StoppingCriteriaList([leave])
             ends = [chat.stop_id]
-            decode(model, inputs, sampling, None, ends, streamer=tokens, stopping_criteria=criteria)
+            decode(model, inputs, sampling, ends, streamer=tokens, stopping_criteria=criteria)
         except BaseException as error:  # raised again where the pieces are taken
             failures.append(error)
         finally:

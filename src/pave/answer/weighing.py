@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.answer.generation import rows_of, shared_prefix
+from pave.answer.generation import answering, rows_of
 from pave.answer.model import AnsweringModel
+from pave.answer.prefixes import behind_prefixes, read_prefixes
 from pave.answer.questions import Questions
 from pave.bases import why_no_shared_prefix
-from pave.bases.head import last_positions, must_be_numbers
 
 
 @torch.no_grad()
@@ -74,21 +74,8 @@ def _means(
     """A number for each answer."""
     # The token in front of each token predicts it.
     longest = 1 + max(map(len, said))
-    head = model.base.model.get_output_embeddings()
-    training = model.training
-    with (
-        # Another thread would see the head at last positions.
-        model.lock,
-        head.register_forward_pre_hook(last_positions(longest)),
-        head.register_forward_hook(must_be_numbers),
-    ):
-        if training:
-            model.train(False)
-        try:
-            logits = model(**_inputs(model, rows)).logits  # [rows, longest, vocabulary]
-        finally:
-            if training:
-                model.train()
+    with answering(model, longest):
+        logits = model(**_inputs(model, rows)).logits  # [rows, longest, vocabulary]
     means = []
     for row, ids in zip(logits, said, strict=True):
         # Padding is on the left, so every row ends with its answer.
@@ -104,7 +91,7 @@ def _inputs(model: AnsweringModel, rows: Sequence[Questions]) -> dict[str, Any]:
     if why_no_shared_prefix(model.base):
         return rows_of(model.base, rows, whole=True)
     inputs = rows_of(model.base, rows, whole=False)
-    joined = shared_prefix(model, rows)
+    joined = behind_prefixes(model.base, rows, read_prefixes(model, rows))
     read = joined["past_key_values"].get_seq_length()
     # The cache stands for the prefix; the mask still covers it.
     inputs["input_ids"] = joined["input_ids"][:, read:]

@@ -1,20 +1,18 @@
 """`Engine`: the one thread that runs the model, and the queue in front of it.
 
-Requests of different patches follow each other; those about the same clip with the same patches,
-which draw greedily, go through the language model together behind one prefix. The prefix's keys and
-values are kept, so that a later question about the clip begins where the clip ends.
+Requests of different patches follow each other; questions about clips with the same patches, which
+draw greedily, go through the language model together, each behind its clip's prefix. A prefix's
+keys and values are kept, so that a later question about the clip begins where the clip ends.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -22,14 +20,15 @@ from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from pave.answer import AnsweringModel, Questions, Sampling, questions_about
 from pave.answer.chatting import inputs_of
-from pave.answer.generation import decode, read_prefix, rows_of, shared_prefix
+from pave.answer.generation import answering, decode, rows_of
 from pave.answer.messages import VideoPart
+from pave.answer.prefixes import Prefix, behind_prefixes, read_prefixes
 from pave.bases import why_no_shared_prefix
 from pave.data import ClipFeatures
 from pave.errors import PaveError
 from pave.model import PatchedModel
 from pave.model.chosen import Chosen
-from pave.serve.memory import Memory, size_of_cache
+from pave.serve.memory import Memory
 from pave.serve.metrics import Metrics
 from pave.serve.rows import Job, Rows, Started
 
@@ -38,6 +37,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 TOGETHER = 16
 """Requests that are answered at a time: each holds a copy of the clip's keys and values."""
+PAUSE = 0.01
+"""Seconds in which nobody comes before a batch begins that others are expected for."""
 
 
 class Engine:
@@ -55,11 +56,9 @@ class Engine:
         self._metrics = metrics
         # Some attention allows no shared prefix; then each request goes alone.
         self._shares = why_no_shared_prefix(model.base) is None
-        # Families with several axes keep where text goes on behind a clip in the model itself; a
-        # prefix of theirs is good for the batch that has read it.
-        self._keeps = not model.base.family.mrope
         self._errands: deque[Callable[[], None]] = deque()
         self._jobs: list[Job] = []
+        self._around = 0  # requests that were there when the last batch was taken
         self._closing = False
         self._something = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="pave-engine", daemon=True)
@@ -75,12 +74,8 @@ class Engine:
         """Whether anything will ever be answered."""
         return self._thread.is_alive()
 
-    def company(self, job: Job, clip: Hashable) -> Hashable:
+    def company(self, job: Job) -> Hashable:
         """What requests have in common that may share a forward pass.
-
-        Args:
-            job: The request.
-            clip: Equal for equal clips.
 
         Returns:
             None for a request that goes alone: it draws, or asks something else than one question
@@ -88,7 +83,12 @@ class Engine:
         """
         if not self._shares or job.sampling.temperature > 0 or not _is_one_question(job):
             return None
-        return (clip, tuple(sorted(job.weights.items())))
+        clip, _ = _clip_and_question(job)
+        # Clips with the same channels have the same patches at work.
+        channels = tuple(sorted(clip.channels))
+        # Rows are as long as the longest one, so clips of like length go together.
+        length = clip.visual.layout.total.bit_length()
+        return (tuple(sorted(job.weights.items())), channels, length)
 
     def submit(self, job: Job) -> None:
         """Put a request into the queue; its `tell` hears of it from then on."""
@@ -129,6 +129,7 @@ class Engine:
                 if self._errands:
                     errand, batch = self._errands.popleft(), []
                 elif self._jobs:
+                    self._gather()
                     errand, batch = None, self._take()
                 else:
                     return  # closing, and nothing is left
@@ -137,8 +138,20 @@ class Engine:
             else:
                 self._answer(batch)
 
+    def _gather(self) -> None:
+        """Wait a little for requests to share a pass with; whoever is alone waits for nobody.
+
+        Those who were answered together often ask on together, and some are being read now.
+        """
+        around = max(job.around for job in self._jobs)
+        expected = min(max(around, self._around), TOGETHER)
+        while len(self._jobs) < expected and not self._closing:
+            if not self._something.wait(PAUSE):
+                break
+
     def _take(self) -> list[Job]:
         """The first request, and those that can go with it."""
+        self._around = len(self._jobs)
         first = self._jobs.pop(0)
         batch, rest = [first], []  # the others keep their order
         for job in self._jobs:
@@ -169,58 +182,60 @@ class Engine:
     def _generate(self, jobs: Sequence[Job]) -> None:
         model = Chosen(self._model, jobs[0].weights)
         if jobs[0].company is not None:
-            self._generate_behind_clip(model, jobs)
+            self._generate_behind_clips(model, jobs)
             return
         (job,) = jobs
         inputs, chat = inputs_of(model, job.turns, {})
         rows = Rows(model.base, chat, jobs, self._metrics)
         self._begin(job, inputs["input_ids"].shape[1], 0)
-        decode(model, inputs, _whole(job.sampling), None, [chat.stop_id], **_with(rows))
+        decode(model, inputs, _whole(job.sampling), [chat.stop_id], **_with(rows))
 
-    def _generate_behind_clip(self, model: AnsweringModel, batch: Sequence[Job]) -> None:
-        """Questions about one clip, behind its prefix."""
-        jobs, asked = [], []
-        for job in batch:
-            features, question = _clip_and_question(job)
-            try:
-                asked.append(questions_about(model, features, [[(question, None)]]))
-            except PaveError as error:  # too long: the others are not
-                job.tell(error)
-                continue
-            jobs.append(job)
-        if not jobs:
-            return
-        # One prefix for all: same clip, same patches, hence the same chat format.
-        together = replace(asked[0], asked=[one.asked[0] for one in asked])
-        chat = together.chat or model.base.chat
-        rows = Rows(model.base, chat, jobs, self._metrics)
-        # A row ends by itself before that, at the length its own request asked for.
-        longest = max(job.sampling.max_new_tokens for job in jobs)
-        key = ("prefix", jobs[0].company)
-        kept = self._memory.get(key)
-        for job, one in zip(jobs, asked, strict=True):
-            begin = len(one.prefix)
-            self._begin(job, begin + len(one.asked[0]), 0 if kept is None else begin)
-        decode(
-            model,
-            rows_of(model.base, [together], whole=False),
-            Sampling(longest),  # greedy; each row looks for its own stop texts
-            partial(self._prefix, model, together, key, kept),
-            [chat.stop_id],
-            **_with(rows),
-        )
+    def _generate_behind_clips(self, model: AnsweringModel, batch: Sequence[Job]) -> None:
+        """Questions about clips, a row each, behind the clips' prefixes."""
+        with answering(model):
+            jobs, asked, prefixes = [], [], []
+            read: dict[Hashable, Prefix] = {}  # memory may be too small to keep them
+            for job in batch:
+                features, question = _clip_and_question(job)
+                try:
+                    one = questions_about(model, features, [[(question, None)]])
+                    prefix = self._prefix(model, job, one, read)
+                except PaveError as error:  # too long, or no numbers: the others are not
+                    job.tell(error)
+                    continue
+                jobs.append(job)
+                asked.append(one)
+                prefixes.append(prefix)
+            if not jobs:
+                return
+            inputs = rows_of(model.base, asked, whole=False)
+            inputs |= behind_prefixes(model.base, asked, prefixes)
+            # The same patches are at work on all of them, hence one chat format.
+            chat = asked[0].chat or model.base.chat
+            rows = Rows(model.base, chat, jobs, self._metrics)
+            # Greedy; each row looks for its own end, which may come before the longest one's.
+            longest = Sampling(max(job.sampling.max_new_tokens for job in jobs))
+            decode(model, inputs, longest, [chat.stop_id], **_with(rows))
 
     def _prefix(
-        self, model: AnsweringModel, together: Questions, key: Hashable, kept: Any
-    ) -> dict[str, Any]:
-        """The clip's keys and values: those that were kept, or read now and kept."""
-        self._metrics.add("prefixes_read_total" if kept is None else "prefixes_kept_total")
+        self,
+        model: AnsweringModel,
+        job: Job,
+        asked: Questions,
+        read: dict[Hashable, Prefix],
+    ) -> Prefix:
+        """The prefix of a request's clip: kept since an earlier one, or read now."""
+        # It depends on the patches and their weights.
+        key = ("prefix", job.clip, tuple(sorted(job.weights.items())))
+        begin = len(asked.prefix)
+        kept: Prefix | None = read.get(key) or self._memory.get(key)
+        self._begin(job, begin + len(asked.asked[0]), begin if kept else 0)
+        self._metrics.add("prefixes_kept_total" if kept else "prefixes_read_total")
         if kept is None:
-            kept = read_prefix(model, [together])
-            if self._keeps:
-                self._memory.put(key, kept, size_of_cache(kept))
-        # What is kept stays as it is: generating adds to the copy.
-        return shared_prefix(model, [together], copy.deepcopy(kept))
+            (kept,) = read_prefixes(model, [asked])
+            self._memory.put(key, kept, kept.nbytes)
+        read[key] = kept
+        return kept
 
     def _begin(self, job: Job, prompt: int, cached: int) -> None:
         self._metrics.add("prompt_tokens_total", prompt)

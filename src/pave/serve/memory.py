@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
-from torch import Tensor
-
 from pave.data import ClipFeatures
 
 
@@ -60,14 +58,3 @@ def size_of_clip(features: ClipFeatures) -> int:
     found = [features.visual.tokens, features.visual.query, *features.clip.pixels.values()]
     found += [tokens.values for tokens in features.channels.values()]
     return sum(tensor.nbytes for tensor in found if tensor is not None)
-
-
-def size_of_cache(cache: Any) -> int:
-    """Bytes of a language model's keys and values."""
-    total = 0
-    # Layers of a sliding window or a state hold other tensors than keys and values.
-    for layer in cache.layers:
-        for thing in vars(layer).values():
-            if isinstance(thing, Tensor):
-                total += thing.nbytes
-    return total

@@ -12,7 +12,7 @@ _HELP = {
     "requests_total": ("counter", "Requests that were answered, by status."),
     "prompt_tokens_total": ("counter", "Tokens of prompts, visual tokens included."),
     "answer_tokens_total": ("counter", "Tokens that were generated."),
-    "batches_total": ("counter", "Generations; requests about one clip share one."),
+    "batches_total": ("counter", "Generations; several requests may share one."),
     "batched_requests_total": ("counter", "Requests that were answered by these generations."),
     "clips_read_total": ("counter", "Clips that were decoded and seen."),
     "clips_kept_total": ("counter", "Clips that were found in memory."),

@@ -73,6 +73,8 @@ class Job:
         sampling: How the answer is drawn.
         tell: Where events go.
         top: Likely tokens told beside each token; None for no log-probabilities.
+        clip: Equal for requests about equal clips.
+        around: Requests in progress when it came, itself included.
         company: Equal for requests that may share a forward pass; None for one that goes alone.
         arrived: `time.monotonic()` of the request's arrival.
         gone: Set when the client has left.
@@ -83,6 +85,8 @@ class Job:
     sampling: Sampling
     tell: Tell
     top: int | None = None
+    clip: Hashable = None
+    around: int = 1
     company: Hashable = None
     arrived: float = field(default_factory=time.monotonic)
     gone: threading.Event = field(default_factory=threading.Event)

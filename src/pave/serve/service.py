@@ -206,9 +206,11 @@ class Service:
             sampling=sampling,
             tell=tell,
             top=asked.top,
+            clip=shown.key,
+            around=self.in_progress,
             arrived=running.arrived,
         )
-        job.company = self.engine.company(job, shown.key)
+        job.company = self.engine.company(job)
         running.submit(self.engine, job)
 
     async def answers(self, asked: ChatRequest) -> list[str]:
