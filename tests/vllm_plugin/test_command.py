@@ -110,6 +110,10 @@ def test_the_model_of_a_request_names_the_patch(front: PatchOfModel) -> None:
     told = json.loads(front.told(json.dumps({**sent, "mm_processor_kwargs": {"a": 1}}).encode()))
     assert told == {"model": "sound", "media_io_kwargs": {"video": {"patch": "sound"}}}
     assert json.loads(front.told(b'{"model": "base"}')) == {"model": "base"}
+    for mix in ("sound:0.5", "base+sound"):
+        told = json.loads(front.told(json.dumps({"model": mix}).encode()))
+        assert told["model"].startswith(f"{mix} (vLLM has one LoRA a request")
+    assert json.loads(front.told(b'{"model": "other:1"}')) == {"model": "other:1"}
     for odd in (b"{", b"[1]", b'{"model": [1]}'):
         assert front.told(odd) == odd or json.loads(front.told(odd)) == {"model": [1]}
 

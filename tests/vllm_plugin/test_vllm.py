@@ -160,6 +160,8 @@ def test_the_client_of_openai_gets_the_same_tokens(case: Case, tmp_path: Path) -
         with pytest.raises(openai.BadRequestError, match="the film has no audio"):
             messages = [{"role": "user", "content": [silent]}]
             client.chat.completions.create(model="sound", messages=messages)
+        with pytest.raises(openai.NotFoundError, match="patches have no weights"):
+            client.chat.completions.create(model="sound:0.5", messages=messages)
 
 
 def without_ends(answers: list[list[int]]) -> list[list[int]]:

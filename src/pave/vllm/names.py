@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -16,6 +17,11 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 CHAT = "/v1/chat/completions"
 _OURS = ("media_io_kwargs", "mm_processor_kwargs")
+_REFUSED = (
+    "{model} (vLLM has one LoRA a request, so patches have no weights and are not mixed here; name "
+    "one patch, or serve with --engine transformers)"
+)
+"""What stands for the name of a mix; vLLM answers that a model of this name does not exist."""
 
 
 class PatchOfModel:
@@ -58,8 +64,13 @@ class PatchOfModel:
         for name in _OURS:
             asked.pop(name, None)
         model = asked.get("model")
-        if isinstance(model, str) and model in self._patches:
+        if not isinstance(model, str):
+            return json.dumps(asked).encode()
+        if model in self._patches:
             asked["media_io_kwargs"] = {"video": {"patch": model}}
+        # A mix such as sound+depth, or a weight such as sound:0.5.
+        elif self._patches.intersection(re.split("[+:]", model)):
+            asked["model"] = _REFUSED.format(model=model)
         return json.dumps(asked).encode()
 
 
