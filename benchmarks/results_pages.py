@@ -117,13 +117,19 @@ def _control(channel: Channel, arm: str, label: str) -> str:
     return f"{100 * channel.controls.arm(arm, label).accuracy:.1f}"
 
 
+def _heading(channel: str) -> str:
+    """A channel's title, and the name by which commands know it."""
+    title = describe_encoder(channel).title
+    return f"{title[0].upper()}{title[1:]} (`{channel}`)"
+
+
 def section(channel: Channel) -> str:
     """Everything about one channel: verdict, table of families, plot, command and cost."""
     name, (base, control, patch) = channel.config.channel, channel.arms
     run = channel.config
     settings = ", ".join(f"{key}={value}" for key, value in run.encoder_settings.items())
     lines = [
-        f"## {name}",
+        f"## {_heading(name)}",
         "",
         f"Encoder `{run.channel}/{run.encoder}`{f' ({settings})' if settings else ''}. "
         f"{verdict(channel)}",
