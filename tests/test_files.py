@@ -20,6 +20,7 @@ from pave.files import (
     held_alone,
     make_folder,
     regular_file,
+    remove_unless_new,
     replace_atomically,
     write_text_atomically,
     writing,
@@ -227,3 +228,64 @@ def test_no_pipe_lies_where_a_file_of_ours_goes(tmp_path: Path, target: str):
     said = r"settings.yaml: .*; remove it"
     with pytest.raises(RecordError, match=said), held_alone(tmp_path, RecordError, "wait"):
         pass
+
+
+@pytest.mark.parametrize(
+    "part", ["items", "margins", "checkpoints", "checkpoints/checkpoint-2", "patch/lora", "best"]
+)
+@pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
+def test_no_pipe_lies_in_the_folders_of_a_run(tmp_path: Path, part: str, target: str):
+    (tmp_path / part).mkdir(parents=True)
+    place = tmp_path / part / "base.jsonl"
+    os.mkfifo(place) if target == "pipe" else place.symlink_to(target)
+    with (
+        pytest.raises(ConfigError, match=r"base\.jsonl: is a (pipe|device).*remove it"),
+        held_alone(tmp_path, ConfigError, "wait"),
+    ):
+        pass
+    place.unlink()
+    (tmp_path / "cache").mkdir()  # which looks after itself
+    os.mkfifo(tmp_path / "cache" / "pipe")
+    with held_alone(tmp_path, ConfigError, "wait"):
+        pass
+
+
+def test_a_killed_writers_files_go_with_the_next_run(tmp_path: Path):
+    folders = [tmp_path, tmp_path / "items", tmp_path / "checkpoints" / "checkpoint-2"]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, age in ((".writing-old", 1e9), (".writing-new", None), ("rows.jsonl", 1e9)):
+            (folder / name).write_text("half")
+            if age is not None:
+                os.utime(folder / name, (age, age))
+    with held_alone(tmp_path, ConfigError, "wait"):
+        for folder in folders:
+            left = {path.name for path in folder.iterdir() if path.is_file()}
+            assert left - {".lock"} == {".writing-new", "rows.jsonl"}
+
+
+def test_a_writer_that_slept_writes_again(tmp_path: Path):
+    """Whoever sweeps up has taken what it was writing for a left-over."""
+    calls = []
+
+    def write(temporary: Path) -> None:
+        calls.append(temporary)
+        temporary.write_text("text")
+        if len(calls) == 1:
+            os.utime(temporary, (1e9, 1e9))
+            assert clear_left_overs(tmp_path.glob(".writing-*")) == 1
+
+    replace_atomically(tmp_path / "rows", write)
+    assert (tmp_path / "rows").read_text() == "text" and len(calls) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_what_is_new_is_not_removed(tmp_path: Path):
+    file = tmp_path / "entry"
+    file.write_text("damaged")
+    seen = os.stat(file)
+    write_text_atomically(file, "good")
+    assert not remove_unless_new(file, seen) and file.read_text() == "good"
+    assert remove_unless_new(file, os.stat(file)) and not file.exists()
+    assert remove_unless_new(file, seen), "somebody else was first"
+    assert list(tmp_path.iterdir()) == []

@@ -253,7 +253,8 @@ def held_alone(
         PlaceError: If the folder cannot be written.
     """
     make_folder(folder)
-    _must_hold_no_pipe(folder, error)
+    for place in _parts_of(folder):
+        _must_hold_no_pipe(place, error)
     lock = FileLock(folder / (LOCK + part))
     try:
         with writing(folder):
@@ -261,9 +262,26 @@ def held_alone(
     except Timeout as why:
         raise error(f"another process is using {folder}; {advice}") from why
     try:
+        for place in _parts_of(folder):
+            clear_left_overs(place.glob(f"{UNFINISHED}*"))
         yield
     finally:
         lock.release()
+
+
+# Folders that runs and evaluations make in theirs. A cache, which may hold millions of files, looks
+# after itself.
+_PARTS = ("best", "checkpoints", "items", "margins", "patch")
+
+
+def _parts_of(folder: Path) -> Iterator[Path]:
+    """A folder of ours and those that we make in it, as far as they are there."""
+    yield folder
+    for name in _PARTS:
+        part = folder / name
+        if part.is_dir():
+            yield part
+            yield from filter(Path.is_dir, entries_of(part))
 
 
 def _must_hold_no_pipe(folder: Path, error: type[PaveError]) -> None:
@@ -281,7 +299,9 @@ def _must_hold_no_pipe(folder: Path, error: type[PaveError]) -> None:
         try:
             regular_file(place, error)
         except error as why:
-            raise error(f"{why}; remove it") from why
+            # What another process was writing has got its own name meanwhile.
+            if os.path.lexists(place):
+                raise error(f"{why}; remove it") from why
 
 
 def write_atomically(file: Path, data: bytes) -> None:
@@ -314,15 +334,50 @@ def replace_atomically(file: Path, write: Callable[[Path], object]) -> None:
             write(file)
             return
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_beside(file)
         try:
-            write(temporary)
-            # Before the rename: else a crash may leave the new name with none of the content.
-            sync(temporary)
-            os.replace(temporary, file)
-        except BaseException:  # Ctrl-C too
-            temporary.unlink(missing_ok=True)
-            raise
+            _put(file, write)
+        except FileNotFoundError:
+            # Whoever sweeps up takes a file that is an hour old for a left-over, and this process
+            # may have slept.
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _put(file, write)
+
+
+def _put(file: Path, write: Callable[[Path], object]) -> None:
+    """Write beside a file and rename."""
+    temporary = temporary_beside(file)
+    try:
+        write(temporary)
+        # Before the rename: else a crash may leave the new name with none of the content.
+        sync(temporary)
+        os.replace(temporary, file)
+    except BaseException:  # Ctrl-C too
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_unless_new(file: Path, seen: os.stat_result) -> bool:
+    """Remove a file that was looked at, but not one that has taken its place since.
+
+    Args:
+        file: The file.
+        seen: What `os.stat` said of it before it was read.
+
+    Returns:
+        Whether it is gone.
+    """
+    # Moved first: between a look and a removal another process could put a new one there.
+    aside = file.with_name(f"{UNFINISHED}{os.getpid()}-{file.name}")
+    try:
+        os.replace(file, aside)
+        now = os.stat(aside)
+    except FileNotFoundError:  # somebody else was first
+        return True
+    if (now.st_ino, now.st_mtime_ns) != (seen.st_ino, seen.st_mtime_ns):
+        os.replace(aside, file)
+        return False
+    aside.unlink(missing_ok=True)
+    return True
 
 
 def temporary_beside(file: Path, suffix: str = "") -> Path:

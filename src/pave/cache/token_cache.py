@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,14 @@ from pave.cache.digest import RememberedDigests, Source, canonical_json, content
 from pave.cache.entry import Note, note_of
 from pave.cache.packed import PackedEntries
 from pave.errors import ConfigError
-from pave.files import as_path, entries_of, is_clutter, regular_file, write_atomically
+from pave.files import (
+    as_path,
+    entries_of,
+    is_clutter,
+    regular_file,
+    remove_unless_new,
+    write_atomically,
+)
 from pave.texts import parse_json
 
 logger = logging.getLogger(__name__)
@@ -231,6 +239,7 @@ class TokenCache:
         _must_not_wait(file)
         try:
             # Not looked for first: another process may remove it in between.
+            seen = os.stat(file)
             return load_file(file)
         except FileNotFoundError:
             return None
@@ -242,7 +251,7 @@ class TokenCache:
             )
             # Left there, `contains` would go on saying yes and nobody would make it anew.
             with suppress(OSError):  # on a read-only disk it stays, and whoever puts anew is told
-                file.unlink(missing_ok=True)
+                remove_unless_new(file, seen)
             return None
 
     def _failed(self, key: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 from pave.cache.entry import Note
 from pave.cache.token_cache import TokenCache
 from pave.errors import ConfigError
-from pave.files import UNFINISHED, clear_left_overs, write_atomically
+from pave.files import UNFINISHED, clear_left_overs, remove_unless_new, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -135,17 +136,19 @@ def verify(
     for shard in cache.packed.damaged:
         report.damaged.append(f"{_inside(cache, shard)}: cannot be opened")
     for done, key in enumerate(keys, 1):
+        seen = _stat(cache.file(key))
         found = _look(cache, key)
         if found is not None:
             _count(report, found, f"{_inside(cache, found.place)}: {key}")
-            if remove and found.problem and found.place == cache.file(key):
-                found.place.unlink(missing_ok=True)
+            if remove and found.problem and found.place == cache.file(key) and seen is not None:
+                remove_unless_new(found.place, seen)
         if progress:
             progress(done, len(keys))
     if remove and report.damaged:
+        shards = _shards(cache)
         unpack(cache)
         # No entry can be taken out of a shard: the good ones have left it, now it goes.
-        for shard in cache.packed.folder.glob("*.safetensors"):
+        for shard in shards:
             shard.unlink(missing_ok=True)
         cache.packed.forget()
     return report
@@ -177,7 +180,8 @@ def gc(
     if drop or keep is not None:
         # Notes of failures do not say what they belong to, and cost one try each.
         for failed in cache.folder.glob("failed/*.json"):
-            failed.unlink(missing_ok=True)
+            if not failed.is_dir():
+                failed.unlink(missing_ok=True)
     return GcReport(entries, unpacked, left_over, max(0, before - _size(cache.folder)))
 
 
@@ -194,6 +198,7 @@ def unpack(cache: TokenCache) -> int:
     unpacked = 0
     entries = cache.packed.entries()
     bad = set(cache.packed.damaged)
+    shards = _shards(cache)
     for key, (shard, _) in sorted(entries.items()):
         if cache.file(key).is_file():
             continue
@@ -201,10 +206,10 @@ def unpack(cache: TokenCache) -> int:
             unpacked += 1
         else:
             bad.add(shard)
-    # Only now: a killed call leaves the shards, and the next one does the rest.
-    for shard in cache.packed.folder.glob("*.safetensors"):
-        if shard not in bad:
-            shard.unlink(missing_ok=True)
+    # Only now: a killed call leaves the shards, and the next one does the rest. None that an older
+    # pave has written meanwhile.
+    for shard in shards - bad:
+        shard.unlink(missing_ok=True)
     cache.packed.forget()
     return unpacked
 
@@ -232,6 +237,8 @@ def merge(
         for key in sorted(source.keys() - into.keys()):
             copied += _copy(source, into, key)
         for failed in source.folder.glob("failed/*.json"):
+            if not failed.is_file():  # to open a pipe is to wait for it
+                continue
             write_atomically(into.folder / "failed" / failed.name, failed.read_bytes())
         if progress:
             progress(done, len(sources))
@@ -318,8 +325,8 @@ def _copy(source: TokenCache, into: TokenCache, key: str) -> bool:
 def _notes(cache: TokenCache) -> Iterator[tuple[str, Note]]:
     """Keys and notes of all single files that can be read."""
     for key in cache.file_keys():
-        # A damaged file is `verify`'s business.
-        with contextlib.suppress(SafetensorError):
+        # A damaged file is `verify`'s business; one that goes meanwhile is nobody's.
+        with contextlib.suppress(SafetensorError, FileNotFoundError):
             note = cache.note(key)
             if note is not None:
                 yield key, note
@@ -331,6 +338,22 @@ def _sweep(cache: TokenCache) -> int:
     # Older versions wrote a file for each piece of work in progress.
     left += cache.folder.glob("leases/*")
     return clear_left_overs(left)
+
+
+def _shards(cache: TokenCache) -> set[Path]:
+    """The shards that were looked into."""
+    found = set(cache.packed.damaged)
+    for shard, _ in cache.packed.entries().values():
+        found.add(shard)
+    return found
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    """What the system says of a file; None where there is none."""
+    try:
+        return os.stat(file)
+    except OSError:
+        return None
 
 
 def _inside(cache: TokenCache, path: Path) -> str:

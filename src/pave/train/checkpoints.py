@@ -118,14 +118,21 @@ def publish(staging: Path, final: Path, keep: int) -> None:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     write_text_atomically(staging / DIGESTS, json.dumps(digests, indent=1))
-    if final.exists():
-        shutil.rmtree(final)
+    _remove(final)
     os.replace(staging, final)
     found = _numbered(final.parent)  # newest first
     kept = [path for path in found if step_of(path) <= step_of(final)][:keep]
     for old in found:
         if old not in kept:
-            shutil.rmtree(old)
+            _remove(old)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint, or what lies in its place; of a link, the link alone."""
+    if checkpoint.is_dir() and not checkpoint.is_symlink():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink(missing_ok=True)
 
 
 def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None:
@@ -192,9 +199,18 @@ def _complete(path: Path, processes: int) -> bool:
 
 def _unharmed(path: Path) -> bool:
     """Whether all files are those that were written; an older pave kept no digests to tell."""
-    if not (path / DIGESTS).exists():
+    note = path / DIGESTS
+    if not os.path.lexists(note):
         return True
-    digests = parse_json((path / DIGESTS).read_bytes())
+    if not note.is_file():  # to open a pipe is to wait for it
+        return False
+    digests = parse_json(note.read_bytes())
     if not isinstance(digests, dict):
         return False
-    return all(sha256_of(path / name) == digest for name, digest in digests.items())
+    for name, digest in digests.items():
+        # Only what lies in the checkpoint, and nothing that is no file.
+        if Path(name).name != name or not (path / name).is_file():
+            return False
+        if sha256_of(path / name) != digest:
+            return False
+    return True

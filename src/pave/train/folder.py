@@ -34,7 +34,7 @@ from pave.data import Record, write_records
 from pave.data.base_digests import digests_of
 from pave.data.sources import is_jsonl
 from pave.errors import TrainError
-from pave.files import held_alone, write_text_atomically
+from pave.files import held_alone, make_folder, write_text_atomically
 from pave.patches import read_config
 from pave.patches.remote import locate
 from pave.renamed import renamed
@@ -121,6 +121,7 @@ def open_folder(
         shutil.rmtree(checkpoints, ignore_errors=True)
         shutil.rmtree(config.best_folder, ignore_errors=True)
         (config.out / LOG_NAME).unlink(missing_ok=True)
+    make_folder(checkpoints)  # what is in its way is to be known now, not at the first checkpoint
     newest = newest_checkpoint(checkpoints)
     if newest is not None and note.exists():
         _check_same(note, identity, config)
