@@ -17,15 +17,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from helpers import tiny, tinyrun
 from pave import as_frames, load_base
-from pave.answer import Sampling
+from pave.answer import Conversation, Sampling
+from pave.bases import find_family, register_family
+from pave.bases.families import FAMILIES
 from pave.cache import TokenCache
-from pave.channels import make_encoder
+from pave.channels import describe_encoder, make_encoder, register_encoder
+from pave.channels.registry import ENCODERS
 from pave.data import Record, Turn, read_records, write_records
 from pave.errors import PaveError
+from pave.evaluate import evaluate, evaluate_swap
+from pave.extract import extract
 from pave.files import PlaceError
+from pave.fusion import Fusion, FusionConfig, make_fusion, read_fusion_config, register_fusion
+from pave.fusion_registry import FUSIONS
 from pave.media import (
     At,
     Rate,
@@ -37,6 +45,10 @@ from pave.media import (
     stream_frames,
 )
 from pave.model import PatchedModel
+from pave.patches import NewChannel, read_config
+from pave.serve import Service
+from pave.tokens import Tokens
+from pave.train import train
 
 ODD: list[Any] = [
     None, True, 0, -1, 1.5, math.nan, math.inf, 10**30, -(10**30), "", "word", "a\ud800b", "a\0b",
@@ -119,6 +131,39 @@ def test_functions(name: str, clip: str) -> None:
     must_be_taken_or_refused(lambda odd: CALLS[name](clip, odd))
 
 
+EVERYTHING: dict[str, Callable[[Any], object]] = {
+    "a base": PatchedModel,
+    "a conversation": Conversation,
+    "settings of a training": train,
+    "settings of an evaluation": evaluate,
+    "settings of an exchange": evaluate_swap,
+    "settings of an extraction": extract,
+    "values of tokens": lambda odd: Tokens(odd, torch.zeros(2)),
+    "times of tokens": lambda odd: Tokens(torch.zeros(2, 1, 3), odd),
+    "a fusion": Fusion,
+    "settings of a fusion": read_fusion_config,
+    "a fusion by its settings": make_fusion,
+    "a family": register_family,
+    "a model type": lambda odd: find_family(odd),
+    "the name of a fusion": lambda odd: register_fusion(odd, FusionConfig)(Fusion),
+    "the channel of an encoder": lambda odd: register_encoder(odd, "x", FusionConfig)(Fusion),
+    "the name of an encoder": lambda odd: register_encoder("audio", odd, FusionConfig)(Fusion),
+    "an encoder's channel": lambda odd: describe_encoder(odd, "mel"),
+    "a patch folder": read_config,
+    "a tiny model": tiny.base,
+    "a served model": Service,
+}
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_what_is_made_and_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for registry in (FUSIONS, ENCODERS, FAMILIES):  # some names are names
+        monkeypatch.setattr(registry, "_registered", registry.registered())
+    for odd in ODD:
+        with suppress(PaveError, PlaceError, ValidationError):  # pydantic's, of settings
+            EVERYTHING[name](odd)
+
+
 MODEL_CALLS: dict[str, Callable[[PatchedModel, str, Any], object]] = {
     "sampling": lambda model, clip, odd: model.ask(clip, "Hm?", frames=2, sampling=odd),
     "frames": lambda model, clip, odd: model.ask(clip, "Hm?", frames=odd, max_new_tokens=1),
@@ -126,7 +171,34 @@ MODEL_CALLS: dict[str, Callable[[PatchedModel, str, Any], object]] = {
     "a talk's sampling": lambda model, clip, odd: model.chat(_talk(clip), sampling=odd),
     "fusion": lambda model, clip, odd: model.delete_patch(model.new_patch("audio", fusion=odd)),
     "a folder": lambda model, clip, odd: model.save_patch(odd, "p"),
+    "a stream": lambda model, clip, odd: list(model.chat(_talk(clip), stream=odd)) and None,
+    "a role": lambda model, clip, odd: model.chat([{"role": odd, "content": "a"}]),
+    "a flag": lambda model, clip, odd: model.set_trainable("p", odd),
+    "a LoRA per channel": lambda model, clip, odd: model.new_patch(
+        {"a": NewChannel(None), "b": NewChannel(None)}, lora_per_channel=odd
+    ),
+    "base patches": lambda model, clip, odd: _new(model, base_patches=odd),
+    "a LoRA to continue": lambda model, clip, odd: _new(model, continue_lora=odd),
+    "settings of an encoder": lambda model, clip, odd: _new(model, encoder_settings=odd),
+    "about a patch": lambda model, clip, odd: model.save_patch("saved", "p", training={"a": odd}),
+    "a licence": lambda model, clip, odd: model.save_patch("saved", "p", licence=odd),
+    "weights": lambda model, clip, odd: model.load_trainable(odd),
+    "a weight": lambda model, clip, odd: model.load_trainable(
+        dict.fromkeys(model.trainable_parameters(), odd)
+    ),
+    "a channel": lambda model, clip, odd: model.encoder("p", odd),
+    "times": lambda model, clip, odd: model([{}], odd, **tiny.inputs(model.base, (4,))),
+    "visual tokens": lambda model, clip, odd: model([{}], None, odd, **_asked(model)),
 }
+
+
+def _new(model: PatchedModel, **given: Any) -> None:
+    model.delete_patch(model.new_patch("audio", name="new", fusion={"hidden": 8}, **given))
+
+
+def _asked(model: PatchedModel) -> dict[str, torch.Tensor]:
+    inputs = tiny.inputs(model.base, (4,))
+    return {key: value for key, value in inputs.items() if "pixel" not in key}
 
 
 def _talk(clip: str) -> list[dict[str, Any]]:
@@ -139,12 +211,13 @@ def test_a_model(name: str, clip: str, model: PatchedModel) -> None:
     # These mean the default, which answers at length.
     odd_values = [odd for odd in ODD if odd is not None]
     for odd in odd_values:
-        if isinstance(odd, torch.Tensor | np.ndarray):  # whether they are true is their own error
-            continue
-        if odd == "":  # the working folder, in whose place a patch is put where it is empty
+        if (
+            isinstance(odd, str) and not odd
+        ):  # the working folder, in whose place a patch is put where it is empty
             continue
         with suppress(PaveError, PlaceError):
             MODEL_CALLS[name](model, clip, odd)
+        model.set_trainable("p", True)
 
 
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:

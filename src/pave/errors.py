@@ -8,10 +8,12 @@ bug and exits with 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+T = TypeVar("T")
 
 # pydantic's words for programmers -> ours; all others can be shown as they are.
 _PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}
@@ -66,3 +68,41 @@ class PatchError(PaveError):
 
 class TrainError(PaveError):
     """A training run cannot start, resume or finish with the given settings."""
+
+
+def as_flag(given: object, name: str) -> bool:
+    """A switch that a caller of the Python API sets: an array, say, would be asked for its truth.
+
+    Raises:
+        ConfigError: If it is no bool.
+
+    Example:
+        >>> as_flag(True, "stream")
+        True
+    """
+    if not isinstance(given, bool):
+        raise ConfigError(f"{name} must be True or False, got {type(given).__name__}")
+    return given
+
+
+def as_kind(given: object, kind: type[T], what: str, error: type[PaveError] = ConfigError) -> T:
+    """What a caller of the Python API gives, if it is of the kind that is meant.
+
+    Args:
+        given: What was given.
+        kind: Its class.
+        what: What is meant, as the beginning of a sentence.
+        error: What to raise.
+
+    Raises:
+        PaveError: Of the kind given, if it is something else.
+
+    Example:
+        >>> as_kind("a", int, "a count is a number")
+        Traceback (most recent call last):
+            ...
+        pave.errors.ConfigError: a count is a number, got str
+    """
+    if not isinstance(given, kind):
+        raise error(f"{what}, got {type(given).__name__}")
+    return given

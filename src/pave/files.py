@@ -112,7 +112,7 @@ def as_path(given: object, error: type[PaveError], what: str) -> Path:
     if isinstance(given, os.PathLike):
         name = os.fspath(given)
     # To `Path` nothing at all is the folder that one is in.
-    if name == "":
+    if isinstance(name, str) and not name:
         raise error(f"{what} is given by its path, got an empty text")
     # Bytes are a path to the system, and not to `Path`.
     if isinstance(name, str):

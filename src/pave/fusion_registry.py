@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pave.errors import ConfigError
+from pave.errors import ConfigError, as_kind
 from pave.registry import Registry
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def read_fusion_config(fields: Mapping[str, Any]) -> FusionSettings:
         ConfigError: If no fusion has that name, or two settings contradict each other.
         pydantic.ValidationError: If a field is unknown, missing or out of range.
     """
+    if not isinstance(fields, Mapping):
+        raise ConfigError(f"settings of a fusion are a mapping, got {type(fields).__name__}")
     config_class, _ = FUSIONS.get(str(fields.get("type", OURS)))
     return config_class.model_validate(dict(fields))
 
@@ -83,5 +85,6 @@ def make_fusion(config: FusionSettings) -> nn.Module:
     Raises:
         ConfigError: If none was.
     """
+    as_kind(config, FusionSettings, "a fusion is made from its settings")
     _, fusion_class = FUSIONS.get(config.type)
     return fusion_class(config)

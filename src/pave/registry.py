@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from pave.errors import PaveError
+from pave.errors import PaveError, as_kind
 
 T = TypeVar("T")
 
@@ -63,6 +63,7 @@ class Registry(Generic[T]):
             PaveError: Of the registry's kind, if the name belongs to something else that is not
                 pave's own.
         """
+        as_kind(name, str, f"the name of a {self.what} is a text", self._error)
         known = self._registered.get(name)
         # By where it was written: a re-run cell makes a new class of the same place.
         if known is None or _place(known) == _place(thing) or self._is_own(name, known):
@@ -81,6 +82,7 @@ class Registry(Generic[T]):
         Raises:
             PaveError: Of the registry's kind, if there is none, or its plug-in fails to import.
         """
+        as_kind(name, str, f"the name of a {self.what} is a text", self._error)
         if name not in self._registered:
             self._import(name)
         # Importing is all that is asked of a plug-in; its decorators do the rest.

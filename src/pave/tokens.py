@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pave.errors import ChannelError
+from pave.errors import ChannelError, as_kind
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Tokens:
 
     def __post_init__(self) -> None:
         """Check the shapes once, where tokens are made, so that no later code has to."""
+        for part in (self.values, self.times):
+            as_kind(part, Tensor, "tokens and their times are tensors", ChannelError)
         if self.values.dim() != 3:
             raise ChannelError(
                 f"tokens must be [T, S, C], got shape {tuple(self.values.shape)}; add the missing "

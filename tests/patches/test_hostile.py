@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import pave
 from helpers import tinyrun
+from pave.channels.weights import check_places
 from pave.errors import ChannelError, PatchError, PaveError
 from pave.model import PatchedModel
 
@@ -132,3 +133,11 @@ def test_an_encoder_reads_only_below_the_weights_folder(made, tmp_path, monkeypa
     monkeypatch.setenv("PAVE_WEIGHTS", str(tmp_path / "weights"))
     with pytest.raises(ChannelError, match="audio/ast cannot load"):
         patched.ask(made.loud, "Hm?", frames=2, max_new_tokens=1)
+
+
+def test_paths_deep_in_the_settings_are_looked_at(tmp_path: Path) -> None:
+    """An encoder of a package may take lists and objects."""
+    for settings in ({"models": ["ours", "/etc/passwd"]}, {"parts": {"a": [{"b": "../x"}]}}):
+        with pytest.raises(ChannelError, match="is the path"):
+            check_places(settings, "p")
+    check_places({"models": ["ours", 3], "parts": {"a": None}}, "p")

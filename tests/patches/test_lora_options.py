@@ -135,6 +135,12 @@ def test_starts_that_are_not_the_base_are_refused(start):
         ({"r": 8}, "peft's r is called rank here"),
         ({"bias": "all"}, "bias='all' is not supported: it would train the base's own biases"),
         ({"rank_pattern": {"(": 8}}, "not a valid regular expression"),
+        # A patch from elsewhere could ask for years of matching.
+        ({"rank_pattern": {r"(\w+\.?)+!": 8}}, "repeats a group"),
+        ({"rank_pattern": {"(a{1000}){1000}": 8}}, "repeats a group"),
+        ({"alpha_pattern": {".*.*.*.*!": 8}}, "repeats too much"),
+        ({"alpha_pattern": {"x" * 201: 8}}, "too long"),
+        ({"rank_pattern": {f"m{number}": 8 for number in range(1001)}}, "at most 1,000 patterns"),
     ],
 )
 def test_what_does_not_go_is_named(lora, words):

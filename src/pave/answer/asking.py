@@ -162,8 +162,9 @@ def _check_media(video: str | Path | Frames, channels: Media, frames: FrameWord 
         raise ConfigError(
             f"channels maps a channel's name to its media, got {type(channels).__name__}"
         )
-    # True is an int in Python, but no number of frames.
-    if frames not in (None, "auto") and (type(frames) is not int or not 1 <= frames <= MOST):
+    # True is an int in Python, but no number of frames; an array would compare each of its own.
+    word = frames is None or (isinstance(frames, str) and frames == "auto")
+    if not word and (type(frames) is not int or not 1 <= frames <= MOST):
         raise ConfigError(f'frames must be "auto" or a whole number of at least 1, got {frames!r}')
 
 

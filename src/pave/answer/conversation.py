@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 from pave.answer.chatting import Memory, reply, reply_in_pieces
 from pave.answer.messages import ChatTurn, turns_of
 from pave.answer.model import AnsweringModel
-from pave.answer.sampling import Sampling
+from pave.answer.sampling import Sampling, as_sampling
+from pave.bases.plain import as_base
 from pave.errors import ConfigError
 
 Content: TypeAlias = str | Sequence[Mapping[str, Any]]
@@ -46,11 +47,12 @@ class Conversation:
         *,
         system: str | None = None,
     ) -> None:
+        as_base(getattr(model, "base", model))
         self.messages: list[Message] = []
         if system is not None:
             self.messages.append({"role": "system", "content": system})
         self._model = model
-        self._sampling = sampling or Sampling(max_new_tokens=256)
+        self._sampling = as_sampling(sampling, 256)
         if self._sampling.n > 1:
             raise ConfigError("a conversation continues from one answer per question; set n to 1")
         self._turns: list[ChatTurn] = []

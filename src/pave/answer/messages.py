@@ -119,7 +119,7 @@ def _role(message: Any, where: str, wanted: str) -> str:
     if not isinstance(message, Mapping) or message.keys() != {"role", "content"}:
         raise ConfigError(f"{where}: must be a mapping with 'role' and 'content'")
     role = message["role"]
-    if role not in ("system", wanted):
+    if not isinstance(role, str) or role not in ("system", wanted):
         raise ConfigError(
             f"{where}: user and assistant must take turns, the user first; expected {wanted}, got "
             f"{role!r}"

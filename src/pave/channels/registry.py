@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from pave.channels.catalog import CHANNELS, OWN, READY_MADE, EncoderInfo, Reads, new_channel
-from pave.errors import ChannelError
+from pave.errors import ChannelError, as_kind
 from pave.registry import Registry, did_you_mean
 
 if TYPE_CHECKING:  # nothing of torch is needed to say what there is
@@ -92,6 +92,8 @@ def register_encoder(
         ...     def __init__(self, settings): self.settings = settings.model_dump(mode="json")
         ...     def encode(self, source): ...
     """
+    for word in (channel, name):
+        as_kind(word, str, "channel and encoder have texts for names", ChannelError)
     key = f"{channel}/{name}"
     shared = CHANNELS.get(channel) or new_channel(channel)
 
@@ -237,6 +239,7 @@ def registered_in(channel: str, name: str) -> str:
 
 def _channel(channel: str) -> EncoderInfo:
     """What holds for all encoders of a channel: what pave says, else what one of them said."""
+    as_kind(channel, str, "the name of a channel is a text", ChannelError)
     if channel in CHANNELS:
         return CHANNELS[channel]
     for entry in ENCODERS.registered().values():

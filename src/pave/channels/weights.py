@@ -224,15 +224,28 @@ def check_places(settings: Mapping[str, Any], patch: str) -> None:
         ChannelError: If a setting is a path to elsewhere.
     """
     allowed = os.environ.get(FOLDER)
+    # Encoders of packages take settings of any shape.
     for name, value in settings.items():
-        if not isinstance(value, str) or not _is_path(value):
-            continue
-        place = Path(value).resolve()
-        if allowed is None or not place.is_relative_to(Path(allowed).resolve()):
-            raise ChannelError(
-                f"patch '{patch}': its encoder's {name} is the path {value!r}; if you trust the "
-                f"patch to read there, set {FOLDER} to a folder that contains it"
-            )
+        for text in filter(_is_path, _texts(value)):
+            # Links are followed: what counts is where it leads.
+            place = Path(text).resolve()
+            if allowed is None or not place.is_relative_to(Path(allowed).resolve()):
+                raise ChannelError(
+                    f"patch '{patch}': its encoder's {name} is the path {text!r}; if you trust "
+                    f"the patch to read there, set {FOLDER} to a folder that contains it"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in a setting, however deep in lists and objects they are."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _is_path(text: str) -> bool:

@@ -23,7 +23,7 @@ from pave.bases.inputs import FrameWord
 from pave.cache import TokenCache
 from pave.data import Record, group_by_clip, read_records
 from pave.data.base_digests import digests_of
-from pave.errors import ConfigError
+from pave.errors import ConfigError, as_kind
 from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
 from pave.evaluate.arms import PLAIN, ArmSpec
 from pave.evaluate.asking import ask_all, ask_share
@@ -87,6 +87,7 @@ def evaluate(
         >>> evaluate(config).arm("base", "audio").accuracy             # doctest: +SKIP
         0.31
     """
+    as_kind(config, EvalConfig, "the settings of an evaluation are a pave.EvalConfig")
     if config.swap is not None:
         raise ConfigError(f"swap={config.swap!r}: use evaluate_swap to exchange a channel")
     if config.shard is not None:

@@ -23,7 +23,7 @@ from pave.answer.batches import open_turns
 from pave.answer.weighing import log_probabilities
 from pave.bases import Base
 from pave.data import Record, group_by_clip, read_records
-from pave.errors import ConfigError
+from pave.errors import ConfigError, as_kind
 from pave.evaluate.arm_files import ArmRow, Key, all_rows
 from pave.evaluate.asking import ask_arm, ask_part, read_clips
 from pave.evaluate.clip_arm import ClipArm
@@ -99,6 +99,7 @@ def evaluate_swap(
         >>> evaluate_swap(config).row("base", "audio").scores["gap"].value      # doctest: +SKIP
         -0.12
     """
+    as_kind(config, EvalConfig, "the settings of an evaluation are a pave.EvalConfig")
     if config.shard is not None:
         raise ConfigError(
             f"shard={config.shard!r}: use evaluate_swap_share for a part of the work, or leave "

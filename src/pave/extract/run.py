@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 from pave.bases import Base
 from pave.data.reading import open_workers
+from pave.errors import as_kind
 from pave.extract.config import ExtractConfig
 from pave.extract.plan import Job, Unit, plan
 from pave.extract.report import ExtractReport, Outcome, Tally, Watch
@@ -51,6 +52,7 @@ def extract(
         >>> extract(config).skipped  # doctest: +SKIP
         []
     """
+    as_kind(config, ExtractConfig, "the settings of an extraction are a pave.ExtractConfig")
     work = plan(config)
     tally = Tally(work.clips, work.without, watch)
     # What is wrong with the cache is to be known here, not in a worker.

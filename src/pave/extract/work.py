@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from pave.bases import Base, load_base, tower_of
+from pave.bases.plain import as_base
 from pave.cache import TokenCache, kept_dtype
 from pave.cache.token_cache import holds_entries
 from pave.channels import Encoder, Source, cache_key, encode_cached, make_encoder
@@ -217,5 +218,5 @@ def _seeing(config: ExtractConfig, base: Base | None, device: torch.device) -> B
     if base is None and config.base is not None:
         base = load_base(config.base, dtype=config.dtype, **config.on(device))
     if base is not None:
-        base.use(config.inputs.asked)
+        as_base(base).use(config.inputs.asked)
     return base

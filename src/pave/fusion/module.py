@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pave.errors import ChannelError
+from pave.errors import ChannelError, as_kind
 from pave.fusion import align, rope
 from pave.fusion.align import Frames
 from pave.fusion_config import FusionConfig
@@ -126,6 +126,7 @@ class Fusion(nn.Module):
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
+        as_kind(config, FusionConfig, "a fusion is made from a FusionConfig")
         self.config = config
         self.checkpointing = False
         self.chunk = 2**16

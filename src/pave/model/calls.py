@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pave.bases import Base, Visual
-from pave.errors import ChannelError, PatchError
+from pave.errors import ChannelError, PatchError, as_kind
 from pave.model.chosen import Weights, chosen, taken_by, weighted
 from pave.model.routes import Routes, frames_of_clips, routes_of, rows_of_clips
 from pave.model.seam import Call, calling
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 Times = Sequence[Tensor]
 Visuals = Sequence[Visual]
+
+
+def _each(given: object, kind: type[object], what: str) -> None:
+    """Refuse what is no list of such things; None is nothing."""
+    if given is None:
+        return
+    if not isinstance(given, Sequence):
+        raise ChannelError(f"{what}, got {type(given).__name__}")
+    for one in given:
+        as_kind(one, kind, what, ChannelError)
 
 
 @contextlib.contextmanager
@@ -49,6 +59,10 @@ def called(
     base = model.base
     if not isinstance(side, Sequence | None):
         raise ChannelError(f"side channels must be a list with one entry per clip, got {side!r}")
+    # Where a stacked tensor of times is meant, it has a row a clip.
+    if not isinstance(times, Tensor):
+        _each(times, Tensor, "times are a list with a tensor [T] for each clip")
+    _each(visuals, Visual, "visuals are a list of what base.visual makes of each clip")
     with model.lock, contextlib.ExitStack() as undone:
         # Which patches work.
         patches, taken = model.patches, model.taken

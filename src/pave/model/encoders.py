@@ -32,7 +32,7 @@ def encoder_of(model: PatchedModel, name: str, channel: str | None) -> Encoder |
         channel = next(iter(parts), None)
     if channel is None:
         return None
-    if channel not in parts:
+    if not isinstance(channel, str) or channel not in parts:
         raise PatchError(
             f"patch '{name}' has no channel '{channel}'; available: {', '.join(parts) or 'none'}"
         )

@@ -18,7 +18,7 @@ from pave.bases import Base, InputSpec
 from pave.bases.inputs import FrameWord
 from pave.bases.plain import as_base
 from pave.channels import Encoder, Source
-from pave.errors import PatchError
+from pave.errors import PatchError, as_flag
 from pave.media import Frames
 from pave.model.attached import Fresh, attach, attach_fresh, detach, settle
 from pave.model.calls import Times, Visuals, called
@@ -34,7 +34,7 @@ from pave.patches.fit import check_tensors, check_weights, feed_as_trained
 from pave.patches.lora import copy_values
 from pave.patches.lora_set import LoraSet
 from pave.patches.names import known_name
-from pave.patches.new import NewChannel, channels_of
+from pave.patches.new import NewChannel, channels_of, or_empty
 from pave.patches.patch import Patch, Patches, Side
 from pave.patches.remote import push_folder
 from pave.tokens import Tokens
@@ -161,7 +161,7 @@ class PatchedModel(nn.Module):
             ChannelError: If the encoder is unknown.
             ConfigError: If a setting is wrong.
         """
-        one = NewChannel(encoder, encoder_settings or {}, fusion or {})
+        one = NewChannel(encoder, or_empty(encoder_settings), or_empty(fusion))
         fresh = Fresh(
             channels=channels_of(channel, one),
             name=name,
@@ -200,6 +200,7 @@ class PatchedModel(nn.Module):
             PatchError: If the folder is incomplete, damaged or unsafe, the patch was made for
                 another base or fed otherwise, or a base patch of it is not on this model yet.
         """
+        as_flag(trainable, "trainable")
         how: Any = {"same_weights": same_weights, "revision": revision, "token": token}
         saved = read_patch(source, name, self.base, self.patches, **how)
         fed = self.base.inputs  # to go back to if the patch does not fit
@@ -347,7 +348,7 @@ class PatchedModel(nn.Module):
 
     def set_trainable(self, name: str, trainable: bool) -> None:
         """Freeze or unfreeze one patch, e.g. to train a second one on top of a finished first."""
-        self.patches[known_name(name, self.patches)].trainable = trainable
+        self.patches[known_name(name, self.patches)].trainable = as_flag(trainable, "trainable")
         settle(self)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
@@ -558,7 +559,7 @@ class PatchedModel(nn.Module):
         sampling = as_sampling(sampling, 256)
         turns = turns_of(messages)
         model = Chosen(self, patches)
-        if stream:
+        if as_flag(stream, "stream"):
             return reply_in_pieces(model, turns, sampling, {})
         answers = reply(model, turns, sampling, {})
         return answers[0] if len(answers) == 1 else answers

@@ -34,6 +34,9 @@ def base_patches_of(
     Raises:
         PatchError: If one is not on the base, or has no LoRA to go on with.
     """
+    for name in (continued, *_names(names)):
+        if not isinstance(name, str | None):
+            raise PatchError(f"a base patch is named by a text, got {type(name).__name__}")
     wanted = list(names)
     if continued is not None:
         wanted.append(continued)
@@ -68,6 +71,13 @@ def base_patches_of(
     return found
 
 
+def _names(given: object) -> list[object]:
+    """The names in a list; a single text would be taken letter by letter."""
+    if not isinstance(given, list | tuple):
+        raise PatchError(f"base_patches is a list of names of patches, got {type(given).__name__}")
+    return list(given)
+
+
 def lora_of_new(
     patches: Mapping[str, Patch], own: LoraSpec | None, continued: str | None
 ) -> LoraSpec | None:
@@ -79,7 +89,7 @@ def lora_of_new(
     if continued is None:
         return own
     theirs = None  # one that is not on the base is refused in `base_patches_of`
-    if continued in patches:
+    if isinstance(continued, str) and continued in patches:
         theirs = patches[continued].config.lora
     if own is not None and own != theirs:
         raise ConfigError(

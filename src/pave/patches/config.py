@@ -37,6 +37,10 @@ StoredType = Literal["fp32", "fp16", "bf16"]
 _CHANNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 # Options of a LoRA that older versions do not know.
 _NEWER = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "init_lora_weights")
+# Bounds for the expressions in rank_pattern and alpha_pattern.
+_MOST_PATTERNS, _LONGEST_PATTERN, _MOST_REPEATED = 1000, 200, 3
+_REPEATED = re.compile(r"[*+?{]")
+_GROUP_REPEATED = re.compile(r"\)[*+?{]")
 # Of `patch.json` where they are empty.
 _LEFT_OUT = frozenset(
     {"channels", "base_patches", "frames", "chat", "datasets", "language", "example", "probe"}
@@ -101,11 +105,26 @@ class LoraSpec(BaseModel):
     @field_validator("rank_pattern", "alpha_pattern")
     @classmethod
     def _expressions(cls, pattern: dict[str, int]) -> dict[str, int]:
+        if len(pattern) > _MOST_PATTERNS:
+            raise ValueError(f"there may be at most {_MOST_PATTERNS:,} patterns")
         for key in pattern:
             try:
                 re.compile(key)
-            except re.error as error:
-                raise ValueError(f"{key!r} is not a valid regular expression ({error})") from error
+            except (re.error, OverflowError) as error:
+                raise ValueError(
+                    f"{key[:200]!r} is not a valid regular expression ({error})"
+                ) from error
+            # The file may be anybody's, and some expressions take years to match nothing.
+            if len(key) > _LONGEST_PATTERN or _GROUP_REPEATED.search(key):
+                raise ValueError(
+                    f"{key[:200]!r} is too long or repeats a group; use a part of a module's name, "
+                    "such as layers.0.self_attn"
+                )
+            if len(_REPEATED.findall(key)) > _MOST_REPEATED:
+                raise ValueError(
+                    f"{key!r} repeats too much (*, +, ? or {{}}); use a part of a module's name, "
+                    "such as layers.0.self_attn"
+                )
         return pattern
 
     @model_serializer(mode="wrap")

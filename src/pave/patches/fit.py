@@ -217,6 +217,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
     Raises:
         PatchError: If one is missing, unexpected, or of another shape.
     """
+    if not isinstance(found, Mapping):  # from a program
+        raise PatchError(f"{what}: tensors are given by name, got {type(found).__name__}")
     # All names before any shape: a wrong file is told as one.
     missing = sorted(expected.keys() - found.keys())
     if missing:
@@ -231,6 +233,8 @@ def check_tensors(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
             "another patch or version"
         )
     for key, tensor in expected.items():
+        if not isinstance(found[key], Tensor):
+            raise PatchError(f"{what}: {key} is a {type(found[key]).__name__}, not a tensor")
         if tensor.shape != found[key].shape:
             raise PatchError(
                 f"{what}: tensor {key} has shape {tuple(found[key].shape)}, expected "

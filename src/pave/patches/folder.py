@@ -8,6 +8,7 @@ kind. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from torch import Tensor
 from pave.bases import Base
 from pave.errors import ConfigError, PatchError
 from pave.files import (
+    as_path,
     clear_left_overs,
     is_clutter,
     must_be_name,
@@ -249,7 +251,9 @@ def read_config(folder: Path) -> PatchConfig:
     Raises:
         PatchError: If there is none, or it is damaged or of an unknown version.
     """
-    if not folder.is_dir():
+    folder = as_path(folder, PatchError, "a patch folder")
+    # Not pathlib's, which raises at a name that the system cannot have.
+    if not os.path.isdir(folder):
         raise PatchError(f"there is no patch folder at {folder}{names_like(str(folder))}")
     path = inside(folder, MANIFEST)
     try:

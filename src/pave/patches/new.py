@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from pave.bases import Base
 from pave.bases.digest import known_by
 from pave.bases.quantised import method_of
 from pave.channels import Encoder
-from pave.errors import ConfigError
+from pave.errors import ConfigError, as_flag
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.patches.config import (
     SCHEMA_VERSION,
@@ -51,6 +52,19 @@ class NewChannel:
     encoder: str | None = "mel"
     encoder_settings: Mapping[str, Any] = field(default_factory=dict)
     fusion: Mapping[str, Any] = field(default_factory=dict)
+
+
+def or_empty(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Settings, where there are any.
+
+    Raises:
+        ConfigError: If they are no mapping.
+    """
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"settings are a mapping, got {type(settings).__name__}")
+    return settings
 
 
 def channels_of(
@@ -103,7 +117,7 @@ def new_config(
         ConfigError: If a field is wrong, or the width of the side tokens is not known.
         PatchError: If a target of the LoRA is not there.
     """
-    if lora_per_channel and (lora is None or len(channels) < 2):
+    if as_flag(lora_per_channel, "lora_per_channel") and (lora is None or len(channels) < 2):
         raise ConfigError("a LoRA per channel needs at least two channels, and a LoRA")
     each = lora if lora_per_channel else None
     try:
@@ -222,6 +236,14 @@ def saved_config(config: PatchConfig, given: Mapping[str, Any]) -> PatchConfig:
     fields["pave_version"] = __version__
     fields["files"] = {}
     try:
-        return PatchConfig.model_validate(fields)
+        made = PatchConfig.model_validate(fields)
+        made.model_dump_json().encode()
     except ValidationError as error:
         raise ConfigError(f"the patch cannot be saved: {reason(error)}") from error
+    # Free fields take any object, and a text may hold half a character.
+    except (PydanticSerializationError, UnicodeEncodeError) as error:
+        raise ConfigError(
+            "the patch cannot be saved: training and scores take what JSON can hold, and all "
+            f"texts must be writable as UTF-8 ({str(error).splitlines()[0]})"
+        ) from error
+    return made

@@ -20,6 +20,7 @@ from typing import Any
 
 from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart
 from pave.data import ClipFeatures
+from pave.errors import as_kind
 from pave.model import PatchedModel
 from pave.model.chosen import chosen
 from pave.serve.content import SentClip, Talk, talk_of
@@ -143,9 +144,13 @@ class Service:
         folder: Path | None = None,
         fetch: bool = False,
     ) -> None:
-        self.model = model
-        self.base = base or base_id(model.base.name)
-        self.limits = limits or Limits()
+        self.model = as_kind(model, PatchedModel, "a service answers with a PatchedModel")
+        self.base = base_id(model.base.name)
+        if base is not None:
+            self.base = as_kind(base, str, "the name of the base is a text")
+        self.limits = Limits()
+        if limits is not None:
+            self.limits = as_kind(limits, Limits, "limits are pave.serve.Limits")
         self.metrics = Metrics()
         self.in_progress = 0
         self.memory = Memory(self.limits.cache_mb * 10**6)

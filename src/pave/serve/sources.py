@@ -27,7 +27,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pave.cache import content_digest
-from pave.files import regular_file
+from pave.errors import ConfigError
+from pave.files import as_path, must_be_name, regular_file
 from pave.serve.failures import RequestError
 from pave.serve.limits import Limits
 
@@ -63,7 +64,10 @@ class Sources:
 
     def __init__(self, limits: Limits, folder: Path | None, fetch: bool) -> None:
         self._limits = limits
-        self._folder = None if folder is None else folder.resolve()
+        self._folder = None
+        if folder is not None:
+            must_be_name(as_path(folder, ConfigError, "the folder of media"))
+            self._folder = Path(folder).resolve()
         self._fetch = fetch
 
     def open(self, url: Any, label: str, place: Path) -> Source:

@@ -36,7 +36,7 @@ def tiny_base(family: str = "llava_onevision", seed: int = 0) -> Base:
         >>> tiny_base("internvl").hidden_dim
         32
     """
-    if family not in BUILDERS:
+    if not isinstance(family, str) or family not in BUILDERS:
         raise BaseError(f"no tiny model of {family!r}; available: {', '.join(FAMILIES)}")
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -26,9 +26,10 @@ import torch
 from transformers import TrainingArguments
 
 from pave.bases import Base, load_base
+from pave.bases.plain import as_base
 from pave.cache import TokenCache
 from pave.data import Features
-from pave.errors import ConfigError
+from pave.errors import ConfigError, as_kind
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
 from pave.placement import running_on
@@ -98,6 +99,7 @@ def train(config: TrainConfig, *, base: Base | None = None, progress: bool = Tru
         >>> train(config).patch  # doctest: +SKIP
         PosixPath('runs/lora-only/patch')
     """
+    as_kind(config, TrainConfig, "the settings of a training are a pave.TrainConfig")
     with running_on(config.device) as device:
         settled = {"precision": settled_precision(config.precision, device)}
         return _train(config.model_copy(update=settled), base, device, progress)
@@ -254,7 +256,7 @@ def base_of(config: TrainConfig, given: Base | None, device: torch.device) -> Ba
         dtype = base_dtype(config.base, config.precision)
         given = load_base(config.base, dtype=dtype, tower=False, **config.on(device))
     else:
-        check_trains(given.dtype, config.precision)
+        check_trains(as_base(given).dtype, config.precision)
     check_products(given, config.precision)
     return given
 

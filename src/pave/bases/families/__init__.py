@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pave.bases.family import Family
-from pave.errors import BaseError
+from pave.errors import BaseError, as_kind
 from pave.registry import Registry
 
 F = TypeVar("F", bound=type[Family])
@@ -68,6 +68,8 @@ def register_family(family: F) -> F:
         ... class VideoLlava(Family):
         ...     name = "video_llava"
     """
+    if not isinstance(family, type) or not hasattr(family, "model_types"):
+        raise BaseError(f"a family is a class with model_types, got {family!r}")
     for model_type in family.model_types:
         FAMILIES.register(model_type, family)
     return family
@@ -84,6 +86,7 @@ def find_family(model_type: str) -> type[Family]:
         >>> find_family("qwen3_vl_moe").name
         'qwen3_vl'
     """
+    as_kind(model_type, str, "a model type is a text", BaseError)
     known = FAMILIES.names()
     if model_type in REFUSED and model_type not in known:
         raise BaseError(
