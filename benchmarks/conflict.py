@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from conflict_arms import ARMS, TRIED, Arm
-from conflict_page import write_page
+from conflict_page import NOTE, write_page
 from runs import claim, is_trained, train
 
 from pave.bases import Base, load_base
@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[CHOSEN_ON, *SEEDS])
     parser.add_argument("--arms", nargs="+", help="titles (default: all)")
-    parser.add_argument("--steps", type=int, default=200, help="of each training")
+    parser.add_argument("--steps", type=int, default=160, help="of each training")
     parser.add_argument("--train-clips", type=int, default=240)
     parser.add_argument("--test-clips", type=int, default=80)
     parser.add_argument("--out", type=Path, default=Path("outputs/conflict"))
@@ -69,7 +69,7 @@ def main() -> int:
 
 def run_arm(world: DemoConfig, arm: Arm) -> bool:
     """Train an arm and ask it, where that is not done yet."""
-    claim(world.out, "conflict.json", world.model_dump_json(indent=2))
+    claim(world.out, NOTE, world.model_dump_json(indent=2))
     settings = arm.settings(world)
     files = make_clips(world)
     if not is_trained(settings):

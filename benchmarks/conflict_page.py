@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 
 from conflict_arms import ARMS, TRIED, Arm
 from pages import between_marks
@@ -38,6 +39,8 @@ GROUPS = {
     CONTROL: "visual control",
     "seen": "of them seen",
 }
+NOTE = "conflict.json"
+"""Settings of a world, beside its runs."""
 _SEED = 0  # of the intervals
 
 
@@ -92,7 +95,8 @@ def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
         f"Seeds {seeds}: {first.steps} steps on {first.train_clips} clips each, "
         f"{first.test_clips} held-out clips, LoRA of scale {arms[0].scale:g}, trained in "
         f"{first.precision} on {platform.machine()}. {pairs.n} pairs of questions about sound, of "
-        f"{pairs.clusters} pairs of clips.",
+        f"{pairs.clusters} pairs of clips. Processor seconds of a training: "
+        f"{', '.join(f'{arm.title} {_seconds(worlds, arm):.0f}' for arm in arms)}.",
         "",
         "| questions | arm | pairs | matched | conflict: follows | difference | each seed | "
         "follows, minus plain | E channel | E picture | Shortcut Index | changed |",
@@ -112,7 +116,12 @@ def tried(world: DemoConfig) -> str:
     if not arms:
         return ""
     found = exchanged([world], arms)
+    note = json.loads((world.out / NOTE).read_text("utf-8"))  # perhaps other steps than elsewhere
+    pairs = found.rows[arms[0].title, "audio"]
     lines = [
+        f"Seed {world.seed}: {note['steps']} steps of two clips where nothing else is said. "
+        f"{pairs.n} pairs of questions about sound, of {pairs.clusters} pairs of clips.",
+        "",
         "| setting | matched | conflict: follows | difference | names: difference | "
         "Shortcut Index | visual: matched | visual: follows | visual: changed |",
         "|---" * 9 + "|",
@@ -181,6 +190,12 @@ def visual_changes(worlds: Sequence[DemoConfig], arm: Arm) -> Estimate:
                 clips.append(f"{world.seed}:{record.video}")
     interval = mean_bootstrap(changed, clips, resamples=RESAMPLES, seed=_SEED)
     return Estimate(value=sum(changed) / len(changed), ci95=interval)
+
+
+def _seconds(worlds: Sequence[DemoConfig], arm: Arm) -> float:
+    """Processor seconds of a training, over all worlds."""
+    files = [world.out / "runs" / f"{arm.name}.json" for world in worlds]
+    return mean(json.loads(file.read_text("utf-8"))["cpu_seconds"] for file in files)
 
 
 def controlled(arm: Arm) -> str:

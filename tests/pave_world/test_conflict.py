@@ -73,6 +73,9 @@ def finish(world: DemoConfig, arm: Any, say: Say) -> None:
             rows.append(row_of(task, record, "arm", say(truth, truth)))
         write_rows(folder / "arm.jsonl", rows)
         (folder / "results.json").write_text("{}")
+    runs = world.out / "runs"
+    runs.mkdir(exist_ok=True)
+    (runs / f"{arm.name}.json").write_text(json.dumps({"cpu_seconds": 10.0 * world.seed}))
     if not arm.hears:
         return
     folder = world.out / "swap" / arm.name
@@ -99,39 +102,42 @@ def test_arms_differ_in_what_teaches_them_alone(tmp_path: Path) -> None:
 
     world = world_of(tmp_path, 1)
     lora, plain, *others = ARMS
+    exchanged, *_ = others
     base = plain.settings(world).model_dump(exclude={"out"})
     for arm in (lora, *others):
         own = arm.settings(world).model_dump(exclude={"out"})
         changed = {key for key, value in own.items() if value != base[key]}
         if arm.hears:
-            assert changed in ({"counterfactual"}, {"modality_dropout"}), arm
+            taught = {"counterfactual", "modality_dropout"} & changed
+            assert len(taught) == 1 and changed <= {*taught, "batch_clips"}, arm
         else:
-            assert own["channel"] is None and "lora" not in changed and "steps" not in changed
+            assert own["channel"] is None and not changed & {"lora", "steps", "batch_clips"}
     for arms in (ARMS, TRIED):
         assert len({arm.name for arm in arms}) == len({arm.title for arm in arms}) == len(arms)
     # The choice was made among what was tried.
-    assert {arm.name for arm in ARMS[1:3]} <= {arm.name for arm in TRIED}
+    assert exchanged.name in {arm.name for arm in TRIED}
 
 
 def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:
     from conflict_arms import ARMS
     from conflict_page import measured
 
-    lora, plain, hinge, cross, _ = ARMS
+    lora, plain, exchanged, dropout = ARMS
     worlds = [world_of(tmp_path, 1), world_of(tmp_path, 2)]
     assert measured(worlds) == ""
     for world in worlds:
         finish(world, lora, lambda seen, heard: seen)
         finish(world, plain, lambda seen, heard: seen)  # looks
-        finish(world, hinge, lambda seen, heard: heard)  # listens
-    finish(worlds[1], cross, lambda seen, heard: heard)
+        finish(world, exchanged, lambda seen, heard: heard)  # listens
+    finish(worlds[1], dropout, lambda seen, heard: heard)
     text = measured(worlds)
-    first, _, second = text.partition("Also trained, on fewer worlds: cross-entropy.")
+    first, _, second = text.partition("Also trained, on fewer worlds: modality dropout.")
     # 12 pairs of clips a world; two questions about the sound, one about the picture.
     assert first.startswith("Seeds 1, 2: 10 steps") and "48 pairs of questions about sound" in first
+    assert "LoRA-only 15, plain 15, exchanged 15." in first
     assert second.strip().startswith("Seeds 2: 10 steps")
     lines = {tuple(line.split(" | ")[:2]): line for line in first.splitlines()}
-    looks, listens = lines["| needs sound", "plain"], lines["| needs sound", "hinge"]
+    looks, listens = lines["| needs sound", "plain"], lines["| needs sound", "exchanged"]
     assert looks.split(" | ")[3].startswith("100.0") and looks.split(" | ")[6] == "-100.0, -100.0"
     assert looks.split(" | ")[4].startswith("0.0") and listens.split(" | ")[4].startswith("100.0")
     assert listens.split(" | ")[6] == "+0.0, +0.0"
