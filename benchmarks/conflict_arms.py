@@ -84,6 +84,6 @@ ARMS = (
 )
 """What is measured on the other worlds, the reference first.
 
-A step of four clips, of which two are exchanged ones with fewer questions, takes as long as one of
-three clips.
+A step of four clips, two of which are exchanged and hold fewer questions, takes a fifth longer than
+one of three clips; with two, plain would see less in the same time.
 """

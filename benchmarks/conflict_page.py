@@ -90,9 +90,10 @@ def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     scores = as_they_are(worlds, arms)
     first = worlds[0]
     seeds = ", ".join(str(world.seed) for world in worlds)
+    word = "Seeds" if len(worlds) > 1 else "Seed"
     pairs = found.rows[PLAIN.title, "audio"]
     lines = [
-        f"Seeds {seeds}: {first.steps} steps on {first.train_clips} clips each, "
+        f"{word} {seeds}: {first.steps} steps on {first.train_clips} clips each, "
         f"{first.test_clips} held-out clips, LoRA of scale {arms[0].scale:g}, trained in "
         f"{first.precision} on {platform.machine()}. {pairs.n} pairs of questions about sound, of "
         f"{pairs.clusters} pairs of clips. Processor seconds of a training: "

@@ -135,7 +135,7 @@ def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:
     # 12 pairs of clips a world; two questions about the sound, one about the picture.
     assert first.startswith("Seeds 1, 2: 10 steps") and "48 pairs of questions about sound" in first
     assert "LoRA-only 15, plain 15, exchanged 15." in first
-    assert second.strip().startswith("Seeds 2: 10 steps")
+    assert second.strip().startswith("Seed 2: 10 steps")
     lines = {tuple(line.split(" | ")[:2]): line for line in first.splitlines()}
     looks, listens = lines["| needs sound", "plain"], lines["| needs sound", "exchanged"]
     assert looks.split(" | ")[3].startswith("100.0") and looks.split(" | ")[6] == "-100.0, -100.0"
