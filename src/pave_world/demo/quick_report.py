@@ -53,8 +53,8 @@ class Quick(BaseModel):
         )
         if whole > self.budget + 5:
             found.append(
-                "This machine is slower than those that the time was chosen for; even the parts "
-                "that cannot be shortened took longer."
+                "This machine is busy, or slower than those that the time was chosen for: even the "
+                "parts that cannot be shortened took longer."
             )
         return found
 
