@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,19 @@ def test_what_is_copied_is_there() -> None:
             assert (ROOT / source).exists(), source
     assert "requirements-smol.txt" in text
     assert (ROOT / "src/pave/bases/smol/requirements-smol.txt").exists()
+
+
+def test_what_is_installed_is_what_the_project_says() -> None:
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (python,) = re.findall(r"^FROM python:3\.(\d+)-slim$", text, re.M)
+    least = project["requires-python"].removeprefix(">=3.")
+    assert int(python) >= int(least)
+    (extras,) = re.findall(r'"\.\[(.+)\]"', text)
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
+    # What builds the package names these files, and the versions come from constraints.txt.
+    copied = " ".join(re.findall(r"^COPY (.+)$", text, re.M)).split()
+    assert {"pyproject.toml", project["readme"], *project["license-files"]} <= set(copied)
+    assert text.count("pip install") == text.count("-c constraints.txt") == 3
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").split()
+    assert not set(copied) & set(ignored)
