@@ -1,11 +1,12 @@
 """One training step on 8 questions about each of 2 clips, against two other ways to train.
 
-Every side makes one optimiser step in fp32 on the same 16 questions: forward, backward, clipping
-and AdamW (its rate is 0, so that every repetition starts from the same weights). Losses of all
-sides are compared before anything is measured; frames are decoded beforehand for all.
+Every side makes one optimiser step on the same 16 questions: forward, backward, clipping and AdamW
+(its rate is 0, so that every repetition starts from the same weights). Losses of all sides are
+compared before anything is measured; frames are decoded beforehand for all. In bf16 all sides run
+under autocast and hold the frozen weights in bf16.
 
 - "ours": one sequence a clip with its 8 questions, tower outputs from the cache, logits at answers;
-  the frozen products go through oneDNN where `pave train` sends them there.
+  the base is held as `pave train` holds it.
 - "as the authors train": one question a sample, batches of two that are padded to the longest,
   tower and projector in every step, the fusion in a loop over samples, logits at every position.
 - "plain peft": a LoRA alone, one question a sample, tower in every step, logits at every position;
@@ -23,7 +24,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +37,13 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from videos import LORA, Bench, bench
 
-from pave.cpu import frozen_through_onednn
+from pave.cpu import frozen_in_bf16
 from pave.media import read_frames
 from pave.model import PatchedModel
+from pave.train import TrainConfig
+from pave.train.held import AsTrained
 from pave.train.objective import AnswerModel
+from pave.train.precision import Settled
 
 CLIPS, QUESTIONS = 2, 8
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear", "attention")
@@ -138,7 +142,8 @@ def measured(
 
 def row(title: str, ours: Measured, peer: Measured, promise: str = "") -> Row:
     """Questions a CPU second of both sides, which have the same loss."""
-    assert math.isclose(ours.loss, peer.loss, rel_tol=1e-4), (ours, peer)
+    close = 1e-2 if "bf16" in title else 1e-4
+    assert math.isclose(ours.loss, peer.loss, rel_tol=close), (ours, peer)
     count = CLIPS * QUESTIONS
     return Row(
         f"training step, {QUESTIONS} questions a clip, {title}",
@@ -161,46 +166,99 @@ def share_of_products(title: str, step: Callable[[], float], whole: float) -> Ro
     return Row(figure, products.seconds, whole, part, "CPU s", 1, "", f"{part:.0%} of the step")
 
 
-def compare(made: Bench, title: str, frames: int, repeats: int, promise: str) -> list[Row]:
-    """All rows of one base and number of frames."""
-    features = made.features(frames)
-    together, single = samples(made, features, True), samples(made, features, False)
+def in_precision(losses: Callable[[], Iterator[Any]], precision: Settled) -> Callable[[], Any]:
+    """The same losses, each of them computed under autocast where the precision is bf16."""
 
-    patched = made.patched()
+    def computed() -> Iterator[Any]:
+        pending = losses()
+        while True:
+            # The backward pass, between two of them, runs outside.
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                loss = next(pending, None)
+            if loss is None:
+                return
+            yield loss
+
+    return computed
+
+
+@dataclass(frozen=True)
+class Case:
+    """One base, number of frames, and precision; repeats are those of the other side."""
+
+    made: Bench
+    title: str
+    frames: int
+    repeats: int
+    promise: str
+    precision: Settled = "fp32"
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.precision}"
+
+    def samples(self, together: bool) -> list[list[Any]]:
+        """The questions, packed or one by one."""
+        return samples(self.made, self.made.features(self.frames), together)
+
+    def as_we_hold_it(self) -> Any:
+        """The base as `pave train` holds it."""
+        settings = {"precision": self.precision, "questions_per_video": QUESTIONS}
+        return AsTrained(self.made.base, TrainConfig(records="-", out="-", **settings))
+
+    def as_others_hold_it(self) -> Any:
+        """The base with weights in the precision, and nothing else."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return frozen_in_bf16(getattr(self.made.base.inner, self.made.base.family.language_model))
+
+
+def against_the_authors(case: Case) -> list[Row]:
+    """Our step and theirs, and the share of products in ours."""
+    together, single = case.samples(True), case.samples(False)
+    patched = case.made.patched()
     trained = list(patched.trainable_parameters().values())
-    losses = cached(AnswerModel(patched).train(), together, True)
-    language = getattr(made.base.inner, made.base.family.language_model)
-    with frozen_through_onednn(language):  # as `pave train` holds the base
+    losses = in_precision(cached(AnswerModel(patched).train(), together, True), case.precision)
+    with case.as_we_hold_it():
         ours = measured(losses, trained, 3)
-        share = share_of_products(title, trainer(trained, losses), ours.seconds)
-    with one_by_one(patched):
-        authors = measured(plain(made, patched, features, single), trained, repeats)
+        share = share_of_products(str(case), trainer(trained, losses), ours.seconds)
+    features = case.made.features(case.frames)
+    losses = in_precision(plain(case.made, patched, features, single), case.precision)
+    with one_by_one(patched), case.as_others_hold_it():
+        authors = measured(losses, trained, case.repeats)
     patched.unpatch()
+    return [row(f"{case}, against as the authors train", ours, authors, case.promise), share]
 
-    control = PatchedModel(made.base)
+
+def against_peft(case: Case) -> Row:
+    """Our LoRA-only control and a LoRA that peft alone puts on the base."""
+    control = PatchedModel(case.made.base)
     control.new_patch(None, name="lora", lora=LORA, seed=0)
-    losses = cached(AnswerModel(control).train(), together, True)
+    model = AnswerModel(control).train()
     trained = list(control.trainable_parameters().values())
-    with frozen_through_onednn(language):
-        alone = measured(losses, trained, 3)
+    with case.as_we_hold_it():
+        losses = in_precision(cached(model, case.samples(True), True), case.precision)
+        ours = measured(losses, trained, 3)
     control.unpatch()
-    with peft_lora(made) as parameters:
-        peft = measured(with_peft(made, features, single), parameters, repeats)
-    return [
-        row(f"{title}, against as the authors train", ours, authors, promise),
-        row(f"{title}, LoRA alone, against plain peft", alone, peft),
-        share,
-    ]
+    features = case.made.features(case.frames)
+    with peft_lora(case.made) as parameters, case.as_others_hold_it():
+        losses = in_precision(with_peft(case.made, features, case.samples(False)), case.precision)
+        theirs = measured(losses, parameters, case.repeats)
+    return row(f"{case}, LoRA alone, against plain peft", ours, theirs)
 
 
 def measure() -> list[Row]:
-    """`smol` with 4 and 32 frames, and a thin LLaVA-OneVision with 8."""
-    rows = []
+    """`smol` with 4 and 32 frames in both precisions, and a thin LLaVA-OneVision with 8."""
     with bench(CLIPS, QUESTIONS, "train") as made:
-        rows += compare(made, "smol, 4 frames", 4, 2, "at least 5")
-        rows += compare(made, "smol, 32 frames", 32, 0, "at least 10")
+        cases = []
+        for precision in ("fp32", "bf16"):
+            cases.append(Case(made, "smol, 4 frames", 4, 2, "at least 5", precision))
+            cases.append(Case(made, "smol, 32 frames", 32, 0, "at least 10", precision))
         torch.manual_seed(0)
-        thin = thin_base(256, 32_000, 256, mlp=1024, layers=2)
-        made = Bench(thin, made.groups, made.folder / "thin")
-        rows += compare(made, "thin LLaVA-OneVision, 8 frames", 8, 0, "at least 5")
+        base = thin_base(256, 32_000, 256, mlp=1024, layers=2)
+        thin = Bench(base, made.groups, made.folder / "thin")
+        cases.append(Case(thin, "thin LLaVA-OneVision, 8 frames", 8, 0, "at least 5"))
+        rows = []
+        for case in cases:
+            rows += against_the_authors(case)
+            rows.append(against_peft(case))
     return rows

@@ -18,8 +18,9 @@ _OTHERS = {
     "PMI_SIZE": "mpirun",
     "MV2_COMM_WORLD_SIZE": "mpirun",
 }
-# Set by `accelerate launch` whatever it is asked.
-_ACCELERATE = "ACCELERATE_MIXED_PRECISION"
+# Set by `accelerate launch`: always, for a CPU ("True"), for several processes or machines.
+_ACCELERATE, _ON_CPU = "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_CPU"
+_SEVERAL = "MASTER_PORT"
 
 
 def processes() -> int:
@@ -68,11 +69,19 @@ def must_train_together(known: int, device: str) -> None:
             f"{processes()} processes were started, and on the device {device} each would train "
             "by itself; start one"
         )
-    if device == "cpu" and _ACCELERATE in os.environ and "RANK" not in os.environ:
+    if _is_one_of_accelerate(device):
         raise ConfigError(
             "accelerate launch starts a single process on a CPU, whatever --num_processes says; "
-            "use torchrun --nproc_per_node N -m pave train"
+            "use torchrun --nproc_per_node N -m pave train, or ask it for one process"
         )
+
+
+def _is_one_of_accelerate(device: str) -> bool:
+    """Whether `accelerate launch` was asked for several processes and started a single one."""
+    if "RANK" in os.environ or _ACCELERATE not in os.environ:
+        return False
+    on_cpu = device == "cpu" or os.environ.get(_ON_CPU) == "True"
+    return on_cpu and _SEVERAL in os.environ
 
 
 def _number(variable: str) -> int:

@@ -63,9 +63,14 @@ def test_a_launch_that_would_train_alone(monkeypatch):
         must_train_together(1, "mps")
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # as accelerate launch sets it
+    must_train_together(1, "cpu")  # one process was asked for
+    monkeypatch.setenv("MASTER_PORT", "29500")  # and this one for several
     with pytest.raises(ConfigError, match="a single process on a CPU, .*use torchrun"):
         must_train_together(1, "cpu")
     must_train_together(1, "cuda")  # where it starts as many as it is asked for
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")  # but not by accelerate launch --cpu
+    with pytest.raises(ConfigError, match="a single process on a CPU"):
+        must_train_together(1, "cuda")
 
 
 def test_a_lost_process_is_said_in_a_line():
@@ -84,14 +89,25 @@ def test_accelerate_launch_on_a_cpu(tmp_path):
     toy.records(tmp_path, clips=2)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    words = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", str(script)]
-    command = [sys.executable, "-m", *words, "run", "{'steps': 1}", str(tmp_path)]
-    done = subprocess.run(
-        command, env=launch.environment(), capture_output=True, text=True, cwd=tmp_path, timeout=300
-    )
-    assert done.returncode
-    assert "told: accelerate launch starts a single process on a CPU" in done.stderr
+
+    def launched(processes: str) -> subprocess.CompletedProcess[str]:
+        words = ["accelerate.commands.launch", "--cpu", "--num_processes", processes]
+        return subprocess.run(
+            [sys.executable, "-m", *words, str(script), "run", "{'steps': 1}", str(tmp_path)],
+            env=launch.environment(),
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=300,
+        )
+
+    two = launched("2")
+    assert two.returncode
+    assert "told: accelerate launch starts a single process on a CPU" in two.stderr
     assert not (tmp_path / "run").exists()
+    one = launched("1")
+    assert one.returncode == 0, one.stderr[-3000:]
+    assert (tmp_path / "run" / "patch").is_dir()
 
 
 @pytest.mark.slow
@@ -156,6 +172,19 @@ def test_a_killed_process_ends_the_other_with_a_line_and_the_run_resumes(tmp_pat
     for name in ("fusion.safetensors", "lora/adapter_model.safetensors"):
         ours, theirs = load_file(one.patch / name), load_file(tmp_path / "run" / "patch" / name)
         assert max((ours[key] - theirs[key]).abs().max() for key in ours) < 1e-3
+
+
+def test_what_a_killed_start_left_is_removed(tmp_path):
+    toy.records(tmp_path, clips=2)
+    config = toy.config(tmp_path, steps=1)
+    config.out.mkdir()
+    old, new = config.out / ".together-old", config.out / ".together-new"
+    old.touch()
+    new.touch()  # another start may look for it right now
+    past = time.time() - 3600
+    os.utime(old, (past, past))
+    train(config, base=tiny.base(), progress=False)
+    assert not old.exists() and new.exists()
 
 
 @pytest.mark.slow

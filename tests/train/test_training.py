@@ -16,7 +16,7 @@ from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train import train
 from pave.train.checkpoints import DIGESTS, newest_checkpoint, processes_of, publish, save_weights
-from pave.train.folder import LOG_NAME
+from pave.train.folder import LOG_NAME, STEP
 from pave.train.precision import native_precision
 from pave.train.progress import read_log
 from pave.train.run_files import COLUMNS, RunFiles
@@ -247,17 +247,12 @@ def test_incomplete_checkpoints_are_passed_over(tmp_path):
     (tmp_path / "checkpoint-6" / "model.safetensors").write_bytes(b"\0" * 50)
     (tmp_path / "checkpoint-4" / "trainer_state.json").write_text('{"global')
     assert newest_checkpoint(tmp_path).name == "checkpoint-2"
-    assert newest_checkpoint(tmp_path, processes=2) is None
+    # Of two processes now.
     for rank in (0, 1):
         (tmp_path / "checkpoint-10" / f"rng_state_{rank}.pth").write_bytes(b"x")
     (tmp_path / "checkpoint-10" / "rng_state.pth").unlink()
     (tmp_path / "checkpoint-10" / "optimizer.pt").write_bytes(b"x")
-    assert newest_checkpoint(tmp_path, processes=1).name == "checkpoint-2"
-    assert (
-        newest_checkpoint(tmp_path).name
-        == newest_checkpoint(tmp_path, processes=2).name
-        == "checkpoint-10"
-    )
+    assert newest_checkpoint(tmp_path).name == "checkpoint-10"
     assert (processes_of(tmp_path / "checkpoint-10"), processes_of(tmp_path / "checkpoint-2")) == (
         2,
         1,
@@ -273,27 +268,38 @@ def test_a_checkpoint_that_is_published_stays(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]
 
 
-def test_a_run_goes_on_with_the_same_base_and_as_many_processes(tmp_path):
+def test_a_run_goes_on_with_the_same_base_and_as_many_sequences_a_step(tmp_path):
     toy.records(tmp_path, clips=2, questions=1)
-    config = toy.config(tmp_path, "run", steps=2, save_every=1)
+    config = toy.config(tmp_path, "run", steps=2, save_every=1, batch_clips=2, accumulation=2)
     train(config, base=tiny.base(), progress=False)
     with pytest.raises(TrainError, match="holds a run with other base"):
         train(config, base=tiny.base(seed=7), progress=False)
+    note = config.out / "run.json"
+    ours = note.read_text()
+    # As an older pave wrote it in each of two processes, which left a random state each.
+    noted = json.loads(ours)
+    noted["sequences_a_step"] = noted.pop(STEP)
+    note.write_text(json.dumps(noted))
     for folder in (config.out / "checkpoints").iterdir():
         for rank in (0, 1):
             (folder / f"rng_state_{rank}.pth").write_bytes((folder / "rng_state.pth").read_bytes())
         (folder / "rng_state.pth").unlink()
         (folder / DIGESTS).unlink()  # else it would be another, damaged checkpoint
-    with pytest.raises(
-        TrainError, match="a run with 2 processes, not 1; start as many, or use resume=never"
-    ):
-        train(config, base=tiny.base(), progress=False)
-    assert (
-        train(
-            config.model_copy(update={"resume": "never"}), base=tiny.base(), progress=False
-        ).resumed_from
-        == 0
+    said = (
+        "a run with 8 sequences a step, and 1 process x batch_clips 2 x accumulation 2 are 4; "
+        "set accumulation to 4, or use resume=never"
     )
+    with pytest.raises(TrainError, match=said):
+        train(config, base=tiny.base(), progress=False)
+    for settings, rest in (({"batch_clips": 3}, "whose product is 8"), ({"seed": 1}, "other seed")):
+        with pytest.raises(TrainError, match=rest):
+            train(config.model_copy(update=settings), base=tiny.base(), progress=False)
+    # One process goes on in place of two.
+    alone = config.model_copy(update={"accumulation": 4})
+    assert train(alone, base=tiny.base(), progress=False).resumed_from == 2
+    anew = config.model_copy(update={"resume": "never"})
+    assert train(anew, base=tiny.base(), progress=False).resumed_from == 0
+    assert note.read_text() == ours
 
 
 def test_the_native_precision_follows_the_processor(monkeypatch):

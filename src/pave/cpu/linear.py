@@ -54,30 +54,33 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 
 class _ThroughOneDNN(torch.autograd.Function):
-    """The product and its gradients by oneDNN, keeping the rows themselves for the backward pass.
+    """The product and its gradients by oneDNN, keeping only what the gradients are made of.
 
-    Left to autograd, input and output would each be kept twice, as rows and in oneDNN's layout.
+    Left to autograd, input and output would each be kept twice, as rows and in oneDNN's layout. A
+    frozen weight needs no rows at all.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        rows = None
+        if ctx.needs_input_grad[1]:
+            rows = x
+        ctx.save_for_backward(rows, weight)
         return hf_compat.onednn_linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        gradients = hf_compat.onednn_linear_gradients(
-            x,
-            grad.contiguous(),
-            weight,
-            wanted,
-        )
-        found: list[Tensor | None] = []
-        for gradient, is_wanted in zip(gradients, wanted, strict=True):
-            if not is_wanted:
-                gradient = None  # autograd takes no undefined tensors
-            found.append(gradient)
-        return tuple(found)
+        of_x = None
+        of_weight = None
+        of_bias = None
+        grad = grad.contiguous()  # [N, out]
+        if ctx.needs_input_grad[0]:
+            of_x = hf_compat.onednn_linear(grad, weight.T, None)
+        if ctx.needs_input_grad[1]:
+            # Rows with gaps between them would be multiplied by oneDNN's slow reference.
+            of_weight = hf_compat.onednn_linear(grad.T, x.contiguous().T, None)
+        if ctx.needs_input_grad[2]:
+            of_bias = grad.sum(0)
+        return of_x, of_weight, of_bias

@@ -20,7 +20,6 @@ from pave.hf_compat.cpu import (
     has_bf16_units,
     mkl_leaves_avx512_alone,
     onednn_linear,
-    onednn_linear_gradients,
 )
 from pave.hf_compat.hub import (
     can_be_hub_id,
@@ -93,7 +92,6 @@ __all__ = [
     "lanczos_mode",
     "mkl_leaves_avx512_alone",
     "onednn_linear",
-    "onednn_linear_gradients",
     "reads_beyond_rows",
     "set_attention_implementation",
     "train_on",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,20 +54,3 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return torch.nn.functional.linear(x.to_mkldnn(), weight, bias).to_dense()
     out: Tensor = direct(x, weight, bias, "none", [], "")
     return out
-
-
-def onednn_linear_gradients(
-    x: Tensor, grad: Tensor, weight: Tensor, wanted: Sequence[bool]
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Gradients of input, weight and bias: `torch.ops.aten.mkldnn_linear_backward`.
-
-    Checked with torch 2.13.0.
-    """
-    import torch
-
-    inner, outer, bias = torch.ops.aten.mkldnn_linear_backward(
-        x.to_mkldnn(), grad.to_mkldnn(), weight, list(wanted)
-    )
-    if not wanted[0]:  # what comes back is undefined then, and cannot be made dense
-        return None, outer, bias
-    return inner.to_dense(), outer, bias

@@ -135,25 +135,38 @@ def _remove(checkpoint: Path) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def newest_checkpoint(folder: Path, processes: int | None = None) -> Path | None:
+def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint with the highest step that has all its parts unharmed, or None.
 
     What is passed over is said in the log.
 
     Args:
         folder: Where checkpoints lie.
-        processes: Only checkpoints of a run of so many processes.
     """
     for path in _numbered(folder):
-        if _complete(path, processes or processes_of(path)):
+        if is_whole(path):
             return path
         log.warning("the checkpoint %s is incomplete and is skipped", path)
     return None
 
 
-def is_whole(checkpoint: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether a checkpoint has all its parts unharmed, however many processes made it."""
-    return _complete(checkpoint, processes_of(checkpoint))
+    processes = processes_of(path)
+    if processes == 0:  # no random state is there at all
+        return False
+    for name in (WEIGHTS, *hf_compat.checkpoint_files(processes)):
+        part = path / name
+        if not part.is_file() or part.stat().st_size == 0:
+            return False
+    try:
+        with safe_open(path / WEIGHTS, "pt"):  # reads the header, which knows the file's length
+            state = parse_json((path / hf_compat.TRAINER_STATE).read_bytes())
+        # An object of the Trainer's; another program's says no step, or another one.
+        whole = isinstance(state, dict) and state.get("global_step") == step_of(path)
+        return whole and _unharmed(path)
+    except (OSError, ValueError, SafetensorError):
+        return False
 
 
 def processes_of(checkpoint: Path) -> int:
@@ -177,24 +190,6 @@ def _numbered(folder: Path) -> list[Path]:
         return []
     found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
     return sorted(found, key=step_of, reverse=True)
-
-
-def _complete(path: Path, processes: int) -> bool:
-    """Whether a checkpoint of so many processes has all its parts, none of them empty or cut."""
-    if processes == 0:  # no random state is there at all
-        return False
-    for name in (WEIGHTS, *hf_compat.checkpoint_files(processes)):
-        part = path / name
-        if not part.is_file() or part.stat().st_size == 0:
-            return False
-    try:
-        with safe_open(path / WEIGHTS, "pt"):  # reads the header, which knows the file's length
-            state = parse_json((path / hf_compat.TRAINER_STATE).read_bytes())
-        # An object of the Trainer's; another program's says no step, or another one.
-        whole = isinstance(state, dict) and state.get("global_step") == step_of(path)
-        return whole and _unharmed(path)
-    except (OSError, ValueError, SafetensorError):
-        return False
 
 
 def _unharmed(path: Path) -> bool:

@@ -43,11 +43,13 @@ from pave.train.checkpoints import newest_checkpoint, processes_of
 from pave.train.config import OLD_NAMES, TrainConfig
 from pave.train.held_out import Exam
 from pave.train.origin import Origin
+from pave.train.together import clear_tokens
 from pave.train.trainer_fields import decisive
 
 LOG_NAME, NOTE_NAME, SETTINGS_NAME = "train_log.jsonl", "run.json", "settings.yaml"
 HELD_OUT_NAME = "validation.jsonl"
 ADVICE = "use another folder, or resume=never to start over"
+STEP = "sequences_of_all_processes_a_step"
 
 # Settings that say where things are, how often they are written, how memory is spent and what
 # multiplies: they may change between an interrupted run and its continuation without changing what
@@ -109,12 +111,13 @@ def open_folder(
         TrainError: If the folder holds a run with other settings, records, base or number of
             processes.
     """
-    identity = _identity(config, records, base)
+    identity = _identity(config, records, base, processes)
     # Both by content, wherever they lie.
     identity["validation"] = _validation(config, exam)
     identity["start_from"] = None
     if origin is not None:
         identity["start_from"] = dict(origin.digests)
+    clear_tokens(config.out)
     note = config.out / NOTE_NAME
     checkpoints = config.out / "checkpoints"
     if config.resume == "never":
@@ -124,8 +127,7 @@ def open_folder(
     make_folder(checkpoints)  # what is in its way is to be known now, not at the first checkpoint
     newest = newest_checkpoint(checkpoints)
     if newest is not None and note.exists():
-        _check_same(note, identity, config)
-        _check_processes(newest, processes, config)
+        _check_same(note, identity, config, made_by=processes_of(newest))
     write_text_atomically(note, json.dumps(identity, indent=1))
     settings = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_text_atomically(config.out / SETTINGS_NAME, settings)
@@ -133,11 +135,15 @@ def open_folder(
         write_records(config.out / HELD_OUT_NAME, exam.records)
 
 
-def _identity(config: TrainConfig, records: Iterable[Record], base: Base) -> dict[str, Any]:
+def _identity(
+    config: TrainConfig, records: Iterable[Record], base: Base, processes: int
+) -> dict[str, Any]:
     """What makes a run this run: its settings, and the contents of what they name."""
     identity: dict[str, Any] = config.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
-    # How a step's sequences are cut into forward passes does not change their mean loss.
-    identity["sequences_a_step"] = identity.pop("batch_clips") * identity.pop("accumulation")
+    # How a step's sequences are cut into processes and forward passes does not change their mean
+    # loss, nor which ones they are.
+    each = identity.pop("batch_clips") * identity.pop("accumulation")
+    identity[STEP] = each * processes
     # Records and base may lie elsewhere now: what counts is what is in them.
     identity["records"] = _digest_of(records)
     if config.mixture is not None:
@@ -170,11 +176,20 @@ def _digest_of(records: Iterable[Record]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> None:
-    """The run that the folder holds must be the one that is asked for."""
+def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig, made_by: int) -> None:
+    """The run that the folder holds must be the one that is asked for.
+
+    Args:
+        note: What the folder says of its run.
+        identity: What is asked for.
+        config: The same, as settings.
+        made_by: How many processes made the newest checkpoint.
+    """
     before = renamed(read_object(note, TrainError, ADVICE), OLD_NAMES, str(note))
     if "accumulation" in before:  # of an older pave, which refused to cut a step otherwise
         before["sequences_a_step"] = before.pop("batch_clips", 1) * before.pop("accumulation")
+    if "sequences_a_step" in before:  # of one process of an older pave
+        before[STEP] = before.pop("sequences_a_step") * made_by
     # Settings that came since have the values that made no difference before.
     for name in identity.keys() - before.keys():
         if name in TrainConfig.model_fields:
@@ -185,8 +200,24 @@ def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig) -> No
         before.keys() & {"chat", "clip_text", "trainer"}
     )  # either may leave out what is built in
     changed = sorted(name for name in told if before.get(name) != identity.get(name))
+    if changed == [STEP]:
+        raise TrainError(_other_step(config, before[STEP], identity[STEP]))
     if changed:
         raise TrainError(f"{config.out} holds a run with other {', '.join(changed)}; {ADVICE}")
+
+
+def _other_step(config: TrainConfig, before: int, now: int) -> str:
+    """That a step of the run has another number of sequences than is asked for, and a way out."""
+    processes = now // (config.batch_clips * config.accumulation)
+    words = counted(processes, "process", "processes")
+    said = (
+        f"{config.out} holds a run with {before} sequences a step, and {words} x "
+        f"batch_clips {config.batch_clips} x accumulation {config.accumulation} are {now}; "
+    )
+    if before % (config.batch_clips * processes):
+        return said + f"choose others whose product is {before}, or resume=never to start over"
+    fitting = before // (config.batch_clips * processes)
+    return said + f"set accumulation to {fitting}, or use resume=never to start over"
 
 
 def _is_older(before: dict[str, Any], config: TrainConfig) -> bool:
@@ -207,13 +238,3 @@ def _older_digest(records: Path) -> str:
         meta = values.get("meta", {})
         found.append(record.model_copy(update={"meta": meta}))
     return _digest_of(found)
-
-
-def _check_processes(checkpoint: Path, processes: int, config: TrainConfig) -> None:
-    """As many processes must go on as made the checkpoint: each has its own random state."""
-    made_by = processes_of(checkpoint)
-    if made_by != processes:
-        raise TrainError(
-            f"{config.out} holds a run with {counted(made_by, 'process', 'processes')}, not "
-            f"{processes}; start as many, or use resume=never to start over"
-        )

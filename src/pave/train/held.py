@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from pave.bases import Base
-from pave.cpu import frozen_in_bf16, frozen_through_onednn
+from pave.cpu import frozen_in_bf16, frozen_through_onednn, lean_layers
 from pave.train.attention import attend_with, attention_of, packed_attention
 from pave.train.config import TrainConfig
 
@@ -59,3 +59,5 @@ class AsTrained:
         if self._bf16:
             held = frozen_in_bf16(language)
         self._weights.enter_context(held)
+        # Last: a module is tried with the weights as they are held.
+        self._weights.enter_context(lean_layers(language))

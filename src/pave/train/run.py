@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import TrainingArguments, set_seed
 
 from pave.bases import Base, load_base
 from pave.bases.plain import as_base
@@ -35,7 +35,7 @@ from pave.model import PatchedModel
 from pave.placement import running_on
 from pave.texts import counted
 from pave.train.batches import Sequences
-from pave.train.checkpoints import load_weights, newest_checkpoint, step_of
+from pave.train.checkpoints import load_weights, newest_checkpoint, processes_of, step_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
@@ -153,7 +153,7 @@ def _train_in_folder(
         encode_seconds = _fill_cache(data, lessons, config, args, progress)
         add_new_patch(patched, encoders, base_patches, config)
         # Not each by itself: one that saw another checkpoint would start at another step.
-        checkpoint = told(args, newest_checkpoint(Path(args.output_dir), args.world_size))
+        checkpoint = told(args, newest_checkpoint(Path(args.output_dir)))
         # Only at the very start: a resumed run has moved on from there.
         if checkpoint is None and origin is not None:
             origin.fill(patched)
@@ -416,6 +416,16 @@ def _best(trainer: PatchTrainer) -> tuple[Path | None, dict[str, Any]]:
     return validator.folder, validator.said
 
 
+def _draw_anew(checkpoint: Path, trainer: PatchTrainer) -> None:
+    """Give processes that have no random state in a checkpoint one that follows from its step."""
+    made_by, processes = processes_of(checkpoint), trainer.args.world_size
+    if made_by == processes:
+        return
+    log.info("the checkpoint is of %d processes, and %d go on", made_by, processes)
+    # Those for which the Trainer finds one take it.
+    set_seed(trainer.settings.seed + step_of(checkpoint))
+
+
 def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> float:
     """Take the optimiser steps that are left; the seconds they took."""
     resume = None
@@ -424,6 +434,7 @@ def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> floa
     else:
         log.info("resuming at step %d, from %s", step_of(checkpoint), checkpoint)
         resume = str(checkpoint)
+        _draw_anew(checkpoint, trainer)
     validator = trainer.validator
     if validator is not None:
         validator.restore(checkpoint, trainer.args.process_index)

@@ -24,13 +24,15 @@ from transformers import TrainingArguments
 
 from pave import hf_compat
 from pave.errors import ConfigError, PaveError, TrainError
-from pave.files import make_folder, sha256_of
+from pave.files import clear_left_overs, make_folder, sha256_of
 from pave.train.config import TrainConfig
 from pave.train.processes import gathered
 
 SECONDS = 20.0
 """How long a network file system may take to show a new file on another machine."""
 _TOKEN = ".together-"
+# No start keeps its token so long.
+_OLD = 10 * SECONDS
 # Settings that each machine may have its own of: where things lie, and what it reads them with.
 _OWN = {"out", "cache", "records", "mixture", "base", "base_patches", "workers", "device"}
 
@@ -62,6 +64,11 @@ def must_share(config: TrainConfig, args: TrainingArguments) -> None:
                 f"the processes of this run have different {', '.join(odd)}; give all machines "
                 "the same settings and records"
             )
+
+
+def clear_tokens(folder: Path) -> None:
+    """Remove what starts of several processes left in a run folder when they were killed."""
+    clear_left_overs(folder.glob(f"{_TOKEN}*"), _OLD)
 
 
 def told(args: TrainingArguments, value: T) -> T:
