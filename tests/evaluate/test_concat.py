@@ -81,7 +81,9 @@ def test_without_room_it_is_refused() -> None:
     seen = _seen(base, 0)
     ids = base.encode_prompt(seen.clip.text, [("What?", None)]).dialogue()
     inputs = base.batch([ids], [seen.clip], pixels=False)
-    with pytest.raises(ChannelError, match="appends 10 tokens to a clip, and the prompt has 0"):
+    with pytest.raises(
+        ChannelError, match="appends 10 tokens to a clip, and the prompt has room for 0"
+    ):
         model(**inputs, visuals=[seen.visual], channels=[seen.channels])
     with pytest.raises(ChannelError, match="only pave train and pave eval"):
         model.ask(tiny.frames(4), "What?", channels={"features": SIDE}, max_new_tokens=1)

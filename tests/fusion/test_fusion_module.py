@@ -210,7 +210,7 @@ def test_dropout_acts_in_training_alone():
 @pytest.mark.parametrize(
     ("query", "side", "more", "words"),
     [
-        ([(2, 1, 6)], [], {}, "1 clips need one entry of side tokens"),
+        ([(2, 1, 6)], [], {}, r"one entry of side tokens is needed per clip \(1\), got 0"),
         ([(2, 6)], [(3, 1, 5)], {}, r"query tokens must be \[T, S, 6\], got \(2, 6\)"),
         ([(2, 1, 6)], [(3, 1, 4)], {}, r"side tokens must be \[T, S, 5\]"),
         (

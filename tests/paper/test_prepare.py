@@ -45,7 +45,7 @@ def test_training_mapping_and_feature_files_by_command(
         "train",
     ]
     assert main([*words, "--out", str(out)]) == 2
-    assert "2 media files of 3 examples are missing" in capsys.readouterr().err
+    assert "2 media files are missing (3 examples)" in capsys.readouterr().err
     assert (tmp_path / "train.missing.txt").read_text().splitlines() == [
         str(paper.DATA / "vid" / "missing.mp4"),
         str(paper.DATA / "feat" / "missing.pt"),

@@ -380,7 +380,7 @@ def test_limits_of_size_length_kind_and_queue(
     assert "message 1, video: 61 s long, which exceeds the limit of 1 s" in words
     monkeypatch.setattr(service, "in_progress", 4)
     full = ask(client, "tiny", asked("What?", video(film)))
-    assert "the queue is full: 4 requests" in refusal(full, 503)
+    assert "the queue is full (max_queue: 4 requests)" in refusal(full, 503)
     assert full.headers["retry-after"] == "1"
 
 

@@ -149,7 +149,7 @@ def test_music_avqa_templates_and_doubling():
     assert default[2].labels == ("Visual", "Visual Location")
     assert len(ANSWERS) == len(set(ANSWERS)) == 42
     for values in ([], ["a", "b"]):
-        with pytest.raises(RecordError, match="1 templates but"):
+        with pytest.raises(RecordError, match="1 template but"):
             fill("Is the <Object> there?", values)
 
 

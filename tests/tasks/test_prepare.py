@@ -54,7 +54,7 @@ def test_missing_media_stop_are_listed_and_can_be_allowed(music: Path):
     prepared = prepare(get_task("music-avqa"), [music / "avqa-test.json"], music / "media", "test")
     out = music / "records" / "test.jsonl"
     with pytest.raises(
-        RecordError, match="1 media files of 4 examples are missing.*--allow-missing"
+        RecordError, match=r"1 media file is missing \(4 examples\).*--allow-missing"
     ):
         write(prepared, out)
     assert not out.exists()
@@ -172,7 +172,7 @@ def test_prepare_score_compare_by_command(
         "test.jsonl",
     )
     code, out, err = run(capsys, "prepare", "music-avqa", *asked)
-    assert (code, out) == (2, "") and "1 media files of 4 examples are missing" in err
+    assert (code, out) == (2, "") and "1 media file is missing (4 examples)" in err
     code, out, _ = run(
         capsys, "prepare", "music-avqa", *asked, "--allow-missing", "--authors-files", "theirs"
     )
@@ -257,7 +257,7 @@ def test_compare_reads_what_eval_writes(tmp_path: Path, capsys: pytest.CaptureFi
         lines = [json.dumps({"id": str(n), **row, "correct": hit}) for n, hit in enumerate(hits)]
         (tmp_path / f"{arm}.jsonl").write_text("\n".join(lines))
     code, _, err = run(capsys, "compare", tmp_path, tmp_path / "b.jsonl")
-    assert code == 2 and "2 items files (a.jsonl, b.jsonl)" in err
+    assert code == 2 and "must hold one file of items, but has a.jsonl, b.jsonl" in err
     code, out, _ = run(capsys, "compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert code == 0 and "+50.0" in out and "heard" in out and "single questions" in out
 

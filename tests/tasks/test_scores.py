@@ -191,7 +191,7 @@ def test_files_that_do_not_go_together_are_named(tmp_path: Path):
         json.dumps([{"question_id": "1", "text": ["a"]}, {"question_id": "2", "text": ["b"]}])
     )
     (tmp_path / "p.jsonl").write_text('{"question_id": "1", "text": "a"}')
-    with pytest.raises(RecordError, match="1 of 2 questions have no prediction: 2"):
+    with pytest.raises(RecordError, match="1 of 2 questions without a prediction: 2"):
         score_files(get_task("scanqa"), tmp_path / "p.jsonl", references=tmp_path / "gt.json")
     (tmp_path / "p.jsonl").write_text(
         '{"question_id": "2", "text": "a"}\n{"question_id": "1", "text": "a"}'

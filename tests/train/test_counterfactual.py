@@ -74,7 +74,7 @@ def test_what_cannot_be_paired_is_told(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO):
         make_cells([*records, other], "features")
     told = caplog.text
-    assert "4 of 5 questions are in 2 pairs" in told and "1 questions are in no pair" in told
+    assert "4 of 5 questions are in 2 pairs" in told and "1 question is in no pair" in told
     assert "do not say" not in told
     silent = [record.model_copy(update={"meta": {}}) for record in records]
     make_cells(silent, "features")

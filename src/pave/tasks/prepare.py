@@ -23,6 +23,7 @@ from pave.tasks.files import annotation_files, read_annotations, read_json
 from pave.tasks.media import Finder, Folders, Found, Place, side_folders, wanted_channels
 from pave.tasks.pairing import in_format
 from pave.tasks.task import Example, Files, Style, Task, videos
+from pave.texts import counted
 
 
 class Summary(BaseModel):
@@ -245,14 +246,14 @@ def write(prepared: Prepared, out: str | os.PathLike[str], *, allow_missing: boo
         if len(summary.missing) > 3:
             shown += ", ..."
         raise RecordError(
-            f"{len(summary.missing)} media files of {summary.converted} examples are missing: "
-            f"{shown}. All are listed in {listed}. With --allow-missing, their examples are left "
-            "out"
+            f"{counted(len(summary.missing), 'media file is missing', 'media files are missing')} "
+            f"({counted(summary.converted, 'example')}): {shown}. All are listed in {listed}. With "
+            "--allow-missing, their examples are left out"
         )
     if not prepared.records:
         raise RecordError(
-            f"no records remain, because the media of all {summary.converted} examples are "
-            f"missing; see {listed}"
+            f"no records remain, because all media are missing "
+            f"({counted(summary.converted, 'example')}); see {listed}"
         )
     write_records(file, prepared.records)
     write_text_atomically(

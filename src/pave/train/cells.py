@@ -16,6 +16,7 @@ from pave.errors import RecordError
 from pave.metrics import exact_match
 from pave.tasks import get_task, list_tasks
 from pave.tasks.grids import CELLS, Judge, Pair, pair_up
+from pave.texts import counted
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,8 @@ def _tell(
     # What one round left out another one may have paired.
     why = Counter(reason for name, reason in reasons.items() if name not in paired)
     for reason, count in why.items():
-        log.info("counterfactual: %d questions are in no pair: %s", count, reason)
+        unpaired = counted(count, "question is", "questions are")
+        log.info("counterfactual: %s in no pair: %s", unpaired, reason)
     silent = sum("channel" not in record.meta for record in records if record.id in paired)
     if silent:
         log.warning(
