@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageOps
 
 from helpers.clips import mux, number_of, numbered, numbers, tone
+from pave.errors import MediaError
 from pave.media import (
     At,
     Rate,
@@ -428,6 +429,30 @@ def test_a_stream_that_knows_no_rate(
     clip = bare_stream(tmp_path / f"a.{suffix}", suffix, Fraction(12))
     must_be_shown(clip, np.arange(40) / 25)
     assert caplog.text.count("25 frames per second is a guess") == 1
+
+
+@pytest.mark.parametrize("end", [b"--ffmpeg\r\n", b"--ffmpeg--\r\n", b"", b"--ffm"])
+def test_a_recording_of_a_web_camera(tmp_path: Path, end: bytes) -> None:
+    """It ends with the line that announces the next picture, or before it."""
+    clip = tmp_path / "a.mpjpeg"
+    with av.open(str(clip), "w", format="mpjpeg") as container:
+        track = container.add_stream("mjpeg", rate=25)
+        track.width = track.height = 64
+        track.pix_fmt = "yuvj420p"
+        for number, picture in enumerate(numbered(40)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    data = clip.read_bytes()
+    assert data.endswith(b"--ffmpeg\r\n")
+    clip.write_bytes(data.removesuffix(b"--ffmpeg\r\n") + end)
+    assert numbers(read_frames(clip, Uniform(40)).pixels) == list(range(40))
+    np.testing.assert_allclose(frame_times(clip), np.arange(40) / 25, atol=1e-3)
+    middle = data.index(b"--ffmpeg", len(data) // 2)
+    clip.write_bytes(data[:middle] + bytes(8) + data[middle + 8 :])
+    with pytest.raises(MediaError):
+        read_frames(clip, Uniform(4))
 
 
 def test_a_stream_of_av1_that_knows_its_rate(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -14,6 +15,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.format import Flags
+from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -25,6 +27,7 @@ from pave.media.limits import PIXELS, limit, must_fit
 from pave.media.riff import is_animated_webp
 from pave.media.whole import must_be_whole, must_hold_samples
 
+_BOUNDARY = 256  # bytes at most that announce a picture of MJPEG over HTTP
 _TRACKS = {
     "video": "a cover picture",
     "audio": "sound",
@@ -80,6 +83,25 @@ class MediaFile:
         """
         self.container.close()
         self.begin()
+
+    def packets(self, *tracks: Stream) -> Iterator[Packet[Any]]:
+        """The packets of some tracks, and one for each that empties its decoder."""
+        end = 0  # of the last packet, in the file
+        try:
+            for packet in self.container.demux(*tracks):
+                if packet.size and packet.pos is not None:
+                    end = packet.pos + packet.size
+                yield packet
+        except av.error.InvalidDataError:
+            left = Path(self.file).stat().st_size - end
+            if self.container.format.name != "mpjpeg" or not end or left > _BOUNDARY:
+                raise
+            # A recording of a web camera ends with the line that announces its next picture, which
+            # FFmpeg takes for damage.
+            for track in tracks:
+                last: Packet[Any] = Packet()
+                last.stream = track
+                yield last
 
     def shown_track(self) -> VideoStream:
         """The picture track, ready to be decoded, or a clear refusal.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,8 +245,10 @@ def _decode(
     for goal, key in zip(wanted.tolist(), key_of.tolist(), strict=True):
         if key > at_key:  # jumping skips work; else decoding just goes on
             at_key = key
-            media.container.seek(int(index.keys[at_key]), stream=stream)
-            frames = _shown(media, stream, index.packets, goals)
+            # Not every format can be sought in; then decoding goes on, too.
+            with suppress(FFmpegError):
+                media.container.seek(int(index.keys[at_key]), stream=stream)
+                frames = _shown(media, stream, index.packets, goals)
         # Those in front of it were decoded because it is built from them.
         from_goal = (pair for pair in frames if pair[0] >= goal)
         mark, frame = next(from_goal, (None, None))
@@ -279,7 +282,7 @@ def _shown(
     count, last = 0, NO_TIME
     begun = False  # a picture came that needs no other one
     moves = packets.moves(stream)
-    demuxed = media.container.demux(stream)
+    demuxed = media.packets(stream)
     for packet, ticks in zip(demuxed, moves, strict=False):
         if not packet.size and packet.pts is not None:  # "the same again", no end
             continue

@@ -103,7 +103,7 @@ def read_packets(media: MediaFile) -> Packets:
     picture = media.picture
     # Both share a clock.
     tracks = [stream for stream in (picture, media.sound) if stream is not None]
-    for packet in media.container.demux(*tracks):
+    for packet in media.packets(*tracks):
         # Not `packet.stream_index`: it is wrong in the packets that flush a decoder.
         stream = packet.stream
         pts = packet.pts
@@ -119,7 +119,7 @@ def read_packets(media: MediaFile) -> Packets:
                 pictures = picture.decode(packet)
                 shown.extend(frame.pts for frame in pictures if frame.pts is not None)
             except (FFmpegError, AttributeError) as error:  # damaged, or without a decoder
-                if not shown and (begun or stream.codec_context is None):
+                if not shown and (begun or picture.codec_context is None):
                     damage = damage or error
                     if packet.is_keyframe and pts is not None:
                         shown.append(pts)
