@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from helpers import tiny
+from helpers import tiny, tiny_patch
 from pave.answer import Questions
 from pave.bases import Clip
 from pave.data import ClipFeatures
@@ -19,10 +19,7 @@ def model(family: str = "llava_onevision") -> PatchedModel:
     """With a random patch, so that it changes what the base says."""
     model = PatchedModel(tiny.base(family))
     model.new_patch("audio", name="p", lora=LoraSpec(rank=2), fusion={"hidden": 32}, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    tiny_patch.shake(model)
     return model
 
 

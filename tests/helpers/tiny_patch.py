@@ -57,6 +57,15 @@ def wake(model: PatchedModel, name: str, seed: int = 1) -> None:
                 parameter.normal_(0, 0.2, generator=generator)
 
 
+def shake(model: PatchedModel, seed: int = 0, scale: float = 0.3) -> None:
+    """Add random numbers to all weights that train; a fresh patch would change nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.trainable_parameters().values():
+            noise = torch.randn(parameter.shape, generator=generator) * scale
+            parameter.add_(noise.to(parameter.device))
+
+
 def alone(
     name: str,
     channel: str | None,

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from helpers import tiny
+from helpers import tiny, tiny_patch
 from pave.bases import Base
 from pave.data import Record, Turn, write_records
 from pave.media import write_video
@@ -57,10 +56,7 @@ def patch(base: Base, folder: Path, channel: str | None, seed: int = 0) -> Path:
         fusion=None if channel is None else {"hidden": 32},
         seed=seed,
     )
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    tiny_patch.shake(model, seed)
     model.save_patch(folder, name=name)
     model.unpatch()
     return folder

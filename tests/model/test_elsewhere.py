@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import elsewhere, tiny, tinyrun, toy
+from helpers import elsewhere, tiny, tiny_patch, tinyrun, toy
 from pave import placement
 from pave.bases import Base
 from pave.model import PatchedModel
@@ -35,10 +35,7 @@ def _answers(base: Base, video: Path) -> list[list[str]]:
     """Of a patch with random weights: several questions on a shared prefix, one alone, merged."""
     model = PatchedModel(base)
     model.new_patch("audio", lora=LoraSpec(rank=2), fusion={"hidden": 32}, seed=0)
-    chance = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
-            parameter.add_((torch.randn(parameter.shape, generator=chance) * 0.3).to(base.device))
+    tiny_patch.shake(model)
     # Two tokens: at a third, the two likeliest ones of one family differ by less than rounding.
     answers = [model.ask(video, ["Hm?", "What is it?"], max_new_tokens=2)]
     model.merge()

@@ -16,7 +16,7 @@ import torch
 from accelerate.hooks import attach_align_device_hook_on_blocks
 from torch import nn
 
-from helpers import elsewhere, tiny, tinyrun, toy
+from helpers import elsewhere, tiny, tiny_patch, tinyrun, toy
 from pave.bases import Base, load_base
 from pave.bases.loading import Loading
 from pave.cli.app import main
@@ -88,12 +88,7 @@ def _answers(base: Base, video: Path) -> list[Any]:
     """Of a patch with random weights: several questions on a shared prefix, one alone, merged."""
     model = PatchedModel(base)
     model.new_patch("audio", lora=LoraSpec(rank=2), fusion={"hidden": 32}, seed=0)
-    chance = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
-            parameter.add_(
-                (torch.randn(parameter.shape, generator=chance) * 0.3).to(parameter.device)
-            )
+    tiny_patch.shake(model)
     answers: list[Any] = [model.ask(video, ["Hm?", "What is it?"], max_new_tokens=3)]
     answers.append(model.ask(video, "Hm?", max_new_tokens=3))
     model.merge()

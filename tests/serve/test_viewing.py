@@ -9,10 +9,9 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from helpers import tiny, tinyrun
+from helpers import tiny, tiny_patch, tinyrun
 from helpers.rooms import room
 from helpers.served import Inline
 from pave.media import Uniform, frame_times
@@ -48,10 +47,7 @@ def test_the_page_sends_files_of_a_channel(tmp_path: Path, monkeypatch: pytest.M
     scene = str(room(tmp_path))
     model = PatchedModel(tiny.base())
     model.new_patch("scene3d", encoder="tower3d", name="depth", fusion={"hidden": 32}, seed=0)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():  # a fresh patch changes nothing
-        for parameter in model.trainable_parameters().values():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    tiny_patch.shake(model)
     monkeypatch.setattr(reading, "Workers", Inline)
     service = Service(model, base="tiny")
     page = Page(service, sources={"depth": "x"}, base="tiny")

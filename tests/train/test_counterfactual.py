@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from helpers import tiny, toy
+from helpers import tiny, tiny_patch, toy
 from pave.cache import TokenCache
 from pave.channels import make_encoder
 from pave.data import Features, Record, Turn, read_records, write_records
@@ -125,10 +125,7 @@ def _trained(folder: Path, family: str) -> tuple[PatchedModel, Features, list[Re
         "features", name="patch", encoder="file", encoder_settings=settings,
         fusion={"hidden": 16, "heads": 2, "layers": 1}, lora=LoraSpec(rank=2, dropout=0.0), seed=0,
     )  # fmt: skip
-    chance = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in patched.trainable_parameters().values():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=chance))
+    tiny_patch.shake(patched, seed=1, scale=0.1)
     return patched, features, records
 
 
