@@ -205,6 +205,23 @@ def test_layers_that_are_called_as_they_are() -> None:
     assert not hf_compat.is_called_as_is(layer)
 
 
+def test_a_layer_whose_inputs_accelerate_moves_is_called_as_it_is() -> None:
+    """That of a base on several devices; another hook, or forward, may do anything."""
+    from accelerate.hooks import AlignDevicesHook, ModelHook, add_hook_to_module
+
+    layer = nn.Linear(2, 2)
+    add_hook_to_module(layer, AlignDevicesHook(execution_device="cpu"))
+    assert "forward" in vars(layer) and hasattr(layer, "_old_forward"), "accelerate hooks otherwise"
+    assert hf_compat.is_called_as_is(layer)
+    add_hook_to_module(layer, ModelHook(), append=True)
+    assert not hf_compat.is_called_as_is(layer)
+    layer = nn.Linear(2, 2)
+    layer.forward = lambda x: x  # type: ignore[method-assign]
+    assert not hf_compat.is_called_as_is(layer)
+    add_hook_to_module(layer, AlignDevicesHook(execution_device="cpu"))
+    assert not hf_compat.is_called_as_is(layer)
+
+
 def test_offloading_hooks_are_known() -> None:
     from accelerate.hooks import AlignDevicesHook, SequentialHook, add_hook_to_module
 

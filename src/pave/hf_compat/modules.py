@@ -48,11 +48,25 @@ def is_called_as_is(module: nn.Module) -> bool:
     """Whether calling a module is its class's own forward and nothing else.
 
     Hooks (`Module._forward_hooks`, `Module._forward_pre_hooks`) or a `forward` of its own would
-    change what comes out. Checked with torch 2.13.0.
+    change what comes out. The one that accelerate puts on the parts of a base on several devices
+    does not: its `AlignDevicesHook` brings inputs to the module's device, and calls the class's
+    forward, `Module._old_forward`. Checked with torch 2.13.0 and accelerate 1.15.0.
     """
-    hooks = module._forward_hooks or module._forward_pre_hooks
+    if module._forward_hooks or module._forward_pre_hooks:
+        return False
     # One that is put on the instance hides the class's.
-    return not hooks and "forward" not in vars(module)
+    if "forward" not in vars(module):
+        return True
+    wrapped = getattr(module, "_old_forward", None)
+    if getattr(wrapped, "__func__", None) is not type(module).forward:
+        return False
+    from accelerate.hooks import AlignDevicesHook, SequentialHook
+
+    hook = getattr(module, "_hf_hook", None)
+    hooks = [hook]
+    if isinstance(hook, SequentialHook):
+        hooks = list(hook.hooks)
+    return set(map(type, hooks)) == {AlignDevicesHook}
 
 
 def is_compiled(module: nn.Module) -> bool:
