@@ -1,4 +1,7 @@
-"""Run by vLLM's own Python: answers to the requests of a file, twice, as JSON on the last line."""
+"""Run by vLLM's own Python: answers to the requests of a file, twice, as JSON in a second file.
+
+vLLM writes to the standard output, too, until its processes have ended.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def main() -> None:
         outputs = llm.generate(prompts, how, lora_request=loras)
         ids = [list(output.outputs[0].token_ids) for output in outputs]
         passes.append({"ids": ids, "cached": [output.num_cached_tokens for output in outputs]})
-    sys.stdout.write(json.dumps(passes) + "\n")
+    Path(sys.argv[2]).write_text(json.dumps(passes))
 
 
 if __name__ == "__main__":  # vLLM starts its engine in a process that imports this file

@@ -198,19 +198,19 @@ def asked(case: Case) -> tuple[list[dict[str, Any]], list[list[int]]]:
 def test_tokens_of_base_and_patches_in_one_batch_are_ours(case: Case, tmp_path: Path) -> None:
     requests, wanted = asked(case)
     assert len({tuple(one) for one in wanted}) > len(wanted) // 2  # they differ
-    file = tmp_path / "case.json"
+    file, found_file = tmp_path / "case.json", tmp_path / "found.json"
     patches = {name: str(folder) for name, folder in case.patches.items()}
     content = {"base": str(case.base), "patches": patches, "requests": requests, "tokens": TOKENS}
     file.write_text(json.dumps(content))
     done = subprocess.run(
-        [PYTHON, Path(__file__).with_name("offline.py"), file],
+        [PYTHON, Path(__file__).with_name("offline.py"), file, found_file],
         env=environment(tmp_path / "site"),
         capture_output=True,
         text=True,
         timeout=1800,  # other work may share the machine
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    first, again = json.loads(done.stdout.splitlines()[-1])
+    first, again = json.loads(found_file.read_text())
     for found in (first, again):
         assert without_ends(found["ids"]) == without_ends(wanted)
     # The second time, prompts were found in the prefix cache.
