@@ -49,7 +49,7 @@ $(DEV): $(READY)
 	@touch $@
 
 $(SLOW): $(DEV)
-	$(PIP) torchao datasets rerun-sdk
+	$(PIP) torchao datasets rerun-sdk tensorboard trackio
 	@touch $@
 
 demo: $(READY) ## ask the shipped sound patch, train one in small, write outputs/demo; the whole: make demo ARGS=--full
