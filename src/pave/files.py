@@ -402,6 +402,20 @@ def temporary_beside(file: Path, suffix: str = "") -> Path:
     return Path(name)
 
 
+def give_usual_rights(file: Path) -> None:
+    """Give a file the rights that the umask leaves to a new one.
+
+    For what safetensors writes: for its owner alone, so that nobody else could load a shared patch.
+    """
+    new = temporary_beside(file)
+    try:
+        # Only the bits of reading and writing, not what kind of file it is.
+        rights = stat.S_IMODE(new.stat().st_mode)
+        file.chmod(rights)
+    finally:
+        new.unlink()
+
+
 def clear_left_overs(paths: Iterable[Path], seconds: float = LEFT_OVER_SECONDS) -> int:
     """Remove unfinished files and folders of writers that were killed.
 

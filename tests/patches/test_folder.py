@@ -21,6 +21,7 @@ from pave.paper import AUTHORS_INPUTS
 from pave.patches import LoraSpec, read_config
 from pave.patches import folder as folder_module
 from pave.patches.lora import Lora
+from pave.train.checkpoints import save_weights
 
 FILES = [
     "README.md",
@@ -496,3 +497,19 @@ def test_a_patch_that_fails_to_load_leaves_the_base_as_it_was(
     tiny_patch.add(model)
     model.delete_patch("audio")
     assert base.inputs == AUTHORS_INPUTS
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_have_the_rights_of_the_umask(tmp_path: Path, mask: int, model: PatchedModel) -> None:
+    """Weights too, which safetensors writes for their owner alone."""
+    before = os.umask(mask)
+    try:
+        name = model.new_patch(None, name="rights", lora=LoraSpec(rank=2))
+        model.save_patch(tmp_path / "p", name)
+        model.delete_patch(name)
+        save_weights(tmp_path / "c", {"a": torch.zeros(2)})
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}

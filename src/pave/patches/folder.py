@@ -28,6 +28,7 @@ from pave.errors import ConfigError, PatchError
 from pave.files import (
     as_path,
     clear_left_overs,
+    give_usual_rights,
     is_clutter,
     must_be_name,
     sha256_of,
@@ -201,6 +202,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path, header: dict[str, str]) -> 
         # A copy: safetensors refuses tensors that share memory.
         own[key] = tensor.detach().to("cpu", copy=True).contiguous()
     save_file(own, path, metadata=header)
+    give_usual_rights(path)
 
 
 def _swap(staging: Path, folder: Path) -> None:

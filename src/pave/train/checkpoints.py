@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pave import hf_compat
 from pave.errors import TrainError
-from pave.files import sha256_of, write_text_atomically, writing
+from pave.files import give_usual_rights, sha256_of, write_text_atomically, writing
 from pave.texts import counted, parse_json
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     # Copies, because safetensors refuses tensors that share memory.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}
     save_file(state, folder / WEIGHTS)
+    give_usual_rights(folder / WEIGHTS)
 
 
 @contextmanager
