@@ -10,6 +10,7 @@ from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
+from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5RMSNormGated
 
 from pave.cpu import lean_layers
 
@@ -69,6 +70,7 @@ def test_a_gated_map_keeps_two_vectors() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_what_is_no_such_module_stays_as_it_is(training: bool) -> None:
     layers = [_gated("gelu"), _normed(Gemma2RMSNorm), nn.LayerNorm(12), nn.Linear(12, 12)]
+    layers.append(_normed(Qwen3_5RMSNormGated))  # it takes a gate beside its input
     if training:  # a weight that trains needs its own gradient
         layers += [LlamaRMSNorm(12), _gated().requires_grad_()]
     with lean_layers(nn.ModuleList(layers)):

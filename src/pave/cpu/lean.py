@@ -12,6 +12,7 @@ Whether it computes what is expected is tried on a few random rows before anythi
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import MethodType
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from pave import hf_compat
 
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 ROWS = 3
 """Random rows on which a module is tried."""
 
@@ -53,11 +55,20 @@ def _shorter(layer: nn.Module) -> Callable[..., Tensor] | None:
     """What computes the same as a module's own forward, if it is of a known kind."""
     if "forward" in vars(layer):  # somebody else's, such as accelerate's
         return None
+    if _inputs(layer) != 1:
+        return None
     if _is_norm(layer):
         return _norm
     if _is_gated(layer):
         return _gated
     return None
+
+
+def _inputs(layer: nn.Module) -> int:
+    """How many values a module cannot do without: norms of linear attention take a gate, too."""
+    takes = inspect.signature(type(layer).forward).parameters.values()
+    needed = [one for one in takes if one.default is one.empty and one.kind in _BY_PLACE]
+    return len(needed) - 1  # self
 
 
 def _norm(layer: Any, x: Tensor) -> Tensor:
