@@ -21,15 +21,20 @@ from pydantic import ValidationError
 
 from helpers import tiny, tinyrun
 from pave import as_frames, load_base
-from pave.answer import Conversation, Sampling
-from pave.bases import find_family, register_family
+from pave.answer import Conversation, Questions, Sampling, generate, log_probabilities
+from pave.bases import Base, Clip, find_family, register_family
 from pave.bases.families import FAMILIES
 from pave.cache import TokenCache
 from pave.channels import describe_encoder, make_encoder, register_encoder
+from pave.channels.cached import cache_key
 from pave.channels.registry import ENCODERS
-from pave.data import Record, Turn, read_records, write_records
+from pave.data import ClipFeatures, Record, Turn, read_records, write_records
+from pave.data.record import clip_key
+from pave.data.records import group_by_clip, missing_media
 from pave.errors import PaveError
 from pave.evaluate import evaluate, evaluate_swap
+from pave.evaluate.compare import compare_files
+from pave.evaluate.score import score_files
 from pave.extract import extract
 from pave.files import PlaceError
 from pave.fusion import Fusion, FusionConfig, make_fusion, read_fusion_config, register_fusion
@@ -44,9 +49,13 @@ from pave.media import (
     read_sound,
     stream_frames,
 )
-from pave.model import PatchedModel
+from pave.model import PatchedModel, check_probe, make_probe
+from pave.paper.checkpoint import convert
+from pave.paper.configs import fusion_config
 from pave.patches import NewChannel, read_config
 from pave.serve import Service
+from pave.tasks import get_task
+from pave.tasks.prepare import convert as examples_of
 from pave.tokens import Tokens
 from pave.train import train
 
@@ -190,6 +199,110 @@ MODEL_CALLS: dict[str, Callable[[PatchedModel, str, Any], object]] = {
     "times": lambda model, clip, odd: model([{}], odd, **tiny.inputs(model.base, (4,))),
     "visual tokens": lambda model, clip, odd: model([{}], None, odd, **_asked(model)),
 }
+
+
+BASE_CALLS: dict[str, Callable[[Base, Clip, Any], object]] = {
+    "a clip's text": lambda base, clip, odd: base.encode_prompt(odd, [("Hm?", None)]),
+    "turns": lambda base, clip, odd: base.encode_prompt(clip.text, odd),
+    "a turn": lambda base, clip, odd: base.encode_prompt(clip.text, [odd]),
+    "a question": lambda base, clip, odd: base.encode_prompt(clip.text, [(odd, None)]),
+    "an answer": lambda base, clip, odd: base.encode_prompt(clip.text, [("Hm?", odd)]),
+    "frames": lambda base, clip, odd: base.clip(odd),
+    "how many frames": lambda base, clip, odd: base.check_frames(odd),
+    "clips for the tower": lambda base, clip, odd: base.visual(odd),
+    "a clip for the tower": lambda base, clip, odd: base.visual([odd]),
+    "want_query": lambda base, clip, odd: base.visual([clip], odd),
+    "visual tokens": lambda base, clip, odd: base.join(odd),
+    "visual tokens of a clip": lambda base, clip, odd: base.join([odd]),
+    "prompts": lambda base, clip, odd: base.batch(odd),
+    "a prompt": lambda base, clip, odd: base.batch([odd]),
+    "an id": lambda base, clip, odd: base.batch([[odd]]),
+    "clips of a batch": lambda base, clip, odd: base.batch([_ids(base, clip)], odd),
+    "a clip of a batch": lambda base, clip, odd: base.batch([_ids(base, clip)], [odd]),
+    "a side": lambda base, clip, odd: base.batch([_ids(base, clip)], [clip], odd),
+    "pixels": lambda base, clip, odd: base.batch([_ids(base, clip)], [clip], pixels=odd),
+    "ids": lambda base, clip, odd: base.decode(odd),
+    "an id of an answer": lambda base, clip, odd: base.decode([odd]),
+    "inputs": lambda base, clip, odd: base.use(odd),
+}
+
+
+def _ids(base: Base, clip: Clip) -> list[int]:
+    return base.encode_prompt(clip.text, [("Hm?", None)]).ask()
+
+
+@pytest.mark.parametrize("name", BASE_CALLS)
+def test_a_base(name: str, model: PatchedModel) -> None:
+    clip = model.base.clip(tiny.frames(2))
+    must_be_taken_or_refused(lambda odd: BASE_CALLS[name](model.base, clip, odd))
+
+
+ANSWER_CALLS: dict[str, Callable[[PatchedModel, Questions, Any], object]] = {
+    "a model": lambda model, asked, odd: generate(odd, [asked], Sampling(1)),
+    "questions": lambda model, asked, odd: generate(model, odd, Sampling(1)),
+    "a question": lambda model, asked, odd: generate(model, [odd], Sampling(1)),
+    "a sampling": lambda model, asked, odd: generate(model, [asked], odd),
+    "a model that weighs": lambda model, asked, odd: log_probabilities(odd, [asked], [[["a"]]]),
+    "questions to weigh": lambda model, asked, odd: log_probabilities(model, odd, [[["a"]]]),
+    "answers": lambda model, asked, odd: log_probabilities(model, [asked], odd),
+    "answers of a clip": lambda model, asked, odd: log_probabilities(model, [asked], [odd]),
+    "answers of a question": lambda model, asked, odd: log_probabilities(model, [asked], [[odd]]),
+    "an answer": lambda model, asked, odd: log_probabilities(model, [asked], [[[odd]]]),
+    "a probe": lambda model, asked, odd: make_probe(odd),
+    "a probed patch": lambda model, asked, odd: make_probe(model, odd),
+    "a seed": lambda model, asked, odd: make_probe(model, "p", odd),
+    "what is compared": lambda model, asked, odd: check_probe(odd),
+    "a base of a checkpoint": lambda model, asked, odd: convert(".", odd, "V5_1_3", "out"),
+    "a checkpoint": lambda model, asked, odd: convert(odd, model.base, "V5_1_3", "out"),
+    "a config": lambda model, asked, odd: convert(".", model.base, odd, "out"),
+    "a patch folder": lambda model, asked, odd: convert(".", model.base, "V5_1_3", odd),
+}
+
+
+@pytest.mark.parametrize("name", ANSWER_CALLS)
+def test_answers(name: str, model: PatchedModel) -> None:
+    base = model.base
+    clip = base.clip(tiny.frames(2))
+    prompt = base.encode_prompt(clip.text, [("Hm?", None)])
+    (visual,) = base.visual([clip])
+    asked = Questions(ClipFeatures(clip, visual), prompt.prefix, [prompt.turns[0][0]])
+    must_be_taken_or_refused(lambda odd: ANSWER_CALLS[name](model, asked, odd))
+
+
+SCORES = {"predictions": "p.jsonl", "records": "r.jsonl", "resamples": 100}
+FILE_CALLS: dict[str, Callable[[Any], object]] = {
+    "records with media": missing_media,
+    "a record with media": lambda odd: missing_media([odd]),
+    "records of clips": group_by_clip,
+    "a record of a clip": lambda odd: group_by_clip([odd]),
+    "a record": clip_key,
+    "items": lambda odd: compare_files(odd, "i.jsonl"),
+    "other items": lambda odd: compare_files("i.jsonl", odd),
+    "records of items": lambda odd: compare_files("i.jsonl", "i.jsonl", records=odd),
+    "draws": lambda odd: compare_files("i.jsonl", "i.jsonl", resamples=odd),
+    "a seed of draws": lambda odd: compare_files("i.jsonl", "i.jsonl", seed=odd),
+    "a task": lambda odd: score_files(odd, **SCORES),
+    "a style": lambda odd: score_files(get_task("avqa"), **SCORES, style=odd),
+    "references": lambda odd: score_files(get_task("avqa"), "p.jsonl", references=odd),
+    **{
+        name: lambda odd, name=name: score_files(get_task("avqa"), **SCORES | {name: odd})
+        for name in SCORES
+    },
+    "a config of the authors": fusion_config,
+    "a benchmark": lambda odd: examples_of(odd, {"a.json": []}, "test"),
+    "annotations": lambda odd: examples_of(get_task("avqa"), odd, "test"),
+    "an encoder": lambda odd: cache_key(TokenCache("cache"), odd, "p.jsonl"),
+    "a token cache": lambda odd: cache_key(odd, make_encoder("audio", "mel"), "p.jsonl"),
+    "media of a key": lambda odd: cache_key(TokenCache("cache"), make_encoder("audio", "mel"), odd),
+}
+
+
+@pytest.mark.parametrize("name", FILE_CALLS)
+def test_files(name: str) -> None:
+    write_records("r.jsonl", [_record()])
+    Path("p.jsonl").write_text('{"id": "1", "prediction": "!"}\n')
+    Path("i.jsonl").write_text('{"id": "1", "scores": {"accuracy": 1.0}}\n')
+    must_be_taken_or_refused(FILE_CALLS[name])
 
 
 def _new(model: PatchedModel, **given: Any) -> None:

@@ -27,6 +27,7 @@ from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
 from pave.bases import Base, why_no_shared_prefix
 from pave.bases.head import last_positions, must_be_numbers
+from pave.errors import ConfigError, as_kind, as_list_of
 
 MACHINERY: dict[str, Any] = {
     "cache_implementation": None,
@@ -55,7 +56,12 @@ def generate(
     Returns:
         For each clip, for each question, the new token ids without the end token; of several
         answers to a question, one after the other.
+
+    Raises:
+        ConfigError: If an argument is of another kind.
     """
+    check_asked(model, clips)
+    as_kind(sampling, Sampling, "sampling is a pave.Sampling")
     if not clips:
         return []
     base = model.base
@@ -78,6 +84,18 @@ def generate(
         own = islice(rows, len(clip.asked) * sampling.n)
         answers.append(list(own))
     return answers
+
+
+def check_asked(model: AnsweringModel, clips: Sequence[Questions]) -> None:
+    """Refuse what cannot answer, and what asks nothing.
+
+    Raises:
+        ConfigError: If it is so.
+    """
+    base = getattr(model, "base", None)
+    if not isinstance(base, Base):
+        raise ConfigError(f"what answers is a PatchedModel, got {type(model).__name__}")
+    as_list_of(clips, Questions, "clips are a list of pave.answer.Questions")
 
 
 @contextlib.contextmanager

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pave.answer.generation import answering, rows_of
+from pave.answer.generation import answering, check_asked, rows_of
 from pave.answer.model import AnsweringModel
 from pave.answer.prefixes import behind_prefixes, read_prefixes
 from pave.answer.questions import Questions
 from pave.bases import why_no_shared_prefix
+from pave.errors import ConfigError, as_list_of, as_text
 
 
 @torch.no_grad()
@@ -40,10 +41,15 @@ def log_probabilities(
     Returns:
         `[clip][question][answer]`, natural logarithms.
 
+    Raises:
+        ConfigError: If an argument is of another kind, or answers do not go with the questions.
+
     Example:
         >>> weighed = log_probabilities(model, [asked], [[["yes", "no"]]])  # doctest: +SKIP
         >>> yes, no = weighed[0][0]  # doctest: +SKIP
     """
+    check_asked(model, clips)
+    _check_answers(clips, answers)
     rows: list[Questions] = []  # the clips, a row for each answer
     said: list[list[int]] = []  # ids of each answer, in the order of the rows
     for clip, of_clip in zip(clips, answers, strict=True):
@@ -66,6 +72,28 @@ def log_probabilities(
             weighed.append(list(own))
         found.append(weighed)
     return found
+
+
+def _check_answers(clips: Sequence[Questions], answers: Sequence[Sequence[Sequence[str]]]) -> None:
+    """Refuse answers that are no texts, or of other questions.
+
+    Raises:
+        ConfigError: If they are so.
+    """
+    what = "answers are lists of texts, for each clip and each of its questions"
+    as_list_of(answers, Sequence, what)
+    _must_be_as_many(len(answers), len(clips), "clips")
+    for clip, of_clip in zip(clips, answers, strict=True):
+        as_list_of(of_clip, Sequence, what)
+        _must_be_as_many(len(of_clip), len(clip.asked), "questions of a clip")
+        for texts in of_clip:
+            for text in as_list_of(texts, str, what):
+                as_text(text, "an answer is a text")
+
+
+def _must_be_as_many(found: int, wanted: int, what: str) -> None:
+    if found != wanted:
+        raise ConfigError(f"answers to {found} {what} were given, there are {wanted}")
 
 
 def _means(

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from tokenizers import AddedToken
@@ -24,20 +25,23 @@ from torch.nn.utils.rnn import pad_sequence
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
-from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, context_length
+from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, check_turns, context_length
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
-from pave.errors import BaseError, ConfigError
+from pave.errors import BaseError, ConfigError, as_flag, as_kind, as_list_of, as_text, as_whole
+from pave.media import Frames
 from pave.texts import counted
 
 if TYPE_CHECKING:
     from pave.bases.template import ChatTemplate
-    from pave.media import Frames
 
 
 # transformers hooks into layers for the length of a call to hand out hidden states; threads that
 # encode channels with the tower while the clips' own frames go through it would take each other's.
 ONE_AT_A_TIME = threading.Lock()
+
+# What torch and tokenizers raise at ids that are none.
+_NO_IDS = (TypeError, ValueError, RuntimeError, OverflowError, KeyError)
 
 
 class Base:
@@ -175,9 +179,11 @@ class Base:
 
         Raises:
             BaseError: If the family cannot be fed in another way than its own.
+            ConfigError: If that is no `InputSpec`.
         """
         if inputs is None:
             inputs = self.own_inputs
+        as_kind(inputs, InputSpec, "the way to feed a base is a pave.InputSpec")
         if inputs == self.inputs:
             return
         family = self._own_family if inputs.native else self._own_family.adapt(inputs)
@@ -243,7 +249,7 @@ class Base:
         Raises:
             BaseError: If there are no frames or they are not uint8 RGB.
         """
-        pixels = frames.pixels
+        pixels = as_kind(frames, Frames, "decoded frames are a pave.Frames", BaseError).pixels
         rgb = pixels.dim() == 4 and pixels.shape[0] > 0 and pixels.shape[1] == 3
         if not rgb or pixels.dtype != torch.uint8:
             raise BaseError(
@@ -273,8 +279,11 @@ class Base:
                 They are a user's text: a token that they spell is no token.
 
         Raises:
-            ConfigError: If the clip and one of its turns are longer than the model's context.
+            ConfigError: If the clip and one of its turns are longer than the model's context, or
+                they are no texts.
         """
+        as_text(text, "what stands for a clip is a text")
+        check_turns(turns)
         prompt = self.chat.encode(text, turns)
         turn = max((len(asked) + len(closed) for asked, closed in prompt.turns), default=0)
         if len(prompt.prefix) + turn > self.context:
@@ -312,8 +321,10 @@ class Base:
             frames: Of every clip.
 
         Raises:
-            ConfigError: If their tokens alone are longer than the model's context.
+            ConfigError: If their tokens alone are longer than the model's context, or it is no
+                number of frames.
         """
+        as_whole(frames, "frames", most=sys.maxsize, least=1)
         settings = self.settings
         by_budget = settings.max_pixels is not None or settings.max_video_tokens is not None
         if by_budget or math.isinf(self.context):
@@ -332,8 +343,15 @@ class Base:
             raise self.too_long(places, places, frames)
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """Generated ids -> answer text without special tokens and outer white space."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        """Generated ids -> answer text without special tokens and outer white space.
+
+        Raises:
+            BaseError: If they are no ids.
+        """
+        try:
+            return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        except _NO_IDS as error:
+            _refuse_ids(ids, error)
 
     def batch(
         self,
@@ -355,13 +373,19 @@ class Base:
         Raises:
             BaseError: If there are no prompts, a prompt's placeholders do not fit its clip, or the
                 family cannot batch these clips.
+            ConfigError: If `pixels` is no bool.
         """
-        if not prompts or pad not in ("left", "right"):
+        prompts = as_list_of(prompts, Sequence, "prompts are a list of lists of ids", BaseError)
+        if clips is not None:
+            clips = as_list_of(clips, Clip, "clips are a list of what `clip` made", BaseError)
+        as_flag(pixels, "pixels")
+        sides = ("left", "right")
+        if not prompts or not isinstance(pad, str) or pad not in sides:
             raise BaseError(
                 "a batch needs at least one prompt and a padding side of left or right, got "
                 f"{len(prompts)} and {pad!r}"
             )
-        rows = [torch.tensor(list(prompt), dtype=torch.long) for prompt in prompts]
+        rows = _rows_of(prompts)
         ones = [torch.ones_like(row) for row in rows]
         # Left for generation: new tokens of every row are appended at the same index.
         ids = pad_sequence(
@@ -419,7 +443,13 @@ class Base:
         Args:
             clips: What `clip` made.
             want_query: Whether to keep the tower tokens before the projector too.
+
+        Raises:
+            BaseError: If they are no clips.
+            ConfigError: If `want_query` is no bool.
         """
+        clips = as_list_of(clips, Clip, "clips are a list of what `clip` made", BaseError)
+        as_flag(want_query, "want_query")
         if not self.tower_loaded:
             self.load_tower()
         # The class's own method: a seam that sits on the instance must not add residuals to what
@@ -451,7 +481,12 @@ class Base:
         """The container for `mm_encoder_outputs={family.modality: ...}`.
 
         Forward and generate then skip the tower.
+
+        Raises:
+            BaseError: If they are not what `visual` made.
         """
+        what = "visual tokens are a list of what `visual` made"
+        visuals = as_list_of(visuals, Visual, what, BaseError)
         device = self.model.device
         here = []
         for visual in visuals:
@@ -486,3 +521,25 @@ class Base:
             # Of the family as it is by itself: a patch declares other inputs beside it.
             "token_layout": self._own_family.token_layout,
         }
+
+
+def _rows_of(prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Each prompt's ids.
+
+    Raises:
+        BaseError: If they are none.
+    """
+    try:
+        return [torch.tensor(list(prompt), dtype=torch.long) for prompt in prompts]
+    except _NO_IDS as error:
+        _refuse_ids(prompts, error)
+
+
+def _refuse_ids(given: object, error: Exception) -> NoReturn:
+    """Say that something is no list of ids.
+
+    Raises:
+        BaseError: Always.
+    """
+    shown = ascii(given)[:80]
+    raise BaseError(f"ids are whole numbers from the tokenizer, got {shown}") from error

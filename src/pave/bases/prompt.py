@@ -26,6 +26,7 @@ from pave.bases.letters import (
     end_of_answers,
     spelt_with_neighbours,
 )
+from pave.errors import ConfigError, as_list_of, as_text
 
 MOST = 2**14
 """Most characters of a part of a chat format; system turns are the longest, of some hundreds."""
@@ -367,3 +368,21 @@ def context_length(config: Any) -> float:
     before = rope.get("original_max_position_embeddings", most)
     factor = rope.get("factor") or 1
     return max(float(most), float(before * factor))
+
+
+def check_turns(turns: Sequence[tuple[str, str | None]]) -> None:
+    """Refuse what is no list of questions and answers.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    for turn in as_list_of(turns, Sequence, "turns are a list of pairs (question, answer)"):
+        if isinstance(turn, str | bytes) or len(turn) != 2:
+            raise ConfigError(
+                f"a turn is a pair (question, answer), the answer None where it is open, "
+                f"got {ascii(turn)[:80]}"
+            )
+        question, answer = turn
+        as_text(question, "a question is a text")
+        if answer is not None:
+            as_text(answer, "an answer is a text, or None")

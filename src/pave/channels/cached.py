@@ -6,6 +6,7 @@ import torch
 
 from pave.cache import Source, TokenCache
 from pave.channels.encoder import Encoder, identity_of
+from pave.errors import ChannelError, as_kind
 from pave.tokens import Tokens
 
 # Part of every key: raise it when the output of a built-in encoder or of the media readers changes
@@ -18,7 +19,12 @@ def cache_key(cache: TokenCache, encoder: Encoder, source: Source) -> str:
 
     Raises:
         MediaError: If the media cannot be read.
+        ConfigError: If that is no token cache.
+        ChannelError: If that is no encoder.
     """
+    as_kind(cache, TokenCache, "a token cache is a pave.cache.TokenCache")
+    if not all(hasattr(encoder, part) for part in ("channel", "name", "settings")):
+        raise ChannelError(f"an encoder is what make_encoder gives, got {type(encoder).__name__}")
     settings = {
         "encoder": [encoder.channel, encoder.name],
         "settings": identity_of(encoder),

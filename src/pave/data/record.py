@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pave.errors import RecordError, as_kind
 from pave.media.archive import archive_of
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
@@ -97,13 +98,19 @@ def media_of(records: Iterable[Record]) -> list[str]:
         return note(text) if os.path.isabs(archive_of(text)) else text
 
     for record in records:
+        _must_be_record(record)
         map_paths(record, note, inside)
     return list(paths)
 
 
 def clip_key(record: Record) -> str:
     """A text that is equal for two records exactly when they share the video and all channels."""
+    _must_be_record(record)
     return json.dumps([record.video, record.channels], sort_keys=True, ensure_ascii=False)
+
+
+def _must_be_record(given: object) -> None:
+    as_kind(given, Record, "records are a list of pave.Record", RecordError)
 
 
 def _is_media(media: object) -> bool:

@@ -204,9 +204,7 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
         return with_archive(text, relative)
 
     lines = []
-    if not isinstance(records, Iterable):
-        raise RecordError(f"records are a list of pave.Record, got {type(records).__name__}")
-    for record in records:
+    for record in _listed(records):
         if not isinstance(record, Record):
             raise RecordError(f"records are a list of pave.Record, it holds {record!r}")
         # Without defaults, so that a line says only what its record has.
@@ -216,9 +214,20 @@ def write_records(path: str | os.PathLike[str], records: Iterable[Record]) -> Pa
     return file
 
 
+def _listed(records: Iterable[Record]) -> Iterable[Record]:
+    """Something with records in it; what it holds is looked at as it is read.
+
+    Raises:
+        RecordError: If it is nothing of the kind.
+    """
+    if not isinstance(records, Iterable):
+        raise RecordError(f"records are a list of pave.Record, got {type(records).__name__}")
+    return records
+
+
 def missing_media(records: Iterable[Record]) -> list[str]:
     """Every path that some record names and that does not exist, each once, in order."""
-    return [path for path in media_of(records) if not is_there(path)]
+    return [path for path in media_of(_listed(records)) if not is_there(path)]
 
 
 def group_by_clip(records: Sequence[Record]) -> Sequence[Sequence[Record]]:
@@ -226,7 +235,7 @@ def group_by_clip(records: Sequence[Record]) -> Sequence[Sequence[Record]]:
     if isinstance(records, Records):
         return records.clips()
     groups: dict[str, list[Record]] = {}
-    for record in records:
+    for record in _listed(records):
         groups.setdefault(clip_key(record), []).append(record)
     return list(groups.values())
 

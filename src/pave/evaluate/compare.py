@@ -11,7 +11,7 @@ from typing import Any
 
 from pave.data import read_records
 from pave.errors import RecordError
-from pave.files import entries_of
+from pave.files import as_path, entries_of
 from pave.metrics import check_draws
 from pave.tasks.compare import Comparison, compare
 from pave.tasks.files import read_json
@@ -155,7 +155,8 @@ def _read_items(path: Place) -> Rows:
     Raises:
         RecordError: If it holds none, a row cannot be compared, or a question is in there twice.
     """
-    content = read_json(_only_items(Path(path)))
+    path = as_path(path, RecordError, "a file of items")
+    content = read_json(_only_items(path))
     # Anything but a list ends below, as a file without items.
     rows = content if isinstance(content, list) else []
     found: Rows = {}

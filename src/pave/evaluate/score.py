@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pave.data import read_records
-from pave.errors import ConfigError, RecordError
+from pave.errors import ConfigError, RecordError, as_kind
 from pave.metrics import check_draws
 from pave.tasks import Item, Prediction, Style, Task
 from pave.tasks.files import read_json, read_predictions
@@ -44,8 +44,8 @@ def score_files(
         The report and a row for each item, see `pave.tasks.score.score_items`.
 
     Raises:
-        ConfigError: If there is nothing to score against, the task has no reference format, or
-            `check_draws` refuses.
+        ConfigError: If the task or style is none, there is nothing to score against, the task has
+            no reference format, or `check_draws` refuses.
         RecordError: If the files cannot be read or do not go together.
 
     Example:
@@ -55,6 +55,9 @@ def score_files(
         0.904
     """
     check_draws(resamples, seed)
+    as_kind(task, Task, "a benchmark is a task of pave.tasks")
+    if not isinstance(style, str) or style not in get_args(Style):
+        raise ConfigError(f"style must be default or authors, got {ascii(style)[:80]}")
     found = read_predictions(predictions)
     if records is not None:
         items, account = _beside_records(task, found, records)

@@ -10,12 +10,13 @@ typical values"), which is exact for differences of two arms and agrees with the
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pave.errors import ConfigError
+from pave.errors import as_whole
 
 FEW = 20
 """Clips from which on resampling is trusted; below, all subsets of the clips are counted."""
@@ -32,10 +33,8 @@ def check_draws(resamples: int, seed: int) -> None:
         ConfigError: If there are too few draws for an interval, or more than end, or the seed is
             negative.
     """
-    if not 100 <= resamples <= 10**7:
-        raise ConfigError(f"resamples must be 100 to 10,000,000, got {resamples}")
-    if seed < 0:
-        raise ConfigError(f"seed must be 0 or more, got {seed}")
+    as_whole(resamples, "resamples", least=100, most=10**7)
+    as_whole(seed, "seed", most=sys.maxsize)
 
 
 def mean_bootstrap(

@@ -15,7 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor
 
 from pave import hf_compat
-from pave.errors import BaseError, ConfigError, PatchError
+from pave.errors import BaseError, ConfigError, PatchError, as_kind, as_whole
 from pave.media import Frames
 from pave.patches.folder import check_folder
 from pave.patches.folder_card import describe_folder
@@ -68,6 +68,9 @@ def make_probe(model: PatchedModel, name: str | None = None, seed: int = 0) -> P
         name: Which patch; the only one when not given.
         seed: Of the clip and the side tokens; the caller's random state is left alone.
 
+    Raises:
+        ConfigError: If an argument is of another kind.
+
     Example:
         >>> from pave.model import PatchedModel
         >>> from pave.patches import LoraSpec
@@ -77,6 +80,8 @@ def make_probe(model: PatchedModel, name: str | None = None, seed: int = 0) -> P
         >>> make_probe(model).moved  # a fresh patch changes nothing
         0.0
     """
+    _must_be_model(model)
+    as_whole(seed, "seed", most=2**63 - 1)
     name = known_name(name, model.patches)
     working = [base_patch.name for base_patch in model.patches[name].config.base_patches]
     working.append(name)
@@ -167,6 +172,12 @@ def _unready(name: str, revision: str | None) -> str | None:
     return None
 
 
+def _must_be_model(given: object) -> None:
+    from pave.model.model import PatchedModel  # which imports this module
+
+    as_kind(given, PatchedModel, "what is probed is a PatchedModel")
+
+
 def _side_tokens(part: Part, generator: torch.Generator) -> Tokens:
     """Random tokens of a patch's channel, `[STEPS, 1, C]`."""
     values = torch.randn(STEPS, 1, part.spec.fusion.side_dim, generator=generator)
@@ -183,7 +194,9 @@ def check_probe(model: PatchedModel, name: str | None = None) -> ProbeMatch:
 
     Raises:
         PatchError: If the patch holds no probe.
+        ConfigError: If that is no model with patches.
     """
+    _must_be_model(model)
     name = known_name(name, model.patches)
     saved = model.patches[name].config.probe
     if saved is None:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pave.bases import Base, InputSpec
 from pave.channels import make_encoder
-from pave.errors import ConfigError, PatchError
-from pave.files import entries_of
+from pave.errors import ConfigError, PatchError, as_kind
+from pave.files import as_path, entries_of
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_parameters
 from pave.paper.adapter import UNPACK, first_of, read_adapter
@@ -112,7 +112,9 @@ def convert(
         >>> convert("pave_v5_1_3_lora_avsd_imagebind", base, config, "avsd")  # doctest: +SKIP
     """
     # 1. Open it, and find the config that its tensors fit.
-    checkpoint = _open(Path(source))
+    checkpoint = _open(as_path(source, PatchError, "a checkpoint"))
+    as_kind(base, Base, "the base is what load_base gives")
+    out = as_path(out, PatchError, "a patch folder")
     if model_args is None:
         raise ConfigError(
             f"name the authors' config that {source} was made with (--model-args); "

@@ -117,6 +117,11 @@ def fusion_config(name_or_kwargs: str | Mapping[str, Any]) -> FusionConfig:
         2
     """
     if not isinstance(name_or_kwargs, str):
+        if not isinstance(name_or_kwargs, Mapping):
+            raise ConfigError(
+                "an official fusion is given by its name or its arguments, got "
+                f"{type(name_or_kwargs).__name__}"
+            )
         return _of_arguments(_arguments(name_or_kwargs))
     short = name_or_kwargs.removeprefix(PREFIX)
     if short not in _CONFIGS:

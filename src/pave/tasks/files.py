@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pave.errors import RecordError
-from pave.files import entries_of
+from pave.files import as_path, entries_of
 from pave.tasks.task import Prediction
 from pave.texts import TextError, TextFile, lines_of, parse_json, read_text
 
@@ -65,7 +65,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     Raises:
         RecordError: If the file cannot be read as either; the message has the line.
     """
-    file = Path(path)
+    file = as_path(path, RecordError, "a JSON file")
     if file.suffix == ".parquet":
         raise RecordError(f"{file}: parquet is not read here; {_TABLES}")
     text = read_text(TextFile(file, RecordError, "give a JSON file in UTF-8"))

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pave.data import Record, Turn, write_records
-from pave.errors import ConfigError, RecordError, first_problem
+from pave.errors import ConfigError, RecordError, as_kind, as_list_of, first_problem
 from pave.files import sha256_of, write_text_atomically
 from pave.paper.annotations import are_samples, check_mapping, parse_samples, video_id
 from pave.tasks.files import annotation_files, read_annotations, read_json
@@ -198,6 +198,9 @@ def convert(
     Raises:
         RecordError: If the files are not the task's.
     """
+    as_kind(task, Task, "a benchmark is a task of pave.tasks")
+    as_kind(files, dict, "annotations are parsed files by their names")
+    as_list_of(list(files), str, "annotations are parsed files by their names")
     # Readers take fields for granted; what is missing is one clear error here.
     with in_format(", ".join(files), task.title, task.annotations):
         if _are_the_authors(task, files):
