@@ -4,8 +4,8 @@
     python benchmarks/conflict.py --seeds 1 --arms plain   # a part of it
     python benchmarks/conflict.py --write-only             # the page alone, from what is finished
 
-The settings are chosen on the world of seed 0 (`TRIED`), and measured on those of seeds 1, 2 and 3
-(`ARMS`). Clips are of version 2 of the world; held-out ones come in pairs. Every arm is asked the
+The settings are chosen on the world of seed 0 (`TRIED`, `RESIDUALS`), and measured on those of
+seeds 1, 2 and 3 (`ARMS`). Clips are of version 2 of the world; held-out ones come in pairs. Every arm is asked the
 questions as they are and with exchanged sounds (`pave eval --swap audio`). What is interrupted goes
 on, and docs/results.md is made of whatever is finished.
 """
@@ -17,7 +17,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from conflict_arms import ARMS, TRIED, Arm
+from conflict_arms import ARMS, RESIDUALS, TRIED, Arm
 from conflict_page import NOTE, write_page
 from runs import claim, is_trained, train
 
@@ -57,7 +57,7 @@ def main() -> int:
         worlds[seed] = DemoConfig.model_validate(settings).resolved()
     if not args.write_only:
         for seed in args.seeds:
-            for arm in TRIED if seed == CHOSEN_ON else ARMS:
+            for arm in (*TRIED, *RESIDUALS) if seed == CHOSEN_ON else ARMS:
                 if args.arms and arm.title not in args.arms:
                     continue
                 if not run_arm(worlds[seed], arm):
@@ -78,11 +78,12 @@ def run_arm(world: DemoConfig, arm: Arm) -> bool:
     if not train(settings):
         return False
     patch = str(settings.patch_folder)
-    if arm.hears:  # without ears an exchange changes nothing
-        ask(world, arm.name, patch, swap=world.channel)
-    if world.seed != CHOSEN_ON:
+    if arm not in TRIED:
         ask(world, arm.name, patch, swap=None)
+    if world.seed != CHOSEN_ON:
         ask(world, f"{arm.name}-{arm.control}", f"{arm.control}:{patch}", swap=None)
+    if arm.hears and arm not in RESIDUALS:  # without ears an exchange changes nothing
+        ask(world, arm.name, patch, swap=world.channel)
     return True
 
 
