@@ -5,9 +5,9 @@
     python benchmarks/conflict.py --write-only             # the page alone, from what is finished
 
 The settings are chosen on the world of seed 0 (`TRIED`, `RESIDUALS`), and measured on those of
-seeds 1, 2 and 3 (`ARMS`). Clips are of version 2 of the world; held-out ones come in pairs. Every arm is asked the
-questions as they are and with exchanged sounds (`pave eval --swap audio`). What is interrupted goes
-on, and docs/results.md is made of whatever is finished.
+seeds 1, 2 and 3 (`ARMS`). Clips are of version 2 of the world; held-out ones come in pairs. Arms
+are asked the questions as they are and with exchanged sounds (`pave eval --swap audio`). What is
+interrupted goes on, and docs/results.md is made of whatever is finished.
 """
 
 from __future__ import annotations

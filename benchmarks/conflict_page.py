@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
-from conflict_arms import ARMS, TRIED, Arm
+from conflict_arms import ARMS, RESIDUALS, TRIED, Arm
 from pages import between_marks
 from pooled import RESAMPLES, pooled_scores
 from results_pages import RESULTS
@@ -59,7 +59,11 @@ class Exchanged:
 
 def write_page(chosen_on: DemoConfig, worlds: Sequence[DemoConfig]) -> None:
     """Fill the places between the markers of the page."""
-    parts = {"conflict": measured(worlds), "conflict-chosen": tried(chosen_on)}
+    parts = {
+        "conflict": measured(worlds),
+        "conflict-chosen": tried(chosen_on),
+        "conflict-residuals": residuals(chosen_on),
+    }
     page = RESULTS.read_text("utf-8")
     for mark, text in parts.items():
         if text:
@@ -70,7 +74,7 @@ def write_page(chosen_on: DemoConfig, worlds: Sequence[DemoConfig]) -> None:
 
 def measured(worlds: Sequence[DemoConfig]) -> str:
     """The arms that all worlds have, and those that only some have; empty without any."""
-    whole = [world for world in worlds if all(_is_asked(world, arm) for arm in CORE)]
+    whole = [world for world in worlds if all(_is_whole(world, arm) for arm in CORE)]
     if not whole:
         return ""
     shared = [arm for arm in ARMS if all(_is_asked(world, arm) for world in whole)]
@@ -85,7 +89,7 @@ def measured(worlds: Sequence[DemoConfig]) -> str:
 
 def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     """The exchanged sounds, the targets, and the questions as they are."""
-    hearing = [arm for arm in arms if arm.hears]
+    hearing = [arm for arm in arms if all(_is_exchanged(world, arm) for world in worlds)]
     found = exchanged(worlds, hearing)
     scores = as_they_are(worlds, arms)
     first = worlds[0]
@@ -93,7 +97,7 @@ def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     word = "Seeds" if len(worlds) > 1 else "Seed"
     pairs = found.rows[PLAIN.title, "audio"]
     lines = [
-        f"{word} {seeds}: {first.steps} steps on {first.train_clips} clips each, "
+        f"{word} {seeds}: {_steps(first)} steps on {first.train_clips} clips each, "
         f"{first.test_clips} held-out clips, LoRA of scale {arms[0].scale:g}, trained in "
         f"{first.precision} on {platform.machine()}. {pairs.n} pairs of questions about sound, of "
         f"{pairs.clusters} pairs of clips. Processor seconds of a training: "
@@ -106,7 +110,7 @@ def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     for group, title in GROUPS.items():
         present = [arm for arm in hearing if (arm.title, group) in found.rows]
         lines += [_exchange_line(found, arm, group, title) for arm in present]
-    moved = {arm.title: visual_changes(worlds, arm) for arm in hearing}
+    moved = {arm.title: visual_changes(worlds, arm) for arm in arms if arm.hears}
     lines += ["", *_as_they_are_table(scores, arms), "", *_targets(found, scores, moved)]
     return "\n".join(lines)
 
@@ -117,10 +121,9 @@ def tried(world: DemoConfig) -> str:
     if not arms:
         return ""
     found = exchanged([world], arms)
-    note = json.loads((world.out / NOTE).read_text("utf-8"))  # perhaps other steps than elsewhere
     pairs = found.rows[arms[0].title, "audio"]
     lines = [
-        f"Seed {world.seed}: {note['steps']} steps of two clips where nothing else is said. "
+        f"Seed {world.seed}: {_steps(world)} steps of two clips where nothing else is said. "
         f"{pairs.n} pairs of questions about sound, of {pairs.clusters} pairs of clips.",
         "",
         "| setting | matched | conflict: follows | difference | names: difference | "
@@ -135,6 +138,34 @@ def tried(world: DemoConfig) -> str:
         cells += [_points(sound, "gap", "+.1f"), _points(names, "gap", "+.1f"), _index(sound)]
         cells += [_share(visual, "matched"), _share(visual, "follows"), _share(visual, "changed")]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def residuals(world: DemoConfig) -> str:
+    """What the size of the residual was chosen from: the questions as they are."""
+    files = {}
+    for arm in RESIDUALS:
+        file = world.out / "eval" / arm.name / "arm.jsonl"
+        if (file.parent / "results.json").is_file():
+            files[arm.title] = [(world, file)]
+    if not files:
+        return ""
+    scores = pooled_scores(files)
+    counts = {row.label: row.n for row in next(iter(scores.arms.values())).labels}
+    groups = {label: title for label, title in GROUPS.items() if label in counts}
+    titles = [f"{title} (n = {counts[label]})" for label, title in groups.items()]
+    compared = ("audio", CONTROL) if LORA.title in files else ()
+    titles += [f"{GROUPS[label]}, minus {LORA.title}" for label in compared]
+    lines = [
+        f"Seed {world.seed}: {RESIDUALS[0].steps} steps of three clips, plain training.",
+        "",
+        f"| arm | {' | '.join(titles)} |",
+        "|---" * (1 + len(titles)) + "|",
+    ]
+    for arm in files:
+        cells = [_accuracy(scores, arm, label) for label in groups]
+        cells += [_gap(scores, arm, label) for label in compared]
+        lines.append(f"| {' | '.join([arm, *cells])} |")
     return "\n".join(lines)
 
 
@@ -193,6 +224,11 @@ def visual_changes(worlds: Sequence[DemoConfig], arm: Arm) -> Estimate:
     return Estimate(value=sum(changed) / len(changed), ci95=interval)
 
 
+def _steps(world: DemoConfig) -> int:
+    """Of its trainings, as its folder says: those of the command may be other worlds'."""
+    return int(json.loads((world.out / NOTE).read_text("utf-8"))["steps"])
+
+
 def _seconds(worlds: Sequence[DemoConfig], arm: Arm) -> float:
     """Processor seconds of a training, over all worlds."""
     files = [world.out / "runs" / f"{arm.name}.json" for world in worlds]
@@ -210,10 +246,14 @@ def _control(arm: Arm) -> str:
 
 
 def _is_asked(world: DemoConfig, arm: Arm) -> bool:
-    """Whether all of an arm's evaluations of a world are there."""
+    """Whether an arm was asked the questions as they are."""
     names = (arm.name, _control(arm))
-    asked = all((world.out / "eval" / name / "results.json").is_file() for name in names)
-    return asked and (not arm.hears or _is_exchanged(world, arm))
+    return all((world.out / "eval" / name / "results.json").is_file() for name in names)
+
+
+def _is_whole(world: DemoConfig, arm: Arm) -> bool:
+    """Whether all of an arm's evaluations of a world are there."""
+    return _is_asked(world, arm) and (not arm.hears or _is_exchanged(world, arm))
 
 
 def _is_exchanged(world: DemoConfig, arm: Arm) -> bool:
@@ -240,8 +280,8 @@ _EFFECTS = ("channel_effect", "picture_effect")
 
 def _as_they_are_table(scores: TaskScores, arms: Sequence[Arm]) -> list[str]:
     """Ordinary questions: shares, and differences to LoRA-only."""
-    labels = [row.label for row in next(iter(scores.arms.values())).labels]
-    groups = {label: title for label, title in GROUPS.items() if label in labels}
+    counts = {row.label: row.n for row in next(iter(scores.arms.values())).labels}
+    groups = {label: title for label, title in GROUPS.items() if label in counts}
     lines = [
         "| questions as they are | n | "
         + " | ".join(scores.arms)
@@ -251,13 +291,15 @@ def _as_they_are_table(scores: TaskScores, arms: Sequence[Arm]) -> list[str]:
     ]
     lines.append("|---" * lines[0].count(" | ") + "|---|")
     for label, title in groups.items():
-        shares = []
-        for report in scores.arms.values():
-            (row,) = (row for row in report.labels if row.label == label)
-            shares.append(f"{100 * (row.scores[ACCURACY] or 0):.1f}")
+        shares = [_accuracy(scores, arm, label) for arm in scores.arms]
         gaps = [_gap(scores, arm.title, label) for arm in arms if arm.hears]
-        lines.append(f"| {' | '.join([title, str(row.n), *shares, *gaps])} |")
+        lines.append(f"| {' | '.join([title, str(counts[label]), *shares, *gaps])} |")
     return lines
+
+
+def _accuracy(scores: TaskScores, title: str, label: str) -> str:
+    (row,) = (row for row in scores.arms[title].labels if row.label == label)
+    return f"{100 * (row.scores[ACCURACY] or 0):.1f}"
 
 
 def _gap(scores: TaskScores, title: str, label: str) -> str:
@@ -281,7 +323,7 @@ def _targets(found: Exchanged, scores: TaskScores, moved: Mapping[str, Estimate]
     header = ["wanted", *moved]
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for text, (group, score, limit) in WANTED.items():
-        rows = [found.rows[title, group] for title in moved]
+        rows = [found.rows.get((title, group)) for title in moved]
         cells = [text, *(_reached(row, score, limit) for row in rows)]
         lines.append(f"| {' | '.join(cells)} |")
     cells = ["at most 5 % of visual answers change with another clip's sound"]
@@ -297,8 +339,10 @@ def _targets(found: Exchanged, scores: TaskScores, moved: Mapping[str, Estimate]
     return [*lines, f"| {' | '.join(cells)} |"]
 
 
-def _reached(row: SwapRow, score: str, limit: float) -> str:
+def _reached(row: SwapRow | None, score: str, limit: float) -> str:
     """Whether one arm has what was wanted of a score."""
+    if row is None:
+        return "not asked"
     if score == "index":
         index = row.shortcut_index
         if index is None:

@@ -57,10 +57,13 @@ def records_of() -> list[Record]:
 
 def finish(world: DemoConfig, arm: Any, say: Say) -> None:
     """An arm without the training, that answers from what is seen and heard."""
+    from conflict_page import NOTE
+
     records = records_of()
     file = world.world("test") / "records.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_records(file, records)
+    (world.out / NOTE).write_text(world.model_dump_json())
     task = get_task(EXACT)
     answer = {record.video: record.answers or [record.turns[0].answer] for record in records}
     sounds = {f"{clip}.wav": answer[f"{clip}.mp4"][0] for clip in range(CLIPS)}
@@ -98,7 +101,7 @@ def finish(world: DemoConfig, arm: Any, say: Say) -> None:
 
 
 def test_arms_differ_in_what_teaches_them_alone(tmp_path: Path) -> None:
-    from conflict_arms import ARMS, TRIED
+    from conflict_arms import ARMS, RESIDUALS, TRIED
 
     world = world_of(tmp_path, 1)
     lora, plain, *others = ARMS
@@ -108,21 +111,53 @@ def test_arms_differ_in_what_teaches_them_alone(tmp_path: Path) -> None:
         own = arm.settings(world).model_dump(exclude={"out"})
         changed = {key for key, value in own.items() if value != base[key]}
         if arm.hears:
-            taught = {"counterfactual", "modality_dropout"} & changed
+            taught = {"counterfactual", "modality_dropout", "align_share"} & changed
             assert len(taught) == 1 and changed <= {*taught, "batch_clips"}, arm
         else:
             assert own["channel"] is None and not changed & {"lora", "steps", "batch_clips"}
-    for arms in (ARMS, TRIED):
+    for arms in (ARMS, TRIED, RESIDUALS):
         assert len({arm.name for arm in arms}) == len({arm.title for arm in arms}) == len(arms)
     # The choice was made among what was tried.
     assert exchanged.name in {arm.name for arm in TRIED}
+    assert {arm.residual for arm in ARMS} <= {arm.residual for arm in RESIDUALS}
+
+
+def test_the_size_of_the_residual_is_all_that_its_trials_differ_in(tmp_path: Path) -> None:
+    from conflict_arms import ARMS, RESIDUALS
+
+    world = world_of(tmp_path, 0).model_copy(update={"steps": 200})  # those of the other trials
+    lora, *sizes = RESIDUALS
+    steps = {"steps": lora.settings(world).steps}
+    elsewhere = world.model_copy(update=steps)  # what the other worlds train with
+    assert not lora.hears and steps == {"steps": 160}
+    plain = ARMS[1].settings(elsewhere).model_dump(exclude={"out"})
+    for arm in sizes:
+        own = arm.settings(world).model_dump(exclude={"out"})
+        assert own == {**plain, "align_share": arm.residual}
+
+
+def test_sizes_of_the_residual_are_compared_with_no_patch(tmp_path: Path) -> None:
+    from conflict_arms import RESIDUALS
+    from conflict_page import residuals
+
+    lora, size, *_ = RESIDUALS
+    world = world_of(tmp_path, 0)
+    assert residuals(world) == ""
+    finish(world, lora, lambda seen, heard: seen)
+    finish(world, size, lambda seen, heard: "dog")  # right for every second clip
+    lines = [line.split(" | ") for line in residuals(world).splitlines()]
+    header, _, first, second = lines[-4:]
+    assert header[1] == "needs sound (n = 48)"
+    assert first == ["| LoRA-only", "100.0", "100.0", "100.0", "100.0", "", " |"]
+    assert second[:3] == [f"| {size.title}", "50.0", "50.0"]
+    assert second[-1].startswith("-50.0 (")
 
 
 def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:
     from conflict_arms import ARMS
     from conflict_page import measured
 
-    lora, plain, exchanged, dropout = ARMS
+    lora, plain, exchanged, dropout, *_ = ARMS
     worlds = [world_of(tmp_path, 1), world_of(tmp_path, 2)]
     assert measured(worlds) == ""
     for world in worlds:
