@@ -156,8 +156,10 @@ def is_whole(path: Path) -> bool:
     processes = processes_of(path)
     if processes == 0:  # no random state is there at all
         return False
-    for name in (WEIGHTS, *hf_compat.checkpoint_files(processes)):
+    parts = (WEIGHTS, hf_compat.TRAINER_STATE, *hf_compat.checkpoint_files(processes))
+    for name in parts:
         part = path / name
+        # To open a pipe in the place of one is to wait for it.
         if not part.is_file() or part.stat().st_size == 0:
             return False
     try:
