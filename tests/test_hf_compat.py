@@ -426,6 +426,15 @@ def test_rows_that_a_kernel_reads_too_far(columns: int, dtype: torch.dtype, wron
     assert not hf_compat.reads_beyond_rows(torch.nn.Linear(columns, 8))
 
 
+def test_further_layers() -> None:
+    model = nn.Sequential()
+    model.add_module("blocks", nn.Sequential(nn.Linear(2, 2)))  # blocks.0.weight, blocks.0.bias
+    names = ["blocks.0.weight", "head.weight", "net.blocks.0.bias", "text.0.weight"]
+    assert hf_compat.further_layers(model, {"unexpected_keys": names}) == []
+    more = ["blocks.1.weight", "net.blocks.12.bias"]
+    assert hf_compat.further_layers(model, {"unexpected_keys": names + more}) == more
+
+
 def test_every_function_is_named_here() -> None:
     """A fact that is added has to be tested too."""
     text = Path(__file__).read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ On tiny random weights.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -277,8 +278,29 @@ def test_weights_with_holes_are_refused(models: Path, tmp_path: Path, name: str)
         {"stray": torch.zeros(1)},
     ):
         save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(ChannelError, match=r"\d+ tensors missing .*download it again"):
+        with pytest.raises(ChannelError, match=r"\d+ tensors? missing .*download it again"):
             _ = make_encoder("audio", name, {"model": str(folder)}).dim
+
+
+@pytest.mark.parametrize("name", ["clap", "ast", "whisper"])
+@pytest.mark.parametrize("prefix", ["", "larger."])
+def test_a_network_is_not_cut_short(models: Path, tmp_path: Path, name: str, prefix: str) -> None:
+    """The configuration asks for fewer layers than the file holds."""
+    folder = tmp_path / name
+    shutil.copytree(models / name, folder)
+    place = folder / "model.safetensors"
+    tensors = load_file(place)
+    # A head that the encoder has no use for, as published folders hold one.
+    head = {f"{prefix}classifier.0.weight": torch.zeros(2, 2)}
+    save_file(tensors | head, place, metadata={"format": "pt"})
+    assert make_encoder("audio", name, {"model": str(folder)}).dim > 0
+    more = {
+        prefix + re.sub(r"(layers?|blocks)\.0\.(?!blocks)", r"\1.7.", key): value.clone()
+        for key, value in tensors.items()
+    }
+    save_file(more | head | tensors, place, metadata={"format": "pt"})
+    with pytest.raises(ChannelError, match=r"more layers than its config.json .*\.7\."):
+        _ = make_encoder("audio", name, {"model": str(folder)}).dim
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 37800, 44101, 96000, 999_983])

@@ -42,7 +42,8 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
         encoder: Who asks, for the message.
 
     Raises:
-        ChannelError: If either cannot be loaded, or weights are missing.
+        ChannelError: If either cannot be loaded, weights are missing, or there are more layers of
+            them than the configuration asks for.
     """
     from transformers import AutoFeatureExtractor
 
@@ -76,6 +77,12 @@ def load_pretrained(kind: Any, source: str, encoder: str) -> Pretrained:
         raise ChannelError(
             f"{encoder}: in {source!r} {counted(len(wrong), 'tensor')} missing or with another "
             f"shape, first {wrong[0]}; download it again"
+        )
+    further = hf_compat.further_layers(network, report)
+    if further:
+        raise ChannelError(
+            f"{encoder}: the weights in {source!r} have more layers than its config.json asks for, "
+            f"first {further[0]}; download it again, or save the shorter network"
         )
     return Pretrained(network.eval().requires_grad_(False).to(best_device()), extractor)
 

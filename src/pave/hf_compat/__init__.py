@@ -34,6 +34,7 @@ from pave.hf_compat.models import (
     deepstack_output,
     enable_checkpointing,
     expect_no_weights_of,
+    further_layers,
     set_attention_implementation,
     unfilled,
     without_bars,
@@ -96,5 +97,6 @@ __all__ = [
     "set_attention_implementation",
     "train_on",
     "unfilled",
+    "further_layers",
     "without_bars",
 ]

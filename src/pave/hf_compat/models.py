@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+"""Of a layer, within the name of a weight."""
+
 
 def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
     """Let a model whose parts were taken off be filled by `from_pretrained` without complaint.
@@ -47,6 +50,34 @@ def unfilled(report: Mapping[str, Any]) -> list[str]:
     for name, there, wanted in report["mismatched_keys"]:
         found.append(f"{name} ({list(there)} in the files, {list(wanted)} by the configuration)")
     return sorted(found)
+
+
+def further_layers(model: Any, report: Mapping[str, Any]) -> list[str]:
+    """Names of weights for more layers than a model has, which its files hold.
+
+    The configuration asks for fewer, and a shorter network answers otherwise. transformers reports
+    them among keys that are too many. Checked with transformers 5.23.0.
+
+    Args:
+        model: The model.
+        report: What `from_pretrained` gives with `output_loading_info`.
+    """
+    own = set(model.state_dict())
+    # A name with its numbers left open; those of the same shape are layers of one stack.
+    shapes = set(map(_shape, own))
+    found = []
+    for key in sorted(report["unexpected_keys"]):
+        tail = str(key)
+        # Files of a larger model have a prefix in front.
+        while _shape(tail) not in shapes and "." in tail:
+            tail = tail.partition(".")[2]
+        if _shape(tail) in shapes and tail not in own:
+            found.append(str(key))
+    return found
+
+
+def _shape(name: str) -> str:
+    return _NUMBER.sub("#", name)
 
 
 @contextlib.contextmanager
