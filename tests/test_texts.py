@@ -19,7 +19,7 @@ from pave.cli.app import main
 from pave.cli.convert import _arguments
 from pave.cli.settings import from_words, take_config
 from pave.data import read_records
-from pave.errors import ConfigError, PaveError, TrainError
+from pave.errors import ConfigError, PaveError, TrainError, printable
 from pave.evaluate.arm_files import read_rows
 from pave.paper import read_annotations
 from pave.tasks.files import read_json, read_predictions
@@ -31,7 +31,6 @@ from pave.texts import (
     counted,
     parse_json,
     parse_yaml,
-    printable,
     read_object,
     read_text,
 )

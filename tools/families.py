@@ -28,10 +28,9 @@ from pave.bases.loading import QUANTIZE
 from pave.bases.prompt import ChatFormat
 from pave.bases.quantised import PACKAGES
 from pave.bases.template import read_style
-from pave.errors import BaseError
+from pave.errors import BaseError, printable
 from pave.testing import check_base, tiny_base, tiny_frames
 from pave.testing.tiny_models import FAMILIES
-from pave.texts import printable
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "families.md"

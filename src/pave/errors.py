@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LONGEST, _END = 2000, 500
+"""Characters of a message, and of its end where the middle is left out."""
+
 # pydantic's words for programmers -> ours; all others can be shown as they are.
 _PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}
 
@@ -39,8 +42,40 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     return ".".join(str(part) for part in first["loc"]), what
 
 
+def _spelt_out() -> dict[int, str]:
+    """Characters that steer a terminal, or turn text around, as they are written in JSON."""
+    steering = [*range(0x20), *range(0x7F, 0xA0)]  # C0 and C1: escape sequences begin with them
+    turning = [0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+    kept = (ord("\n"), ord("\t"))
+    return {code: f"\\u{code:04x}" for code in steering + turning if code not in kept}
+
+
+_SPELT_OUT = _spelt_out()
+
+
+def printable(text: str) -> str:
+    r"""A text that a terminal shows and never obeys: control characters are spelt out.
+
+    Everything that is printed goes through here, since names, answers and messages come from files.
+    Ends of lines and tabs stay. Within JSON the result is the same JSON.
+
+    Example:
+        >>> print(printable("\x1b[31mred"))
+        \u001b[31mred
+    """
+    return text.translate(_SPELT_OUT)
+
+
 class PaveError(Exception):
     """Root of all errors that a user can cause and mend. Catch this to catch them all."""
+
+    def __str__(self) -> str:
+        """The message in one line of bounded length, since parts of it may come from files."""
+        text = printable(" ".join(super().__str__().splitlines()))
+        if len(text) <= _LONGEST:
+            return text
+        # What to do stands at the end.
+        return f"{text[: _LONGEST - _END]} [...] {text[-_END:]}"
 
 
 class ConfigError(PaveError):
@@ -151,8 +186,10 @@ def as_whole(given: object, name: str, most: int, least: int = 0) -> int:
     if isinstance(given, bool) or not isinstance(given, int):
         kind = type(given).__name__
         raise ConfigError(f"{name} must be a whole number, got {kind}")
-    if not least <= given <= most:
-        raise ConfigError(f"{name} must be {least:,} to {most:,}, got {given}")
+    if given < least:
+        raise ConfigError(f"{name} must be {least:,} or more, got {given}")
+    if given > most:
+        raise ConfigError(f"{name} must be at most {most:,}, got {given}")
     return given
 
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pave.errors import PaveError
+from pave.errors import PaveError, printable
 from pave.files import regular_file
 
 DEEPEST = 100
@@ -340,30 +340,6 @@ def _items(value: Any) -> Collection[Any]:
     if isinstance(value, list):
         return value
     return ()
-
-
-def _spelt_out() -> dict[int, str]:
-    """Characters that steer a terminal, or turn text around, as they are written in JSON."""
-    steering = [*range(0x20), *range(0x7F, 0xA0)]  # C0 and C1: escape sequences begin with them
-    turning = [0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
-    kept = (ord("\n"), ord("\t"))
-    return {code: f"\\u{code:04x}" for code in steering + turning if code not in kept}
-
-
-_SPELT_OUT = _spelt_out()
-
-
-def printable(text: str) -> str:
-    r"""A text that a terminal shows and never obeys: control characters are spelt out.
-
-    Everything that is printed goes through here, since names, answers and messages come from files.
-    Ends of lines and tabs stay. Within JSON the result is the same JSON.
-
-    Example:
-        >>> print(printable("\x1b[31mred"))
-        \u001b[31mred
-    """
-    return text.translate(_SPELT_OUT)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

@@ -40,7 +40,7 @@ def model_of(made: tinyrun.Run) -> PatchedModel:
 
 def spelt(text: str) -> str:
     """As a terminal gets it."""
-    from pave.texts import printable
+    from pave.errors import printable
 
     return printable(text)
 

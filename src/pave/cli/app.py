@@ -172,7 +172,7 @@ def _drop_output() -> None:
 
 def _complain(text: str, code: int, debug: bool) -> int:
     """One line on the error stream, after the traceback where that is wanted."""
-    from pave.texts import printable
+    from pave.errors import printable
 
     if debug:
         sys.stderr.write(printable(traceback.format_exc()))

@@ -24,7 +24,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from pave.texts import PrintableFormatter, printable
+from pave.errors import printable
+from pave.texts import PrintableFormatter
 
 FIRST_LINE, NEXT_LINE = 10.0, 30.0
 """Seconds of a stage before the first line, and between lines, where there is no terminal."""
