@@ -185,3 +185,18 @@ def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:
     assert [cell[:3] for cell in hears] == ["no:", "yes"]
     (change,) = (cells for text, cells in wanted.items() if text.startswith("| at most 5 %"))
     assert change == ["yes: 0.0 (0.0 to 0.0)", "yes: 0.0 (0.0 to 0.0) |"]
+
+
+def test_an_arm_without_exchanges_is_in_the_other_tables(tmp_path: Path) -> None:
+    from conflict_arms import ARMS
+    from conflict_page import CORE, measured
+
+    world = world_of(tmp_path, 1)
+    other = ARMS[-1]
+    for arm in (*CORE, other):
+        finish(world, arm, lambda seen, heard: seen)
+    (world.out / "swap" / other.name / "swap.json").unlink()  # not asked to the end
+    lines = [line.strip("| ").split(" | ") for line in measured([world]).splitlines()]
+    assert not any(cells[1:2] == [other.title] for cells in lines)  # of the exchanged sounds
+    (wanted,) = (cells for cells in lines if cells[0] == "Shortcut Index at most 0.10")
+    assert wanted[1:] == ["no: 1.00", "no: 1.00", "not asked"]
