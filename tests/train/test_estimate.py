@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -82,6 +84,18 @@ def test_a_recipe_file(tmp_path):
         0,
         35_192_832,
     )
+
+
+def test_long_questions_cost_what_their_tokens_cost():
+    """One more token a question, of 8 questions: 8 more tokens of a sequence, 24 layers."""
+    wanted = replace(plan("V5_1_3", base="0.5b", batch=1), questions=8, checkpointing=False)
+    costs = []
+    for words in (10, 11, 12):
+        found = estimate(replace(wanted, question_tokens=words))
+        assert found.tokens["prompt"] == found.tokens["visual"] + words
+        costs.append(found.memory["activations"])
+    # Fused attention: no square of tokens.
+    assert costs[1] - costs[0] == costs[2] - costs[1] > 8 * 24 * 8 * 896
 
 
 def test_what_cannot_be_estimated(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import torch
 
 from pave.bases.prompt import Prompt
 from pave.bases.visual import Layout, Visual
+from pave.cpu import lean_layers
 from pave.data.packing import pack, positions_and_mask, targets
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.tokens import Tokens
+from pave.train.attention import attend_with
 from pave.train.card import Machines, Needs, card_bytes, sent_bytes
-from pave.train.costs import activation_bytes, fusion_bytes, lora_ranks
+from pave.train.costs import fusion_bytes
 from pave.train.estimate import estimate
 from pave.train.estimate_plan import plan
+from pave.train.kept import Kept, adapted_maps
 from pave.train.objective import AnswerModel
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -38,12 +42,25 @@ def kept(step, own) -> int:
     return sum(size for place, size in saved.items() if place not in weights)
 
 
+ALL = None
+"""Targets: every projection."""
+HEADS = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
 @pytest.mark.parametrize(
-    ("precision", "hidden", "mlp", "layers", "questions"),
-    [("fp32", 128, 512, 4, 1), ("fp32", 256, 512, 2, 4), ("bf16", 128, 512, 4, 1)],
+    ("precision", "hidden", "mlp", "layers", "questions", "dropout", "attention", "adapted"),
+    [
+        ("fp32", 128, 512, 4, 1, 0.0, "sdpa", ALL),
+        ("fp32", 256, 512, 2, 4, 0.0, "sdpa", ALL),
+        ("bf16", 128, 512, 4, 1, 0.0, "sdpa", ALL),
+        ("fp32", 128, 512, 4, 1, 0.05, "sdpa", ALL),
+        ("bf16", 128, 512, 4, 1, 0.05, "eager", ALL),
+        ("fp32", 128, 512, 2, 2, 0.0, "eager", HEADS),
+    ],
 )
+@pytest.mark.parametrize("lean", [False, True])
 def test_activations_are_those_that_autograd_keeps(
-    monkeypatch, precision, hidden, mlp, layers, questions
+    monkeypatch, precision, hidden, mlp, layers, questions, dropout, attention, adapted, lean
 ):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     from thin import VIDEO, thin_base
@@ -53,9 +70,10 @@ def test_activations_are_those_that_autograd_keeps(
     if precision == "bf16":
         base.model.to(torch.bfloat16)
     patched = PatchedModel(base)
-    lora = LoraSpec(rank=8, dropout=0.0)
-    ranks = lora_ranks(base.model, lora, base.family, layers)
-    assert ranks == 7 * 8  # seven projections
+    lora = LoraSpec(rank=8, dropout=dropout, targets=adapted)
+    maps = adapted_maps(base.model, lora, base.family, layers)
+    assert len(maps) == len(adapted or range(7))
+    attend_with(base, attention)
     patched.new_patch("audio", name="s", fusion={"hidden": 128}, lora=lora, seed=0)
     fusion = patched.patches["s"].fusion
     fusion.norm.weight.data.fill_(0.1)  # an open gate, so that all of it computes
@@ -76,11 +94,20 @@ def test_activations_are_those_that_autograd_keeps(
             times = [torch.arange(2.0)]
             model(inputs, keep, labels, visuals=[visual], channels=[{"s": side}], times=times)
 
-    measured = kept(step, patched.model.parameters())
-    text = base.config.get_text_config()
-    expected = activation_bytes(
-        text, ids.shape[1], ranks=ranks, precision=precision, checkpointing=False, masked=True
-    )
+    language = getattr(base.inner, base.family.language_model)
+    with lean_layers(language) if lean else contextlib.nullcontext():
+        measured = kept(step, patched.model.parameters())
+    expected = Kept(
+        text=base.config.get_text_config(),
+        tokens=ids.shape[1],
+        maps=maps,
+        precision=precision,
+        held=precision,
+        dropout=dropout > 0,
+        eager=attention == "eager",
+        masked=True,
+        lean=lean,
+    ).total()
     expected += fusion_bytes([fusion.config], cells)
     assert expected == pytest.approx(measured, rel=0.15)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pave.cli import output
@@ -21,6 +22,8 @@ def estimate_verb(
     side_steps: int | None = None,
     side_tokens: int | None = None,
     batch: int | None = None,
+    question_tokens: int = 50,
+    answer_tokens: int = 10,
     quantize: str | None = None,
     gpus: int = 1,
     nodes: int = 1,
@@ -46,6 +49,8 @@ def estimate_verb(
         side_steps: Steps of the side channel; by default those of a typical clip.
         side_tokens: Tokens per step of the side channel.
         batch: Clips per forward pass; by default as in the recipe.
+        question_tokens: Tokens of a question with its answer.
+        answer_tokens: Those of them that belong to the answer.
         quantize: How the language model is quantised: nf4, int8, or llm-int8; by default as in the
             recipe.
         gpus: GPUs of a machine.
@@ -57,10 +62,12 @@ def estimate_verb(
     """
     if (side_steps is None) != (side_tokens is None):
         raise ConfigError("--side-steps and --side-tokens go together; give both or neither")
-    numbers = (side_steps, side_tokens, batch, gpus, nodes)
+    tokens = (question_tokens, answer_tokens)
+    numbers = (side_steps, side_tokens, batch, *tokens, gpus, nodes)
     if any(number is not None and number < 1 for number in numbers):
         raise ConfigError(
-            "--side-steps, --side-tokens, --batch, --gpus and --nodes must be at least 1"
+            "--side-steps, --side-tokens, --batch, --question-tokens, --answer-tokens, --gpus and "
+            "--nodes must be at least 1"
         )
     from pave.bases.loading import check_quantize
     from pave.train.card import Machines
@@ -71,6 +78,7 @@ def estimate_verb(
 
     side = None if side_steps is None or side_tokens is None else (side_steps, side_tokens)
     wanted = plan(recipe, base, side, batch, quantize=quantize, revision=revision)
+    wanted = replace(wanted, question_tokens=question_tokens, answer_tokens=answer_tokens)
     machines = Machines(gpus, nodes, engine)
     found = estimate(wanted, machines)
     if json:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pave.train.costs import FP32
+from pave.train.kept import FP32
 
 Engine = Literal["ddp", "fsdp", "zero3"]
 

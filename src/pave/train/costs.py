@@ -17,11 +17,8 @@ from pave.bases.quantised import quantised_bytes
 from pave.fusion import FusionConfig
 from pave.patches import LoraSpec
 from pave.patches.lora_targets import lora_shapes
+from pave.train.kept import FP32
 
-BYTES = {"bf16": 2, "fp32": 4}
-"""Of a number."""
-
-FP32 = BYTES["fp32"]
 ADAMW = 4 * FP32  # bytes a trained parameter: weight, gradient and two moments
 
 
@@ -37,11 +34,16 @@ def weight_bytes(model: nn.Module, language: nn.Module, number: int, quantize: s
     whole = number * sum(parameter.numel() for parameter in model.parameters())
     if quantize is None:
         return whole
-    linear = 0
+    return whole - number * linear_weights(language) + quantised_bytes(language, quantize)
+
+
+def linear_weights(language: nn.Module) -> int:
+    """Weights of all linear layers."""
+    found = 0
     for module in language.modules():
         if isinstance(module, nn.Linear):
-            linear += module.weight.numel()
-    return whole - number * linear + quantised_bytes(language, quantize)
+            found += module.weight.numel()
+    return found
 
 
 def tower_flops(model: Any, frames: int) -> int:
@@ -72,54 +74,13 @@ def language_flops(language: nn.Module, text: Any, tokens: int) -> int:
         text: Its configuration.
         tokens: Length of the prompt.
     """
-    weights = 0
-    for module in language.modules():
-        if isinstance(module, nn.Linear):
-            weights += module.weight.numel()
     heads = int(text.num_attention_heads)
     # Some models widen the heads beyond hidden_size / heads.
     head_dim = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
-    linear = 2 * tokens * weights
+    linear = 2 * tokens * linear_weights(language)
     # Scores and their sum over values are 4 * tokens^2 * width; causal attention needs half.
     attention = 2 * tokens**2 * heads * head_dim * int(text.num_hidden_layers)
     return linear + attention
-
-
-def activation_bytes(
-    text: Any, tokens: int, *, ranks: int, precision: str, checkpointing: bool, masked: bool = False
-) -> int:
-    """Bytes that the language model keeps of one clip for the backward pass.
-
-    Kept of a layer are its input and the one of its MLP in fp32, what the LoRA of each projection
-    reads, queries, keys and values of all heads, and four vectors of the MLP's width. The frozen
-    weights need no inputs of their own.
-
-    Args:
-        text: Its configuration.
-        tokens: Length of the prompt.
-        ranks: Ranks of all LoRAs of a layer, together.
-        precision: What it trains in.
-        checkpointing: Whether activations are recomputed.
-        masked: Whether attention takes a mask, of which every layer keeps a copy: packed questions
-            where FlexAttention does not run.
-    """
-    layers, width, mlp = (
-        int(text.num_hidden_layers),
-        int(text.hidden_size),
-        int(text.intermediate_size),
-    )
-    number = BYTES[precision]
-    # Under autocast the attention keeps queries and output in one more layout.
-    vectors = 6 if precision == "fp32" else 10
-    inside = number * (vectors * width + 4 * mlp + ranks) + 2 * FP32 * width
-    if masked:
-        inside += number * tokens
-    # The gradient that is on its way through the MLP.
-    moving = number * mlp
-    if checkpointing:
-        # A hidden vector before each layer, and the inside of the one that is being recomputed.
-        return tokens * (number * width * layers + inside + moving)
-    return tokens * (inside * layers + moving)
 
 
 def fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:
@@ -134,16 +95,6 @@ def fusion_bytes(fusions: Sequence[FusionConfig], queries: int) -> int:
         numbers += 11 * fusion.hidden * fusion.layers  # hidden vectors of a block
         numbers += 2 * fusion.hidden + fusion.out_dim  # the output MLP
     return FP32 * queries * numbers
-
-
-def lora_ranks(model: nn.Module, lora: LoraSpec | None, family: Family, layers: int) -> int:
-    """Ranks of all LoRAs of one layer, together; 0 without one."""
-    if lora is None:
-        return 0
-    total = 0
-    for name, _, _ in lora_shapes(model, lora, family):
-        total += lora.rank_of(name)
-    return total // layers
 
 
 def lora_parameters(model: nn.Module, lora: LoraSpec | None, family: Family) -> int:

@@ -14,7 +14,8 @@ Memory of a training step, which tests compare with what a step on a CPU allocat
     weights          2 bytes a parameter of the base in bf16, 4 in fp32 (the recipe's `precision`);
                      linear layers of a quantised language model half a byte (nf4) or one
     trained          16 bytes a trained parameter: fp32 weight, gradient and two moments of AdamW
-    activations      `activation_bytes` and `fusion_bytes`, and twice the logits of the answers
+    activations      `Kept` and `fusion_bytes`, twice the logits of the answers, and what autocast
+                     rounds
 
 How they lie on several cards is `pave.train.card`.
 
@@ -28,31 +29,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from pave.bases.families.llava_onevision import LlavaOnevision
 from pave.bases.visual import Layout
 from pave.errors import ConfigError
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_flops, fusion_parameters
+from pave.hf_compat import attention_implementation
 from pave.patches.lora_targets import check_names, check_targets
 from pave.train.card import Machines, Needs, card_bytes, sent_bytes
 from pave.train.costs import (
     ADAMW,
-    BYTES,
-    FP32,
-    activation_bytes,
     fusion_bytes,
     language_flops,
+    linear_weights,
     lora_parameters,
-    lora_ranks,
     tower_flops,
     weight_bytes,
 )
 from pave.train.estimate_plan import EstimatePlan, model_without_weights, sized_fusion
+from pave.train.kept import BYTES, FP32, Kept, adapted_maps
 
-WORDS = 50
-"""Tokens of a question with its answer, and of what is written around the video."""
-ANSWER = 10
-"""Those of them that belong to the answer."""
 CACHED = BYTES["bf16"]
 """Bytes of a number in the token cache."""
 ALONE = Machines()
@@ -172,11 +170,6 @@ class _Parts:
         """Tokens that the fusion reads: the frames' cells, without the newlines between them."""
         return self.frames * self.layout.spatial
 
-    @property
-    def number(self) -> int:
-        """Bytes of a weight of the base that is not quantised."""
-        return BYTES[self.wanted.precision]
-
     def parameters(self) -> dict[str, int]:
         """Of base, fusion and LoRA, and those that train."""
         base = sum(parameter.numel() for parameter in self.model.parameters())
@@ -192,7 +185,7 @@ class _Parts:
         # Steps in time, and tokens of each.
         for steps, each in self.wanted.side:
             side += steps * each
-        return {"visual": visual, "prompt": visual + WORDS, "side": side}
+        return {"visual": visual, "prompt": visual + self.wanted.question_tokens, "side": side}
 
     def flops(self, prompt: int) -> dict[str, int]:
         """Operations of a clip with a prompt of so many tokens, forward."""
@@ -214,9 +207,9 @@ class _Parts:
     def memory(self, trained: int) -> dict[str, int]:
         """Bytes of a training step on one card, with so many trained parameters."""
         found = {
-            "weights": weight_bytes(self.model, self.language, self.number, self.wanted.quantize),
+            "weights": self._weights(self.model, self.language),
             "trained": ADAMW * trained,  # weight, gradient and two moments, in fp32
-            "activations": self.wanted.batch * self._active(),
+            "activations": self.wanted.batch * self._active() + self._rounded(),
         }
         found["total"] = sum(found.values())
         return found
@@ -234,36 +227,66 @@ class _Parts:
         """What is divided among several cards."""
         layers = self.language.layers
         layer = layers[0]  # all have one size
-        quantize = self.wanted.quantize
         return Needs(
             base=memory["weights"],
-            layers=weight_bytes(layers, layers, self.number, quantize),
-            layer=weight_bytes(layer, layer, self.number, quantize),
+            layers=self._weights(layers, layers),
+            layer=self._weights(layer, layer),
             trained=trained,
             activations=memory["activations"],
             cache=self.wanted.batch * cached,
         )
 
+    def _weights(self, part: nn.Module, language: nn.Module) -> int:
+        """Bytes of a part of the base in a step; `language` is what of it quantisation reaches."""
+        wanted = self.wanted
+        number = BYTES[wanted.held]
+        found = weight_bytes(part, language, number, wanted.quantize)
+        if wanted.quantize is None:
+            # Frozen linear weights are held in what they compute in.
+            found -= (number - BYTES[wanted.precision]) * linear_weights(language)
+        return found
+
     def _active(self) -> int:
         """Bytes that a step keeps of one clip and its questions for the backward pass."""
+        language = self._kept().total() + self._logits()
+        fusion = fusion_bytes(self.fusions, self.queries)
+        if self.wanted.checkpointing:
+            # Recomputed when the language model's pass is over.
+            return max(language, fusion)
+        return language + fusion
+
+    def _kept(self) -> Kept:
+        """What the language model keeps of one clip."""
         wanted = self.wanted
         deep = int(self.text.num_hidden_layers)
-        ranks = wanted.loras * lora_ranks(self.model, wanted.lora, self.family, deep)  # of a layer
-        language = activation_bytes(
-            self.text,
-            self.layout.total + WORDS * wanted.questions,
-            ranks=ranks,
+        maps = adapted_maps(self.model, wanted.lora, self.family, deep)
+        return Kept(
+            text=self.text,
+            tokens=self.layout.total + wanted.question_tokens * wanted.questions,
+            maps=maps * wanted.loras,
             precision=wanted.precision,
+            held=wanted.held,
+            dropout=wanted.lora is not None and wanted.lora.dropout > 0,
+            eager=attention_implementation(self.text) == "eager",
+            masked=wanted.on_cpu and wanted.questions > 1,
+            lean=wanted.on_cpu,
             checkpointing=wanted.checkpointing,
-            masked=wanted.masked,
         )
-        # Logits and their gradient, in fp32, where the next token belongs to an answer.
-        logits = 2 * FP32 * ANSWER * wanted.questions * int(self.text.vocab_size)
-        fusion = fusion_bytes(self.fusions, self.queries)
-        if wanted.checkpointing:
-            # Recomputed when the language model's pass is over.
-            return max(language + logits, fusion)
-        return language + logits + fusion
+
+    def _logits(self) -> int:
+        """Bytes of the logits and their gradient, where the next token belongs to an answer."""
+        answers = self.wanted.answer_tokens * self.wanted.questions
+        return 2 * FP32 * answers * int(self.text.vocab_size)
+
+    def _rounded(self) -> int:
+        """Bytes of weights that autocast rounds in a step and keeps: the LoRAs', and the head's."""
+        if self.wanted.precision != "bf16":
+            return 0
+        each = lora_parameters(self.model, self.wanted.lora, self.family)
+        numbers = self.wanted.loras * each
+        if self.wanted.held == "fp32":
+            numbers += int(self.text.hidden_size) * int(self.text.vocab_size)
+        return BYTES["bf16"] * numbers
 
 
 def _parts_of(wanted: EstimatePlan) -> _Parts:

@@ -60,11 +60,15 @@ class EstimatePlan:
         frames: Frames of a clip; None takes the base's own number.
         batch: Clips of a forward pass.
         checkpointing: Whether activations are recomputed.
-        precision: What it trains in, with the base in the same type.
+        precision: What it trains in.
+        held: What the base is held in, but for frozen linear weights: those are in `precision`.
         revision: Of a base on the Hub.
         quantize: How the base's language model is quantised.
         questions: Questions behind one copy of a clip's tokens.
-        masked: Whether they are parted by a mask, as on a CPU.
+        question_tokens: Tokens of a question with its answer, and of what is written around it.
+        answer_tokens: Those of them that belong to the answer.
+        on_cpu: Whether it trains on a CPU, where questions are parted by a mask and gated MLPs
+            keep less.
     """
 
     name: str
@@ -78,10 +82,13 @@ class EstimatePlan:
     loras: int = 1
     checkpointing: bool = True
     precision: Settled = "bf16"
+    held: Settled = "bf16"
     revision: str | None = None
     quantize: str | None = None
     questions: int = 1
-    masked: bool = False
+    question_tokens: int = 50
+    answer_tokens: int = 10
+    on_cpu: bool = False
 
 
 def plan(
@@ -144,6 +151,7 @@ def _of_recipe(
     for channel, part in config.parts.items():
         shapes.append(side or _usual(channel, part.encoder))
         fusions.append(_fusion(channel, part, base, revision, title_of(recipe)))
+    precision = _precision(config)
     return EstimatePlan(
         name=recipe,
         base=base,
@@ -155,19 +163,20 @@ def _of_recipe(
         frames=config.frames,
         batch=config.batch_clips,
         checkpointing=config.gradient_checkpointing,
-        precision=_precision(config),
+        precision=precision,
+        held=base_dtype(base, precision),
         revision=revision,
         quantize=config.quantize,
         questions=config.questions_per_video,
-        masked=config.device == "cpu" and config.questions_per_video > 1,
+        on_cpu=config.device == "cpu",
     )
 
 
 def _precision(config: TrainConfig) -> Settled:
-    """What the base is held in; "auto" is taken for a GPU's, wherever the estimate is made."""
-    if config.precision == "auto":
-        return base_dtype(config.base, "bf16")
-    return base_dtype(config.base, config.precision)
+    """What it computes in; "auto" is taken for a GPU's, wherever the estimate is made."""
+    if config.precision != "auto":
+        return config.precision
+    return base_dtype(config.base, "bf16")
 
 
 def sized_fusion(name: str, fields: Mapping[str, Any]) -> FusionConfig:
