@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pave.errors import ConfigError, as_kind
+from pave.arguments import as_kind
+from pave.errors import ConfigError
 from pave.registry import Registry
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from pave.errors import PaveError, as_kind
+from pave.arguments import as_kind
+from pave.errors import PaveError
 
 T = TypeVar("T")
 

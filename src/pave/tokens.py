@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pave.errors import ChannelError, as_kind
+from pave.arguments import as_kind
+from pave.errors import ChannelError
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ from pave.answer.model import AnsweringModel
 from pave.answer.prefixes import behind_prefixes, read_prefixes
 from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
+from pave.arguments import as_kind, as_list_of
 from pave.bases import Base, why_no_shared_prefix
 from pave.bases.head import last_positions, must_be_numbers
-from pave.errors import ConfigError, as_kind, as_list_of
+from pave.errors import ConfigError
 
 MACHINERY: dict[str, Any] = {
     "cache_implementation": None,

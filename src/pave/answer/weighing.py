@@ -18,8 +18,9 @@ from pave.answer.generation import answering, check_asked, rows_of
 from pave.answer.model import AnsweringModel
 from pave.answer.prefixes import behind_prefixes, read_prefixes
 from pave.answer.questions import Questions
+from pave.arguments import as_list_of, as_text
 from pave.bases import why_no_shared_prefix
-from pave.errors import ConfigError, as_list_of, as_text
+from pave.errors import ConfigError
 
 
 @torch.no_grad()

@@ -22,13 +22,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from pave.arguments import as_flag, as_kind, as_list_of, as_text, as_whole
 from pave.bases.family import Family
 from pave.bases.inputs import InputSpec
 from pave.bases.origin import Absent, Origin
 from pave.bases.prompt import ChatFormat, Prompt, PromptStyle, check_turns, context_length
 from pave.bases.settings import BaseSettings
 from pave.bases.visual import Clip, Visual
-from pave.errors import BaseError, ConfigError, as_flag, as_kind, as_list_of, as_text, as_whole
+from pave.errors import BaseError, ConfigError
 from pave.media import Frames
 from pave.texts import counted
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from pave.arguments import as_list_of, as_text
 from pave.bases.letters import (
     Plain,
     any_of,
@@ -26,7 +27,7 @@ from pave.bases.letters import (
     end_of_answers,
     spelt_with_neighbours,
 )
-from pave.errors import ConfigError, as_list_of, as_text
+from pave.errors import ConfigError
 
 MOST = 2**14
 """Most characters of a part of a chat format; system turns are the longest, of some hundreds."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from pave.arguments import as_kind
 from pave.cache import Source, TokenCache
 from pave.channels.encoder import Encoder, identity_of
-from pave.errors import ChannelError, as_kind
+from pave.errors import ChannelError
 from pave.tokens import Tokens
 
 # Part of every key: raise it when the output of a built-in encoder or of the media readers changes

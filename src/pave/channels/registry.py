@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from pave.arguments import as_kind
 from pave.channels.catalog import CHANNELS, OWN, READY_MADE, EncoderInfo, Reads, new_channel
-from pave.errors import ChannelError, as_kind
+from pave.errors import ChannelError
 from pave.registry import Registry, did_you_mean
 
 if TYPE_CHECKING:  # nothing of torch is needed to say what there is

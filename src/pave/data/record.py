@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pave.errors import RecordError, as_kind
+from pave.arguments import as_kind
+from pave.errors import RecordError
 from pave.media.archive import archive_of
 
 JSON: TypeAlias = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]

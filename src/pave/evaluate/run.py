@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 
+from pave.arguments import as_kind
 from pave.bases import Base, load_base
 from pave.bases.inputs import FrameWord
 from pave.cache import TokenCache
 from pave.data import Record, group_by_clip, read_records
 from pave.data.base_digests import digests_of
-from pave.errors import ConfigError, as_kind
+from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows, claim
 from pave.evaluate.arms import PLAIN, ArmSpec
 from pave.evaluate.asking import ask_all, ask_share

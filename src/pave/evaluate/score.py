@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from pave.arguments import as_kind
 from pave.data import read_records
-from pave.errors import ConfigError, RecordError, as_kind
+from pave.errors import ConfigError, RecordError
 from pave.metrics import check_draws
 from pave.tasks import Item, Prediction, Style, Task
 from pave.tasks.files import read_json, read_predictions

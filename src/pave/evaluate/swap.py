@@ -21,9 +21,10 @@ from pathlib import Path
 from pave.answer import questions_about
 from pave.answer.batches import open_turns
 from pave.answer.weighing import log_probabilities
+from pave.arguments import as_kind
 from pave.bases import Base
 from pave.data import Record, group_by_clip, read_records
-from pave.errors import ConfigError, as_kind
+from pave.errors import ConfigError
 from pave.evaluate.arm_files import ArmRow, Key, all_rows
 from pave.evaluate.asking import ask_arm, ask_part, read_clips
 from pave.evaluate.clip_arm import ClipArm

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
+from pave.arguments import as_kind
 from pave.bases import Base
 from pave.data.reading import open_workers
-from pave.errors import as_kind
 from pave.extract.config import ExtractConfig
 from pave.extract.plan import Job, Unit, plan
 from pave.extract.report import ExtractReport, Outcome, Tally, Watch

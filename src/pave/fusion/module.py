@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pave.errors import ChannelError, as_kind
+from pave.arguments import as_kind
+from pave.errors import ChannelError
 from pave.fusion import align, rope
 from pave.fusion.align import Frames
 from pave.fusion_config import FusionConfig

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pave.errors import as_whole
+from pave.arguments import as_whole
 
 FEW = 20
 """Clips from which on resampling is trusted; below, all subsets of the clips are counted."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from pave.arguments import as_kind
 from pave.bases import Base, Visual
-from pave.errors import ChannelError, PatchError, as_kind
+from pave.errors import ChannelError, PatchError
 from pave.model.chosen import Weights, chosen, taken_by, weighted
 from pave.model.routes import Routes, frames_of_clips, routes_of, rows_of_clips
 from pave.model.seam import Call, calling

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from pave import hf_compat
 from pave.answer import Sampling, ask, ask_behind, reply, reply_in_pieces, turns_of
 from pave.answer.sampling import as_sampling
+from pave.arguments import as_flag
 from pave.bases import Base, InputSpec
 from pave.bases.inputs import FrameWord
 from pave.bases.plain import as_base
 from pave.channels import Encoder, Source
-from pave.errors import PatchError, as_flag
+from pave.errors import PatchError
 from pave.media import Frames
 from pave.model.attached import Fresh, attach, attach_fresh, detach, settle
 from pave.model.calls import Times, Visuals, called

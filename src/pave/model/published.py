@@ -15,7 +15,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor
 
 from pave import hf_compat
-from pave.errors import BaseError, ConfigError, PatchError, as_kind, as_whole
+from pave.arguments import as_kind, as_whole
+from pave.errors import BaseError, ConfigError, PatchError
 from pave.media import Frames
 from pave.patches.folder import check_folder
 from pave.patches.folder_card import describe_folder

@@ -14,9 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
+from pave.arguments import as_kind
 from pave.bases import Base, InputSpec
 from pave.channels import make_encoder
-from pave.errors import ConfigError, PatchError, as_kind
+from pave.errors import ConfigError, PatchError
 from pave.files import as_path, entries_of
 from pave.fusion import FusionConfig
 from pave.fusion_costs import fusion_parameters

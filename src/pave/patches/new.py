@@ -11,11 +11,12 @@ import torch
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from pave.arguments import as_flag
 from pave.bases import Base
 from pave.bases.digest import known_by
 from pave.bases.quantised import method_of
 from pave.channels import Encoder
-from pave.errors import ConfigError, as_flag
+from pave.errors import ConfigError
 from pave.fusion import FusionSettings, read_fusion_config
 from pave.patches.config import (
     SCHEMA_VERSION,

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pave.answer.messages import ChatTurn, ImagePart, Part, VideoPart
+from pave.arguments import as_kind
 from pave.data import ClipFeatures
-from pave.errors import as_kind
 from pave.model import PatchedModel
 from pave.model.chosen import chosen
 from pave.serve.content import SentClip, Talk, talk_of

@@ -15,8 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pave.arguments import as_kind, as_list_of
 from pave.data import Record, Turn, write_records
-from pave.errors import ConfigError, RecordError, as_kind, as_list_of, first_problem
+from pave.errors import ConfigError, RecordError, first_problem
 from pave.files import sha256_of, write_text_atomically
 from pave.paper.annotations import are_samples, check_mapping, parse_samples, video_id
 from pave.tasks.files import annotation_files, read_annotations, read_json

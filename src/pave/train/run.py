@@ -25,11 +25,12 @@ from typing import Any
 import torch
 from transformers import TrainingArguments, set_seed
 
+from pave.arguments import as_kind
 from pave.bases import Base, load_base
 from pave.bases.plain import as_base
 from pave.cache import TokenCache
 from pave.data import Features
-from pave.errors import ConfigError, as_kind
+from pave.errors import ConfigError
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
 from pave.placement import running_on

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from pave.arguments import as_kind
 from pave.bases.family import Family
-from pave.errors import BaseError, as_kind
+from pave.errors import BaseError
 from pave.registry import Registry
 
 F = TypeVar("F", bound=type[Family])
