@@ -49,3 +49,27 @@ def test_a_text_replaces_what_stands_between_its_markers(monkeypatch: pytest.Mon
     )
     with pytest.raises(SystemExit, match="no markers"):
         between_marks("a page", "results", "new")
+
+
+def test_raw_answers_stay_in_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table comes back as it was written; a further arm is one further line."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from answers import Answers, answers_file, read_answers, write_answers
+
+    file = answers_file("joint", 1, "audio", root=tmp_path)
+    assert file == tmp_path / "joint" / "seed-1" / "audio.json"
+    assert read_answers(file) == Answers()
+    table = Answers({"steps": 4})
+    table.add("said", {"b": "dög", "a": "cat"})
+    write_answers(file, table)
+    before = file.read_text("utf-8").splitlines()
+    again = read_answers(file)
+    assert again == table and again.column("said") == {"a": "cat", "b": "dög"}
+    # An arm that has answered one of the two; the row of the other has no such column.
+    again.add("margin", {"b": 0.5})
+    write_answers(file, again)
+    after = file.read_text("utf-8").splitlines()
+    assert [line for line in after if line not in before] == ['"margin": [null,0.5],']
+    assert read_answers(file) == again
