@@ -14,6 +14,7 @@ from pave.channels import Encoder, make_encoder
 from pave.model.chosen import taken_by
 from pave.patches.base_patches import base_patches_of, lora_of_new
 from pave.patches.config import LoraSpec, PatchConfig
+from pave.patches.fit import feed_as_trained
 from pave.patches.lora import copy_values
 from pave.patches.names import free_name
 from pave.patches.new import NewChannel, new_config, seeded
@@ -22,6 +23,7 @@ from pave.patches.patch import Patch
 
 if TYPE_CHECKING:
     from pave.model.model import PatchedModel
+    from pave.model.saved import SavedPatch
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,28 @@ def attach_fresh(model: PatchedModel, fresh: Fresh, **about: Any) -> str:
     for other in fresh.base_patches:
         model.set_trainable(other, False)
     return name
+
+
+def attach_saved(model: PatchedModel, saved: SavedPatch, *, trainable: bool) -> None:
+    """Put a patch that was read from a folder in place: all of it, or nothing is changed.
+
+    Raises:
+        PatchError: If it was fed otherwise than the patches on the base, or does not fit.
+    """
+    fed = model.base.inputs  # to go back to if the patch does not fit
+    feed_as_trained(saved.config, model.base, model.patches)
+    with model.lock:  # nobody answers with a half of it
+        try:
+            patch = attach(
+                model, saved.name, saved.config, trainable=trainable, fusion=saved.fusion
+            )
+            if patch.lora is not None:
+                saved.fill(patch.lora)
+        except BaseException:  # Ctrl-C too
+            detach(model, saved.name)
+            model.base.use(fed)
+            raise
+    patch.saved, patch.folder = patch.changes(), saved.folder
 
 
 def attach(

@@ -21,7 +21,7 @@ from pave.bases.plain import as_base
 from pave.channels import Encoder, Source
 from pave.errors import PatchError
 from pave.media import Frames
-from pave.model.attached import Fresh, attach, attach_fresh, detach, settle
+from pave.model.attached import Fresh, attach_fresh, attach_saved, detach, settle
 from pave.model.calls import Times, Visuals, called
 from pave.model.chosen import Chosen, Weights
 from pave.model.encoders import encoder_of
@@ -31,7 +31,7 @@ from pave.model.saved import read_patch, write_patch
 from pave.model.seam import Seam
 from pave.patches.base_patches import on_top_of
 from pave.patches.config import LoraSpec, StoredType
-from pave.patches.fit import check_tensors, check_weights, feed_as_trained
+from pave.patches.fit import check_tensors, check_weights
 from pave.patches.lora import copy_values
 from pave.patches.lora_set import LoraSet
 from pave.patches.names import known_name
@@ -204,19 +204,8 @@ class PatchedModel(nn.Module):
         as_flag(trainable, "trainable")
         how: Any = {"same_weights": same_weights, "revision": revision, "token": token}
         saved = read_patch(source, name, self.base, self.patches, **how)
-        fed = self.base.inputs  # to go back to if the patch does not fit
-        feed_as_trained(saved.config, self.base, self.patches)
-        how = {"trainable": trainable, "fusion": saved.fusion}
-        with self.lock:  # nobody answers with a half of it
-            try:
-                patch = attach(self, saved.name, saved.config, **how)
-                if patch.lora is not None:
-                    saved.fill(patch.lora)
-            except BaseException:  # Ctrl-C too: all of the patch or nothing
-                detach(self, saved.name)
-                self.base.use(fed)
-                raise
-        patch.saved, patch.folder = patch.changes(), saved.folder
+        fed = self.base.inputs
+        attach_saved(self, saved, trainable=trainable)
         if self.base.inputs != fed:
             self._fed = fed
         return saved.name
