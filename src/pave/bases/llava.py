@@ -216,7 +216,7 @@ def load_llava(source: str, files: LlavaFiles, options: Mapping[str, Any]) -> An
         **access(source),
         **options,
     )
-    must_be_whole(source, report)
+    must_be_whole(source, model, report)
     _cut(model, files.words)
     return model
 

@@ -147,7 +147,7 @@ class Origin:
                 f"transformers may be unable to quantise them to {self.quantize}; leave "
                 "quantize out"
             )
-        must_be_whole(self.source, report, advice)
+        must_be_whole(self.source, model, report, advice)
         return model
 
     def identity(self) -> str:

@@ -200,17 +200,19 @@ def in_transformers(source: str, model_type: str = "") -> str:
 
 
 def must_be_whole(
-    source: str, report: Mapping[str, Any], advice: str = "download it again"
+    source: str, model: Any, report: Mapping[str, Any], advice: str = "download it again"
 ) -> None:
-    """Refuse weights that do not fill the model.
+    """Refuse weights that do not fill the model, or fill more layers than it has.
 
     Args:
         source: Folder or Hub id.
+        model: As it was loaded.
         report: What `from_pretrained` gives with `output_loading_info`.
         advice: What to do about it.
 
     Raises:
-        BaseError: If tensors are missing or of another shape.
+        BaseError: If tensors are missing or of another shape, or there are more layers of them than
+            the configuration asks for.
     """
     wrong = hf_compat.unfilled(report)
     needless = " ".join(report.get("unexpected_keys", ()))
@@ -220,6 +222,12 @@ def must_be_whole(
         raise BaseError(
             f"{source}: {counted(len(wrong), 'tensor')} missing or with another shape, first "
             f"{wrong[0]}; {advice}"
+        )
+    further = hf_compat.further_layers(model, report)
+    if further:
+        raise BaseError(
+            f"{source}: the weights have more layers than config.json asks for, first "
+            f"{further[0]}; download it again, or save the shorter model"
         )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 """Of a layer, within the name of a weight."""
+# Parts that no other layer has than one that predicts the token after the next (DeepSeek-V3 and
+# its successors, GLM-4.5V among them); files number these on behind the model's own layers.
+_PREDICTS_FURTHER = {"eh_proj", "enorm", "hnorm", "shared_head"}
 
 
 def expect_no_weights_of(model: Any, parts: Sequence[str]) -> None:
@@ -56,28 +59,45 @@ def further_layers(model: Any, report: Mapping[str, Any]) -> list[str]:
     """Names of weights for more layers than a model has, which its files hold.
 
     The configuration asks for fewer, and a shorter network answers otherwise. transformers reports
-    them among keys that are too many. Checked with transformers 5.23.0.
+    them among keys that are too many; what a folder may hold besides (buffers of old versions, a
+    tower that is not wanted, layers that predict further tokens) is in no stack of the model's, or
+    is told by its names. Checked with transformers 5.23.0.
 
     Args:
         model: The model.
         report: What `from_pretrained` gives with `output_loading_info`.
     """
-    own = set(model.state_dict())
-    # A name with its numbers left open; those of the same shape are layers of one stack.
-    shapes = set(map(_shape, own))
-    found = []
-    for key in sorted(report["unexpected_keys"]):
-        tail = str(key)
+    from torch import nn
+
+    stacks = {}  # name -> number of layers
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.ModuleList, nn.Sequential)):
+            stacks[name] = len(module)
+    layers = {}  # name of a weight -> its layer
+    predicting = set()
+    for key in map(str, report["unexpected_keys"]):
+        layer = _layer_beyond(key, stacks)
+        if not layer:
+            continue
+        layers[key] = layer
+        # Its first part: "enorm" of "layers.46.enorm.weight".
+        rest = key.removeprefix(layer)
+        if rest.split(".")[1] in _PREDICTS_FURTHER:
+            predicting.add(layer)
+    return sorted(key for key, layer in layers.items() if layer not in predicting)
+
+
+def _layer_beyond(key: str, stacks: Mapping[str, int]) -> str:
+    """The layer behind a stack's last one to which a weight belongs; empty if it does to none."""
+    for number in _NUMBER.finditer(key):
+        stack = key[: number.start() - 1]
         # Files of a larger model have a prefix in front.
-        while _shape(tail) not in shapes and "." in tail:
-            tail = tail.partition(".")[2]
-        if _shape(tail) in shapes and tail not in own:
-            found.append(str(key))
-    return found
-
-
-def _shape(name: str) -> str:
-    return _NUMBER.sub("#", name)
+        while stack not in stacks and "." in stack:
+            _, _, stack = stack.partition(".")
+        length = stacks.get(stack)
+        if length is not None and int(number[0]) >= length:
+            return key[: number.end()]
+    return ""
 
 
 @contextlib.contextmanager
