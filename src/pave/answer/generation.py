@@ -29,6 +29,7 @@ from pave.arguments import as_kind, as_list_of
 from pave.bases import Base, why_no_shared_prefix
 from pave.bases.head import last_positions, must_be_numbers
 from pave.errors import ConfigError
+from pave.seeds import drawing_apart
 
 MACHINERY: dict[str, Any] = {
     "cache_implementation": None,
@@ -158,9 +159,7 @@ def decode(
         more["stop_strings"] = list(sampling.stop)
     if sampling.stop or base.model.generation_config.stop_strings:
         more["tokenizer"] = base.tokenizer
-    with answering(model), torch.random.fork_rng(enabled=sampling.seed is not None):
-        if sampling.seed is not None:
-            torch.manual_seed(sampling.seed)
+    with answering(model), drawing_apart(base.model, sampling.seed):
         # All that the model's own generation config says of these does not count.
         ids = model.generate(
             **inputs,

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from pave import hf_compat
+from pave.seeds import seeded
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 ROWS = 3
@@ -187,7 +188,6 @@ def _agree(ours: Callable[..., Tensor], layer: Any, weight: Tensor) -> bool:
     found = []
     for forward in (partial(ours, layer), layer):
         # A LoRA's dropout is the same in both, and the run's own numbers are not used up.
-        with torch.no_grad(), torch.random.fork_rng([]):
-            torch.manual_seed(0)
+        with torch.no_grad(), seeded(0):
             found.append(forward(x))
     return torch.equal(*found)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pave.seeds import seeded
 from pave.tokens import Tokens
 
 ProbeKind = Literal["linear", "mlp"]
@@ -219,8 +220,7 @@ def probe(
     if kind == "linear":
         scores = _linear(lesson, asked)
     else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             scores = _mlp(lesson, asked)
     return [words[place] for place in scores.argmax(1).tolist()]
 

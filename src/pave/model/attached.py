@@ -17,9 +17,10 @@ from pave.patches.config import LoraSpec, PatchConfig
 from pave.patches.fit import feed_as_trained
 from pave.patches.lora import copy_values
 from pave.patches.names import free_name
-from pave.patches.new import NewChannel, new_config, seeded
+from pave.patches.new import NewChannel, new_config
 from pave.patches.parts import fusion_of
 from pave.patches.patch import Patch
+from pave.seeds import seeded
 
 if TYPE_CHECKING:
     from pave.model.model import PatchedModel

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from peft import PeftModel, get_peft_model_state_dict
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from pave.patches.config import ChannelSpec, LoraSpec
 from pave.patches.folder import PatchFiles, read_folder, write_folder
 from pave.patches.lora import in_channel
 from pave.patches.new import DROPPED, channel_fields, saved_config
+from pave.seeds import seeded
 
 How = Literal["apart", "cat", "linear", "ties", "dare", "svd"]
 
@@ -217,8 +217,7 @@ def _joined(
     if joining.how in _WITH_DENSITY:
         options["density"] = joining.density
     try:
-        with torch.random.fork_rng():
-            torch.manual_seed(joining.seed)  # dare drops weights at random
+        with seeded(joining.seed):  # dare drops weights at random
             model.add_weighted_adapter(list(specs), [1.0] * len(specs), "joined", **options)
         shape = model.peft_config["joined"]
         for key, tensor in get_peft_model_state_dict(model, adapter_name="joined").items():

@@ -11,7 +11,6 @@ import logging
 import re
 import warnings
 
-import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
@@ -20,6 +19,7 @@ from pave import hf_compat
 from pave.bases.family import Family
 from pave.errors import PatchError
 from pave.patches.config import LoraSpec
+from pave.seeds import seeded
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _why_no_lora(layer: nn.Module) -> str | None:
     flags = [parameter.requires_grad for parameter in layer.parameters()]
     try:
         # Without numbers, and nobody's random state is touched.
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with seeded(0), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             inject_adapter_in_model(config, probe, low_cpu_mem_usage=True)
     except (ValueError, TypeError, NotImplementedError, ImportError) as error:

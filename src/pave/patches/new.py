@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -175,24 +173,6 @@ def _channel_spec(
     if encoder is not None:
         known = EncoderSpec(name=encoder.name, settings=dict(encoder.settings))
     return ChannelSpec(encoder=known, fusion=_fusion_config(base, encoder, new.fusion))
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """For the time of the context draws follow from a seed, and the caller's are left alone.
-
-    Args:
-        seed: None draws from the caller's random state.
-
-    Raises:
-        ConfigError: If it is no whole number of 64 bits.
-    """
-    if seed is not None and (type(seed) is not int or not -(2**63) <= seed < 2**64):
-        raise ConfigError(f"a seed must be a whole number of at most 64 bits, got {seed!r}")
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
 
 
 def _fusion_config(

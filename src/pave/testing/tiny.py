@@ -18,6 +18,7 @@ from torch import Tensor
 from pave.bases import Base, Clip, load_base
 from pave.errors import BaseError
 from pave.media import Frames
+from pave.seeds import seeded
 from pave.testing.tiny_models import BUILDERS, FAMILIES, SETTINGS
 from pave.testing.tiny_words import tiny_tokenizer
 
@@ -38,8 +39,7 @@ def tiny_base(family: str = "llava_onevision", seed: int = 0) -> Base:
     """
     if not isinstance(family, str) or family not in BUILDERS:
         raise BaseError(f"no tiny model of {family!r}; available: {', '.join(FAMILIES)}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = BUILDERS[family]()
         spread_weights(model)
     return load_base(

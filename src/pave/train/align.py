@@ -31,6 +31,7 @@ from pave.bases.base import Base
 from pave.data import Features, Record
 from pave.errors import ConfigError
 from pave.fusion import Fusion
+from pave.seeds import seeded
 from pave.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -134,8 +135,7 @@ def align(
         )
     classes = _classes(base, examples)
     # Its own random numbers: what comes after does not depend on whether there was a start.
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(settings.seed)
+    with seeded(settings.seed), torch.enable_grad():
         losses = _fit(fusion, norm, examples, classes, settings.steps)
     # The norm brings its input to an RMS of 1, so its weight is the RMS of the residual.
     size = sum(example.size for example in examples) / len(examples)

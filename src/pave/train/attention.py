@@ -22,6 +22,7 @@ from torch import Tensor
 from pave import hf_compat
 from pave.bases import Base, why_no_shared_prefix
 from pave.data.packing import visible, visible_blocks
+from pave.seeds import seeded
 
 MASKED, FLEX = ("sdpa", "eager"), "flex_attention"
 DEVICES = ("cuda",)  # those that it has a backward pass for
@@ -111,10 +112,8 @@ def why_not(base: Base, autocast: bool) -> str:
 def _pass(language: Any, embeds: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
     """Hidden states and a gradient to the embeddings, `[1, L, hidden]` each, in float32."""
     embeds = embeds.clone().requires_grad_()
-    devices = [embeds.device] if embeds.is_cuda else []
-    with torch.random.fork_rng(devices), torch.enable_grad():
-        # A LoRA's dropout is the same in both passes, and the run's own numbers are not used up.
-        torch.manual_seed(0)
+    # A LoRA's dropout is the same in both passes, and the run's own numbers are not used up.
+    with seeded(0), torch.enable_grad():
         output = language(inputs_embeds=embeds, attention_mask=mask, use_cache=False)
         hidden = output.last_hidden_state.float()
         towards = (
