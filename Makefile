@@ -22,7 +22,7 @@ DEV := $(VENV)/.ready-dev
 SLOW := $(VENV)/.ready-slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results budget conflict clean
+.PHONY: help setup demo test slow vllm fuzz lint docs bench figures results budget conflict joint clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /=/' | awk -F= '{printf "make %-9s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ budget: $(READY) ## what rank, scale, width, blocks and side tokens are worth, i
 
 conflict: $(READY) ## whether patches follow the sound where the picture disagrees, and what teaches it, into docs/results.md; goes on where it stopped
 	$(PY) benchmarks/conflict.py $(ARGS)
+
+joint: $(READY) ## whether one patch for four senses does what four patches do, into docs/results.md; goes on where it stopped
+	$(PY) benchmarks/joint.py $(ARGS)
 
 clean: ## remove what the verbs made, except outputs/
 	rm -rf $(VENV) site build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info

@@ -30,6 +30,7 @@ COSTS = {
     "operations": "operations of the patch a clip, GFLOP",
     "seconds": "processor seconds of the training",
 }
+_MIDDLE = "(middle)"
 
 
 @dataclass(frozen=True)
@@ -115,21 +116,19 @@ def _cost(middle: DemoConfig, point: Point) -> dict[str, float]:
 
 
 def write_page(middles: Sequence[DemoConfig]) -> None:
-    """Fill the places between the markers of the page, and draw the curves."""
-    tasks = []
+    """Fill the places between the markers of the page, and draw the curves of its tables.
+
+    A task of which no run is left keeps its table.
+    """
+    page = PAGE.read_text("utf-8")
     for middle in middles:
         rows = measured(middle)
         if rows:
-            tasks.append((middle, rows))
-    if not tasks:
-        raise SystemExit("no point is finished; leave out --write-only")
-    page = PAGE.read_text("utf-8")
-    for middle, rows in tasks:
-        page = between_marks(page, f"budget-{middle.channel}", section(middle, rows))
+            text = section(middle, rows)
+            page = between_marks(page, f"budget-{middle.channel}", text)
+            print(text)
     PAGE.write_text(page, "utf-8")
-    draw(tasks)
-    for middle, rows in tasks:
-        print(section(middle, rows))
+    draw(middles, page)
 
 
 def section(middle: DemoConfig, rows: Sequence[Measured]) -> str:
@@ -152,7 +151,7 @@ def section(middle: DemoConfig, rows: Sequence[Measured]) -> str:
 
 def _line(row: Measured, middle: Measured) -> str:
     """One point as a row of the table."""
-    axis, value = (AXES[row.point.axis], row.point.value) if row.point.axis else ("(middle)", "")
+    axis, value = (AXES[row.point.axis], row.point.value) if row.point.axis else (_MIDDLE, "")
     cells = [
         axis,
         value,
@@ -176,44 +175,92 @@ def _gap(found: Paired) -> str:
     return f"{text} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
-def curve(middle: DemoConfig, rows: Sequence[Measured], axis: str, cost: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Drawn:
+    """A point as the table of the page has it: what the figure is drawn from.
+
+    Attributes:
+        axis: What differs from the middle; "" for the middle itself.
+        value: What it was changed to.
+        cost: Name of a cost (`COSTS`) -> how much.
+        control: Right answers of LoRA-only, in percent.
+        patch: Those of the patch.
+    """
+
+    axis: str
+    value: str
+    cost: Mapping[str, float]
+    control: float
+    patch: float
+
+
+def drawn(page: str, channel: str) -> list[Drawn]:
+    """The points of a task in the page's own table; none where it has no table yet."""
+    _, _, rest = page.partition(f"<!-- budget-{channel}:start -->")
+    text, _, _ = rest.partition(f"<!-- budget-{channel}:end -->")
+    axes = {title: axis for axis, title in AXES.items()} | {_MIDDLE: ""}
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] not in axes:
+            continue
+        title, value, *numbers = cells
+        # "3.59 M", "0.44 G" and "106", in the order of `COSTS`; then LoRA-only and patch.
+        plain = [float(cell.split()[0]) for cell in numbers[: len(COSTS) + 2]]
+        cost = dict(zip(COSTS, plain, strict=False))
+        control, patch = plain[len(COSTS) :]
+        found.append(Drawn(axes[title], value, cost, control, patch))
+    return found
+
+
+def curve(rows: Sequence[Drawn], axis: str, cost: str) -> list[Drawn]:
     """The points of one axis with the middle among them, in the order of their cost."""
-    chosen = [row for row in rows if row.point.axis in ("", axis)]
+    chosen = [row for row in rows if row.axis in ("", axis)]
     if len(chosen) < 2:
-        return {"x": [], "y": [], "labels": []}
-    chosen.sort(key=lambda row: row.cost[cost])
-    labels = [row.point.value if row.point.axis else middle_value(middle, axis) for row in chosen]
-    return {
-        "x": [row.cost[cost] for row in chosen],
-        "y": [100 * row.patch.accuracy for row in chosen],
-        "labels": labels,
-    }
+        return []
+    return sorted(chosen, key=lambda row: row.cost[cost])
 
 
-def draw(tasks: Sequence[tuple[DemoConfig, Sequence[Measured]]]) -> None:
+def draw(middles: Sequence[DemoConfig], page: str, plot: Path = PLOT) -> None:
     """A row of panels for each task, a panel for each cost, a line for each axis."""
     from matplotlib.figure import Figure
 
+    tasks = [(middle, rows) for middle in middles if (rows := drawn(page, middle.channel))]
     figure = Figure(figsize=(11, 3.6 * len(tasks)), layout="constrained")
     panels = figure.subplots(len(tasks), len(COSTS), squeeze=False, sharey="row")
     for (middle, rows), line in zip(tasks, panels, strict=True):
         for axes, (cost, label) in zip(line, COSTS.items(), strict=True):
-            for axis, name in AXES.items():
-                found = curve(middle, rows, axis, cost)
-                if not found["x"]:
-                    continue
-                axes.plot(found["x"], found["y"], marker="o", markersize=4, label=name)
-                for x, y, text in zip(found["x"], found["y"], found["labels"], strict=True):
-                    axes.annotate(
-                        text, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=6
-                    )
-            first = rows[0]
-            middle_point = (first.cost[cost], 100 * first.patch.accuracy)
-            axes.plot(*middle_point, "ko", markersize=6, label="the middle")
-            control = 100 * first.control.accuracy
-            axes.axhline(control, color="#8592a0", linewidth=1, linestyle=":")
+            _draw_panel(axes, middle, rows, cost)
             axes.set(xlabel=label)
         title = describe_encoder(middle.channel).title
         line[0].set(ylabel=f"{title}: right, in percent")
         line[-1].legend(frameon=False, fontsize=7)
-    figure.savefig(PLOT, dpi=110, metadata={"Software": None})
+    figure.savefig(plot, dpi=110, metadata={"Software": None})
+
+
+def _draw_panel(axes: Any, middle: DemoConfig, rows: Sequence[Drawn], cost: str) -> None:
+    """All axes over one cost; the point that they share has one label for all of them."""
+    shared = []
+    for number, (axis, name) in enumerate(AXES.items()):
+        found = curve(rows, axis, cost)
+        if not found:
+            continue
+        shared.append(middle_value(middle, axis))
+        x, y = [row.cost[cost] for row in found], [row.patch for row in found]
+        colour = f"C{number}"  # an axis has the same one in every panel
+        axes.plot(x, y, marker="o", markersize=4, label=name, color=colour)
+        for row in found:
+            if row.axis:
+                _label(axes, row, cost, row.value, colour)
+    first = next(row for row in rows if not row.axis)
+    axes.plot(first.cost[cost], first.patch, "ko", markersize=6, label="the middle")
+    _label(axes, first, cost, " / ".join(shared), "black")
+    axes.axhline(first.control, color="#8592a0", linewidth=1, linestyle=":")
+    axes.margins(x=0.12, y=0.12)
+
+
+def _label(axes: Any, row: Drawn, cost: str, text: str, colour: str) -> None:
+    """Write beside a point."""
+    place = (row.cost[cost], row.patch)
+    beside = {"xytext": (5, 4), "textcoords": "offset points"}
+    axes.annotate(text, place, fontsize=7, color=colour, **beside)

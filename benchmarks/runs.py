@@ -53,6 +53,12 @@ def train(settings: TrainConfig) -> bool:
     return run(["train", "--config", str(file)], folder / f"{name}.json")
 
 
+def seconds_of(settings: TrainConfig) -> float:
+    """Processor seconds that a training has taken."""
+    file = settings.out.parent / f"{settings.out.name}.json"
+    return float(json.loads(file.read_text("utf-8"))["cpu_seconds"])
+
+
 def run(words: Sequence[str], cost: Path | None = None) -> bool:
     """Run a verb in a process of its own, and add its processor seconds to those in a file."""
     print(f"\n== pave {' '.join(words)}", flush=True)

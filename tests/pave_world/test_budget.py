@@ -179,9 +179,33 @@ def test_the_page_says_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mon
     # 6 of 8 and 2 of 8; 4 of 8.
     assert of_middle.startswith("| (middle) |  | 3.00 M | 3.00 G | 3 | 25.0 | 75.0 | +50.0 (")
     assert "| 25.0 | 50.0 | +25.0 (" in of_width and "| -25.0 (" in of_width
-    curve = budget_page.curve(middle, rows, "width", "seconds")
-    assert curve == {"x": [2.0, 3.0], "y": [50.0, 75.0], "labels": ["64", "256"]}
-    assert budget_page.curve(middle, rows, "rank", "seconds")["x"] == []
+    # The figure is drawn from the table.
+    page = f"<!-- budget-audio:start -->\n\n{text}\n\n<!-- budget-audio:end -->\n| (middle) |"
+    points = budget_page.drawn(page, "audio")
+    assert [(point.axis, point.value) for point in points] == [("", ""), ("width", "64")]
+    curve = budget_page.curve(points, "width", "seconds")
+    assert [(point.cost["seconds"], point.patch) for point in curve] == [(2.0, 50.0), (3.0, 75.0)]
+    assert {point.control for point in curve} == {25.0}
+    assert budget_page.curve(points, "rank", "seconds") == []
+    assert budget_page.drawn(page, "scene3d") == []
+
+
+def test_no_two_labels_of_the_figure_share_a_place(tmp_path: Path) -> None:
+    """The middle is a point of every axis, and has one label for all of them."""
+    pytest.importorskip("matplotlib")
+    import budget_page
+    from matplotlib.figure import Figure
+
+    page = budget_page.PAGE.read_text("utf-8")
+    axes = Figure().subplots()
+    rows = budget_page.drawn(page, "audio")
+    budget_page._draw_panel(axes, middle_of(tmp_path), rows, "parameters")
+    places = [label.xy for label in axes.texts]
+    assert len(places) == len(rows) == len(set(places))
+    assert "2 / 256" in [label.get_text() for label in axes.texts]
+    plot = tmp_path / "budget.png"
+    budget_page.draw([middle_of(tmp_path), middle_of(tmp_path, "scene3d")], page, plot)
+    assert plot.stat().st_size > 10_000
 
 
 @pytest.mark.slow
