@@ -18,6 +18,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -106,17 +107,22 @@ def _promise(row: Row) -> str:
 def machine() -> str:
     """What the numbers were measured on."""
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
-    return f"torch {version('torch')}, {threads} threads, {platform.machine()}{_units()}"
+    return f"torch {version('torch')}, {threads} threads, {_processor()}"
 
 
-def _units() -> str:
-    """The CPU's units for bf16 products: without them bf16 is far slower than fp32."""
+def _processor() -> str:
+    """The CPU and its units for bf16 products: without them bf16 is far slower than fp32."""
     try:
-        flags = Path("/proc/cpuinfo").read_text("ascii", "replace")
+        about = Path("/proc/cpuinfo").read_text("ascii", "replace")
     except OSError:
-        return ""
-    found = [name for name in ("avx512_bf16", "amx_bf16") if name in flags]
-    return f" with {' and '.join(found)}" if found else ", no bf16 units"
+        return platform.machine()
+    known = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", about, re.MULTILINE))
+    name = platform.machine()
+    if known:
+        name += f" {known.get('model name')} (family {known.get('cpu family')}"
+        name += f", model {known.get('model')})"
+    units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in about]
+    return f"{name} with {' and '.join(units)}" if units else f"{name}, no bf16 units"
 
 
 def keep(results: dict[str, list[Row]]) -> None:

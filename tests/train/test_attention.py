@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from torch.nn.attention.flex_attention import BlockMask
 
 from helpers import tiny, toy
+from pave.bases.masks import attention_of
 from pave.data.packing import visible, visible_blocks
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train import attention, train
-from pave.train.attention import attention_of, packed_attention, why_not
+from pave.train.attention import packed_attention, why_not
 from pave.train.collate import Collator
 
 

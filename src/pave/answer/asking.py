@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 _ALONE = "is off for it and the base answers alone"
 
 TOGETHER = 16
-"""Questions that are answered at a time: each holds a copy of the clip's keys and values."""
+"""Questions that are answered at a time: each may hold a copy of the clip's keys and values."""
 
 Media = Mapping[str, Source | Tokens]
 """Channel or patch name -> its media, or ready tokens."""

@@ -1,10 +1,11 @@
 """Answers to several questions about several clips, paying for each clip's long prefix once.
 
 A clip costs hundreds of tokens and a question about twenty. So the prefix goes through the language
-model once per clip, its keys and values are copied for each question about it, and `generate` goes
-on from there. Padding sits between prefix and question, masked out, and every question stands where
-it would stand alone, so the result is that of asking one question at a time (a test compares them
-on every family). Visual and side tokens serve all arms of a comparison; keys and values cannot,
+model once per clip, and `generate` goes on from its keys and values. Questions about a clip are
+packed into one row behind them (`pave.answer.packed`), or each gets a copy of them, with padding
+between prefix and question, masked out. Every question stands where it would stand alone, so the
+result is that of asking one question at a time (a test compares them on every family). Visual and
+side tokens serve all arms of a comparison; keys and values cannot,
 because base, LoRA-only and patch have different weights.
 
 Where the attention forbids a shared prefix (`pave.bases.why_no_shared_prefix`), questions go
@@ -20,9 +21,11 @@ from itertools import islice, takewhile
 from typing import Any
 
 import torch
+from transformers import StoppingCriteriaList
 
 from pave.answer.model import AnsweringModel
-from pave.answer.prefixes import behind_prefixes, read_prefixes
+from pave.answer.packed import Ended, Packed, pays
+from pave.answer.prefixes import Prefix, behind_prefixes, read_prefixes
 from pave.answer.questions import Questions
 from pave.answer.sampling import Sampling
 from pave.arguments import as_kind, as_list_of
@@ -76,11 +79,12 @@ def generate(
     # transformers copies prompts for further answers and beams, but not what a cache holds.
     alone = count == 1 or sampling.n * sampling.beams > 1
     whole = alone or why_no_shared_prefix(base) is not None
-    inputs = rows_of(base, clips, whole=whole)
     with answering(model):  # nobody changes what works between a prefix and its questions
-        if not whole:
-            inputs |= behind_prefixes(base, clips, read_prefixes(model, clips))
-        rows = iter(decode(model, inputs, sampling, ends))  # a row an answer, clip by clip
+        if whole:
+            found = decode(model, rows_of(base, clips, whole=True), sampling, ends)
+        else:
+            found = decode_behind(model, clips, read_prefixes(model, clips), sampling, ends)
+    rows = iter(found)  # a row an answer, clip by clip
     answers = []  # [clip][answer][token]
     for clip in clips:
         own = islice(rows, len(clip.asked) * sampling.n)
@@ -135,6 +139,8 @@ def decode(
     inputs: dict[str, Any],
     sampling: Sampling,
     ends: Collection[int] = (),
+    *,
+    ended: Sequence[Ended] = (),
     **more: Any,
 ) -> list[list[int]]:
     """What `generate` of transformers appends to prompts.
@@ -144,7 +150,8 @@ def decode(
         inputs: Of its `generate`.
         sampling: How; it draws from its seed.
         ends: Tokens that end an answer too, in chat formats that are not the base's.
-        **more: Further arguments of `generate`: a streamer, what else ends an answer.
+        ended: What else ends an answer: criteria of transformers.
+        **more: Further arguments of `generate`, such as a streamer.
 
     Returns:
         New ids of every row without the end token; the `n` answers of a prompt follow each other.
@@ -159,6 +166,8 @@ def decode(
         more["stop_strings"] = list(sampling.stop)
     if sampling.stop or base.model.generation_config.stop_strings:
         more["tokenizer"] = base.tokenizer
+    if ended:
+        more["stopping_criteria"] = StoppingCriteriaList(ended)
     with answering(model), drawing_apart(base.model, sampling.seed):
         # All that the model's own generation config says of these does not count.
         ids = model.generate(
@@ -179,6 +188,41 @@ def decode(
         kept = takewhile(lambda token: token not in stop, row)  # what follows is padding
         rows.append(list(kept))
     return rows
+
+
+def decode_behind(
+    model: AnsweringModel,
+    clips: Sequence[Questions],
+    prefixes: Sequence[Prefix],
+    sampling: Sampling,
+    ends: Collection[int] = (),
+    *,
+    ended: Sequence[Ended] = (),
+    **more: Any,
+) -> list[list[int]]:
+    """What `generate` of transformers appends to questions behind prefixes that were read.
+
+    Args:
+        model: The model, within `answering`.
+        clips: Clips with their questions, one answer each.
+        prefixes: What `read_prefixes` made of each clip.
+        sampling: How.
+        ends: See `decode`.
+        ended: See `decode`.
+        **more: See `decode`.
+
+    Returns:
+        New ids of every question, clip by clip.
+    """
+    base = model.base
+    inputs = rows_of(base, clips, whole=False)
+    packs = pays(base, clips)
+    inputs |= behind_prefixes(base, clips, prefixes, packed=packs)
+    if not packs:
+        return decode(model, inputs, sampling, ends, ended=ended, **more)
+    packed = Packed(base, clips, {*base.stop_ids, *ends}, ended)
+    with packed.at_work():
+        return decode(model, inputs, sampling, ends, ended=[packed], **more)
 
 
 def rows_of(base: Base, clips: Sequence[Questions], *, whole: bool) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def read_prefixes(model: AnsweringModel, clips: Sequence[Questions]) -> list[Pre
 
 
 def behind_prefixes(
-    base: Base, clips: Sequence[Questions], prefixes: Sequence[Prefix]
+    base: Base, clips: Sequence[Questions], prefixes: Sequence[Prefix], *, packed: bool = False
 ) -> dict[str, Any]:
     """Inputs of `generate` with a row for each question, whose cache holds the prefix already.
 
@@ -92,6 +92,8 @@ def behind_prefixes(
         base: The base.
         clips: Clips with their questions.
         prefixes: What `read_prefixes` made of each clip; they stay as they are.
+        packed: Whether the cache has a row for each clip, for `pave.answer.packed`, else for each
+            question.
     """
     longest = 0  # tokens of a question
     for clip in clips:
@@ -116,7 +118,11 @@ def behind_prefixes(
     for key in ("input_ids", "attention_mask"):
         joined[key] = torch.cat([prefix[key][rows], question[key]], dim=1)
     joined["position_ids"] = torch.cat([before[..., rows, :], _padded(base, behind)], dim=-1)
-    joined["past_key_values"] = _cache(copied, longest)
+    if packed:
+        most = max(len(clip.asked) for clip in clips)
+        joined["past_key_values"] = _cache(prefixes, most * longest, most * _SPARE)
+    else:
+        joined["past_key_values"] = _cache(copied, longest, _SPARE)
     return joined
 
 
@@ -126,8 +132,9 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
     `keys` and `values`, which transformers reads, are views of the places that are filled.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, filled: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, filled: int, spare: int) -> None:
         super().__init__()
+        self._spare = spare
         self.dtype, self.device = keys.dtype, keys.device
         self.is_initialized = True
         self._all = (keys, values)
@@ -141,7 +148,7 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
         end = start + key_states.shape[-2]
         keys, values = self._all
         if end > keys.shape[-2]:  # all places are taken
-            more = (0, 0, 0, end + _SPARE - keys.shape[-2])
+            more = (0, 0, 0, end + self._spare - keys.shape[-2])
             keys, values = F.pad(keys, more), F.pad(values, more)
             self._all = (keys, values)
         keys[:, :, start:end] = key_states
@@ -155,8 +162,14 @@ class _Layer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped
         self.keys, self.values = keys[:, :, :count], values[:, :, :count]
 
 
-def _cache(rows: Sequence[Prefix], following: int) -> Any:
-    """A cache of one row for each prefix, padded on the left, and places for what follows."""
+def _cache(rows: Sequence[Prefix], following: int, spare: int) -> Any:
+    """A cache of one row for each prefix, padded on the left.
+
+    Args:
+        rows: The prefixes.
+        following: Places for what follows at once.
+        spare: Places that a row gets at a time beyond these.
+    """
     filled = 0  # places of the longest prefix
     for prefix in rows:
         filled = max(filled, prefix.keys[0].shape[1])
@@ -166,25 +179,22 @@ def _cache(rows: Sequence[Prefix], following: int) -> Any:
         for prefix in rows:
             keys.append(prefix.keys[number])
             values.append(prefix.values[number])
-        layer = _Layer(
-            _side_by_side(keys, filled, following),
-            _side_by_side(values, filled, following),
-            filled,
-        )
-        layers.append(layer)
+        places = filled + following + spare
+        copies = (_side_by_side(keys, filled, places), _side_by_side(values, filled, places))
+        layers.append(_Layer(*copies, filled, spare))
     return Cache(layers=layers)
 
 
-def _side_by_side(rows: Sequence[Tensor], filled: int, following: int) -> Tensor:
-    """`[heads, P, width]` of each row -> `[rows, heads, filled + following + spare, width]`."""
+def _side_by_side(rows: Sequence[Tensor], filled: int, places: int) -> Tensor:
+    """`[heads, P, width]` of each row -> `[rows, heads, places, width]`, the first `filled` set."""
     heads, _, width = rows[0].shape
-    places = rows[0].new_empty(len(rows), heads, filled + following + _SPARE, width)
-    for row, tensor in zip(places, rows, strict=True):
+    joined = rows[0].new_empty(len(rows), heads, places, width)
+    for row, tensor in zip(joined, rows, strict=True):
         start = filled - tensor.shape[1]
         # Padding is masked out, but 0 times a number that is not finite would not be 0.
         row[:, :start] = 0
         row[:, start:filled] = tensor
-    return places
+    return joined
 
 
 def _prefixes(

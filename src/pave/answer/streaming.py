@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteriaList
 from transformers.generation import BaseStreamer
 
 from pave.answer.generation import decode
@@ -83,9 +82,7 @@ def _pieces(
 
     def work() -> None:
         try:
-            criteria = StoppingCriteriaList([leave])
-            ends = [chat.stop_id]
-            decode(model, inputs, sampling, ends, streamer=tokens, stopping_criteria=criteria)
+            decode(model, inputs, sampling, [chat.stop_id], ended=[leave], streamer=tokens)
         except BaseException as error:  # raised again where the pieces are taken
             failures.append(error)
         finally:

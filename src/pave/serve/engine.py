@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessorList
 
 from pave.answer import AnsweringModel, Questions, Sampling, questions_about
 from pave.answer.chatting import inputs_of
-from pave.answer.generation import answering, decode, rows_of
+from pave.answer.generation import answering, decode, decode_behind
 from pave.answer.messages import VideoPart
-from pave.answer.prefixes import Prefix, behind_prefixes, read_prefixes
+from pave.answer.packed import is_even
+from pave.answer.prefixes import Prefix, read_prefixes
 from pave.bases import why_no_shared_prefix
 from pave.data import ClipFeatures
 from pave.errors import PaveError
@@ -36,9 +38,27 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 TOGETHER = 16
-"""Requests that are answered at a time: each holds a copy of the clip's keys and values."""
-PAUSE = 0.01
-"""Seconds in which nobody comes before a batch begins that others are expected for."""
+"""Requests that are answered at a time: each may hold a copy of the clip's keys and values."""
+PAUSE = (0.01, 0.25)
+"""Seconds in which nobody comes before a batch begins that others are expected for: at least, and
+at most; between them a twentieth of the last batch's time, so that a busy machine waits longer."""
+
+
+@dataclass
+class _Group:
+    """Requests about one clip.
+
+    Attributes:
+        first: What is seen before the first one's question, and before all others'.
+        prefix: What the language model made of that.
+        jobs: The requests.
+        asked: Ids of their questions.
+    """
+
+    first: Questions
+    prefix: Prefix
+    jobs: list[Job] = field(default_factory=list)
+    asked: list[list[int]] = field(default_factory=list)
 
 
 class Engine:
@@ -59,6 +79,7 @@ class Engine:
         self._errands: deque[Callable[[], None]] = deque()
         self._jobs: list[Job] = []
         self._around = 0  # requests that were there when the last batch was taken
+        self._pause = PAUSE[0]
         self._closing = False
         self._something = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="pave-engine", daemon=True)
@@ -146,21 +167,21 @@ class Engine:
         around = max(job.around for job in self._jobs)
         expected = min(max(around, self._around), TOGETHER)
         while len(self._jobs) < expected and not self._closing:
-            if not self._something.wait(PAUSE):
+            if not self._something.wait(self._pause):
                 break
 
     def _take(self) -> list[Job]:
         """The first request, and those that can go with it."""
         self._around = len(self._jobs)
-        first = self._jobs.pop(0)
-        batch, rest = [first], []  # the others keep their order
-        for job in self._jobs:
+        first, *others = self._jobs
+        batch = [first]
+        for job in others:
             fits = first.company is not None and job.company == first.company
             if fits and len(batch) < TOGETHER:
                 batch.append(job)
-            else:
-                rest.append(job)
-        self._jobs = rest
+        batch = _packable(batch)
+        for job in batch:
+            self._jobs.remove(job)  # the others keep their order
         return batch
 
     def _answer(self, batch: Sequence[Job]) -> None:
@@ -170,6 +191,7 @@ class Engine:
             return
         self._metrics.add("batches_total")
         self._metrics.add("batched_requests_total", len(jobs))
+        begin = time.monotonic()
         try:
             with torch.no_grad():
                 self._generate(jobs)
@@ -178,6 +200,8 @@ class Engine:
                 logger.exception("answering failed")
             for job in jobs:
                 job.tell(error)
+        least, most = PAUSE
+        self._pause = min(max(least, (time.monotonic() - begin) / 20), most)
 
     def _generate(self, jobs: Sequence[Job]) -> None:
         model = Chosen(self._model, jobs[0].weights)
@@ -191,55 +215,82 @@ class Engine:
         decode(model, inputs, _whole(job.sampling), [chat.stop_id], **_with(rows))
 
     def _generate_behind_clips(self, model: AnsweringModel, batch: Sequence[Job]) -> None:
-        """Questions about clips, a row each, behind the clips' prefixes."""
+        """Questions about clips, each clip's behind its prefix."""
         with answering(model):
-            jobs, asked, prefixes = [], [], []
-            read: dict[Hashable, Prefix] = {}  # memory may be too small to keep them
+            groups: dict[Hashable, _Group] = {}  # by clip
             for job in batch:
                 features, question = _clip_and_question(job)
                 try:
                     one = questions_about(model, features, [[(question, None)]])
-                    prefix = self._prefix(model, job, one, read)
+                    self._put(model, job, one, groups)
                 except PaveError as error:  # too long, or no numbers: the others are not
                     job.tell(error)
-                    continue
-                jobs.append(job)
-                asked.append(one)
-                prefixes.append(prefix)
-            if not jobs:
-                return
-            inputs = rows_of(model.base, asked, whole=False)
-            inputs |= behind_prefixes(model.base, asked, prefixes)
-            # The same patches are at work on all of them, hence one chat format.
-            chat = asked[0].chat or model.base.chat
-            rows = Rows(model.base, chat, jobs, self._metrics)
-            # Greedy; each row looks for its own end, which may come before the longest one's.
-            longest = Sampling(max(job.sampling.max_new_tokens for job in jobs))
-            decode(model, inputs, longest, [chat.stop_id], **_with(rows))
+            if groups:
+                self._generate_groups(model, list(groups.values()))
 
-    def _prefix(
-        self,
-        model: AnsweringModel,
-        job: Job,
-        asked: Questions,
-        read: dict[Hashable, Prefix],
-    ) -> Prefix:
-        """The prefix of a request's clip: kept since an earlier one, or read now."""
+    def _generate_groups(self, model: AnsweringModel, groups: Sequence[_Group]) -> None:
+        clips, prefixes = [], []
+        jobs: list[Job] = []  # in the order of the rows
+        # A row of `generate` for each job.
+        for group in groups:
+            jobs += group.jobs
+            clips.append(replace(group.first, asked=group.asked))
+            prefixes.append(group.prefix)
+        # The same patches are at work on all of them, hence one chat format.
+        chat = clips[0].chat or model.base.chat
+        rows = Rows(model.base, chat, jobs, self._metrics)
+        # Greedy; each row looks for its own end, which may come before the longest one's.
+        longest = Sampling(max(job.sampling.max_new_tokens for job in jobs))
+        decode_behind(model, clips, prefixes, longest, [chat.stop_id], **_with(rows))
+
+    def _put(
+        self, model: AnsweringModel, job: Job, one: Questions, groups: dict[Hashable, _Group]
+    ) -> None:
+        """Put a request beside others about its clip."""
+        begin = len(one.prefix)
+        group = groups.get(job.clip)
+        if group is None:
+            kept, prefix = self._prefix(model, job, one)
+            group = groups[job.clip] = _Group(one, prefix)
+        else:
+            kept = True
+        self._begin(job, begin + len(one.asked[0]), begin if kept else 0)
+        self._metrics.add("prefixes_kept_total" if kept else "prefixes_read_total")
+        group.jobs.append(job)
+        group.asked += one.asked
+
+    def _prefix(self, model: AnsweringModel, job: Job, asked: Questions) -> tuple[bool, Prefix]:
+        """Whether the prefix of a clip was kept since an earlier request, and the prefix."""
         # It depends on the patches and their weights.
         key = ("prefix", job.clip, tuple(sorted(job.weights.items())))
-        begin = len(asked.prefix)
-        kept: Prefix | None = read.get(key) or self._memory.get(key)
-        self._begin(job, begin + len(asked.asked[0]), begin if kept else 0)
-        self._metrics.add("prefixes_kept_total" if kept else "prefixes_read_total")
-        if kept is None:
-            (kept,) = read_prefixes(model, [asked])
-            self._memory.put(key, kept, kept.nbytes)
-        read[key] = kept
-        return kept
+        kept: Prefix | None = self._memory.get(key)
+        if kept is not None:
+            return True, kept
+        (read,) = read_prefixes(model, [asked])
+        self._memory.put(key, read, read.nbytes)
+        return False, read
 
     def _begin(self, job: Job, prompt: int, cached: int) -> None:
         self._metrics.add("prompt_tokens_total", prompt)
         job.tell(Started(prompt, cached))
+
+
+def _packable(batch: Sequence[Job]) -> list[Job]:
+    """The first request and those of a batch with which it packs well.
+
+    A clip that many ask about goes by itself: beside it, the rows of others would be padding.
+    """
+    jobs = list(batch)
+    first = jobs[0]
+    while True:
+        counts: Counter[Hashable] = Counter()
+        for job in jobs:
+            counts[job.clip] += 1
+        if is_even(list(counts.values())):
+            return jobs
+        ((most, _),) = counts.most_common(1)
+        by_itself = first.clip == most
+        jobs = [job for job in jobs if (job.clip == most) == by_itself]
 
 
 def _clip_and_question(job: Job) -> tuple[ClipFeatures, str]:
@@ -266,9 +317,9 @@ def _whole(sampling: Sampling) -> Sampling:
 
 
 def _with(rows: Rows) -> dict[str, Any]:
-    """Arguments of `generate` that hand it the rows."""
+    """Arguments of `decode` that hand it the rows."""
     return {
         "streamer": rows,
-        "stopping_criteria": StoppingCriteriaList([rows.stopped]),
+        "ended": [rows.stopped],
         "logits_processor": LogitsProcessorList([rows.record]),
     }

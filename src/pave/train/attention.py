@@ -21,10 +21,11 @@ from torch import Tensor
 
 from pave import hf_compat
 from pave.bases import Base, why_no_shared_prefix
+from pave.bases.masks import MASKED, attention_of
 from pave.data.packing import visible, visible_blocks
 from pave.seeds import seeded
 
-MASKED, FLEX = ("sdpa", "eager"), "flex_attention"
+FLEX = "flex_attention"
 DEVICES = ("cuda",)  # those that it has a backward pass for
 LENGTH = 192
 # How far apart the two may be, of the largest number: in float32, and in 16-bit types, whose
@@ -32,11 +33,6 @@ LENGTH = 192
 FINE, COARSE = 1e-4, 0.05
 
 log = logging.getLogger(__name__)
-
-
-def attention_of(base: Base) -> str:
-    """What the base's language model attends with, as Hugging Face names it."""
-    return hf_compat.attention_implementation(base.config.get_text_config())
 
 
 def takes_rules(base: Base) -> bool:

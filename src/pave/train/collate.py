@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from pave.bases import Base, Clip, prefix_positions, why_no_shared_prefix
+from pave.bases.masks import as_mask, attention_of
 from pave.data import ClipFeatures, Packed, targets
 from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
-from pave.train.attention import FLEX, attention_of, takes_rules
+from pave.train.attention import FLEX, takes_rules
 from pave.train.batches import Sample
 
 UNCOUNTED = -100
@@ -97,15 +98,9 @@ class Collator:
 
     def _mask(self, numbers: Tensor) -> Any:
         """Who sees whom, as the attention that the base has now wants to be told."""
-        attention = attention_of(self.base)
-        if attention == FLEX:
+        if attention_of(self.base) == FLEX:
             return visible_blocks(numbers)
-        mask = visible(numbers)
-        if attention == "sdpa":
-            return mask
-        # Eager attention adds the mask to the scores, so it needs numbers.
-        zeros = torch.zeros(mask.shape, dtype=self.base.dtype, device=mask.device)
-        return zeros.masked_fill_(~mask, torch.finfo(self.base.dtype).min)
+        return as_mask(self.base, visible(numbers))
 
 
 def _rows(samples: Sequence[Sample]) -> Iterator[tuple[Packed, ClipFeatures]]:

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 from pave.bases import Base
+from pave.bases.masks import attention_of
 from pave.cpu import frozen_in_bf16, frozen_through_onednn, lean_layers
-from pave.train.attention import attend_with, attention_of, packed_attention
+from pave.train.attention import attend_with, packed_attention
 from pave.train.config import TrainConfig
 
 

@@ -1,0 +1,190 @@
+"""Questions about a clip in one row of the language model, behind one copy of the clip's prefix.
+
+`generate` of transformers works with a row for each question: for each of them the language model
+would read padding, and attend to a copy of the prefix. `Packed` puts the tokens of all questions
+about a clip beside each other in front of the language model, with a mask that lets each see the
+prefix and its own question alone, and takes them apart behind it. Rows that have ended are left
+out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pave.answer.questions import Questions
+from pave.bases import Base
+from pave.bases.masks import MASKED, as_mask, attention_of
+
+PREFIX, NOTHING = 0, -1
+"""Whose a token is in a packed row: the prefix's, or nobody's. Questions count from 1."""
+_SLACK = 1.5
+"""Places of packed rows for each question at most: clips with few questions are padded."""
+
+Ended = Callable[[Tensor, Any], Tensor]
+"""A stopping criterion: ids `[R, L]` and scores -> which rows have ended, `[R]`."""
+
+
+def pays(base: Base, clips: Sequence[Questions]) -> bool:
+    """Whether packed rows give what rows of their own give, and are not mostly padding."""
+    if attention_of(base) not in MASKED:  # others cannot be told who sees whom
+        return False
+    channels = set()
+    counts = []
+    for clip in clips:
+        channels.add(frozenset(clip.features.channels))
+        counts.append(len(clip.asked))
+    # A LoRA would have to work on some rows, and knows those of `generate`.
+    if len(channels) > 1:
+        return False
+    return is_even(counts)
+
+
+def is_even(counts: Sequence[int]) -> bool:
+    """Whether clips with so many questions each can be packed without much padding.
+
+    Example:
+        >>> is_even([3, 2]), is_even([9, 1])
+        (True, False)
+    """
+    return len(counts) * max(counts) <= _SLACK * sum(counts)
+
+
+class Packed:
+    """Between `generate`, with R rows, and the language model, with a row for each of C clips.
+
+    It is a stopping criterion of that `generate` too, by which it learns which rows have ended.
+
+    Args:
+        base: The base.
+        clips: Clips with their questions; rows follow them in this order.
+        ends: Tokens that end an answer.
+        others: Further criteria.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        clips: Sequence[Questions],
+        ends: Collection[int],
+        others: Sequence[Ended] = (),
+    ) -> None:
+        self._base = base
+        self._ends = torch.tensor(sorted(ends))
+        self._others = others
+        owners = []
+        longest = 0  # tokens of a prefix
+        for number, clip in enumerate(clips):
+            owners += [number] * len(clip.asked)
+            longest = max(longest, len(clip.prefix))
+        self._owners = torch.tensor(owners)  # [R], the clip of each row
+        self._live = torch.ones(len(owners), dtype=torch.bool)  # [R]
+        # Whose each key is, [C, K].
+        self._keys = torch.full((len(clips), longest), NOTHING)
+        for row, clip in enumerate(clips):
+            # Prefixes are padded on the left.
+            start = longest - len(clip.prefix)
+            self._keys[row, start:] = PREFIX
+        # Where the last tokens of live rows stand in this pass: rows, clips, places.
+        self._last = (self._owners, self._owners, self._owners)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """For the time of the context the language model gets packed rows."""
+        language = getattr(self._base.inner, self._base.family.language_model)
+        before = language.register_forward_pre_hook(self._pack, with_kwargs=True)
+        after = language.register_forward_hook(self._unpack)
+        try:
+            yield
+        finally:
+            before.remove()
+            after.remove()
+
+    def __call__(self, ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Which rows have ended, `[R]`."""
+        ended = torch.isin(ids[:, -1].cpu(), self._ends)
+        for other in self._others:
+            ended |= other(ids, scores).cpu()
+        self._live &= ~ended
+        return ~self._live.to(ids.device)
+
+    def _pack(
+        self, module: Any, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Forward pre-hook of the language model: R rows -> C rows."""
+        embeds = named["inputs_embeds"]  # [R, q, D]
+        positions = named["position_ids"]  # [R, q], or [A, R, q] on several axes
+        # [N] tokens, row by row.
+        rows, columns = self._kept(embeds, named["attention_mask"])
+        clips = self._owners[rows]
+        places = _counted(clips, len(self._keys))
+        last = columns == embeds.shape[1] - 1
+        self._last = (rows[last], clips[last], places[last])
+        width = 1 + int(places.max())
+        # Whose each new token is.
+        new = torch.full((len(self._keys), width), NOTHING)  # [C, width]
+        new[clips, places] = rows + 1
+        self._keys = torch.cat([self._keys, new], dim=1)
+        packed = dict(named)
+        laid = embeds.new_zeros(*new.shape, embeds.shape[-1])  # [C, width, D]
+        laid[clips, places] = embeds[rows, columns]
+        packed["inputs_embeds"] = laid
+        moved = positions.new_zeros(*positions.shape[:-2], *new.shape)
+        moved[..., clips, places] = positions[..., rows, columns]
+        packed["position_ids"] = moved
+        seen = visible(self._keys, new)
+        packed["attention_mask"] = as_mask(self._base, seen.to(embeds.device))
+        return args, packed
+
+    def _kept(self, embeds: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        """Rows and columns, `[N]` each, of tokens that are no padding, in rows that go on."""
+        steps = embeds.shape[1]
+        kept = torch.ones(embeds.shape[:2], dtype=torch.bool)  # [R, q]
+        # Without a mask there is no padding.
+        if mask is not None:
+            new = mask[:, -steps:]
+            kept &= new.cpu().bool()
+        # A GPU learns a step late that all have ended.
+        if self._live.any():
+            kept &= self._live[:, None]
+        return kept.nonzero(as_tuple=True)
+
+    def _unpack(self, module: Any, args: Any, output: Any) -> Any:
+        """Forward hook: the last tokens of C rows -> `[R, 1, D]`, zeros in rows that have ended."""
+        rows, clips, places = self._last
+        hidden = output.last_hidden_state  # [C, width, D]
+        apart = hidden.new_zeros(len(self._owners), 1, hidden.shape[-1])
+        apart[rows, 0] = hidden[clips, places]
+        output.last_hidden_state = apart
+        return output
+
+
+def visible(keys: Tensor, new: Tensor) -> Tensor:
+    """Who sees whom, `[C, 1, N, K]`.
+
+    Args:
+        keys: Whose each key is, `[C, K]`; the last N are the new tokens.
+        new: Whose each new token is, `[C, N]`.
+
+    Example:
+        >>> visible(torch.tensor([[0, 1, 2]]), torch.tensor([[1, 2]])).int()[0, 0].tolist()
+        [[1, 1, 0], [1, 0, 1]]
+    """
+    width = new.shape[1]
+    # Padding sees the prefix, so that no row of the softmax is empty.
+    sees = new.clamp(min=PREFIX)[:, :, None]  # [C, N, 1]
+    seen = keys[:, None, :]  # [C, 1, K]
+    allowed = (seen == PREFIX) | (seen == sees)  # [C, N, K]
+    allowed[:, :, -width:] &= torch.ones(width, width, dtype=torch.bool).tril()
+    return allowed[:, None]
+
+
+def _counted(clips: Tensor, count: int) -> Tensor:
+    """Of each of N tokens its place among those of its clip, `[N]`."""
+    owned = F.one_hot(clips, count)  # [N, C]
+    return owned.cumsum(0).gather(1, clips[:, None])[:, 0] - 1
