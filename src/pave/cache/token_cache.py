@@ -331,8 +331,13 @@ def _must_not_wait(file: Path) -> None:
     Raises:
         ConfigError: If there is one.
     """
-    if not file.exists():
+    # Not `exists`, for which a link to itself is nothing.
+    try:
+        os.stat(file)
+    except FileNotFoundError:
         return
+    except OSError:
+        pass  # said in words below
     try:
         regular_file(file, ConfigError)
     except ConfigError as error:

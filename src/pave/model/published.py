@@ -164,7 +164,7 @@ def _unready(name: str, revision: str | None) -> str | None:
         except LocalEntryNotFoundError:
             return f"its base {name} is not on this machine"
         place = Path(found)
-    weights = sum(file.stat().st_size for file in place.glob("*.safetensors"))
+    weights = sum(file.stat().st_size for file in place.glob("*.safetensors") if file.is_file())
     if not weights:  # only its settings were fetched
         return f"the weights of its base {name} are not on this machine"
     # On a GPU they pass through memory as well.
