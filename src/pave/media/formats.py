@@ -43,3 +43,6 @@ sup vplayer webvtt
 """
 
 WHITELIST = ",".join((CONTAINERS + STREAMS + SOUND + PICTURES + SUBTITLES).split())
+
+NO_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3"}
+"""Bare streams of sound: FFmpeg guesses their length from the bit rate of the first moments."""

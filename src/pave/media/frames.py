@@ -33,6 +33,7 @@ from pave.media.limits import must_hold_clip
 from pave.media.orientation import EXCHANGED, orientation, turned
 from pave.media.packets import NO_TIME, Packets, Ticks, move, read_packets
 from pave.media.sampling import Rate, Sampling, at_least, choose, must_be_sampling
+from pave.media.shorter import tell_if_short
 
 Picture = npt.NDArray[np.uint8]  # [H, W, 3]
 
@@ -170,6 +171,7 @@ def _indices(media: MediaFile, sampling: Sampling, size: int | None = None) -> I
     stream = media.shown_track()
     step = frame_step(media, stream)
     packets = read_packets(media)
+    tell_if_short(media, packets)
     index = index_of_packets(packets, stream)
     if index is not None:
         yield index

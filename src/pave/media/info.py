@@ -14,13 +14,12 @@ from av.video.stream import VideoStream
 from pave.errors import MediaError
 from pave.files import as_path
 from pave.media.container import MediaFile, open_media
+from pave.media.formats import NO_LENGTH
 from pave.media.frames import frame_times
 from pave.media.index import bare, frame_step, index_of_packets
 from pave.media.orientation import AS_STORED, EXCHANGED, as_turn, orientation
 from pave.media.packets import NO_TIME, Packets, Seconds, read_packets
 
-# Bare streams of sound: FFmpeg guesses their length from the bit rate of the first moments.
-_NO_LENGTH = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "mp3"}
 # Frames per second above which a rate is more likely the tick of a clock.
 _FASTEST = 240
 _UNCOUNTED = 1 << 30  # frames: FFmpeg's placeholder in an AVI that goes into a pipe
@@ -103,7 +102,7 @@ def probe(path: str | Path) -> MediaInfo:
         picture = _video_info(media)
         sound = _sound_info(media)
         duration = (media.container.duration or 0) / av.time_base  # microseconds -> s
-        guessed = media.container.format.name in _NO_LENGTH
+        guessed = media.container.format.name in NO_LENGTH
         if _tells(media) and not guessed:
             counted = picture is None or not picture.frames_estimated
             late = _begins(media) > _LATE

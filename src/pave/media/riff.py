@@ -43,6 +43,9 @@ def riff_end(stream: BinaryIO, size: int) -> tuple[int, bool]:
     end = 0
     if not _placeholder(total):
         end = total + 8  # the name and the length themselves stand before what is counted
+        if head[8:12] == b"AVI ":
+            end = _further_parts(stream, end)
+            stream.seek(12)
     long_sound = 0  # bytes, where 32 bits cannot say it
     uncounted = False
     reached = 0  # where the last chunk ends
@@ -61,6 +64,22 @@ def riff_end(stream: BinaryIO, size: int) -> tuple[int, bool]:
     if size < end <= size + _MISCOUNT and reached <= size:
         return 0, uncounted
     return end, uncounted
+
+
+def _further_parts(stream: BinaryIO, end: int) -> int:
+    """Where the last of the parts ends that a long AVI has, each of about a gigabyte.
+
+    Source:
+        OpenDML AVI File Format Extensions 1.02, section 3.
+    """
+    for _ in range(_MOST_CHUNKS):
+        stream.seek(end)
+        head = stream.read(12)
+        length = int.from_bytes(head[4:8], "little")
+        if head[:4] != b"RIFF" or head[8:] != b"AVIX" or _placeholder(length):
+            break
+        end += 8 + length
+    return end
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:

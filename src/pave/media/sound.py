@@ -16,6 +16,7 @@ from pave.errors import ConfigError, MediaError
 from pave.files import as_path
 from pave.media.container import MediaFile, open_media
 from pave.media.packets import Packets, move, read_packets
+from pave.media.shorter import tell_if_short
 from pave.media.track import FASTEST, Track, must_be_sound
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def read_sound(path: str | Path, rate: int | None = 16000, *, mono: bool = True)
         media.must_decode(media.sound)
         track = _track(media, media.sound, rate=rate, mono=mono)
         packets = read_packets(media)
+        tell_if_short(media, packets)
         media.rewind()
         _must_not_be_long(media, media.sound, packets, track)
         moves = packets.moves(media.sound)

@@ -1,9 +1,9 @@
 """Is a file whole? FFmpeg reads a truncated one without complaint: fewer frames, less sound.
 
 The containers that most clips come in say in their first bytes how long they are: MP4 and MOV
-boxes, the Matroska and WebM segment, the RIFF chunk of AVI and WAV. Comparing that with the file's
-size finds a missing last byte, costs nothing, and has no tolerance to tune. MPEG-TS, MP3 and Ogg
-declare no length: a shorter file of those is a shorter clip.
+boxes, the Matroska and WebM segment, the RIFF chunk of AVI and WAV, the sound of AIFF, CAF, AU, W64
+and SoX. Comparing that with the file's size finds a missing last byte, costs nothing, and has no
+tolerance to tune. Others declare seconds at most, or nothing: see `pave.media.shorter`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from av.container import InputContainer
 
 from pave.errors import MediaError
 from pave.media import riff
+from pave.media.lengths import sound_end
 
 # Boxes of ISO/IEC 14496-12, of DASH and of QuickTime that stand at the top of a file.
 BOXES = {
@@ -85,6 +86,8 @@ def must_be_whole(file: Path) -> Promise:
                 declared = _segment_end(stream)
             elif head[:4] in riff.NAMES and head[8:12] in riff.KINDS:
                 declared, uncounted = riff.riff_end(stream, size)
+            else:
+                declared = sound_end(head, stream, size)
     except OSError as error:
         raise MediaError(
             f"{file}: cannot be read ({error.strerror}); check its permissions"
