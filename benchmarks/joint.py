@@ -75,7 +75,7 @@ def worlds_of(seed: int, out: Path, steps: int, train_clips: int, test_clips: in
             "steps": steps,
             "train_clips": train_clips,
             "test_clips": test_clips,
-            "batch_clips": 3,
+            "batch_clips": 2,
             "align_share": 0.7,
             "workers": 1,
             "out": out / f"seed-{seed}" / sense,
