@@ -46,7 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--arms", nargs="+", help="titles (default: all)")
-    parser.add_argument("--steps", type=int, default=120, help="of a single patch")
+    parser.add_argument("--steps", type=int, default=100, help="of a single patch")
     parser.add_argument("--train-clips", type=int, default=120, help="of each sense")
     parser.add_argument("--test-clips", type=int, default=50, help="of each sense")
     parser.add_argument("--out", type=Path, default=Path("outputs/joint"))
