@@ -7,7 +7,8 @@ A figure is one short file in `benchmarks/figures/` with a docstring that says w
 `run.py` finds the file, calls `measure` in a fresh process of its own, prints the rows, and writes
 them to `outputs/bench/results.json` (and, with `--write`, between `<!-- bench:NAME:start -->` and
 `<!-- bench:NAME:end -->` of docs/performance.md, NAME being the file's name with hyphens). Nothing
-has to be registered. A complete figure:
+has to be registered. A figure that takes long names its `PARTS`, and its `measure(part)` is called
+in a process for each. A complete figure:
 
     def measure() -> list[Row]: pair = in_turn(lambda: ours(batch), lambda: theirs(batch),
         repeats=5) return [Row.gain("shared prefix, 8 questions a video", pair, unit="CPU s a

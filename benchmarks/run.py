@@ -2,17 +2,21 @@
 
     python benchmarks/run.py                  # make bench
     python benchmarks/run.py fusion media     # figures whose name begins so
+    python benchmarks/run.py train_step:smol-32   # cases of a figure whose name begins so
     python benchmarks/run.py --write          # also record the tables in docs/performance.md and,
                                               # with all figures, draw docs/assets/growth.svg
     python benchmarks/run.py --list
 
 How a figure is written: `benchmarks/harness.py`. Rows of figures that are not run stay in the
-results file as they were. A figure that fails does not stop the others; the exit code is 1 then.
+results file as they were. A figure that fails does not stop the others; the exit code is 1 then. A
+figure with `PARTS` has a process for each, whose rows are printed and kept when it ends.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import dataclasses
 import importlib
 import json
 import multiprocessing
@@ -41,9 +45,27 @@ def names() -> list[str]:
     return sorted(path.stem for path in (Path(__file__).parent / "figures").glob("[a-z]*.py"))
 
 
-def measure(name: str) -> list[Row]:
+def cases_of(name: str) -> list[str]:
+    """A figure's `PARTS`, read and not imported; an empty name where it has none."""
+    source = (Path(__file__).parent / "figures" / f"{name}.py").read_text("utf-8")
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "PARTS":
+            return list(ast.literal_eval(line.value))
+    return [""]
+
+
+def parts(wanted: list[str]) -> list[tuple[str, str]]:
+    """(figure, case) of all that begins as one of the wanted words does; of everything for none."""
+    found = [(name, case) for name in names() for case in cases_of(name)]
+    if not wanted:
+        return found
+    return [(name, case) for name, case in found if f"{name}:{case}".startswith(tuple(wanted))]
+
+
+def measure(name: str, case: str) -> list[Row]:
     """Called in a fresh process."""
-    rows: list[Row] = importlib.import_module(f"figures.{name}").measure()
+    figure = importlib.import_module(f"figures.{name}")
+    rows: list[Row] = figure.measure(case) if case else figure.measure()
     return rows
 
 
@@ -121,25 +143,42 @@ def _processor() -> str:
     if known:
         name += f" {known.get('model name')} (family {known.get('cpu family')}"
         name += f", model {known.get('model')})"
+    held = os.environ.get("ATEN_CPU_CAPABILITY")
+    if held:  # a lesser processor is emulated
+        return f"{name}, held to {held}"
     units = [unit for unit in ("avx512_bf16", "amx_bf16") if unit in about]
     return f"{name} with {' and '.join(units)}" if units else f"{name}, no bf16 units"
 
 
-def keep(results: dict[str, list[Row]]) -> None:
-    """Merge these figures' rows into the results file; each row says which file it is from."""
-    old: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
-    rows = [row for row in old if row["bench"] not in results]
-    rows += [
-        {"bench": name, **asdict(row), "machine": machine()}
-        for name, found in results.items()
-        for row in found
-    ]
+def kept() -> list[dict[str, Any]]:
+    """Rows of the results file."""
+    if not RESULTS.exists():
+        return []
+    found: list[dict[str, Any]] = json.loads(RESULTS.read_text("utf-8"))
+    return found
+
+
+def keep(name: str, case: str, found: list[Row]) -> None:
+    """Put a case's rows in place of its older ones in the results file."""
+    rows = [row for row in kept() if (row["bench"], row.get("case", "")) != (name, case)]
+    rows += [{"bench": name, "case": case, **asdict(row), "machine": machine()} for row in found]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     partial = RESULTS.with_suffix(".partial")
-    partial.write_text(
-        json.dumps(sorted(rows, key=lambda row: row["bench"]), indent=1) + "\n", "utf-8"
-    )
+    ordered = sorted(rows, key=lambda row: str(row["bench"]))
+    partial.write_text(json.dumps(ordered, indent=1) + "\n", "utf-8")
     partial.replace(RESULTS)
+
+
+def rows_of(name: str) -> list[Row]:
+    """A figure's kept rows of this machine, in the order of its cases."""
+    fields = {field.name for field in dataclasses.fields(Row)}
+    found = []
+    for case in cases_of(name):
+        for row in kept():
+            ours = (row["bench"], row.get("case", ""), row["machine"]) == (name, case, machine())
+            if ours:
+                found.append(Row(**{key: row[key] for key in fields}))
+    return found
 
 
 def record(name: str, text: str) -> None:
@@ -157,31 +196,35 @@ def main() -> int:
     )
     parser.add_argument("--list", action="store_true", help="list the figures and stop")
     args = parser.parse_args()
-    chosen = [name for name in names() if not args.figures or name.startswith(tuple(args.figures))]
+    chosen = parts(args.figures)
+    titles = [f"{name}:{case}" if case else name for name, case in chosen]
     if not chosen:
         parser.error(
             f"no figure begins with {' or '.join(args.figures)}; there are {', '.join(names())}"
         )
     if args.list:
-        print("\n".join(chosen))
+        print("\n".join(titles))
         return 0
-    results: dict[str, list[Row]] = {}
-    for name in chosen:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        rows = fresh(measure, name)
+    found: list[Row] = []
+    failed = []
+    for title, (name, case) in zip(titles, chosen, strict=True):
+        print(f"{title} ...", file=sys.stderr, flush=True)
+        rows = fresh(measure, name, case)
         if rows is None:
+            failed.append(title)
             continue
-        results[name] = rows
-        keep({name: rows})
+        found += rows
+        keep(name, case, rows)
+        if case:
+            print(table(rows), file=sys.stderr, flush=True)
         if args.write:
-            record(name, f"`make bench ARGS={name}`, {machine()}.\n\n{table(rows)}")
+            text = table(rows_of(name))
+            record(name, f"`make bench ARGS={name}`, {machine()}.\n\n{text}")
     if args.write and not args.figures and (points := fresh(draw_growth)):
         words = "CPU seconds against frames, side tokens, clips of a batch and questions a video"
         drawing = f"![{words}](assets/growth.svg)"
         record("growth", f"`python benchmarks/growth.py`, {machine()}.\n\n{drawing}\n\n{points}")
-    found = [row for rows in results.values() for row in rows]
     print(f"{machine()}\n\n{table(found)}\n\n{RESULTS.relative_to(ROOT)}")
-    failed = [name for name in chosen if name not in results]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -435,6 +435,24 @@ def test_further_layers() -> None:
     assert hf_compat.further_layers(model, {"unexpected_keys": names + more}) == more
 
 
+def test_what_is_read_of_deepspeed() -> None:
+    """Where it is installed it must still have the names; its numbers, `train/test_zero.py` has."""
+    said: list[str] = []
+    own = SimpleNamespace(
+        single_partition_of_fp32_groups=(torch.ones(3),),
+        scaled_global_norm=lambda: torch.tensor(2.0),
+        refresh_fp32_params=lambda: said.append("refreshed"),
+    )
+    engine = SimpleNamespace(optimizer=own)
+    assert hf_compat.zero_norm(engine) == 2.0
+    assert [len(share) for share in hf_compat.zero_shares(engine)] == [3]
+    hf_compat.refresh_zero(engine)
+    assert said == ["refreshed"]
+    module = pytest.importorskip("deepspeed.runtime.zero.stage_1_and_2")
+    source = inspect.getsource(module.DeepSpeedZeroOptimizer)
+    assert [name for name in vars(own) if name not in source] == []
+
+
 def test_every_function_is_named_here() -> None:
     """A fact that is added has to be tested too."""
     text = Path(__file__).read_text(encoding="utf-8")

@@ -60,6 +60,7 @@ from pave.hf_compat.trainer import (
     is_write_failure,
     train_on,
 )
+from pave.hf_compat.zero import refresh_zero, zero_norm, zero_shares
 
 __all__ = [
     "TRAINER_HOOKS",
@@ -94,9 +95,12 @@ __all__ = [
     "mkl_leaves_avx512_alone",
     "onednn_linear",
     "reads_beyond_rows",
+    "refresh_zero",
     "set_attention_implementation",
     "train_on",
     "unfilled",
     "further_layers",
     "without_bars",
+    "zero_norm",
+    "zero_shares",
 ]

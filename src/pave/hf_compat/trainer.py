@@ -9,6 +9,7 @@ TRAINER_HOOKS = (
     "_move_model_to_device",
     "_sync_replicated_trainable_parameters",
     "_get_train_sampler",
+    "_get_grad_norm",
     "_get_output_dir",
     "_save_checkpoint",
     "_save",

@@ -67,6 +67,7 @@ from pave.train.together import first_does, must_share, told, whole
 from pave.train.tracking import check_trackers, tracking
 from pave.train.trainer import PatchTrainer, training_arguments
 from pave.train.validator import Validator, step_of_patch
+from pave.train.zero import check_zero
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,8 @@ def _train(
     lessons = replace(lessons_of(config, files), exam=exam)
     args = _arguments(config, lessons.plan, device)
     _check_validation(config, args.max_steps)
+
+    check_zero(config, args)
 
     with contextlib.ExitStack() as held:
         held.enter_context(whole(args))

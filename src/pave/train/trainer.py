@@ -13,6 +13,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ from pave.train.result import FACTS_NAME
 from pave.train.together import average_gradients
 from pave.train.trainer_fields import check_trainer
 from pave.train.validator import PREFIX, Validator
+from pave.train.zero import ZeroAdamW
+from pave.train.zero_settings import FIELD as ZERO_FIELD
+from pave.train.zero_settings import zero_settings
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ def training_arguments(
     }
     # What the block may not set is refused before, so it overrides nothing that matters.
     block = check_trainer(config.trainer)
+    block.pop(ZERO_FIELD, None)  # the Trainer would hand over the whole model
     if block.get("dataloader_num_workers") and device.type != "cpu":
         raise ConfigError(
             f"trainer.dataloader_num_workers: samples are assembled on the {device.type} device, "
@@ -138,6 +143,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         reporter: Adds to what is logged, if there is one.
         validator: Scores the patch while it trains, if anything does.
         describe: What a patch's card would say if the patch were saved now.
+        zero: The optimiser, if DeepSpeed divides what it keeps.
     """
 
     def __init__(
@@ -155,6 +161,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.reporter: Reporter | None = None
         self.validator: Validator | None = None
         self.describe: Callable[[], dict[str, Any]] = dict
+        self.zero: ZeroAdamW | None = None
         self._sharded = config.engine == "fsdp"
         super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
         # It leaves the model unwrapped then, and gradients are averaged here. Not before: it would
@@ -174,7 +181,12 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
                 "betas": (self.args.adam_beta1, self.args.adam_beta2),
                 "eps": self.args.adam_epsilon,
             }
-        optimizer: torch.optim.Optimizer = kind(groups, **options)
+        optimizer: torch.optim.Optimizer
+        settings = zero_settings(self.settings.trainer)
+        if settings is not None:
+            optimizer = self.zero = ZeroAdamW(groups, settings, self.settings, **options)
+        else:
+            optimizer = kind(groups, **options)
         self.optimizer = optimizer
         return optimizer
 
@@ -183,7 +195,10 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     ) -> Tensor:
         """Forward and backward; at the end of an optimiser step gradients become those of all."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if self.args.world_size > 1 and self.accelerator.sync_gradients:
+        last = self.accelerator.sync_gradients
+        if self.zero is not None:
+            self.zero.take(last)
+        elif self.args.world_size > 1 and last:
             average_gradients(self.trainable.values())
         return loss
 
@@ -211,6 +226,12 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             self.control.should_save = True
             self.control.should_training_stop = True
         return logs
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """For the log; DeepSpeed has the gradients, and clips them itself."""
+        if self.zero is not None:
+            return self.zero.norm()
+        return super()._get_grad_norm(model, grad_norm)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         """The plan has shuffled already."""
@@ -245,7 +266,8 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
             # No process writes its random state before the folder is there, ...
             self.accelerator.wait_for_everyone()
             try:
-                super()._save_checkpoint(model, trial)
+                with self.zero.gathered() if self.zero else nullcontext():
+                    super()._save_checkpoint(model, trial)
                 # ... and the folder is not moved before all have written theirs.
                 self.accelerator.wait_for_everyone()
                 if self.args.should_save:

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pave.errors import ConfigError, first_problem
 from pave.registry import did_you_mean
+from pave.train.zero_settings import zero_settings
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -37,6 +38,7 @@ FREE_TO_CHANGE = frozenset(
         "dataloader_persistent_workers",
         "dataloader_multiprocessing_context",
         "ddp_backend",
+        "deepspeed",
         "ddp_timeout",
     }
 )
@@ -106,7 +108,6 @@ REFUSED: Mapping[str, str] = {
     # What is not tried with a patch.
     "fsdp": _SHARD,
     "fsdp_config": _SHARD,
-    "deepspeed": _SHARD,
     "parallelism_config": _SHARD,
     "ddp_find_unused_parameters": _DDP,
     "ddp_broadcast_buffers": _DDP,
@@ -187,6 +188,7 @@ def check_trainer(block: Mapping[str, Any]) -> dict[str, Any]:
         checked[name] = _typed(name, known[name], value)
     _check_optimiser(str(checked.get("optim", "")))
     _check_schedule(checked)
+    zero_settings(checked)
     return checked
 
 
