@@ -159,9 +159,11 @@ def kept() -> list[dict[str, Any]]:
 
 
 def keep(name: str, case: str, found: list[Row]) -> None:
-    """Put a case's rows in place of its older ones in the results file."""
-    rows = [row for row in kept() if (row["bench"], row.get("case", "")) != (name, case)]
-    rows += [{"bench": name, "case": case, **asdict(row), "machine": machine()} for row in found]
+    """Put a case's rows in place of its older ones of this machine in the results file."""
+    ours = (name, case, machine())
+    rows = [row for row in kept() if _key(row) != ours]
+    where = {"bench": name, "case": case, "machine": machine()}
+    rows += [{**where, **asdict(row)} for row in found]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     partial = RESULTS.with_suffix(".partial")
     ordered = sorted(rows, key=lambda row: str(row["bench"]))
@@ -169,15 +171,18 @@ def keep(name: str, case: str, found: list[Row]) -> None:
     partial.replace(RESULTS)
 
 
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["bench"], row.get("case", ""), row["machine"]
+
+
 def rows_of(name: str) -> list[Row]:
     """A figure's kept rows of this machine, in the order of its cases."""
     fields = {field.name for field in dataclasses.fields(Row)}
     found = []
     for case in cases_of(name):
-        for row in kept():
-            ours = (row["bench"], row.get("case", ""), row["machine"]) == (name, case, machine())
-            if ours:
-                found.append(Row(**{key: row[key] for key in fields}))
+        ours = (name, case, machine())
+        rows = [row for row in kept() if _key(row) == ours]
+        found += [Row(**{key: row[key] for key in fields}) for row in rows]
     return found
 
 
