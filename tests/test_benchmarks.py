@@ -29,7 +29,22 @@ def test_every_script_and_figure_imports() -> None:
 def test_every_figure_says_what_it_compares_and_can_be_measured() -> None:
     for path in (BENCHMARKS / "figures").glob("[a-z]*.py"):
         text = path.read_text("utf-8")
-        assert text.startswith('"""') and "def measure() -> list[Row]:" in text, path.name
+        # One that names its parts is measured part by part.
+        head = "def measure(part: str)" if "\nPARTS = (" in text else "def measure()"
+        assert text.startswith('"""') and f"{head} -> list[Row]:" in text, path.name
+
+
+def test_parts_of_a_figure_are_chosen_by_their_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import run
+
+    chosen = run.parts(["train_step:smol-4-bf16", "kernels"])
+    assert chosen == [
+        ("kernels", ""),
+        ("train_step", "smol-4-bf16-authors"),
+        ("train_step", "smol-4-bf16-peft"),
+    ]
+    assert {name for name, _ in run.parts([])} == set(run.names())
 
 
 def test_every_recorded_figure_has_a_place_on_the_page() -> None:

@@ -15,7 +15,7 @@ under autocast and hold the frozen weights in bf16.
 `smol` is measured, and a thin LLaVA-OneVision (two layers of width 256, 1,569 visual tokens of 8
 frames), whose vocabulary of 32,000 words makes logits what they are in a real one.
 
-Every case is a process of its own: `make bench ARGS=train_step:smol-32` runs those of `smol` with
+Every part is a process of its own: `make bench ARGS=train_step:smol-32` runs those of `smol` with
 32 frames. One side at 32 frames takes minutes and up to 4 GB.
 
 The share of products is the time of matrix products and attention, forward and backward, in CPU
@@ -266,9 +266,9 @@ def against_peft(case: Case) -> Row:
     return row(f"{case}, LoRA alone, against plain peft", ours, theirs)
 
 
-def measure(name: str) -> list[Row]:
-    """One of the cases."""
-    base, frames, precision, other = name.split("-")
+def measure(part: str) -> list[Row]:
+    """One of the parts."""
+    base, frames, precision, other = part.split("-")
     with bench(CLIPS, QUESTIONS, "train") as made:
         case = _case(made, base, int(frames), precision)
         if other == "peft":
