@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers import tiny
+from helpers import saved, tiny
 from pave.bases import load_base
+from pave.bases.origin import Origin
 from pave.errors import BaseError
 
 
@@ -84,3 +89,22 @@ def test_the_identity_of_files_changes_with_them(tmp_path):
     }
     save_file(tensors, file, metadata={"format": "pt"})
     assert load_base(tmp_path, tower=False).origin.identity() != before
+
+
+def test_a_tower_is_loaded_once_for_all_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = load_base(saved.base("llava_onevision", tmp_path), tower=False)
+    wanted = load_base(tmp_path).visual(tiny.clips(base, (4,)))[0].tokens
+    loads = []
+    load = Origin.load_tower
+
+    def counted(origin: Origin) -> Any:
+        loads.append(origin)
+        return load(origin)
+
+    monkeypatch.setattr(Origin, "load_tower", counted)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: base.visual(tiny.clips(base, (4,)))[0].tokens, range(8)))
+    assert len(loads) == 1
+    assert all(torch.equal(tokens, wanted) for tokens in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -105,6 +106,23 @@ def test_meteor_names_the_cause_and_memory_only_where_it_is(tmp_path, script, ca
         meteor(_fake(tmp_path, script), ["a"], [["a"]])
     assert cause in str(caught.value)
     assert ("2 GB" in str(caught.value)) == memory
+
+
+@pytest.mark.parametrize("script", ["sleep 600", "read line; sleep 600", "exec sleep 600"])
+def test_a_java_that_hangs_is_ended(tmp_path, monkeypatch, script):
+    """And what it started."""
+    monkeypatch.setenv(java.LIMIT, "1")
+    program = _fake(tmp_path, script)
+    begin = time.monotonic()
+    with pytest.raises(ConfigError, match=r"no answer within 2 seconds.*set PAVE_JAVA_SECONDS"):
+        treebank(program, ["a"])
+    with pytest.raises(ConfigError, match="no answer within 2 seconds"):
+        meteor(program, ["a"], [["a"]])
+    assert time.monotonic() - begin < 120
+    for odd in ("0", "-1", "soon", "1e9"):
+        monkeypatch.setenv(java.LIMIT, odd)
+        with pytest.raises(ConfigError, match="whole number of seconds"):
+            treebank(program, ["a"])
 
 
 def test_a_java_that_cannot_be_started_is_an_error_of_ours(tmp_path):

@@ -513,3 +513,25 @@ def test_files_have_the_rights_of_the_umask(tmp_path: Path, mask: int, model: Pa
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 5
     assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
+
+
+def test_a_save_that_was_killed_between_its_renames(
+    saved: Path, tmp_path: Path, model: PatchedModel
+) -> None:
+    """Nothing is lost: a line says where the older patch lies, and the next save sweeps it up."""
+    folder = tmp_path / "hearing [1]"
+    aside = tmp_path / f".{folder.name}.0123abcd.old"
+    shutil.copytree(saved, aside)
+    said = r"no patch folder at .*hearing \[1\]; saving it was interrupted, .* lies in .*\.old"
+    with pytest.raises(PatchError, match=said):
+        read_config(folder)
+    other = tmp_path / ".hearing.0123abcd.old"
+    shutil.copytree(saved, other)
+    aside.rename(folder)  # as the line says
+    assert read_config(folder).task == "demo"
+    shutil.copytree(folder, aside)
+    again = PatchedModel(tiny.base())
+    again.load_patch(folder, name="hearing")
+    again.save_patch(folder, name="hearing")
+    assert not aside.exists() and other.exists()
+    assert read_config(folder).task == "demo"

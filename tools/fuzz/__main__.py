@@ -2,6 +2,7 @@
 
     python tools/fuzz                                # make fuzz: an hour; goes on where it stopped
     python tools/fuzz --seconds 600 --only media     # groups or cases whose name begins so
+    python tools/fuzz --rounds 2                     # two inputs of each case
     python tools/fuzz --again media/video-mp4:17     # one input again, with its traceback
 
 Groups: media, features, patch, records, annotations, run. An input is a case and a number, which
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import math
 import os
 import pkgutil
 import random
@@ -133,14 +135,15 @@ def keep(folder: Path, name: str, verdict: Verdict, what: str, scratch: Path) ->
             shutil.copy(path, target)
 
 
-def fuzz(cases: list[Case], out: Path, seconds: float) -> Counter[str]:
-    """Try inputs until the time is over, one of each case in turn."""
+def fuzz(cases: list[Case], out: Path, seconds: float, rounds: float = math.inf) -> Counter[str]:
+    """Try inputs, one of each case in turn, until the time is over or there were so many rounds."""
     out.mkdir(parents=True, exist_ok=True)
     state, found = State(out / "state.json"), Counter[str]()
     until = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="fuzz-") as place:
         scratch = Path(place) / "input"
-        while time.monotonic() < until:
+        while time.monotonic() < until and rounds > 0:
+            rounds -= 1
             for case in cases:
                 if time.monotonic() >= until:
                     break
@@ -185,6 +188,7 @@ def main() -> int:
     """Parse the words and run."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=3600, help="stop after so long")
+    parser.add_argument("--rounds", type=int, help="inputs of each case, in the place of seconds")
     parser.add_argument("--only", nargs="+", default=[""], help="groups or cases, by beginning")
     parser.add_argument("--again", metavar="CASE:NUMBER", help="one input once more")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "fuzz")
@@ -200,7 +204,10 @@ def main() -> int:
         case.ready()
     warn_if_threaded()
     build(cases, args.out / "corpus")
-    found = fuzz(cases, args.out, args.seconds)
+    limits = (args.seconds, math.inf)
+    if args.rounds is not None:
+        limits = (math.inf, args.rounds)
+    found = fuzz(cases, args.out, *limits)
     print(table(State(args.out / "state.json")))
     for signature, count in found.most_common():
         print(f"{count:6} {signature}")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # transformers hooks into layers for the length of a call to hand out hidden states; threads that
 # encode channels with the tower while the clips' own frames go through it would take each other's.
 ONE_AT_A_TIME = threading.Lock()
+_LOADING = threading.Lock()
 
 # What torch and tokenizers raise at ids that are none.
 _NO_IDS = (TypeError, ValueError, RuntimeError, OverflowError, KeyError)
@@ -203,12 +204,13 @@ class Base:
 
     def load_tower(self) -> None:
         """Load the tower of a base that was loaded without it; `visual` does it by itself."""
-        if self.origin is None or self.tower_loaded:
-            return
-        device = self.device  # the model may have been moved since it was loaded
-        for name, part in self.origin.load_tower().items():
-            setattr(self.inner, name, part.to(device).eval().requires_grad_(False))
-        self.tower_loaded = True
+        with _LOADING:  # once, not once a thread
+            if self.origin is None or self.tower_loaded:
+                return
+            device = self.device  # the model may have been moved since it was loaded
+            for name, part in self.origin.load_tower().items():
+                setattr(self.inner, name, part.to(device).eval().requires_grad_(False))
+            self.tower_loaded = True
 
     @property
     def device(self) -> torch.device:

@@ -29,6 +29,8 @@ from pave.texts import PrintableFormatter
 
 FIRST_LINE, NEXT_LINE = 10.0, 30.0
 """Seconds of a stage before the first line, and between lines, where there is no terminal."""
+LONGEST, LONGEST_CELL = 2000, 300
+"""Characters of one value that are printed, and of one cell of a table; JSON has all of them."""
 
 
 def line(text: str = "") -> None:
@@ -44,7 +46,7 @@ def piece(text: str) -> None:
 
 def note(text: str) -> None:
     """One line on stderr."""
-    sys.stderr.write(f"pave: {printable(text)}\n")
+    sys.stderr.write(f"pave: {printable(clipped(text))}\n")
 
 
 def as_json(data: Any) -> None:
@@ -64,7 +66,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool
     for place, title in enumerate(header):
         grid.add_column(title, justify="right" if numbers and place else "left", no_wrap=True)
     for row in rows:
-        grid.add_row(*map(printable, row))
+        grid.add_row(*(printable(clipped(cell, LONGEST_CELL)) for cell in row))
     console = Console(highlight=False, markup=False)
     # Elsewhere rich would cut cells at 80 columns.
     if not console.is_terminal:
@@ -76,10 +78,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool
 
 
 def facts(rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values in two columns, long values in full."""
+    """Names and values in two columns; what would fill the terminal is cut short."""
     width = max(len(name) for name, _ in rows)  # of the widest name
     for name, value in rows:
-        line(f"{name:<{width}}  {value}")
+        line(f"{name:<{width}}  {clipped(value)}")
+
+
+def clipped(text: str, most: int = LONGEST) -> str:
+    """A text from a file that somebody else wrote, in no more than so many letters and a note.
+
+    Example:
+        >>> clipped("a" * 1000, 3)
+        'aaa [... 997 more characters]'
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[:most]} [... {len(text) - most:,} more characters]"
 
 
 def some(what: str, names: Sequence[str], shown: int = 5) -> None:

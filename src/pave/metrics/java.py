@@ -11,8 +11,10 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,6 +23,8 @@ from typing import IO
 from pave.errors import ConfigError
 from pave.version import install_extra
 
+LIMIT = "PAVE_JAVA_SECONDS"
+"""The setting of how long Java may take to start and to answer, seconds."""
 NEEDS_JAVA = "METEOR and the Penn Treebank tokenizer"
 # What pycocoevalcap drops after tokenizing.
 _PUNCTUATION = frozenset(
@@ -107,20 +111,20 @@ def treebank(java: str, sentences: Sequence[str]) -> list[str]:
     text = "".join(_BREAKS.sub(" ", sentence) + "\n" for sentence in sentences)
     # Half of a surrogate pair cannot be encoded, and a model may say one.
     given = text.encode("utf-8", "replace")
-    try:
-        done = subprocess.run(
-            command, input=given, capture_output=True, check=False, cwd=jar.parent, env=_environ()
-        )
-    except OSError as error:
-        raise ConfigError(f"{java} cannot be started: {error.strerror or error}") from error
-    lines = done.stdout.decode("utf-8", "replace").split("\n")
+    pipe = subprocess.PIPE
+    with (
+        _started(java, command, jar.parent, stderr=pipe) as process,
+        _ended_after(java, process, len(sentences)),
+    ):
+        output, said = process.communicate(given)
+    lines = output.decode("utf-8", "replace").split("\n")
     # A line for each sentence, and nothing behind the last: otherwise they stand beside others'.
-    if done.returncode or len(lines) != len(sentences) + 1:
-        said = done.stderr
-        if done.returncode:
-            said += b"\n" + done.stdout[:4000]  # where Java says that it cannot start
+    status = process.returncode
+    if status or len(lines) != len(sentences) + 1:
+        if status:
+            said += b"\n" + output[:4000]  # where Java says that it cannot start
         raise ConfigError(
-            f"the Java tokenizer failed: {_complaint(said, done.returncode)}; check that "
+            f"the Java tokenizer failed: {_complaint(said, status)}; check that "
             f"`{java} -version` works"
         )
     tokens = []
@@ -149,19 +153,13 @@ def meteor(
     """
     jar = package_folder() / "meteor" / "meteor-1.5.jar"
     command = [java, *_OPTIONS, "-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-    pipe = subprocess.PIPE
     # Complaints go into a file: a pipe that nobody reads while talking could fill and block.
     with TemporaryFile() as complaints:
-        try:
-            process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=complaints, cwd=jar.parent, env=_environ()
-            )
-        except OSError as error:
-            raise ConfigError(f"{java} cannot be started: {error.strerror or error}") from error
+        process = _started(java, command, jar.parent, stderr=complaints)
         # Around the process too: closing its input sends what is left, which also fails when it
         # has ended.
         try:
-            with process:
+            with process, _ended_after(java, process, len(hypotheses)):
                 try:
                     return _converse(process, hypotheses, references)
                 except (BrokenPipeError, _EndedError):
@@ -171,7 +169,7 @@ def meteor(
                         complaints.write(b"\n" + process.stdout.read(4000))
                     raise
                 finally:
-                    process.kill()
+                    _end(process)
         except (BrokenPipeError, _EndedError) as error:
             complaints.seek(0)
             seen = ""
@@ -179,6 +177,84 @@ def meteor(
                 seen = str(error)  # a broken pipe says nothing of the cause
             reason = _complaint(complaints.read(), process.returncode, seen)
             raise ConfigError(f"METEOR's Java process failed: {reason}{_advice(reason)}") from error
+
+
+def _started(
+    java: str, command: list[str], folder: Path, stderr: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """A Java program, listening and talking, in a group of processes of its own.
+
+    Raises:
+        ConfigError: If it cannot be started.
+    """
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=stderr,
+            cwd=folder,
+            env=_environ(),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ConfigError(f"{java} cannot be started: {error.strerror or error}") from error
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program and what it started, which would keep its output open."""
+    if process.poll() is not None:
+        return
+    # A program named `java` may be a script that starts the true one.
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+@contextlib.contextmanager
+def _ended_after(java: str, process: subprocess.Popen[bytes], sentences: int) -> Iterator[None]:
+    """End a program that takes longer than it ever should.
+
+    Raises:
+        ConfigError: If it did, in the place of what then went wrong.
+    """
+    seconds = _seconds() + sentences  # a thousand are scored in a second
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        _end(process)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    words = (
+        f"Java gave no answer within {seconds:,} seconds and was ended; check that "
+        f"`{java} -version` works, or set {LIMIT}"
+    )
+    try:
+        yield
+    except Exception as error:
+        if late.is_set():
+            raise ConfigError(words) from error
+        raise
+    finally:
+        timer.cancel()
+        _end(process)
+    if late.is_set():
+        raise ConfigError(words)
+
+
+def _seconds() -> int:
+    """How long Java may take beside a second a sentence."""
+    text = os.environ.get(LIMIT, "")
+    if not text:
+        return 300
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**6):
+        raise ConfigError(f"{LIMIT}={text!r}: must be a whole number of seconds below 1,000,000")
+    return int(text)
 
 
 class _EndedError(Exception):

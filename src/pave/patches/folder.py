@@ -218,8 +218,25 @@ def _swap(staging: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     sync(folder.parent)
-    if moved:
-        shutil.rmtree(old, ignore_errors=True)
+    # This one's and those of writers that were killed: a whole newer patch is in place.
+    for older in _moved_aside(folder):
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def _moved_aside(folder: Path) -> list[Path]:
+    """Older patches that gave way to a newer one."""
+    return sorted(folder.parent.glob(f".{escape(folder.name)}.*.old"))
+
+
+def _interrupted(folder: Path) -> str:
+    """What a killed writer left in the place of a patch, as the end of a message."""
+    found = [path for path in _moved_aside(folder) if (path / MANIFEST).is_file()]
+    if not found:
+        return ""
+    return (
+        f"; saving it was interrupted, and the patch that was there lies in {found[-1]}; rename "
+        f"that folder to {folder.name}"
+    )
 
 
 def _check_target(folder: Path) -> None:
@@ -256,7 +273,8 @@ def read_config(folder: Path) -> PatchConfig:
     folder = as_path(folder, PatchError, "a patch folder")
     # Not pathlib's, which raises at a name that the system cannot have.
     if not os.path.isdir(folder):
-        raise PatchError(f"there is no patch folder at {folder}{names_like(str(folder))}")
+        hint = _interrupted(folder) or names_like(str(folder))
+        raise PatchError(f"there is no patch folder at {folder}{hint}")
     path = inside(folder, MANIFEST)
     try:
         if path.stat().st_size > _MANIFEST_LIMIT:
