@@ -4,10 +4,10 @@
     python benchmarks/conflict.py --seeds 1 --arms plain   # a part of it
     python benchmarks/conflict.py --write-only             # the page alone, from what is finished
 
-The settings are chosen on the world of seed 0 (`TRIED`, `RESIDUALS`), and measured on those of
-seeds 1, 2 and 3 (`ARMS`). Clips are of version 2 of the world; held-out ones come in pairs. Arms
-are asked the questions as they are and with exchanged sounds (`pave eval --swap audio`). What is
-interrupted goes on, and docs/results.md is made of whatever is finished.
+The settings are chosen on the world of seed 0 (`TRIED`, `RESIDUALS`, `GATE`), and measured on those
+of seeds 1, 2 and 3 (`ARMS`, `GATE`). Clips are of version 2 of the world; held-out ones come in
+pairs. Arms are asked the questions as they are, and with exchanged sounds (`pave eval --swap
+audio`). What is interrupted goes on, and docs/results.md is made of whatever is finished.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from conflict_arms import ARMS, RESIDUALS, TRIED, Arm
+from conflict_arms import ARMS, GATE, RESIDUALS, TRIED, Arm
 from conflict_page import NOTE, write_page
 from runs import claim, is_trained, train
 
@@ -57,7 +57,7 @@ def main() -> int:
         worlds[seed] = DemoConfig.model_validate(settings).resolved()
     if not args.write_only:
         for seed in args.seeds:
-            for arm in (*TRIED, *RESIDUALS) if seed == CHOSEN_ON else ARMS:
+            for arm in (*TRIED, *RESIDUALS, GATE) if seed == CHOSEN_ON else (*ARMS, GATE):
                 if args.arms and arm.title not in args.arms:
                     continue
                 if not run_arm(worlds[seed], arm):

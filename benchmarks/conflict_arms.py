@@ -27,6 +27,7 @@ class Arm:
         hears: Whether it has the channel at all.
         residual: Size of the residual after the aligned start (`align_share`).
         steps: Of the training; None for those of its world.
+        gate: Share of the clips from which a question gate learns; None without a gate.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Arm:
     hears: bool = True
     residual: float = 0.7
     steps: int | None = None
+    gate: float | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +58,8 @@ class Arm:
             parts.append(f"residual-{self.residual:g}")
         if self.steps is not None:
             parts.append(f"steps-{self.steps}")
+        if self.gate is not None:
+            parts.append(f"gate-{self.gate:g}")
         return "-".join(parts)
 
     @property
@@ -74,6 +78,9 @@ class Arm:
         more["steps"] = self.steps or own.steps
         if self.hears:
             more["align_share"] = self.residual
+        if self.gate is not None:
+            more["fusion"] = {**own.fusion, "question_gate": True}
+            more["gate_share"] = self.gate
         if self.loss is not None:
             more["counterfactual"] = {"loss": self.loss, "share": self.share, "margin": self.margin}
         return TrainConfig.model_validate({**own.model_dump(), **more})
@@ -111,3 +118,7 @@ ARMS = (
 A step of four clips, two of which are exchanged and hold fewer questions, takes a fifth longer than
 one of three clips; with two, plain would see less in the same time.
 """
+GATE = Arm("gate", 1, clips=3, gate=0.15)
+"""As plain, with a gate that reads questions: twice the prefixes in training."""
+GATED = (*ARMS[:2], GATE)
+"""What the gate is compared in, the reference first."""

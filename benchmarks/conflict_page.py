@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
-from conflict_arms import ARMS, RESIDUALS, TRIED, Arm
+from conflict_arms import ARMS, GATED, RESIDUALS, TRIED, Arm
 from pages import between_marks
 from pooled import RESAMPLES, pooled_scores
 from results_pages import RESULTS
@@ -18,7 +18,7 @@ from pave.evaluate.arm_files import read_rows
 from pave.evaluate.report import ACCURACY
 from pave.evaluate.scores import TaskScores
 from pave.evaluate.swap import outcome_of
-from pave.evaluate.swap_report import Estimate, Outcome, SwapRow, rows_of
+from pave.evaluate.swap_report import Estimate, Outcome, SwapRow, rows_of, with_interval
 from pave.metrics import exact_match, normalise
 from pave.metrics.bootstrap import mean_bootstrap
 from pave.tasks.grids import CONTROL, Pair, pair_up
@@ -39,6 +39,8 @@ GROUPS = {
     CONTROL: "visual control",
     "seen": "of them seen",
 }
+CHOSEN_FROM = {arm.title for arm in RESIDUALS if arm.residual in (0.4, 0.2)}
+"""What the table of residuals is nothing without."""
 NOTE = "conflict.json"
 """Settings of a world, beside its runs."""
 _SEED = 0  # of the intervals
@@ -61,6 +63,7 @@ def write_page(chosen_on: DemoConfig, worlds: Sequence[DemoConfig]) -> None:
     """Fill the places between the markers of the page."""
     parts = {
         "conflict": measured(worlds),
+        "conflict-gate": gated(worlds),
         "conflict-chosen": tried(chosen_on),
         "conflict-residuals": residuals(chosen_on),
     }
@@ -87,6 +90,17 @@ def measured(worlds: Sequence[DemoConfig]) -> str:
     return text
 
 
+def gated(worlds: Sequence[DemoConfig]) -> str:
+    """The gate beside the reference, and beside plain training where that is finished."""
+    reference, plain, gate = GATED
+    whole = [world for world in worlds if all(_is_whole(world, arm) for arm in (reference, gate))]
+    if not whole:
+        return ""
+    if all(_is_whole(world, plain) for world in whole):
+        return section(whole, GATED)
+    return section(whole, (reference, gate))
+
+
 def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     """The exchanged sounds, the targets, and the questions as they are."""
     hearing = [arm for arm in arms if all(_is_exchanged(world, arm) for world in worlds)]
@@ -95,7 +109,7 @@ def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     first = worlds[0]
     seeds = ", ".join(str(world.seed) for world in worlds)
     word = "Seeds" if len(worlds) > 1 else "Seed"
-    pairs = found.rows[PLAIN.title, "audio"]
+    pairs = found.rows[hearing[0].title, "audio"]
     lines = [
         f"{word} {seeds}: {_steps(first)} steps on {first.train_clips} clips each, "
         f"{first.test_clips} held-out clips, LoRA of scale {arms[0].scale:g}, trained in "
@@ -148,7 +162,7 @@ def residuals(world: DemoConfig) -> str:
         file = world.out / "eval" / arm.name / "arm.jsonl"
         if (file.parent / "results.json").is_file():
             files[arm.title] = [(world, file)]
-    if not files:
+    if not files.keys() >= CHOSEN_FROM:
         return ""
     scores = pooled_scores(files)
     counts = {row.label: row.n for row in next(iter(scores.arms.values())).labels}
@@ -267,10 +281,10 @@ def _exchange_line(found: Exchanged, arm: Arm, group: str, title: str) -> str:
         seeds = ", ".join(f"{100 * gap:+.1f}" for gap in found.seeds[arm.title])
     more = ""
     if PLAIN.title in row.minus:
-        more = _interval(row.minus[PLAIN.title]["follows"], 100, "+.1f")
+        more = with_interval(row.minus[PLAIN.title]["follows"], 100, "+.1f")
     cells = [title, arm.title, str(row.n), _points(row, "matched"), _points(row, "follows")]
     cells += [_points(row, "gap", "+.1f"), seeds, more]
-    cells += [_interval(row.scores[name], 1, "+.2f") for name in _EFFECTS]
+    cells += [with_interval(row.scores[name], 1, "+.2f") for name in _EFFECTS]
     cells += [_index(row), _points(row, "changed")]
     return f"| {' | '.join(cells)} |"
 
@@ -306,7 +320,7 @@ def _gap(scores: TaskScores, title: str, label: str) -> str:
     found = scores.gap(ACCURACY, label, title, LORA.title)
     if found is None:
         return ""
-    return _interval(Estimate(value=found.difference, ci95=found.ci95), 100, "+.1f")
+    return with_interval(Estimate(value=found.difference, ci95=found.ci95), 100, "+.1f")
 
 
 WANTED = {
@@ -328,7 +342,7 @@ def _targets(found: Exchanged, scores: TaskScores, moved: Mapping[str, Estimate]
         lines.append(f"| {' | '.join(cells)} |")
     cells = ["at most 5 % of visual answers change with another clip's sound"]
     for share in moved.values():
-        cells.append(_verdict(share.value <= 0.05, _interval(share, 100, ".1f")))
+        cells.append(_verdict(share.value <= 0.05, with_interval(share, 100, ".1f")))
     lines.append(f"| {' | '.join(cells)} |")
     cells = [f"visual control within 1 point of {LORA.title}, and 0 in its interval"]
     for title in moved:
@@ -351,7 +365,7 @@ def _reached(row: SwapRow | None, score: str, limit: float) -> str:
     estimate = row.scores[score]
     if score == "channel_effect":
         above = estimate.ci95 is not None and estimate.ci95[0] > limit
-        return _verdict(above, _interval(estimate, 1, "+.2f"))
+        return _verdict(above, with_interval(estimate, 1, "+.2f"))
     return _verdict(estimate.value >= limit, f"{100 * estimate.value:+.1f}")
 
 
@@ -368,18 +382,10 @@ def _share(row: SwapRow, name: str) -> str:
 
 
 def _points(row: SwapRow, name: str, form: str = ".1f") -> str:
-    return _interval(row.scores[name], 100, form)
+    return with_interval(row.scores[name], 100, form)
 
 
 def _index(row: SwapRow) -> str:
     if row.shortcut_index is None:
         return "none"
-    return _interval(row.shortcut_index, 1, ".2f")
-
-
-def _interval(estimate: Estimate, scale: int, form: str) -> str:
-    text = f"{scale * estimate.value:{form}}"
-    if estimate.ci95 is None:
-        return text
-    low, high = estimate.ci95
-    return f"{text} ({scale * low:{form}} to {scale * high:{form}})"
+    return with_interval(row.shortcut_index, 1, ".2f")

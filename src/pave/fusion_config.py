@@ -5,9 +5,9 @@ And `ConcatConfig`, of the arm that it is compared with.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from pave.errors import ConfigError
 from pave.fusion_registry import FusionSettings, Size
@@ -81,6 +81,11 @@ class FusionConfig(FusionSettings):
         description="Number of linear layers of the output MLP. 0 (none) needs out_dim = "
         "hidden; 1, and 3 or more, need out_dim = 2 * hidden.",
     )
+    question_gate: bool = Field(
+        default=False,
+        description="Decide by the words of a question whether it is answered with the residual or "
+        "without it.",
+    )
     # Of the authors' files alone.
     learnable_query: tuple[Size, Size] | None = Field(
         default=None,
@@ -112,6 +117,14 @@ class FusionConfig(FusionSettings):
         if self.learnable_query is not None and self.alignment != "groups":
             raise ConfigError("a learnable query has no times; combine it with alignment='groups'")
         return self
+
+    @model_serializer(mode="wrap")
+    def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the gate where there is none: older versions of pave refuse it."""
+        fields: dict[str, Any] = write(self)
+        if not self.question_gate:
+            fields.pop("question_gate", None)
+        return fields
 
     @property
     def memory_dim(self) -> int:

@@ -5,7 +5,7 @@ It is the one type that all parts of pave exchange.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ class Tokens:
         values: `[T, S, C]` float tensor.
         times: `[T]` float64 tensor, seconds from the start of the clip, non-decreasing. A step
             stands for the instant at its centre (a 0.2 s sound window starting at 0 has time 0.1).
+        muted: Whether fusions pass over them, because the question's gate is closed. The channel is
+            there all the same, so the patch's LoRA works.
 
     Raises:
         ChannelError: If shapes disagree, a value is not finite, or times go backwards.
@@ -33,6 +35,7 @@ class Tokens:
 
     values: Tensor
     times: Tensor
+    muted: bool = False
 
     def __post_init__(self) -> None:
         """Check the shapes once, where tokens are made, so that no later code has to."""
@@ -71,4 +74,4 @@ class Tokens:
 
         Times stay where they are: they steer, they are not computed on.
         """
-        return Tokens(self.values.to(device), self.times)
+        return replace(self, values=self.values.to(device))

@@ -13,6 +13,7 @@ from pave.bases import Base, Clip, Visual
 from pave.fusion import FusionConfig
 from pave.model import PatchedModel
 from pave.patches import BaseId, LoraSpec, PatchConfig
+from pave.patches.gates import question_vectors
 from pave.patches.lora import Lora
 from pave.patches.parts import fusion_of
 from pave.patches.patch import Patch
@@ -64,6 +65,16 @@ def shake(model: PatchedModel, seed: int = 0, scale: float = 0.3) -> None:
         for parameter in model.trainable_parameters().values():
             noise = torch.randn(parameter.shape, generator=generator) * scale
             parameter.add_(noise.to(parameter.device))
+
+
+def divide(model: PatchedModel, name: str, opens: str, closes: str) -> None:
+    """Set a patch's question gate, so that it lies half-way between two questions."""
+    (part,) = model.patches[name].parts.values()
+    assert part.gate is not None
+    one, other = question_vectors(model.base, [opens, closes])
+    with torch.no_grad():
+        part.gate.weight.copy_(one - other)
+        part.gate.bias.copy_(-(one - other) @ (one + other) / 2)
 
 
 def alone(

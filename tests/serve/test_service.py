@@ -20,7 +20,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
     LlavaOnevisionImageProcessorPil,
 )
 
-from helpers import tiny, tinyrun
+from helpers import tiny, tiny_patch, tinyrun
 from helpers.browser import served
 from helpers.served import Inline, asked, data, model_of, video
 from pave.answer import Sampling
@@ -28,6 +28,7 @@ from pave.answer.generation import decode
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.model.chosen import Chosen
+from pave.patches import LoraSpec
 from pave.serve import Limits, Service, make_app, reading
 from pave.serve.failures import RequestError
 from pave.serve.names import named
@@ -446,6 +447,29 @@ def test_families_with_several_axes_and_one_that_shares_no_prefix(
             assert answer == wanted
         # Clip 0 is asked about again, where prefixes can be shared at all.
         assert service.metrics.value("prefixes_kept_total") == (family in tiny.SHARING)
+    service.close()
+
+
+def test_a_prefix_is_kept_for_each_answer_of_a_gate(
+    made: tinyrun.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read once with the residual and once without; each question gets the one that is its own."""
+    monkeypatch.setattr(reading, "Workers", Inline)
+    model = PatchedModel(tiny.base())
+    fusion = {"hidden": 32, "question_gate": True}
+    model.new_patch("audio", name="sound", lora=LoraSpec(rank=2), fusion=fusion, seed=0)
+    tiny_patch.shake(model, scale=1.0)
+    hear, see = "What do you hear?", "Which colour has it?"
+    tiny_patch.divide(model, "sound", hear, see)
+    service = Service(model, base="tiny", folder=made.base.parent)
+    with TestClient(make_app(service)) as client:
+        said = {}
+        for question in (hear, see, hear, see):
+            answer = text_of(ask(client, "sound", asked(question, video("file:clip0.mp4"))))
+            wanted = model.ask(made.base.parent / "clip0.mp4", question, max_new_tokens=TOKENS)
+            assert answer == wanted == said.setdefault(question, answer)
+        assert service.metrics.value("prefixes_read_total") == 2
+        assert service.metrics.value("prefixes_kept_total") == 2
     service.close()
 
 

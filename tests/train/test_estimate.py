@@ -152,3 +152,14 @@ def test_a_wrong_recipe_is_named_in_words(tmp_path, settings, error, words):
 def test_an_empty_base_is_not_the_recipes_own():
     with pytest.raises(BaseError, match="an empty name: neither a folder"):
         estimate(plan("V5_1_3", base=""))
+
+
+def test_a_question_gate_doubles_what_the_language_model_keeps():
+    without = plan("V5_1_3_audio_languagebind", batch=1)
+    gated = tuple(fusion.model_copy(update={"question_gate": True}) for fusion in without.fusions)
+    found, plain = estimate(replace(without, fusions=gated)), estimate(without)
+    assert found.parameters["fusion"] == plain.parameters["fusion"] + 896 + 1  # u and b
+    assert found.flops == plain.flops and found.tokens == plain.tokens
+    # Checkpointed, and so what is kept of a clip is the language model's; the rest is there once.
+    bare = estimate(replace(without, batch=2))
+    assert found.memory["activations"] == bare.memory["activations"]

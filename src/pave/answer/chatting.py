@@ -32,6 +32,7 @@ from pave.bases.prompt import ChatFormat
 from pave.bases.visual import Clip, Layout, Visual
 from pave.data import ClipFeatures
 from pave.media import Frames
+from pave.patches.gates import closed_gates, muted, named_apart
 from pave.tokens import Tokens
 
 Memory = dict[Any, Any]
@@ -124,6 +125,11 @@ def inputs_of(
     _mark_pictures(base, inputs)
     inputs |= _small_inputs(base, list(media.values()))
     inputs |= _encoded(base, list(media.values()))
+    # What was said before is read anew, so the last question decides for the whole talk.
+    closed = closed_gates(base, model.patches, _question(turns[-1]))
+    if closed and "channels" in inputs:
+        named = [named_apart(model.patches, clip) for clip in inputs["channels"]]
+        inputs["channels"] = [muted(clip, closed) for clip in named]
     return inputs, chat
 
 
@@ -252,10 +258,7 @@ def _spoken(
     spoken: list[SpokenTurn] = []
     for turn in turns:
         pieces: list[Piece] = []
-        last = 0  # the place of the turn's last text, which is the question
-        for place, part in enumerate(turn.parts):
-            if isinstance(part, str):
-                last = place
+        last = _place_of_question(turn)
         for place, part in enumerate(turn.parts):
             if not isinstance(part, str):
                 one = seen[id(part)]
@@ -266,3 +269,18 @@ def _spoken(
                 pieces.append(part)
         spoken.append((pieces, turn.answer))
     return spoken
+
+
+def _place_of_question(turn: ChatTurn) -> int:
+    """Which part of a turn is its question: the last text."""
+    last = 0
+    for place, part in enumerate(turn.parts):
+        if isinstance(part, str):
+            last = place
+    return last
+
+
+def _question(turn: ChatTurn) -> str:
+    """The question of a turn; empty where it is without words."""
+    part = turn.parts[_place_of_question(turn)]
+    return part if isinstance(part, str) else ""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from transformers import StoppingCriteriaList
 from pave.answer.model import AnsweringModel
 from pave.answer.packed import Ended, Packed, pays
 from pave.answer.prefixes import Prefix, behind_prefixes, read_prefixes
-from pave.answer.questions import Questions
+from pave.answer.questions import Questions, apart, together
 from pave.answer.sampling import Sampling
 from pave.arguments import as_kind, as_list_of
 from pave.bases import Base, why_no_shared_prefix
@@ -69,6 +69,15 @@ def generate(
     as_kind(sampling, Sampling, "sampling is a pave.Sampling")
     if not clips:
         return []
+    pieces, places = apart(clips)
+    rows = iter(_rows(model, pieces, sampling))
+    said = [list(islice(rows, sampling.n)) for _ in places]  # [question][answer][token]
+    # [clip][answer][token]
+    return [list(chain.from_iterable(of_clip)) for of_clip in together(clips, places, said)]
+
+
+def _rows(model: AnsweringModel, clips: Sequence[Questions], sampling: Sampling) -> list[list[int]]:
+    """Ids of every answer, clip by clip and question by question."""
     base = model.base
     count = 0  # questions
     ends: set[int] = set()
@@ -81,15 +90,8 @@ def generate(
     whole = alone or why_no_shared_prefix(base) is not None
     with answering(model):  # nobody changes what works between a prefix and its questions
         if whole:
-            found = decode(model, rows_of(base, clips, whole=True), sampling, ends)
-        else:
-            found = decode_behind(model, clips, read_prefixes(model, clips), sampling, ends)
-    rows = iter(found)  # a row an answer, clip by clip
-    answers = []  # [clip][answer][token]
-    for clip in clips:
-        own = islice(rows, len(clip.asked) * sampling.n)
-        answers.append(list(own))
-    return answers
+            return decode(model, rows_of(base, clips, whole=True), sampling, ends)
+        return decode_behind(model, clips, read_prefixes(model, clips), sampling, ends)
 
 
 def check_asked(model: AnsweringModel, clips: Sequence[Questions]) -> None:

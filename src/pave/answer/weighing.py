@@ -17,7 +17,7 @@ from torch import Tensor
 from pave.answer.generation import answering, check_asked, rows_of
 from pave.answer.model import AnsweringModel
 from pave.answer.prefixes import behind_prefixes, read_prefixes
-from pave.answer.questions import Questions
+from pave.answer.questions import Questions, apart, together
 from pave.arguments import as_list_of, as_text
 from pave.bases import why_no_shared_prefix
 from pave.errors import ConfigError
@@ -51,28 +51,26 @@ def log_probabilities(
     """
     check_asked(model, clips)
     _check_answers(clips, answers)
+    pieces, places = apart(clips)
+    texts = [answers[clip][question] for clip, question in places]  # of each question
+    left = iter(texts)
     rows: list[Questions] = []  # the clips, a row for each answer
     said: list[list[int]] = []  # ids of each answer, in the order of the rows
-    for clip, of_clip in zip(clips, answers, strict=True):
-        chat = clip.chat or model.base.chat
+    for piece in pieces:
+        chat = piece.chat or model.base.chat
         asked = []
-        for question, texts in zip(clip.asked, of_clip, strict=True):
-            for text in texts:
+        for question in piece.asked:
+            for text in next(left):
                 ids = chat.answer(text)
                 said.append(ids)
                 asked.append(question + ids)
-        rows.append(replace(clip, asked=asked))
+        rows.append(replace(piece, asked=asked))
     if not said:
-        return [[] for _ in clips]
+        return [[[] for _ in of_clip] for of_clip in answers]
     means = iter(_means(model, rows, said))
-    found = []  # cut up again as the answers were given
-    for of_clip in answers:
-        weighed = []
-        for texts in of_clip:
-            own = islice(means, len(texts))
-            weighed.append(list(own))
-        found.append(weighed)
-    return found
+    # Cut up again as the answers were given.
+    weighed = [list(islice(means, len(own))) for own in texts]
+    return together(clips, places, weighed)
 
 
 def _check_answers(clips: Sequence[Questions], answers: Sequence[Sequence[Sequence[str]]]) -> None:

@@ -212,6 +212,15 @@ def targets(sequences: Sequence[Packed]) -> tuple[Tensor, Tensor]:
     return keep, torch.tensor(labels)
 
 
+def questions_of(sequence: Packed) -> list[int]:
+    """Of each label of a sequence, the number of the dialogue that it is in."""
+    owners: list[int] = []  # of each token behind the prefix
+    for number, size in enumerate(sequence.blocks):
+        owners += [number] * size
+    # A label stands right behind the place that predicts it.
+    return [owners[place + 1 - sequence.prefix] for place in sequence.keep]
+
+
 def _longest(sequences: Sequence[Packed]) -> int:
     """L: the length that the others are padded to."""
     return max(len(sequence.ids) for sequence in sequences)

@@ -261,16 +261,26 @@ def table(report: SwapReport) -> Cells:
         few = mark(row.clusters)  # behind every interval of the row
         cells = [row_title(row.label), row.arm, str(row.n), str(row.clusters)]
         for name, (scale, form) in _FORMS.items():
-            cells.append(_cell(row.scores[name], scale, form) + few)
+            cells.append(with_interval(row.scores[name], scale, form) + few)
         index = "none"
         if row.shortcut_index is not None:
-            index = _cell(row.shortcut_index, 1, ".2f") + few
+            index = with_interval(row.shortcut_index, 1, ".2f") + few
         rows.append([*cells, index])
     return header, rows
 
 
-def _cell(estimate: Estimate, scale: int, form: str) -> str:
-    """A value and its interval."""
+def with_interval(estimate: Estimate, scale: int, form: str) -> str:
+    """A value and its interval, if it has one.
+
+    Args:
+        estimate: Both.
+        scale: What they are multiplied by: 100 for percent.
+        form: How a number is written.
+
+    Example:
+        >>> with_interval(Estimate(value=0.5, ci95=(0.25, 0.75)), 100, ".0f")
+        '50 (25 to 75)'
+    """
     text = f"{scale * estimate.value:{form}}"
     if estimate.ci95 is None:
         return text

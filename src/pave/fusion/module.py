@@ -24,6 +24,7 @@ from pave.arguments import as_kind
 from pave.errors import ChannelError
 from pave.fusion import align, rope
 from pave.fusion.align import Frames
+from pave.fusion.gate import QuestionGate
 from pave.fusion_config import FusionConfig
 
 Times = Sequence[Tensor | None] | None  # [T] seconds of each clip
@@ -159,6 +160,10 @@ class Fusion(nn.Module):
         if config.start_end_tokens:
             start = torch.randn(4, config.out_dim)
             self.markers = nn.Parameter(start)
+        # It is asked before a prefix is read, see `pave.patches.gates`, and not in `forward`.
+        self.question_gate: QuestionGate | None = None
+        if config.question_gate:
+            self.question_gate = QuestionGate(config.out_dim)
         self.requires_grad_(True)
 
     @property

@@ -53,6 +53,7 @@ def _row(patch: Patch) -> dict[str, Any]:
         "channel": config.channel,
         "encoder": encoder,
         **_channels(config),
+        "question_gate": any(part.gate is not None for part in patch.parts.values()),
         "weight": patch.weight,
         "base_patches": [base_patch.name for base_patch in config.base_patches],
         "trainable": bool(patch.trainable_parameters()),

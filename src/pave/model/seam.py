@@ -261,7 +261,7 @@ def _add_residuals(
     clips, query, values, moments = [], [], [], []  # of the clips that have the channel
     for clip, given in enumerate(side):
         tokens = patch.tokens_in(given).get(part.channel)
-        if tokens is None:
+        if tokens is None or tokens.muted:
             continue
         _must_be_as_wide(tokens, patch, part)
         seen = _query_of(visuals[clip], part)

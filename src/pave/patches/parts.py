@@ -9,6 +9,7 @@ from torch import nn
 from pave.channels import Encoder, describe_encoder
 from pave.errors import PatchError
 from pave.fusion import make_fusion
+from pave.fusion.gate import QuestionGate
 from pave.patches.config import ChannelSpec, PatchConfig
 
 
@@ -32,6 +33,12 @@ class Part:
         self.spec = spec
         self.fusion = fusion
         self.encoder: Encoder | None = None
+
+    @property
+    def gate(self) -> QuestionGate | None:
+        """What decides by the question whether the fusion is heard; None where it always is."""
+        gate = getattr(self.fusion, "question_gate", None)  # fusions of other kinds have none
+        return gate if isinstance(gate, QuestionGate) else None
 
     @cached_property
     def in_video(self) -> bool:

@@ -123,7 +123,8 @@ class Patch(nn.Module):
 
         Returns:
             "fusion", "gate" (the zero-initialised output norm, through which the fusion begins to
-            speak) and "lora"; a part that the patch lacks is an empty list.
+            speak, and the gate that reads questions) and "lora"; a part that the patch lacks is an
+            empty list.
         """
         gate: set[int] = set()
         for part in self.parts.values():
@@ -131,6 +132,8 @@ class Patch(nn.Module):
             norm = getattr(part.fusion, "norm", None)
             if isinstance(norm, nn.Module):
                 gate.update(map(id, norm.parameters()))
+            if part.gate is not None:
+                gate.update(map(id, part.gate.parameters()))
         groups: dict[str, list[nn.Parameter]] = {"fusion": [], "gate": [], "lora": []}
         for key, parameter in self.trainable_parameters().items():
             if key.startswith("lora."):

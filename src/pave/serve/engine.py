@@ -25,6 +25,7 @@ from pave.answer.generation import answering, decode, decode_behind
 from pave.answer.messages import VideoPart
 from pave.answer.packed import is_even
 from pave.answer.prefixes import Prefix, read_prefixes
+from pave.answer.questions import apart
 from pave.bases import why_no_shared_prefix
 from pave.data import ClipFeatures
 from pave.errors import PaveError
@@ -217,7 +218,7 @@ class Engine:
     def _generate_behind_clips(self, model: AnsweringModel, batch: Sequence[Job]) -> None:
         """Questions about clips, each clip's behind its prefix."""
         with answering(model):
-            groups: dict[Hashable, _Group] = {}  # by clip
+            groups: dict[Hashable, _Group] = {}  # by clip, and what is muted of it
             for job in batch:
                 features, question = _clip_and_question(job)
                 try:
@@ -247,11 +248,14 @@ class Engine:
         self, model: AnsweringModel, job: Job, one: Questions, groups: dict[Hashable, _Group]
     ) -> None:
         """Put a request beside others about its clip."""
+        # What its question closes is muted from here on.
+        closed = one.closed[0] if one.closed else frozenset()
+        (one,), _ = apart([one])
         begin = len(one.prefix)
-        group = groups.get(job.clip)
+        group = groups.get((job.clip, closed))
         if group is None:
-            kept, prefix = self._prefix(model, job, one)
-            group = groups[job.clip] = _Group(one, prefix)
+            kept, prefix = self._prefix(model, job, one, closed)
+            group = groups[job.clip, closed] = _Group(one, prefix)
         else:
             kept = True
         self._begin(job, begin + len(one.asked[0]), begin if kept else 0)
@@ -259,10 +263,12 @@ class Engine:
         group.jobs.append(job)
         group.asked += one.asked
 
-    def _prefix(self, model: AnsweringModel, job: Job, asked: Questions) -> tuple[bool, Prefix]:
+    def _prefix(
+        self, model: AnsweringModel, job: Job, asked: Questions, closed: frozenset[str]
+    ) -> tuple[bool, Prefix]:
         """Whether the prefix of a clip was kept since an earlier request, and the prefix."""
-        # It depends on the patches and their weights.
-        key = ("prefix", job.clip, tuple(sorted(job.weights.items())))
+        # It depends on the patches, their weights, and what is muted.
+        key = ("prefix", job.clip, tuple(sorted(job.weights.items())), closed)
         kept: Prefix | None = self._memory.get(key)
         if kept is not None:
             return True, kept

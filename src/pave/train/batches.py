@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch.utils.data import Dataset
@@ -25,11 +25,15 @@ class Sample:
         features: The clip's tokens.
         wrong: The question again with its wrong answer, where that cannot stand behind the same
             prefix.
+        asked: The last question of each dialogue, in its own words.
+        for_gate: Whether a question gate alone learns from it.
     """
 
     packed: Packed
     features: ClipFeatures
     wrong: Packed | None = None
+    asked: tuple[str, ...] = ()
+    for_gate: bool = False
 
 
 class Sequences(Dataset[Sample]):
@@ -44,12 +48,13 @@ class Sequences(Dataset[Sample]):
         prompt: How a question is put, with `{question}` in it.
         wrong: Id of a record -> an answer that the right one is to win against.
         absent: Channel -> probability that a clip is shown without it.
+        for_gate: Numbers of the clips from which a question gate alone learns.
 
     Raises:
         RecordError: If a record lacks an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what all sequences of a run have in common, by name
         self,
         base: Base,
         features: Features,
@@ -60,6 +65,7 @@ class Sequences(Dataset[Sample]):
         prompt: str = "{question}",
         wrong: Mapping[str, str] | None = None,
         absent: Mapping[str, float] | None = None,
+        for_gate: Collection[int] = (),
     ) -> None:
         """Check that there is something to learn in each record."""
         self.base = base
@@ -70,6 +76,7 @@ class Sequences(Dataset[Sample]):
         self.prompt = prompt
         self.wrong = dict(wrong or {})
         self.absent = dict(absent or {})
+        self.for_gate = for_gate
         for group in groups:
             for record in group:
                 _check_answer(record)
@@ -98,7 +105,8 @@ class Sequences(Dataset[Sample]):
             pairs += [number, -number]
         prompts = self._encoded(features.clip.text, dialogues)
         if not any(pairs):
-            return Sample(pack(prompts), features)
+            asked = tuple(record.turns[-1].question for record in records)
+            return Sample(pack(prompts), features, None, asked, clip in self.for_gate)
         if self.plan.questions > 1:
             return Sample(pack(prompts, pairs), features)
         # Without a shared prefix the wrong answer makes a sequence of its own.

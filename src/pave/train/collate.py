@@ -15,6 +15,7 @@ from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
 from pave.train.attention import FLEX, takes_rules
 from pave.train.batches import Sample
+from pave.train.gated import CLOSED, gate_inputs, gated_rows
 
 UNCOUNTED = -100
 """Label of a token that does not count, PyTorch's own."""
@@ -29,14 +30,15 @@ class Collator:
     Args:
         base: Makes the model inputs.
         packed: Whether sequences may hold several dialogues.
+        gated: Name of the tokens that a question gate mutes; None where the patch has no gate.
 
     Raises:
         ConfigError: If the base cannot train on packed sequences.
     """
 
-    def __init__(self, base: Base, packed: bool) -> None:
+    def __init__(self, base: Base, packed: bool, gated: str | None = None) -> None:
         """Refuse early what cannot work."""
-        self.base, self.packed = base, packed
+        self.base, self.packed, self.gated = base, packed, gated
         if not packed:
             return
         reason = why_no_shared_prefix(base)
@@ -53,7 +55,7 @@ class Collator:
         device = self.base.device
         sequences, clips, ids = [], [], []
         visuals, channels, times = [], [], []
-        for packed, features in _rows(samples):
+        for packed, features in self._rows(samples):
             sequences.append(packed)
             ids.append(packed.ids)
             clips.append(features.clip)
@@ -79,7 +81,21 @@ class Collator:
             batch["pairs"] = torch.stack([labels, numbers]).to(device)
             # The Trainer counts labels: a wrong answer is nothing that is learnt.
             batch["labels"] = labels.masked_fill(numbers < 0, UNCOUNTED).to(device)
+        if self.gated is not None:
+            questions, owners = gate_inputs(self.base, samples, self.gated)  # [K, D], [3, N]
+            batch["questions"] = questions.to(device)
+            batch["gated"] = torch.cat([labels[None], owners]).to(device)
+            # Two answers to one question count once.
+            batch["labels"] = labels.masked_fill(owners[1] == CLOSED, UNCOUNTED).to(device)
         return batch
+
+    def _rows(self, samples: Sequence[Sample]) -> Iterator[tuple[Packed, ClipFeatures]]:
+        """Each sequence with the clip it is about."""
+        if self.gated is None:
+            yield from _rows(samples)
+            return
+        for packed, features, _ in gated_rows(samples, self.gated):
+            yield packed, features
 
     def _positions(self, sequences: Sequence[Packed], clips: Sequence[Clip]) -> Tensor:
         """Where each token stands, `[B, L]`, or `[3, B, L]` for bases with multimodal positions.

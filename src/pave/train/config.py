@@ -175,7 +175,7 @@ class TrainConfig(Loading):
     lr_gate: Rate = Field(
         1e-3,
         description="Peak learning rate of the patch's gate, which is the output norm of the "
-        "fusion and starts at zero.",
+        "fusion and starts at zero, and of a question gate.",
     )
     weight_decay: float = Field(
         0.0,
@@ -221,6 +221,13 @@ class TrainConfig(Loading):
         lt=1,
         description="Probability with which a clip is shown without its channel, so that the LoRA "
         "alone has to answer; null for none.",
+    )
+    gate_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the clips from which nothing but a question gate learns "
+        "(fusion.question_gate): it is to open where the channel helps on new clips.",
     )
     precision: Precision = Field(
         "fp32",
@@ -337,6 +344,7 @@ class TrainConfig(Loading):
                 "or base_lora"
             )
         self._check_concat()
+        self._check_gate()
         if self.parts:
             return self
         if self.lora is None:
@@ -365,6 +373,22 @@ class TrainConfig(Loading):
                 "modality_dropout would leave the places of a concat arm empty; leave it out"
             )
 
+    def _check_gate(self) -> None:
+        """What does not go with a gate that reads questions."""
+        if not self.gated:
+            return
+        if self.channels:
+            # Each would double the prefixes of a clip.
+            raise ValueError(
+                "fusion.question_gate is trained with one channel; train a patch for each, and "
+                "put them together with pave combine"
+            )
+        if self.counterfactual:
+            raise ValueError(
+                "set fusion.question_gate or counterfactual, not both; a gate learns from clips "
+                "that nothing else learns from, and cells would show them"
+            )
+
     @model_validator(mode="after")
     def _check_records(self) -> Self:
         if (self.records is None) == (self.mixture is None):
@@ -390,6 +414,11 @@ class TrainConfig(Loading):
             encoder=self.encoder, encoder_settings=self.encoder_settings, fusion=self.fusion
         )
         return {self.channel: one}
+
+    @property
+    def gated(self) -> bool:
+        """Whether a fusion has a gate that reads questions."""
+        return any(part.fusion.get("question_gate") for part in self.parts.values())
 
     @property
     def files(self) -> dict[str, RecordFile]:

@@ -15,7 +15,7 @@ Memory of a training step, which tests compare with what a step on a CPU allocat
                      linear layers of a quantised language model half a byte (nf4) or one
     trained          16 bytes a trained parameter: fp32 weight, gradient and two moments of AdamW
     activations      `Kept` and `fusion_bytes`, twice the logits of the answers, and what autocast
-                     rounds
+                     rounds; with a question gate, twice what the language model keeps
 
 How they lie on several cards is `pave.train.card`.
 
@@ -249,6 +249,8 @@ class _Parts:
     def _active(self) -> int:
         """Bytes that a step keeps of one clip and its questions for the backward pass."""
         language = self._kept().total() + self._logits()
+        if any(fusion.question_gate for fusion in self.fusions):
+            language *= 2  # with the residual, and without it
         fusion = fusion_bytes(self.fusions, self.queries)
         if self.wanted.checkpointing:
             # Recomputed when the language model's pass is over.

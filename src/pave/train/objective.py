@@ -20,8 +20,10 @@ from pave.bases.head import head_at
 from pave.bases.visual import Visual
 from pave.model import PatchedModel
 from pave.patches.lora import Loras
+from pave.patches.patch import Patch
 from pave.tokens import Tokens
 from pave.train.collate import UNCOUNTED
+from pave.train.gated import gated_loss
 
 
 class AnswerModel(nn.Module):
@@ -60,7 +62,7 @@ class AnswerModel(nn.Module):
             for part in patch.parts.values():
                 part.fusion.register_forward_hook(self._listen)
 
-    def forward(
+    def forward(  # noqa: PLR0913 - what a batch is made of, by name
         self,
         inputs: Mapping[str, Tensor],
         keep: Tensor,
@@ -70,6 +72,8 @@ class AnswerModel(nn.Module):
         channels: Sequence[Mapping[str, Tokens]],
         times: Sequence[Tensor],
         pairs: Tensor | None = None,
+        questions: Tensor | None = None,
+        gated: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
     ) -> dict[str, Tensor]:
         """The loss of one batch.
@@ -83,6 +87,8 @@ class AnswerModel(nn.Module):
             times: `[T]` seconds of the visual steps, one tensor a clip.
             pairs: `[2, N]` where wrong answers are among the labels, which leave them out: all
                 token ids, and the answer of each as `answer_loss` has it.
+            questions: `[K, D]` what the patch's gate reads, if it has one.
+            gated: `[4, N]` then: all token ids, and what `gated_loss` takes.
             num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this
                 batch's own when None.
         """
@@ -97,7 +103,10 @@ class AnswerModel(nn.Module):
         self.ratio = self._measure(visuals, channels)
         # A sum over this pass divided by the tokens of the step: accumulation and several processes
         # then weigh every answer token alike.
-        if pairs is None:
+        if gated is not None and questions is not None:
+            losses = F.cross_entropy(logits.float(), gated[0], reduction="none")  # [N]
+            total = gated_loss(losses, self._opened(questions), gated[1:])
+        elif pairs is None:
             total = F.cross_entropy(logits.float(), labels, reduction="sum")
         else:
             targets, numbers = pairs  # [N] each
@@ -107,6 +116,13 @@ class AnswerModel(nn.Module):
         if count is None:
             count = labels.ne(UNCOUNTED).sum()
         return {"loss": self._tied(total / count)}
+
+    def _opened(self, questions: Tensor) -> Tensor:
+        """Logits `[K]` of the gate of the patch that trains; it has one such channel."""
+        gates = [part.gate for patch in self._patches for part in patch.parts.values()]
+        (gate,) = (gate for gate in gates if gate is not None)
+        logits: Tensor = gate(questions)
+        return logits
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
         """Logits `[N, vocabulary]` at the kept positions, row by row."""
@@ -144,13 +160,18 @@ class AnswerModel(nn.Module):
         squares = []
         for visual, clip in zip(visuals, channels, strict=True):
             # A clip without the channel has no residual, so its picture does not count either.
-            if any(patch.tokens_in(clip) for patch in self._patches):
+            if any(_heard(patch, clip) for patch in self._patches):
                 grid = visual.grid().float()  # [T, S, D]
                 squares.append(grid.square().sum())
         if not squares:
             return self._square  # 0
         shown = torch.stack(squares).sum()
         return (self._square / shown).sqrt()
+
+
+def _heard(patch: Patch, clip: Mapping[str, Tokens]) -> bool:
+    """Whether a patch adds something to a clip."""
+    return any(not tokens.muted for tokens in patch.tokens_in(clip).values())
 
 
 def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:

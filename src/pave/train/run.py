@@ -29,7 +29,7 @@ from pave.arguments import as_kind
 from pave.bases import Base, load_base
 from pave.bases.plain import as_base
 from pave.cache import TokenCache
-from pave.data import Features
+from pave.data import Features, Record
 from pave.errors import ConfigError
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
@@ -40,6 +40,7 @@ from pave.train.checkpoints import load_weights, newest_checkpoint, processes_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
+from pave.train.gated import centre_gates, gate_clips
 from pave.train.held import AsTrained
 from pave.train.held_out import Exam, split_files, tell_shared
 from pave.train.lessons import Lessons, lessons_of, read_files
@@ -146,7 +147,8 @@ def _train_in_folder(
     progress: bool,
 ) -> TrainResult:
     """Train in a folder that is this run's."""
-    collator = Collator(base, packed=config.questions_per_video > 1)
+    gated = NAME if config.gated else None
+    collator = Collator(base, config.questions_per_video > 1, gated)
     with patched_as(base, config) as patched:
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config, origin)
@@ -156,13 +158,14 @@ def _train_in_folder(
         data = _sequences(base, features, lessons, config, args)
         encode_seconds = _fill_cache(data, lessons, config, args, progress)
         add_new_patch(patched, encoders, base_patches, config)
+        centre_gates(patched, lessons.groups)
         # Not each by itself: one that saw another checkpoint would start at another step.
         checkpoint = told(args, newest_checkpoint(Path(args.output_dir)))
         # Only at the very start: a resumed run has moved on from there.
         if checkpoint is None and origin is not None:
             origin.fill(patched)
         elif checkpoint is None:
-            align_new_patch(patched, lessons.clips, features, config)
+            align_new_patch(patched, _learnt_from(lessons, data), features, config)
         model = AnswerModel(patched, _margin(config))
 
         def facts(trained: Trained, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,6 +297,9 @@ def _sequences(
     absent: dict[str, float] = {}
     if config.modality_dropout is not None:
         absent = dict.fromkeys(config.parts, config.modality_dropout)
+    for_gate: frozenset[int] = frozenset()
+    if config.gated:
+        for_gate = gate_clips(len(lessons.groups), config.gate_share, config.seed)
     return Sequences(
         base,
         features,
@@ -303,7 +309,19 @@ def _sequences(
         prompt=config.prompt,
         wrong=lessons.wrong,
         absent=absent,
+        for_gate=for_gate,
     )
+
+
+def _learnt_from(lessons: Lessons, data: Sequences) -> Sequence[Sequence[Record]]:
+    """The clips from which fusion and LoRA learn: all but those of a question gate."""
+    if not data.for_gate:
+        return lessons.clips
+    kept = []
+    for number, group in enumerate(lessons.clips):
+        if number not in data.for_gate:
+            kept.append(group)
+    return kept
 
 
 @contextlib.contextmanager

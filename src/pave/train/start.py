@@ -20,6 +20,7 @@ from pave.model.encoders import appended_of, encoders_of
 from pave.patches import LoraSpec
 from pave.patches.base_patches import base_patches_of, lora_of_new
 from pave.patches.config import PatchConfig
+from pave.patches.gates import gated_parts
 from pave.patches.lora_targets import check_names, check_targets
 from pave.patches.new import NewChannel, new_config
 from pave.patches.parts import part_key
@@ -47,6 +48,12 @@ def load_base_patches(patched: PatchedModel, config: TrainConfig) -> list[str]:
     for number, source in enumerate(config.base_patches, 1):
         names.append(patched.load_patch(source, name=f"{BELOW}{number}"))
     _speak_as_they_do(patched)
+    for part in gated_parts(patched.patches):
+        # Its questions could not share a sequence with others.
+        raise ConfigError(
+            f"the patch of {part.channel} in base_patches has a question gate; a patch cannot be "
+            "trained on top of it"
+        )
     if names and not config.inputs.native and patched.base.inputs != config.inputs:
         theirs = patched.base.inputs.model_dump(exclude_defaults=True)
         raise ConfigError(

@@ -164,6 +164,11 @@ def _patch(base: Base, name: str, folder: Path) -> ServedPatch:
         raise ConfigError(f"patch '{name}': feeds the base in another layout; {instead}")
     if config.lora is None:
         raise ConfigError(f"patch '{name}': has no LoRA, by which vLLM would know it; {instead}")
+    if any(getattr(spec.fusion, "question_gate", False) for spec in config.parts.values()):
+        raise ConfigError(
+            f"patch '{name}': has a question gate, and vLLM adds what a patch says before it has "
+            f"read the question; {instead}"
+        )
     fusion = fusion_of(config)
     part = None
     if fusion is not None:
