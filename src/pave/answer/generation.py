@@ -71,9 +71,15 @@ def generate(
         return []
     pieces, places = apart(clips)
     rows = iter(_rows(model, pieces, sampling))
-    said = [list(islice(rows, sampling.n)) for _ in places]  # [question][answer][token]
-    # [clip][answer][token]
-    return [list(chain.from_iterable(of_clip)) for of_clip in together(clips, places, said)]
+    said = []  # [question][answer][token]
+    for _ in places:
+        own = islice(rows, sampling.n)
+        said.append(list(own))
+    answers: list[list[list[int]]] = []  # [clip][answer][token]
+    for of_clip in together(clips, places, said):
+        joined = chain.from_iterable(of_clip)
+        answers.append(list(joined))
+    return answers
 
 
 def _rows(model: AnsweringModel, clips: Sequence[Questions], sampling: Sampling) -> list[list[int]]:

@@ -6,7 +6,7 @@ margin) says by how much, also where the winner is a third one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -52,7 +52,9 @@ def log_probabilities(
     check_asked(model, clips)
     _check_answers(clips, answers)
     pieces, places = apart(clips)
-    texts = [answers[clip][question] for clip, question in places]  # of each question
+    texts = []  # of each question
+    for number, place in places:
+        texts.append(answers[number][place])
     left = iter(texts)
     rows: list[Questions] = []  # the clips, a row for each answer
     said: list[list[int]] = []  # ids of each answer, in the order of the rows
@@ -65,11 +67,14 @@ def log_probabilities(
                 said.append(ids)
                 asked.append(question + ids)
         rows.append(replace(piece, asked=asked))
-    if not said:
-        return [[[] for _ in of_clip] for of_clip in answers]
-    means = iter(_means(model, rows, said))
+    means: Iterator[float] = iter(())
+    if said:
+        means = iter(_means(model, rows, said))
     # Cut up again as the answers were given.
-    weighed = [list(islice(means, len(own))) for own in texts]
+    weighed = []
+    for own in texts:
+        found = islice(means, len(own))
+        weighed.append(list(found))
     return together(clips, places, weighed)
 
 

@@ -218,7 +218,11 @@ def questions_of(sequence: Packed) -> list[int]:
     for number, size in enumerate(sequence.blocks):
         owners += [number] * size
     # A label stands right behind the place that predicts it.
-    return [owners[place + 1 - sequence.prefix] for place in sequence.keep]
+    found = []
+    for place in sequence.keep:
+        behind = place + 1 - sequence.prefix
+        found.append(owners[behind])
+    return found
 
 
 def _longest(sequences: Sequence[Packed]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from torch import nn
@@ -53,7 +54,7 @@ def _row(patch: Patch) -> dict[str, Any]:
         "channel": config.channel,
         "encoder": encoder,
         **_channels(config),
-        "question_gate": any(part.gate is not None for part in patch.parts.values()),
+        "question_gate": any(map(attrgetter("gate"), patch.parts.values())),
         "weight": patch.weight,
         "base_patches": [base_patch.name for base_patch in config.base_patches],
         "trainable": bool(patch.trainable_parameters()),

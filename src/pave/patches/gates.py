@@ -26,7 +26,10 @@ def gated_parts(patches: Mapping[str, Patch]) -> list[Part]:
     for patch in patches.values():
         if patch.weight == 0:
             continue
-        found += [part for part in patch.parts.values() if part.gate is not None]
+        for part in patch.parts.values():
+            if part.gate is None:
+                continue
+            found.append(part)
     return found
 
 

@@ -51,7 +51,7 @@ def centre_gates(patched: PatchedModel, groups: Sequence[Sequence[Record]]) -> N
         patched: The model.
         groups: The training records, clip by clip.
     """
-    parts = [part for part in gated_parts(patched.patches) if part.gate is not None]
+    parts = gated_parts(patched.patches)
     if not parts:
         return
     asked: dict[str, None] = {}  # each question once, in the order of the records

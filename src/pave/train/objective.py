@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pave.bases.head import head_at
 from pave.bases.visual import Visual
 from pave.model import PatchedModel
+from pave.patches.gates import gated_parts
 from pave.patches.lora import Loras
 from pave.patches.patch import Patch
 from pave.tokens import Tokens
@@ -119,9 +120,10 @@ class AnswerModel(nn.Module):
 
     def _opened(self, questions: Tensor) -> Tensor:
         """Logits `[K]` of the gate of the patch that trains; it has one such channel."""
-        gates = [part.gate for patch in self._patches for part in patch.parts.values()]
-        (gate,) = (gate for gate in gates if gate is not None)
-        logits: Tensor = gate(questions)
+        trained: dict[str, Patch] = {patch.name: patch for patch in self._patches}
+        (part,) = gated_parts(trained)
+        assert part.gate is not None
+        logits: Tensor = part.gate(questions)
         return logits
 
     def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
@@ -171,7 +173,8 @@ class AnswerModel(nn.Module):
 
 def _heard(patch: Patch, clip: Mapping[str, Tokens]) -> bool:
     """Whether a patch adds something to a clip."""
-    return any(not tokens.muted for tokens in patch.tokens_in(clip).values())
+    found = patch.tokens_in(clip)
+    return not all(tokens.muted for tokens in found.values())
 
 
 def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:

@@ -164,17 +164,17 @@ def _patch(base: Base, name: str, folder: Path) -> ServedPatch:
         raise ConfigError(f"patch '{name}': feeds the base in another layout; {instead}")
     if config.lora is None:
         raise ConfigError(f"patch '{name}': has no LoRA, by which vLLM would know it; {instead}")
-    if any(getattr(spec.fusion, "question_gate", False) for spec in config.parts.values()):
-        raise ConfigError(
-            f"patch '{name}': has a question gate, and vLLM adds what a patch says before it has "
-            f"read the question; {instead}"
-        )
     fusion = fusion_of(config)
     part = None
     if fusion is not None:
         fusion.load_state_dict({key: value.float() for key, value in files.fusion.items()})
         fusion.requires_grad_(False)
         (part,) = parts_of(name, config, fusion.eval()).values()
+        if part.gate is not None:
+            raise ConfigError(
+                f"patch '{name}': has a question gate, and vLLM adds what a patch says before it "
+                f"has read the question; {instead}"
+            )
         part.encoder = _encoder(name, part, instead)
     return ServedPatch(config.lora.rank, config.frames, part)
 
