@@ -93,6 +93,15 @@ def controls_of(tokenizer: Any, texts: Sequence[str], placeholder: str) -> froze
     return frozenset(wanted - {""})
 
 
+def normalised(tokenizer: Any, parts: Sequence[str]) -> list[str]:
+    """Parts of a text as a tokenizer reads them, which may bring all of them to one form."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    normalizer = getattr(backend, "normalizer", None)
+    if normalizer is None:
+        return list(parts)
+    return [normalizer.normalize_str(part) for part in parts]
+
+
 def any_of(words: Collection[str]) -> re.Pattern[str]:
     """A pattern of one of some words."""
     # A token may begin as another one does: the longest is looked for first.

@@ -25,6 +25,7 @@ from pave.bases.letters import (
     continued,
     controls_of,
     end_of_answers,
+    normalised,
     spelt_with_neighbours,
 )
 from pave.errors import ConfigError
@@ -303,7 +304,11 @@ class ChatFormat:
         return any(self._spelt_at(parts, number) for number in range(1, len(parts), 2))
 
     def _spelt_at(self, parts: Sequence[str], number: int) -> bool:
-        return spelt_with_neighbours(self.controls, parts, number, self._reach)
+        if spelt_with_neighbours(self.controls, parts, number, self._reach):
+            return True
+        # Full-width letters, say, may become those of a control token before it is looked for.
+        read = normalised(self._tokenizer, parts)
+        return read != parts and spelt_with_neighbours(self.controls, read, number, self._reach)
 
     def _behind(self, control: str, parts: Sequence[str]) -> list[int]:
         """Ids of text behind a control token, where any tokenizer splits.
