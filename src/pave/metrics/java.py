@@ -187,6 +187,7 @@ def _started(
     Raises:
         ConfigError: If it cannot be started.
     """
+    _seconds()  # a wrong setting is refused before there is a process to wait for
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(
