@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers import tinyrun
+from helpers import tiny, tinyrun
 from pave.answer.asking import look
 from pave.bases import load_base
 from pave.cli import main
@@ -51,13 +51,30 @@ def test_the_words_of_the_command(made: tinyrun.Run) -> None:
 
 
 def test_what_vllm_cannot_do_is_said(made: tinyrun.Run) -> None:
-    with pytest.raises(ConfigError, match="only LLaVA-OneVision"):
+    with pytest.raises(ConfigError, match="only LLaVA-OneVision, Qwen2-VL, and Qwen2.5-VL"):
         load_served("smol", {})
     known = load_served(str(made.base), {"sound": made.patch, "lora": made.lora})
     assert known.number("lora") == 1 and known.number(None) == -1
     assert known.patches["lora"].part is None
     # 2 x 2 tokens of each frame, and the newline.
     assert known.tokens(8) == 33
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture"),
+    [
+        ("llava_onevision", "PaveLlavaOnevision"),
+        ("qwen2_vl", "PaveQwen2VL"),
+        ("qwen2_5_vl", "PaveQwen25VL"),
+    ],
+)
+def test_a_base_is_the_class_of_its_family(family: str, architecture: str, tmp_path: Path) -> None:
+    base = tiny.base(family)
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    words, _ = command(str(tmp_path), "base", {}, ("127.0.0.1", 8001), "")
+    given = dict(zip(words, words[1:], strict=False))
+    assert json.loads(given["--hf-overrides"]) == {"architectures": [architecture]}
 
 
 def test_films_are_read_as_ask_reads_them(

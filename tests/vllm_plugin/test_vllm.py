@@ -18,9 +18,8 @@ import httpx2
 import openai
 import pytest
 import torch
-from transformers import LlavaOnevisionForConditionalGeneration
 
-from helpers import tiny, tinyrun
+from helpers import tiny, tiny_patch, tinyrun
 from helpers.served import video
 from pave import load_base
 from pave.answer import Sampling, questions_about
@@ -29,12 +28,25 @@ from pave.answer.generation import generate
 from pave.bases import Base
 from pave.model import PatchedModel
 from pave.model.chosen import Chosen
+from pave.patches import LoraSpec
 from pave.testing.tiny import spread_weights
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("PAVE_VLLM_PYTHON", ROOT / ".vllm/bin/python"))
 TOKENS = 12
 QUESTIONS = ("What?", "What is it?", "Why?")
+FAMILIES = ("llava_onevision", "qwen2_vl", "qwen2_5_vl")
+QUERIES = {"sound": "pre_projector", "noise": "projected"}  # of each patch
+# What a Qwen folder says of pixels: vLLM sets its room by it, and pave the size of a frame.
+PIXELS = {
+    # Of a frame: 3 x 4 tokens.
+    "size": {"shortest_edge": 12 * 28 * 28, "longest_edge": 16 * 28 * 28},
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,31 +65,58 @@ class Case:
     films: list[Path]
 
 
-def tiny_base() -> Base:
-    """LLaVA-OneVision with heads of a width that vLLM's attention takes on CPUs."""
-    config = tiny.base().model.config
-    config.text_config.hidden_size = 64
-    config.text_config.num_attention_heads = 2
-    config.text_config.num_key_value_heads = 1
-    config.text_config.head_dim = 32
+def tiny_base(family: str = FAMILIES[0]) -> Base:
+    """A tiny base with heads of a width that vLLM's attention takes on CPUs."""
+    like = tiny.base(family).model
+    config = like.config
+    text = config.text_config
+    text.hidden_size = 64
+    text.num_attention_heads = 2
+    text.num_key_value_heads = 1
+    text.head_dim = 32
+    if family == "qwen2_vl":
+        config.vision_config.hidden_size = 64
+    if family == "qwen2_5_vl":
+        config.vision_config.out_hidden_size = 64
+    if family != FAMILIES[0]:
+        text.rope_parameters["mrope_section"] = [4, 6, 6]  # half a head
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlavaOnevisionForConditionalGeneration(config)
+        model = type(like)(config)
         spread_weights(model)
     return load_base(model, tiny.tokenizer(), name="tiny")
 
 
-@pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
-    folder = tmp_path_factory.mktemp("vllm")
-    base = tiny_base()
+def made(folder: Path, family: str) -> Case:
+    base = tiny_base(family)
     base.model.save_pretrained(folder / "base")
     base.tokenizer.save_pretrained(folder / "base")
+    if family != FAMILIES[0]:
+        of_pictures = {"image_processor_type": "Qwen2VLImageProcessor", **PIXELS}
+        (folder / "base/preprocessor_config.json").write_text(json.dumps(of_pictures))
+        of_videos = {"video_processor_type": "Qwen2VLVideoProcessor", **PIXELS}
+        (folder / "base/video_preprocessor_config.json").write_text(json.dumps(of_videos))
     patches = {}
-    for seed, name in enumerate(("sound", "noise")):
-        patches[name] = tinyrun.patch(base, folder / name, "audio", seed=seed)
+    for seed, (name, query) in enumerate(QUERIES.items()):
+        patches[name] = patch(base, folder / name, query, seed)
     films = [tinyrun.clip(folder / f"{number}.mp4", number) for number in range(2)]
     return Case(folder / "base", patches, films)
+
+
+def patch(base: Base, folder: Path, query: str, seed: int) -> Path:
+    """Save a patch with random weights, whose fusion reads this of the base."""
+    model = PatchedModel(base)
+    fusion = {"hidden": 32, "query": query}
+    model.new_patch("audio", name="p", lora=LoraSpec(rank=2), fusion=fusion, seed=seed)
+    tiny_patch.shake(model, seed)
+    model.save_patch(folder, name="p")
+    model.unpatch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return made(tmp_path_factory.mktemp("vllm"), FAMILIES[0])
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -197,7 +236,9 @@ def asked(case: Case) -> tuple[list[dict[str, Any]], list[list[int]]]:
     return requests, wanted
 
 
-def test_tokens_of_base_and_patches_in_one_batch_are_ours(case: Case, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_of_base_and_patches_in_one_batch_are_ours(family: str, tmp_path: Path) -> None:
+    case = made(tmp_path / "made", family)
     requests, wanted = asked(case)
     assert len({tuple(one) for one in wanted}) > len(wanted) // 2  # they differ
     file, found_file = tmp_path / "case.json", tmp_path / "found.json"

@@ -30,8 +30,12 @@ BASE = "PAVE_VLLM_BASE"
 """The variable of the environment with the base's folder; all processes of vLLM have it."""
 PATCHES = "PAVE_VLLM_PATCHES"
 """The patches, as a JSON object of name and folder."""
-MODEL = "PaveLlavaOnevision"
-"""What vLLM calls our class: the architecture, put in the place of the base's own."""
+MODELS = {
+    "llava_onevision": ("pave.vllm.llava_onevision", "PaveLlavaOnevision"),
+    "qwen2_vl": ("pave.vllm.qwen_vl", "PaveQwen2VL"),
+    "qwen2_5_vl": ("pave.vllm.qwen_vl", "PaveQwen25VL"),
+}
+"""Family -> module and name of our class: the architecture, put in the place of the base's own."""
 
 
 def register() -> None:
@@ -43,6 +47,7 @@ def register() -> None:
 
     from pave.vllm.reading import ClipLoader
 
-    # By its place: vLLM imports it in the process that needs it.
-    ModelRegistry.register_model(MODEL, f"pave.vllm.llava_onevision:{MODEL}")
+    # By their places: vLLM imports one in the process that needs it.
+    for module, name in MODELS.values():
+        ModelRegistry.register_model(name, f"{module}:{name}")
     VIDEO_LOADER_REGISTRY.register("pave")(ClipLoader)

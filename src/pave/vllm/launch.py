@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pave.errors import ConfigError
-from pave.vllm import MODEL
 from pave.vllm.patches import environment, load_served, lora_limits
 
 SERVER = "vllm.entrypoints.openai.api_server"
@@ -68,7 +67,7 @@ def command(
         "--served-model-name": called,
         "--host": host,
         "--port": str(port),
-        "--hf-overrides": json.dumps({"architectures": [MODEL]}),
+        "--hf-overrides": json.dumps({"architectures": [known.architecture]}),
         "--media-io-kwargs": json.dumps({"video": {"video_backend": "pave"}}),
         "--max-loras": str(most),
         "--max-lora-rank": str(rank),

@@ -1,11 +1,6 @@
 """LLaVA-OneVision in vLLM, with the fusion of the patch that is asked.
 
-Beside its pixels, each clip brings four tensors through vLLM:
-
-    pave_patch       []          which patch is asked, by number; -1 for the base
-    pave_times       [F]         seconds of the frames
-    pave_side        [T, S, C]   side tokens; [0, 0, 0] where there are none
-    pave_side_times  [T]         their seconds
+Beside its pixels, each clip brings four tensors through vLLM, see `pave.vllm.clips`.
 """
 
 from __future__ import annotations
@@ -32,13 +27,10 @@ from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser
 from vllm.multimodal.processing import PromptReplacement
 
 from pave.bases.families.common import pooled
-from pave.media import Frames
+from pave.vllm.clips import FIELDS, PIXELS, part_asked, prepared, residual
 from pave.vllm.patches import served
-from pave.vllm.reading import times_of
 
-PIXELS = "pixel_values_videos"
 _TOWER = re.compile(r"^(model\.)?vision_tower\.(?!vision_model\.)")
-FIELDS = ("pave_patch", "pave_times", "pave_side", "pave_side_times")
 
 
 class Info(LlavaOnevisionProcessingInfo):  # type: ignore[misc]  # vLLM is untyped here
@@ -114,18 +106,8 @@ class Processor(LlavaOnevisionMultiModalProcessor):  # type: ignore[misc]
 
 def _prepared(frames: Any, about: dict[str, Any]) -> dict[str, Tensor]:
     """One clip's tensors."""
-    known = served()
-    pixels = torch.as_tensor(frames).permute(0, 3, 1, 2)  # [F, 3, H, W]
-    times = times_of(about, len(pixels))
-    clip = known.base.clip(Frames(pixels, times))
-    nothing = torch.zeros(0, 0, 0)
-    return {
-        PIXELS: clip.pixels[PIXELS][0],
-        "pave_patch": torch.tensor(known.number(about.get("patch"))),
-        "pave_times": times,
-        "pave_side": about.get("side", nothing),
-        "pave_side_times": about.get("side_times", torch.zeros(0, dtype=torch.float64)),
-    }
+    clip, beside = prepared(frames, about)
+    return {PIXELS: clip.pixels[PIXELS][0], **beside}
 
 
 @MULTIMODAL_REGISTRY.register_processor(Processor, info=Info, dummy_inputs=Dummies)
@@ -165,16 +147,11 @@ class PaveLlavaOnevision(LlavaOnevisionForConditionalGeneration, SupportsLoRA): 
             feature_select_strategy=self.config.vision_feature_select_strategy,
         )  # [F, g * g, C]
         tokens = self.apply_pooling(self.multi_modal_projector(hidden))  # [F, S, D]
-        parts = [one.part for one in served().patches.values()]
-        part = None
-        if int(patch) >= 0:
-            part = parts[int(patch)]
-        if part is not None and side.numel():
+        part = part_asked(patch, side)
+        if part is not None:
             query = tokens
             if part.spec.fusion.query == "pre_projector":
                 query = pooled(hidden, 2, "bilinear")
-            # Its own float32, also where vLLM has changed the usual type.
-            fusion = part.fusion.to(tokens.device)
-            (residual,) = fusion([query.float()], [side.float()], [times], [side_times])
-            tokens = tokens + residual.to(tokens.dtype)
+            added = residual(part, query, times, side, side_times)
+            tokens = tokens + added.to(tokens.dtype)
         return torch.cat([tokens.flatten(0, 1), self.image_newline[None]])

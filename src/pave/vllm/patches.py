@@ -19,7 +19,7 @@ from pave.channels.weights import check_places
 from pave.errors import ConfigError
 from pave.patches.folder import read_folder
 from pave.patches.parts import Part, fusion_of, parts_of
-from pave.vllm import BASE, PATCHES
+from pave.vllm import BASE, MODELS, PATCHES
 
 TOWERS = ("clip_vision_model", "siglip_vision_model")
 """Towers that vLLM has; the one of `smol` is not among them."""
@@ -53,6 +53,11 @@ class Served:
     base: Base
     patches: dict[str, ServedPatch]
 
+    @property
+    def architecture(self) -> str:
+        """What vLLM calls our class for this base."""
+        return MODELS[self.base.family.name][1]
+
     def number(self, name: str | None) -> int:
         """The place of a patch among all of them, which goes through vLLM as a number; -1: none."""
         if name is None:
@@ -60,9 +65,9 @@ class Served:
         return list(self.patches).index(name)
 
     def tokens(self, frames: int) -> int:
-        """Visual tokens of a clip of so many frames."""
+        """Visual tokens of a clip of so many frames, of LLaVA-OneVision."""
         family = self.base.family
-        assert isinstance(family, LlavaOnevision)  # others are refused
+        assert isinstance(family, LlavaOnevision)  # others have a grid
         return family.layout(frames).total
 
     def frames(self, name: str | None) -> FrameWord:
@@ -100,13 +105,11 @@ def serving(base: str, patches: Mapping[str, Path]) -> dict[str, Any]:
     """
     os.environ.update(environment(base, patches))
     served.cache_clear()
-    from pave.vllm import MODEL
-
     ranks = [one.rank for one in served().patches.values()]
     most, rank = lora_limits(ranks)
     return {
         "model": base,
-        "hf_overrides": {"architectures": [MODEL]},
+        "hf_overrides": {"architectures": [served().architecture]},
         "enable_lora": True,
         "max_loras": most,
         "max_lora_rank": rank,
@@ -137,13 +140,20 @@ def load_served(folder: str, patches: Mapping[str, Path]) -> Served:
         PaveError: If vLLM cannot serve them so.
     """
     base = load_base(folder, weights=False)
-    native = isinstance(base.family, LlavaOnevision) and base.family.native
-    if not native or base.config.vision_config.model_type not in TOWERS:
+    if not _has_a_class(base):
         raise ConfigError(
-            f"{folder}: only LLaVA-OneVision in Hugging Face's layout can be served by vLLM with "
-            "patches; use --engine transformers"
+            f"{folder}: only LLaVA-OneVision, Qwen2-VL, and Qwen2.5-VL in Hugging Face's layout "
+            "can be served by vLLM with patches; use --engine transformers"
         )
     return Served(base, {name: _patch(base, name, one) for name, one in patches.items()})
+
+
+def _has_a_class(base: Base) -> bool:
+    """Whether one of `MODELS` is for this base."""
+    family = base.family
+    if isinstance(family, LlavaOnevision):
+        return family.native and base.config.vision_config.model_type in TOWERS
+    return family.name in MODELS
 
 
 def _patch(base: Base, name: str, folder: Path) -> ServedPatch:
