@@ -140,17 +140,20 @@ def test_sizes_of_the_residual_are_compared_with_no_patch(tmp_path: Path) -> Non
     from conflict_arms import RESIDUALS
     from conflict_page import residuals
 
-    lora, size, *_ = RESIDUALS
+    lora, size, smaller, *_ = RESIDUALS
     world = world_of(tmp_path, 0)
     assert residuals(world) == ""
     finish(world, lora, lambda seen, heard: seen)
     finish(world, size, lambda seen, heard: "dog")  # right for every second clip
+    assert residuals(world) == ""  # there is nothing to choose between yet
+    finish(world, smaller, lambda seen, heard: seen)
     lines = [line.split(" | ") for line in residuals(world).splitlines()]
-    header, _, first, second = lines[-4:]
+    header, _, first, second, third = lines[-5:]
     assert header[1] == "needs sound (n = 48)"
     assert first == ["| LoRA-only", "100.0", "100.0", "100.0", "100.0", "", " |"]
     assert second[:3] == [f"| {size.title}", "50.0", "50.0"]
     assert second[-1].startswith("-50.0 (")
+    assert third[0] == f"| {smaller.title}" and third[1:-2] == first[1:-2]
 
 
 def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:

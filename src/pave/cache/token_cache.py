@@ -334,8 +334,8 @@ def _must_not_wait(file: Path) -> None:
     # Not `exists`, for which a link to itself is nothing.
     try:
         os.stat(file)
-    except FileNotFoundError:
-        return
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return  # there is nothing; whoever opens it says why
     except OSError:
         pass  # said in words below
     try:
