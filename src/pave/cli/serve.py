@@ -74,8 +74,8 @@ def serve_verb(
         ui: Serve a page for people, too, at /ui: what base and patches answer, where a patch looks,
             and a chat.
         engine: transformers answers in this process. vllm starts vLLM's own server with pave's
-            plug-in, for LLaVA-OneVision and patches of one channel; each patch is the name of a
-            LoRA there, and mixes are not.
+            plug-in, for LLaVA-OneVision, Qwen2-VL and Qwen2.5-VL, and patches of one channel; each
+            patch is the name of a LoRA there, and mixes are not.
         vllm_args: With --engine vllm, words of vLLM's own command line, in one argument, such as
             "--tensor-parallel-size 2 --dtype bfloat16".
         same_weights: Refuse a patch that was trained on a base with other weights.
