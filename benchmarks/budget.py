@@ -23,7 +23,6 @@ from budget_page import write_page
 from budget_points import AXES, CHANNELS, Point, points
 
 from pave.train import TrainConfig
-from pave_world import make_world
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN, encode_clips
 from pave_world.demo.training import CONTROL, run_configs
@@ -76,20 +75,10 @@ def _in_order(
 def run_point(middle: DemoConfig, point: Point) -> bool:
     """Train and ask the control and the patch of a point, where that is not done yet."""
     runs.claim(middle.out, "budget.json", middle.model_dump_json(indent=2))
-    for split, clips in ((TRAIN, middle.train_clips), (TEST, middle.test_clips)):
-        if not (middle.world(split) / RECORDS).is_file():
-            make_world(
-                middle.world(split),
-                split,
-                clips,
-                middle.seed,
-                middle.channel,
-                questions_per_clip=middle.questions_per_clip,
-            )
+    files = runs.make_clips(middle)
     for name, settings in runs_of(middle, point).items():
         if not runs.is_trained(settings):
             # Before the training, whose processor seconds are the point's cost.
-            files = {split: middle.world(split) / RECORDS for split in (TRAIN, TEST)}
             one = point.config(middle).model_copy(update={"workers": 1})
             encode_clips(one, files, lambda *_: None)
         if not (runs.train(settings) and _asked(name, settings, middle)):

@@ -19,14 +19,13 @@ from pathlib import Path
 
 from conflict_arms import ARMS, GATE, RESIDUALS, TRIED, Arm
 from conflict_page import NOTE, write_page
-from runs import claim, is_trained, train
+from runs import claim, is_trained, make_clips, train
 
 from pave.bases import Base, load_base
 from pave.evaluate import EvalConfig, evaluate
 from pave.evaluate.swap import evaluate_swap
-from pave_world import make_world
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.prepare import TEST, TRAIN, encode_clips
+from pave_world.demo.prepare import TEST, encode_clips
 from pave_world.films.make import RECORDS
 
 CHOSEN_ON = 0
@@ -71,7 +70,7 @@ def run_arm(world: DemoConfig, arm: Arm) -> bool:
     """Train an arm and ask it, where that is not done yet."""
     claim(world.out, NOTE, world.model_dump_json(indent=2))
     settings = arm.settings(world)
-    files = make_clips(world)
+    files = make_clips(world, version=2, held_out_pairs=True)
     if not is_trained(settings):
         # Before the training, whose processor seconds are written down.
         encode_clips(world, files, lambda *_: None)
@@ -85,25 +84,6 @@ def run_arm(world: DemoConfig, arm: Arm) -> bool:
     if arm.hears and arm not in RESIDUALS:  # without ears an exchange changes nothing
         ask(world, arm.name, patch, swap=world.channel)
     return True
-
-
-def make_clips(world: DemoConfig) -> dict[str, Path]:
-    """Split -> records; the clips are made unless they are there."""
-    files = {}
-    for split, clips in ((TRAIN, world.train_clips), (TEST, world.test_clips)):
-        files[split] = world.world(split) / RECORDS
-        if not files[split].is_file():
-            make_world(
-                world.world(split),
-                split,
-                clips,
-                world.seed,
-                world.channel,
-                questions_per_clip=world.questions_per_clip,
-                version=2,
-                pairs=split == TEST,
-            )
-    return files
 
 
 def ask(world: DemoConfig, name: str, arm: str, *, swap: str | None) -> None:

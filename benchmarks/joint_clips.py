@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runs
 
 from pave.bases import Base, tower_of
 from pave.cache import TokenCache
@@ -23,7 +24,7 @@ from pave.channels import make_encoder
 from pave.data import Features, read_records
 from pave.files import make_folder, write_text_atomically
 from pave.media import write_video
-from pave_world import frame_times, make_world, render_frames, sample_scene
+from pave_world import frame_times, render_frames, sample_scene
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN
 from pave_world.films.clips import CLIPS, WorldSettings
@@ -48,16 +49,7 @@ def make_clips(worlds: Mapping[str, DemoConfig], company: Sequence[str]) -> None
         company: Splits whose clips are also wanted with other channels.
     """
     for world in worlds.values():
-        for split, clips in ((TRAIN, world.train_clips), (TEST, world.test_clips)):
-            if not (world.world(split) / RECORDS).is_file():
-                make_world(
-                    world.world(split),
-                    split,
-                    clips,
-                    world.seed,
-                    world.channel,
-                    questions_per_clip=world.questions_per_clip,
-                )
+        runs.make_clips(world)
     for split in company:
         for world in worlds.values():
             if not (world.world(split) / IN_COMPANY).is_file():

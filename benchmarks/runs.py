@@ -14,6 +14,10 @@ import yaml
 
 from pave.files import make_folder, write_text_atomically
 from pave.train import TrainConfig
+from pave_world import make_world
+from pave_world.demo.config import DemoConfig
+from pave_world.demo.prepare import TEST, TRAIN
+from pave_world.films.make import RECORDS
 
 
 def claim(folder: Path, note: str, text: str) -> None:
@@ -27,6 +31,37 @@ def claim(folder: Path, note: str, text: str) -> None:
         raise SystemExit(f"{folder} holds runs with other settings; choose another --out")
     make_folder(folder)
     write_text_atomically(file, text)
+
+
+def make_clips(
+    world: DemoConfig, version: int = 1, *, held_out_pairs: bool = False
+) -> dict[str, Path]:
+    """Make the clips of both splits that are not there.
+
+    Args:
+        world: Its settings.
+        version: Of the world.
+        held_out_pairs: Whether two held-out clips each share a question and answer it differently.
+
+    Returns:
+        Split -> its records.
+    """
+    files = {}
+    for split, clips in ((TRAIN, world.train_clips), (TEST, world.test_clips)):
+        files[split] = world.world(split) / RECORDS
+        if files[split].is_file():
+            continue
+        make_world(
+            world.world(split),
+            split,
+            clips,
+            world.seed,
+            world.channel,
+            questions_per_clip=world.questions_per_clip,
+            version=version,
+            pairs=held_out_pairs and split == TEST,
+        )
+    return files
 
 
 def is_trained(settings: TrainConfig) -> bool:
