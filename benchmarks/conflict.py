@@ -7,7 +7,8 @@
 The settings are chosen on the world of seed 0 (`TRIED`, `RESIDUALS`, `GATE`), and measured on those
 of seeds 1, 2 and 3 (`ARMS`, `GATE`). Clips are of version 2 of the world; held-out ones come in
 pairs. Arms are asked the questions as they are, and with exchanged sounds (`pave eval --swap
-audio`). What is interrupted goes on, and docs/results.md is made of whatever is finished.
+audio`). What every arm answered is kept in `benchmarks/measured/conflict`: the page is made of
+that, and an arm that is finished there is not trained again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from conflict_answers import control_of, is_kept, keep
 from conflict_arms import ARMS, GATE, RESIDUALS, TRIED, Arm
-from conflict_page import NOTE, write_page
+from conflict_page import CHOSEN_ON, SEEDS, write_page
 from runs import claim, is_trained, make_clips, train
 
 from pave.bases import Base, load_base
@@ -27,9 +29,6 @@ from pave.evaluate.swap import evaluate_swap
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, encode_clips
 from pave_world.films.make import RECORDS
-
-CHOSEN_ON = 0
-SEEDS = (1, 2, 3)
 
 
 def main() -> int:
@@ -61,14 +60,18 @@ def main() -> int:
                     continue
                 if not run_arm(worlds[seed], arm):
                     return 1
-    chosen_on = worlds.pop(CHOSEN_ON)
-    write_page(chosen_on, list(worlds.values()))
+    write_page()
     return 0
 
 
 def run_arm(world: DemoConfig, arm: Arm) -> bool:
-    """Train an arm and ask it, where that is not done yet."""
-    claim(world.out, NOTE, world.model_dump_json(indent=2))
+    """Train an arm and ask it, as far as its answers are not kept yet."""
+    as_it_is = arm not in TRIED
+    controlled = world.seed != CHOSEN_ON
+    exchanged = arm.hears and arm not in RESIDUALS  # without ears an exchange changes nothing
+    if is_kept(world, arm, as_it_is=as_it_is, controlled=controlled, exchanged=exchanged):
+        return True
+    claim(world.out, "conflict.json", world.model_dump_json(indent=2))
     settings = arm.settings(world)
     files = make_clips(world, version=2, held_out_pairs=True)
     if not is_trained(settings):
@@ -77,12 +80,13 @@ def run_arm(world: DemoConfig, arm: Arm) -> bool:
     if not train(settings):
         return False
     patch = str(settings.patch_folder)
-    if arm not in TRIED:
+    if as_it_is:
         ask(world, arm.name, patch, swap=None)
-    if world.seed != CHOSEN_ON:
-        ask(world, f"{arm.name}-{arm.control}", f"{arm.control}:{patch}", swap=None)
-    if arm.hears and arm not in RESIDUALS:  # without ears an exchange changes nothing
+    if controlled:
+        ask(world, control_of(arm), f"{arm.control}:{patch}", swap=None)
+    if exchanged:
         ask(world, arm.name, patch, swap=world.channel)
+    keep(world, arm)
     return True
 
 

@@ -1,20 +1,20 @@
-"""The tables of `make conflict` in docs/results.md, over all worlds that are finished."""
+"""The tables of `make conflict` in docs/results.md, from the answers that are kept."""
 
 from __future__ import annotations
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean
 
+from answers import MEASURED
+from conflict_answers import Kept, control_of, read_kept
 from conflict_arms import ARMS, GATED, RESIDUALS, TRIED, Arm
 from pages import between_marks
-from pooled import RESAMPLES, pooled_scores
+from pooled import RESAMPLES, Said, scores_of
 from results_pages import RESULTS
+from runs import how_trained
 
-from pave.data import read_records
-from pave.evaluate.arm_files import read_rows
 from pave.evaluate.report import ACCURACY
 from pave.evaluate.scores import TaskScores
 from pave.evaluate.swap import outcome_of
@@ -22,9 +22,6 @@ from pave.evaluate.swap_report import Estimate, Outcome, SwapRow, rows_of, with_
 from pave.metrics import exact_match, normalise
 from pave.metrics.bootstrap import mean_bootstrap
 from pave.tasks.grids import CONTROL, Pair, pair_up
-from pave_world.demo.config import DemoConfig
-from pave_world.demo.prepare import TEST
-from pave_world.films.make import RECORDS
 
 LORA, PLAIN, *_ = ARMS
 CORE = ARMS[:3]
@@ -41,8 +38,8 @@ GROUPS = {
 }
 CHOSEN_FROM = {arm.title for arm in RESIDUALS if arm.residual in (0.4, 0.2)}
 """What the table of residuals is nothing without."""
-NOTE = "conflict.json"
-"""Settings of a world, beside its runs."""
+CHOSEN_ON = 0
+SEEDS = (1, 2, 3)
 _SEED = 0  # of the intervals
 
 
@@ -59,38 +56,37 @@ class Exchanged:
     seeds: dict[str, list[float]]
 
 
-def write_page(chosen_on: DemoConfig, worlds: Sequence[DemoConfig]) -> None:
-    """Fill the places between the markers of the page."""
-    parts = {
-        "conflict": measured(worlds),
-        "conflict-gate": gated(worlds),
-        "conflict-chosen": tried(chosen_on),
-        "conflict-residuals": residuals(chosen_on),
-    }
-    page = RESULTS.read_text("utf-8")
-    for mark, text in parts.items():
-        if text:
-            page = between_marks(page, mark, text)
-            print(text)
-    RESULTS.write_text(page, "utf-8")
+def write_page(root: Path = MEASURED, page: Path = RESULTS) -> None:
+    """Fill the places between the markers of the page; those without answers stay."""
+    worlds = read_kept(SEEDS, root)
+    parts = {"conflict": measured(worlds), "conflict-gate": gated(worlds)}
+    for chosen_on in read_kept([CHOSEN_ON], root):
+        parts["conflict-chosen"] = tried(chosen_on)
+        parts["conflict-residuals"] = residuals(chosen_on)
+    text = page.read_text("utf-8")
+    for mark, part in parts.items():
+        if part:
+            text = between_marks(text, mark, part)
+            print(part)
+    page.write_text(text, "utf-8")
 
 
-def measured(worlds: Sequence[DemoConfig]) -> str:
+def measured(worlds: Sequence[Kept]) -> str:
     """The arms that all worlds have, and those that only some have; empty without any."""
     whole = [world for world in worlds if all(_is_whole(world, arm) for arm in CORE)]
     if not whole:
         return ""
-    shared = [arm for arm in ARMS if all(_is_asked(world, arm) for world in whole)]
+    shared = [arm for arm in ARMS if all(world.is_asked(arm) for world in whole)]
     text = section(whole, shared)
     for arm in ARMS:
-        some = [world for world in whole if _is_asked(world, arm)]
+        some = [world for world in whole if world.is_asked(arm)]
         if arm not in shared and some:
             text += f"\n\nAlso trained, on fewer worlds: {arm.title}.\n\n"
             text += section(some, [*shared, arm])
     return text
 
 
-def gated(worlds: Sequence[DemoConfig]) -> str:
+def gated(worlds: Sequence[Kept]) -> str:
     """The gate beside the reference, and beside plain training where that is finished."""
     reference, plain, gate = GATED
     whole = [world for world in worlds if all(_is_whole(world, arm) for arm in (reference, gate))]
@@ -101,20 +97,21 @@ def gated(worlds: Sequence[DemoConfig]) -> str:
     return section(whole, (reference, gate))
 
 
-def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
+def section(worlds: Sequence[Kept], arms: Sequence[Arm]) -> str:
     """The exchanged sounds, the targets, and the questions as they are."""
-    hearing = [arm for arm in arms if all(_is_exchanged(world, arm) for world in worlds)]
+    hearing = [arm for arm in arms if all(world.is_exchanged(arm) for world in worlds)]
     found = exchanged(worlds, hearing)
     scores = as_they_are(worlds, arms)
-    first = worlds[0]
+    first = worlds[0].settings
+    trainings = [world.training(arm) for world in worlds for arm in arms]
     seeds = ", ".join(str(world.seed) for world in worlds)
     word = "Seeds" if len(worlds) > 1 else "Seed"
     pairs = found.rows[hearing[0].title, "audio"]
     lines = [
-        f"{word} {seeds}: {_steps(first)} steps on {first.train_clips} clips each, "
-        f"{first.test_clips} held-out clips, LoRA of scale {arms[0].scale:g}, trained in "
-        f"{first.precision} on {platform.machine()}. {pairs.n} pairs of questions about sound, of "
-        f"{pairs.clusters} pairs of clips. Processor seconds of a training: "
+        f"{word} {seeds}: {first['steps']} steps on {first['train_clips']} clips each, "
+        f"{first['test_clips']} held-out clips, LoRA of scale {arms[0].scale:g}, "
+        f"{how_trained(trainings)}. {pairs.n} pairs of questions about sound, of {pairs.clusters} "
+        f"pairs of clips. Processor seconds of a training: "
         f"{', '.join(f'{arm.title} {_seconds(worlds, arm):.0f}' for arm in arms)}.",
         "",
         "| questions | arm | pairs | matched | conflict: follows | difference | each seed | "
@@ -129,16 +126,16 @@ def section(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> str:
     return "\n".join(lines)
 
 
-def tried(world: DemoConfig) -> str:
+def tried(world: Kept) -> str:
     """What the settings were chosen from."""
-    arms = [arm for arm in TRIED if _is_exchanged(world, arm)]
+    arms = [arm for arm in TRIED if world.is_exchanged(arm)]
     if not arms:
         return ""
     found = exchanged([world], arms)
     pairs = found.rows[arms[0].title, "audio"]
     lines = [
-        f"Seed {world.seed}: {_steps(world)} steps of two clips where nothing else is said. "
-        f"{pairs.n} pairs of questions about sound, of {pairs.clusters} pairs of clips.",
+        f"Seed {world.seed}: {world.settings['steps']} steps of two clips where nothing else is "
+        f"said. {pairs.n} pairs of questions about sound, of {pairs.clusters} pairs of clips.",
         "",
         "| setting | matched | conflict: follows | difference | names: difference | "
         "Shortcut Index | visual: matched | visual: follows | visual: changed |",
@@ -155,20 +152,19 @@ def tried(world: DemoConfig) -> str:
     return "\n".join(lines)
 
 
-def residuals(world: DemoConfig) -> str:
+def residuals(world: Kept) -> str:
     """What the size of the residual was chosen from: the questions as they are."""
-    files = {}
+    said: dict[str, list[Said]] = {}
     for arm in RESIDUALS:
-        file = world.out / "eval" / arm.name / "arm.jsonl"
-        if (file.parent / "results.json").is_file():
-            files[arm.title] = [(world, file)]
-    if not files.keys() >= CHOSEN_FROM:
+        if world.said(arm.name):
+            said[arm.title] = [_said(world, arm.name)]
+    if not said.keys() >= CHOSEN_FROM:
         return ""
-    scores = pooled_scores(files)
+    scores = scores_of(said)
     counts = {row.label: row.n for row in next(iter(scores.arms.values())).labels}
     groups = {label: title for label, title in GROUPS.items() if label in counts}
     titles = [f"{title} (n = {counts[label]})" for label, title in groups.items()]
-    compared = ("audio", CONTROL) if LORA.title in files else ()
+    compared = ("audio", CONTROL) if LORA.title in said else ()
     titles += [f"{GROUPS[label]}, minus {LORA.title}" for label in compared]
     lines = [
         f"Seed {world.seed}: {RESIDUALS[0].steps} steps of three clips, plain training.",
@@ -176,28 +172,26 @@ def residuals(world: DemoConfig) -> str:
         f"| arm | {' | '.join(titles)} |",
         "|---" * (1 + len(titles)) + "|",
     ]
-    for arm in files:
+    for arm in said:
         cells = [_accuracy(scores, arm, label) for label in groups]
         cells += [_gap(scores, arm, label) for label in compared]
         lines.append(f"| {' | '.join([arm, *cells])} |")
     return "\n".join(lines)
 
 
-def exchanged(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> Exchanged:
+def exchanged(worlds: Sequence[Kept], arms: Sequence[Arm]) -> Exchanged:
     """All pairs of the worlds as one evaluation."""
     pairs: list[Pair] = []
     outcomes: dict[str, list[Outcome]] = {arm.title: [] for arm in arms}
     seeds: dict[str, list[float]] = {arm.title: [] for arm in arms}
     for world in worlds:
-        records = read_records(world.world(TEST) / RECORDS, check_media=False)
-        own = pair_up(records, world.channel, exact_match, seed=world.seed).pairs
+        channel = world.settings["channel"]
+        own = pair_up(world.records(), channel, exact_match, seed=world.seed).pairs
         # Clips of two worlds have the same names.
         pairs += [replace(pair, clips=f"{world.seed}:{pair.clips}") for pair in own]
         for arm in arms:
-            folder = world.out / "swap" / arm.name
-            rows = read_rows(folder / "arm.jsonl", "arm")
-            margins = json.loads((folder / "margins" / "arm.json").read_text("utf-8"))
-            made = [outcome_of(pair, "arm", rows, margins, exact_match) for pair in own]
+            said, margins = world.in_cells(arm)
+            made = [outcome_of(pair, "arm", said, margins, exact_match) for pair in own]
             outcomes[arm.title] += made
             gaps = [one.gap for pair, one in zip(own, made, strict=True) if not pair.is_visual]
             seeds[arm.title].append(sum(gaps) / len(gaps))
@@ -206,47 +200,42 @@ def exchanged(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> Exchanged:
     named = [place for place, pair in enumerate(pairs) if _family(pair) in NAMES]
     chosen = {title: [made[place] for place in named] for title, made in outcomes.items()}
     for row in rows_of([pairs[place] for place in named], chosen, **draws):
-        if row.label == worlds[0].channel:
+        if row.label == worlds[0].settings["channel"]:
             rows[row.arm, "names"] = row
     return Exchanged(rows, seeds)
 
 
-def as_they_are(worlds: Sequence[DemoConfig], arms: Sequence[Arm]) -> TaskScores:
+def as_they_are(worlds: Sequence[Kept], arms: Sequence[Arm]) -> TaskScores:
     """The questions without any exchange; controls of an arm behind it."""
-    files = {}
+    said = {}
     for arm in arms:
-        for title, name in ((arm.title, arm.name), (controlled(arm), _control(arm))):
-            files[title] = [(world, world.out / "eval" / name / "arm.jsonl") for world in worlds]
-    return pooled_scores(files)
+        said[arm.title] = [_said(world, arm.name) for world in worlds]
+        said[controlled(arm)] = [_said(world, control_of(arm)) for world in worlds]
+    return scores_of(said)
 
 
-def visual_changes(worlds: Sequence[DemoConfig], arm: Arm) -> Estimate:
+def visual_changes(worlds: Sequence[Kept], arm: Arm) -> Estimate:
     """How many answers to visual questions are other ones with another clip's sound."""
     changed: list[float] = []
     clips: list[str] = []
     for world in worlds:
-        own, other = (
-            read_rows(world.out / "eval" / name / "arm.jsonl", "arm")
-            for name in (arm.name, _control(arm))
-        )
-        for record in read_records(world.world(TEST) / RECORDS, check_media=False):
+        own, other = world.said(arm.name), world.said(control_of(arm))
+        for record in world.records():
             if record.meta["channel"] == CONTROL:
-                said = [normalise(rows["arm", record.id].prediction) for rows in (own, other)]
-                changed.append(float(said[0] != said[1]))
+                changed.append(float(normalise(own[record.id]) != normalise(other[record.id])))
                 clips.append(f"{world.seed}:{record.video}")
     interval = mean_bootstrap(changed, clips, resamples=RESAMPLES, seed=_SEED)
     return Estimate(value=sum(changed) / len(changed), ci95=interval)
 
 
-def _steps(world: DemoConfig) -> int:
-    """Of its trainings, as its folder says: those of the command may be other worlds'."""
-    return int(json.loads((world.out / NOTE).read_text("utf-8"))["steps"])
+def _said(world: Kept, name: str) -> Said:
+    """What an arm, or a control, answered in a world."""
+    return Said(world.seed, world.records(), world.said(name))
 
 
-def _seconds(worlds: Sequence[DemoConfig], arm: Arm) -> float:
+def _seconds(worlds: Sequence[Kept], arm: Arm) -> float:
     """Processor seconds of a training, over all worlds."""
-    files = [world.out / "runs" / f"{arm.name}.json" for world in worlds]
-    return mean(json.loads(file.read_text("utf-8"))["cpu_seconds"] for file in files)
+    return mean(world.training(arm)["cpu_seconds"] for world in worlds)
 
 
 def controlled(arm: Arm) -> str:
@@ -254,24 +243,9 @@ def controlled(arm: Arm) -> str:
     return f"{arm.title}, {arm.control}"
 
 
-def _control(arm: Arm) -> str:
-    """Name of its evaluation."""
-    return f"{arm.name}-{arm.control}"
-
-
-def _is_asked(world: DemoConfig, arm: Arm) -> bool:
-    """Whether an arm was asked the questions as they are."""
-    names = (arm.name, _control(arm))
-    return all((world.out / "eval" / name / "results.json").is_file() for name in names)
-
-
-def _is_whole(world: DemoConfig, arm: Arm) -> bool:
-    """Whether all of an arm's evaluations of a world are there."""
-    return _is_asked(world, arm) and (not arm.hears or _is_exchanged(world, arm))
-
-
-def _is_exchanged(world: DemoConfig, arm: Arm) -> bool:
-    return (world.out / "swap" / arm.name / "swap.json").is_file()
+def _is_whole(world: Kept, arm: Arm) -> bool:
+    """Whether all that is asked of an arm is there."""
+    return world.is_asked(arm) and (not arm.hears or world.is_exchanged(arm))
 
 
 def _exchange_line(found: Exchanged, arm: Arm, group: str, title: str) -> str:

@@ -14,7 +14,6 @@ settings are chosen.
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from answers import Answers, answers_file, read_answers, write_answers
 from joint_arms import ARMS, Arm, Worlds, folder_of, patch_of, run_of
 from joint_clips import IN_COMPANY, cache_of, encode, make_clips
 from joint_page import ALONE, COMPANY, MEASUREMENT, write_page
-from runs import seconds_of, train
+from runs import train, training_of
 
 from pave.bases import Base, load_base
 from pave.data import read_records
@@ -134,7 +133,7 @@ def settings_of(worlds: Worlds, sense: str) -> dict[str, Any]:
     """What makes answers what they are; written beside them."""
     world = worlds[sense]
     names = {"seed", "steps", "train_clips", "test_clips", "batch_clips", "align_share"}
-    names |= {"align_steps", "lora", "fusion", "encoder", "encoder_settings", "precision"}
+    names |= {"align_steps", "lora", "fusion", "encoder", "encoder_settings"}
     return world.model_dump(mode="json", include=names)
 
 
@@ -169,22 +168,16 @@ def _ask(worlds: Worlds, arm: Arm, sense: str, condition: str) -> None:
     said = read_rows(out / "arm.jsonl", "arm")
     kept = _kept(worlds, sense)
     kept.about["settings"] = settings_of(worlds, sense)
-    kept.about["machine"] = {"architecture": platform.machine(), "torch": torch.__version__}
     for record in read_records(records, check_media=False):
         row = {"clip": record.meta["clip"], "family": record.meta["family"]}
         row |= {"group": record.meta["channel"], "answer": said["arm", record.id].answer}
         row[f"{arm.name}/{condition}"] = said["arm", record.id].prediction
         for column, value in row.items():
             kept.add(column, {record.id: value})
-    kept.about.setdefault("cpu_seconds", {}).update(_seconds(worlds, arm, sense))
+    trainings = kept.about.setdefault("trainings", {})
+    if arm.kind != "combined":
+        trainings[arm.name] = training_of(run_of(arm, worlds, sense))
     write_answers(_file(worlds, sense), kept)
-
-
-def _seconds(worlds: Worlds, arm: Arm, sense: str) -> dict[str, float]:
-    """Processor seconds of the arm's training, by its name; none of what was combined."""
-    if arm.kind == "combined":
-        return {}
-    return {arm.name: seconds_of(run_of(arm, worlds, sense))}
 
 
 def _encode_once(worlds: Worlds, company: bool) -> None:

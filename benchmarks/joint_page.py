@@ -13,6 +13,7 @@ from joint_arms import ARMS, LORA, SIDE_BY_SIDE, SINGLE, Arm
 from pages import between_marks
 from pooled import RESAMPLES
 from results_pages import RESULTS
+from runs import how_trained
 
 from pave.channels import describe_encoder
 from pave.metrics import Paired, exact_match, paired
@@ -237,7 +238,8 @@ def _title(sense: str) -> str:
 def _settings(kept: Kept) -> str:
     """How the worlds were measured, and what the trainings cost."""
     tables = [answers for senses in kept.values() for answers in senses.values()]
-    settings, machine = (tables[0].about[name] for name in ("settings", "machine"))
+    settings = tables[0].about["settings"]
+    trainings = [made for table in tables for made in table.about["trainings"].values()]
     lora, steps = settings["lora"], settings["steps"]
     word = "Seeds" if len(kept) > 1 else "Seed"
     return (
@@ -245,9 +247,8 @@ def _settings(kept: Kept) -> str:
         f"{len(PRESETS) * steps} for a joint patch, of {settings['batch_clips']} clips; "
         f"{settings['train_clips']} training clips and {settings['test_clips']} held-out clips of "
         f"each sense; LoRA of rank {lora['rank']} and scale {lora['alpha'] / lora['rank']:g}, "
-        f"trained in {settings['precision']} on {machine['architecture']}, torch "
-        f"{machine['torch']}. Questions that need the sense, and visual ones: {_counts(kept)}. "
-        f"Processor seconds of a training: {_costs(tables)}."
+        f"{how_trained(trainings)}. Questions that need the sense, and visual ones: "
+        f"{_counts(kept)}. Processor seconds of a training: {_costs(tables)}."
     )
 
 
@@ -267,7 +268,7 @@ def _costs(tables: Iterable[Answers]) -> str:
     """Processor seconds of every kind of training, over senses and worlds."""
     costs: dict[str, list[float]] = {}
     for answers in tables:
-        for name, seconds in answers.about.get("cpu_seconds", {}).items():
-            costs.setdefault(name, []).append(seconds)
+        for name, made in answers.about["trainings"].items():
+            costs.setdefault(name, []).append(made["cpu_seconds"])
     titles = {arm.name: arm.title for arm in ARMS}
     return ", ".join(f"{titles[name]} {mean(spent):.0f}" for name, spent in costs.items())

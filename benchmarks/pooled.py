@@ -11,7 +11,7 @@ from pathlib import Path
 
 from controls import ARMS, are_asked
 
-from pave.data import read_records
+from pave.data import Record, read_records
 from pave.evaluate.arm_files import read_rows
 from pave.evaluate.report import Report
 from pave.evaluate.scores import Asked, TaskScores, score_arms
@@ -66,36 +66,57 @@ def _pooled(
     finished: Sequence[tuple[DemoConfig, Report]], folder: str, arms: Sequence[str]
 ) -> Report:
     """One report over the answers that all runs have in a folder of theirs."""
-    files: dict[str, list[tuple[DemoConfig, Path]]] = {}
+    said = {}
     for arm in arms:
-        files[arm] = [(config, config.out / folder / f"{arm}.jsonl") for config, _ in finished]
+        said[arm] = [
+            said_in(config, config.out / folder / f"{arm}.jsonl") for config, _ in finished
+        ]
     reports = [run for _, run in finished]
     update = {
-        "task": pooled_scores(files),
+        "task": scores_of(said),
         "clips": sum(run.clips for run in reports),
         "peak_rss_mb": max(run.peak_rss_mb for run in reports),
     }
     return reports[0].model_copy(update=update)
 
 
-def pooled_scores(files: Mapping[str, Sequence[tuple[DemoConfig, Path]]]) -> TaskScores:
+@dataclass(frozen=True)
+class Said:
+    """What an arm answered in one world.
+
+    Attributes:
+        seed: Of the world, whose clips are named as those of the others.
+        records: What was asked.
+        predictions: Record id -> answer.
+    """
+
+    seed: int
+    records: Sequence[Record]
+    predictions: Mapping[str, str]
+
+
+def scores_of(said: Mapping[str, Sequence[Said]]) -> TaskScores:
     """The scores of arms over the held-out clips of several worlds.
 
     Args:
-        files: Arm -> its answers, a file a world; the name of the file is that of the arm in it.
+        said: Arm -> its answers, world by world.
     """
     task = get_task(EXACT)
     items: dict[str, list[Item]] = {}
-    for arm, places in files.items():
+    for arm, worlds in said.items():
         own = items.setdefault(arm, [])
-        for config, file in places:
-            mark = f"{config.seed}:"
-            records = read_records(config.world(TEST) / RECORDS, check_media=False)
-            rows = read_rows(file, file.stem)
-            predictions = {row.id: row.prediction for row in rows.values()}
-            for item in items_of(task, records, predictions):
+        for world in worlds:
+            mark = f"{world.seed}:"
+            for item in items_of(task, world.records, world.predictions):
                 own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
     first = next(iter(items.values()))
     asked = Asked(prompt="unknown", split="", records=len(first))
     scores, _ = score_arms(task, items, asked, resamples=RESAMPLES, seed=0)
     return scores
+
+
+def said_in(config: DemoConfig, file: Path) -> Said:
+    """The answers of a file; its name is that of the arm in it."""
+    records = read_records(config.world(TEST) / RECORDS, check_media=False)
+    rows = read_rows(file, file.stem)
+    return Said(config.seed, records, {row.id: row.prediction for row in rows.values()})

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
 from pave.files import make_folder, write_text_atomically
@@ -92,6 +95,35 @@ def seconds_of(settings: TrainConfig) -> float:
     """Processor seconds that a training has taken."""
     file = settings.out.parent / f"{settings.out.name}.json"
     return float(json.loads(file.read_text("utf-8"))["cpu_seconds"])
+
+
+def training_of(settings: TrainConfig) -> dict[str, Any]:
+    """How a finished training was made, as it is kept beside its answers.
+
+    The type of its numbers depends on the processor, so arms of one world may differ in it.
+    """
+    return {
+        "cpu_seconds": seconds_of(settings),
+        "precision": settings.precision,
+        "architecture": platform.machine(),
+        "torch": torch.__version__,
+    }
+
+
+def how_trained(trainings: Iterable[Mapping[str, Any]]) -> str:
+    """The types, processors, and versions of several trainings, in words.
+
+    Example:
+        >>> how_trained([{"precision": "bf16", "architecture": "x86_64", "torch": "2.13.0"}])
+        'trained in bf16 on x86_64, torch 2.13.0'
+    """
+    found = list(trainings)
+    texts = []
+    for name in ("precision", "architecture", "torch"):
+        different = sorted({str(training[name]) for training in found})
+        texts.append(" and ".join(different))
+    numbers, processor, version = texts
+    return f"trained in {numbers} on {processor}, torch {version}"
 
 
 def run(words: Sequence[str], cost: Path | None = None) -> bool:
