@@ -50,5 +50,7 @@ class QuestionGate(nn.Module):
         """`[K, D]` questions -> `[K]` logits of being open."""
         apart = questions.to(self.mean) - self.mean
         # Of numbers around 1, so that a step of training moves it as in any other layer.
-        out: Tensor = apart * apart.shape[-1] ** 0.5 @ self.weight + self.bias
+        apart = apart * apart.shape[-1] ** 0.5
+        # No matrix product, which autocast would round: a question is asked without autocast.
+        out: Tensor = (apart * self.weight).sum(-1) + self.bias
         return out

@@ -342,11 +342,19 @@ class PatchedModel(nn.Module):
         settle(self)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """What training changes and checkpoints hold: `<patch>.fusion|lora.<key>` -> parameter."""
+        """What training changes: `<patch>.fusion|lora.<key>` -> parameter."""
         found: dict[str, nn.Parameter] = {}
         for name, patch in self.patches.items():
             for key, parameter in patch.trainable_parameters().items():
                 found[f"{name}.{key}"] = parameter
+        return found
+
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What checkpoints hold: the trainable parameters, and the buffers of their fusions."""
+        found: dict[str, Tensor] = {}
+        for name, patch in self.patches.items():
+            for key, value in patch.checkpoint_tensors().items():
+                found[f"{name}.{key}"] = value
         return found
 
     def load_trainable(self, state: Mapping[str, Tensor]) -> None:

@@ -118,6 +118,20 @@ class Patch(nn.Module):
                 found[f"lora.{key}"] = parameter
         return found
 
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint holds: the trainable parameters, and the buffers of the fusion.
+
+        Buffers (the mean question of a gate) are not trained, but follow from the records, and a
+        patch is made of a checkpoint without them.
+        """
+        found: dict[str, Tensor] = dict(self.trainable_parameters())
+        if self.fusion is not None and self.trainable:
+            frozen = {key for key, _ in self.fusion.named_parameters()}
+            for key, value in self.fusion.state_dict().items():
+                if key not in frozen:
+                    found[f"fusion.{key}"] = value
+        return found
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parameters by their part, each with a learning rate of its own.
 

@@ -1,7 +1,7 @@
 """Checkpoints that are whole or absent.
 
 They are written beside their place, renamed into it, and checked before they are trusted. A
-checkpoint holds the parameters that train (`WEIGHTS`) beside the Trainer's own files, and the
+checkpoint holds what the patch has learnt (`WEIGHTS`) beside the Trainer's own files, and the
 SHA-256 of every one of them (`DIGESTS`): a damaged byte must not train on unseen.
 """
 
@@ -34,7 +34,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
-    """Write trainable parameters, and nothing else, to a folder."""
+    """Write parameters and buffers, and nothing else, to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     # Copies, because safetensors refuses tensors that share memory.
     state = {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}
@@ -78,7 +78,7 @@ def check_finite(parameters: Mapping[str, Tensor], step: int) -> None:
 
 
 def load_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
-    """Copy the weights of a checkpoint into parameters of exactly the same names and shapes.
+    """Copy the weights of a checkpoint into tensors of exactly the same names and shapes.
 
     Raises:
         TrainError: If names or shapes differ, or a weight is no number.

@@ -416,9 +416,13 @@ class TrainConfig(Loading):
         return {self.channel: one}
 
     @property
-    def gated(self) -> bool:
-        """Whether a fusion has a gate that reads questions."""
-        return any(part.fusion.get("question_gate") for part in self.parts.values())
+    def gated(self) -> tuple[str, ...]:
+        """The channels whose fusion has a gate that reads questions."""
+        found = []
+        for channel, part in self.parts.items():
+            if part.fusion.get("question_gate"):
+                found.append(channel)
+        return tuple(found)
 
     @property
     def files(self) -> dict[str, RecordFile]:

@@ -17,6 +17,7 @@ OF_THE_CHANNEL = (
     "align_share",
     "counterfactual",
     "modality_dropout",
+    "gate_share",
 )
 """Settings that mean nothing without a channel."""
 

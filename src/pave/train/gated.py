@@ -11,7 +11,7 @@ all of them. It is to say where the channel helps on clips that are new.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from pave.bases import Base
 from pave.data import ClipFeatures, Packed, Record
 from pave.data.packing import questions_of
+from pave.errors import RecordError
 from pave.model import PatchedModel
 from pave.patches.gates import gated_parts, muted, question_vectors
 from pave.train.batches import Sample
@@ -31,17 +32,46 @@ MEANT = 4096
 """Distinct questions of which the mean is taken."""
 
 
-def gate_clips(groups: int, share: float, seed: int) -> frozenset[int]:
-    """Numbers of the clips from which the gate alone learns, at least one.
+def gate_clips(
+    groups: Sequence[Sequence[Record]],
+    channels: Collection[str],
+    share: float,
+    seed: int,
+    *,
+    whole_videos: bool = False,
+) -> frozenset[int]:
+    """Numbers of the clips from which gates alone learn.
+
+    A gate learns nothing from a clip without its channel, so none of those is drawn.
 
     Args:
-        groups: How many clips there are.
-        share: Of them.
+        groups: The training records, clip by clip.
+        channels: Those that have a gate.
+        share: Of the clips that have such a channel; at least one, and never all.
         seed: Of the choice.
+        whole_videos: Whether all clips of a video are drawn together: of a mixture, several files
+            may show it.
+
+    Raises:
+        RecordError: If there are not two such clips, one for gates and one for the rest.
     """
+    members: dict[str, list[int]] = {}  # what is drawn -> numbers of its clips
+    heard: dict[str, None] = {}  # what of it has a channel with a gate, in order
+    for number, group in enumerate(groups):
+        record = group[0]
+        key = record.video if whole_videos else str(number)
+        members.setdefault(key, []).append(number)
+        if record.channels.keys() & set(channels):
+            heard[key] = None
+    if len(heard) < 2:
+        raise RecordError(
+            f"fusion.question_gate needs two clips with the channel {' or '.join(channels)}, one "
+            f"for the gate and one for the rest of the patch; the records have {len(heard)}"
+        )
+    count = min(max(1, round(share * len(heard))), len(heard) - 1)
     # Seeded with text, which Python hashes alike on every machine.
-    chance = random.Random(f"{seed}/gate")
-    return frozenset(chance.sample(range(groups), max(1, round(share * groups))))
+    drawn = random.Random(f"{seed}/gate").sample(list(heard), count)
+    return frozenset(chain.from_iterable(members[key] for key in drawn))
 
 
 def centre_gates(patched: PatchedModel, groups: Sequence[Sequence[Record]]) -> None:

@@ -105,7 +105,7 @@ class Origin:
         patch = patched.patches[NAME]
         # A checkpoint has weights by parameter, a patch by the keys of its files.
         if self.folder is not None:
-            load_weights(self.folder, patched.trainable_parameters())
+            load_weights(self.folder, patched.checkpoint_tensors())
         if self.files is not None and patch.fusion is not None:
             check_tensors(self.files.fusion, patch.fusion.state_dict(), f"{self.source}/{FUSION}")
             patch.fusion.load_state_dict(self.files.fusion)

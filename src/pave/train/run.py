@@ -147,7 +147,7 @@ def _train_in_folder(
     progress: bool,
 ) -> TrainResult:
     """Train in a folder that is this run's."""
-    gated = NAME if config.gated else None
+    gated = NAME if config.gated else None  # it has one channel
     collator = Collator(base, config.questions_per_video > 1, gated)
     with patched_as(base, config) as patched:
         base_patches = load_base_patches(patched, config)
@@ -299,7 +299,13 @@ def _sequences(
         absent = dict.fromkeys(config.parts, config.modality_dropout)
     for_gate: frozenset[int] = frozenset()
     if config.gated:
-        for_gate = gate_clips(len(lessons.groups), config.gate_share, config.seed)
+        for_gate = gate_clips(
+            lessons.groups,
+            config.gated,
+            config.gate_share,
+            config.seed,
+            whole_videos=config.mixture is not None,
+        )
     return Sequences(
         base,
         features,
@@ -462,7 +468,7 @@ def _fit(trainer: PatchTrainer, checkpoint: Path | None, progress: bool) -> floa
         validator.restore(checkpoint, trainer.args.process_index)
         if checkpoint is not None and validator.account.over:
             # The run has ended before, and further steps would make another patch of it.
-            load_weights(checkpoint, trainer.trainable)
+            load_weights(checkpoint, trainer.kept)
             trainer.state.global_step = step_of(checkpoint)
             return 0.0
         trainer.add_callback(validator)

@@ -139,7 +139,8 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
 
     Attributes:
         settings: The settings of the run.
-        trainable: Name -> parameter, all that trains; checkpoints hold these and no others.
+        trainable: Name -> parameter, all that trains.
+        kept: Name -> tensor, what a checkpoint holds of the model: these and the fusion's buffers.
         reporter: Adds to what is logged, if there is one.
         validator: Scores the patch while it trains, if anything does.
         describe: What a patch's card would say if the patch were saved now.
@@ -157,6 +158,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.settings = config
         self.patched = model.patched
         self.trainable: dict[str, nn.Parameter] = model.patched.trainable_parameters()
+        self.kept = model.patched.checkpoint_tensors()
         self._staging: Path | None = None
         self.reporter: Reporter | None = None
         self.validator: Validator | None = None
@@ -255,7 +257,7 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint beside its place and rename it: a kill leaves none or a whole one."""
-        check_finite(self.trainable, self.state.global_step)
+        check_finite(self.kept, self.state.global_step)
         folder = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         self._staging = folder / ".unfinished"
@@ -283,10 +285,10 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     def _save(
         self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None
     ) -> None:
-        """Only the parameters that train; the parent would save the frozen base too."""
+        """Only what the patch has; the parent would save the frozen base too."""
         if self.args.should_save:
             folder = Path(output_dir or self.args.output_dir)
-            save_weights(folder, self.trainable)
+            save_weights(folder, self.kept)
             (folder / FACTS_NAME).write_text(json.dumps(self.describe(), indent=1))
             config = self.patched.patches[NAME].config
             (folder / CONFIG_NAME).write_text(config.model_dump_json(indent=1))
@@ -296,5 +298,5 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
-        """Restore exactly the parameters that train."""
-        load_weights(Path(resume_from_checkpoint), self.trainable)
+        """Restore exactly what `_save` has written."""
+        load_weights(Path(resume_from_checkpoint), self.kept)

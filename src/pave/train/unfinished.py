@@ -141,4 +141,4 @@ def _fill(patched: PatchedModel, config: TrainConfig, checkpoint: Path) -> None:
     encoders = make_encoders(patched, base_patches, config)
     # Its first weights do not count, and an aligned start would be for nothing.
     add_new_patch(patched, encoders, base_patches, config)
-    load_weights(checkpoint, patched.trainable_parameters())
+    load_weights(checkpoint, patched.checkpoint_tensors())
