@@ -465,3 +465,33 @@ def test_every_function_can_be_had_from_the_front() -> None:
         for thing in filter(inspect.isfunction, own):
             if not thing.__name__.startswith("_") and thing.__module__ == module.name:
                 assert getattr(hf_compat, thing.__name__) is thing
+
+
+def test_attention_layers_tell_what_they_attend_with() -> None:
+    """Attention is a mean of values: of ones it is one, of twice the values twice as much."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    base = tiny.base()
+    config = base.config.get_text_config()
+    language = getattr(base.inner, base.family.language_model)
+    embeds = torch.randn(1, 7, base.hidden_dim, generator=torch.Generator().manual_seed(0))
+    own = config._attn_implementation
+    known = set(AttentionInterface._global_mapping), set(AttentionMaskInterface._global_mapping)
+    layers = []
+
+    def listen(keys, values, output, attend) -> None:
+        layers.append(keys.shape[2])
+        assert torch.equal(attend(keys, values), output)
+        torch.testing.assert_close(attend(keys, 2 * values), 2 * output)
+        ones = attend(keys, torch.ones_like(values))
+        torch.testing.assert_close(ones, torch.ones_like(ones))
+
+    with torch.no_grad():
+        plain = language(inputs_embeds=embeds).last_hidden_state
+        with hf_compat.attention_told(config, listen):
+            told = language(inputs_embeds=embeds).last_hidden_state
+    assert torch.equal(plain, told)
+    assert layers == [7] * config.num_hidden_layers
+    assert config._attn_implementation == own
+    left = set(AttentionInterface._global_mapping), set(AttentionMaskInterface._global_mapping)
+    assert left == known

@@ -9,8 +9,9 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -96,6 +97,14 @@ class Visual:
     query: Tensor | None = None
     extra: tuple[Tensor, ...] = ()
     room: int = 0
+
+    def to(self, device: torch.device) -> Visual:
+        """The same visual tokens on a device."""
+        query = self.query
+        if query is not None:
+            query = query.to(device)
+        extra = tuple(tensor.to(device) for tensor in self.extra)
+        return replace(self, tokens=self.tokens.to(device), query=query, extra=extra)
 
     def grid(self) -> Tensor:
         """The spatial tokens as `[T, S, D]`, without CLS and newline tokens."""

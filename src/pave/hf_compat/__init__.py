@@ -30,6 +30,7 @@ from pave.hf_compat.hub import (
 )
 from pave.hf_compat.models import (
     attention_implementation,
+    attention_told,
     beams_count_images,
     deepstack_output,
     enable_checkpointing,
@@ -69,6 +70,7 @@ __all__ = [
     "adapter_in_float32",
     "adapters_on",
     "attention_implementation",
+    "attention_told",
     "beams_count_images",
     "can_be_hub_id",
     "change_counters",

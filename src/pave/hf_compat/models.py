@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -169,6 +169,58 @@ def set_attention_implementation(config: Any, name: str) -> None:
     transformers 5.23.0.
     """
     config._attn_implementation = name
+
+
+@contextlib.contextmanager
+def attention_told(config: Any, listen: Callable[..., None]) -> Iterator[None]:
+    """For the time of the context, say what each attention layer of a model attends with.
+
+    A function under a name of its own takes the place of PyTorch's fused attention, or of
+    FlashAttention where the model has that. Leans on `_global_mapping` of `AttentionInterface` and
+    of `AttentionMaskInterface`, from which the name is taken again; `register`, which puts it
+    there, is public. Checked with transformers 5.23.0.
+
+    Args:
+        config: Of the language model.
+        listen: Called in each layer with its keys and values `[B, H, L, d]` as they are attended
+            (rotated), its output `[B, L, heads, d]`, and a function that computes the output from
+            other keys and values.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    own = attention_implementation(config)
+    kind = own
+    # Eager attention is the same sum, and so is FlexAttention here, where nothing is packed.
+    if "flash" not in own:
+        kind = "sdpa"
+    forward = AttentionInterface()[kind]
+
+    def told(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> Any:
+        def attend(keys: Any, values: Any) -> Any:
+            output, _ = forward(
+                module,
+                query,
+                keys,
+                values,
+                mask,
+                **more,
+            )
+            return output
+
+        output = attend(key, value)
+        listen(key, value, output, attend)
+        return output, None
+
+    name = f"{kind}_told"
+    AttentionInterface.register(name, told)
+    AttentionMaskInterface.register(name, AttentionMaskInterface()[kind])
+    set_attention_implementation(config, name)
+    try:
+        yield
+    finally:
+        set_attention_implementation(config, own)
+        del AttentionInterface._global_mapping[name]
+        del AttentionMaskInterface._global_mapping[name]
 
 
 def enable_checkpointing(model: Any, kwargs: dict[str, Any], **options: Any) -> None:

@@ -189,7 +189,7 @@ class Seam:
                 if not spoke and part.fusion.training:
                     visuals[0] = _touch(visuals[0], part.fusion)
         for number, total in totals.items():
-            visuals[number] = _add(visuals[number], total)
+            visuals[number] = add_to_grid(visuals[number], total)
         return visuals
 
     def _guard(self) -> contextlib.AbstractContextManager[Any]:
@@ -308,7 +308,7 @@ def _query_of(visual: Visual, part: Part) -> Tensor:
     return visual.query
 
 
-def _add(visual: Visual, residual: Tensor) -> Visual:
+def add_to_grid(visual: Visual, residual: Tensor) -> Visual:
     """The clip with `residual` `[T, S, D]` added to its grid.
 
     CLS, newline, lead and trail tokens get an exact zero.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,12 +116,7 @@ def align(
     Raises:
         ConfigError: If the fusion has no output norm, or no clip has the channel and an answer.
     """
-    norm = fusion.norm
-    if norm is None:
-        raise ConfigError(
-            "an aligned start opens the output norm, but fusion.output_norm=false removes it; "
-            "set align_steps to 0"
-        )
+    norm = norm_of(fusion)
     projected = fusion.config.query == "projected"
     name = settings.name or settings.channel
     examples = _examples(_teaching(groups, settings), features, name, projected=projected)
@@ -152,6 +147,31 @@ def align(
         "aligned start: %d clips, %d answers, loss %.3f", report.clips, report.answers, report.loss
     )
     return report
+
+
+def norm_of(fusion: Fusion) -> nn.LayerNorm:
+    """The output norm, whose weight is the gate that an aligned start opens.
+
+    Raises:
+        ConfigError: If the fusion has none.
+    """
+    if fusion.norm is None:
+        raise ConfigError(
+            "an aligned start opens the output norm, but fusion.output_norm=false removes it; "
+            "set align_steps to 0"
+        )
+    return fusion.norm
+
+
+def rise_and_fall(steps: int) -> Callable[[int], float]:
+    """Learning rates up in the first tenth of the steps, and straight down to zero.
+
+    Example:
+        >>> factor = rise_and_fall(20)
+        >>> [factor(step) for step in (0, 1, 10)]
+        [0.5, 0.95, 0.5]
+    """
+    return lambda step: min((step + 1) / (0.1 * steps), 1 - step / steps)
 
 
 def _teaching(
@@ -261,10 +281,7 @@ def _fit(
     optimizer = torch.optim.AdamW(
         [{"params": inner, "lr": _RATE}, {"params": [bias], "lr": _BIAS_RATE}], weight_decay=0.01
     )
-    # Up in the first tenth, and straight down to zero.
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / (0.1 * steps), 1 - step / steps)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rise_and_fall(steps))
     with torch.no_grad():
         norm.weight.fill_(1.0)  # the zero gate would let no gradient through
     fusion.train()

@@ -203,6 +203,13 @@ class TrainConfig(Loading):
         description="Families of questions (meta.family) that the aligned start learns from; by "
         "default all that need the channel.",
     )
+    align_clips: Path | None = Field(
+        None,
+        description="Records file of clips for an aligned start without answers: what the fusion "
+        "adds gets the statistics and the attention of plain videos. Their questions are not "
+        "read and need no answers; training itself uses only records. null for the words of the "
+        "answers.",
+    )
     align_share: float = Field(
         0.7,
         gt=0,
@@ -315,11 +322,32 @@ class TrainConfig(Loading):
                 "start_from brings weights, which an aligned start would replace; set align_steps "
                 "to 0"
             )
+        self._check_align_clips()
         if self.counterfactual and self.modality_dropout:
             raise ValueError(
                 "set counterfactual or modality_dropout, not both; a cell needs its channel"
             )
         return self
+
+    def _check_align_clips(self) -> None:
+        """What does not go with an aligned start from clips."""
+        if self.align_clips is None:
+            return
+        if not self.align_steps:
+            raise ValueError(
+                "align_clips says what the aligned start learns from, but align_steps is 0; set "
+                "align_steps (100, for example), or leave align_clips out"
+            )
+        if self.align_families:
+            raise ValueError(
+                "align_families chooses questions, which an aligned start from align_clips does "
+                "not read; leave one of the two out"
+            )
+        if self.engine == "fsdp":
+            raise ValueError(
+                "align_clips needs the whole language model in each process; leave it out, or set "
+                "engine to ddp"
+            )
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:

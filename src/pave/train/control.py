@@ -14,6 +14,7 @@ OF_THE_CHANNEL = (
     "lora_per_channel",
     "align_steps",
     "align_families",
+    "align_clips",
     "align_share",
     "counterfactual",
     "modality_dropout",

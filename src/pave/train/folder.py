@@ -96,6 +96,7 @@ def open_folder(
     *,
     exam: Exam | None = None,
     origin: Origin | None = None,
+    to_align: Iterable[Record] = (),
 ) -> None:
     """Make the run folder this run's, or check that it holds this very run.
 
@@ -106,6 +107,7 @@ def open_folder(
         processes: How many processes train.
         exam: What the patch is asked while it trains.
         origin: What it starts from; None for fresh weights.
+        to_align: Clips that teach the aligned start without their questions.
 
     Raises:
         TrainError: If the folder holds a run with other settings, records, base or number of
@@ -114,6 +116,8 @@ def open_folder(
     identity = _identity(config, records, base, processes)
     # Both by content, wherever they lie.
     identity["validation"] = _validation(config, exam)
+    if config.align_clips is not None:
+        identity["align_clips"] = _digest_of(to_align)
     identity["start_from"] = None
     if origin is not None:
         identity["start_from"] = dict(origin.digests)

@@ -33,6 +33,7 @@ class Lessons:
         cells: How many cells there are.
         shares: Name of a file -> its share of the batches, where there are several.
         exam: What the patch is asked while it trains; None for a run without validation.
+        to_align: A record of each clip from which an aligned start learns without its questions.
     """
 
     clips: Sequence[Sequence[Record]]
@@ -42,6 +43,7 @@ class Lessons:
     cells: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
     exam: Exam | None = None
+    to_align: Sequence[Record] = ()
 
 
 def read_files(config: TrainConfig) -> dict[str, Records]:
@@ -69,6 +71,17 @@ def read_files(config: TrainConfig) -> dict[str, Records]:
             found[name].add(_of_file(record, name, file.channels), records.place(number))
         found[name].close()
     return found
+
+
+def read_clips(config: TrainConfig) -> list[Record]:
+    """A record of each clip that `align_clips` names; none where it is not set.
+
+    Raises:
+        RecordError: If the file cannot be read.
+    """
+    if config.align_clips is None:
+        return []
+    return [members[0] for members in group_by_clip(open_records(config.align_clips))]
 
 
 def _of_file(record: Record, name: str, channels: Sequence[str] | None) -> Record:

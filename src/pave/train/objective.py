@@ -9,7 +9,6 @@ at every position of a long visual prefix; answers are a few tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -96,7 +95,7 @@ class AnswerModel(nn.Module):
         self.tokens += inputs["input_ids"].numel()  # [B, L]
         device = labels.device
         # They come from the cache on the CPU.
-        visuals = [_to(visual, device) for visual in visuals]
+        visuals = [visual.to(device) for visual in visuals]
         channels = [_side_to(clip, device) for clip in channels]
         self._square = torch.zeros((), device=device)
         # [N, vocabulary]
@@ -219,13 +218,3 @@ def _side_to(clip: Mapping[str, Tokens], device: torch.device) -> dict[str, Toke
     for name, tokens in clip.items():
         moved[name] = tokens.to(device)
     return moved
-
-
-def _to(visual: Visual, device: torch.device) -> Visual:
-    """The same visual tokens on the device of the loss."""
-    tokens = visual.tokens.to(device)  # [tokens of the clip, D]
-    query = visual.query
-    if query is not None:
-        query = query.to(device)  # [T, S, C_q]
-    extra = tuple(tensor.to(device) for tensor in visual.extra)  # what the family adds
-    return replace(visual, tokens=tokens, query=query, extra=extra)

@@ -120,6 +120,8 @@ def summary(
     facts["steps"] = trained.steps
     facts["epochs"] = round(trained.share * len(data) / data.plan.per_epoch, 3)
     facts["frames"] = config.frames or data.features.base.settings.frames
+    if config.align_clips is not None:
+        facts["align_clips"] = f"{config.align_clips.name} ({len(lessons.to_align)} clips)"
     for name in _REPEATED:
         facts[name] = getattr(config, name)
     if decisive(config.trainer):

@@ -43,7 +43,7 @@ from pave.train.folder import LOG_NAME, alone_in, open_folder
 from pave.train.gated import centre_gates, gate_clips
 from pave.train.held import AsTrained
 from pave.train.held_out import Exam, split_files, tell_shared
-from pave.train.lessons import Lessons, lessons_of, read_files
+from pave.train.lessons import Lessons, lessons_of, read_clips, read_files
 from pave.train.objective import AnswerModel
 from pave.train.origin import NAME, Origin, origin_of
 from pave.train.plans import Schedule
@@ -114,7 +114,7 @@ def _train(
     """Train with a settled precision on a device."""
     _check_settings(config)
     files, exam = split_files(config, read_files(config))
-    lessons = replace(lessons_of(config, files), exam=exam)
+    lessons = replace(lessons_of(config, files), exam=exam, to_align=read_clips(config))
     args = _arguments(config, lessons.plan, device)
     _check_validation(config, args.max_steps)
 
@@ -131,7 +131,15 @@ def _train(
 
         def open_it() -> None:
             records = chain(*files.values())
-            open_folder(config, records, ours, args.world_size, exam=exam, origin=origin)
+            open_folder(
+                config,
+                records,
+                ours,
+                args.world_size,
+                exam=exam,
+                origin=origin,
+                to_align=lessons.to_align,
+            )
 
         first_does(args, open_it)
         return _train_in_folder(config, ours, lessons, args, origin=origin, progress=progress)
@@ -165,7 +173,9 @@ def _train_in_folder(
         if checkpoint is None and origin is not None:
             origin.fill(patched)
         elif checkpoint is None:
-            align_new_patch(patched, _learnt_from(lessons, data), features, config)
+            align_new_patch(
+                patched, _learnt_from(lessons, data), features, config, lessons.to_align
+            )
         model = AnswerModel(patched, _margin(config))
 
         def facts(trained: Trained, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,6 +370,7 @@ def _fill_cache(
     trained_on = len(mine)
     if lessons.exam is not None:
         mine += lessons.exam.records[args.process_index :: args.world_size]
+    mine += lessons.to_align[args.process_index :: args.world_size]
     with progress_bar("encoding clips", progress and args.process_index == 0) as bar:
         task = bar.add_task("encode", total=len(mine), note="")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from transformers import set_seed
 
 from pave.bases import PromptStyle, tower_of
@@ -25,6 +26,7 @@ from pave.patches.lora_targets import check_names, check_targets
 from pave.patches.new import NewChannel, new_config
 from pave.patches.parts import part_key
 from pave.train.align import AlignSettings, align
+from pave.train.align_clips import align_to_clips
 from pave.train.config import TrainConfig
 from pave.train.origin import NAME, Origin
 
@@ -208,8 +210,17 @@ def align_new_patch(
     groups: Sequence[Sequence[Record]],
     features: Features,
     config: TrainConfig,
+    clips: Sequence[Record] = (),
 ) -> None:
-    """Give each fresh fusion its aligned start, where the settings ask for one."""
+    """Give each fresh fusion its aligned start, where the settings ask for one.
+
+    Args:
+        patched: The model with the new patch.
+        groups: The training records by clip.
+        features: Cached tokens of all clips.
+        config: The settings.
+        clips: One record of each clip of `align_clips`.
+    """
     if not config.align_steps:
         return
     for channel, part in patched.patches[NAME].parts.items():
@@ -223,7 +234,13 @@ def align_new_patch(
             name=part.key,
             families=config.align_families,
         )
-        align(patched.base, part.fusion, groups, features, settings)
+        if config.align_clips is None:
+            align(patched.base, part.fusion, groups, features, settings)
+            continue
+        # The language model reads as fast as it will in training.
+        device = patched.base.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
+            align_to_clips(patched, part.fusion, clips, features, settings)
 
 
 def _own_lora(config: TrainConfig) -> LoraSpec | None:

@@ -34,7 +34,8 @@ _TOKEN = ".together-"
 # No start keeps its token so long.
 _OLD = 10 * SECONDS
 # Settings that each machine may have its own of: where things lie, and what it reads them with.
-_OWN = {"out", "cache", "records", "mixture", "base", "base_patches", "workers", "device"}
+_OWN = {"out", "cache", "records", "mixture", "align_clips", "base", "base_patches", "workers"}
+_OWN |= {"device"}
 
 T = TypeVar("T")
 
@@ -171,9 +172,15 @@ def _appears(token: Path) -> bool:
 def _essence(config: TrainConfig) -> dict[str, Any]:
     """What must be the same in all processes; of records, what is in them."""
     found: dict[str, Any] = config.model_dump(mode="json", exclude=_OWN)
-    files = {}
-    for name, file in config.files.items():
-        files[name] = ""
-        if file.records.is_file():  # not one of the Hub, or a folder
-            files[name] = sha256_of(file.records)
-    return found | {"records": files}
+    files = {name: _content(file.records) for name, file in config.files.items()}
+    found["records"] = files
+    if config.align_clips is not None:
+        found["align_clips"] = _content(config.align_clips)
+    return found
+
+
+def _content(records: Path) -> str:
+    """What a records file holds; nothing is known of one of the Hub, or of a folder."""
+    if not records.is_file():
+        return ""
+    return sha256_of(records)
