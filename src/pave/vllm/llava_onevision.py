@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BatchFeature
 from vllm.model_executor.models.interfaces import SupportsLoRA
 from vllm.model_executor.models.llava_onevision import (
     LlavaOnevisionDummyInputsBuilder,
@@ -22,18 +21,18 @@ from vllm.model_executor.models.llava_onevision import (
 from vllm.model_executor.models.module_mapping import MultiModelKeys
 from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
-from vllm.multimodal.inputs import MultiModalFieldConfig
-from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser
+from vllm.multimodal.parse import MultiModalDataParser
 from vllm.multimodal.processing import PromptReplacement
 
 from pave.bases.families.common import pooled
-from pave.vllm.clips import FIELDS, PIXELS, part_asked, prepared, residual
+from pave.vllm.clips import FIELDS, PIXELS, part_asked, residual
 from pave.vllm.patches import served
+from pave.vllm.processing import OwnClips, OwnSettings
 
 _TOWER = re.compile(r"^(model\.)?vision_tower\.(?!vision_model\.)")
 
 
-class Info(LlavaOnevisionProcessingInfo):  # type: ignore[misc]  # vLLM is untyped here
+class Info(OwnSettings, LlavaOnevisionProcessingInfo):  # type: ignore[misc]  # vLLM is untyped here
     """Clips come with what is known of them."""
 
     def get_data_parser(self) -> Any:
@@ -43,10 +42,6 @@ class Info(LlavaOnevisionProcessingInfo):  # type: ignore[misc]  # vLLM is untyp
             expected_hidden_size=self._get_expected_hidden_size(),
             allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
         )
-
-    def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
-        """None: clips are prepared by pave."""
-        return {"text_kwargs": set()}
 
 
 class Dummies(LlavaOnevisionDummyInputsBuilder):  # type: ignore[misc]
@@ -64,29 +59,13 @@ class Dummies(LlavaOnevisionDummyInputsBuilder):  # type: ignore[misc]
         return data
 
 
-class Processor(LlavaOnevisionMultiModalProcessor):  # type: ignore[misc]
-    """Prepares clips as pave does, pictures as vLLM does."""
+class Processor(OwnClips, LlavaOnevisionMultiModalProcessor):  # type: ignore[misc]
+    """A clip's placeholder is as many tokens as pave says."""
 
-    def _get_mm_fields_config(self, *words: Any, **named: Any) -> dict[str, Any]:
-        fields = dict(super()._get_mm_fields_config(*words, **named))
-        for name in FIELDS:
-            fields[name] = MultiModalFieldConfig.batched("video", keep_on_cpu=True)
-        return fields
-
-    def _apply_hf_processor_main(
-        self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]
-    ) -> BatchFeature:
-        rest = MultiModalDataItems({k: v for k, v in mm_items.items() if k != "video"})
-        found = BatchFeature()
-        if rest:
-            found = super()._apply_hf_processor_main(rest, hf_kwargs)
-        videos = mm_items.get("video")
-        if videos is None or not videos.get_count():
-            return found
-        clips = [_prepared(*videos.get(number)) for number in range(videos.get_count())]
-        for name in (PIXELS, *FIELDS):
-            found[name] = [clip[name] for clip in clips]
-        return found
+    @staticmethod
+    def together(name: str, values: Sequence[Tensor]) -> list[Tensor]:
+        """`[F, 3, H, W]` of each clip: their numbers of frames differ."""
+        return [value[0] for value in values]
 
     def _get_prompt_updates(
         self, mm_items: Any, hf_processor_mm_kwargs: Any, out_mm_kwargs: Any
@@ -102,12 +81,6 @@ class Processor(LlavaOnevisionMultiModalProcessor):  # type: ignore[misc]
 
         ours = PromptReplacement(modality="video", target=[place], replacement=tokens)
         return [*others, ours]
-
-
-def _prepared(frames: Any, about: dict[str, Any]) -> dict[str, Tensor]:
-    """One clip's tensors."""
-    clip, beside = prepared(frames, about)
-    return {PIXELS: clip.pixels[PIXELS][0], **beside}
 
 
 @MULTIMODAL_REGISTRY.register_processor(Processor, info=Info, dummy_inputs=Dummies)

@@ -7,13 +7,12 @@ transformers puts it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import BatchFeature
 from vllm.model_executor.models.qwen2_5_vl import (
     Qwen2_5_VLDummyInputsBuilder,
     Qwen2_5_VLForConditionalGeneration,
@@ -28,19 +27,18 @@ from vllm.model_executor.models.qwen2_vl import (
     Qwen2VLProcessingInfo,
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
-from vllm.multimodal.inputs import MultiModalFieldConfig
-from vllm.multimodal.parse import MultiModalDataItems
 
 from pave.bases import Visual
-from pave.vllm.clips import FIELDS, PIXELS, part_asked, prepared, residual
+from pave.vllm.clips import FIELDS, PIXELS, part_asked, residual
 from pave.vllm.patches import served
+from pave.vllm.processing import OwnClips, OwnSettings
 
 GRID = "video_grid_thw"
 # What positions depend on, beside the ids.
 PLACES = ("image_grid_thw", GRID, "second_per_grid_ts")
 
 
-class InfoOf:
+class InfoOf(OwnSettings):
     """Clips come with what is known of them."""
 
     def get_data_parser(self: Any) -> Any:
@@ -52,10 +50,6 @@ class InfoOf:
             allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
         )
 
-    def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
-        """None: clips are prepared by pave."""
-        return {"text_kwargs": set()}
-
 
 class DummiesOf:
     """Clips of which nothing is known, for vLLM to warm up with."""
@@ -66,36 +60,13 @@ class DummiesOf:
         return [(frames, {}) for frames in found]
 
 
-class ProcessorOf:
-    """Prepares clips as pave does, pictures as vLLM does."""
+class ClipsInRow(OwnClips):
+    """Patches and grids of all clips stand behind each other."""
 
-    def _get_mm_fields_config(self, *words: Any, **named: Any) -> dict[str, Any]:
-        fields = dict(super()._get_mm_fields_config(*words, **named))  # type: ignore[misc]
-        for name in FIELDS:
-            fields[name] = MultiModalFieldConfig.batched("video", keep_on_cpu=True)
-        return fields
-
-    def _apply_hf_processor_main(
-        self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]
-    ) -> BatchFeature:
-        rest = MultiModalDataItems({k: v for k, v in mm_items.items() if k != "video"})
-        found = BatchFeature()
-        if rest:
-            found = super()._apply_hf_processor_main(rest, hf_kwargs)  # type: ignore[misc]
-        videos = mm_items.get("video")
-        if videos is None or not videos.get_count():
-            return found
-        columns: dict[str, list[Tensor]] = {}
-        for number in range(videos.get_count()):
-            clip, beside = prepared(*videos.get(number))
-            for name, value in {**clip.pixels, **beside}.items():
-                columns.setdefault(name, []).append(value)
-        for name, values in columns.items():
-            found[name] = values
-            # Those of pave stay apart: they differ in length from clip to clip.
-            if name not in FIELDS:
-                found[name] = torch.cat(values)
-        return found
+    @staticmethod
+    def together(name: str, values: Sequence[Tensor]) -> Tensor:
+        """`[patches of all clips, ...]`."""
+        return torch.cat(list(values))
 
 
 class Patched:
@@ -189,7 +160,7 @@ class Dummies2(DummiesOf, Qwen2VLDummyInputsBuilder):  # type: ignore[misc]
     """Of Qwen2-VL."""
 
 
-class Processor2(ProcessorOf, Qwen2VLMultiModalProcessor):  # type: ignore[misc]
+class Processor2(ClipsInRow, Qwen2VLMultiModalProcessor):  # type: ignore[misc]
     """Of Qwen2-VL."""
 
 
@@ -206,7 +177,7 @@ class Dummies25(DummiesOf, Qwen2_5_VLDummyInputsBuilder):  # type: ignore[misc]
     """Of Qwen2.5-VL."""
 
 
-class Processor25(ProcessorOf, Qwen2_5_VLMultiModalProcessor):  # type: ignore[misc]
+class Processor25(ClipsInRow, Qwen2_5_VLMultiModalProcessor):  # type: ignore[misc]
     """Of Qwen2.5-VL."""
 
 
