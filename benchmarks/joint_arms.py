@@ -71,6 +71,13 @@ ARMS = (
     Arm("merged LoRAs, svd", "svd", "combined", how="svd"),
     LORA,
     Arm("joint, one LoRA, in company", "joint-company", "joint", company=True),
+    Arm(
+        "joint, LoRA per channel, in company",
+        "joint-per-channel-company",
+        "joint",
+        per_channel=True,
+        company=True,
+    ),
 )
 """In the order in which they are run."""
 
