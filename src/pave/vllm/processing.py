@@ -58,6 +58,8 @@ class OwnClips:
             for name, value in {**clip.pixels, **beside}.items():
                 columns.setdefault(name, []).append(value)
         for name, values in columns.items():
+            found[name] = values
             # Those of pave stay apart: they differ in length from clip to clip.
-            found[name] = values if name in FIELDS else self.together(name, values)
+            if name not in FIELDS:
+                found[name] = self.together(name, values)
         return found
