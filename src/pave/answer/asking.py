@@ -146,7 +146,11 @@ def look(
     return ClipFeatures(clip, visual, side)
 
 
-def _check_media(video: str | Path | Frames, channels: Media, frames: FrameWord | None) -> None:
+def _check_media(
+    video: str | Path | Frames,
+    channels: Media,
+    frames: FrameWord | None,
+) -> None:
     """Refuse arguments of a wrong kind.
 
     Raises:

@@ -133,7 +133,11 @@ def inputs_of(
     return inputs, chat
 
 
-def _seen_in(model: AnsweringModel, turns: Sequence[ChatTurn], memory: Memory) -> dict[int, _Seen]:
+def _seen_in(
+    model: AnsweringModel,
+    turns: Sequence[ChatTurn],
+    memory: Memory,
+) -> dict[int, _Seen]:
     """Clips and pictures in the order of their placeholders, by the identity of their parts."""
     shown_parts = _media_of(turns)
     images = sum(isinstance(part, ImagePart) for part in shown_parts)
@@ -206,7 +210,13 @@ class _Seen:
     picture: bool
 
 
-def _seen(model: AnsweringModel, part: Part, many: bool, memory: Memory, number: int) -> _Seen:
+def _seen(
+    model: AnsweringModel,
+    part: Part,
+    many: bool,
+    memory: Memory,
+    number: int,
+) -> _Seen:
     """A clip or picture, looked at once in a talk.
 
     Args:

@@ -120,7 +120,12 @@ class Conversation:
         (asked,) = turns_of([*opening, message])
         return [*self._turns, asked]
 
-    def _keep(self, message: Message, turns: list[ChatTurn], answer: str) -> None:
+    def _keep(
+        self,
+        message: Message,
+        turns: list[ChatTurn],
+        answer: str,
+    ) -> None:
         """Close the open turn with its answer."""
         *before, asked = turns
         # The same parts: what was seen of them is remembered by their identity.

@@ -82,7 +82,11 @@ def generate(
     return answers
 
 
-def _rows(model: AnsweringModel, clips: Sequence[Questions], sampling: Sampling) -> list[list[int]]:
+def _rows(
+    model: AnsweringModel,
+    clips: Sequence[Questions],
+    sampling: Sampling,
+) -> list[list[int]]:
     """Ids of every answer, clip by clip and question by question."""
     base = model.base
     count = 0  # questions

@@ -53,7 +53,12 @@ def parts_of(
     return parts
 
 
-def _put(base: Base, style: PromptStyle, parts: list[str], pieces: Sequence[Piece]) -> None:
+def _put(
+    base: Base,
+    style: PromptStyle,
+    parts: list[str],
+    pieces: Sequence[Piece],
+) -> None:
     """Add one user's turn to the parts, from its opening to where an answer is asked for."""
     alone = text_opening(style)
     before_clip = clip_opening(style)

@@ -192,7 +192,12 @@ def _image(part: Mapping[str, Any], where: str) -> ImagePart:
     return ImagePart(_medium(part, "image", _IMAGE_KEYS, where))
 
 
-def _medium(part: Mapping[str, Any], kind: str, known: set[str], where: str) -> Any:
+def _medium(
+    part: Mapping[str, Any],
+    kind: str,
+    known: set[str],
+    where: str,
+) -> Any:
     """The medium itself, under its own name or transformers' `path`."""
     unknown = sorted(map(str, part.keys() - known))
     if unknown:

@@ -78,7 +78,10 @@ def log_probabilities(
     return together(clips, places, weighed)
 
 
-def _check_answers(clips: Sequence[Questions], answers: Sequence[Sequence[Sequence[str]]]) -> None:
+def _check_answers(
+    clips: Sequence[Questions],
+    answers: Sequence[Sequence[Sequence[str]]],
+) -> None:
     """Refuse answers that are no texts, or of other questions.
 
     Raises:

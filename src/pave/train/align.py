@@ -211,7 +211,8 @@ def _examples(
         if projected or query is None:
             query = grid
         # Evenly over the frame, corners included.
-        spots = torch.linspace(0, query.shape[1] - 1, min(_SPOTS, query.shape[1])).long()
+        places = query.shape[1]
+        spots = torch.linspace(0, places - 1, min(_SPOTS, places)).long()
         example = _Example(
             query=query[:, spots].float(),
             times=clip.clip.times,
@@ -251,7 +252,9 @@ def _directions(base: Base, words: Sequence[str]) -> Tensor:
     means = []
     for word in words:
         ids = base.tokenizer(lead + word, add_special_tokens=False)["input_ids"]
-        means.append(table[torch.tensor(ids, device=table.device)].float().mean(0))  # [D]
+        numbers = torch.tensor(ids, device=table.device)
+        tokens = table[numbers].float()  # [n, D]
+        means.append(tokens.mean(0))
     stacked = torch.stack(means)
     if len(words) > 1:  # a single answer would be its own mean, and point nowhere
         stacked = stacked - stacked.mean(0)
@@ -278,9 +281,11 @@ def _fit(
     bias = torch.zeros(len(classes.words), device=device, requires_grad=True)
     gate = {id(parameter) for parameter in norm.parameters()}
     inner = [p for p in fusion.parameters() if p.requires_grad and id(p) not in gate]
-    optimizer = torch.optim.AdamW(
-        [{"params": inner, "lr": _RATE}, {"params": [bias], "lr": _BIAS_RATE}], weight_decay=0.01
-    )
+    groups = [
+        {"params": inner, "lr": _RATE},
+        {"params": [bias], "lr": _BIAS_RATE},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rise_and_fall(steps))
     with torch.no_grad():
         norm.weight.fill_(1.0)  # the zero gate would let no gradient through

@@ -99,7 +99,9 @@ def why_not(base: Base, autocast: bool) -> str:
     share = FINE if fine else COARSE
     apart = 0.0
     for ours, theirs in zip(got, expected, strict=True):
-        apart = max(apart, float((ours - theirs).abs().max() / theirs.abs().max()))
+        farthest = (ours - theirs).abs().max()
+        largest = theirs.abs().max()
+        apart = max(apart, float(farthest / largest))
     if apart <= share:
         return ""
     return f"its numbers are {apart:.2g} of the largest away from sdpa's"

@@ -88,7 +88,11 @@ def _judge(task: str | None) -> Judge:
     return exact_match
 
 
-def _add_cells(pair: Pair, made: dict[str, Record], wrong: dict[str, str]) -> None:
+def _add_cells(
+    pair: Pair,
+    made: dict[str, Record],
+    wrong: dict[str, str],
+) -> None:
     """The four cells of a pair."""
     for picture, side in CELLS:
         cell = pair.cell(picture, side)

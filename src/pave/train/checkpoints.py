@@ -37,7 +37,10 @@ def save_weights(folder: Path, parameters: Mapping[str, Tensor]) -> None:
     """Write parameters and buffers, and nothing else, to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     # Copies, because safetensors refuses tensors that share memory.
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}
+    state = {}
+    for name, value in parameters.items():
+        here = value.detach().cpu()
+        state[name] = here.contiguous().clone()
     save_file(state, folder / WEIGHTS)
     give_usual_rights(folder / WEIGHTS)
 

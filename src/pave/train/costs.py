@@ -22,7 +22,12 @@ from pave.train.kept import FP32
 ADAMW = 4 * FP32  # bytes a trained parameter: weight, gradient and two moments
 
 
-def weight_bytes(model: nn.Module, language: nn.Module, number: int, quantize: str | None) -> int:
+def weight_bytes(
+    model: nn.Module,
+    language: nn.Module,
+    number: int,
+    quantize: str | None,
+) -> int:
     """Bytes of a base's weights.
 
     Args:

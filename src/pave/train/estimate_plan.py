@@ -217,7 +217,12 @@ def model_without_weights(base: str, revision: str | None = None) -> tuple[Any, 
     return loaded.model, loaded.settings.frames, loaded.own_inputs
 
 
-def _of_authors(name: str, base: str | None, side: Shape | None, batch: int | None) -> EstimatePlan:
+def _of_authors(
+    name: str,
+    base: str | None,
+    side: Shape | None,
+    batch: int | None,
+) -> EstimatePlan:
     """One of the authors' configs, as they trained it."""
     config = fusion_config(name)
     if has_two_channels(name):

@@ -180,7 +180,12 @@ def _digest_of(records: Iterable[Record]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _check_same(note: Path, identity: dict[str, Any], config: TrainConfig, made_by: int) -> None:
+def _check_same(
+    note: Path,
+    identity: dict[str, Any],
+    config: TrainConfig,
+    made_by: int,
+) -> None:
     """The run that the folder holds must be the one that is asked for.
 
     Args:

@@ -216,7 +216,11 @@ def _metric(task: Task, records: Sequence[Record], wanted: str | None) -> str:
     return wanted
 
 
-def _scores(task: Task, records: Sequence[Record], said: Mapping[str, str]) -> dict[str, float]:
+def _scores(
+    task: Task,
+    records: Sequence[Record],
+    said: Mapping[str, str],
+) -> dict[str, float]:
     assert task.score is not None
     scored = task.score(items_of(task, records, said), "default")
     found = {}

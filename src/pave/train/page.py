@@ -121,9 +121,10 @@ def _svg(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str
     every: list[tuple[float, float]] = []
     for points in curves.values():
         every += points
-    left, right = min(x for x, _ in every), max(x for x, _ in every)
+    across, up = zip(*every, strict=True)
+    left, right = min(across), max(across)
     # Zero is always in sight: a loss that falls from 2.1 to 2.0 has not fallen much.
-    low, high = min(0.0, *(y for _, y in every)), max(y for _, y in every)
+    low, high = min(0.0, *up), max(up)
     # A flat curve, or a single row, would divide by zero.
     wide, tall = (right - left) or 1.0, (high - low) or 1.0
     inner, deep = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM

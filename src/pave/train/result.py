@@ -108,7 +108,10 @@ def summary(
         "clips": len(lessons.clips),
     }
     if lessons.shares:
-        facts["share of batches"] = {name: round(p, 4) for name, p in lessons.shares.items()}
+        shares = {}
+        for name, share in lessons.shares.items():
+            shares[name] = round(share, 4)
+        facts["share of batches"] = shares
     if config.counterfactual is not None:
         facts["cells"] = lessons.cells
         facts["counterfactual"] = config.counterfactual.model_dump()
@@ -131,5 +134,7 @@ def summary(
     facts["final_loss"] = round(trained.loss, 4)
     facts["seconds"] = round(trained.seconds, 1)
     facts["torch"] = torch.__version__.split("+")[0]  # without the build, such as +cu130
-    facts["command"] = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program, *words = sys.argv
+    # Where the program lies is nobody's business who gets the patch.
+    facts["command"] = shlex.join([Path(program).name, *words])
     return facts

@@ -43,7 +43,12 @@ class RunFiles:
         steps: Optimiser steps of the whole run.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rows: Sequence[Mapping[str, Any]],
+        steps: int,
+    ) -> None:
         self.folder, self.steps = folder, steps
         self.rows = list(rows)
         self._written = 0.0

@@ -80,7 +80,9 @@ class Account:
 
     def save(self, checkpoint: Path) -> None:
         """Put the scores into a checkpoint that is being written."""
-        (checkpoint / STATE).write_text(json.dumps({"scores": self.history}, indent=1))
+        note = {"scores": self.history}
+        text = json.dumps(note, indent=1)
+        (checkpoint / STATE).write_text(text)
 
     def restore(self, checkpoint: Path) -> None:
         """Go on with the scores of a checkpoint.
@@ -90,7 +92,9 @@ class Account:
         """
         note = read_object(checkpoint / STATE, TrainError, "resume=never starts over")
         # JSON has texts for keys.
-        self.history = {int(step): score for step, score in note["scores"].items()}
+        self.history = {}
+        for step, score in note["scores"].items():
+            self.history[int(step)] = score
 
 
 class Validator(TrainerCallback):  # type: ignore[misc]  # transformers is not typed

@@ -177,7 +177,13 @@ class ZeroAdamW(AdamW):
         finally:
             self.state.clear()
 
-    def _spread(self, parameters: Sequence[Tensor], name: str, whole: Tensor, first: bool) -> None:
+    def _spread(
+        self,
+        parameters: Sequence[Tensor],
+        name: str,
+        whole: Tensor,
+        first: bool,
+    ) -> None:
         """Cut one tensor of a group into those of its parameters."""
         start = 0
         for parameter in parameters if first else []:
@@ -193,7 +199,8 @@ class ZeroAdamW(AdamW):
         shares = hf_compat.zero_shares(self._engine)
         for group, share in zip(self.param_groups, shares, strict=True):
             # All parameters of a group have made as many steps.
-            kept = {"step": self.state[group["params"][0]]["step"].clone()}
+            first, *_ = group["params"]
+            kept = {"step": self.state[first]["step"].clone()}
             for name in ("exp_avg", "exp_avg_sq"):
                 flat = [self.state[each][name].reshape(-1) for each in group["params"]]
                 kept[name] = _share_of(torch.cat(flat), share)
