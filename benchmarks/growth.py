@@ -25,6 +25,7 @@ from pave.bases.visual import Layout, Visual
 from pave.data.packing import pack, positions_and_mask, targets
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
+from pave.train.batch import TrainBatch
 from pave.train.objective import AnswerModel
 
 DRAWING = Path(__file__).parents[1] / "docs" / "assets" / "growth.svg"
@@ -66,7 +67,7 @@ def step_seconds(questions: int, shared: bool) -> float:
             "position_ids": positions,
             "attention_mask": mask,
         }
-        model(inputs, keep, labels, **tokens)["loss"].backward()
+        model(TrainBatch(inputs, keep, labels, **tokens))["loss"].backward()
 
     if shared:
         return median(lambda: step([prompt] * questions))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from pave.bases.visual import Layout, Visual
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
+from pave.train.batch import TrainBatch
 from pave.train.objective import AnswerModel
 
 FRAMES, CELLS, WORDS, HIDDEN, QUESTION, ANSWER, REPEATS = 4, 196, 150_000, 32, 20, 8, 3
@@ -41,7 +42,8 @@ def steps() -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     tokens = {"visuals": [visual], "channels": [{}], "times": [torch.arange(FRAMES) / 1.0]}
 
     def ours() -> Tensor:
-        loss: Tensor = model(inputs, keep, words[-ANSWER:], **tokens)["loss"]
+        batch = TrainBatch(inputs, keep, words[-ANSWER:], **tokens)
+        loss: Tensor = model(batch)["loss"]
         loss.backward()
         return loss.detach()
 

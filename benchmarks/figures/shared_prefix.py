@@ -68,7 +68,7 @@ def cached(
     """Losses from cached tokens, at answer positions."""
     collate = Collator(model.patched.base, packed=packed)
     total = sum(len(sample.packed.labels) for batch in batches for sample in batch)
-    return lambda: (model(**collate(batch), num_items_in_batch=total)["loss"] for batch in batches)
+    return lambda: (model(collate(batch), num_items_in_batch=total)["loss"] for batch in batches)
 
 
 def plain(

@@ -103,7 +103,7 @@ def run(patched, inputs):
         lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"]), with_kwargs=True
     )
     try:
-        return AnswerModel(patched)(**inputs)["loss"], seen[0]
+        return AnswerModel(patched)(inputs)["loss"], seen[0]
     finally:
         handle.remove()
 
@@ -112,7 +112,7 @@ def test_loss_embeddings_and_gradients(patched, batch):
     patched.eval()
     loss, embeds = run(patched, batch[1])
     close(loss.detach(), GOLD["train.loss"][0])
-    own = batch[1]["inputs"]["attention_mask"][:, ::41, None].bool()
+    own = batch[1].inputs["attention_mask"][:, ::41, None].bool()
     close(
         (embeds[:, ::41] * own).detach(),
         GOLD["train.inputs_embeds.every41"][:, : own.shape[1]] * own,
@@ -151,7 +151,7 @@ def test_pixels_and_cached_tokens_give_the_same_logits(patched, batch):
     clips = [paper.clip(patched, video) for video in ("vidA", "vidB")]
     rows = [sample.packed.ids for sample in batch[0]]
     inputs = patched.base.batch(rows, clips, pad="right")
-    side = batch[1]["channels"]
+    side = batch[1].channels
     with torch.no_grad():
         logits = patched(side, [clip.times for clip in clips], **inputs).logits
         light = {key: value for key, value in inputs.items() if key != "pixel_values_videos"}
@@ -211,7 +211,7 @@ def test_training_follows_the_authors(patched, batch):
     model, losses, norms = AnswerModel(patched), [], []
     for _ in range(5):
         optimizer.zero_grad()
-        loss = model(**batch[1])["loss"]
+        loss = model(batch[1])["loss"]
         losses.append(float(loss.detach()))
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, FACTS["max_grad_norm"])))

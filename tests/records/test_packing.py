@@ -130,16 +130,16 @@ def test_packed_loss_and_gradients_equal_separate_ones(family, attention, tmp_pa
     attend_with(base, attention)
     packs = Sequences(base, features, groups, Plan([3, 3, 3], 3, seed=1), length=3)
     batch = Collator(base, packed=True)([packs[i] for i in range(3)])
-    assert len(batch["inputs"]["attention_mask"].shape) == 4
-    loss = model(**batch)["loss"]
+    assert len(batch.inputs["attention_mask"].shape) == 4
+    loss = model(batch)["loss"]
     assert model.ratio > 0
     gradients = _gradients(model, loss)
 
     singles = Sequences(base, features, groups, Plan([3, 3, 3], 1, seed=1), length=9)
     collate = Collator(base, packed=False)
     parts = [collate([singles[i]]) for i in range(9)]
-    total = sum(part["labels"].numel() for part in parts)
-    apart = sum(model(**part, num_items_in_batch=total)["loss"] for part in parts)
+    total = sum(part.labels.numel() for part in parts)
+    apart = sum(model(part, num_items_in_batch=total)["loss"] for part in parts)
     assert loss.item() == pytest.approx(apart.item(), rel=1e-5)
     others = _gradients(model, apart)
     assert gradients.keys() == others.keys() == model.patched.trainable_parameters().keys()
@@ -158,13 +158,13 @@ def test_loss_equals_the_models_own(family, tmp_path):
     data = Sequences(base, features, groups, Plan([3, 3, 3], 1, seed=0), length=4)
     samples = [data[i] for i in range(4)]
     batch = Collator(base, packed=False)(samples)
-    labels = torch.full_like(batch["inputs"]["input_ids"], -100)
+    labels = torch.full_like(batch.inputs["input_ids"], -100)
     for row, sample in enumerate(samples):
         labels[row, torch.tensor(sample.packed.keep) + 1] = torch.tensor(sample.packed.labels)
     with torch.no_grad():
-        loss = model(**batch)["loss"]
-        tokens = {name: batch[name] for name in ("visuals", "channels", "times")}
-        own = model.patched(**batch["inputs"], **tokens, labels=labels).loss
+        loss = model(batch)["loss"]
+        tokens = {name: getattr(batch, name) for name in ("visuals", "channels", "times")}
+        own = model.patched(**batch.inputs, **tokens, labels=labels).loss
     assert loss.item() == pytest.approx(own.item(), rel=1e-5)
 
 
@@ -177,9 +177,9 @@ def test_the_head_runs_on_answer_positions_only(family, tmp_path):
     )
     data = Sequences(base, features, groups, Plan([3, 3, 3], 2, seed=0), length=4)
     batch = Collator(base, packed=True)([data[i] for i in range(4)])
-    model(**batch)["loss"].backward()
-    answers = batch["labels"].numel()
-    assert answers < batch["inputs"]["input_ids"].numel() / 4
+    model(batch)["loss"].backward()
+    answers = batch.labels.numel()
+    assert answers < batch.inputs["input_ids"].numel() / 4
     assert shapes == [(answers, (answers, tiny.VOCAB))]
 
 
@@ -193,11 +193,11 @@ def test_families_with_other_layers_train_on_one_dialogue_a_sequence(family, tmp
     collate = Collator(base, packed=False)
     samples = [data[i] for i in range(6)]
     assert len({len(sample.packed.ids) for sample in samples}) > 1
-    loss = model(**collate(samples))["loss"]
+    loss = model(collate(samples))["loss"]
     gradients = _gradients(model, loss)
     parts = [collate([sample]) for sample in samples]
-    total = sum(part["labels"].numel() for part in parts)
-    apart = sum(model(**part, num_items_in_batch=total)["loss"] for part in parts)
+    total = sum(part.labels.numel() for part in parts)
+    apart = sum(model(part, num_items_in_batch=total)["loss"] for part in parts)
     assert loss.item() == pytest.approx(apart.item(), rel=1e-5)
     others = _gradients(model, apart)
     assert gradients.keys() == others.keys() == model.patched.trainable_parameters().keys()

@@ -41,12 +41,12 @@ def _samples(base: Base, drawn, frames) -> tuple[list[Sample], list[Sample]]:
 
 def _hidden(base: Base, batch) -> torch.Tensor:
     """Last hidden states at the kept positions."""
-    outputs = {base.family.modality: base.join(batch["visuals"])}
+    outputs = {base.family.modality: base.join(batch.visuals)}
     with torch.no_grad():
         states = base.inner(
-            **batch["inputs"], mm_encoder_outputs=outputs, use_cache=False
+            **batch.inputs, mm_encoder_outputs=outputs, use_cache=False
         ).last_hidden_state
-    return states[batch["keep"]]
+    return states[batch.keep]
 
 
 @pytest.mark.parametrize("family", tiny.SHARING)

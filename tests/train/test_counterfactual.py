@@ -21,11 +21,12 @@ from pave.errors import ConfigError, RecordError
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.train import TrainConfig, train
+from pave.train.batch import UNCOUNTED
 from pave.train.batches import Sequences
 from pave.train.cells import make_cells
-from pave.train.collate import UNCOUNTED, Collator
+from pave.train.collate import Collator
 from pave.train.lessons import lessons_of
-from pave.train.objective import AnswerModel, answer_loss
+from pave.train.objective import AnswerModel, answer_losses
 from pave.train.plans import Mixture, Plan
 from train.test_processes import _two
 
@@ -106,7 +107,9 @@ def test_the_hinge_by_hand() -> None:
     """Two questions: one leads by 0.5 of a margin of 2, the other by more than it."""
     losses = torch.tensor([3.0, 1.0, 2.0, 2.0, 0.1, 9.0, 9.0], requires_grad=True)
     pairs = torch.tensor([0, 1, 1, -1, 2, -2, -2])
-    total = answer_loss(losses, pairs, 2.0)
+    found = answer_losses(losses, pairs, 2.0)
+    assert found.tolist() == pytest.approx([3.0, 1.5, 1.5, 0.0, 0.0, 0.0, 0.0])
+    total = found.sum()
     assert total.item() == pytest.approx(3.0 + 2 * (2.0 - 0.5))
     total.backward()
     # Two tokens of the right answer push, one of the wrong one is pushed, a question won is silent.
@@ -161,7 +164,7 @@ def test_the_loss_is_that_of_a_plain_loop(tmp_path: Path, family: str, questions
     data = Sequences(patched.base, features, lessons.groups, lessons.plan, 8, wrong=lessons.wrong)
     data.must_fit(lessons.groups)
     batch = Collator(patched.base, packed=questions > 1)([data[place] for place in range(8)])
-    loss = AnswerModel(patched, margin=0.3)(**batch)["loss"]
+    loss = AnswerModel(patched, margin=0.3)(batch)["loss"]
 
     total, counted, silent = 0.0, 0, 0
     for place in range(8):
@@ -176,8 +179,8 @@ def test_the_loss_is_that_of_a_plain_loop(tmp_path: Path, family: str, questions
                 silent += right - wrong > 0.3
             else:
                 total -= count * right
-    assert int(batch["labels"].ne(UNCOUNTED).sum()) == counted
-    assert int((batch["labels"] == UNCOUNTED).sum()) > 0
+    assert int(batch.labels.ne(UNCOUNTED).sum()) == counted
+    assert int((batch.labels == UNCOUNTED).sum()) > 0
     assert float(loss) == pytest.approx(total / counted, rel=1e-4)
 
 
@@ -187,8 +190,8 @@ def test_with_cross_entropy_cells_are_records(tmp_path: Path) -> None:
     lessons = lessons_of(config, {"": records})
     data = Sequences(patched.base, features, lessons.groups, lessons.plan, 4, wrong=lessons.wrong)
     batch = Collator(patched.base, packed=False)([data[place] for place in range(4)])
-    assert "pairs" not in batch
-    loss = AnswerModel(patched)(**batch)["loss"]
+    assert batch.pairs is None
+    loss = AnswerModel(patched)(batch)["loss"]
     total, counted = 0.0, 0
     for place in range(4):
         group, chosen = lessons.plan[place]
@@ -295,7 +298,7 @@ def test_a_channel_is_left_out_with_its_probability(tmp_path: Path) -> None:
     )
     batch = Collator(patched.base, packed=False)([data[missing]])
     patched.train()
-    AnswerModel(patched)(**batch)["loss"].backward()
+    AnswerModel(patched)(batch)["loss"].backward()
     for name, parameter in patched.trainable_parameters().items():
         moved = bool(parameter.grad is not None and parameter.grad.any())
         assert moved == name.startswith("patch.lora"), name

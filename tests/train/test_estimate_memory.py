@@ -17,6 +17,7 @@ from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.tokens import Tokens
 from pave.train.attention import attend_with
+from pave.train.batch import TrainBatch
 from pave.train.card import Machines, Needs, card_bytes, sent_bytes
 from pave.train.costs import fusion_bytes
 from pave.train.estimate import estimate
@@ -92,7 +93,7 @@ def test_activations_are_those_that_autograd_keeps(
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             times = [torch.arange(2.0)]
-            model(inputs, keep, labels, visuals=[visual], channels=[{"s": side}], times=times)
+            model(TrainBatch(inputs, keep, labels, [visual], [{"s": side}], times))
 
     language = getattr(base.inner, base.family.language_model)
     with lean_layers(language) if lean else contextlib.nullcontext():

@@ -24,10 +24,11 @@ from pave.model import PatchedModel
 from pave.model.combine import combine_patches
 from pave.patches import LoraSpec
 from pave.patches.gates import closed_gates, question_vectors
-from pave.train import TrainConfig, load_config, train
+from pave.train import TrainConfig, train
+from pave.train.batch import UNCOUNTED
 from pave.train.batches import Sequences
-from pave.train.collate import UNCOUNTED, Collator
-from pave.train.gated import centre_gates
+from pave.train.collate import Collator
+from pave.train.gated import Gating, centre_gates
 from pave.train.lessons import lessons_of
 from pave.train.objective import AnswerModel
 from pave.vllm.patches import load_served
@@ -106,13 +107,15 @@ def test_the_loss_is_the_one_to_expect_of_a_gate_that_is_drawn(
     features = _features(model.base, tmp_path)
     config = toy.config(tmp_path, questions_per_video=questions)
     lessons = lessons_of(config, {"": records})
-    data = Sequences(model.base, features, lessons.groups, lessons.plan, 9, for_gate={clip})
-    for_gate = {record.id for number in data.for_gate for record in lessons.groups[number]}
+    gating = Gating(["patch"], {clip})
+    data = Sequences(model.base, features, lessons.groups, lessons.plan, 9, gating=gating)
+    for_gate = {record.id for record in lessons.groups[clip]}
     centre_gates(model, lessons.groups)
     samples = [data[place] for place in range(lessons.plan.per_epoch)]
-    batch = Collator(model.base, questions > 1, "patch")(samples)
+    collate = Collator(model.base, questions > 1, ["patch"])
+    batch = collate(samples)
     model.train()  # where a LoRA works without its channel, too
-    loss = AnswerModel(model)(**batch)["loss"]
+    loss = AnswerModel(model)(batch)["loss"]
     loss.backward()
     gate = model.patches["patch"].parts["features"].gate
     assert gate is not None and gate.weight.grad is not None
@@ -142,14 +145,15 @@ def test_the_loss_is_the_one_to_expect_of_a_gate_that_is_drawn(
         total += opened * on + (1 - opened) * off
         if record.id in for_gate:
             slope += opened * (1 - opened) * (on - off) * words
-    assert int(batch["labels"].ne(UNCOUNTED).sum()) == tokens
+    assert int(batch.labels.ne(UNCOUNTED).sum()) == tokens
     assert float(loss.detach()) == pytest.approx(total / tokens, rel=1e-4)
     assert torch.allclose(gate.weight.grad, slope / tokens, atol=1e-5, rtol=1e-3)
     assert bool(slope.any()) is has_channel
     # LoRA and fusion learn nothing from a clip that is for the gate.
-    alone = [sample for sample in samples if sample.for_gate]
+    places = range(lessons.plan.per_epoch)
+    alone = [samples[place] for place in places if lessons.plan[place][0] == clip]
     model.zero_grad()
-    AnswerModel(model)(**Collator(model.base, questions > 1, "patch")(alone))["loss"].backward()
+    AnswerModel(model)(collate(alone))["loss"].backward()
     for name, parameter in model.trainable_parameters().items():
         moved = bool(parameter.grad is not None and parameter.grad.any())
         in_gate = "question_gate" in name
@@ -309,13 +313,6 @@ def test_gates_of_joined_patches_are_their_own(tmp_path: Path) -> None:
 
 def test_what_does_not_go_with_a_gate_is_refused(tmp_path: Path) -> None:
     toy.records(tmp_path, clips=2)
-    with pytest.raises(ConfigError, match="question_gate or counterfactual, not both"):
-        toy.config(tmp_path, fusion=FUSION, counterfactual={"loss": "ce"})
-    part = {"encoder": "file", "encoder_settings": SETTINGS, "fusion": FUSION}
-    with pytest.raises(ConfigError, match="is trained with one channel"):
-        load_config(
-            None, {"records": "r", "out": "o", "channels": {"features": part, "audio": part}}
-        )
     model = _patched(tiny.base())
     below = model.save_patch(tmp_path / "below")
     model.unpatch()

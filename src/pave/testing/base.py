@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from pave.media import Frames
 from pave.model import PatchedModel
 from pave.patches import LoraSpec
 from pave.tokens import Tokens
+from pave.train.batch import TrainBatch
 from pave.train.batches import Sample
 from pave.train.collate import Collator
 from pave.train.objective import AnswerModel
@@ -324,7 +324,7 @@ def _training(probe: _Probe) -> str:
     return f"loss {before:.3f}, {after:.3f} after two steps, gradients in the patch alone"
 
 
-def _steps(model: PatchedModel, batch: Mapping[str, Any]) -> tuple[float, float]:
+def _steps(model: PatchedModel, batch: TrainBatch) -> tuple[float, float]:
     """Loss of a batch before and after two steps on it."""
     trained = AnswerModel(model)
     # Of fusion and LoRA; the base is frozen.
@@ -333,7 +333,7 @@ def _steps(model: PatchedModel, batch: Mapping[str, Any]) -> tuple[float, float]
     losses = []
     for _ in range(2):
         # As the trainer has it: logits at the answer's positions alone.
-        loss = trained(**batch)["loss"]
+        loss = trained(batch)["loss"]
         losses.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()
@@ -342,7 +342,7 @@ def _steps(model: PatchedModel, batch: Mapping[str, Any]) -> tuple[float, float]
                 _finite(parameter.grad, "gradients")
         optimiser.step()
     with torch.no_grad():
-        losses.append(float(trained(**batch)["loss"]))
+        losses.append(float(trained(batch)["loss"]))
     _must(all(map(math.isfinite, losses)), f"the loss is {losses}")
     return losses[0], losses[-1]
 

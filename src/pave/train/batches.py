@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch.utils.data import Dataset
@@ -13,6 +13,7 @@ from pave.bases.prompt import Prompt
 from pave.data import ClipFeatures, Features, Packed, Record, pack
 from pave.data.lengths import must_fit
 from pave.errors import RecordError
+from pave.train.gated import GateLesson, Gating
 from pave.train.plans import Schedule
 
 
@@ -25,15 +26,26 @@ class Sample:
         features: The clip's tokens.
         wrong: The question again with its wrong answer, where that cannot stand behind the same
             prefix.
-        asked: The last question of each dialogue, in its own words.
-        for_gate: Whether a question gate alone learns from it.
+        gate: What it teaches question gates, where the patch has any.
     """
 
     packed: Packed
     features: ClipFeatures
     wrong: Packed | None = None
-    asked: tuple[str, ...] = ()
-    for_gate: bool = False
+    gate: GateLesson | None = None
+
+    @property
+    def sequences(self) -> list[Packed]:
+        """Its sequence, and that of the wrong answer where it has one of its own."""
+        if self.wrong is None:
+            return [self.packed]
+        return [self.packed, self.wrong]
+
+    def shown(self) -> list[ClipFeatures]:
+        """The ways to show the clip, in each of which its sequences are rows of a batch."""
+        if self.gate is None:
+            return [self.features]
+        return list(self.gate.shown(self.features))
 
 
 class Sequences(Dataset[Sample]):
@@ -48,7 +60,7 @@ class Sequences(Dataset[Sample]):
         prompt: How a question is put, with `{question}` in it.
         wrong: Id of a record -> an answer that the right one is to win against.
         absent: Channel -> probability that a clip is shown without it.
-        for_gate: Numbers of the clips from which a question gate alone learns.
+        gating: The question gates of the patch, if it has any.
 
     Raises:
         RecordError: If a record lacks an answer.
@@ -65,7 +77,7 @@ class Sequences(Dataset[Sample]):
         prompt: str = "{question}",
         wrong: Mapping[str, str] | None = None,
         absent: Mapping[str, float] | None = None,
-        for_gate: Collection[int] = (),
+        gating: Gating | None = None,
     ) -> None:
         """Check that there is something to learn in each record."""
         self.base = base
@@ -76,7 +88,7 @@ class Sequences(Dataset[Sample]):
         self.prompt = prompt
         self.wrong = dict(wrong or {})
         self.absent = dict(absent or {})
-        self.for_gate = for_gate
+        self.gating = gating
         for group in groups:
             for record in group:
                 _check_answer(record)
@@ -93,8 +105,10 @@ class Sequences(Dataset[Sample]):
         features = self._varied(self.features[records[0]], position)
         dialogues = []
         pairs: list[int] = []
+        asked: list[str] = []
         for number, record in enumerate(records, 1):
             dialogues.append(self._turns(record))
+            asked.append(record.turns[-1].question)
             wrong = self.wrong.get(record.id)
             if wrong is None:
                 pairs.append(0)
@@ -102,16 +116,32 @@ class Sequences(Dataset[Sample]):
             # The same dialogue with another ending, right behind its own.
             *past, (question, _) = dialogues[-1]
             dialogues.append([*past, (question, wrong)])
+            asked.append(record.turns[-1].question)
             pairs += [number, -number]
         prompts = self._encoded(features.clip.text, dialogues)
+        gate = self._lesson(clip, asked, features, position)
         if not any(pairs):
-            asked = tuple(record.turns[-1].question for record in records)
-            return Sample(pack(prompts), features, None, asked, clip in self.for_gate)
+            return Sample(pack(prompts), features, gate=gate)
         if self.plan.questions > 1:
-            return Sample(pack(prompts, pairs), features)
+            return Sample(pack(prompts, pairs), features, gate=gate)
         # Without a shared prefix the wrong answer makes a sequence of its own.
         right, other = prompts
-        return Sample(pack([right], [1]), features, pack([other], [-1]))
+        return Sample(
+            packed=pack([right], [1]),
+            features=features,
+            wrong=pack([other], [-1]),
+            gate=gate,
+        )
+
+    def _lesson(
+        self, clip: int, asked: Sequence[str], features: ClipFeatures, position: int
+    ) -> GateLesson | None:
+        """What the sequence at a position teaches question gates."""
+        if self.gating is None:
+            return None
+        # Of its own, so that a gate changes nothing else that is drawn.
+        chance = random.Random(f"{self.plan.seed}/{position}/gates")
+        return self.gating.lesson(clip, asked, features, chance)
 
     def _encoded(
         self, text: str, dialogues: Sequence[Sequence[tuple[str, str | None]]]
@@ -153,9 +183,10 @@ class Sequences(Dataset[Sample]):
             for record in group:
                 turns = self._turns(record)
                 must_fit(self.base, clip, record, turns)
-                if record.id in self.wrong:  # it may be the longer of the two
+                wrong = self.wrong.get(record.id)
+                if wrong is not None:  # it may be the longer of the two
                     *past, (question, _) = turns
-                    must_fit(self.base, clip, record, [*past, (question, self.wrong[record.id])])
+                    must_fit(self.base, clip, record, [*past, (question, wrong)])
 
     def _question(self, question: str) -> str:
         """The question as it is put; not by `format`, since prompts may hold other braces."""

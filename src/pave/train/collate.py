@@ -14,15 +14,13 @@ from pave.data import ClipFeatures, Packed, targets
 from pave.data.packing import positions, segments, visible, visible_blocks
 from pave.errors import ConfigError
 from pave.train.attention import FLEX, takes_rules
+from pave.train.batch import TrainBatch
 from pave.train.batches import Sample
-from pave.train.gated import CLOSED, gate_inputs, gated_rows
-
-UNCOUNTED = -100
-"""Label of a token that does not count, PyTorch's own."""
+from pave.train.gated import GateTerms, gate_terms
 
 
 class Collator:
-    """Samples to the keyword arguments of `AnswerModel`.
+    """Samples to what `AnswerModel` takes.
 
     With one dialogue a sequence the mask is the ordinary one and every base works. Packed sequences
     bring their own positions and a mask of who sees whom, which not every attention can take.
@@ -30,15 +28,15 @@ class Collator:
     Args:
         base: Makes the model inputs.
         packed: Whether sequences may hold several dialogues.
-        gated: Name of the tokens that a question gate mutes; None where the patch has no gate.
+        gates: `Part.key` of each channel that has a question gate.
 
     Raises:
         ConfigError: If the base cannot train on packed sequences.
     """
 
-    def __init__(self, base: Base, packed: bool, gated: str | None = None) -> None:
+    def __init__(self, base: Base, packed: bool, gates: Sequence[str] = ()) -> None:
         """Refuse early what cannot work."""
-        self.base, self.packed, self.gated = base, packed, gated
+        self.base, self.packed, self.gates = base, packed, gates
         if not packed:
             return
         reason = why_no_shared_prefix(base)
@@ -50,12 +48,12 @@ class Collator:
                 "other; set questions_per_video to 1, or load the base with sdpa"
             )
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """The inputs, where to compute logits and what to expect there, and each clip's tokens."""
+    def __call__(self, samples: Sequence[Sample]) -> TrainBatch:
+        """Everything but the clips' tokens is on the device of the base."""
         device = self.base.device
         sequences, clips, ids = [], [], []
         visuals, channels, times = [], [], []
-        for packed, features in self._rows(samples):
+        for packed, features in _rows(samples):
             sequences.append(packed)
             ids.append(packed.ids)
             clips.append(features.clip)
@@ -68,34 +66,29 @@ class Collator:
             inputs["position_ids"] = self._positions(sequences, clips).to(device)
             inputs["attention_mask"] = self._mask(segments(sequences).to(device))  # of [B, L]
         keep, labels = targets(sequences)  # [B, L], [N]
-        batch = {
-            "inputs": inputs,
-            "keep": keep.to(device),
-            "labels": labels.to(device),
-            "visuals": visuals,
-            "channels": channels,
-            "times": times,
-        }
+        pairs = None
         if any(sequence.pairs for sequence in sequences):
-            numbers = pair_numbers(samples)  # [N]
-            batch["pairs"] = torch.stack([labels, numbers]).to(device)
-            # The Trainer counts labels: a wrong answer is nothing that is learnt.
-            batch["labels"] = labels.masked_fill(numbers < 0, UNCOUNTED).to(device)
-        if self.gated is not None:
-            questions, owners = gate_inputs(self.base, samples, self.gated)  # [K, D], [3, N]
-            batch["questions"] = questions.to(device)
-            batch["gated"] = torch.cat([labels[None], owners]).to(device)
-            # Two answers to one question count once.
-            batch["labels"] = labels.masked_fill(owners[1] == CLOSED, UNCOUNTED).to(device)
-        return batch
+            pairs = pair_numbers(samples).to(device)  # [N]
+        return TrainBatch(
+            inputs=inputs,
+            keep=keep.to(device),
+            targets=labels.to(device),
+            visuals=visuals,
+            channels=channels,
+            times=times,
+            pairs=pairs,
+            gate=self._gate(samples),
+        )
 
-    def _rows(self, samples: Sequence[Sample]) -> Iterator[tuple[Packed, ClipFeatures]]:
-        """Each sequence with the clip it is about."""
-        if self.gated is None:
-            yield from _rows(samples)
-            return
-        for packed, features, _ in gated_rows(samples, self.gated):
-            yield packed, features
+    def _gate(self, samples: Sequence[Sample]) -> GateTerms | None:
+        """What question gates weigh, if there are any."""
+        if not self.gates:
+            return None
+        taught = []
+        for sample in samples:
+            assert sample.gate is not None  # a run has gates in all of its samples
+            taught.append((sample.gate, sample.sequences))
+        return gate_terms(self.base, self.gates, taught).moved(self.base.device)
 
     def _positions(self, sequences: Sequence[Packed], clips: Sequence[Clip]) -> Tensor:
         """Where each token stands, `[B, L]`, or `[3, B, L]` for bases with multimodal positions.
@@ -120,32 +113,35 @@ class Collator:
 
 
 def _rows(samples: Sequence[Sample]) -> Iterator[tuple[Packed, ClipFeatures]]:
-    """The rows of a batch: each sample's sequence, and its wrong answer's where that is another."""
+    """The rows of a batch: each sample's sequences, in every way in which its clip is shown."""
     for sample in samples:
-        yield sample.packed, sample.features
-        if sample.wrong is not None:
-            yield sample.wrong, sample.features
+        for features in sample.shown():
+            for sequence in sample.sequences:
+                yield sequence, features
 
 
 def pair_numbers(samples: Sequence[Sample]) -> Tensor:
     """Of each label of a batch, `[N]`, which answer it is of: see `Packed.pairs`.
 
-    Pairs are numbered on from sample to sample.
+    Pairs are numbered on from sample to sample, and in each way to show a clip they are others.
     """
     numbers: list[int] = []
     taken = 0
     for sample in samples:
-        rows = [sample.packed]
-        if sample.wrong is not None:
-            rows.append(sample.wrong)
-        highest = taken
-        for row in rows:
-            for pair in row.pairs or [0] * len(row.labels):
-                if pair > 0:
-                    pair += taken
-                elif pair < 0:
-                    pair -= taken
-                numbers.append(pair)
-                highest = max(highest, pair)
-        taken = highest
+        for _ in sample.shown():
+            numbers += _numbered_on(sample.sequences, taken)
+            taken = max([taken, *map(abs, numbers)])
     return torch.tensor(numbers)
+
+
+def _numbered_on(sequences: Sequence[Packed], taken: int) -> list[int]:
+    """The pairs of a sample's labels, when so many numbers are taken."""
+    numbers = []
+    for sequence in sequences:
+        for pair in sequence.pairs or [0] * len(sequence.labels):
+            if pair > 0:
+                pair += taken
+            elif pair < 0:
+                pair -= taken
+            numbers.append(pair)
+    return numbers

@@ -372,7 +372,6 @@ class TrainConfig(Loading):
                 "or base_lora"
             )
         self._check_concat()
-        self._check_gate()
         if self.parts:
             return self
         if self.lora is None:
@@ -399,22 +398,6 @@ class TrainConfig(Loading):
         if self.modality_dropout:
             raise ValueError(
                 "modality_dropout would leave the places of a concat arm empty; leave it out"
-            )
-
-    def _check_gate(self) -> None:
-        """What does not go with a gate that reads questions."""
-        if not self.gated:
-            return
-        if self.channels:
-            # Each would double the prefixes of a clip.
-            raise ValueError(
-                "fusion.question_gate is trained with one channel; train a patch for each, and "
-                "put them together with pave combine"
-            )
-        if self.counterfactual:
-            raise ValueError(
-                "set fusion.question_gate or counterfactual, not both; a gate learns from clips "
-                "that nothing else learns from, and cells would show them"
             )
 
     @model_validator(mode="after")

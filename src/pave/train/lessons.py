@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pave.data import Record, Records, group_by_clip, open_records
 from pave.data.views import Joined
 from pave.errors import ConfigError, RecordError
-from pave.train.cells import make_cells
+from pave.train.cells import Cells, make_cells
 from pave.train.config import TrainConfig
+from pave.train.gated import gate_clips
 from pave.train.held_out import Exam
 from pave.train.plans import JointPlan, Mixture, Plan, Schedule
 
@@ -32,6 +33,7 @@ class Lessons:
         wrong: Id of a cell -> the answer that the right one is to win against.
         cells: How many cells there are.
         shares: Name of a file -> its share of the batches, where there are several.
+        for_gate: Numbers of the groups from which question gates alone learn.
         exam: What the patch is asked while it trains; None for a run without validation.
         to_align: A record of each clip from which an aligned start learns without its questions.
     """
@@ -42,6 +44,7 @@ class Lessons:
     wrong: Mapping[str, str] = field(default_factory=dict)
     cells: int = 0
     shares: Mapping[str, float] = field(default_factory=dict)
+    for_gate: frozenset[int] = frozenset()
     exam: Exam | None = None
     to_align: Sequence[Record] = ()
 
@@ -102,28 +105,20 @@ def lessons_of(config: TrainConfig, files: Files) -> Lessons:
         files: See `read_files`.
 
     Raises:
-        RecordError: If cells are asked for, and no two clips make any.
+        RecordError: If cells are asked for, and no two clips make any; or a question gate, and no
+            two clips have its channel.
         ConfigError: If they are asked for of a file with several channels.
     """
+    clips = {name: group_by_clip(records) for name, records in files.items()}
+    for_gate = _for_gate(config, clips)
     if config.mixture is None:
         ((name, records),) = files.items()
-        return _lessons_of(config, name, records)
+        return _lessons_of(config, name, records, clips[name], for_gate[name])
     sizes = {name: len(records) for name, records in files.items()}
     shares = config.mixture.shares(sizes)
-    plans: list[Schedule] = []
-    counts: list[int] = []  # groups of each file
-    clips: Sequence[Sequence[Record]] = ()
-    groups: Sequence[Sequence[Record]] = ()
-    wrong: dict[str, str] = {}
-    cells = 0
+    parts = []
     for name, records in files.items():
-        part = _lessons_of(config, name, records)
-        plans.append(part.plan)
-        counts.append(len(part.groups))
-        clips = Joined(clips, part.clips)
-        groups = Joined(groups, part.groups)
-        wrong |= part.wrong  # ids begin with the file's name, so none is there twice
-        cells += part.cells
+        part = _lessons_of(config, name, records, clips[name], for_gate[name])
         log.info(
             "%s: %d questions about %d clips, in %.1f %% of the batches",
             name,
@@ -131,27 +126,127 @@ def lessons_of(config: TrainConfig, files: Files) -> Lessons:
             len(part.clips),
             100 * shares[name],
         )
+        parts.append(part)
+    return _joined(config, parts, shares)
+
+
+def _joined(
+    config: TrainConfig,
+    parts: Sequence[Lessons],
+    shares: Mapping[str, float],
+) -> Lessons:
+    """What several files are good for, each in its share of the batches."""
+    plans: list[Schedule] = []
+    counts: list[int] = []  # groups of each file
+    clips: Sequence[Sequence[Record]] = ()
+    groups: Sequence[Sequence[Record]] = ()
+    wrong: dict[str, str] = {}
+    for_gate: set[int] = set()
+    cells = 0
+    for part in parts:
+        plans.append(part.plan)
+        counts.append(len(part.groups))
+        first = len(groups)  # number of the part's first group among all
+        for number in part.for_gate:
+            for_gate.add(first + number)
+        clips = Joined(clips, part.clips)
+        groups = Joined(groups, part.groups)
+        wrong |= part.wrong  # ids begin with the file's name, so none is there twice
+        cells += part.cells
     drawn = list(shares.values())  # in the order of the files
     plan = JointPlan(plans, counts, drawn, batch=config.batch_clips, seed=config.seed)
-    return Lessons(clips, plan, groups, wrong, cells, shares)
+    return Lessons(
+        clips=clips,
+        plan=plan,
+        groups=groups,
+        wrong=wrong,
+        cells=cells,
+        shares=shares,
+        for_gate=frozenset(for_gate),
+    )
 
 
-def _lessons_of(config: TrainConfig, name: str, records: Sequence[Record]) -> Lessons:
+def _for_gate(
+    config: TrainConfig, clips: Mapping[str, Sequence[Sequence[Record]]]
+) -> dict[str, frozenset[int]]:
+    """Of each file, the numbers of the clips from which question gates alone learn."""
+    if not config.gated:
+        return dict.fromkeys(clips, frozenset())
+    everything: Sequence[Sequence[Record]] = ()
+    for groups in clips.values():
+        everything = Joined(everything, groups)
+    # Another file, or a cell, may show a picture once more.
+    whole_videos = config.mixture is not None or config.counterfactual is not None
+    drawn = gate_clips(
+        everything, config.gated, config.gate_share, config.seed, whole_videos=whole_videos
+    )
+    found = {}
+    first = 0
+    for name, groups in clips.items():
+        end = first + len(groups)
+        own: set[int] = set()
+        for number in drawn:
+            if first <= number < end:
+                own.add(number - first)
+        found[name] = frozenset(own)
+        first = end
+    return found
+
+
+def _lessons_of(
+    config: TrainConfig,
+    name: str,
+    records: Sequence[Record],
+    clips: Sequence[Sequence[Record]],
+    for_gate: frozenset[int],
+) -> Lessons:
     """What one file is good for."""
-    clips = group_by_clip(records)
     plan = _plan(clips, config)
     settings = config.counterfactual
     if settings is None:
-        return Lessons(clips, plan, clips)
+        return Lessons(clips, plan, clips, for_gate=for_gate)
     # Drawn once: a resumed run must find the same cells under the same numbers.
     channel = _exchanged(config, name, records)
+    if for_gate:
+        # No cell is of a clip for the gate and one for the rest.
+        records = _members(clips, set(range(len(clips))) - for_gate)
     made = make_cells(records, channel, config.task, seed=config.seed)
-    cells = group_by_clip(made.records)
+    for_gate_alone = _cells_for_gate(config, channel, _members(clips, for_gate))
+    cells = group_by_clip([*made.records, *for_gate_alone.records])
+    wrong = {**made.wrong, **for_gate_alone.wrong}
+    numbers = set(for_gate)
+    # Behind the clips, as the plan numbers them.
+    for number, group in enumerate(cells, len(clips)):
+        if group[0].id in for_gate_alone.wrong:
+            numbers.add(number)
     mixture = Mixture(plan, _plan(cells, config), settings.share)
-    wrong: Mapping[str, str] = made.wrong
+    count = len(wrong)
     if settings.loss == "ce":  # cells are learnt as any record is
         wrong = {}
-    return Lessons(clips, mixture, Joined(clips, cells), wrong, len(made.records))
+    groups = Joined(clips, cells)
+    return Lessons(clips, mixture, groups, wrong, count, for_gate=frozenset(numbers))
+
+
+def _members(clips: Sequence[Sequence[Record]], numbers: Collection[int]) -> list[Record]:
+    """The records of some clips, in order."""
+    found: list[Record] = []
+    for number in sorted(numbers):
+        found += clips[number]
+    return found
+
+
+def _cells_for_gate(config: TrainConfig, channel: str, records: Sequence[Record]) -> Cells:
+    """The cells from which question gates alone learn: of clips from which they alone learn.
+
+    A cell of one such clip and another one would show fusion and LoRA what is kept from them.
+    """
+    if not records:
+        return Cells([], {})
+    try:
+        return make_cells(records, channel, config.task, seed=config.seed)
+    except RecordError as error:
+        log.info("the question gate learns from no cells: %s", error)
+        return Cells([], {})
 
 
 def _exchanged(config: TrainConfig, name: str, records: Sequence[Record]) -> str:

@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from pave.bases.head import head_at
 from pave.bases.visual import Visual
+from pave.fusion.gate import QuestionGate
 from pave.model import PatchedModel
 from pave.patches.gates import gated_parts
 from pave.patches.lora import Loras
 from pave.patches.patch import Patch
 from pave.tokens import Tokens
-from pave.train.collate import UNCOUNTED
-from pave.train.gated import gated_loss
+from pave.train.batch import UNCOUNTED, TrainBatch
 
 
 class AnswerModel(nn.Module):
@@ -62,73 +62,63 @@ class AnswerModel(nn.Module):
             for part in patch.parts.values():
                 part.fusion.register_forward_hook(self._listen)
 
-    def forward(  # noqa: PLR0913 - what a batch is made of, by name
-        self,
-        inputs: Mapping[str, Tensor],
-        keep: Tensor,
-        labels: Tensor,
-        *,
-        visuals: Sequence[Visual],
-        channels: Sequence[Mapping[str, Tokens]],
-        times: Sequence[Tensor],
-        pairs: Tensor | None = None,
-        questions: Tensor | None = None,
-        gated: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
+    def forward(
+        self, batch: TrainBatch, num_items_in_batch: Tensor | int | None = None
     ) -> dict[str, Tensor]:
         """The loss of one batch.
 
         Args:
-            inputs: `input_ids [B, L]`, `attention_mask` and what else the base needs.
-            keep: `[B, L]` bool, positions whose next token is an answer token.
-            labels: `[N]` those tokens, row by row.
-            visuals: The base's visual tokens, one a clip.
-            channels: Side tokens, one mapping a clip.
-            times: `[T]` seconds of the visual steps, one tensor a clip.
-            pairs: `[2, N]` where wrong answers are among the labels, which leave them out: all
-                token ids, and the answer of each as `answer_loss` has it.
-            questions: `[K, D]` what the patch's gate reads, if it has one.
-            gated: `[4, N]` then: all token ids, and what `gated_loss` takes.
+            batch: What to predict.
             num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this
                 batch's own when None.
         """
-        self.tokens += inputs["input_ids"].numel()  # [B, L]
-        device = labels.device
-        # They come from the cache on the CPU.
-        visuals = [visual.to(device) for visual in visuals]
-        channels = [_side_to(clip, device) for clip in channels]
+        self.tokens += batch.inputs["input_ids"].numel()  # [B, L]
+        device = batch.targets.device
+        batch = batch.moved(device)
         self._square = torch.zeros((), device=device)
-        # [N, vocabulary]
-        logits = self.logits(inputs, keep, visuals=visuals, channels=channels, times=times)
-        self.ratio = self._measure(visuals, channels)
-        # A sum over this pass divided by the tokens of the step: accumulation and several processes
-        # then weigh every answer token alike.
-        if gated is not None and questions is not None:
-            losses = F.cross_entropy(logits.float(), gated[0], reduction="none")  # [N]
-            total = gated_loss(losses, self._opened(questions), gated[1:])
-        elif pairs is None:
-            total = F.cross_entropy(logits.float(), labels, reduction="sum")
-        else:
-            targets, numbers = pairs  # [N] each
-            losses = F.cross_entropy(logits.float(), targets, reduction="none")  # [N]
-            total = answer_loss(losses, numbers, self.margin)
+        logits = self.logits(batch)  # [N, vocabulary]
+        self.ratio = self._measure(batch.visuals, batch.channels)
         count = num_items_in_batch
         if count is None:
-            count = labels.ne(UNCOUNTED).sum()
-        return {"loss": self._tied(total / count)}
+            count = batch.labels.ne(UNCOUNTED).sum()
+        # A sum over this pass divided by the tokens of the step: accumulation and several processes
+        # then weigh every answer token alike.
+        return {"loss": self._tied(self._total(logits, batch) / count)}
 
-    def _opened(self, questions: Tensor) -> Tensor:
-        """Logits `[K]` of the gate of the patch that trains; it has one such channel."""
-        trained: dict[str, Patch] = {patch.name: patch for patch in self._patches}
-        (part,) = gated_parts(trained)
-        assert part.gate is not None
-        logits: Tensor = part.gate(questions)
-        return logits
+    def _total(self, logits: Tensor, batch: TrainBatch) -> Tensor:
+        """The loss of all tokens, added up."""
+        logits = logits.float()
+        if batch.pairs is None and batch.gate is None:
+            # Nothing weighs tokens apart.
+            return F.cross_entropy(logits, batch.targets, reduction="sum")
+        losses = F.cross_entropy(logits, batch.targets, reduction="none")  # [N]
+        if batch.pairs is not None:
+            losses = answer_losses(losses, batch.pairs, self.margin)
+        # After the pairs: a question's hinge is taken in each row by itself.
+        if batch.gate is None:
+            return losses.sum()
+        return batch.gate.expected(losses, self._gates())
 
-    def logits(self, inputs: Mapping[str, Tensor], keep: Tensor, **tokens: Any) -> Tensor:
+    def _gates(self) -> dict[str, QuestionGate]:
+        """The question gates that train, by the names of what they mute."""
+        trained = {patch.name: patch for patch in self._patches}
+        gates = {}
+        for part in gated_parts(trained):
+            assert part.gate is not None
+            gates[part.key] = part.gate
+        return gates
+
+    def logits(self, batch: TrainBatch) -> Tensor:
         """Logits `[N, vocabulary]` at the kept positions, row by row."""
-        with head_at(self.patched.base.model, keep):
-            return torch.as_tensor(self.patched(**inputs, **tokens, use_cache=False).logits)
+        with head_at(self.patched.base.model, batch.keep):
+            output = self.patched(
+                **batch.inputs,
+                visuals=batch.visuals,
+                channels=batch.channels,
+                times=batch.times,
+                use_cache=False,
+            )
+            return torch.as_tensor(output.logits)
 
     def _tied(self, loss: Tensor) -> Tensor:
         """The loss plus a zero that holds the LoRAs of channels that this batch lacks.
@@ -176,12 +166,13 @@ def _heard(patch: Patch, clip: Mapping[str, Tokens]) -> bool:
     return not all(tokens.muted for tokens in found.values())
 
 
-def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
-    """The loss of answers, some of which are to win against a wrong one.
+def answer_losses(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
+    """The losses of tokens, where some answers are to win against a wrong one.
 
-    Ordinary tokens count by their own loss. A question with two answers costs `max(0, margin -
-    (s(right) - s(wrong)))`, s being the mean log-probability of an answer's tokens, once for every
-    token of its right answer. So a question weighs as much as it would with its right answer alone.
+    Ordinary tokens keep their own loss. Every token of a right answer gets that of its question,
+    `max(0, margin - (s(right) - s(wrong)))`, s being the mean log-probability of an answer's
+    tokens, and those of wrong answers get none. So a question weighs as much as it would with its
+    right answer alone.
 
     Args:
         losses: `[N]` negative log-probability of each token.
@@ -191,18 +182,18 @@ def answer_loss(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
 
     Example:
         >>> losses = torch.tensor([2.0, 0.5, 1.5, 1.0])
-        >>> answer_loss(losses, torch.tensor([0, 1, 1, -1]), margin=1.0)  # 2 + 2 * (1 - (-1 + 1))
-        tensor(4.)
+        >>> answer_losses(losses, torch.tensor([0, 1, 1, -1]), margin=1.0)  # 1 - (-1 + 1)
+        tensor([2., 1., 1., 0.])
     """
-    total = losses[pairs == 0].sum()
-    questions = torch.arange(1, int(pairs.abs().max()) + 1, device=pairs.device)  # [K]
+    count = int(pairs.abs().max())
+    questions = torch.arange(1, count + 1, device=pairs.device)  # [K]
     right = pairs == questions[:, None]  # [K, N]
     wrong = pairs == -questions[:, None]
     # Sums over rows, whose order never changes, as that of scattered additions may on a GPU.
     lead = _means(losses, wrong) - _means(losses, right)  # [K], s(right) - s(wrong)
     hinge = F.relu(margin - lead)  # [K]
-    weights = right.sum(1)  # [K], tokens of each right answer
-    return total + (weights * hinge).sum()
+    of_pairs = (right * hinge[:, None]).sum(0)  # [N]
+    return torch.where(pairs == 0, losses, of_pairs)
 
 
 def _means(losses: Tensor, chosen: Tensor) -> Tensor:
@@ -210,11 +201,3 @@ def _means(losses: Tensor, chosen: Tensor) -> Tensor:
     sums = (losses * chosen).sum(1)  # [K]
     counts = chosen.sum(1)  # [K]
     return sums / counts
-
-
-def _side_to(clip: Mapping[str, Tokens], device: torch.device) -> dict[str, Tokens]:
-    """One clip's side tokens on the device of the step."""
-    moved = {}
-    for name, tokens in clip.items():
-        moved[name] = tokens.to(device)
-    return moved

@@ -29,10 +29,11 @@ from pave.arguments import as_kind
 from pave.bases import Base, load_base
 from pave.bases.plain import as_base
 from pave.cache import TokenCache
-from pave.data import Features, Record
+from pave.data import Features, Record, clip_key
 from pave.errors import ConfigError
 from pave.launcher import must_train_together
 from pave.model import PatchedModel
+from pave.patches.parts import part_key
 from pave.placement import running_on
 from pave.texts import counted
 from pave.train.batches import Sequences
@@ -40,7 +41,7 @@ from pave.train.checkpoints import load_weights, newest_checkpoint, processes_of
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
 from pave.train.folder import LOG_NAME, alone_in, open_folder
-from pave.train.gated import centre_gates, gate_clips
+from pave.train.gated import Gating, centre_gates
 from pave.train.held import AsTrained
 from pave.train.held_out import Exam, split_files, tell_shared
 from pave.train.lessons import Lessons, lessons_of, read_clips, read_files
@@ -76,7 +77,12 @@ Facts = Callable[[Trained, Mapping[str, Any]], dict[str, Any]]
 """How far a patch is trained, what its validation says -> what its card says."""
 
 
-def train(config: TrainConfig, *, base: Base | None = None, progress: bool = True) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    base: Base | None = None,
+    progress: bool = True,
+) -> TrainResult:
     """Train a patch.
 
     The folder `config.out` gets `settings.yaml` (all settings, ready for `load_config`),
@@ -155,8 +161,7 @@ def _train_in_folder(
     progress: bool,
 ) -> TrainResult:
     """Train in a folder that is this run's."""
-    gated = NAME if config.gated else None  # it has one channel
-    collator = Collator(base, config.questions_per_video > 1, gated)
+    collator = Collator(base, config.questions_per_video > 1, _gates(config))
     with patched_as(base, config) as patched:
         base_patches = load_base_patches(patched, config)
         encoders = make_encoders(patched, base_patches, config, origin)
@@ -173,9 +178,7 @@ def _train_in_folder(
         if checkpoint is None and origin is not None:
             origin.fill(patched)
         elif checkpoint is None:
-            align_new_patch(
-                patched, _learnt_from(lessons, data), features, config, lessons.to_align
-            )
+            align_new_patch(patched, _learnt_from(lessons), features, config, lessons.to_align)
         model = AnswerModel(patched, _margin(config))
 
         def facts(trained: Trained, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,15 +310,9 @@ def _sequences(
     absent: dict[str, float] = {}
     if config.modality_dropout is not None:
         absent = dict.fromkeys(config.parts, config.modality_dropout)
-    for_gate: frozenset[int] = frozenset()
+    gating = None
     if config.gated:
-        for_gate = gate_clips(
-            lessons.groups,
-            config.gated,
-            config.gate_share,
-            config.seed,
-            whole_videos=config.mixture is not None,
-        )
+        gating = Gating(_gates(config), lessons.for_gate)
     return Sequences(
         base,
         features,
@@ -325,17 +322,32 @@ def _sequences(
         prompt=config.prompt,
         wrong=lessons.wrong,
         absent=absent,
-        for_gate=for_gate,
+        gating=gating,
     )
 
 
-def _learnt_from(lessons: Lessons, data: Sequences) -> Sequence[Sequence[Record]]:
-    """The clips from which fusion and LoRA learn: all but those of a question gate."""
-    if not data.for_gate:
+def _gates(config: TrainConfig) -> tuple[str, ...]:
+    """Names of the tokens that question gates mute."""
+    names = []
+    for channel in config.gated:
+        name = part_key(NAME, channel, len(config.parts))
+        names.append(name)
+    return tuple(names)
+
+
+def _learnt_from(lessons: Lessons) -> Sequence[Sequence[Record]]:
+    """The clips from which fusion and LoRA learn: all but those of question gates."""
+    if not lessons.for_gate:
         return lessons.clips
+    # By what they show, since clips and groups are numbered apart.
+    for_gate: set[str] = set()
+    for number in lessons.for_gate:
+        record = lessons.groups[number][0]
+        for_gate.add(clip_key(record))
     kept = []
-    for number, group in enumerate(lessons.clips):
-        if number not in data.for_gate:
+    for group in lessons.clips:
+        key = clip_key(group[0])
+        if key not in for_gate:
             kept.append(group)
     return kept
 

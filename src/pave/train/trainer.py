@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers import PrinterCallback, Trainer, TrainerControl, TrainingArgum
 from pave import hf_compat
 from pave.errors import ConfigError
 from pave.model import PatchedModel
+from pave.train.batches import Sample
 from pave.train.checkpoints import check_finite, load_weights, publish, save_weights, saving
 from pave.train.collate import Collator
 from pave.train.config import TrainConfig
@@ -127,6 +129,16 @@ def optimiser_groups(patched: PatchedModel, config: TrainConfig) -> list[dict[st
     return list(groups.values())
 
 
+def _as_inputs(collator: Collator, samples: Sequence[Sample]) -> dict[str, Any]:
+    """A batch as the Trainer takes it: a dictionary, with the labels that it counts.
+
+    It counts them over all passes and processes of an optimiser step. What else is in a batch it
+    leaves as it is, and where it is.
+    """
+    batch = collator(samples)
+    return {"batch": batch, "labels": batch.labels}
+
+
 class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
     """Trains an `AnswerModel` on a fixed sequence of samples.
 
@@ -165,7 +177,9 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self.describe: Callable[[], dict[str, Any]] = dict
         self.zero: ZeroAdamW | None = None
         self._sharded = config.engine == "fsdp"
-        super().__init__(model=model, args=args, train_dataset=data, data_collator=collator)
+        super().__init__(
+            model=model, args=args, train_dataset=data, data_collator=partial(_as_inputs, collator)
+        )
         # It leaves the model unwrapped then, and gradients are averaged here. Not before: it would
         # refuse checkpoints of a model in shares, but the optimiser's state of ours is whole.
         self.is_distributed_loading_by_transformers = args.world_size > 1
@@ -196,7 +210,8 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
     ) -> Tensor:
         """Forward and backward; at the end of an optimiser step gradients become those of all."""
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        # The labels have been counted.
+        loss: Tensor = super().training_step(model, {"batch": inputs["batch"]}, num_items_in_batch)
         last = self.accelerator.sync_gradients
         if self.zero is not None:
             self.zero.take(last)
