@@ -136,6 +136,12 @@ class GateTerms:
         sides: `[C, N]` how each gate is in the row of each token; 0 without its channel.
         tested: `[C, N]` bool, the gate by which the two rows of a token differ.
         alone: `[N]` bool, whether a token is for gates alone.
+
+    Example:
+        >>> rows, yes = torch.tensor([[OPEN, CLOSED]]), torch.tensor([True, True])
+        >>> terms = GateTerms(["a"], torch.zeros(1, 2), torch.tensor([0, 0]), rows, yes[None], yes)
+        >>> terms.expected(torch.tensor([1.0, 3.0]), {"a": QuestionGate(2)})  # it is undecided
+        tensor(2., grad_fn=<SumBackward0>)
     """
 
     names: Sequence[str]
