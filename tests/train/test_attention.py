@@ -96,7 +96,7 @@ def test_a_run_with_it_is_a_run_without_it(tmp_path, monkeypatch, flex_on_cpu):
 
     def spied(self, samples):
         batch = call(self, samples)
-        masks.append(type(batch["inputs"]["attention_mask"]))
+        masks.append(type(batch.inputs["attention_mask"]))
         return batch
 
     monkeypatch.setattr(Collator, "__call__", spied)
