@@ -13,7 +13,7 @@ from pave_world.demo.prepare import TEST, TRAIN
 from pave_world.films.make import RECORDS
 
 BLIND, SHUFFLED, PRIOR = "blind", "shuffled", "prior"
-PROBES = ("linear", "mlp")
+PROBES = ("linear", "mlp", "attention")
 ARMS = (BLIND, SHUFFLED, PRIOR, *PROBES)
 """In the order in which they are asked: a difference is of a later arm to an earlier one."""
 
@@ -40,5 +40,10 @@ def command_of(config: DemoConfig) -> list[str]:
 
 
 def are_asked(config: DemoConfig) -> bool:
-    """Whether the control arms of a run are finished."""
-    return (folder_of(config) / "results.json").is_file()
+    """Whether the control arms of a run are finished, all of them.
+
+    A run of a version that had fewer arms is not: the same command then asks those it lacks.
+    """
+    folder = folder_of(config)
+    files = [folder / f"{arm}.jsonl" for arm in ARMS]
+    return (folder / "results.json").is_file() and all(file.is_file() for file in files)

@@ -200,8 +200,9 @@ def _probed(channel: Channel) -> list[str]:
     lines = [
         "No gain, and why: token probes, trained on the tokens of the training clips.",
         "",
-        "| questions | most frequent answer | linear probe | MLP probe | the tokens |",
-        "|---" * 5 + "|",
+        "| questions | most frequent answer | linear probe | MLP probe | attention probe | "
+        "the tokens |",
+        "|---" * 6 + "|",
     ]
     for family in flat:
         shares = [_control(channel, arm, family) for arm in (PRIOR, *PROBES)]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pave.evaluate.token_probe import Example, ProbeKind, pool, pooled_clips, prior, probe
+from pave.evaluate.probe_examples import Example, prior
+from pave.evaluate.token_probe import ProbeKind, pool, pooled_clips, probe
 from pave.tokens import Tokens
 
 Say = Callable[[int, int], str]

@@ -201,7 +201,9 @@ def test_control_arms_stand_beside_and_probes_say_why(tmp_path: Path) -> None:
     from results_pages import section, summary
 
     config = _run(tmp_path, 1, {("base", "views"): 1, (CONTROL, "views"): 4})
-    _controls(config, {"blind": 2, "shuffled": 3, "prior": 1, "linear": 1, "mlp": 8})
+    _controls(
+        config, {"blind": 2, "shuffled": 3, "prior": 1, "linear": 1, "mlp": 8, "attention": 2}
+    )
     report = finished_report(config)
     assert report is not None
     channel = pooled([(config, report)])
@@ -214,7 +216,7 @@ def test_control_arms_stand_beside_and_probes_say_why(tmp_path: Path) -> None:
     assert "| 10 |  | 34.2 | 47.4 |  | 70.0 |" in line
     assert "Blind: LoRA-only without the clip" in made
     text = section(channel)
-    assert "| behind | 12.5 | 12.5 | 100.0 | hold it (mlp +87.5): not learnt |" in text
+    assert "| behind | 12.5 | 12.5 | 100.0 | 25.0 | hold it (mlp +87.5): not learnt |" in text
     # The mlp taken away, nothing is shown.
     for row in ("mlp", "linear"):
         file = config.out / "controls" / f"{row}.jsonl"
@@ -238,4 +240,4 @@ def test_the_command_of_the_control_arms_is_one_that_eval_takes(tmp_path: Path) 
     assert tuple(arms) == ARMS
     given = {"records": "r", "out": "o", "arms": arms, "train_records": "t"}
     kinds = [spec.kind for spec in EvalConfig.model_validate(given).specs.values()]
-    assert kinds == ["blind", "shuffled", "prior", "linear", "mlp"]
+    assert kinds == ["blind", "shuffled", "prior", "linear", "mlp", "attention"]

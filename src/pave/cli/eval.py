@@ -53,8 +53,9 @@ def eval_verb(
     answers and makes the report.
 
     Controls say where a score comes from. `blind:FOLDER` asks the question without the clip, and
-    `shuffled:FOLDER` gives the patch another clip's channel. `linear:FOLDER`, `mlp:FOLDER`, and
-    `prior:` learn from `--train-records` and say whether the encoder's tokens hold the answer.
+    `shuffled:FOLDER` gives the patch another clip's channel. `linear:FOLDER`, `mlp:FOLDER`,
+    `attention:FOLDER`, and `prior:` learn from `--train-records` and say whether the encoder's
+    tokens hold the answer.
 
     `--swap CHANNEL` asks something else: clips that are asked the same and answer differently
     exchange that channel, and the table says whether each arm follows the channel or the picture.

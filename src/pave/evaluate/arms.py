@@ -5,8 +5,9 @@ front of the folders makes it a control, which says where a score comes from:
 
 - `blind:` asks the question alone, without the clip.
 - `shuffled:FOLDER` gives the patch the channel of another clip.
-- `linear:FOLDER` and `mlp:FOLDER` are no language models: they learn the answers from the pooled
-  tokens of the patch's encoder, and so tell whether the tokens hold them.
+- `linear:FOLDER`, `mlp:FOLDER` and `attention:FOLDER` are no language models: they learn the
+  answers from the tokens of the patch's encoder, pooled or one by one, and so tell whether the
+  tokens hold them.
 - `prior:` gives the answer that the question has most often in the training records.
 """
 
@@ -18,15 +19,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args
 
-Kind = Literal["plain", "blind", "shuffled", "linear", "mlp", "prior"]
+Kind = Literal["plain", "blind", "shuffled", "linear", "mlp", "attention", "prior"]
 PLAIN: Kind = "plain"
-LEARNING: tuple[Kind, ...] = ("linear", "mlp", "prior")
+LEARNING: tuple[Kind, ...] = ("linear", "mlp", "attention", "prior")
 """Kinds that learn from records of their own."""
 _TAKES = MappingProxyType(
     {
         "shuffled": "at least one patch",
         "linear": "one patch",
         "mlp": "one patch",
+        "attention": "one patch",
         "prior": "no patch",
     }
 )

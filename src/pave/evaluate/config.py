@@ -61,13 +61,14 @@ class EvalConfig(Loading):
         json_schema_extra={"additionalProperties": {"type": ["array", "string", "null"]}},
         description="One flag per arm: --arms.NAME FOLDER for a patch, FOLDER,FOLDER for several "
         "patches, or none for the bare base. Controls: blind: or blind:FOLDER (the question "
-        "without the clip), shuffled:FOLDER (another clip's channel), linear:FOLDER and mlp:FOLDER "
-        "(do the encoder's tokens hold the answer?), prior: (the most frequent answer).",
+        "without the clip), shuffled:FOLDER (another clip's channel), linear:FOLDER, "
+        "mlp:FOLDER and attention:FOLDER (do the encoder's tokens hold the answer?), prior: (the "
+        "most frequent answer).",
     )
     train_records: Path | None = Field(
         None,
-        description="Training records, of any format, that the arms linear:, mlp: and prior: learn "
-        "from.",
+        description="Training records, of any format, that the arms linear:, mlp:, attention: "
+        "and prior: learn from.",
     )
     cache: Path | None = Field(
         None,

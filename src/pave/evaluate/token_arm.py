@@ -1,7 +1,8 @@
 """Arms that learn the answers from an encoder's tokens, or from the questions alone.
 
 They answer beside the arms that are language models, so that every table says of each kind of
-question whether the tokens hold the answer (`pave.evaluate.token_probe`).
+question whether the tokens hold the answer (`pave.evaluate.token_probe`,
+`pave.evaluate.attention_probe`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from pave.cache import TokenCache
 from pave.channels import Encoder, cache_key, encode_cached
 from pave.data import Record, group_by_clip, read_records
 from pave.errors import ConfigError, RecordError
+from pave.evaluate.attention_probe import attend
 from pave.evaluate.evaluation import Evaluation
-from pave.evaluate.token_probe import Example, PooledClips, pooled_clips, prior, probe
+from pave.evaluate.probe_examples import Example, prior
+from pave.evaluate.probe_memory import memory_of
+from pave.evaluate.token_probe import PooledClips, pooled_clips, probe
 from pave.tasks.items import references_of
 from pave.texts import counted
 from pave.tokens import Tokens
@@ -87,29 +91,58 @@ class TokenArm:
         return found
 
     def _learn(self, train: Sequence[Record]) -> dict[str, str]:
-        """Record id -> answer, family by family."""
-        families: dict[str, list[Record]] = {}
-        for record in train:
-            families.setdefault(_family(record), []).append(record)
-        clips = None
-        if self._spec.kind != "prior":
-            clips = self._pooled(train)
+        """Record id -> answer."""
+        families = _by_family(train)
         said: dict[str, str] = {}
         asked: dict[str, list[Record]] = {}
-        for record in self.run.asked:
-            asked.setdefault(_family(record), []).append(record)
-        for number, (family, questions) in enumerate(asked.items(), 1):
-            learnt = families.get(family, [])
-            if not learnt:
-                self._note(
-                    f"there are no training records of kind {family}, so it gives no answers there"
-                )
-                for record in questions:
-                    said[record.id] = ""
+        for family, questions in _by_family(self.run.asked).items():
+            if family in families:
+                asked[family] = questions
                 continue
-            said |= self._family(clips, learnt, questions)
-            if self.run.progress is not None:
-                self.run.progress(f"probe {self._arm}", number, len(asked))
+            self._note(
+                f"there are no training records of kind {family}, so it gives no answers there"
+            )
+            for record in questions:
+                said[record.id] = ""
+        if self._spec.kind == "attention":
+            return said | self._attended(train, families, asked)
+        clips = None
+        if self._spec.kind != "prior":
+            clips = pooled_clips(*self._read(train))
+        for number, (family, questions) in enumerate(asked.items(), 1):
+            said |= self._family(clips, families[family], questions)
+            self._tell(number, len(asked))
+        return said
+
+    def _attended(
+        self,
+        train: Sequence[Record],
+        families: Mapping[str, Sequence[Record]],
+        asked: Mapping[str, Sequence[Record]],
+    ) -> dict[str, str]:
+        """Answers of the attention probe, which learns all families together."""
+        seed = self.run.config.seed
+        learnt_tokens, asked_tokens = self._read(train)
+        memory = memory_of(learnt_tokens, asked_tokens, seed=seed)
+        learnt = _with_tokens(self._examples(train), memory.rows)
+        said: dict[str, str] = {}
+        ids: list[str] = []
+        heard: list[Example] = []
+        for family, records in asked.items():
+            examples = self._examples(records)
+            own = self._examples(families[family])
+            # What stays where a clip has no tokens.
+            said |= _by_id(records, prior(own, examples))
+            if not _with_tokens(own, memory.rows):  # the probe never hears of this family
+                continue
+            for record, example in zip(records, examples, strict=True):
+                if example.clip in memory.rows:
+                    ids.append(record.id)
+                    heard.append(example)
+        if heard:
+            answers = attend(memory, learnt, heard, seed=seed)
+            said |= dict(zip(ids, answers, strict=True))
+        self._tell(1, 1)
         return said
 
     def _family(
@@ -119,19 +152,19 @@ class TokenArm:
         train, asked = self._examples(learnt), self._examples(questions)
         said = prior(train, asked)  # what stays where a clip has no tokens
         if clips is not None:
-            heard = _with_tokens(asked, clips)
+            heard = _with_tokens(asked, clips.rows)
             # One after the other for those that have tokens, in their order.
             answers = iter(self._probed(clips, train, heard))
             for place, example in enumerate(asked):
                 if example.clip in clips.rows:
                     said[place] = next(answers)
-        return {record.id: text for record, text in zip(questions, said, strict=True)}
+        return _by_id(questions, said)
 
     def _probed(
         self, clips: PooledClips, train: Sequence[Example], asked: Sequence[Example]
     ) -> list[str]:
         """What the probe says to questions about clips that have tokens."""
-        learnt = _with_tokens(train, clips)
+        learnt = _with_tokens(train, clips.rows)
         if not learnt:  # clips of other families have some
             return prior(train, asked)
         assert self._spec.kind in ("linear", "mlp")
@@ -146,11 +179,11 @@ class TokenArm:
                 texts += [turn.question, turn.answer or ""]
             question = "\n".join([*texts, record.turns[-1].question])
             clip = self._tokens.content(record)
-            found.append(Example(clip, question, references_of(record)[0]))
+            found.append(Example(clip, question, references_of(record)[0], _family(record)))
         return found
 
-    def _pooled(self, train: Sequence[Record]) -> PooledClips:
-        """Pooled tokens of all clips that have some."""
+    def _read(self, train: Sequence[Record]) -> tuple[Mapping[str, Tokens], Mapping[str, Tokens]]:
+        """Tokens of the clips that are learnt from and of those that are asked about."""
         learnt = self._tokens.read(train)
         asked = self._tokens.read(self.run.asked)
         if not learnt or not asked:
@@ -168,7 +201,11 @@ class TokenArm:
                 self._note(
                     f"without {self._tokens.channel} tokens: {counted(lacking, f'{what} clip')}"
                 )
-        return pooled_clips(learnt, asked)
+        return learnt, asked
+
+    def _tell(self, done: int, total: int) -> None:
+        if self.run.progress is not None:
+            self.run.progress(f"probe {self._arm}", done, total)
 
     def _note(self, text: str) -> None:
         self.notes.append(f"{self._arm}: {text}")
@@ -221,9 +258,22 @@ class _Clips:
         return found
 
 
-def _with_tokens(examples: Sequence[Example], clips: PooledClips) -> list[Example]:
+def _with_tokens(examples: Sequence[Example], rows: Mapping[str, int]) -> list[Example]:
     """Those whose clip has tokens."""
-    return [example for example in examples if example.clip in clips.rows]
+    return [example for example in examples if example.clip in rows]
+
+
+def _by_family(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Family -> its records, families in the order in which they come."""
+    families: dict[str, list[Record]] = {}
+    for record in records:
+        families.setdefault(_family(record), []).append(record)
+    return families
+
+
+def _by_id(records: Sequence[Record], said: Sequence[str]) -> dict[str, str]:
+    """Record id -> what is said to it."""
+    return {record.id: text for record, text in zip(records, said, strict=True)}
 
 
 def _family(record: Record) -> str:

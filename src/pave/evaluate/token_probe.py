@@ -1,17 +1,16 @@
-"""Token probes: do the tokens of an encoder hold the answers at all?
+"""Pooled token probes: do the tokens of an encoder hold the answers at all?
 
 A patch that gains nothing on a kind of question has either tokens without the answer or a way to
 the language model on which it gets lost. A probe tells the two apart. It learns the answers from
 the pooled tokens alone, without a language model and in seconds:
 
 - `linear`: least squares onto the answers, with a part for all questions and a part for each;
-- `mlp`: one hidden layer, on the main directions of the pooled tokens;
-- `prior`: the most frequent answer to the question, without any tokens. What a probe is better
-  than this, the tokens hold.
+- `mlp`: one hidden layer, on the main directions of the pooled tokens.
 
-Both choose how strongly they are held back on a fifth of the training clips. A question that needs
-the picture as well as the channel ("on which side is what you hear?") is beyond both: the answer is
-in neither alone.
+What a probe is better than the most frequent answer (`prior`), the tokens hold. What pooling blurs
+is found by the attention probe (`pave.evaluate.attention_probe`). Both choose how strongly they are
+held back on a fifth of the training clips. A question that needs the picture as well as the channel
+("on which side is what you hear?") is beyond all of them: the answer is in neither alone.
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pave.evaluate.probe_examples import Example, deal, prior
+from pave.evaluate.probe_memory import fewer_places
 from pave.seeds import seeded
 from pave.tokens import Tokens
 
@@ -34,28 +35,12 @@ SEGMENTS, PLACES = 4, 16
 """Most pieces in time and in space that pooled tokens keep apart."""
 MOST = 4000
 """Most training questions of a family: the work grows with their third power."""
-_HELD = 5  # one clip in so many chooses the settings
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 # Of the network: chosen on made-up bits, among them an exclusive or.
 _DIRECTIONS = 64
 _HIDDEN = 128
 _EPOCHS = 150
 _WORDINGS = 256
-
-
-@dataclass(frozen=True)
-class Example:
-    """One question about one clip.
-
-    Attributes:
-        clip: Name of the clip.
-        question: What is asked.
-        answer: The answer; what stands here for a question that is to be answered is not read.
-    """
-
-    clip: str
-    question: str
-    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,14 +97,7 @@ def _pooled(values: Tensor, kept: int) -> Tensor:
     largest = values.amax((0, 1))  # [C]
     if values.shape[1] != kept:
         values = values.mean(1, keepdim=True)
-    side = round(kept**0.5)
-    if kept > PLACES and side * side == kept:
-        grid = values.permute(0, 2, 1).unflatten(2, (side, side))  # [T, C, side, side]
-        smaller = F.adaptive_avg_pool2d(grid, int(PLACES**0.5)).flatten(2)  # [T, C, 16]
-    elif kept > PLACES:
-        smaller = F.adaptive_avg_pool1d(values.permute(0, 2, 1), PLACES)
-    else:
-        smaller = values.permute(0, 2, 1)  # [T, C, S]
+    smaller = fewer_places(values, PLACES).permute(0, 2, 1)  # [T, C, S]
     lines = smaller.flatten(1).T  # [C * S, T]
     pieces = F.adaptive_avg_pool1d(lines, SEGMENTS)
     return torch.cat([pieces.flatten(), largest])
@@ -154,29 +132,6 @@ def pooled_clips(train: Mapping[str, Tokens], asked: Mapping[str, Tokens]) -> Po
     return PooledClips(rows, products, directions)
 
 
-def prior(train: Sequence[Example], asked: Sequence[Example]) -> list[str]:
-    """The most frequent answer to each question, else that of all questions.
-
-    Example:
-        >>> train = [Example("a", "Q", "yes"), Example("b", "Q", "yes"), Example("c", "P", "no")]
-        >>> prior(train, [Example("d", "Q"), Example("d", "P"), Example("d", "new")])
-        ['yes', 'no', 'yes']
-    """
-    counts: dict[str, Counter[str]] = {}
-    for example in train:
-        counts.setdefault(example.question, Counter())[example.answer] += 1
-    whole: Counter[str] = Counter()
-    for own in counts.values():
-        whole += own
-    found = []
-    for example in asked:
-        # A wording that training never had takes what is most frequent in all.
-        own = counts.get(example.question, whole)
-        # Of equally frequent ones the first by letters, so that the order of records is nothing.
-        found.append(min(own, key=lambda answer: (-own[answer], answer)))
-    return found
-
-
 def probe(
     kind: ProbeKind,
     clips: PooledClips,
@@ -201,22 +156,10 @@ def probe(
     if len(train) > MOST:
         train = order.sample(list(train), MOST)
     words = sorted({example.answer for example in train})
-    names = sorted({example.clip for example in train})
-    # Sorted first: what is drawn must not depend on the order of the records.
-    order.shuffle(names)
-    count = len(names) // _HELD
-    held = set(names[:count])
-    # Whole clips, since questions about one clip tell each other's answers.
-    learnt: list[Example] = []
-    chosen_on: list[Example] = []
-    for example in train:
-        if example.clip in held:
-            chosen_on.append(example)
-        else:
-            learnt.append(example)
-    if len(words) == 1 or not learnt or not chosen_on:
+    dealt = deal(train, order)
+    if len(words) == 1 or not dealt.learnt or not dealt.held:
         return prior(train, asked)
-    lesson = _Lesson(clips, words, learnt, chosen_on)
+    lesson = _Lesson(clips, words, dealt.learnt, dealt.held)
     if kind == "linear":
         scores = _linear(lesson, asked)
     else:
