@@ -59,10 +59,25 @@ class TrainBatch:
         return self.targets.masked_fill(~counted, UNCOUNTED)
 
     def moved(self, device: torch.device) -> TrainBatch:
-        """The same, with the clips' tokens on a device; they come from the cache on the CPU."""
+        """The same on one device, the clips' tokens too, which come from the cache on the CPU."""
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
         visuals = [visual.to(device) for visual in self.visuals]
         channels = [_side_to(clip, device) for clip in self.channels]
-        return replace(self, visuals=visuals, channels=channels)
+        pairs, gate = self.pairs, self.gate
+        if pairs is not None:
+            pairs = pairs.to(device)
+        if gate is not None:
+            gate = gate.moved(device)
+        return replace(
+            self,
+            inputs=inputs,
+            keep=self.keep.to(device),
+            targets=self.targets.to(device),
+            visuals=visuals,
+            channels=channels,
+            pairs=pairs,
+            gate=gate,
+        )
 
 
 def _side_to(clip: Mapping[str, Tokens], device: torch.device) -> dict[str, Tokens]:

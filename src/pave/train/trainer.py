@@ -210,8 +210,9 @@ class PatchTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | None = None
     ) -> Tensor:
         """Forward and backward; at the end of an optimiser step gradients become those of all."""
-        # The labels have been counted.
-        loss: Tensor = super().training_step(model, {"batch": inputs["batch"]}, num_items_in_batch)
+        # The labels have been counted. Of a base on several devices, the collator took the first.
+        batch = inputs["batch"].moved(self.args.device)
+        loss: Tensor = super().training_step(model, {"batch": batch}, num_items_in_batch)
         last = self.accelerator.sync_gradients
         if self.zero is not None:
             self.zero.take(last)
