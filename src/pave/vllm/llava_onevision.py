@@ -63,7 +63,7 @@ class Processor(OwnClips, LlavaOnevisionMultiModalProcessor):  # type: ignore[mi
     """A clip's placeholder is as many tokens as pave says."""
 
     @staticmethod
-    def together(name: str, values: Sequence[Tensor]) -> list[Tensor]:
+    def together(values: Sequence[Tensor]) -> list[Tensor]:
         """`[F, 3, H, W]` of each clip: their numbers of frames differ."""
         return [value[0] for value in values]
 

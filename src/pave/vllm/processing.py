@@ -24,17 +24,12 @@ class OwnSettings:
 
 
 class OwnClips:
-    """For a processor, in front of vLLM's own class; says `together` how clips are one batch."""
+    """For a processor, in front of vLLM's own class."""
 
     @staticmethod
-    def together(name: str, values: Sequence[Tensor]) -> Any:
-        """One tensor of several clips, as the model takes them.
-
-        Args:
-            name: Of the tensor.
-            values: Those of the clips.
-        """
-        raise NotImplementedError
+    def together(values: Sequence[Tensor]) -> Any:
+        """What is made of one tensor of each clip: a list, unless a family says otherwise."""
+        return list(values)
 
     def _get_mm_fields_config(self, *words: Any, **named: Any) -> dict[str, Any]:
         fields = dict(super()._get_mm_fields_config(*words, **named))  # type: ignore[misc]
@@ -61,5 +56,5 @@ class OwnClips:
             found[name] = values
             # Those of pave stay apart: they differ in length from clip to clip.
             if name not in FIELDS:
-                found[name] = self.together(name, values)
+                found[name] = self.together(values)
         return found

@@ -64,7 +64,7 @@ class ClipsInRow(OwnClips):
     """Patches and grids of all clips stand behind each other."""
 
     @staticmethod
-    def together(name: str, values: Sequence[Tensor]) -> Tensor:
+    def together(values: Sequence[Tensor]) -> Tensor:
         """`[patches of all clips, ...]`."""
         return torch.cat(list(values))
 
