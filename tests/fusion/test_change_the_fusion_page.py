@@ -82,4 +82,5 @@ def test_the_nearest_step_is_the_nearest(followed: Path) -> None:
     seconds = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.1, 1.9])
     (found,) = fusion([query], [side], [seconds[0]], [seconds[1]])
     first, second, third = found.flatten()
-    assert first == second != third
+    # Rows of one product may be rounded apart.
+    assert torch.isclose(first, second) and not torch.isclose(second, third)
