@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from answers import MEASURED, Answers, answers_file, read_answers, write_answers
@@ -24,8 +24,8 @@ from pave_world.films.make import RECORDS
 
 MEASUREMENT = "conflict"
 _QUESTIONS, _CELLS = "questions", "cells"
-_MEANT = ("clip", "channel", "family", "pair")
-"""Of a record's `meta`, what the tables ask for."""
+_MEANT = ("channel", "family", "pair")
+"""Of a record's `meta`, what the tables ask for; not every clip has a partner."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Kept:
                 video=film,
                 channels={self.settings["channel"]: film},
                 turns=[Turn(question=row["question"], answer=row["answer"])],
-                meta={key: row[key] for key in _MEANT},
+                meta={key: row[key] for key in _MEANT if key in row},
             )
             found.append(record)
         return found
@@ -177,7 +177,8 @@ def _read(seed: int, root: Path) -> Kept:
 def _add_question(table: Answers, place: int, record: Record) -> None:
     (turn,) = record.turns
     values = {"place": place, "question": turn.question, "answer": turn.answer}
-    values |= {key: record.meta[key] for key in _MEANT}
+    values["clip"] = PurePosixPath(record.video).stem
+    values |= {key: record.meta[key] for key in _MEANT if key in record.meta}
     for column, value in values.items():
         table.add(column, {record.id: value})
 

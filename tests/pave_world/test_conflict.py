@@ -55,15 +55,21 @@ def records_of() -> list[Record]:
     ]
 
 
-def finish(world: DemoConfig, arm: Any, say: Say) -> None:
+def kept(*worlds: DemoConfig) -> list[Any]:
+    """What is kept of worlds that lie side by side."""
+    from conflict_answers import read_kept
+
+    return read_kept([world.seed for world in worlds], worlds[0].out.parent / "measured")
+
+
+def finish(world: DemoConfig, arm: Any, say: Say, *, exchanged: bool = True) -> None:
     """An arm without the training, that answers from what is seen and heard."""
-    from conflict_page import NOTE
+    from conflict_answers import keep
 
     records = records_of()
     file = world.world("test") / "records.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_records(file, records)
-    (world.out / NOTE).write_text(world.model_dump_json())
     task = get_task(EXACT)
     answer = {record.video: record.answers or [record.turns[0].answer] for record in records}
     sounds = {f"{clip}.wav": answer[f"{clip}.mp4"][0] for clip in range(CLIPS)}
@@ -75,29 +81,35 @@ def finish(world: DemoConfig, arm: Any, say: Say) -> None:
             truth = str(answer[record.video][0])
             rows.append(row_of(task, record, "arm", say(truth, truth)))
         write_rows(folder / "arm.jsonl", rows)
-        (folder / "results.json").write_text("{}")
     runs = world.out / "runs"
     runs.mkdir(exist_ok=True)
     (runs / f"{arm.name}.json").write_text(json.dumps({"cpu_seconds": 10.0 * world.seed}))
-    if not arm.hears:
-        return
+    if arm.hears and exchanged:
+        _exchange(world, arm, say, records, sounds)
+    keep(world, arm, root=world.out.parent / "measured")
+
+
+def _exchange(
+    world: DemoConfig, arm: Any, say: Say, records: list[Record], sounds: dict[str, str]
+) -> None:
+    """Its answers to the cells, and its margins."""
+    answer = {record.video: record.turns[0].answer for record in records}
     folder = world.out / "swap" / arm.name
     (folder / "margins").mkdir(parents=True)
     rows, margins = [], {}
     for pair in pair_up(records, "audio", exact_match, seed=world.seed).pairs:
-        first = str(answer[pair.records[0].video][0])
+        first = answer[pair.records[0].video]
         for picture in (0, 1):
             for side in (0, 1):
                 cell = pair.cell(picture, side)
-                seen = str(answer[cell.video][0])
+                seen = str(answer[cell.video])
                 said = say(seen, str(sounds[cell.channels["audio"]]))
                 if pair.is_visual:
                     said = seen
-                rows.append(row_of(task, cell, "arm", said))
+                rows.append(row_of(get_task(EXACT), cell, "arm", said))
                 margins[cell.id] = 1.0 if said == first else -1.0
     write_rows(folder / "arm.jsonl", rows)
     (folder / "margins" / "arm.json").write_text(json.dumps(margins))
-    (folder / "swap.json").write_text("{}")
 
 
 def test_arms_differ_in_what_teaches_them_alone(tmp_path: Path) -> None:
@@ -142,12 +154,14 @@ def test_sizes_of_the_residual_are_compared_with_no_patch(tmp_path: Path) -> Non
 
     lora, size, smaller, *_ = RESIDUALS
     world = world_of(tmp_path, 0)
-    assert residuals(world) == ""
+    assert kept(world) == []
     finish(world, lora, lambda seen, heard: seen)
     finish(world, size, lambda seen, heard: "dog")  # right for every second clip
-    assert residuals(world) == ""  # there is nothing to choose between yet
+    (none,) = kept(world)
+    assert residuals(none) == ""  # there is nothing to choose between yet
     finish(world, smaller, lambda seen, heard: seen)
-    lines = [line.split(" | ") for line in residuals(world).splitlines()]
+    (found,) = kept(world)
+    lines = [line.split(" | ") for line in residuals(found).splitlines()]
     header, _, first, second, third = lines[-5:]
     assert header[1] == "needs sound (n = 48)"
     assert first == ["| LoRA-only", "100.0", "100.0", "100.0", "100.0", "", " |"]
@@ -162,13 +176,13 @@ def test_who_listens_and_who_looks_are_told_apart(tmp_path: Path) -> None:
 
     lora, plain, exchanged, dropout, *_ = ARMS
     worlds = [world_of(tmp_path, 1), world_of(tmp_path, 2)]
-    assert measured(worlds) == ""
+    assert measured(kept(*worlds)) == ""
     for world in worlds:
         finish(world, lora, lambda seen, heard: seen)
         finish(world, plain, lambda seen, heard: seen)  # looks
         finish(world, exchanged, lambda seen, heard: heard)  # listens
     finish(worlds[1], dropout, lambda seen, heard: heard)
-    text = measured(worlds)
+    text = measured(kept(*worlds))
     first, _, second = text.partition("Also trained, on fewer worlds: modality dropout.")
     # 12 pairs of clips a world; two questions about the sound, one about the picture.
     assert first.startswith("Seeds 1, 2: 10 steps") and "48 pairs of questions about sound" in first
@@ -197,9 +211,56 @@ def test_an_arm_without_exchanges_is_in_the_other_tables(tmp_path: Path) -> None
     world = world_of(tmp_path, 1)
     other = ARMS[-1]
     for arm in (*CORE, other):
-        finish(world, arm, lambda seen, heard: seen)
-    (world.out / "swap" / other.name / "swap.json").unlink()  # not asked to the end
-    lines = [line.strip("| ").split(" | ") for line in measured([world]).splitlines()]
+        finish(world, arm, lambda seen, heard: seen, exchanged=arm is not other)
+    lines = [line.strip("| ").split(" | ") for line in measured(kept(world)).splitlines()]
     assert not any(cells[1:2] == [other.title] for cells in lines)  # of the exchanged sounds
     (wanted,) = (cells for cells in lines if cells[0] == "Shortcut Index at most 0.10")
     assert wanted[1:] == ["no: 1.00", "no: 1.00", "not asked"]
+
+
+def test_effects_of_a_pair_come_back_from_the_repository(tmp_path: Path) -> None:
+    """Two clips and one question, in an order that is not that of their names."""
+    from conflict_answers import keep
+    from conflict_arms import Arm
+    from conflict_page import exchanged
+
+    arm = Arm("plain", 1, clips=3)
+    world = world_of(tmp_path, 1)
+    records = []
+    for clip, answer in (("b", "cat"), ("a", "dog")):  # the seed's own order begins with a
+        record = Record(
+            id=f"{clip}-0",
+            video=f"{clip}.mp4",
+            channels={"audio": f"{clip}.wav"},
+            turns=[Turn(question="What do you hear?", answer=answer)],
+            meta={"channel": "audio", "family": "heard", "pair": "one"},
+        )
+        records.append(record)
+    file = world.world("test") / "records.jsonl"
+    file.parent.mkdir(parents=True)
+    write_records(file, records)
+    (world.out / "runs").mkdir()
+    (world.out / "runs" / f"{arm.name}.json").write_text('{"cpu_seconds": 7.5}')
+    (pair,) = pair_up(records, "audio", exact_match, seed=1).pairs
+    assert [record.id for record in pair.records] == ["a-0", "b-0"]
+    said = {"aa": ("dog", 2.0), "ab": ("dog", 1.0), "ba": ("dog", 2.0), "bb": ("cat", -1.0)}
+    rows, margins = [], {}
+    for name, (text, margin) in said.items():
+        cell = pair.cell("ab".index(name[0]), "ab".index(name[1]))
+        rows.append(row_of(get_task(EXACT), cell, "arm", text))
+        margins[cell.id] = margin
+    folder = world.out / "swap" / arm.name
+    (folder / "margins").mkdir(parents=True)
+    write_rows(folder / "arm.jsonl", rows)
+    (folder / "margins" / "arm.json").write_text(json.dumps(margins))
+
+    keep(world, arm, root=tmp_path / "measured")
+    (found,) = kept(world)
+    assert [record.id for record in found.records()] == ["b-0", "a-0"]
+    assert found.training(arm)["cpu_seconds"] == 7.5
+    row = exchanged([found], [arm]).rows["plain", "audio"]
+    # Right where both are of one clip; of the two conflicts, one follows the sound.
+    assert (row.n, row.scores["matched"].value, row.scores["follows"].value) == (1, 1.0, 0.5)
+    # ((2 - 1) + (2 - -1)) / 2 by the sound, ((2 - 2) + (1 - -1)) / 2 by the picture.
+    assert row.scores["channel_effect"].value == 2.0
+    assert row.scores["picture_effect"].value == 1.0

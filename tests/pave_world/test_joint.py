@@ -133,7 +133,8 @@ def test_what_is_kept_is_not_trained_or_asked_again(
     monkeypatch.setattr(joint, "evaluate", lambda config, _: done.append(config.out.name))
     monkeypatch.setattr(joint, "read_rows", lambda *_: said)
     monkeypatch.setattr(joint, "read_records", lambda *_, **__: [record])
-    monkeypatch.setattr(joint, "seconds_of", lambda _: 3.0)
+    made = {"cpu_seconds": 3.0}
+    monkeypatch.setattr(joint, "training_of", lambda _: made)
     per_channel = next(arm for arm in ARMS if arm.per_channel)
     assert joint.run_arm(worlds, SINGLE) and joint.run_arm(worlds, per_channel)
     name = per_channel.name
@@ -154,7 +155,7 @@ def test_what_is_kept_is_not_trained_or_asked_again(
         f"{name}/alone": "Dog.",
         f"{name}/company": "Dog.",
     }
-    assert kept.about["cpu_seconds"] == {"single": 3.0, name: 3.0}
+    assert kept.about["trainings"] == {"single": made, name: made}
     done.clear()
     assert joint.run_arm(worlds, SINGLE) and joint.run_arm(worlds, per_channel)
     assert done == []
@@ -175,9 +176,9 @@ def fill(root: Path, seed: int, right: dict[str, int], clips: int = 10) -> None:
 
     for sense in SENSES:
         settings = {"steps": 7, "batch_clips": 3, "train_clips": 4, "test_clips": clips}
-        settings |= {"lora": {"rank": 16, "alpha": 16}, "precision": "bf16"}
-        machine = {"architecture": "x86_64", "torch": "2"}
-        kept = Answers({"settings": settings, "machine": machine, "cpu_seconds": {"single": 4.0}})
+        settings |= {"lora": {"rank": 16, "alpha": 16}}
+        made = {"cpu_seconds": 4.0, "precision": "bf16", "architecture": "x86_64", "torch": "2"}
+        kept = Answers({"settings": settings, "trainings": {"single": made}})
         for clip in range(clips):
             for group in (sense, "video"):
                 row = {"clip": f"c{clip}", "family": "f", "group": group, "answer": "dog"}
