@@ -174,6 +174,28 @@ def rise_and_fall(steps: int) -> Callable[[int], float]:
     return lambda step: min((step + 1) / (0.1 * steps), 1 - step / steps)
 
 
+def descend(
+    optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor], steps: int
+) -> list[float]:
+    """Take the steps of an aligned start; the loss before each of them.
+
+    Args:
+        optimizer: Of what is trained; its rates rise and fall.
+        loss: Of examples that it draws.
+        steps: How many.
+    """
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rise_and_fall(steps))
+    losses = []
+    for _ in range(steps):
+        found = loss()
+        optimizer.zero_grad()
+        found.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(float(found.detach()))
+    return losses
+
+
 def _teaching(
     groups: Sequence[Sequence[Record]], settings: AlignSettings
 ) -> Iterator[list[Record]]:
@@ -286,20 +308,15 @@ def _fit(
         {"params": [bias], "lr": _BIAS_RATE},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rise_and_fall(steps))
     with torch.no_grad():
         norm.weight.fill_(1.0)  # the zero gate would let no gradient through
     fusion.train()
-    losses = []
-    for _ in range(steps):
+
+    def loss() -> Tensor:
         drawn = torch.randint(len(examples), (_BATCH,)).tolist()
-        loss = _loss(fusion, [examples[index] for index in drawn], classes, bias)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return losses
+        return _loss(fusion, [examples[index] for index in drawn], classes, bias)
+
+    return descend(optimizer, loss, steps)
 
 
 def _loss(fusion: Fusion, batch: Sequence[_Example], classes: _Classes, bias: Tensor) -> Tensor:

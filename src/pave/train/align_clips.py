@@ -46,7 +46,7 @@ from pave.model.seam import add_to_grid
 from pave.seeds import seeded
 from pave.texts import counted
 from pave.tokens import Tokens
-from pave.train.align import AlignSettings, norm_of, rise_and_fall
+from pave.train.align import AlignSettings, descend, norm_of
 from pave.train.plain_attention import PlainAttention
 
 log = logging.getLogger(__name__)
@@ -299,10 +299,6 @@ def _fit(lesson: _Lesson, norm: nn.LayerNorm, steps: int) -> list[float]:
     """Train all of the fusion; the distances of the steps."""
     fusion = lesson.fusion
     optimizer = _optimizer(fusion, norm)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        rise_and_fall(steps),
-    )
     spread = lesson.spread
     with torch.no_grad():
         # The zero gate would let no gradient through. What is normed has an RMS of 1 over its
@@ -310,15 +306,7 @@ def _fit(lesson: _Lesson, norm: nn.LayerNorm, steps: int) -> list[float]:
         wanted = spread.variance.sqrt()  # [D]
         norm.weight.copy_(wanted / spread.scale)
     fusion.train()
-    losses = []
-    for _ in range(steps):
-        loss = lesson.distance()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return losses
+    return descend(optimizer, lesson.distance, steps)
 
 
 def _optimizer(fusion: Fusion, norm: nn.LayerNorm) -> torch.optim.AdamW:
