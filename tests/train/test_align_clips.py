@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 from helpers import tiny, toy
 from pave.cache import TokenCache
 from pave.channels import make_encoder
-from pave.data import Features, Turn, write_records
+from pave.data import Features, Record, Turn, write_records
 from pave.errors import ConfigError, TrainError
 from pave.model import PatchedModel
 from pave.patches import read_config
@@ -20,6 +22,7 @@ from pave.train import TrainConfig, start, train
 from pave.train.align import AlignSettings
 from pave.train.align_clips import Spread, align_to_clips
 from pave.train.control import without_channel
+from pave.train.run import _aligned_from
 
 
 def _setting(folder, family="llava_onevision", clips=8, **fusion):
@@ -206,3 +209,19 @@ def test_every_channel_learns_from_the_clips_that_have_it(tmp_path, monkeypatch)
 def test_the_control_has_none(tmp_path) -> None:
     control = without_channel(_run(tmp_path))
     assert (control.align_clips, control.align_steps) == (None, 0)
+
+
+def test_clips_of_a_question_gate_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    clips = []
+    for name in ("a", "b", "c"):
+        turn = Turn(question="?", answer="dog")
+        clips.append(Record(id=name, video=f"{name}.mp4", turns=[turn]))
+    first, second, third = clips
+    # Under other ids, as in the file of all clips.
+    others = [clip.model_copy(update={"id": f"x-{clip.id}"}) for clip in clips]
+    lessons: Any = SimpleNamespace(
+        groups=[[first], [second], [third]], for_gate=frozenset({1}), to_align=others
+    )
+    with caplog.at_level("INFO"):
+        assert [record.id for record in _aligned_from(lessons)] == ["x-a", "x-c"]
+    assert "align_clips: 1 clip left out" in caplog.text

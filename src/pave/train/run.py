@@ -178,7 +178,9 @@ def _train_in_folder(
         if checkpoint is None and origin is not None:
             origin.fill(patched)
         elif checkpoint is None:
-            align_new_patch(patched, _learnt_from(lessons), features, config, lessons.to_align)
+            align_new_patch(
+                patched, _learnt_from(lessons), features, config, _aligned_from(lessons)
+            )
         model = AnswerModel(patched, _margin(config))
 
         def facts(trained: Trained, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,19 +339,26 @@ def _gates(config: TrainConfig) -> tuple[str, ...]:
 
 def _learnt_from(lessons: Lessons) -> Sequence[Sequence[Record]]:
     """The clips from which fusion and LoRA learn: all but those of question gates."""
-    if not lessons.for_gate:
-        return lessons.clips
-    # By what they show, since clips and groups are numbered apart.
-    for_gate: set[str] = set()
-    for number in lessons.for_gate:
-        record = lessons.groups[number][0]
-        for_gate.add(clip_key(record))
-    kept = []
-    for group in lessons.clips:
-        key = clip_key(group[0])
-        if key not in for_gate:
-            kept.append(group)
+    for_gate = _gate_keys(lessons)
+    return [group for group in lessons.clips if clip_key(group[0]) not in for_gate]
+
+
+def _aligned_from(lessons: Lessons) -> list[Record]:
+    """The clips of `align_clips` but those of question gates, which are to be new to the fusion."""
+    for_gate = _gate_keys(lessons)
+    kept = [record for record in lessons.to_align if clip_key(record) not in for_gate]
+    gone = len(lessons.to_align) - len(kept)
+    if gone:
+        log.info(
+            "align_clips: %s left out, from which the question gate learns",
+            counted(gone, "clip"),
+        )
     return kept
+
+
+def _gate_keys(lessons: Lessons) -> set[str]:
+    """What clips of question gates show, since clips and groups are numbered apart."""
+    return {clip_key(lessons.groups[number][0]) for number in lessons.for_gate}
 
 
 @contextlib.contextmanager
