@@ -340,15 +340,24 @@ def _gates(config: TrainConfig) -> tuple[str, ...]:
 def _learnt_from(lessons: Lessons) -> Sequence[Sequence[Record]]:
     """The clips from which fusion and LoRA learn: all but those of question gates."""
     for_gate = _gate_keys(lessons)
-    return [group for group in lessons.clips if clip_key(group[0]) not in for_gate]
+    kept = []
+    for group in lessons.clips:
+        key = clip_key(group[0])
+        if key not in for_gate:
+            kept.append(group)
+    return kept
 
 
 def _aligned_from(lessons: Lessons) -> list[Record]:
     """The clips of `align_clips` but those of question gates, which are to be new to the fusion."""
     for_gate = _gate_keys(lessons)
-    kept = [record for record in lessons.to_align if clip_key(record) not in for_gate]
+    kept = []
+    for record in lessons.to_align:
+        key = clip_key(record)
+        if key not in for_gate:
+            kept.append(record)
     gone = len(lessons.to_align) - len(kept)
-    if gone:
+    if gone:  # never silently: the user has named them
         log.info(
             "align_clips: %s left out, from which the question gate learns",
             counted(gone, "clip"),
@@ -357,8 +366,13 @@ def _aligned_from(lessons: Lessons) -> list[Record]:
 
 
 def _gate_keys(lessons: Lessons) -> set[str]:
-    """What clips of question gates show, since clips and groups are numbered apart."""
-    return {clip_key(lessons.groups[number][0]) for number in lessons.for_gate}
+    """What clips of question gates show."""
+    keys = set()
+    for number in lessons.for_gate:
+        # By what they show, since clips and groups are numbered apart.
+        record = lessons.groups[number][0]
+        keys.add(clip_key(record))
+    return keys
 
 
 @contextlib.contextmanager
