@@ -223,7 +223,9 @@ def test_a_users_own_file_of_any_channel_by_commands_alone(
     lines = []
     for record in toy.records(tmp_path / "own", clips=6, questions=1):
         number = int(record.id.partition("-")[0])
-        pictures = toy.frames(tmp_path / "own" / f"frames{number}", seed=number)
+        # A dog and a horse share each picture: with one of its own, a clip could be learnt by it.
+        shared = number // len(toy.SOUNDS)
+        pictures = toy.frames(tmp_path / "own" / f"frames{number}", seed=shared)
         line = {
             "id": record.id,
             "video": pictures.name,
@@ -252,5 +254,6 @@ def test_a_users_own_file_of_any_channel_by_commands_alone(
     found = {name: score["value"] for name, score in row["scores"].items()}
     # Only the channel tells the answer, so who has learnt it follows it wherever it goes.
     assert (found["matched"], found["follows"], found["changed"]) == (1.0, 1.0, 1.0)
-    assert found["channel_effect"] > abs(found["picture_effect"])
+    # In nats: over seeds and instruction sets, 4.8 to 12.5 against 0.0.
+    assert found["channel_effect"] > 1 > abs(found["picture_effect"])
     assert "| features | heard | 3 |" in (tmp_path / "out" / "swap.md").read_text()
