@@ -84,5 +84,20 @@ def write_answers(file: Path, answers: Answers) -> None:
     write_text_atomically(file, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def check_settings(file: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Nothing, where what is kept was measured as it would be now.
+
+    Args:
+        file: Where it is kept.
+        known: The settings there.
+        wanted: Those of now.
+
+    Raises:
+        SystemExit: If they differ: such answers do not belong into one table.
+    """
+    if known != wanted:
+        raise SystemExit(f"{file} holds answers of other settings: {known}")
+
+
 def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -9,23 +9,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from answers import MEASURED, Answers, answers_file, read_answers, write_answers
+from answers import (
+    MEASURED,
+    Answers,
+    answers_file,
+    check_settings,
+    read_answers,
+    write_answers,
+)
+from asked import add_questions, predictions_of, questions_of
 from conflict_arms import Arm
-from runs import training_of
+from runs import present_settings, training_of, world_settings
 
-from pave.data import Record, Turn, read_records
-from pave.evaluate.arm_files import ArmRow, Key, read_rows
+from pave.data import Record, read_records
+from pave.evaluate.arm_files import ArmRow, Key
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST
 from pave_world.films.make import RECORDS
 
 MEASUREMENT = "conflict"
 _QUESTIONS, _CELLS = "questions", "cells"
-_MEANT = ("channel", "family", "pair")
-"""Of a record's `meta`, what the tables ask for; not every clip has a partner."""
 
 
 @dataclass
@@ -67,20 +73,7 @@ class Kept:
 
     def records(self) -> list[Record]:
         """The held-out questions in their order, without files."""
-        places = self.questions.column("place")
-        found = []
-        for name in sorted(places, key=places.__getitem__):
-            row = self.questions.rows[name]
-            film = f"{row['clip']}.mp4"
-            record = Record(
-                id=name,
-                video=film,
-                channels={self.settings["channel"]: film},
-                turns=[Turn(question=row["question"], answer=row["answer"])],
-                meta={key: row[key] for key in _MEANT if key in row},
-            )
-            found.append(record)
-        return found
+        return questions_of(self.questions, self.settings["channel"])
 
     def in_cells(self, arm: Arm) -> tuple[dict[Key, ArmRow], dict[str, float]]:
         """What an arm made of the cells: answers as an evaluation writes them, and margins."""
@@ -142,52 +135,27 @@ def keep(world: DemoConfig, arm: Arm, root: Path = MEASURED) -> None:
     about = kept.questions.about
     if about:
         _check(kept, world)
-    about["settings"] = _settings(world)
+    about["settings"] = world_settings(world)
     about.setdefault("trainings", {})[arm.name] = training_of(arm.settings(world))
-    for place, record in enumerate(read_records(world.world(TEST) / RECORDS, check_media=False)):
-        _add_question(kept.questions, place, record)
+    add_questions(kept.questions, read_records(world.world(TEST) / RECORDS, check_media=False))
     for name in (arm.name, control_of(arm)):
-        kept.questions.add(name, _predictions(world.out / "eval" / name / "arm.jsonl"))
+        kept.questions.add(name, predictions_of(world.out / "eval" / name / "arm.jsonl"))
     swap = world.out / "swap" / arm.name
-    kept.cells.add(arm.name, _predictions(swap / "arm.jsonl"))
+    kept.cells.add(arm.name, predictions_of(swap / "arm.jsonl"))
     kept.cells.add(_margin(arm), _margins(swap / "margins" / "arm.json"))
     for part, table in ((_QUESTIONS, kept.questions), (_CELLS, kept.cells)):
         write_answers(answers_file(MEASUREMENT, world.seed, part, root), table)
 
 
 def _check(kept: Kept, world: DemoConfig) -> None:
-    if kept.settings != _settings(world):
-        raise SystemExit(
-            f"{answers_file(MEASUREMENT, kept.seed, _QUESTIONS)} holds answers of other settings: "
-            f"{kept.settings}"
-        )
-
-
-def _settings(world: DemoConfig) -> dict[str, Any]:
-    """What makes answers what they are; written beside them."""
-    return world.model_dump(mode="json", exclude={"out", "workers", "precision"})
+    file = answers_file(MEASUREMENT, kept.seed, _QUESTIONS)
+    check_settings(file, present_settings(kept.settings), world_settings(world))
 
 
 def _read(seed: int, root: Path) -> Kept:
     files = [answers_file(MEASUREMENT, seed, part, root) for part in (_QUESTIONS, _CELLS)]
     questions, cells = (read_answers(file) for file in files)
     return Kept(seed, questions, cells)
-
-
-def _add_question(table: Answers, place: int, record: Record) -> None:
-    (turn,) = record.turns
-    values = {"place": place, "question": turn.question, "answer": turn.answer}
-    values["clip"] = PurePosixPath(record.video).stem
-    values |= {key: record.meta[key] for key in _MEANT if key in record.meta}
-    for column, value in values.items():
-        table.add(column, {record.id: value})
-
-
-def _predictions(file: Path) -> dict[str, str]:
-    """Id -> answer; empty without the file."""
-    if not file.is_file():
-        return {}
-    return {row.id: row.prediction for row in read_rows(file, "arm").values()}
 
 
 def _margins(file: Path) -> dict[str, float]:

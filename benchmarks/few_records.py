@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from answers import Answers, answers_file, read_answers, write_answers
+from answers import Answers, answers_file, check_settings, read_answers, write_answers
 from few_records_arms import ARMS, Arm
 from few_records_page import MEASUREMENT, write_page
 from runs import make_clips, train, training_of
@@ -146,10 +146,8 @@ def _kept(world: DemoConfig) -> Answers:
         SystemExit: If they are of other settings.
     """
     kept = read_answers(_file(world))
-    if kept.rows and kept.about["settings"] != settings_of(world):
-        raise SystemExit(
-            f"{_file(world)} holds answers of other settings: {kept.about['settings']}"
-        )
+    if kept.rows:
+        check_settings(_file(world), kept.about["settings"], settings_of(world))
     return kept
 
 

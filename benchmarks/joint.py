@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from answers import Answers, answers_file, read_answers, write_answers
+from answers import Answers, answers_file, check_settings, read_answers, write_answers
 from joint_arms import ARMS, Arm, Worlds, folder_of, patch_of, run_of
 from joint_clips import IN_COMPANY, cache_of, encode, make_clips
 from joint_page import ALONE, COMPANY, MEASUREMENT, write_page
@@ -117,11 +117,9 @@ def _kept(worlds: Worlds, sense: str) -> Answers:
         SystemExit: If they are of other settings.
     """
     kept = read_answers(_file(worlds, sense))
-    wanted = settings_of(worlds, sense)
-    if kept.rows and kept.about["settings"] != wanted:
-        raise SystemExit(
-            f"{_file(worlds, sense)} holds answers of other settings: {kept.about['settings']}"
-        )
+    if kept.rows:
+        wanted = settings_of(worlds, sense)
+        check_settings(_file(worlds, sense), kept.about["settings"], wanted)
     return kept
 
 

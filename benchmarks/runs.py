@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 from pave.files import make_folder, write_text_atomically
 from pave.train import TrainConfig
@@ -65,6 +66,25 @@ def make_clips(
             pairs=held_out_pairs and split == TEST,
         )
     return files
+
+
+def world_settings(world: DemoConfig) -> dict[str, Any]:
+    """What makes answers what they are; written beside them.
+
+    The precision depends on the processor: see `how_trained`.
+    """
+    return world.model_dump(mode="json", exclude={"out", "workers", "precision"})
+
+
+def present_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that were written down earlier, as `world_settings` would write them now.
+
+    A field that did not exist yet has its default. Unreadable ones are like no others.
+    """
+    try:
+        return world_settings(DemoConfig.model_validate(settings))
+    except ValidationError:
+        return dict(settings)
 
 
 def is_trained(settings: TrainConfig) -> bool:
