@@ -160,7 +160,7 @@ def residuals(world: Kept) -> str:
             said[arm.title] = [_said(world, arm.name)]
     if not said.keys() >= CHOSEN_FROM:
         return ""
-    scores = scores_of(said)
+    scores = scores_of(said, resamples=RESAMPLES)
     counts = {row.label: row.n for row in next(iter(scores.arms.values())).labels}
     groups = {label: title for label, title in GROUPS.items() if label in counts}
     titles = [f"{title} (n = {counts[label]})" for label, title in groups.items()]
@@ -211,7 +211,7 @@ def as_they_are(worlds: Sequence[Kept], arms: Sequence[Arm]) -> TaskScores:
     for arm in arms:
         said[arm.title] = [_said(world, arm.name) for world in worlds]
         said[controlled(arm)] = [_said(world, control_of(arm)) for world in worlds]
-    return scores_of(said)
+    return scores_of(said, resamples=RESAMPLES)
 
 
 def visual_changes(worlds: Sequence[Kept], arm: Arm) -> Estimate:

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
-from controls import ARMS, are_asked
+from controls import ARMS
+from results_answers import Kept, main_arms
 
-from pave.data import Record, read_records
-from pave.evaluate.arm_files import read_rows
+from pave.data import Record
 from pave.evaluate.report import Report
 from pave.evaluate.scores import Asked, TaskScores, score_arms
 from pave.tasks import EXACT, Item, get_task
 from pave.tasks.items import items_of
 from pave_world.demo.config import DemoConfig
-from pave_world.demo.prepare import TEST
-from pave_world.films.make import RECORDS
 
 RESAMPLES = 10_000
+_OF_A_SEED = 100  # of a single seed, no interval is shown
 
 
 @dataclass(frozen=True)
@@ -29,55 +28,59 @@ class Channel:
     """One channel over several seeds.
 
     Attributes:
-        config: The settings of the first run; the others differ in the seed.
-        runs: Seed -> the run's own report.
+        config: The settings of the first run; the others differ in the seed and in the precision.
+        runs: Seed -> the report of the run alone.
+        trainings: Seed -> on what it was trained.
         whole: The report over all of them.
-        controls: The same of the control arms; None unless all runs have them.
+        controls: The same of the control arms.
     """
 
     config: DemoConfig
     runs: Mapping[int, Report]
+    trainings: Mapping[int, Mapping[str, Any]]
     whole: Report
-    controls: Report | None = None
+    controls: Report
 
     @property
     def arms(self) -> tuple[str, str, str]:
         """Base, control and patch."""
-        base, control, patch = self.whole.arm_names()
-        return base, control, patch
+        return main_arms(self.config)
 
 
-def pooled(finished: Sequence[tuple[DemoConfig, Report]]) -> Channel:
+def pooled(kept: Sequence[Kept]) -> Channel:
     """Pool the answers of the runs of one channel.
 
     The bootstrap draws clips of all worlds together, so the intervals hold for new clips and these
     trainings; how much trainings differ is seen from the seeds' own differences.
     """
-    arms = finished[0][1].arm_names()
-    whole = _pooled(finished, "eval", arms)
-    controls = None
-    if all(are_asked(config) for config, _ in finished):
-        controls = _pooled(finished, "controls", ARMS)
-    runs = {config.seed: run for config, run in finished}
-    return Channel(finished[0][0], runs, whole, controls)
+    arms = main_arms(kept[0].config)
+    runs = {}
+    trainings = {}
+    for run in kept:
+        seed = run.config.seed
+        runs[seed] = _report([run], arms, resamples=_OF_A_SEED)
+        trainings[seed] = run.training
+    whole = _report(kept, arms, resamples=RESAMPLES)
+    controls = _report(kept, ARMS, resamples=RESAMPLES)
+    return Channel(kept[0].config, runs, trainings, whole, controls)
 
 
-def _pooled(
-    finished: Sequence[tuple[DemoConfig, Report]], folder: str, arms: Sequence[str]
-) -> Report:
-    """One report over the answers that all runs have in a folder of theirs."""
-    said = {}
-    for arm in arms:
-        said[arm] = [
-            said_in(config, config.out / folder / f"{arm}.jsonl") for config, _ in finished
-        ]
-    reports = [run for _, run in finished]
-    update = {
-        "task": scores_of(said),
-        "clips": sum(run.clips for run in reports),
-        "peak_rss_mb": max(run.peak_rss_mb for run in reports),
+def _report(kept: Sequence[Kept], arms: Sequence[str], *, resamples: int) -> Report:
+    """One report over the answers of several runs; its seconds are those of the first."""
+    config = kept[0].config
+    said: dict[str, list[Said]] = {arm: [] for arm in arms}
+    for run in kept:
+        records = run.records()
+        for arm in arms:
+            said[arm].append(Said(run.config.seed, records, run.said(arm)))
+    values = {
+        **kept[0].costs,
+        "task": scores_of(said, resamples=resamples),
+        "clips": sum(run.costs["clips"] for run in kept),
+        "peak_rss_mb": max(run.costs["peak_rss_mb"] for run in kept),
+        "command": f"pave demo --channel {config.channel} --seed {config.seed}",
     }
-    return reports[0].model_copy(update=update)
+    return Report.model_validate(values)
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,12 @@ class Said:
     predictions: Mapping[str, str]
 
 
-def scores_of(said: Mapping[str, Sequence[Said]]) -> TaskScores:
+def scores_of(said: Mapping[str, Sequence[Said]], *, resamples: int) -> TaskScores:
     """The scores of arms over the held-out clips of several worlds.
 
     Args:
         said: Arm -> its answers, world by world.
+        resamples: Of the intervals.
     """
     task = get_task(EXACT)
     items: dict[str, list[Item]] = {}
@@ -111,12 +115,5 @@ def scores_of(said: Mapping[str, Sequence[Said]]) -> TaskScores:
                 own.append(replace(item, id=mark + item.id, cluster=mark + item.cluster))
     first = next(iter(items.values()))
     asked = Asked(prompt="unknown", split="", records=len(first))
-    scores, _ = score_arms(task, items, asked, resamples=RESAMPLES, seed=0)
+    scores, _ = score_arms(task, items, asked, resamples=resamples, seed=0)
     return scores
-
-
-def said_in(config: DemoConfig, file: Path) -> Said:
-    """The answers of a file; its name is that of the arm in it."""
-    records = read_records(config.world(TEST) / RECORDS, check_media=False)
-    rows = read_rows(file, file.stem)
-    return Said(config.seed, records, {row.id: row.prediction for row in rows.values()})

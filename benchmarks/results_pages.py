@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 from collections.abc import Sequence
 from itertools import takewhile
@@ -12,11 +10,13 @@ from pathlib import Path
 from controls import BLIND, PRIOR, PROBES, SHUFFLED
 from pages import between_marks
 from pooled import Channel
+from runs import how_trained
 
 from pave.channels import describe_encoder
 from pave.evaluate.plot import draw
 from pave.evaluate.report import PairedRow, Report
 from pave.evaluate.table import CONTROL, mark, row_title
+from pave.texts import counted
 from pave_world.demo.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -26,12 +26,9 @@ NOTE = (
     "Exact match in percent on held-out clips, seeds of world and training pooled; differences "
     "with 95 % intervals (paired,"
     " over all clips). Both trainings of a run have the same clips, steps, batches, rates and "
-    "LoRA."
+    "LoRA. Blind: LoRA-only without the clip; shuffled: the patch with another clip's channel. "
+    "Command: `make results`."
 )
-_CONTROLS_NOTE = (
-    " Blind: LoRA-only without the clip; shuffled: the patch with another clip's channel."
-)
-_COMMAND = " Command: `make results`."
 _BEFORE_CONTROLS = 8  # cells of a line of the summary, without blind and shuffled
 ENOUGH, HARMLESS = 0.15, 0.03  # what a channel should be worth, and what it may cost elsewhere
 
@@ -70,24 +67,12 @@ def summary(channels: Sequence[Channel], before: str = "") -> str:
         "| questions that need | seeds | n | blind | base | LoRA-only | shuffled | patch | patch - "
         "LoRA-only | and on visual control |"
     )
-    lines = without_empty_columns([header, *rows])
-    note = NOTE
-    if "blind" in lines[0]:
-        note += _CONTROLS_NOTE
-    return "\n".join([*lines, "", note + _COMMAND])
+    return "\n".join([header, _rule(header), *rows, "", NOTE])
 
 
-def without_empty_columns(lines: Sequence[str]) -> list[str]:
-    """A header and its rows as a Markdown table, without columns that are empty in every row.
-
-    Example:
-        >>> without_empty_columns(["| a | b |", "| 1 |  |"])
-        ['| a |', '|---|', '| 1 |']
-    """
-    table = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
-    columns = [column for column in zip(*table, strict=True) if any(column[1:])]
-    kept = [f"| {' | '.join(row)} |" for row in zip(*columns, strict=True)]
-    return [kept[0], "|---" * len(columns) + "|", *kept[1:]]
+def _rule(header: str) -> str:
+    """The line below the header of a Markdown table."""
+    return "|---" * (header.count("|") - 1) + "|"
 
 
 def _line(channel: Channel, name: str) -> str:
@@ -111,9 +96,7 @@ def _widened(line: str) -> str:
 
 
 def _control(channel: Channel, arm: str, label: str) -> str:
-    """The share of a control arm; empty where it was not asked."""
-    if channel.controls is None:
-        return ""
+    """The share of a control arm."""
     return f"{100 * channel.controls.arm(arm, label).accuracy:.1f}"
 
 
@@ -135,10 +118,11 @@ def section(channel: Channel) -> str:
         f"{verdict(channel)}",
         "",
     ]
-    table = [
+    header = (
         f"| questions | n | blind | {base} | {control} | shuffled | {patch} | patch - LoRA-only | "
         "each seed |"
-    ]
+    )
+    table = [header, _rule(header)]
     for family in channel.whole.families():
         plain = [_percent(channel, arm, family) for arm in channel.arms]
         plain.insert(2, _control(channel, SHUFFLED, family))
@@ -154,7 +138,7 @@ def section(channel: Channel) -> str:
     return "\n".join(
         [
             *lines,
-            *without_empty_columns(table),
+            *table,
             "",
             *_probed(channel),
             f"![Accuracy and difference by kind of question](assets/results-{name}.png)",
@@ -195,7 +179,7 @@ def verdict(channel: Channel) -> str:
 def _probed(channel: Channel) -> list[str]:
     """What the token probes say of each family without a gain; no lines without such families."""
     flat = _flat(channel)
-    if channel.controls is None or not flat:
+    if not flat:
         return []
     lines = [
         "No gain, and why: token probes, trained on the tokens of the training clips.",
@@ -242,13 +226,26 @@ def _cost(channel: Channel) -> str:
     patch, control = parameters[channel.arms[2]], parameters[channel.arms[1]]
     return (
         f"`pave demo --channel {channel.config.channel} --seed N`, N = {_seeds(channel)}: "
-        f"{minutes:.0f} min a run on"
-        f" {os.cpu_count()} CPU cores ({platform.machine()}), "
-        f"{channel.whole.peak_rss_mb / 1024:.1f} GB, trained in"
-        f" {channel.config.precision}, torch {runs[0].versions['torch']}; {patch:,} trained "
-        "parameters"
-        f" ({control:,} of them the LoRA's)."
+        f"{minutes:.0f} min a run, {channel.whole.peak_rss_mb / 1024:.1f} GB, {patch:,} trained "
+        f"parameters ({control:,} of them the LoRA's). {_trained(channel)}."
     )
+
+
+def _trained(channel: Channel) -> str:
+    """On what the runs were trained; where they differ, which seeds on what."""
+    seeds: dict[str, list[str]] = {}
+    for seed, training in channel.trainings.items():
+        cores = [counted(training["cores"], "core")]
+        if training["processor"]:
+            cores.append(training["processor"])
+        text = f"{how_trained([training])} ({'; '.join(cores)})"
+        seeds.setdefault(text, []).append(str(seed))
+    parts = []
+    for text, own in seeds.items():
+        word = "seed" if len(own) == 1 else "seeds"
+        parts.append(text if len(seeds) == 1 else f"{word} {', '.join(own)} {text}")
+    found = "; ".join(parts)
+    return f"{found[0].upper()}{found[1:]}"
 
 
 def _seeds(channel: Channel) -> str:
