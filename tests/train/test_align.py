@@ -14,6 +14,7 @@ from pave.data import Features, group_by_clip
 from pave.errors import ConfigError
 from pave.model import PatchedModel
 from pave.train import TrainConfig, train
+from pave.train import align as align_module
 from pave.train.align import AlignSettings, align
 
 
@@ -81,6 +82,25 @@ def test_records_that_need_the_channel_teach_alone(tmp_path):
         ).clips
         == 1
     )
+
+
+@pytest.mark.parametrize("rope", [None, "3d"])
+def test_a_fusion_that_knows_places_reads_whole_frames(tmp_path, monkeypatch, rope):
+    """A token alone would stand in the middle of its frame, wherever it was taken from."""
+    base, fusion, groups, features = _setting(tmp_path, rope=rope, hidden=32)
+    monkeypatch.setattr(align_module, "_MOST_SPOTS", 10)
+    seen = []
+    fusion.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    settings = AlignSettings("features", steps=3, share=0.3, seed=0)
+    report = align(base, fusion, groups, features, settings)
+    frames = [features[group[0]].visual.query for group in groups]  # [T, S, C_q] each
+    places = frames[0].shape[1]
+    assert places == 4
+    assert report.clips == 3  # 10 spots are in the third clip of 4
+    for query in [clip for batch in seen for clip in batch]:
+        whole = any(torch.equal(query, frame) for frame in frames[:3])
+        single = query.shape[1] == 1
+        assert (whole, single) == (rope is not None, rope is None)
 
 
 def test_families_choose_who_teaches(tmp_path):

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from pave.bases.base import Base
 from pave.data import Features, Record
 from pave.errors import ConfigError
-from pave.fusion import Fusion
+from pave.fusion import Fusion, FusionConfig, FusionSettings
 from pave.seeds import seeded
 from pave.tokens import Tokens
 
@@ -42,7 +42,7 @@ _BIAS_RATE = 1e-2  # faster, so that the fusion need not learn which answers are
 _SHARPNESS = 20.0  # a cosine of 1 stands for a logit of 20
 _QUIET = 1.0  # weight of the residual's energy in the picture's directions; 1 in random ones
 _SPOTS = 4  # places of a frame that are kept as queries; one of them is drawn in each step
-_MOST_CLIPS = 4000  # more are not held in memory
+_MOST_SPOTS = 16_000  # of all clips: more are not held in memory
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ class AlignReport:
 
 @dataclass(frozen=True)
 class _Example:
-    query: Tensor  # [T, _SPOTS, C_q]
+    query: Tensor  # [T, spots, C_q]
     times: Tensor  # [T], seconds of the frames
     side: Tokens
     answers: Counter[str]  # answer -> how many questions of the clip have it
-    sight: Tensor  # [_SPOTS, D], visual tokens of the middle frame
+    sight: Tensor  # [spots, D], visual tokens of the middle frame
     size: float  # RMS of the clip's visual tokens
 
 
@@ -117,9 +117,8 @@ def align(
         ConfigError: If the fusion has no output norm, or no clip has the channel and an answer.
     """
     norm = norm_of(fusion)
-    projected = fusion.config.query == "projected"
     name = settings.name or settings.channel
-    examples = _examples(_teaching(groups, settings), features, name, projected=projected)
+    examples = _examples(_teaching(groups, settings), features, name, fusion.config)
     if not examples:
         among = ""
         if settings.families:
@@ -161,6 +160,14 @@ def norm_of(fusion: Fusion) -> nn.LayerNorm:
             "set align_steps to 0"
         )
     return fusion.norm
+
+
+def knows_places(config: FusionSettings) -> bool:
+    """Whether a query token's place in its frame matters to a fusion, so that none may be left out.
+
+    A fusion of a plug-in is taken to see a frame as a set.
+    """
+    return isinstance(config, FusionConfig) and config.rope is not None
 
 
 def rise_and_fall(steps: int) -> Callable[[int], float]:
@@ -213,16 +220,18 @@ def _teaching(
 
 
 def _examples(
-    groups: Iterable[Sequence[Record]], features: Features, name: str, *, projected: bool
+    groups: Iterable[Sequence[Record]], features: Features, name: str, config: FusionSettings
 ) -> list[_Example]:
     """What each clip offers.
 
-    A few query places of each frame are kept, so that thousands of clips fit into memory.
+    A few query places of each frame are kept, so that thousands of clips fit into memory. A fusion
+    that knows places needs the whole frame, of fewer clips: a few would stand elsewhere for it.
     """
     examples: list[_Example] = []
+    held = 0  # spots
     for group in groups:
         answers = Counter(turn.answer for record in group for turn in record.turns if turn.answer)
-        if not answers or len(examples) == _MOST_CLIPS:
+        if not answers or held >= _MOST_SPOTS:
             continue
         clip = features[group[0]]
         side = clip.channels.get(name)
@@ -230,11 +239,13 @@ def _examples(
             continue
         grid = clip.visual.grid()  # [T, S, D]
         query = clip.visual.query  # [T, S, C_q]
-        if projected or query is None:
+        if config.query == "projected" or query is None:
             query = grid
         # Evenly over the frame, corners included.
         places = query.shape[1]
-        spots = torch.linspace(0, places - 1, min(_SPOTS, places)).long()
+        count = places if knows_places(config) else min(_SPOTS, places)
+        spots = torch.linspace(0, places - 1, count).long()
+        held += count
         example = _Example(
             query=query[:, spots].float(),
             times=clip.clip.times,
@@ -285,7 +296,7 @@ def _directions(base: Base, words: Sequence[str]) -> Tensor:
 
 def _busy(examples: Sequence[_Example]) -> Tensor:
     """`[D, D]` covariance of visual tokens: a random unit vector has an energy of 1 in it."""
-    sights = torch.cat([example.sight for example in examples])  # [clips * _SPOTS, D]
+    sights = torch.cat([example.sight for example in examples])  # [clips * spots, D]
     covariance = sights.T.cov(correction=0)
     return covariance / covariance.diagonal().mean()
 
@@ -335,14 +346,17 @@ def _loss(fusion: Fusion, batch: Sequence[_Example], classes: _Classes, bias: Te
 
 
 def _means(fusion: Fusion, batch: Sequence[_Example], device: torch.device) -> Tensor:
-    """Mean residual of each clip `[B, D]`, from one query place a frame."""
+    """Mean residual of each clip `[B, D]`, from one query place a frame, or from all."""
     query, side, query_times, side_times = [], [], [], []
     place = next(fusion.parameters()).device  # a base on several devices has its head elsewhere
     for example in batch:
-        spot = torch.randint(example.query.shape[1], (1,))
-        query.append(example.query[:, spot].to(place))  # [T, 1, C_q]
+        seen = example.query  # [T, spots, C_q]
+        if not knows_places(fusion.config):
+            spot = torch.randint(seen.shape[1], (1,))
+            seen = seen[:, spot]
+        query.append(seen.to(place))
         side.append(example.side.values.to(place))  # [steps, S_k, C]
         query_times.append(example.times)
         side_times.append(example.side.times)
-    residuals = fusion(query, side, query_times, side_times)  # [T, 1, D] a clip
+    residuals = fusion(query, side, query_times, side_times)  # [T, 1 or S, D] a clip
     return torch.stack([residual.mean((0, 1)) for residual in residuals]).to(device)

@@ -46,7 +46,7 @@ from pave.model.seam import add_to_grid
 from pave.seeds import seeded
 from pave.texts import counted
 from pave.tokens import Tokens
-from pave.train.align import AlignSettings, descend, norm_of
+from pave.train.align import AlignSettings, descend, knows_places, norm_of
 from pave.train.plain_attention import PlainAttention
 
 log = logging.getLogger(__name__)
@@ -237,12 +237,15 @@ class _Lesson:
         query = self.query(clip)  # [T, S, C_q]
         drawn = torch.randperm(count)[:_SIGNALS]
         sides = [self.heard[number].side for number in drawn.tolist()]
-        spot = torch.randint(query.shape[1], (1,))
+        seen = query
+        if not knows_places(self.fusion.config):
+            spot = torch.randint(query.shape[1], (1,))
+            seen = query[:, spot]
         residuals = self.residuals(
-            query[:, spot],
+            seen,
             clip,
             sides,
-        )  # [T, 1, D] each
+        )  # [T, 1 or S, D] each
         together = torch.stack(residuals)
         together = together.flatten(1, 2)  # [signals, places, D]
         total = self.spread.gap(together.to(self.spread.mean))
