@@ -10,8 +10,9 @@ import torch
 from pave.evaluate.attention_probe import attend
 from pave.evaluate.probe_examples import Example
 from pave.evaluate.probe_memory import MOMENTS, fewer_places, memory_of, thinned
+from pave.evaluate.probe_pooling import pool, pooled_clips
 from pave.evaluate.probe_words import Vocabulary
-from pave.evaluate.token_probe import pool, pooled_clips, probe
+from pave.evaluate.token_probe import probe
 from pave.tokens import Tokens
 
 NAMES = ("bell", "drum", "harp", "lute")

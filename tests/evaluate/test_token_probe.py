@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from pave.evaluate.probe_examples import Example, prior
-from pave.evaluate.token_probe import ProbeKind, pool, pooled_clips, probe
+from pave.evaluate.probe_pooling import pool, pooled_clips
+from pave.evaluate.token_probe import ProbeKind, probe
 from pave.tokens import Tokens
 
 Say = Callable[[int, int], str]

@@ -13,7 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
+from pave.evaluate.probe_scale import Scale
 from pave.seeds import seeded
 from pave.tokens import Tokens
 
@@ -21,7 +23,7 @@ MOMENTS, PLACES = 24, 16
 """Most steps in time, and most places of a step, that are kept apart."""
 DIRECTIONS = 128
 _ROWS = 20_000  # tokens that the main directions are taken from
-_FLAT = 1e-6  # a feature that varies less than this share of the liveliest one says nothing
+_SMALL = 1e-6  # least width of a direction
 
 
 class Seen(NamedTuple):
@@ -85,7 +87,7 @@ def memory_of(train: Mapping[str, Tokens], asked: Mapping[str, Tokens], *, seed:
         clips.append(thinned(values))
     known = [clip.flatten(0, 1) for clip in clips[: len(train)]]
     turn = _Directions(torch.cat(known), seed)
-    turned = list(map(turn, clips))
+    turned = [turn(clip) for clip in clips]
     return Memory(rows, _padded(turned))
 
 
@@ -130,55 +132,66 @@ class _Directions:
     """Turns features onto the main directions of known tokens, each made equally wide."""
 
     def __init__(self, known: Tensor, seed: int) -> None:
-        self._mean = known.mean(0)
-        spread = known.std(0, correction=0)
-        self._useful = spread > _FLAT * spread.max().clamp(min=1e-12)
-        self._spread = spread[self._useful]
-        if not self._useful.any():  # all tokens are alike: one feature of zeros remains
-            self._useful = torch.arange(len(spread)) == 0
-            self._spread = torch.ones(1)
+        self._scale = _scale_of(known)
         with seeded(seed):
-            if len(known) > _ROWS:
-                drawn = torch.randperm(len(known))
-                known = known[drawn[:_ROWS]]
-            scaled = self._scaled(known)
-            tokens, features = scaled.shape
-            count = min(DIRECTIONS, tokens // 4, features)
-            count = max(1, count)
-            _, strengths, vectors = torch.pca_lowrank(scaled, count, center=False)
-        # Standard deviation along each direction, `[D]`.
-        width = strengths / len(scaled) ** 0.5
-        self._turn = vectors / width.clamp(min=1e-6)  # [C, D]
+            scaled = self._scale(_some(known))  # [rows, features]
+            rows, features = scaled.shape
+            count = max(1, min(DIRECTIONS, rows // 4, features))  # at most one for four tokens
+            _, lengths, vectors = torch.pca_lowrank(scaled, count, center=False)
+        width = lengths / rows**0.5  # standard deviation along each direction, [D]
+        self._turn = vectors / width.clamp(min=_SMALL)  # [features, D]
 
     def __call__(self, values: Tensor) -> Tensor:
         """`[..., C]` features as `[..., D]` directions."""
-        turned: Tensor = self._scaled(values) @ self._turn
+        turned: Tensor = self._scale(values) @ self._turn
         return turned
 
-    def _scaled(self, values: Tensor) -> Tensor:
-        centred = values - self._mean
-        return centred[..., self._useful] / self._spread
+
+def _scale_of(known: Tensor) -> Scale:
+    """The scale of known tokens `[N, C]`, which leaves at least one feature."""
+    scale = Scale.of(known)
+    if scale.useful.any():
+        return scale
+    # All tokens are alike: the first feature remains, zero in every one of them.
+    features = torch.arange(len(scale.useful))
+    return Scale(
+        mean=scale.mean,
+        spread=torch.ones_like(scale.spread),
+        useful=features == 0,
+    )
+
+
+def _some(known: Tensor) -> Tensor:
+    """All tokens `[N, C]`, or as many as directions are taken from."""
+    if len(known) <= _ROWS:
+        return known
+    drawn = torch.randperm(len(known))
+    return known[drawn[:_ROWS]]
 
 
 def _padded(clips: Sequence[Tensor]) -> Seen:
     """Clips `[T, S, D]`, whose steps and places may differ, as one."""
-    longest = 0
+    values = []
+    moments = []
+    places = []
+    absent = []
     for clip in clips:
         steps, width = clip.shape[:2]
-        longest = max(longest, steps * width)
-    shape = (len(clips), longest)
-    values = torch.zeros(*shape, clips[0].shape[2])
-    moments = torch.zeros(shape, dtype=torch.long)
-    places = torch.zeros(shape, dtype=torch.long)
-    absent = torch.ones(shape, dtype=torch.bool)
-    for row, clip in enumerate(clips):
-        steps, width = clip.shape[:2]
-        count = steps * width
-        values[row, :count] = clip.flatten(0, 1)
-        # Step by step, and place by place within a step.
         step = torch.arange(steps)
         place = torch.arange(width)
-        moments[row, :count] = step.repeat_interleave(width)
-        places[row, :count] = place.repeat(steps)
-        absent[row, :count] = False
-    return Seen(values, moments, places, absent)
+        # Step by step, and place by place within a step.
+        values.append(clip.flatten(0, 1))
+        moments.append(step.repeat_interleave(width))
+        places.append(place.repeat(steps))
+        absent.append(torch.zeros(steps * width, dtype=torch.bool))
+    return Seen(
+        values=_side_by_side(values),
+        moments=_side_by_side(moments),
+        places=_side_by_side(places),
+        absent=_side_by_side(absent, padding=True),
+    )
+
+
+def _side_by_side(clips: Sequence[Tensor], padding: bool = False) -> Tensor:
+    """`[clips, N, ...]`, padded behind with zeros, or with `True`."""
+    return pad_sequence(list(clips), batch_first=True, padding_value=padding)

@@ -26,110 +26,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.evaluate.probe_examples import Example, deal, prior
-from pave.evaluate.probe_memory import fewer_places
+from pave.evaluate.probe_pooling import PooledClips
 from pave.seeds import seeded
-from pave.tokens import Tokens
 
 ProbeKind = Literal["linear", "mlp"]
-SEGMENTS, PLACES = 4, 16
-"""Most pieces in time and in space that pooled tokens keep apart."""
 MOST = 4000
 """Most training questions of a family: the work grows with their third power."""
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 # Of the network: chosen on made-up bits, among them an exclusive or.
-_DIRECTIONS = 64
 _HIDDEN = 128
 _EPOCHS = 150
 _WORDINGS = 256
-
-
-@dataclass(frozen=True)
-class PooledClips:
-    """Pooled tokens of clips, in the forms that probes read.
-
-    Attributes:
-        rows: Clip -> its row.
-        products: `[clips, clips]` mean product of two clips' features.
-        directions: `[clips, <= 64]` main directions of the training clips' features.
-    """
-
-    rows: Mapping[str, int]
-    products: Tensor
-    directions: Tensor
-
-    def of(self, examples: Sequence[Example]) -> Tensor:
-        """`[examples]`: the row of each one's clip."""
-        found = map(self.rows.__getitem__, [example.clip for example in examples])
-        return torch.tensor(list(found))
-
-
-def pool(tokens: Sequence[Tokens]) -> Tensor:
-    """Every clip's tokens as one vector, all of one length.
-
-    Time is cut into 4 equal pieces of mean tokens, so that "first" and "last" can be told apart.
-    Places are kept up to 16; a larger square grid is averaged down to 4 x 4, so that left and right
-    can be told apart. Where clips differ in the number of places, these are averaged. The largest
-    value of each feature comes last.
-
-    Args:
-        tokens: Of each clip.
-
-    Returns:
-        `[clips, features]` float32.
-
-    Example:
-        >>> times = torch.arange(8)
-        >>> pool([Tokens(torch.zeros(8, 2, 3), times)]).shape  # 4 * 2 * 3 + 3
-        torch.Size([1, 27])
-    """
-    places = set()
-    for own in tokens:
-        places.add(own.values.shape[1])
-    kept = 1  # the mean, where clips have no places in common
-    if len(places) == 1:
-        kept = places.pop()
-    vectors = [_pooled(own.values.float(), kept) for own in tokens]
-    return torch.stack(vectors)
-
-
-def _pooled(values: Tensor, kept: int) -> Tensor:
-    """`[T, S, C]` tokens as a vector, S being `kept` or averaged."""
-    largest = values.amax((0, 1))  # [C]
-    if values.shape[1] != kept:
-        values = values.mean(1, keepdim=True)
-    smaller = fewer_places(values, PLACES).permute(0, 2, 1)  # [T, C, S]
-    lines = smaller.flatten(1).T  # [C * S, T]
-    pieces = F.adaptive_avg_pool1d(lines, SEGMENTS)
-    return torch.cat([pieces.flatten(), largest])
-
-
-def pooled_clips(train: Mapping[str, Tokens], asked: Mapping[str, Tokens]) -> PooledClips:
-    """Pool the tokens of all clips; scales are those of the training clips.
-
-    Args:
-        train: Training clip -> its tokens.
-        asked: Clip that is asked about -> its tokens. Other names than those in `train`.
-    """
-    rows: dict[str, int] = {}
-    for name in [*train, *asked]:
-        rows[name] = len(rows)
-    features = pool([*train.values(), *asked.values()])  # [clips, F]
-    known = features[: len(train)]
-    centred = features - known.mean(0)
-    spread = known.std(0, correction=0)
-    # A feature that never changes in training says nothing, and must not be blown up afterwards.
-    useful = spread > 1e-6 * spread.max().clamp(min=1e-12)
-    scaled = centred[:, useful] / spread[useful]
-    count = max(1, scaled.shape[1])
-    products = scaled @ scaled.T / count
-    own = products[: len(train), : len(train)].double()
-    strengths, vectors = torch.linalg.eigh(own)  # ascending
-    best = min(_DIRECTIONS, max(1, len(train) // 4))
-    strengths = strengths[-best:].clamp(min=1e-9)
-    found = products[:, : len(train)].double() @ vectors[:, -best:] / strengths.sqrt()
-    # As wide as they are, the widest about 1: directions of mere noise stay small.
-    directions = (found * (len(train) / strengths[-1]).sqrt()).float()
-    return PooledClips(rows, products, directions)
 
 
 def probe(
@@ -155,8 +62,8 @@ def probe(
     order = random.Random(seed)
     if len(train) > MOST:
         train = order.sample(list(train), MOST)
-    words = sorted({example.answer for example in train})
     dealt = deal(train, order)
+    words = sorted({example.answer for example in train})
     if len(words) == 1 or not dealt.learnt or not dealt.held:
         return prior(train, asked)
     lesson = _Lesson(clips, words, dealt.learnt, dealt.held)
@@ -165,7 +72,8 @@ def probe(
     else:
         with seeded(seed):
             scores = _mlp(lesson, asked)
-    return [words[place] for place in scores.argmax(1).tolist()]
+    best = scores.argmax(1)  # [asked]
+    return [words[place] for place in best.tolist()]
 
 
 @dataclass(frozen=True)
@@ -186,36 +94,48 @@ class _Lesson:
 def _linear(lesson: _Lesson, asked: Sequence[Example]) -> Tensor:
     """`[asked, words]` by ridge regression, in the form of products."""
     wanted = lesson.targets(lesson.held)
-    best, strength = -1, _STRENGTHS[-1]
+    most = -1  # right answers to questions that are held out
+    best = _STRENGTHS[-1]
     # From the strongest on, which wins where several are equally good.
-    for tried in reversed(_STRENGTHS):
-        scores = _ridge(lesson, lesson.learnt, lesson.held, tried)
-        right = int((scores.argmax(1) == wanted).sum())
-        if right > best:
-            best, strength = right, tried
-    return _ridge(lesson, [*lesson.learnt, *lesson.held], asked, strength)
+    for strength in reversed(_STRENGTHS):
+        scores = _ridge(lesson, lesson.learnt, lesson.held, strength)
+        is_right = scores.argmax(1) == wanted
+        right = int(is_right.sum())
+        if right > most:
+            most = right
+            best = strength
+    everything = [*lesson.learnt, *lesson.held]
+    return _ridge(lesson, everything, asked, best)
 
 
 def _ridge(
     lesson: _Lesson, learnt: Sequence[Example], asked: Sequence[Example], strength: float
 ) -> Tensor:
     """Scores of the words for every example that is asked, `[asked, words]`."""
-    known = F.one_hot(lesson.targets(learnt), len(lesson.words)).double()
-    mean = known.mean(0)
+    targets = lesson.targets(learnt)
+    said = F.one_hot(targets, len(lesson.words)).double()  # [learnt, words]
+    mean = said.mean(0)
     own = _products(lesson.clips, learnt, learnt)
-    held_back = own + strength * torch.eye(len(learnt), dtype=own.dtype)
-    weights = torch.linalg.solve(held_back, known - mean)
-    scores: Tensor = _products(lesson.clips, asked, learnt) @ weights + mean
+    unit = torch.eye(len(learnt), dtype=own.dtype)
+    held_back = own + strength * unit
+    weights = torch.linalg.solve(held_back, said - mean)  # [learnt, words]
+    with_learnt = _products(lesson.clips, asked, learnt)
+    scores: Tensor = with_learnt @ weights + mean
     return scores
 
 
 def _products(clips: PooledClips, some: Sequence[Example], others: Sequence[Example]) -> Tensor:
-    """Products of what a linear probe reads: tokens, tokens if asked so, and the question."""
-    tokens = clips.products[clips.of(some)][:, clips.of(others)].double()
+    """`[some, others]`: products of what a linear probe reads of two examples.
+
+    That is three things: the tokens, the tokens in a part of their own for each question, and the
+    question. The last two have a product only where both examples ask the same.
+    """
+    rows = clips.products[clips.of(some)]  # [some, clips]
+    tokens = rows[:, clips.of(others)].double()
     numbers: dict[str, int] = {}  # wording -> a number, since tensors hold no texts
-    rows = _numbered(some, numbers)
-    columns = _numbered(others, numbers)
-    same = (rows[:, None] == columns).double()  # [some, others]
+    asked = _numbered(some, numbers)
+    others_asked = _numbered(others, numbers)
+    same = (asked[:, None] == others_asked).double()
     return tokens * (1 + same) + same
 
 
@@ -230,46 +150,60 @@ def _numbered(examples: Sequence[Example], numbers: dict[str, int]) -> Tensor:
 
 def _mlp(lesson: _Lesson, asked: Sequence[Example]) -> Tensor:
     """`[asked, words]` by one hidden layer, as it is after its best epoch on held-out clips."""
-    counts: Counter[str] = Counter()
-    for example in lesson.learnt:
-        counts[example.question] += 1
-    # Wordings that are hardly ever learnt from are one and the same to it.
-    places: dict[str, int] = {}
-    for question, _ in counts.most_common(_WORDINGS):
-        places[question] = len(places)
-    inputs = _read(lesson.clips, lesson.learnt, places)
-    chosen_on = _read(lesson.clips, lesson.held, places)
-    questions = _read(lesson.clips, asked, places)
+    known = _frequent_wordings(lesson.learnt)
+    learnt = _read(lesson.clips, lesson.learnt, known)
+    held = _read(lesson.clips, lesson.held, known)
+    questions = _read(lesson.clips, asked, known)
     targets = lesson.targets(lesson.learnt)
-    wanted = lesson.targets(lesson.held)
-    network = nn.Sequential(
-        nn.Linear(inputs.shape[1], _HIDDEN),
-        nn.GELU(),
-        nn.Dropout(0.2),
-        nn.Linear(_HIDDEN, len(lesson.words)),
-    )
+    held_targets = lesson.targets(lesson.held)
+    network = _network(learnt.shape[1], len(lesson.words))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.3)
-    best, found = float("inf"), torch.zeros(len(asked), len(lesson.words))
+    least = float("inf")  # loss on held-out clips
+    scores = torch.zeros(len(asked), len(lesson.words))
     for _ in range(_EPOCHS):
         network.train()
-        loss = F.cross_entropy(network(inputs), targets)
+        loss = F.cross_entropy(network(learnt), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         network.eval()
         with torch.no_grad():
             # The loss, not the share of right answers: of few clips that would be too coarse.
-            missed = float(F.cross_entropy(network(chosen_on), wanted))
-            if missed < best:
-                best, found = missed, network(questions)
-    return found
+            missed = float(F.cross_entropy(network(held), held_targets))
+            if missed < least:
+                least = missed
+                scores = network(questions)
+    return scores
 
 
-def _read(clips: PooledClips, examples: Sequence[Example], places: Mapping[str, int]) -> Tensor:
+def _network(inputs: int, answers: int) -> nn.Module:
+    """A hidden layer between so many inputs and answers, with random weights."""
+    return nn.Sequential(
+        nn.Linear(inputs, _HIDDEN),
+        nn.GELU(),
+        nn.Dropout(0.2),
+        nn.Linear(_HIDDEN, answers),
+    )
+
+
+def _frequent_wordings(learnt: Sequence[Example]) -> dict[str, int]:
+    """Wording -> its place among those that the network tells apart.
+
+    Wordings that are hardly ever learnt from are one and the same to it.
+    """
+    counts = Counter(example.question for example in learnt)
+    places: dict[str, int] = {}
+    for question, _ in counts.most_common(_WORDINGS):
+        places[question] = len(places)
+    return places
+
+
+def _read(clips: PooledClips, examples: Sequence[Example], known: Mapping[str, int]) -> Tensor:
     """What the network reads of each example: `[examples, directions + wordings]`."""
-    asked = torch.zeros(len(examples), len(places))
+    directions = clips.directions[clips.of(examples)]
+    wordings = torch.zeros(len(examples), len(known))
     for row, example in enumerate(examples):
-        place = places.get(example.question)
-        if place is not None:  # a wording that it knows
-            asked[row, place] = 1
-    return torch.cat([clips.directions[clips.of(examples)], asked], dim=1)
+        place = known.get(example.question)
+        if place is not None:
+            wordings[row, place] = 1
+    return torch.cat([directions, wordings], dim=1)
