@@ -154,11 +154,17 @@ def _heard(folder: Path, numbers: range) -> list[Record]:
 def test_what_tokens_hold(
     made: tinyrun.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All probes hear the pitch, none tells a coin; clips that are asked teach nothing."""
+    """All probes hear the pitch, none tells a coin; clips that are asked teach nothing.
+
+    A kind of question that is asked about silent clips alone gets its most frequent answer.
+    """
     test = _heard(tmp_path / "test", range(100, 112))
     train = _heard(tmp_path / "train", range(30))
+    always = {"turns": [Turn(question="always?", answer="yes")], "meta": {"family": "silent"}}
+    train.append(train[0].model_copy(update={"id": "always", **always}))
+    test.append(test[0].model_copy(update={"id": "silent", "channels": {}, **always}))
     # The test's own clips under other ids would be cheating.
-    cheats = [record.model_copy(update={"id": f"again-{record.id}"}) for record in test]
+    cheats = [record.model_copy(update={"id": f"again-{record.id}"}) for record in test[:-1]]
     file = write_records(tmp_path / "train.jsonl", [*train, *cheats])
     records = write_records(tmp_path / "test.jsonl", test)
     words = ["eval", "--records", str(records), "--base", str(made.base), "--json"]
@@ -175,6 +181,7 @@ def test_what_tokens_hold(
     assert shares["attention", "pitch"] >= 0.6
     for arm in ("linear", "mlp", "attention"):
         assert 0.1 <= shares[arm, "coin"] <= 0.9
+        assert shares[arm, "silent"] == 1.0
     assert report["prompt_tokens"]["linear"] is None
     assert sum("12 training clips are asked about" in note for note in report["notes"]) == 4
     assert report["trainable_parameters"] == {}

@@ -156,7 +156,7 @@ class TokenArm:
         assert kind in ("linear", "mlp")
         read = _with_tokens(learnt, clips.rows)
         heard = _with_tokens(asked, clips.rows)
-        if not read:  # clips of other families have tokens
+        if not read or not heard:  # clips of other families have tokens
             return {}
         answers = probe(
             kind,
