@@ -8,22 +8,17 @@ at every position of a long visual prefix; answers are a few tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases.head import head_at
-from pave.bases.visual import Visual
 from pave.fusion.gate import QuestionGate
 from pave.model import PatchedModel
 from pave.patches.gates import gated_parts
 from pave.patches.lora import Loras
-from pave.patches.patch import Patch
-from pave.tokens import Tokens
 from pave.train.batch import UNCOUNTED, TrainBatch
+from pave.train.loudness import Loudness
 
 
 class AnswerModel(nn.Module):
@@ -46,7 +41,7 @@ class AnswerModel(nn.Module):
     accepts_loss_kwargs = True
 
     def __init__(self, patched: PatchedModel, margin: float = 1.0) -> None:
-        """Listen to what the fusion functions give."""
+        """Listen to what the fusion functions of the patch give."""
         super().__init__()
         self.patched = patched
         self.margin = margin
@@ -55,12 +50,9 @@ class AnswerModel(nn.Module):
             self.hf_device_map = patched.model.hf_device_map
         self.ratio = torch.zeros(())
         self.tokens = 0
-        self._square = torch.zeros(())
-        # A frozen base patch is as loud as it is.
         self._patches = [patch for patch in patched.patches.values() if patch.trainable]
-        for patch in self._patches:
-            for part in patch.parts.values():
-                part.fusion.register_forward_hook(self._listen)
+        # A frozen base patch is as loud as it is.
+        self._loudness = Loudness(self._patches)
 
     def forward(
         self, batch: TrainBatch, num_items_in_batch: Tensor | int | None = None
@@ -75,15 +67,16 @@ class AnswerModel(nn.Module):
         self.tokens += batch.inputs["input_ids"].numel()  # [B, L]
         device = batch.targets.device
         batch = batch.moved(device)
-        self._square = torch.zeros((), device=device)
+        self._loudness.begin(device)
         logits = self.logits(batch)  # [N, vocabulary]
-        self.ratio = self._measure(batch.visuals, batch.channels)
+        self.ratio = self._loudness.ratio(batch.visuals, batch.channels)
         count = num_items_in_batch
         if count is None:
             count = batch.labels.ne(UNCOUNTED).sum()
         # A sum over this pass divided by the tokens of the step: accumulation and several processes
         # then weigh every answer token alike.
-        return {"loss": self._tied(self._total(logits, batch) / count)}
+        loss = self._total(logits, batch) / count
+        return {"loss": self._tied(loss)}
 
     def _total(self, logits: Tensor, batch: TrainBatch) -> Tensor:
         """The loss of all tokens, added up."""
@@ -125,45 +118,23 @@ class AnswerModel(nn.Module):
 
         Distributed training waits for a gradient of every trainable parameter.
         """
-        idle: list[Tensor] = []
+        idle = self._idle()
+        if not idle:
+            return loss
+        sums = [parameter.sum() for parameter in idle]
+        nothing = torch.stack(sums).sum() * 0
+        return loss + nothing
+
+    def _idle(self) -> list[Tensor]:
+        """Parameters of LoRAs that work for no clip of the batch."""
+        found: list[Tensor] = []
         for patch in self._patches:
             if not isinstance(patch.lora, Loras):
                 continue
             for lora in patch.lora.by_channel.values():
                 if lora.name not in self.patched.loras.active:
-                    idle += lora.parameters().values()
-        if not idle:
-            return loss
-        sums = [parameter.sum() for parameter in idle]
-        return loss + torch.stack(sums).sum() * 0
-
-    def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
-        """Add up the squares of the residuals, one tensor `[T_q, S_q, D]` a clip."""
-        for residual in output:
-            # In fp32, so that the squares of bf16 do not run over.
-            numbers = residual.detach().float()
-            self._square = self._square + numbers.square().sum()
-
-    def _measure(
-        self, visuals: Sequence[Visual], channels: Sequence[Mapping[str, Tokens]]
-    ) -> Tensor:
-        """|residual| / |visual tokens| over the clips that have the channel."""
-        squares = []
-        for visual, clip in zip(visuals, channels, strict=True):
-            # A clip without the channel has no residual, so its picture does not count either.
-            if any(_heard(patch, clip) for patch in self._patches):
-                grid = visual.grid().float()  # [T, S, D]
-                squares.append(grid.square().sum())
-        if not squares:
-            return self._square  # 0
-        shown = torch.stack(squares).sum()
-        return (self._square / shown).sqrt()
-
-
-def _heard(patch: Patch, clip: Mapping[str, Tokens]) -> bool:
-    """Whether a patch adds something to a clip."""
-    found = patch.tokens_in(clip)
-    return not all(tokens.muted for tokens in found.values())
+                    found += lora.parameters().values()
+        return found
 
 
 def answer_losses(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
@@ -192,7 +163,8 @@ def answer_losses(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
     # Sums over rows, whose order never changes, as that of scattered additions may on a GPU.
     lead = _means(losses, wrong) - _means(losses, right)  # [K], s(right) - s(wrong)
     hinge = F.relu(margin - lead)  # [K]
-    of_pairs = (right * hinge[:, None]).sum(0)  # [N]
+    of_right = right * hinge[:, None]  # [K, N]
+    of_pairs = of_right.sum(0)  # [N]
     return torch.where(pairs == 0, losses, of_pairs)
 
 

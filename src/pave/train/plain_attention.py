@@ -64,23 +64,19 @@ class _Layer:
         Returns:
             Both again; where no plain video reaches, they are the clip's own.
         """
-        known = min(keys.shape[2], len(self.counts))
         return (
-            self._replaced(keys, self.keys, known),
-            self._replaced(values, self.values, known),
+            self._replaced(keys, self.keys),
+            self._replaced(values, self.values),
         )
 
-    def _replaced(self, own: Tensor, sums: Tensor, known: int) -> Tensor:
-        """The first `known` places of `own` `[1, H, L, d]` with the means of plain videos."""
-        means = sums[:, :known] / self.counts[:known, None]
+    def _replaced(self, own: Tensor, sums: Tensor) -> Tensor:
+        """`own` `[1, H, L, d]` with the means of plain videos in the places that they reach."""
+        known = min(own.shape[2], len(self.counts))
+        counts = self.counts[:known, None]  # [known, 1]
+        means = sums[:, :known] / counts  # [H, known, d]
+        means = means[None].to(own)
         rest = own[:, :, known:]
-        return torch.cat(
-            [
-                means[None].to(own),
-                rest,
-            ],
-            dim=2,
-        )
+        return torch.cat([means, rest], dim=2)
 
 
 class PlainAttention:
@@ -138,14 +134,12 @@ class PlainAttention:
 
         def compare(keys: Tensor, values: Tensor, output: Tensor, attend: Attend) -> None:
             layer = self._layers[len(gaps)]
-            plain = attend(*layer.plain(keys, values))  # [1, L, heads, d]
+            mean_keys, mean_values = layer.plain(keys, values)
+            plain = attend(mean_keys, mean_values)  # [1, L, heads, d]
             places = shown.to(output.device)
-            gaps.append(
-                _relative(
-                    output[:, places].float(),
-                    plain[:, places].float(),
-                )
-            )
+            own = output[:, places]
+            gap = _relative(own.float(), plain[:, places].float())
+            gaps.append(gap)
 
         self._read(clip, visual, compare)
         total = torch.zeros((), device=visual.tokens.device)
@@ -163,7 +157,8 @@ class PlainAttention:
         base = self._patched.base
         inputs = base.batch([self._prefix(clip)], [clip], pixels=False)
         # The head is not needed; one place is the least that it can be asked for.
-        keep = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
+        ids = inputs["input_ids"]  # [1, L]
+        keep = torch.zeros_like(ids, dtype=torch.bool)
         keep[:, -1] = True
         config = base.config.get_text_config()
         with (
@@ -185,6 +180,6 @@ def _no_video(keys: Tensor, values: Tensor) -> _Layer:
 
 def _relative(own: Tensor, plain: Tensor) -> Tensor:
     """Mean |own - plain| / mean |plain|."""
-    apart = (own - plain).abs().mean()
+    apart = own - plain
     size = plain.detach().abs().mean()
-    return apart / size.clamp_min(_SMALL)
+    return apart.abs().mean() / size.clamp_min(_SMALL)
