@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,6 +55,31 @@ def is_even(counts: Sequence[int]) -> bool:
     return len(counts) * max(counts) <= _SLACK * sum(counts)
 
 
+class _Moved(NamedTuple):
+    """N tokens that go from the rows of `generate` into packed rows.
+
+    Attributes:
+        rows: `[N]`: row of `generate` in which each stands.
+        columns: `[N]`: column of it.
+        clips: `[N]`: packed row into which it goes.
+        places: `[N]`: its place there.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    clips: Tensor
+    places: Tensor
+
+    def of(self, chosen: Tensor) -> _Moved:
+        """Those that are `chosen`, `[N]` bool."""
+        return _Moved(
+            rows=self.rows[chosen],
+            columns=self.columns[chosen],
+            clips=self.clips[chosen],
+            places=self.places[chosen],
+        )
+
+
 class Packed:
     """Between `generate`, with R rows, and the language model, with a row for each of C clips.
 
@@ -78,20 +103,12 @@ class Packed:
         self._ends = torch.tensor(sorted(ends))
         self._others = others
         owners = []
-        longest = 0  # tokens of a prefix
         for number, clip in enumerate(clips):
             owners += [number] * len(clip.asked)
-            longest = max(longest, len(clip.prefix))
         self._owners = torch.tensor(owners)  # [R], the clip of each row
         self._live = torch.ones(len(owners), dtype=torch.bool)  # [R]
-        # Whose each key is, [C, K].
-        self._keys = torch.full((len(clips), longest), NOTHING)
-        for row, clip in enumerate(clips):
-            # Prefixes are padded on the left.
-            start = longest - len(clip.prefix)
-            self._keys[row, start:] = PREFIX
-        # Where the last tokens of live rows stand in this pass: rows, clips, places.
-        self._last = (self._owners, self._owners, self._owners)
+        self._keys = _keys_of_prefixes(clips)  # [C, K], whose each key is
+        self._last: _Moved | None = None  # the last tokens of live rows in this pass
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -119,32 +136,24 @@ class Packed:
         """Forward pre-hook of the language model: R rows -> C rows."""
         embeds = named["inputs_embeds"]  # [R, q, D]
         positions = named["position_ids"]  # [R, q], or [A, R, q] on several axes
-        # [N] tokens, row by row.
-        rows, columns = self._kept(embeds, named["attention_mask"])
-        clips = self._owners[rows]
-        places = _counted(clips, len(self._keys))
-        last = columns == embeds.shape[1] - 1
-        self._last = (rows[last], clips[last], places[last])
-        width = 1 + int(places.max())
-        # Whose each new token is.
-        new = torch.full((len(self._keys), width), NOTHING)  # [C, width]
-        new[clips, places] = rows + 1
+        moved = self._moved(embeds.shape[1], named["attention_mask"])
+        self._last = moved.of(moved.columns == embeds.shape[1] - 1)
+        new = self._whose(moved)  # [C, width]
         self._keys = torch.cat([self._keys, new], dim=1)
-        packed = dict(named)
-        laid = embeds.new_zeros(*new.shape, embeds.shape[-1])  # [C, width, D]
-        laid[clips, places] = embeds[rows, columns]
-        packed["inputs_embeds"] = laid
-        moved = positions.new_zeros(*positions.shape[:-2], *new.shape)
-        moved[..., clips, places] = positions[..., rows, columns]
-        packed["position_ids"] = moved
         seen = visible(self._keys, new)
+        laid = embeds.new_zeros(*new.shape, embeds.shape[-1])  # [C, width, D]
+        laid[moved.clips, moved.places] = embeds[moved.rows, moved.columns]
+        placed = positions.new_zeros(*positions.shape[:-2], *new.shape)  # [..., C, width]
+        placed[..., moved.clips, moved.places] = positions[..., moved.rows, moved.columns]
+        packed = dict(named)
+        packed["inputs_embeds"] = laid
+        packed["position_ids"] = placed
         packed["attention_mask"] = as_mask(self._base, seen.to(embeds.device))
         return args, packed
 
-    def _kept(self, embeds: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-        """Rows and columns, `[N]` each, of tokens that are no padding, in rows that go on."""
-        steps = embeds.shape[1]
-        kept = torch.ones(embeds.shape[:2], dtype=torch.bool)  # [R, q]
+    def _moved(self, steps: int, mask: Tensor | None) -> _Moved:
+        """Which of the tokens `[R, steps]` go where: those that are no padding, in live rows."""
+        kept = torch.ones(len(self._owners), steps, dtype=torch.bool)  # [R, steps]
         # Without a mask there is no padding.
         if mask is not None:
             new = mask[:, -steps:]
@@ -152,16 +161,42 @@ class Packed:
         # A GPU learns a step late that all have ended.
         if self._live.any():
             kept &= self._live[:, None]
-        return kept.nonzero(as_tuple=True)
+        rows, columns = kept.nonzero(as_tuple=True)  # row by row
+        clips = self._owners[rows]
+        return _Moved(
+            rows=rows,
+            columns=columns,
+            clips=clips,
+            places=_counted(clips, len(self._keys)),
+        )
+
+    def _whose(self, moved: _Moved) -> Tensor:
+        """Whose each new token of the packed rows is, `[C, width]`."""
+        width = 1 + int(moved.places.max())
+        new = torch.full((len(self._keys), width), NOTHING)
+        new[moved.clips, moved.places] = moved.rows + 1
+        return new
 
     def _unpack(self, module: Any, args: Any, output: Any) -> Any:
         """Forward hook: the last tokens of C rows -> `[R, 1, D]`, zeros in rows that have ended."""
-        rows, clips, places = self._last
+        last = self._last
+        assert last is not None  # `_pack` has set it
         hidden = output.last_hidden_state  # [C, width, D]
         apart = hidden.new_zeros(len(self._owners), 1, hidden.shape[-1])
-        apart[rows, 0] = hidden[clips, places]
+        apart[last.rows, 0] = hidden[last.clips, last.places]
         output.last_hidden_state = apart
         return output
+
+
+def _keys_of_prefixes(clips: Sequence[Questions]) -> Tensor:
+    """Whose each key is when the prefixes have been read, `[C, K]`."""
+    longest = max(len(clip.prefix) for clip in clips)
+    keys = torch.full((len(clips), longest), NOTHING)
+    for row, clip in enumerate(clips):
+        # Prefixes are padded on the left.
+        start = longest - len(clip.prefix)
+        keys[row, start:] = PREFIX
+    return keys
 
 
 def visible(keys: Tensor, new: Tensor) -> Tensor:
@@ -180,11 +215,15 @@ def visible(keys: Tensor, new: Tensor) -> Tensor:
     sees = new.clamp(min=PREFIX)[:, :, None]  # [C, N, 1]
     seen = keys[:, None, :]  # [C, 1, K]
     allowed = (seen == PREFIX) | (seen == sees)  # [C, N, K]
-    allowed[:, :, -width:] &= torch.ones(width, width, dtype=torch.bool).tril()
+    # Of the new tokens, only those before it.
+    square = torch.ones(width, width, dtype=torch.bool)
+    allowed[:, :, -width:] &= square.tril()
     return allowed[:, None]
 
 
 def _counted(clips: Tensor, count: int) -> Tensor:
     """Of each of N tokens its place among those of its clip, `[N]`."""
     owned = F.one_hot(clips, count)  # [N, C]
-    return owned.cumsum(0).gather(1, clips[:, None])[:, 0] - 1
+    so_far = owned.cumsum(0)  # [N, C]
+    own = so_far.gather(1, clips[:, None])  # [N, 1], itself counted
+    return own[:, 0] - 1

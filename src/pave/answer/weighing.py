@@ -6,7 +6,7 @@ margin) says by how much, also where the winner is a third one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -52,12 +52,35 @@ def log_probabilities(
     check_asked(model, clips)
     _check_answers(clips, answers)
     pieces, places = apart(clips)
-    texts = []  # of each question
+    texts = []  # the answers to each question
     for number, place in places:
         texts.append(answers[number][place])
+    rows, said = _rows(model, pieces, texts)
+    means = iter(_means(model, rows, said))
+    # Cut up again as the answers were given.
+    weighed = []
+    for own in texts:
+        found = islice(means, len(own))
+        weighed.append(list(found))
+    return together(clips, places, weighed)
+
+
+def _rows(
+    model: AnsweringModel, pieces: Sequence[Questions], texts: Sequence[Sequence[str]]
+) -> tuple[list[Questions], list[list[int]]]:
+    """What the model is to read, and what it is to be found in.
+
+    Args:
+        model: The model.
+        pieces: Clips with their questions.
+        texts: The answers to each question, clip by clip.
+
+    Returns:
+        The clips with a row for each answer, and the answers' ids in the order of the rows.
+    """
+    rows = []
+    said: list[list[int]] = []
     left = iter(texts)
-    rows: list[Questions] = []  # the clips, a row for each answer
-    said: list[list[int]] = []  # ids of each answer, in the order of the rows
     for piece in pieces:
         chat = piece.chat or model.base.chat
         asked = []
@@ -67,15 +90,7 @@ def log_probabilities(
                 said.append(ids)
                 asked.append(question + ids)
         rows.append(replace(piece, asked=asked))
-    means: Iterator[float] = iter(())
-    if said:
-        means = iter(_means(model, rows, said))
-    # Cut up again as the answers were given.
-    weighed = []
-    for own in texts:
-        found = islice(means, len(own))
-        weighed.append(list(found))
-    return together(clips, places, weighed)
+    return rows, said
 
 
 def _check_answers(
@@ -107,18 +122,27 @@ def _means(
     model: AnsweringModel, rows: Sequence[Questions], said: Sequence[list[int]]
 ) -> list[float]:
     """A number for each answer."""
+    if not said:
+        return []
     # The token in front of each token predicts it.
     longest = 1 + max(map(len, said))
     with answering(model, longest):
-        logits = model(**_inputs(model, rows)).logits  # [rows, longest, vocabulary]
+        inputs = _inputs(model, rows)
+        logits = model(**inputs).logits  # [rows, longest, vocabulary]
     means = []
     for row, ids in zip(logits, said, strict=True):
         # Padding is on the left, so every row ends with its answer.
-        before = row[-1 - len(ids) : -1].float().log_softmax(-1)  # [answer, vocabulary]
-        targets = torch.tensor(ids, device=before.device)
-        found: Tensor = before.gather(1, targets[:, None])
-        means.append(float(found.mean()))
+        before = row[-1 - len(ids) : -1]  # [answer, vocabulary]
+        means.append(_mean(before, ids))
     return means
+
+
+def _mean(logits: Tensor, ids: list[int]) -> float:
+    """The mean log-probability of tokens that were predicted by `[tokens, vocabulary]`."""
+    all_tokens = logits.float().log_softmax(-1)
+    targets = torch.tensor(ids, device=logits.device)
+    found = all_tokens.gather(1, targets[:, None])  # [tokens, 1]
+    return float(found.mean())
 
 
 def _inputs(model: AnsweringModel, rows: Sequence[Questions]) -> dict[str, Any]:
@@ -126,7 +150,8 @@ def _inputs(model: AnsweringModel, rows: Sequence[Questions]) -> dict[str, Any]:
     if why_no_shared_prefix(model.base):
         return rows_of(model.base, rows, whole=True)
     inputs = rows_of(model.base, rows, whole=False)
-    joined = behind_prefixes(model.base, rows, read_prefixes(model, rows))
+    prefixes = read_prefixes(model, rows)
+    joined = behind_prefixes(model.base, rows, prefixes)
     read = joined["past_key_values"].get_seq_length()
     # The cache stands for the prefix; the mask still covers it.
     inputs["input_ids"] = joined["input_ids"][:, read:]
