@@ -43,3 +43,10 @@ def _plain(model, clip, questions, question, word) -> float:
 
 def test_nothing_to_weigh() -> None:
     assert log_probabilities(asked.model(), [], []) == []
+    model = asked.model()
+    clips = [questions for _, questions in asked.clips(model)]
+    nothing = [[] for _ in clips[0].asked]
+    words = [WORDS for _ in clips[-1].asked]
+    # A clip without answers disturbs no other.
+    alone = log_probabilities(model, clips[-1:], [words])
+    assert log_probabilities(model, [clips[0], clips[-1]], [nothing, words]) == [nothing, *alone]

@@ -89,7 +89,8 @@ def _rows(
                 ids = chat.answer(text)
                 said.append(ids)
                 asked.append(question + ids)
-        rows.append(replace(piece, asked=asked))
+        if asked:  # a clip without answers has no row
+            rows.append(replace(piece, asked=asked))
     return rows, said
 
 
