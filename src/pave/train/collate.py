@@ -126,22 +126,22 @@ def pair_numbers(samples: Sequence[Sample]) -> Tensor:
     Pairs are numbered on from sample to sample, and in each way to show a clip they are others.
     """
     numbers: list[int] = []
-    taken = 0
+    taken = 0  # numbers so far
     for sample in samples:
+        own = []
+        for sequence in sample.sequences:
+            own += sequence.pairs or [0] * len(sequence.labels)
+        count = max(map(abs, own), default=0)
         for _ in sample.shown():
-            numbers += _numbered_on(sample.sequences, taken)
-            taken = max([taken, *map(abs, numbers)])
+            numbers += [_numbered_on(pair, taken) for pair in own]
+            taken += count
     return torch.tensor(numbers)
 
 
-def _numbered_on(sequences: Sequence[Packed], taken: int) -> list[int]:
-    """The pairs of a sample's labels, when so many numbers are taken."""
-    numbers = []
-    for sequence in sequences:
-        for pair in sequence.pairs or [0] * len(sequence.labels):
-            if pair > 0:
-                pair += taken
-            elif pair < 0:
-                pair -= taken
-            numbers.append(pair)
-    return numbers
+def _numbered_on(pair: int, taken: int) -> int:
+    """The number of a pair when so many are taken; 0 is no pair."""
+    if pair > 0:
+        return pair + taken
+    if pair < 0:
+        return pair - taken
+    return 0
