@@ -6,6 +6,7 @@ toy.config(folder, steps=4, channel=None)        # a TrainConfig for it, LoRA-on
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import torch
 
 from helpers import launch, tiny
 from pave.data import Record, Turn, write_records
-from pave.train import TrainConfig, load_config
+from pave.train import TrainConfig, TrainResult, load_config, train
+from pave.train.checkpoints import newest_checkpoint, step_of
 
 DIM = 8
 SOUNDS = ("dog", "horse")
@@ -84,9 +86,33 @@ def sharp_base() -> Any:
 
 
 def weights(patch: Path) -> dict[str, bytes]:
-    """The files of weights of a patch with a fusion and a LoRA, to be compared bit for bit."""
-    names = ("fusion.safetensors", "lora/adapter_model.safetensors")
-    return {name: (patch / name).read_bytes() for name in names}
+    """All files of weights of a patch, to be compared bit for bit."""
+    found = {}
+    for file in sorted(patch.rglob("*.safetensors")):
+        found[str(file.relative_to(patch))] = file.read_bytes()
+    assert found
+    return found
+
+
+def gone_on(config: TrainConfig) -> TrainResult:
+    """Train, take off the patch and the last checkpoint, and train on to the same bits.
+
+    Returns:
+        What the second run gave, which went on from the checkpoint before.
+    """
+    whole = train(config, base=tiny.base(), progress=False)
+    wanted = weights(whole.patch)
+    checkpoints = config.out / "checkpoints"
+    last = newest_checkpoint(checkpoints)
+    assert last is not None
+    shutil.rmtree(last)
+    shutil.rmtree(whole.patch)
+    before = newest_checkpoint(checkpoints)
+    assert before is not None
+    again = train(config, base=tiny.base(), progress=False)
+    assert again.resumed_from == step_of(before)
+    assert weights(again.patch) == wanted
+    return again
 
 
 def killed(program: str, *words: object) -> None:
