@@ -190,7 +190,9 @@ class Packed:
 
 def _keys_of_prefixes(clips: Sequence[Questions]) -> Tensor:
     """Whose each key is when the prefixes have been read, `[C, K]`."""
-    longest = max(len(clip.prefix) for clip in clips)
+    longest = 0  # tokens of a prefix
+    for clip in clips:
+        longest = max(longest, len(clip.prefix))
     keys = torch.full((len(clips), longest), NOTHING)
     for row, clip in enumerate(clips):
         # Prefixes are padded on the left.
