@@ -13,15 +13,13 @@ that, and an arm that is finished there is not trained again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from functools import cache
-from pathlib import Path
 
 from conflict_answers import control_of, is_kept, keep
 from conflict_arms import ARMS, GATE, RESIDUALS, TRIED, Arm
 from conflict_page import CHOSEN_ON, SEEDS, write_page
-from runs import claim, is_trained, make_clips, train
+from runs import claim, is_trained, make_clips, parser_of, train
 
 from pave.bases import Base, load_base
 from pave.evaluate import EvalConfig, evaluate
@@ -33,14 +31,10 @@ from pave_world.films.make import RECORDS
 
 def main() -> int:
     """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[CHOSEN_ON, *SEEDS])
-    parser.add_argument("--arms", nargs="+", help="titles (default: all)")
+    parser = parser_of(__doc__, [CHOSEN_ON, *SEEDS], "outputs/conflict")
     parser.add_argument("--steps", type=int, default=160, help="of each training")
     parser.add_argument("--train-clips", type=int, default=240)
     parser.add_argument("--test-clips", type=int, default=80)
-    parser.add_argument("--out", type=Path, default=Path("outputs/conflict"))
-    parser.add_argument("--write-only", action="store_true", help="run nothing")
     args = parser.parse_args()
     worlds = {}
     for seed in (CHOSEN_ON, *SEEDS):

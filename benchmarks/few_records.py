@@ -13,7 +13,6 @@ tuned; one that will be is to be chosen on the world of seed 0, which the page l
 
 from __future__ import annotations
 
-import argparse
 import sys
 from functools import cache
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 from answers import Answers, answers_file, check_settings, read_answers, write_answers
 from few_records_arms import ARMS, Arm
 from few_records_page import MEASUREMENT, write_page
-from runs import make_clips, train, training_of
+from runs import make_clips, parser_of, train, training_of
 
 from pave.bases import Base, load_base
 from pave.data import group_by_clip, read_records, write_records
@@ -42,14 +41,10 @@ ONE_IN = 10
 
 def main() -> int:
     """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--arms", nargs="+", help="names (default: all)")
+    parser = parser_of(__doc__, SEEDS, "outputs/few-records")
     parser.add_argument("--steps", type=int, default=80, help="of each training")
     parser.add_argument("--train-clips", type=int, default=240, help="with and without questions")
     parser.add_argument("--test-clips", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=Path("outputs/few-records"))
-    parser.add_argument("--write-only", action="store_true", help="run nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for seed in () if args.write_only else args.seeds:

@@ -13,7 +13,6 @@ settings are chosen.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,7 @@ from answers import Answers, answers_file, check_settings, read_answers, write_a
 from joint_arms import ARMS, Arm, Worlds, folder_of, patch_of, run_of
 from joint_clips import IN_COMPANY, cache_of, encode, make_clips
 from joint_page import ALONE, COMPANY, MEASUREMENT, write_page
-from runs import train, training_of
+from runs import parser_of, train, training_of
 
 from pave.bases import Base, load_base
 from pave.data import read_records
@@ -42,14 +41,10 @@ _FILES = {ALONE: RECORDS, COMPANY: IN_COMPANY}
 
 def main() -> int:
     """Run what is missing, then write the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--arms", nargs="+", help="titles (default: all)")
+    parser = parser_of(__doc__, SEEDS, "outputs/joint")
     parser.add_argument("--steps", type=int, default=100, help="of a single patch")
     parser.add_argument("--train-clips", type=int, default=120, help="of each sense")
     parser.add_argument("--test-clips", type=int, default=50, help="of each sense")
-    parser.add_argument("--out", type=Path, default=Path("outputs/joint"))
-    parser.add_argument("--write-only", action="store_true", help="run nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for seed in () if args.write_only else args.seeds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -22,6 +23,22 @@ from pave_world import make_world
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN
 from pave_world.films.make import RECORDS
+
+
+def parser_of(about: str, seeds: Sequence[int], out: str) -> argparse.ArgumentParser:
+    """The words that every benchmark over several seeds takes; sizes are its own.
+
+    Args:
+        about: Its module docstring, whose first line is the help.
+        seeds: Which worlds it measures by default.
+        out: The folder of its runs by default.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--arms", nargs="+", help="some of them (default: all)")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--write-only", action="store_true", help="run nothing")
+    return parser
 
 
 def claim(folder: Path, note: str, text: str) -> None:
