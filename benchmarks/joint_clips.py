@@ -98,9 +98,8 @@ def _write_in_company(worlds: Mapping[str, DemoConfig], world: DemoConfig, split
 
 def _clips(world: DemoConfig, split: str) -> Iterator[tuple[int, str]]:
     """Number and name of each clip of a split."""
-    clips = world.train_clips if split == TRAIN else world.test_clips
     settings = read_settings(world.world(split))
-    for index in range(clips):
+    for index in range(world.clips(split)):
         yield index, settings.scene(index).name
 
 

@@ -68,14 +68,14 @@ def make_clips(
         Split -> its records.
     """
     files = {}
-    for split, clips in ((TRAIN, world.train_clips), (TEST, world.test_clips)):
+    for split in (TRAIN, TEST):
         files[split] = world.world(split) / RECORDS
         if files[split].is_file():
             continue
         make_world(
             world.world(split),
             split,
-            clips,
+            world.clips(split),
             world.seed,
             world.channel,
             questions_per_clip=world.questions_per_clip,

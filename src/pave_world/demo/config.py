@@ -33,7 +33,11 @@ class DemoConfig(BaseModel):
     )
     out: Path = Field(Path("outputs/demo"), description="Folder of everything that the demo makes.")
     base: str = Field("smol", description='The frozen base: "smol", a folder or a Hub id.')
-    train_clips: int = Field(600, ge=1, description="Number of clips to train on.")
+    train_clips: int | None = Field(
+        None,
+        ge=1,
+        description="Number of clips to train on; by default the number chosen for the channel.",
+    )
     test_clips: int = Field(
         100,
         ge=2,
@@ -138,6 +142,7 @@ class DemoConfig(BaseModel):
 
         preset = self.preset
         update: dict[str, Any] = {
+            "train_clips": self.train_clips or preset.clips,
             "steps": self.steps or preset.steps,
             "encoder": self.encoder or preset.encoder,
             "fusion": self.fusion or dict(preset.fusion),
@@ -164,6 +169,12 @@ class DemoConfig(BaseModel):
     def world(self, split: str) -> Path:
         """Folder of one split."""
         return self.out / "world" / split
+
+    def clips(self, split: str) -> int:
+        """Number of clips of one split."""
+        if split == "test":
+            return self.test_clips
+        return self.train_clips or self.preset.clips
 
     @property
     def cache(self) -> Path:

@@ -36,8 +36,8 @@ def make_clips(config: DemoConfig, progress: Progress) -> dict[str, Path]:
             progress(what, done, total)
 
         records = {}
-        for split, clips in ((TRAIN, config.train_clips), (TEST, config.test_clips)):
-            records[split] = make_split(config, split, clips, tell)
+        for split in (TRAIN, TEST):
+            records[split] = make_split(config, split, config.clips(split), tell)
         base.result()
     return records
 
@@ -78,7 +78,8 @@ def make_split(
 
 def encode_clips(config: DemoConfig, records: Mapping[str, Path], progress: Progress) -> None:
     """Run the frozen tower and the channel's encoder over every clip once, in processes."""
-    total = 2 * (config.train_clips + config.test_clips)  # a clip has visual tokens and side tokens
+    clips = sum(map(config.clips, records))
+    total = 2 * clips  # a clip has visual tokens and side tokens
     with _pool(config.workers) as pool:
         jobs = [
             pool.submit(_encode, config, file, part)

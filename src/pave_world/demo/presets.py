@@ -1,8 +1,8 @@
 """`PRESETS`: for each channel of the paper the settings its patch is trained with.
 
 The settings were chosen on the worlds of seed 0. What differs between the channels is the encoder,
-the number of steps (of the control as of the patch), and which questions teach the aligned start;
-batches, rates and LoRA are `DemoConfig`'s, one for all.
+the number of clips and of steps (of the control as of the patch), and which questions teach the
+aligned start; batches, rates and LoRA are `DemoConfig`'s, one for all.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Preset:
         fusion: `FusionConfig` fields that differ from the defaults.
         align_families: Families of questions that teach the aligned start; all that need the
             channel when empty.
+        clips: Clips to train on.
         steps: Optimiser steps, of the control as of the patch.
         align_share: Size of the residual after the aligned start, as a share of the visual tokens'.
     """
@@ -37,12 +38,19 @@ class Preset:
     fusion: Mapping[str, Any] = field(default_factory=lambda: {"hidden": 256})
     align_families: tuple[str, ...] = ()
     align_share: float = 0.7
+    clips: int = 600
     steps: int = 340
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "audio": Preset("mel", "picture and sound", '"What do you hear?"'),
+        "audio": Preset(
+            "mel",
+            "picture and sound",
+            '"What do you hear?"',
+            clips=1000,
+            steps=720,
+        ),
         "scene3d": Preset(
             "tower3d",
             "picture and depth",

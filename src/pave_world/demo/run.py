@@ -62,7 +62,7 @@ def run_demo(config: DemoConfig, say: Say, progress: Progress | None = None) -> 
     with PeakMemory() as memory:
         with book.stage("world", memory):
             say(
-                f"making {counted(config.train_clips, 'clip')} to train on and "
+                f"making {counted(config.clips(TRAIN), 'clip')} to train on and "
                 f"{config.test_clips} to compare on ..."
             )
             records = make_clips(config, shown)
