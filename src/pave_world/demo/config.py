@@ -171,7 +171,12 @@ class DemoConfig(BaseModel):
         return self.out / "world" / split
 
     def clips(self, split: str) -> int:
-        """Number of clips of one split."""
+        """Number of clips of one split, `train` or `test`.
+
+        Example:
+            >>> DemoConfig(channel="views").clips("train")
+            600
+        """
         if split == "test":
             return self.test_clips
         return self.train_clips or self.preset.clips
