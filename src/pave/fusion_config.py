@@ -127,6 +127,11 @@ class FusionConfig(FusionSettings):
         return fields
 
     @property
+    def knows_places(self) -> bool:
+        """Whether rotary positions tell the places of a frame apart."""
+        return self.rope is not None
+
+    @property
     def memory_dim(self) -> int:
         """Width of the mapped side tokens."""
         return self.memory or self.hidden  # 0 is refused, so only None is false

@@ -41,6 +41,11 @@ class FusionSettings(BaseModel):
         default="pre_projector", description="Which tokens of the base are used as the query."
     )
 
+    @property
+    def knows_places(self) -> bool:
+        """Whether a query token's place in its frame matters, so that none may be left out."""
+        return False
+
 
 Made = TypeVar("Made", bound="Callable[[Any], nn.Module]")
 

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from pave.bases.base import Base
 from pave.data import Features, Record
 from pave.errors import ConfigError
-from pave.fusion import Fusion, FusionConfig, FusionSettings
+from pave.fusion import Fusion, FusionSettings
 from pave.seeds import seeded
 from pave.tokens import Tokens
 
@@ -162,14 +162,6 @@ def norm_of(fusion: Fusion) -> nn.LayerNorm:
     return fusion.norm
 
 
-def knows_places(config: FusionSettings) -> bool:
-    """Whether a query token's place in its frame matters to a fusion, so that none may be left out.
-
-    A fusion of a plug-in is taken to see a frame as a set.
-    """
-    return isinstance(config, FusionConfig) and config.rope is not None
-
-
 def rise_and_fall(steps: int) -> Callable[[int], float]:
     """Learning rates up in the first tenth of the steps, and straight down to zero.
 
@@ -243,7 +235,7 @@ def _examples(
             query = grid
         # Evenly over the frame, corners included.
         places = query.shape[1]
-        count = places if knows_places(config) else min(_SPOTS, places)
+        count = places if config.knows_places else min(_SPOTS, places)
         spots = torch.linspace(0, places - 1, count).long()
         held += count
         example = _Example(
@@ -351,7 +343,7 @@ def _means(fusion: Fusion, batch: Sequence[_Example], device: torch.device) -> T
     place = next(fusion.parameters()).device  # a base on several devices has its head elsewhere
     for example in batch:
         seen = example.query  # [T, spots, C_q]
-        if not knows_places(fusion.config):
+        if not fusion.config.knows_places:
             spot = torch.randint(seen.shape[1], (1,))
             seen = seen[:, spot]
         query.append(seen.to(place))

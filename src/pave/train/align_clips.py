@@ -46,7 +46,7 @@ from pave.model.seam import add_to_grid
 from pave.seeds import seeded
 from pave.texts import counted
 from pave.tokens import Tokens
-from pave.train.align import AlignSettings, descend, knows_places, norm_of
+from pave.train.align import AlignSettings, descend, norm_of
 from pave.train.plain_attention import PlainAttention
 
 log = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ class _Lesson:
         drawn = torch.randperm(count)[:_SIGNALS]
         sides = [self.heard[number].side for number in drawn.tolist()]
         seen = query
-        if not knows_places(self.fusion.config):
+        if not self.fusion.config.knows_places:
             spot = torch.randint(query.shape[1], (1,))
             seen = query[:, spot]
         residuals = self.residuals(

@@ -48,7 +48,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "mel",
             "picture and sound",
             '"What do you hear?"',
-            # With 600 clips and 340 steps it gained ten points less, and cost more of the picture.
+            # An earlier version of pave, with 600 clips and 340 steps, gained ten points less.
             clips=1000,
             steps=720,
         ),
