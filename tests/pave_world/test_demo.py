@@ -77,6 +77,14 @@ def test_a_channel_fills_in_what_was_not_chosen(base: Path, tmp_path: Path) -> N
     assert mine.encoder_settings == {}  # the settings were chosen for the other encoder
 
 
+def test_each_split_has_its_number_of_clips(base: Path, tmp_path: Path) -> None:
+    config = _config(base, tmp_path)
+    assert (config.clips("train"), config.clips("test")) == (4, 3)
+    for word in ("val", "Test", ""):
+        with pytest.raises(ConfigError, match="a demo has train and test"):
+            config.clips(word)
+
+
 def test_one_precision_for_both_runs(base: Path, tmp_path: Path) -> None:
     assert _config(base, tmp_path).resolved().precision in ("fp32", "bf16")
     config = _config(base, tmp_path, precision="bf16")

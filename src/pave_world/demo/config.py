@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from pave.errors import ConfigError
 from pave.patches import LoraSpec
 from pave.patches.config import StoredType
 from pave.renamed import renamed
@@ -173,13 +174,18 @@ class DemoConfig(BaseModel):
     def clips(self, split: str) -> int:
         """Number of clips of one split, `train` or `test`.
 
+        Raises:
+            ConfigError: If it is another word.
+
         Example:
             >>> DemoConfig(channel="views").clips("train")
             600
         """
         if split == "test":
             return self.test_clips
-        return self.train_clips or self.preset.clips
+        if split == "train":
+            return self.train_clips or self.preset.clips
+        raise ConfigError(f"unknown split {split!r}; a demo has train and test")
 
     @property
     def cache(self) -> Path:
