@@ -14,14 +14,13 @@ that, and an arm that is finished there is not trained again.
 from __future__ import annotations
 
 import sys
-from functools import cache
 
+from asking import base_of
 from conflict_answers import control_of, is_kept, keep
 from conflict_arms import ARMS, GATE, RESIDUALS, TRIED, Arm
 from conflict_page import CHOSEN_ON, SEEDS, write_page
 from runs import claim, is_trained, make_clips, parser_of, train
 
-from pave.bases import Base, load_base
 from pave.evaluate import EvalConfig, evaluate
 from pave.evaluate.swap import evaluate_swap
 from pave_world.demo.config import DemoConfig
@@ -103,12 +102,7 @@ def ask(world: DemoConfig, name: str, arm: str, *, swap: str | None) -> None:
         resamples=100,  # the tables have intervals of their own, over all worlds
         plot=False,
     )
-    (evaluate_swap if swap else evaluate)(config, _base(world.base))
-
-
-@cache
-def _base(name: str) -> Base:
-    return load_base(name)
+    (evaluate_swap if swap else evaluate)(config, base_of(world.base))
 
 
 if __name__ == "__main__":

@@ -14,20 +14,17 @@ tuned; one that will be is to be chosen on the world of seed 0, which the page l
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from answers import Answers, answers_file, check_settings, read_answers, write_answers
+from asking import add_said, ask
 from few_records_arms import ARMS, Arm
 from few_records_page import MEASUREMENT, write_page
 from runs import make_clips, parser_of, train, training_of
 
-from pave.bases import Base, load_base
 from pave.data import group_by_clip, read_records, write_records
-from pave.evaluate import EvalConfig, evaluate
-from pave.evaluate.arm_files import read_rows
 from pave.train import TrainConfig
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN, encode_clips
@@ -106,31 +103,12 @@ def make_files(world: DemoConfig) -> Path:
 def _ask(world: DemoConfig, arm: Arm, settings: TrainConfig) -> None:
     """Ask an arm about the held-out clips, and keep what it said."""
     out = world.out / "eval" / arm.name
-    print(f"\n== asking {out}", flush=True)
     records = world.world(TEST) / RECORDS
-    config = EvalConfig(
-        records=records,
-        out=out,
-        base=world.base,
-        arms={"arm": str(settings.patch_folder)},
-        cache=world.cache,
-        batch=world.batch_questions,
-        max_new_tokens=world.max_new_tokens,
-        resamples=100,  # the page has intervals of its own, over all worlds
-        plot=False,
-    )
-    evaluate(config, _base(world.base))
-    said = read_rows(out / "arm.jsonl", "arm")
+    ask(world, settings.patch_folder, records, world.cache, out)
     kept = _kept(world)
     kept.about["settings"] = settings_of(world)
     kept.about.setdefault("trainings", {})[arm.name] = training_of(settings)
-    for record in read_records(records, check_media=False):
-        answer = said["arm", record.id]
-        row = {"clip": record.meta["clip"], "family": record.meta["family"]}
-        row |= {"group": record.meta["channel"], "answer": answer.answer}
-        row[arm.name] = answer.prediction
-        for column, value in row.items():
-            kept.add(column, {record.id: value})
+    add_said(kept, arm.name, records, out)
     write_answers(_file(world), kept)
 
 
@@ -155,11 +133,6 @@ def settings_of(world: DemoConfig) -> dict[str, Any]:
     names = {"seed", "steps", "train_clips", "test_clips", "batch_clips", "lora", "fusion"}
     names |= {"encoder", "encoder_settings", "questions_per_clip"}
     return world.model_dump(mode="json", include=names)
-
-
-@cache
-def _base(name: str) -> Base:
-    return load_base(name)
 
 
 if __name__ == "__main__":

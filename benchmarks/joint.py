@@ -14,21 +14,17 @@ settings are chosen.
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from answers import Answers, answers_file, check_settings, read_answers, write_answers
+from asking import add_said, ask, base_of
 from joint_arms import ARMS, Arm, Worlds, folder_of, patch_of, run_of
 from joint_clips import IN_COMPANY, cache_of, encode, make_clips
 from joint_page import ALONE, COMPANY, MEASUREMENT, write_page
 from runs import parser_of, train, training_of
 
-from pave.bases import Base, load_base
-from pave.data import read_records
-from pave.evaluate import EvalConfig, evaluate
-from pave.evaluate.arm_files import read_rows
 from pave.model.combine import combine_patches
 from pave_world.demo.config import DemoConfig
 from pave_world.demo.prepare import TEST, TRAIN
@@ -137,36 +133,18 @@ def _combine(worlds: Worlds, arm: Arm) -> None:
         return
     single = next(each for each in ARMS if each.kind == "single")
     folders = [patch_of(single, worlds, sense) for sense in worlds]
-    combine_patches(folders, out, _base(next(iter(worlds.values())).base), arm.how)
+    combine_patches(folders, out, base_of(next(iter(worlds.values())).base), arm.how)
 
 
 def _ask(worlds: Worlds, arm: Arm, sense: str, condition: str) -> None:
     """Ask an arm about the held-out clips of a sense, and keep what it said."""
     world = worlds[sense]
     out = folder_of(worlds) / "eval" / f"{arm.name}-{sense}-{condition}"
-    print(f"\n== asking {out}", flush=True)
     records = world.world(TEST) / _FILES[condition]
-    config = EvalConfig(
-        records=records,
-        out=out,
-        base=world.base,
-        arms={"arm": str(patch_of(arm, worlds, sense))},
-        cache=cache_of(worlds),
-        batch=world.batch_questions,
-        max_new_tokens=world.max_new_tokens,
-        resamples=100,  # the page has intervals of its own, over all worlds
-        plot=False,
-    )
-    evaluate(config, _base(world.base))
-    said = read_rows(out / "arm.jsonl", "arm")
+    ask(world, patch_of(arm, worlds, sense), records, cache_of(worlds), out)
     kept = _kept(worlds, sense)
     kept.about["settings"] = settings_of(worlds, sense)
-    for record in read_records(records, check_media=False):
-        row = {"clip": record.meta["clip"], "family": record.meta["family"]}
-        row |= {"group": record.meta["channel"], "answer": said["arm", record.id].answer}
-        row[f"{arm.name}/{condition}"] = said["arm", record.id].prediction
-        for column, value in row.items():
-            kept.add(column, {record.id: value})
+    add_said(kept, f"{arm.name}/{condition}", records, out)
     trainings = kept.about.setdefault("trainings", {})
     if arm.kind != "combined":
         trainings[arm.name] = training_of(run_of(arm, worlds, sense))
@@ -179,13 +157,8 @@ def _encode_once(worlds: Worlds, company: bool) -> None:
     if done.is_file():
         return
     print(f"\n== encoding {folder_of(worlds)}", flush=True)
-    encode(worlds, _base(next(iter(worlds.values())).base))
+    encode(worlds, base_of(next(iter(worlds.values())).base))
     done.touch()
-
-
-@cache
-def _base(name: str) -> Base:
-    return load_base(name)
 
 
 if __name__ == "__main__":

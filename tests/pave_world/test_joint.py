@@ -116,6 +116,7 @@ def test_the_depth_of_a_clip_does_not_show_what_its_screen_hides(tmp_path: Path)
 def test_what_is_kept_is_not_trained_or_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import asking
     import joint
     from answers import read_answers
     from joint_arms import ARMS, SINGLE
@@ -128,11 +129,11 @@ def test_what_is_kept_is_not_trained_or_asked_again(
     said = {("arm", "q"): SimpleNamespace(answer="dog", prediction="Dog.")}
     monkeypatch.setattr(joint, "make_clips", lambda *_: None)
     monkeypatch.setattr(joint, "_encode_once", lambda *_: None)
-    monkeypatch.setattr(joint, "_base", lambda _: None)
+    monkeypatch.setattr(asking, "base_of", lambda _: None)
     monkeypatch.setattr(joint, "train", lambda run: done.append(f"train {run.out.name}") or True)
-    monkeypatch.setattr(joint, "evaluate", lambda config, _: done.append(config.out.name))
-    monkeypatch.setattr(joint, "read_rows", lambda *_: said)
-    monkeypatch.setattr(joint, "read_records", lambda *_, **__: [record])
+    monkeypatch.setattr(asking, "evaluate", lambda config, _: done.append(config.out.name))
+    monkeypatch.setattr(asking, "read_rows", lambda *_: said)
+    monkeypatch.setattr(asking, "read_records", lambda *_, **__: [record])
     made = {"cpu_seconds": 3.0}
     monkeypatch.setattr(joint, "training_of", lambda _: made)
     per_channel = next(arm for arm in ARMS if arm.per_channel)
