@@ -124,11 +124,14 @@ class Packed:
 
     def __call__(self, ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Which rows have ended, `[R]`."""
-        ended = torch.isin(ids[:, -1].cpu(), self._ends)
+        last = ids[:, -1].cpu()  # [R]
+        ended = torch.isin(last, self._ends)
         for other in self._others:
-            ended |= other(ids, scores).cpu()
+            found = other(ids, scores)
+            ended |= found.cpu()
         self._live &= ~ended
-        return ~self._live.to(ids.device)
+        live = self._live.to(ids.device)
+        return ~live
 
     def _pack(
         self, module: Any, args: tuple[Any, ...], named: dict[str, Any]
@@ -136,24 +139,24 @@ class Packed:
         """Forward pre-hook of the language model: R rows -> C rows."""
         embeds = named["inputs_embeds"]  # [R, q, D]
         positions = named["position_ids"]  # [R, q], or [A, R, q] on several axes
-        moved = self._moved(embeds.shape[1], named["attention_mask"])
-        self._last = moved.of(moved.columns == embeds.shape[1] - 1)
+        steps = embeds.shape[1]
+        moved = self._moved(steps, named["attention_mask"])
+        is_last = moved.columns == steps - 1  # [N]
+        self._last = moved.of(is_last)
         new = self._whose(moved)  # [C, width]
-        self._keys = torch.cat([self._keys, new], dim=1)
-        seen = visible(self._keys, new)
-        laid = embeds.new_zeros(*new.shape, embeds.shape[-1])  # [C, width, D]
-        laid[moved.clips, moved.places] = embeds[moved.rows, moved.columns]
-        placed = positions.new_zeros(*positions.shape[:-2], *new.shape)  # [..., C, width]
-        placed[..., moved.clips, moved.places] = positions[..., moved.rows, moved.columns]
+        self._keys = torch.cat([self._keys, new], dim=1)  # [C, K]
+        seen = visible(self._keys, new)  # [C, 1, width, K]
+        seen = seen.to(embeds.device)
         packed = dict(named)
-        packed["inputs_embeds"] = laid
-        packed["position_ids"] = placed
-        packed["attention_mask"] = as_mask(self._base, seen.to(embeds.device))
+        packed["inputs_embeds"] = _tokens_in_rows(embeds, moved, new.shape)
+        packed["position_ids"] = _positions_in_rows(positions, moved, new.shape)
+        packed["attention_mask"] = as_mask(self._base, seen)
         return args, packed
 
     def _moved(self, steps: int, mask: Tensor | None) -> _Moved:
         """Which of the tokens `[R, steps]` go where: those that are no padding, in live rows."""
-        kept = torch.ones(len(self._owners), steps, dtype=torch.bool)  # [R, steps]
+        count = len(self._owners)
+        kept = torch.ones(count, steps, dtype=torch.bool)  # [R, steps]
         # Without a mask there is no padding.
         if mask is not None:
             new = mask[:, -steps:]
@@ -163,17 +166,14 @@ class Packed:
             kept &= self._live[:, None]
         rows, columns = kept.nonzero(as_tuple=True)  # row by row
         clips = self._owners[rows]
-        return _Moved(
-            rows=rows,
-            columns=columns,
-            clips=clips,
-            places=_counted(clips, len(self._keys)),
-        )
+        places = _counted(clips, len(self._keys))
+        return _Moved(rows, columns, clips, places)
 
     def _whose(self, moved: _Moved) -> Tensor:
         """Whose each new token of the packed rows is, `[C, width]`."""
-        width = 1 + int(moved.places.max())
-        new = torch.full((len(self._keys), width), NOTHING)
+        last = int(moved.places.max())
+        shape = (len(self._keys), last + 1)
+        new = torch.full(shape, NOTHING)
         new[moved.clips, moved.places] = moved.rows + 1
         return new
 
@@ -182,10 +182,40 @@ class Packed:
         last = self._last
         assert last is not None  # `_pack` has set it
         hidden = output.last_hidden_state  # [C, width, D]
-        apart = hidden.new_zeros(len(self._owners), 1, hidden.shape[-1])
+        rows = len(self._owners)
+        size = hidden.shape[-1]
+        apart = hidden.new_zeros(rows, 1, size)
         apart[last.rows, 0] = hidden[last.clips, last.places]
         output.last_hidden_state = apart
         return output
+
+
+def _tokens_in_rows(embeds: Tensor, moved: _Moved, shape: torch.Size) -> Tensor:
+    """Tokens in their packed rows, with zeros for padding.
+
+    Args:
+        embeds: `[R, q, D]`, of the rows of `generate`.
+        moved: Which of them go where.
+        shape: C and the width of packed rows.
+
+    Returns:
+        `[C, width, D]`
+    """
+    size = embeds.shape[-1]
+    packed = embeds.new_zeros(*shape, size)
+    packed[moved.clips, moved.places] = embeds[moved.rows, moved.columns]
+    return packed
+
+
+def _positions_in_rows(positions: Tensor, moved: _Moved, shape: torch.Size) -> Tensor:
+    """Positions in the packed rows: `[R, q]` as `[C, width]`, or `[A, R, q]` as `[A, C, width]`.
+
+    They are moved as `_tokens_in_rows` moves what they belong to.
+    """
+    axes = positions.shape[:-2]
+    packed = positions.new_zeros(*axes, *shape)
+    packed[..., moved.clips, moved.places] = positions[..., moved.rows, moved.columns]
+    return packed
 
 
 def _keys_of_prefixes(clips: Sequence[Questions]) -> Tensor:

@@ -99,7 +99,8 @@ def _linear(lesson: _Lesson, asked: Sequence[Example]) -> Tensor:
     # From the strongest on, which wins where several are equally good.
     for strength in reversed(_STRENGTHS):
         scores = _ridge(lesson, lesson.learnt, lesson.held, strength)
-        is_right = scores.argmax(1) == wanted
+        said = scores.argmax(1)  # [held]
+        is_right = said == wanted
         right = int(is_right.sum())
         if right > most:
             most = right
@@ -113,13 +114,14 @@ def _ridge(
 ) -> Tensor:
     """Scores of the words for every example that is asked, `[asked, words]`."""
     targets = lesson.targets(learnt)
-    said = F.one_hot(targets, len(lesson.words)).double()  # [learnt, words]
-    mean = said.mean(0)
-    own = _products(lesson.clips, learnt, learnt)
+    one_hot = F.one_hot(targets, len(lesson.words))
+    said = one_hot.double()  # [learnt, words]
+    mean = said.mean(0)  # [words]
+    own = _products(lesson.clips, learnt, learnt)  # [learnt, learnt]
     unit = torch.eye(len(learnt), dtype=own.dtype)
     held_back = own + strength * unit
     weights = torch.linalg.solve(held_back, said - mean)  # [learnt, words]
-    with_learnt = _products(lesson.clips, asked, learnt)
+    with_learnt = _products(lesson.clips, asked, learnt)  # [asked, learnt]
     scores: Tensor = with_learnt @ weights + mean
     return scores
 
@@ -130,12 +132,15 @@ def _products(clips: PooledClips, some: Sequence[Example], others: Sequence[Exam
     That is three things: the tokens, the tokens in a part of their own for each question, and the
     question. The last two have a product only where both examples ask the same.
     """
-    rows = clips.products[clips.of(some)]  # [some, clips]
-    tokens = rows[:, clips.of(others)].double()
+    rows = clips.of(some)
+    columns = clips.of(others)
+    with_all = clips.products[rows]  # [some, clips]
+    tokens = with_all[:, columns].double()  # [some, others]
     numbers: dict[str, int] = {}  # wording -> a number, since tensors hold no texts
     asked = _numbered(some, numbers)
     others_asked = _numbered(others, numbers)
-    same = (asked[:, None] == others_asked).double()
+    is_same = asked[:, None] == others_asked  # [some, others]
+    same = is_same.double()
     return tokens * (1 + same) + same
 
 
@@ -156,20 +161,24 @@ def _mlp(lesson: _Lesson, asked: Sequence[Example]) -> Tensor:
     questions = _read(lesson.clips, asked, known)
     targets = lesson.targets(lesson.learnt)
     held_targets = lesson.targets(lesson.held)
-    network = _network(learnt.shape[1], len(lesson.words))
+    inputs = learnt.shape[1]
+    words = len(lesson.words)
+    network = _network(inputs, words)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.3)
     least = float("inf")  # loss on held-out clips
-    scores = torch.zeros(len(asked), len(lesson.words))
+    scores = torch.zeros(len(asked), words)
     for _ in range(_EPOCHS):
         network.train()
-        loss = F.cross_entropy(network(learnt), targets)
+        said = network(learnt)  # [learnt, words]
+        loss = F.cross_entropy(said, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         network.eval()
         with torch.no_grad():
+            said = network(held)  # [held, words]
             # The loss, not the share of right answers: of few clips that would be too coarse.
-            missed = float(F.cross_entropy(network(held), held_targets))
+            missed = float(F.cross_entropy(said, held_targets))
             if missed < least:
                 least = missed
                 scores = network(questions)
@@ -200,7 +209,8 @@ def _frequent_wordings(learnt: Sequence[Example]) -> dict[str, int]:
 
 def _read(clips: PooledClips, examples: Sequence[Example], known: Mapping[str, int]) -> Tensor:
     """What the network reads of each example: `[examples, directions + wordings]`."""
-    directions = clips.directions[clips.of(examples)]
+    rows = clips.of(examples)
+    directions = clips.directions[rows]  # [examples, directions]
     wordings = torch.zeros(len(examples), len(known))
     for row, example in enumerate(examples):
         place = known.get(example.question)

@@ -44,18 +44,21 @@ class Loudness:
             if not self._adds_to(clip):
                 continue
             grid = visual.grid().float()  # [T, S, D]
-            squares.append(grid.square().sum())
+            square = grid.square().sum()
+            squares.append(square)
         if not squares:
             return self._square  # 0
         shown = torch.stack(squares).sum()
-        return (self._square / shown).sqrt()
+        squared = self._square / shown
+        return squared.sqrt()
 
     def _adds_to(self, clip: Mapping[str, Tokens]) -> bool:
         """Whether any of the patches adds something to a clip."""
         for patch in self._patches:
             found = patch.tokens_in(clip)
-            if not all(tokens.muted for tokens in found.values()):
-                return True
+            for tokens in found.values():
+                if not tokens.muted:
+                    return True
         return False
 
     def _listen(self, module: nn.Module, args: Any, output: Sequence[Tensor]) -> None:
@@ -63,4 +66,5 @@ class Loudness:
         for residual in output:
             # In fp32, so that the squares of bf16 do not run over.
             numbers = residual.detach().float()
-            self._square = self._square + numbers.square().sum()
+            square = numbers.square().sum()
+            self._square = self._square + square

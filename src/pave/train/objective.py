@@ -64,7 +64,8 @@ class AnswerModel(nn.Module):
             num_items_in_batch: Answer tokens of the whole optimiser step, over all processes; this
                 batch's own when None.
         """
-        self.tokens += batch.inputs["input_ids"].numel()  # [B, L]
+        ids = batch.inputs["input_ids"]  # [B, L]
+        self.tokens += ids.numel()
         device = batch.targets.device
         batch = batch.moved(device)
         self._loudness.begin(device)
@@ -122,7 +123,8 @@ class AnswerModel(nn.Module):
         if not idle:
             return loss
         sums = [parameter.sum() for parameter in idle]
-        nothing = torch.stack(sums).sum() * 0
+        total = torch.stack(sums).sum()
+        nothing = total * 0
         return loss + nothing
 
     def _idle(self) -> list[Tensor]:
@@ -161,15 +163,18 @@ def answer_losses(losses: Tensor, pairs: Tensor, margin: float) -> Tensor:
     right = pairs == questions[:, None]  # [K, N]
     wrong = pairs == -questions[:, None]
     # Sums over rows, whose order never changes, as that of scattered additions may on a GPU.
-    lead = _means(losses, wrong) - _means(losses, right)  # [K], s(right) - s(wrong)
+    of_right = _means(losses, right)  # [K], -s(right)
+    of_wrong = _means(losses, wrong)  # [K], -s(wrong)
+    lead = of_wrong - of_right
     hinge = F.relu(margin - lead)  # [K]
-    of_right = right * hinge[:, None]  # [K, N]
-    of_pairs = of_right.sum(0)  # [N]
+    of_questions = right * hinge[:, None]  # [K, N]
+    of_pairs = of_questions.sum(0)  # [N]
     return torch.where(pairs == 0, losses, of_pairs)
 
 
 def _means(losses: Tensor, chosen: Tensor) -> Tensor:
     """The mean loss `[K]` over the tokens `[K, N]` that are chosen."""
-    sums = (losses * chosen).sum(1)  # [K]
+    own = losses * chosen  # [K, N]
+    sums = own.sum(1)  # [K]
     counts = chosen.sum(1)  # [K]
     return sums / counts

@@ -48,11 +48,14 @@ class _Layer:
 
     def make_room(self, length: int) -> None:
         """Have at least so many places; new ones hold zeros."""
-        more = max(0, length - len(self.counts))
-        rows = (0, 0, 0, more)  # `F.pad` counts axes from the last one, two ends each
+        present = len(self.counts)
+        more = max(0, length - present)
+        # `F.pad` counts axes from the last one, two ends each.
+        at_end = (0, more)
+        rows = (0, 0, *at_end)
         self.keys = F.pad(self.keys, rows)
         self.values = F.pad(self.values, rows)
-        self.counts = F.pad(self.counts, (0, more))
+        self.counts = F.pad(self.counts, at_end)
 
     def plain(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Mean keys and values of plain videos in the place of a clip's own.
@@ -64,19 +67,20 @@ class _Layer:
         Returns:
             Both again; where no plain video reaches, they are the clip's own.
         """
-        return (
-            self._replaced(keys, self.keys),
-            self._replaced(values, self.values),
-        )
+        plain_keys = self._replaced(keys, self.keys)
+        plain_values = self._replaced(values, self.values)
+        return plain_keys, plain_values
 
     def _replaced(self, own: Tensor, sums: Tensor) -> Tensor:
         """`own` `[1, H, L, d]` with the means of plain videos in the places that they reach."""
-        known = min(own.shape[2], len(self.counts))
+        length = own.shape[2]
+        reached = len(self.counts)
+        known = min(length, reached)
         counts = self.counts[:known, None]  # [known, 1]
         means = sums[:, :known] / counts  # [H, known, d]
-        means = means[None].to(own)
-        rest = own[:, :, known:]
-        return torch.cat([means, rest], dim=2)
+        of_clip = means[None]  # [1, H, known, d]
+        rest = own[:, :, known:]  # [1, H, L - known, d]
+        return torch.cat([of_clip.to(own), rest], dim=2)
 
 
 class PlainAttention:
@@ -111,8 +115,10 @@ class PlainAttention:
         def take(keys: Tensor, values: Tensor, output: Tensor, attend: Attend) -> None:
             nonlocal number
             if number == len(self._layers):
-                self._layers.append(_no_video(keys, values))
-            self._layers[number].add(keys[0], values[0])
+                new = _no_video(keys, values)
+                self._layers.append(new)
+            layer = self._layers[number]
+            layer.add(keys[0], values[0])
             number += 1
 
         self._read(clip, visual, take)
@@ -137,15 +143,19 @@ class PlainAttention:
             mean_keys, mean_values = layer.plain(keys, values)
             plain = attend(mean_keys, mean_values)  # [1, L, heads, d]
             places = shown.to(output.device)
-            own = output[:, places]
-            gap = _relative(own.float(), plain[:, places].float())
+            own_shown = output[:, places]  # [1, shown, heads, d]
+            plain_shown = plain[:, places]
+            gap = _relative(own_shown, plain_shown)
             gaps.append(gap)
 
         self._read(clip, visual, compare)
-        total = torch.zeros((), device=visual.tokens.device)
-        for gap in gaps:  # layers may be on several devices
-            total = total + gap.to(total.device)
-        return total / max(1, len(gaps))
+        device = visual.tokens.device
+        total = torch.zeros((), device=device)
+        for gap in gaps:
+            # Layers may be on several devices.
+            total = total + gap.to(device)
+        count = max(1, len(gaps))
+        return total / count
 
     def _prefix(self, clip: Clip) -> list[int]:
         """Ids of a prompt up to the end of its clip."""
@@ -155,7 +165,8 @@ class PlainAttention:
     def _read(self, clip: Clip, visual: Visual, listen: Listen) -> None:
         """Let the language model read a clip, and listen to its layers in their order."""
         base = self._patched.base
-        inputs = base.batch([self._prefix(clip)], [clip], pixels=False)
+        prefix = self._prefix(clip)
+        inputs = base.batch([prefix], [clip], pixels=False)
         # The head is not needed; one place is the least that it can be asked for.
         ids = inputs["input_ids"]  # [1, L]
         keep = torch.zeros_like(ids, dtype=torch.bool)
@@ -179,7 +190,9 @@ def _no_video(keys: Tensor, values: Tensor) -> _Layer:
 
 
 def _relative(own: Tensor, plain: Tensor) -> Tensor:
-    """Mean |own - plain| / mean |plain|."""
-    apart = own - plain
-    size = plain.detach().abs().mean()
-    return apart.abs().mean() / size.clamp_min(_SMALL)
+    """Mean |own - plain| / mean |plain|, both means in fp32."""
+    wanted = plain.float()
+    apart = own.float() - wanted
+    distance = apart.abs().mean()
+    size = wanted.detach().abs().mean()
+    return distance / size.clamp_min(_SMALL)
