@@ -7,8 +7,6 @@ patches do. Nothing of it comes from another host: no fonts, no scripts, no coun
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import html
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,13 +25,12 @@ from pave.answer import log_probabilities, questions_about
 from pave.data import ClipFeatures
 from pave.errors import PaveError
 from pave.model.chosen import Chosen
-from pave.serve.content import SentClip
 from pave.serve.examples import Example
 from pave.serve.figure import draw
 from pave.serve.insight import look_into
 from pave.serve.service import Service
 from pave.serve.snippets import as_command, as_curl, as_python
-from pave.serve.sources import Source
+from pave.serve.uploads import sent_clip, side_parts, text_part, video_part
 from pave.serve.wire import ChatRequest, request_of
 
 PATH = "/ui"
@@ -149,9 +146,9 @@ class Page:
         if not text.strip():
             yield _shown(talk), talk, ""
             return
-        content: list[dict[str, Any]] = [{"type": "text", "text": text}]
+        content: list[dict[str, Any]] = [text_part(text)]
         if clip and not talk:  # the clip is shown once
-            content.insert(0, _video(clip))
+            content.insert(0, video_part(clip))
         talk = [*talk, {"role": "user", "content": content}]
         asked = {"model": model, "messages": talk, "stream": True}
         running = None
@@ -205,7 +202,7 @@ class Page:
         answers = []
         for column in columns:
             sides = self._sides(column, other, beside)
-            content = [_video(clip), *_as_parts(sides), _text(question)]
+            content = [video_part(clip), *side_parts(sides), text_part(question)]
             messages = [{"role": "user", "content": content}]
             asked = {"model": self._model(column.weights), "messages": messages}
             request = ChatRequest.model_validate({**asked, "max_tokens": TOKENS})
@@ -215,7 +212,7 @@ class Page:
         rows = []
         features = None
         for column, answer in zip(columns, answers, strict=True):
-            sent = _sent(clip, self._sides(column, other, beside))
+            sent = sent_clip(clip, self._sides(column, other, beside))
             seen = await self._service.seen(sent, column.weights)
             if column.weights == chosen and not column.other:
                 features = seen
@@ -279,7 +276,7 @@ class Page:
             for channel in patch.tokens_in(features.channels):
                 work = partial(look_into, patch, features, channel)
                 insights.append(await asyncio.wrap_future(self._service.engine.run(work)))
-        sent = _sent(clip, self._sides(Column("", chosen), None, beside))
+        sent = sent_clip(clip, self._sides(Column("", chosen), None, beside))
         look = await self._service.looked_at(sent, chosen, sent.video)
         return draw(look, insights, "sound")
 
@@ -444,44 +441,6 @@ def mount(app: FastAPI, page: Page, service: Service, key: str | None) -> None:
         css=_CSS,
         ssr_mode=False,
     )
-
-
-def _source(path: str) -> Source:
-    """A file of the page's own folder, or an example."""
-    content = Path(path).read_bytes()
-    return Source(Path(path), hashlib.sha256(content).hexdigest(), Path(path).name)
-
-
-def _sent(clip: str, sides: Mapping[str, list[str]]) -> SentClip:
-    """The clip as the server reads it, with channels that are sent beside it."""
-    sent = SentClip(_source(clip))
-    for channel, paths in sides.items():
-        sent.sides[channel] = [_source(path) for path in paths]
-    return sent
-
-
-def _address(path: str) -> str:
-    content = base64.b64encode(Path(path).read_bytes()).decode()
-    # Its ending tells what kind of file it is.
-    return f"data:;name=file{Path(path).suffix};base64,{content}"
-
-
-def _video(path: str) -> dict[str, Any]:
-    return {"type": "video_url", "video_url": {"url": _address(path)}}
-
-
-def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text}
-
-
-def _as_parts(sides: Mapping[str, list[str]]) -> list[dict[str, Any]]:
-    """Channels that are sent beside a film as parts of a message."""
-    parts = []
-    for channel, paths in sides.items():
-        for path in paths:
-            side = {"channel": channel, "url": _address(path)}
-            parts.append({"type": "side", "side": side})
-    return parts
 
 
 def _shown(talk: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
