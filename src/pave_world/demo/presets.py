@@ -71,7 +71,17 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             "tower",
             "few frames and many",
             '"What flashes first?"',
-            settings={"fps": 5.0, "side": 3},
+            # smol's tower is convolutional: without `place` no token says on which side it lies.
+            settings={"fps": 5.0, "side": 3, "place": True},
+            # All but `direction`: one half of a dash is on the left, and the other on the right.
+            align_families=(
+                "flash",
+                "flash_first",
+                "flash_last",
+                "flash_side",
+                "flashes",
+                "dash",
+            ),
             align_share=0.4,
         ),
     }
