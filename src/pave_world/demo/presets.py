@@ -83,6 +83,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "dash",
             ),
             align_share=0.4,
+            steps=600,
         ),
     }
 )
