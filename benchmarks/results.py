@@ -1,6 +1,6 @@
 """What each channel is worth, over several seeds: base, LoRA-only and patch; docs/results.md.
 
-    python benchmarks/results.py                    # all of it, an hour and a half on two cores
+    python benchmarks/results.py                    # all of it, hours on two cores
     python benchmarks/results.py --channels views   # one channel; the pages keep the others
     python benchmarks/results.py --write-only       # the pages alone, from the answers kept
 
