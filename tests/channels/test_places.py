@@ -30,8 +30,8 @@ def test_left_and_right_differ_in_signs() -> None:
     left, middle, right = grid[0]
     assert left[1].item() == pytest.approx(-2 / 3)
     assert middle[1].item() == 0
-    # Features: place, sine, cosine, sine, cosine; of row and column each.
-    sign = torch.tensor([1.0, -1, 1, -1, 1, 1, 1, -1, 1, 1])
+    # Row and column; two sines of the row, two of the column; then the cosines.
+    sign = torch.tensor([1.0, -1, 1, 1, -1, -1, 1, 1, 1, 1])
     assert torch.allclose(left * sign, right)
 
 

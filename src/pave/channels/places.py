@@ -1,4 +1,4 @@
-"""Where in the picture a token lies, as numbers beside its features.
+"""Where a token lies, in the picture or in space, as numbers beside its features.
 
 Transformer towers add positions to their patches, so their tokens tell where they lie. Those of a
 convolutional tower do not: the same thing gives the same token on the left and on the right, and a
@@ -15,8 +15,26 @@ from torch import Tensor
 CODE = 10
 """Features of a place: row and column, and sine and cosine of two waves of each."""
 
-_WAVES = (math.pi / 2, math.pi)  # radians from the middle to the edge
-_LOUDNESS = 1 / 3  # length of the code as a share of a token's; chosen on world 0
+_RATES = (math.pi / 2, math.pi)  # radians from the middle to the edge
+_LOUDNESS = 1 / 3  # length of the code as a share of a token's; about what was tried on world 0
+
+
+def waves(points: Tensor, rates: Tensor) -> Tensor:
+    """Sines and cosines of coordinates, by which near places have near codes.
+
+    Args:
+        points: `[..., D]` coordinates.
+        rates: `[bands]` radians a unit.
+
+    Returns:
+        `[..., 2 * D * bands]`: all sines, then all cosines.
+    """
+    turns = points[..., None] * rates  # [..., D, bands]
+    parts = [
+        turns.sin().flatten(-2),
+        turns.cos().flatten(-2),
+    ]
+    return torch.cat(parts, -1)
 
 
 def place_code(side: int) -> Tensor:
@@ -34,12 +52,8 @@ def place_code(side: int) -> Tensor:
     """
     middle = (2 * torch.arange(side) + 1) / side - 1  # [side], from -1 to 1
     place = torch.cartesian_prod(middle, middle)  # [S, 2], row and column
-    parts = [place]
-    for wave in _WAVES:
-        turn = place * wave
-        parts.append(turn.sin())
-        parts.append(turn.cos())
-    return torch.cat(parts, 1)
+    turned = waves(place, torch.tensor(_RATES))  # [S, 8]
+    return torch.cat([place, turned], 1)
 
 
 def with_places(values: Tensor, side: int) -> Tensor:

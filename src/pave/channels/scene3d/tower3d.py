@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from pave.cache import Source
 from pave.channels.encoder import must_hold_tokens
+from pave.channels.places import waves
 from pave.channels.registry import register_encoder
 from pave.channels.scene3d.geometry import backproject
 from pave.channels.scene3d.scene import PosedFrame, open_scene
@@ -70,11 +71,9 @@ def position_code(points: Tensor, known: Tensor, bands: int, longest: float) -> 
     """
     # Radians a metre: wavelengths of longest, longest / 2, longest / 4, ...
     rates = 2 * math.pi / longest * 2.0 ** torch.arange(bands)  # [bands]
-    turns = points[..., None] * rates  # [..., 4, bands]
     parts = [
         points * (2 / longest),
-        turns.sin().flatten(-2),
-        turns.cos().flatten(-2),
+        waves(points, rates),
         torch.ones_like(points[..., :1]),
     ]
     return torch.cat(parts, -1) * known[..., None]
