@@ -73,7 +73,8 @@ def worlds_of(seed: int, out: Path, steps: int, train_clips: int, test_clips: in
         world = DemoConfig.model_validate(settings).resolved()
         # Scale 1, as in `make conflict`.
         lora = world.lora.model_copy(update={"alpha": world.lora.rank})
-        worlds[sense] = world.model_copy(update={"lora": lora})
+        # All senses alike: nothing is asked more often.
+        worlds[sense] = world.model_copy(update={"lora": lora, "focus_families": ()})
     return worlds
 
 

@@ -104,6 +104,35 @@ def test_the_files_of_a_mixture(tmp_path: Path) -> None:
     assert list(map(list, theirs.groups)) == list(map(list, lessons.groups))
 
 
+def test_a_file_is_named_twice_to_ask_rare_families_more_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second time it has their questions alone; with alpha 0 they fill half of the batches."""
+    sound = _files(tmp_path)["files"]["sound"]
+    made = read_records(sound["records"])
+    kinds = ["count", "side", None, "side", "count", ["side"]]
+    for record, kind in zip(made, kinds, strict=True):
+        record.meta["family"] = kind
+    write_records(sound["records"], made)
+    rare = {**sound, "families": "side,count"}
+    mixture = {"alpha": 0, "files": {"all": sound, "rare": rare}}
+    files = read_files(_config(tmp_path, "run", mixture))
+    assert len(files["all"]) == 6
+    kept = [made[place].id for place in (0, 1, 3, 4)]
+    assert [record.id for record in files["rare"]] == [f"rare/{name}" for name in kept]
+    config = _config(tmp_path, "run", mixture, batch_clips=1)
+    lessons = lessons_of(config, files)
+    assert lessons.shares == {"all": 0.5, "rare": 0.5}
+    drawn = {lessons.groups[lessons.plan[place][0]][0].id.split("/")[0] for place in range(99)}
+    assert drawn == {"all", "rare"}
+    mixture["files"]["rare"] = {**sound, "families": ["side", "where"]}
+    assert len(read_files(_config(tmp_path, "run", mixture))["rare"]) == 2
+    assert "files.rare: no record of" in caplog.text and "of the family where (" in caplog.text
+    mixture["files"]["rare"] = {**sound, "families": ["there", "where"]}
+    with pytest.raises(RecordError, match=r"no record of .* is of the family there or where"):
+        read_files(_config(tmp_path, "run", mixture))
+
+
 def test_settings_of_a_mixture_that_cannot_be(tmp_path: Path) -> None:
     mixture = _files(tmp_path)
     one = {"sound": mixture["files"]["sound"]}

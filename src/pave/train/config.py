@@ -74,7 +74,8 @@ class TrainConfig(Loading):
     mixture: RecordMixture | None = Field(
         None,
         description="Several files of records instead of one: `files` maps names to `records` "
-        "and optionally the `channels` to use; `alpha` sets how often each is drawn.",
+        "and optionally the `channels` and `families` to use; `alpha` sets how often each is "
+        "drawn.",
     )
     out: Path = Field(
         description="Folder of the run: checkpoints, log, all settings, and the finished patch."

@@ -13,6 +13,7 @@ from pave.train.cells import Cells, make_cells
 from pave.train.config import TrainConfig
 from pave.train.gated import gate_clips
 from pave.train.held_out import Exam
+from pave.train.mixture import RecordFile
 from pave.train.plans import JointPlan, Mixture, Plan, Schedule
 
 log = logging.getLogger(__name__)
@@ -52,26 +53,23 @@ class Lessons:
 def read_files(config: TrainConfig) -> dict[str, Records]:
     """The records of a run, file by file.
 
-    Of several files, ids begin with the name of the file, and clips lose the channels that the file
-    is not used with.
+    Of several files, ids begin with the name of the file, clips lose the channels that the file is
+    not used with, and questions of other families are left out.
 
     Raises:
-        RecordError: If a file cannot be read, or none of its records has a channel that it is to be
-            used with.
+        RecordError: If a file cannot be read, or none of its records has a channel or is of a
+            family that it is to be used with.
     """
     found: dict[str, Records] = {}
     for name, file in config.files.items():
         records = open_records(file.records)
         if config.mixture is None:
             return {name: records}
-        for channel in file.channels or ():
-            if not any(channel in record.channels for record in records):
-                raise RecordError(
-                    f"mixture.files.{name}: no record of {file.records} names the channel {channel}"
-                )
+        _check_file(name, file, records)
         found[name] = Records()
         for number, record in enumerate(records):
-            found[name].add(_of_file(record, name, file.channels), records.place(number))
+            if file.families is None or record.meta.get("family") in file.families:
+                found[name].add(_of_file(record, name, file.channels), records.place(number))
         found[name].close()
     return found
 
@@ -85,6 +83,32 @@ def read_clips(config: TrainConfig) -> list[Record]:
     if config.align_clips is None:
         return []
     return [members[0] for members in group_by_clip(open_records(config.align_clips))]
+
+
+def _check_file(name: str, file: RecordFile, records: Records) -> None:
+    """Refuse channels that no record of a file has, and say which families none is of.
+
+    Raises:
+        RecordError: If there is such a channel, or nothing is of any of the families.
+    """
+    for channel in file.channels or ():
+        if not any(channel in record.channels for record in records):
+            raise RecordError(
+                f"mixture.files.{name}: no record of {file.records} names the channel {channel}"
+            )
+    wanted = file.families or ()
+    # Compared, not hashed: records may have a list there.
+    found = [record.meta.get("family") for record in records]
+    absent = [family for family in wanted if family not in found]
+    if not absent:
+        return
+    said = (
+        f"mixture.files.{name}: no record of {file.records} is of the family "
+        f"{' or '.join(absent)} (meta.family)"
+    )
+    if len(absent) == len(wanted):
+        raise RecordError(said)
+    log.warning("%s", said)
 
 
 def _of_file(record: Record, name: str, channels: Sequence[str] | None) -> Record:

@@ -26,7 +26,14 @@ class RecordFile(BaseModel):
         "default all that its records name.",
     )
 
-    @field_validator("channels", mode="before")
+    families: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Only the questions of these families (meta.family); by default all. A file "
+        "that is named a second time with rare families has them asked more often.",
+    )
+
+    @field_validator("channels", "families", mode="before")
     @classmethod
     def _words(cls, given: Any) -> Any:
         """A command line writes a list as one word, with commas."""

@@ -51,11 +51,12 @@ class DemoConfig(BaseModel):
         le=10**9,
         description="Optimiser steps of each run; by default the number chosen for the channel.",
     )
-    batch_clips: int = Field(
-        2,
+    batch_clips: int | None = Field(
+        None,
         ge=1,
         le=2**16,
-        description="Clips per forward pass; the questions about a clip share its prefix.",
+        description="Clips per forward pass, by default the number chosen for the channel; the "
+        "questions about a clip share its prefix.",
     )
     accumulation: int = Field(1, ge=1, le=2**16, description="Forward passes per step.")
     questions_per_video: int = Field(10, ge=1, description="Most questions per clip and step.")
@@ -95,6 +96,11 @@ class DemoConfig(BaseModel):
         (),
         description="Families of questions that the aligned start learns from; by default "
         "those chosen for the channel.",
+    )
+    focus_families: tuple[str, ...] = Field(
+        (),
+        description="Families of questions that both runs are asked more often; by default those "
+        "chosen for the channel.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto",
@@ -145,10 +151,12 @@ class DemoConfig(BaseModel):
         update: dict[str, Any] = {
             "train_clips": self.train_clips or preset.clips,
             "steps": self.steps or preset.steps,
+            "batch_clips": self.batch_clips or preset.batch_clips,
             "encoder": self.encoder or preset.encoder,
             "fusion": self.fusion or dict(preset.fusion),
             "align_share": self.align_share or preset.align_share,
             "align_families": self.align_families or preset.align_families,
+            "focus_families": self.focus_families or preset.focus_families,
         }
         # The preset's settings are its encoder's; another encoder would not know them.
         if not self.encoder and not self.encoder_settings:

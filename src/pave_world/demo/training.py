@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,6 +26,7 @@ CONTROL = "LoRA-only"
 LOG = "train_log.jsonl"
 _POLL = 0.5  # seconds between looks at the runs
 _TELLS = 4  # lines about a training
+_ALPHA = 0.25  # families of a tenth of the questions fill a third of the batches
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,11 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
     steps = config.steps or config.preset.steps
     same = {
         "base": config.base,
-        "records": records,
+        **_lessons(config, records),
         "cache": config.cache,
         "lora": config.lora,
         "steps": steps,
-        "batch_clips": config.batch_clips,
+        "batch_clips": config.batch_clips or config.preset.batch_clips,
         "accumulation": config.accumulation,
         "precision": config.precision,
         "patch_dtype": config.patch_dtype,
@@ -89,6 +91,15 @@ def run_configs(config: DemoConfig, records: Path) -> dict[str, TrainConfig]:
             {**same, **senses, "out": config.out / "runs" / config.patch_arm}
         ),
     }
+
+
+def _lessons(config: DemoConfig, records: Path) -> dict[str, Any]:
+    """What both runs train on: the records, and some families of questions once more."""
+    if not config.focus_families:
+        return {"records": records}
+    everything = {"records": records}
+    focus = {"records": records, "families": config.focus_families}
+    return {"mixture": {"alpha": _ALPHA, "files": {"all": everything, "focus": focus}}}
 
 
 def train_both(
