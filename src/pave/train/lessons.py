@@ -97,9 +97,11 @@ def _check_file(name: str, file: RecordFile, records: Records) -> None:
                 f"mixture.files.{name}: no record of {file.records} names the channel {channel}"
             )
     wanted = file.families or ()
-    # Compared, not hashed: records may have a list there.
-    found = [record.meta.get("family") for record in records]
-    absent = [family for family in wanted if family not in found]
+    absent = list(wanted)
+    for record in records:
+        family = record.meta.get("family")
+        if family in absent:
+            absent.remove(family)
     if not absent:
         return
     said = (
