@@ -133,6 +133,33 @@ def test_a_file_is_named_twice_to_ask_rare_families_more_often(
         read_files(_config(tmp_path, "run", mixture))
 
 
+def test_a_run_on_a_file_that_is_named_twice(tmp_path: Path) -> None:
+    """The card says what was used of it, and counts its clips once; a run of before goes on."""
+    sound = _files(tmp_path)["files"]["sound"]
+    made = read_records(sound["records"])
+    for record in made[:2]:
+        record.meta["family"] = "side"
+    write_records(sound["records"], made)
+    clips = len({record.video for record in made})
+    sound = {"records": sound["records"]}
+    mixture: dict[str, Any] = {"files": {"all": sound, "rare": {**sound, "families": ["side"]}}}
+    alone = {"channel": "audio", "channels": {}, "encoder_settings": {}, **CHANNELS["audio"]}
+    config = _config(tmp_path, "run", mixture, **alone, steps=1)
+    card = read_config(train(config, base=tiny.base(), progress=False).patch).training
+    assert card["records"] == "sound.jsonl, sound.jsonl (side)"
+    assert (card["clips"], card["questions"]) == (clips, len(made) + 2)
+    # Its note is as before there were families, which are told by the questions alone.
+    note = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert note["mixture"]["files"] == {"all": {"channels": None}, "rare": {"channels": None}}
+    mixture["files"]["rare"]["families"] = ["side", "other"]
+    same = _config(tmp_path, "run", mixture, **alone, steps=1)
+    assert train(same, base=tiny.base(), progress=False).resumed_from == 1
+    del mixture["files"]["rare"]["families"]
+    other = _config(tmp_path, "run", mixture, **alone, steps=1)
+    with pytest.raises(TrainError, match="other records"):
+        train(other, base=tiny.base(), progress=False)
+
+
 def test_settings_of_a_mixture_that_cannot_be(tmp_path: Path) -> None:
     mixture = _files(tmp_path)
     one = {"sound": mixture["files"]["sound"]}

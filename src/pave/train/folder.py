@@ -153,6 +153,7 @@ def _identity(
     if config.mixture is not None:
         for file in identity["mixture"]["files"].values():
             del file["records"]
+            del file["families"]  # the digest has only the questions that are used
         # A forward pass is of one file, so how a step is cut says what is in it.
         identity["batch_clips"] = config.batch_clips
     identity["trainer"] = decisive(config.trainer)

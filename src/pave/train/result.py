@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from pave.data import clip_key
 from pave.train.batches import Sequences
 from pave.train.config import TrainConfig
 from pave.train.lessons import Lessons
+from pave.train.mixture import RecordFile
 from pave.train.trainer_fields import decisive
 
 FACTS_NAME = "training.json"
@@ -101,11 +103,10 @@ def summary(
     validation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the patch's card says about its training."""
-    names = [file.records.name for file in config.files.values()]
     facts: dict[str, Any] = {
-        "records": ", ".join(names),
+        "records": ", ".join(map(_source, config.files.values())),
         "questions": sum(len(group) for group in lessons.clips),
-        "clips": len(lessons.clips),
+        "clips": _clips(config, lessons),
     }
     if lessons.shares:
         shares = {}
@@ -138,3 +139,18 @@ def summary(
     # Where the program lies is nobody's business who gets the patch.
     facts["command"] = shlex.join([Path(program).name, *words])
     return facts
+
+
+def _source(file: RecordFile) -> str:
+    """A file of records, and what was used of it where that is not all."""
+    name = file.records.name
+    if file.families is None:
+        return name
+    return f"{name} ({', '.join(file.families)})"
+
+
+def _clips(config: TrainConfig, lessons: Lessons) -> int:
+    """How many clips there are; of a mixture, several files may be about the same ones."""
+    if config.mixture is None:
+        return len(lessons.clips)
+    return len({clip_key(members[0]) for members in lessons.clips})
