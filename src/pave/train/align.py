@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pave.bases.base import Base
-from pave.data import Features, Record
+from pave.data import Features, Record, clip_key
 from pave.errors import ConfigError
 from pave.fusion import Fusion, FusionSettings
 from pave.seeds import seeded
@@ -89,6 +89,7 @@ class AlignReport:
 
 @dataclass(frozen=True)
 class _Example:
+    clip: str  # its key: of a mixture, several files may be about one
     query: Tensor  # [T, spots, C_q]
     times: Tensor  # [T], seconds of the frames
     side: Tokens
@@ -137,7 +138,7 @@ def align(
         norm.weight.fill_(settings.share * size)
     last = losses[-max(1, settings.steps // 10) :]
     report = AlignReport(
-        clips=len(examples),
+        clips=len({example.clip for example in examples}),
         answers=len(classes.words),
         loss=sum(last) / len(last),
         gate=settings.share * size,
@@ -239,6 +240,7 @@ def _examples(
         spots = torch.linspace(0, places - 1, count).long()
         held += count
         example = _Example(
+            clip=clip_key(group[0]),
             query=query[:, spots].float(),
             times=clip.clip.times,
             side=side,
