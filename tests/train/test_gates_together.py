@@ -115,7 +115,9 @@ def test_the_mean_of_all_draws_is_that_of_all_states(alone: bool) -> None:
     total.backward()
     assert drawn == pytest.approx(float(total.detach()), rel=1e-4)
     for name, gradient in _gradients(model).items():
-        assert torch.allclose(found[name], gradient, atol=1e-5, rtol=1e-3), name
+        # Of the whole tensor: processors round small entries differently. Biases of keys have no
+        # gradient but what rounding leaves.
+        assert (found[name] - gradient).norm() <= 1e-3 * gradient.norm() + 1e-6, name
         assert bool(gradient.any()) is (("question_gate" in name) is alone), name
 
 
